@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * base/limits.h - what a stranger can make grow, and how far
+ *
+ * Hitting a limit is logged once and counted. Protocol constants (packet sizes,
+ * timeouts) stand in their protocol's header; these are ours to choose.
+ */
+#pragma once
+
+/* HTTP: a status line and headers; bodies that are read whole. */
+#define LIMIT_HTTP_HEADER   (32u * 1024)
+#define LIMIT_HTTP_HEADERS  100u
+#define LIMIT_KEY_BODY      (64u * 1024)
+#define LIMIT_RPC_BODY      (1024u * 1024)
+#define LIMIT_LOCALAPI_BODY (4u * 1024 * 1024)
+
+/* Control: one compressed map frame, and what it may inflate to. */
+#define LIMIT_MAP_FRAME  (16u * 1024 * 1024)
+#define LIMIT_MAP_OBJECT (64u * 1024 * 1024)
+#define LIMIT_PEERS      65536u
+
+/* Relay: one frame; bytes queued towards a relay that does not read. */
+#define LIMIT_DERP_FRAME (1024u * 1024)
+#define LIMIT_DERP_QUEUE (512u * 1024)
+
+/* Stored files. */
+#define LIMIT_STATE_FILE (4u * 1024 * 1024)
+#define LIMIT_CA_BUNDLE  (4u * 1024 * 1024)

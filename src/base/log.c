@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* base/log.c - one line an event, escaped, in text or JSON */
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_LINE_MAX 2048
+
+static struct {
+	int fd;
+	enum log_level level;
+	enum log_format format;
+	atomic_ulong dropped;
+} log_state = {.fd = STDERR_FILENO, .level = LOG_INFO};
+
+static const char *const level_names[] = {
+	[LOG_ERROR] = "error",
+	[LOG_WARN] = "warn",
+	[LOG_INFO] = "info",
+	[LOG_DEBUG] = "debug",
+};
+_Static_assert(sizeof(level_names) / sizeof(level_names[0]) == LOG_LEVEL_COUNT, "a name a level");
+
+void log_setup(int fd, enum log_level level, enum log_format format)
+{
+	log_state.fd = fd;
+	log_state.level = level;
+	log_state.format = format;
+}
+
+int log_level_parse(const char *text, enum log_level *ret)
+{
+	for (unsigned int i = 0; i < LOG_LEVEL_COUNT; i++)
+		if (strcmp(text, level_names[i]) == 0) {
+			*ret = (enum log_level)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level <= log_state.level;
+}
+
+unsigned long log_dropped(void)
+{
+	return atomic_load(&log_state.dropped);
+}
+
+/* escape() - Copy @text so that it stays on one line and, in JSON, inside its quotes */
+static size_t escape(char *out, size_t size, const char *text, bool json)
+{
+	size_t used = 0;
+
+	for (; *text && used + 8 < size; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '\n')
+			used += (size_t)snprintf(out + used, size - used, "\\n");
+		else if (c < 0x20 || c == 0x7f)
+			used += (size_t)snprintf(out + used, size - used,
+						 json ? "\\u%04x" : "\\x%02x", c);
+		else if (json && (c == '"' || c == '\\'))
+			used += (size_t)snprintf(out + used, size - used, "\\%c", c);
+		else
+			out[used++] = (char)c;
+	}
+	out[used] = 0;
+	return used;
+}
+
+void log_line(enum log_level level, const char *room, const char *format, ...)
+{
+	char message[LOG_LINE_MAX / 2], escaped[LOG_LINE_MAX - 128], line[LOG_LINE_MAX], when[32];
+	struct timespec now;
+	struct tm tm;
+	va_list args;
+	int length;
+
+	if (!log_enabled(level))
+		return;
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	escape(escaped, sizeof(escaped), message, log_state.format == LOG_FORMAT_JSON);
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	if (log_state.format == LOG_FORMAT_JSON)
+		length = snprintf(line, sizeof(line),
+				  "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"room\":\"%s\","
+				  "\"msg\":\"%s\"}\n",
+				  when, now.tv_nsec / 1000000, level_names[level], room, escaped);
+	else
+		length = snprintf(line, sizeof(line), "%s.%03ldZ %-5s %s: %s\n", when,
+				  now.tv_nsec / 1000000, level_names[level], room, escaped);
+	if (length >= (int)sizeof(line)) {
+		length = sizeof(line) - 1;
+		line[length - 1] = '\n';
+	}
+	if (write(log_state.fd, line, (size_t)length) < 0)
+		atomic_fetch_add(&log_state.dropped, 1);
+}
