@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node/node.h - the node as its local programs see it
+ *
+ * What the LocalAPI asks of the node. JSON values are the official LocalAPI types
+ * (ipnstate.Status, ipn.Prefs, ipn.MaskedPrefs, ipn.Options, ipn.Notify,
+ * ipnstate.PingResult), so that the official command line works against our
+ * socket. All functions run on the engine's control thread and never block.
+ *
+ * Return values that are json_t belong to the caller (json_decref).
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/buffer.h"
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct node;
+struct node_watch;
+
+/** enum node_watch_mask - Bits of watch-ipn-bus?mask= (ipn.NotifyWatchOpt) */
+enum node_watch_mask {
+	NODE_WATCH_ENGINE_UPDATES = 1 << 0,
+	NODE_WATCH_INITIAL_STATE = 1 << 1,
+	NODE_WATCH_INITIAL_PREFS = 1 << 2,
+	NODE_WATCH_INITIAL_NETMAP = 1 << 3,
+	NODE_WATCH_NO_PRIVATE_KEYS = 1 << 4,
+	NODE_WATCH_INITIAL_DRIVE_SHARES = 1 << 5,
+	NODE_WATCH_INITIAL_OUTGOING_FILES = 1 << 6,
+	NODE_WATCH_INITIAL_HEALTH = 1 << 7,
+	NODE_WATCH_RATE_LIMIT = 1 << 8,
+	NODE_WATCH_HEALTH_ACTIONS = 1 << 9,
+	NODE_WATCH_INITIAL_SUGGESTED_EXIT_NODE = 1 << 10,
+	NODE_WATCH_INITIAL_CLIENT_VERSION = 1 << 11,
+	NODE_WATCH_PEER_CHANGES = 1 << 12,
+	NODE_WATCH_NO_NETMAP = 1 << 13,
+	NODE_WATCH_INITIAL_STATUS = 1 << 14,
+	NODE_WATCH_PEER_PATCHES = 1 << 15,
+};
+
+/** node_status_json() - ipnstate.Status; its Peer and User maps only with @peers */
+json_t *node_status_json(struct node *node, bool peers);
+
+/** node_prefs_json() - ipn.Prefs of the current profile, without Config (the keys) */
+json_t *node_prefs_json(struct node *node);
+
+/**
+ * node_edit_prefs() - Apply an ipn.MaskedPrefs, store the result and act on it
+ * @masked: borrowed
+ *
+ * Return: 0, -EINVAL for what prefs_edit() refuses, or the error of the store
+ */
+int node_edit_prefs(struct node *node, json_t *masked, struct error *err);
+
+/**
+ * node_start() - Apply an ipn.Options: UpdatePrefs replaces the prefs, AuthKey is kept for the
+ *                next login
+ * @ipn_options: borrowed; the caller wipes what it holds
+ */
+int node_start(struct node *node, json_t *ipn_options, struct error *err);
+
+/** node_login_interactive() - Ask control for a login URL; it arrives as Notify.BrowseToURL */
+int node_login_interactive(struct node *node, struct error *err);
+
+/**
+ * node_logout() - Expire the node key at control and forget the profile
+ * @done: called once, later, with NULL or why control could not be told
+ */
+int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
+		void *context);
+
+/**
+ * node_ping() - Ping a peer
+ * @target: a tailnet address
+ * @type:   "disco", "TSMP", "ICMP" or "peerapi"
+ * @size:   bytes of padding, 0 for none
+ * @done:   called once, later; owns @result, an ipnstate.PingResult (its Err says what failed)
+ *
+ * Return: 0, or negative errno (-EINVAL: unknown type) and @done is never called
+ */
+int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
+	      void (*done)(void *context, json_t *result), void *context);
+
+/**
+ * node_whois() - apitype.WhoIsResponse {Node, UserProfile, CapMap} for the owner of an endpoint
+ * @protocol: IPPROTO_TCP or IPPROTO_UDP where known, else 0
+ *
+ * Return: NULL when nobody has that address
+ */
+json_t *node_whois(struct node *node, const struct endpoint *who, int protocol);
+
+/** node_netmap_json() - netmap.NetworkMap without keys, or NULL before the first map */
+json_t *node_netmap_json(struct node *node);
+
+/**
+ * node_watch_new() - Follow the bus
+ * @mask:   bits of enum node_watch_mask; the initial notifies that it asks for are delivered
+ *          before this returns
+ * @notify: owns each ipn.Notify that it is handed
+ *
+ * Return: the watch, or NULL without memory
+ */
+struct node_watch *node_watch_new(struct node *node, unsigned int mask,
+				  void (*notify)(void *context, json_t *message), void *context);
+
+/** node_watch_free() - Stop following; allowed within @notify. NULL is fine */
+void node_watch_free(struct node_watch *watch);
+
+/** node_healthy() - Running and with addresses; else @reason (one line) says what is missing */
+bool node_healthy(struct node *node, char *reason, size_t size);
+
+/** node_metrics() - Append the Prometheus text; 0, -EMSGSIZE or -ENOMEM */
+int node_metrics(struct node *node, struct buffer *out);
+
+/** node_may_write() - Whether a local user may change the node: uid 0, or the operator of prefs */
+bool node_may_write(struct node *node, uid_t uid);
