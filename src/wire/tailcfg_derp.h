@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wire/tailcfg_derp.h - the relays of a tailnet */
+#pragma once
+
+#include "wire/json.h"
+
+#define TAILCFG_DERP_PORT 443
+#define TAILCFG_STUN_PORT 3478
+
+struct tailcfg_derp_node {
+	char *name; /* "1a" */
+	char *host_name;
+	char *cert_name;     /* NULL: host_name; "sha256-raw:<hex>" pins the certificate */
+	struct address ipv4; /* ADDRESS_NONE: resolve host_name */
+	struct address ipv6;
+	bool ipv4_disabled; /* "none": this family is not to be used */
+	bool ipv6_disabled;
+	bool stun_only;
+	bool insecure_for_tests;
+	bool can_port_80;
+	uint16_t derp_port; /* never 0: TAILCFG_DERP_PORT by default */
+	uint16_t stun_port; /* 0: no STUN here; TAILCFG_STUN_PORT by default */
+	struct address stun_test_ip;
+};
+
+struct tailcfg_derp_region {
+	uint16_t id; /* never 0 */
+	char *code;  /* "fra" */
+	char *name;  /* "Frankfurt" */
+	bool avoid;
+	bool no_measure_no_home;
+	struct tailcfg_derp_node *nodes;
+	uint32_t node_count;
+};
+
+struct tailcfg_region_score {
+	uint16_t region;
+	double score; /* latency is multiplied by it; > 0 */
+};
+
+/* Regions are sorted by id. Those with an id above 65535 are left out. */
+struct tailcfg_derp_map {
+	struct tailcfg_derp_region *regions;
+	uint32_t region_count;
+	struct tailcfg_region_score *scores;
+	uint32_t score_count;
+	bool has_regions; /* false in an update: the regions stay as they were */
+	bool has_scores;  /* likewise */
+};
+
+void tailcfg_derp_map_clear(struct tailcfg_derp_map *map);
+
+/** tailcfg_derp_map_region() - The region with that id, or NULL */
+const struct tailcfg_derp_region *tailcfg_derp_map_region(const struct tailcfg_derp_map *map,
+							  uint16_t id);
+
+/** tailcfg_derp_map_decode() - Read a DERPMap; null regions are left out. 0, -EINVAL, -ENOMEM */
+int tailcfg_derp_map_decode(const json_t *json, struct tailcfg_derp_map *ret, struct error *err);
+
+/** tailcfg_derp_map_encode() - Write a DERPMap */
+void tailcfg_derp_map_encode(struct json_writer *w, const char *name,
+			     const struct tailcfg_derp_map *map);
+
+/**
+ * tailcfg_derp_map_merge() - Apply an update: what it does not say stays (protocol.md 4.5)
+ * @map:    the map until now
+ * @update: emptied; what it held has moved to @map
+ */
+void tailcfg_derp_map_merge(struct tailcfg_derp_map *map, struct tailcfg_derp_map *update);

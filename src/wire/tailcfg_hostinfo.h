@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wire/tailcfg_hostinfo.h - what a node says about its host and its network */
+#pragma once
+
+#include "wire/json.h"
+
+/* Node.Hostinfo.Services */
+struct tailcfg_service {
+	char protocol[16]; /* "tcp", "udp", "peerapi4", "peerapi6", "peerapi-dns-proxy" */
+	uint16_t port;
+	char *description;
+};
+
+struct tailcfg_region_latency {
+	char region[16]; /* "<region>-v4" or "<region>-v6" */
+	double seconds;
+};
+
+/*
+ * The network as netcheck found it. Control propagates our endpoints only if
+ * working_udp is true, and peers reach us by relay only at preferred_derp.
+ */
+struct tailcfg_net_info {
+	enum optional_bool mapping_varies_by_dest_ip;
+	enum optional_bool working_ipv6;
+	enum optional_bool os_has_ipv6;
+	enum optional_bool working_udp;
+	enum optional_bool working_icmpv4;
+	enum optional_bool upnp;
+	enum optional_bool pmp;
+	enum optional_bool pcp;
+	bool have_port_map;
+	int64_t preferred_derp; /* home region; 0 none */
+	char *link_type;        /* "wired", "wifi", "mobile" */
+	struct tailcfg_region_latency *latencies;
+	uint32_t latency_count;
+	char *firewall_mode; /* "nft-default" … */
+};
+
+/*
+ * Hostinfo in both directions. We send all of it; of a peer's only os, hostname,
+ * app, services, routable_ips, ssh_host_keys and the flags are kept.
+ */
+struct tailcfg_hostinfo {
+	char *ipn_version;
+	char *backend_log_id; /* 64 hex digits; some servers want it not empty */
+	char *os;             /* "linux" */
+	char *os_version;     /* kernel release */
+	char *distro;
+	char *distro_version;
+	char *distro_code_name;
+	char *app; /* "pillion/0.1.0" */
+	char *package;
+	char *device_model;
+	char *hostname;
+	char *machine; /* "x86_64" */
+	char *go_arch; /* "amd64" */
+	char *go_version;
+	enum optional_bool container;
+	enum optional_bool userspace;
+	enum optional_bool userspace_router;
+	enum optional_bool app_connector;
+	enum optional_bool state_encrypted;
+	bool shields_up;
+	bool no_logs_no_support;
+	bool wire_ingress;
+	bool ingress_enabled;
+	bool allows_update;
+	bool peer_relay;
+	struct prefix_list routable_ips;
+	struct string_list request_tags;
+	struct string_list ssh_host_keys;
+	struct tailcfg_service *services;
+	uint32_t service_count;
+	char *services_hash;
+	char *exit_node_id;
+	struct tailcfg_net_info *net_info; /* NULL: not known yet */
+};
+
+void tailcfg_net_info_clear(struct tailcfg_net_info *info);
+void tailcfg_hostinfo_clear(struct tailcfg_hostinfo *info);
+
+/** tailcfg_hostinfo_copy() - A deep copy; 0 or -ENOMEM */
+int tailcfg_hostinfo_copy(const struct tailcfg_hostinfo *from, struct tailcfg_hostinfo *ret);
+
+/**
+ * tailcfg_hostinfo_decode() - Read a Hostinfo
+ *
+ * A peer writes its own Hostinfo and control passes it on, so no content of it may
+ * spoil the map: members of the wrong type are passed over.
+ *
+ * Return: 0, or -ENOMEM
+ */
+int tailcfg_hostinfo_decode(const json_t *json, struct tailcfg_hostinfo *ret);
+
+/** tailcfg_hostinfo_encode() - Write a Hostinfo with its NetInfo */
+void tailcfg_hostinfo_encode(struct json_writer *w, const char *name,
+			     const struct tailcfg_hostinfo *info);
+
+/**
+ * tailcfg_net_info_basically_equal() - Whether control need not be told (protocol.md 4.6)
+ *
+ * All flags, the home region and the link type are compared; latencies are not.
+ */
+bool tailcfg_net_info_basically_equal(const struct tailcfg_net_info *a,
+				      const struct tailcfg_net_info *b);

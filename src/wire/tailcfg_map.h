@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * wire/tailcfg_map.h - POST /machine/map: the request, and each message of the answer
+ *
+ * A MapResponse is decoded without its peers: their lists stay byte ranges into
+ * the received text, to be walked with json_scan and decoded one by one.
+ */
+#pragma once
+
+#include "wire/tailcfg_derp.h"
+#include "wire/tailcfg_dns.h"
+#include "wire/tailcfg_filter.h"
+#include "wire/tailcfg_node.h"
+
+/* How we learned of an endpoint of ours. */
+enum tailcfg_endpoint_type {
+	TAILCFG_ENDPOINT_UNKNOWN = 0,
+	TAILCFG_ENDPOINT_LOCAL = 1,
+	TAILCFG_ENDPOINT_STUN = 2,
+	TAILCFG_ENDPOINT_PORTMAPPED = 3,
+	TAILCFG_ENDPOINT_STUN4_LOCAL_PORT = 4,
+	TAILCFG_ENDPOINT_EXPLICIT = 5,
+};
+
+struct tailcfg_endpoint {
+	struct endpoint endpoint;
+	enum tailcfg_endpoint_type type;
+};
+
+/* Borrows all it points to. */
+struct tailcfg_map_request {
+	struct public_key node_key;
+	struct public_key disco_key;
+	bool compress; /* zstd */
+	bool stream;   /* long poll, peers included; else a lite update without an answer */
+	const struct tailcfg_hostinfo *hostinfo;
+	const struct tailcfg_endpoint *endpoints;
+	size_t endpoint_count;
+	const char *map_session_handle; /* NULL: none */
+	int64_t map_session_seq;
+};
+
+struct tailcfg_ping_request {
+	char *url;
+	bool url_is_noise;
+	bool log;
+	char *types; /* NULL: HEAD the URL; "c2n"; else a list of disco, TSMP, ICMP, peerapi */
+	struct address ip;
+	uint8_t *payload; /* c2n: a raw HTTP/1 request */
+	size_t payload_length;
+};
+
+struct tailcfg_id_flag {
+	int64_t id;
+	bool value;
+};
+
+struct tailcfg_named_filter {
+	char *name;
+	bool removed; /* null: this name is gone */
+	struct tailcfg_filter filter;
+};
+
+struct tailcfg_display_message {
+	char *id;
+	bool removed; /* null */
+	char *title;
+	char *text;
+	char *severity; /* "high", "medium", "low" */
+	bool impacts_connectivity;
+	char *action_url;
+	char *action_label;
+};
+
+struct tailcfg_dial_candidate {
+	struct address ip; /* ADDRESS_NONE: none, or only an ACE host, which we don't speak */
+	double start_delay_seconds;
+	double timeout_seconds;
+	int64_t priority; /* higher is better */
+};
+
+struct tailcfg_client_version {
+	bool running_latest;
+	bool urgent_security_update;
+	bool notify;
+	char *latest_version;
+	char *notify_url;
+	char *notify_text;
+};
+
+struct tailcfg_map_response {
+	char *map_session_handle;
+	int64_t seq;
+	bool keep_alive;
+	struct tailcfg_ping_request *ping_request;
+	char *pop_browser_url;
+	struct tailcfg_node *node;         /* NULL unchanged */
+	struct tailcfg_derp_map *derp_map; /* NULL unchanged; an update: see its has_ flags */
+	struct json_range peers;           /* arrays inside the text; at = NULL: absent or null */
+	struct json_range peers_changed;
+	struct json_range peers_changed_patch;
+	int64_t *peers_removed;
+	uint32_t peers_removed_count;
+	struct tailcfg_id_flag *peer_seen_change;
+	uint32_t peer_seen_change_count;
+	struct tailcfg_id_flag *online_change;
+	uint32_t online_change_count;
+	struct tailcfg_dns_config *dns_config; /* NULL unchanged */
+	char *domain;                          /* NULL unchanged */
+	enum optional_bool collect_services;
+	bool filters_clear;                   /* "*": null, before the named ones */
+	struct tailcfg_named_filter *filters; /* a legacy PacketFilter comes first, named "base" */
+	uint32_t filter_count;
+	struct error filter_error; /* code < 0: unparsable; filters are empty */
+	struct tailcfg_user_profile *user_profiles;
+	uint32_t user_profile_count;
+	bool has_health;
+	struct string_list health;
+	bool display_messages_clear;
+	struct tailcfg_display_message *display_messages;
+	uint32_t display_message_count;
+	char *ssh_policy; /* JSON text; NULL unchanged */
+	nanoseconds control_time;
+	bool has_tka_info;
+	bool tka_disabled;
+	char *tka_head;
+	bool has_debug;
+	double debug_sleep_seconds;
+	bool debug_has_exit;
+	bool has_dial_plan;
+	struct tailcfg_dial_candidate *dial_candidates;
+	uint32_t dial_candidate_count;
+	struct tailcfg_client_version *client_version;
+};
+
+void tailcfg_ping_request_clear(struct tailcfg_ping_request *request);
+void tailcfg_map_response_clear(struct tailcfg_map_response *response);
+void tailcfg_display_message_clear(struct tailcfg_display_message *message);
+void tailcfg_client_version_clear(struct tailcfg_client_version *version);
+
+/** tailcfg_map_request_encode() - The body of a stream or a lite update */
+int tailcfg_map_request_encode(const struct tailcfg_map_request *request, struct buffer *out);
+
+/**
+ * tailcfg_map_response_parse() - One message of the map stream
+ * @text:   stays the caller's, and must live as long as @ret: the peers are ranges of it
+ *
+ * Return: 0, -EBADMSG (not JSON), -E2BIG (nested too deep), -EINVAL (wrong types), -ENOMEM;
+ *         @err says which member
+ */
+int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_map_response *ret,
+			       struct error *err);
+
+void tailcfg_display_message_encode(struct json_writer *w,
+				    const struct tailcfg_display_message *message);
