@@ -14,6 +14,9 @@
 #define LIMIT_RPC_BODY      (1024u * 1024)
 #define LIMIT_LOCALAPI_BODY (4u * 1024 * 1024)
 
+/* Byte streams: what is queued towards a peer that does not read. */
+#define LIMIT_STREAM_QUEUE (1024u * 1024)
+
 /* Control: one compressed map frame, and what it may inflate to. */
 #define LIMIT_MAP_FRAME  (16u * 1024 * 1024)
 #define LIMIT_MAP_OBJECT (64u * 1024 * 1024)
