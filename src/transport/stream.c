@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* transport/stream.c - what all streams have in common: their owner, their life */
+#include "transport/stream.h"
+
+#include <errno.h>
+
+void stream_init(struct stream *s, const struct stream_operations *operations)
+{
+	*s = (struct stream){.operations = operations, .holds = 1};
+}
+
+void stream_set_events(struct stream *s, const struct stream_events *events, void *user)
+{
+	s->events = events;
+	s->user = user;
+}
+
+int stream_write(struct stream *s, const void *bytes, size_t length)
+{
+	if (s->closed || s->ended)
+		return -EPIPE;
+	return length ? s->operations->write(s, bytes, length) : 0;
+}
+
+size_t stream_pending(const struct stream *s)
+{
+	return s->ended ? 0 : s->operations->pending(s);
+}
+
+void stream_pause(struct stream *s)
+{
+	if (!s->ended)
+		s->operations->pause(s);
+}
+
+void stream_resume(struct stream *s)
+{
+	if (!s->ended)
+		s->operations->resume(s);
+}
+
+void stream_close(struct stream *s)
+{
+	if (!s || s->closed)
+		return;
+	s->closed = true;
+	s->events = NULL;
+	s->operations->close(s);
+	stream_release(s);
+}
+
+void stream_hold(struct stream *s)
+{
+	s->holds++;
+}
+
+void stream_release(struct stream *s)
+{
+	if (--s->holds == 0)
+		s->operations->release(s);
+}
+
+void stream_emit_opened(struct stream *s)
+{
+	if (s->events && s->events->opened && !s->ended)
+		s->events->opened(s->user);
+}
+
+void stream_emit_data(struct stream *s, const uint8_t *bytes, size_t length)
+{
+	if (s->events && s->events->data && !s->ended && length)
+		s->events->data(s->user, bytes, length);
+}
+
+void stream_emit_drained(struct stream *s)
+{
+	if (s->events && s->events->drained && !s->ended)
+		s->events->drained(s->user);
+}
+
+void stream_emit_closed(struct stream *s, const struct error *err)
+{
+	if (s->ended)
+		return;
+	s->ended = true;
+	if (s->events && s->events->closed)
+		s->events->closed(s->user, err);
+}

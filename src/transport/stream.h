@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/stream.h - a two-way byte stream, whatever it is made of
+ *
+ * TCP, TLS and TS2021 are each a stream; the latter two stand on another one. Who
+ * holds a stream owns it, and the layer on top owns the layer below.
+ *
+ * Theory of operation
+ *   A stream lives until stream_close(). Before that it may end by itself: `closed`
+ *   is its last event, writes then fail with -EPIPE, and stream_close() is still
+ *   due. stream_close() may be called inside of any event; no event follows it. The
+ *   memory goes when the last frame that works on the stream has returned, which
+ *   each implementation secures by stream_hold() and stream_release().
+ *
+ *   Back-pressure: writes are queued whole up to a limit; -ENOBUFS says that
+ *   nothing was taken, `drained` that the queue ran empty. Reading stops between
+ *   stream_pause() and stream_resume().
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct stream;
+
+/* Each may be NULL. @user is what stream_set_events() was given. */
+struct stream_events {
+	/** @opened: handshakes are done, writes reach the peer. Not for streams born open */
+	void (*opened)(void *user);
+	/** @data: bytes came; they are valid during the call */
+	void (*data)(void *user, const uint8_t *bytes, size_t length);
+	/** @drained: all that was queued has been passed on */
+	void (*drained)(void *user);
+	/** @closed: it ended; @err is NULL when the peer ended it in order */
+	void (*closed)(void *user, const struct error *err);
+};
+
+struct stream_operations {
+	int (*write)(struct stream *self, const void *bytes, size_t length);
+	size_t (*pending)(const struct stream *self);
+	void (*pause)(struct stream *self);
+	void (*resume)(struct stream *self);
+	void (*close)(struct stream *self);   /* let go of what is below; no events */
+	void (*release)(struct stream *self); /* free the memory */
+};
+
+/* The head of every implementation; the fields belong to stream.c. */
+struct stream {
+	const struct stream_operations *operations;
+	const struct stream_events *events;
+	void *user;
+	unsigned int holds;
+	bool closed; /* by its owner */
+	bool ended;  /* `closed` was told */
+};
+
+/** stream_set_events() - Who hears of @s from now on; @events must stay valid */
+void stream_set_events(struct stream *s, const struct stream_events *events, void *user);
+
+/**
+ * stream_write() - Queue @length bytes, which are copied
+ *
+ * A stream that has not opened yet queues too.
+ * Return: 0; -ENOBUFS when the queue would pass LIMIT_STREAM_QUEUE (nothing was
+ * taken; wait for `drained`); -EPIPE after it ended; -ENOMEM
+ */
+int stream_write(struct stream *s, const void *bytes, size_t length);
+
+/** stream_pending() - Bytes queued and not yet passed to the kernel */
+size_t stream_pending(const struct stream *s);
+
+/** stream_pause() - No `data` until stream_resume(), which may deliver before it returns */
+void stream_pause(struct stream *s);
+void stream_resume(struct stream *s);
+
+/** stream_close() - End it and give it up: @s is not the caller's any more. NULL is fine */
+void stream_close(struct stream *s);
+
+/* For implementations */
+
+/** stream_init() - Set up the head, with the one hold that stream_close() drops */
+void stream_init(struct stream *s, const struct stream_operations *operations);
+
+/** stream_hold(), stream_release() - Keep the memory of @s while a frame works on it */
+void stream_hold(struct stream *s);
+void stream_release(struct stream *s);
+
+/** stream_emit_…() - Tell the owner, unless it has closed the stream. `closed` is told once */
+void stream_emit_opened(struct stream *s);
+void stream_emit_data(struct stream *s, const uint8_t *bytes, size_t length);
+void stream_emit_drained(struct stream *s);
+void stream_emit_closed(struct stream *s, const struct error *err);

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/tls.h - TLS 1.2 and 1.3 as a client, over any stream
+ *
+ * Theory of operation
+ *   A tls_context holds what all connections share: the trusted roots, as DER with
+ *   an index by subject, parsed one at a time when a chain asks for them (the usual
+ *   bundle of 140 roots costs 0.2 MB so, and ten times that parsed). It reads no
+ *   file: the bundle comes as PEM text. Connections hold a reference, so a context
+ *   can be replaced while they live. No ALPN and no client certificate (TS2021,
+ *   DERP want none).
+ */
+#pragma once
+
+#include "transport/stream.h"
+
+struct tls_context;
+
+/* Who the other end must prove to be. */
+struct tls_options {
+	const char *host; /* server name indication (unless an IP literal), and what is verified */
+	/*
+	 * DERP's CertName, NULL or "" for none: another name that the chain is verified
+	 * against, or "sha256-raw:" and the hex digest of the one certificate expected.
+	 */
+	const char *cert_name;
+	/* No verification: the layer above proves the server (TS2021), or InsecureForTests. */
+	bool insecure;
+};
+
+/**
+ * tls_init() - Load what OpenSSL would otherwise load later; call once before the sandbox
+ *
+ * Return: 0 or negative errno with @err set
+ */
+int tls_init(struct error *err);
+
+/** tls_context_create() - A context without roots; released by tls_context_release() */
+int tls_context_create(struct tls_context **ret, struct error *err);
+struct tls_context *tls_context_hold(struct tls_context *context);
+void tls_context_release(struct tls_context *context);
+
+/**
+ * tls_context_add_roots() - Trust the certificates in @length bytes of PEM text
+ * @name: what to call the text in errors ("/etc/ssl/certs/ca-certificates.crt")
+ *
+ * A certificate that doesn't parse is passed over (bundles hold old oddities).
+ * Return: how many were added, or negative errno: -EINVAL when there was none, with
+ * @err set
+ */
+int tls_context_add_roots(struct tls_context *context, const char *pem, size_t length,
+			  const char *name, struct error *err);
+
+/** tls_context_roots() - How many roots it trusts */
+size_t tls_context_roots(const struct tls_context *context);
+
+/**
+ * tls_client() - A TLS client over @below
+ * @options: copied
+ * @below:   owned from here on, also on failure; need not have opened
+ *
+ * Events: opened when the handshake is done and the certificate good, or closed with
+ * an error that says what is wrong with the certificate and what to do about it.
+ * A stream that ends without close_notify ends with -ECONNABORTED.
+ * Return: 0 or negative errno with @err set (-EINVAL: unusable host or CertName)
+ */
+int tls_client(struct tls_context *context, const struct tls_options *options, struct stream *below,
+	       struct stream **ret, struct error *err);
