@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/relay/derp_client.h - one connection to a relay, without its socket
+ *
+ * Sans-I/O. Bytes that follow the HTTP upgrade's answer go in, events come out;
+ * bytes to send wait in derp_client_output().
+ *
+ *	state      operations                       caveats
+ *	GREETING   wait for ServerKey               frame limit 1 KiB
+ *	INFO       ClientInfo sent                  a refusal is a closed stream, no frame
+ *	READY      packets both ways                nothing heard for 120 s: -ETIMEDOUT
+ *	BROKEN     every call returns the error     the owner closes the stream
+ *
+ * The whole handshake must be done 10 s after derp_client_new(). The relay's own
+ * keep-alives (each minute) are what feeds the 120 s; we send none.
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/secret.h"
+#include "wire/derp.h"
+#include "wire/keys.h"
+
+struct derp_client;
+
+enum derp_event_type {
+	DERP_EVENT_READY,        /* packets may be sent from now on */
+	DERP_EVENT_PACKET,       /* @key sent @data */
+	DERP_EVENT_PEER_GONE,    /* @key, @reason */
+	DERP_EVENT_PEER_PRESENT, /* @key; only meshed relays get it */
+	DERP_EVENT_HEALTH, /* @data is the relay's complaint (bytes from outside), empty: healthy */
+	DERP_EVENT_RESTARTING, /* @reconnect_in, @try_for */
+	DERP_EVENT_PONG,       /* the answer to derp_client_ping() with these 8 bytes in @data */
+};
+
+struct derp_event {
+	enum derp_event_type type;
+	struct public_key key;
+	uint8_t reason;
+	const uint8_t *data; /* valid until the next call on this client */
+	size_t length;
+	nanoseconds reconnect_in;
+	nanoseconds try_for;
+};
+
+struct derp_client_statistics {
+	uint64_t packets_in, packets_out;
+	uint64_t unknown_frames; /* skipped */
+	uint64_t short_frames;   /* dropped */
+	uint64_t over_limit;     /* packets dropped because the relay's rate limit was used up */
+};
+
+/**
+ * derp_client_new() - A connection that begins now
+ * @node:     our long-term node key; kept (and wiped) by the client
+ * @app_name: told to the relay, printable ASCII of at most 32 bytes; NULL for none
+ *
+ * Return: the client, or NULL without memory
+ */
+struct derp_client *derp_client_new(const struct secret_key *node, const char *app_name,
+				    nanoseconds now);
+
+/** derp_client_free() - Wipe and release; NULL is fine */
+void derp_client_free(struct derp_client *c);
+
+/** derp_client_receive() - Take received bytes; 0, -ENOMEM, -EMSGSIZE (call derp_client_next()
+ * until it is 0 first) */
+int derp_client_receive(struct derp_client *c, const void *bytes, size_t length, nanoseconds now);
+
+/**
+ * derp_client_next() - Take the next event
+ *
+ * Return: 1 an event, 0 more bytes are needed, negative errno: the stream is unusable (-EPROTO,
+ * -EMSGSIZE, -EBADMSG the greeting was not authentic, -ENOMEM)
+ */
+int derp_client_next(struct derp_client *c, nanoseconds now, struct derp_event *ret);
+
+/** derp_client_output() - Bytes to send; the owner consumes what it wrote */
+struct buffer *derp_client_output(struct derp_client *c);
+
+/** derp_client_is_ready() - Whether packets may be sent */
+bool derp_client_is_ready(const struct derp_client *c);
+
+/**
+ * derp_client_send() - Queue a packet for @to in the output
+ *
+ * Return: 0, -ENOTCONN not ready, -EMSGSIZE longer than 64 KiB or no room in the output,
+ * -EDQUOT over the relay's rate limit (dropped and counted)
+ */
+int derp_client_send(struct derp_client *c, const struct public_key *to, const void *data,
+		     size_t length, nanoseconds now);
+
+/** derp_client_note_preferred() - Tell the relay whether it is our home; 0, -ENOTCONN, -EMSGSIZE */
+int derp_client_note_preferred(struct derp_client *c, bool preferred);
+
+/** derp_client_ping() - Ask for a PONG event with the same bytes; as derp_client_note_preferred()
+ */
+int derp_client_ping(struct derp_client *c, const uint8_t data[static DERP_PING_SIZE]);
+
+/** derp_client_deadline() - When derp_client_timeout() wants to be called */
+nanoseconds derp_client_deadline(const struct derp_client *c);
+
+/** derp_client_timeout() - 0, or -ETIMEDOUT when the relay has gone silent */
+int derp_client_timeout(struct derp_client *c, nanoseconds now);
+
+const struct derp_client_statistics *derp_client_statistics(const struct derp_client *c);
