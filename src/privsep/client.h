@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * privsep/client.h - the engine's end of its channel
+ *
+ * DOC: Theory of operation
+ *
+ * Calls that c-ares or the start-up can't do without wait for their answer
+ * (privsep_client_open_socket(), …_open_file(), …_load()), at most
+ * PRIVSEP_CLIENT_DEADLINE. Whatever else arrives meanwhile is queued, and
+ * privsep_client_fd() becomes readable for it: that descriptor is an epoll set of
+ * the channel and an eventfd of the queue. All other requests return at once and
+ * call back from privsep_client_dispatch(). One thread only.
+ *
+ *	struct privsep_client *client;
+ *	struct privsep_start_message start;
+ *	privsep_client_new(PRIVSEP_CHANNEL_FD, &handlers, node, &client);
+ *	privsep_client_start(client, &start, &err);
+ *	…sandbox…
+ *	uv_poll_init(loop, &poll, privsep_client_fd(client));
+ *	on readable: if (privsep_client_dispatch(client) < 0) the supervisor is gone: end
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/socket_source.h"
+#include "privsep/handover.h"
+#include "privsep/messages.h"
+#include "privsep/records.h"
+
+#define PRIVSEP_CLIENT_DEADLINE    (2 * NSEC_PER_SEC)
+#define PRIVSEP_CLIENT_QUEUE_MAX   256u
+#define PRIVSEP_CLIENT_PENDING_MAX 64u
+
+struct privsep_client;
+
+/** struct privsep_client_handlers - Events; any may be NULL. Called by dispatch alone */
+struct privsep_client_handlers {
+	/** @interfaces: the machine's addresses now; copy what you keep */
+	void (*interfaces)(void *userdata, const struct privsep_interfaces *interfaces);
+	/** A file that was asked for is another now. @fd: yours to close, or negative errno */
+	void (*file_changed)(void *userdata, enum privsep_file_name name, int fd);
+	/** End in order: you have about 1.5 s, then SIGKILL. Exit with 0 */
+	void (*stop)(void *userdata);
+	/** SIGHUP */
+	void (*reload)(void *userdata);
+};
+
+/**
+ * privsep_done - Called once for an asynchronous request
+ * @result: 0, or negative errno; -EPIPE where the supervisor went away first
+ * @text:   a warning or the error in words; "" where there is nothing to say
+ */
+typedef void (*privsep_done)(void *userdata, int result, const char *text);
+
+/** struct privsep_start_message - All that the first message brings */
+struct privsep_start_message {
+	struct privsep_start config;
+	int handover;               /* handover_read(), handover_write() */
+	int localapi;               /* listening Unix socket, or -1 */
+	int health;                 /* listening TCP socket for /healthz and /metrics, or -1 */
+	int udp_v4;                 /* bound, marked, non-blocking, or -1 */
+	int udp_v6;                 /* likewise, IPV6_V6ONLY */
+	int tun[START_THREADS_MAX]; /* queues: ALL must be read, always */
+	size_t tun_count;
+};
+
+/**
+ * privsep_client_new() - On a connected channel, which the client then owns
+ *
+ * Return: 0, -ENOMEM, negative errno
+ */
+int privsep_client_new(int channel, const struct privsep_client_handlers *handlers, void *userdata,
+		       struct privsep_client **ret);
+
+/** privsep_client_free() - Close the channel; pending requests end with -EPIPE. NULL is fine */
+void privsep_client_free(struct privsep_client *client);
+
+/**
+ * privsep_client_start() - Wait for the first message
+ * @ret: the configuration and descriptors, the caller's
+ */
+int privsep_client_start(struct privsep_client *client, struct privsep_start_message *ret,
+			 struct error *err);
+
+/** privsep_start_message_clear() - Close what is not -1, free the configuration */
+void privsep_start_message_clear(struct privsep_start_message *message);
+
+/** privsep_client_fd() - Poll this for readable, then call privsep_client_dispatch() */
+int privsep_client_fd(const struct privsep_client *client);
+
+/**
+ * privsep_client_dispatch() - Handle what has arrived
+ *
+ * Return: 0, or negative errno (-EPIPE, -EBADMSG): no supervisor any more
+ */
+int privsep_client_dispatch(struct privsep_client *client);
+
+/**
+ * privsep_client_sockets() - The socket source over this client
+ *
+ * Its open() waits for the supervisor's answer; -EDQUOT where we ask too often.
+ */
+struct socket_source *privsep_client_sockets(struct privsep_client *client);
+
+/**
+ * privsep_client_open_file() - A named file, read-only; watched from then on
+ *
+ * Read it with file_read(). Return: descriptor, or negative errno (-ENOENT: not there)
+ */
+int privsep_client_open_file(struct privsep_client *client, enum privsep_file_name name);
+
+/**
+ * privsep_client_load() - A stored blob
+ * @limit: most bytes to take
+ * @ret:   appended; untouched on failure
+ *
+ * Return: 0, -ENOENT where none was stored, -EMSGSIZE, negative errno
+ */
+int privsep_client_load(struct privsep_client *client, enum privsep_blob_name name, size_t limit,
+			struct buffer *ret);
+
+/**
+ * privsep_client_store() - Keep a blob; on disk when @done is called with 0
+ *
+ * Two stores of the same name are kept in order. Return: 0 and @done will be
+ * called, or negative errno and it won't
+ */
+int privsep_client_store(struct privsep_client *client, enum privsep_blob_name name,
+			 const void *bytes, size_t length, privsep_done done, void *userdata);
+
+/**
+ * privsep_client_network() - Ask for a network state
+ *
+ * @done gets 0 with warnings in its text (IPv6 off, no nf_tables …), or the error.
+ * A newer request may overtake an older one, whose @done then gets -ECANCELED.
+ */
+int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,
+			   privsep_done done, void *userdata);
+
+/** privsep_client_status() - Tell the state, and the line to print if we end because of it */
+int privsep_client_status(struct privsep_client *client, enum privsep_state state,
+			  const char *text);

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * privsep/messages.h - what the processes say to each other
+ *
+ * DOC: Theory of operation
+ *
+ * One SOCK_SEQPACKET pair a child, so a packet is a message. A message is one
+ * struct of a fixed size that opens with struct privsep_header; file descriptors
+ * ride along by SCM_RIGHTS. Anything of variable length (configuration, lists,
+ * blobs) lies in a sealed memfd, so that neither end can change it under the
+ * other's hands. One table says for each type: its size, how many descriptors it
+ * must carry, and who may send it. privsep_receive() checks all of that and every
+ * enum before a message is seen by anybody; one that fails ends the connection,
+ * since the peer is broken or captured.
+ *
+ * The engine's requests carry an id that the answer repeats. The supervisor
+ * answers in order but never blocks: what takes long (a blob, netlink) is
+ * answered later.
+ */
+#pragma once
+
+#include "base/socket_source.h"
+#include "privsep/network.h"
+#include "privsep/start.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define PRIVSEP_TEXT_MAX   512 /* status and warning lines, with the zero */
+#define PRIVSEP_FDS_MAX    12  /* descriptors in one message */
+#define PRIVSEP_CHANNEL_FD 3   /* where a child finds its end; its log pipe is stderr */
+
+/* Most bytes of a sealed memfd, by what it holds. */
+#define PRIVSEP_START_MAX      (128u * 1024)
+#define PRIVSEP_NETWORK_MAX    (8u * 1024 * 1024)
+#define PRIVSEP_INTERFACES_MAX (64u * 1024)
+#define PRIVSEP_BLOB_MAX       (16u * 1024 * 1024)
+
+enum privsep_type {
+	/* engine → supervisor */
+	PRIVSEP_SOCKET = 1, /* struct privsep_socket: a marked socket; answered at once */
+	PRIVSEP_FILE,       /* struct privsep_file: a named file; answered at once, then watched */
+	PRIVSEP_LOAD,       /* struct privsep_blob: read a blob; answered at once */
+	PRIVSEP_STORE,   /* struct privsep_blob + memfd: keep a blob; answered when it is on disk */
+	PRIVSEP_NETWORK, /* struct privsep_plain + memfd: network state wanted; answered when
+			    applied */
+	PRIVSEP_STATUS,  /* struct privsep_status: state and one line; no answer */
+	/* supervisor → engine */
+	PRIVSEP_START = 64, /* struct privsep_begin + descriptors: the first message */
+	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */
+	PRIVSEP_INTERFACES, /* struct privsep_plain + memfd: the machine's addresses now */
+	PRIVSEP_CHANGED,    /* struct privsep_changed [+ descriptor]: a named file is another now */
+	PRIVSEP_STOP,       /* struct privsep_plain: end in order, soon */
+	PRIVSEP_RELOAD,     /* struct privsep_plain: SIGHUP */
+	PRIVSEP_TYPE_END,
+};
+
+/* Files that the engine may ask for, by name and never by path. One descriptor each, read-only. */
+enum privsep_file_name {
+	PRIVSEP_FILE_RESOLV_CONF, /* /etc/resolv.conf */
+	PRIVSEP_FILE_HOSTS,       /* /etc/hosts */
+	PRIVSEP_FILE_PASSWD,      /* /etc/passwd */
+	PRIVSEP_FILE_CA_SYSTEM,   /* the distribution's bundle; -ENOENT too where SSL_CERT_FILE and
+				   * SSL_CERT_DIR are both set, since then nothing else is trusted */
+	PRIVSEP_FILE_CA_FILE, /* --ca-file or TS_CA_FILE, else SSL_CERT_FILE: PEM, trusted as well
+			       */
+	PRIVSEP_FILE_CA_DIRECTORY, /* SSL_CERT_DIR: the PEM of all its files, joined, in a memfd */
+	PRIVSEP_FILE_AUTH_KEY,     /* the auth key's text, trimmed, in a memfd */
+	PRIVSEP_FILE_COUNT,
+};
+
+/* Blobs, by name and never by path. */
+enum privsep_blob_name {
+	PRIVSEP_BLOB_STATE, /* <statedir>/tailscaled.state, in the official layout */
+	PRIVSEP_BLOB_CACHE, /* <statedir>/pillion.cache */
+	PRIVSEP_BLOB_COUNT,
+};
+
+/* The node's state, as far as the supervisor's exit rules need it. */
+enum privsep_state {
+	PRIVSEP_STATE_NONE,
+	PRIVSEP_STATE_NEEDS_LOGIN,
+	PRIVSEP_STATE_NEEDS_MACHINE_AUTH,
+	PRIVSEP_STATE_STARTING,
+	PRIVSEP_STATE_RUNNING, /* the first one makes "Startup complete …" */
+	PRIVSEP_STATE_STOPPED,
+	PRIVSEP_STATE_COUNT,
+};
+
+struct privsep_header {
+	uint32_t type; /* enum privsep_type */
+	uint32_t id;   /* of the request; 0 where there is none */
+};
+
+struct privsep_plain {
+	struct privsep_header header;
+};
+
+struct privsep_socket {
+	struct privsep_header header;
+	uint32_t kind;   /* enum socket_kind */
+	uint32_t family; /* enum address_family, not ADDRESS_NONE */
+};
+
+struct privsep_file {
+	struct privsep_header header;
+	uint32_t name; /* enum privsep_file_name */
+};
+
+struct privsep_blob {
+	struct privsep_header header;
+	uint32_t name; /* enum privsep_blob_name */
+};
+
+struct privsep_status {
+	struct privsep_header header;
+	uint32_t state;              /* enum privsep_state */
+	uint32_t log_dropped;        /* log lines that the engine's full pipe has cost so far */
+	char text[PRIVSEP_TEXT_MAX]; /* what to tell a person when we end because of it */
+};
+
+/*
+ * Descriptors of PRIVSEP_START, in this order: configuration memfd, hand-over
+ * memfd, then as many as each count says: LocalAPI listener, health listener,
+ * UDP over IPv4, UDP over IPv6, TUN queues.
+ */
+struct privsep_begin {
+	struct privsep_header header;
+	uint32_t localapi; /* 0 or 1 */
+	uint32_t health;   /* 0 or 1 */
+	uint32_t udp_v4;   /* 0 or 1 */
+	uint32_t udp_v6;   /* 0 or 1 */
+	uint32_t tun;      /* 1 to START_THREADS_MAX */
+};
+
+struct privsep_reply {
+	struct privsep_header header; /* id of the request */
+	int32_t result;               /* 0 or negative errno */
+	uint32_t reserved;            /* 0 */
+	char text[PRIVSEP_TEXT_MAX];  /* a warning or the error in words; may be empty */
+};
+
+struct privsep_changed {
+	struct privsep_header header;
+	uint32_t name;  /* enum privsep_file_name */
+	int32_t result; /* 0 and a descriptor, or negative errno (the file went away) */
+};
+
+union privsep_message {
+	struct privsep_header header;
+	struct privsep_plain plain;
+	struct privsep_socket socket;
+	struct privsep_file file;
+	struct privsep_blob blob;
+	struct privsep_status status;
+	struct privsep_begin begin;
+	struct privsep_reply reply;
+	struct privsep_changed changed;
+};
+
+/* Which end of the channel a message comes from. */
+enum privsep_sender {
+	PRIVSEP_FROM_ENGINE,
+	PRIVSEP_FROM_SUPERVISOR,
+};
+
+/** struct privsep_fds - Descriptors that came with a message; -1 where taken or none */
+struct privsep_fds {
+	int fd[PRIVSEP_FDS_MAX];
+	size_t count;
+};
+
+/** privsep_fds_close() - Close those that nobody took */
+void privsep_fds_close(struct privsep_fds *fds);
+
+/**
+ * privsep_size() - Bytes of a message of @type
+ *
+ * Return: the size, or 0 where @sender may not send that type
+ */
+size_t privsep_size(enum privsep_sender sender, uint32_t type);
+
+/**
+ * privsep_check() - Whether bytes are a message that @sender may send
+ * @bytes:    as received
+ * @length:   their number
+ * @fd_count: descriptors that came along
+ * @ret:      the message, its texts ended by a zero; untouched on failure
+ *
+ * Size, type, enums, counts of descriptors, ended texts, reserved fields.
+ * Return: 0 or -EBADMSG
+ */
+int privsep_check(enum privsep_sender sender, const void *bytes, size_t length, size_t fd_count,
+		  union privsep_message *ret);
+
+/**
+ * privsep_send() - Send one message; the descriptors stay the caller's
+ * @channel: SOCK_SEQPACKET, blocking or not
+ * @message: its header says the type, which says the size
+ *
+ * Return: 0, -EAGAIN on a full non-blocking channel, -EPIPE when the peer is gone
+ */
+int privsep_send(int channel, enum privsep_sender sender, const union privsep_message *message,
+		 const int *fds, size_t fd_count);
+
+/**
+ * privsep_receive() - Receive and check one message, without waiting
+ * @sender:  who is at the other end
+ * @ret:     the message; untouched on failure
+ * @ret_fds: its descriptors, close-on-exec, the caller's; empty on failure
+ *
+ * Return: 0; -EAGAIN nothing there; -EPIPE the peer is gone; -EBADMSG (all
+ * descriptors closed) and the connection must be given up
+ */
+int privsep_receive(int channel, enum privsep_sender sender, union privsep_message *ret,
+		    struct privsep_fds *ret_fds);

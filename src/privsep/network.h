@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * privsep/network.h - the network state wanted, and the network state seen
+ *
+ * The engine says what the kernel should have on our link; the supervisor, which
+ * alone may touch netlink, makes it so and reports. The other way goes a snapshot
+ * of what the machine has beside our link, at the start and at each change. Both
+ * travel as counted records in a sealed memfd (privsep/records.h), capped per kind.
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/buffer.h"
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NETWORK_ADDRESSES_MAX 16u
+#define NETWORK_ROUTES_MAX    (256u * 1024) /* two host routes a peer and what peers advertise */
+#define INTERFACES_MAX        256u          /* addresses in a snapshot */
+#define INTERFACES_ROUTES_MAX 16u
+
+/** struct privsep_network - What the engine wants; the arrays belong to the caller */
+struct privsep_network {
+	bool up;                        /* false: link down, no addresses, routes or rules */
+	bool netfilter;                 /* the input chain against forged tailnet sources */
+	uint32_t mtu;                   /* 0: as the start configuration says */
+	const struct prefix *addresses; /* own tailnet addresses, /32 and /128 */
+	size_t address_count;
+	const struct prefix *routes; /* to peers, in our table */
+	size_t route_count;
+};
+
+/** struct privsep_interface_address - One address of the machine */
+struct privsep_interface_address {
+	char name[IF_NAMESIZE];
+	uint32_t index;
+	uint32_t flags; /* IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, … */
+	struct prefix prefix;
+};
+
+/** struct privsep_default_route - A default route of the main table */
+struct privsep_default_route {
+	char name[IF_NAMESIZE];
+	uint32_t index;
+	uint32_t metric;
+	struct address gateway; /* ADDRESS_NONE for a route by device alone */
+	uint8_t family;         /* enum address_family */
+};
+
+/** struct privsep_interfaces - What the machine has; our own TUN is not in it */
+struct privsep_interfaces {
+	struct privsep_interface_address *addresses;
+	size_t address_count;
+	struct privsep_default_route *routes;
+	size_t route_count;
+};
+
+/** privsep_network_encode(), privsep_network_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM
+ *
+ * The arrays of a decoded network are one allocation each, freed by
+ * privsep_network_free(); host bits set, families and lengths out of range are refused.
+ */
+int privsep_network_encode(const struct privsep_network *network, struct buffer *out);
+int privsep_network_decode(const void *bytes, size_t length, struct privsep_network *ret);
+void privsep_network_free(struct privsep_network *network);
+
+/** privsep_interfaces_encode(), …_decode(), …_free() - Likewise */
+int privsep_interfaces_encode(const struct privsep_interfaces *interfaces, struct buffer *out);
+int privsep_interfaces_decode(const void *bytes, size_t length, struct privsep_interfaces *ret);
+void privsep_interfaces_free(struct privsep_interfaces *interfaces);

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * privsep/start.h - what the engine is told at its start
+ *
+ * The entrypoint fills it from variables and flags, the supervisor adds what only
+ * it knows (marked below), and every engine, the first and each replacement, gets
+ * it as the first message. Strings are heap strings or NULL for "not set". It
+ * travels as counted records in a sealed memfd (privsep/records.h).
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define START_OPERATOR_NONE UINT32_MAX
+#define START_PREFS_MAX     (64u * 1024)
+#define START_STRING_MAX    4096u
+#define START_THREADS_MAX   4u
+
+enum start_state_mode {
+	START_STATE_DIR,    /* blobs are files in the state directory */
+	START_STATE_MEMORY, /* `mem:`: blobs live in the supervisor; the node is ephemeral */
+	START_STATE_MODE_COUNT,
+};
+
+struct privsep_start {
+	/* From the entrypoint */
+	char *tun_name;        /* "tailscale0" unless --tun named another */
+	uint32_t table;        /* route table; 52 unless --table named another */
+	uint32_t mtu;          /* of the TUN; 1280 unless set */
+	uint32_t state_mode;   /* enum start_state_mode */
+	char *prefs;           /* JSON object: MaskedPrefs in the official names, for node/prefs.h:
+				* ControlURL, Hostname, CorpDNS, RouteAll, AdvertiseTags, ShieldsUp,
+				* OperatorUser …; NULL: leave the stored prefs as they are */
+	char *disable;         /* PILLION_DISABLE: comma-separated names of fallbacks to force */
+	char *socket_path;     /* of the LocalAPI, for messages */
+	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
+	bool auth_once;        /* TS_AUTH_ONCE: no login where the state knows a node */
+	bool up;               /* bring the node up without being asked (run); else as stored */
+	bool login_qr;         /* print the login URL as a QR code too */
+	bool allow_exit_node;  /* a default route or one shorter than /8 is accepted */
+	bool health_check;     /* serve /healthz on the health listener */
+	bool metrics;          /* serve /metrics on the health listener */
+	uint32_t operator_uid; /* may write by the LocalAPI beside uid 0; START_OPERATOR_NONE */
+	uint32_t log_level;    /* enum log_level */
+	uint32_t log_format;   /* enum log_format */
+
+	/* From the supervisor */
+	uint32_t udp_port;       /* the port that the handed-over UDP sockets are bound to */
+	uint32_t packet_threads; /* design: clamp(CPU quota, 1, 4); also the number of TUN queues */
+	uint32_t crash_count;    /* engines that died since the supervisor began */
+	char *last_crash;        /* "killed by SIGSEGV", or NULL */
+	char *warnings;          /* what the supervisor had to do without, one a line, for health */
+};
+
+/** privsep_start_init() - The defaults that are written above */
+void privsep_start_init(struct privsep_start *start);
+
+/** privsep_start_clear() - Free the strings, back to zeros */
+void privsep_start_clear(struct privsep_start *start);
+
+/** privsep_start_encode() - Append the records of @start to @out; 0, -EMSGSIZE, -ENOMEM */
+int privsep_start_encode(const struct privsep_start *start, struct buffer *out);
+
+/**
+ * privsep_start_decode() - From @length bytes of records
+ * @ret: caller clears it with privsep_start_clear(); untouched on failure
+ *
+ * Unknown records, wrong sizes, enums out of range and strings with a zero inside
+ * are refused.
+ * Return: 0, -EBADMSG, -ENOMEM
+ */
+int privsep_start_decode(const void *bytes, size_t length, struct privsep_start *ret);
