@@ -29,3 +29,8 @@
 /* Stored files. */
 #define LIMIT_STATE_FILE (4u * 1024 * 1024)
 #define LIMIT_CA_BUNDLE  (4u * 1024 * 1024)
+
+/* Kernel network state: addresses of our link, routes into it, addresses of this namespace. */
+#define LIMIT_NET_ADDRESSES  64u
+#define LIMIT_NET_ROUTES     (2u * LIMIT_PEERS + 4096u)
+#define LIMIT_NET_INTERFACES 1024u

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/monitor.h - be told when the network changes, or somebody changes what is ours
+ *
+ *	events = net_monitor_read(monitor);
+ *	if (events & NET_EVENT_INTERFACES)
+ *		net_interfaces_read(…) and tell the engine
+ *	if (events & NET_EVENT_OURS)
+ *		when net_repair_due(&repair, now) <= now: netlink_apply(…) again
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "netlink/netstate.h"
+
+struct net_monitor;
+
+enum net_event {
+	NET_EVENT_INTERFACES = 1 << 0, /* addresses, links or default routes changed */
+	NET_EVENT_OURS = 1 << 1,       /* another changed our link, addresses, rules, routes, nft */
+	NET_EVENT_LINK_GONE =
+		1 << 2, /* our link was deleted: its queues are dead, make a new one */
+};
+
+/**
+ * net_monitor_open() - Subscribe
+ * @nl:  handle whose own changes are not reported; must outlive the monitor
+ * @ret: monitor
+ *
+ * Return: 0 or negative errno
+ */
+int net_monitor_open(struct netlink *nl, struct net_monitor **ret, struct error *err);
+
+/** net_monitor_close() - Takes NULL, returns NULL */
+struct net_monitor *net_monitor_close(struct net_monitor *monitor);
+
+/** net_monitor_watch() - Which link and table are ours; 0 and 0: none yet */
+void net_monitor_watch(struct net_monitor *monitor, uint32_t ifindex, uint32_t table);
+
+/** net_monitor_fd() - Readable when net_monitor_read() has something; stays the monitor's */
+int net_monitor_fd(const struct net_monitor *monitor);
+
+/**
+ * net_monitor_read() - Take in all that is there, without blocking
+ *
+ * Lost notifications (ENOBUFS) count as every event but NET_EVENT_LINK_GONE: look again.
+ *
+ * Return: bits of enum net_event, or negative errno when the socket itself failed
+ */
+int net_monitor_read(struct net_monitor *monitor);
+
+#define NET_REPAIR_INTERVAL (5 * NSEC_PER_SEC)
+#define NET_REPAIR_BURST    10
+
+/* How often we contradict another who removes what is ours: 10 at once, then one in 5 s. */
+struct net_repair {
+	nanoseconds full_at; /* when the whole burst is there again */
+};
+
+/** net_repair_due() - When the next repair may be made: @now or earlier means at once */
+nanoseconds net_repair_due(const struct net_repair *repair, nanoseconds now);
+
+/** net_repair_take() - Count one repair, made at @now */
+void net_repair_take(struct net_repair *repair, nanoseconds now);

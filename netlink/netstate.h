@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/netstate.h - wanted network state in, the difference to the kernel's applied
+ *
+ * The caller says what is wanted as a whole, as often as it likes; netlink_apply()
+ * dumps what the kernel has, computes the difference (reconcile.h) and sends only
+ * that. A second apply of the same state sends nothing.
+ *
+ * What is ours, and the only things that are ever removed:
+ *	- the TUN link, and every address on it that is not link-local;
+ *	- routes with protocol NET_ROUTE_PROTOCOL through that link in the wanted table;
+ *	- rules with that protocol and a priority of enum net_rule_priority;
+ *	- the nft table `pillion`.
+ *
+ * Table, priorities and mark are the official client's, so that what people know
+ * of it (`ip rule`, `ip route show table 52`) holds here too.
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct netlink;
+
+/* Stands in each route and rule of ours ('P'); free in iproute2's rt_protos. */
+#define NET_ROUTE_PROTOCOL 80
+
+#define NET_TABLE_DEFAULT 52u
+#define NET_MTU_DEFAULT   1280u
+
+/* Every socket of the engine carries this mark and so never enters the tunnel. */
+#define NET_BYPASS_MARK 0x80000u
+#define NET_MARK_MASK   0xff0000u
+
+#define NET_NFT_TABLE "pillion"
+
+enum net_rule_priority {
+	NET_RULE_BYPASS_MAIN = 5210,        /* marked: table main … */
+	NET_RULE_BYPASS_DEFAULT = 5230,     /* … then table default … */
+	NET_RULE_BYPASS_UNREACHABLE = 5250, /* … then nothing */
+	NET_RULE_TUNNEL = 5270,             /* all else: the wanted table first */
+};
+
+/**
+ * struct net_wanted - The whole of what shall be
+ * @ifindex:       our TUN link
+ * @mtu:           in bytes, 0 leaves it
+ * @up:            whether the link is up; routes are only kept on a link that is
+ * @rules:         whether the policy rules stand, for IPv4 and IPv6
+ * @protect_input: whether packets that come in by another link with a source address that is
+ *                 reached through ours are dropped (forged tailnet addresses)
+ * @table:         routing table, NET_TABLE_DEFAULT unless --table; not 0, main, default or local
+ * @addresses:     of the link, each a host prefix (/32, /128)
+ * @routes:        through the link; host bits are ignored, doubles count once
+ */
+struct net_wanted {
+	uint32_t ifindex;
+	uint32_t mtu;
+	bool up;
+	bool rules;
+	bool protect_input;
+	uint32_t table;
+	const struct prefix *addresses;
+	size_t address_count;
+	const struct prefix *routes;
+	size_t route_count;
+};
+
+/* What could not be had; the rest stands. net_warning_text() has the remedy. */
+enum net_warning {
+	NET_WARNING_IPV6_OFF = 1 << 0,       /* the kernel refused IPv6 addresses */
+	NET_WARNING_NO_NFTABLES = 1 << 1,    /* input is not protected */
+	NET_WARNING_NO_RULES = 1 << 2,       /* no policy routing: routes went to table main */
+	NET_WARNING_ROUTE_CONFLICT = 1 << 3, /* somebody else's route stands where ours belongs */
+};
+
+/**
+ * struct net_report - What netlink_apply() did
+ * @changes:   messages that changed the kernel's state; 0 when nothing was to do
+ * @rounds:    dumps it took; more than one when somebody changed things meanwhile
+ * @warnings:  bits of enum net_warning; log one only when it was not in the last report
+ * @conflict:  the first route that found another's in its place (family 0: none)
+ */
+struct net_report {
+	unsigned int changes;
+	unsigned int rounds;
+	unsigned int warnings;
+	struct prefix conflict;
+};
+
+/** net_warning_text() - One line for a person: what is missing, and the remedy */
+const char *net_warning_text(enum net_warning warning);
+
+/**
+ * netlink_open() - Open the request socket
+ * @ret: handle for the calls below and those of interfaces.h and monitor.h; single-threaded
+ *
+ * Return: 0 or negative errno
+ */
+int netlink_open(struct netlink **ret, struct error *err);
+
+/** netlink_close() - Close; the kernel keeps what was applied. Takes NULL, returns NULL */
+struct netlink *netlink_close(struct netlink *nl);
+
+/**
+ * netlink_claim() - Before the first apply: find who else lives here, clean up after the dead
+ * @table: routing table we are about to use
+ * @name:  name of the TUN link we are about to make
+ * @ret_removed: rules and routes removed that a crashed run left, ours or the official client's
+ *
+ * Alive is whose table has a route to, or whose rules stand beside, a link with a carrier. Call
+ * it before tun_open(): our own link would count as another's.
+ *
+ * Return: 0; -EBUSY when another pillion or tailscaled is alive on this table or link name (@err
+ * names it, and --table and --tun as the remedy); another negative errno
+ */
+int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned int *ret_removed,
+		  struct error *err);
+
+/**
+ * netlink_apply() - Make the kernel's state what is wanted
+ * @ret: filled on success
+ *
+ * Order: input protection; rules (bypass before tunnel); MTU and addresses; link up; new routes;
+ * then what is no longer wanted, routes first. So nothing is ever open that the next step would
+ * close. IPv6 that is refused is a warning, and IPv4 goes on. A state that changes under our
+ * hands (EEXIST, ESRCH, ENOBUFS, an interrupted dump) is dumped again, a bounded number of times.
+ *
+ * Return: 0; -ENODEV when the link is gone; -EPERM without NET_ADMIN; -EINVAL for a wanted state
+ * that contradicts itself; -EAGAIN when the state never held still; another negative errno
+ */
+int netlink_apply(struct netlink *nl, const struct net_wanted *wanted, struct net_report *ret,
+		  struct error *err);
+
+/**
+ * netlink_teardown() - Remove all that is ours from @table and of link @ifindex
+ *
+ * The link itself ends with its last queue. It need not exist any more. The bypass rules stay
+ * while a tunnel rule of another pillion (--table) relies on them.
+ *
+ * Return: 0 or negative errno
+ */
+int netlink_teardown(struct netlink *nl, uint32_t table, uint32_t ifindex, struct error *err);

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/tun.h - the TUN device through which the app's packets come and go
+ *
+ * The supervisor opens the queues and keeps them; the engine reads and writes
+ * them. The link lives as long as one of its queues is open anywhere.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <net/if.h>
+#include <stdint.h>
+
+#define TUN_NAME_DEFAULT "tailscale0"
+#define TUN_QUEUES_MAX   4u
+
+enum tun_flags {
+	TUN_VNET_HEADER = 1 << 0, /* every packet begins with a virtio-net header (offloads) */
+};
+
+struct tun {
+	char name[IFNAMSIZ]; /* as the kernel made it */
+	uint32_t ifindex;
+	unsigned int queue_count;
+	int queues[TUN_QUEUES_MAX]; /* non-blocking, close-on-exec; -1 beyond queue_count */
+};
+
+/**
+ * tun_open() - Make, or attach to, a TUN link without packet information
+ * @name:   name of the link; NULL for TUN_NAME_DEFAULT; may hold one %d, which the kernel numbers
+ * @queues: 1 to TUN_QUEUES_MAX file descriptors (IFF_MULTI_QUEUE is always set, so that a link
+ *          has the same shape whatever their number)
+ * @flags:  enum tun_flags
+ * @ret:    the caller owns the queues; tun_close() ends them, and with the last the link
+ *
+ * /dev/net/tun is made by mknod where it is missing and we may.
+ *
+ * Return: 0, or negative errno with an @err that names the remedy: -ENOENT and -ENODEV (no
+ * device), -EACCES (no right to open it), -EPERM (no NET_ADMIN), -EBUSY (another process has
+ * the link), -EINVAL (a name that can't be, or a link of another kind or without multi_queue)
+ */
+int tun_open(const char *name, unsigned int queues, unsigned int flags, struct tun *ret,
+	     struct error *err);
+
+/** tun_close() - Close all queues; harmless on a zeroed or closed one with queue_count 0 */
+void tun_close(struct tun *tun);
