@@ -114,4 +114,4 @@ int disco_message_parse(const void *plain, size_t length, struct disco_message *
 ssize_t disco_message_write(uint8_t *out, size_t capacity, const struct disco_message *m);
 
 /** disco_relay_endpoint() - 127.3.3.40:@region, how a pong names a relay as a source */
-struct endpoint disco_relay_endpoint(uint32_t region);
+struct endpoint disco_relay_endpoint(uint16_t region);

@@ -56,7 +56,7 @@ struct path_callbacks {
 	void (*send_udp)(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length);
 
 	/** @send_relay: as relay_send() */
-	void (*send_relay)(void *ctx, uint32_t region, const struct public_key *to,
+	void (*send_relay)(void *ctx, uint16_t region, const struct public_key *to,
 			   const uint8_t *data, size_t length);
 
 	/** @path_changed: path_peer_status() of @peer now says something else */
@@ -104,7 +104,7 @@ const struct public_key *path_disco_key(const struct path_engine *e);
 struct path_peer_config {
 	struct public_key node_key;
 	struct public_key disco_key; /* zero: the netmap names none */
-	uint32_t home_region;        /* 0: not known */
+	uint16_t home_region;        /* 0: not known */
 	const struct endpoint *endpoints;
 	size_t endpoint_count;
 	bool wireguard_only; /* no disco, no relay: its endpoints as they are */
@@ -143,7 +143,7 @@ struct path_choice {
 	bool direct;
 	bool relay;
 	struct endpoint endpoint; /* if direct */
-	uint32_t region;          /* if relay; may be 0: only where it was heard from */
+	uint16_t region;          /* if relay; may be 0: only where it was heard from */
 };
 
 /**
@@ -180,7 +180,7 @@ void path_receive_udp(struct path_engine *e, const struct endpoint *source, cons
 		      size_t length, nanoseconds now);
 
 /** path_receive_relay() - A disco packet by relay, from the connection of node @source */
-void path_receive_relay(struct path_engine *e, uint32_t region, const struct public_key *source,
+void path_receive_relay(struct path_engine *e, uint16_t region, const struct public_key *source,
 			const uint8_t *data, size_t length, nanoseconds now);
 
 /** path_deadline() - When path_timeout() wants to be called; may move earlier after any call */
@@ -233,7 +233,7 @@ struct path_ping_result {
 	int error; /* 0, -ETIMEDOUT (5 s), -EHOSTUNREACH no way to try, -ECANCELED */
 	bool direct;
 	struct endpoint endpoint; /* if direct */
-	uint32_t region;          /* if not: the relay it came by */
+	uint16_t region;          /* if not: the relay it came by */
 	nanoseconds latency;
 };
 
@@ -252,7 +252,7 @@ struct path_peer_status {
 	bool direct;              /* data goes to @endpoint alone */
 	struct endpoint endpoint; /* best known, trusted or not; family 0: none */
 	nanoseconds latency;      /* of it; 0 if not known */
-	uint32_t home_region;
+	uint16_t home_region;
 	nanoseconds last_sent;  /* 0: never */
 	nanoseconds last_heard; /* disco or data */
 };

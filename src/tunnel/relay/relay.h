@@ -34,7 +34,7 @@ struct relay_callbacks {
 	/**
 	 * @packet: @source sent @data (WireGuard or disco) through @region
 	 */
-	void (*packet)(void *ctx, uint32_t region, const struct public_key *source,
+	void (*packet)(void *ctx, uint16_t region, const struct public_key *source,
 		       const uint8_t *data, size_t length);
 
 	/**
@@ -42,21 +42,21 @@ struct relay_callbacks {
 	 *
 	 * When home connects, peers can reach us: the time to tell control, to retry a handshake.
 	 */
-	void (*connected)(void *ctx, uint32_t region, bool home, bool connected);
+	void (*connected)(void *ctx, uint16_t region, bool home, bool connected);
 
 	/**
 	 * @peer_gone: what was sent to @peer through @region got nowhere (DERP_GONE_NOT_HERE),
 	 * or the peer left
 	 */
-	void (*peer_gone)(void *ctx, uint32_t region, const struct public_key *peer,
+	void (*peer_gone)(void *ctx, uint16_t region, const struct public_key *peer,
 			  enum derp_gone_reason reason);
 
 	/** @peer_present: @peer is connected to @region (relays tell only meshed clients) */
-	void (*peer_present)(void *ctx, uint32_t region, const struct public_key *peer);
+	void (*peer_present)(void *ctx, uint16_t region, const struct public_key *peer);
 
 	/** @health: @problem of a region in words, from outside and from our dialling; NULL: well
 	 */
-	void (*health)(void *ctx, uint32_t region, const char *problem);
+	void (*health)(void *ctx, uint16_t region, const char *problem);
 
 	/**
 	 * @stun_servers: where the home region's STUN servers listen (resolved anew at each
@@ -89,7 +89,7 @@ int relay_set_map(struct relay *r, const struct tailcfg_derp_map *map);
 
 /** relay_set_home() - Connect to @region and keep it (0: none); tells all relays which is preferred
  */
-void relay_set_home(struct relay *r, uint32_t region);
+void relay_set_home(struct relay *r, uint16_t region);
 
 /** relay_set_node_key() - A new node key: all connections are made anew */
 void relay_set_node_key(struct relay *r, const struct secret_key *node_key);
@@ -104,11 +104,11 @@ void relay_set_node_key(struct relay *r, const struct secret_key *node_key);
  * Return: 0 sent or queued, -EHOSTUNREACH no way to the peer (unknown region, nothing heard),
  * -EMSGSIZE, -ENOMEM
  */
-int relay_send(struct relay *r, uint32_t region, const struct public_key *to, const void *data,
+int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
 	       size_t length);
 
 /** relay_is_connected() - Whether @region is ready now */
-bool relay_is_connected(const struct relay *r, uint32_t region);
+bool relay_is_connected(const struct relay *r, uint16_t region);
 
 /** relay_link_changed() - The network moved: redial what is waiting or silent, at once */
 void relay_link_changed(struct relay *r);
@@ -121,7 +121,7 @@ enum relay_region_state {
 };
 
 struct relay_region_status {
-	uint32_t region;
+	uint16_t region;
 	char code[32];
 	char node[128]; /* host name of the node connected to, or tried last */
 	enum relay_region_state state;
@@ -136,4 +136,4 @@ struct relay_region_status {
 size_t relay_status(const struct relay *r, struct relay_region_status *out, size_t capacity);
 
 /** relay_region_code() - "fra" for a region of the map, or NULL */
-const char *relay_region_code(const struct relay *r, uint32_t region);
+const char *relay_region_code(const struct relay *r, uint16_t region);

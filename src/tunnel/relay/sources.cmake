@@ -1,0 +1,1 @@
+list(APPEND tunnel_sources relay/derp_client.c)
