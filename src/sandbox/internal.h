@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* sandbox/internal.h - between the files of this room */
+#pragma once
+
+#include "sandbox/sandbox.h"
+
+/**
+ * landlock_enter() - Bind this thread to the files that the engine may open: /dev/urandom
+ *
+ * Return: the kernel's Landlock ABI, or negative errno where it has none
+ */
+int landlock_enter(void);
+
+/** seccomp_seal() - Install the profile's filter in all threads; 0 or negative errno */
+int seccomp_seal(const struct sandbox_profile *profile);
+
+/** trap_install() - Name the system call on stderr when the filter traps one; 0 or negative errno
+ */
+int trap_install(void);

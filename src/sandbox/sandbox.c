@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* sandbox/sandbox.c - identity, capabilities, no_new_privs; then Landlock and seccomp */
+#include "sandbox/sandbox.h"
+
+#include "base/cleanup.h"
+#include "sandbox/internal.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define LOG_ROOM "sandbox"
+#include "base/log.h"
+
+int sandbox_identity_parse(const char *text, struct sandbox_identity *ret)
+{
+	unsigned int uid, gid;
+	char end;
+
+	if (strcmp(text, "-") == 0) {
+		*ret = (struct sandbox_identity){.change = false};
+		return 0;
+	}
+	if (sscanf(text, "%u:%u%c", &uid, &gid, &end) != 2 || uid == 0 || gid == 0)
+		return -EINVAL;
+	*ret = (struct sandbox_identity){.change = true, .uid = uid, .gid = gid};
+	return 0;
+}
+
+static int take_identity(const struct sandbox_identity *identity, struct error *err)
+{
+	uid_t ruid, euid, suid;
+	gid_t rgid, egid, sgid;
+
+	if (setgroups(0, NULL) < 0)
+		return error_set_errno(err, -errno, "drop supplementary groups");
+	if (setresgid(identity->gid, identity->gid, identity->gid) < 0)
+		return error_set_errno(err, -errno, "become group %u", identity->gid);
+	if (setresuid(identity->uid, identity->uid, identity->uid) < 0)
+		return error_set_errno(err, -errno, "become user %u", identity->uid);
+	if (getresuid(&ruid, &euid, &suid) < 0 || getresgid(&rgid, &egid, &sgid) < 0 ||
+	    ruid != identity->uid || euid != identity->uid || suid != identity->uid ||
+	    rgid != identity->gid || egid != identity->gid || sgid != identity->gid ||
+	    getgroups(0, NULL) != 0)
+		return error_set(err, -EPERM, "the kernel did not make us user %u, group %u",
+				 identity->uid, identity->gid);
+	return 0;
+}
+
+static int drop_capabilities(struct error *err)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {0}, got[2];
+
+	if (syscall(SYS_capset, &header, none) < 0)
+		return error_set_errno(err, -errno, "drop all capabilities");
+	memset(got, 0xff, sizeof(got));
+	if (syscall(SYS_capget, &header, got) < 0 || memcmp(got, none, sizeof(got)) != 0)
+		return error_set(err, -EPERM, "capabilities are left after dropping them");
+	return 0;
+}
+
+static int forbid_privileges(struct error *err)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return error_set_errno(err, -errno, "set no_new_privs");
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 1)
+		return error_set(err, -EPERM, "no_new_privs does not hold");
+	return 0;
+}
+
+/* no_dump() - Nobody may read our memory, in life or as a core file */
+static bool no_dump(void)
+{
+	struct rlimit none = {0, 0}, got = {1, 1};
+
+	return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && setrlimit(RLIMIT_CORE, &none) == 0 &&
+	       prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 && getrlimit(RLIMIT_CORE, &got) == 0 &&
+	       got.rlim_cur == 0 && got.rlim_max == 0;
+}
+
+/* miss() - One line now, and a word for status */
+static void miss(struct sandbox_report *report, const char *what, int code, const char *meaning)
+{
+	size_t used = strlen(report->missing);
+
+	snprintf(report->missing + used, sizeof(report->missing) - used, "%s%s", used ? ", " : "",
+		 what);
+	log_warn("%s is not available (%s): %s", what, strerror(-code), meaning);
+}
+
+#ifdef PILLION_SANITIZED
+/* The leak check at exit attaches to us, which takes a dumpable process. */
+static void let_leak_check_in(void)
+{
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+#endif
+
+int sandbox_enter(const struct sandbox_profile *profile, const struct sandbox_identity *identity,
+		  struct sandbox_report *ret, struct error *err)
+{
+	struct sandbox_report report = {.split_user = identity->change};
+	int r = 0;
+
+	(void)prctl(PR_SET_NAME, profile->name, 0, 0, 0);
+	if (identity->change)
+		r = take_identity(identity, err);
+	if (r == 0)
+		r = drop_capabilities(err);
+	if (r == 0)
+		r = forbid_privileges(err);
+	if (r < 0)
+		return r;
+	report.no_dump = no_dump();
+	if (!report.no_dump)
+		miss(&report, "no-dump", -errno, "a core file could hold keys");
+#ifdef PILLION_SANITIZED
+	(void)atexit(let_leak_check_in);
+#endif
+	r = landlock_enter();
+	if (r < 0)
+		miss(&report, "landlock", r, "a captured process could read world-readable files");
+	else
+		report.landlock_abi = r;
+	*ret = report;
+	return 0;
+}
+
+int sandbox_seal(const struct sandbox_profile *profile, struct sandbox_report *report,
+		 struct error *err)
+{
+	int r = seccomp_seal(profile);
+
+	if (r == -ENOENT)
+		return error_set(err, r, "the list of system calls names one that there isn't");
+	if (r < 0)
+		miss(report, "seccomp", r, "a captured process could make every system call");
+	else
+		report->seccomp = true;
+	return 0;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sandbox/seccomp.c - the filter that lets only listed system calls pass
+ *
+ * A listed call is allowed whole, but for those of the table below, which are
+ * dangerous in some of their forms.
+ */
+#include "base/cleanup.h"
+#include "sandbox/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+/* Which argument holds the request that a comment names after the colon. */
+static const struct {
+	const char *name;
+	unsigned int argument;
+} selectors[] = {
+	{"ioctl", 1},
+	{"fcntl", 1},
+	{"prctl", 0},
+};
+
+/* Calls that are allowed only where (argument & mask) == value. */
+static const struct restricted {
+	const char *name;
+	unsigned int argument;
+	uint64_t mask, value;
+} restricted[] = {
+	/* A thread, never a process. */
+	{"clone", 0, CLONE_THREAD, CLONE_THREAD},
+	/* No new code. */
+	{"mmap", 2, PROT_EXEC, 0},
+	{"mprotect", 2, PROT_EXEC, 0},
+	/* For reading only, where Landlock is missing too. */
+	{"openat", 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY},
+	/* fstat(), not stat(). */
+	{"newfstatat", 3, AT_EMPTY_PATH, AT_EMPTY_PATH},
+};
+
+static const struct restricted *restriction(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(restricted); i++)
+		if (strcmp(restricted[i].name, name) == 0)
+			return &restricted[i];
+	return NULL;
+}
+
+/* selector() - The argument's number; the generator has seen to it that there is one */
+static unsigned int selector(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(selectors); i++)
+		if (strcmp(selectors[i].name, name) == 0)
+			return selectors[i].argument;
+	return 0;
+}
+
+static int add(scmp_filter_ctx filter, const struct sandbox_syscall *call)
+{
+	int number = seccomp_syscall_resolve_name(call->name);
+	uint32_t action = call->action == SANDBOX_ENOSYS ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_ALLOW;
+	const struct restricted *only = restriction(call->name);
+
+	if (number == __NR_SCMP_ERROR)
+		return -ENOENT;
+	if (number < 0)
+		return 0; /* of another architecture */
+	if (call->has_value)
+		/* The kernel looks at the low 32 bits alone. */
+		return seccomp_rule_add(filter, action, number, 1,
+					SCMP_CMP(selector(call->name), SCMP_CMP_MASKED_EQ,
+						 UINT32_MAX, (uint32_t)call->value));
+	if (strcmp(call->name, "tgkill") == 0)
+		/* Signals for ourselves: abort(), and the trap handler. */
+		return seccomp_rule_add(filter, action, number, 1,
+					SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+#ifndef PILLION_SANITIZED
+	if (only && call->action == SANDBOX_ALLOW)
+		return seccomp_rule_add(
+			filter, action, number, 1,
+			SCMP_CMP(only->argument, SCMP_CMP_MASKED_EQ, only->mask, only->value));
+#else
+	(void)only;
+#endif
+	return seccomp_rule_add(filter, action, number, 0);
+}
+
+int seccomp_seal(const struct sandbox_profile *profile)
+{
+	scmp_filter_ctx filter;
+	int r;
+
+	r = trap_install();
+	if (r < 0)
+		return r;
+	filter = seccomp_init(SCMP_ACT_TRAP);
+	if (!filter)
+		return -ENOMEM;
+	r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	if (r == 0)
+		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+	if (r == 0)
+		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	for (size_t i = 0; r == 0 && i < profile->syscall_count; i++) {
+		r = add(filter, &profile->syscalls[i]);
+		if (r == -EEXIST)
+			r = 0; /* allowed whole already, in a sanitizer build */
+	}
+	if (r == 0)
+		r = seccomp_load(filter);
+	seccomp_release(filter);
+	if (r < 0)
+		return r;
+	return prctl(PR_GET_SECCOMP) == 2 ? 0 : -EIO;
+}
