@@ -165,6 +165,8 @@ uint8_t filter_reject_reason(enum filter_verdict verdict, const struct ip_view *
  * @each: called for every grant that holds, with the name and the JSON array of values (or NULL
  *        when it came without); the same name may come more than once, and its values add up.
  *        Returns false to stop
+ *
+ * Nothing with shields up, for a jailed peer, or when the rules were discarded.
  */
 void filter_peer_capabilities(const struct filter *f, const struct filter_peer *peer,
 			      const struct address *source, const struct address *destination,
