@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* wire/json_write.c - JSON appended to a buffer, without a tree */
+#include "wire/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct json_writer json_writer_to(struct buffer *out)
+{
+	return (struct json_writer){.out = out};
+}
+
+int json_writer_result(const struct json_writer *w)
+{
+	return w->error;
+}
+
+static void put(struct json_writer *w, const char *bytes, size_t length)
+{
+	if (w->error == 0)
+		w->error = buffer_append(w->out, bytes, length);
+}
+
+static void put_text(struct json_writer *w, const char *text)
+{
+	put(w, text, strlen(text));
+}
+
+/* Length of the UTF-8 character at @text (zero-terminated), or 0 if it is none. */
+static size_t utf8_length(const unsigned char *text)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t length = text[0] < 0x80         ? 1
+			: (text[0] >> 5) == 6  ? 2
+			: (text[0] >> 4) == 14 ? 3
+			: (text[0] >> 3) == 30 ? 4
+					       : 0;
+	uint32_t c;
+
+	if (length <= 1)
+		return length;
+	c = text[0] & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		if (text[i] >> 6 != 2)
+			return 0;
+		c = c << 6 | (text[i] & 0x3f);
+	}
+	return c < least[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : length;
+}
+
+static void put_quoted(struct json_writer *w, const char *text)
+{
+	const unsigned char *at = (const unsigned char *)text;
+	const unsigned char *plain = at;
+
+	put_text(w, "\"");
+	while (*at) {
+		size_t length = utf8_length(at);
+		char escape[8];
+
+		if (length && *at >= 0x20 && *at != '"' && *at != '\\') {
+			at += length;
+			continue;
+		}
+		put(w, (const char *)plain, (size_t)(at - plain));
+		if (*at == '"' || *at == '\\')
+			snprintf(escape, sizeof(escape), "\\%c", *at);
+		else
+			snprintf(escape, sizeof(escape), "\\u%04x", length ? *at : 0xfffdu);
+		put_text(w, escape);
+		plain = ++at;
+	}
+	put(w, (const char *)plain, (size_t)(at - plain));
+	put_text(w, "\"");
+}
+
+/* Comma and name before a value. */
+static void begin_value(struct json_writer *w, const char *name)
+{
+	if (w->comma)
+		put_text(w, ",");
+	w->comma = true;
+	if (name) {
+		put_quoted(w, name);
+		put_text(w, ":");
+	}
+}
+
+static void put_value(struct json_writer *w, const char *name, const char *text)
+{
+	begin_value(w, name);
+	put_text(w, text);
+}
+
+static void open_level(struct json_writer *w, const char *name, const char *open)
+{
+	put_value(w, name, open);
+	w->comma = false;
+}
+
+static void close_level(struct json_writer *w, const char *close)
+{
+	put_text(w, close);
+	w->comma = true;
+}
+
+void json_begin_object(struct json_writer *w, const char *name)
+{
+	open_level(w, name, "{");
+}
+
+void json_end_object(struct json_writer *w)
+{
+	close_level(w, "}");
+}
+
+void json_begin_array(struct json_writer *w, const char *name)
+{
+	open_level(w, name, "[");
+}
+
+void json_end_array(struct json_writer *w)
+{
+	close_level(w, "]");
+}
+
+void json_put_string(struct json_writer *w, const char *name, const char *text)
+{
+	begin_value(w, name);
+	put_quoted(w, text ? text : "");
+}
+
+void json_put_bool(struct json_writer *w, const char *name, bool value)
+{
+	put_value(w, name, value ? "true" : "false");
+}
+
+void json_put_int(struct json_writer *w, const char *name, int64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRId64, value);
+	put_value(w, name, text);
+}
+
+void json_put_number(struct json_writer *w, const char *name, double value)
+{
+	char text[32];
+
+	if (!isfinite(value)) {
+		if (w->error == 0)
+			w->error = -EINVAL;
+		return;
+	}
+	snprintf(text, sizeof(text), "%.17g", value);
+	put_value(w, name, text);
+}
+
+void json_put_null(struct json_writer *w, const char *name)
+{
+	put_value(w, name, "null");
+}
+
+void json_put_time(struct json_writer *w, const char *name, nanoseconds time)
+{
+	char text[JSON_TIME_TEXT_MAX];
+
+	json_put_string(w, name, json_time_format(time, text));
+}
+
+void json_put_key(struct json_writer *w, const char *name, const struct public_key *key,
+		  enum key_kind kind)
+{
+	char text[KEY_TEXT_MAX];
+
+	json_put_string(w, name, public_key_format(key, kind, text));
+}
+
+void json_put_prefixes(struct json_writer *w, const char *name, const struct prefix_list *list)
+{
+	char text[PREFIX_TEXT_MAX];
+
+	json_begin_array(w, name);
+	for (uint32_t i = 0; i < list->count; i++)
+		json_put_string(w, NULL, prefix_format(&list->items[i], text));
+	json_end_array(w);
+}
+
+void json_put_endpoints(struct json_writer *w, const char *name, const struct endpoint_list *list)
+{
+	char text[ENDPOINT_TEXT_MAX];
+
+	json_begin_array(w, name);
+	for (uint32_t i = 0; i < list->count; i++)
+		json_put_string(w, NULL, endpoint_format(&list->items[i], text));
+	json_end_array(w);
+}
+
+void json_put_strings(struct json_writer *w, const char *name, const struct string_list *list)
+{
+	json_begin_array(w, name);
+	for (uint32_t i = 0; i < list->count; i++)
+		json_put_string(w, NULL, list->items[i]);
+	json_end_array(w);
+}
+
+void json_put_raw(struct json_writer *w, const char *name, const char *text)
+{
+	put_value(w, name, text);
+}
+
+void json_put_string_if(struct json_writer *w, const char *name, const char *text)
+{
+	if (text && *text)
+		json_put_string(w, name, text);
+}
+
+void json_put_bool_if(struct json_writer *w, const char *name, bool value)
+{
+	if (value)
+		json_put_bool(w, name, value);
+}
+
+void json_put_int_if(struct json_writer *w, const char *name, int64_t value)
+{
+	if (value)
+		json_put_int(w, name, value);
+}
+
+void json_put_time_if(struct json_writer *w, const char *name, nanoseconds time)
+{
+	if (time != JSON_TIME_NONE)
+		json_put_time(w, name, time);
+}
+
+void json_put_key_if(struct json_writer *w, const char *name, const struct public_key *key,
+		     enum key_kind kind)
+{
+	if (!public_key_is_zero(key))
+		json_put_key(w, name, key, kind);
+}
+
+void json_put_optional_bool(struct json_writer *w, const char *name, enum optional_bool value)
+{
+	if (value != OPTIONAL_UNSET)
+		json_put_bool(w, name, value == OPTIONAL_TRUE);
+}
