@@ -26,6 +26,10 @@
 #define LIMIT_DERP_FRAME (1024u * 1024)
 #define LIMIT_DERP_QUEUE (512u * 1024)
 
+/* Paths: endpoints that one peer may be tried at; its pings that we wait for. */
+#define LIMIT_PATH_CANDIDATES 100u
+#define LIMIT_PATH_PINGS      256u
+
 /* Stored files. */
 #define LIMIT_STATE_FILE (4u * 1024 * 1024)
 #define LIMIT_CA_BUNDLE  (4u * 1024 * 1024)

@@ -14,7 +14,8 @@
  * STUN runs from the same UDP socket: give path_receive_udp() every datagram that
  * disco_recognise() or stun_recognise() knows.
  *
- * Callbacks may call path_send_failed(), nothing else of this engine.
+ * Callbacks may call path_send_failed() and what only asks (…_status(), …_user() …), nothing
+ * else of this engine; path_ping()'s may also ping again.
  */
 #pragma once
 
@@ -69,6 +70,12 @@ struct path_callbacks {
 	 * is there and knows our keys, which it perhaps didn't when the first one was sent.
 	 */
 	void (*heard)(void *ctx, struct path_peer *peer, enum path_evidence evidence);
+
+	/**
+	 * @restarted: @peer uses another disco key, so its WireGuard session is probably gone:
+	 * send an initiation with the next packet to it. May be NULL
+	 */
+	void (*restarted)(void *ctx, struct path_peer *peer);
 
 	/**
 	 * @endpoints_changed: what to tell control: our endpoints (local, explicit, STUN)

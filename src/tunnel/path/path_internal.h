@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/path/path_internal.h - what the files of the path engine share
+ *
+ *	engine.c     life, time, what comes in
+ *	peers.c      peers, their disco keys, the indexes
+ *	candidates.c the endpoints where a peer may be
+ *	discovery.c  the way that data takes; pings, pongs, calls
+ *	quality.c    which of two endpoints is better
+ *	manual.c     pings for people
+ *	local.c      our own endpoints
+ *	stun.c       asking relays for our mapped endpoints
+ */
+#pragma once
+
+#include "tunnel/path/path.h"
+#include "wire/disco.h"
+#include "wire/stun.h"
+
+/* A failed allocation inside of a hash table is an error of the caller's, not the end. */
+#define HASH_NONFATAL_OOM          1
+#define uthash_nonfatal_oom(added) ((added)->hash_failed = true)
+#include <uthash.h>
+
+#define PATH_ACTIVE           (45 * NSEC_PER_SEC)
+#define PATH_HEARTBEAT        (3 * NSEC_PER_SEC)
+#define PATH_TRUST            (6500 * NSEC_PER_MSEC)
+#define PATH_PING_INTERVAL    (5 * NSEC_PER_SEC)
+#define PATH_PING_TIMEOUT     (5 * NSEC_PER_SEC)
+#define PATH_UPGRADE_INTERVAL (60 * NSEC_PER_SEC)
+#define PATH_GOOD_LATENCY     (5 * NSEC_PER_MSEC)
+#define PATH_ENDPOINTS_FRESH  (27 * NSEC_PER_SEC)
+#define PATH_RESTUN_MIN       (20 * NSEC_PER_SEC)
+#define PATH_RESTUN_MAX       (26 * NSEC_PER_SEC)
+#define PATH_ENDPOINT_RETAIN  (310 * NSEC_PER_SEC)
+#define PATH_STUN_PHASE       (3 * NSEC_PER_SEC)
+#define PATH_STUN_SPACING     (200 * NSEC_PER_MSEC)
+#define PATH_STUN_TRIES       4u
+
+/* Ours: a ping that just opened a way back may be answered by one before PATH_PING_INTERVAL. */
+#define PATH_PING_BACK_INTERVAL NSEC_PER_SEC
+/* Ours: pings by relay while a peer that we send to has not been heard: 0.15, 0.3 … 2.4 s. */
+#define PATH_PROBE_FIRST        (150 * NSEC_PER_MSEC)
+#define PATH_PROBES             5u
+/* WireGuard-only peers: how long a choice of endpoint stands. */
+#define PATH_GUESS_TRUST        NSEC_PER_SEC
+#define PATH_RECEIVED_TRUST     (5 * NSEC_PER_SEC)
+
+enum disco_slot_kind {
+	SLOT_CONTROL, /* as the netmap says */
+	SLOT_TUNNEL,  /* as the peer itself said, inside the tunnel */
+	SLOT_COUNT,
+};
+
+/* One distinct disco key; usually of one peer, in one or both of its slots. */
+struct disco_key {
+	struct public_key key;
+	struct disco_box box; /* computed when first needed */
+	bool has_box;
+	struct disco_slot *slots;
+	bool hash_failed;
+	UT_hash_handle hh;
+};
+
+struct disco_slot {
+	struct disco_key *key; /* NULL: none */
+	struct path_peer *peer;
+	struct disco_slot *next; /* of the same key */
+};
+
+/* An endpoint where the peer may be. It goes when nothing speaks for it any more. */
+struct candidate {
+	struct endpoint endpoint;
+	bool in_netmap;
+	bool called;           /* the last CallMeMaybe named it */
+	nanoseconds heard_at;  /* last ping from it; 0: never */
+	nanoseconds pinged_at; /* last ping to it; 0: ping it at the next occasion */
+	struct disco_txid heard_txid;
+};
+
+enum ping_purpose {
+	PING_DISCOVERY,
+	PING_HEARTBEAT,
+	PING_PROBE,
+	PING_MANUAL,
+};
+
+struct sent_ping {
+	struct disco_txid txid;
+	struct endpoint to; /* family 0: by relay */
+	uint16_t region;
+	enum ping_purpose purpose;
+	uint32_t manual; /* PING_MANUAL: for which path_ping() */
+	nanoseconds at;
+};
+
+struct manual_ping {
+	uint32_t id;
+	path_ping_callback callback;
+	void *ctx;
+	nanoseconds deadline;
+	struct manual_ping *next;
+};
+
+/* An endpoint that a peer proved; for accounting only. */
+struct source {
+	struct endpoint endpoint; /* the hash key: padding is zero */
+	struct path_peer *peer;
+	struct source *next; /* of the same peer, newest first */
+	bool hash_failed;
+	UT_hash_handle hh;
+};
+
+struct path_peer {
+	struct path_engine *engine;
+	void *user;
+	struct public_key node_key;
+	uint16_t home_region;
+	bool wireguard_only;
+
+	struct disco_slot slots[SLOT_COUNT];
+	enum disco_slot_kind active; /* which key we seal with */
+
+	struct candidate *candidates;
+	size_t candidate_count, candidate_capacity;
+
+	/* For every t: data goes to best alone at t iff best.family and t <= trust_until. */
+	struct endpoint best;
+	nanoseconds best_latency;
+	nanoseconds trust_until;
+	bool told_direct; /* what path_changed last stood for */
+
+	nanoseconds last_sent, last_heard;
+	nanoseconds last_full_ping; /* 0: never, or the peer restarted */
+	nanoseconds next_full_ping; /* before that a full ping would send nothing */
+	nanoseconds last_call;
+	nanoseconds heartbeat_at; /* 0: not active */
+	nanoseconds probe_at;     /* 0: none due */
+	unsigned int probes;
+
+	struct sent_ping *pings; /* oldest first */
+	size_t ping_count, ping_capacity;
+	struct manual_ping *manuals;
+	struct source *sources;
+
+	bool live; /* on the engine's list of peers for whom something is due */
+	struct path_peer *live_previous, *live_next;
+	bool hash_failed;
+	UT_hash_handle hh;
+};
+
+#define PATH_STUN_SERVERS 8u
+#define PATH_STUN_RESULTS 16u
+
+struct stun_server {
+	struct endpoint endpoint;
+	struct stun_txid txid;
+	unsigned int tries;
+	bool answered;
+	nanoseconds next_at;
+};
+
+struct stun_result {
+	struct endpoint mapped;
+	nanoseconds seen_at;
+};
+
+struct stun_state {
+	struct stun_server servers[PATH_STUN_SERVERS];
+	size_t server_count;
+	bool running;
+	nanoseconds round_ends;
+	nanoseconds next_round; /* DEADLINE_NEVER: none planned */
+	nanoseconds last_answer;
+	nanoseconds forget_before; /* results of an earlier network, once this round has others */
+	unsigned int failures;     /* rounds in a row without any answer */
+	struct stun_result results[PATH_STUN_RESULTS];
+	size_t result_count;
+};
+
+struct path_engine {
+	struct secret_key disco;
+	struct public_key disco_public;
+	struct public_key node_key;
+	const struct path_callbacks *callbacks;
+	void *ctx;
+
+	struct path_peer *peers; /* hash by node key */
+	struct disco_key *keys;  /* hash by disco key */
+	struct source *sources;  /* hash by endpoint */
+	struct path_peer *live;  /* list */
+	nanoseconds deadline;    /* nothing is due before */
+	uint32_t next_manual;
+
+	struct path_endpoint *local; /* as node set them */
+	size_t local_count;
+	struct path_endpoint *told; /* as endpoints_changed was last told */
+	size_t told_count;
+	bool working_udp, told_working_udp;
+	nanoseconds udp_heard_at;
+	struct stun_state stun;
+
+	struct path_statistics statistics;
+};
+
+/* engine.c */
+
+/** path_arm() - path_timeout() is wanted at @at, if not earlier */
+void path_arm(struct path_engine *e, nanoseconds at);
+
+/** path_live() - Something is due for @p at @at */
+void path_live(struct path_peer *p, nanoseconds at);
+
+/** path_any_active() - Whether some peer was sent to within 45 s */
+bool path_any_active(const struct path_engine *e, nanoseconds now);
+
+/* peers.c */
+
+/** path_active_key() - The key that we seal with for @p, or NULL */
+struct disco_key *path_active_key(const struct path_peer *p);
+
+/** path_use_key() - @p sealed with @key: if it is its other key, that is the active one now */
+void path_use_key(struct path_peer *p, const struct disco_key *key, nanoseconds now);
+
+/** path_find_key(), path_key_box() - By sender; its box, or NULL for a low-order key */
+struct disco_key *path_find_key(struct path_engine *e, const struct public_key *key);
+const struct disco_box *path_key_box(struct path_engine *e, struct disco_key *key);
+
+/** path_peer_of() - The peer with @key whose node key is @node (or NULL: the only one); NULL if
+ * it isn't certain */
+struct path_peer *path_peer_of(const struct disco_key *key, const struct public_key *node);
+
+/** path_bind_source() - @p proved to be at @source */
+void path_bind_source(struct path_peer *p, const struct endpoint *source);
+
+/* candidates.c */
+
+struct candidate *path_find_candidate(struct path_peer *p, const struct endpoint *endpoint);
+
+/** path_add_candidate() - Find or add; NULL if the list is full or memory is */
+struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint *endpoint,
+				     nanoseconds now);
+
+/** path_prune() - Drop the candidates for which nothing speaks */
+void path_prune(struct path_peer *p, nanoseconds now);
+
+/* discovery.c */
+
+/** path_forget_proofs() - The peer restarted: what was proved with its old key holds no more */
+void path_forget_proofs(struct path_peer *p);
+
+/** path_send_ping() - By UDP to @to, or with NULL by relay */
+void path_send_ping(struct path_peer *p, const struct endpoint *to, enum ping_purpose purpose,
+		    uint32_t manual, nanoseconds now);
+
+void path_discover(struct path_peer *p, nanoseconds now);
+void path_peer_timeout(struct path_peer *p, nanoseconds now);
+nanoseconds path_peer_deadline(const struct path_peer *p);
+bool path_is_trusted(const struct path_peer *p, nanoseconds now);
+void path_tell_change(struct path_peer *p, nanoseconds now, bool moved);
+void path_send_call(struct path_peer *p, nanoseconds now);
+
+/* Messages, opened. @source NULL: by relay @region from the connection of @node. */
+void path_on_ping(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		  const struct endpoint *source, uint16_t region, const struct public_key *node,
+		  nanoseconds now);
+void path_on_pong(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		  const struct endpoint *source, nanoseconds now);
+void path_on_call(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		  const struct public_key *node, nanoseconds now);
+
+/* quality.c */
+
+/** path_better() - Whether @a should replace @b, with hysteresis */
+bool path_better(const struct endpoint *a, nanoseconds a_latency, const struct endpoint *b,
+		 nanoseconds b_latency);
+
+/* manual.c */
+
+/** path_manual_answer() - A pong to a manual ping came */
+void path_manual_answer(struct path_peer *p, const struct sent_ping *ping, nanoseconds latency);
+void path_manual_timeout(struct path_peer *p, nanoseconds now);
+void path_manual_cancel(struct path_peer *p);
+
+/* local.c */
+
+/** path_tell_endpoints() - Call endpoints_changed if there is something new, and peers again */
+void path_tell_endpoints(struct path_engine *e, nanoseconds now);
+
+/** path_note_udp() - A UDP answer came: it works */
+void path_note_udp(struct path_engine *e, nanoseconds now);
+
+/* stun.c */
+
+void path_stun_start(struct path_engine *e, nanoseconds now);
+void path_stun_active(struct path_engine *e, nanoseconds now); /* a peer became active */
+void path_stun_link_changed(struct path_engine *e, nanoseconds now);
+void path_stun_receive(struct path_engine *e, const struct endpoint *source, const uint8_t *data,
+		       size_t length, nanoseconds now);
+void path_stun_timeout(struct path_engine *e, nanoseconds now);
+nanoseconds path_stun_deadline(const struct path_engine *e);
