@@ -30,7 +30,7 @@ struct dial_options {
 	/* Try these and ask no names (a DERP node's IPv4 and IPv6). */
 	const struct address *addresses;
 	size_t address_count;
-	/* Try these when the name can't be resolved: the last that worked. */
+	/* Try these when the name can't be resolved within half the time: the last that worked. */
 	const struct address *fallback;
 	size_t fallback_count;
 	enum address_family only; /* ADDRESS_NONE: both */

@@ -65,6 +65,7 @@ struct http1_parser {
 	uint8_t state;
 	bool response;
 	bool bodyless;
+	bool complete;       /* the block holds a head that was handed out */
 	uint8_t line_length; /* of a chunk's size line */
 	uint8_t digits;
 	int64_t left; /* of the body or chunk */

@@ -49,6 +49,34 @@ void stream_close(struct stream *s)
 	stream_release(s);
 }
 
+static void finish_drained(void *user)
+{
+	stream_close(user);
+}
+
+static void finish_closed(void *user, const struct error *err)
+{
+	(void)err;
+	stream_close(user);
+}
+
+void stream_finish(struct stream *s)
+{
+	static const struct stream_events finishing = {
+		.drained = finish_drained,
+		.closed = finish_closed,
+	};
+
+	if (!s)
+		return;
+	if (stream_pending(s) == 0) {
+		stream_close(s);
+		return;
+	}
+	stream_set_events(s, &finishing, s);
+	stream_resume(s); /* an end must be noticed */
+}
+
 void stream_hold(struct stream *s)
 {
 	s->holds++;

@@ -76,8 +76,15 @@ size_t stream_pending(const struct stream *s);
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
 
-/** stream_close() - End it and give it up: @s is not the caller's any more. NULL is fine */
+/**
+ * stream_close() - End it and give it up: @s is not the caller's any more
+ *
+ * What is queued is lost; see stream_finish(). NULL is fine.
+ */
 void stream_close(struct stream *s);
+
+/** stream_finish() - Give it up now; it closes once all that is queued has been passed on */
+void stream_finish(struct stream *s);
 
 /* For implementations */
 

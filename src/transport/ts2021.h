@@ -16,7 +16,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
-#include "wire/keys.h"
+#include "wire/noise.h"
 
 #include <stdbool.h>
 
@@ -37,8 +37,7 @@ struct ts2021_session {
 
 /* A client between initiation and answer. Secret: wipe with ts2021_client_wipe(). */
 struct ts2021_client {
-	uint8_t hash[32];
-	struct secret_key chaining_key;
+	struct noise_state noise;
 	struct secret_key machine;
 	struct secret_key ephemeral;
 };

@@ -14,8 +14,8 @@
  * @below:  owned from here on, also on failure
  * @head:   bytes that came with the 101
  *
- * Events: opened when the server has proved its key, or closed. The early payload is
- * stripped.
+ * Born paused: set its events, then stream_resume(). Events: opened when the server has
+ * proved its key, or closed (-EBADMSG: it could not). The early payload is stripped.
  */
 int ts2021_client_stream(struct ts2021_client *client, struct stream *below, const uint8_t *head,
 			 size_t head_length, struct stream **ret, struct error *err);
@@ -23,6 +23,8 @@ int ts2021_client_stream(struct ts2021_client *client, struct stream *below, con
 /**
  * ts2021_session_stream() - Either side over @below, with a session that stands
  * @session: taken and wiped
+ *
+ * Born open and paused: set its events, then stream_resume().
  */
 int ts2021_session_stream(struct ts2021_session *session, struct stream *below, const uint8_t *head,
 			  size_t head_length, struct stream **ret, struct error *err);

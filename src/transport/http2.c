@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/http2.c - an HTTP/2 client over any stream
+ *
+ * Theory of operation
+ *   nghttp2 is fed by `data` of the stream and emptied into it as long as little is
+ *   queued there. Owners are told from within its callbacks, where they may send,
+ *   cancel and close: the first two only submit (the frames leave when the outermost
+ *   call returns, see enter() and leave()), and a closed client is freed there.
+ *   A request is found from its HTTP/2 stream by the stream's user data, which is
+ *   NULL once the owner has been told the end.
+ */
+#include "transport/http2.h"
+#include "base/cleanup.h"
+#include "transport/loop_timer.h"
+
+#include <errno.h>
+#include <nghttp2/nghttp2.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What we let the server send ahead. All of it is consumed as it comes. */
+#define STREAM_WINDOW     (1024 * 1024)
+#define CONNECTION_WINDOW (4 * 1024 * 1024)
+
+/* No more is asked of nghttp2 while this much waits below. */
+#define QUEUE_HIGH (64u * 1024)
+
+#define HEADERS_MAX 16
+
+struct http2_request {
+	struct http2_client *client;
+	struct http2_request *next, **link;
+	int32_t id;
+	const struct http2_events *events;
+	void *user;
+	struct buffer body;
+	struct loop_timer *timer;
+	int status;
+	int64_t retry_after;
+	bool told; /* of the response's head */
+	size_t header_bytes;
+	size_t received, limit;
+};
+
+struct http2_client {
+	uv_loop_t *loop;
+	struct stream *below;
+	nghttp2_session *session;
+	char *authority;
+	http2_ended *ended;
+	void *user;
+	struct http2_request *requests;
+	size_t active;
+	unsigned int busy;
+	bool going; /* GOAWAY came */
+	bool over;  /* `ended` was told */
+	bool closed;
+};
+
+/* Life of a request */
+
+static void unlink_request(struct http2_request *q)
+{
+	*q->link = q->next;
+	if (q->next)
+		q->next->link = q->link;
+	q->client->active--;
+}
+
+static void request_free(struct http2_request *q)
+{
+	unlink_request(q);
+	nghttp2_session_set_stream_user_data(q->client->session, q->id, NULL);
+	loop_timer_free(q->timer);
+	buffer_free_secret(&q->body);
+	free(q);
+}
+
+/* finish() - Tell its end; @q is gone afterwards */
+static void finish(struct http2_request *q, const struct error *err)
+{
+	const struct http2_events *events = q->events;
+	void *user = q->user;
+
+	request_free(q);
+	if (err && events->failed)
+		events->failed(user, err);
+	else if (!err && events->end)
+		events->end(user);
+}
+
+/* Life of the client */
+
+static void client_free(struct http2_client *c)
+{
+	while (c->requests)
+		request_free(c->requests);
+	stream_close(c->below);
+	nghttp2_session_del(c->session);
+	free(c->authority);
+	free(c);
+}
+
+/* end_all() - The connection is of no more use: all requests fail, then the owner hears */
+static void end_all(struct http2_client *c, const struct error *err)
+{
+	struct error gone;
+
+	if (c->over)
+		return;
+	c->over = true;
+	if (err)
+		gone = *err;
+	else
+		error_set(&gone, -EPIPE, "the HTTP/2 connection was closed");
+	while (c->requests && !c->closed)
+		finish(c->requests, &gone);
+	if (!c->closed && c->ended)
+		c->ended(c->user, err);
+}
+
+/* flush() - Move frames down while there is room; the fatal error of nghttp2 or 0 */
+static int flush(struct http2_client *c)
+{
+	while (!c->over && stream_pending(c->below) < QUEUE_HIGH) {
+		const uint8_t *bytes;
+		ssize_t length = nghttp2_session_mem_send(c->session, &bytes);
+
+		if (length <= 0)
+			return (int)length;
+		if (stream_write(c->below, bytes, (size_t)length) < 0)
+			return 0; /* it ended, and says so by an event */
+	}
+	return 0;
+}
+
+static void enter(struct http2_client *c)
+{
+	c->busy++;
+}
+
+/* leave() - The outermost call returns: @r is what nghttp2 said in between */
+static void leave(struct http2_client *c, int r)
+{
+	struct error err;
+
+	if (c->busy == 1 && !c->over) {
+		int sent = flush(c);
+
+		if (r == 0)
+			r = sent;
+		if (r < 0) {
+			error_set(&err, -EPROTO, "HTTP/2: %s", nghttp2_strerror(r));
+			end_all(c, &err);
+		} else if (!c->closed && c->going && c->active == 0) {
+			end_all(c, NULL);
+		}
+	}
+	if (--c->busy == 0 && c->closed)
+		client_free(c);
+}
+
+/* Callbacks of nghttp2 */
+
+static struct http2_request *request_of(nghttp2_session *session, int32_t id)
+{
+	return nghttp2_session_get_stream_user_data(session, id);
+}
+
+/* on_header() - Only :status and Retry-After matter; all count towards the limit */
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+		     size_t name_length, const uint8_t *value, size_t value_length, uint8_t flags,
+		     void *user)
+{
+	struct http2_request *q = request_of(session, frame->hd.stream_id);
+	char number[12] = "";
+
+	(void)flags;
+	(void)user;
+	if (!q)
+		return 0;
+	q->header_bytes += name_length + value_length + 32; /* RFC 9113 §6.5.2 */
+	if (q->header_bytes > LIMIT_HTTP_HEADER)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
+	if (value_length < sizeof(number))
+		memcpy(number, value, value_length);
+	if (name_length == 7 && memcmp(name, ":status", 7) == 0)
+		q->status = (int)strtol(number, NULL, 10);
+	else if (name_length == 11 && memcmp(name, "retry-after", 11) == 0 && number[0] &&
+		 strspn(number, "0123456789") == strlen(number))
+		q->retry_after = strtol(number, NULL, 10);
+	return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *bytes,
+		   size_t length, void *user)
+{
+	struct http2_request *q = request_of(session, id);
+	struct error err;
+
+	(void)flags;
+	(void)user;
+	if (!q)
+		return 0;
+	q->received += length;
+	if (q->limit && q->received > q->limit) {
+		error_set(&err, -EMSGSIZE, "the response is longer than %zu bytes", q->limit);
+		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+		finish(q, &err);
+		return 0;
+	}
+	if (q->events->data)
+		q->events->data(q->user, bytes, length);
+	return 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+	struct http2_client *c = user;
+	struct http2_request *q;
+
+	if (frame->hd.type == NGHTTP2_GOAWAY)
+		c->going = true;
+	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
+		return 0;
+	q = request_of(session, frame->hd.stream_id);
+	if (q && frame->hd.type == NGHTTP2_HEADERS && !q->told && q->status >= 200) {
+		q->told = true;
+		if (q->events->response)
+			q->events->response(q->user, q->status, q->retry_after);
+		q = request_of(session, frame->hd.stream_id); /* it may have been cancelled */
+	}
+	if (q && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
+		/* The rest of our body, if the server didn't want it, need not be sent. */
+		if (q->body.length)
+			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, q->id,
+						  NGHTTP2_NO_ERROR);
+		finish(q, NULL);
+	}
+	return 0;
+}
+
+static int on_stream_closed(nghttp2_session *session, int32_t id, uint32_t code, void *user)
+{
+	struct http2_client *c = user;
+	struct http2_request *q = request_of(session, id);
+	struct error err;
+
+	if (!q)
+		return 0;
+	if (q->header_bytes > LIMIT_HTTP_HEADER)
+		error_set(&err, -EMSGSIZE, "the response's head is too long");
+	else if (c->going && code == NGHTTP2_REFUSED_STREAM)
+		error_set(&err, -EPIPE, "the server is going away");
+	else
+		error_set(&err, -ECONNRESET, "the server reset the request (%s)",
+			  nghttp2_http2_strerror(code));
+	finish(q, &err);
+	return 0;
+}
+
+static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, size_t size,
+			 uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+	struct http2_request *q = request_of(session, id);
+
+	(void)source;
+	(void)user;
+	if (!q)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	if (size > q->body.length)
+		size = q->body.length;
+	memcpy(out, buffer_head(&q->body), size);
+	buffer_consume(&q->body, size);
+	if (q->body.length == 0)
+		*flags |= NGHTTP2_DATA_FLAG_EOF;
+	return (ssize_t)size;
+}
+
+/* The stream below */
+
+static void below_data(void *user, const uint8_t *bytes, size_t length)
+{
+	struct http2_client *c = user;
+	ssize_t r;
+
+	enter(c);
+	r = nghttp2_session_mem_recv(c->session, bytes, length);
+	leave(c, r < 0 ? (int)r : 0);
+}
+
+static void below_drained(void *user)
+{
+	struct http2_client *c = user;
+
+	enter(c);
+	leave(c, 0);
+}
+
+static void below_closed(void *user, const struct error *err)
+{
+	struct http2_client *c = user;
+
+	enter(c);
+	end_all(c, err);
+	leave(c, 0);
+}
+
+static const struct stream_events below_events = {
+	.data = below_data,
+	.drained = below_drained,
+	.closed = below_closed,
+};
+
+/* create_session() - A client that refuses pushes and unreasonable amounts */
+static int create_session(struct http2_client *c)
+{
+	nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
+	};
+	nghttp2_session_callbacks *callbacks = NULL;
+	nghttp2_option *option = NULL;
+	int r = -ENOMEM;
+
+	if (nghttp2_session_callbacks_new(&callbacks) != 0 || nghttp2_option_new(&option) != 0)
+		goto out;
+	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_closed);
+	nghttp2_option_set_max_settings(option, 32);
+	nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
+	if (nghttp2_session_client_new2(&c->session, callbacks, c, option) != 0)
+		goto out;
+	if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings,
+				    ARRAY_SIZE(settings)) != 0 ||
+	    nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0,
+						  CONNECTION_WINDOW) != 0)
+		goto out;
+	r = 0;
+out:
+	nghttp2_session_callbacks_del(callbacks);
+	nghttp2_option_del(option);
+	return r;
+}
+
+int http2_open(uv_loop_t *loop, struct stream *below, const char *authority, http2_ended *ended,
+	       void *user, struct http2_client **ret, struct error *err)
+{
+	struct http2_client *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		stream_close(below);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	c->loop = loop;
+	c->below = below;
+	c->ended = ended;
+	c->user = user;
+	c->authority = strdup(authority);
+	if (!c->authority || create_session(c) < 0) {
+		client_free(c);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	stream_set_events(below, &below_events, c);
+	(void)flush(c); /* preface and settings; a failure shows with the first request */
+	*ret = c;
+	return 0;
+}
+
+static void on_timeout(void *user)
+{
+	struct http2_request *q = user;
+	struct http2_client *c = q->client;
+	struct error err;
+
+	enter(c);
+	error_set(&err, -ETIMEDOUT, "no answer in time");
+	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, q->id, NGHTTP2_CANCEL);
+	finish(q, &err);
+	leave(c, 0);
+}
+
+/* header() - A name and a value that nghttp2 copies */
+static nghttp2_nv header(const char *name, const char *value)
+{
+	return (nghttp2_nv){
+		.name = (uint8_t *)(uintptr_t)name,
+		.value = (uint8_t *)(uintptr_t)value,
+		.namelen = strlen(name),
+		.valuelen = strlen(value),
+	};
+}
+
+/* submit() - Hand the request to nghttp2; its id or negative errno */
+static int32_t submit(struct http2_client *c, const struct http2_message *m,
+		      struct http2_request *q)
+{
+	nghttp2_data_provider body = {.read_callback = read_body};
+	nghttp2_nv nv[HEADERS_MAX + 5] = {
+		header(":method", m->method),
+		header(":scheme", "https"),
+		header(":authority", c->authority),
+		header(":path", m->path),
+	};
+	size_t count = 4;
+	char length[24];
+	int32_t id;
+
+	if (m->header_count > HEADERS_MAX)
+		return -EMSGSIZE;
+	for (size_t i = 0; i < m->header_count; i++)
+		nv[count++] = header(m->headers[i].name, m->headers[i].value);
+	if (m->body_length) {
+		snprintf(length, sizeof(length), "%zu", m->body_length);
+		nv[count++] = header("content-length", length);
+	}
+	id = nghttp2_submit_request(c->session, NULL, nv, count, m->body_length ? &body : NULL, q);
+	if (id >= 0)
+		return id;
+	return id == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPIPE;
+}
+
+int http2_send(struct http2_client *c, const struct http2_message *m,
+	       const struct http2_events *events, void *user, struct http2_request **ret,
+	       struct error *err)
+{
+	struct http2_request *q;
+	int32_t id;
+
+	if (!http2_usable(c))
+		return error_set(err, -EPIPE, "the HTTP/2 connection takes no more requests");
+	q = calloc(1, sizeof(*q));
+	if (!q)
+		return error_set(err, -ENOMEM, "out of memory");
+	q->client = c;
+	q->events = events;
+	q->user = user;
+	q->retry_after = -1;
+	q->limit = m->body_limit;
+	q->body = BUFFER_INIT(m->body_length);
+	if (buffer_append(&q->body, m->body, m->body_length) < 0 ||
+	    (m->timeout && loop_timer_create(c->loop, on_timeout, q, &q->timer) < 0)) {
+		id = -ENOMEM;
+		goto refused;
+	}
+	id = submit(c, m, q);
+	if (id < 0)
+		goto refused;
+	q->id = id;
+	q->next = c->requests;
+	q->link = &c->requests;
+	if (q->next)
+		q->next->link = &q->next;
+	c->requests = q;
+	c->active++;
+	if (q->timer)
+		loop_timer_at(q->timer, clock_boottime() + m->timeout);
+	if (ret)
+		*ret = q;
+	enter(c);
+	leave(c, 0);
+	return 0;
+refused:
+	loop_timer_free(q->timer);
+	buffer_free_secret(&q->body);
+	free(q);
+	return error_set_errno(err, id, "%s %s", m->method, m->path);
+}
+
+void http2_cancel(struct http2_request *q)
+{
+	struct http2_client *c;
+
+	if (!q)
+		return;
+	c = q->client;
+	enter(c);
+	if (!c->over)
+		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, q->id, NGHTTP2_CANCEL);
+	request_free(q);
+	leave(c, 0);
+}
+
+bool http2_usable(const struct http2_client *c)
+{
+	return !c->over && !c->closed && !c->going &&
+	       nghttp2_session_check_request_allowed(c->session);
+}
+
+size_t http2_active(const struct http2_client *c)
+{
+	return c->active;
+}
+
+void http2_close(struct http2_client *c)
+{
+	if (!c || c->closed)
+		return;
+	enter(c);
+	while (c->requests)
+		request_free(c->requests);
+	if (!c->over)
+		nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
+	c->closed = true;
+	leave(c, 0);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/http_client.c - one HTTP/1.1 request on a connection of its own
+ *
+ * Theory of operation
+ *	dial -> write the request -> parse heads and body -> tell, once
+ *
+ *   As in dial.c, the exchange is freed before its outcome is told, except that the
+ *   response, which the callee may read, goes afterwards.
+ */
+#include "transport/http_client.h"
+#include "base/cleanup.h"
+#include "transport/loop_timer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How much of a refusal's body is shown. */
+#define REFUSAL_BODY 1024
+
+struct http_exchange {
+	struct buffer request;
+	struct dial *dial;
+	struct stream *stream;
+	struct endpoint from;
+	struct loop_timer *timer;
+	struct http1_parser parser;
+	struct buffer body;
+	char host[URL_HOST_MAX];
+	bool have_head, upgrade;
+	char protocol[64];
+	http_done *done;
+	http_upgraded *upgraded;
+	void *user;
+};
+
+static void exchange_free(struct http_exchange *x)
+{
+	dial_cancel(x->dial);
+	stream_close(x->stream);
+	loop_timer_free(x->timer);
+	http1_parser_free(&x->parser);
+	buffer_free_secret(&x->request);
+	buffer_free_secret(&x->body);
+	free(x);
+}
+
+/* finish() - Tell the outcome; @x is gone afterwards */
+static void finish(struct http_exchange *x, struct stream *stream, const uint8_t *body,
+		   size_t length, const struct error *err)
+{
+	struct http_response response = {
+		.head = &x->parser.head,
+		.body = body,
+		.body_length = length,
+		.from = &x->from,
+	};
+	const struct http_response *told = x->have_head && (!err || x->upgrade) ? &response : NULL;
+
+	/* Nothing of ours may act while the callee runs. */
+	dial_cancel(TAKE_PTR(x->dial));
+	stream_close(TAKE_PTR(x->stream));
+	loop_timer_free(TAKE_PTR(x->timer));
+	if (x->upgrade)
+		x->upgraded(x->user, stream, told, err);
+	else
+		x->done(x->user, told, err);
+	exchange_free(x);
+}
+
+static void fail(struct http_exchange *x, const struct error *cause)
+{
+	struct error err = *cause;
+
+	finish(x, NULL, NULL, 0, &err);
+}
+
+/* refused_upgrade() - The answer was complete, and not 101 */
+static void refused_upgrade(struct http_exchange *x)
+{
+	char shown[128];
+	size_t used = 0;
+	struct error err;
+
+	for (size_t i = 0; i < x->body.length && used + 1 < sizeof(shown); i++) {
+		uint8_t c = buffer_head(&x->body)[i];
+
+		if (c == '\n' || c == '\r')
+			break;
+		shown[used++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+	}
+	shown[used] = 0;
+	error_set(&err, -EPROTO, "%s refused the upgrade to %s: %d %s%s%s", x->host, x->protocol,
+		  x->parser.head.status, x->parser.head.reason, used ? ": " : "", shown);
+	finish(x, NULL, buffer_head(&x->body), x->body.length, &err);
+}
+
+static void complete(struct http_exchange *x)
+{
+	if (x->upgrade)
+		refused_upgrade(x);
+	else
+		finish(x, NULL, buffer_head(&x->body), x->body.length, NULL);
+}
+
+/* take_body() - 0, or negative errno with @err set */
+static int take_body(struct http_exchange *x, struct error *err)
+{
+	const struct http1_parser *p = &x->parser;
+	size_t length = p->body_length;
+
+	if (x->upgrade && length > x->body.limit - x->body.length)
+		length = x->body.limit - x->body.length; /* of a refusal the start will do */
+	if (buffer_append(&x->body, p->body, length) == 0)
+		return 0;
+	return error_set(err, -EMSGSIZE, "%s sent more than %zu bytes", x->host, x->body.limit);
+}
+
+/* switched() - Whether the head says 101 and our protocol */
+static bool switched(const struct http_exchange *x)
+{
+	const struct http1_head *head = &x->parser.head;
+
+	return head->status == 101 && head->upgrade &&
+	       http1_header_has(head, "Upgrade", x->protocol);
+}
+
+static void on_data(void *user, const uint8_t *bytes, size_t length)
+{
+	struct http_exchange *x = user;
+	struct error err;
+	size_t used;
+	int r;
+
+	while ((r = http1_parse(&x->parser, bytes, length, &used)) > HTTP1_MORE) {
+		bytes += used;
+		length -= used;
+		if (r == HTTP1_HEAD && x->upgrade && switched(x)) {
+			struct stream *stream = TAKE_PTR(x->stream);
+
+			x->have_head = true;
+			stream_set_events(stream, NULL, NULL);
+			finish(x, stream, bytes, length, NULL);
+			return;
+		}
+		if (r == HTTP1_HEAD && x->parser.head.status == 101)
+			break;
+		if (r == HTTP1_HEAD)
+			x->have_head = x->parser.head.status >= 200; /* interim ones are skipped */
+		if (r == HTTP1_BODY && take_body(x, &err) < 0) {
+			fail(x, &err);
+			return;
+		}
+		if (r == HTTP1_END && x->have_head) {
+			complete(x);
+			return;
+		}
+	}
+	if (r == HTTP1_MORE)
+		return;
+	x->have_head = false;
+	error_set(&err, r < 0 ? r : -EPROTO, "%s does not answer in proper HTTP/1.1: %s", x->host,
+		  r < 0 ? x->parser.error : "101 to another protocol");
+	fail(x, &err);
+}
+
+static void on_closed(void *user, const struct error *cause)
+{
+	struct http_exchange *x = user;
+	struct error err;
+
+	if (!cause && x->have_head && http1_parse_end(&x->parser) == HTTP1_END) {
+		complete(x);
+		return;
+	}
+	if (cause)
+		err = *cause;
+	else
+		error_set(&err, -EPIPE, "%s closed the connection %s", x->host,
+			  x->have_head ? "in the middle of its answer" : "without an answer");
+	fail(x, &err);
+}
+
+static const struct stream_events exchange_events = {
+	.data = on_data,
+	.closed = on_closed,
+};
+
+static void on_dialed(void *user, struct stream *stream, const struct endpoint *to,
+		      const struct error *cause)
+{
+	struct http_exchange *x = user;
+	struct error err = {0};
+	int r;
+
+	x->dial = NULL;
+	if (!stream) {
+		fail(x, cause);
+		return;
+	}
+	x->stream = stream;
+	x->from = *to;
+	stream_set_events(stream, &exchange_events, x);
+	r = stream_write(stream, buffer_head(&x->request), x->request.length);
+	buffer_free_secret(&x->request);
+	if (r < 0) {
+		error_set_errno(&err, r, "write to %s", x->host);
+		fail(x, &err);
+	}
+}
+
+static void on_timeout(void *user)
+{
+	struct http_exchange *x = user;
+	struct error err;
+
+	error_set(&err, -ETIMEDOUT, "%s does not answer in time", x->host);
+	fail(x, &err);
+}
+
+/* write_request() - The bytes to send */
+static int write_request(struct http_exchange *x, const struct http_request *q)
+{
+	struct url url = {.tls = q->to.tls != NULL, .port = q->to.port};
+	struct buffer *out = &x->request;
+	char authority[URL_ORIGIN_MAX];
+	const char *method = q->method ? q->method : "GET";
+	int r;
+
+	snprintf(url.host, sizeof(url.host), "%s", q->to.host);
+	if ((r = http1_write_request(out, method, q->target)) < 0 ||
+	    (r = http1_write_header(out, "Host", url_authority(&url, authority))) < 0 ||
+	    (r = http1_write_header(out, "Connection", x->upgrade ? "Upgrade" : "close")) < 0)
+		return r;
+	if (x->upgrade && (r = http1_write_header(out, "Upgrade", x->protocol)) < 0)
+		return r;
+	for (size_t i = 0; i < q->header_count; i++)
+		if ((r = http1_write_header(out, q->headers[i].name, q->headers[i].value)) < 0)
+			return r;
+	if ((q->body_length || strcmp(method, "POST") == 0) &&
+	    (r = http1_write_length(out, q->body_length)) < 0)
+		return r;
+	if ((r = http1_write_head_end(out)) < 0)
+		return r;
+	if (strcmp(method, "HEAD") == 0)
+		http1_parser_bodyless(&x->parser);
+	return buffer_append(out, q->body, q->body_length);
+}
+
+static int start(const struct dialer *dialer, const struct http_request *request,
+		 struct http_exchange *x, struct http_exchange **ret, struct error *err)
+{
+	nanoseconds timeout = request->to.timeout ? request->to.timeout : DIAL_TIMEOUT;
+	int r;
+
+	if (!request->to.host || !host_is_valid(request->to.host)) {
+		r = error_set(err, -EINVAL, "no usable host name to connect to");
+		goto refused;
+	}
+	snprintf(x->host, sizeof(x->host), "%s", request->to.host);
+	x->request = BUFFER_INIT(LIMIT_STREAM_QUEUE / 2);
+	http1_parser_init(&x->parser, true);
+	r = write_request(x, request);
+	if (r < 0) {
+		error_set_errno(err, r, "request to %s", x->host);
+		goto refused;
+	}
+	r = loop_timer_create(dialer->loop, on_timeout, x, &x->timer);
+	if (r < 0) {
+		error_set(err, r, "out of memory");
+		goto refused;
+	}
+	r = dial_start(dialer, &request->to, on_dialed, x, &x->dial, err);
+	if (r < 0)
+		goto refused;
+	/* The dial says better what it was doing; give it the moment to. */
+	loop_timer_at(x->timer, clock_boottime() + timeout + NSEC_PER_MSEC);
+	*ret = x;
+	return 0;
+refused:
+	exchange_free(x);
+	return r;
+}
+
+int http_start(const struct dialer *dialer, const struct http_request *request, http_done *done,
+	       void *user, struct http_exchange **ret, struct error *err)
+{
+	struct http_exchange *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return error_set(err, -ENOMEM, "out of memory");
+	x->done = done;
+	x->user = user;
+	x->body = BUFFER_INIT(request->body_limit);
+	return start(dialer, request, x, ret, err);
+}
+
+int http_upgrade_start(const struct dialer *dialer, const struct http_request *request,
+		       const char *protocol, http_upgraded *done, void *user,
+		       struct http_exchange **ret, struct error *err)
+{
+	struct http_exchange *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return error_set(err, -ENOMEM, "out of memory");
+	x->upgraded = done;
+	x->user = user;
+	x->upgrade = true;
+	snprintf(x->protocol, sizeof(x->protocol), "%s", protocol);
+	x->body = BUFFER_INIT(REFUSAL_BODY);
+	return start(dialer, request, x, ret, err);
+}
+
+void http_cancel(struct http_exchange *x)
+{
+	if (x)
+		exchange_free(x);
+}

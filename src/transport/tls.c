@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/tls.c - a TLS client over any stream
+ *
+ * Theory of operation
+ *   OpenSSL reads and writes through a BIO of our own: reading takes from `input`,
+ *   the ciphertext that the stream below is just delivering, writing goes to that
+ *   stream. So nothing is kept between calls but what a pause left over (`rest`) and
+ *   what was written before the handshake was done (`early`).
+ *
+ *	HANDSHAKE --done--> OPEN --close_notify or error--> ENDED
+ */
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/limits.h"
+#include "transport/tls_internal.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/sslerr.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PLAIN_SIZE (16 * 1024) /* one record */
+
+/* What TLS adds to a write, generously: 22 bytes a record of up to 16 KiB, and alerts. */
+#define OVERHEAD(length) ((length) / 512 + 1024)
+
+struct tls {
+	struct stream stream;
+	struct stream *below;
+	struct tls_context *context;
+	SSL *ssl;
+	struct cursor input;
+	struct buffer rest;  /* ciphertext not yet decrypted, while paused */
+	struct buffer early; /* plaintext written before it opened */
+	struct tls_verification verification;
+	bool open, paused, pumping;
+	int write_error; /* of the stream below */
+};
+
+static struct tls *tls_of(const struct stream *s)
+{
+	return container_of(s, struct tls, stream);
+}
+
+static BIO_METHOD *bio_method;
+
+static int bio_read(BIO *bio, char *out, int size)
+{
+	struct tls *t = BIO_get_data(bio);
+	size_t length = t->input.left;
+
+	BIO_clear_retry_flags(bio);
+	if (length == 0 || size <= 0) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
+	if (length > (size_t)size)
+		length = (size_t)size;
+	cursor_copy(&t->input, out, length);
+	return (int)length;
+}
+
+static int bio_write(BIO *bio, const char *bytes, int length)
+{
+	struct tls *t = BIO_get_data(bio);
+	int r = length > 0 ? stream_write(t->below, bytes, (size_t)length) : 0;
+
+	BIO_clear_retry_flags(bio);
+	if (r < 0)
+		t->write_error = r;
+	return r < 0 ? -1 : length;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+	(void)bio;
+	(void)number;
+	(void)pointer;
+	return command == BIO_CTRL_FLUSH;
+}
+
+int tls_init(struct error *err)
+{
+	/*
+	 * Neither openssl.cnf, which may name modules to load, nor the tables of error
+	 * texts, which cost more memory than a connection.
+	 */
+	if (OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_LOAD_SSL_STRINGS |
+				     OPENSSL_INIT_NO_LOAD_CRYPTO_STRINGS,
+			     NULL) != 1)
+		return error_set(err, -ENOMEM, "OpenSSL can't be initialised");
+	if (!bio_method) {
+		bio_method =
+			BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "pillion stream");
+		if (!bio_method)
+			return error_set(err, -ENOMEM, "out of memory");
+		BIO_meth_set_read(bio_method, bio_read);
+		BIO_meth_set_write(bio_method, bio_write);
+		BIO_meth_set_ctrl(bio_method, bio_control);
+	}
+	if (tls_verify_init() < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	return 0;
+}
+
+int tls_context_create(struct tls_context **ret, struct error *err)
+{
+	struct tls_context *context;
+	X509_VERIFY_PARAM *param;
+	int r = tls_init(err);
+
+	if (r < 0)
+		return r;
+	context = calloc(1, sizeof(*context));
+	if (!context)
+		return error_set(err, -ENOMEM, "out of memory");
+	context->holds = 1;
+	context->der = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	context->ctx = SSL_CTX_new(TLS_client_method());
+	if (!context->ctx || tls_roots_attach(context) < 0) {
+		tls_context_release(context);
+		return error_set(err, -ENOMEM, "OpenSSL can't make a context");
+	}
+	SSL_CTX_set_min_proto_version(context->ctx, TLS1_2_VERSION);
+	SSL_CTX_set_mode(context->ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_options(context->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_session_cache_mode(context->ctx, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_cert_verify_callback(context->ctx, tls_verify_chain, NULL);
+	/* A CA file may also hold the server's own certificate, without its issuer. */
+	param = SSL_CTX_get0_param(context->ctx);
+	X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN | X509_V_FLAG_TRUSTED_FIRST);
+	*ret = context;
+	return 0;
+}
+
+struct tls_context *tls_context_hold(struct tls_context *context)
+{
+	context->holds++;
+	return context;
+}
+
+void tls_context_release(struct tls_context *context)
+{
+	if (!context || --context->holds)
+		return;
+	SSL_CTX_free(context->ctx);
+	buffer_free(&context->der);
+	free(context->roots);
+	free(context);
+}
+
+/* protocol_problem() - A failed handshake or record in words */
+static void protocol_problem(struct error *err, const char *host)
+{
+	unsigned long code = ERR_peek_last_error();
+	int reason = ERR_GET_REASON(code);
+	const char *text = ERR_reason_error_string(code);
+
+	if (reason >= SSL_AD_REASON_OFFSET)
+		error_set(err, -EPROTO, "%s refused the TLS connection: %s", host,
+			  SSL_alert_desc_string_long(reason - SSL_AD_REASON_OFFSET));
+	else if (reason == SSL_R_WRONG_VERSION_NUMBER || reason == SSL_R_HTTP_REQUEST)
+		error_set(err, -EPROTO,
+			  "%s does not speak TLS on this port: check the URL's scheme and port",
+			  host);
+	else if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_NO_PROTOCOLS_AVAILABLE)
+		error_set(err, -EPROTO, "%s speaks no TLS newer than 1.1", host);
+	else if (text)
+		error_set(err, -EPROTO, "TLS with %s: %s", host, text);
+	else
+		error_set(err, -EPROTO, "TLS with %s failed (OpenSSL error 0x%lx)", host, code);
+}
+
+/* tls_end() - It ended by itself: in order, by what OpenSSL says, or by the stream below */
+static void tls_end(struct tls *t, int result)
+{
+	struct error err = {0};
+
+	if (result == SSL_ERROR_ZERO_RETURN) {
+		stream_emit_closed(&t->stream, NULL);
+		return;
+	}
+	if (t->write_error)
+		error_set_errno(&err, t->write_error, "write to %s", t->verification.host);
+	else if (t->verification.problem.code)
+		err = t->verification.problem;
+	else
+		protocol_problem(&err, t->verification.host);
+	stream_emit_closed(&t->stream, &err);
+}
+
+/* write_plain() - Encrypt and pass down; whether all went */
+static bool write_plain(struct tls *t, const void *bytes, size_t length)
+{
+	size_t written;
+
+	ERR_clear_error();
+	return SSL_write_ex(t->ssl, bytes, length, &written) == 1 && written == length;
+}
+
+/* step() - Handshake or read once: SSL_ERROR_NONE when there may be more */
+static int step(struct tls *t)
+{
+	uint8_t plain[PLAIN_SIZE];
+	size_t length;
+	int r;
+
+	ERR_clear_error();
+	if (!t->open) {
+		r = SSL_do_handshake(t->ssl);
+		if (r != 1)
+			return SSL_get_error(t->ssl, r);
+		t->open = true;
+		if (t->early.length && !write_plain(t, buffer_head(&t->early), t->early.length))
+			return SSL_ERROR_SSL;
+		buffer_free_secret(&t->early);
+		if (t->paused)
+			stream_pause(t->below);
+		stream_emit_opened(&t->stream);
+		return SSL_ERROR_NONE;
+	}
+	r = SSL_read_ex(t->ssl, plain, sizeof(plain), &length);
+	if (r != 1)
+		return SSL_get_error(t->ssl, r);
+	stream_emit_data(&t->stream, plain, length);
+	return SSL_ERROR_NONE;
+}
+
+/* pump() - Go on until more ciphertext is needed, or the owner paused or closed */
+static void pump(struct tls *t)
+{
+	int r = SSL_ERROR_NONE;
+
+	if (t->pumping)
+		return;
+	t->pumping = true;
+	while (r == SSL_ERROR_NONE && !t->stream.closed && !t->stream.ended &&
+	       !(t->open && t->paused))
+		r = step(t);
+	t->pumping = false;
+	if (t->stream.closed || t->stream.ended)
+		return;
+	if ((r != SSL_ERROR_NONE && r != SSL_ERROR_WANT_READ) || t->write_error)
+		tls_end(t, r);
+}
+
+static void below_data(void *user, const uint8_t *bytes, size_t length)
+{
+	struct tls *t = user;
+	struct error err = {0};
+
+	stream_hold(&t->stream);
+	if (t->rest.length) {
+		if (buffer_append(&t->rest, bytes, length) < 0) {
+			error_set(&err, -ENOBUFS, "TLS data came while reading was paused");
+			stream_emit_closed(&t->stream, &err);
+			goto done;
+		}
+		bytes = buffer_head(&t->rest);
+		length = t->rest.length;
+	}
+	t->input = cursor_of(bytes, length);
+	pump(t);
+	if (t->input.left && !t->stream.closed && !t->stream.ended) {
+		/* Paused in the middle: keep what is left. */
+		struct buffer keep = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+
+		if (buffer_append(&keep, t->input.at, t->input.left) < 0) {
+			error_set(&err, -ENOMEM, "out of memory");
+			stream_emit_closed(&t->stream, &err);
+		}
+		buffer_free(&t->rest);
+		t->rest = keep;
+	} else {
+		buffer_free(&t->rest);
+	}
+	t->input = cursor_of(NULL, 0);
+done:
+	stream_release(&t->stream);
+}
+
+static void below_drained(void *user)
+{
+	struct tls *t = user;
+
+	if (t->open)
+		stream_emit_drained(&t->stream);
+}
+
+static void below_closed(void *user, const struct error *cause)
+{
+	struct tls *t = user;
+	struct error err;
+
+	stream_hold(&t->stream);
+	if (cause)
+		err = *cause;
+	else if (t->open)
+		error_set(&err, -ECONNABORTED, "%s cut the TLS connection", t->verification.host);
+	else
+		error_set(&err, -ECONNABORTED, "%s closed the connection during the TLS handshake",
+			  t->verification.host);
+	stream_emit_closed(&t->stream, &err);
+	stream_release(&t->stream);
+}
+
+static const struct stream_events below_events = {
+	.data = below_data,
+	.drained = below_drained,
+	.closed = below_closed,
+};
+
+static size_t tls_pending(const struct stream *s)
+{
+	const struct tls *t = tls_of(s);
+
+	return t->early.length + stream_pending(t->below);
+}
+
+static int tls_write(struct stream *s, const void *bytes, size_t length)
+{
+	struct tls *t = tls_of(s);
+
+	if (length > LIMIT_STREAM_QUEUE ||
+	    tls_pending(s) + length + OVERHEAD(length) > LIMIT_STREAM_QUEUE)
+		return -ENOBUFS;
+	if (!t->open)
+		return buffer_append(&t->early, bytes, length);
+	return write_plain(t, bytes, length) ? 0 : -EPIPE;
+}
+
+static void tls_pause(struct stream *s)
+{
+	struct tls *t = tls_of(s);
+
+	t->paused = true;
+	if (t->open)
+		stream_pause(t->below);
+}
+
+static void tls_resume(struct stream *s)
+{
+	struct tls *t = tls_of(s);
+
+	t->paused = false;
+	if (t->pumping)
+		return; /* the loop goes on by itself */
+	stream_hold(s);
+	/* Also what OpenSSL holds decrypted already. */
+	if (t->rest.length) {
+		struct buffer rest = t->rest;
+
+		t->rest = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+		below_data(t, buffer_head(&rest), rest.length);
+		buffer_free(&rest);
+	} else {
+		pump(t);
+	}
+	if (!s->closed && !s->ended && !t->paused)
+		stream_resume(t->below);
+	stream_release(s);
+}
+
+static void tls_close(struct stream *s)
+{
+	struct tls *t = tls_of(s);
+
+	if (t->open && !s->ended) {
+		ERR_clear_error();
+		(void)SSL_shutdown(t->ssl); /* our close_notify; nobody waits for theirs */
+	}
+	stream_close(TAKE_PTR(t->below));
+}
+
+static void tls_release(struct stream *s)
+{
+	struct tls *t = tls_of(s);
+
+	SSL_free(t->ssl);
+	stream_close(t->below);
+	buffer_free_secret(&t->early);
+	buffer_free(&t->rest);
+	tls_context_release(t->context);
+	free(t);
+}
+
+static const struct stream_operations tls_operations = {
+	.write = tls_write,
+	.pending = tls_pending,
+	.pause = tls_pause,
+	.resume = tls_resume,
+	.close = tls_close,
+	.release = tls_release,
+};
+
+/* tls_setup() - The SSL object and whom it verifies */
+static int tls_setup(struct tls *t, const struct tls_options *options, struct error *err)
+{
+	struct tls_verification *v = &t->verification;
+	BIO *bio;
+
+	v->context = t->context;
+	v->insecure = options->insecure;
+	if (options->host) {
+		if (strlen(options->host) >= sizeof(v->host))
+			return error_set(err, -EINVAL, "host name too long");
+		strcpy(v->host, options->host);
+	}
+	if (options->cert_name) {
+		if (strlen(options->cert_name) >= sizeof(v->cert_name))
+			return error_set(err, -EINVAL, "CertName too long");
+		strcpy(v->cert_name, options->cert_name);
+	}
+	t->ssl = SSL_new(t->context->ctx);
+	bio = t->ssl ? BIO_new(bio_method) : NULL;
+	if (!bio)
+		return error_set(err, -ENOMEM, "out of memory");
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(t->ssl, bio, bio);
+	SSL_set_connect_state(t->ssl);
+	return tls_verify_attach(t->ssl, v, err);
+}
+
+int tls_client(struct tls_context *context, const struct tls_options *options, struct stream *below,
+	       struct stream **ret, struct error *err)
+{
+	struct tls *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t) {
+		stream_close(below);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	stream_init(&t->stream, &tls_operations);
+	t->below = below;
+	t->context = tls_context_hold(context);
+	t->rest = t->early = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+	r = tls_setup(t, options, err);
+	if (r < 0)
+		goto refused;
+	stream_set_events(below, &below_events, t);
+	/* The first flight is queued below; nothing can have come yet. */
+	ERR_clear_error();
+	r = SSL_do_handshake(t->ssl);
+	if (r == 1 || SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ) {
+		r = error_set(err, t->write_error ? t->write_error : -EPROTO,
+			      "TLS with %s can't begin", t->verification.host);
+		goto refused;
+	}
+	*ret = &t->stream;
+	return 0;
+refused:
+	t->open = false;
+	stream_close(&t->stream);
+	return r;
+}

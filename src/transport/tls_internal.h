@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* transport/tls_internal.h - what tls.c, tls_roots.c and tls_verify.c share */
+#pragma once
+
+#include "base/buffer.h"
+#include "transport/tls.h"
+
+#include <openssl/ssl.h>
+
+/* One trusted root, not yet parsed. */
+struct tls_root {
+	uint32_t subject_hash;
+	uint32_t offset, length; /* in tls_context.der */
+	bool parsed;             /* the store has it */
+};
+
+struct tls_context {
+	SSL_CTX *ctx;
+	struct buffer der;
+	struct tls_root *roots;
+	size_t root_count;
+	unsigned int holds;
+};
+
+/* How one connection is verified; found from the SSL by tls_verification_of(). */
+struct tls_verification {
+	char host[256];
+	char cert_name[256]; /* "" for none */
+	bool insecure;
+	struct error problem; /* what was wrong with the certificate, and what to do about it */
+	const struct tls_context *context;
+};
+
+/** tls_roots_attach() - Let @context's store find its roots when a chain asks for them */
+int tls_roots_attach(struct tls_context *context);
+
+/** tls_verify_init() - Take the index by which an SSL finds its tls_verification; -ENOMEM */
+int tls_verify_init(void);
+
+/** tls_verify_attach() - Verify @ssl by @v, which must outlive it; -EINVAL for unusable names */
+int tls_verify_attach(SSL *ssl, struct tls_verification *v, struct error *err);
+
+/** tls_verify_chain() - SSL_CTX_set_cert_verify_callback() */
+int tls_verify_chain(X509_STORE_CTX *chain, void *unused);

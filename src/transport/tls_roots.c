@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/tls_roots.c - the trusted roots, parsed when they are asked for
+ *
+ * Theory of operation
+ *   A parsed root costs ten times its DER, and a connection needs one of some 140. So
+ *   the DER is kept, with the hash that OpenSSL gives a subject; a lookup method of
+ *   our own parses those that a chain names and leaves them in the store, where the
+ *   verifier finds them from then on.
+ */
+#include "base/limits.h"
+#include "transport/tls_internal.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* parse_matching() - Move the roots named @name into the store; the first of them, borrowed */
+static X509 *parse_matching(struct tls_context *context, X509_STORE *store, const X509_NAME *name)
+{
+	uint32_t hash = (uint32_t)X509_NAME_hash_ex(name, NULL, NULL, NULL);
+	X509 *first = NULL;
+
+	for (size_t i = 0; i < context->root_count; i++) {
+		struct tls_root *root = &context->roots[i];
+		const uint8_t *der = buffer_head(&context->der) + root->offset;
+		X509 *certificate;
+
+		if (root->subject_hash != hash || root->parsed)
+			continue;
+		certificate = d2i_X509(NULL, &der, root->length);
+		if (!certificate)
+			continue; /* out of memory: as if it weren't there */
+		if (X509_STORE_add_cert(store, certificate) == 1) {
+			root->parsed = true;
+			if (!first && X509_NAME_cmp(X509_get_subject_name(certificate), name) == 0)
+				first = certificate;
+		}
+		X509_free(certificate); /* the store has its own reference */
+	}
+	return first;
+}
+
+static int get_by_subject(X509_LOOKUP *lookup, X509_LOOKUP_TYPE type, const X509_NAME *name,
+			  X509_OBJECT *ret)
+{
+	X509 *found;
+
+	if (type != X509_LU_X509)
+		return 0;
+	found = parse_matching(X509_LOOKUP_get_method_data(lookup), X509_LOOKUP_get_store(lookup),
+			       name);
+	if (!found || !X509_OBJECT_set1_X509(ret, found))
+		return 0;
+	/* The caller takes a reference of its own and never drops this one. */
+	X509_free(found);
+	return 1;
+}
+
+int tls_roots_attach(struct tls_context *context)
+{
+	static X509_LOOKUP_METHOD *method;
+	X509_LOOKUP *lookup;
+
+	if (!method) {
+		method = X509_LOOKUP_meth_new("pillion roots");
+		if (!method || !X509_LOOKUP_meth_set_get_by_subject(method, get_by_subject))
+			return -ENOMEM;
+	}
+	lookup = X509_STORE_add_lookup(SSL_CTX_get_cert_store(context->ctx), method);
+	if (!lookup)
+		return -ENOMEM;
+	X509_LOOKUP_set_method_data(lookup, context);
+	return 0;
+}
+
+/* add_root() - Keep one DER certificate if it parses: 1, 0, or -ENOMEM, -EMSGSIZE */
+static int add_root(struct tls_context *context, const uint8_t *der, long length)
+{
+	const uint8_t *at = der;
+	struct tls_root *roots;
+	X509 *certificate;
+	int r;
+
+	certificate = d2i_X509(NULL, &at, length);
+	if (!certificate)
+		return 0;
+	roots = reallocarray(context->roots, context->root_count + 1, sizeof(*roots));
+	if (!roots) {
+		r = -ENOMEM;
+		goto freed;
+	}
+	context->roots = roots;
+	roots += context->root_count;
+	*roots = (struct tls_root){
+		.subject_hash = (uint32_t)X509_subject_name_hash(certificate),
+		.offset = (uint32_t)context->der.length,
+		.length = (uint32_t)(at - der),
+	};
+	r = buffer_append(&context->der, der, roots->length);
+	if (r == 0) {
+		context->root_count++;
+		r = 1;
+	}
+freed:
+	X509_free(certificate);
+	return r;
+}
+
+int tls_context_add_roots(struct tls_context *context, const char *pem, size_t length,
+			  const char *name, struct error *err)
+{
+	BIO *text = BIO_new_mem_buf(pem, (int)(length > INT32_MAX ? INT32_MAX : length));
+	int added = 0, r = 0;
+
+	if (!text)
+		return error_set(err, -ENOMEM, "out of memory");
+	while (r >= 0) {
+		char *kind = NULL, *header = NULL;
+		uint8_t *der = NULL;
+		long size;
+
+		ERR_clear_error();
+		if (PEM_read_bio(text, &kind, &header, &der, &size) != 1) {
+			if (BIO_eof(text) ||
+			    ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
+				break;
+			continue; /* a damaged block; reading goes on behind it */
+		}
+		if (strcmp(kind, PEM_STRING_X509) == 0 || strcmp(kind, PEM_STRING_X509_OLD) == 0 ||
+		    strcmp(kind, PEM_STRING_X509_TRUSTED) == 0)
+			r = add_root(context, der, size);
+		added += r > 0;
+		OPENSSL_free(kind);
+		OPENSSL_free(header);
+		OPENSSL_free(der);
+	}
+	ERR_clear_error();
+	BIO_free(text);
+	if (r < 0)
+		return error_set_errno(err, r, "CA file %s", name);
+	if (added == 0)
+		return error_set(err, -EINVAL, "CA file %s holds no certificate in PEM form", name);
+	return added;
+}
+
+size_t tls_context_roots(const struct tls_context *context)
+{
+	return context->root_count;
+}
