@@ -38,3 +38,18 @@
 #define LIMIT_NET_ADDRESSES  64u
 #define LIMIT_NET_ROUTES     (2u * LIMIT_PEERS + 4096u)
 #define LIMIT_NET_INTERFACES 1024u
+
+/*
+ * WireGuard. Handshakes a second, without a proof of address and with one, of one source (address,
+ * /64, relay client) and of all; sources that are told apart. 500 a second are 6 % of a core.
+ */
+#define LIMIT_WG_SOURCE_UNPROVEN     100u
+#define LIMIT_WG_SOURCE_PROVEN       20u
+#define LIMIT_WG_SOURCE_PROVEN_BURST 5u
+#define LIMIT_WG_ALL_UNPROVEN        500u
+#define LIMIT_WG_ALL_PROVEN          1000u
+#define LIMIT_WG_SOURCES             512u
+
+/* Packets that wait for a session: of one peer, and their bytes of all. */
+#define LIMIT_WG_STAGED       128u
+#define LIMIT_WG_STAGED_BYTES (1024u * 1024)

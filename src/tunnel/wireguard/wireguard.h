@@ -101,7 +101,7 @@ struct wg_callbacks {
 	void (*random)(void *context, void *out, size_t length);
 };
 
-/* What came of a datagram. The first five are authentic, except that COOKIE_SENT is unknown yet. */
+/* What came of a datagram. RECEIVED is authentic; so are INNER and SOURCE, though dropped. */
 enum wg_verdict {
 	WG_RECEIVED_PACKET,       /* delivered */
 	WG_RECEIVED_KEEPALIVE,    /* empty transport message */
@@ -114,7 +114,8 @@ enum wg_verdict {
 	WG_DROPPED_MAC1,          /* not meant for our public key */
 	WG_DROPPED_RATE,          /* limiter, or more than 50 initiations a second of one peer */
 	WG_DROPPED_UNKNOWN_PEER,  /* authentic initiation of a key that is no peer's */
-	WG_DROPPED_UNKNOWN_INDEX, /* no such session here (any more): the sender's is stale */
+	WG_DROPPED_UNKNOWN_INDEX, /* transport in no session of ours: the sender's is stale */
+	WG_DROPPED_LATE,          /* a response or cookie to an initiation no longer pending */
 	WG_DROPPED_FORGED,        /* authentication failed */
 	WG_DROPPED_REPLAYED,      /* counter or timestamp seen before */
 	WG_DROPPED_EXPIRED,       /* session older than 180 s, or counter past its limit */
@@ -205,7 +206,7 @@ const struct wg_statistics *wg_device_statistics(const struct wg_device *device)
  * @psk:  preshared key, or NULL for none
  * @user: returned by wg_peer_user()
  *
- * Return: 0, -EEXIST (its key is known), -EINVAL (zero, low-order or our own key), -ENOSPC past
+ * Return: 0, -EEXIST (its key is known), -EINVAL (zero, or our own key), -ENOSPC past
  * LIMIT_PEERS, -ENOMEM
  */
 int wg_peer_add(struct wg_device *device, const struct public_key *public,
