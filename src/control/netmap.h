@@ -17,6 +17,8 @@
 
 #include "wire/tailcfg.h"
 
+/* A table that can't grow is an error of ours, not the end of the process. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 struct netmap_peer {
@@ -30,6 +32,7 @@ struct netmap_peer {
 struct netmap_user {
 	struct tailcfg_user_profile profile;
 	UT_hash_handle by_id;
+	uint32_t mark; /* as of a peer */
 };
 
 /* Read it as you like; write it by the functions below. */
