@@ -84,12 +84,14 @@ enum net_warning {
  * @rounds:    dumps it took; more than one when somebody changed things meanwhile
  * @warnings:  bits of enum net_warning; log one only when it was not in the last report
  * @conflict:  the first route that found another's in its place (family 0: none)
+ * @nftables_error: negative errno behind NET_WARNING_NO_NFTABLES
  */
 struct net_report {
 	unsigned int changes;
 	unsigned int rounds;
 	unsigned int warnings;
 	struct prefix conflict;
+	int nftables_error;
 };
 
 /** net_warning_text() - One line for a person: what is missing, and the remedy */

@@ -76,7 +76,7 @@ static int attach_failed(const char *name, int code, struct error *err)
 		return error_set(
 			err, code,
 			"%s can't be a TUN link of ours: the name is taken by a "
-			"link of another kind, by one without multi_queue, or is not a name; "
+			"link of another kind or with another number of queues, or is not a name; "
 			"delete it (`ip link del %s`) or choose another with --tun",
 			name, name);
 	default:
@@ -111,7 +111,9 @@ int tun_open(const char *name, unsigned int queues, unsigned int flags, struct t
 		return error_set(err, -EINVAL, "%u queues: it must be 1 to %u", queues,
 				 TUN_QUEUES_MAX);
 	strcpy(request.ifr_name, name);
-	request.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE;
+	request.ifr_flags = IFF_TUN | IFF_NO_PI;
+	if (queues > 1)
+		request.ifr_flags |= IFF_MULTI_QUEUE;
 	if (flags & TUN_VNET_HEADER)
 		request.ifr_flags |= IFF_VNET_HDR;
 

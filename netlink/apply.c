@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/apply.c - make the kernel's state what is wanted
+ *
+ * DOC: Theory of operation
+ *
+ * A round is: dump (have.h), compute (reconcile.h), send. The changes go out in
+ * batches, each acknowledged by itself; what an answer means is outcome.c's. An
+ * answer that shows that somebody changed the state meanwhile ends in another round,
+ * at most ROUNDS of them. A route whose place another's holds (EEXIST twice) is left
+ * out and reported. IPv6 or policy rules that the kernel refuses are left out of all
+ * further rounds of this call: the next call tries them again, so they come by
+ * themselves once they are to be had.
+ *
+ * Between addresses and routes the batch is sent out, so that a refused IPv6 address
+ * spares the kernel thousands of IPv6 routes.
+ */
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "netlink/have.h"
+#include "netlink/message.h"
+#include "netlink/netstate.h"
+#include "netlink/nft.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+
+#define ROUNDS 5
+
+struct applying {
+	const struct net_changes *changes;
+	struct net_report *report;
+	bool again;
+	bool conflict; /* a route found another's in its place */
+	struct prefix first_conflict;
+	int failure; /* the first */
+	struct error *err;
+};
+
+const char *net_warning_text(enum net_warning warning)
+{
+	switch (warning) {
+	case NET_WARNING_IPV6_OFF:
+		return "IPv6 is off in this network namespace, so the tailnet is reached by IPv4 "
+		       "alone; to have it, in Docker add `sysctls: "
+		       "net.ipv6.conf.all.disable_ipv6=0`";
+	case NET_WARNING_NO_NFTABLES:
+		return "this kernel has no nf_tables (or lacks nft_fib), so a neighbour on the LAN "
+		       "could forge tailnet source addresses; load the module nft_fib_inet on the "
+		       "host";
+	case NET_WARNING_NO_RULES:
+		return "this kernel has no policy routing, so routes into the tailnet stand in "
+		       "table main, and an exit node or a route to our own servers can't be used";
+	case NET_WARNING_ROUTE_CONFLICT:
+		return "another program's route stands where one of ours belongs; remove it, or "
+		       "give us a table of our own with --table";
+	}
+	return "";
+}
+
+int netlink_open(struct netlink **ret, struct error *err)
+{
+	struct netlink *nl = calloc(1, sizeof(*nl));
+	int r;
+
+	if (!nl)
+		return error_set_errno(err, -ENOMEM, "netlink");
+	r = net_channel_open(&nl->route, NETLINK_ROUTE);
+	if (r < 0) {
+		free(nl);
+		return error_set_errno(err, r, "open netlink");
+	}
+	*ret = nl;
+	return 0;
+}
+
+struct netlink *netlink_close(struct netlink *nl)
+{
+	if (!nl)
+		return NULL;
+	net_channel_close(&nl->route);
+	net_channel_close(&nl->nft);
+	free(nl);
+	return NULL;
+}
+
+static void on_ack(void *context, uint32_t tag, const struct net_ack *ack)
+{
+	struct applying *applying = context;
+	const struct net_change *change = &applying->changes->list[tag];
+	char text[80];
+
+	switch (net_outcome_of(change, ack->code)) {
+	case NET_OUTCOME_DONE:
+		applying->report->changes++;
+		break;
+	case NET_OUTCOME_CONFLICT:
+		if (!applying->conflict)
+			applying->first_conflict = change->prefix;
+		applying->conflict = true;
+		break;
+	case NET_OUTCOME_AGAIN:
+		applying->again = true;
+		break;
+	case NET_OUTCOME_NO_IPV6:
+		applying->report->warnings |= NET_WARNING_IPV6_OFF;
+		break;
+	case NET_OUTCOME_NO_RULES:
+		applying->report->warnings |= NET_WARNING_NO_RULES;
+		applying->again = true; /* the routes belong to table main then */
+		break;
+	case NET_OUTCOME_IGNORED:
+		break;
+	case NET_OUTCOME_FAILED:
+		if (applying->failure == 0)
+			applying->failure = error_set_errno(applying->err, ack->code, "%s%s%s",
+							    net_change_format(change, text),
+							    ack->text[0] ? ": " : "", ack->text);
+		break;
+	}
+}
+
+/* send_changes() - All of @applying->changes; 0, or negative errno when the socket failed */
+static int send_changes(struct net_channel *channel, struct applying *applying, uint32_t ifindex,
+			uint32_t table)
+{
+	struct net_batch batch = {
+		.channel = channel,
+		.on_ack = on_ack,
+		.context = applying,
+	};
+	bool routes = false;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < applying->changes->count; i++) {
+		const struct net_change *change = &applying->changes->list[i];
+
+		if (!routes && change->kind >= NET_ROUTE_ADD) {
+			routes = true;
+			r = net_batch_flush(&batch);
+			if (r < 0 || applying->failure < 0)
+				return r;
+		}
+		if (change->kind == NET_ROUTE_ADD && change->prefix.address.family == ADDRESS_V6 &&
+		    applying->report->warnings & NET_WARNING_IPV6_OFF)
+			continue;
+		r = net_batch_add(
+			&batch,
+			net_message_change(net_batch_request(&batch), change, ifindex, table), i);
+	}
+	return r < 0 ? r : net_batch_flush(&batch);
+}
+
+/* is_passing() - Whether dumping again may help */
+static bool is_passing(int code)
+{
+	return code == -EINTR || code == -ENOBUFS;
+}
+
+/* apply_round() - Dump, compute, send; 1 for "again", 0 for done, or negative errno */
+static int apply_round(struct netlink *nl, const struct net_wanted *wanted, bool settle,
+		       struct net_report *report, struct error *err)
+{
+	struct net_changes changes = {0};
+	struct applying applying = {.changes = &changes, .report = report, .err = err};
+	struct net_have have = {0};
+	struct error cause = {0};
+	uint32_t table;
+	int r;
+
+	report->rounds++;
+	r = net_have_read(&nl->route, wanted->ifindex, wanted->table, &report->warnings, &have,
+			  &cause);
+	if (is_passing(r))
+		return 1;
+	if (r < 0)
+		return error_set(err, r, "%s", cause.text);
+	table = report->warnings & NET_WARNING_NO_RULES ? RT_TABLE_MAIN : wanted->table;
+	r = net_reconcile(&have, wanted, report->warnings, &changes);
+	if (r < 0)
+		error_set_errno(err, r, "compare network state");
+	else
+		r = send_changes(&nl->route, &applying, wanted->ifindex, table);
+	net_changes_free(&changes);
+	net_have_free(&have);
+	if (is_passing(r))
+		return 1;
+	if (r < 0)
+		return error_set_errno(err, r, "change network state");
+	if (applying.failure < 0)
+		return applying.failure;
+	if (applying.again || (applying.conflict && !settle))
+		return 1;
+	if (applying.conflict) {
+		report->warnings |= NET_WARNING_ROUTE_CONFLICT;
+		report->conflict = applying.first_conflict;
+	}
+	return 0;
+}
+
+static int check_shape(const struct net_wanted *wanted, struct error *err)
+{
+	if (wanted->ifindex == 0)
+		return error_set(err, -EINVAL, "no link");
+	if (wanted->table == RT_TABLE_UNSPEC ||
+	    (wanted->table >= RT_TABLE_DEFAULT && wanted->table <= RT_TABLE_LOCAL))
+		return error_set(err, -EINVAL, "routing table %u is the system's", wanted->table);
+	if (wanted->address_count > LIMIT_NET_ADDRESSES || wanted->route_count > LIMIT_NET_ROUTES)
+		return error_set(err, -E2BIG, "too many addresses or routes");
+	return 0;
+}
+
+/* nft_form() - With a default route into the tunnel, every source address leads there */
+static enum net_nft_form nft_form(const struct net_wanted *wanted)
+{
+	if (!wanted->protect_input)
+		return NET_NFT_NONE;
+	for (size_t i = 0; i < wanted->route_count; i++)
+		if (wanted->routes[i].bits < 8)
+			return NET_NFT_RANGES;
+	return NET_NFT_ALL;
+}
+
+static void apply_nft(struct netlink *nl, const struct net_wanted *wanted,
+		      struct net_report *report)
+{
+	enum net_nft_form form = nft_form(wanted);
+	bool changed = false;
+	char name[32];
+	int r;
+
+	net_nft_table_name(wanted->table, name);
+	r = net_nft_apply(&nl->nft, name, form, wanted->ifindex, &changed, NULL);
+	report->changes += changed;
+	if (r < 0 && form != NET_NFT_NONE) {
+		report->warnings |= NET_WARNING_NO_NFTABLES;
+		report->nftables_error = r;
+	}
+}
+
+static int apply_all(struct netlink *nl, const struct net_wanted *wanted, struct net_report *ret,
+		     struct error *err)
+{
+	struct net_report report = {0};
+	int r = 0;
+
+	if (!nl->route.socket)
+		r = net_channel_open(&nl->route, NETLINK_ROUTE);
+	if (r < 0)
+		return error_set_errno(err, r, "open netlink");
+	apply_nft(nl, wanted, &report);
+	do {
+		r = apply_round(nl, wanted, report.rounds > 0, &report, err);
+	} while (r == 1 && report.rounds < ROUNDS);
+	if (r == 1)
+		return error_set(err, -EAGAIN,
+				 "another program keeps changing the network state: gave up after "
+				 "%d attempts",
+				 ROUNDS);
+	if (r < 0)
+		return r;
+	*ret = report;
+	return 0;
+}
+
+int netlink_apply(struct netlink *nl, const struct net_wanted *wanted, struct net_report *ret,
+		  struct error *err)
+{
+	int r = check_shape(wanted, err);
+
+	return r < 0 ? r : apply_all(nl, wanted, ret, err);
+}
+
+int netlink_teardown(struct netlink *nl, uint32_t table, uint32_t ifindex, struct error *err)
+{
+	struct net_wanted nothing = {.ifindex = ifindex, .table = table};
+	struct net_report report;
+	struct error cause = {0};
+	int r = apply_all(nl, &nothing, &report, &cause);
+
+	if (r == -ENODEV) { /* its addresses and routes went with the link; the rules did not */
+		nothing.ifindex = 0;
+		r = apply_all(nl, &nothing, &report, &cause);
+	}
+	return r < 0 ? error_set(err, r, "%s", cause.text) : 0;
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/claim.c - who else lives in this namespace, and what the dead left
+ *
+ * A network namespace outlives the containers in it, and a TUN link goes with the
+ * process that held it, but rules do not. So rules of the known shape without a living
+ * link are a crashed run's. Ours (by protocol number) are left standing, since the
+ * next apply wants them; the official client's carry no protocol, and go.
+ */
+#include "base/cleanup.h"
+#include "netlink/have.h"
+#include "netlink/message.h"
+#include "netlink/netstate.h"
+#include "netlink/nft.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+
+/* What is kept of a dump: enough to decide; what is beyond it is left to the next start. */
+#define KEPT     64
+#define ATTEMPTS 5
+
+struct claim {
+	uint32_t table;
+	const char *name;
+
+	struct net_rule rules[KEPT]; /* of the known shape and for our table, but not ours */
+	size_t rule_count;
+	bool tunnel_rule;  /* a rule leads to our table, whoever's */
+	bool other_tunnel; /* one leads to another table: the bypass rules may be its */
+
+	struct net_route routes[KEPT]; /* in our table; one for each link they lead to */
+	size_t route_count;
+
+	struct net_link tuns[KEPT]; /* TUN links with a carrier */
+	size_t tun_count;
+	char routed_to[IFNAMSIZ]; /* a link with a carrier to which a route of our table leads */
+	bool tailnet_address;     /* one of @tuns has an address of a tailnet */
+};
+
+static int take_rule(const struct net_message *message, void *context)
+{
+	struct claim *claim = context;
+	struct net_rule rule;
+	int r;
+
+	if (message->type != RTM_NEWRULE)
+		return 0;
+	r = net_parse_rule(message->body, &rule);
+	if (r < 0)
+		return r == -EAFNOSUPPORT ? 0 : r;
+	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
+		bool tunnel = rule.priority == NET_RULE_TUNNEL;
+		struct net_rule shape = net_rule_of_ours(i, tunnel ? rule.table : claim->table);
+
+		shape.protocol = rule.protocol;
+		if (!net_rule_equal(&rule, &shape))
+			continue;
+		if (tunnel && rule.table != claim->table) {
+			claim->other_tunnel = true;
+			continue;
+		}
+		claim->tunnel_rule |= tunnel;
+		if (rule.protocol != NET_ROUTE_PROTOCOL && claim->rule_count < KEPT)
+			claim->rules[claim->rule_count++] = rule;
+	}
+	return 0;
+}
+
+static int take_route(const struct net_message *message, void *context)
+{
+	struct claim *claim = context;
+	struct net_route route;
+	int r;
+
+	if (message->type != RTM_NEWROUTE)
+		return 0;
+	r = net_parse_route(message->body, &route);
+	if (r < 0)
+		return r == -EAFNOSUPPORT ? 0 : r;
+	if (route.table != claim->table)
+		return 0;
+	for (size_t i = 0; route.type == RTN_UNICAST && i < claim->route_count; i++)
+		if (claim->routes[i].oif == route.oif)
+			return 0;
+	if (claim->route_count < KEPT)
+		claim->routes[claim->route_count++] = route;
+	return 0;
+}
+
+static int take_link(const struct net_message *message, void *context)
+{
+	struct claim *claim = context;
+	struct net_link link;
+	int r;
+
+	if (message->type != RTM_NEWLINK)
+		return 0;
+	r = net_parse_link(message->body, &link);
+	if (r < 0)
+		return r == -EAFNOSUPPORT ? 0 : r;
+	if (!link.carrier)
+		return 0;
+	if (link.is_tun && claim->tun_count < KEPT)
+		claim->tuns[claim->tun_count++] = link;
+	for (size_t i = 0; i < claim->route_count; i++)
+		if (claim->routes[i].type == RTN_UNICAST && claim->routes[i].oif == link.ifindex)
+			memcpy(claim->routed_to, link.name, sizeof(claim->routed_to));
+	return 0;
+}
+
+static int take_address(const struct net_message *message, void *context)
+{
+	struct claim *claim = context;
+	struct net_address address;
+	int r;
+
+	if (message->type != RTM_NEWADDR)
+		return 0;
+	r = net_parse_address(message->body, &address);
+	if (r < 0)
+		return r == -EAFNOSUPPORT ? 0 : r;
+	for (size_t i = 0; i < claim->tun_count; i++)
+		if (claim->tuns[i].ifindex == address.ifindex &&
+		    address_is_tailnet(&address.prefix.address))
+			claim->tailnet_address = true;
+	return 0;
+}
+
+/* look() - Fill @claim; a family that the kernel lacks is empty */
+static int look(struct net_channel *channel, struct claim *claim, struct error *err)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
+	int r = 0;
+
+	*claim = (struct claim){.table = claim->table, .name = claim->name};
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		memset(request, 0, sizeof(request));
+		r = net_channel_ask(channel, net_message_dump_rules(request, families[i]),
+				    take_rule, claim, err);
+		if (r == 0)
+			r = net_dump_routes(channel, families[i], claim->table, 0, 0, take_route,
+					    claim, err);
+		if (r < 0 && r != -EAFNOSUPPORT && r != -EOPNOTSUPP)
+			return r;
+	}
+	memset(request, 0, sizeof(request));
+	r = net_channel_ask(channel, net_message_get_link(request, 0), take_link, claim, err);
+	for (size_t i = 0; r == 0 && claim->tun_count > 0 && i < ARRAY_SIZE(families); i++) {
+		memset(request, 0, sizeof(request));
+		r = net_channel_ask(channel, net_message_dump_addresses(request, families[i], 0),
+				    take_address, claim, err);
+		if (r == -EAFNOSUPPORT || r == -EOPNOTSUPP)
+			r = 0;
+	}
+	return r;
+}
+
+#define REMEDY_BOTH "end it, or give us a table and a link of our own: --table 53 --tun tailscale1"
+
+/* refuse_living() - -EBUSY when somebody alive has our table or our link's name */
+static int refuse_living(const struct claim *claim, struct error *err)
+{
+	for (size_t i = 0; i < claim->tun_count; i++) {
+		const char *name = claim->tuns[i].name;
+
+		if (strcmp(name, claim->name) == 0)
+			return error_set(
+				err, -EBUSY,
+				"another tailscaled or pillion runs in this network namespace "
+				"and has the link %s: " REMEDY_BOTH,
+				name);
+		if (claim->tunnel_rule && (strncmp(name, "tailscale", strlen("tailscale")) == 0 ||
+					   claim->tailnet_address))
+			return error_set(
+				err, -EBUSY,
+				"another tailscaled or pillion runs in this network namespace: "
+				"its rules lead to routing table %u, and its link is "
+				"%s: " REMEDY_BOTH,
+				claim->table, name);
+	}
+	if (claim->routed_to[0])
+		return error_set(err, -EBUSY,
+				 "routing table %u is in use, its routes lead to %s: " REMEDY_BOTH,
+				 claim->table, claim->routed_to);
+	return 0;
+}
+
+static void on_ack(void *context, uint32_t tag, const struct net_ack *ack)
+{
+	unsigned int *removed = context;
+
+	(void)tag; /* what vanished meanwhile needs no removal */
+	*removed += ack->code == 0;
+}
+
+/* remove_dead() - Rules without our protocol number, and routes that lead nowhere */
+static int remove_dead(struct net_channel *channel, const struct claim *claim,
+		       unsigned int *ret_removed)
+{
+	struct net_batch batch = {.channel = channel, .on_ack = on_ack, .context = ret_removed};
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < claim->rule_count; i++) {
+		const struct net_rule *rule = &claim->rules[i];
+
+		if (rule->priority == NET_RULE_TUNNEL || !claim->other_tunnel)
+			r = net_batch_add(
+				&batch,
+				net_message_rule(net_batch_request(&batch), RTM_DELRULE, rule), 0);
+	}
+	for (size_t i = 0; r == 0 && claim->tunnel_rule && i < claim->route_count; i++)
+		if (claim->routes[i].type != RTN_UNICAST)
+			r = net_batch_add(&batch,
+					  net_message_delete_route(net_batch_request(&batch),
+								   &claim->routes[i]),
+					  0);
+	return r < 0 ? r : net_batch_flush(&batch);
+}
+
+int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned int *ret_removed,
+		  struct error *err)
+{
+	struct claim claim = {.table = table, .name = name};
+	unsigned int removed = 0;
+	struct error cause = {0};
+	int attempts = 0;
+	int r;
+
+	do {
+		r = nl->route.socket ? 0 : net_channel_open(&nl->route, NETLINK_ROUTE);
+		if (r == 0)
+			r = look(&nl->route, &claim, &cause);
+	} while ((r == -EINTR || r == -ENOBUFS) && ++attempts < ATTEMPTS);
+	if (r < 0)
+		return error_set(err, r, "look for another tailscaled: %s", cause.text);
+	r = refuse_living(&claim, err);
+	if (r < 0)
+		return r;
+	r = remove_dead(&nl->route, &claim, &removed);
+	if (r < 0)
+		return error_set_errno(err, r, "remove what a crashed run left");
+	if (claim.rule_count > 0 && table == NET_TABLE_DEFAULT)
+		(void)net_nft_flush_official(&nl->nft);
+	*ret_removed = removed;
+	return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/have.h - one strict dump: what the kernel has of ours
+ *
+ * Filtered by the kernel by link, table and protocol where it can, and here again
+ * for kernels that can't; streamed into records of 18 bytes a prefix.
+ */
+#pragma once
+
+#include "netlink/channel.h"
+#include "netlink/reconcile.h"
+
+/**
+ * net_have_read() - Dump
+ * @ifindex: our link; 0 reads the rules alone
+ * @table:   routing table; RT_TABLE_MAIN where there is no policy routing
+ * @without: in and out; bits are added for NET_WARNING_NO_RULES and NET_WARNING_IPV6_OFF when the
+ *           kernel has no such thing at all
+ * @ret:     caller ends it by net_have_free()
+ *
+ * Return: 0; -ENODEV when link @ifindex doesn't exist; -EINTR, -ENOBUFS: dump again; other errno
+ */
+int net_have_read(struct net_channel *channel, uint32_t ifindex, uint32_t table,
+		  unsigned int *without, struct net_have *ret, struct error *err);
+
+/** net_dump_routes() - Walk @family's routes of @table by @each; a table without routes is empty */
+int net_dump_routes(struct net_channel *channel, uint8_t family, uint32_t table, uint8_t protocol,
+		    uint32_t ifindex, net_record_fn *each, void *context, struct error *err);

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* netlink/interfaces.c - the addresses and default routes of this namespace */
+#include "netlink/interfaces.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "netlink/channel.h"
+#include "netlink/message.h"
+
+#include <errno.h>
+#include <linux/if_addr.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+
+/* Asked for in lookups; nothing is sent there. */
+#define FAR_AWAY_V4 "198.41.0.4" /* a.root-servers.net */
+#define FAR_AWAY_V6 "2001:503:ba3e::2:30"
+
+/* A namespace of thousands of links (a host) must not make us ask for ever. */
+#define ATTEMPTS 5
+
+struct links {
+	struct net_link *list;
+	size_t count;
+};
+
+struct taking {
+	struct links links;
+	struct net_interfaces *interfaces;
+};
+
+static int take_link(const struct net_message *message, void *context)
+{
+	struct taking *taking = context;
+	struct net_link link;
+	int r;
+
+	if (message->type != RTM_NEWLINK)
+		return 0;
+	r = net_parse_link(message->body, &link);
+	if (r < 0)
+		return r == -EAFNOSUPPORT ? 0 : r;
+	if (taking->links.count < LIMIT_NET_INTERFACES)
+		taking->links.list[taking->links.count++] = link;
+	return 0;
+}
+
+static uint32_t flags_of(const struct net_link *link, const struct net_address *address)
+{
+	uint32_t flags = 0;
+
+	if (link->flags & IFF_UP && link->carrier)
+		flags |= NET_INTERFACE_UP;
+	if (link->flags & IFF_LOOPBACK)
+		flags |= NET_INTERFACE_LOOPBACK;
+	if (link->flags & IFF_POINTOPOINT)
+		flags |= NET_INTERFACE_POINT_TO_POINT;
+	if (address->flags & IFA_F_DEPRECATED)
+		flags |= NET_INTERFACE_DEPRECATED;
+	if (address->flags & IFA_F_TEMPORARY)
+		flags |= NET_INTERFACE_TEMPORARY;
+	if (address->flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED))
+		flags |= NET_INTERFACE_TENTATIVE;
+	return flags;
+}
+
+static int take_address(const struct net_message *message, void *context)
+{
+	struct taking *taking = context;
+	struct net_interfaces *interfaces = taking->interfaces;
+	struct net_address address;
+	int r;
+
+	if (message->type != RTM_NEWADDR)
+		return 0;
+	r = net_parse_address(message->body, &address);
+	if (r < 0)
+		return r == -EAFNOSUPPORT ? 0 : r;
+	if (interfaces->count == LIMIT_NET_INTERFACES) {
+		interfaces->omitted++;
+		return 0;
+	}
+	for (size_t i = 0; i < taking->links.count; i++) {
+		const struct net_link *link = &taking->links.list[i];
+		struct net_interface *out = &interfaces->list[interfaces->count];
+
+		if (link->ifindex != address.ifindex)
+			continue;
+		memset(out, 0, sizeof(*out));
+		out->ifindex = link->ifindex;
+		out->prefix = address.prefix;
+		out->flags = flags_of(link, &address);
+		memcpy(out->name, link->name, sizeof(out->name));
+		interfaces->count++;
+		break;
+	}
+	return 0;
+}
+
+static int take_default(const struct net_message *message, void *context)
+{
+	struct net_default_route *ret = context;
+	struct net_route route;
+	int r;
+
+	if (message->type != RTM_NEWROUTE)
+		return 0;
+	r = net_parse_route(message->body, &route);
+	if (r < 0)
+		return r;
+	if (route.type != RTN_UNICAST || route.oif == 0)
+		return 0;
+	memset(ret, 0, sizeof(*ret));
+	ret->present = true;
+	ret->ifindex = route.oif;
+	ret->gateway = route.gateway;
+	return 0;
+}
+
+/* look_up() - No route, for whatever reason, is an answer and not a failure */
+static int look_up(struct net_channel *channel, const char *far_away, struct net_default_route *ret)
+{
+	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
+	struct address to;
+	int r = address_parse(far_away, strlen(far_away), &to);
+
+	if (r < 0)
+		return r;
+	r = net_channel_ask(channel, net_message_lookup(request, &to), take_default, ret, NULL);
+	return r == -ENOBUFS || r == -ETIMEDOUT || r == -ENOTCONN ? r : 0;
+}
+
+static int compare(const void *left, const void *right)
+{
+	const struct net_interface *a = left, *b = right;
+	int order = (a->ifindex > b->ifindex) - (a->ifindex < b->ifindex);
+
+	return order != 0 ? order : memcmp(&a->prefix, &b->prefix, sizeof(a->prefix));
+}
+
+static int read_once(struct net_channel *channel, struct taking *taking, struct error *err)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
+	struct net_interfaces *interfaces = taking->interfaces;
+	int r;
+
+	taking->links.count = 0;
+	interfaces->count = 0;
+	interfaces->omitted = 0;
+	interfaces->default_v4 = interfaces->default_v6 = (struct net_default_route){0};
+	r = net_channel_ask(channel, net_message_get_link(request, 0), take_link, taking, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		memset(request, 0, sizeof(request));
+		r = net_channel_ask(channel, net_message_dump_addresses(request, families[i], 0),
+				    take_address, taking, err);
+		if (r < 0 && r != -EAFNOSUPPORT && r != -EOPNOTSUPP)
+			return r;
+	}
+	r = look_up(channel, FAR_AWAY_V4, &interfaces->default_v4);
+	if (r == 0)
+		r = look_up(channel, FAR_AWAY_V6, &interfaces->default_v6);
+	return r;
+}
+
+int net_interfaces_read(struct netlink *nl, struct net_interfaces *ret, struct error *err)
+{
+	struct net_interfaces interfaces = {0};
+	struct taking taking = {.interfaces = &interfaces};
+	struct error cause = {0};
+	int attempts = 0;
+	int r;
+
+	taking.links.list = calloc(LIMIT_NET_INTERFACES, sizeof(*taking.links.list));
+	interfaces.list = calloc(LIMIT_NET_INTERFACES, sizeof(*interfaces.list));
+	if (!taking.links.list || !interfaces.list) {
+		r = error_set_errno(err, -ENOMEM, "read interfaces");
+		goto free_lists;
+	}
+	do {
+		r = nl->route.socket ? 0 : net_channel_open(&nl->route, NETLINK_ROUTE);
+		if (r == 0)
+			r = read_once(&nl->route, &taking, &cause);
+	} while ((r == -EINTR || r == -ENOBUFS) && ++attempts < ATTEMPTS);
+	if (r < 0) {
+		error_set(err, r, "read interfaces: %s", cause.text);
+		goto free_lists;
+	}
+	qsort(interfaces.list, interfaces.count, sizeof(*interfaces.list), compare);
+	free(taking.links.list);
+	*ret = interfaces;
+	return 0;
+
+free_lists:
+	free(taking.links.list);
+	free(interfaces.list);
+	return r;
+}
+
+void net_interfaces_free(struct net_interfaces *interfaces)
+{
+	free(interfaces->list);
+	*interfaces = (struct net_interfaces){0};
+}
+
+static bool default_equal(const struct net_default_route *a, const struct net_default_route *b)
+{
+	return a->present == b->present && a->ifindex == b->ifindex &&
+	       address_equal(&a->gateway, &b->gateway);
+}
+
+bool net_interfaces_equal(const struct net_interfaces *a, const struct net_interfaces *b)
+{
+	if (a->count != b->count || !default_equal(&a->default_v4, &b->default_v4) ||
+	    !default_equal(&a->default_v6, &b->default_v6))
+		return false;
+	for (size_t i = 0; i < a->count; i++) {
+		const struct net_interface *x = &a->list[i], *y = &b->list[i];
+
+		if (x->ifindex != y->ifindex || x->flags != y->flags ||
+		    strncmp(x->name, y->name, sizeof(x->name)) != 0 ||
+		    !prefix_equal(&x->prefix, &y->prefix))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/monitor.c - be told when the network changes, or somebody changes what is ours
+ *
+ * DOC: Theory of operation
+ *
+ * Two multicast sockets, rtnetlink's and nf_tables', behind one epoll descriptor. A
+ * notification names the socket whose request caused it, so our own changes are told
+ * from others'. Nothing is kept of a notification but that something changed: whoever
+ * wants to know takes a new snapshot, so a lost one (ENOBUFS) costs only that.
+ */
+#include "netlink/monitor.h"
+
+#include "base/cleanup.h"
+#include "netlink/channel.h"
+#include "netlink/classify.h"
+#include "netlink/nft.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+/* Datagrams taken in by one call, so that a storm doesn't hold the caller's loop. */
+#define DATAGRAMS_A_READ 256
+
+struct net_monitor {
+	struct netlink *nl;
+	struct net_watch watch;
+	struct mnl_socket *route;
+	struct mnl_socket *nft; /* NULL in a kernel without nf_tables */
+	int epoll;
+};
+
+static int subscribe(int bus, const unsigned int *groups, size_t count, struct mnl_socket **ret)
+{
+	struct mnl_socket *socket = mnl_socket_open2(bus, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int r = 0;
+
+	if (!socket)
+		return -errno;
+	if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0)
+		r = -errno;
+	for (size_t i = 0; r == 0 && i < count; i++)
+		if (mnl_socket_setsockopt(socket, NETLINK_ADD_MEMBERSHIP, (void *)&groups[i],
+					  sizeof(groups[i])) < 0)
+			r = -errno;
+	if (r < 0)
+		mnl_socket_close(socket);
+	else
+		*ret = socket;
+	return r;
+}
+
+static int watch_socket(int epoll, struct mnl_socket *socket)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, mnl_socket_get_fd(socket), &event) < 0 ? -errno : 0;
+}
+
+int net_monitor_open(struct netlink *nl, struct net_monitor **ret, struct error *err)
+{
+	static const unsigned int route_groups[] = {
+		RTNLGRP_LINK,       RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE,
+		RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,
+	};
+	static const unsigned int nft_groups[] = {NFNLGRP_NFTABLES};
+	struct net_monitor *monitor = calloc(1, sizeof(*monitor));
+	int r;
+
+	if (!monitor)
+		return error_set_errno(err, -ENOMEM, "network monitor");
+	monitor->nl = nl;
+	monitor->epoll = epoll_create1(EPOLL_CLOEXEC);
+	r = monitor->epoll < 0 ? -errno : 0;
+	if (r == 0)
+		r = subscribe(NETLINK_ROUTE, route_groups, ARRAY_SIZE(route_groups),
+			      &monitor->route);
+	if (r == 0)
+		r = watch_socket(monitor->epoll, monitor->route);
+	if (r == 0 &&
+	    subscribe(NETLINK_NETFILTER, nft_groups, ARRAY_SIZE(nft_groups), &monitor->nft) == 0)
+		r = watch_socket(monitor->epoll, monitor->nft);
+	if (r < 0) {
+		net_monitor_close(monitor);
+		return error_set_errno(err, r, "watch the network");
+	}
+	*ret = monitor;
+	return 0;
+}
+
+struct net_monitor *net_monitor_close(struct net_monitor *monitor)
+{
+	if (!monitor)
+		return NULL;
+	if (monitor->route)
+		mnl_socket_close(monitor->route);
+	if (monitor->nft)
+		mnl_socket_close(monitor->nft);
+	if (monitor->epoll >= 0)
+		close(monitor->epoll);
+	free(monitor);
+	return NULL;
+}
+
+void net_monitor_watch(struct net_monitor *monitor, uint32_t ifindex, uint32_t table)
+{
+	monitor->watch.ifindex = ifindex;
+	monitor->watch.table = table;
+	net_nft_table_name(table, monitor->watch.nft_table);
+}
+
+int net_monitor_fd(const struct net_monitor *monitor)
+{
+	return monitor->epoll;
+}
+
+/* read_socket() - Events of what is there; negative errno when the socket failed */
+static int read_socket(struct mnl_socket *socket, int bus, const struct net_watch *watch)
+{
+	_Alignas(struct nlmsghdr) uint8_t buffer[NET_RECEIVE_SIZE];
+	int events = 0;
+
+	for (int i = 0; i < DATAGRAMS_A_READ; i++) {
+		struct sockaddr_nl from = {0};
+		socklen_t from_length = sizeof(from);
+		ssize_t length = recvfrom(mnl_socket_get_fd(socket), buffer, sizeof(buffer),
+					  MSG_DONTWAIT, (struct sockaddr *)&from, &from_length);
+
+		if (length < 0 && errno == EAGAIN)
+			return events;
+		if (length < 0 && errno == ENOBUFS)
+			events |= NET_EVENT_INTERFACES | NET_EVENT_OURS;
+		else if (length < 0 && errno != EINTR)
+			return -errno;
+		else if (length > 0 && from.nl_pid == 0) /* only the kernel is believed */
+			events |= net_classify(buffer, (size_t)length, bus, watch);
+	}
+	return events;
+}
+
+int net_monitor_read(struct net_monitor *monitor)
+{
+	int events, more = 0;
+
+	monitor->watch.route_portid = monitor->nl->route.portid;
+	monitor->watch.nft_portid = monitor->nl->nft.portid;
+	events = read_socket(monitor->route, NETLINK_ROUTE, &monitor->watch);
+	if (events >= 0 && monitor->nft)
+		more = read_socket(monitor->nft, NETLINK_NETFILTER, &monitor->watch);
+	return events < 0 ? events : more < 0 ? more : events | more;
+}
+
+nanoseconds net_repair_due(const struct net_repair *repair, nanoseconds now)
+{
+	nanoseconds due = repair->full_at - (NET_REPAIR_BURST - 1) * NET_REPAIR_INTERVAL;
+
+	return due > now ? due : now;
+}
+
+void net_repair_take(struct net_repair *repair, nanoseconds now)
+{
+	nanoseconds from = repair->full_at > now ? repair->full_at : now;
+
+	repair->full_at = from + NET_REPAIR_INTERVAL;
+}

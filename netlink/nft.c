@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* netlink/nft.c - our nftables table: no forged tailnet address comes in by another link */
+#include "netlink/nft.h"
+
+#include "base/cleanup.h"
+#include "netlink/netstate.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <libnftnl/common.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/rule.h>
+#include <libnftnl/udata.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_ipv4.h>
+
+#define CHAIN            "input"
+#define LOOPBACK_IFINDEX 1u
+#define TRANSACTION_SIZE 4096
+#define MESSAGE(type)    ((uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | (type)))
+
+/* Where the source address stands in an IPv4 and an IPv6 header (RFC 791, RFC 8200). */
+#define SOURCE_OFFSET_V4 12
+#define SOURCE_OFFSET_V6 8
+
+static_assert(NFTNL_UDATA_RULE_COMMENT == 0, "parse.c reads it by this number");
+
+/* The tailnet's ranges: 100.64.0.0/10 and fd7a:115c:a1e0::/48 (protocol.md 10.4). */
+static const struct range {
+	uint8_t protocol; /* NFPROTO_… */
+	uint32_t offset;
+	uint32_t length; /* bytes compared */
+	uint8_t mask[6];
+	uint8_t value[6];
+} ranges[] = {
+	{NFPROTO_IPV4, SOURCE_OFFSET_V4, 4, {0xff, 0xc0, 0, 0}, {100, 64, 0, 0}},
+	{NFPROTO_IPV6,
+	 SOURCE_OFFSET_V6,
+	 6,
+	 {0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+	 {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0}},
+};
+
+/* One atomic change of the rule set: all of its requests, or none. */
+struct transaction {
+	struct net_channel *channel;
+	size_t used;
+	uint32_t first;
+	_Alignas(struct nlmsghdr) uint8_t data[TRANSACTION_SIZE];
+};
+
+void net_nft_table_name(uint32_t table, char out[static 32])
+{
+	if (table == NET_TABLE_DEFAULT)
+		snprintf(out, 32, NET_NFT_TABLE);
+	else
+		snprintf(out, 32, NET_NFT_TABLE "-%u", table);
+}
+
+/* transaction_begin() - The pointer to hand to transaction_end(); requests come between */
+static void transaction_begin(struct transaction *t, struct net_channel *channel)
+{
+	memset(t, 0, sizeof(*t));
+	t->channel = channel;
+	t->first = ++channel->sequence;
+	nftnl_batch_begin((char *)t->data, t->first);
+	t->used = NLMSG_ALIGN(((struct nlmsghdr *)(void *)t->data)->nlmsg_len);
+}
+
+/* request_begin() - Lay a request of @type at the end of @t; request_end() counts it */
+static struct nlmsghdr *request_begin(struct transaction *t, uint16_t type, uint16_t family,
+				      uint16_t flags)
+{
+	return nftnl_nlmsg_build_hdr((char *)t->data + t->used, type, family, flags,
+				     ++t->channel->sequence);
+}
+
+static void request_end(struct transaction *t, const struct nlmsghdr *request)
+{
+	t->used += NLMSG_ALIGN(request->nlmsg_len);
+}
+
+/* transaction_commit() - @last is the request whose acknowledgement means that all is done */
+static int transaction_commit(struct transaction *t, struct nlmsghdr *last, struct error *err)
+{
+	uint32_t acknowledged = last->nlmsg_seq;
+
+	last->nlmsg_flags |= NLM_F_ACK;
+	nftnl_batch_end((char *)t->data + t->used, ++t->channel->sequence);
+	t->used += NLMSG_ALIGN(((struct nlmsghdr *)(void *)(t->data + t->used))->nlmsg_len);
+	return net_channel_commit(t->channel, t->data, t->used, t->first, acknowledged, err);
+}
+
+static struct nlmsghdr *table_request(struct transaction *t, uint16_t type, uint16_t flags,
+				      const char *name)
+{
+	struct nlmsghdr *request = request_begin(t, type, NFPROTO_INET, flags);
+
+	mnl_attr_put_strz(request, NFTA_TABLE_NAME, name);
+	request_end(t, request);
+	return request;
+}
+
+static void chain_request(struct transaction *t, const char *name)
+{
+	struct nlmsghdr *request = request_begin(t, NFT_MSG_NEWCHAIN, NFPROTO_INET, NLM_F_CREATE);
+	struct nlattr *hook;
+
+	mnl_attr_put_strz(request, NFTA_CHAIN_TABLE, name);
+	mnl_attr_put_strz(request, NFTA_CHAIN_NAME, CHAIN);
+	hook = mnl_attr_nest_start(request, NFTA_CHAIN_HOOK);
+	mnl_attr_put_u32(request, NFTA_HOOK_HOOKNUM, htonl(NF_INET_LOCAL_IN));
+	mnl_attr_put_u32(request, NFTA_HOOK_PRIORITY, htonl(NF_IP_PRI_FILTER));
+	mnl_attr_nest_end(request, hook);
+	mnl_attr_put_u32(request, NFTA_CHAIN_POLICY, htonl(NF_ACCEPT));
+	mnl_attr_put_strz(request, NFTA_CHAIN_TYPE, "filter");
+	request_end(t, request);
+}
+
+/* An expression is appended to its rule at once; out of memory leaves *rule NULL. */
+static struct nftnl_expr *expression(struct nftnl_rule *rule, const char *name)
+{
+	struct nftnl_expr *e = nftnl_expr_alloc(name);
+
+	if (e)
+		nftnl_rule_add_expr(rule, e);
+	return e;
+}
+
+static bool add_meta(struct nftnl_rule *rule, uint32_t key)
+{
+	struct nftnl_expr *e = expression(rule, "meta");
+
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, key);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_META_DREG, NFT_REG_1);
+	return true;
+}
+
+static bool add_compare(struct nftnl_rule *rule, uint32_t operation, const void *data,
+			uint32_t length)
+{
+	struct nftnl_expr *e = expression(rule, "cmp");
+
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, operation);
+	return nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, length) == 0;
+}
+
+static bool add_range(struct nftnl_rule *rule, const struct range *range)
+{
+	static const uint8_t zero[sizeof(range->mask)];
+	struct nftnl_expr *e;
+
+	if (!add_meta(rule, NFT_META_NFPROTO) ||
+	    !add_compare(rule, NFT_CMP_EQ, &range->protocol, sizeof(range->protocol)))
+		return false;
+	e = expression(rule, "payload");
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, range->offset);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, range->length);
+	e = expression(rule, "bitwise");
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, range->length);
+	return nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, range->mask, range->length) == 0 &&
+	       nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, zero, range->length) == 0 &&
+	       add_compare(rule, NFT_CMP_EQ, range->value, range->length);
+}
+
+/* add_source_leads_to() - fib saddr oif @ifindex */
+static bool add_source_leads_to(struct nftnl_rule *rule, uint32_t ifindex)
+{
+	struct nftnl_expr *e = expression(rule, "fib");
+
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_SADDR);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_OIF);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_DREG, NFT_REG_1);
+	return add_compare(rule, NFT_CMP_EQ, &ifindex, sizeof(ifindex));
+}
+
+static bool add_counter_and_drop(struct nftnl_rule *rule)
+{
+	struct nftnl_expr *e = expression(rule, "counter");
+
+	if (!e)
+		return false;
+	e = expression(rule, "immediate");
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, NF_DROP);
+	return true;
+}
+
+static bool add_comment(struct nftnl_rule *rule, const char *comment)
+{
+	struct nftnl_udata_buf *data = nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN);
+	bool done;
+
+	if (!data)
+		return false;
+	done = nftnl_udata_put_strz(data, NFTNL_UDATA_RULE_COMMENT, comment) &&
+	       nftnl_rule_set_data(rule, NFTNL_RULE_USERDATA, nftnl_udata_buf_data(data),
+				   nftnl_udata_buf_len(data)) == 0;
+	nftnl_udata_buf_free(data);
+	return done;
+}
+
+/* rule_request() - The drop rule, for one range or (NULL) all addresses; NULL: out of memory */
+static struct nlmsghdr *rule_request(struct transaction *t, const char *name,
+				     const struct range *range, uint32_t ifindex,
+				     const char *comment)
+{
+	struct nftnl_rule *rule = nftnl_rule_alloc();
+	const uint32_t loopback = LOOPBACK_IFINDEX;
+	struct nlmsghdr *request = NULL;
+
+	if (rule && nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, name) == 0 &&
+	    nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, CHAIN) == 0 && add_comment(rule, comment) &&
+	    add_meta(rule, NFT_META_IIF) &&
+	    add_compare(rule, NFT_CMP_NEQ, &loopback, sizeof(loopback)) &&
+	    add_compare(rule, NFT_CMP_NEQ, &ifindex, sizeof(ifindex)) &&
+	    (!range || add_range(rule, range)) && add_source_leads_to(rule, ifindex) &&
+	    add_counter_and_drop(rule)) {
+		request = request_begin(t, NFT_MSG_NEWRULE, NFPROTO_INET,
+					NLM_F_CREATE | NLM_F_APPEND);
+		nftnl_rule_nlmsg_build_payload(request, rule);
+		request_end(t, request);
+	}
+	if (rule)
+		nftnl_rule_free(rule);
+	return request;
+}
+
+struct census {
+	const char *comment;
+	unsigned int rules;
+	unsigned int right; /* of them with that comment */
+};
+
+static int take_rule(const struct net_message *message, void *context)
+{
+	char table[64], comment[64];
+	struct census *census = context;
+	int r;
+
+	if (message->type != MESSAGE(NFT_MSG_NEWRULE))
+		return 0;
+	r = net_parse_nft_rule(message->body, table, comment);
+	if (r < 0)
+		return r;
+	census->rules++;
+	census->right += strcmp(comment, census->comment) == 0;
+	return 0;
+}
+
+static int take_anything(const struct net_message *message, void *context)
+{
+	(void)message;
+	(void)context;
+	return 0;
+}
+
+/* count_rules() - Walk the rules of our chain; a table that isn't there has none */
+static int count_rules(struct net_channel *channel, const char *name, struct census *census)
+{
+	_Alignas(struct nlmsghdr) uint8_t buffer[NET_REQUEST_SIZE] = {0};
+	struct nlmsghdr *request =
+		nftnl_nlmsg_build_hdr((char *)buffer, NFT_MSG_GETRULE, NFPROTO_INET, NLM_F_DUMP, 0);
+
+	mnl_attr_put_strz(request, NFTA_RULE_TABLE, name);
+	mnl_attr_put_strz(request, NFTA_RULE_CHAIN, CHAIN);
+	return net_channel_ask(channel, request, take_rule, census, NULL);
+}
+
+static int table_exists(struct net_channel *channel, const char *name)
+{
+	_Alignas(struct nlmsghdr) uint8_t buffer[NET_REQUEST_SIZE] = {0};
+	struct nlmsghdr *request =
+		nftnl_nlmsg_build_hdr((char *)buffer, NFT_MSG_GETTABLE, NFPROTO_INET, 0, 0);
+
+	mnl_attr_put_strz(request, NFTA_TABLE_NAME, name);
+	return net_channel_ask(channel, request, take_anything, NULL, NULL);
+}
+
+static int remove_table(struct net_channel *channel, const char *name, bool *changed,
+			struct error *err)
+{
+	struct transaction t;
+	int r = table_exists(channel, name);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r < 0)
+		return error_set_errno(err, r, "look for the nft table %s", name);
+	transaction_begin(&t, channel);
+	r = transaction_commit(&t, table_request(&t, NFT_MSG_DELTABLE, 0, name), err);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	*changed = r == 0;
+	return 0;
+}
+
+int net_nft_apply(struct net_channel *channel, const char *name, enum net_nft_form form,
+		  uint32_t ifindex, bool *changed, struct error *err)
+{
+	unsigned int rules = form == NET_NFT_RANGES ? ARRAY_SIZE(ranges) : 1;
+	struct nlmsghdr *last = NULL;
+	struct census census = {0};
+	struct transaction t;
+	char comment[64];
+	int r;
+
+	*changed = false;
+	if (!channel->socket) {
+		r = net_channel_open(channel, NETLINK_NETFILTER);
+		if (r < 0)
+			return error_set_errno(err, r, "open nf_tables");
+	}
+	if (form == NET_NFT_NONE)
+		return remove_table(channel, name, changed, err);
+
+	snprintf(comment, sizeof(comment), "forged source: not by link %u%s", ifindex,
+		 form == NET_NFT_RANGES ? ", ranges only" : "");
+	census.comment = comment;
+	r = count_rules(channel, name, &census);
+	if (r == 0 && census.rules == rules && census.right == rules)
+		return 0;
+	if (!channel->socket) /* the question cost us the socket, and there is no other */
+		return error_set_errno(err, r, "list nft rules");
+
+	/* Deleting needs a table, so it is made first; all at once, so there is no gap. */
+	transaction_begin(&t, channel);
+	table_request(&t, NFT_MSG_NEWTABLE, NLM_F_CREATE, name);
+	table_request(&t, NFT_MSG_DELTABLE, 0, name);
+	table_request(&t, NFT_MSG_NEWTABLE, NLM_F_CREATE, name);
+	chain_request(&t, name);
+	for (unsigned int i = 0; i < rules; i++) {
+		last = rule_request(&t, name, form == NET_NFT_RANGES ? &ranges[i] : NULL, ifindex,
+				    comment);
+		if (!last)
+			return error_set_errno(err, -ENOMEM, "nft rule");
+	}
+	r = transaction_commit(&t, last, err);
+	*changed = r == 0;
+	return r;
+}
+
+unsigned int net_nft_flush_official(struct net_channel *channel)
+{
+	static const struct {
+		const char *table;
+		const char *chain;
+	} rows[] = {
+		{"filter", "ts-input"},
+		{"filter", "ts-forward"},
+		{"nat", "ts-postrouting"},
+	};
+	static const uint16_t protocols[] = {NFPROTO_IPV4, NFPROTO_IPV6};
+	unsigned int emptied = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows) * ARRAY_SIZE(protocols); i++) {
+		struct nlmsghdr *request;
+		struct transaction t;
+
+		if (!channel->socket && net_channel_open(channel, NETLINK_NETFILTER) < 0)
+			return emptied;
+		transaction_begin(&t, channel);
+		request =
+			request_begin(&t, NFT_MSG_DELRULE, protocols[i % ARRAY_SIZE(protocols)], 0);
+		mnl_attr_put_strz(request, NFTA_RULE_TABLE, rows[i / ARRAY_SIZE(protocols)].table);
+		mnl_attr_put_strz(request, NFTA_RULE_CHAIN, rows[i / ARRAY_SIZE(protocols)].chain);
+		request_end(&t, request);
+		emptied += transaction_commit(&t, request, NULL) == 0;
+	}
+	return emptied;
+}

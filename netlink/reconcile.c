@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* netlink/reconcile.c - the difference between what is wanted and what the kernel has */
+#include "netlink/reconcile.h"
+
+#include <errno.h>
+#include <linux/fib_rules.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <stdlib.h>
+
+/* grow() - Room for one more element of @size in a list that doubles; 0 or -ENOMEM */
+static int grow(void **list, size_t count, size_t *capacity, size_t size)
+{
+	size_t wider = *capacity ? *capacity * 2 : 16;
+	void *moved;
+
+	if (count < *capacity)
+		return 0;
+	moved = reallocarray(*list, wider, size);
+	if (!moved)
+		return -ENOMEM;
+	*list = moved;
+	*capacity = wider;
+	return 0;
+}
+
+int net_prefixes_add(struct net_prefixes *prefixes, const struct prefix *prefix)
+{
+	int r = grow((void **)&prefixes->list, prefixes->count, &prefixes->capacity,
+		     sizeof(*prefixes->list));
+
+	if (r == 0)
+		prefixes->list[prefixes->count++] = *prefix;
+	return r;
+}
+
+void net_prefixes_free(struct net_prefixes *prefixes)
+{
+	free(prefixes->list);
+	*prefixes = (struct net_prefixes){0};
+}
+
+void net_have_free(struct net_have *have)
+{
+	net_prefixes_free(&have->addresses);
+	net_prefixes_free(&have->routes);
+	*have = (struct net_have){0};
+}
+
+void net_changes_free(struct net_changes *changes)
+{
+	free(changes->list);
+	*changes = (struct net_changes){0};
+}
+
+static int change(struct net_changes *changes, struct net_change one)
+{
+	int r = grow((void **)&changes->list, changes->count, &changes->capacity,
+		     sizeof(*changes->list));
+
+	if (r == 0)
+		changes->list[changes->count++] = one;
+	return r;
+}
+
+struct net_rule net_rule_of_ours(unsigned int index, uint32_t table)
+{
+	static const struct {
+		enum net_rule_priority priority;
+		uint8_t action;
+		uint32_t table;
+	} rows[NET_RULE_COUNT / 2] = {
+		{NET_RULE_BYPASS_MAIN, FR_ACT_TO_TBL, RT_TABLE_MAIN},
+		{NET_RULE_BYPASS_DEFAULT, FR_ACT_TO_TBL, RT_TABLE_DEFAULT},
+		{NET_RULE_BYPASS_UNREACHABLE, FR_ACT_UNREACHABLE, RT_TABLE_UNSPEC},
+		{NET_RULE_TUNNEL, FR_ACT_TO_TBL, RT_TABLE_UNSPEC},
+	};
+	unsigned int row = index % (NET_RULE_COUNT / 2);
+	bool tunnel = rows[row].priority == NET_RULE_TUNNEL;
+
+	return (struct net_rule){
+		.family = index < NET_RULE_COUNT / 2 ? ADDRESS_V4 : ADDRESS_V6,
+		.protocol = NET_ROUTE_PROTOCOL,
+		.action = rows[row].action,
+		.priority = rows[row].priority,
+		.table = tunnel ? table : rows[row].table,
+		.mark = tunnel ? 0 : NET_BYPASS_MARK,
+		.mask = tunnel ? 0 : NET_MARK_MASK,
+	};
+}
+
+bool net_rule_equal(const struct net_rule *a, const struct net_rule *b)
+{
+	return a->family == b->family && a->protocol == b->protocol && a->action == b->action &&
+	       a->selective == b->selective && a->priority == b->priority && a->table == b->table &&
+	       a->mark == b->mark && a->mask == b->mask;
+}
+
+static int compare_prefixes(const void *left, const void *right)
+{
+	const struct prefix *a = left, *b = right;
+	int order = a->address.family - b->address.family;
+
+	if (order == 0)
+		order = memcmp(a->address.bytes, b->address.bytes, sizeof(a->address.bytes));
+	return order != 0 ? order : a->bits - b->bits;
+}
+
+static void sort_and_unite(struct net_prefixes *p)
+{
+	size_t kept = 0;
+
+	if (p->count == 0)
+		return;
+	qsort(p->list, p->count, sizeof(*p->list), compare_prefixes);
+	for (size_t i = 1; i < p->count; i++)
+		if (compare_prefixes(&p->list[kept], &p->list[i]) != 0)
+			p->list[++kept] = p->list[i];
+	p->count = kept + 1;
+}
+
+/* collect() - The wanted prefixes as a sorted list, @mask clearing their host bits */
+static int collect(const struct prefix *list, size_t count, bool mask, bool v4_only,
+		   struct net_prefixes *ret)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct prefix one = mask ? prefix_mask(&list[i]) : list[i];
+		int r;
+
+		if (v4_only && one.address.family == ADDRESS_V6)
+			continue;
+		r = net_prefixes_add(ret, &one);
+		if (r < 0)
+			return r;
+	}
+	sort_and_unite(ret);
+	return 0;
+}
+
+/* only_in() - A change of @kind for each prefix of @in that is not in @other; both are sorted */
+static int only_in(const struct net_prefixes *in, const struct net_prefixes *other,
+		   enum net_change_kind kind, struct net_changes *changes)
+{
+	size_t j = 0;
+
+	for (size_t i = 0; i < in->count; i++) {
+		int order = 1, r;
+
+		while (j < other->count &&
+		       (order = compare_prefixes(&in->list[i], &other->list[j])) > 0)
+			j++;
+		if (j < other->count && order == 0)
+			continue;
+		r = change(changes, (struct net_change){.kind = kind, .prefix = in->list[i]});
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int add_rules(const struct net_have *have, struct net_changes *changes)
+{
+	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
+		int r = 0;
+
+		if (!(have->rules & 1u << i))
+			r = change(changes, (struct net_change){.kind = NET_RULE_ADD, .rule = i});
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* delete_rules() - The tunnel's first, so that no marked packet meets it without the bypass */
+static int delete_rules(const struct net_have *have, struct net_changes *changes)
+{
+	for (unsigned int i = NET_RULE_COUNT; i-- > 0;) {
+		bool tunnel = net_rule_of_ours(i, 0).priority == NET_RULE_TUNNEL;
+		int r = 0;
+
+		if (have->rules & 1u << i && (tunnel || !have->bypass_shared))
+			r = change(changes,
+				   (struct net_change){.kind = NET_RULE_DELETE, .rule = i});
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* set_link() - Its MTU, and how it makes addresses: while it is down, if it is */
+static int set_link(const struct net_link *link, const struct net_wanted *wanted,
+		    struct net_changes *changes)
+{
+	int r = 0;
+
+	if (wanted->mtu != 0 && link->mtu != wanted->mtu)
+		r = change(changes, (struct net_change){.kind = NET_LINK_MTU, .mtu = wanted->mtu});
+	if (r == 0 && wanted->up && link->address_generation != NET_GENERATION_UNKNOWN &&
+	    link->address_generation != IN6_ADDR_GEN_MODE_NONE)
+		r = change(changes, (struct net_change){.kind = NET_LINK_GENERATION});
+	return r;
+}
+
+int net_reconcile(struct net_have *have, const struct net_wanted *wanted, unsigned int without,
+		  struct net_changes *ret)
+{
+	bool v4_only = without & NET_WARNING_IPV6_OFF;
+	bool rules = !(without & NET_WARNING_NO_RULES);
+	bool is_up = have->link.flags & IFF_UP;
+	struct net_prefixes addresses = {0}, routes = {0};
+	struct net_changes changes = {0};
+	int r;
+
+	sort_and_unite(&have->addresses);
+	sort_and_unite(&have->routes);
+	r = collect(wanted->addresses, wanted->address_count, false, v4_only, &addresses);
+	if (r == 0 && wanted->up)
+		r = collect(wanted->routes, wanted->route_count, true, v4_only, &routes);
+
+	if (r == 0 && rules && wanted->rules)
+		r = add_rules(have, &changes);
+	if (r == 0)
+		r = set_link(&have->link, wanted, &changes);
+	if (r == 0)
+		r = only_in(&addresses, &have->addresses, NET_ADDRESS_ADD, &changes);
+	if (r == 0 && wanted->up && !is_up)
+		r = change(&changes, (struct net_change){.kind = NET_LINK_UP});
+	if (r == 0)
+		r = only_in(&routes, &have->routes, NET_ROUTE_ADD, &changes);
+	if (r == 0)
+		r = only_in(&have->routes, &routes, NET_ROUTE_DELETE, &changes);
+	if (r == 0)
+		r = only_in(&have->addresses, &addresses, NET_ADDRESS_DELETE, &changes);
+	if (r == 0 && rules && !wanted->rules)
+		r = delete_rules(have, &changes);
+	if (r == 0 && !wanted->up && is_up)
+		r = change(&changes, (struct net_change){.kind = NET_LINK_DOWN});
+
+	net_prefixes_free(&addresses);
+	net_prefixes_free(&routes);
+	if (r < 0)
+		net_changes_free(&changes);
+	else
+		*ret = changes;
+	return r;
+}
