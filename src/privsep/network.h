@@ -20,7 +20,7 @@
 #define NETWORK_ADDRESSES_MAX 16u
 #define NETWORK_ROUTES_MAX    (256u * 1024) /* two host routes a peer and what peers advertise */
 #define INTERFACES_MAX        256u          /* addresses in a snapshot */
-#define INTERFACES_ROUTES_MAX 16u
+#define INTERFACES_ROUTES_MAX 2u
 
 /** struct privsep_network - What the engine wants; the arrays belong to the caller */
 struct privsep_network {
@@ -33,19 +33,27 @@ struct privsep_network {
 	size_t route_count;
 };
 
+enum privsep_interface_flags {
+	PRIVSEP_INTERFACE_UP = 1 << 0, /* administratively up, with a carrier */
+	PRIVSEP_INTERFACE_LOOPBACK = 1 << 1,
+	PRIVSEP_INTERFACE_POINT_TO_POINT = 1 << 2,
+	PRIVSEP_INTERFACE_DEPRECATED = 1 << 3, /* address: not for new connections */
+	PRIVSEP_INTERFACE_TEMPORARY = 1 << 4,  /* address: RFC 8981 */
+	PRIVSEP_INTERFACE_TENTATIVE = 1 << 5, /* address: duplicate detection not done, or failed */
+};
+
 /** struct privsep_interface_address - One address of the machine */
 struct privsep_interface_address {
 	char name[IF_NAMESIZE];
 	uint32_t index;
-	uint32_t flags; /* IFF_UP, IFF_LOOPBACK, IFF_POINTOPOINT, … */
+	uint32_t flags; /* enum privsep_interface_flags */
 	struct prefix prefix;
 };
 
-/** struct privsep_default_route - A default route of the main table */
+/** struct privsep_default_route - Where a marked socket's packets to the internet go, a family */
 struct privsep_default_route {
 	char name[IF_NAMESIZE];
 	uint32_t index;
-	uint32_t metric;
 	struct address gateway; /* ADDRESS_NONE for a route by device alone */
 	uint8_t family;         /* enum address_family */
 };

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* privsep/client.c - the engine's end of its channel */
+#include "privsep/client.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define DISPATCH_BATCH 64 /* messages a call, so that one channel can't hold the loop */
+
+struct queued {
+	struct queued *next;
+	union privsep_message message;
+	struct privsep_fds fds;
+};
+
+struct pending {
+	uint32_t id; /* 0: free */
+	privsep_done done;
+	void *userdata;
+};
+
+struct privsep_client {
+	int channel;
+	int epoll;
+	int wake; /* eventfd: readable while something is queued */
+	struct privsep_client_handlers handlers;
+	void *userdata;
+	uint32_t last_id;
+	struct queued *queue, **queue_end;
+	size_t queue_length;
+	struct pending pending[PRIVSEP_CLIENT_PENDING_MAX];
+	struct socket_source sockets;
+	int broken; /* negative errno once the channel can't be used any more */
+	bool started;
+};
+
+static int sockets_open(struct socket_source *self, enum socket_kind kind,
+			enum address_family family);
+
+/* #syscalls: epoll_create1 epoll_ctl eventfd2 */
+int privsep_client_new(int channel, const struct privsep_client_handlers *handlers, void *userdata,
+		       struct privsep_client **ret)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	struct privsep_client *client = calloc(1, sizeof(*client));
+	int r;
+
+	if (!client)
+		return -ENOMEM;
+	client->channel = -1;
+	client->epoll = epoll_create1(EPOLL_CLOEXEC);
+	client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (client->epoll < 0 || client->wake < 0 ||
+	    epoll_ctl(client->epoll, EPOLL_CTL_ADD, client->wake, &event) < 0 ||
+	    epoll_ctl(client->epoll, EPOLL_CTL_ADD, channel, &event) < 0) {
+		r = -errno;
+		privsep_client_free(client);
+		return r;
+	}
+	client->channel = channel;
+	if (handlers)
+		client->handlers = *handlers;
+	client->userdata = userdata;
+	client->queue_end = &client->queue;
+	client->sockets.open = sockets_open;
+	*ret = client;
+	return 0;
+}
+
+static struct queued *queue_take(struct privsep_client *client)
+{
+	struct queued *first = client->queue;
+
+	if (!first)
+		return NULL;
+	client->queue = first->next;
+	if (!client->queue)
+		client->queue_end = &client->queue;
+	client->queue_length--;
+	return first;
+}
+
+/* finish() - End one pending request */
+static void finish(struct pending *pending, int result, const char *text)
+{
+	struct pending done = *pending;
+
+	*pending = (struct pending){0};
+	if (done.done)
+		done.done(done.userdata, result, text);
+}
+
+void privsep_client_free(struct privsep_client *client)
+{
+	struct queued *queued;
+
+	if (!client)
+		return;
+	client->broken = -EPIPE;
+	for (size_t i = 0; i < PRIVSEP_CLIENT_PENDING_MAX; i++)
+		if (client->pending[i].id != 0)
+			finish(&client->pending[i], -EPIPE, "the supervisor is gone");
+	while ((queued = queue_take(client))) {
+		privsep_fds_close(&queued->fds);
+		free(queued);
+	}
+	cleanup_close_at(&client->channel);
+	cleanup_close_at(&client->epoll);
+	cleanup_close_at(&client->wake);
+	free(client);
+}
+
+int privsep_client_fd(const struct privsep_client *client)
+{
+	return client->epoll;
+}
+
+/* #syscalls: poll ppoll */
+static int wait_for(const struct privsep_client *client, short events, nanoseconds deadline)
+{
+	struct pollfd poll_fd = {.fd = client->channel, .events = events};
+	nanoseconds left = deadline - clock_boottime();
+	int n;
+
+	if (left <= 0)
+		return -ETIMEDOUT;
+	n = poll(&poll_fd, 1, (int)((left + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC));
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	return n == 0 ? -ETIMEDOUT : 0;
+}
+
+/* send_message() - Send, waiting for room in the channel at most until @deadline */
+static int send_message(struct privsep_client *client, const union privsep_message *message,
+			const int *fds, size_t fd_count, nanoseconds deadline)
+{
+	while (client->broken == 0) {
+		int r = privsep_send(client->channel, PRIVSEP_FROM_ENGINE, message, fds, fd_count);
+
+		if (r == 0)
+			return 0;
+		if (r == -EAGAIN)
+			r = wait_for(client, POLLOUT, deadline);
+		else
+			client->broken = r;
+		if (r < 0)
+			return r;
+	}
+	return client->broken;
+}
+
+/* enqueue() - Keep a message for the next dispatch; takes its descriptors */
+static int enqueue(struct privsep_client *client, const union privsep_message *message,
+		   struct privsep_fds *fds)
+{
+	struct queued *queued = NULL;
+
+	if (client->queue_length < PRIVSEP_CLIENT_QUEUE_MAX)
+		queued = calloc(1, sizeof(*queued));
+	if (!queued) {
+		privsep_fds_close(fds);
+		return -ENOBUFS;
+	}
+	queued->message = *message;
+	queued->fds = *fds;
+	*client->queue_end = queued;
+	client->queue_end = &queued->next;
+	client->queue_length++;
+	/* #syscalls: write */
+	if (write(client->wake, &(uint64_t){1}, sizeof(uint64_t)) < 0 && errno != EAGAIN)
+		return -errno;
+	return 0;
+}
+
+static uint32_t next_id(struct privsep_client *client)
+{
+	if (++client->last_id == 0)
+		client->last_id = 1;
+	return client->last_id;
+}
+
+/* receive() - The next message; on failure the client is broken, but for -EAGAIN */
+static int receive(struct privsep_client *client, union privsep_message *ret,
+		   struct privsep_fds *ret_fds)
+{
+	int r;
+
+	if (client->broken < 0)
+		return client->broken;
+	r = privsep_receive(client->channel, PRIVSEP_FROM_SUPERVISOR, ret, ret_fds);
+	if (r < 0 && r != -EAGAIN)
+		client->broken = r;
+	return r;
+}
+
+/*
+ * call() - Send a request and wait for its answer, queueing what else arrives
+ *
+ * Return: the answer's descriptor (which must be there iff @want_fd), 0 without one,
+ * or negative errno
+ */
+static int call(struct privsep_client *client, union privsep_message *request)
+{
+	nanoseconds deadline = clock_boottime() + PRIVSEP_CLIENT_DEADLINE;
+	uint32_t id = next_id(client);
+	int r;
+
+	request->header.id = id;
+	r = send_message(client, request, NULL, 0, deadline);
+	while (r == 0) {
+		union privsep_message message;
+		struct privsep_fds fds;
+
+		r = receive(client, &message, &fds);
+		if (r == -EAGAIN) {
+			r = wait_for(client, POLLIN, deadline);
+		} else if (r == 0 && message.header.type == PRIVSEP_REPLY &&
+			   message.header.id == id) {
+			if (message.reply.result < 0)
+				return message.reply.result;
+			return fds.count == 1 ? fds.fd[0] : -EBADMSG;
+		} else if (r == 0) {
+			r = enqueue(client, &message, &fds);
+			if (r < 0)
+				client->broken = r;
+		}
+	}
+	return r;
+}
+
+static int sockets_open(struct socket_source *self, enum socket_kind kind,
+			enum address_family family)
+{
+	struct privsep_client *client = container_of(self, struct privsep_client, sockets);
+	union privsep_message request = {
+		.socket = {.header.type = PRIVSEP_SOCKET, .kind = kind, .family = family},
+	};
+
+	return call(client, &request);
+}
+
+struct socket_source *privsep_client_sockets(struct privsep_client *client)
+{
+	return &client->sockets;
+}
+
+int privsep_client_open_file(struct privsep_client *client, enum privsep_file_name name)
+{
+	union privsep_message request = {
+		.file = {.header.type = PRIVSEP_FILE, .name = name},
+	};
+
+	return call(client, &request);
+}
+
+int privsep_client_load(struct privsep_client *client, enum privsep_blob_name name, size_t limit,
+			struct buffer *ret)
+{
+	union privsep_message request = {
+		.blob = {.header.type = PRIVSEP_LOAD, .name = name},
+	};
+	_cleanup_close_ int fd = call(client, &request);
+
+	return fd < 0 ? fd : file_read(fd, limit, ret);
+}
+
+/* request() - Send a request with a memfd whose answer comes to @done */
+static int request(struct privsep_client *client, union privsep_message *message, int memfd,
+		   privsep_done done, void *userdata)
+{
+	struct pending *slot = NULL;
+	int r;
+
+	for (size_t i = 0; i < PRIVSEP_CLIENT_PENDING_MAX && !slot; i++)
+		if (client->pending[i].id == 0)
+			slot = &client->pending[i];
+	if (!slot)
+		return -ENOBUFS;
+	message->header.id = next_id(client);
+	r = send_message(client, message, &memfd, 1, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+	if (r < 0)
+		return r;
+	*slot = (struct pending){.id = message->header.id, .done = done, .userdata = userdata};
+	return 0;
+}
+
+int privsep_client_store(struct privsep_client *client, enum privsep_blob_name name,
+			 const void *bytes, size_t length, privsep_done done, void *userdata)
+{
+	union privsep_message message = {
+		.blob = {.header.type = PRIVSEP_STORE, .name = name},
+	};
+	_cleanup_close_ int memfd = -1;
+
+	if (length > PRIVSEP_BLOB_MAX)
+		return -EMSGSIZE;
+	memfd = memfd_seal("pillion-blob", bytes, length);
+	return memfd < 0 ? memfd : request(client, &message, memfd, done, userdata);
+}
+
+int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,
+			   privsep_done done, void *userdata)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+	union privsep_message message = {.plain = {.header.type = PRIVSEP_NETWORK}};
+	_cleanup_close_ int memfd = -1;
+	int r = privsep_network_encode(network, &bytes);
+
+	if (r < 0)
+		return r;
+	memfd = memfd_seal("pillion-network", buffer_head(&bytes), bytes.length);
+	return memfd < 0 ? memfd : request(client, &message, memfd, done, userdata);
+}
+
+int privsep_client_status(struct privsep_client *client, enum privsep_state state, const char *text)
+{
+	union privsep_message message = {
+		.status =
+			{
+				.header.type = PRIVSEP_STATUS,
+				.state = state,
+				.log_dropped = (uint32_t)log_dropped(),
+			},
+	};
+
+	snprintf(message.status.text, sizeof(message.status.text), "%s", text);
+	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+}
+
+static int handle_interfaces(struct privsep_client *client, int memfd)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
+	struct privsep_interfaces interfaces;
+	int r = memfd_read(memfd, PRIVSEP_INTERFACES_MAX, &bytes);
+
+	if (r == 0)
+		r = privsep_interfaces_decode(bytes.data, bytes.length, &interfaces);
+	if (r < 0)
+		return r;
+	if (client->handlers.interfaces)
+		client->handlers.interfaces(client->userdata, &interfaces);
+	privsep_interfaces_free(&interfaces);
+	return 0;
+}
+
+/* handle() - One message that isn't the answer of a waiting call; takes its descriptors */
+static int handle(struct privsep_client *client, const union privsep_message *message,
+		  struct privsep_fds *fds)
+{
+	const struct privsep_client_handlers *on = &client->handlers;
+	int r = 0;
+
+	switch (message->header.type) {
+	case PRIVSEP_REPLY:
+		/* None is found where a call gave up waiting: its late answer is dropped. */
+		for (size_t i = 0; i < PRIVSEP_CLIENT_PENDING_MAX; i++)
+			if (client->pending[i].id == message->header.id) {
+				finish(&client->pending[i], message->reply.result,
+				       message->reply.text);
+				break;
+			}
+		break;
+	case PRIVSEP_INTERFACES:
+		r = handle_interfaces(client, fds->fd[0]);
+		break;
+	case PRIVSEP_CHANGED:
+		if (on->file_changed) {
+			int fd = message->changed.result;
+
+			if (fd == 0) {
+				fd = fds->fd[0];
+				fds->fd[0] = -1;
+			}
+			on->file_changed(client->userdata,
+					 (enum privsep_file_name)message->changed.name, fd);
+		}
+		break;
+	case PRIVSEP_STOP:
+		if (on->stop)
+			on->stop(client->userdata);
+		break;
+	case PRIVSEP_RELOAD:
+		if (on->reload)
+			on->reload(client->userdata);
+		break;
+	default: /* a second PRIVSEP_START */
+		r = -EBADMSG;
+	}
+	privsep_fds_close(fds);
+	return r;
+}
+
+int privsep_client_dispatch(struct privsep_client *client)
+{
+	uint64_t count;
+	int r = 0;
+
+	/* #syscalls: read */
+	if (read(client->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return -errno;
+	for (int i = 0; r == 0 && i < DISPATCH_BATCH; i++) {
+		struct queued *queued = queue_take(client);
+		union privsep_message message;
+		struct privsep_fds fds;
+
+		if (queued) {
+			r = handle(client, &queued->message, &queued->fds);
+			free(queued);
+			continue;
+		}
+		r = receive(client, &message, &fds);
+		if (r == 0)
+			r = handle(client, &message, &fds);
+	}
+	if (client->queue && write(client->wake, &(uint64_t){1}, sizeof(uint64_t)) < 0)
+		r = r < 0 ? r : -errno;
+	if (r == -EAGAIN)
+		return 0;
+	if (r < 0 && client->broken == 0)
+		client->broken = r;
+	return r;
+}
+
+/* unpack() - Give the descriptors of PRIVSEP_START their names; the counts were checked */
+static void unpack(const struct privsep_begin *begin, struct privsep_fds *fds,
+		   struct privsep_start_message *ret)
+{
+	size_t at = 1;
+
+	ret->handover = fds->fd[at++];
+	ret->localapi = begin->localapi ? fds->fd[at++] : -1;
+	ret->health = begin->health ? fds->fd[at++] : -1;
+	ret->udp_v4 = begin->udp_v4 ? fds->fd[at++] : -1;
+	ret->udp_v6 = begin->udp_v6 ? fds->fd[at++] : -1;
+	ret->tun_count = begin->tun;
+	for (size_t i = 0; i < START_THREADS_MAX; i++)
+		ret->tun[i] = i < begin->tun ? fds->fd[at++] : -1;
+	close(fds->fd[0]);
+	fds->count = 0;
+}
+
+int privsep_client_start(struct privsep_client *client, struct privsep_start_message *ret,
+			 struct error *err)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_START_MAX);
+	nanoseconds deadline = clock_boottime() + PRIVSEP_CLIENT_DEADLINE;
+	union privsep_message message;
+	struct privsep_fds fds;
+	struct privsep_start config;
+	int r;
+
+	while ((r = receive(client, &message, &fds)) == -EAGAIN) {
+		r = wait_for(client, POLLIN, deadline);
+		if (r < 0)
+			break;
+	}
+	if (r < 0)
+		return error_set_errno(err, r, "wait for the supervisor's first message");
+	if (client->started || message.header.type != PRIVSEP_START) {
+		privsep_fds_close(&fds);
+		return error_set(err, -EBADMSG, "the supervisor's first message is not a start");
+	}
+	r = memfd_read(fds.fd[0], PRIVSEP_START_MAX, &bytes);
+	if (r == 0)
+		r = privsep_start_decode(bytes.data, bytes.length, &config);
+	if (r < 0) {
+		privsep_fds_close(&fds);
+		return error_set_errno(err, r, "read the start configuration");
+	}
+	client->started = true;
+	ret->config = config;
+	unpack(&message.begin, &fds, ret);
+	return 0;
+}
+
+void privsep_start_message_clear(struct privsep_start_message *message)
+{
+	privsep_start_clear(&message->config);
+	cleanup_close_at(&message->handover);
+	cleanup_close_at(&message->localapi);
+	cleanup_close_at(&message->health);
+	cleanup_close_at(&message->udp_v4);
+	cleanup_close_at(&message->udp_v6);
+	for (size_t i = 0; i < START_THREADS_MAX; i++)
+		cleanup_close_at(&message->tun[i]);
+}

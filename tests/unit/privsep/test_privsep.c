@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tests/unit/privsep/test_privsep.c - messages, records, configuration, hand-over */
+#include "unit/unit.h"
+
+#include "base/cleanup.h"
+#include "privsep/handover.h"
+#include "privsep/messages.h"
+#include "privsep/records.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* clang-format off */
+#define E PRIVSEP_FROM_ENGINE
+#define S PRIVSEP_FROM_SUPERVISOR
+
+/* What one end may say. The message is zeros but for type, id and one word. */
+static const struct {
+	enum privsep_sender sender;
+	uint32_t type, id;
+	size_t at;      /* offset of the word, 0: none */
+	uint32_t word;
+	int grow;       /* added to the right size */
+	size_t fds;
+	int expect;
+} rows[] = {
+	/*  0 */ {E, PRIVSEP_SOCKET, 1, 12, ADDRESS_V4, 0, 0, 0},
+	/*  1 */ {E, PRIVSEP_SOCKET, 1, 12, ADDRESS_V6, 0, 0, 0},
+	/*  2 */ {E, PRIVSEP_SOCKET, 1, 12, ADDRESS_NONE, 0, 0, -EBADMSG},
+	/*  3 */ {E, PRIVSEP_SOCKET, 1, 12, 5, 0, 0, -EBADMSG},
+	/*  4 */ {E, PRIVSEP_SOCKET, 0, 12, ADDRESS_V4, 0, 0, -EBADMSG},
+	/*  5 */ {E, PRIVSEP_SOCKET, 1, 12, ADDRESS_V4, -1, 0, -EBADMSG},
+	/*  6 */ {E, PRIVSEP_SOCKET, 1, 12, ADDRESS_V4, 1, 0, -EBADMSG},
+	/*  7 */ {E, PRIVSEP_SOCKET, 1, 12, ADDRESS_V4, 0, 1, -EBADMSG},
+	/*  8 */ {S, PRIVSEP_SOCKET, 1, 12, ADDRESS_V4, 0, 0, -EBADMSG},
+	/*  9 */ {E, PRIVSEP_FILE, 7, 8, PRIVSEP_FILE_COUNT - 1, 0, 0, 0},
+	/* 10 */ {E, PRIVSEP_FILE, 7, 8, PRIVSEP_FILE_COUNT, 0, 0, -EBADMSG},
+	/* 11 */ {E, PRIVSEP_FILE, 7, 8, UINT32_MAX, 0, 0, -EBADMSG},
+	/* 12 */ {E, PRIVSEP_LOAD, 7, 8, PRIVSEP_BLOB_CACHE, 0, 0, 0},
+	/* 13 */ {E, PRIVSEP_LOAD, 7, 8, PRIVSEP_BLOB_COUNT, 0, 0, -EBADMSG},
+	/* 14 */ {E, PRIVSEP_STORE, 7, 8, PRIVSEP_BLOB_STATE, 0, 1, 0},
+	/* 15 */ {E, PRIVSEP_STORE, 7, 8, PRIVSEP_BLOB_STATE, 0, 0, -EBADMSG},
+	/* 16 */ {E, PRIVSEP_STORE, 7, 8, PRIVSEP_BLOB_STATE, 0, 2, -EBADMSG},
+	/* 17 */ {E, PRIVSEP_NETWORK, 9, 0, 0, 0, 1, 0},
+	/* 18 */ {E, PRIVSEP_NETWORK, 9, 0, 0, 0, 0, -EBADMSG},
+	/* 19 */ {E, PRIVSEP_STATUS, 0, 8, PRIVSEP_STATE_RUNNING, 0, 0, 0},
+	/* 20 */ {E, PRIVSEP_STATUS, 0, 8, PRIVSEP_STATE_COUNT, 0, 0, -EBADMSG},
+	/* 21 */ {E, PRIVSEP_STATUS, 1, 8, PRIVSEP_STATE_RUNNING, 0, 0, -EBADMSG},
+	/* 22 */ {S, PRIVSEP_REPLY, 3, 8, (uint32_t)-ENOENT, 0, 0, 0},
+	/* 23 */ {S, PRIVSEP_REPLY, 3, 8, (uint32_t)-ENOENT, 0, 1, -EBADMSG},
+	/* 24 */ {S, PRIVSEP_REPLY, 3, 8, 1, 0, 0, -EBADMSG},
+	/* 25 */ {S, PRIVSEP_REPLY, 3, 8, (uint32_t)-5000, 0, 0, -EBADMSG},
+	/* 26 */ {S, PRIVSEP_REPLY, 3, 12, 1, 0, 0, -EBADMSG},
+	/* 27 */ {S, PRIVSEP_REPLY, 3, 0, 0, 0, 1, 0},
+	/* 28 */ {S, PRIVSEP_REPLY, 3, 0, 0, 0, 2, -EBADMSG},
+	/* 29 */ {E, PRIVSEP_REPLY, 3, 0, 0, 0, 0, -EBADMSG},
+	/* 30 */ {S, PRIVSEP_INTERFACES, 0, 0, 0, 0, 1, 0},
+	/* 31 */ {S, PRIVSEP_INTERFACES, 0, 0, 0, 0, 0, -EBADMSG},
+	/* 32 */ {S, PRIVSEP_CHANGED, 0, 8, PRIVSEP_FILE_HOSTS, 0, 1, 0},
+	/* 33 */ {S, PRIVSEP_CHANGED, 0, 8, PRIVSEP_FILE_HOSTS, 0, 0, -EBADMSG},
+	/* 34 */ {S, PRIVSEP_CHANGED, 0, 12, (uint32_t)-ENOENT, 0, 0, 0},
+	/* 35 */ {S, PRIVSEP_CHANGED, 0, 12, (uint32_t)-ENOENT, 0, 1, -EBADMSG},
+	/* 36 */ {S, PRIVSEP_CHANGED, 0, 8, PRIVSEP_FILE_COUNT, 0, 1, -EBADMSG},
+	/* 37 */ {S, PRIVSEP_STOP, 0, 0, 0, 0, 0, 0},
+	/* 38 */ {S, PRIVSEP_STOP, 1, 0, 0, 0, 0, -EBADMSG},
+	/* 39 */ {S, PRIVSEP_RELOAD, 0, 0, 0, 0, 0, 0},
+	/* 40 */ {S, PRIVSEP_START, 0, 24, 1, 0, 3, 0},
+	/* 41 */ {S, PRIVSEP_START, 0, 24, 0, 0, 3, -EBADMSG},
+	/* 42 */ {S, PRIVSEP_START, 0, 24, 1, 0, 4, -EBADMSG},
+	/* 43 */ {S, PRIVSEP_START, 0, 24, START_THREADS_MAX, 0, 2 + START_THREADS_MAX, 0},
+	/* 44 */ {S, PRIVSEP_START, 0, 24, START_THREADS_MAX + 1, 0, 3 + START_THREADS_MAX, -EBADMSG},
+	/* 45 */ {S, PRIVSEP_START, 0, 8, 2, 0, 4, -EBADMSG},
+	/* 46 */ {E, 0, 0, 0, 0, 0, 0, -EBADMSG},
+	/* 47 */ {S, PRIVSEP_TYPE_END, 0, 0, 0, 0, 0, -EBADMSG},
+	/* 48 */ {E, UINT32_MAX, 1, 0, 0, 0, 0, -EBADMSG},
+};
+/* clang-format on */
+
+static void test_check_table(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint8_t bytes[sizeof(union privsep_message) + 8] = {0};
+		size_t size = privsep_size(rows[i].sender, rows[i].type);
+		union privsep_message got;
+		int r;
+
+		if (size == 0)
+			size = sizeof(struct privsep_plain);
+		memcpy(bytes, &rows[i].type, 4);
+		memcpy(bytes + 4, &rows[i].id, 4);
+		if (rows[i].at)
+			memcpy(bytes + rows[i].at, &rows[i].word, 4);
+		r = privsep_check(rows[i].sender, bytes, size + (size_t)rows[i].grow, rows[i].fds,
+				  &got);
+		if (r != rows[i].expect)
+			fail_msg("row %zu: %d instead of %d", i, r, rows[i].expect);
+	}
+}
+
+/* Every length but the right one is refused, for every type and both ends. */
+static void test_check_lengths(void **state)
+{
+	(void)state;
+	for (uint32_t type = 0; type <= PRIVSEP_TYPE_END; type++)
+		for (size_t length = 0; length < sizeof(union privsep_message) + 8; length++)
+			for (int sender = 0; sender < 2; sender++) {
+				uint8_t bytes[sizeof(union privsep_message) + 8] = {0};
+				union privsep_message got;
+				int r = -EBADMSG;
+
+				memcpy(bytes, &type, 4);
+				for (size_t fds = 0; fds <= PRIVSEP_FDS_MAX && r < 0; fds++)
+					r = privsep_check((enum privsep_sender)sender, bytes,
+							  length, fds, &got);
+				if (r == 0)
+					assert_int_equal(length, privsep_size(sender, type));
+			}
+}
+
+static void test_check_text(void **state)
+{
+	union privsep_message m = {.status = {.header.type = PRIVSEP_STATUS}}, got;
+
+	(void)state;
+	memset(m.status.text, 'x', sizeof(m.status.text));
+	assert_int_equal(privsep_check(E, &m, sizeof(m.status), 0, &got), -EBADMSG);
+	m.status.text[PRIVSEP_TEXT_MAX - 1] = 0;
+	assert_int_equal(privsep_check(E, &m, sizeof(m.status), 0, &got), 0);
+}
+
+static int open_fds(void)
+{
+	int count = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+static void pair(int channel[2])
+{
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel), 0);
+}
+
+static void test_channel(void **state)
+{
+	union privsep_message m = {.plain = {.header = {PRIVSEP_NETWORK, 4}}}, got;
+	struct privsep_fds fds;
+	int channel[2], before = open_fds();
+
+	(void)state;
+	pair(channel);
+	assert_int_equal(privsep_receive(channel[1], E, &got, &fds), -EAGAIN);
+	assert_int_equal(privsep_send(channel[0], E, &m, &(int){channel[0]}, 1), 0);
+	assert_int_equal(privsep_receive(channel[1], E, &got, &fds), 0);
+	assert_int_equal(got.header.id, 4);
+	assert_int_equal(fds.count, 1);
+	assert_true(fcntl(fds.fd[0], F_GETFD) & FD_CLOEXEC);
+	privsep_fds_close(&fds);
+
+	/* A type that the sender may not send never leaves, and is refused when it does. */
+	assert_int_equal(privsep_send(channel[0], S, &m, NULL, 0), -EINVAL);
+	assert_int_equal(privsep_send(channel[0], E, &m, &(int){channel[0]}, 1), 0);
+	assert_int_equal(privsep_receive(channel[1], S, &got, &fds), -EBADMSG);
+	assert_int_equal(fds.count, 0);
+
+	/* Truncated, too long, empty. */
+	assert_int_equal(send(channel[0], &m, 5, 0), 5);
+	assert_int_equal(privsep_receive(channel[1], E, &got, &fds), -EBADMSG);
+	{
+		uint8_t bytes[4096] = {0};
+
+		memcpy(bytes, &m, sizeof(m));
+		assert_int_equal(send(channel[0], bytes, sizeof(bytes), 0), sizeof(bytes));
+		assert_int_equal(privsep_receive(channel[1], E, &got, &fds), -EBADMSG);
+	}
+	close(channel[0]);
+	assert_int_equal(privsep_receive(channel[1], E, &got, &fds), -EPIPE);
+	assert_int_equal(privsep_send(channel[1], E, &m, &(int){channel[1]}, 1), -EPIPE);
+	close(channel[1]);
+	assert_int_equal(open_fds(), before);
+}
+
+/* More descriptors than any message has: none of them stays open. */
+static void test_channel_too_many_fds(void **state)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(40 * sizeof(int))];
+	} control = {0};
+	union privsep_message m = {.plain = {.header = {PRIVSEP_NETWORK, 4}}}, got;
+	struct iovec iov = {&m, sizeof(m.plain)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int channel[2], list[40], before = open_fds();
+	struct privsep_fds fds;
+
+	(void)state;
+	pair(channel);
+	for (size_t i = 0; i < ARRAY_SIZE(list); i++)
+		list[i] = channel[0];
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(list));
+	memcpy(CMSG_DATA(cmsg), list, sizeof(list));
+	assert_int_equal(sendmsg(channel[0], &msg, 0), sizeof(m.plain));
+	assert_int_equal(privsep_receive(channel[1], E, &got, &fds), -EBADMSG);
+	close(channel[0]);
+	close(channel[1]);
+	assert_int_equal(open_fds(), before);
+}
+
+static void test_memfd(void **state)
+{
+	_cleanup_(buffer_free) struct buffer out = BUFFER_INIT(64);
+	_cleanup_close_ int sealed = memfd_seal("test", "hello", 5);
+	_cleanup_close_ int loose = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	_cleanup_close_ int empty = memfd_seal("test", NULL, 0);
+	int pipes[2];
+
+	(void)state;
+	assert_true(sealed >= 0 && empty >= 0);
+	assert_int_equal(memfd_read(sealed, 5, &out), 0);
+	assert_int_equal(out.length, 5);
+	assert_memory_equal(out.data, "hello", 5);
+	assert_int_equal(memfd_read(sealed, 4, &out), -EMSGSIZE);
+	assert_int_equal(write(sealed, "x", 1), -1);
+	assert_int_equal(ftruncate(sealed, 1), -1);
+	assert_int_equal(memfd_read(empty, 4, &out), 0);
+	assert_int_equal(out.length, 5);
+
+	/* Not sealed, half sealed, not a memfd at all. */
+	assert_int_equal(write(loose, "x", 1), 1);
+	assert_int_equal(memfd_read(loose, 5, &out), -EPERM);
+	assert_int_equal(fcntl(loose, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(memfd_read(loose, 5, &out), -EPERM);
+	assert_int_equal(pipe(pipes), 0);
+	assert_int_equal(memfd_read(pipes[0], 5, &out), -EPERM);
+	assert_int_equal(file_read(pipes[0], 5, &out), -EINVAL);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static void fill(struct privsep_start *start)
+{
+	privsep_start_init(start);
+	start->tun_name = strdup("tailscale0");
+	start->prefs = strdup("{\"Hostname\":\"app\"}");
+	start->disable = strdup("udp-gso,tun-uso");
+	start->socket_path = strdup("/tmp/tailscaled.sock");
+	start->auth_once = true;
+	start->health_check = true;
+	start->operator_uid = 1000;
+	start->udp_port = 41641;
+	start->last_crash = strdup("killed by SIGSEGV");
+	start->crash_count = 3;
+}
+
+static void test_start(void **state)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_START_MAX);
+	struct privsep_start start, got = {0};
+
+	(void)state;
+	fill(&start);
+	assert_int_equal(privsep_start_encode(&start, &bytes), 0);
+	assert_int_equal(privsep_start_decode(bytes.data, bytes.length, &got), 0);
+	assert_string_equal(got.tun_name, "tailscale0");
+	assert_string_equal(got.prefs, start.prefs);
+	assert_string_equal(got.disable, start.disable);
+	assert_string_equal(got.last_crash, start.last_crash);
+	assert_null(got.warnings);
+	assert_true(got.auth_once && got.health_check && got.allow_exit_node);
+	assert_false(got.metrics || got.auth_key_present || got.up || got.login_qr);
+	assert_int_equal(got.table, 52);
+	assert_int_equal(got.mtu, 1280);
+	assert_int_equal(got.operator_uid, 1000);
+	assert_int_equal(got.udp_port, 41641);
+	assert_int_equal(got.crash_count, 3);
+	privsep_start_clear(&got);
+
+	/* Every truncation is refused: a whole field is missing, or a part of one. */
+	for (size_t length = 0; length < bytes.length; length++) {
+		int r = privsep_start_decode(bytes.data, length, &got);
+
+		if (r == 0)
+			privsep_start_clear(&got);
+		/* Only the trailing strings are optional. */
+		if (r != -EBADMSG && length + 8 + strlen(start.last_crash) != bytes.length)
+			fail_msg("%zu of %zu bytes: %d", length, bytes.length, r);
+	}
+	/* Twice the same. */
+	{
+		size_t whole = bytes.length;
+		uint8_t copy[4096];
+
+		memcpy(copy, bytes.data, whole);
+		assert_int_equal(buffer_append(&bytes, copy, whole), 0);
+		assert_int_equal(privsep_start_decode(bytes.data, bytes.length, &got), -EBADMSG);
+	}
+	privsep_start_clear(&start);
+}
+
+/* Single damaged bytes never crash, and what is accepted holds its bounds. */
+static void test_start_flips(void **state)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_START_MAX);
+	struct privsep_start start, got;
+
+	(void)state;
+	fill(&start);
+	assert_int_equal(privsep_start_encode(&start, &bytes), 0);
+	for (size_t i = 0; i < bytes.length; i++)
+		for (int value = 0; value < 256; value += 5) {
+			uint8_t old = bytes.data[i];
+
+			bytes.data[i] = (uint8_t)value;
+			if (privsep_start_decode(bytes.data, bytes.length, &got) == 0) {
+				assert_true(got.log_level < LOG_LEVEL_COUNT);
+				assert_true(got.state_mode < START_STATE_MODE_COUNT);
+				assert_true(got.packet_threads <= START_THREADS_MAX);
+				privsep_start_clear(&got);
+			}
+			bytes.data[i] = old;
+		}
+	free(start.tun_name);
+	start.tun_name = strdup("a-name-that-is-too-long");
+	assert_int_equal(privsep_start_encode(&start, &bytes), -EMSGSIZE);
+	privsep_start_clear(&start);
+}
+
+static struct prefix prefix_from(const char *text)
+{
+	struct prefix p;
+
+	assert_int_equal(prefix_parse(text, strlen(text), &p), 0);
+	return p;
+}
+
+static void test_network(void **state)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+	struct prefix addresses[2] = {prefix_from("100.64.0.1/32"), prefix_from("fd7a::1/128")};
+	struct prefix routes[3] = {prefix_from("100.64.0.2/32"), prefix_from("10.0.0.0/8"),
+				   prefix_from("::/0")};
+	struct privsep_network wanted = {
+		.up = true,
+		.mtu = 1280,
+		.addresses = addresses,
+		.address_count = 2,
+		.routes = routes,
+		.route_count = 3,
+	};
+	struct privsep_network got;
+
+	(void)state;
+	assert_int_equal(privsep_network_encode(&wanted, &bytes), 0);
+	assert_int_equal(privsep_network_decode(bytes.data, bytes.length, &got), 0);
+	assert_true(got.up && !got.netfilter);
+	assert_int_equal(got.address_count, 2);
+	assert_int_equal(got.route_count, 3);
+	assert_true(prefix_equal(&got.routes[2], &routes[2]));
+	assert_true(prefix_equal(&got.addresses[1], &addresses[1]));
+	privsep_network_free(&got);
+
+	for (size_t length = 0; length < bytes.length; length++)
+		if (privsep_network_decode(bytes.data, length, &got) == 0)
+			privsep_network_free(&got);
+
+	/* Host bits in a route, a family that there isn't, bits past the address. */
+	for (int i = 0; i < 3; i++) {
+		_cleanup_(buffer_free) struct buffer bad = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+		struct prefix p = prefix_from("10.0.0.0/8");
+
+		if (i == 0)
+			p.address.bytes[3] = 1;
+		else if (i == 1)
+			p.address.family = 7;
+		else
+			p.bits = 33;
+		wanted.routes = &p;
+		wanted.route_count = 1;
+		assert_int_equal(privsep_network_encode(&wanted, &bad), 0);
+		assert_int_equal(privsep_network_decode(bad.data, bad.length, &got), -EBADMSG);
+	}
+
+	/* The cap, on both ends. */
+	{
+		_cleanup_(buffer_free) struct buffer bad = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+
+		wanted.address_count = NETWORK_ADDRESSES_MAX + 1;
+		assert_int_equal(privsep_network_encode(&wanted, &bad), -EMSGSIZE);
+		wanted.address_count = 2;
+		wanted.route_count = 0;
+		assert_int_equal(privsep_network_encode(&wanted, &bad), 0);
+		for (unsigned int i = 0; i < NETWORK_ADDRESSES_MAX; i++)
+			assert_int_equal(record_put(&bad, 1, &addresses[0], sizeof(addresses[0])),
+					 0);
+		assert_int_equal(privsep_network_decode(bad.data, bad.length, &got), -EMSGSIZE);
+	}
+}
+
+static void test_interfaces(void **state)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
+	struct privsep_interface_address address = {
+		.name = "eth0",
+		.index = 2,
+		.flags = PRIVSEP_INTERFACE_UP,
+		.prefix = prefix_from("192.168.1.7/24"),
+	};
+	struct privsep_default_route route = {.name = "eth0", .index = 2, .family = ADDRESS_V4};
+	struct privsep_interfaces seen = {&address, 1, &route, 1}, got;
+
+	(void)state;
+	assert_int_equal(privsep_interfaces_encode(&seen, &bytes), 0);
+	assert_int_equal(privsep_interfaces_decode(bytes.data, bytes.length, &got), 0);
+	assert_string_equal(got.addresses[0].name, "eth0");
+	assert_true(prefix_equal(&got.addresses[0].prefix, &address.prefix));
+	assert_int_equal(got.routes[0].gateway.family, ADDRESS_NONE);
+	privsep_interfaces_free(&got);
+	for (size_t length = 1; length < bytes.length; length++)
+		if (privsep_interfaces_decode(bytes.data, length, &got) == 0)
+			privsep_interfaces_free(&got);
+
+	memset(address.name, 'x', sizeof(address.name));
+	buffer_consume(&bytes, bytes.length);
+	assert_int_equal(privsep_interfaces_encode(&seen, &bytes), 0);
+	assert_int_equal(privsep_interfaces_decode(buffer_head(&bytes), bytes.length, &got),
+			 -EBADMSG);
+}
+
+static void expect_record(int fd, const char *text)
+{
+	_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
+
+	if (!text) {
+		assert_int_equal(handover_read(fd, &got), -ENOENT);
+		return;
+	}
+	assert_int_equal(handover_read(fd, &got), 0);
+	assert_int_equal(got.length, strlen(text));
+	assert_memory_equal(buffer_head(&got), text, strlen(text));
+}
+
+static void test_handover(void **state)
+{
+	_cleanup_close_ int fd = handover_create();
+	_cleanup_free_ uint8_t *big = calloc(1, HANDOVER_PAYLOAD_MAX + 1);
+
+	(void)state;
+	assert_true(fd >= 0);
+	expect_record(fd, NULL);
+	assert_int_equal(handover_write(fd, "one", 3), 0);
+	expect_record(fd, "one");
+	assert_int_equal(handover_write(fd, "second", 6), 0);
+	expect_record(fd, "second");
+	assert_int_equal(handover_write(fd, "", 0), 0);
+	expect_record(fd, "");
+	assert_int_equal(handover_write(fd, "third", 5), 0);
+	expect_record(fd, "third");
+	assert_int_equal(handover_write(fd, big, HANDOVER_PAYLOAD_MAX + 1), -EMSGSIZE);
+	expect_record(fd, "third");
+	/* Its size is fixed. */
+	assert_int_equal(ftruncate(fd, 1), -1);
+	assert_int_equal(ftruncate(fd, 1 << 20), -1);
+}
+
+/* An engine that dies at any byte of a write leaves the record before it, or its own. */
+static void test_handover_torn(void **state)
+{
+	uint8_t before[2][64], after[2][64];
+
+	(void)state;
+	for (size_t torn = 0; torn <= 2 * sizeof(after[0]); torn++) {
+		_cleanup_close_ int fd = handover_create();
+		_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(1024);
+
+		assert_int_equal(handover_write(fd, "first", 5), 0);
+		for (size_t slot = 0; slot < 2; slot++)
+			assert_int_equal(
+				pread(fd, before[slot], 64, (off_t)(slot * HANDOVER_SLOT_SIZE)),
+				64);
+		assert_int_equal(handover_write(fd, "other", 5), 0);
+		for (size_t slot = 0; slot < 2; slot++)
+			assert_int_equal(
+				pread(fd, after[slot], 64, (off_t)(slot * HANDOVER_SLOT_SIZE)), 64);
+		/* As if the first @torn bytes of both slots' change had not come through. */
+		for (size_t slot = 0; slot < 2; slot++)
+			for (size_t i = 0; i < 64; i++)
+				if (slot * 64 + i < torn)
+					assert_int_equal(
+						pwrite(fd, &before[slot][i], 1,
+						       (off_t)(slot * HANDOVER_SLOT_SIZE + i)),
+						1);
+		assert_int_equal(handover_read(fd, &got), 0);
+		assert_int_equal(got.length, 5);
+		assert_true(memcmp(buffer_head(&got), "first", 5) == 0 ||
+			    memcmp(buffer_head(&got), "other", 5) == 0);
+	}
+}
+
+/* What a captured engine may leave: it is read without harm, and a new one can write. */
+static void test_handover_hostile(void **state)
+{
+	uint32_t seed = 1;
+
+	(void)state;
+	for (int round = 0; round < 500; round++) {
+		_cleanup_close_ int fd = handover_create();
+		_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
+
+		assert_int_equal(handover_write(fd, "good", 4), 0);
+		assert_int_equal(handover_write(fd, "better", 6), 0);
+		for (int i = 0; i < 1 + round % 40; i++) {
+			uint8_t byte;
+			size_t at;
+
+			seed = seed * 1664525 + 1013904223;
+			byte = (uint8_t)(seed >> 24);
+			at = (seed >> 8) % 48 + (seed & 1) * HANDOVER_SLOT_SIZE;
+			assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+		}
+		(void)handover_read(fd, &got);
+		assert_int_equal(handover_write(fd, "new", 3), 0);
+		expect_record(fd, "new");
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_check_table),
+		cmocka_unit_test(test_check_lengths),
+		cmocka_unit_test(test_check_text),
+		cmocka_unit_test(test_channel),
+		cmocka_unit_test(test_channel_too_many_fds),
+		cmocka_unit_test(test_memfd),
+		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_start_flips),
+		cmocka_unit_test(test_network),
+		cmocka_unit_test(test_interfaces),
+		cmocka_unit_test(test_handover),
+		cmocka_unit_test(test_handover_torn),
+		cmocka_unit_test(test_handover_hostile),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
