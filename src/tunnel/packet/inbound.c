@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tunnel/packet/inbound.c - from peers to the host */
+#include "tunnel/packet/internal.h"
+#include "wire/disco.h"
+#include "wire/ip.h"
+#include "wire/stun.h"
+#include "wire/tsmp.h"
+
+#include <errno.h>
+#include <string.h>
+
+/*
+ * receive_wireguard() - A datagram that is neither disco nor STUN
+ *
+ * A transport packet with an index that we don't know comes from a peer that still uses
+ * a session of the process before us; only a new handshake ends that.
+ */
+static void receive_wireguard(struct tunnel *tunnel, const struct wg_source *source, uint8_t *data,
+			      size_t length)
+{
+	nanoseconds now = clock_boottime();
+	struct wg_peer *wg = NULL;
+	enum wg_verdict verdict = wg_receive(tunnel->wg, source, data, length, now, &wg);
+	struct tunnel_peer *peer = NULL;
+	struct path_peer *path;
+
+	if (wg) {
+		peer = wg_peer_user(wg);
+		path_note_received(peer->path, source->region ? NULL : &source->endpoint, now);
+		return;
+	}
+	if (verdict != WG_DROPPED_UNKNOWN_INDEX)
+		return;
+	path = source->region ? path_peer_find(tunnel->path, &source->relay_key) :
+				path_for_source(tunnel->path, &source->endpoint);
+	if (path) {
+		peer = path_peer_user(path);
+		wg_peer_initiate(peer->wg, now);
+	}
+}
+
+void tunnel_from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size_t length)
+{
+	struct tunnel *tunnel = ctx;
+	struct wg_source source = { .endpoint = *from };
+
+	tunnel->counters.rx_packets_direct++;
+	tunnel->counters.rx_bytes_direct += length;
+	if (stun_recognise(data, length) || disco_recognise(data, length))
+		path_receive_udp(tunnel->path, from, data, length, clock_boottime());
+	else
+		receive_wireguard(tunnel, &source, data, length);
+}
+
+void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *sender,
+		       const uint8_t *data, size_t length)
+{
+	struct tunnel *tunnel = ctx;
+	struct wg_source source = { .region = region, .relay_key = *sender };
+	static uint8_t copy[65536]; /* WireGuard opens in place; the relay's bytes are not ours */
+
+	tunnel->counters.rx_packets_relay++;
+	tunnel->counters.rx_bytes_relay += length;
+	if (!path_peer_find(tunnel->path, sender))
+		return; /* nobody that control told us of */
+	if (disco_recognise(data, length)) {
+		path_receive_relay(tunnel->path, region, sender, data, length, clock_boottime());
+		return;
+	}
+	if (length > sizeof(copy))
+		return;
+	memcpy(copy, data, length);
+	receive_wireguard(tunnel, &source, copy, length);
+}
+
+/* answer_tsmp() - A message between daemons: pings are answered, whatever the filter says */
+static void answer_tsmp(struct tunnel_peer *peer, const uint8_t *packet, const struct ip_view *view)
+{
+	struct tunnel *tunnel = peer->tunnel;
+	uint8_t answer[IPV6_HEADER_SIZE + TSMP_MESSAGE_MAX];
+	struct tsmp_message message;
+	ssize_t length;
+
+	if (view->fragment != IP_WHOLE ||
+	    tsmp_decode(packet + view->transport_offset, view->length - view->transport_offset,
+			&message) < 0)
+		return;
+	switch (message.type) {
+	case TSMP_PING: {
+		struct tsmp_message pong = { .type = TSMP_PONG };
+
+		memcpy(pong.pong.data, message.ping, sizeof(pong.pong.data));
+		length = tsmp_build(answer, sizeof(answer), &view->destination, &view->source,
+				    &pong);
+		if (length > 0)
+			(void)tunnel_send_own(peer, answer, (size_t)length);
+		return;
+	}
+	case TSMP_PONG:
+		tunnel_ping_answered(tunnel, peer, TUNNEL_PING_TSMP, message.pong.data,
+				     message.pong.peerapi_port);
+		return;
+	case TSMP_DISCO_KEY:
+		(void)path_peer_set_tunnel_disco_key(peer->path, &message.disco_key,
+						     clock_boottime());
+		return;
+	default:
+		return; /* a reject: the host's own connection attempt times out */
+	}
+}
+
+/* is_own_echo() - Whether it answers a ping of ours, which the host knows nothing of */
+static bool is_own_echo(struct tunnel_peer *peer, const uint8_t *packet,
+			const struct ip_view *view)
+{
+	struct ip_echo echo;
+
+	if (!peer->tunnel->pings || !ip_is_echo_reply(view) ||
+	    ip_parse_echo(packet, view, &echo) < 0 || echo.length != TSMP_PING_DATA)
+		return false;
+	for (const struct tunnel_ping *p = peer->tunnel->pings; p; p = p->next)
+		if (p->type == TUNNEL_PING_ICMP && memcmp(p->data, echo.data, 8) == 0) {
+			tunnel_ping_answered(peer->tunnel, peer, TUNNEL_PING_ICMP, echo.data, 0);
+			return true;
+		}
+	return false;
+}
+
+/* reject() - Tell the sender of a refused connection why, so that it need not wait */
+static void reject(struct tunnel_peer *peer, enum filter_verdict verdict,
+		   const struct ip_view *view)
+{
+	uint8_t answer[IPV6_HEADER_SIZE + TSMP_MESSAGE_MAX];
+	struct tsmp_message message = {
+		.type = TSMP_REJECT,
+		.reject = {
+			.protocol = view->protocol,
+			.reason = filter_reject_reason(verdict, view),
+			.source_port = view->source_port,
+			.destination_port = view->destination_port,
+		},
+	};
+	ssize_t length;
+
+	if (!message.reject.reason)
+		return;
+	length = tsmp_build(answer, sizeof(answer), &view->destination, &view->source, &message);
+	if (length > 0)
+		(void)tunnel_send_own(peer, answer, (size_t)length);
+}
+
+/* tunnel_wg_deliver() - A packet of a peer, authentic, and from an address that is its own */
+void tunnel_wg_deliver(void *context, struct wg_peer *wg, uint8_t *packet, size_t length)
+{
+	struct tunnel *tunnel = context;
+	struct tunnel_peer *peer = wg_peer_user(wg);
+	enum filter_verdict verdict;
+	struct ip_view view;
+	int r = ip_parse(packet, length, &view);
+
+	if (r < 0) {
+		tunnel->counters.verdicts_in[filter_parse_verdict(r)]++;
+		return;
+	}
+	masquerade_inbound(&peer->masquerade, packet, &view);
+	if (view.protocol == IP_PROTOCOL_TSMP) {
+		tunnel->counters.verdicts_in[FILTER_ACCEPT_TSMP]++;
+		answer_tsmp(peer, packet, &view);
+		return;
+	}
+	if (is_own_echo(peer, packet, &view))
+		return;
+	verdict = filter_inbound(tunnel->filter, tunnel->flows, &view, &peer->filter);
+	tunnel->counters.verdicts_in[verdict]++;
+	if (!filter_accepts(verdict)) {
+		reject(peer, verdict, &view);
+		return;
+	}
+	if (tunnel->tun_count == 0 || tun_queue_write(tunnel->tun[0], packet, view.length) < 0)
+		tunnel->counters.tun_failed++;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tunnel/packet/outbound.c - from the host to peers, and datagrams onto their ways */
+#include "tunnel/packet/internal.h"
+#include "wire/ip.h"
+
+#include <errno.h>
+#include <string.h>
+
+_Static_assert(TUN_HEADROOM >= WG_HEADROOM, "a packet is sealed where it was read");
+_Static_assert(TUN_TAILROOM >= WG_TAILROOM, "padding and tag follow the packet");
+
+/* Our own packets: pings and rejects are far shorter. */
+#define OWN_PACKET_MAX 512
+
+/* An active peer is noted in the hand-over record at least this often. */
+#define ACTIVE_NOTE_INTERVAL (15 * NSEC_PER_SEC)
+
+/* tunnel_from_host() - A packet that the host routed into the TUN */
+void tunnel_from_host(void *ctx, uint8_t *packet, size_t length)
+{
+	struct tunnel *tunnel = ctx;
+	enum filter_verdict verdict;
+	struct tunnel_peer *peer;
+	struct wg_peer *wg;
+	struct ip_view view;
+	int r = ip_parse(packet, length, &view);
+
+	verdict = r < 0 ? filter_parse_verdict(r) : filter_outbound(tunnel->flows, &view);
+	tunnel->counters.verdicts_out[verdict]++;
+	if (r < 0 || !filter_accepts(verdict))
+		return;
+	wg = wg_device_lookup(tunnel->wg, &view.destination);
+	if (!wg) {
+		tunnel->counters.no_peer++;
+		return;
+	}
+	peer = wg_peer_user(wg);
+	masquerade_outbound(&peer->masquerade, packet, &view, false);
+	(void)wg_send(wg, packet, view.length, clock_boottime());
+}
+
+/* tunnel_send_own() - A packet that this daemon made, through WireGuard */
+int tunnel_send_own(struct tunnel_peer *peer, const uint8_t *packet, size_t length)
+{
+	uint8_t room[WG_HEADROOM + OWN_PACKET_MAX + WG_TAILROOM];
+	struct ip_view view;
+	int r;
+
+	if (length > OWN_PACKET_MAX)
+		return -EMSGSIZE;
+	memcpy(room + WG_HEADROOM, packet, length);
+	r = ip_parse(room + WG_HEADROOM, length, &view);
+	if (r < 0)
+		return r;
+	masquerade_outbound(&peer->masquerade, room + WG_HEADROOM, &view, false);
+	r = wg_send(peer->wg, room + WG_HEADROOM, length, clock_boottime());
+	return r < 0 ? r : 0;
+}
+
+void tunnel_send_udp(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length)
+{
+	struct tunnel *tunnel = ctx;
+	struct udp_socket *socket = to->address.family == ADDRESS_V6 ? tunnel->udp_v6 :
+								       tunnel->udp_v4;
+	int r = socket ? udp_socket_send(socket, to, data, length) : -ENETUNREACH;
+
+	if (r < 0 && r != -EAGAIN)
+		path_send_failed(tunnel->path, to, r);
+}
+
+void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to,
+		       const uint8_t *data, size_t length)
+{
+	struct tunnel *tunnel = ctx;
+
+	(void)relay_send(tunnel->relay, region, to, data, length);
+}
+
+/* tunnel_wg_send() - A WireGuard datagram: take the ways that the path engine names */
+void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t length,
+		    enum wg_kind kind)
+{
+	struct tunnel *tunnel = context;
+	struct tunnel_peer *peer = wg_peer_user(wg);
+	nanoseconds now = clock_boottime();
+	struct path_choice choice;
+
+	(void)kind;
+	path_route(peer->path, now, &choice);
+	if (choice.direct) {
+		tunnel->counters.tx_packets_direct++;
+		tunnel->counters.tx_bytes_direct += length;
+		tunnel_send_udp(tunnel, &choice.endpoint, datagram, length);
+	}
+	if (choice.relay) {
+		tunnel->counters.tx_packets_relay++;
+		tunnel->counters.tx_bytes_relay += length;
+		tunnel_send_relay(tunnel, choice.region, &peer->key, datagram, length);
+	}
+	if (!choice.direct && !choice.relay)
+		tunnel->counters.no_way++;
+	if (now - peer->noted_active > ACTIVE_NOTE_INTERVAL) {
+		peer->noted_active = now;
+		tunnel_handover_later(tunnel, now);
+	}
+}
+
+/* tunnel_wg_send_to() - A cookie reply, back to where its cause came from */
+void tunnel_wg_send_to(void *context, const struct wg_source *to, const uint8_t *datagram,
+		       size_t length)
+{
+	if (to->region)
+		tunnel_send_relay(context, (uint16_t)to->region, &to->relay_key, datagram, length);
+	else
+		tunnel_send_udp(context, &to->endpoint, datagram, length);
+}

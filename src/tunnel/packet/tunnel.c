@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tunnel/packet/tunnel.c - the tunnel's life, its peers, and its one timer */
+#include "tunnel/tunnel.h"
+
+#include "filter/flows.h"
+#include "tunnel/packet/internal.h"
+#include "wire/tailcfg_derp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Our own endpoints: a machine with more addresses advertises the first ones. */
+#define LOCAL_ENDPOINTS_MAX 32
+
+/* --- What the parts tell each other --- */
+
+static void on_path_changed(void *ctx, struct path_peer *path)
+{
+	(void)path;
+	tunnel_handover_later(ctx, clock_boottime());
+}
+
+static void on_heard(void *ctx, struct path_peer *path, enum path_evidence evidence)
+{
+	struct tunnel_peer *peer = path_peer_user(path);
+
+	(void)evidence;
+	/* Not from here: it would send, and so come back into the path engine. */
+	peer->retry = true;
+	((struct tunnel *)ctx)->retry = true;
+}
+
+/* retry_heard() - Repeat unanswered initiations to the peers that were just heard */
+static void retry_heard(struct tunnel *tunnel)
+{
+	nanoseconds now = clock_boottime();
+
+	tunnel->retry = false;
+	for (struct tunnel_peer *p = tunnel->peers; p; p = p->hh.next)
+		if (p->retry) {
+			p->retry = false;
+			wg_peer_retry_now(p->wg, now);
+		}
+}
+
+static void on_endpoints_changed(void *ctx, const struct path_endpoint *list, size_t count,
+				 bool working_udp)
+{
+	struct tunnel *tunnel = ctx;
+
+	tunnel->callbacks->endpoints_changed(tunnel->ctx, list, count, working_udp);
+}
+
+static void on_relay_connected(void *ctx, uint16_t region, bool home, bool connected)
+{
+	struct tunnel *tunnel = ctx;
+	nanoseconds now = clock_boottime();
+
+	if (connected && home)
+		for (struct tunnel_peer *p = tunnel->peers; p; p = p->hh.next)
+			wg_peer_retry_now(p->wg, now);
+	tunnel->callbacks->relay_connected(tunnel->ctx, region, home, connected);
+}
+
+/* on_peer_gone() - What we sent got nowhere; if it was an initiation, it is repeated early */
+static void on_peer_gone(void *ctx, uint16_t region, const struct public_key *key,
+			 enum derp_gone_reason reason)
+{
+	struct tunnel *tunnel = ctx;
+	struct tunnel_peer *peer;
+
+	(void)region;
+	(void)reason;
+	HASH_FIND(hh, tunnel->peers, key, sizeof(*key), peer);
+	if (peer)
+		wg_peer_retry_now(peer->wg, clock_boottime());
+}
+
+static void on_peer_present(void *ctx, uint16_t region, const struct public_key *key)
+{
+	on_peer_gone(ctx, region, key, DERP_GONE_DISCONNECTED);
+}
+
+static void on_relay_health(void *ctx, uint16_t region, const char *problem)
+{
+	struct tunnel *tunnel = ctx;
+
+	tunnel->callbacks->relay_health(tunnel->ctx, region, problem);
+}
+
+static void on_stun_servers(void *ctx, const struct endpoint *servers, size_t count)
+{
+	struct tunnel *tunnel = ctx;
+
+	(void)path_set_stun_servers(tunnel->path, servers, count, clock_boottime());
+}
+
+static void on_session(void *context, struct wg_peer *wg)
+{
+	(void)wg;
+	tunnel_handover_later(context, clock_boottime());
+}
+
+static nanoseconds on_realtime(void *context)
+{
+	(void)context;
+	return clock_realtime();
+}
+
+static const struct path_callbacks path_callbacks = {
+	.send_udp = tunnel_send_udp,
+	.send_relay = tunnel_send_relay,
+	.path_changed = on_path_changed,
+	.heard = on_heard,
+	.endpoints_changed = on_endpoints_changed,
+};
+
+static const struct relay_callbacks relay_callbacks = {
+	.packet = tunnel_from_relay,
+	.connected = on_relay_connected,
+	.peer_gone = on_peer_gone,
+	.peer_present = on_peer_present,
+	.health = on_relay_health,
+	.stun_servers = on_stun_servers,
+};
+
+static const struct wg_callbacks wg_callbacks = {
+	.send = tunnel_wg_send,
+	.send_to = tunnel_wg_send_to,
+	.deliver = tunnel_wg_deliver,
+	.session = on_session,
+	.realtime = on_realtime,
+};
+
+/* --- The timer --- */
+
+static nanoseconds next_deadline(const struct tunnel *tunnel)
+{
+	nanoseconds deadline = wg_device_deadline(tunnel->wg);
+
+	deadline = deadline_min(deadline, path_deadline(tunnel->path));
+	deadline = deadline_min(deadline, tunnel_pings_deadline(tunnel));
+	return deadline_min(deadline, tunnel->handover_due);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct tunnel *tunnel = container_of(timer, struct tunnel, timer);
+	nanoseconds now = clock_boottime();
+
+	wg_device_timeout(tunnel->wg, now);
+	path_timeout(tunnel->path, now);
+	tunnel_pings_timeout(tunnel, now);
+	if (tunnel->handover_due <= now) {
+		tunnel->handover_due = DEADLINE_NEVER;
+		tunnel->callbacks->handover_changed(tunnel->ctx);
+	}
+}
+
+/* on_prepare() - Before the loop waits: how long may it? */
+static void on_prepare(uv_prepare_t *prepare)
+{
+	struct tunnel *tunnel = container_of(prepare, struct tunnel, prepare);
+	nanoseconds deadline, now;
+	uint64_t wait = 0;
+
+	if (tunnel->retry)
+		retry_heard(tunnel);
+	deadline = next_deadline(tunnel);
+	if (deadline == DEADLINE_NEVER) {
+		uv_timer_stop(&tunnel->timer);
+		return;
+	}
+	now = clock_boottime();
+	if (deadline > now)
+		wait = (uint64_t)((deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC);
+	uv_update_time(tunnel->loop);
+	uv_timer_start(&tunnel->timer, on_timer, wait, 0);
+}
+
+/* --- Life --- */
+
+/* local_port() - Of a bound socket. #syscalls: getsockname */
+static uint16_t local_port(int fd)
+{
+	struct sockaddr_storage address;
+	socklen_t size = sizeof(address);
+	struct endpoint endpoint = { 0 };
+
+	if (fd >= 0 && getsockname(fd, (struct sockaddr *)&address, &size) == 0)
+		(void)endpoint_from_sockaddr((struct sockaddr *)&address, &endpoint);
+	return endpoint.port;
+}
+
+static int open_devices(struct tunnel *tunnel, const struct tunnel_config *config)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < config->tun_count && i < TUNNEL_TUN_MAX && r == 0; i++) {
+		r = tun_queue_new(tunnel->loop, config->tun[i], tunnel_from_host, tunnel,
+				  &tunnel->tun[i]);
+		tunnel->tun_count += r == 0;
+	}
+	if (r == 0 && config->udp_v4 >= 0)
+		r = udp_socket_new(tunnel->loop, config->udp_v4, tunnel_from_udp, tunnel,
+				   &tunnel->udp_v4);
+	if (r == 0 && config->udp_v6 >= 0)
+		r = udp_socket_new(tunnel->loop, config->udp_v6, tunnel_from_udp, tunnel,
+				   &tunnel->udp_v6);
+	tunnel->port_v4 = local_port(config->udp_v4);
+	tunnel->port_v6 = local_port(config->udp_v6);
+	return r;
+}
+
+int tunnel_new(const struct tunnel_config *config, struct tunnel **ret)
+{
+	struct tunnel *tunnel = calloc(1, sizeof(*tunnel));
+	struct relay_config relay = {
+		.loop = config->loop,
+		.sockets = config->sockets,
+		.names = config->names,
+		.tls = config->tls,
+		.node_key = config->node_key,
+		.app_name = config->app_name,
+		.callbacks = &relay_callbacks,
+	};
+	struct public_key public;
+	uint64_t seed;
+	int r;
+
+	if (!tunnel)
+		return -ENOMEM;
+	tunnel->loop = config->loop;
+	tunnel->callbacks = config->callbacks;
+	tunnel->ctx = config->ctx;
+	tunnel->handover_due = DEADLINE_NEVER;
+	uv_prepare_init(tunnel->loop, &tunnel->prepare);
+	uv_timer_init(tunnel->loop, &tunnel->timer);
+	randombytes_buf(&seed, sizeof(seed));
+	secret_key_public(config->node_key, &public);
+	relay.ctx = tunnel;
+
+	tunnel->flows = filter_flows_create(seed);
+	tunnel->wg = wg_device_new(config->node_key, &wg_callbacks, tunnel);
+	tunnel->path = path_engine_new(config->disco_key, &public, &path_callbacks, tunnel);
+	r = tunnel->flows && tunnel->wg && tunnel->path ? relay_new(&relay, &tunnel->relay) :
+							  -ENOMEM;
+	if (r == 0)
+		r = open_devices(tunnel, config);
+	if (r < 0) {
+		tunnel_free(tunnel);
+		return r;
+	}
+	uv_prepare_start(&tunnel->prepare, on_prepare);
+	*ret = tunnel;
+	return 0;
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct tunnel *tunnel = handle->data;
+
+	if (--tunnel->open_handles == 0)
+		free(tunnel);
+}
+
+void tunnel_free(struct tunnel *tunnel)
+{
+	if (!tunnel)
+		return;
+	tunnel_remove_all_peers(tunnel);
+	for (size_t i = 0; i < tunnel->tun_count; i++)
+		tun_queue_free(tunnel->tun[i]);
+	udp_socket_free(tunnel->udp_v4);
+	udp_socket_free(tunnel->udp_v6);
+	relay_free(tunnel->relay);
+	path_engine_free(tunnel->path);
+	tunnel_pings_cancel(tunnel);
+	wg_device_free(tunnel->wg);
+	filter_free(tunnel->filter);
+	filter_flows_free(tunnel->flows);
+	tunnel->open_handles = 2;
+	tunnel->prepare.data = tunnel;
+	tunnel->timer.data = tunnel;
+	uv_close((uv_handle_t *)&tunnel->prepare, on_closed);
+	uv_close((uv_handle_t *)&tunnel->timer, on_closed);
+}
+
+void tunnel_set_node_key(struct tunnel *tunnel, const struct secret_key *node_key)
+{
+	struct public_key public;
+
+	secret_key_public(node_key, &public);
+	if (public_key_equal(&public, wg_device_public_key(tunnel->wg)))
+		return;
+	wg_device_set_private_key(tunnel->wg, node_key);
+	path_set_node_key(tunnel->path, &public);
+	relay_set_node_key(tunnel->relay, node_key);
+}
+
+/* --- Peers --- */
+
+static struct tunnel_peer *find_peer(struct tunnel *tunnel, const struct public_key *key)
+{
+	struct tunnel_peer *peer;
+
+	HASH_FIND(hh, tunnel->peers, key, sizeof(*key), peer);
+	return peer;
+}
+
+static int add_peer(struct tunnel *tunnel, const struct tunnel_peer_config *config,
+		    struct tunnel_peer **ret)
+{
+	struct tunnel_peer *peer = calloc(1, sizeof(*peer));
+	int r;
+
+	if (!peer)
+		return -ENOMEM;
+	peer->tunnel = tunnel;
+	peer->key = config->path.node_key;
+	r = wg_peer_add(tunnel->wg, &peer->key, NULL, peer, &peer->wg);
+	if (r == 0)
+		r = path_peer_add(tunnel->path, &config->path, peer, &peer->path);
+	if (r < 0) {
+		wg_peer_remove(peer->wg);
+		free(peer);
+		return r;
+	}
+	HASH_ADD(hh, tunnel->peers, key, sizeof(peer->key), peer);
+	*ret = peer;
+	return 0;
+}
+
+int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config)
+{
+	struct tunnel_peer *peer = find_peer(tunnel, &config->path.node_key);
+	int r = peer ? path_peer_update(peer->path, &config->path, clock_boottime()) :
+		       add_peer(tunnel, config, &peer);
+
+	if (r < 0)
+		return r;
+	peer->masquerade = config->masquerade;
+	peer->address_v4 = config->address_v4;
+	peer->address_v6 = config->address_v6;
+	peer->filter.jailed = config->jailed;
+	peer->filter.node = config->node;
+	return wg_peer_set_allowed_ips(peer->wg, config->allowed_ips, config->allowed_ip_count);
+}
+
+static void remove_peer(struct tunnel *tunnel, struct tunnel_peer *peer)
+{
+	HASH_DEL(tunnel->peers, peer);
+	wg_peer_remove(peer->wg);
+	path_peer_remove(peer->path);
+	free(peer);
+}
+
+void tunnel_peer_remove(struct tunnel *tunnel, const struct public_key *node_key)
+{
+	struct tunnel_peer *peer = find_peer(tunnel, node_key);
+
+	if (peer)
+		remove_peer(tunnel, peer);
+}
+
+void tunnel_remove_all_peers(struct tunnel *tunnel)
+{
+	struct tunnel_peer *peer, *next;
+
+	HASH_ITER (hh, tunnel->peers, peer, next)
+		remove_peer(tunnel, peer);
+}
+
+int tunnel_peer_status(struct tunnel *tunnel, const struct public_key *node_key,
+		       struct tunnel_peer_status *ret)
+{
+	struct tunnel_peer *peer = find_peer(tunnel, node_key);
+	nanoseconds now = clock_boottime();
+	struct wg_peer_stats stats;
+
+	if (!peer)
+		return -ENOENT;
+	wg_peer_stats(peer->wg, now, &stats);
+	path_peer_status(peer->path, now, &ret->path);
+	ret->rx_bytes = stats.received_bytes;
+	ret->tx_bytes = stats.sent_bytes;
+	ret->last_handshake =
+		stats.last_handshake ? clock_realtime() - (now - stats.last_handshake) : 0;
+	return 0;
+}
+
+/* --- What node decides --- */
+
+void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter)
+{
+	filter_free(tunnel->filter);
+	tunnel->filter = filter;
+}
+
+void tunnel_set_own_addresses(struct tunnel *tunnel, const struct prefix *list, size_t count)
+{
+	tunnel->own_v4 = (struct address){ 0 };
+	tunnel->own_v6 = (struct address){ 0 };
+	while (count--) {
+		if (list[count].address.family == ADDRESS_V4)
+			tunnel->own_v4 = list[count].address;
+		else if (list[count].address.family == ADDRESS_V6)
+			tunnel->own_v6 = list[count].address;
+	}
+}
+
+int tunnel_set_relays(struct tunnel *tunnel, const struct tailcfg_derp_map *map, uint16_t home)
+{
+	int r = relay_set_map(tunnel->relay, map);
+
+	if (r == 0)
+		relay_set_home(tunnel->relay, home);
+	return r;
+}
+
+void tunnel_set_interfaces(struct tunnel *tunnel, const struct path_interface_address *list,
+			   size_t count)
+{
+	struct path_endpoint endpoints[LOCAL_ENDPOINTS_MAX];
+	size_t kept = path_filter_local(list, count, tunnel->port_v4, tunnel->port_v6, endpoints,
+					LOCAL_ENDPOINTS_MAX);
+
+	(void)path_set_local_endpoints(tunnel->path, endpoints, kept, clock_boottime());
+}
+
+void tunnel_link_changed(struct tunnel *tunnel)
+{
+	path_link_changed(tunnel->path, clock_boottime());
+	relay_link_changed(tunnel->relay);
+}
+
+const struct relay *tunnel_relay(const struct tunnel *tunnel)
+{
+	return tunnel->relay;
+}
+
+const struct tunnel_counters *tunnel_counters(const struct tunnel *tunnel)
+{
+	return &tunnel->counters;
+}

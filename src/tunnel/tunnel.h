@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/tunnel.h - peers, and the packets between them and this host
+ *
+ * WireGuard, paths, relays, the packet filter and the TUN device as one thing, on one
+ * loop. It knows peers by what it needs of them; what a tailnet is, it does not know.
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/socket_source.h"
+#include "filter/filter.h"
+#include "filter/masquerade.h"
+#include "tunnel/path/path.h"
+#include "tunnel/relay/relay.h"
+#include "wire/keys.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+struct tailcfg_derp_map;
+struct tunnel;
+
+struct tunnel_callbacks {
+	/** @endpoints_changed: where peers may reach us, and whether UDP works, for control */
+	void (*endpoints_changed)(void *ctx, const struct path_endpoint *list, size_t count,
+				  bool working_udp);
+	/** @relay_connected: a relay region is ready, or no longer */
+	void (*relay_connected)(void *ctx, uint16_t region, bool home, bool connected);
+	/** @relay_health: what is wrong with a region; NULL: nothing any more */
+	void (*relay_health)(void *ctx, uint16_t region, const char *problem);
+	/** @handover_changed: tunnel_export() would now say something else */
+	void (*handover_changed)(void *ctx);
+};
+
+struct tunnel_config {
+	uv_loop_t *loop;
+	struct socket_source *sockets;
+	struct names *names;
+	struct tls_context *tls;
+	const int *tun; /* queues; all are read. The descriptors stay the caller's */
+	size_t tun_count;
+	int udp_v4; /* bound sockets, or -1 */
+	int udp_v6;
+	const struct secret_key *node_key;
+	const struct secret_key *disco_key;
+	const char *app_name; /* told to relays */
+	const struct tunnel_callbacks *callbacks;
+	void *ctx;
+};
+
+/* What the netmap says of a peer, as far as packets care. Everything is copied. */
+struct tunnel_peer_config {
+	struct path_peer_config path; /* its keys, home region and endpoints */
+	const struct prefix *allowed_ips;
+	size_t allowed_ip_count;
+	struct masquerade masquerade;
+	struct address address_v4; /* its own first addresses, for pings; ADDRESS_NONE: none */
+	struct address address_v6;
+	bool jailed;
+	const void *node; /* handed to the filter's capability test */
+};
+
+/** tunnel_new() - A tunnel without peers and filter: nothing passes. 0 or negative errno */
+int tunnel_new(const struct tunnel_config *config, struct tunnel **ret);
+
+/** tunnel_free() - Release it with all peers. NULL is fine */
+void tunnel_free(struct tunnel *tunnel);
+
+/** tunnel_set_node_key() - Our node key was rotated: all sessions end */
+void tunnel_set_node_key(struct tunnel *tunnel, const struct secret_key *node_key);
+
+/** tunnel_peer_set() - Add a peer, or change the one with that node key; 0 or negative errno */
+int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config);
+
+/** tunnel_peer_remove() - Forget a peer; one that isn't there is fine */
+void tunnel_peer_remove(struct tunnel *tunnel, const struct public_key *node_key);
+
+/** tunnel_remove_all_peers() - Nobody is trusted any more */
+void tunnel_remove_all_peers(struct tunnel *tunnel);
+
+/** tunnel_set_filter() - Judge packets by @filter from now on; owned. NULL lets nothing in */
+void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter);
+
+/** tunnel_set_own_addresses() - Ours, as the source of pings */
+void tunnel_set_own_addresses(struct tunnel *tunnel, const struct prefix *list, size_t count);
+
+/** tunnel_set_relays() - The relay map and which region is home (0: none) */
+int tunnel_set_relays(struct tunnel *tunnel, const struct tailcfg_derp_map *map, uint16_t home);
+
+/** tunnel_set_interfaces() - The machine's addresses; tells endpoints_changed() */
+void tunnel_set_interfaces(struct tunnel *tunnel, const struct path_interface_address *list,
+			   size_t count);
+
+/** tunnel_link_changed() - The network moved: find all paths anew */
+void tunnel_link_changed(struct tunnel *tunnel);
+
+enum tunnel_ping_type {
+	TUNNEL_PING_DISCO, /* along the path, below WireGuard */
+	TUNNEL_PING_TSMP,  /* through WireGuard, answered by the peer's daemon */
+	TUNNEL_PING_ICMP,  /* through WireGuard, answered by the peer's host */
+};
+
+struct tunnel_ping_result {
+	int error; /* 0, -ETIMEDOUT, -EHOSTUNREACH, -ECANCELED */
+	nanoseconds latency;
+	bool direct;
+	struct endpoint endpoint; /* if direct */
+	uint16_t region;          /* if not */
+	uint16_t peer_api_port;   /* TSMP */
+};
+
+typedef void (*tunnel_ping_callback)(void *ctx, const struct tunnel_ping_result *result);
+
+/**
+ * tunnel_ping() - Ping a peer
+ * @callback: called once, later
+ *
+ * Return: 0; -ENOENT no such peer; -EHOSTUNREACH no way to it; -ENOMEM. Then no callback
+ */
+int tunnel_ping(struct tunnel *tunnel, const struct public_key *node_key,
+		const struct address *target, enum tunnel_ping_type type,
+		tunnel_ping_callback callback, void *ctx);
+
+struct tunnel_peer_status {
+	struct path_peer_status path;
+	uint64_t rx_bytes;
+	uint64_t tx_bytes;
+	nanoseconds last_handshake; /* wall clock, nanoseconds since 1970; 0: none */
+};
+
+/** tunnel_peer_status() - 0, or -ENOENT */
+int tunnel_peer_status(struct tunnel *tunnel, const struct public_key *node_key,
+		       struct tunnel_peer_status *ret);
+
+/** tunnel_relay() - The relays, for status */
+const struct relay *tunnel_relay(const struct tunnel *tunnel);
+
+struct tunnel_counters {
+	uint64_t rx_packets_direct, rx_bytes_direct, rx_packets_relay, rx_bytes_relay;
+	uint64_t tx_packets_direct, tx_bytes_direct, tx_packets_relay, tx_bytes_relay;
+	uint64_t verdicts_in[FILTER_VERDICT_COUNT];
+	uint64_t verdicts_out[FILTER_VERDICT_COUNT];
+	uint64_t no_peer;    /* from the host to an address that no peer has */
+	uint64_t no_way;     /* to a peer without a path */
+	uint64_t tun_failed; /* refused by the TUN device */
+};
+
+const struct tunnel_counters *tunnel_counters(const struct tunnel *tunnel);
+
+/**
+ * tunnel_export() - The active peers, for the engine after this one
+ * @out: appended to; hostile input to whoever imports it
+ */
+int tunnel_export(struct tunnel *tunnel, struct buffer *out);
+
+/**
+ * tunnel_import() - What an earlier engine exported
+ *
+ * Call it once the peers are set: those that were active get a handshake initiation at
+ * once, along the path they had and by relay.
+ *
+ * Return: how many peers were active, or -EBADMSG
+ */
+int tunnel_import(struct tunnel *tunnel, const void *bytes, size_t length);
