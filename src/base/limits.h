@@ -32,6 +32,7 @@
 
 /* Stored files. */
 #define LIMIT_STATE_FILE (4u * 1024 * 1024)
+#define LIMIT_RESOLVER_TEXT (256u * 1024)
 #define LIMIT_CA_BUNDLE  (4u * 1024 * 1024)
 
 /* Kernel network state: addresses of our link, routes into it, addresses of this namespace. */

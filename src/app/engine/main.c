@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * app/engine/main.c - pillion-engine: the process that speaks to the network
+ *
+ *	pillion-engine UID:GID|-		(run by the supervisor alone)
+ *
+ * Order matters: what needs a file or a capability, then the sandbox, then the first
+ * byte from the network.
+ */
+#define LOG_ROOM "engine"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "localapi/server.h"
+#include "node/run.h"
+#include "privsep/client.h"
+#include "sandbox/sandbox.h"
+#include "transport/tls.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <uv.h>
+
+struct engine {
+	uv_loop_t loop;
+	struct privsep_client *privsep;
+	struct privsep_start_message start;
+	struct node *node;
+	struct localapi_server *localapi;
+	struct health_server *health;
+};
+
+static void on_interfaces(void *userdata, const struct privsep_interfaces *interfaces)
+{
+	struct engine *engine = userdata;
+
+	if (engine->node)
+		node_interfaces(engine->node, interfaces);
+}
+
+static void on_file_changed(void *userdata, enum privsep_file_name name, int fd)
+{
+	struct engine *engine = userdata;
+
+	if (engine->node)
+		node_file_changed(engine->node, name, fd);
+	else if (fd >= 0)
+		close(fd);
+}
+
+static void on_stop(void *userdata)
+{
+	struct engine *engine = userdata;
+
+	if (engine->node)
+		node_stop(engine->node);
+	else
+		uv_stop(&engine->loop);
+}
+
+static const struct privsep_client_handlers handlers = {
+	.interfaces = on_interfaces,
+	.file_changed = on_file_changed,
+	.stop = on_stop,
+};
+
+/* on_stopped() - The node has said what it had to: take everything down in order */
+static void on_stopped(void *context)
+{
+	struct engine *engine = context;
+
+	localapi_server_free(engine->localapi);
+	health_server_free(engine->health);
+	engine->localapi = NULL;
+	engine->health = NULL;
+	/* Answers that are still due reach the node now, or never. */
+	privsep_client_free(engine->privsep);
+	engine->privsep = NULL;
+	node_free(engine->node);
+	engine->node = NULL;
+	uv_stop(&engine->loop);
+}
+
+/* open_servers() - LocalAPI and health listeners, where the supervisor made them */
+static int open_servers(struct engine *engine, struct error *err)
+{
+	const struct privsep_start *config = &engine->start.config;
+	unsigned int paths = (config->health_check ? HEALTH_SERVE_HEALTHZ : 0u) |
+			     (config->metrics ? HEALTH_SERVE_METRICS : 0u);
+	int fd, r = 0;
+
+	if (engine->start.localapi >= 0) {
+		fd = TAKE_FD(engine->start.localapi);
+		r = localapi_server_new(&engine->loop, fd, engine->node, &engine->localapi, err);
+	}
+	if (r == 0 && engine->start.health >= 0) {
+		fd = TAKE_FD(engine->start.health);
+		r = health_server_new(&engine->loop, fd, paths, engine->node, &engine->health,
+				      err);
+	}
+	return r;
+}
+
+/* prepare() - What must be done before the sandbox closes */
+static int prepare(struct engine *engine, const char *identity_text, struct sandbox_report *report,
+		   struct error *err)
+{
+	struct sandbox_identity identity;
+	int r;
+
+	if (sandbox_identity_parse(identity_text, &identity) < 0)
+		return error_set(err, -EINVAL, "pillion-engine is run by pillion, not by hand");
+	r = sandbox_enter(&sandbox_profile_engine, &identity, report, err);
+	if (r < 0)
+		return r;
+	if (sodium_init() < 0)
+		return error_set(err, -EIO, "libsodium did not start");
+	json_object_seed(0);
+	r = tls_init(err);
+	if (r < 0)
+		return r;
+	r = uv_loop_init(&engine->loop);
+	if (r < 0)
+		return error_set_errno(err, r, "event loop");
+	r = privsep_client_new(PRIVSEP_CHANNEL_FD, &handlers, engine, &engine->privsep);
+	if (r < 0)
+		return error_set_errno(err, r, "the supervisor's channel");
+	r = privsep_client_start(engine->privsep, &engine->start, err);
+	if (r < 0)
+		return r;
+	log_setup(STDERR_FILENO, (enum log_level)engine->start.config.log_level,
+		  (enum log_format)engine->start.config.log_format);
+	return sandbox_seal(&sandbox_profile_engine, report, err);
+}
+
+int main(int argc, char **argv)
+{
+	struct engine engine = { 0 };
+	struct sandbox_report report = { 0 };
+	struct error err = { 0 };
+	struct node_options options = {
+		.loop = &engine.loop,
+		.start = &engine.start,
+		.sandbox_missing = report.missing,
+		.stopped = on_stopped,
+		.context = &engine,
+	};
+	int r;
+
+	r = prepare(&engine, argc == 2 ? argv[1] : "", &report, &err);
+	if (r < 0) {
+		log_error("%s", err.text);
+		return EXIT_FAILURE;
+	}
+	options.privsep = engine.privsep;
+	r = node_new(&options, &engine.node, &err);
+	if (r == 0)
+		r = open_servers(&engine, &err);
+	if (r < 0) {
+		log_error("%s", err.text);
+		return EXIT_FAILURE;
+	}
+	uv_run(&engine.loop, UV_RUN_DEFAULT);
+	/* Let what was closed finish, so that nothing is left. */
+	uv_run(&engine.loop, UV_RUN_NOWAIT);
+	privsep_start_message_clear(&engine.start);
+	privsep_client_free(engine.privsep);
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* node/edit.c - what local programs ask the node to do: prefs, start, login, logout, ping */
+#define LOG_ROOM "node"
+#include "base/log.h"
+#include "node/internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+json_t *node_prefs_json(struct node *node)
+{
+	return node->state_usable ? prefs_json(&node->state.prefs) : json_object();
+}
+
+static int check_usable(const struct node *node, struct error *err)
+{
+	if (node->state_usable)
+		return 0;
+	return error_set(err, -EBUSY, "%s",
+			 node->warnings[NODE_WARN_STATE] ? node->warnings[NODE_WARN_STATE] :
+							   "the state is not loaded yet");
+}
+
+/* after_edit() - Store what changed, and make it so */
+static void after_edit(struct node *node, const struct prefs *before)
+{
+	const struct prefs *now = &node->state.prefs;
+
+	if (prefs_equal(before, now))
+		return;
+	node_store_state(node);
+	node_bus_send(node, "Prefs", node_prefs_json(node));
+	if (strcmp(prefs_control_url(before), prefs_control_url(now)) != 0) {
+		node_control_close(node);
+		node->registered = false;
+		node->needs_person = false;
+	}
+	node_tell_hostinfo(node);
+	if (now->want_running && before->want_running)
+		node_prefs_applied(node);
+	node_reconcile(node);
+}
+
+int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
+{
+	struct prefs before = { 0 };
+	int r = check_usable(node, err);
+
+	if (r < 0)
+		return r;
+	r = prefs_copy(&node->state.prefs, &before);
+	if (r < 0)
+		return error_set_errno(err, r, "prefs");
+	r = prefs_edit(&node->state.prefs, masked, err);
+	if (r == 0)
+		after_edit(node, &before);
+	prefs_free(&before);
+	return r;
+}
+
+/* replace_prefs() - All of @object; what it leaves out gets its default */
+static int replace_prefs(struct node *node, const json_t *object, struct error *err)
+{
+	struct prefs before = node->state.prefs, now = { 0 };
+	int r = prefs_decode(object, &now, err);
+
+	if (r == 0)
+		r = prefs_check(&now, err);
+	if (r < 0) {
+		prefs_free(&now);
+		return r;
+	}
+	node->state.prefs = now;
+	after_edit(node, &before);
+	prefs_free(&before);
+	return 0;
+}
+
+int node_start(struct node *node, json_t *ipn_options, struct error *err)
+{
+	const json_t *update = json_object_get(ipn_options, "UpdatePrefs");
+	const char *key = json_string_value(json_object_get(ipn_options, "AuthKey"));
+	int r = check_usable(node, err);
+
+	if (r < 0)
+		return r;
+	if (key && key[0]) {
+		secret_string_free(node->auth_key);
+		node->auth_key = strdup(key);
+		node->login_wanted = true;
+	}
+	if (json_is_object(update)) {
+		r = replace_prefs(node, update, err);
+		if (r < 0)
+			return r;
+	}
+	node_reconcile(node);
+	if (node->auth_key && node->control && node->needs_person)
+		node_give_auth_key(node);
+	return 0;
+}
+
+int node_login_interactive(struct node *node, struct error *err)
+{
+	int r = check_usable(node, err);
+
+	if (r < 0)
+		return r;
+	node->login_wanted = true;
+	if (node_state(node) != NODE_RUNNING && node->auth_url) {
+		/* There is one open already: say it again to whoever listens. */
+		node_bus_send(node, "BrowseToURL", json_string(node->auth_url));
+		return 0;
+	}
+	/* A key that was just given comes first; a person is asked only without one. */
+	node->login_interactive = !node->auth_key;
+	node_reconcile(node);
+	return 0;
+}
+
+int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
+		void *context)
+{
+	if (!node->state_usable)
+		return -EBUSY;
+	if (node->logging_out)
+		return -EALREADY;
+	if (!node->control || !node->registered) {
+		struct error err = { 0 };
+
+		if (!node->control && node_control_open(node, &err) < 0)
+			return err.code;
+	}
+	node->logging_out = true;
+	node->logout.done = done;
+	node->logout.context = context;
+	control_client_logout(node->control);
+	return 0;
+}
+
+/* --- Ping --- */
+
+struct node_ping {
+	struct node *node;
+	struct public_key key;
+	struct address target;
+	void (*done)(void *context, json_t *result);
+	void *context;
+};
+
+static void on_ping_done(void *ctx, const struct tunnel_ping_result *result)
+{
+	struct node_ping *ping = ctx;
+	const struct netmap *map = node_netmap(ping->node);
+	const struct netmap_peer *peer = map ? netmap_peer_by_key(map, &ping->key) : NULL;
+	char address[ADDRESS_TEXT_MAX], endpoint[ENDPOINT_TEXT_MAX], name[64];
+	json_t *json = json_object();
+
+	json_object_set_new(json, "IP", json_string(address_format(&ping->target, address)));
+	json_object_set_new(json, "NodeIP", json_string(address));
+	json_object_set_new(json, "NodeName",
+			    json_string(peer ? tailcfg_node_display_name(&peer->node, name) : ""));
+	json_object_set_new(json, "Err",
+			    json_string(result->error == 0	    ? "" :
+					result->error == -ETIMEDOUT ? "no answer" :
+								      strerror(-result->error)));
+	json_object_set_new(json, "LatencySeconds",
+			    json_real((double)result->latency / (double)NSEC_PER_SEC));
+	json_object_set_new(json, "Endpoint",
+			    json_string(result->direct && result->error == 0 ?
+						endpoint_format(&result->endpoint, endpoint) :
+						""));
+	json_object_set_new(json, "PeerRelay", json_string(""));
+	json_object_set_new(json, "DERPRegionID",
+			    json_integer(result->direct ? 0 : result->region));
+	json_object_set_new(
+		json, "DERPRegionCode",
+		json_string(!result->direct && ping->node->tunnel &&
+					    relay_region_code(tunnel_relay(ping->node->tunnel),
+							      result->region) ?
+				    relay_region_code(tunnel_relay(ping->node->tunnel),
+						      result->region) :
+				    ""));
+	json_object_set_new(json, "PeerAPIPort", json_integer(result->peer_api_port));
+	json_object_set_new(json, "IsLocalIP", json_false());
+	ping->done(ping->context, json);
+	free(ping);
+}
+
+static const struct {
+	const char *name;
+	enum tunnel_ping_type type;
+} ping_types[] = {
+	{ "disco", TUNNEL_PING_DISCO },
+	{ "TSMP", TUNNEL_PING_TSMP },
+	{ "ICMP", TUNNEL_PING_ICMP },
+};
+
+int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
+	      void (*done)(void *context, json_t *result), void *context)
+{
+	const struct netmap *map = node_netmap(node);
+	const struct netmap_peer *peer = map ? netmap_peer_by_address(map, target) : NULL;
+	struct node_ping *ping;
+	size_t i;
+	int r;
+
+	(void)size;
+	for (i = 0; i < ARRAY_SIZE(ping_types); i++)
+		if (strcmp(type, ping_types[i].name) == 0)
+			break;
+	if (i == ARRAY_SIZE(ping_types))
+		return -EINVAL;
+	if (!peer || !node->tunnel)
+		return -ENOENT;
+	ping = calloc(1, sizeof(*ping));
+	if (!ping)
+		return -ENOMEM;
+	*ping = (struct node_ping){ node, peer->node.key, *target, done, context };
+	r = tunnel_ping(node->tunnel, &peer->node.key, target, ping_types[i].type, on_ping_done,
+			ping);
+	if (r < 0)
+		free(ping);
+	return r;
+}
+
+bool node_may_write(struct node *node, uid_t uid)
+{
+	/* The operator's uid comes resolved from the supervisor: no passwd file is parsed here. */
+	return uid == 0 || (node->start->config.operator_uid != START_OPERATOR_NONE &&
+			    uid == node->start->config.operator_uid);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node/internal.h - the node itself, for the files of this room
+ *
+ * Theory of operation
+ *
+ * A node is wiring: the control client says what the tailnet is, the tunnel moves
+ * packets, the supervisor (by privsep) keeps files and the kernel's network state.
+ * Only intent is stored (prefs and keys); the state that people see is derived from
+ * prefs, keys and netmap each time it is asked for (node_state()).
+ *
+ *	node.c      start and stop, state
+ *	store.c     what outlives us: state file, cache, hand-over record
+ *	login.c     control client: registering, keys, what we tell control
+ *	peers.c     netmap change → tunnel peers, filter, kernel network state
+ *	machine.c   files and addresses of the machine: roots, resolv.conf, endpoints
+ *	status.c    what we say about ourselves, as JSON
+ *	edit.c      what local programs change: prefs, start, login, logout, ping
+ *	bus.c       who follows us
+ *	health.c    what is wrong, for status, bus and /healthz
+ *
+ * All of it runs on the control thread.
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "control/client.h"
+#include "node/node.h"
+#include "node/prefs.h"
+#include "node/state_file.h"
+#include "privsep/client.h"
+#include "tunnel/tunnel.h"
+
+#include <uv.h>
+
+/* What we call ourselves to local programs: the release that the capability version belongs to. */
+#define NODE_VERSION	  TAILCFG_IPN_VERSION
+#define NODE_VERSION_LONG TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION
+
+/* The architecture, in the words that control knows. */
+#if defined(__x86_64__)
+#define NODE_ARCHITECTURE "amd64"
+#elif defined(__aarch64__)
+#define NODE_ARCHITECTURE "arm64"
+#else
+#define NODE_ARCHITECTURE "unknown"
+#endif
+
+/* ipn.State, by number */
+enum node_state {
+	NODE_NO_STATE = 0,
+	NODE_IN_USE_OTHER_USER = 1,
+	NODE_NEEDS_LOGIN = 2,
+	NODE_NEEDS_MACHINE_AUTH = 3,
+	NODE_STOPPED = 4,
+	NODE_STARTING = 5,
+	NODE_RUNNING = 6,
+	NODE_STATE_COUNT,
+};
+
+/* What can be wrong, one line each; see health.c. */
+enum node_warning {
+	NODE_WARN_STATE,      /* the state file can't be used */
+	NODE_WARN_STORE,      /* what we know could not be stored */
+	NODE_WARN_LOGIN,      /* somebody has to do something */
+	NODE_WARN_CONTROL,    /* control can't be reached */
+	NODE_WARN_RELAY,      /* the home relay can't be reached */
+	NODE_WARN_NETWORK,    /* the kernel's network state is not as wanted */
+	NODE_WARN_FILTER,     /* the packet filter was discarded, or could not be read */
+	NODE_WARN_LOCKED,     /* Tailnet Lock is on */
+	NODE_WARN_SUPERVISOR, /* what the supervisor had to do without */
+	NODE_WARN_SANDBOX,    /* a mechanism of the sandbox is missing */
+	NODE_WARN_CRASH,      /* engines before us died */
+	NODE_WARN_CERTIFICATES,
+	NODE_WARN_COUNT,
+};
+
+struct node_bus {
+	struct node_watch *watches;
+	unsigned int depth; /* messages going round */
+	uint64_t sessions;
+};
+
+/* A ping that control asked for. */
+struct node_control_ping {
+	struct node *node;
+	const char *type;
+	struct address ip;
+	char *url;
+};
+
+struct node {
+	uv_loop_t *loop;
+	struct privsep_client *privsep;
+	struct privsep_start_message *start;
+	struct socket_source *sockets;
+	uv_poll_t privsep_poll;
+	uv_timer_t stop_timer;
+	unsigned int open_handles; /* while being freed */
+	void (*stopped)(void *context);
+	void *stopped_context;
+
+	/* What outlives us (store.c) */
+	struct state_file state;
+	bool state_usable;     /* decoded, and so may be overwritten */
+	bool state_dirty;      /* changed since the last store began */
+	bool storing;          /* a store of the state is under way */
+	bool key_waits;        /* control waits for the store of a new node key */
+	bool cache_dirty;
+	bool cache_stored;         /* at least once */
+	uv_timer_t cache_timer;
+	struct secret_key disco_key;
+	struct buffer handover; /* what the engine before us left; empty afterwards */
+	uint16_t cached_home;
+	struct address known_control; /* where control was last reached */
+	struct netmap *cached_netmap; /* until the control client takes it */
+
+	/* The machine (machine.c) */
+	struct names *names;
+	struct tls_context *tls;
+	struct buffer resolv_conf; /* texts */
+	struct buffer hosts;
+	struct path_interface_address *interfaces;
+	struct prefix *interface_prefixes; /* their networks */
+	size_t interface_count;
+	bool have_interfaces;
+
+	/* Coordination (login.c) */
+	struct control_client *control; /* NULL: not wanted, or no usable state */
+	bool control_started;
+	bool registered;
+	bool key_expired;
+	bool needs_person;   /* CONTROL_NEED_LOGIN or _AUTH_KEY */
+	bool needs_approval;
+	bool login_wanted;   /* not to be held back by LoggedOut */
+	bool login_interactive; /* a person asked for a new login */
+	char *auth_key;      /* given by a local program; wiped when used */
+	char *auth_url;
+	bool ephemeral;
+	bool logging_out;
+	bool stopping;
+	struct path_endpoint endpoints[64];
+	size_t endpoint_count;
+	bool working_udp;
+	uint16_t home_derp;
+	struct {
+		void (*done)(void *context, const struct error *err);
+		void *context;
+	} logout;
+
+	/* Packets (peers.c) */
+	struct tunnel *tunnel;
+	bool applied_peers;   /* the tunnel has the peers of the netmap */
+	bool network_applied; /* the kernel has our addresses */
+	bool network_wanted;  /* they were asked for */
+
+	struct node_bus bus;
+	enum node_state told_state;
+	char *warnings[NODE_WARN_COUNT];
+};
+
+/* node.c */
+enum node_state node_state(const struct node *node);
+const char *node_state_name(enum node_state state);
+void node_state_changed(struct node *node);
+const struct netmap *node_netmap(const struct node *node);
+void node_reconcile(struct node *node);
+
+/* store.c */
+int node_store_load(struct node *node);
+void node_store_state(struct node *node);
+void node_store_cache_later(struct node *node);
+void node_store_cache_now(struct node *node);
+void node_store_handover(struct node *node);
+
+/* login.c */
+int node_control_open(struct node *node, struct error *err);
+void node_control_close(struct node *node);
+void node_control_start(struct node *node);
+void node_tell_hostinfo(struct node *node);
+void node_give_auth_key(struct node *node);
+void node_forget_login(struct node *node);
+void node_set_auth_url(struct node *node, const char *url);
+
+/* peers.c */
+int node_tunnel_open(struct node *node);
+void node_tunnel_close(struct node *node);
+void node_apply_change(struct node *node, const struct netmap_change *change);
+void node_apply_netmap(struct node *node);
+void node_apply_network(struct node *node);
+void node_choose_home(struct node *node);
+
+/* machine.c */
+int node_machine_open(struct node *node, struct error *err);
+void node_machine_close(struct node *node);
+void node_machine_interfaces(struct node *node, const struct privsep_interfaces *interfaces);
+void node_machine_file_changed(struct node *node, enum privsep_file_name name, int fd);
+
+void node_prefs_applied(struct node *node);
+
+/* health.c */
+void node_warn(struct node *node, enum node_warning warning, const char *text);
+json_t *node_health_json(struct node *node);
+json_t *node_health_lines(struct node *node);
+
+/* status.c */
+char *node_hostname(const struct node *node, char out[static 64]);
+
+/* bus.c */
+void node_bus_send(struct node *node, const char *member, json_t *value);
+void node_bus_close(struct node *node);

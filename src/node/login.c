@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node/login.c - the control client: registering, keys, and what we tell control of us
+ *
+ * Theory of operation
+ *
+ * A new node key is stored before control learns of it; until the supervisor says that
+ * it is on disk, the client waits. An auth key is fetched only when control wants one,
+ * so a node that is known needs none, and its expiry doesn't matter.
+ */
+#define LOG_ROOM "node"
+#include "base/limits.h"
+#include "base/log.h"
+#include "node/internal.h"
+#include "privsep/records.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+/** node_set_auth_url() - A URL that a person must open; NULL: none any more */
+void node_set_auth_url(struct node *node, const char *url)
+{
+	if (url && node->auth_url && strcmp(url, node->auth_url) == 0)
+		return;
+	free(node->auth_url);
+	node->auth_url = url ? strdup(url) : NULL;
+	if (url)
+		node_bus_send(node, "BrowseToURL", json_string(url));
+}
+
+/* read_key_file() - The auth key that the supervisor was given; NULL if there is none */
+static char *read_key_file(struct node *node)
+{
+	_cleanup_close_ int fd = privsep_client_open_file(node->privsep, PRIVSEP_FILE_AUTH_KEY);
+	struct buffer bytes = BUFFER_INIT(START_STRING_MAX);
+	char *key = NULL;
+	int r;
+
+	if (fd < 0) {
+		log_error("the auth key can't be read: %s", strerror(-fd));
+		return NULL;
+	}
+	r = file_read(fd, START_STRING_MAX - 1, &bytes);
+	if (r < 0)
+		log_error("the auth key can't be read: %s", strerror(-r));
+	else if (bytes.length)
+		key = strndup((const char *)buffer_head(&bytes), bytes.length);
+	buffer_free_secret(&bytes);
+	return key;
+}
+
+/** node_give_auth_key() - Answer the client's question with the key there is, or none */
+void node_give_auth_key(struct node *node)
+{
+	char *key = TAKE_PTR(node->auth_key);
+
+	if (!key && node->start->config.auth_key_present)
+		key = read_key_file(node);
+	control_client_give_auth_key(node->control, key);
+}
+
+static void on_auth_key_wanted(void *user)
+{
+	node_give_auth_key(user);
+}
+
+static void on_auth_url(void *user, const char *url)
+{
+	struct node *node = user;
+
+	log_warn("to log in, open %s", url);
+	node_set_auth_url(node, url);
+	node->needs_person = true;
+	node_state_changed(node);
+}
+
+static void on_new_node_key(void *user, const struct secret_key *key, const struct secret_key *old)
+{
+	struct node *node = user;
+	struct persist *persist = &node->state.persist;
+
+	persist->node_key = *key;
+	if (old)
+		persist->old_node_key = *old;
+	else
+		secret_key_wipe(&persist->old_node_key);
+	node->key_waits = true;
+	node_store_state(node);
+}
+
+static void on_registered(void *user, const struct secret_key *node_key,
+			  const struct tailcfg_register_response *response)
+{
+	struct node *node = user;
+	json_t *masked = json_object();
+
+	log_info("registered with %s%s", prefs_control_url(&node->state.prefs),
+		 response->machine_authorized ? "" : ": an administrator must approve this machine");
+	node->registered = true;
+	node->login_wanted = false;
+	node->key_expired = false;
+	node->needs_person = false;
+	node->needs_approval = !response->machine_authorized;
+	node_set_auth_url(node, NULL);
+	node_warn(node, NODE_WARN_LOGIN, NULL);
+	node_warn(node, NODE_WARN_CONTROL, NULL);
+	node->state.persist.node_key = *node_key;
+	if (masked && node->state.prefs.logged_out &&
+	    prefs_masked_set(masked, "LoggedOut", json_false()) == 0)
+		prefs_edit(&node->state.prefs, masked, NULL);
+	json_decref(masked);
+	node_store_state(node);
+	if (node->tunnel)
+		tunnel_set_node_key(node->tunnel, node_key);
+	else if (node_tunnel_open(node) == 0)
+		node_apply_netmap(node);
+	node_bus_send(node, "LoginFinished", json_object());
+	node_state_changed(node);
+}
+
+static void on_need(void *user, enum control_need need, const struct error *reason)
+{
+	struct node *node = user;
+	char line[ERROR_TEXT_MAX + 160];
+
+	switch (need) {
+	case CONTROL_NEED_APPROVAL:
+		node->needs_approval = true;
+		snprintf(line, sizeof(line),
+			 "waiting for an administrator to approve this machine");
+		break;
+	case CONTROL_NEED_AUTH_KEY:
+		node->needs_person = true;
+		snprintf(line, sizeof(line),
+			 "the auth key was refused (%s): make a new one and set TS_AUTHKEY, or run "
+			 "`pillion up --auth-key=KEY`",
+			 reason->text);
+		break;
+	case CONTROL_NEED_LOGIN:
+	default:
+		node->needs_person = true;
+		snprintf(line, sizeof(line), "login needed: %s", reason->text);
+		break;
+	}
+	if (!node->warnings[NODE_WARN_LOGIN] || strcmp(node->warnings[NODE_WARN_LOGIN], line) != 0)
+		log_warn("%s", line);
+	node_warn(node, NODE_WARN_LOGIN, line);
+	node_bus_send(node, "ErrMessage", json_string(line));
+	node_state_changed(node);
+}
+
+/* record_identity() - Keep who control says we are in the state file */
+static void record_identity(struct node *node, const struct netmap *map)
+{
+	const struct tailcfg_user_profile *user = netmap_user(map, map->self->user);
+	const char *name = map->self->name ? map->self->name : "";
+	const char *suffix = strchr(name, '.');
+	json_t *profile, *network;
+
+	profile = json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)map->self->user, "LoginName",
+			    user && user->login_name ? user->login_name : "", "DisplayName",
+			    user && user->display_name ? user->display_name : "", "ProfilePicURL",
+			    user && user->profile_pic_url ? user->profile_pic_url : "");
+	network = json_pack("{s:s#, s:s}", "MagicDNSName", suffix ? suffix + 1 : "",
+			    suffix && suffix[1] ? strlen(suffix + 1) - 1 : 0, "DomainName",
+			    map->domain ? map->domain : "");
+	if (profile && state_file_set_identity(&node->state,
+					       map->self->stable_id ? map->self->stable_id : "",
+					       profile, network) == 1)
+		node_store_state(node);
+	json_decref(profile);
+	json_decref(network);
+}
+
+static void on_netmap(void *user, const struct netmap *map, const struct netmap_change *change)
+{
+	struct node *node = user;
+
+	if (change->trouble.code < 0)
+		log_warn("part of the network map was passed over: %s", change->trouble.text);
+	if (change->parts & NETMAP_SELF) {
+		node->needs_approval = !map->self->machine_authorized;
+		record_identity(node, map);
+	}
+	node_apply_change(node, change);
+	node_store_cache_later(node);
+	node_state_changed(node);
+}
+
+static void on_trouble(void *user, const struct error *reason, nanoseconds retry_in)
+{
+	struct node *node = user;
+
+	log_warn("control: %s; next try in %lld s", reason->text,
+		 (long long)((retry_in + NSEC_PER_SEC / 2) / NSEC_PER_SEC));
+	node_warn(node, NODE_WARN_CONTROL, reason->text);
+	node_state_changed(node);
+}
+
+static void on_healthy(void *user)
+{
+	struct node *node = user;
+
+	if (node->warnings[NODE_WARN_CONTROL])
+		log_info("control is reached again");
+	node_warn(node, NODE_WARN_CONTROL, NULL);
+	node_state_changed(node);
+}
+
+static void on_key_expired(void *user)
+{
+	struct node *node = user;
+
+	node->key_expired = true;
+	node_warn(node, NODE_WARN_LOGIN,
+		  "the node key has expired: log in again with `pillion login`, or give an auth key");
+	node_state_changed(node);
+}
+
+static void on_logged_out(void *user, const struct error *error)
+{
+	struct node *node = user;
+	void (*done)(void *, const struct error *) = node->logout.done;
+
+	node->logout.done = NULL;
+	node->logging_out = false;
+	if (!node->stopping)
+		node_forget_login(node);
+	if (done)
+		done(node->logout.context, error);
+}
+
+static void on_ping_done(void *context, json_t *result)
+{
+	struct node_control_ping *ping = context;
+	const json_t *latency = json_object_get(result, "LatencySeconds");
+	const char *error = json_string_value(json_object_get(result, "Err"));
+	const char *endpoint = json_string_value(json_object_get(result, "Endpoint"));
+	struct control_ping_reply reply = {
+		.type = ping->type,
+		.ip = ping->ip,
+		.node_ip = json_string_value(json_object_get(result, "NodeIP")),
+		.node_name = json_string_value(json_object_get(result, "NodeName")),
+		.error = error && error[0] ? error : NULL,
+		.latency_seconds = json_number_value(latency),
+		.derp_region_id = (uint16_t)json_integer_value(
+			json_object_get(result, "DERPRegionID")),
+		.derp_region_code = json_string_value(json_object_get(result, "DERPRegionCode")),
+	};
+
+	if (endpoint)
+		(void)endpoint_parse(endpoint, strlen(endpoint), &reply.endpoint);
+	if (ping->node->control)
+		control_client_ping_reply(ping->node->control, ping->url, &reply);
+	json_decref(result);
+	free(ping->url);
+	free(ping);
+}
+
+static void on_ping(void *user, const struct control_ping *ping)
+{
+	static const char *const known[] = { "disco", "TSMP", "ICMP" };
+	struct node *node = user;
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		struct node_control_ping *pending;
+
+		if (!strstr(ping->types, known[i]))
+			continue;
+		pending = calloc(1, sizeof(*pending));
+		if (!pending)
+			return;
+		pending->node = node;
+		pending->type = known[i];
+		pending->ip = ping->ip;
+		pending->url = strdup(ping->url);
+		if (!pending->url ||
+		    node_ping(node, &ping->ip, known[i], 0, on_ping_done, pending) < 0) {
+			free(pending->url);
+			free(pending);
+		}
+	}
+}
+
+static void on_c2n(void *user, const struct control_c2n_request *request,
+		   struct control_c2n_reply *reply)
+{
+	struct node *node = user;
+	json_t *json = NULL;
+	char *text;
+
+	if (strcmp(request->path, "/debug/health") == 0)
+		json = node_health_json(node);
+	else if (strcmp(request->path, "/debug/netmap") == 0)
+		json = node_netmap_json(node);
+	else if (strcmp(request->path, "/debug/prefs") == 0)
+		json = node_prefs_json(node);
+	if (!json)
+		return;
+	text = json_dumps(json, JSON_COMPACT);
+	json_decref(json);
+	if (text && buffer_append(&reply->body, text, strlen(text)) == 0) {
+		reply->status = 200;
+		reply->content_type = "application/json";
+	}
+	free(text);
+}
+
+static void on_reached(void *user, const struct address *address)
+{
+	struct node *node = user;
+
+	if (address_equal(&node->known_control, address))
+		return;
+	node->known_control = *address;
+	node_store_cache_later(node);
+}
+
+static void on_pop_browser(void *user, const char *url)
+{
+	log_info("control asks to show %s", url);
+	node_bus_send(user, "BrowseToURL", json_string(url));
+}
+
+static const struct control_handler handler = {
+	.auth_key_wanted = on_auth_key_wanted,
+	.auth_url = on_auth_url,
+	.new_node_key = on_new_node_key,
+	.registered = on_registered,
+	.need = on_need,
+	.netmap = on_netmap,
+	.trouble = on_trouble,
+	.healthy = on_healthy,
+	.key_expired = on_key_expired,
+	.logged_out = on_logged_out,
+	.ping = on_ping,
+	.c2n = on_c2n,
+	.reached = on_reached,
+	.pop_browser = on_pop_browser,
+};
+
+/** node_forget_login() - After a logout: no key, no addresses, and no login unless asked for */
+void node_forget_login(struct node *node)
+{
+	json_t *masked = json_object();
+
+	node_control_close(node);
+	node_tunnel_close(node);
+	node->registered = false;
+	node->needs_person = false;
+	node->needs_approval = false;
+	node->key_expired = false;
+	node->login_wanted = false;
+	node->cached_home = 0;
+	node_set_auth_url(node, NULL);
+	node_warn(node, NODE_WARN_LOGIN, NULL);
+	node_warn(node, NODE_WARN_CONTROL, NULL);
+	state_file_forget(&node->state);
+	if (masked && prefs_masked_set(masked, "LoggedOut", json_true()) == 0 &&
+	    prefs_masked_set(masked, "WantRunning", json_false()) == 0)
+		prefs_edit(&node->state.prefs, masked, NULL);
+	json_decref(masked);
+	node_store_state(node);
+	node->cache_dirty = true;
+	node_store_cache_now(node);
+	node_store_handover(node);
+	node_apply_network(node);
+	node_state_changed(node);
+}
+
+/** node_control_open() - Make the client for the login server of the prefs */
+int node_control_open(struct node *node, struct error *err)
+{
+	const struct persist *persist = &node->state.persist;
+	bool has_key = !sodium_is_zero(persist->node_key.bytes, KEY_SIZE);
+	bool has_old = !sodium_is_zero(persist->old_node_key.bytes, KEY_SIZE);
+	struct control_options options = {
+		.loop = node->loop,
+		.sockets = node->sockets,
+		.names = node->names,
+		.tls = node->tls,
+		.server_url = prefs_control_url(&node->state.prefs),
+		.machine_key = node->state.machine_key,
+		.known_addresses = &node->known_control,
+		.known_address_count = node->known_control.family != ADDRESS_NONE,
+		.netmap = has_key ? TAKE_PTR(node->cached_netmap) : NULL,
+		.handler = &handler,
+		.user = node,
+	};
+	struct public_key disco, network_lock;
+	unsigned char lock_secret[crypto_sign_SECRETKEYBYTES];
+	int r;
+
+	r = control_client_new(&options, &node->control, err);
+	secret_key_wipe(&options.machine_key);
+	if (r < 0)
+		return r;
+	secret_key_public(&node->disco_key, &disco);
+	crypto_sign_seed_keypair(network_lock.bytes, lock_secret,
+				 persist->network_lock_seed.bytes);
+	explicit_bzero(lock_secret, sizeof(lock_secret));
+	control_client_set_identity(node->control, has_key ? &persist->node_key : NULL,
+				    has_old ? &persist->old_node_key : NULL, &disco,
+				    &network_lock);
+	node->home_derp = node->cached_home;
+	node_tell_hostinfo(node);
+	return 0;
+}
+
+void node_control_close(struct node *node)
+{
+	control_client_free(node->control);
+	node->control = NULL;
+	node->control_started = false;
+	node->key_waits = false;
+}
+
+/** node_control_start() - Register (again, if a new login was asked for) and follow the map */
+void node_control_start(struct node *node)
+{
+	struct control_login login = {
+		.interactive = node->login_interactive,
+		.ephemeral = node->ephemeral,
+	};
+
+	if (node->control_started && !node->login_interactive)
+		return;
+	node->login_interactive = false;
+	node->control_started = true;
+	control_client_start(node->control, &login);
+}
+
+/** node_hostname() - The name we ask for; returns @out */
+char *node_hostname(const struct node *node, char out[static 64])
+{
+	const char *name = node->state.prefs.hostname;
+	struct utsname system;
+
+	if (!name || !name[0]) {
+		uname(&system);
+		snprintf(out, 64, "%.63s", system.nodename);
+	} else {
+		snprintf(out, 64, "%.63s", name);
+	}
+	return out;
+}
+
+static enum optional_bool optional(bool value)
+{
+	return value ? OPTIONAL_TRUE : OPTIONAL_FALSE;
+}
+
+/* has_family() - Whether the machine has a global address of @family beside our own link */
+static bool has_family(const struct node *node, enum address_family family)
+{
+	for (size_t i = 0; i < node->interface_count; i++) {
+		const struct address *a = &node->interfaces[i].address;
+
+		if (a->family == family && !node->interfaces[i].own_tunnel &&
+		    !address_is_loopback(a) && !address_is_link_local(a))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * node_tell_hostinfo() - Hand the client what we say about ourselves, as it is now
+ *
+ * #syscalls: uname
+ */
+void node_tell_hostinfo(struct node *node)
+{
+	const struct prefs *prefs = &node->state.prefs;
+	struct tailcfg_net_info net = {
+		.working_udp = optional(node->working_udp),
+		.working_ipv6 = optional(has_family(node, ADDRESS_V6)),
+		.os_has_ipv6 = optional(node->start->udp_v6 >= 0),
+		.mapping_varies_by_dest_ip = OPTIONAL_FALSE,
+		.upnp = OPTIONAL_FALSE,
+		.pmp = OPTIONAL_FALSE,
+		.pcp = OPTIONAL_FALSE,
+		.working_icmpv4 = OPTIONAL_FALSE,
+		.preferred_derp = node->home_derp,
+		.link_type = (char *)"wired",
+		.firewall_mode = (char *)"nft-default",
+	};
+	struct tailcfg_hostinfo info = {
+		.ipn_version = (char *)NODE_VERSION,
+		.os = (char *)"linux",
+		.app = (char *)"pillion/" PILLION_VERSION,
+		.go_arch = (char *)NODE_ARCHITECTURE,
+		.shields_up = prefs->shields_up,
+		.no_logs_no_support = true,
+		.container = OPTIONAL_TRUE,
+		.userspace = OPTIONAL_FALSE,
+		.userspace_router = OPTIONAL_FALSE,
+		.net_info = &net,
+	};
+	struct tailcfg_endpoint endpoints[ARRAY_SIZE(node->endpoints)];
+	unsigned char digest[32];
+	char log_id[65], name[64];
+	struct utsname system;
+
+	if (!node->control)
+		return;
+	uname(&system);
+	info.os_version = system.release;
+	info.machine = system.machine;
+	info.hostname = node_hostname(node, name);
+	/* Some servers want a log id; ours only has to be stable and to say nothing. */
+	crypto_generichash(digest, sizeof(digest), node->state.machine_key.bytes, KEY_SIZE,
+			   (const unsigned char *)"pillion log id", 14);
+	sodium_bin2hex(log_id, sizeof(log_id), digest, sizeof(digest));
+	info.backend_log_id = log_id;
+	info.request_tags.items = (char **)prefs->advertise_tags;
+	info.request_tags.count = (uint32_t)prefs->advertise_tag_count;
+	info.routable_ips.items = prefs->advertise_routes;
+	info.routable_ips.count = (uint32_t)prefs->advertise_route_count;
+
+	for (size_t i = 0; i < node->endpoint_count; i++)
+		endpoints[i] = (struct tailcfg_endpoint){
+			.endpoint = node->endpoints[i].endpoint,
+			.type = (enum tailcfg_endpoint_type)node->endpoints[i].type,
+		};
+	if (control_client_set_hostinfo(node->control, &info) < 0 ||
+	    control_client_set_endpoints(node->control, endpoints, node->endpoint_count) < 0)
+		log_error("no memory to tell control about this node");
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node/machine.c - what the engine knows of the machine: roots, resolver, addresses
+ *
+ * The engine opens no file: each comes as a descriptor from the supervisor, which
+ * hands it over again when it changes.
+ */
+#define LOG_ROOM "node"
+#include "base/limits.h"
+#include "base/log.h"
+#include "node/internal.h"
+#include "privsep/records.h"
+#include "transport/names.h"
+#include "transport/tls.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* read_fd() - The whole of @fd, which is closed; negative errno if @fd is one */
+static int read_fd(int fd, size_t limit, struct buffer *ret)
+{
+	_cleanup_close_ int owned = fd;
+
+	return fd < 0 ? fd : file_read(fd, limit, ret);
+}
+
+static void add_roots(struct node *node, int fd, const char *name)
+{
+	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	struct error err = { 0 };
+	int r = read_fd(fd, LIMIT_CA_BUNDLE, &pem);
+
+	if (r == 0 && pem.length) {
+		r = tls_context_add_roots(node->tls, (const char *)buffer_head(&pem), pem.length,
+					  name, &err);
+		if (r < 0)
+			log_warn("%s", err.text);
+	} else if (r < 0 && r != -ENOENT) {
+		log_warn("%s can't be read: %s", name, strerror(-r));
+	}
+	buffer_free(&pem);
+}
+
+static const struct {
+	enum privsep_file_name file;
+	const char *name;
+} roots[] = {
+	{ PRIVSEP_FILE_CA_SYSTEM, "the system's certificate bundle" },
+	{ PRIVSEP_FILE_CA_FILE, "the file of --ca-file, TS_CA_FILE or SSL_CERT_FILE" },
+	{ PRIVSEP_FILE_CA_DIRECTORY, "the folder of SSL_CERT_DIR" },
+};
+
+static void configure_names(struct node *node)
+{
+	struct error err = { 0 };
+
+	if (names_configure(node->names, (const char *)buffer_head(&node->resolv_conf),
+			    node->resolv_conf.length, (const char *)buffer_head(&node->hosts),
+			    node->hosts.length, &err) < 0)
+		log_warn("%s", err.text);
+}
+
+/* take_text() - Replace @text by the contents of @fd */
+static void take_text(struct buffer *text, int fd)
+{
+	buffer_consume(text, text->length);
+	(void)read_fd(fd, text->limit, text);
+}
+
+int node_machine_open(struct node *node, struct error *err)
+{
+	int r;
+
+	node->resolv_conf = BUFFER_INIT(LIMIT_RESOLVER_TEXT);
+	node->hosts = BUFFER_INIT(LIMIT_RESOLVER_TEXT);
+	r = names_create(node->loop, node->sockets, &node->names, err);
+	if (r < 0)
+		return r;
+	take_text(&node->resolv_conf,
+		  privsep_client_open_file(node->privsep, PRIVSEP_FILE_RESOLV_CONF));
+	take_text(&node->hosts, privsep_client_open_file(node->privsep, PRIVSEP_FILE_HOSTS));
+	configure_names(node);
+
+	r = tls_context_create(&node->tls, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
+		add_roots(node, privsep_client_open_file(node->privsep, roots[i].file),
+			  roots[i].name);
+	if (tls_context_roots(node->tls) == 0)
+		node_warn(node, NODE_WARN_CERTIFICATES,
+			  "no certificate authority is known: install ca-certificates, or name a "
+			  "PEM file by --ca-file or TS_CA_FILE");
+	return 0;
+}
+
+void node_machine_close(struct node *node)
+{
+	names_free(node->names);
+	tls_context_release(node->tls);
+	buffer_free(&node->resolv_conf);
+	buffer_free(&node->hosts);
+	free(node->interfaces);
+	free(node->interface_prefixes);
+}
+
+/** node_machine_file_changed() - A file is another now; @fd is ours, or a negative errno */
+void node_machine_file_changed(struct node *node, enum privsep_file_name name, int fd)
+{
+	switch (name) {
+	case PRIVSEP_FILE_RESOLV_CONF:
+		take_text(&node->resolv_conf, fd);
+		configure_names(node);
+		return;
+	case PRIVSEP_FILE_HOSTS:
+		take_text(&node->hosts, fd);
+		configure_names(node);
+		return;
+	case PRIVSEP_FILE_AUTH_KEY:
+		if (fd >= 0)
+			close(fd);
+		/* Somebody put a new key in place of one that was refused. */
+		if (node->control && node->needs_person)
+			node_give_auth_key(node);
+		return;
+	default:
+		break;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
+		if (roots[i].file == name) {
+			add_roots(node, fd, roots[i].name);
+			return;
+		}
+	if (fd >= 0)
+		close(fd);
+}
+
+/** node_machine_interfaces() - The machine's addresses are others now */
+void node_machine_interfaces(struct node *node, const struct privsep_interfaces *interfaces)
+{
+	struct path_interface_address *list;
+	struct prefix *prefixes;
+	bool first = !node->have_interfaces;
+
+	list = calloc(interfaces->address_count + 1, sizeof(*list));
+	prefixes = calloc(interfaces->address_count + 1, sizeof(*prefixes));
+	if (!list || !prefixes) {
+		free(list);
+		free(prefixes);
+		return;
+	}
+	free(node->interfaces);
+	free(node->interface_prefixes);
+	node->interfaces = list;
+	node->interface_prefixes = prefixes;
+	node->interface_count = 0;
+	for (size_t i = 0; i < interfaces->address_count; i++) {
+		const struct privsep_interface_address *a = &interfaces->addresses[i];
+
+		if (!(a->flags & IFF_UP))
+			continue;
+		list[node->interface_count].address = a->prefix.address;
+		list[node->interface_count].own_tunnel =
+			strcmp(a->name, node->start->config.tun_name) == 0;
+		prefixes[node->interface_count++] = prefix_mask(&a->prefix);
+	}
+	node->have_interfaces = true;
+	if (node->tunnel) {
+		tunnel_set_interfaces(node->tunnel, list, node->interface_count);
+		if (!first)
+			tunnel_link_changed(node->tunnel);
+	}
+	node_tell_hostinfo(node);
+	if (!first && node->control && node->control_started)
+		control_client_retry_now(node->control);
+}

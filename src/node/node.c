@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* node/node.c - start and stop, and the state that is derived from everything else */
+#define LOG_ROOM "node"
+#include "base/log.h"
+#include "node/internal.h"
+#include "node/run.h"
+#include "transport/names.h"
+#include "transport/tls.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long an ephemeral node may take to log out; the supervisor gives us 1.5 s in all. */
+#define NODE_LOGOUT_PATIENCE_MS 1000
+
+static const char *const state_names[] = {
+	[NODE_NO_STATE] = "NoState",
+	[NODE_IN_USE_OTHER_USER] = "InUseOtherUser",
+	[NODE_NEEDS_LOGIN] = "NeedsLogin",
+	[NODE_NEEDS_MACHINE_AUTH] = "NeedsMachineAuth",
+	[NODE_STOPPED] = "Stopped",
+	[NODE_STARTING] = "Starting",
+	[NODE_RUNNING] = "Running",
+};
+_Static_assert(ARRAY_SIZE(state_names) == NODE_STATE_COUNT, "a name a state");
+
+const char *node_state_name(enum node_state state)
+{
+	return state_names[state];
+}
+
+static bool has_node_key(const struct node *node)
+{
+	return !sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE);
+}
+
+const struct netmap *node_netmap(const struct node *node)
+{
+	return node->control ? control_client_netmap(node->control) : NULL;
+}
+
+enum node_state node_state(const struct node *node)
+{
+	const struct prefs *prefs = &node->state.prefs;
+	const struct netmap *map = node_netmap(node);
+
+	if (!node->state_usable)
+		return NODE_NO_STATE;
+	if (!has_node_key(node) || prefs->logged_out)
+		return NODE_NEEDS_LOGIN;
+	if (!prefs->want_running)
+		return NODE_STOPPED;
+	if (node->needs_person || node->key_expired)
+		return NODE_NEEDS_LOGIN;
+	if (node->needs_approval)
+		return NODE_NEEDS_MACHINE_AUTH;
+	if (map && map->self && node->network_applied)
+		return NODE_RUNNING;
+	return NODE_STARTING;
+}
+
+/* tell_supervisor() - The state decides when "Startup complete" is printed, and when a timeout ends */
+static void tell_supervisor(struct node *node, enum node_state state)
+{
+	static const enum privsep_state names[] = {
+		[NODE_NO_STATE] = PRIVSEP_STATE_NONE,
+		[NODE_IN_USE_OTHER_USER] = PRIVSEP_STATE_NONE,
+		[NODE_NEEDS_LOGIN] = PRIVSEP_STATE_NEEDS_LOGIN,
+		[NODE_NEEDS_MACHINE_AUTH] = PRIVSEP_STATE_NEEDS_MACHINE_AUTH,
+		[NODE_STOPPED] = PRIVSEP_STATE_STOPPED,
+		[NODE_STARTING] = PRIVSEP_STATE_STARTING,
+		[NODE_RUNNING] = PRIVSEP_STATE_RUNNING,
+	};
+	char reason[PRIVSEP_TEXT_MAX];
+
+	if (node_healthy(node, reason, sizeof(reason)))
+		reason[0] = 0;
+	privsep_client_status(node->privsep, names[state], reason);
+}
+
+void node_state_changed(struct node *node)
+{
+	enum node_state state = node_state(node);
+
+	if (state == node->told_state)
+		return;
+	node->told_state = state;
+	log_info("state %s", node_state_name(state));
+	tell_supervisor(node, state);
+	node_bus_send(node, "State", json_integer(state));
+}
+
+/*
+ * node_reconcile() - Make what runs agree with what is wanted
+ *
+ * Called after anything that changes intent: the start, an edit of the prefs, a logout.
+ */
+void node_reconcile(struct node *node)
+{
+	const struct prefs *prefs = &node->state.prefs;
+	struct error err = { 0 };
+
+	if (!node->state_usable || node->stopping)
+		return;
+	if (!prefs->want_running || (prefs->logged_out && !node->login_wanted)) {
+		if (node->control && !node->logging_out)
+			control_client_pause(node->control);
+		node->control_started = false;
+		node_tunnel_close(node);
+		node_apply_network(node);
+		node_state_changed(node);
+		return;
+	}
+	if (!node->control && node_control_open(node, &err) < 0) {
+		node_warn(node, NODE_WARN_CONTROL, err.text);
+		node_state_changed(node);
+		return;
+	}
+	if (has_node_key(node) && !prefs->logged_out && node_tunnel_open(node) == 0)
+		node_apply_netmap(node);
+	node_control_start(node);
+	node_state_changed(node);
+}
+
+/* apply_start_prefs() - The entrypoint's wishes, on top of what is stored */
+static void apply_start_prefs(struct node *node)
+{
+	const struct privsep_start *config = &node->start->config;
+	struct error err = { 0 };
+	struct prefs before = { 0 };
+	json_t *masked;
+
+	if (prefs_copy(&node->state.prefs, &before) < 0)
+		return;
+	masked = config->prefs ? json_loads(config->prefs, 0, NULL) : json_object();
+	if (!json_is_object(masked)) {
+		log_error("the start configuration holds no prefs object: started with those stored");
+		goto out;
+	}
+	if (config->up) {
+		prefs_masked_set(masked, "WantRunning", json_true());
+		node->login_wanted = true;
+	}
+	if (prefs_edit(&node->state.prefs, masked, &err) < 0)
+		log_error("settings from the environment or flags are refused: %s", err.text);
+	if (strcmp(prefs_control_url(&before), prefs_control_url(&node->state.prefs)) != 0 &&
+	    has_node_key(node)) {
+		log_info("the login server changed to %s: this node registers there anew",
+			 prefs_control_url(&node->state.prefs));
+	}
+	if (!prefs_equal(&before, &node->state.prefs))
+		node_store_state(node);
+out:
+	json_decref(masked);
+	prefs_free(&before);
+}
+
+static void on_privsep(uv_poll_t *poll, int status, int events)
+{
+	struct node *node = container_of(poll, struct node, privsep_poll);
+	int r;
+
+	(void)status;
+	(void)events;
+	r = privsep_client_dispatch(node->privsep);
+	if (r < 0) {
+		log_error("the supervisor is gone (%s): ending", strerror(-r));
+		_exit(1);
+	}
+}
+
+int node_new(const struct node_options *options, struct node **ret, struct error *err)
+{
+	const struct privsep_start *config = &options->start->config;
+	struct node *node = calloc(1, sizeof(*node));
+	int r;
+
+	if (!node)
+		return error_set_errno(err, -ENOMEM, "node");
+	node->loop = options->loop;
+	node->privsep = options->privsep;
+	node->start = options->start;
+	node->sockets = privsep_client_sockets(options->privsep);
+	node->stopped = options->stopped;
+	node->stopped_context = options->context;
+	node->ephemeral = config->state_mode == START_STATE_MEMORY;
+	node->handover = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
+	uv_timer_init(node->loop, &node->cache_timer);
+	uv_timer_init(node->loop, &node->stop_timer);
+	r = uv_poll_init(node->loop, &node->privsep_poll, privsep_client_fd(node->privsep));
+	if (r < 0) {
+		free(node);
+		return error_set_errno(err, r, "watch the supervisor's channel");
+	}
+	uv_poll_start(&node->privsep_poll, UV_READABLE, on_privsep);
+
+	r = node_machine_open(node, err);
+	if (r < 0) {
+		node_free(node);
+		return r;
+	}
+	if (config->warnings && config->warnings[0])
+		node_warn(node, NODE_WARN_SUPERVISOR, config->warnings);
+	if (options->sandbox_missing[0])
+		node_warn(node, NODE_WARN_SANDBOX, options->sandbox_missing);
+	if (config->crash_count) {
+		char text[256];
+
+		snprintf(text, sizeof(text), "%u engines died before this one; the last %s",
+			 config->crash_count, config->last_crash ? config->last_crash : "");
+		node_warn(node, NODE_WARN_CRASH, text);
+	}
+	if (node_store_load(node) == 0) {
+		apply_start_prefs(node);
+		node_reconcile(node);
+	}
+	tell_supervisor(node, node_state(node));
+	node_state_changed(node);
+	*ret = node;
+	return 0;
+}
+
+static void finish_stop(struct node *node)
+{
+	uv_timer_stop(&node->stop_timer);
+	if (node->stopped) {
+		void (*stopped)(void *) = node->stopped;
+
+		node->stopped = NULL;
+		stopped(node->stopped_context);
+	}
+}
+
+static void on_stop_timeout(uv_timer_t *timer)
+{
+	struct node *node = container_of(timer, struct node, stop_timer);
+
+	log_warn("control did not confirm the logout in time; it removes the node after its "
+		 "inactivity timeout");
+	finish_stop(node);
+}
+
+static void on_stop_logout(void *context, const struct error *err)
+{
+	if (err)
+		log_warn("logout: %s", err->text);
+	finish_stop(context);
+}
+
+void node_stop(struct node *node)
+{
+	if (node->stopping)
+		return;
+	node_store_handover(node);
+	if (node->ephemeral && node->registered && node->control &&
+	    node_logout(node, on_stop_logout, node) == 0) {
+		node->stopping = true;
+		uv_timer_start(&node->stop_timer, on_stop_timeout, NODE_LOGOUT_PATIENCE_MS, 0);
+		return;
+	}
+	node->stopping = true;
+	node_store_cache_now(node);
+	finish_stop(node);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+	struct node *node = handle->data;
+
+	if (--node->open_handles == 0)
+		free(node);
+}
+
+void node_free(struct node *node)
+{
+	uv_handle_t *handles[] = {
+		(uv_handle_t *)&node->cache_timer,
+		(uv_handle_t *)&node->stop_timer,
+		(uv_handle_t *)&node->privsep_poll,
+	};
+
+	if (!node)
+		return;
+	node->stopping = true;
+	node_tunnel_close(node);
+	node_control_close(node);
+	node_machine_close(node);
+	node_bus_close(node);
+	netmap_free(node->cached_netmap);
+	state_file_free(&node->state);
+	secret_key_wipe(&node->disco_key);
+	secret_string_free(node->auth_key);
+	buffer_free_secret(&node->handover);
+	free(node->auth_url);
+	for (size_t i = 0; i < NODE_WARN_COUNT; i++)
+		free(node->warnings[i]);
+	node->open_handles = ARRAY_SIZE(handles);
+	for (size_t i = 0; i < ARRAY_SIZE(handles); i++) {
+		handles[i]->data = node;
+		uv_close(handles[i], on_handle_closed);
+	}
+}
+
+void node_interfaces(struct node *node, const struct privsep_interfaces *interfaces)
+{
+	node_machine_interfaces(node, interfaces);
+}
+
+void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
+{
+	node_machine_file_changed(node, name, fd);
+}

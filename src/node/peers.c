@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node/peers.c - from the netmap to peers, packet filter, relays and the kernel
+ *
+ * Control and tunnel don't know each other; this is where a change of the netmap
+ * becomes a change of peers, in time that grows with the change.
+ */
+#define LOG_ROOM "node"
+#include "base/log.h"
+#include "node/internal.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* is_trusted() - Whether packets may go to and come from this peer */
+static bool is_trusted(const struct netmap *map, const struct tailcfg_node *peer)
+{
+	return !map->locked && !peer->expired && !public_key_is_zero(&peer->key);
+}
+
+/* is_wanted_route() - Whether a peer's allowed IP is one that this node uses */
+static bool is_wanted_route(const struct node *node, const struct tailcfg_node *peer,
+			    const struct prefix *p)
+{
+	if (p->bits == 0)
+		return false; /* exit nodes are chosen, not taken */
+	for (uint32_t i = 0; i < peer->addresses.count; i++)
+		if (prefix_equal(&peer->addresses.items[i], p))
+			return true;
+	if (p->bits == address_bits(&p->address) && address_is_tailnet(&p->address))
+		return true;
+	return node->state.prefs.route_all;
+}
+
+/* collect_allowed_ips() - Those of @peer that we use, into @out; returns the count */
+static uint32_t collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
+				    struct prefix *out)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < peer->allowed_ips.count; i++)
+		if (is_wanted_route(node, peer, &peer->allowed_ips.items[i]))
+			out[count++] = prefix_mask(&peer->allowed_ips.items[i]);
+	return count;
+}
+
+static struct address first_of_family(const struct prefix_list *list, enum address_family family)
+{
+	for (uint32_t i = 0; i < list->count; i++)
+		if (list->items[i].address.family == family)
+			return list->items[i].address;
+	return (struct address){ 0 };
+}
+
+static void set_peer(struct node *node, const struct netmap *map, const struct tailcfg_node *peer)
+{
+	struct prefix *allowed;
+	struct tunnel_peer_config config = {
+		.path = {
+			.node_key = peer->key,
+			.disco_key = peer->disco_key,
+			.home_region = peer->home_derp,
+			.endpoints = peer->endpoints.items,
+			.endpoint_count = peer->endpoints.count,
+			.wireguard_only = peer->is_wireguard_only,
+		},
+		.masquerade = {
+			.own_v4 = first_of_family(&map->self->addresses, ADDRESS_V4),
+			.own_v6 = first_of_family(&map->self->addresses, ADDRESS_V6),
+			.shown_v4 = peer->self_v4_masq_for_this_peer,
+			.shown_v6 = peer->self_v6_masq_for_this_peer,
+		},
+		.address_v4 = first_of_family(&peer->addresses, ADDRESS_V4),
+		.address_v6 = first_of_family(&peer->addresses, ADDRESS_V6),
+		.jailed = peer->is_jailed,
+		.node = peer,
+	};
+	int r;
+
+	allowed = calloc(peer->allowed_ips.count + 1, sizeof(*allowed));
+	if (!allowed)
+		return;
+	config.allowed_ips = allowed;
+	config.allowed_ip_count = collect_allowed_ips(node, peer, allowed);
+	r = tunnel_peer_set(node->tunnel, &config);
+	if (r < 0) {
+		char key[8];
+
+		log_error("peer %s can't be used: %s", public_key_short(&peer->key, key),
+			  strerror(-r));
+	}
+	free(allowed);
+}
+
+static bool has_capability(const void *peer, const struct address *source, const char *capability)
+{
+	const struct tailcfg_node *node = peer;
+
+	(void)source;
+	return node && tailcfg_capability_find(&node->cap_map, capability) != NULL;
+}
+
+/* unsigned_prefixes() - Allowed IPs of peers that control vouches for without a signature */
+static struct prefix *unsigned_prefixes(const struct netmap *map, size_t *ret_count)
+{
+	struct prefix *list = NULL;
+	size_t count = 0, room = 0;
+
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p)) {
+		const struct prefix_list *allowed = &p->node.allowed_ips;
+
+		if (!p->node.unsigned_peer_api_only)
+			continue;
+		if (count + allowed->count > room) {
+			struct prefix *grown;
+
+			room = (count + allowed->count) * 2;
+			grown = realloc(list, room * sizeof(*list));
+			if (!grown)
+				break;
+			list = grown;
+		}
+		if (allowed->count)
+			memcpy(list + count, allowed->items, allowed->count * sizeof(*list));
+		count += allowed->count;
+	}
+	*ret_count = count;
+	return list;
+}
+
+/* host_networks() - Networks of this machine, which an advertised default route does not open */
+static struct prefix *host_networks(const struct node *node, size_t *ret_count)
+{
+	struct prefix *list = calloc(node->interface_count + 1, sizeof(*list));
+
+	*ret_count = 0;
+	for (size_t i = 0; list && i < node->interface_count; i++)
+		list[(*ret_count)++] = node->interface_prefixes[i];
+	return list;
+}
+
+static void apply_filter(struct node *node, const struct netmap *map)
+{
+	struct filter_config config = { .has_capability = has_capability,
+					.shields_up = node->state.prefs.shields_up };
+	const struct tailcfg_filter **lists;
+	struct prefix *unsigned_peers = NULL, *host = NULL;
+	struct filter *filter = NULL;
+
+	if (!map->has_filter || !map->self) {
+		tunnel_set_filter(node->tunnel, NULL);
+		return;
+	}
+	lists = calloc(map->filter_count + 1, sizeof(*lists));
+	if (!lists)
+		return;
+	for (uint32_t i = 0; i < map->filter_count; i++)
+		lists[i] = &map->filters[i].filter;
+	config.lists = lists;
+	config.list_count = map->filter_count;
+	config.addresses.list = map->self->addresses.items;
+	config.addresses.count = map->self->addresses.count;
+	config.advertised.list = node->state.prefs.advertise_routes;
+	config.advertised.count = node->state.prefs.advertise_route_count;
+	host = host_networks(node, &config.host.count);
+	config.host.list = host;
+	unsigned_peers = unsigned_prefixes(map, &config.unsigned_peers.count);
+	config.unsigned_peers.list = unsigned_peers;
+	if (filter_compile(&config, &filter) < 0) {
+		log_error("no memory for the packet filter of control: the one before stays");
+		node_warn(node, NODE_WARN_FILTER, "no memory for the packet filter");
+	} else {
+		node_warn(node, NODE_WARN_FILTER,
+			  filter_is_discarded(filter) ?
+				  "the packet filter would let in a peer that nobody signed: "
+				  "everything is denied" :
+				  NULL);
+		tunnel_set_filter(node->tunnel, filter);
+	}
+	free(unsigned_peers);
+	free(host);
+	free(lists);
+}
+
+/** node_choose_home() - Keep the home region that we have, while the map has it */
+void node_choose_home(struct node *node)
+{
+	const struct tailcfg_derp_map *map = &node_netmap(node)->derp_map;
+	uint16_t home = node->home_derp;
+	uint32_t usable = 0, pick;
+
+	if (!tailcfg_derp_map_region(map, home))
+		home = 0;
+	for (uint32_t i = 0; i < map->region_count; i++)
+		usable += !map->regions[i].avoid && !map->regions[i].no_measure_no_home &&
+			  map->regions[i].node_count > 0;
+	if (!home && usable) {
+		/* Without latencies any will do; spread the nodes, and let each choose the same again. */
+		pick = node->disco_key.bytes[1] % usable;
+		for (uint32_t i = 0; i < map->region_count && !home; i++) {
+			const struct tailcfg_derp_region *region = &map->regions[i];
+
+			if (region->avoid || region->no_measure_no_home || !region->node_count)
+				continue;
+			if (pick-- == 0)
+				home = region->id;
+		}
+	}
+	if (tunnel_set_relays(node->tunnel, map, home) < 0)
+		log_error("no memory for the relay map");
+	if (home != node->home_derp) {
+		node->home_derp = home;
+		node->cached_home = home;
+		node_tell_hostinfo(node);
+		node_store_handover(node);
+	}
+}
+
+/* --- The kernel --- */
+
+/* Whether any peer has an IPv6 address: then the whole range is routed, as the official client does. */
+static const struct prefix tailnet_v6 = {
+	.address = { .family = ADDRESS_V6, .bytes = { 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0 } },
+	.bits = 48,
+};
+
+static size_t collect_routes(const struct node *node, const struct netmap *map,
+			     struct prefix **ret)
+{
+	size_t count = 0, room = 1;
+	bool any_v6 = false;
+	struct prefix *list;
+
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
+		room += p->node.allowed_ips.count;
+	list = calloc(room, sizeof(*list));
+	if (!list)
+		return 0;
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p;
+	     p = netmap_peer_next(map, p)) {
+		uint32_t added;
+
+		if (!is_trusted(map, &p->node))
+			continue;
+		added = collect_allowed_ips(node, &p->node, list + count);
+		for (uint32_t i = 0; i < added; i++) {
+			const struct prefix route = list[count + i];
+
+			if (prefix_contains(&tailnet_v6, &route.address) &&
+			    route.bits >= tailnet_v6.bits) {
+				any_v6 = true;
+				list[count + i] = list[count + --added];
+				i--;
+			}
+		}
+		count += added;
+	}
+	if (any_v6)
+		list[count++] = tailnet_v6;
+	*ret = list;
+	return count;
+}
+
+static void on_network_applied(void *context, int result, const char *text)
+{
+	struct node *node = context;
+
+	if (result == -ECANCELED || node->stopping)
+		return; /* a newer request overtook it */
+	if (result < 0) {
+		log_error("the kernel's network state could not be set: %s",
+			  text[0] ? text : strerror(-result));
+		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : strerror(-result));
+	} else {
+		if (text[0] && (!node->warnings[NODE_WARN_NETWORK] ||
+				strcmp(node->warnings[NODE_WARN_NETWORK], text) != 0))
+			log_warn("%s", text);
+		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : NULL);
+	}
+	node->network_applied = result == 0 && node->network_wanted;
+	node_state_changed(node);
+}
+
+/** node_apply_network() - Ask the supervisor for addresses and routes as they should be now */
+void node_apply_network(struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+	struct privsep_network network = {
+		.netfilter = node->state.prefs.netfilter_mode != NETFILTER_OFF,
+	};
+	struct prefix *routes = NULL;
+	int r;
+
+	node->network_wanted = node->tunnel && map && map->self && map->self->addresses.count;
+	if (node->network_wanted) {
+		network.up = true;
+		network.addresses = map->self->addresses.items;
+		network.address_count = map->self->addresses.count;
+		network.route_count = collect_routes(node, map, &routes);
+		network.routes = routes;
+	} else {
+		node->network_applied = false;
+	}
+	r = privsep_client_network(node->privsep, &network, on_network_applied, node);
+	if (r < 0)
+		on_network_applied(node, r, "");
+	free(routes);
+}
+
+/* --- The tunnel --- */
+
+static void on_endpoints_changed(void *ctx, const struct path_endpoint *list, size_t count,
+				 bool working_udp)
+{
+	struct node *node = ctx;
+
+	if (count > ARRAY_SIZE(node->endpoints))
+		count = ARRAY_SIZE(node->endpoints);
+	memcpy(node->endpoints, list, count * sizeof(*list));
+	node->endpoint_count = count;
+	node->working_udp = working_udp;
+	node_tell_hostinfo(node);
+}
+
+static void on_relay_connected(void *ctx, uint16_t region, bool home, bool connected)
+{
+	struct node *node = ctx;
+
+	log_info("relay region %u%s: %s", region, home ? " (home)" : "",
+		 connected ? "connected" : "disconnected");
+	if (home && connected)
+		node_warn(node, NODE_WARN_RELAY, NULL);
+}
+
+static void on_relay_health(void *ctx, uint16_t region, const char *problem)
+{
+	struct node *node = ctx;
+	char line[256];
+
+	if (problem) {
+		snprintf(line, sizeof(line), "relay region %u: %s", region, problem);
+		log_warn("%s", line);
+	}
+	if (region == node->home_derp)
+		node_warn(node, NODE_WARN_RELAY, problem ? line : NULL);
+}
+
+static void on_handover_changed(void *ctx)
+{
+	node_store_handover(ctx);
+}
+
+static const struct tunnel_callbacks callbacks = {
+	.endpoints_changed = on_endpoints_changed,
+	.relay_connected = on_relay_connected,
+	.relay_health = on_relay_health,
+	.handover_changed = on_handover_changed,
+};
+
+/** node_tunnel_open() - The tunnel for the node key that is stored; 0 if it stands already */
+int node_tunnel_open(struct node *node)
+{
+	struct tunnel_config config = {
+		.loop = node->loop,
+		.sockets = node->sockets,
+		.names = node->names,
+		.tls = node->tls,
+		.tun = node->start->tun,
+		.tun_count = node->start->tun_count,
+		.udp_v4 = node->start->udp_v4,
+		.udp_v6 = node->start->udp_v6,
+		.node_key = &node->state.persist.node_key,
+		.disco_key = &node->disco_key,
+		.app_name = "pillion",
+		.callbacks = &callbacks,
+		.ctx = node,
+	};
+	int r;
+
+	if (node->tunnel)
+		return 0;
+	r = tunnel_new(&config, &node->tunnel);
+	if (r < 0) {
+		log_error("the tunnel can't be opened: %s", strerror(-r));
+		return r;
+	}
+	node->applied_peers = false;
+	if (node->have_interfaces)
+		tunnel_set_interfaces(node->tunnel, node->interfaces, node->interface_count);
+	return 0;
+}
+
+void node_tunnel_close(struct node *node)
+{
+	tunnel_free(node->tunnel);
+	node->tunnel = NULL;
+	node->applied_peers = false;
+	node->network_applied = false;
+}
+
+static void warn_if_locked(struct node *node, const struct netmap *map)
+{
+	node_warn(node, NODE_WARN_LOCKED,
+		  map->locked ? "this tailnet uses Tailnet Lock, which pillion can't verify yet: "
+				"no peer is trusted" :
+				NULL);
+}
+
+/** node_apply_netmap() - Make the tunnel know the whole netmap, as at its start */
+void node_apply_netmap(struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+
+	if (!node->tunnel || !map || !map->self)
+		return;
+	tunnel_remove_all_peers(node->tunnel);
+	tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
+				 map->self->addresses.count);
+	apply_filter(node, map);
+	node_choose_home(node);
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
+		if (is_trusted(map, &p->node))
+			set_peer(node, map, &p->node);
+	warn_if_locked(node, map);
+	node->applied_peers = true;
+	node_apply_network(node);
+	if (node->handover.length) {
+		int active = tunnel_import(node->tunnel, buffer_head(&node->handover),
+					   node->handover.length);
+
+		if (active > 0)
+			log_info("%d peers were active before: greeting them again", active);
+		else if (active < 0)
+			log_warn("the record of active peers can't be read: it is not used");
+		buffer_consume(&node->handover, node->handover.length);
+	}
+}
+
+/* Changes of a peer that the kernel's routes depend on. */
+#define ROUTE_CHANGES                                                                              \
+	(NETMAP_NODE_ADDED | NETMAP_NODE_ADDRESSES | NETMAP_NODE_ALLOWED_IPS |                     \
+	 NETMAP_NODE_EXPIRY | NETMAP_NODE_KEY)
+
+/** node_apply_change() - What one message of control changed */
+void node_apply_change(struct node *node, const struct netmap_change *change)
+{
+	const struct netmap *map = node_netmap(node);
+	bool routes = change->removal_count > 0;
+
+	if (!node->tunnel || !map->self)
+		return;
+	if (!node->applied_peers || change->parts & NETMAP_LOCKED) {
+		node_apply_netmap(node);
+		return;
+	}
+	for (uint32_t i = 0; i < change->removal_count; i++)
+		tunnel_peer_remove(node->tunnel, &change->removals[i].key);
+	if (change->parts & NETMAP_SELF) {
+		tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
+					 map->self->addresses.count);
+		routes |= (change->self_what & NETMAP_NODE_ADDRESSES) != 0;
+	}
+	if (change->parts & NETMAP_DERP)
+		node_choose_home(node);
+	for (uint32_t i = 0; i < change->update_count; i++) {
+		const struct netmap_update *update = &change->updates[i];
+
+		if (update->what & NETMAP_NODE_KEY && !(update->what & NETMAP_NODE_ADDED))
+			tunnel_peer_remove(node->tunnel, &update->old_key);
+		if (is_trusted(map, &update->peer->node))
+			set_peer(node, map, &update->peer->node);
+		else
+			tunnel_peer_remove(node->tunnel, &update->peer->node.key);
+		routes |= (update->what & ROUTE_CHANGES) != 0;
+	}
+	if (change->parts & (NETMAP_FILTER | NETMAP_SELF))
+		apply_filter(node, map);
+	if (routes)
+		node_apply_network(node);
+}
+
+/** node_prefs_applied() - Prefs that packets depend on may have changed */
+void node_prefs_applied(struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+
+	if (!node->tunnel || !map || !map->self)
+		return;
+	apply_filter(node, map);
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
+		if (is_trusted(map, &p->node))
+			set_peer(node, map, &p->node);
+	node_apply_network(node);
+}

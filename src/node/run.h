@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node/run.h - the node as its process sees it: start, events from the supervisor, stop
+ */
+#pragma once
+
+#include "base/error.h"
+#include "privsep/client.h"
+
+#include <uv.h>
+
+struct node;
+
+struct node_options {
+	uv_loop_t *loop;
+	struct privsep_client *privsep;      /* outlives the node */
+	struct privsep_start_message *start; /* outlives the node */
+	const char *sandbox_missing;         /* mechanisms that are not in place, "" for none */
+	void (*stopped)(void *context);      /* after node_stop(): all said, end the process */
+	void *context;
+};
+
+/**
+ * node_new() - Load what is stored and begin
+ *
+ * A state that can't be used is no failure: the node says so and waits.
+ * Return: 0, or negative errno with @err set: the process can't work at all
+ */
+int node_new(const struct node_options *options, struct node **ret, struct error *err);
+
+/** node_stop() - End in order: an ephemeral node logs out first; then calls stopped() */
+void node_stop(struct node *node);
+
+/** node_free() - After node_stop() and the end of the privsep client. NULL is fine */
+void node_free(struct node *node);
+
+/* Events of the privsep client; see struct privsep_client_handlers. */
+void node_interfaces(struct node *node, const struct privsep_interfaces *interfaces);
+void node_file_changed(struct node *node, enum privsep_file_name name, int fd);

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* node/status.c - what we say about ourselves and our peers, in the official JSON */
+#include "node/internal.h"
+#include "wire/tailcfg.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* json_set() - Set a member; NULL values are left out */
+static void json_set(json_t *object, const char *name, json_t *value)
+{
+	if (value)
+		json_object_set_new(object, name, value);
+}
+
+static json_t *json_text(const char *text)
+{
+	return json_string(text ? text : "");
+}
+
+static json_t *json_time(nanoseconds time)
+{
+	char text[JSON_TIME_TEXT_MAX];
+
+	return json_string(json_time_format(time, text));
+}
+
+static json_t *json_addresses(const struct prefix_list *list)
+{
+	json_t *array = json_array();
+	char text[ADDRESS_TEXT_MAX];
+
+	for (uint32_t i = 0; i < list->count; i++)
+		json_array_append_new(
+			array, json_string(address_format(&list->items[i].address, text)));
+	return array;
+}
+
+static json_t *json_prefixes(const struct prefix_list *list)
+{
+	json_t *array = json_array();
+	char text[PREFIX_TEXT_MAX];
+
+	for (uint32_t i = 0; i < list->count; i++)
+		json_array_append_new(array, json_string(prefix_format(&list->items[i], text)));
+	return array;
+}
+
+static json_t *json_strings(const struct string_list *list)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; i < list->count; i++)
+		json_array_append_new(array, json_string(list->items[i]));
+	return array;
+}
+
+static json_t *json_cap_map(const struct tailcfg_capability_list *list)
+{
+	json_t *map = json_object();
+
+	for (uint32_t i = 0; i < list->count; i++) {
+		json_t *values = list->items[i].values ?
+					 json_loads(list->items[i].values, JSON_DECODE_ANY, NULL) :
+					 json_null();
+
+		json_set(map, list->items[i].name, values ? values : json_null());
+	}
+	return map;
+}
+
+/* node_tls_suffix() - "example.ts.net" out of "host.example.ts.net."; "" without a name */
+static void magic_dns_suffix(const struct netmap *map, char *out, size_t size)
+{
+	const char *name = map && map->self && map->self->name ? map->self->name : "";
+	const char *dot = strchr(name, '.');
+	size_t length;
+
+	snprintf(out, size, "%s", dot ? dot + 1 : "");
+	length = strlen(out);
+	if (length && out[length - 1] == '.')
+		out[length - 1] = 0;
+}
+
+/* peer_status() - What is the same for self and peers */
+static json_t *peer_status(const struct tailcfg_node *peer)
+{
+	json_t *json = json_object();
+	char key[KEY_TEXT_MAX], name[64];
+	const struct tailcfg_hostinfo *host = peer->hostinfo;
+
+	json_set(json, "ID", json_text(peer->stable_id));
+	json_set(json, "PublicKey", json_string(public_key_format(&peer->key, KEY_NODE, key)));
+	json_set(json, "HostName",
+		 json_text(host && host->hostname ? host->hostname :
+						    tailcfg_node_display_name(peer, name)));
+	json_set(json, "DNSName", json_text(peer->name));
+	json_set(json, "OS", json_text(host ? host->os : NULL));
+	json_set(json, "UserID", json_integer((json_int_t)peer->user));
+	json_set(json, "TailscaleIPs", json_addresses(&peer->addresses));
+	json_set(json, "AllowedIPs", json_prefixes(&peer->allowed_ips));
+	if (peer->tags.count)
+		json_set(json, "Tags", json_strings(&peer->tags));
+	if (peer->primary_routes.count)
+		json_set(json, "PrimaryRoutes", json_prefixes(&peer->primary_routes));
+	json_set(json, "Created", json_time(peer->created));
+	json_set(json, "LastSeen", json_time(peer->last_seen));
+	json_set(json, "Online", json_boolean(peer->online == OPTIONAL_TRUE));
+	json_set(json, "ExitNode", json_false());
+	json_set(json, "ExitNodeOption", json_false());
+	for (uint32_t i = 0; i < peer->allowed_ips.count; i++)
+		if (peer->allowed_ips.items[i].bits == 0)
+			json_set(json, "ExitNodeOption", json_true());
+	json_set(json, "PeerAPIURL", json_null());
+	json_set(json, "TaildropTarget", json_integer(0));
+	json_set(json, "NoFileSharingReason", json_string(""));
+	if (peer->cap_map.count)
+		json_set(json, "CapMap", json_cap_map(&peer->cap_map));
+	json_set(json, "InNetworkMap", json_true());
+	if (peer->expired)
+		json_set(json, "Expired", json_true());
+	if (peer->key_expiry != JSON_TIME_NONE)
+		json_set(json, "KeyExpiry", json_time(peer->key_expiry));
+	return json;
+}
+
+/* to_wall() - A time of CLOCK_BOOTTIME on the wall clock; none stays none */
+static nanoseconds to_wall(nanoseconds boottime)
+{
+	return boottime ? clock_realtime() - (clock_boottime() - boottime) : JSON_TIME_NONE;
+}
+
+static json_t *one_peer(struct node *node, const struct tailcfg_node *peer)
+{
+	json_t *json = peer_status(peer);
+	struct tunnel_peer_status status = { 0 };
+	bool known = node->tunnel &&
+		     tunnel_peer_status(node->tunnel, &peer->key, &status) == 0;
+	const char *code = known ? relay_region_code(tunnel_relay(node->tunnel), peer->home_derp) :
+				   NULL;
+	char text[ENDPOINT_TEXT_MAX];
+
+	json_set(json, "Addrs", json_null());
+	json_set(json, "CurAddr",
+		 json_string(known && status.path.direct ?
+				     endpoint_format(&status.path.endpoint, text) :
+				     ""));
+	json_set(json, "Relay", json_text(code));
+	json_set(json, "PeerRelay", json_string(""));
+	json_set(json, "RxBytes", json_integer((json_int_t)status.rx_bytes));
+	json_set(json, "TxBytes", json_integer((json_int_t)status.tx_bytes));
+	json_set(json, "LastWrite", json_time(to_wall(status.path.last_sent)));
+	json_set(json, "LastHandshake", json_time(status.last_handshake));
+	json_set(json, "Active", json_boolean(known && status.path.active));
+	json_set(json, "InMagicSock", json_boolean(known));
+	json_set(json, "InEngine", json_boolean(known && status.last_handshake != 0));
+	return json;
+}
+
+static json_t *self_status(struct node *node, const struct netmap *map)
+{
+	char text[ENDPOINT_TEXT_MAX], name[64];
+	struct public_key key;
+	json_t *json, *endpoints = json_array();
+
+	if (map && map->self) {
+		json = peer_status(map->self);
+		json_set(json, "Online", json_boolean(!node->warnings[NODE_WARN_CONTROL]));
+	} else {
+		json = json_object();
+		secret_key_public(&node->state.persist.node_key, &key);
+		json_set(json, "ID", json_string(""));
+		if (!sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE)) {
+			char key_text[KEY_TEXT_MAX];
+
+			json_set(json, "PublicKey",
+				 json_string(public_key_format(&key, KEY_NODE, key_text)));
+		}
+		json_set(json, "HostName", json_string(node_hostname(node, name)));
+		json_set(json, "DNSName", json_string(""));
+		json_set(json, "OS", json_string("linux"));
+		json_set(json, "TailscaleIPs", json_null());
+	}
+	for (size_t i = 0; i < node->endpoint_count; i++)
+		json_array_append_new(
+			endpoints,
+			json_string(endpoint_format(&node->endpoints[i].endpoint, text)));
+	json_set(json, "Addrs", endpoints);
+	json_set(json, "CurAddr", json_string(""));
+	json_set(json, "Relay",
+		 json_text(node->tunnel ?
+				   relay_region_code(tunnel_relay(node->tunnel), node->home_derp) :
+				   NULL));
+	json_set(json, "RxBytes", json_integer(0));
+	json_set(json, "TxBytes", json_integer(0));
+	json_set(json, "LastWrite", json_time(JSON_TIME_NONE));
+	json_set(json, "LastHandshake", json_time(JSON_TIME_NONE));
+	json_set(json, "Active", json_false());
+	json_set(json, "InMagicSock", json_false());
+	json_set(json, "InEngine", json_false());
+	return json;
+}
+
+static json_t *user_profile(const struct tailcfg_user_profile *user)
+{
+	return json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)user->id, "LoginName",
+			 user->login_name ? user->login_name : "", "DisplayName",
+			 user->display_name ? user->display_name : "", "ProfilePicURL",
+			 user->profile_pic_url ? user->profile_pic_url : "");
+}
+
+/* add_peers() - The maps Peer and User */
+static void add_peers(struct node *node, const struct netmap *map, json_t *json)
+{
+	json_t *peers = json_object(), *users = json_object();
+	char key[KEY_TEXT_MAX], id[24];
+
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
+		json_set(peers, public_key_format(&p->node.key, KEY_NODE, key),
+			 one_peer(node, &p->node));
+	for (const struct netmap_user *u = map->users; u; u = u->by_id.next) {
+		snprintf(id, sizeof(id), "%lld", (long long)u->profile.id);
+		json_set(users, id, user_profile(&u->profile));
+	}
+	json_set(json, "Peer", peers);
+	json_set(json, "User", users);
+}
+
+json_t *node_status_json(struct node *node, bool peers)
+{
+	const struct netmap *map = node_netmap(node);
+	enum node_state state = node_state(node);
+	json_t *json = json_object();
+	char suffix[256];
+
+	magic_dns_suffix(map, suffix, sizeof(suffix));
+	json_set(json, "Version", json_string(NODE_VERSION_LONG));
+	json_set(json, "TUN", json_true());
+	json_set(json, "BackendState", json_string(node_state_name(state)));
+	json_set(json, "HaveNodeKey",
+		 json_boolean(!sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE)));
+	json_set(json, "AuthURL", json_text(node->auth_url));
+	json_set(json, "TailscaleIPs",
+		 map && map->self && state == NODE_RUNNING ? json_addresses(&map->self->addresses) :
+							     json_null());
+	json_set(json, "Self", self_status(node, map));
+	json_set(json, "Health", node_health_lines(node));
+	json_set(json, "MagicDNSSuffix", json_string(suffix));
+	if (map && map->self)
+		json_set(json, "CurrentTailnet",
+			 json_pack("{s:s, s:s, s:b}", "Name", map->domain ? map->domain : "",
+				   "MagicDNSSuffix", suffix, "MagicDNSEnabled",
+				   map->dns_config.proxied));
+	json_set(json, "CertDomains",
+		 map && map->dns_config.cert_domains.count ?
+			 json_strings(&map->dns_config.cert_domains) :
+			 json_null());
+	json_set(json, "Peer", json_null());
+	json_set(json, "User", json_null());
+	if (peers && map)
+		add_peers(node, map, json);
+	json_set(json, "ClientVersion", json_null());
+	return json;
+}
+
+/* node_json() - A tailcfg.Node by our own encoder */
+static json_t *node_json(const struct tailcfg_node *peer)
+{
+	struct buffer text = BUFFER_INIT(1024 * 1024);
+	struct json_writer w = json_writer_to(&text);
+	json_t *json = NULL;
+
+	tailcfg_node_encode(&w, NULL, peer);
+	if (json_writer_result(&w) == 0)
+		json = json_loadb((const char *)buffer_head(&text), text.length, 0, NULL);
+	buffer_free(&text);
+	return json;
+}
+
+json_t *node_netmap_json(struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+	json_t *json, *peers;
+
+	if (!map || !map->self)
+		return NULL;
+	json = json_object();
+	peers = json_array();
+	json_set(json, "SelfNode", node_json(map->self));
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
+		json_array_append_new(peers, node_json(&p->node));
+	json_set(json, "Peers", peers);
+	json_set(json, "Domain", json_text(map->domain));
+	return json;
+}
+
+/* peer_by_address() - Self, or the peer that has the address */
+static const struct tailcfg_node *node_by_address(const struct netmap *map,
+						  const struct address *address)
+{
+	const struct netmap_peer *peer;
+
+	if (!map || !map->self)
+		return NULL;
+	for (uint32_t i = 0; i < map->self->addresses.count; i++)
+		if (address_equal(&map->self->addresses.items[i].address, address))
+			return map->self;
+	peer = netmap_peer_by_address(map, address);
+	return peer ? &peer->node : NULL;
+}
+
+json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
+{
+	const struct netmap *map = node_netmap(node);
+	const struct tailcfg_node *owner = node_by_address(map, &who->address);
+	const struct tailcfg_user_profile *user;
+	json_t *json;
+
+	(void)protocol;
+	if (!owner)
+		return NULL;
+	user = netmap_user(map, owner->user);
+	json = json_object();
+	json_set(json, "Node", node_json(owner));
+	json_set(json, "UserProfile", user ? user_profile(user) : json_null());
+	json_set(json, "CapMap", json_cap_map(&owner->cap_map));
+	return json;
+}
+
+/* --- Metrics --- */
+
+static int metric(struct buffer *out, const char *name, const char *label, const char *value,
+		  uint64_t count)
+{
+	return buffer_printf(out, "%s{%s=\"%s\"} %llu\n", name, label, value,
+			     (unsigned long long)count);
+}
+
+int node_metrics(struct node *node, struct buffer *out)
+{
+	const struct tunnel_counters zero = { 0 };
+	const struct tunnel_counters *c = node->tunnel ? tunnel_counters(node->tunnel) : &zero;
+	unsigned int warnings = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < NODE_WARN_COUNT; i++)
+		warnings += node->warnings[i] != NULL;
+	r |= buffer_printf(out, "# TYPE tailscaled_inbound_packets_total counter\n");
+	r |= metric(out, "tailscaled_inbound_packets_total", "path", "direct_ipv4",
+		    c->rx_packets_direct);
+	r |= metric(out, "tailscaled_inbound_packets_total", "path", "derp", c->rx_packets_relay);
+	r |= buffer_printf(out, "# TYPE tailscaled_inbound_bytes_total counter\n");
+	r |= metric(out, "tailscaled_inbound_bytes_total", "path", "direct_ipv4",
+		    c->rx_bytes_direct);
+	r |= metric(out, "tailscaled_inbound_bytes_total", "path", "derp", c->rx_bytes_relay);
+	r |= buffer_printf(out, "# TYPE tailscaled_outbound_packets_total counter\n");
+	r |= metric(out, "tailscaled_outbound_packets_total", "path", "direct_ipv4",
+		    c->tx_packets_direct);
+	r |= metric(out, "tailscaled_outbound_packets_total", "path", "derp", c->tx_packets_relay);
+	r |= buffer_printf(out, "# TYPE tailscaled_outbound_bytes_total counter\n");
+	r |= metric(out, "tailscaled_outbound_bytes_total", "path", "direct_ipv4",
+		    c->tx_bytes_direct);
+	r |= metric(out, "tailscaled_outbound_bytes_total", "path", "derp", c->tx_bytes_relay);
+	r |= buffer_printf(out, "# TYPE tailscaled_inbound_dropped_packets_total counter\n");
+	for (unsigned int v = FILTER_DROP_MALFORMED; v < FILTER_VERDICT_COUNT; v++)
+		r |= metric(out, "tailscaled_inbound_dropped_packets_total", "reason",
+			    filter_verdict_label(v), c->verdicts_in[v]);
+	r |= buffer_printf(out, "# TYPE tailscaled_health_messages gauge\n");
+	r |= metric(out, "tailscaled_health_messages", "type", "warning", warnings);
+	r |= buffer_printf(out, "# TYPE tailscaled_home_derp_region_id gauge\n"
+				"tailscaled_home_derp_region_id %u\n"
+				"# TYPE pillion_engine_crashes_total counter\n"
+				"pillion_engine_crashes_total %u\n"
+				"# TYPE pillion_state gauge\n"
+				"pillion_state{state=\"%s\"} 1\n",
+			   node->home_derp, node->start->config.crash_count,
+			   node_state_name(node_state(node)));
+	return r ? -EMSGSIZE : 0;
+}

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * node/store.c - what outlives the engine: state file, cache, hand-over record
+ *
+ * Theory of operation
+ *
+ * Three places, by how much it would hurt to lose them:
+ *
+ *   state     keys and prefs, in the official layout. Stored at once; what depends on a
+ *             stored key waits for the answer. Never overwritten while it can't be read.
+ *   cache     the last netmap, the disco key, the home region, the peers that were
+ *             active. Stored at most once a minute, and at the stop.
+ *   hand-over the same without the netmap, in memory that the supervisor keeps, for the
+ *             engine that replaces one that died. Written at each change of a path.
+ *
+ * Cache and hand-over are the same records. Both are read as hostile input: an
+ * unknown or broken record drops the whole of it, and the node starts without.
+ */
+#define LOG_ROOM "node"
+#include "base/limits.h"
+#include "base/log.h"
+#include "node/internal.h"
+#include "privsep/records.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHE_INTERVAL_MS (60 * 1000)
+/* The first netmap is stored soon: until then a restart without control knows nobody. */
+#define CACHE_FIRST_MS	   2000
+#define CACHE_LIMIT	   (LIMIT_MAP_OBJECT < PRIVSEP_BLOB_MAX ? LIMIT_MAP_OBJECT : PRIVSEP_BLOB_MAX)
+#define MEMORY_VERSION	   1u
+
+enum memory_record {
+	MEMORY_VERSION_RECORD = 1, /* u32; first */
+	MEMORY_DISCO_KEY,	   /* 32 bytes */
+	MEMORY_HOME,		   /* u16 region */
+	MEMORY_CONTROL_ADDRESS,	   /* struct address */
+	MEMORY_PEERS,		   /* tunnel_export() */
+	MEMORY_NETMAP,		   /* netmap_encode() */
+};
+
+/* encode_memory() - Cache or hand-over record */
+static int encode_memory(struct node *node, bool with_netmap, struct buffer *out)
+{
+	const struct netmap *map = node_netmap(node);
+	uint32_t version = MEMORY_VERSION;
+	int r;
+
+	r = record_put(out, MEMORY_VERSION_RECORD, &version, sizeof(version));
+	if (r == 0)
+		r = record_put(out, MEMORY_DISCO_KEY, node->disco_key.bytes, KEY_SIZE);
+	if (r == 0 && node->home_derp)
+		r = record_put(out, MEMORY_HOME, &node->home_derp, sizeof(node->home_derp));
+	if (r == 0 && node->known_control.family != ADDRESS_NONE)
+		r = record_put(out, MEMORY_CONTROL_ADDRESS, &node->known_control,
+			       sizeof(node->known_control));
+	if (r == 0 && node->tunnel) {
+		struct buffer peers = BUFFER_INIT(HANDOVER_PAYLOAD_MAX / 2);
+
+		r = tunnel_export(node->tunnel, &peers);
+		if (r == 0)
+			r = record_put(out, MEMORY_PEERS, buffer_head(&peers), peers.length);
+		buffer_free(&peers);
+	}
+	if (r == 0 && with_netmap && map && map->self) {
+		struct buffer text = BUFFER_INIT(CACHE_LIMIT / 2);
+
+		r = netmap_encode(map, &text);
+		if (r == 0)
+			r = record_put(out, MEMORY_NETMAP, buffer_head(&text), text.length);
+		buffer_free(&text);
+	}
+	return r;
+}
+
+/* What decode_memory() found; nothing is taken over before all of it was read. */
+struct memory {
+	struct secret_key disco_key;
+	bool has_disco_key;
+	uint16_t home;
+	struct address control;
+	struct cursor peers;
+	struct cursor netmap;
+};
+
+static int decode_record(const struct record *record, struct memory *memory)
+{
+	struct cursor c = record->value;
+
+	switch (record->kind) {
+	case MEMORY_DISCO_KEY:
+		cursor_copy(&c, memory->disco_key.bytes, KEY_SIZE);
+		memory->has_disco_key = !sodium_is_zero(memory->disco_key.bytes, KEY_SIZE);
+		break;
+	case MEMORY_HOME:
+		cursor_copy(&c, &memory->home, sizeof(memory->home));
+		break;
+	case MEMORY_CONTROL_ADDRESS:
+		cursor_copy(&c, &memory->control, sizeof(memory->control));
+		if (memory->control.family != ADDRESS_V4 && memory->control.family != ADDRESS_V6)
+			return -EBADMSG;
+		break;
+	case MEMORY_PEERS:
+		memory->peers = c;
+		return 0;
+	case MEMORY_NETMAP:
+		memory->netmap = c;
+		return 0;
+	default:
+		return -EBADMSG;
+	}
+	return cursor_ok(&c) && c.left == 0 ? 0 : -EBADMSG;
+}
+
+static int decode_memory(const struct buffer *bytes, struct memory *ret)
+{
+	struct cursor c = cursor_of(bytes->data + bytes->start, bytes->length);
+	struct record record;
+	uint32_t version = 0;
+	int r;
+
+	if (record_next(&c, &record) != 1 || record.kind != MEMORY_VERSION_RECORD ||
+	    record.value.left != sizeof(version))
+		return -EBADMSG;
+	cursor_copy(&record.value, &version, sizeof(version));
+	if (version != MEMORY_VERSION)
+		return -EBADMSG;
+	while ((r = record_next(&c, &record)) == 1) {
+		r = decode_record(&record, ret);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+/* take_memory() - Take over what an earlier engine knew */
+static void take_memory(struct node *node, struct memory *memory, bool with_netmap)
+{
+	struct error err = { 0 };
+
+	if (memory->has_disco_key)
+		node->disco_key = memory->disco_key;
+	if (memory->home)
+		node->cached_home = memory->home;
+	if (memory->control.family != ADDRESS_NONE)
+		node->known_control = memory->control;
+	if (memory->peers.left) {
+		buffer_consume(&node->handover, node->handover.length);
+		buffer_append(&node->handover, memory->peers.at, memory->peers.left);
+	}
+	if (with_netmap && memory->netmap.left &&
+	    netmap_decode(memory->netmap.at, memory->netmap.left, clock_realtime(),
+			  &node->cached_netmap, &err) < 0)
+		log_warn("the cached network map can't be read, starting without: %s", err.text);
+}
+
+static void load_cache(struct node *node)
+{
+	struct buffer bytes = BUFFER_INIT(CACHE_LIMIT);
+	struct memory memory = { 0 };
+	int r;
+
+	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_CACHE, CACHE_LIMIT, &bytes);
+	if (r == 0)
+		r = decode_memory(&bytes, &memory);
+	if (r == 0)
+		take_memory(node, &memory, true);
+	else if (r != -ENOENT)
+		log_warn("the cache is not used (%s); it is made anew", strerror(-r));
+	secret_key_wipe(&memory.disco_key);
+	buffer_free_secret(&bytes);
+}
+
+static void load_handover(struct node *node)
+{
+	struct buffer bytes = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
+	struct memory memory = { 0 };
+	int r;
+
+	r = handover_read(node->start->handover, &bytes);
+	if (r == 0)
+		r = decode_memory(&bytes, &memory);
+	if (r == 0)
+		take_memory(node, &memory, false);
+	else if (r != -ENOENT)
+		log_warn("the record of the engine before is not used: %s", strerror(-r));
+	secret_key_wipe(&memory.disco_key);
+	buffer_free_secret(&bytes);
+}
+
+/**
+ * node_store_load() - Read all three
+ *
+ * Return: 0, or negative errno: the state can't be used, which was said
+ */
+int node_store_load(struct node *node)
+{
+	struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
+	struct error err = { 0 };
+	int r;
+
+	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_STATE, LIMIT_STATE_FILE, &bytes);
+	if (r == 0 || r == -ENOENT)
+		r = state_file_decode(buffer_head(&bytes), bytes.length, &node->state, &err);
+	else
+		error_set_errno(&err, r, "read the state file");
+	buffer_free_secret(&bytes);
+	if (r < 0) {
+		log_error("%s", err.text);
+		node_warn(node, NODE_WARN_STATE, err.text);
+		return r;
+	}
+	node->state_usable = true;
+	load_cache(node);
+	load_handover(node);
+	if (sodium_is_zero(node->disco_key.bytes, KEY_SIZE))
+		secret_key_generate(&node->disco_key);
+	return 0;
+}
+
+static void on_state_stored(void *context, int result, const char *text)
+{
+	struct node *node = context;
+	bool key_waits = node->key_waits;
+
+	node->storing = false;
+	if (node->stopping && result == -EPIPE)
+		return;
+	if (result < 0) {
+		char line[600];
+
+		snprintf(line, sizeof(line), "the state could not be stored: %s",
+			 text[0] ? text : strerror(-result));
+		log_error("%s", line);
+		node_warn(node, NODE_WARN_STORE, line);
+	} else {
+		node_warn(node, NODE_WARN_STORE, NULL);
+	}
+	if (node->state_dirty) {
+		/* What control waits for may only be in the next one. */
+		node_store_state(node);
+		if (result == 0)
+			return;
+	}
+	if (key_waits && node->control) {
+		node->key_waits = false;
+		control_client_key_stored(node->control, result);
+	}
+}
+
+/** node_store_state() - Store keys and prefs now; stores of one after another never overtake */
+void node_store_state(struct node *node)
+{
+	struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
+	int r;
+
+	if (!node->state_usable)
+		return;
+	node->state_dirty = true;
+	if (node->storing)
+		return;
+	node->state_dirty = false;
+	r = state_file_encode(&node->state, &bytes);
+	if (r == 0)
+		r = privsep_client_store(node->privsep, PRIVSEP_BLOB_STATE, buffer_head(&bytes),
+					 bytes.length, on_state_stored, node);
+	buffer_free_secret(&bytes);
+	if (r == 0)
+		node->storing = true;
+	else
+		on_state_stored(node, r, "");
+}
+
+static void on_cache_stored(void *context, int result, const char *text)
+{
+	(void)context;
+	if (result < 0 && result != -ECANCELED)
+		log_warn("the cache could not be stored: %s",
+			 text[0] ? text : strerror(-result));
+}
+
+/** node_store_cache_now() - Store the cache, if anything changed */
+void node_store_cache_now(struct node *node)
+{
+	struct buffer bytes = BUFFER_INIT(CACHE_LIMIT);
+	int r;
+
+	uv_timer_stop(&node->cache_timer);
+	if (!node->state_usable || !node->cache_dirty)
+		return;
+	node->cache_dirty = false;
+	r = encode_memory(node, true, &bytes);
+	if (r == 0)
+		r = privsep_client_store(node->privsep, PRIVSEP_BLOB_CACHE, buffer_head(&bytes),
+					 bytes.length, on_cache_stored, node);
+	if (r < 0)
+		on_cache_stored(node, r, "");
+	buffer_free_secret(&bytes);
+	node->cache_stored = true;
+}
+
+static void on_cache_timer(uv_timer_t *timer)
+{
+	node_store_cache_now(container_of(timer, struct node, cache_timer));
+}
+
+/** node_store_cache_later() - Something in the cache changed */
+void node_store_cache_later(struct node *node)
+{
+	node->cache_dirty = true;
+	if (!uv_is_active((uv_handle_t *)&node->cache_timer))
+		uv_timer_start(&node->cache_timer, on_cache_timer,
+			       node->cache_stored ? CACHE_INTERVAL_MS : CACHE_FIRST_MS, 0);
+}
+
+/** node_store_handover() - Something that the next engine needs at once changed */
+void node_store_handover(struct node *node)
+{
+	struct buffer bytes = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
+	int r;
+
+	if (!node->state_usable)
+		return;
+	r = encode_memory(node, false, &bytes);
+	if (r == 0)
+		r = handover_write(node->start->handover, buffer_head(&bytes), bytes.length);
+	if (r < 0)
+		log_warn("the hand-over record could not be written: %s", strerror(-r));
+	buffer_free_secret(&bytes);
+}
