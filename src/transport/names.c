@@ -267,11 +267,10 @@ static void format_servers(const struct resolv_conf *c, char *out, size_t size)
 
 	out[0] = 0;
 	for (size_t i = 0; i < c->server_count && used < size; i++) {
-		struct endpoint e = {.address = c->servers[i], .port = 53};
 		char text[ENDPOINT_TEXT_MAX];
 
 		used += (size_t)snprintf(out + used, size - used, "%s%s", i ? "," : "",
-					 endpoint_format(&e, text));
+					 endpoint_format(&c->servers[i], text));
 	}
 }
 
@@ -418,7 +417,8 @@ int names_configure(struct names *n, const char *resolv_conf, size_t resolv_conf
 
 	resolv_conf_parse(resolv_conf, resolv_conf_length, &c);
 	if (c.server_count == 0)
-		c.servers[c.server_count++] = address_v4(local);
+		c.servers[c.server_count++] =
+			(struct endpoint){.address = address_v4(local), .port = 53};
 	if (hosts) {
 		copy = malloc(hosts_length + 1);
 		if (!copy)

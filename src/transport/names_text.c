@@ -103,6 +103,15 @@ static void add_search(const struct words *w, struct resolv_conf *c)
 		c->search_count++;
 }
 
+/* parse_server() - An address, or in brackets with a port; whether it is one */
+static bool parse_server(const struct words *w, struct endpoint *ret)
+{
+	ret->port = 53;
+	if (address_parse(w->at, word_length(w), &ret->address) == 0)
+		return true;
+	return *w->at == '[' && endpoint_parse(w->at, word_length(w), ret) == 0;
+}
+
 void resolv_conf_parse(const char *text, size_t length, struct resolv_conf *ret)
 {
 	struct words all = {text, text ? text + length : text}, line, key, word;
@@ -119,10 +128,9 @@ void resolv_conf_parse(const char *text, size_t length, struct resolv_conf *ret)
 			else if (word_is(&key, "options"))
 				parse_option(&word, ret);
 			else if (word_is(&key, "nameserver") &&
-				 ret->server_count < RESOLV_SERVERS_MAX &&
-				 address_parse(word.at, word_length(&word),
-					       &ret->servers[ret->server_count]) == 0)
-				ret->server_count++;
+				 ret->server_count < RESOLV_SERVERS_MAX)
+				ret->server_count +=
+					parse_server(&word, &ret->servers[ret->server_count]);
 		}
 	}
 }

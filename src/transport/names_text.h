@@ -9,7 +9,7 @@
 #define RESOLV_NAME_MAX    254
 
 struct resolv_conf {
-	struct address servers[RESOLV_SERVERS_MAX];
+	struct endpoint servers[RESOLV_SERVERS_MAX]; /* "[addr]:port" too, as on OpenBSD */
 	size_t server_count;
 	char search[RESOLV_SEARCH_MAX][RESOLV_NAME_MAX];
 	size_t search_count;
