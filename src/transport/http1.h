@@ -62,7 +62,7 @@ struct http1_parser {
 
 	/* Private. */
 	struct buffer block;
-	uint8_t state;
+	unsigned int state;
 	bool response;
 	bool bodyless;
 	bool complete;       /* the block holds a head that was handed out */
