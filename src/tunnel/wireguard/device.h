@@ -42,6 +42,9 @@ struct wg_handshake {
 	struct secret_key ephemeral;
 };
 
+/* One for what is on its way when a session is replaced, one for when two are made at once. */
+#define WG_OLDER 2u
+
 struct wg_staged {
 	struct wg_staged *next;
 	size_t length;
@@ -74,8 +77,8 @@ struct wg_peer {
 	bool initiate_on_send;
 	bool last_minute; /* a rekey was begun because of what came, in this session */
 
-	/* Its sessions: what came before, what we send in, what the other end has yet to use. */
-	struct wg_keypair *previous, *current, *unconfirmed;
+	/* Its sessions: what we send in, what the other end has yet to use, what came before. */
+	struct wg_keypair *current, *unconfirmed, *older[WG_OLDER];
 
 	/* Packets that wait for one. */
 	struct wg_staged *staged, **staged_end;

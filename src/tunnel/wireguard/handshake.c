@@ -12,13 +12,20 @@
  * A message is checked on a copy of the state. Only when all of it is authentic does
  * anything of the peer change.
  *
- * Sessions move through three slots. The initiator's may be used at once: it is the
- * current one. The responder's is unconfirmed until a message came in it, which
- * shows that the initiator has the keys. The one before stays for what is on its way.
+ * Sessions move through slots. The initiator's may be used at once: it is the current
+ * one. The responder's is unconfirmed until a message came in it, which shows that
+ * the initiator has the keys. Older ones stay for what is on its way.
  *
- *	finish:   previous ◄─ unconfirmed, else current      current ◄─ new
- *	answer:   previous ◄─ none                           unconfirmed ◄─ new
- *	confirm:  previous ◄─ current ◄─ unconfirmed
+ *	finish:   older ◄─ current ◄─ new
+ *	answer:   unconfirmed ◄─ new
+ *	confirm:  older ◄─ current ◄─ unconfirmed
+ *
+ * When both initiated at once there are two sessions, and each end would rekey its
+ * own forever after, or neither. So the session that the end with the larger public
+ * key began is preferred: the other end goes over to it when it is confirmed; the
+ * larger one puts the other's aside when it finishes its own, and comes back to its
+ * own when it sees that used. (Other implementations forget their own initiation when
+ * they answer one; then there is one session only.)
  */
 #include "tunnel/wireguard/device.h"
 
@@ -78,6 +85,21 @@ static struct wg_keypair *keypair_new(struct wg_peer *peer, bool initiator, uint
 	keypair->remote_index = remote_index;
 	keypair->created = peer->device->now;
 	return keypair;
+}
+
+static bool key_is_larger(const struct wg_peer *peer)
+{
+	return memcmp(&peer->device->public, &peer->public, sizeof(peer->public)) > 0;
+}
+
+/* Put @keypair (NULL: none) before the older ones, of which the oldest goes. */
+static void retire(struct wg_peer *peer, struct wg_keypair *keypair)
+{
+	if (!keypair)
+		return;
+	wg_keypair_free(peer->device, peer->older[WG_OLDER - 1]);
+	memmove(&peer->older[1], &peer->older[0], (WG_OLDER - 1) * sizeof(peer->older[0]));
+	peer->older[0] = keypair;
 }
 
 int wg_handshake_initiate(struct wg_peer *peer, uint8_t ret[static WG_INITIATION_SIZE])
@@ -220,8 +242,6 @@ enum wg_verdict wg_handshake_answer(struct wg_device *device, const struct wg_in
 	wg_index_insert(device, &keypair->index);
 	response.sender = keypair->index.entry.hash;
 	wg_response_encode(&response, ret_response);
-	wg_keypair_free(device, peer->previous);
-	peer->previous = NULL;
 	wg_keypair_free(device, peer->unconfirmed);
 	peer->unconfirmed = keypair;
 	*ret_peer = peer;
@@ -258,13 +278,9 @@ enum wg_verdict wg_handshake_finish(struct wg_peer *peer, const struct wg_respon
 	wg_index_move(device, &peer->handshake.index, &keypair->index);
 	peer->handshake.pending = false;
 	wg_handshake_clear(peer);
-	wg_keypair_free(device, peer->previous);
-	if (peer->unconfirmed) {
-		peer->previous = TAKE_PTR(peer->unconfirmed);
-		wg_keypair_free(device, peer->current);
-	} else {
-		peer->previous = peer->current;
-	}
+	if (key_is_larger(peer))
+		retire(peer, TAKE_PTR(peer->unconfirmed));
+	retire(peer, peer->current);
 	peer->current = keypair;
 	return WG_RECEIVED_RESPONSE;
 
@@ -274,14 +290,26 @@ dropped:
 	return verdict;
 }
 
+/* Both began one at the same time, and ours is the one to use. */
+static bool ours_is_preferred(const struct wg_peer *peer, const struct wg_keypair *keypair)
+{
+	return keypair->initiator && !peer->current->initiator &&
+	       peer->current->created - keypair->created < WG_REKEY_TIMEOUT && key_is_larger(peer);
+}
+
 bool wg_handshake_confirm(struct wg_peer *peer, struct wg_keypair *keypair)
 {
-	if (keypair != peer->unconfirmed)
-		return false;
-	wg_keypair_free(peer->device, peer->previous);
-	peer->previous = peer->current;
-	peer->current = TAKE_PTR(peer->unconfirmed);
-	/* Ours, if one is still pending, has become needless. */
-	wg_handshake_clear(peer);
-	return true;
+	if (keypair == peer->unconfirmed) {
+		retire(peer, peer->current);
+		peer->current = TAKE_PTR(peer->unconfirmed);
+		/* Ours, if one is still pending, has become needless. */
+		wg_handshake_clear(peer);
+		return true;
+	}
+	for (size_t i = 0; i < WG_OLDER; i++)
+		if (keypair == peer->older[i] && ours_is_preferred(peer, keypair)) {
+			peer->older[i] = peer->current;
+			peer->current = keypair;
+		}
+	return false;
 }

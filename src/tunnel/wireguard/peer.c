@@ -84,9 +84,10 @@ void wg_keypair_free(struct wg_device *device, struct wg_keypair *keypair)
 void wg_peer_end_sessions(struct wg_peer *peer)
 {
 	wg_handshake_clear(peer);
-	wg_keypair_free(peer->device, TAKE_PTR(peer->previous));
 	wg_keypair_free(peer->device, TAKE_PTR(peer->current));
 	wg_keypair_free(peer->device, TAKE_PTR(peer->unconfirmed));
+	for (size_t i = 0; i < WG_OLDER; i++)
+		wg_keypair_free(peer->device, TAKE_PTR(peer->older[i]));
 }
 
 void wg_peer_remove(struct wg_peer *peer)

@@ -26,16 +26,16 @@ struct node {
 	bool deaf;               /* nothing reaches it */
 
 	/* What came out of its device. */
-	unsigned int delivered;      /* packets */
-	unsigned int sessions;       /* session() calls */
-	unsigned int sent[3];        /* datagrams by enum wg_kind */
-	unsigned int cookies;        /* send_to() calls */
-	unsigned int identified;     /* identify() calls */
-	uint32_t last_payload;       /* number of the last packet delivered */
-	size_t last_length;          /* and its length */
-	uint8_t *seen;               /* a bit a packet number, to find doubles */
-	nanoseconds last_sent_at;    /* any datagram */
-	nanoseconds sent_at[3];      /* by kind, the last */
+	unsigned int delivered;           /* packets */
+	unsigned int sessions;            /* session() calls */
+	unsigned int sent[3];             /* datagrams by enum wg_kind */
+	unsigned int cookies;             /* send_to() calls */
+	unsigned int identified;          /* identify() calls */
+	uint32_t last_payload;            /* number of the last packet delivered */
+	size_t last_length;               /* and its length */
+	uint8_t *seen;                    /* a bit a packet number, to find doubles */
+	nanoseconds last_sent_at;         /* any datagram */
+	nanoseconds sent_at[3];           /* by kind, the last */
 	uint8_t last_datagram[4096 + 64]; /* as sent */
 	size_t last_datagram_length;
 	enum wg_verdict last_verdict;
