@@ -26,6 +26,9 @@
 #define LIMIT_DERP_FRAME (1024u * 1024)
 #define LIMIT_DERP_QUEUE (512u * 1024)
 
+/* Peers of whom we remember through which relay region they were heard. */
+#define LIMIT_RELAY_ROUTES 4096u
+
 /* Paths: endpoints that one peer may be tried at; its pings that we wait for. */
 #define LIMIT_PATH_CANDIDATES 100u
 #define LIMIT_PATH_PINGS      256u

@@ -25,6 +25,7 @@
 #include <uv.h>
 
 struct names; /* transport/names.h */
+struct proxy; /* transport/proxy.h */
 struct relay;
 struct socket_source;    /* base/socket_source.h */
 struct tailcfg_derp_map; /* wire/tailcfg.h */
@@ -70,6 +71,7 @@ struct relay_config {
 	struct socket_source *sockets;
 	struct names *names;
 	struct tls_context *tls;
+	const struct proxy *proxy;         /* NULL: none */
 	const struct secret_key *node_key; /* copied */
 	const char *app_name;              /* told to relays; NULL for none */
 	bool plain_http; /* a test server without TLS, port 3340 unless the map says */
@@ -94,6 +96,10 @@ void relay_set_home(struct relay *r, uint16_t region);
 /** relay_set_node_key() - A new node key: all connections are made anew */
 void relay_set_node_key(struct relay *r, const struct secret_key *node_key);
 
+/** relay_set_tls(), relay_set_proxy() - For the connections made from now on; kept by reference */
+void relay_set_tls(struct relay *r, struct tls_context *tls);
+void relay_set_proxy(struct relay *r, const struct proxy *proxy);
+
 /**
  * relay_send() - Send @data to @to
  * @region: the peer's home region, or 0 if it isn't known
@@ -110,7 +116,12 @@ int relay_send(struct relay *r, uint16_t region, const struct public_key *to, co
 /** relay_is_connected() - Whether @region is ready now */
 bool relay_is_connected(const struct relay *r, uint16_t region);
 
-/** relay_link_changed() - The network moved: redial what is waiting or silent, at once */
+/**
+ * relay_link_changed() - The network moved
+ *
+ * What is connecting or waiting is dialled anew at once; what is connected must answer a ping
+ * within 5 s.
+ */
 void relay_link_changed(struct relay *r);
 
 enum relay_region_state {
@@ -128,7 +139,7 @@ struct relay_region_status {
 	bool home;
 	uint64_t packets_in, packets_out;
 	uint64_t queue_dropped; /* packets that fell out of the queue */
-	char problem[128];      /* empty: none */
+	char problem[160];      /* empty: none */
 };
 
 /** relay_status() - Fill @out with at most @capacity regions (those ever used); returns the count

@@ -1,1 +1,2 @@
-list(APPEND tunnel_sources relay/derp_client.c)
+list(APPEND tunnel_sources relay/derp_client.c relay/relay.c relay/region.c relay/routes.c
+	relay/stun_servers.c)

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/relay/relay.c - the pool of connections to relay regions
+ *
+ * Theory of operation
+ *   The pool acts in two ways: at once on a packet, and from one timer on everything
+ *   else. What must not happen inside of the owner's calls (telling it that a
+ *   connection ended, freeing a region that left the map) waits for the timer, which
+ *   relay_wake() sets to now.
+ */
+#include "base/cleanup.h"
+#include "tunnel/relay/relay_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void relay_wake(struct relay *r, nanoseconds at)
+{
+	if (at >= r->armed)
+		return;
+	r->armed = at;
+	if (at == 0)
+		loop_timer_soon(r->timer);
+	else
+		loop_timer_at(r->timer, at);
+}
+
+struct relay_region *relay_find_region(const struct relay *r, uint16_t id)
+{
+	for (struct relay_region *g = r->regions; g; g = g->next)
+		if (g->id == id)
+			return g;
+	return NULL;
+}
+
+static void drop_vanished(struct relay *r)
+{
+	struct relay_region **at = &r->regions;
+
+	while (*at) {
+		struct relay_region *g = *at;
+
+		if (g->in_map) {
+			at = &g->next;
+			continue;
+		}
+		*at = g->next;
+		routes_forget_region(r, g);
+		region_free(g);
+	}
+}
+
+static void on_timer(void *user)
+{
+	struct relay *r = user;
+	nanoseconds now = clock_boottime(), next = DEADLINE_NEVER;
+
+	r->armed = DEADLINE_NEVER;
+	for (struct relay_region *g = r->regions; g; g = g->next) {
+		if (g->in_map)
+			region_timeout(g, now);
+		region_tell(g);
+	}
+	drop_vanished(r);
+	if (r->stun_wanted || (r->stun_retry_at && now >= r->stun_retry_at))
+		stun_servers_look_up(r, now);
+	for (struct relay_region *g = r->regions; g; g = g->next)
+		next = deadline_min(next, region_deadline(g));
+	if (r->stun_retry_at)
+		next = deadline_min(next, r->stun_retry_at);
+	if (next != DEADLINE_NEVER)
+		relay_wake(r, next > 0 ? next : 1);
+}
+
+int relay_new(const struct relay_config *config, struct relay **ret)
+{
+	struct relay *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	if (loop_timer_create(config->loop, on_timer, r, &r->timer) < 0) {
+		free(r);
+		return -ENOMEM;
+	}
+	r->dialer = (struct dialer){
+		.loop = config->loop,
+		.sockets = config->sockets,
+		.names = config->names,
+		.tls = config->tls,
+		.proxy = config->proxy,
+	};
+	r->node_key = *config->node_key;
+	if (config->app_name)
+		snprintf(r->app_name, sizeof(r->app_name), "%s", config->app_name);
+	r->plain_http = config->plain_http;
+	r->callbacks = config->callbacks;
+	r->ctx = config->ctx;
+	r->armed = DEADLINE_NEVER;
+	*ret = r;
+	return 0;
+}
+
+void relay_free(struct relay *r)
+{
+	if (!r)
+		return;
+	stun_servers_cancel(r);
+	routes_forget_region(r, NULL);
+	while (r->regions) {
+		struct relay_region *g = r->regions;
+
+		r->regions = g->next;
+		region_free(g);
+	}
+	loop_timer_free(r->timer);
+	secret_key_wipe(&r->node_key);
+	free(r);
+}
+
+int relay_set_map(struct relay *r, const struct tailcfg_derp_map *map)
+{
+	for (struct relay_region *g = r->regions; g; g = g->next)
+		g->in_map = false;
+	for (size_t i = 0; i < map->region_count; i++) {
+		struct relay_region *g = relay_find_region(r, map->regions[i].id);
+
+		if (!g) {
+			g = region_new(r, map->regions[i].id);
+			if (!g)
+				return -ENOMEM;
+			g->next = r->regions;
+			r->regions = g;
+		}
+		region_define(g, &map->regions[i]);
+	}
+	for (struct relay_region *g = r->regions; g; g = g->next)
+		if (!g->in_map)
+			region_disconnect(g, false);
+	r->stun_wanted = true;
+	relay_wake(r, 0);
+	return 0;
+}
+
+void relay_set_home(struct relay *r, uint16_t region)
+{
+	struct relay_region *g;
+
+	if (r->home == region)
+		return;
+	r->home = region;
+	for (g = r->regions; g; g = g->next)
+		region_note_home(g);
+	/* The dial begins now; the timer would be no later than the next turn of the loop. */
+	g = relay_find_region(r, region);
+	if (g && g->in_map)
+		region_want(g, clock_boottime());
+	r->stun_wanted = true;
+	relay_wake(r, 0);
+}
+
+void relay_set_node_key(struct relay *r, const struct secret_key *node_key)
+{
+	r->node_key = *node_key;
+	for (struct relay_region *g = r->regions; g; g = g->next)
+		if (g->state != RELAY_IDLE)
+			region_disconnect(g, true);
+	relay_wake(r, 0);
+}
+
+void relay_set_tls(struct relay *r, struct tls_context *tls)
+{
+	r->dialer.tls = tls;
+}
+
+void relay_set_proxy(struct relay *r, const struct proxy *proxy)
+{
+	r->dialer.proxy = proxy;
+}
+
+int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
+	       size_t length)
+{
+	struct relay_region *home, *heard;
+	nanoseconds now = clock_boottime();
+
+	if (length > DERP_PACKET_MAX)
+		return -EMSGSIZE;
+	home = region ? relay_find_region(r, region) : NULL;
+	if (home && !home->in_map)
+		home = NULL;
+	if (!home || !region_is_ready(home)) {
+		heard = routes_find(r, to);
+		if (heard && region_is_ready(heard))
+			home = heard;
+	}
+	if (!home)
+		return -EHOSTUNREACH;
+	return region_send(home, to, data, length, now);
+}
+
+bool relay_is_connected(const struct relay *r, uint16_t region)
+{
+	const struct relay_region *g = relay_find_region(r, region);
+
+	return g && region_is_ready(g);
+}
+
+void relay_link_changed(struct relay *r)
+{
+	for (struct relay_region *g = r->regions; g; g = g->next) {
+		/* A dial over the old link would only time out. */
+		if (g->state == RELAY_CONNECTING || g->state == RELAY_WAITING)
+			region_disconnect(g, true);
+		g->failures = 0;
+		if (region_is_ready(g))
+			region_probe(g);
+	}
+	r->stun_wanted = true;
+	relay_wake(r, 0);
+}
+
+size_t relay_status(const struct relay *r, struct relay_region_status *out, size_t capacity)
+{
+	size_t count = 0;
+
+	for (const struct relay_region *g = r->regions; g && count < capacity; g = g->next) {
+		struct relay_region_status *s = &out[count];
+
+		if (g->state == RELAY_IDLE && !g->last_wanted && g->id != r->home)
+			continue;
+		*s = (struct relay_region_status){
+			.region = g->id,
+			.state = g->state,
+			.home = g->id == r->home,
+			.packets_in = g->packets_in,
+			.packets_out = g->packets_out,
+			.queue_dropped = g->queue_dropped,
+		};
+		memcpy(s->code, g->code, sizeof(s->code));
+		if (g->node < g->node_count)
+			snprintf(s->node, sizeof(s->node), "%.127s", g->nodes[g->node].host);
+		memcpy(s->problem, g->problem, sizeof(s->problem));
+		count++;
+	}
+	return count;
+}
+
+const char *relay_region_code(const struct relay *r, uint16_t region)
+{
+	const struct relay_region *g = relay_find_region(r, region);
+
+	return g && g->in_map ? g->code : NULL;
+}
