@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* supervisor/blobs.c - the state directory: a lock, and blobs under fixed names */
+#include "supervisor/blobs.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COPY_CHUNK    (32u * 1024)
+#define WORKER_STACK  (128u * 1024)
+#define ALL_THE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+static const char *const file_names[] = {
+	[PRIVSEP_BLOB_STATE] = "tailscaled.state",
+	[PRIVSEP_BLOB_CACHE] = "pillion.cache",
+};
+_Static_assert(ARRAY_SIZE(file_names) == PRIVSEP_BLOB_COUNT, "a file a blob");
+
+static const off_t size_limits[] = {
+	[PRIVSEP_BLOB_STATE] = LIMIT_STATE_FILE,
+	[PRIVSEP_BLOB_CACHE] = PRIVSEP_BLOB_MAX,
+};
+_Static_assert(ARRAY_SIZE(size_limits) == PRIVSEP_BLOB_COUNT, "a limit a blob");
+
+static int copy_bytes(int from, int to)
+{
+	_cleanup_free_ char *chunk = malloc(COPY_CHUNK);
+	off_t at = 0;
+	ssize_t n;
+
+	if (!chunk)
+		return -ENOMEM;
+	while ((n = pread(from, chunk, COPY_CHUNK, at)) > 0)
+		for (ssize_t put = 0; put < n;) {
+			ssize_t w = write(to, chunk + put, (size_t)(n - put));
+
+			if (w < 0 && errno == EINTR)
+				continue;
+			if (w < 0)
+				return -errno;
+			put += w;
+			at += w;
+		}
+	/* What a private key was copied through. */
+	explicit_bzero(chunk, COPY_CHUNK);
+	return n < 0 ? -errno : 0;
+}
+
+/* write_file() - The blob's file is either the old or the new one, whole, whatever happens */
+static int write_file(int folder, const char *name, int memfd)
+{
+	_cleanup_close_ int fd = -1;
+	char temporary[64];
+	int r;
+
+	snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+	fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	r = copy_bytes(memfd, fd);
+	if (r == 0 && (fsync(fd) < 0 || renameat(folder, temporary, folder, name) < 0))
+		r = -errno;
+	if (r < 0) {
+		(void)unlinkat(folder, temporary, 0);
+		return r;
+	}
+	return fsync(folder) < 0 ? -errno : 0;
+}
+
+static void *worker(void *argument)
+{
+	struct blobs *blobs = argument;
+
+	pthread_mutex_lock(&blobs->mutex);
+	for (;;) {
+		struct blob_job *job;
+		int r;
+
+		while (blobs->waiting == 0 && !blobs->end)
+			pthread_cond_wait(&blobs->wake, &blobs->mutex);
+		if (blobs->waiting == 0)
+			break;
+		job = &blobs->queue[(blobs->first + blobs->finished) % BLOBS_QUEUE_MAX];
+		pthread_mutex_unlock(&blobs->mutex);
+		/* The slot is ours until it is counted as finished. */
+		r = write_file(blobs->folder, file_names[job->name], job->memfd);
+		close(job->memfd);
+		pthread_mutex_lock(&blobs->mutex);
+		job->memfd = -1;
+		job->result = r;
+		blobs->waiting--;
+		blobs->finished++;
+		(void)!write(blobs->done.fd, &(uint64_t){1}, sizeof(uint64_t));
+		pthread_cond_broadcast(&blobs->wake);
+	}
+	pthread_mutex_unlock(&blobs->mutex);
+	return NULL;
+}
+
+static void done_ready(struct loop_source *source, uint32_t events)
+{
+	struct blobs *blobs = container_of(source, struct blobs, done);
+	uint64_t count;
+
+	(void)events;
+	(void)!read(source->fd, &count, sizeof(count));
+	for (;;) {
+		struct blob_job job;
+
+		pthread_mutex_lock(&blobs->mutex);
+		if (blobs->finished == 0) {
+			pthread_mutex_unlock(&blobs->mutex);
+			return;
+		}
+		job = blobs->queue[blobs->first];
+		blobs->first = (blobs->first + 1) % BLOBS_QUEUE_MAX;
+		blobs->finished--;
+		pthread_mutex_unlock(&blobs->mutex);
+		blobs->stored(blobs->userdata, &job);
+	}
+}
+
+int blobs_open(struct blobs *blobs, struct loop *loop, const char *state_dir, blobs_stored stored,
+	       void *userdata, struct error *err)
+{
+	pthread_condattr_t attributes;
+	int fd, r;
+
+	*blobs = (struct blobs){
+		.folder = -1,
+		.loop = loop,
+		.done = LOOP_SOURCE(done_ready),
+		.stored = stored,
+		.userdata = userdata,
+	};
+	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++)
+		blobs->memory[i] = -1;
+	pthread_mutex_init(&blobs->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&blobs->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+	if (!state_dir)
+		return 0;
+	blobs->folder = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (blobs->folder < 0)
+		return error_set_errno(err, -errno, "open the state directory %s", state_dir);
+	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (fd < 0)
+		return error_set_errno(err, -errno, "make an eventfd");
+	r = loop_add(loop, &blobs->done, fd, EPOLLIN);
+	return r < 0 ? error_set_errno(err, r, "watch an eventfd") : 0;
+}
+
+void blobs_close(struct blobs *blobs, nanoseconds deadline)
+{
+	nanoseconds left = deadline - clock_boottime();
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	left += until.tv_nsec + until.tv_sec * NSEC_PER_SEC;
+	until = (struct timespec){.tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC};
+	pthread_mutex_lock(&blobs->mutex);
+	blobs->end = true;
+	pthread_cond_broadcast(&blobs->wake);
+	while (blobs->waiting > 0)
+		if (pthread_cond_timedwait(&blobs->wake, &blobs->mutex, &until) != 0)
+			break;
+	pthread_mutex_unlock(&blobs->mutex);
+	if (blobs->thread_runs && blobs->waiting == 0)
+		pthread_join(blobs->thread, NULL);
+	/* A disk that doesn't answer keeps its thread, and the process ends over it. */
+	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++)
+		cleanup_close_at(&blobs->memory[i]);
+}
+
+int blobs_load(struct blobs *blobs, enum privsep_blob_name name)
+{
+	int fd;
+
+	if (blobs->folder < 0) {
+		if (blobs->memory[name] < 0)
+			return -ENOENT;
+		fd = fcntl(blobs->memory[name], F_DUPFD_CLOEXEC, 0);
+	} else {
+		fd = openat(blobs->folder, file_names[name],
+			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+/* start_worker() - With the first store: most processes of a fleet store little */
+static int start_worker(struct blobs *blobs)
+{
+	pthread_attr_t attributes;
+	int r;
+
+	if (blobs->thread_runs)
+		return 0;
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, WORKER_STACK);
+	r = -pthread_create(&blobs->thread, &attributes, worker, blobs);
+	pthread_attr_destroy(&attributes);
+	blobs->thread_runs = r == 0;
+	return r;
+}
+
+int blobs_store(struct blobs *blobs, const struct blob_job *job)
+{
+	_cleanup_close_ int memfd = job->memfd;
+	int seals = fcntl(memfd, F_GET_SEALS);
+	struct stat st;
+	int r = 0;
+
+	/* Sealed, so that what we copy is what was sent. */
+	if (seals < 0 || (seals & ALL_THE_SEALS) != ALL_THE_SEALS)
+		return -EPERM;
+	if (fstat(memfd, &st) < 0)
+		return -errno;
+	if (st.st_size > size_limits[job->name])
+		return -EMSGSIZE;
+	if (blobs->folder < 0) {
+		struct blob_job kept = *job;
+
+		cleanup_close_at(&blobs->memory[job->name]);
+		blobs->memory[job->name] = TAKE_FD(memfd);
+		blobs->stored(blobs->userdata, &kept);
+		return 0;
+	}
+	r = start_worker(blobs);
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&blobs->mutex);
+	if (blobs->waiting + blobs->finished == BLOBS_QUEUE_MAX) {
+		r = -EBUSY;
+	} else {
+		unsigned int at =
+			(blobs->first + blobs->finished + blobs->waiting) % BLOBS_QUEUE_MAX;
+
+		blobs->queue[at] = *job;
+		blobs->queue[at].memfd = TAKE_FD(memfd);
+		blobs->waiting++;
+		pthread_cond_broadcast(&blobs->wake);
+	}
+	pthread_mutex_unlock(&blobs->mutex);
+	return r;
+}
+
+int blobs_lock(const char *state_dir, struct error *err)
+{
+	_cleanup_close_ int fd = -1;
+	char path[PATH_MAX];
+
+	if (snprintf(path, sizeof(path), "%s/pillion.lock", state_dir) >= (int)sizeof(path))
+		return error_set(err, -ENAMETOOLONG,
+				 "the path of the state directory %s is too "
+				 "long",
+				 state_dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return error_set_errno(err, -errno, "open the lock %s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno == EWOULDBLOCK)
+			return error_set(
+				err, -EWOULDBLOCK,
+				"the state directory %s is in use by another process: two "
+				"nodes can't share one state; stop the other, or give this "
+				"one a directory of its own (--statedir, TS_STATE_DIR)",
+				state_dir);
+		return error_set_errno(err, -errno, "lock %s", path);
+	}
+	return TAKE_FD(fd);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * supervisor/blobs.h - the state directory: a lock, and blobs under fixed names
+ *
+ * DOC: Theory of operation
+ *
+ * A blob arrives as a sealed memfd and is copied by a worker thread, since a disk may
+ * take seconds and PID 1's loop may not: temporary file, fsync, rename, fsync of the
+ * folder. Jobs are done in the order of their arrival. In memory mode the memfd itself
+ * is kept. Nothing here looks at a byte of what is stored.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "privsep/messages.h"
+#include "supervisor/loop.h"
+
+#include <pthread.h>
+
+#define BLOBS_QUEUE_MAX 16u
+
+struct blob_job {
+	enum privsep_blob_name name;
+	int memfd;
+	uint32_t id;         /* of the request */
+	unsigned int engine; /* which engine asked */
+	int result;
+};
+
+/** blobs_stored - A job is done; called in the loop's thread */
+typedef void (*blobs_stored)(void *userdata, const struct blob_job *job);
+
+struct blobs {
+	int folder; /* -1: memory mode */
+	int memory[PRIVSEP_BLOB_COUNT];
+	struct loop *loop;
+	struct loop_source done; /* eventfd */
+	blobs_stored stored;
+	void *userdata;
+
+	pthread_t thread;
+	bool thread_runs;
+	pthread_mutex_t mutex; /* of all below */
+	pthread_cond_t wake;
+	struct blob_job queue[BLOBS_QUEUE_MAX];
+	unsigned int first, waiting, finished; /* ring: finished ones first, then waiting */
+	bool end;
+};
+
+/** blobs_open() - @state_dir: NULL for memory mode */
+int blobs_open(struct blobs *blobs, struct loop *loop, const char *state_dir, blobs_stored stored,
+	       void *userdata, struct error *err);
+
+/** blobs_close() - Wait until what is queued is on disk, at most until @deadline */
+void blobs_close(struct blobs *blobs, nanoseconds deadline);
+
+/** blobs_load() - A descriptor to read the blob from; -ENOENT where none was stored */
+int blobs_load(struct blobs *blobs, enum privsep_blob_name name);
+
+/** blobs_store() - Queue a job; takes job->memfd. 0, or negative errno and it was closed */
+int blobs_store(struct blobs *blobs, const struct blob_job *job);
+
+/**
+ * blobs_lock() - Take <state_dir>/pillion.lock
+ *
+ * Return: a descriptor that holds the lock as long as it is open; -EWOULDBLOCK where
+ * another process has it; negative errno with @err
+ */
+int blobs_lock(const char *state_dir, struct error *err);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * supervisor/capabilities.h - what the supervisor keeps of root, and what a child gets
+ *
+ * NET_ADMIN is effective for good, KILL too where we have it. SETUID and SETGID stay
+ * permitted but are raised only in a child that is about to become another user.
+ * DAC_OVERRIDE stays only where a file that we were pointed to can't be had without.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/** capability_held() - Whether CAP_@number is effective in this process now */
+bool capability_held(unsigned int number);
+
+/** capability_permitted() - Whether it is permitted, and so could be raised */
+bool capability_permitted(unsigned int number);
+
+/**
+ * capabilities_can_split() - Whether we can start children as @uid
+ *
+ * Needs uid 0, SETUID, SETGID, and an id that the user namespace maps; found out by
+ * a child that tries.
+ */
+bool capabilities_can_split(uid_t uid, gid_t gid);
+
+/**
+ * capabilities_reduce() - Drop to what is kept, and set no_new_privs
+ * @split: keep SETUID and SETGID permitted
+ * @dac:   keep DAC_OVERRIDE
+ */
+int capabilities_reduce(bool split, bool dac, struct error *err);
+
+/** capabilities_for_child() - In a forked child: SETUID and SETGID if @split, else nothing */
+int capabilities_for_child(bool split);
+
+/**
+ * capabilities_kill() - Signal a child that may run as another user
+ * @pid: a child that was not reaped, so that it can't be another's by now
+ *
+ * Without KILL through a short-lived child that takes the user's id.
+ */
+int capabilities_kill(pid_t pid, int signal_number, bool split, uid_t uid, gid_t gid);

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* supervisor/logs.c - log lines of a child passed on, and the capped file */
+#include "supervisor/logs.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_ROOM "supervisor"
+#include "base/log.h"
+
+#define DRAIN_MAX (256u * 1024) /* of a dead child; a pipe holds less */
+
+static int open_file(struct logs *logs)
+{
+	_cleanup_close_ int fd =
+		open(logs->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	logs->written = (size_t)st.st_size;
+	if (logs->out == STDERR_FILENO) {
+		logs->out = TAKE_FD(fd);
+		return 0;
+	}
+	/* Under the same number: base/log writes there too. */
+	return dup3(fd, logs->out, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static void pipe_ready(struct loop_source *source, uint32_t events);
+
+int logs_open(struct logs *logs, struct loop *loop, const char *path, struct error *err)
+{
+	int r;
+
+	*logs = (struct logs){
+		.path = path,
+		.out = STDERR_FILENO,
+		.loop = loop,
+		.pipe = LOOP_SOURCE(pipe_ready),
+	};
+	if (!path)
+		return 0;
+	r = open_file(logs);
+	return r < 0 ? error_set_errno(err, r, "open the log file %s", path) : 0;
+}
+
+/* rotate() - Start the file again, keeping one older */
+static void rotate(struct logs *logs)
+{
+	char old[4096];
+
+	if (snprintf(old, sizeof(old), "%s.1", logs->path) >= (int)sizeof(old) ||
+	    rename(logs->path, old) < 0 || open_file(logs) < 0)
+		logs->written = 0; /* goes on in the old one, and is tried again later */
+}
+
+static bool write_out(struct logs *logs, const char *text, size_t length)
+{
+	struct pollfd out = {.fd = logs->out, .events = POLLOUT};
+
+	/* Room for PIPE_BUF bytes, which no line exceeds, or none at all. */
+	if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0)
+		return false;
+	if (write(logs->out, text, length) < 0)
+		return false;
+	if (logs->path) {
+		logs->written += length;
+		if (logs->written > LOGS_FILE_MAX)
+			rotate(logs);
+	}
+	return true;
+}
+
+static void pass_on(struct logs *logs, const char *text, size_t length)
+{
+	if (logs->lost > 0) {
+		char said[96];
+		int n = snprintf(said, sizeof(said),
+				 "supervisor: %lu log lines were lost to a full pipe\n",
+				 logs->lost);
+
+		if (!write_out(logs, said, (size_t)n)) {
+			logs->lost++;
+			return;
+		}
+		logs->lost = 0;
+	}
+	if (!write_out(logs, text, length))
+		logs->lost++;
+}
+
+/* split() - Pass on the whole lines of the buffer; all of it if it is full */
+static void split(struct logs *logs)
+{
+	char *newline;
+
+	while ((newline = memchr(logs->line, '\n', logs->used))) {
+		size_t length = (size_t)(newline - logs->line) + 1;
+
+		pass_on(logs, logs->line, length);
+		logs->used -= length;
+		memmove(logs->line, newline + 1, logs->used);
+	}
+	if (logs->used == sizeof(logs->line) - 1) {
+		logs->line[logs->used++] = '\n';
+		pass_on(logs, logs->line, logs->used);
+		logs->used = 0;
+	}
+}
+
+/* take() - Read once; false at the end, or when nothing is there */
+static bool take(struct logs *logs)
+{
+	ssize_t n =
+		read(logs->pipe.fd, logs->line + logs->used, sizeof(logs->line) - 1 - logs->used);
+
+	if (n <= 0)
+		return n < 0 && errno == EINTR;
+	logs->used += (size_t)n;
+	split(logs);
+	return true;
+}
+
+static void pipe_ready(struct loop_source *source, uint32_t events)
+{
+	struct logs *logs = container_of(source, struct logs, pipe);
+
+	if (!take(logs) && (events & (EPOLLHUP | EPOLLERR)) != 0)
+		logs_drain(logs);
+}
+
+int logs_follow(struct logs *logs, int pipe)
+{
+	int r;
+
+	logs_drain(logs);
+	r = loop_add(logs->loop, &logs->pipe, pipe, EPOLLIN);
+	if (r < 0)
+		close(pipe);
+	return r;
+}
+
+void logs_drain(struct logs *logs)
+{
+	int fd = logs->pipe.fd;
+
+	if (fd < 0)
+		return;
+	/* Bounded: a child of the child could hold the other end and go on writing. */
+	for (size_t reads = 0; reads < DRAIN_MAX / LOGS_LINE_MAX && take(logs); reads++)
+		;
+	if (logs->used > 0) {
+		logs->line[logs->used++] = '\n';
+		pass_on(logs, logs->line, logs->used);
+		logs->used = 0;
+	}
+	loop_remove(logs->loop, &logs->pipe);
+	close(fd);
+}

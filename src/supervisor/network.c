@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * supervisor/network.c - TUN, wanted network state, what changed
+ *
+ * DOC: Theory of operation
+ *
+ * The engine sends what it wants as a whole; the last one is kept and applied at the
+ * end of the loop's turn, so that of many in a row only the newest costs a dump, and
+ * the older ones are answered with -ECANCELED. What it may not have (netlink/check.h)
+ * is left out and named in the answer; an address that is refused refuses all.
+ *
+ * The monitor tells of two things: the machine's own addresses changed (a snapshot
+ * goes to the engine, SNAPSHOT_WAIT after the first of a burst), or somebody changed
+ * what is ours (it is repaired, not more often than net_repair allows). A TUN link
+ * that was deleted takes its queues with it: a new one is made and a new engine gets
+ * it. Without an engine the state stays as it is.
+ */
+#include "supervisor/internal.h"
+
+#include "base/cleanup.h"
+#include "netlink/check.h"
+#include "privsep/records.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOG_ROOM "supervisor"
+#include "base/log.h"
+
+#define RETRY_WAIT (1 * NSEC_PER_SEC)
+
+static void apply_fire(struct loop_timer *timer, nanoseconds now);
+static void repair_fire(struct loop_timer *timer, nanoseconds now);
+static void snapshot_fire(struct loop_timer *timer, nanoseconds now);
+static void events_ready(struct loop_source *source, uint32_t events);
+
+static int open_tun(struct supervisor *s, struct error *err)
+{
+	const struct privsep_start *start = &s->options->start;
+	int r = tun_open(start->tun_name, s->threads, 0, &s->network.tun, err);
+
+	if (r == 0)
+		net_monitor_watch(s->network.monitor, s->network.tun.ifindex, start->table);
+	return r;
+}
+
+int network_open(struct supervisor *s, struct error *err)
+{
+	const struct privsep_start *start = &s->options->start;
+	struct network *network = &s->network;
+	unsigned int removed = 0;
+	int r;
+
+	*network = (struct network){
+		.events = LOOP_SOURCE(events_ready),
+		.apply = LOOP_TIMER(apply_fire),
+		.repair = LOOP_TIMER(repair_fire),
+		.snapshot = LOOP_TIMER(snapshot_fire),
+	};
+	r = netlink_open(&network->netlink, err);
+	if (r == 0)
+		r = netlink_claim(network->netlink, start->table,
+				  start->tun_name ?: TUN_NAME_DEFAULT, &removed, err);
+	if (r < 0)
+		return r;
+	if (removed > 0)
+		log_info("cleaned up after a run that did not end in order: %u rules and routes",
+			 removed);
+	r = net_monitor_open(network->netlink, &network->monitor, err);
+	if (r == 0)
+		r = open_tun(s, err);
+	if (r == 0)
+		r = loop_add(&s->loop, &network->events, net_monitor_fd(network->monitor), EPOLLIN);
+	if (r == 0)
+		r = net_interfaces_read(network->netlink, &network->interfaces, err);
+	return r;
+}
+
+/* allowed() - Copy to the wanted state what of the engine's wish may be; the rest is named */
+static int allowed(struct supervisor *s, const struct privsep_network *wish,
+		   struct privsep_network *ret, char refused[static PRIVSEP_TEXT_MAX],
+		   struct error *err)
+{
+	struct network *network = &s->network;
+	_cleanup_free_ struct prefix *routes = calloc(wish->route_count + 1, sizeof(*routes));
+	_cleanup_free_ struct prefix *addresses = NULL;
+	size_t count = 0, left_out = 0;
+
+	addresses = calloc(wish->address_count + 1, sizeof(*addresses));
+	if (!routes || !addresses)
+		return error_set(err, -ENOMEM, "out of memory for the routes");
+	for (size_t i = 0; i < wish->address_count; i++) {
+		int r = net_address_check(&wish->addresses[i], network->tun.ifindex,
+					  &network->interfaces, err);
+
+		if (r < 0)
+			return r;
+		addresses[i] = wish->addresses[i];
+	}
+	refused[0] = 0;
+	for (size_t i = 0; i < wish->route_count; i++) {
+		struct error why = {0};
+
+		if (net_route_check(&wish->routes[i], network->tun.ifindex, &network->interfaces,
+				    s->options->start.allow_exit_node, &why) == 0)
+			routes[count++] = wish->routes[i];
+		else if (left_out++ == 0)
+			snprintf(refused, PRIVSEP_TEXT_MAX, "%s", why.text);
+	}
+	if (left_out > 1)
+		snprintf(refused + strlen(refused), PRIVSEP_TEXT_MAX - strlen(refused),
+			 " (and %zu more routes)", left_out - 1);
+	*ret = *wish;
+	ret->addresses = TAKE_PTR(addresses);
+	ret->routes = TAKE_PTR(routes);
+	ret->route_count = count;
+	return 0;
+}
+
+void network_request(struct supervisor *s, uint32_t id, int memfd)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+	_cleanup_(privsep_network_free) struct privsep_network wish = {0};
+	struct network *network = &s->network;
+	struct privsep_network wanted;
+	struct error err = {0};
+	int r = memfd_read(memfd, PRIVSEP_NETWORK_MAX, &bytes);
+
+	if (r == 0)
+		r = privsep_network_decode(buffer_head(&bytes), bytes.length, &wish);
+	if (r < 0) {
+		requests_reply(s, id, r, "the wanted network state can't be read", -1);
+		return;
+	}
+	r = allowed(s, &wish, &wanted, network->refused, &err);
+	if (r < 0) {
+		requests_reply(s, id, r, err.text, -1);
+		return;
+	}
+	if (network->request != 0)
+		requests_reply(s, network->request, -ECANCELED, "overtaken by a newer one", -1);
+	privsep_network_free(&network->wanted);
+	network->wanted = wanted;
+	network->have_wanted = true;
+	network->request = id;
+	timer_arm(&s->loop, &network->apply, clock_boottime());
+}
+
+/* report_text() - The warnings of an apply in one text; new ones are logged */
+static void report_text(struct network *network, const struct net_report *report,
+			char out[static PRIVSEP_TEXT_MAX])
+{
+	size_t used = (size_t)snprintf(out, PRIVSEP_TEXT_MAX, "%s", network->refused);
+
+	for (unsigned int bit = 0; bit < 32; bit++) {
+		enum net_warning warning = (enum net_warning)(1u << bit);
+
+		if ((report->warnings & warning) == 0)
+			continue;
+		if ((network->warnings & warning) == 0)
+			log_warn("%s", net_warning_text(warning));
+		if (used < PRIVSEP_TEXT_MAX)
+			used += (size_t)snprintf(out + used, PRIVSEP_TEXT_MAX - used, "%s%s",
+						 used ? "; " : "", net_warning_text(warning));
+	}
+	network->warnings = report->warnings;
+}
+
+static void apply(struct supervisor *s)
+{
+	struct network *network = &s->network;
+	const struct privsep_network *from = &network->wanted;
+	struct net_wanted wanted = {
+		.ifindex = network->tun.ifindex,
+		.mtu = from->mtu ? from->mtu : s->options->start.mtu,
+		.up = from->up,
+		.rules = from->up,
+		.protect_input = from->up && from->netfilter,
+		.table = s->options->start.table,
+		.addresses = from->addresses,
+		.address_count = from->up ? from->address_count : 0,
+		.routes = from->routes,
+		.route_count = from->up ? from->route_count : 0,
+	};
+	struct net_report report = {0};
+	struct error err = {0};
+	char text[PRIVSEP_TEXT_MAX] = "";
+	int r = netlink_apply(network->netlink, &wanted, &report, &err);
+
+	if (r == 0) {
+		report_text(network, &report, text);
+	} else {
+		snprintf(text, sizeof(text), "%s", err.text);
+		log_warn("the network state could not be set, trying again: %s", err.text);
+		timer_arm(&s->loop, &network->repair, clock_boottime() + RETRY_WAIT);
+	}
+	if (network->request != 0)
+		requests_reply(s, network->request, r, text, -1);
+	network->request = 0;
+}
+
+static void apply_fire(struct loop_timer *timer, nanoseconds now)
+{
+	(void)now;
+	apply(container_of(timer, struct supervisor, network.apply));
+}
+
+static void repair_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, network.repair);
+
+	if (!s->network.have_wanted || s->ending)
+		return;
+	net_repair_take(&s->network.repairs, now);
+	apply(s);
+}
+
+static void snapshot_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, network.snapshot);
+	struct net_interfaces seen = {0};
+	struct error err = {0};
+
+	if (net_interfaces_read(s->network.netlink, &seen, &err) < 0) {
+		log_warn("can't read the interfaces, trying again: %s", err.text);
+		timer_arm(&s->loop, timer, now + RETRY_WAIT);
+		return;
+	}
+	if (net_interfaces_equal(&seen, &s->network.interfaces)) {
+		net_interfaces_free(&seen);
+		return;
+	}
+	net_interfaces_free(&s->network.interfaces);
+	s->network.interfaces = seen;
+	requests_interfaces(s);
+}
+
+/* renew_tun() - Our link was deleted: a new one, and an engine that has its queues */
+static void renew_tun(struct supervisor *s)
+{
+	struct error err = {0};
+
+	tun_close(&s->network.tun);
+	if (open_tun(s, &err) < 0) {
+		log_error("our network link was deleted and can't be made again: %s", err.text);
+		supervisor_end(s, SUPERVISOR_EXIT_MACHINE);
+		return;
+	}
+	engine_kill(s, "somebody deleted our network link, and its queues with it");
+	if (s->network.have_wanted)
+		apply(s);
+}
+
+static void events_ready(struct loop_source *source, uint32_t events)
+{
+	struct supervisor *s = container_of(source, struct supervisor, network.events);
+	int seen = net_monitor_read(s->network.monitor);
+	nanoseconds now = clock_boottime();
+
+	(void)events;
+	if (seen < 0) {
+		log_error("the network monitor failed: %s", strerror(-seen));
+		loop_remove(&s->loop, source);
+		return;
+	}
+	if (s->ending)
+		return;
+	if ((seen & NET_EVENT_LINK_GONE) != 0)
+		renew_tun(s);
+	if ((seen & NET_EVENT_INTERFACES) != 0 && s->network.snapshot.at == 0)
+		timer_arm(&s->loop, &s->network.snapshot, now + SNAPSHOT_WAIT);
+	if ((seen & NET_EVENT_OURS) != 0 && s->network.have_wanted && s->network.repair.at == 0) {
+		nanoseconds due = net_repair_due(&s->network.repairs, now);
+
+		timer_arm(&s->loop, &s->network.repair, due > now ? due : now);
+	}
+}
+
+void network_engine_gone(struct supervisor *s)
+{
+	s->network.request = 0;
+}
+
+void network_close(struct supervisor *s)
+{
+	struct network *network = &s->network;
+	struct error err = {0};
+
+	loop_remove(&s->loop, &network->events);
+	if (network->netlink && network->tun.queue_count > 0 &&
+	    netlink_teardown(network->netlink, s->options->start.table, network->tun.ifindex,
+			     &err) < 0)
+		log_warn("could not remove all of our network state: %s", err.text);
+	tun_close(&network->tun);
+	network->monitor = net_monitor_close(network->monitor);
+	network->netlink = netlink_close(network->netlink);
+	net_interfaces_free(&network->interfaces);
+	privsep_network_free(&network->wanted);
+}

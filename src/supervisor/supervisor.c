@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * supervisor/supervisor.c - start-up in order, signals, the end
+ *
+ * DOC: Theory of operation
+ *
+ * Whatever can be wrong with the machine is found before anything is up, and is one
+ * paragraph with cause and remedy. From then on nothing but a signal, TS_BOOT_TIMEOUT
+ * or --exit-on-failure ends the process: as PID 1 of a network namespace it would
+ * take the app down with it.
+ *
+ * Order: secrets copied and overwritten; checks; capabilities dropped; state lock;
+ * leftovers, TUN, UDP sockets, listeners; engine. The end, within STOP_TOTAL: engine
+ * asked to stop, killed after STOP_GRACE; blobs on disk; rules, routes and link gone.
+ */
+#include "supervisor/internal.h"
+
+#include "base/cleanup.h"
+#include "base/secret.h"
+#include "privsep/handover.h"
+#include "supervisor/capabilities.h"
+#include "supervisor/cpu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOG_ROOM "supervisor"
+#include "base/log.h"
+
+#define LOCK_RETRY_MS 500
+
+void supervisor_options_init(struct supervisor_options *options)
+{
+	*options = (struct supervisor_options){
+		.mode = SUPERVISOR_DAEMON,
+		.socket_path = "/var/run/tailscale/tailscaled.sock",
+		.health_address = "[::]:9002",
+		.udp_port = 41641,
+		.engine_uid = SUPERVISOR_ENGINE_UID,
+		.engine_gid = SUPERVISOR_ENGINE_GID,
+	};
+	privsep_start_init(&options->start);
+}
+
+void supervisor_warn(struct supervisor *s, const char *text)
+{
+	char *joined = NULL;
+
+	log_warn("%s", text);
+	if (asprintf(&joined, "%s%s%s", s->warnings ?: "", s->warnings ? "\n" : "", text) < 0)
+		return;
+	free(s->warnings);
+	s->warnings = joined;
+}
+
+/* The checks, before anything is touched */
+
+static int check_net_admin(struct error *err)
+{
+	if (capability_held(CAP_NET_ADMIN))
+		return 0;
+	return error_set(err, -EPERM,
+			 "no NET_ADMIN capability: the tunnel is a kernel network link, and making "
+			 "one takes it. In compose write `cap_add: [NET_ADMIN]`, with docker run "
+			 "`--cap-add=NET_ADMIN`, in Kubernetes "
+			 "securityContext.capabilities.add: [NET_ADMIN]; elsewhere run as root");
+}
+
+static int check_state_dir(const struct supervisor_options *options, bool *ret_need_dac,
+			   struct error *err)
+{
+	const char *dir = options->state_dir;
+	struct stat st;
+
+	*ret_need_dac = false;
+	if (options->start.state_mode == START_STATE_MEMORY)
+		return 0;
+	if (!dir)
+		return error_set(err, -EINVAL,
+				 "no state directory: name one with --statedir "
+				 "(TS_STATE_DIR), or keep the state in memory only "
+				 "with --state=mem:");
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return error_set_errno(
+			err, -errno,
+			"make the state directory %s (mount a volume there, or choose "
+			"another with --statedir, TS_STATE_DIR)",
+			dir);
+	if (stat(dir, &st) < 0)
+		return error_set_errno(err, -errno, "look at the state directory %s", dir);
+	if (!S_ISDIR(st.st_mode))
+		return error_set(err, -ENOTDIR,
+				 "the state directory %s is no directory: choose "
+				 "another with --statedir (TS_STATE_DIR)",
+				 dir);
+	if (faccessat(AT_FDCWD, dir, R_OK | W_OK | X_OK, AT_EACCESS) < 0)
+		return error_set_errno(err, -errno,
+				       "write the state directory %s (owner %u, mode %04o; make it "
+				       "writable, or choose another with --statedir, TS_STATE_DIR)",
+				       dir, st.st_uid, st.st_mode & 07777u);
+	/* Owned by another, and ours to write only because root may write all. */
+	*ret_need_dac = st.st_uid != geteuid() && (st.st_mode & 0007) != 0007;
+	return 0;
+}
+
+/* need_dac() - Whether a file we were pointed to is only ours to read because root may read all */
+static bool need_dac(const char *path)
+{
+	struct stat st;
+
+	return path && stat(path, &st) == 0 && st.st_uid != geteuid() &&
+	       (st.st_mode & S_IROTH) == 0;
+}
+
+/* check_machine() - An exit code, or 0; the paragraph is in @err */
+static int check_machine(const struct supervisor_options *options, bool *ret_dac, struct error *err)
+{
+	bool dac;
+
+	if (files_check(options, err) < 0)
+		return SUPERVISOR_EXIT_CONFIGURATION;
+	if (!options->state_dir && options->start.state_mode != START_STATE_MEMORY) {
+		(void)check_state_dir(options, &dac, err);
+		return SUPERVISOR_EXIT_CONFIGURATION;
+	}
+	if (check_net_admin(err) < 0 || check_state_dir(options, &dac, err) < 0 ||
+	    listener_probe(options->socket_path, err) < 0)
+		return err->code == -ENAMETOOLONG ? SUPERVISOR_EXIT_CONFIGURATION
+						  : SUPERVISOR_EXIT_MACHINE;
+	*ret_dac = dac || need_dac(options->auth_key_file) || need_dac(options->ca_file) ||
+		   need_dac(options->ssl_cert_file);
+	return 0;
+}
+
+/* Signals */
+
+static void reap(struct supervisor *s)
+{
+	int status;
+	pid_t pid;
+
+	/* As PID 1 also those whose parents died before them. */
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		(void)engine_exited(s, pid, status);
+}
+
+static void signals_ready(struct loop_source *source, uint32_t events)
+{
+	struct supervisor *s = container_of(source, struct supervisor, signals);
+	union privsep_message reload = {.header.type = PRIVSEP_RELOAD};
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	switch (info.ssi_signo) {
+	case SIGCHLD:
+		reap(s);
+		break;
+	case SIGHUP:
+		files_look_now(&s->files);
+		engine_send(s, &reload, NULL, 0);
+		break;
+	default:
+		log_info("SIG%s: stopping", sigabbrev_np((int)info.ssi_signo));
+		supervisor_end(s, SUPERVISOR_EXIT_OK);
+	}
+}
+
+static int block_signals(int *ret_fd)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGQUIT);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return -errno;
+	(void)signal(SIGPIPE, SIG_IGN);
+	*ret_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return *ret_fd < 0 ? -errno : 0;
+}
+
+/* The state lock: `run` waits for it, since the old container may still be ending */
+
+/* signal_meanwhile() - Wait @ms; whether we were told to end */
+static bool signal_meanwhile(int signals, int ms)
+{
+	struct pollfd wait = {.fd = signals, .events = POLLIN};
+	struct signalfd_siginfo info;
+
+	if (poll(&wait, 1, ms) != 1 || read(signals, &info, sizeof(info)) != sizeof(info))
+		return false;
+	return info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP;
+}
+
+/* take_lock() - -EINTR where a signal told us to end while we waited */
+static int take_lock(struct supervisor *s, int signals, struct error *err)
+{
+	bool said = false;
+
+	s->lock = -1;
+	if (s->options->start.state_mode == START_STATE_MEMORY)
+		return 0;
+	while ((s->lock = blobs_lock(s->options->state_dir, err)) == -EWOULDBLOCK &&
+	       s->options->mode == SUPERVISOR_RUN) {
+		if (!said)
+			log_warn("waiting: %s", err->text);
+		said = true;
+		if (signal_meanwhile(signals, LOCK_RETRY_MS))
+			return -EINTR;
+	}
+	return s->lock < 0 ? s->lock : 0;
+}
+
+/* Start and end */
+
+static void open_udp(struct supervisor *s, struct error *err)
+{
+	uint16_t wanted = s->options->udp_port;
+	char text[128];
+	int r = udp_pair_open(wanted, &s->udp, err);
+
+	if (r == -EADDRINUSE) {
+		snprintf(text, sizeof(text), "UDP port %u is taken; using another", wanted);
+		supervisor_warn(s, text);
+		r = udp_pair_open(0, &s->udp, err);
+	}
+	if (r < 0)
+		s->udp = (struct udp_pair){.v4 = -1, .v6 = -1};
+	else if (s->udp.v6 < 0)
+		supervisor_warn(s, "no IPv6 in this kernel: direct paths by IPv4 only");
+}
+
+static int open_listeners(struct supervisor *s, struct error *err)
+{
+	const struct supervisor_options *options = s->options;
+	struct error link_err = {0};
+
+	s->localapi = listener_localapi(options->socket_path, err);
+	if (s->localapi < 0)
+		return SUPERVISOR_EXIT_MACHINE;
+	if (options->socket_link &&
+	    listener_link(options->socket_path, options->socket_link, &link_err) < 0)
+		supervisor_warn(s, link_err.text);
+	if (!options->start.health_check && !options->start.metrics)
+		return 0;
+	s->health = listener_health(options->health_address, err);
+	if (s->health == -EINVAL)
+		return SUPERVISOR_EXIT_CONFIGURATION;
+	return s->health < 0 ? SUPERVISOR_EXIT_MACHINE : 0;
+}
+
+static void boot_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, boot);
+
+	(void)now;
+	log_error("not Running within %.0f s (TS_BOOT_TIMEOUT): %s",
+		  (double)s->options->boot_timeout / (double)NSEC_PER_SEC,
+		  s->last_text[0] ? s->last_text : "the engine said nothing about why");
+	supervisor_end(s, SUPERVISOR_EXIT_MACHINE);
+}
+
+void supervisor_end(struct supervisor *s, int code)
+{
+	if (s->ending)
+		return;
+	s->ending = true;
+	s->exit_code = code;
+	s->end_by = clock_boottime() + STOP_TOTAL;
+	timer_cancel(&s->loop, &s->boot);
+	engine_stop(s);
+}
+
+void supervisor_engine_gone(struct supervisor *s)
+{
+	s->loop.done = true;
+}
+
+/* bring_up() - All that engines are given, then the first of them; exit code, 0 is fine */
+static int bring_up(struct supervisor *s, int signals, struct error *err)
+{
+	const struct supervisor_options *options = s->options;
+	const char *state_dir =
+		options->start.state_mode == START_STATE_MEMORY ? NULL : options->state_dir;
+	int r;
+
+	s->engine_program = engine_find(err);
+	if (s->engine_program < 0)
+		return SUPERVISOR_EXIT_MACHINE;
+	r = take_lock(s, signals, err);
+	if (r == -EINTR)
+		s->ending = true;
+	if (r < 0)
+		return r == -EINTR ? SUPERVISOR_EXIT_OK : SUPERVISOR_EXIT_MACHINE;
+	s->threads = cpu_threads("", TUN_QUEUES_MAX);
+	if (network_open(s, err) < 0)
+		return SUPERVISOR_EXIT_MACHINE;
+	open_udp(s, err);
+	r = open_listeners(s, err);
+	if (r != 0)
+		return r;
+	s->handover = handover_create();
+	if (s->handover < 0) {
+		error_set_errno(err, s->handover, "make the hand-over record");
+		return SUPERVISOR_EXIT_MACHINE;
+	}
+	r = blobs_open(&s->blobs, &s->loop, state_dir, requests_stored, s, err);
+	if (r == 0)
+		r = files_open(&s->files, &s->loop, options, s->auth_key, requests_file_changed, s);
+	if (r < 0)
+		return SUPERVISOR_EXIT_MACHINE;
+	if (options->boot_timeout > 0)
+		timer_arm(&s->loop, &s->boot, clock_boottime() + options->boot_timeout);
+	engine_start(s);
+	return 0;
+}
+
+/* take_down() - Whatever stands, in the order in which it leaks least */
+static void take_down(struct supervisor *s)
+{
+	int signals = s->signals.fd;
+
+	if (s->localapi >= 0) {
+		(void)unlink(s->options->socket_path);
+		if (s->options->socket_link &&
+		    strcmp(s->options->socket_link, s->options->socket_path) != 0)
+			(void)unlink(s->options->socket_link);
+	}
+	network_close(s);
+	udp_pair_close(&s->udp);
+	if (s->blobs.loop)
+		blobs_close(&s->blobs, s->end_by);
+	if (s->files.loop)
+		files_close(&s->files);
+	cleanup_close_at(&s->localapi);
+	cleanup_close_at(&s->health);
+	cleanup_close_at(&s->handover);
+	cleanup_close_at(&s->engine_program);
+	cleanup_close_at(&s->lock);
+	loop_remove(&s->loop, &s->signals);
+	cleanup_close_at(&signals);
+	secret_string_free(s->auth_key);
+	free(s->warnings);
+	free(s->last_crash);
+}
+
+/* reduce() - From here on NET_ADMIN and what the design lets us keep beside it */
+static int reduce(struct supervisor *s, bool dac, struct error *err)
+{
+	const struct supervisor_options *options = s->options;
+
+	s->split = !options->same_user &&
+		   capabilities_can_split(options->engine_uid, options->engine_gid);
+	if (dac)
+		log_info("keeping DAC_OVERRIDE: a file we were pointed to belongs to another user");
+	if (!s->split)
+		log_info("the engine runs as our own user, without capabilities%s",
+			 options->same_user ? "" : " (no right to take another)");
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	return capabilities_reduce(s->split, dac, err);
+}
+
+static int run(struct supervisor *s, struct error *err)
+{
+	bool dac = false;
+	int signals = -1;
+	int code = check_machine(s->options, &dac, err);
+
+	if (code != 0)
+		return code;
+	if (reduce(s, dac, err) < 0 || block_signals(&signals) < 0 || loop_init(&s->loop) < 0 ||
+	    loop_add(&s->loop, &s->signals, signals, EPOLLIN) < 0 ||
+	    logs_open(&s->logs, &s->loop, s->options->log_path, err) < 0)
+		return SUPERVISOR_EXIT_MACHINE;
+	log_setup(s->logs.out, (enum log_level)s->options->start.log_level,
+		  (enum log_format)s->options->start.log_format);
+	engine_init(s);
+	code = bring_up(s, signals, err);
+	if (code == 0 && !s->ending) {
+		int r = loop_run(&s->loop);
+
+		code = s->exit_code;
+		if (r < 0) {
+			error_set_errno(err, r, "the event loop failed");
+			code = SUPERVISOR_EXIT_MACHINE;
+		}
+	}
+	take_down(s);
+	loop_close(&s->loop);
+	return code;
+}
+
+int supervisor_run(const struct supervisor_options *options)
+{
+	struct supervisor s = {
+		.options = options,
+		.signals = LOOP_SOURCE(signals_ready),
+		.boot = LOOP_TIMER(boot_fire),
+		.udp = {.v4 = -1, .v6 = -1},
+		.engine_program = -1,
+		.lock = -1,
+		.localapi = -1,
+		.health = -1,
+		.handover = -1,
+	};
+	struct error err = {0};
+	int code;
+
+	log_setup(STDERR_FILENO, (enum log_level)options->start.log_level,
+		  (enum log_format)options->start.log_format);
+	if (options->auth_key) {
+		s.auth_key = strdup(options->auth_key);
+		if (!s.auth_key)
+			return SUPERVISOR_EXIT_MACHINE;
+	}
+	if (options->argv)
+		supervisor_hide_secrets(options->argc, options->argv, environ);
+	code = run(&s, &err);
+	if (code != SUPERVISOR_EXIT_OK && err.code < 0)
+		log_error("%s", err.text);
+	return code;
+}

@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tests/unit/supervisor/test_supervisor.c - the supervisor's decisions and its small parts */
+#include "unit/unit.h"
+
+#include "base/cleanup.h"
+#include "privsep/records.h"
+#include "supervisor/blobs.h"
+#include "supervisor/cpu.h"
+#include "supervisor/logs.h"
+#include "supervisor/loop.h"
+#include "supervisor/policy.h"
+#include "supervisor/supervisor.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define S  NSEC_PER_SEC
+#define MS NSEC_PER_MSEC
+
+/* The table of the design: 0, 0.2, 1, 5, 15 s, and from the start after a steady minute. */
+static void test_backoff(void **state)
+{
+	static const struct {
+		nanoseconds lived, wait;
+		unsigned int in_row;
+		bool fresh;
+	} rows[] = {
+		/*  0 */ {3600 * S, 0, 1, false},
+		/*  1 */ {1 * S, 200 * MS, 2, true},
+		/*  2 */ {59 * S, 1 * S, 3, true},
+		/*  3 */ {0, 5 * S, 4, true},
+		/*  4 */ {1 * S, 15 * S, 5, true},
+		/*  5 */ {1 * S, 15 * S, 6, true},
+		/*  6 */ {60 * S, 0, 1, false},
+		/*  7 */ {60 * S, 0, 1, false},
+		/*  8 */ {60 * S - 1, 200 * MS, 2, true},
+	};
+	struct crashes crashes = {0};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		nanoseconds wait = crashes_count(&crashes, rows[i].lived);
+
+		if (wait != rows[i].wait || crashes.in_row != rows[i].in_row ||
+		    crashes_want_fresh_sockets(&crashes) != rows[i].fresh)
+			fail_msg("row %zu: %lld ns, %u in a row", i, (long long)wait,
+				 crashes.in_row);
+	}
+	assert_int_equal(crashes.total, ARRAY_SIZE(rows));
+}
+
+/* One life, told status by status. NEW: another engine begins. */
+static void test_life(void **state)
+{
+	enum { NEW = 100 };
+	static const struct {
+		int status;
+		enum life_verdict plain, exit_on_failure;
+	} rows[] = {
+		/*  0 */ {PRIVSEP_STATE_NONE, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  1 */ {PRIVSEP_STATE_NEEDS_LOGIN, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  2 */ {PRIVSEP_STATE_STARTING, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  3 */ {PRIVSEP_STATE_RUNNING, LIFE_ANNOUNCE, LIFE_ANNOUNCE},
+		/*  4 */ {PRIVSEP_STATE_RUNNING, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  5 */ {NEW, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  6 */ {PRIVSEP_STATE_NONE, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  7 */ {PRIVSEP_STATE_STARTING, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  8 */ {PRIVSEP_STATE_RUNNING, LIFE_GOES_ON, LIFE_GOES_ON},
+		/*  9 */ {PRIVSEP_STATE_STARTING, LIFE_GOES_ON, LIFE_ENDS},
+		/* 10 */ {PRIVSEP_STATE_STOPPED, LIFE_GOES_ON, LIFE_ENDS},
+		/* 11 */ {NEW, LIFE_GOES_ON, LIFE_GOES_ON},
+		/* 12 */ {PRIVSEP_STATE_NEEDS_LOGIN, LIFE_GOES_ON, LIFE_ENDS},
+	};
+
+	(void)state;
+	for (int strict = 0; strict < 2; strict++) {
+		struct life life = {0};
+
+		for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+			enum life_verdict expect = strict ? rows[i].exit_on_failure : rows[i].plain;
+			enum life_verdict got = LIFE_GOES_ON;
+
+			if (rows[i].status == NEW)
+				life_new_engine(&life);
+			else
+				got = life_status(&life, (enum privsep_state)rows[i].status,
+						  strict);
+			if (got != expect)
+				fail_msg("row %zu: %d", i, got);
+		}
+	}
+}
+
+/* At most burst + elapsed / interval, for every prefix of any sequence. */
+static void test_quota(void **state)
+{
+	struct quota quota = {.burst = 5, .interval = 100};
+	unsigned int taken = 0;
+	uint32_t seed = 7;
+	nanoseconds now = 1000, start = now;
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		assert_true(quota_take(&quota, now));
+	assert_false(quota_take(&quota, now));
+	assert_true(quota_take(&quota, now + 100));
+	assert_false(quota_take(&quota, now + 100));
+	quota = (struct quota){.burst = 5, .interval = 100};
+	for (int i = 0; i < 10000; i++) {
+		seed = seed * 1664525 + 1013904223;
+		now += seed >> 26;
+		taken += quota_take(&quota, now);
+		assert_true(taken <= 5 + (now - start) / 100 + 1);
+	}
+	assert_true(taken >= (now - start) / 100);
+}
+
+static char *copy(const char *text)
+{
+	char *out = strdup(text);
+
+	assert_non_null(out);
+	return out;
+}
+
+static void test_hide_secrets(void **state)
+{
+	static const struct {
+		const char *before, *after;
+	} variables[] = {
+		/*  0 */ {"TS_AUTHKEY=tskey-1", "TS_AUTHKEY=xxxxxxx"},
+		/*  1 */ {"TS_AUTH_KEY=k", "TS_AUTH_KEY=x"},
+		/*  2 */ {"TS_CLIENT_SECRET=ss", "TS_CLIENT_SECRET=xx"},
+		/*  3 */ {"TS_ID_TOKEN=t", "TS_ID_TOKEN=x"},
+		/*  4 */ {"TS_AUTHKEY_FILE=/run/key", "TS_AUTHKEY_FILE=/run/key"},
+		/*  5 */ {"TS_HOSTNAME=app", "TS_HOSTNAME=app"},
+		/*  6 */ {"TS_EXTRA_ARGS=--authkey=abc --ssh", "TS_EXTRA_ARGS=--authkey=xxx --ssh"},
+		/*  7 */
+		{"TS_EXTRA_ARGS=--ssh --auth-key abc --x",
+		 "TS_EXTRA_ARGS=--ssh --auth-key xxx --x"},
+		/*  8 */ {"TS_EXTRA_ARGS=--authkeyring=a", "TS_EXTRA_ARGS=--authkeyring=a"},
+		/*  9 */ {"TS_EXTRA_ARGS=--authkey", "TS_EXTRA_ARGS=--authkey"},
+		/* 10 */ {"TS_AUTHKEY=", "TS_AUTHKEY="},
+		/* 11 */ {"nonsense", "nonsense"},
+	};
+	static const char *const arguments[][2] = {
+		{"pillion", "pillion"},       {"--auth-key=abc", "--auth-key=xxx"},
+		{"--authkey", "--authkey"},   {"def", "xxx"},
+		{"--hostname", "--hostname"}, {"app", "app"},
+		{"--auth-key", "--auth-key"},
+	};
+	char *environment[ARRAY_SIZE(variables) + 1] = {NULL};
+	char *argv[ARRAY_SIZE(arguments) + 1] = {NULL};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
+		environment[i] = copy(variables[i].before);
+	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++)
+		argv[i] = copy(arguments[i][0]);
+	supervisor_hide_secrets(ARRAY_SIZE(arguments), argv, environment);
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
+		assert_string_equal(environment[i], variables[i].after);
+		free(environment[i]);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(arguments); i++) {
+		assert_string_equal(argv[i], arguments[i][1]);
+		free(argv[i]);
+	}
+}
+
+static char folder[64];
+
+static int make_folder(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/pillion-test-XXXXXX");
+	return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return system(command);
+}
+
+static void put(const char *name, const char *text)
+{
+	char path[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	for (char *slash = path + strlen(folder) + 1; (slash = strchr(slash, '/')); slash++) {
+		*slash = 0;
+		mkdir(path, 0755);
+		*slash = '/';
+	}
+	file = fopen(path, "we");
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void test_cpu(void **state)
+{
+	unsigned int all = cpu_threads("/nowhere", 4);
+
+	(void)state;
+	assert_true(all >= 1 && all <= 4);
+	assert_int_equal(cpu_threads("/nowhere", 1), 1);
+
+	/* v2: a tenth of a CPU; the parent's quota counts too. */
+	put("proc/self/cgroup", "0::/a/b\n");
+	put("sys/fs/cgroup/a/b/cpu.max", "10000 100000\n");
+	assert_int_equal(cpu_threads(folder, 4), 1);
+	put("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+	assert_int_equal(cpu_threads(folder, 4), all);
+	put("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
+	assert_int_equal(cpu_threads(folder, 4), 1);
+	put("sys/fs/cgroup/a/cpu.max", "max 100000\n");
+	put("sys/fs/cgroup/cpu.max", "100000 100000\n");
+	assert_int_equal(cpu_threads(folder, 4), 1);
+
+	/* v1, with the controllers' folder. */
+	put("proc/self/cgroup", "5:memory:/x\n4:cpu,cpuacct:/x\n");
+	put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "100000\n");
+	put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us", "100000\n");
+	assert_int_equal(cpu_threads(folder, 4), 1);
+	put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "-1\n");
+	assert_int_equal(cpu_threads(folder, 4), all);
+	put("proc/self/cgroup", "nonsense\n0::no-slash\n");
+	assert_int_equal(cpu_threads(folder, 4), all);
+}
+
+static struct {
+	struct loop loop;
+	char fired[16];
+} l;
+
+static void fire_a(struct loop_timer *timer, nanoseconds now)
+{
+	(void)timer, (void)now;
+	strcat(l.fired, "a");
+}
+
+static void fire_b(struct loop_timer *timer, nanoseconds now)
+{
+	(void)timer, (void)now;
+	strcat(l.fired, "b");
+	l.loop.done = true;
+}
+
+static void test_loop(void **state)
+{
+	struct loop_timer a = LOOP_TIMER(fire_a), b = LOOP_TIMER(fire_b), c = LOOP_TIMER(fire_b);
+	nanoseconds now = clock_boottime();
+
+	(void)state;
+	memset(&l, 0, sizeof(l));
+	assert_int_equal(loop_init(&l.loop), 0);
+	timer_arm(&l.loop, &b, now + 30 * MS);
+	timer_arm(&l.loop, &a, now + 60 * MS);
+	timer_arm(&l.loop, &c, now + 1 * MS);
+	timer_arm(&l.loop, &a, now + 10 * MS);
+	timer_cancel(&l.loop, &c);
+	timer_cancel(&l.loop, &c);
+	assert_int_equal(loop_run(&l.loop), 0);
+	assert_string_equal(l.fired, "ab");
+	assert_true(clock_boottime() >= now + 30 * MS);
+	loop_close(&l.loop);
+}
+
+static struct {
+	int count, result;
+} stored;
+
+static void on_stored(void *userdata, const struct blob_job *job)
+{
+	(void)userdata;
+	stored.count++;
+	stored.result = job->result;
+	if (stored.count == 3)
+		l.loop.done = true;
+}
+
+static int store(struct blobs *blobs, enum privsep_blob_name name, const char *text)
+{
+	struct blob_job job = {.name = name, .memfd = memfd_seal("x", text, strlen(text))};
+
+	return blobs_store(blobs, &job);
+}
+
+static void expect_blob(struct blobs *blobs, enum privsep_blob_name name, const char *text)
+{
+	_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(1024);
+	_cleanup_close_ int fd = blobs_load(blobs, name);
+
+	assert_true(fd >= 0);
+	assert_int_equal(file_read(fd, 1024, &got), 0);
+	assert_int_equal(got.length, strlen(text));
+	assert_memory_equal(got.data, text, got.length);
+}
+
+static void test_blobs(void **state)
+{
+	struct blob_job loose = {.memfd = open("/dev/null", O_RDONLY | O_CLOEXEC)};
+	struct blobs blobs;
+	struct error err = {0};
+	struct stat st;
+	char path[128];
+
+	(void)state;
+	memset(&l, 0, sizeof(l));
+	memset(&stored, 0, sizeof(stored));
+	assert_int_equal(loop_init(&l.loop), 0);
+	assert_int_equal(blobs_open(&blobs, &l.loop, folder, on_stored, NULL, &err), 0);
+	assert_int_equal(blobs_load(&blobs, PRIVSEP_BLOB_STATE), -ENOENT);
+	assert_int_equal(blobs_store(&blobs, &loose), -EPERM);
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "first"), 0);
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_CACHE, "cache"), 0);
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "second"), 0);
+	assert_int_equal(loop_run(&l.loop), 0);
+	assert_int_equal(stored.result, 0);
+	expect_blob(&blobs, PRIVSEP_BLOB_STATE, "second");
+	expect_blob(&blobs, PRIVSEP_BLOB_CACHE, "cache");
+	snprintf(path, sizeof(path), "%s/tailscaled.state", folder);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+
+	/* What is queued at the end is on disk when close returns. */
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "last"), 0);
+	blobs_close(&blobs, clock_boottime() + 2 * S);
+	loop_remove(&l.loop, &blobs.done);
+	assert_int_equal(blobs_open(&blobs, &l.loop, folder, on_stored, NULL, &err), 0);
+	expect_blob(&blobs, PRIVSEP_BLOB_STATE, "last");
+	blobs_close(&blobs, clock_boottime() + 2 * S);
+	loop_close(&l.loop);
+}
+
+static void test_blobs_memory(void **state)
+{
+	struct blobs blobs;
+	struct error err = {0};
+
+	(void)state;
+	memset(&stored, 0, sizeof(stored));
+	assert_int_equal(loop_init(&l.loop), 0);
+	assert_int_equal(blobs_open(&blobs, &l.loop, NULL, on_stored, NULL, &err), 0);
+	assert_int_equal(blobs_load(&blobs, PRIVSEP_BLOB_STATE), -ENOENT);
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "one"), 0);
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "two"), 0);
+	assert_int_equal(stored.count, 2);
+	expect_blob(&blobs, PRIVSEP_BLOB_STATE, "two");
+	blobs_close(&blobs, clock_boottime() + 1 * S);
+	loop_close(&l.loop);
+}
+
+static void test_lock(void **state)
+{
+	struct error err = {0};
+	int first = blobs_lock(folder, &err), second;
+
+	(void)state;
+	assert_true(first >= 0);
+	assert_int_equal(blobs_lock(folder, &err), -EWOULDBLOCK);
+	assert_non_null(strstr(err.text, folder));
+	close(first);
+	second = blobs_lock(folder, &err);
+	assert_true(second >= 0);
+	close(second);
+}
+
+/* A file that grows past its cap is moved away once, and lines are never cut. */
+static void test_logs_file(void **state)
+{
+	char path[128], old[136], line[200];
+	struct logs logs;
+	struct error err = {0};
+	struct stat st;
+	int pipes[2];
+
+	(void)state;
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\n';
+	snprintf(path, sizeof(path), "%s/log", folder);
+	snprintf(old, sizeof(old), "%s.1", path);
+	assert_int_equal(loop_init(&l.loop), 0);
+	assert_int_equal(logs_open(&logs, &l.loop, path, &err), 0);
+	for (unsigned int sent = 0; sent < 3 * LOGS_FILE_MAX;) {
+		assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
+		for (int i = 0; i < 200; i++)
+			sent += (unsigned int)write(pipes[1], line, sizeof(line));
+		close(pipes[1]);
+		assert_int_equal(logs_follow(&logs, pipes[0]), 0);
+		logs_drain(&logs);
+	}
+	assert_int_equal(logs.lost, 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(st.st_size <= LOGS_FILE_MAX && st.st_size % (off_t)sizeof(line) == 0);
+	assert_int_equal(stat(old, &st), 0);
+	assert_true(st.st_size <= LOGS_FILE_MAX + LOGS_LINE_MAX);
+	assert_int_equal(st.st_size % (off_t)sizeof(line), 0);
+	close(logs.out);
+	loop_close(&l.loop);
+}
+
+/* Nobody reads: lines are lost, counted, and the loss is said once there is room. */
+static void test_logs_full(void **state)
+{
+	int out[2], pipes[2];
+	struct logs logs;
+	struct error err = {0};
+	char bytes[65536];
+	ssize_t n;
+
+	(void)state;
+	assert_int_equal(loop_init(&l.loop), 0);
+	assert_int_equal(logs_open(&logs, &l.loop, NULL, &err), 0);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	assert_int_equal(fcntl(out[1], F_SETPIPE_SZ, 4096), 4096);
+	logs.out = out[1];
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
+		assert_int_equal(write(pipes[1], "one\ntwo\nthree", 13), 13);
+		close(pipes[1]);
+		assert_int_equal(logs_follow(&logs, pipes[0]), 0);
+		logs_drain(&logs);
+	}
+	/* The first line made the pipe "full": less than PIPE_BUF is left. */
+	assert_int_equal(logs.lost, 5);
+	n = read(out[0], bytes, sizeof(bytes));
+	assert_int_equal(n, 4);
+	assert_memory_equal(bytes, "one\n", 4);
+	assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
+	assert_int_equal(write(pipes[1], "four\n", 5), 5);
+	close(pipes[1]);
+	assert_int_equal(logs_follow(&logs, pipes[0]), 0);
+	logs_drain(&logs);
+	n = read(out[0], bytes, sizeof(bytes) - 1);
+	assert_true(n > 0);
+	bytes[n] = 0;
+	assert_non_null(strstr(bytes, "5 log lines were lost"));
+	close(out[0]);
+	close(out[1]);
+	loop_close(&l.loop);
+}
+
+int main(void)
+{
+#define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_backoff),   cmocka_unit_test(test_life),
+		cmocka_unit_test(test_quota),     cmocka_unit_test(test_hide_secrets),
+		cmocka_unit_test(test_loop),      cmocka_unit_test(test_blobs_memory),
+		cmocka_unit_test(test_logs_full), WITH_FOLDER(test_cpu),
+		WITH_FOLDER(test_blobs),          WITH_FOLDER(test_lock),
+		WITH_FOLDER(test_logs_file),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
