@@ -14,6 +14,13 @@
 #define LIMIT_RPC_BODY      (1024u * 1024)
 #define LIMIT_LOCALAPI_BODY (4u * 1024 * 1024)
 
+/* LocalAPI: connections, those of them kept for who may write; one reply; bytes queued for a
+ * reader of the bus. */
+#define LIMIT_LOCALAPI_CONNECTIONS 64u
+#define LIMIT_LOCALAPI_RESERVED    16u
+#define LIMIT_LOCALAPI_RESPONSE    (64u * 1024 * 1024)
+#define LIMIT_LOCALAPI_QUEUE       (1024u * 1024)
+
 /* Byte streams: what is queued towards a peer that does not read. */
 #define LIMIT_STREAM_QUEUE (1024u * 1024)
 

@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * localapi/server.c - the official paths of the LocalAPI, answered from node.h
+ *
+ * Theory of operation. One table: method, path, who may, function. The head of a
+ * request is judged before its body is taken: a browser (Origin, Referer, another
+ * Host) is refused, an unknown path or method too, and a write by anybody but uid 0
+ * or the operator. Replies are written as the official daemon writes them, since
+ * its command line reads them.
+ */
+#include "localapi/server.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "localapi/http_server.h"
+#include "localapi/metrics.h"
+#include "localapi/query.h"
+#include "node/prefs.h"
+#include "wire/tailcfg.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOCALAPI_HOST      "local-tailscaled.sock"
+#define LOCALAPI_PREFIX    "/localapi/v0/"
+#define STRINGIFY_(x)      #x
+#define STRINGIFY(x)       STRINGIFY_(x)
+#define PING_SIZE_MAX      65507
+#define WATCH_MASK_REFUSED (NODE_WATCH_INITIAL_NETMAP | NODE_WATCH_RATE_LIMIT | 1 << 16)
+#define WATCH_MASK_BITS    19
+
+struct localapi_server {
+	struct node *node;
+	struct http_server *http;
+};
+
+enum access {
+	ACCESS_READ,
+	ACCESS_WRITE,
+};
+
+struct route {
+	const char *method;
+	const char *path; /* below LOCALAPI_PREFIX, or absolute */
+	enum access access;
+	void (*serve)(struct node *node, struct http_exchange *x);
+};
+
+/* --- replies --- */
+
+/* reply_json() - Answer with @value, which is released; its text may be secret */
+static void reply_json(struct http_exchange *x, int status, json_t *value, size_t flags)
+{
+	char *text = value ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
+
+	json_decref(value);
+	if (!text) {
+		http_reply_text(x, 500, "out of memory");
+		return;
+	}
+	http_reply(x, status, "application/json", text, strlen(text));
+	free(text);
+}
+
+static void reply_error(struct http_exchange *x, int status, const char *member, const char *text)
+{
+	reply_json(x, status, json_pack("{s:s}", member, text), JSON_COMPACT);
+}
+
+static void reply_nothing(struct http_exchange *x)
+{
+	http_reply(x, 204, NULL, NULL, 0);
+}
+
+/* wipe_auth_key() - The one secret that a body may hold */
+static void wipe_auth_key(json_t *options)
+{
+	json_t *key = json_object_get(options, "AuthKey");
+
+	if (json_is_string(key))
+		explicit_bzero((char *)json_string_value(key), json_string_length(key));
+}
+
+/* body_object() - The JSON object in the body; NULL, and answered with 400, when it isn't one */
+static json_t *body_object(struct http_exchange *x)
+{
+	json_error_t why = {0};
+	json_t *object = NULL;
+
+	if (x->body->length > 0)
+		object = json_loadb((char *)buffer_head(x->body), x->body->length, 0, &why);
+	if (json_is_object(object))
+		return object;
+	json_decref(object);
+	http_reply_text(x, 400, "invalid JSON body: %s",
+			why.text[0] ? why.text : "an object is wanted");
+	return NULL;
+}
+
+/* --- the paths --- */
+
+static void serve_root(struct node *node, struct http_exchange *x)
+{
+	(void)node;
+	http_reply_text(x, 200, "tailscaled");
+}
+
+/* Go's ParseBool; anything else is the default. */
+static bool query_bool(const struct http_exchange *x, const char *name, bool otherwise)
+{
+	static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
+	static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
+	char value[8];
+
+	if (query_value(x->query, name, value, sizeof(value)) < 0)
+		return otherwise;
+	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
+		if (strcmp(value, yes[i]) == 0)
+			return true;
+		if (strcmp(value, no[i]) == 0)
+			return false;
+	}
+	return otherwise;
+}
+
+static void serve_status(struct node *node, struct http_exchange *x)
+{
+	reply_json(x, 200, node_status_json(node, query_bool(x, "peers", true)), JSON_INDENT(1));
+}
+
+static void serve_prefs(struct node *node, struct http_exchange *x)
+{
+	reply_json(x, 200, node_prefs_json(node), JSON_INDENT(1));
+}
+
+static void serve_edit_prefs(struct node *node, struct http_exchange *x)
+{
+	json_t *masked = body_object(x);
+	struct error err = {0};
+	int r;
+
+	if (!masked)
+		return;
+	r = node_edit_prefs(node, masked, &err);
+	json_decref(masked);
+	if (r < 0)
+		reply_error(x, 400, "Error", err.text);
+	else
+		serve_prefs(node, x);
+}
+
+static void serve_check_prefs(struct node *node, struct http_exchange *x)
+{
+	json_t *object = body_object(x);
+	struct prefs prefs = {0};
+	struct error err = {0};
+
+	(void)node;
+	if (!object)
+		return;
+	if (prefs_decode(object, &prefs, &err) == 0)
+		(void)prefs_check(&prefs, &err);
+	prefs_free(&prefs);
+	json_decref(object);
+	reply_json(x, 200, err.code ? json_pack("{s:s}", "Error", err.text) : json_object(),
+		   JSON_COMPACT);
+}
+
+static void serve_start(struct node *node, struct http_exchange *x)
+{
+	json_t *options = body_object(x);
+	struct error err = {0};
+	int r;
+
+	if (!options)
+		return;
+	r = node_start(node, options, &err);
+	wipe_auth_key(options);
+	json_decref(options);
+	if (r < 0)
+		http_reply_text(x, 500, "%s", err.text);
+	else
+		reply_nothing(x);
+}
+
+static void serve_login_interactive(struct node *node, struct http_exchange *x)
+{
+	struct error err = {0};
+
+	if (node_login_interactive(node, &err) < 0)
+		http_reply_text(x, 500, "%s", err.text);
+	else
+		reply_nothing(x);
+}
+
+static void logout_done(void *context, const struct error *err)
+{
+	struct http_exchange *x = context;
+
+	if (err)
+		http_reply_text(x, 500, "%s", err->text);
+	else
+		reply_nothing(x);
+	http_release(x);
+}
+
+static void serve_logout(struct node *node, struct http_exchange *x)
+{
+	int r;
+
+	http_hold(x);
+	r = node_logout(node, logout_done, x);
+	if (r < 0) {
+		http_reply_text(x, 500, "logout: %s", strerror(-r));
+		http_release(x);
+	}
+}
+
+static void ping_done(void *context, json_t *result)
+{
+	struct http_exchange *x = context;
+
+	reply_json(x, 200, result, JSON_COMPACT);
+	http_release(x);
+}
+
+static void serve_ping(struct node *node, struct http_exchange *x)
+{
+	char ip[ADDRESS_TEXT_MAX], type[16], size_text[8] = "";
+	struct address target;
+	unsigned long size;
+	char *end;
+	int r;
+
+	if (query_value(x->query, "ip", ip, sizeof(ip)) < 0 ||
+	    address_parse(ip, strlen(ip), &target) < 0) {
+		http_reply_text(x, 400, "invalid IP");
+		return;
+	}
+	if (query_value(x->query, "type", type, sizeof(type)) <= 0) {
+		http_reply_text(x, 400, "missing 'type' parameter");
+		return;
+	}
+	r = query_value(x->query, "size", size_text, sizeof(size_text));
+	size = strtoul(size_text, &end, 10);
+	if (r == -EINVAL || *end || size > PING_SIZE_MAX || size_text[0] == '-' ||
+	    (size > 0 && strcmp(type, "disco") != 0)) {
+		http_reply_text(x, 400, "invalid 'size' parameter");
+		return;
+	}
+	http_hold(x);
+	r = node_ping(node, &target, type, size, ping_done, x);
+	if (r < 0) {
+		char text[80];
+
+		snprintf(text, sizeof(text), "ping: %s",
+			 r == -EINVAL ? "unknown type" : strerror(-r));
+		reply_error(x, 500, "error", text);
+		http_release(x);
+	}
+}
+
+static void serve_whois(struct node *node, struct http_exchange *x)
+{
+	char addr[ENDPOINT_TEXT_MAX + 32], proto[8];
+	struct endpoint who = {0};
+	int protocol = 0;
+	json_t *found;
+
+	if (query_value(x->query, "addr", addr, sizeof(addr)) <= 0) {
+		http_reply_text(x, 400, "missing 'addr' parameter");
+		return;
+	}
+	if (strncmp(addr, "nodekey:", 8) == 0) {
+		http_reply_text(x, 501, "whois by node key is not supported; ask by address");
+		return;
+	}
+	if (address_parse(addr, strlen(addr), &who.address) < 0 &&
+	    endpoint_parse(addr, strlen(addr), &who) < 0) {
+		http_reply_text(x, 400, "invalid 'addr' parameter");
+		return;
+	}
+	(void)query_value(x->query, "proto", proto, sizeof(proto));
+	if (strcmp(proto, "tcp") == 0)
+		protocol = IPPROTO_TCP;
+	else if (strcmp(proto, "udp") == 0)
+		protocol = IPPROTO_UDP;
+	found = node_whois(node, &who, protocol);
+	if (found)
+		reply_json(x, 200, found, JSON_INDENT(1));
+	else
+		http_reply_text(x, 404, "no match for IP:port");
+}
+
+static void serve_netmap(struct node *node, struct http_exchange *x)
+{
+	json_t *netmap = node_netmap_json(node);
+
+	if (netmap)
+		reply_json(x, 200, netmap, JSON_INDENT(1));
+	else
+		http_reply_text(x, 503, "no netmap yet");
+}
+
+static void watch_notify(void *context, json_t *message)
+{
+	struct http_exchange *x = context;
+	char *text = json_dumps(message, JSON_COMPACT);
+	size_t length;
+
+	json_decref(message);
+	if (!text)
+		return;
+	/* One object a line: the terminating zero becomes the newline. A reader that is too slow is
+	 * cut off, and dials again. */
+	length = strlen(text);
+	text[length] = '\n';
+	(void)http_stream_send(x, text, length + 1);
+	free(text);
+}
+
+static void watch_closed(struct http_exchange *x)
+{
+	node_watch_free(x->context);
+	x->context = NULL;
+}
+
+static void serve_watch(struct node *node, struct http_exchange *x)
+{
+	char text[16];
+	struct node_watch *watch;
+	unsigned long mask = 0;
+	char *end = text;
+	int r;
+
+	r = query_value(x->query, "mask", text, sizeof(text));
+	if (r > 0)
+		mask = strtoul(text, &end, 10);
+	if (r == -EINVAL || (r > 0 && *end) || text[0] == '-' || mask >> WATCH_MASK_BITS ||
+	    (mask & WATCH_MASK_REFUSED)) {
+		http_reply_text(x, 400, "bad mask");
+		return;
+	}
+	http_hold(x);
+	if (http_stream_begin(x, "application/json") == 0) {
+		watch = node_watch_new(node, (unsigned int)mask, watch_notify, x);
+		/* The initial notifies may have found the reader gone. */
+		if (http_is_open(x)) {
+			x->context = watch;
+			x->closed = watch_closed;
+		} else {
+			node_watch_free(watch);
+		}
+		if (!watch)
+			http_stream_end(x);
+	}
+	http_release(x);
+}
+
+static void serve_no_warning(struct node *node, struct http_exchange *x)
+{
+	(void)node;
+	reply_json(x, 200, json_pack("{s:s}", "Warning", ""), JSON_COMPACT);
+}
+
+static void serve_mark_in_use(struct node *node, struct http_exchange *x)
+{
+	(void)node;
+	reply_json(x, 200, json_pack("{s:b}", "UseSOMark", 1), JSON_COMPACT);
+}
+
+/* serve_serve_config() - Nothing is served yet, which is what an empty config says */
+static void serve_serve_config(struct node *node, struct http_exchange *x)
+{
+	(void)node;
+	reply_json(x, 200, json_object(), JSON_COMPACT);
+}
+
+static const struct route routes[] = {
+	{"GET", "/", ACCESS_READ, serve_root},
+	{"GET", "status", ACCESS_READ, serve_status},
+	{"GET", "prefs", ACCESS_READ, serve_prefs},
+	{"PATCH", "prefs", ACCESS_WRITE, serve_edit_prefs},
+	{"POST", "check-prefs", ACCESS_WRITE, serve_check_prefs},
+	{"POST", "start", ACCESS_WRITE, serve_start},
+	{"POST", "login-interactive", ACCESS_WRITE, serve_login_interactive},
+	{"POST", "logout", ACCESS_WRITE, serve_logout},
+	{"POST", "ping", ACCESS_READ, serve_ping},
+	{"GET", "whois", ACCESS_READ, serve_whois},
+	{"GET", "watch-ipn-bus", ACCESS_READ, serve_watch},
+	{"GET", "netmap", ACCESS_WRITE, serve_netmap},
+	{"GET", "usermetrics", ACCESS_READ, localapi_reply_metrics},
+	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics},
+	{"GET", "serve-config", ACCESS_READ, serve_serve_config},
+	{"GET", "check-ip-forwarding", ACCESS_READ, serve_no_warning},
+	{"GET", "check-udp-gro-forwarding", ACCESS_READ, serve_no_warning},
+	{"GET", "check-so-mark-in-use", ACCESS_READ, serve_mark_in_use},
+};
+
+/* --- the way there --- */
+
+static bool same_method(const char *wanted, const char *method)
+{
+	return strcmp(wanted, method) == 0 ||
+	       (strcmp(wanted, "GET") == 0 && strcmp(method, "HEAD") == 0);
+}
+
+/* find_route() - The row for @x; NULL with @ret_known when only its method is wrong */
+static const struct route *find_route(const struct http_exchange *x, bool *ret_known)
+{
+	const size_t prefix = strlen(LOCALAPI_PREFIX);
+	const char *name = x->path;
+
+	*ret_known = false;
+	if (strncmp(name, LOCALAPI_PREFIX, prefix) == 0)
+		name += prefix;
+	else if (strcmp(name, "/") != 0)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		if (strcmp(routes[i].path, name) != 0)
+			continue;
+		*ret_known = true;
+		if (same_method(routes[i].method, x->head->method))
+			return &routes[i];
+	}
+	return NULL;
+}
+
+/* is_from_browser() - What a page could make a browser send to us (DNS rebinding, CSRF) */
+static bool is_from_browser(const struct http1_head *head)
+{
+	const char *host = http1_header(head, "Host");
+
+	return http1_header(head, "Origin") || http1_header(head, "Referer") ||
+	       (host && *host && strcmp(host, LOCALAPI_HOST) != 0);
+}
+
+static bool admit(void *user, struct http_exchange *x)
+{
+	struct localapi_server *s = user;
+	const struct route *route;
+	bool known;
+
+	if (is_from_browser(x->head)) {
+		http_reply_text(x, 403, "invalid localapi request");
+		return false;
+	}
+	http_reply_header(x, "Tailscale-Version", TAILCFG_IPN_VERSION);
+	http_reply_header(x, "Tailscale-Cap", STRINGIFY(TAILCFG_CAPABILITY_VERSION));
+	http_reply_header(x, "Content-Security-Policy",
+			  "default-src 'none'; frame-ancestors 'none'");
+	http_reply_header(x, "X-Frame-Options", "DENY");
+	http_reply_header(x, "X-Content-Type-Options", "nosniff");
+	route = find_route(x, &known);
+	if (!route) {
+		http_reply_text(x, known ? 405 : 404, "%s",
+				known ? "method not allowed" : "404 page not found");
+		return false;
+	}
+	if (route->access == ACCESS_WRITE && !node_may_write(s->node, x->uid)) {
+		http_reply_text(x, 403,
+				"access denied: only root and the operator may do this (sudo, or "
+				"once as root: pillion set --operator=USER)");
+		return false;
+	}
+	return true;
+}
+
+static void serve(void *user, struct http_exchange *x)
+{
+	struct localapi_server *s = user;
+	bool known;
+	const struct route *route = find_route(x, &known);
+
+	route->serve(s->node, x);
+}
+
+static bool privileged(void *user, uid_t uid)
+{
+	return node_may_write(((struct localapi_server *)user)->node, uid);
+}
+
+static const struct http_server_handler handler = {
+	.admit = admit,
+	.serve = serve,
+	.privileged = privileged,
+};
+
+int localapi_server_new(uv_loop_t *loop, int listen_fd, struct node *node,
+			struct localapi_server **ret, struct error *err)
+{
+	struct localapi_server *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s) {
+		close(listen_fd);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	s->node = node;
+	r = http_server_new(loop, listen_fd, &handler, s, &s->http, err);
+	if (r < 0) {
+		free(s);
+		error_wrap(err, "LocalAPI");
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void localapi_server_free(struct localapi_server *s)
+{
+	if (!s)
+		return;
+	http_server_free(s->http);
+	free(s);
+}

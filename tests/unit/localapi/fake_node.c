@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tests/unit/localapi/fake_node.c - node.h without a node */
+#include "fake_node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct node_watch {
+	struct node *node;
+	void (*notify)(void *context, json_t *message);
+	void *context;
+};
+
+json_t *node_status_json(struct node *node, bool peers)
+{
+	node->peers_asked = peers;
+	return node->status ? json_incref(node->status)
+			    : json_pack("{s:s}", "BackendState", "Running");
+}
+
+json_t *node_prefs_json(struct node *node)
+{
+	(void)node;
+	return json_pack("{s:s}", "Hostname", "fake");
+}
+
+int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
+{
+	json_decref(node->last_edit);
+	node->last_edit = json_incref(masked);
+	return node->fail ? error_set(err, node->fail, "edit refused") : 0;
+}
+
+int node_start(struct node *node, json_t *ipn_options, struct error *err)
+{
+	json_decref(node->last_start);
+	node->last_start = json_deep_copy(ipn_options);
+	return node->fail ? error_set(err, node->fail, "start refused") : 0;
+}
+
+int node_login_interactive(struct node *node, struct error *err)
+{
+	node->logins++;
+	return node->fail ? error_set(err, node->fail, "login refused") : 0;
+}
+
+int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
+		void *context)
+{
+	if (node->fail)
+		return node->fail;
+	node->logout_done = done;
+	node->done_context = context;
+	if (!node->answer_later)
+		fake_node_answer(node);
+	return 0;
+}
+
+int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
+	      void (*done)(void *context, json_t *result), void *context)
+{
+	(void)target;
+	if (strcmp(type, "disco") != 0 && strcmp(type, "TSMP") != 0)
+		return -EINVAL;
+	strcpy(node->ping_type, type);
+	node->ping_size = size;
+	node->ping_done = done;
+	node->done_context = context;
+	if (!node->answer_later)
+		fake_node_answer(node);
+	return 0;
+}
+
+void fake_node_answer(struct node *node)
+{
+	void (*ping_done)(void *, json_t *) = node->ping_done;
+	void (*logout_done)(void *, const struct error *) = node->logout_done;
+
+	node->ping_done = NULL;
+	node->logout_done = NULL;
+	if (ping_done)
+		ping_done(node->done_context, json_pack("{s:s}", "IP", "100.64.0.2"));
+	if (logout_done)
+		logout_done(node->done_context, NULL);
+}
+
+json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
+{
+	char text[ENDPOINT_TEXT_MAX];
+
+	(void)node;
+	if (who->address.bytes[3] == 9)
+		return NULL;
+	return json_pack("{s:s,s:i}", "Who", endpoint_format(who, text), "Protocol", protocol);
+}
+
+json_t *node_netmap_json(struct node *node)
+{
+	(void)node;
+	return NULL;
+}
+
+struct node_watch *node_watch_new(struct node *node, unsigned int mask,
+				  void (*notify)(void *context, json_t *message), void *context)
+{
+	struct node_watch *watch = malloc(sizeof(*watch));
+
+	*watch = (struct node_watch){node, notify, context};
+	node->watch = watch;
+	node->watches++;
+	node->last_mask = mask;
+	if (mask & NODE_WATCH_INITIAL_STATE)
+		notify(context, json_pack("{s:i}", "State", 6));
+	return watch;
+}
+
+void node_watch_free(struct node_watch *watch)
+{
+	if (!watch)
+		return;
+	watch->node->watches--;
+	if (watch->node->watch == watch)
+		watch->node->watch = NULL;
+	free(watch);
+}
+
+void fake_node_notify(struct node *node, json_t *message)
+{
+	if (node->watch)
+		node->watch->notify(node->watch->context, message);
+	else
+		json_decref(message);
+}
+
+bool node_healthy(struct node *node, char *reason, size_t size)
+{
+	if (!node->healthy)
+		snprintf(reason, size, "no tailnet address yet");
+	return node->healthy;
+}
+
+int node_metrics(struct node *node, struct buffer *out)
+{
+	(void)node;
+	return buffer_printf(out, "fake_metric 1\n");
+}
+
+bool node_may_write(struct node *node, uid_t uid)
+{
+	(void)uid;
+	return node->writable;
+}
+
+void fake_node_clear(struct node *node)
+{
+	json_decref(node->last_edit);
+	json_decref(node->last_start);
+	*node = (struct node){0};
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tests/unit/localapi/fake_node.h - a node.h that says what a test wants and remembers the rest */
+#pragma once
+
+#include "node/node.h"
+
+struct node {
+	json_t *status; /* borrowed; NULL: {} */
+	bool writable;
+	bool healthy;
+	int fail;          /* what the next changes answer */
+	json_t *last_edit; /* owned */
+	json_t *last_start;
+	unsigned int logins;
+	unsigned int watches; /* living ones */
+	unsigned int last_mask;
+	struct node_watch *watch; /* the newest */
+	bool peers_asked;
+	size_t ping_size;
+	char ping_type[16];
+	bool answer_later; /* hold ping and logout until fake_node_answer() */
+	void (*ping_done)(void *context, json_t *result);
+	void (*logout_done)(void *context, const struct error *err);
+	void *done_context;
+};
+
+/** fake_node_notify() - Put a message on the bus */
+void fake_node_notify(struct node *node, json_t *message);
+
+/** fake_node_answer() - Complete what waits */
+void fake_node_answer(struct node *node);
+
+void fake_node_clear(struct node *node);

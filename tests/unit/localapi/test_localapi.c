@@ -1,0 +1,542 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tests/unit/localapi/test_localapi.c - the official paths over a socket, with a fake node
+ *
+ * Client and server run in this one thread: bytes are sent, the loop is turned until
+ * what is waited for has come.
+ */
+#include "localapi/query.h"
+#include "localapi/server.h"
+#include "fake_node.h"
+#include "unit/unit.h"
+
+#include "base/limits.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define HOST      "Host: local-tailscaled.sock\r\n"
+#define TURNS_MAX 100000
+
+struct fixture {
+	uv_loop_t loop;
+	struct node node;
+	struct localapi_server *server;
+	struct health_server *health;
+	struct sockaddr_un address, health_address;
+	socklen_t length, health_length;
+};
+
+/* listener() - On an address of the abstract kind that the kernel picks */
+static int listener(struct sockaddr_un *ret, socklen_t *ret_length)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	struct sockaddr_un any = {.sun_family = AF_UNIX};
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof(any.sun_family)), 0);
+	assert_int_equal(listen(fd, 128), 0);
+	*ret_length = sizeof(*ret);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)ret, ret_length), 0);
+	return fd;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct error err = {0};
+
+	uv_loop_init(&f->loop);
+	f->node.writable = true;
+	assert_int_equal(localapi_server_new(&f->loop, listener(&f->address, &f->length), &f->node,
+					     &f->server, &err),
+			 0);
+	assert_int_equal(health_server_new(&f->loop,
+					   listener(&f->health_address, &f->health_length),
+					   HEALTH_SERVE_HEALTHZ, &f->node, &f->health, &err),
+			 0);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	localapi_server_free(f->server);
+	health_server_free(f->health);
+	uv_run(&f->loop, UV_RUN_DEFAULT);
+	assert_int_equal(f->node.watches, 0);
+	assert_int_equal(uv_loop_close(&f->loop), 0);
+	fake_node_clear(&f->node);
+	free(f);
+	return 0;
+}
+
+static int dial(const struct sockaddr_un *address, socklen_t length)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (const struct sockaddr *)address, length), 0);
+	return fd;
+}
+
+/* wait_for() - Turn the loop until @text is in what came (true) or the server closed (false) */
+static bool wait_for(struct fixture *f, int fd, char *got, size_t size, const char *text)
+{
+	size_t used = strlen(got);
+
+	for (int i = 0; i < TURNS_MAX; i++) {
+		ssize_t n;
+
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+		n = recv(fd, got + used, size - used - 1, MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno == ECONNRESET))
+			return text && strstr(got, text);
+		if (n > 0)
+			got[used += (size_t)n] = 0;
+		if (text && strstr(got, text))
+			return true;
+	}
+	fail_msg("nothing came; so far: %s", got);
+	return false;
+}
+
+/* ask() - One request on a connection of its own; the whole reply in @got */
+static void ask(struct fixture *f, const char *request, char *got, size_t size)
+{
+	int fd = dial(&f->address, f->length);
+
+	got[0] = 0;
+	assert_int_equal(send(fd, request, strlen(request), 0), (ssize_t)strlen(request));
+	shutdown(fd, SHUT_WR);
+	wait_for(f, fd, got, size, NULL);
+	close(fd);
+}
+
+static void paths_answer_as_the_official_ones(void **state)
+{
+	static const struct {
+		const char *request; /* method and target */
+		const char *body;    /* NULL: none */
+		bool writable;
+		int fail;
+		const char *status;
+		const char *says; /* in the body */
+	} rows[] = {
+		/* 1 */ {"GET /", NULL, false, 0, "200 OK", "tailscaled\n"},
+		/* 2 */ {"GET /localapi/v0/status", NULL, false, 0, "200 OK", "\"Running\""},
+		/* 3 */ {"GET /localapi/v0/prefs", NULL, false, 0, "200 OK", "\"fake\""},
+		/* 4 */
+		{"PATCH /localapi/v0/prefs", "{\"WantRunningSet\":true}", true, 0, "200 OK",
+		 "\"fake\""},
+		/* 5 */
+		{"PATCH /localapi/v0/prefs", "{\"WantRunningSet\":true}", false, 0, "403 Forbidden",
+		 "operator"},
+		/* 6 */
+		{"PATCH /localapi/v0/prefs", "{}", true, -EINVAL, "400 Bad Request",
+		 "{\"Error\":\"edit refused\"}"},
+		/* 7 */ {"PATCH /localapi/v0/prefs", "[1]", true, 0, "400 Bad Request", "JSON"},
+		/* 8 */ {"PATCH /localapi/v0/prefs", "", true, 0, "400 Bad Request", "JSON"},
+		/* 9 */ {"DELETE /localapi/v0/prefs", NULL, true, 0, "405 Method Not Allowed", ""},
+		/* 10 */
+		{"POST /localapi/v0/check-prefs", "{\"Hostname\":\"a\"}", true, 0, "200 OK", "{}"},
+		/* 11 */
+		{"POST /localapi/v0/check-prefs", "{\"Hostname\":\"a b\"}", true, 0, "200 OK",
+		 "{\"Error\":\"hostname"},
+		/* 12 */
+		{"POST /localapi/v0/start", "{\"AuthKey\":\"k\"}", true, 0, "204 No Content", ""},
+		/* 13 */
+		{"POST /localapi/v0/start", "{}", true, -EIO, "500 Internal Server Error",
+		 "start refused"},
+		/* 14 */ {"POST /localapi/v0/start", "{}", false, 0, "403 Forbidden", ""},
+		/* 15 */
+		{"POST /localapi/v0/login-interactive", NULL, true, 0, "204 No Content", ""},
+		/* 16 */
+		{"POST /localapi/v0/login-interactive", NULL, false, 0, "403 Forbidden", ""},
+		/* 17 */ {"POST /localapi/v0/logout", NULL, true, 0, "204 No Content", ""},
+		/* 18 */
+		{"POST /localapi/v0/logout", NULL, true, -EIO, "500 Internal Server Error",
+		 "logout"},
+		/* 19 */
+		{"POST /localapi/v0/ping?ip=100.64.0.2&type=disco&size=100", NULL, false, 0,
+		 "200 OK", "{\"IP\":\"100.64.0.2\"}"},
+		/* 20 */
+		{"POST /localapi/v0/ping?ip=100.64.0.2&type=TSMP&size=1", NULL, true, 0,
+		 "400 Bad Request", "size"},
+		/* 21 */
+		{"POST /localapi/v0/ping?ip=100.64.0.2&type=odd", NULL, true, 0,
+		 "500 Internal Server Error", "{\"error\":\"ping: unknown type\"}"},
+		/* 22 */
+		{"POST /localapi/v0/ping?ip=host&type=disco", NULL, true, 0, "400 Bad Request",
+		 "invalid IP"},
+		/* 23 */
+		{"POST /localapi/v0/ping?ip=100.64.0.2&type=disco&size=-1", NULL, true, 0,
+		 "400 Bad Request", "size"},
+		/* 24 */
+		{"GET /localapi/v0/whois?addr=100.64.0.2:80&proto=tcp", NULL, false, 0, "200 OK",
+		 "\"100.64.0.2:80\""},
+		/* 25 */
+		{"GET /localapi/v0/whois?addr=%5Bfd7a%3A%3A1%5D%3A80", NULL, false, 0, "200 OK",
+		 "\"[fd7a::1]:80\""},
+		/* 26 */
+		{"GET /localapi/v0/whois?addr=100.64.0.9", NULL, false, 0, "404 Not Found",
+		 "no match"},
+		/* 27 */ {"GET /localapi/v0/whois?addr=x", NULL, false, 0, "400 Bad Request", ""},
+		/* 28 */ {"GET /localapi/v0/whois", NULL, false, 0, "400 Bad Request", "missing"},
+		/* 29 */
+		{"GET /localapi/v0/watch-ipn-bus?mask=8", NULL, false, 0, "400 Bad Request",
+		 "bad mask"},
+		/* 30 */
+		{"GET /localapi/v0/watch-ipn-bus?mask=256", NULL, false, 0, "400 Bad Request",
+		 "bad mask"},
+		/* 31 */
+		{"GET /localapi/v0/watch-ipn-bus?mask=-1", NULL, false, 0, "400 Bad Request",
+		 "bad mask"},
+		/* 32 */
+		{"GET /localapi/v0/watch-ipn-bus?mask=99999999999999999999", NULL, false, 0,
+		 "400 Bad Request", "bad mask"},
+		/* 33 */
+		{"GET /localapi/v0/usermetrics", NULL, false, 0, "200 OK", "fake_metric 1"},
+		/* 34 */ {"GET /localapi/v0/serve-config", NULL, false, 0, "200 OK", "{}"},
+		/* 35 */
+		{"GET /localapi/v0/netmap", NULL, true, 0, "503 Service Unavailable", "no netmap"},
+		/* 36 */ {"GET /localapi/v0/netmap", NULL, false, 0, "403 Forbidden", ""},
+		/* 37 */ {"GET /localapi/v0/tka/status", NULL, true, 0, "404 Not Found", ""},
+		/* 38 */ {"GET /localapi/v0/", NULL, true, 0, "404 Not Found", ""},
+		/* 39 */ {"GET /localapi/v1/status", NULL, true, 0, "404 Not Found", ""},
+		/* 40 */
+		{"GET /localapi/v0/check-ip-forwarding", NULL, false, 0, "200 OK",
+		 "{\"Warning\":\"\"}"},
+	};
+	struct fixture *f = *state;
+	char request[1024], got[8192];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const char *body;
+		int used =
+			snprintf(request, sizeof(request), "%s HTTP/1.1\r\n" HOST, rows[i].request);
+
+		f->node.writable = rows[i].writable;
+		f->node.fail = rows[i].fail;
+		if (rows[i].body)
+			used += snprintf(request + used, sizeof(request) - (size_t)used,
+					 "Content-Length: %zu\r\n", strlen(rows[i].body));
+		snprintf(request + used, sizeof(request) - (size_t)used,
+			 "Connection: close\r\n\r\n%s", rows[i].body ? rows[i].body : "");
+		ask(f, request, got, sizeof(got));
+		body = strstr(got, "\r\n\r\n");
+		if (strncmp(got, "HTTP/1.1 ", 9) != 0 || !body ||
+		    strncmp(got + 9, rows[i].status, strlen(rows[i].status)) != 0 ||
+		    !strstr(body, rows[i].says))
+			fail_msg("row %zu: %s", i + 1, got);
+		if (!strstr(got, "Tailscale-Cap: 138\r\n"))
+			fail_msg("row %zu: no Tailscale-Cap: %s", i + 1, got);
+	}
+	assert_int_equal(f->node.logins, 1);
+	assert_int_equal(f->node.ping_size, 100);
+}
+
+static void status_says_peers_only_when_asked(void **state)
+{
+	static const struct {
+		const char *query;
+		bool peers;
+	} rows[] = {
+		/* 1 */ {"", true},
+		/* 2 */ {"?peers=false", false},
+		/* 3 */ {"?peers=0", false},
+		/* 4 */ {"?peers=true", true},
+		/* 5 */ {"?peers=odd", true},
+		/* 6 */ {"?xpeers=false", true},
+		/* 7 */ {"?a=1&peers=F", false},
+	};
+	struct fixture *f = *state;
+	char request[256], got[4096];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(request, sizeof(request),
+			 "GET /localapi/v0/status%s HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n",
+			 rows[i].query);
+		ask(f, request, got, sizeof(got));
+		assert_int_equal(f->node.peers_asked, rows[i].peers);
+	}
+}
+
+static void browsers_and_garbage_are_refused(void **state)
+{
+	static const struct {
+		const char *request;
+		const char *status;
+	} rows[] = {
+		/* 1 */ {"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", "403"},
+		/* 2 */ {"GET / HTTP/1.1\r\n" HOST "Origin: http://x\r\n\r\n", "403"},
+		/* 3 */ {"GET / HTTP/1.1\r\n" HOST "Referer: http://x\r\n\r\n", "403"},
+		/* 4 */ {"GET / HTTP/1.1\r\n\r\n", "400"},
+		/* 5 */ {"GET / HTTP/1.1\nHost: local-tailscaled.sock\n\n", "400"},
+		/* 6 */ {"\x16\x03\x01\x02\x01\x01\xfc\x03\x03\r\n\r\n", "400"},
+		/* 7 */
+		{"POST /localapi/v0/start HTTP/1.1\r\n" HOST "Content-Length: 99999999999\r\n\r\n",
+		 "413"},
+		/* 8 */
+		{"POST /localapi/v0/start HTTP/1.1\r\n" HOST
+		 "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+		 "400"},
+	};
+	struct fixture *f = *state;
+	char got[4096];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		ask(f, rows[i].request, got, sizeof(got));
+		if (strncmp(got, "HTTP/1.1 ", 9) != 0 || strncmp(got + 9, rows[i].status, 3) != 0)
+			fail_msg("row %zu: %s", i + 1, got);
+	}
+	assert_null(f->node.last_start);
+}
+
+static void one_connection_takes_many_requests(void **state)
+{
+	struct fixture *f = *state;
+	int fd = dial(&f->address, f->length);
+	static const char request[] = "GET / HTTP/1.1\r\n" HOST "\r\n";
+	char got[65536] = "";
+	size_t count = 0;
+
+	/* Pipelined, in odd pieces. */
+	for (int i = 0; i < 10; i++)
+		for (size_t at = 0; at < sizeof(request) - 1; at += 7) {
+			size_t piece = sizeof(request) - 1 - at < 7 ? sizeof(request) - 1 - at : 7;
+
+			assert_int_equal(send(fd, request + at, piece, 0), (ssize_t)piece);
+			uv_run(&f->loop, UV_RUN_NOWAIT);
+		}
+	shutdown(fd, SHUT_WR);
+	wait_for(f, fd, got, sizeof(got), NULL);
+	for (char *p = got; (p = strstr(p, "tailscaled\n")); p++)
+		count++;
+	assert_int_equal(count, 10);
+	close(fd);
+}
+
+static void a_body_comes_in_pieces_and_its_key_arrives(void **state)
+{
+	struct fixture *f = *state;
+	int fd = dial(&f->address, f->length);
+	char got[4096] = "";
+	static const char *const pieces[] = {
+		"POST /localapi/v0/start HTTP/1.1\r\n" HOST,
+		"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
+		"5\r\n{\"Aut\r\n",
+		"c\r\nhKey\":\"key1\"\r\n",
+		"1\r\n}\r\n",
+		"0\r\n\r\n",
+	};
+
+	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+		assert_int_equal(send(fd, pieces[i], strlen(pieces[i]), 0),
+				 (ssize_t)strlen(pieces[i]));
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	}
+	wait_for(f, fd, got, sizeof(got), NULL);
+	assert_non_null(strstr(got, "204 No Content"));
+	assert_string_equal(json_string_value(json_object_get(f->node.last_start, "AuthKey")),
+			    "key1");
+	close(fd);
+}
+
+static void the_bus_streams_until_the_reader_leaves(void **state)
+{
+	struct fixture *f = *state;
+	int fd = dial(&f->address, f->length);
+	static const char request[] =
+		"GET /localapi/v0/watch-ipn-bus?mask=2 HTTP/1.1\r\n" HOST "\r\n";
+	char got[4096] = "";
+
+	assert_true(send(fd, request, strlen(request), 0) > 0);
+	assert_true(wait_for(f, fd, got, sizeof(got), "{\"State\":6}\n"));
+	assert_int_equal(f->node.watches, 1);
+	assert_int_equal(f->node.last_mask, 2);
+	fake_node_notify(&f->node, json_pack("{s:s}", "BrowseToURL", "https://x/1"));
+	assert_true(wait_for(f, fd, got, sizeof(got), "{\"BrowseToURL\":\"https://x/1\"}\n"));
+	close(fd);
+	for (int i = 0; i < TURNS_MAX && f->node.watches > 0; i++)
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	assert_int_equal(f->node.watches, 0);
+}
+
+static void a_slow_reader_is_cut_off(void **state)
+{
+	struct fixture *f = *state;
+	int fd = dial(&f->address, f->length);
+	static const char request[] = "GET /localapi/v0/watch-ipn-bus HTTP/1.1\r\n" HOST "\r\n";
+	char got[4096] = "", *large = malloc(65537);
+	size_t sent = 0;
+
+	memset(large, 'x', 65536);
+	large[65536] = 0;
+	assert_true(send(fd, request, strlen(request), 0) > 0);
+	wait_for(f, fd, got, sizeof(got), "\r\n\r\n");
+	while (f->node.watches > 0 && sent < 64 * LIMIT_LOCALAPI_QUEUE) {
+		fake_node_notify(&f->node, json_pack("{s:s}", "ErrMessage", large));
+		sent += 65536;
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	}
+	assert_int_equal(f->node.watches, 0);
+	/* What was held: the queue, and what a Unix socket takes. */
+	assert_true(sent < 4 * LIMIT_LOCALAPI_QUEUE);
+	free(large);
+	close(fd);
+}
+
+static void an_answer_may_come_after_the_asker_left(void **state)
+{
+	struct fixture *f = *state;
+	static const char request[] =
+		"POST /localapi/v0/ping?ip=100.64.0.2&type=disco HTTP/1.1\r\n" HOST "\r\n";
+	char got[4096] = "";
+	int fd;
+
+	f->node.answer_later = true;
+	for (int gone = 0; gone < 2; gone++) {
+		fd = dial(&f->address, f->length);
+		assert_true(send(fd, request, strlen(request), 0) > 0);
+		for (int i = 0; i < TURNS_MAX && !f->node.ping_done; i++)
+			uv_run(&f->loop, UV_RUN_NOWAIT);
+		assert_non_null(f->node.ping_done);
+		if (gone)
+			close(fd);
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+		fake_node_answer(&f->node);
+		if (!gone) {
+			wait_for(f, fd, got, sizeof(got), "{\"IP\":");
+			close(fd);
+		}
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	}
+	/* And when the server itself is gone. */
+	fd = dial(&f->address, f->length);
+	assert_true(send(fd, request, strlen(request), 0) > 0);
+	for (int i = 0; i < TURNS_MAX && !f->node.ping_done; i++)
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	localapi_server_free(f->server);
+	f->server = NULL;
+	uv_run(&f->loop, UV_RUN_NOWAIT);
+	fake_node_answer(&f->node);
+	close(fd);
+}
+
+static void the_last_places_are_for_who_may_write(void **state)
+{
+	struct fixture *f = *state;
+	int fds[LIMIT_LOCALAPI_CONNECTIONS + 1];
+	const unsigned int open = LIMIT_LOCALAPI_CONNECTIONS - LIMIT_LOCALAPI_RESERVED;
+	char got[4096] = "", byte;
+
+	f->node.writable = false;
+	for (unsigned int i = 0; i <= open; i++)
+		fds[i] = dial(&f->address, f->length);
+	for (int i = 0; i < 20; i++)
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	assert_int_equal(recv(fds[open - 1], &byte, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(recv(fds[open], &byte, 1, MSG_DONTWAIT), 0);
+	close(fds[open]);
+	f->node.writable = true;
+	ask(f, "GET / HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", got, sizeof(got));
+	assert_non_null(strstr(got, "200 OK"));
+	for (unsigned int i = 0; i < open; i++)
+		close(fds[i]);
+}
+
+static void probes_see_health(void **state)
+{
+	static const struct {
+		const char *request;
+		bool healthy;
+		const char *status, *body;
+	} rows[] = {
+		/* 1 */ {"GET /healthz", true, "200", "\r\n\r\nok"},
+		/* 2 */ {"HEAD /healthz", true, "200", "Content-Length: 2\r\n"},
+		/* 3 */ {"GET /healthz", false, "503", "no tailnet address yet"},
+		/* 4 */ {"GET /healthz?x=1", true, "200", "ok"},
+		/* 5: it was not switched on */ {"GET /metrics", true, "404", ""},
+		/* 6 */ {"POST /healthz", true, "405", ""},
+		/* 7 */ {"GET /localapi/v0/status", true, "404", ""},
+	};
+	struct fixture *f = *state;
+	char request[256], got[4096];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int fd = dial(&f->health_address, f->health_length);
+
+		f->node.healthy = rows[i].healthy;
+		got[0] = 0;
+		snprintf(request, sizeof(request),
+			 "%s HTTP/1.1\r\nHost: 10.0.0.1:9002\r\nConnection: close\r\n\r\n",
+			 rows[i].request);
+		assert_true(send(fd, request, strlen(request), 0) > 0);
+		wait_for(f, fd, got, sizeof(got), NULL);
+		if (strncmp(got + 9, rows[i].status, 3) != 0 || !strstr(got, rows[i].body))
+			fail_msg("row %zu: %s", i + 1, got);
+		close(fd);
+	}
+}
+
+static void queries_decode(void **state)
+{
+	static const struct {
+		const char *query, *name;
+		int result;
+		const char *value;
+	} rows[] = {
+		/* 1 */ {"a=1", "a", 1, "1"},
+		/* 2 */ {"a=1&b=2", "b", 1, "2"},
+		/* 3 */ {"ab=1", "a", -ENOENT, ""},
+		/* 4 */ {"a", "a", -ENOENT, ""},
+		/* 5 */ {"a=", "a", 0, ""},
+		/* 6 */ {"a=%5B%3a%5D", "a", 3, "[:]"},
+		/* 7 */ {"a=x+y", "a", 3, "x y"},
+		/* 8 */ {"a=%4", "a", -EINVAL, ""},
+		/* 9 */ {"a=%zz", "a", -EINVAL, ""},
+		/* 10 */ {"a=%00", "a", -EINVAL, ""},
+		/* 11 */ {"a=1234567", "a", 7, "1234567"},
+		/* 12 */ {"a=12345678", "a", -EINVAL, ""},
+		/* 13 */ {"&&a=1", "a", 1, "1"},
+		/* 14 */ {"", "a", -ENOENT, ""},
+	};
+	char out[8];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int r = query_value(rows[i].query, rows[i].name, out, sizeof(out));
+
+		if (r != rows[i].result || strcmp(out, rows[i].value) != 0)
+			fail_msg("row %zu: %d '%s'", i + 1, r, out);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(paths_answer_as_the_official_ones, setup, teardown),
+		cmocka_unit_test_setup_teardown(status_says_peers_only_when_asked, setup, teardown),
+		cmocka_unit_test_setup_teardown(browsers_and_garbage_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_connection_takes_many_requests, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_body_comes_in_pieces_and_its_key_arrives, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(the_bus_streams_until_the_reader_leaves, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_slow_reader_is_cut_off, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_answer_may_come_after_the_asker_left, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(the_last_places_are_for_who_may_write, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(probes_see_health, setup, teardown),
+		cmocka_unit_test(queries_decode),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
