@@ -66,6 +66,7 @@ int netlink_open(struct netlink **ret, struct error *err)
 
 	if (!nl)
 		return error_set_errno(err, -ENOMEM, "netlink");
+	nl->nft.bus = NETLINK_NETFILTER;
 	r = net_channel_open(&nl->route, NETLINK_ROUTE);
 	if (r < 0) {
 		free(nl);
@@ -243,12 +244,8 @@ static int apply_all(struct netlink *nl, const struct net_wanted *wanted, struct
 		     struct error *err)
 {
 	struct net_report report = {0};
-	int r = 0;
+	int r;
 
-	if (!nl->route.socket)
-		r = net_channel_open(&nl->route, NETLINK_ROUTE);
-	if (r < 0)
-		return error_set_errno(err, r, "open netlink");
 	apply_nft(nl, wanted, &report);
 	do {
 		r = apply_round(nl, wanted, report.rounds > 0, &report, err);

@@ -52,13 +52,10 @@ void net_channel_close(struct net_channel *channel)
 	channel->portid = 0;
 }
 
-/* replace() - Answers may be lost or late: a new socket has none of them. Returns @code */
+/* replace() - Answers may be lost or late: the next request gets a new socket. Returns @code */
 static int replace(struct net_channel *channel, int code)
 {
-	int bus = channel->bus;
-
 	net_channel_close(channel);
-	(void)net_channel_open(channel, bus); /* a failure shows at the next request */
 	return code;
 }
 
@@ -89,11 +86,19 @@ static ssize_t receive(struct net_channel *channel, uint8_t buffer[static NET_RE
 
 static int send_bytes(struct net_channel *channel, const void *data, size_t length)
 {
-	if (!channel->socket)
-		return -ENOTCONN;
+	int r = channel->socket ? 0 : net_channel_open(channel, channel->bus);
+
+	if (r < 0)
+		return r;
 	if (mnl_socket_sendto(channel->socket, data, length) < 0)
 		return replace(channel, -errno);
 	return 0;
+}
+
+/* outcome() - 0, or @code with words to it */
+static int outcome(int code, struct error *err)
+{
+	return code < 0 ? error_set_errno(err, code, "the kernel's answer") : 0;
 }
 
 /* take_end() - NLMSG_ERROR or NLMSG_DONE: the code in it */
@@ -107,15 +112,13 @@ static int take_end(struct net_channel *channel, const struct net_message *messa
 	if (message->type == NLMSG_DONE) {
 		if (body.left >= sizeof(code))
 			cursor_copy(&body, &code, sizeof(code));
-		return code > 0 ? replace(channel, -EBADMSG) : code;
+		return outcome(code > 0 ? replace(channel, -EBADMSG) : code, err);
 	}
 	if (net_parse_ack(message->body, message->flags, &ack) < 0)
-		return replace(channel, -EBADMSG);
+		return outcome(replace(channel, -EBADMSG), err);
 	if (ack.code < 0 && ack.text[0])
 		return error_set(err, ack.code, "%s", ack.text);
-	if (ack.code < 0)
-		return error_set_errno(err, ack.code, "netlink");
-	return 0;
+	return outcome(ack.code, err);
 }
 
 int net_channel_ask(struct net_channel *channel, struct nlmsghdr *request, net_record_fn *each,
@@ -145,17 +148,18 @@ int net_channel_ask(struct net_channel *channel, struct nlmsghdr *request, net_r
 			interrupted |= (message.flags & NLM_F_DUMP_INTR) != 0;
 			if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) {
 				r = take_end(channel, &message, err);
-				return r < 0 ? r : result < 0 ? result : interrupted ? -EINTR : 0;
+				if (r < 0)
+					return r;
+				return outcome(result < 0 ? result : interrupted ? -EINTR : 0, err);
 			}
 			/* The walk goes on after a failure: the socket must be empty at its end. */
 			if (result == 0)
 				result = each(&message, context);
 			if (!dump)
-				return result;
+				return outcome(result, err);
 		}
 		if (!cursor_ok(&datagram))
-			return error_set(err, replace(channel, -EBADMSG),
-					 "a malformed message from the kernel");
+			return outcome(replace(channel, -EBADMSG), err);
 	}
 }
 
@@ -187,8 +191,7 @@ int net_channel_commit(struct net_channel *channel, const void *data, size_t len
 				return 0;
 		}
 		if (!cursor_ok(&datagram))
-			return error_set(err, replace(channel, -EBADMSG),
-					 "a malformed message from the kernel");
+			return outcome(replace(channel, -EBADMSG), err);
 	}
 }
 

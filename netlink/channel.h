@@ -4,8 +4,8 @@
  *
  * A channel is one netlink socket. A transaction is synchronous: the kernel answers
  * at once, and a timeout guards against one that doesn't. After a failed receive
- * (ENOBUFS: answers lost) the socket is replaced, so that no late answer is ever
- * taken for one to the next request.
+ * (ENOBUFS: answers lost) the socket is closed and the next request opens another, so
+ * that no late answer is ever taken for one to it.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 struct mnl_socket;
 
 struct net_channel {
-	struct mnl_socket *socket; /* NULL: closed */
+	struct mnl_socket *socket; /* NULL: opened by the next request */
 	int bus;                   /* NETLINK_ROUTE, NETLINK_NETFILTER */
 	uint32_t portid;
 	uint32_t sequence; /* of the last request */

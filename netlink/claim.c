@@ -229,9 +229,7 @@ int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned
 	int r;
 
 	do {
-		r = nl->route.socket ? 0 : net_channel_open(&nl->route, NETLINK_ROUTE);
-		if (r == 0)
-			r = look(&nl->route, &claim, &cause);
+		r = look(&nl->route, &claim, &cause);
 	} while ((r == -EINTR || r == -ENOBUFS) && ++attempts < ATTEMPTS);
 	if (r < 0)
 		return error_set(err, r, "look for another tailscaled: %s", cause.text);

@@ -2,6 +2,7 @@
 /* netlink/interfaces.c - the addresses and default routes of this namespace */
 #include "netlink/interfaces.h"
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "netlink/channel.h"
@@ -19,14 +20,10 @@
 /* A namespace of thousands of links (a host) must not make us ask for ever. */
 #define ATTEMPTS 5
 
-struct links {
-	struct net_link *list;
-	size_t count;
-};
-
 struct taking {
-	struct links links;
-	struct net_interfaces *interfaces;
+	struct buffer links;     /* of struct net_link */
+	struct buffer addresses; /* of struct net_interface */
+	size_t omitted;
 };
 
 static int take_link(const struct net_message *message, void *context)
@@ -40,9 +37,8 @@ static int take_link(const struct net_message *message, void *context)
 	r = net_parse_link(message->body, &link);
 	if (r < 0)
 		return r == -EAFNOSUPPORT ? 0 : r;
-	if (taking->links.count < LIMIT_NET_INTERFACES)
-		taking->links.list[taking->links.count++] = link;
-	return 0;
+	r = buffer_append(&taking->links, &link, sizeof(link));
+	return r == -EMSGSIZE ? 0 : r;
 }
 
 static uint32_t flags_of(const struct net_link *link, const struct net_address *address)
@@ -67,7 +63,7 @@ static uint32_t flags_of(const struct net_link *link, const struct net_address *
 static int take_address(const struct net_message *message, void *context)
 {
 	struct taking *taking = context;
-	struct net_interfaces *interfaces = taking->interfaces;
+	const struct net_link *links = (const void *)taking->links.data;
 	struct net_address address;
 	int r;
 
@@ -76,23 +72,19 @@ static int take_address(const struct net_message *message, void *context)
 	r = net_parse_address(message->body, &address);
 	if (r < 0)
 		return r == -EAFNOSUPPORT ? 0 : r;
-	if (interfaces->count == LIMIT_NET_INTERFACES) {
-		interfaces->omitted++;
-		return 0;
-	}
-	for (size_t i = 0; i < taking->links.count; i++) {
-		const struct net_link *link = &taking->links.list[i];
-		struct net_interface *out = &interfaces->list[interfaces->count];
+	for (size_t i = 0; i < taking->links.length / sizeof(*links); i++) {
+		struct net_interface one = {
+			.ifindex = links[i].ifindex,
+			.prefix = address.prefix,
+			.flags = flags_of(&links[i], &address),
+		};
 
-		if (link->ifindex != address.ifindex)
+		if (links[i].ifindex != address.ifindex)
 			continue;
-		memset(out, 0, sizeof(*out));
-		out->ifindex = link->ifindex;
-		out->prefix = address.prefix;
-		out->flags = flags_of(link, &address);
-		memcpy(out->name, link->name, sizeof(out->name));
-		interfaces->count++;
-		break;
+		memcpy(one.name, links[i].name, sizeof(one.name));
+		r = buffer_append(&taking->addresses, &one, sizeof(one));
+		taking->omitted += r == -EMSGSIZE;
+		return r == -EMSGSIZE ? 0 : r;
 	}
 	return 0;
 }
@@ -138,17 +130,17 @@ static int compare(const void *left, const void *right)
 	return order != 0 ? order : memcmp(&a->prefix, &b->prefix, sizeof(a->prefix));
 }
 
-static int read_once(struct net_channel *channel, struct taking *taking, struct error *err)
+static int read_once(struct net_channel *channel, struct taking *taking,
+		     struct net_interfaces *interfaces, struct error *err)
 {
 	static const uint8_t families[] = {AF_INET, AF_INET6};
 	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
-	struct net_interfaces *interfaces = taking->interfaces;
 	int r;
 
-	taking->links.count = 0;
-	interfaces->count = 0;
-	interfaces->omitted = 0;
-	interfaces->default_v4 = interfaces->default_v6 = (struct net_default_route){0};
+	buffer_consume(&taking->links, taking->links.length);
+	buffer_consume(&taking->addresses, taking->addresses.length);
+	taking->omitted = 0;
+	*interfaces = (struct net_interfaces){0};
 	r = net_channel_ask(channel, net_message_get_link(request, 0), take_link, taking, err);
 	if (r < 0)
 		return r;
@@ -167,36 +159,31 @@ static int read_once(struct net_channel *channel, struct taking *taking, struct 
 
 int net_interfaces_read(struct netlink *nl, struct net_interfaces *ret, struct error *err)
 {
+	struct taking taking = {
+		.links = BUFFER_INIT(LIMIT_NET_INTERFACES * sizeof(struct net_link)),
+		.addresses = BUFFER_INIT(LIMIT_NET_INTERFACES * sizeof(struct net_interface)),
+	};
 	struct net_interfaces interfaces = {0};
-	struct taking taking = {.interfaces = &interfaces};
 	struct error cause = {0};
 	int attempts = 0;
 	int r;
 
-	taking.links.list = calloc(LIMIT_NET_INTERFACES, sizeof(*taking.links.list));
-	interfaces.list = calloc(LIMIT_NET_INTERFACES, sizeof(*interfaces.list));
-	if (!taking.links.list || !interfaces.list) {
-		r = error_set_errno(err, -ENOMEM, "read interfaces");
-		goto free_lists;
-	}
 	do {
-		r = nl->route.socket ? 0 : net_channel_open(&nl->route, NETLINK_ROUTE);
-		if (r == 0)
-			r = read_once(&nl->route, &taking, &cause);
+		r = read_once(&nl->route, &taking, &interfaces, &cause);
 	} while ((r == -EINTR || r == -ENOBUFS) && ++attempts < ATTEMPTS);
+	buffer_free(&taking.links);
 	if (r < 0) {
-		error_set(err, r, "read interfaces: %s", cause.text);
-		goto free_lists;
+		buffer_free(&taking.addresses);
+		return error_set(err, r, "read interfaces: %s", cause.text);
 	}
-	qsort(interfaces.list, interfaces.count, sizeof(*interfaces.list), compare);
-	free(taking.links.list);
+	/* Nothing was consumed since the last reset, so the records begin where the memory does. */
+	interfaces.list = (struct net_interface *)(void *)taking.addresses.data;
+	interfaces.count = taking.addresses.length / sizeof(*interfaces.list);
+	interfaces.omitted = taking.omitted;
+	if (interfaces.count > 1)
+		qsort(interfaces.list, interfaces.count, sizeof(*interfaces.list), compare);
 	*ret = interfaces;
 	return 0;
-
-free_lists:
-	free(taking.links.list);
-	free(interfaces.list);
-	return r;
 }
 
 void net_interfaces_free(struct net_interfaces *interfaces)

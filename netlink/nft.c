@@ -328,11 +328,6 @@ int net_nft_apply(struct net_channel *channel, const char *name, enum net_nft_fo
 	int r;
 
 	*changed = false;
-	if (!channel->socket) {
-		r = net_channel_open(channel, NETLINK_NETFILTER);
-		if (r < 0)
-			return error_set_errno(err, r, "open nf_tables");
-	}
 	if (form == NET_NFT_NONE)
 		return remove_table(channel, name, changed, err);
 
@@ -342,9 +337,6 @@ int net_nft_apply(struct net_channel *channel, const char *name, enum net_nft_fo
 	r = count_rules(channel, name, &census);
 	if (r == 0 && census.rules == rules && census.right == rules)
 		return 0;
-	if (!channel->socket) /* the question cost us the socket, and there is no other */
-		return error_set_errno(err, r, "list nft rules");
-
 	/* Deleting needs a table, so it is made first; all at once, so there is no gap. */
 	transaction_begin(&t, channel);
 	table_request(&t, NFT_MSG_NEWTABLE, NLM_F_CREATE, name);
@@ -379,8 +371,6 @@ unsigned int net_nft_flush_official(struct net_channel *channel)
 		struct nlmsghdr *request;
 		struct transaction t;
 
-		if (!channel->socket && net_channel_open(channel, NETLINK_NETFILTER) < 0)
-			return emptied;
 		transaction_begin(&t, channel);
 		request =
 			request_begin(&t, NFT_MSG_DELRULE, protocols[i % ARRAY_SIZE(protocols)], 0);

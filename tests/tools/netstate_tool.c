@@ -11,6 +11,8 @@
  *	protect 0|1          table N              address PREFIX      route PREFIX
  *	routes FIRST COUNT   apply                teardown            check 0|1
  *	interfaces           monitor              events MILLISECONDS memory
+ *
+ * With --without-nftables it sees a kernel without nf_tables (socket() is refused).
  */
 #include "base/clock.h"
 #include "base/limits.h"
@@ -22,7 +24,9 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <linux/netlink.h>
 #include <poll.h>
+#include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -305,11 +309,29 @@ static void command(const char *verb, const char *first, const char *second)
 	}
 }
 
-int main(void)
+/* forget_nftables() - From here on, opening its socket fails as in a kernel without it */
+static bool forget_nftables(void)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	bool done = filter &&
+		    seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket), 2,
+				     SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
+				     SCMP_A2(SCMP_CMP_EQ, NETLINK_NETFILTER)) == 0 &&
+		    seccomp_load(filter) == 0;
+
+	seccomp_release(filter);
+	return done;
+}
+
+int main(int argc, char **argv)
 {
 	struct error err = {0};
 	char line[256];
 
+	if (argc > 1 && (strcmp(argv[1], "--without-nftables") != 0 || !forget_nftables())) {
+		fprintf(stderr, "usage: %s [--without-nftables]\n", argv[0]);
+		return 2;
+	}
 	reset();
 	if (netlink_open(&tool.nl, &err) < 0) {
 		fprintf(stderr, "netstate_tool: %s\n", err.text);
