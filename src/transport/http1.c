@@ -324,7 +324,7 @@ static int gather_head(struct http1_parser *p, const uint8_t *bytes, size_t leng
 {
 	if (p->complete) { /* the last message's */
 		buffer_consume(&p->block, p->block.length);
-		p->complete = false;
+		p->begun = p->complete = false;
 	}
 	while (*used < length) {
 		const uint8_t *at = bytes + *used;
@@ -341,8 +341,13 @@ static int gather_head(struct http1_parser *p, const uint8_t *bytes, size_t leng
 		tail = buffer_end(&p->block);
 		if (p->block.length < 2 || tail[-2] != '\r')
 			return bad(p, "line feed without carriage return");
-		if (p->block.length == 2)
+		if (!p->begun && p->block.length == 2)
 			return bad(p, "empty first line");
+		/* Another protocol might never send an empty line. */
+		if (!p->begun && p->response &&
+		    (p->block.length < 7 || memcmp(buffer_head(&p->block), "HTTP/1.", 7) != 0))
+			return bad(p, "not an HTTP/1 response");
+		p->begun = true;
 		if (p->block.length >= 4 && tail[-4] == '\r' && tail[-3] == '\n')
 			return parse_head(p);
 	}

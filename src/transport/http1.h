@@ -65,6 +65,7 @@ struct http1_parser {
 	unsigned int state;
 	bool response;
 	bool bodyless;
+	bool begun;          /* the block has its first line */
 	bool complete;       /* the block holds a head that was handed out */
 	uint8_t line_length; /* of a chunk's size line */
 	uint8_t digits;

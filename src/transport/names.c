@@ -53,6 +53,7 @@ struct names_poll {
 	struct names *names;
 	struct names_poll *next, **link;
 	ares_socket_t fd;
+	int events; /* wanted */
 };
 
 struct names {
@@ -108,16 +109,29 @@ static void on_timeout(void *user)
 
 /* Sockets of c-ares */
 
+static struct names_poll *find_poll(struct names *n, ares_socket_t fd)
+{
+	struct names_poll *p = n->polls;
+
+	while (p && p->fd != fd)
+		p = p->next;
+	return p;
+}
+
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
 	struct names_poll *p = handle->data;
 	struct names *n = p->names;
 	ares_socket_t fd = p->fd;
 
-	if (status < 0) /* let c-ares see the error by reading */
+	if (status < 0) /* an error on the socket, which c-ares learns by using it */
 		events = UV_READABLE | UV_WRITABLE;
 	ares_process_fd(n->channel, events & UV_READABLE ? fd : ARES_SOCKET_BAD,
 			events & UV_WRITABLE ? fd : ARES_SOCKET_BAD);
+	/* libuv has stopped watching after an error; c-ares may have kept the socket. */
+	p = find_poll(n, fd);
+	if (status < 0 && p)
+		uv_poll_start(&p->handle, p->events, on_poll);
 	arm_timeout(n);
 }
 
@@ -133,15 +147,6 @@ static void close_poll(struct names_poll *p)
 		p->next->link = p->link;
 	uv_poll_stop(&p->handle);
 	uv_close((uv_handle_t *)&p->handle, on_poll_closed);
-}
-
-static struct names_poll *find_poll(struct names *n, ares_socket_t fd)
-{
-	struct names_poll *p = n->polls;
-
-	while (p && p->fd != fd)
-		p = p->next;
-	return p;
 }
 
 /* on_socket_state() - c-ares wants @fd watched, or (neither) not any more */
@@ -170,8 +175,8 @@ static void on_socket_state(void *user, ares_socket_t fd, int readable, int writ
 			p->next->link = &p->next;
 		n->polls = p;
 	}
-	uv_poll_start(&p->handle, (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0),
-		      on_poll);
+	p->events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
+	uv_poll_start(&p->handle, p->events, on_poll);
 }
 
 static ares_socket_t socket_open(int family, int type, int protocol, void *user)
@@ -215,8 +220,16 @@ static ares_ssize_t socket_receive(ares_socket_t fd, void *bytes, size_t size, i
 /* #syscalls: writev */
 static ares_ssize_t socket_send(ares_socket_t fd, const struct iovec *vector, int count, void *user)
 {
+	ssize_t sent = writev(fd, vector, count);
+
 	(void)user;
-	return writev(fd, vector, count);
+	/*
+	 * That was the answer to the datagram before: c-ares would ask this question of the
+	 * next server and leave the other one to its timeout. The error comes again.
+	 */
+	if (sent < 0 && errno == ECONNREFUSED)
+		sent = writev(fd, vector, count);
+	return sent;
 }
 
 static const struct ares_socket_functions socket_functions = {

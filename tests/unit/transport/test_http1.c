@@ -16,7 +16,7 @@ struct found {
 	size_t left; /* bytes that were not touched after the (first) end */
 };
 
-static void note(struct found *f, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) note(struct found *f, const char *format, ...)
 {
 	va_list args;
 

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tests/unit/transport/test_dial.c - dialing: races, failures, the proxy; and requests over it */
+#include "base/cleanup.h"
+#include "transport/http_client.h"
+#include "unit/transport/peer.h"
+
+/* What a dial or a request ended with. */
+struct outcome {
+	unsigned int calls;
+	struct error err;
+	struct endpoint to;
+	int status;
+	char body[256];
+	bool got_stream;
+	nanoseconds at;
+};
+
+static uv_loop_t loop;
+static struct dialer dialer;
+static struct names *names;
+
+static int set_up(void **state)
+{
+	/* A name server that refuses: what isn't in hosts can't be resolved. */
+	static const char resolv[] = "nameserver [127.0.0.1]:1\noptions timeout:1 attempts:1";
+	static const char hosts[] =
+		"127.0.0.1 one.example\n127.0.0.2 race.example\n127.0.0.3 race.example\n";
+
+	(void)state;
+	uv_loop_init(&loop);
+	assert_int_equal(names_create(&loop, socket_source_direct(), &names, NULL), 0);
+	assert_int_equal(names_configure(names, resolv, strlen(resolv), hosts, strlen(hosts), NULL),
+			 0);
+	dialer = (struct dialer){.loop = &loop, .sockets = socket_source_direct(), .names = names};
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	names_free(names);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	return 0;
+}
+
+static void dialed(void *user, struct stream *stream, const struct endpoint *to,
+		   const struct error *err)
+{
+	struct outcome *o = user;
+
+	o->calls++;
+	o->at = clock_boottime();
+	if (to)
+		o->to = *to;
+	if (err)
+		o->err = *err;
+	o->got_stream = stream != NULL;
+	assert_int_equal(stream == NULL, err != NULL);
+	stream_close(stream);
+}
+
+static void run_dial(const struct dial_options *options, struct outcome *o)
+{
+	struct error err = {0};
+	struct dial *d;
+
+	memset(o, 0, sizeof(*o));
+	assert_int_equal(dial_start(&dialer, options, dialed, o, &d, &err), 0);
+	assert_int_equal(o->calls, 0);
+	while (!o->calls)
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(o->calls, 1);
+}
+
+/* dead_listener() - At @address:@port nobody answers any more: its queue is full */
+static uint16_t dead_listener(const char *address, uint16_t port, int fds[static 4])
+{
+	struct sockaddr_in in = {.sin_family = AF_INET};
+
+	port = peer_listen(address, port, 0, &fds[0]);
+	in.sin_port = htons(port);
+	inet_pton(AF_INET, address, &in.sin_addr);
+	for (int i = 1; i < 4; i++) {
+		fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(fds[i], (struct sockaddr *)&in, sizeof(in));
+	}
+	return port;
+}
+
+static void close_all(int fds[static 4])
+{
+	for (int i = 0; i < 4; i++)
+		close(fds[i]);
+}
+
+static void a_dead_address_costs_a_quarter_second(void **state)
+{
+	struct dial_options options = {.host = "race.example"};
+	nanoseconds before;
+	char text[ENDPOINT_TEXT_MAX];
+	struct outcome o;
+	int dead[4], good;
+
+	(void)state;
+	options.port = peer_listen("127.0.0.3", 0, 8, &good);
+	dead_listener("127.0.0.2", options.port, dead);
+	before = clock_boottime();
+	run_dial(&options, &o);
+	assert_true(o.got_stream);
+	assert_memory_equal(endpoint_format(&o.to, text), "127.0.0.3:", 10);
+	assert_true(o.at - before >= 250 * NSEC_PER_MSEC);
+	assert_true(o.at - before < 2 * NSEC_PER_SEC);
+	close_all(dead);
+	close(good);
+}
+
+static void a_refused_address_costs_nothing(void **state)
+{
+	struct dial_options options = {.host = "race.example"};
+	nanoseconds before = clock_boottime();
+	struct outcome o;
+	int good;
+
+	(void)state;
+	options.port = peer_listen("127.0.0.3", 0, 8, &good);
+	run_dial(&options, &o);
+	assert_true(o.got_stream);
+	assert_true(o.at - before < 250 * NSEC_PER_MSEC);
+	close(good);
+}
+
+static void failures_by_table(void **state)
+{
+	struct address loopback = {.family = ADDRESS_V4, .bytes = {127, 0, 0, 9}};
+	struct tls_options tls = {0};
+	const struct {
+		struct dial_options options;
+		int started, code;
+		const char *text;
+	} rows[] = {
+		/* 1 */ {{.host = "127.0.0.1", .port = 1},
+			 0,
+			 -ECONNREFUSED,
+			 "dial 127.0.0.1:1: connect 127.0.0.1:1: Connection refused"},
+		/* 2 */
+		{{.host = "one.example", .port = 1},
+		 0,
+		 -ECONNREFUSED,
+		 "dial one.example:1: connect 127.0.0.1:1"},
+		/* 3 */
+		{{.host = "none.example", .port = 1},
+		 0,
+		 -ECONNREFUSED,
+		 "resolve none.example: can't reach the name server"},
+		/* 4 */
+		{{.host = "none.example", .port = 1, .fallback = &loopback, .fallback_count = 1},
+		 0,
+		 -ECONNREFUSED,
+		 "connect 127.0.0.9:1"},
+		/* 5 */
+		{{.host = "none.example", .port = 1, .addresses = &loopback, .address_count = 1},
+		 0,
+		 -ECONNREFUSED,
+		 "connect 127.0.0.9:1"},
+		/* 6 */
+		{{.host = "127.0.0.1", .port = 1, .only = ADDRESS_V6},
+		 0,
+		 -EADDRNOTAVAIL,
+		 "no usable address"},
+		/* 7 */ {{.host = "a b", .port = 1}, -EINVAL, 0, NULL},
+		/* 8 */ {{.host = NULL, .port = 1}, -EINVAL, 0, NULL},
+		/* 9: no CA */ {{.host = "one.example", .port = 1, .tls = &tls}, -EINVAL, 0, NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct error err = {0};
+		struct outcome o;
+		struct dial *d;
+
+		if (rows[i].started < 0) {
+			assert_int_equal(
+				dial_start(&dialer, &rows[i].options, dialed, NULL, &d, &err),
+				rows[i].started);
+			assert_int_equal(err.code, rows[i].started);
+			continue;
+		}
+		run_dial(&rows[i].options, &o);
+		if (o.err.code != rows[i].code || !strstr(o.err.text, rows[i].text))
+			fail_msg("row %zu: %d '%s'", i + 1, o.err.code, o.err.text);
+	}
+}
+
+static void time_runs_out(void **state)
+{
+	struct dial_options options = {.host = "127.0.0.2", .timeout = 300 * NSEC_PER_MSEC};
+	struct outcome o;
+	int dead[4];
+
+	(void)state;
+	options.port = dead_listener("127.0.0.2", 0, dead);
+	run_dial(&options, &o);
+	assert_int_equal(o.err.code, -ETIMEDOUT);
+	assert_non_null(strstr(o.err.text, "timed out while connecting"));
+	close_all(dead);
+}
+
+static void a_cancelled_dial_is_silent(void **state)
+{
+	struct dial_options options = {.host = "race.example", .port = 1};
+	struct outcome o = {0};
+	struct dial *d;
+
+	(void)state;
+	for (int rounds = 0; rounds < 4; rounds++) {
+		assert_int_equal(dial_start(&dialer, &options, dialed, &o, &d, NULL), 0);
+		for (int i = 0; i < rounds / 2; i++)
+			uv_run(&loop, UV_RUN_NOWAIT);
+		if (o.calls)
+			break;
+		dial_cancel(d);
+	}
+	uv_run(&loop, UV_RUN_DEFAULT);
+	options.host = "none.example";
+	assert_int_equal(dial_start(&dialer, &options, dialed, &o, &d, NULL), 0);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	dial_cancel(d);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_true(o.calls <= 1);
+}
+
+/* The proxy */
+
+static void proxies_by_table(void **state)
+{
+	static const struct {
+		const char *no_proxy, *host;
+		uint16_t port;
+		bool used;
+	} rows[] = {
+		/* 1 */ {NULL, "a.example", 443, true},
+		/* 2 */ {"a.example", "a.example", 443, false},
+		/* 3 */ {"a.example", "x.a.example", 443, false},
+		/* 4 */ {"a.example", "xa.example", 443, true},
+		/* 5 */ {".a.example", "a.example", 443, true},
+		/* 6 */ {".a.example, b", "x.A.example", 443, false},
+		/* 7 */ {"*.a.example", "x.a.example", 443, false},
+		/* 8 */ {"*", "anything", 443, false},
+		/* 9 */ {"10.0.0.0/8", "10.2.3.4", 443, false},
+		/* 10 */ {"10.0.0.0/8", "11.2.3.4", 443, true},
+		/* 11 */ {"a.example:8443", "a.example", 443, true},
+		/* 12 */ {"a.example:443", "a.example", 443, false},
+		/* 13 */ {"1.2.3.4:443", "1.2.3.4", 443, false},
+		/* 14 */ {"", "localhost", 443, false},
+		/* 15 */ {"", "127.8.8.8", 443, false},
+		/* 16 */ {"", "::1", 443, false},
+		/* 17 */ {"fd00::/8", "fd12::1", 443, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct proxy *p;
+
+		assert_int_equal(proxy_create("http://proxy:3128", rows[i].no_proxy, &p, NULL), 0);
+		if ((proxy_for(p, rows[i].host, rows[i].port) != NULL) != rows[i].used)
+			fail_msg("row %zu", i + 1);
+		proxy_free(p);
+	}
+}
+
+static void proxy_values_are_checked(void **state)
+{
+	struct buffer out = BUFFER_INIT(4096);
+	struct error err = {0};
+	struct proxy *p;
+
+	(void)state;
+	assert_int_equal(proxy_create("", NULL, &p, NULL), 0);
+	assert_null(p);
+	assert_int_equal(proxy_create("http://user:secret@pro xy", NULL, &p, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "HTTPS_PROXY"));
+	assert_null(strstr(err.text, "secret"));
+	assert_int_equal(proxy_create("socks5://proxy", NULL, &p, &err), -EINVAL);
+	assert_int_equal(proxy_create("user:pa%20ss@proxy:3128", NULL, &p, &err), 0);
+	assert_int_equal(proxy_write_connect(proxy_for(p, "h", 1), "a.example\r\nX: y", 443, &out),
+			 -EINVAL);
+	assert_int_equal(out.length, 0);
+	assert_int_equal(proxy_write_connect(proxy_for(p, "h", 1), "fd00::1", 443, &out), 0);
+	buffer_append(&out, "", 1);
+	assert_string_equal((char *)buffer_head(&out),
+			    "CONNECT [fd00::1]:443 HTTP/1.1\r\nHost: [fd00::1]:443\r\n"
+			    "Proxy-Authorization: Basic dXNlcjpwYSBzcw==\r\n\r\n");
+	buffer_free(&out);
+	proxy_free(p);
+}
+
+/* serve_proxy() - Refuse CONNECT as the user text says, or open and speak no TLS */
+static void serve_proxy(int fd, void *user)
+{
+	char head[1024];
+
+	if (!read_head(fd, head, sizeof(head)) ||
+	    strncmp(head, "CONNECT far.example:443 HTTP/1.1\r\n", 34) != 0)
+		return;
+	write_full(fd, user, strlen(user));
+	while (read(fd, head, sizeof(head)) > 0)
+		;
+}
+
+static void the_proxy_answers(void **state)
+{
+	static const struct {
+		char *answer;
+		int code;
+		const char *text;
+	} rows[] = {
+		/* 1 */ {"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", -EACCES,
+			 "wants another user and password"},
+		/* 2 */
+		{"HTTP/1.1 403 Forbidden\r\n\r\n", -ECONNREFUSED,
+		 "refused to connect: 403 Forbidden"},
+		/* 3 */ {"SSH-2.0-x\r\n", -EPROTO, "does not answer as a proxy"},
+		/* 4: bytes before TLS began */
+		{"HTTP/1.1 200 OK\r\n\r\nsurprise", -ECONNREFUSED, "refused to connect: 200"},
+		/* 5 */ {"", -ETIMEDOUT, "timed out while HTTPS_PROXY"},
+		/* 6: the tunnel stands; TLS through it doesn't come */
+		{"HTTP/1.1 200 OK\r\n\r\n", -ETIMEDOUT, "timed out while the TLS handshake"},
+	};
+	struct tls_options tls = {0};
+	struct dial_options options = {
+		.host = "far.example", .port = 443, .tls = &tls, .timeout = 400 * NSEC_PER_MSEC};
+
+	(void)state;
+	assert_int_equal(tls_context_create(&dialer.tls, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct proxy *proxy;
+		struct outcome o;
+		struct peer p;
+		char url[64];
+
+		peer_start(&p, serve_proxy, rows[i].answer);
+		snprintf(url, sizeof(url), "http://one.example:%u", p.port);
+		assert_int_equal(proxy_create(url, NULL, &proxy, NULL), 0);
+		dialer.proxy = proxy;
+		run_dial(&options, &o);
+		if (o.err.code != rows[i].code || !strstr(o.err.text, rows[i].text))
+			fail_msg("row %zu: %d '%s'", i + 1, o.err.code, o.err.text);
+		uv_run(&loop, UV_RUN_DEFAULT); /* its sockets close, so the peer returns */
+		peer_stop(&p);
+		proxy_free(proxy);
+	}
+	dialer.proxy = NULL;
+	tls_context_release(TAKE_PTR(dialer.tls));
+}
+
+/* Requests */
+
+static void serve_text(int fd, void *user)
+{
+	char head[1024];
+
+	if (read_head(fd, head, sizeof(head)))
+		write_full(fd, user, strlen(user));
+}
+
+static void requested(void *user, const struct http_response *response, const struct error *err)
+{
+	struct outcome *o = user;
+
+	o->calls++;
+	assert_int_equal(response == NULL, err != NULL);
+	if (err)
+		o->err = *err;
+	if (response) {
+		o->status = response->head->status;
+		memcpy(o->body, response->body ? response->body : (const uint8_t *)"",
+		       response->body_length);
+	}
+}
+
+static void requests_by_table(void **state)
+{
+	static const struct {
+		char *answer;
+		const char *method;
+		int status, code;
+		const char *body; /* or what the error holds */
+	} rows[] = {
+		/* 1 */ {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", "GET", 200, 0, "hi"},
+		/* 2 */
+		{"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: "
+		 "chunked\r\n\r\n4\r\ngone\r\n0\r\n\r\n",
+		 "GET", 404, 0, "gone"},
+		/* 3 */ {"HTTP/1.1 200 OK\r\n\r\nuntil the end", "GET", 200, 0, "until the end"},
+		/* 4 */ {"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", "HEAD", 200, 0, ""},
+		/* 5 */
+		{"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 "
+		 "200 OK\r\nContent-Length: 1\r\n\r\ny",
+		 "POST", 200, 0, "y"},
+		/* 6 */
+		{"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n"
+		 "aaaaaaaaaabbbbbbbbbbccccccccccddddddddddeeeeeeeeeeaaaaaaaaaabbbbbbbbbbccccccccccd"
+		 "dddddddddeeeeeeeeeex",
+		 "GET", 0, -EMSGSIZE, "more than 100 bytes"},
+		/* 7 */
+		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", "GET", 0, -EPIPE,
+		 "in the middle"},
+		/* 8 */ {"", "GET", 0, -EPIPE, "without an answer"},
+		/* 9 */
+		{"HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\nhi", "GET", 0, -EBADMSG, "line feed"},
+		/* 10 */
+		{"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+		 "GET", 0, -EPROTO, "101"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct http_request q = {.to = {.host = "one.example"},
+					 .method = rows[i].method,
+					 .target = "/x",
+					 .body_limit = 100};
+		struct http_exchange *x;
+		struct outcome o = {0};
+		struct peer p;
+
+		peer_start(&p, serve_text, rows[i].answer);
+		q.to.port = p.port;
+		assert_int_equal(http_start(&dialer, &q, requested, &o, &x, NULL), 0);
+		uv_run(&loop, UV_RUN_DEFAULT);
+		peer_stop(&p);
+		assert_int_equal(o.calls, 1);
+		if (o.status != rows[i].status || o.err.code != rows[i].code ||
+		    (o.status ? strcmp(o.body, rows[i].body) != 0
+			      : !strstr(o.err.text, rows[i].body)))
+			fail_msg("row %zu: %d '%s' %d '%s'", i + 1, o.status, o.body, o.err.code,
+				 o.err.text);
+	}
+}
+
+static void serve_silence(int fd, void *user)
+{
+	char head[1024];
+
+	(void)user;
+	while (read(fd, head, sizeof(head)) > 0)
+		;
+}
+
+static void requests_time_out_and_are_cancelled(void **state)
+{
+	struct http_request q = {.to = {.host = "one.example", .timeout = 200 * NSEC_PER_MSEC},
+				 .target = "/",
+				 .body_limit = 1};
+	struct outcome o = {0};
+	struct http_exchange *x;
+	struct peer p;
+
+	(void)state;
+	peer_start(&p, serve_silence, NULL);
+	q.to.port = p.port;
+	assert_int_equal(http_start(&dialer, &q, requested, &o, &x, NULL), 0);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(o.err.code, -ETIMEDOUT);
+	o.calls = 0;
+	assert_int_equal(http_start(&dialer, &q, requested, &o, &x, NULL), 0);
+	uv_run(&loop, UV_RUN_NOWAIT);
+	http_cancel(x);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(o.calls, 0);
+	q.target = "/a b";
+	assert_int_equal(http_start(&dialer, &q, requested, &o, &x, NULL), -EINVAL);
+	peer_stop(&p);
+}
+
+/* Upgrades: the first bytes of the other protocol come in the segment of the 101. */
+
+struct upgrade {
+	struct outcome outcome;
+	struct stream *stream;
+	char first[64];
+	bool closed;
+};
+
+static void upgrade_data(void *user, const uint8_t *bytes, size_t length)
+{
+	strncat(((struct upgrade *)user)->first, (const char *)bytes, length);
+}
+
+static void upgrade_closed(void *user, const struct error *err)
+{
+	struct upgrade *u = user;
+
+	(void)err;
+	u->closed = true;
+	stream_close(TAKE_PTR(u->stream));
+}
+
+static const struct stream_events upgrade_events = {.data = upgrade_data, .closed = upgrade_closed};
+
+static void upgraded(void *user, struct stream *stream, const struct http_response *response,
+		     const struct error *err)
+{
+	struct upgrade *u = user;
+
+	u->outcome.calls++;
+	if (err)
+		u->outcome.err = *err;
+	if (response)
+		u->outcome.status = response->head->status;
+	if (!stream)
+		return;
+	memcpy(u->first, response->body, response->body_length);
+	u->stream = stream;
+	stream_set_events(stream, &upgrade_events, u);
+}
+
+static void upgrades_by_table(void **state)
+{
+	static const struct {
+		char *answer;
+		int status, code;
+		const char *text;
+	} rows[] = {
+		/* 1 */ {"HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: "
+			 "Upgrade\r\n\r\nframes",
+			 101, 0, "frames"},
+		/* 2 */
+		{"HTTP/1.1 101 Switching Protocols\r\nupgrade: derp\r\nconnection: x, "
+		 "upgrade\r\n\r\n",
+		 101, 0, ""},
+		/* 3 */
+		{"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: "
+		 "Upgrade\r\n\r\n",
+		 0, -EPROTO, "another protocol"},
+		/* 4 */
+		{"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 8\r\n\r\nDERP\x01\nno", 426,
+		 -EPROTO, "426 Upgrade Required: DERP?"},
+		/* 5 */
+		{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, -EPROTO,
+		 "refused the upgrade to DERP: 200 OK"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct http_request q = {.to = {.host = "one.example"}, .target = "/derp"};
+		struct http_exchange *x;
+		struct upgrade u = {0};
+		struct peer p;
+
+		peer_start(&p, serve_text, rows[i].answer);
+		q.to.port = p.port;
+		assert_int_equal(http_upgrade_start(&dialer, &q, "DERP", upgraded, &u, &x, NULL),
+				 0);
+		uv_run(&loop, UV_RUN_DEFAULT);
+		peer_stop(&p);
+		assert_int_equal(u.outcome.calls, 1);
+		if (u.outcome.status != rows[i].status || u.outcome.err.code != rows[i].code ||
+		    (rows[i].code ? !strstr(u.outcome.err.text, rows[i].text)
+				  : strcmp(u.first, rows[i].text) != 0))
+			fail_msg("row %zu: %d '%s' %d '%s'", i + 1, u.outcome.status, u.first,
+				 u.outcome.err.code, u.outcome.err.text);
+		assert_int_equal(u.closed, rows[i].code == 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_dead_address_costs_a_quarter_second),
+		cmocka_unit_test(a_refused_address_costs_nothing),
+		cmocka_unit_test(failures_by_table),
+		cmocka_unit_test(time_runs_out),
+		cmocka_unit_test(a_cancelled_dial_is_silent),
+		cmocka_unit_test(proxies_by_table),
+		cmocka_unit_test(proxy_values_are_checked),
+		cmocka_unit_test(the_proxy_answers),
+		cmocka_unit_test(requests_by_table),
+		cmocka_unit_test(requests_time_out_and_are_cancelled),
+		cmocka_unit_test(upgrades_by_table),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
