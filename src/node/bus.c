@@ -75,8 +75,7 @@ static json_t *initial_message(struct node *node, unsigned int mask)
 
 	if (!message)
 		return NULL;
-	snprintf(session, sizeof(session), "%016llx",
-		 (unsigned long long)++node->bus.sessions);
+	snprintf(session, sizeof(session), "%016llx", (unsigned long long)++node->bus.sessions);
 	json_object_set_new(message, "SessionID", json_string(session));
 	if (mask & NODE_WATCH_INITIAL_STATE) {
 		json_object_set_new(message, "State", json_integer(node_state(node)));
@@ -94,10 +93,9 @@ static json_t *initial_message(struct node *node, unsigned int mask)
 	if (mask & NODE_WATCH_INITIAL_HEALTH)
 		json_object_set_new(message, "Health", node_health_json(node));
 	if (mask & NODE_WATCH_INITIAL_STATUS)
-		json_object_set_new(
-			message, "InitialStatus",
-			node_status_json(node, mask & (NODE_WATCH_PEER_CHANGES |
-						       NODE_WATCH_PEER_PATCHES)));
+		json_object_set_new(message, "InitialStatus",
+				    node_status_json(node, mask & (NODE_WATCH_PEER_CHANGES |
+								   NODE_WATCH_PEER_PATCHES)));
 	return message;
 }
 

@@ -19,8 +19,8 @@ static int check_usable(const struct node *node, struct error *err)
 	if (node->state_usable)
 		return 0;
 	return error_set(err, -EBUSY, "%s",
-			 node->warnings[NODE_WARN_STATE] ? node->warnings[NODE_WARN_STATE] :
-							   "the state is not loaded yet");
+			 node->warnings[NODE_WARN_STATE] ? node->warnings[NODE_WARN_STATE]
+							 : "the state is not loaded yet");
 }
 
 /* after_edit() - Store what changed, and make it so */
@@ -45,7 +45,7 @@ static void after_edit(struct node *node, const struct prefs *before)
 
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 {
-	struct prefs before = { 0 };
+	struct prefs before = {0};
 	int r = check_usable(node, err);
 
 	if (r < 0)
@@ -63,7 +63,7 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 /* replace_prefs() - All of @object; what it leaves out gets its default */
 static int replace_prefs(struct node *node, const json_t *object, struct error *err)
 {
-	struct prefs before = node->state.prefs, now = { 0 };
+	struct prefs before = node->state.prefs, now = {0};
 	int r = prefs_decode(object, &now, err);
 
 	if (r == 0)
@@ -128,7 +128,7 @@ int node_logout(struct node *node, void (*done)(void *context, const struct erro
 	if (node->logging_out)
 		return -EALREADY;
 	if (!node->control || !node->registered) {
-		struct error err = { 0 };
+		struct error err = {0};
 
 		if (!node->control && node_control_open(node, &err) < 0)
 			return err.code;
@@ -163,15 +163,15 @@ static void on_ping_done(void *ctx, const struct tunnel_ping_result *result)
 	json_object_set_new(json, "NodeName",
 			    json_string(peer ? tailcfg_node_display_name(&peer->node, name) : ""));
 	json_object_set_new(json, "Err",
-			    json_string(result->error == 0	    ? "" :
-					result->error == -ETIMEDOUT ? "no answer" :
-								      strerror(-result->error)));
+			    json_string(result->error == 0            ? ""
+					: result->error == -ETIMEDOUT ? "no answer"
+								      : strerror(-result->error)));
 	json_object_set_new(json, "LatencySeconds",
 			    json_real((double)result->latency / (double)NSEC_PER_SEC));
 	json_object_set_new(json, "Endpoint",
-			    json_string(result->direct && result->error == 0 ?
-						endpoint_format(&result->endpoint, endpoint) :
-						""));
+			    json_string(result->direct && result->error == 0
+						? endpoint_format(&result->endpoint, endpoint)
+						: ""));
 	json_object_set_new(json, "PeerRelay", json_string(""));
 	json_object_set_new(json, "DERPRegionID",
 			    json_integer(result->direct ? 0 : result->region));
@@ -179,10 +179,10 @@ static void on_ping_done(void *ctx, const struct tunnel_ping_result *result)
 		json, "DERPRegionCode",
 		json_string(!result->direct && ping->node->tunnel &&
 					    relay_region_code(tunnel_relay(ping->node->tunnel),
-							      result->region) ?
-				    relay_region_code(tunnel_relay(ping->node->tunnel),
-						      result->region) :
-				    ""));
+							      result->region)
+				    ? relay_region_code(tunnel_relay(ping->node->tunnel),
+							result->region)
+				    : ""));
 	json_object_set_new(json, "PeerAPIPort", json_integer(result->peer_api_port));
 	json_object_set_new(json, "IsLocalIP", json_false());
 	ping->done(ping->context, json);
@@ -193,9 +193,9 @@ static const struct {
 	const char *name;
 	enum tunnel_ping_type type;
 } ping_types[] = {
-	{ "disco", TUNNEL_PING_DISCO },
-	{ "TSMP", TUNNEL_PING_TSMP },
-	{ "ICMP", TUNNEL_PING_ICMP },
+	{"disco", TUNNEL_PING_DISCO},
+	{"TSMP", TUNNEL_PING_TSMP},
+	{"ICMP", TUNNEL_PING_ICMP},
 };
 
 int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
@@ -218,7 +218,7 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 	ping = calloc(1, sizeof(*ping));
 	if (!ping)
 		return -ENOMEM;
-	*ping = (struct node_ping){ node, peer->node.key, *target, done, context };
+	*ping = (struct node_ping){node, peer->node.key, *target, done, context};
 	r = tunnel_ping(node->tunnel, &peer->node.key, target, ping_types[i].type, on_ping_done,
 			ping);
 	if (r < 0)

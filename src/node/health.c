@@ -10,18 +10,18 @@ static const struct {
 	const char *code;
 	bool impacts_connectivity;
 } warnings[] = {
-	[NODE_WARN_STATE] = { "state-unusable", true },
-	[NODE_WARN_STORE] = { "state-not-stored", false },
-	[NODE_WARN_LOGIN] = { "login-needed", true },
-	[NODE_WARN_CONTROL] = { "not-in-map-poll", false },
-	[NODE_WARN_RELAY] = { "no-derp-connection", true },
-	[NODE_WARN_NETWORK] = { "network-state", true },
-	[NODE_WARN_FILTER] = { "packet-filter", true },
-	[NODE_WARN_LOCKED] = { "tailnet-lock", true },
-	[NODE_WARN_SUPERVISOR] = { "supervisor", false },
-	[NODE_WARN_SANDBOX] = { "sandbox", false },
-	[NODE_WARN_CRASH] = { "engine-crashed", false },
-	[NODE_WARN_CERTIFICATES] = { "no-certificate-authority", true },
+	[NODE_WARN_STATE] = {"state-unusable", true},
+	[NODE_WARN_STORE] = {"state-not-stored", false},
+	[NODE_WARN_LOGIN] = {"login-needed", true},
+	[NODE_WARN_CONTROL] = {"not-in-map-poll", false},
+	[NODE_WARN_RELAY] = {"no-derp-connection", true},
+	[NODE_WARN_NETWORK] = {"network-state", true},
+	[NODE_WARN_FILTER] = {"packet-filter", true},
+	[NODE_WARN_LOCKED] = {"tailnet-lock", true},
+	[NODE_WARN_SUPERVISOR] = {"supervisor", false},
+	[NODE_WARN_SANDBOX] = {"sandbox", false},
+	[NODE_WARN_CRASH] = {"engine-crashed", false},
+	[NODE_WARN_CERTIFICATES] = {"no-certificate-authority", true},
 };
 _Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "a code a warning");
 
@@ -50,8 +50,7 @@ json_t *node_health_json(struct node *node)
 					  warnings[i].code, "Severity",
 					  warnings[i].impacts_connectivity ? "high" : "medium",
 					  "Title", warnings[i].code, "Text", node->warnings[i],
-					  "ImpactsConnectivity",
-					  warnings[i].impacts_connectivity));
+					  "ImpactsConnectivity", warnings[i].impacts_connectivity));
 	return json_pack("{s:o}", "Warnings", map);
 }
 
@@ -72,8 +71,8 @@ json_t *node_health_lines(struct node *node)
 bool node_healthy(struct node *node, char *reason, size_t size)
 {
 	enum node_state state = node_state(node);
-	static const enum node_warning causes[] = { NODE_WARN_STATE, NODE_WARN_LOGIN,
-						    NODE_WARN_NETWORK, NODE_WARN_CONTROL };
+	static const enum node_warning causes[] = {NODE_WARN_STATE, NODE_WARN_LOGIN,
+						   NODE_WARN_NETWORK, NODE_WARN_CONTROL};
 
 	if (state == NODE_RUNNING)
 		return true;

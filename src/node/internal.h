@@ -35,7 +35,7 @@
 #include <uv.h>
 
 /* What we call ourselves to local programs: the release that the capability version belongs to. */
-#define NODE_VERSION	  TAILCFG_IPN_VERSION
+#define NODE_VERSION      TAILCFG_IPN_VERSION
 #define NODE_VERSION_LONG TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION
 
 /* The architecture, in the words that control knows. */
@@ -103,12 +103,12 @@ struct node {
 
 	/* What outlives us (store.c) */
 	struct state_file state;
-	bool state_usable;     /* decoded, and so may be overwritten */
-	bool state_dirty;      /* changed since the last store began */
-	bool storing;          /* a store of the state is under way */
-	bool key_waits;        /* control waits for the store of a new node key */
+	bool state_usable; /* decoded, and so may be overwritten */
+	bool state_dirty;  /* changed since the last store began */
+	bool storing;      /* a store of the state is under way */
+	bool key_waits;    /* control waits for the store of a new node key */
 	bool cache_dirty;
-	bool cache_stored;         /* at least once */
+	bool cache_stored; /* at least once */
 	uv_timer_t cache_timer;
 	struct secret_key disco_key;
 	struct buffer handover; /* what the engine before us left; empty afterwards */
@@ -131,11 +131,11 @@ struct node {
 	bool control_started;
 	bool registered;
 	bool key_expired;
-	bool needs_person;   /* CONTROL_NEED_LOGIN or _AUTH_KEY */
+	bool needs_person; /* CONTROL_NEED_LOGIN or _AUTH_KEY */
 	bool needs_approval;
-	bool login_wanted;   /* not to be held back by LoggedOut */
+	bool login_wanted;      /* not to be held back by LoggedOut */
 	bool login_interactive; /* a person asked for a new login */
-	char *auth_key;      /* given by a local program; wiped when used */
+	char *auth_key;         /* given by a local program; wiped when used */
 	char *auth_url;
 	bool ephemeral;
 	bool logging_out;

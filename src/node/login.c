@@ -98,7 +98,8 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	json_t *masked = json_object();
 
 	log_info("registered with %s%s", prefs_control_url(&node->state.prefs),
-		 response->machine_authorized ? "" : ": an administrator must approve this machine");
+		 response->machine_authorized ? ""
+					      : ": an administrator must approve this machine");
 	node->registered = true;
 	node->login_wanted = false;
 	node->key_expired = false;
@@ -167,9 +168,9 @@ static void record_identity(struct node *node, const struct netmap *map)
 	network = json_pack("{s:s#, s:s}", "MagicDNSName", suffix ? suffix + 1 : "",
 			    suffix && suffix[1] ? strlen(suffix + 1) - 1 : 0, "DomainName",
 			    map->domain ? map->domain : "");
-	if (profile && state_file_set_identity(&node->state,
-					       map->self->stable_id ? map->self->stable_id : "",
-					       profile, network) == 1)
+	if (profile &&
+	    state_file_set_identity(&node->state, map->self->stable_id ? map->self->stable_id : "",
+				    profile, network) == 1)
 		node_store_state(node);
 	json_decref(profile);
 	json_decref(network);
@@ -215,8 +216,9 @@ static void on_key_expired(void *user)
 	struct node *node = user;
 
 	node->key_expired = true;
-	node_warn(node, NODE_WARN_LOGIN,
-		  "the node key has expired: log in again with `pillion login`, or give an auth key");
+	node_warn(
+		node, NODE_WARN_LOGIN,
+		"the node key has expired: log in again with `pillion login`, or give an auth key");
 	node_state_changed(node);
 }
 
@@ -246,8 +248,8 @@ static void on_ping_done(void *context, json_t *result)
 		.node_name = json_string_value(json_object_get(result, "NodeName")),
 		.error = error && error[0] ? error : NULL,
 		.latency_seconds = json_number_value(latency),
-		.derp_region_id = (uint16_t)json_integer_value(
-			json_object_get(result, "DERPRegionID")),
+		.derp_region_id =
+			(uint16_t)json_integer_value(json_object_get(result, "DERPRegionID")),
 		.derp_region_code = json_string_value(json_object_get(result, "DERPRegionCode")),
 	};
 
@@ -262,7 +264,7 @@ static void on_ping_done(void *context, json_t *result)
 
 static void on_ping(void *user, const struct control_ping *ping)
 {
-	static const char *const known[] = { "disco", "TSMP", "ICMP" };
+	static const char *const known[] = {"disco", "TSMP", "ICMP"};
 	struct node *node = user;
 
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
@@ -399,12 +401,10 @@ int node_control_open(struct node *node, struct error *err)
 	if (r < 0)
 		return r;
 	secret_key_public(&node->disco_key, &disco);
-	crypto_sign_seed_keypair(network_lock.bytes, lock_secret,
-				 persist->network_lock_seed.bytes);
+	crypto_sign_seed_keypair(network_lock.bytes, lock_secret, persist->network_lock_seed.bytes);
 	explicit_bzero(lock_secret, sizeof(lock_secret));
 	control_client_set_identity(node->control, has_key ? &persist->node_key : NULL,
-				    has_old ? &persist->old_node_key : NULL, &disco,
-				    &network_lock);
+				    has_old ? &persist->old_node_key : NULL, &disco, &network_lock);
 	node->home_derp = node->cached_home;
 	node_tell_hostinfo(node);
 	return 0;

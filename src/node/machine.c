@@ -29,7 +29,7 @@ static int read_fd(int fd, size_t limit, struct buffer *ret)
 static void add_roots(struct node *node, int fd, const char *name)
 {
 	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
-	struct error err = { 0 };
+	struct error err = {0};
 	int r = read_fd(fd, LIMIT_CA_BUNDLE, &pem);
 
 	if (r == 0 && pem.length) {
@@ -47,14 +47,14 @@ static const struct {
 	enum privsep_file_name file;
 	const char *name;
 } roots[] = {
-	{ PRIVSEP_FILE_CA_SYSTEM, "the system's certificate bundle" },
-	{ PRIVSEP_FILE_CA_FILE, "the file of --ca-file, TS_CA_FILE or SSL_CERT_FILE" },
-	{ PRIVSEP_FILE_CA_DIRECTORY, "the folder of SSL_CERT_DIR" },
+	{PRIVSEP_FILE_CA_SYSTEM, "the system's certificate bundle"},
+	{PRIVSEP_FILE_CA_FILE, "the file of --ca-file, TS_CA_FILE or SSL_CERT_FILE"},
+	{PRIVSEP_FILE_CA_DIRECTORY, "the folder of SSL_CERT_DIR"},
 };
 
 static void configure_names(struct node *node)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	if (names_configure(node->names, (const char *)buffer_head(&node->resolv_conf),
 			    node->resolv_conf.length, (const char *)buffer_head(&node->hosts),

@@ -16,12 +16,9 @@
 #define NODE_LOGOUT_PATIENCE_MS 1000
 
 static const char *const state_names[] = {
-	[NODE_NO_STATE] = "NoState",
-	[NODE_IN_USE_OTHER_USER] = "InUseOtherUser",
-	[NODE_NEEDS_LOGIN] = "NeedsLogin",
-	[NODE_NEEDS_MACHINE_AUTH] = "NeedsMachineAuth",
-	[NODE_STOPPED] = "Stopped",
-	[NODE_STARTING] = "Starting",
+	[NODE_NO_STATE] = "NoState",       [NODE_IN_USE_OTHER_USER] = "InUseOtherUser",
+	[NODE_NEEDS_LOGIN] = "NeedsLogin", [NODE_NEEDS_MACHINE_AUTH] = "NeedsMachineAuth",
+	[NODE_STOPPED] = "Stopped",        [NODE_STARTING] = "Starting",
 	[NODE_RUNNING] = "Running",
 };
 _Static_assert(ARRAY_SIZE(state_names) == NODE_STATE_COUNT, "a name a state");
@@ -61,7 +58,8 @@ enum node_state node_state(const struct node *node)
 	return NODE_STARTING;
 }
 
-/* tell_supervisor() - The state decides when "Startup complete" is printed, and when a timeout ends */
+/* tell_supervisor() - The state decides when "Startup complete" is printed, and when a timeout ends
+ */
 static void tell_supervisor(struct node *node, enum node_state state)
 {
 	static const enum privsep_state names[] = {
@@ -100,7 +98,7 @@ void node_state_changed(struct node *node)
 void node_reconcile(struct node *node)
 {
 	const struct prefs *prefs = &node->state.prefs;
-	struct error err = { 0 };
+	struct error err = {0};
 
 	if (!node->state_usable || node->stopping)
 		return;
@@ -128,15 +126,16 @@ void node_reconcile(struct node *node)
 static void apply_start_prefs(struct node *node)
 {
 	const struct privsep_start *config = &node->start->config;
-	struct error err = { 0 };
-	struct prefs before = { 0 };
+	struct error err = {0};
+	struct prefs before = {0};
 	json_t *masked;
 
 	if (prefs_copy(&node->state.prefs, &before) < 0)
 		return;
 	masked = config->prefs ? json_loads(config->prefs, 0, NULL) : json_object();
 	if (!json_is_object(masked)) {
-		log_error("the start configuration holds no prefs object: started with those stored");
+		log_error(
+			"the start configuration holds no prefs object: started with those stored");
 		goto out;
 	}
 	if (config->up) {

@@ -51,27 +51,29 @@ static struct address first_of_family(const struct prefix_list *list, enum addre
 	for (uint32_t i = 0; i < list->count; i++)
 		if (list->items[i].address.family == family)
 			return list->items[i].address;
-	return (struct address){ 0 };
+	return (struct address){0};
 }
 
 static void set_peer(struct node *node, const struct netmap *map, const struct tailcfg_node *peer)
 {
 	struct prefix *allowed;
 	struct tunnel_peer_config config = {
-		.path = {
-			.node_key = peer->key,
-			.disco_key = peer->disco_key,
-			.home_region = peer->home_derp,
-			.endpoints = peer->endpoints.items,
-			.endpoint_count = peer->endpoints.count,
-			.wireguard_only = peer->is_wireguard_only,
-		},
-		.masquerade = {
-			.own_v4 = first_of_family(&map->self->addresses, ADDRESS_V4),
-			.own_v6 = first_of_family(&map->self->addresses, ADDRESS_V6),
-			.shown_v4 = peer->self_v4_masq_for_this_peer,
-			.shown_v6 = peer->self_v6_masq_for_this_peer,
-		},
+		.path =
+			{
+				.node_key = peer->key,
+				.disco_key = peer->disco_key,
+				.home_region = peer->home_derp,
+				.endpoints = peer->endpoints.items,
+				.endpoint_count = peer->endpoints.count,
+				.wireguard_only = peer->is_wireguard_only,
+			},
+		.masquerade =
+			{
+				.own_v4 = first_of_family(&map->self->addresses, ADDRESS_V4),
+				.own_v6 = first_of_family(&map->self->addresses, ADDRESS_V6),
+				.shown_v4 = peer->self_v4_masq_for_this_peer,
+				.shown_v6 = peer->self_v6_masq_for_this_peer,
+			},
 		.address_v4 = first_of_family(&peer->addresses, ADDRESS_V4),
 		.address_v6 = first_of_family(&peer->addresses, ADDRESS_V6),
 		.jailed = peer->is_jailed,
@@ -143,8 +145,8 @@ static struct prefix *host_networks(const struct node *node, size_t *ret_count)
 
 static void apply_filter(struct node *node, const struct netmap *map)
 {
-	struct filter_config config = { .has_capability = has_capability,
-					.shields_up = node->state.prefs.shields_up };
+	struct filter_config config = {.has_capability = has_capability,
+				       .shields_up = node->state.prefs.shields_up};
 	const struct tailcfg_filter **lists;
 	struct prefix *unsigned_peers = NULL, *host = NULL;
 	struct filter *filter = NULL;
@@ -173,10 +175,10 @@ static void apply_filter(struct node *node, const struct netmap *map)
 		node_warn(node, NODE_WARN_FILTER, "no memory for the packet filter");
 	} else {
 		node_warn(node, NODE_WARN_FILTER,
-			  filter_is_discarded(filter) ?
-				  "the packet filter would let in a peer that nobody signed: "
-				  "everything is denied" :
-				  NULL);
+			  filter_is_discarded(filter)
+				  ? "the packet filter would let in a peer that nobody signed: "
+				    "everything is denied"
+				  : NULL);
 		tunnel_set_filter(node->tunnel, filter);
 	}
 	free(unsigned_peers);
@@ -197,7 +199,8 @@ void node_choose_home(struct node *node)
 		usable += !map->regions[i].avoid && !map->regions[i].no_measure_no_home &&
 			  map->regions[i].node_count > 0;
 	if (!home && usable) {
-		/* Without latencies any will do; spread the nodes, and let each choose the same again. */
+		/* Without latencies any will do; spread the nodes, and let each choose the same
+		 * again. */
 		pick = node->disco_key.bytes[1] % usable;
 		for (uint32_t i = 0; i < map->region_count && !home; i++) {
 			const struct tailcfg_derp_region *region = &map->regions[i];
@@ -220,14 +223,14 @@ void node_choose_home(struct node *node)
 
 /* --- The kernel --- */
 
-/* Whether any peer has an IPv6 address: then the whole range is routed, as the official client does. */
+/* Whether any peer has an IPv6 address: then the whole range is routed, as the official client
+ * does. */
 static const struct prefix tailnet_v6 = {
-	.address = { .family = ADDRESS_V6, .bytes = { 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0 } },
+	.address = {.family = ADDRESS_V6, .bytes = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0}},
 	.bits = 48,
 };
 
-static size_t collect_routes(const struct node *node, const struct netmap *map,
-			     struct prefix **ret)
+static size_t collect_routes(const struct node *node, const struct netmap *map, struct prefix **ret)
 {
 	size_t count = 0, room = 1;
 	bool any_v6 = false;
@@ -238,8 +241,7 @@ static size_t collect_routes(const struct node *node, const struct netmap *map,
 	list = calloc(room, sizeof(*list));
 	if (!list)
 		return 0;
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p;
-	     p = netmap_peer_next(map, p)) {
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p)) {
 		uint32_t added;
 
 		if (!is_trusted(map, &p->node))
@@ -404,8 +406,8 @@ static void warn_if_locked(struct node *node, const struct netmap *map)
 {
 	node_warn(node, NODE_WARN_LOCKED,
 		  map->locked ? "this tailnet uses Tailnet Lock, which pillion can't verify yet: "
-				"no peer is trusted" :
-				NULL);
+				"no peer is trusted"
+			      : NULL);
 }
 
 /** node_apply_netmap() - Make the tunnel know the whole netmap, as at its start */
@@ -439,8 +441,8 @@ void node_apply_netmap(struct node *node)
 }
 
 /* Changes of a peer that the kernel's routes depend on. */
-#define ROUTE_CHANGES                                                                              \
-	(NETMAP_NODE_ADDED | NETMAP_NODE_ADDRESSES | NETMAP_NODE_ALLOWED_IPS |                     \
+#define ROUTE_CHANGES                                                          \
+	(NETMAP_NODE_ADDED | NETMAP_NODE_ADDRESSES | NETMAP_NODE_ALLOWED_IPS | \
 	 NETMAP_NODE_EXPIRY | NETMAP_NODE_KEY)
 
 /** node_apply_change() - What one message of control changed */

@@ -32,8 +32,8 @@ static json_t *json_addresses(const struct prefix_list *list)
 	char text[ADDRESS_TEXT_MAX];
 
 	for (uint32_t i = 0; i < list->count; i++)
-		json_array_append_new(
-			array, json_string(address_format(&list->items[i].address, text)));
+		json_array_append_new(array,
+				      json_string(address_format(&list->items[i].address, text)));
 	return array;
 }
 
@@ -61,9 +61,9 @@ static json_t *json_cap_map(const struct tailcfg_capability_list *list)
 	json_t *map = json_object();
 
 	for (uint32_t i = 0; i < list->count; i++) {
-		json_t *values = list->items[i].values ?
-					 json_loads(list->items[i].values, JSON_DECODE_ANY, NULL) :
-					 json_null();
+		json_t *values = list->items[i].values
+					 ? json_loads(list->items[i].values, JSON_DECODE_ANY, NULL)
+					 : json_null();
 
 		json_set(map, list->items[i].name, values ? values : json_null());
 	}
@@ -93,8 +93,8 @@ static json_t *peer_status(const struct tailcfg_node *peer)
 	json_set(json, "ID", json_text(peer->stable_id));
 	json_set(json, "PublicKey", json_string(public_key_format(&peer->key, KEY_NODE, key)));
 	json_set(json, "HostName",
-		 json_text(host && host->hostname ? host->hostname :
-						    tailcfg_node_display_name(peer, name)));
+		 json_text(host && host->hostname ? host->hostname
+						  : tailcfg_node_display_name(peer, name)));
 	json_set(json, "DNSName", json_text(peer->name));
 	json_set(json, "OS", json_text(host ? host->os : NULL));
 	json_set(json, "UserID", json_integer((json_int_t)peer->user));
@@ -134,18 +134,17 @@ static nanoseconds to_wall(nanoseconds boottime)
 static json_t *one_peer(struct node *node, const struct tailcfg_node *peer)
 {
 	json_t *json = peer_status(peer);
-	struct tunnel_peer_status status = { 0 };
-	bool known = node->tunnel &&
-		     tunnel_peer_status(node->tunnel, &peer->key, &status) == 0;
-	const char *code = known ? relay_region_code(tunnel_relay(node->tunnel), peer->home_derp) :
-				   NULL;
+	struct tunnel_peer_status status = {0};
+	bool known = node->tunnel && tunnel_peer_status(node->tunnel, &peer->key, &status) == 0;
+	const char *code =
+		known ? relay_region_code(tunnel_relay(node->tunnel), peer->home_derp) : NULL;
 	char text[ENDPOINT_TEXT_MAX];
 
 	json_set(json, "Addrs", json_null());
 	json_set(json, "CurAddr",
-		 json_string(known && status.path.direct ?
-				     endpoint_format(&status.path.endpoint, text) :
-				     ""));
+		 json_string(known && status.path.direct
+				     ? endpoint_format(&status.path.endpoint, text)
+				     : ""));
 	json_set(json, "Relay", json_text(code));
 	json_set(json, "PeerRelay", json_string(""));
 	json_set(json, "RxBytes", json_integer((json_int_t)status.rx_bytes));
@@ -183,15 +182,14 @@ static json_t *self_status(struct node *node, const struct netmap *map)
 		json_set(json, "TailscaleIPs", json_null());
 	}
 	for (size_t i = 0; i < node->endpoint_count; i++)
-		json_array_append_new(
-			endpoints,
-			json_string(endpoint_format(&node->endpoints[i].endpoint, text)));
+		json_array_append_new(endpoints, json_string(endpoint_format(
+							 &node->endpoints[i].endpoint, text)));
 	json_set(json, "Addrs", endpoints);
 	json_set(json, "CurAddr", json_string(""));
 	json_set(json, "Relay",
-		 json_text(node->tunnel ?
-				   relay_region_code(tunnel_relay(node->tunnel), node->home_derp) :
-				   NULL));
+		 json_text(node->tunnel
+				   ? relay_region_code(tunnel_relay(node->tunnel), node->home_derp)
+				   : NULL));
 	json_set(json, "RxBytes", json_integer(0));
 	json_set(json, "TxBytes", json_integer(0));
 	json_set(json, "LastWrite", json_time(JSON_TIME_NONE));
@@ -242,8 +240,8 @@ json_t *node_status_json(struct node *node, bool peers)
 		 json_boolean(!sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE)));
 	json_set(json, "AuthURL", json_text(node->auth_url));
 	json_set(json, "TailscaleIPs",
-		 map && map->self && state == NODE_RUNNING ? json_addresses(&map->self->addresses) :
-							     json_null());
+		 map && map->self && state == NODE_RUNNING ? json_addresses(&map->self->addresses)
+							   : json_null());
 	json_set(json, "Self", self_status(node, map));
 	json_set(json, "Health", node_health_lines(node));
 	json_set(json, "MagicDNSSuffix", json_string(suffix));
@@ -253,9 +251,9 @@ json_t *node_status_json(struct node *node, bool peers)
 				   "MagicDNSSuffix", suffix, "MagicDNSEnabled",
 				   map->dns_config.proxied));
 	json_set(json, "CertDomains",
-		 map && map->dns_config.cert_domains.count ?
-			 json_strings(&map->dns_config.cert_domains) :
-			 json_null());
+		 map && map->dns_config.cert_domains.count
+			 ? json_strings(&map->dns_config.cert_domains)
+			 : json_null());
 	json_set(json, "Peer", json_null());
 	json_set(json, "User", json_null());
 	if (peers && map)
@@ -339,7 +337,7 @@ static int metric(struct buffer *out, const char *name, const char *label, const
 
 int node_metrics(struct node *node, struct buffer *out)
 {
-	const struct tunnel_counters zero = { 0 };
+	const struct tunnel_counters zero = {0};
 	const struct tunnel_counters *c = node->tunnel ? tunnel_counters(node->tunnel) : &zero;
 	unsigned int warnings = 0;
 	int r = 0;
@@ -368,12 +366,13 @@ int node_metrics(struct node *node, struct buffer *out)
 			    filter_verdict_label(v), c->verdicts_in[v]);
 	r |= buffer_printf(out, "# TYPE tailscaled_health_messages gauge\n");
 	r |= metric(out, "tailscaled_health_messages", "type", "warning", warnings);
-	r |= buffer_printf(out, "# TYPE tailscaled_home_derp_region_id gauge\n"
-				"tailscaled_home_derp_region_id %u\n"
-				"# TYPE pillion_engine_crashes_total counter\n"
-				"pillion_engine_crashes_total %u\n"
-				"# TYPE pillion_state gauge\n"
-				"pillion_state{state=\"%s\"} 1\n",
+	r |= buffer_printf(out,
+			   "# TYPE tailscaled_home_derp_region_id gauge\n"
+			   "tailscaled_home_derp_region_id %u\n"
+			   "# TYPE pillion_engine_crashes_total counter\n"
+			   "pillion_engine_crashes_total %u\n"
+			   "# TYPE pillion_state gauge\n"
+			   "pillion_state{state=\"%s\"} 1\n",
 			   node->home_derp, node->start->config.crash_count,
 			   node_state_name(node_state(node)));
 	return r ? -EMSGSIZE : 0;

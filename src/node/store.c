@@ -29,17 +29,17 @@
 
 #define CACHE_INTERVAL_MS (60 * 1000)
 /* The first netmap is stored soon: until then a restart without control knows nobody. */
-#define CACHE_FIRST_MS	   2000
-#define CACHE_LIMIT	   (LIMIT_MAP_OBJECT < PRIVSEP_BLOB_MAX ? LIMIT_MAP_OBJECT : PRIVSEP_BLOB_MAX)
-#define MEMORY_VERSION	   1u
+#define CACHE_FIRST_MS    2000
+#define CACHE_LIMIT       (LIMIT_MAP_OBJECT < PRIVSEP_BLOB_MAX ? LIMIT_MAP_OBJECT : PRIVSEP_BLOB_MAX)
+#define MEMORY_VERSION    1u
 
 enum memory_record {
 	MEMORY_VERSION_RECORD = 1, /* u32; first */
-	MEMORY_DISCO_KEY,	   /* 32 bytes */
-	MEMORY_HOME,		   /* u16 region */
-	MEMORY_CONTROL_ADDRESS,	   /* struct address */
-	MEMORY_PEERS,		   /* tunnel_export() */
-	MEMORY_NETMAP,		   /* netmap_encode() */
+	MEMORY_DISCO_KEY,          /* 32 bytes */
+	MEMORY_HOME,               /* u16 region */
+	MEMORY_CONTROL_ADDRESS,    /* struct address */
+	MEMORY_PEERS,              /* tunnel_export() */
+	MEMORY_NETMAP,             /* netmap_encode() */
 };
 
 /* encode_memory() - Cache or hand-over record */
@@ -139,7 +139,7 @@ static int decode_memory(const struct buffer *bytes, struct memory *ret)
 /* take_memory() - Take over what an earlier engine knew */
 static void take_memory(struct node *node, struct memory *memory, bool with_netmap)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	if (memory->has_disco_key)
 		node->disco_key = memory->disco_key;
@@ -160,7 +160,7 @@ static void take_memory(struct node *node, struct memory *memory, bool with_netm
 static void load_cache(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(CACHE_LIMIT);
-	struct memory memory = { 0 };
+	struct memory memory = {0};
 	int r;
 
 	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_CACHE, CACHE_LIMIT, &bytes);
@@ -177,7 +177,7 @@ static void load_cache(struct node *node)
 static void load_handover(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
-	struct memory memory = { 0 };
+	struct memory memory = {0};
 	int r;
 
 	r = handover_read(node->start->handover, &bytes);
@@ -199,7 +199,7 @@ static void load_handover(struct node *node)
 int node_store_load(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
-	struct error err = { 0 };
+	struct error err = {0};
 	int r;
 
 	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_STATE, LIMIT_STATE_FILE, &bytes);
@@ -278,8 +278,7 @@ static void on_cache_stored(void *context, int result, const char *text)
 {
 	(void)context;
 	if (result < 0 && result != -ECANCELED)
-		log_warn("the cache could not be stored: %s",
-			 text[0] ? text : strerror(-result));
+		log_warn("the cache could not be stored: %s", text[0] ? text : strerror(-result));
 }
 
 /** node_store_cache_now() - Store the cache, if anything changed */

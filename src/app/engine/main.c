@@ -99,8 +99,7 @@ static int open_servers(struct engine *engine, struct error *err)
 	}
 	if (r == 0 && engine->start.health >= 0) {
 		fd = TAKE_FD(engine->start.health);
-		r = health_server_new(&engine->loop, fd, paths, engine->node, &engine->health,
-				      err);
+		r = health_server_new(&engine->loop, fd, paths, engine->node, &engine->health, err);
 	}
 	return r;
 }
@@ -139,9 +138,9 @@ static int prepare(struct engine *engine, const char *identity_text, struct sand
 
 int main(int argc, char **argv)
 {
-	struct engine engine = { 0 };
-	struct sandbox_report report = { 0 };
-	struct error err = { 0 };
+	struct engine engine = {0};
+	struct sandbox_report report = {0};
+	struct error err = {0};
 	struct node_options options = {
 		.loop = &engine.loop,
 		.start = &engine.start,

@@ -79,14 +79,14 @@ int tunnel_import(struct tunnel *tunnel, const void *bytes, size_t length)
 	(void)wg_device_raise_timestamp(tunnel->wg, &timestamp);
 	while (count--) {
 		struct public_key key;
-		struct endpoint endpoint = { 0 };
+		struct endpoint endpoint = {0};
 
 		cursor_copy(&c, key.bytes, KEY_SIZE);
 		endpoint.address.family = cursor_u8(&c);
 		cursor_copy(&c, endpoint.address.bytes, 16);
 		endpoint.port = cursor_be16(&c);
 		if (endpoint.address.family != ADDRESS_V4 && endpoint.address.family != ADDRESS_V6)
-			endpoint = (struct endpoint){ 0 };
+			endpoint = (struct endpoint){0};
 		active += import_peer(tunnel, &key, &endpoint, now);
 	}
 	return active;

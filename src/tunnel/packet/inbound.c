@@ -31,8 +31,8 @@ static void receive_wireguard(struct tunnel *tunnel, const struct wg_source *sou
 	}
 	if (verdict != WG_DROPPED_UNKNOWN_INDEX)
 		return;
-	path = source->region ? path_peer_find(tunnel->path, &source->relay_key) :
-				path_for_source(tunnel->path, &source->endpoint);
+	path = source->region ? path_peer_find(tunnel->path, &source->relay_key)
+			      : path_for_source(tunnel->path, &source->endpoint);
 	if (path) {
 		peer = path_peer_user(path);
 		wg_peer_initiate(peer->wg, now);
@@ -42,7 +42,7 @@ static void receive_wireguard(struct tunnel *tunnel, const struct wg_source *sou
 void tunnel_from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size_t length)
 {
 	struct tunnel *tunnel = ctx;
-	struct wg_source source = { .endpoint = *from };
+	struct wg_source source = {.endpoint = *from};
 
 	tunnel->counters.rx_packets_direct++;
 	tunnel->counters.rx_bytes_direct += length;
@@ -56,7 +56,7 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 		       const uint8_t *data, size_t length)
 {
 	struct tunnel *tunnel = ctx;
-	struct wg_source source = { .region = region, .relay_key = *sender };
+	struct wg_source source = {.region = region, .relay_key = *sender};
 	static uint8_t copy[65536]; /* WireGuard opens in place; the relay's bytes are not ours */
 
 	tunnel->counters.rx_packets_relay++;
@@ -87,7 +87,7 @@ static void answer_tsmp(struct tunnel_peer *peer, const uint8_t *packet, const s
 		return;
 	switch (message.type) {
 	case TSMP_PING: {
-		struct tsmp_message pong = { .type = TSMP_PONG };
+		struct tsmp_message pong = {.type = TSMP_PONG};
 
 		memcpy(pong.pong.data, message.ping, sizeof(pong.pong.data));
 		length = tsmp_build(answer, sizeof(answer), &view->destination, &view->source,
@@ -110,8 +110,7 @@ static void answer_tsmp(struct tunnel_peer *peer, const uint8_t *packet, const s
 }
 
 /* is_own_echo() - Whether it answers a ping of ours, which the host knows nothing of */
-static bool is_own_echo(struct tunnel_peer *peer, const uint8_t *packet,
-			const struct ip_view *view)
+static bool is_own_echo(struct tunnel_peer *peer, const uint8_t *packet, const struct ip_view *view)
 {
 	struct ip_echo echo;
 
@@ -133,12 +132,13 @@ static void reject(struct tunnel_peer *peer, enum filter_verdict verdict,
 	uint8_t answer[IPV6_HEADER_SIZE + TSMP_MESSAGE_MAX];
 	struct tsmp_message message = {
 		.type = TSMP_REJECT,
-		.reject = {
-			.protocol = view->protocol,
-			.reason = filter_reject_reason(verdict, view),
-			.source_port = view->source_port,
-			.destination_port = view->destination_port,
-		},
+		.reject =
+			{
+				.protocol = view->protocol,
+				.reason = filter_reject_reason(verdict, view),
+				.source_port = view->source_port,
+				.destination_port = view->destination_port,
+			},
 	};
 	ssize_t length;
 

@@ -90,8 +90,8 @@ void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t
 void tunnel_wg_send_to(void *context, const struct wg_source *to, const uint8_t *datagram,
 		       size_t length);
 void tunnel_send_udp(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length);
-void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to,
-		       const uint8_t *data, size_t length);
+void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, const uint8_t *data,
+		       size_t length);
 int tunnel_send_own(struct tunnel_peer *peer, const uint8_t *packet, size_t length);
 
 /* inbound.c */

@@ -60,16 +60,16 @@ int tunnel_send_own(struct tunnel_peer *peer, const uint8_t *packet, size_t leng
 void tunnel_send_udp(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length)
 {
 	struct tunnel *tunnel = ctx;
-	struct udp_socket *socket = to->address.family == ADDRESS_V6 ? tunnel->udp_v6 :
-								       tunnel->udp_v4;
+	struct udp_socket *socket =
+		to->address.family == ADDRESS_V6 ? tunnel->udp_v6 : tunnel->udp_v4;
 	int r = socket ? udp_socket_send(socket, to, data, length) : -ENETUNREACH;
 
 	if (r < 0 && r != -EAGAIN)
 		path_send_failed(tunnel->path, to, r);
 }
 
-void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to,
-		       const uint8_t *data, size_t length)
+void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, const uint8_t *data,
+		       size_t length)
 {
 	struct tunnel *tunnel = ctx;
 

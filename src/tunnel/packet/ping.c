@@ -44,8 +44,8 @@ void tunnel_ping_answered(struct tunnel *tunnel, const struct tunnel_peer *peer,
 	for (struct tunnel_ping *p = tunnel->pings; p; p = p->next)
 		if (p->type == type && public_key_equal(&p->peer, &peer->key) &&
 		    memcmp(p->data, data, sizeof(p->data)) == 0) {
-			struct tunnel_ping_result result = { .latency = now - p->sent,
-							     .peer_api_port = peer_api_port };
+			struct tunnel_ping_result result = {.latency = now - p->sent,
+							    .peer_api_port = peer_api_port};
 
 			fill_way(peer, now, &result);
 			finish(p, &result);
@@ -71,13 +71,13 @@ static int send_inside(struct tunnel_peer *peer, const struct address *target,
 		       const struct tunnel_ping *ping)
 {
 	struct tunnel *tunnel = peer->tunnel;
-	const struct address *own = target->family == ADDRESS_V6 ? &tunnel->own_v6 :
-								   &tunnel->own_v4;
+	const struct address *own =
+		target->family == ADDRESS_V6 ? &tunnel->own_v6 : &tunnel->own_v4;
 	uint8_t packet[IPV6_HEADER_SIZE + 64];
 	ssize_t length;
 
 	if (ping->type == TUNNEL_PING_TSMP) {
-		struct tsmp_message message = { .type = TSMP_PING };
+		struct tsmp_message message = {.type = TSMP_PING};
 
 		memcpy(message.ping, ping->data, sizeof(message.ping));
 		length = tsmp_build(packet, sizeof(packet), own, target, &message);
@@ -124,8 +124,8 @@ int tunnel_ping(struct tunnel *tunnel, const struct public_key *node_key,
 	};
 	randombytes_buf(ping->data, sizeof(ping->data));
 	tunnel->pings = ping;
-	r = type == TUNNEL_PING_DISCO ? path_ping(peer->path, now, on_disco_answer, ping) :
-					send_inside(peer, target, ping);
+	r = type == TUNNEL_PING_DISCO ? path_ping(peer->path, now, on_disco_answer, ping)
+				      : send_inside(peer, target, ping);
 	if (r < 0) {
 		tunnel->pings = ping->next;
 		free(ping);
@@ -145,7 +145,7 @@ nanoseconds tunnel_pings_deadline(const struct tunnel *tunnel)
 void tunnel_pings_timeout(struct tunnel *tunnel, nanoseconds now)
 {
 	for (struct tunnel_ping *p = tunnel->pings, *next; p; p = next) {
-		struct tunnel_ping_result result = { .error = -ETIMEDOUT };
+		struct tunnel_ping_result result = {.error = -ETIMEDOUT};
 
 		next = p->next;
 		if (p->deadline <= now)
@@ -157,7 +157,7 @@ void tunnel_pings_timeout(struct tunnel *tunnel, nanoseconds now)
 void tunnel_pings_cancel(struct tunnel *tunnel)
 {
 	while (tunnel->pings) {
-		struct tunnel_ping_result result = { .error = -ECANCELED };
+		struct tunnel_ping_result result = {.error = -ECANCELED};
 
 		finish(tunnel->pings, &result);
 	}

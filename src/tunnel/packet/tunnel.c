@@ -188,7 +188,7 @@ static uint16_t local_port(int fd)
 {
 	struct sockaddr_storage address;
 	socklen_t size = sizeof(address);
-	struct endpoint endpoint = { 0 };
+	struct endpoint endpoint = {0};
 
 	if (fd >= 0 && getsockname(fd, (struct sockaddr *)&address, &size) == 0)
 		(void)endpoint_from_sockaddr((struct sockaddr *)&address, &endpoint);
@@ -246,8 +246,8 @@ int tunnel_new(const struct tunnel_config *config, struct tunnel **ret)
 	tunnel->flows = filter_flows_create(seed);
 	tunnel->wg = wg_device_new(config->node_key, &wg_callbacks, tunnel);
 	tunnel->path = path_engine_new(config->disco_key, &public, &path_callbacks, tunnel);
-	r = tunnel->flows && tunnel->wg && tunnel->path ? relay_new(&relay, &tunnel->relay) :
-							  -ENOMEM;
+	r = tunnel->flows && tunnel->wg && tunnel->path ? relay_new(&relay, &tunnel->relay)
+							: -ENOMEM;
 	if (r == 0)
 		r = open_devices(tunnel, config);
 	if (r < 0) {
@@ -337,8 +337,8 @@ static int add_peer(struct tunnel *tunnel, const struct tunnel_peer_config *conf
 int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config)
 {
 	struct tunnel_peer *peer = find_peer(tunnel, &config->path.node_key);
-	int r = peer ? path_peer_update(peer->path, &config->path, clock_boottime()) :
-		       add_peer(tunnel, config, &peer);
+	int r = peer ? path_peer_update(peer->path, &config->path, clock_boottime())
+		     : add_peer(tunnel, config, &peer);
 
 	if (r < 0)
 		return r;
@@ -370,7 +370,7 @@ void tunnel_remove_all_peers(struct tunnel *tunnel)
 {
 	struct tunnel_peer *peer, *next;
 
-	HASH_ITER (hh, tunnel->peers, peer, next)
+	HASH_ITER(hh, tunnel->peers, peer, next)
 		remove_peer(tunnel, peer);
 }
 
@@ -402,8 +402,8 @@ void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter)
 
 void tunnel_set_own_addresses(struct tunnel *tunnel, const struct prefix *list, size_t count)
 {
-	tunnel->own_v4 = (struct address){ 0 };
-	tunnel->own_v6 = (struct address){ 0 };
+	tunnel->own_v4 = (struct address){0};
+	tunnel->own_v6 = (struct address){0};
 	while (count--) {
 		if (list[count].address.family == ADDRESS_V4)
 			tunnel->own_v4 = list[count].address;

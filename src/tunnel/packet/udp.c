@@ -48,7 +48,7 @@ static unsigned int read_batch(struct udp_socket *socket)
 	int count;
 
 	for (unsigned int i = 0; i < UDP_BATCH; i++) {
-		batch.iov[i] = (struct iovec){ batch.data[i], UDP_DATAGRAM };
+		batch.iov[i] = (struct iovec){batch.data[i], UDP_DATAGRAM};
 		batch.messages[i].msg_hdr = (struct msghdr){
 			.msg_name = &batch.from[i],
 			.msg_namelen = sizeof(batch.from[i]),

@@ -105,6 +105,8 @@ static void expire_pings(struct path_peer *p, nanoseconds now)
 
 	while (expired < p->ping_count && now - p->pings[expired].at >= PATH_PING_TIMEOUT)
 		expired++;
+	if (!expired)
+		return;
 	memmove(p->pings, p->pings + expired, (p->ping_count - expired) * sizeof(p->pings[0]));
 	p->ping_count -= expired;
 }
