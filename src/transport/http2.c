@@ -155,6 +155,11 @@ static void leave(struct http2_client *c, int r)
 			end_all(c, &err);
 		} else if (!c->closed && c->going && c->active == 0) {
 			end_all(c, NULL);
+		} else if (!c->closed && !nghttp2_session_want_read(c->session) &&
+			   !nghttp2_session_want_write(c->session)) {
+			/* nghttp2 has told the server why, by GOAWAY. */
+			error_set(&err, -EPROTO, "the server does not speak proper HTTP/2");
+			end_all(c, &err);
 		}
 	}
 	if (--c->busy == 0 && c->closed)
