@@ -145,17 +145,21 @@ int relay_set_map(struct relay *r, const struct tailcfg_derp_map *map)
 
 void relay_set_home(struct relay *r, uint16_t region)
 {
-	struct relay_region *g;
+	struct relay_region *g = relay_find_region(r, r->home);
+	nanoseconds now = clock_boottime();
 
 	if (r->home == region)
 		return;
+	/* Peers go on sending there until control has told them. */
+	if (g)
+		g->last_wanted = now;
 	r->home = region;
 	for (g = r->regions; g; g = g->next)
 		region_note_home(g);
 	/* The dial begins now; the timer would be no later than the next turn of the loop. */
 	g = relay_find_region(r, region);
 	if (g && g->in_map)
-		region_want(g, clock_boottime());
+		region_want(g, now);
 	r->stun_wanted = true;
 	relay_wake(r, 0);
 }

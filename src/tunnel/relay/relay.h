@@ -47,7 +47,8 @@ struct relay_callbacks {
 
 	/**
 	 * @peer_gone: what was sent to @peer through @region got nowhere (DERP_GONE_NOT_HERE),
-	 * or the peer left
+	 * or the peer left. The official relay says NOT_HERE only of disco packets: a lost
+	 * handshake initiation is noticed by the path engine's probes
 	 */
 	void (*peer_gone)(void *ctx, uint16_t region, const struct public_key *peer,
 			  enum derp_gone_reason reason);
