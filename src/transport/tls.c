@@ -277,6 +277,9 @@ static void below_data(void *user, const uint8_t *bytes, size_t length)
 		buffer_free(&t->rest);
 	}
 	t->input = cursor_of(NULL, 0);
+	/* A pause that was taken back while we worked had stopped the stream below. */
+	if (!t->stream.closed && !t->stream.ended && !t->paused)
+		stream_resume(t->below);
 done:
 	stream_release(&t->stream);
 }
