@@ -25,6 +25,7 @@
 
 struct control_client;
 struct names;
+struct proxy;
 struct tls_context;
 
 /* Why somebody has to do something before this node is in the tailnet. */
@@ -88,7 +89,10 @@ struct control_handler {
 	void (*new_node_key)(void *user, const struct secret_key *key,
 			     const struct secret_key *old);
 
-	/** @registered: control knows this node key. From here on @node_key is the node's */
+	/**
+	 * @registered: control knows this node key. From here on @node_key is the node's,
+	 * until logged_out without an error
+	 */
 	void (*registered)(void *user, const struct secret_key *node_key,
 			   const struct tailcfg_register_response *response);
 
@@ -127,9 +131,10 @@ struct control_handler {
 struct control_options {
 	uv_loop_t *loop;
 	struct socket_source *sockets;
-	struct names *names;     /* resolver; outlives the client */
-	struct tls_context *tls; /* trusted roots; outlives the client */
-	const char *server_url;  /* "https://host[:port]" or "http://host[:port]"; copied */
+	struct names *names;       /* resolver; outlives the client */
+	struct tls_context *tls;   /* trusted roots; held */
+	const struct proxy *proxy; /* NULL: none; outlives the client */
+	const char *server_url;    /* "https://host[:port]" or "http://host[:port]"; copied */
 	struct secret_key machine_key;
 	const struct address *known_addresses; /* where control was last reached; copied */
 	size_t known_address_count;
@@ -150,7 +155,7 @@ void control_client_free(struct control_client *client);
  * @node_key:  stored node key, or NULL: there is none yet
  * @old_key:   the key before it that was stored with it, or NULL
  * @disco_key: public half, never zero
- * @nl_key:    public half of the Tailnet Lock key, or zero
+ * @nl_key:    public half of the Tailnet Lock key, or NULL
  */
 void control_client_set_identity(struct control_client *client, const struct secret_key *node_key,
 				 const struct secret_key *old_key,

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* control/client_internal.h - shared among the client files only */
+#pragma once
+
+#include "control/client.h"
+#include "control/core.h"
+#include "transport/bootstrap_dns.h"
+#include "transport/dial.h"
+#include "transport/http2.h"
+#include "transport/http_client.h"
+#include "transport/loop_timer.h"
+#include "transport/ts2021_stream.h"
+
+#define CLIENT_ADDRESSES_MAX 8
+#define CLIENT_ANSWERS_MAX   8
+
+/* A request of ours that nobody waits for: an answer to control's own. */
+struct client_answer {
+	struct http_exchange *exchange; /* by a connection of its own, or … */
+	struct http2_request *request;  /* … over TS2021 */
+};
+
+struct client_slot {
+	struct control_client *client;
+	enum control_slot slot;
+	struct http2_request *request;
+};
+
+struct control_client {
+	struct control_core core;
+	struct dialer dialer;
+	struct url url;
+	char authority[URL_ORIGIN_MAX];
+	struct secret_key machine_key;
+	const struct control_handler *handler;
+	void *user;
+
+	struct loop_timer *timer;
+	struct http_exchange *key_fetch;
+	struct ts2021_connect *connecting;
+	struct http2_client *http2;
+	struct client_slot slots[CONTROL_SLOT_COUNT];
+
+	/* Where control was reached, the latest first; tried when its name can't be resolved. */
+	struct address addresses[CLIENT_ADDRESSES_MAX];
+	size_t address_count;
+	struct bootstrap_dns *bootstrap;
+	unsigned int bootstrap_turn;
+
+	struct client_answer answers[CLIENT_ANSWERS_MAX];
+	char *last_ping_url;
+	char *noise_urls[CLIENT_ANSWERS_MAX];
+	unsigned int noise_turn;
+
+	bool pumping;
+	bool freed; /* by a handler: the memory goes when the pump returns */
+};
+
+/** client_answer_ping() - Do what control asked for in a PingRequest */
+void client_answer_ping(struct control_client *client, const struct tailcfg_ping_request *ping);
+
+/** client_answers_cancel() - Give up all answers, or only those over TS2021 */
+void client_answers_cancel(struct control_client *client, bool all);
+
+/** client_bootstrap() - Ask a relay where control is; it's tried again with the answer */
+void client_bootstrap(struct control_client *client, const struct error *err);

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * control/core_map.c - the map session, and what control is told about us (sans-I/O)
+ *
+ * One message is taken from the stream, applied and told before the next one is
+ * looked at, since what is told points into the netmap.
+ *
+ * Lite updates: what control should know is encoded and compared with what it has
+ * acknowledged. Latencies are left out of the comparison, and nothing is sent but on a
+ * difference: Headscale announces every update to all peers. A new session says
+ * everything again in its own request, which not every server looks at, so once after
+ * each registration it's also said by an update.
+ */
+#include "control/core_internal.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAP_PATH     "/machine/map"
+#define MAP_WATCHDOG (120 * NSEC_PER_SEC) /* for a whole message, keep-alives too */
+#define SLEEP_MOST   (300 * NSEC_PER_SEC)
+#define UPDATE_LIMIT (30 * NSEC_PER_SEC)
+#define SERVER_TEXT  200
+
+/* --- The request --- */
+
+static int encode_request(struct control_core *c, bool stream, struct buffer *out)
+{
+	struct tailcfg_map_request request = {
+		.node_key = c->node_public,
+		.disco_key = c->disco_key,
+		.compress = true,
+		.stream = stream,
+		.hostinfo = &c->hostinfo,
+		.endpoints = c->endpoints,
+		.endpoint_count = c->endpoint_count,
+	};
+
+	return tailcfg_map_request_encode(&request, out);
+}
+
+/* What is compared: the update without the latencies, which change all the time. */
+static int encode_essence(struct control_core *c, struct buffer *out)
+{
+	struct tailcfg_net_info *net = c->hostinfo.net_info;
+	uint32_t latencies = net ? net->latency_count : 0;
+	int r;
+
+	if (net)
+		net->latency_count = 0;
+	r = encode_request(c, false, out);
+	if (net)
+		net->latency_count = latencies;
+	return r;
+}
+
+static enum control_output_kind open_session(struct control_core *c, struct control_output *out,
+					     nanoseconds now)
+{
+	struct error err = {0};
+	int r;
+
+	if (now < c->map_retry_at) {
+		out->deadline = deadline_min(out->deadline, c->map_retry_at);
+		return CONTROL_NOTHING;
+	}
+	buffer_free_secret(&c->body_told);
+	r = encode_request(c, true, &c->body_told);
+	if (r < 0) {
+		error_set_errno(&err, r, "map request");
+		control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+		return CONTROL_NOTHING;
+	}
+	netmap_begin_session(c->netmap);
+	map_stream_init(&c->stream, true);
+	c->map = CONTROL_MAP_OPENING;
+	c->watchdog = now + MAP_WATCHDOG;
+	return control_core_send(c, CONTROL_SLOT_MAP, MAP_PATH, out);
+}
+
+/* --- Messages --- */
+
+static void move_text(char **to, char **from)
+{
+	free(*to);
+	*to = *from;
+	*from = NULL;
+}
+
+static void note_browser_url(struct control_core *c, struct tailcfg_map_response *m)
+{
+	if (!m->pop_browser_url ||
+	    (c->last_browser_url && strcmp(c->last_browser_url, m->pop_browser_url) == 0))
+		return;
+	free(c->last_browser_url);
+	c->last_browser_url = strdup(m->pop_browser_url);
+	move_text(&c->browser_url, &m->pop_browser_url);
+}
+
+static int by_priority(const void *a, const void *b)
+{
+	const struct tailcfg_dial_candidate *left = a, *right = b;
+
+	return (left->priority < right->priority) - (left->priority > right->priority);
+}
+
+static void keep_dial_plan(struct control_core *c, struct tailcfg_map_response *m)
+{
+	if (!m->has_dial_plan)
+		return;
+	c->dial_plan_count = 0;
+	if (m->dial_candidate_count)
+		qsort(m->dial_candidates, m->dial_candidate_count, sizeof(*m->dial_candidates),
+		      by_priority);
+	for (uint32_t i = 0; i < m->dial_candidate_count; i++)
+		if (m->dial_candidates[i].ip.family != ADDRESS_NONE &&
+		    c->dial_plan_count < sizeof(c->dial_plan) / sizeof(c->dial_plan[0]))
+			c->dial_plan[c->dial_plan_count++] = m->dial_candidates[i].ip;
+}
+
+static nanoseconds sleep_of(const struct tailcfg_map_response *m)
+{
+	double seconds = m->debug_sleep_seconds;
+
+	if (!m->has_debug || !isfinite(seconds) || seconds <= 0)
+		return 0;
+	if (seconds >= (double)(SLEEP_MOST / NSEC_PER_SEC))
+		return SLEEP_MOST;
+	return (nanoseconds)(seconds * (double)NSEC_PER_SEC);
+}
+
+/* A real netmap: control works, as far as we are concerned. */
+static void note_netmap(struct control_core *c)
+{
+	c->map = CONTROL_MAP_LIVE;
+	c->map_backoff = (struct backoff){0};
+	c->link_backoff = (struct backoff){0};
+	c->tell_netmap = true;
+	c->tell_healthy |= !c->healthy;
+	c->healthy = true;
+	/* A trouble that is over before anybody heard of it. */
+	c->tell_trouble = false;
+}
+
+static void apply_message(struct control_core *c, struct tailcfg_map_response *m, nanoseconds now,
+			  nanoseconds wall_clock)
+{
+	struct error err = {0};
+	nanoseconds nap = sleep_of(m);
+
+	if (nap)
+		c->sleep_until = now + nap;
+	if (m->ping_request) {
+		c->ping = m->ping_request;
+		m->ping_request = NULL;
+	}
+	note_browser_url(c, m);
+	keep_dial_plan(c, m);
+	if (netmap_apply(c->netmap, m, wall_clock, &c->change, &err) < 0) {
+		control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+		netmap_change_clear(&c->change);
+	} else if (!m->keep_alive) {
+		note_netmap(c);
+	}
+}
+
+/* Whether a message was taken (and may have left something to tell). */
+static bool take_message(struct control_core *c, nanoseconds now, nanoseconds wall_clock)
+{
+	struct tailcfg_map_response response;
+	struct error err = {0};
+	struct buffer text;
+	int r;
+
+	r = map_stream_next(&c->stream, &text, &err);
+	if (r == 0)
+		return false;
+	if (r > 0) {
+		c->watchdog = now + MAP_WATCHDOG;
+		r = text.length ? tailcfg_map_response_parse((char *)buffer_head(&text),
+							     text.length, &response, &err)
+				: 1;
+		if (r == 0) {
+			apply_message(c, &response, now, wall_clock);
+			tailcfg_map_response_clear(&response);
+		}
+		buffer_free(&text);
+	}
+	if (r < 0)
+		control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+	return true;
+}
+
+void control_core_map_ended(struct control_core *c, nanoseconds now)
+{
+	struct control_slot_state *s = &c->slots[CONTROL_SLOT_MAP];
+	int shown = (int)(s->body.length < SERVER_TEXT ? s->body.length : SERVER_TEXT);
+	nanoseconds wait = control_core_map_backoff(c);
+	struct error err = {0};
+	int status = s->status;
+
+	if (status == 200) {
+		/* What came before the end is still in the stream; it is lost with it. */
+		error_set(&err, -EPIPE, "control ended the map session");
+	} else {
+		error_set(&err, -EPROTO, "map: HTTP %d%s%.*s", status, shown ? ": " : "", shown,
+			  shown ? (char *)buffer_head(&s->body) : "");
+	}
+	if (status == 429 || (status == 503 && s->retry_after >= 0))
+		wait = retry_after_wait(s->retry_after, c->random());
+	control_core_free_slot(c, CONTROL_SLOT_MAP);
+	control_core_map_failed(c, &err, wait, now);
+	/* Control doesn't know this node any more. */
+	if (status == 404 || status == 401) {
+		c->registered = false;
+		if (c->registration.step == REGISTRATION_DONE)
+			registration_begin(&c->registration, false, false);
+	}
+}
+
+/* --- Updates --- */
+
+void control_core_update_ended(struct control_core *c, nanoseconds now)
+{
+	struct control_slot_state *s = &c->slots[CONTROL_SLOT_UPDATE];
+
+	if (s->status == 200) {
+		struct buffer free_one = c->told;
+
+		c->told = c->telling;
+		c->telling = free_one;
+		buffer_free(&c->telling);
+		c->update_backoff = (struct backoff){0};
+		return;
+	}
+	c->update_retry_at = now + (s->status == 429 || (s->status == 503 && s->retry_after >= 0)
+					    ? retry_after_wait(s->retry_after, c->random())
+					    : backoff_next(&c->update_backoff, BACKOFF_FIRST,
+							   BACKOFF_MOST, c->random()));
+}
+
+static enum control_output_kind tell_control(struct control_core *c, struct control_output *out,
+					     nanoseconds now)
+{
+	if (c->slots[CONTROL_SLOT_UPDATE].busy)
+		return CONTROL_NOTHING;
+	buffer_free(&c->telling);
+	if (encode_essence(c, &c->telling) < 0)
+		return CONTROL_NOTHING;
+	if (c->telling.length == c->told.length &&
+	    memcmp(buffer_head(&c->telling), buffer_head(&c->told), c->told.length) == 0)
+		return CONTROL_NOTHING;
+	if (now < c->update_retry_at) {
+		out->deadline = deadline_min(out->deadline, c->update_retry_at);
+		return CONTROL_NOTHING;
+	}
+	buffer_free_secret(&c->body_told);
+	if (encode_request(c, false, &c->body_told) < 0)
+		return CONTROL_NOTHING;
+	out->timeout = UPDATE_LIMIT;
+	out->body_limit = LIMIT_RPC_BODY;
+	return control_core_send(c, CONTROL_SLOT_UPDATE, MAP_PATH, out);
+}
+
+/* --- Clocks --- */
+
+/* Keys of peers, and our own: by the clock of control, on which ours is no guide. */
+static void check_expiry(struct control_core *c, struct control_output *out, nanoseconds now,
+			 nanoseconds wall_clock)
+{
+	nanoseconds next;
+
+	if (netmap_expire(c->netmap, wall_clock, &c->change, &next) == 0 && c->change.update_count)
+		c->tell_netmap = true;
+	if (c->netmap->self && c->netmap->self->key_expiry != JSON_TIME_NONE) {
+		nanoseconds own = c->netmap->self->key_expiry - c->netmap->control_offset;
+
+		if (own > wall_clock)
+			next = deadline_min(next, own);
+	}
+	if (next != DEADLINE_NEVER && next > wall_clock)
+		out->deadline = deadline_min(out->deadline, now + (next - wall_clock));
+	/* The map may still be that of the key before. */
+	if (c->expired_told || !netmap_self_expired(c->netmap, wall_clock) ||
+	    !public_key_equal(&c->netmap->self->key, &c->node_public))
+		return;
+	c->expired_told = true;
+	c->tell_expired = true;
+	if (c->registration.step == REGISTRATION_DONE)
+		registration_begin(&c->registration, true, false);
+}
+
+static bool watchdog_bit(struct control_core *c, struct control_output *out, nanoseconds now)
+{
+	struct error err = {0};
+
+	if (now < c->watchdog) {
+		out->deadline = deadline_min(out->deadline, c->watchdog);
+		return false;
+	}
+	error_set(&err, -ETIMEDOUT, "map: nothing came for %d s",
+		  (int)(MAP_WATCHDOG / NSEC_PER_SEC));
+	control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+	/* The connection is as dead as the session, whatever its pings say. */
+	c->disconnect = true;
+	control_core_lost(c, &err, now);
+	return true;
+}
+
+enum control_output_kind control_core_map_next(struct control_core *c, struct control_output *out,
+					       nanoseconds now, nanoseconds wall_clock)
+{
+	check_expiry(c, out, now, wall_clock);
+	if (c->tell_netmap || c->tell_expired)
+		return CONTROL_NOTHING;
+	if (c->link != CONTROL_LINK_UP || !c->registered)
+		return CONTROL_NOTHING;
+	if (c->sleep_until) {
+		if (now < c->sleep_until) {
+			out->deadline = deadline_min(out->deadline, c->sleep_until);
+			return CONTROL_NOTHING;
+		}
+		c->sleep_until = 0;
+		c->watchdog = now + MAP_WATCHDOG;
+	}
+	if (!c->slots[CONTROL_SLOT_MAP].busy)
+		return open_session(c, out, now);
+	if (take_message(c, now, wall_clock) || watchdog_bit(c, out, now)) {
+		out->deadline = now;
+		return CONTROL_NOTHING;
+	}
+	return c->map == CONTROL_MAP_LIVE ? tell_control(c, out, now) : CONTROL_NOTHING;
+}
