@@ -19,6 +19,9 @@ static const char *const secret_flags[] = {
 	"-auth-key",  "-authkey",  "-client-secret",  "-id-token",
 };
 
+/* What parts the flags in a variable; strchr() finds the terminating zero in it too. */
+#define SPACE " \t\r\n\v\f"
+
 static void overwrite(char *text)
 {
 	memset(text, 'x', strlen(text));
@@ -47,7 +50,7 @@ static char *after_flag(char *text)
 		size_t length = strlen(secret_flags[i]);
 
 		if (strncmp(text, secret_flags[i], length) == 0 &&
-		    (text[length] == '=' || text[length] == ' ' || text[length] == 0))
+		    (text[length] == '=' || strchr(SPACE, text[length])))
 			return text + length;
 	}
 	return NULL;
@@ -59,12 +62,15 @@ static void hide_in_flags(char *value)
 	for (char *at = value; *at; at++) {
 		char *end;
 
-		if (*at != '-' || (at > value && at[-1] != ' '))
+		if (*at != '-' || (at > value && !strchr(SPACE, at[-1])))
 			continue;
 		end = after_flag(at);
 		if (!end || *end == 0)
 			continue;
-		for (at = end + 1; *at && *at != ' '; at++)
+		at = end + 1;
+		if (*end != '=')
+			at += strspn(at, SPACE);
+		for (; *at && !strchr(SPACE, *at); at++)
 			*at = 'x';
 		if (!*at)
 			break;

@@ -143,6 +143,11 @@ static void test_hide_secrets(void **state)
 		/*  9 */ {"TS_EXTRA_ARGS=--authkey", "TS_EXTRA_ARGS=--authkey"},
 		/* 10 */ {"TS_AUTHKEY=", "TS_AUTHKEY="},
 		/* 11 */ {"nonsense", "nonsense"},
+		/* 12: as YAML folds and blocks write them */
+		{"TS_EXTRA_ARGS=--ssh\n--auth-key=abc\n", "TS_EXTRA_ARGS=--ssh\n--auth-key=xxx\n"},
+		/* 13 */
+		{"TS_EXTRA_ARGS=--x\t--authkey \t abc", "TS_EXTRA_ARGS=--x\t--authkey \t xxx"},
+		/* 14 */ {"TS_EXTRA_ARGS=--authkey= --ssh", "TS_EXTRA_ARGS=--authkey= --ssh"},
 	};
 	static const char *const arguments[][2] = {
 		{"pillion", "pillion"},       {"--auth-key=abc", "--auth-key=xxx"},
