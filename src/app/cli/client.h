@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * app/cli/client.h - a blocking client of the LocalAPI
+ *
+ * One request a connection. What fails is said for the person at the terminal: what
+ * is wrong, and the command to try next.
+ */
+#pragma once
+
+#include "base/error.h"
+
+#include <jansson.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct localapi_stream;
+
+/** localapi_socket_path() - --socket, else TS_SOCKET, else where a daemon of ours usually is */
+const char *localapi_socket_path(const char *flag);
+
+/**
+ * localapi_call() - One request
+ * @body: borrowed; NULL for none
+ * @ret:  the JSON of the reply, NULL when it has none; may be NULL
+ *
+ * Return: 0 for a 2xx reply; -ENOENT: no daemon; -EACCES: it refuses us (403); -ESRCH: it says
+ * 404; -ETIMEDOUT; others. @err is set
+ */
+int localapi_call(const char *socket_path, const char *method, const char *target,
+		  const json_t *body, json_t **ret, struct error *err);
+
+/** localapi_call_within() - As localapi_call(), with a limit of its own instead of a minute */
+int localapi_call_within(int timeout_ms, const char *socket_path, const char *method,
+			 const char *target, const json_t *body, json_t **ret, struct error *err);
+
+/** localapi_stream_open() - Follow a stream of JSON lines; as localapi_call() */
+int localapi_stream_open(const char *socket_path, const char *target, struct localapi_stream **ret,
+			 struct error *err);
+
+/**
+ * localapi_stream_next() - Wait for the next line
+ * @timeout_ms: -1: for ever
+ *
+ * Return: 1 with *ret set, 0 when the time is over, negative errno (-EPIPE: the daemon ended it)
+ */
+int localapi_stream_next(struct localapi_stream *s, int timeout_ms, json_t **ret);
+
+/** localapi_stream_close() - NULL is fine */
+void localapi_stream_close(struct localapi_stream *s);
+
+/** localapi_daemon_pid() - Who listens on the socket, by its credentials; -ENOENT: nobody */
+int localapi_daemon_pid(const char *socket_path, pid_t *ret);

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * app/cli/command.h - the table of commands, from which help, completion and manual come
+ */
+#pragma once
+
+#include "app/cli/daemon_flags.h"
+#include "app/cli/flags.h"
+#include "app/cli/prefs_flags.h"
+
+#include <stdbool.h>
+
+#define EXIT_OK    0
+#define EXIT_FAILS 1
+#define EXIT_USAGE 2
+
+#define OWN_FLAGS_MAX   12
+#define FLAG_GROUPS_MAX 6
+
+/* What was read from the command line; one command runs in a process. */
+struct command_line {
+	struct flag_value own[OWN_FLAGS_MAX];
+	struct flag_value prefs[PREFS_FLAG_COUNT];
+	struct flag_value daemon[DAEMON_FLAG_COUNT];
+	const char *socket; /* --socket before or after the command, or NULL */
+	const char **rest;  /* arguments that are no flags */
+	int rest_count;
+	int argc; /* of main */
+	char **argv;
+};
+
+/* Which of the shared tables a command takes beside its own flags. */
+enum command_tables {
+	TAKES_SETTINGS = 1 << 0, /* prefs_flags up to PREFS_SETTINGS_END */
+	TAKES_LOGIN = 1 << 1,    /* prefs_flags up to PREFS_OURS_END */
+	TAKES_DAEMON = 1 << 2,   /* daemon_flags */
+	TAKES_SOCKET = 1 << 3,   /* --socket, for clients */
+};
+
+struct command {
+	const char *name;
+	const char *summary;     /* one line, no full stop */
+	const char *arguments;   /* "HOST", or NULL: takes none */
+	const char *description; /* paragraphs, lines of at most 76 characters */
+	const char *examples;    /* "command\n\twhat it does\n" … */
+	const struct flag *flags;
+	size_t flag_count;
+	unsigned int tables;                   /* bits of enum command_tables */
+	bool hidden;                           /* not in the list of commands */
+	int (*run)(struct command_line *line); /* exit code */
+};
+
+extern const struct command commands[];
+extern const size_t command_count;
+
+/** command_find() - By name, or NULL */
+const struct command *command_find(const char *name);
+
+/** command_groups() - The flags of @command as groups over @line; returns how many */
+size_t command_groups(const struct command *command, struct command_line *line,
+		      struct flag_group ret[static FLAG_GROUPS_MAX]);
+
+/** command_help() - `pillion COMMAND --help`, to stdout */
+void command_help(const struct command *command);
+
+/** command_list() - `pillion --help`, to stdout */
+void command_list(void);
+
+/** command_main() - Read a command line without its program and run it; exit code */
+int command_main(int argc, char **argv);
+
+/** complain() - "pillion NAME: text" on stderr; returns @code */
+int complain(const char *name, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Each in its file. */
+int run_up(struct command_line *line);
+int run_login(struct command_line *line);
+int run_down(struct command_line *line);
+int run_set(struct command_line *line);
+int run_logout(struct command_line *line);
+int run_status(struct command_line *line);
+int run_ip(struct command_line *line);
+int run_ping(struct command_line *line);
+int run_whois(struct command_line *line);
+int run_version(struct command_line *line);
+int run_daemon(struct command_line *line);
+int run_connect(struct command_line *line);
+int run_disconnect(struct command_line *line);
+int run_entrypoint(struct command_line *line);
+int run_completion(struct command_line *line);
+int run_manual(struct command_line *line);
+int run_help(struct command_line *line);
+
+/* The own flags of each, in the order of its table. */
+enum status_flag { STATUS_JSON, STATUS_PEERS, STATUS_ACTIVE };
+enum ip_flag { IP_FIRST, IP_V4, IP_V6 };
+enum ping_flag {
+	PING_COUNT,
+	PING_TSMP,
+	PING_ICMP,
+	PING_PEERAPI,
+	PING_SIZE,
+	PING_TIMEOUT,
+	PING_UNTIL_DIRECT
+};
+enum whois_flag { WHOIS_JSON, WHOIS_PROTO };
+enum version_flag { VERSION_JSON, VERSION_DAEMON };
+enum connect_flag { CONNECT_FOREGROUND, CONNECT_IF_CONFIGURED };
+enum disconnect_flag { DISCONNECT_TIMEOUT };

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/cli/daemon_flags.c - the flags of tailscaled, and the options of the supervisor from them */
+#include "app/cli/daemon_flags.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <net/if.h>
+#include <string.h>
+
+#define MTU_MIN 1280
+#define MTU_MAX 65535
+
+#define OURS(flag_name, other, kind_, argument_, help_)                                  \
+	{                                                                                \
+		.name = flag_name, .alias = other, .argument = argument_, .help = help_, \
+		.kind = kind_, .status = FLAG_OURS                                       \
+	}
+#define NOT_YET(flag_name, kind_, help_)                                                \
+	{                                                                               \
+		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_YET \
+	}
+#define NOT_NEEDED(flag_name, kind_, help_)                                                \
+	{                                                                                  \
+		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_NEEDED \
+	}
+
+const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
+	[DAEMON_STATE_DIR] = OURS("statedir", "state-dir", FLAG_STRING, "FOLDER",
+				  "where the node is kept (default " DEFAULT_STATE_DIR ")"),
+	[DAEMON_STATE] = OURS("state", NULL, FLAG_STRING, "PATH",
+			      "state file, or 'mem:' to keep nothing and be ephemeral"),
+	[DAEMON_SOCKET] = OURS("socket", NULL, FLAG_STRING, "PATH",
+			       "LocalAPI socket (default " DEFAULT_SOCKET_PATH ")"),
+	[DAEMON_TUN] = OURS("tun", NULL, FLAG_STRING, "NAME",
+			    "name of the interface (default tailscale0)"),
+	[DAEMON_PORT] = OURS("port", NULL, FLAG_INTEGER, "PORT",
+			     "UDP port for peers; 0: any (default 41641)"),
+	[DAEMON_VERBOSE] =
+		OURS("verbose", NULL, FLAG_INTEGER, "LEVEL", "1 or more: log at level debug"),
+	[DAEMON_TABLE] = OURS("table", NULL, FLAG_INTEGER, "NUMBER", "route table (default 52)"),
+	[DAEMON_MTU] = OURS("mtu", NULL, FLAG_INTEGER, "BYTES", "of the interface (default 1280)"),
+	[DAEMON_CA_FILE] = OURS("ca-file", NULL, FLAG_STRING, "PATH",
+				"PEM certificates to trust beside the system's"),
+	[DAEMON_HEALTH] = OURS("health", NULL, FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
+	[DAEMON_METRICS] =
+		OURS("metrics", NULL, FLAG_STRING, "ADDRESS:PORT", "serve /metrics there"),
+	[DAEMON_ALLOW_EXIT_NODE] = OURS("allow-exit-node", NULL, FLAG_BOOL, NULL,
+					"accept a default route (default true)"),
+	[DAEMON_EXIT_ON_FAILURE] = OURS("exit-on-failure", NULL, FLAG_BOOL, NULL,
+					"end with 1 when the node stops running"),
+	[DAEMON_SAME_USER] =
+		OURS("same-user", NULL, FLAG_BOOL, NULL, "don't give the engine a user of its own"),
+	[DAEMON_ENGINE_UID] =
+		OURS("engine-uid", NULL, FLAG_INTEGER, "UID", "user of the engine (default 65532)"),
+	[DAEMON_ENGINE_GID] = OURS("engine-gid", NULL, FLAG_INTEGER, "GID",
+				   "group of the engine (default 65532)"),
+	[DAEMON_LOG] = OURS("log", NULL, FLAG_STRING, "PATH",
+			    "log to this file, which is kept small, instead of stderr"),
+	[DAEMON_LOG_LEVEL] = OURS("log-level", NULL, FLAG_STRING, "LEVEL",
+				  "error, warn, info (default) or debug"),
+	[DAEMON_LOG_FORMAT] =
+		OURS("log-format", NULL, FLAG_STRING, "FORMAT", "text (default) or json"),
+
+	[DAEMON_OURS_END] = NOT_YET("socks5-server", FLAG_STRING,
+				    "the kernel interface serves every program already"),
+	NOT_YET("outbound-http-proxy-listen", FLAG_STRING,
+		"the kernel interface serves every program already"),
+	NOT_YET("config", FLAG_STRING, "use flags and variables"),
+	NOT_YET("debug", FLAG_STRING, NULL),
+	NOT_YET("bird-socket", FLAG_STRING, NULL),
+	NOT_YET("cleanup", FLAG_BOOL, "leftovers are cleaned up at every start"),
+	NOT_YET("syspolicy-file", FLAG_STRING, NULL),
+	NOT_NEEDED("encrypt-state", FLAG_BOOL, "the state is a file of mode 0600"),
+	NOT_NEEDED("hardware-attestation", FLAG_BOOL, "no hardware keys are used"),
+	NOT_NEEDED("no-logs-no-support", FLAG_BOOL, "no log ever leaves the machine"),
+	NOT_NEEDED("syslog", FLAG_BOOL, "log lines go to stderr"),
+};
+
+int daemon_set(char **field, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+/* apply_state() - --state: 'mem:', or a file that must have the official name */
+static int apply_state(const char *path, struct supervisor_options *o, struct error *err)
+{
+	char *folder;
+	size_t length;
+
+	if (strcmp(path, "mem:") == 0) {
+		o->start.state_mode = START_STATE_MEMORY;
+		return 0;
+	}
+	if (path[0] != '/')
+		return error_set(err, -EINVAL,
+				 "--state=%.80s: only 'mem:' and absolute paths are supported, no "
+				 "Kubernetes Secret or parameter store; use --statedir=FOLDER on a "
+				 "volume",
+				 path);
+	length = strlen(path) > strlen("/" STATE_FILE_NAME)
+			 ? strlen(path) - strlen("/" STATE_FILE_NAME)
+			 : 0;
+	if (!length || strcmp(path + length, "/" STATE_FILE_NAME) != 0)
+		return error_set(err, -EINVAL,
+				 "--state=%.80s: the file must be called " STATE_FILE_NAME
+				 "; use --statedir=FOLDER",
+				 path);
+	if (o->state_dir)
+		return 0;
+	folder = strndup(path, length);
+	if (!folder)
+		return -ENOMEM;
+	o->state_dir = folder;
+	return 0;
+}
+
+static int apply_tun(const char *name, bool strict, void (*warn)(const char *text),
+		     struct supervisor_options *o, struct error *err)
+{
+	if (strcmp(name, "userspace-networking") == 0) {
+		if (strict)
+			return error_set(err, -EINVAL,
+					 "--tun=userspace-networking: pillion always uses a "
+					 "kernel interface; leave the flag out and give the "
+					 "container NET_ADMIN and /dev/net/tun");
+		warn("--tun=userspace-networking: pillion always uses a kernel interface; the "
+		     "flag is passed over");
+		return 0;
+	}
+	if (!*name || strlen(name) >= IF_NAMESIZE || strpbrk(name, "/ \t"))
+		return error_set(err, -EINVAL,
+				 "--tun=%.32s is no name of an interface (1 to %d "
+				 "characters)",
+				 name, IF_NAMESIZE - 1);
+	return daemon_set(&o->start.tun_name, name);
+}
+
+/* number() - A number flag within its range; @field untouched unless given */
+static int number(const struct flag_value *values, enum daemon_flag flag, int64_t least,
+		  int64_t most, uint32_t *field, struct error *err)
+{
+	const struct flag_value *v = &values[flag];
+
+	if (!v->given)
+		return 0;
+	if (v->number < least || v->number > most)
+		return error_set(err, -EINVAL, "--%s=%lld: %lld to %lld is possible",
+				 daemon_flags[flag].name, (long long)v->number, (long long)least,
+				 (long long)most);
+	*field = (uint32_t)v->number;
+	return 0;
+}
+
+static int apply_health(const struct flag_value *values, struct supervisor_options *o,
+			struct error *err)
+{
+	const struct flag_value *health = &values[DAEMON_HEALTH];
+	const struct flag_value *metrics = &values[DAEMON_METRICS];
+
+	if (health->given && metrics->given && strcmp(health->text, metrics->text) != 0)
+		return error_set(err, -EINVAL,
+				 "--health and --metrics share one listener: give both the same "
+				 "ADDRESS:PORT");
+	if (health->given || metrics->given)
+		o->health_address = health->given ? health->text : metrics->text;
+	o->start.health_check |= health->given;
+	o->start.metrics |= metrics->given;
+	return 0;
+}
+
+static int apply_log(const struct flag_value *values, struct supervisor_options *o,
+		     struct error *err)
+{
+	const struct flag_value *level = &values[DAEMON_LOG_LEVEL];
+	const struct flag_value *format = &values[DAEMON_LOG_FORMAT];
+	enum log_level parsed;
+
+	if (values[DAEMON_VERBOSE].number > 0)
+		o->start.log_level = LOG_DEBUG;
+	if (level->given) {
+		if (log_level_parse(level->text, &parsed) < 0)
+			return error_set(err, -EINVAL,
+					 "--log-level=%.16s: error, warn, info or debug",
+					 level->text);
+		o->start.log_level = parsed;
+	}
+	if (format->given) {
+		if (strcmp(format->text, "json") == 0)
+			o->start.log_format = LOG_FORMAT_JSON;
+		else if (strcmp(format->text, "text") == 0)
+			o->start.log_format = LOG_FORMAT_TEXT;
+		else
+			return error_set(err, -EINVAL, "--log-format=%.16s: text or json",
+					 format->text);
+	}
+	return 0;
+}
+
+int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT], bool strict,
+		       void (*warn)(const char *text), struct supervisor_options *o,
+		       struct error *err)
+{
+	uint32_t port = o->udp_port;
+	int r = 0;
+
+	if (values[DAEMON_STATE_DIR].given)
+		o->state_dir = values[DAEMON_STATE_DIR].text;
+	if (values[DAEMON_STATE].given)
+		r = apply_state(values[DAEMON_STATE].text, o, err);
+	if (r == 0 && values[DAEMON_TUN].given)
+		r = apply_tun(values[DAEMON_TUN].text, strict, warn, o, err);
+	if (values[DAEMON_SOCKET].given)
+		o->socket_path = values[DAEMON_SOCKET].text;
+	if (values[DAEMON_LOG].given)
+		o->log_path = values[DAEMON_LOG].text;
+	if (values[DAEMON_CA_FILE].given)
+		o->ca_file = values[DAEMON_CA_FILE].text;
+	if (r == 0)
+		r = number(values, DAEMON_PORT, 0, UINT16_MAX, &port, err);
+	if (r == 0)
+		r = number(values, DAEMON_TABLE, 1, UINT32_MAX, &o->start.table, err);
+	if (r == 0)
+		r = number(values, DAEMON_MTU, MTU_MIN, MTU_MAX, &o->start.mtu, err);
+	if (r == 0)
+		r = number(values, DAEMON_ENGINE_UID, 1, UINT32_MAX - 1, &o->engine_uid, err);
+	if (r == 0)
+		r = number(values, DAEMON_ENGINE_GID, 1, UINT32_MAX - 1, &o->engine_gid, err);
+	if (r == 0)
+		r = apply_health(values, o, err);
+	if (r == 0)
+		r = apply_log(values, o, err);
+	if (r < 0)
+		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
+	o->udp_port = (uint16_t)port;
+	if (values[DAEMON_ALLOW_EXIT_NODE].given)
+		o->start.allow_exit_node = values[DAEMON_ALLOW_EXIT_NODE].on;
+	if (values[DAEMON_EXIT_ON_FAILURE].given)
+		o->exit_on_failure = values[DAEMON_EXIT_ON_FAILURE].on;
+	if (values[DAEMON_SAME_USER].given)
+		o->same_user = values[DAEMON_SAME_USER].on;
+	return 0;
+}
+
+int daemon_options_finish(struct supervisor_options *o, struct error *err)
+{
+	const char *disable = getenv("PILLION_DISABLE");
+
+	if (!o->state_dir && o->start.state_mode == START_STATE_DIR)
+		o->state_dir = DEFAULT_STATE_DIR;
+	if (!o->socket_path)
+		o->socket_path = DEFAULT_SOCKET_PATH;
+	if (!o->ssl_cert_file)
+		o->ssl_cert_file = getenv("SSL_CERT_FILE");
+	if (!o->ssl_cert_dir)
+		o->ssl_cert_dir = getenv("SSL_CERT_DIR");
+	if ((!o->start.tun_name && daemon_set(&o->start.tun_name, DEFAULT_TUN) < 0) ||
+	    daemon_set(&o->start.socket_path, o->socket_path) < 0 ||
+	    (disable && *disable && daemon_set(&o->start.disable, disable) < 0))
+		return error_set(err, -ENOMEM, "out of memory");
+	return 0;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * app/cli/join.c - apply settings, log in, wait for Running
+ *
+ * Theory of operation. The bus is opened before anything is changed, so that no
+ * event is missed; after the change one status says where things stand by then, and
+ * the bus what happens next. Settings alone are a PATCH; a key, another server or a
+ * login need `start` with whole prefs, which are those of the node with the mask
+ * applied here.
+ */
+#include "app/cli/join.h"
+
+#include "app/cli/client.h"
+#include "app/cli/command.h"
+#include "app/cli/output.h"
+#include "app/cli/peers.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "node/prefs.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define STATE_COUNT    7
+#define STATE_TEXT_MAX 32
+
+/* ipn.State, by number as the bus has it. */
+static const char *const state_names[STATE_COUNT] = {
+	"NoState", "InUseOtherUser", "NeedsLogin", "NeedsMachineAuth",
+	"Stopped", "Starting",       "Running",
+};
+
+/* What is known of the node while waiting. */
+struct progress {
+	char state[STATE_TEXT_MAX];
+	char url[2048]; /* the last one that was printed */
+	bool approval_said;
+	bool logged_in; /* a login finished while we watched */
+	char message[ERROR_TEXT_MAX];
+};
+
+static void json_free(json_t **value)
+{
+	json_decref(*value);
+}
+
+static void stream_free(struct localapi_stream **s)
+{
+	localapi_stream_close(*s);
+}
+
+static void set_state(struct progress *p, const char *state)
+{
+	snprintf(p->state, sizeof(p->state), "%s", state);
+}
+
+static void say_url(const struct join *j, struct progress *p, const char *url)
+{
+	if (!*url || strcmp(url, p->url) == 0 || (j->auth_key && *j->auth_key))
+		return;
+	snprintf(p->url, sizeof(p->url), "%s", url);
+	if (j->json) {
+		json_t *value = json_pack("{s:s,s:s}", "AuthURL", url, "BackendState", p->state);
+
+		print_json(value);
+		json_decref(value);
+		fflush(stdout);
+		return;
+	}
+	fprintf(stderr, "\nTo log in, visit:\n\n\t");
+	print_escaped(stderr, url, 0);
+	fprintf(stderr, "\n\n");
+	if (j->qr)
+		print_qr(stderr, url);
+}
+
+static void say_approval(struct progress *p)
+{
+	if (p->approval_said || strcmp(p->state, "NeedsMachineAuth") != 0)
+		return;
+	p->approval_said = true;
+	fprintf(stderr, "The node waits for an administrator of the tailnet to approve it.\n");
+}
+
+/* hear() - One ipn.Notify */
+static void hear(const struct join *j, struct progress *p, const json_t *notify)
+{
+	const json_t *state = json_object_get(notify, "State");
+
+	if (json_is_integer(state) && json_integer_value(state) >= 0 &&
+	    json_integer_value(state) < STATE_COUNT)
+		set_state(p, state_names[json_integer_value(state)]);
+	/* The official daemon writes members without a value as null. */
+	if (json_is_object(json_object_get(notify, "LoginFinished")))
+		p->logged_in = true;
+	snprintf(p->message, sizeof(p->message), "%s", text_of(notify, "ErrMessage"));
+	say_url(j, p, text_of(notify, "BrowseToURL"));
+	say_approval(p);
+}
+
+static int get_status(const struct join *j, json_t **ret, struct error *err)
+{
+	return localapi_call(j->socket, "GET", "/localapi/v0/status?peers=false", NULL, ret, err);
+}
+
+/* whole_prefs() - The node's prefs with the mask applied */
+static json_t *whole_prefs(const struct join *j, bool *ret_other_server, struct error *err)
+{
+	_cleanup_(json_free) json_t *current = NULL;
+	_cleanup_(prefs_free) struct prefs prefs = {0};
+	_cleanup_free_ char *before = NULL;
+
+	if (localapi_call(j->socket, "GET", "/localapi/v0/prefs", NULL, &current, err) < 0)
+		return NULL;
+	if (prefs_decode(current, &prefs, err) < 0)
+		return NULL;
+	before = strdup(prefs_control_url(&prefs));
+	if (!before || prefs_edit(&prefs, j->masked, err) < 0)
+		return NULL;
+	*ret_other_server = strcmp(before, prefs_control_url(&prefs)) != 0;
+	return prefs_json(&prefs);
+}
+
+static int log_in(const struct join *j, json_t *prefs, bool interactive, struct error *err)
+{
+	_cleanup_(json_free) json_t *options = json_object();
+	int r;
+
+	(void)json_object_set_new(prefs, "WantRunning", json_true());
+	(void)json_object_set_new(prefs, "LoggedOut", json_false());
+	if (json_object_set(options, "UpdatePrefs", prefs) < 0 ||
+	    json_object_set_new(options, "AuthKey", json_string(j->auth_key ? j->auth_key : "")) <
+		    0)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = localapi_call(j->socket, "POST", "/localapi/v0/start", options, NULL, err);
+	explicit_bzero((char *)json_string_value(json_object_get(options, "AuthKey")),
+		       json_string_length(json_object_get(options, "AuthKey")));
+	if (r == 0 && interactive)
+		r = localapi_call(j->socket, "POST", "/localapi/v0/login-interactive", NULL, NULL,
+				  err);
+	return r;
+}
+
+static int change(const struct join *j, const json_t *status, struct error *err)
+{
+	_cleanup_(json_free) json_t *prefs = NULL, *masked = NULL;
+	bool known = json_is_true(json_object_get(status, "HaveNodeKey"));
+	bool expired = strcmp(text_of(status, "BackendState"), "NeedsLogin") == 0;
+	bool other_server = false;
+
+	prefs = whole_prefs(j, &other_server, err);
+	if (!prefs)
+		return err->code;
+	if (j->auth_key || j->force || other_server || !known || expired)
+		return log_in(j, prefs, j->force || !known || expired || other_server, err);
+	masked = json_deep_copy(j->masked);
+	if (!masked || prefs_masked_set(masked, "WantRunning", json_true()) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	return localapi_call(j->socket, "PATCH", "/localapi/v0/prefs", masked, NULL, err);
+}
+
+/* say_done() - "connected as web.tail.example, 100.64.0.1" */
+static void say_done(const struct join *j)
+{
+	_cleanup_(json_free) json_t *status = NULL;
+	const json_t *addresses, *address;
+	char name[PEER_NAME_MAX];
+	struct error err = {0};
+	size_t i;
+
+	if (get_status(j, &status, &err) < 0)
+		return;
+	if (j->json) {
+		json_t *done = json_pack("{s:s}", "BackendState", "Running");
+
+		print_json(done);
+		json_decref(done);
+		return;
+	}
+	fprintf(stderr, "%sconnected%s as ", style(stderr, STYLE_GOOD), style(stderr, STYLE_PLAIN));
+	print_escaped(stderr, peer_name(json_object_get(status, "Self"), name), 0);
+	addresses = json_object_get(status, "TailscaleIPs");
+	json_array_foreach(addresses, i, address)
+		fprintf(stderr, ", %s", json_string_value(address) ?: "");
+	fputc('\n', stderr);
+}
+
+/* say_timeout() - What the node was waiting for when our time was over */
+static int say_timeout(const struct join *j, const struct progress *p)
+{
+	_cleanup_(json_free) json_t *status = NULL;
+	const json_t *health, *line;
+	struct error err = {0};
+	size_t i;
+
+	complain(j->name, EXIT_FAILS,
+		 "the node is not running after %.0f seconds, its state is %s. It goes on "
+		 "trying; see 'pillion status' and the daemon's log",
+		 (double)j->timeout / NSEC_PER_SEC, p->state);
+	if (get_status(j, &status, &err) < 0)
+		return EXIT_FAILS;
+	health = json_object_get(status, "Health");
+	json_array_foreach(health, i, line) {
+		fprintf(stderr, "  - ");
+		print_escaped(stderr, json_string_value(line) ?: "", 0);
+		fputc('\n', stderr);
+	}
+	return EXIT_FAILS;
+}
+
+static int wait_for_running(const struct join *j, struct localapi_stream *bus, struct progress *p)
+{
+	nanoseconds deadline = j->timeout ? clock_boottime() + j->timeout : DEADLINE_NEVER;
+
+	for (;;) {
+		_cleanup_(json_free) json_t *notify = NULL;
+		nanoseconds left = deadline - clock_boottime();
+		int r;
+
+		if (*p->message)
+			return complain(j->name, EXIT_FAILS, "%s", p->message);
+		if (strcmp(p->state, "Running") == 0 && (!j->force || p->logged_in)) {
+			say_done(j);
+			return EXIT_OK;
+		}
+		r = left <= 0
+			    ? 0
+			    : localapi_stream_next(
+				      bus,
+				      j->timeout ? (int)(left / NSEC_PER_MSEC % INT32_MAX) + 1 : -1,
+				      &notify);
+		if (r == 0)
+			return say_timeout(j, p);
+		if (r < 0)
+			return complain(
+				j->name, EXIT_FAILS,
+				"the daemon ended the connection (%s); it may be restarting: "
+				"try again, and see its log",
+				strerror(-r));
+		hear(j, p, notify);
+	}
+}
+
+int join_tailnet(const struct join *j)
+{
+	_cleanup_(stream_free) struct localapi_stream *bus = NULL;
+	_cleanup_(json_free) json_t *before = NULL, *after = NULL;
+	struct progress p = {0};
+	struct error err = {0};
+	int r;
+
+	r = get_status(j, &before, &err);
+	if (r == 0)
+		r = localapi_stream_open(j->socket, "/localapi/v0/watch-ipn-bus?mask=0", &bus,
+					 &err);
+	if (r == 0)
+		r = change(j, before, &err);
+	if (r == 0)
+		r = get_status(j, &after, &err);
+	if (r < 0)
+		return complain(j->name, EXIT_FAILS, "%s", err.text);
+	set_state(&p, text_of(after, "BackendState"));
+	/* The URL of an older login attempt is not the one that was asked for. */
+	if (!j->force || strcmp(text_of(before, "AuthURL"), text_of(after, "AuthURL")) != 0)
+		say_url(j, &p, text_of(after, "AuthURL"));
+	say_approval(&p);
+	return wait_for_running(j, bus, &p);
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/cli/output.h - what commands print for a person */
+#pragma once
+
+#include <jansson.h>
+#include <stdio.h>
+
+enum style {
+	STYLE_PLAIN,
+	STYLE_GOOD,
+	STYLE_BAD,
+	STYLE_FAINT,
+};
+
+/** style() - The sequence that begins a style; "" unless @to is a terminal that wants colour */
+const char *style(FILE *to, enum style style);
+
+/** print_json() - Indented, with a newline */
+void print_json(const json_t *value);
+
+/** print_qr() - @text as a QR code of half blocks; says so when it doesn't fit in one */
+void print_qr(FILE *to, const char *text);
+
+/** text_of() - The string member @name of @object, or "" */
+const char *text_of(const json_t *object, const char *name);
+
+/** print_escaped() - @text with control bytes as \xNN, padded to @width; for names from outside */
+void print_escaped(FILE *to, const char *text, int width);

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/cli/prefs_flags.c - the flags of `up`, and what they make of the prefs */
+#include "app/cli/prefs_flags.h"
+
+#include "base/cleanup.h"
+#include "base/secret.h"
+#include "node/prefs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define SECRET_FILE_MAX 4096
+
+#define OURS(flag_name, other, kind_, argument_, help_)                                  \
+	{                                                                                \
+		.name = flag_name, .alias = other, .argument = argument_, .help = help_, \
+		.kind = kind_, .status = FLAG_OURS                                       \
+	}
+#define NOT_YET(flag_name, kind_, help_)                                                \
+	{                                                                               \
+		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_YET \
+	}
+#define NOT_NEEDED(flag_name, kind_, help_)                                                \
+	{                                                                                  \
+		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_NEEDED \
+	}
+
+const struct flag prefs_flags[PREFS_FLAG_COUNT] = {
+	[PREFS_ACCEPT_DNS] = OURS("accept-dns", NULL, FLAG_BOOL, NULL,
+				  "take the tailnet's DNS settings (default true)"),
+	[PREFS_ACCEPT_ROUTES] = OURS("accept-routes", NULL, FLAG_BOOL, NULL,
+				     "use the subnet routes that other nodes advertise"),
+	[PREFS_ADVERTISE_TAGS] = OURS("advertise-tags", NULL, FLAG_STRING, "TAGS",
+				      "tags to ask for, as 'tag:web,tag:ci'"),
+	[PREFS_HOSTNAME] = OURS("hostname", NULL, FLAG_STRING, "NAME",
+				"name in the tailnet, instead of the machine's"),
+	[PREFS_LOGIN_SERVER] = OURS("login-server", NULL, FLAG_STRING, "URL",
+				    "control server, such as https://vpn.example.com"),
+	[PREFS_NICKNAME] = OURS("nickname", NULL, FLAG_STRING, "NAME", "name of this account"),
+	[PREFS_OPERATOR] = OURS("operator", NULL, FLAG_STRING, "USER",
+				"local user who may change the node without root"),
+	[PREFS_SHIELDS_UP] =
+		OURS("shields-up", NULL, FLAG_BOOL, NULL, "refuse all incoming connections"),
+
+	[PREFS_AUTH_KEY] = OURS("auth-key", "authkey", FLAG_STRING, "KEY",
+				"log in by this key; 'file:PATH' reads it from a file"),
+	[PREFS_FORCE_REAUTH] =
+		OURS("force-reauth", NULL, FLAG_BOOL, NULL, "log in again with a new node key"),
+	[PREFS_JSON] = OURS("json", NULL, FLAG_BOOL, NULL, "print JSON"),
+	[PREFS_QR] = OURS("qr", NULL, FLAG_BOOL, NULL, "print the login URL as a QR code too"),
+	[PREFS_RESET] = OURS("reset", NULL, FLAG_BOOL, NULL,
+			     "put settings that are not given back to their defaults"),
+	[PREFS_TIMEOUT] = OURS("timeout", NULL, FLAG_DURATION, "DURATION",
+			       "give up waiting for Running after this long (default: never)"),
+
+	[PREFS_OURS_END] = NOT_YET("advertise-connector", FLAG_BOOL, NULL),
+	NOT_YET("advertise-exit-node", FLAG_BOOL, NULL),
+	NOT_YET("advertise-routes", FLAG_STRING, NULL),
+	NOT_YET("audience", FLAG_STRING, "log in by --auth-key"),
+	NOT_YET("client-id", FLAG_STRING, "log in by --auth-key"),
+	NOT_YET("client-secret", FLAG_STRING, "log in by --auth-key"),
+	NOT_YET("id-token", FLAG_STRING, "log in by --auth-key"),
+	NOT_YET("exit-node", FLAG_STRING, NULL),
+	NOT_YET("exit-node-allow-lan-access", FLAG_BOOL, NULL),
+	NOT_YET("snat-subnet-routes", FLAG_BOOL, "it goes with --advertise-routes"),
+	NOT_YET("stateful-filtering", FLAG_BOOL, "it goes with --advertise-routes"),
+	NOT_YET("ssh", FLAG_BOOL, NULL),
+	NOT_YET("webclient", FLAG_BOOL, NULL),
+	NOT_YET("relay-server-port", FLAG_STRING, NULL),
+	NOT_YET("relay-server-static-endpoints", FLAG_STRING, NULL),
+	NOT_YET("report-posture", FLAG_BOOL, NULL),
+	NOT_YET("remote-config", FLAG_BOOL, NULL),
+	NOT_YET("sync", FLAG_BOOL, NULL),
+	NOT_YET("netfilter-mode", FLAG_STRING, "the firewall rules are our own nftables table"),
+	NOT_NEEDED("qr-format", FLAG_STRING, "the QR code fits the terminal"),
+	NOT_NEEDED("accept-risk", FLAG_STRING, "nothing is asked"),
+	NOT_NEEDED("host-routes", FLAG_BOOL, "they are always installed"),
+	NOT_NEEDED("auto-update", FLAG_BOOL, "update the package or image instead"),
+	NOT_NEEDED("update-check", FLAG_BOOL, "update the package or image instead"),
+};
+
+/* tag_list() - "a,tag:b" to ["tag:a","tag:b"]; the prefix may be left out, "" is no tags */
+static json_t *tag_list(const char *text)
+{
+	json_t *list = json_array();
+
+	while (list && *text) {
+		size_t length = strcspn(text, ",");
+		bool prefixed = length > 4 && strncmp(text, "tag:", 4) == 0;
+		_cleanup_free_ char *tag = NULL;
+
+		if (length > 0) {
+			if (asprintf(&tag, "%s%.*s", prefixed ? "" : "tag:", (int)length, text) <
+			    0) {
+				tag = NULL;
+				json_decref(list);
+				return NULL;
+			}
+			if (json_array_append_new(list, json_string(tag)) < 0) {
+				json_decref(list);
+				return NULL;
+			}
+		}
+		text += length + (text[length] == ',');
+	}
+	return list;
+}
+
+static const struct {
+	enum prefs_flag flag;
+	const char *member;
+} settings[] = {
+	{PREFS_ACCEPT_DNS, "CorpDNS"},           {PREFS_ACCEPT_ROUTES, "RouteAll"},
+	{PREFS_ADVERTISE_TAGS, "AdvertiseTags"}, {PREFS_HOSTNAME, "Hostname"},
+	{PREFS_LOGIN_SERVER, "ControlURL"},      {PREFS_NICKNAME, "ProfileName"},
+	{PREFS_OPERATOR, "OperatorUser"},        {PREFS_SHIELDS_UP, "ShieldsUp"},
+};
+_Static_assert(ARRAY_SIZE(settings) == PREFS_SETTINGS_END, "a member for each setting");
+
+static json_t *setting_value(enum prefs_flag flag, const struct flag_value *value)
+{
+	if (prefs_flags[flag].kind == FLAG_BOOL)
+		return json_boolean(value->on);
+	if (flag == PREFS_ADVERTISE_TAGS)
+		return tag_list(value->text);
+	return json_string(value->text);
+}
+
+/* check() - Refuse here what the node would refuse, so that it is an error of the command line */
+static int check(const json_t *masked, struct error *err)
+{
+	struct prefs prefs;
+	int r;
+
+	if (prefs_init(&prefs) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = prefs_edit(&prefs, masked, err);
+	prefs_free(&prefs);
+	return r;
+}
+
+json_t *prefs_flags_masked(const struct flag_value values[static PREFS_FLAG_COUNT],
+			   struct error *err)
+{
+	json_t *masked = json_object();
+	struct prefs initial;
+
+	if (!masked || prefs_init(&initial) < 0)
+		goto no_memory;
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		const struct flag_value *v = &values[settings[i].flag];
+		json_t *value = NULL;
+
+		if (v->given)
+			value = setting_value(settings[i].flag, v);
+		else if (values[PREFS_RESET].on)
+			value = json_deep_copy(json_object_get(initial.object, settings[i].member));
+		else
+			continue;
+		if (prefs_masked_set(masked, settings[i].member, value) < 0) {
+			prefs_free(&initial);
+			goto no_memory;
+		}
+	}
+	prefs_free(&initial);
+	if (check(masked, err) < 0) {
+		json_decref(masked);
+		return NULL;
+	}
+	return masked;
+
+no_memory:
+	json_decref(masked);
+	error_set(err, -ENOMEM, "out of memory");
+	return NULL;
+}
+
+int read_secret_file(const char *path, char **ret, struct error *err)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *text;
+	ssize_t length;
+
+	if (fd < 0)
+		return error_set_errno(err, -errno, "read the key in %s", path);
+	text = calloc(1, SECRET_FILE_MAX + 1);
+	if (!text)
+		return error_set(err, -ENOMEM, "out of memory");
+	length = read(fd, text, SECRET_FILE_MAX);
+	if (length < 0) {
+		int code = -errno;
+
+		free(text);
+		return error_set_errno(err, code, "read the key in %s", path);
+	}
+	while (length > 0 && strchr(" \t\r\n", text[length - 1]))
+		text[--length] = 0;
+	if (strspn(text, " \t\r\n") > 0)
+		memmove(text, text + strspn(text, " \t\r\n"),
+			strlen(text) - strspn(text, " \t\r\n") + 1);
+	if (!*text) {
+		secret_string_free(text);
+		return error_set(err, -EINVAL, "%s holds no key: the file is empty", path);
+	}
+	*ret = text;
+	return 0;
+}
+
+int prefs_flags_auth_key(const struct flag_value values[static PREFS_FLAG_COUNT], char **ret,
+			 struct error *err)
+{
+	const struct flag_value *v = &values[PREFS_AUTH_KEY];
+
+	if (!v->given || !*v->text) {
+		*ret = NULL;
+		return 0;
+	}
+	if (strncmp(v->text, "file:", 5) == 0) {
+		return read_secret_file(v->text + 5, ret, err);
+	}
+	*ret = strdup(v->text);
+	return *ret ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
