@@ -57,7 +57,7 @@
  * #syscalls-sanitizer: clone wait4 ptrace prctl:PR_SET_PTRACER prctl:PR_SET_DUMPABLE
  * #syscalls-sanitizer: prctl:PR_GET_DUMPABLE open readlink readlinkat getdents64 stat lstat
  * #syscalls-sanitizer: newfstatat openat prlimit64 getrlimit process_vm_readv dup dup2 dup3
- * #syscalls-sanitizer: poll prctl:PR_SET_PDEATHSIG getdents
+ * #syscalls-sanitizer: poll prctl:PR_SET_PDEATHSIG getdents ioctl:TCGETS
  */
 
 static const struct sandbox_syscall syscalls[] = {

@@ -11,8 +11,8 @@
  *
  * The program is opened once, O_PATH, beside /proc/self/exe, and run by execveat: no
  * PATH, no variable, and the same version even when the file was replaced meanwhile.
- * The child gets /dev/null, its log pipe as stderr, the channel as descriptor 3, no
- * environment, and no capability but what it needs to become another user.
+ * The child gets /dev/null, its log pipe as stderr, the channel as descriptor 3, SIGPIPE
+ * ignored, no environment, and no capability but what it needs to become another user.
  */
 #include "supervisor/internal.h"
 
@@ -103,8 +103,10 @@ static _Noreturn void child(const struct supervisor *s, char *const arguments[],
 	/* All others are close-on-exec already; should one have been missed: */
 	(void)syscall(SYS_close_range, FIRST_SPARE_FD, UINT_MAX, 4u /* CLOSE_RANGE_CLOEXEC */);
 	(void)setsid();
+	/* But for SIGPIPE, which stays ignored: a peer that hangs up is an error, no death. */
 	for (int i = 1; i < NSIG; i++)
-		(void)sigaction(i, &defaults, NULL);
+		if (i != SIGPIPE)
+			(void)sigaction(i, &defaults, NULL);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	if (capabilities_for_child(s->split) == 0)

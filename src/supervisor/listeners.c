@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,9 +16,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG     128
-#define UDP_BUFFER  (7 * 1024 * 1024) /* a second of a slow link, a burst of a fast one */
-#define PORT_ROUNDS 16                /* to find a port that is free in both families */
+#define BACKLOG       128
+#define UDP_BUFFER    (7 * 1024 * 1024) /* a second of a slow link, a burst of a fast one */
+#define PROBE_ROUNDS  5
+#define PROBE_WAIT_MS 100
+#define PORT_ROUNDS   16 /* to find a port that is free in both families */
 
 static int unix_address(const char *path, struct sockaddr_un *ret, struct error *err)
 {
@@ -30,19 +34,27 @@ static int unix_address(const char *path, struct sockaddr_un *ret, struct error 
 	return 0;
 }
 
+/* somebody_listens() - At @address; -EAGAIN means that the backlog is full */
+static bool somebody_listens(const struct sockaddr_un *address)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	return fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+			   errno == EAGAIN);
+}
+
 int listener_probe(const char *path, struct error *err)
 {
-	_cleanup_close_ int fd = -1;
 	struct sockaddr_un address;
 	int r = unix_address(path, &address, err);
+	bool taken;
 
 	if (r < 0)
 		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_set_errno(err, -errno, "make a Unix socket");
-	/* EAGAIN: somebody listens whose backlog is full. */
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN)
+	/* The engine of a supervisor that was killed lives a moment longer than it. */
+	for (int left = PROBE_ROUNDS; (taken = somebody_listens(&address)) && left > 0; left--)
+		(void)poll(NULL, 0, PROBE_WAIT_MS);
+	if (taken)
 		return error_set(err, -EADDRINUSE,
 				 "the LocalAPI socket %s belongs to a process that runs already: "
 				 "stop it, or give this one another with --socket (TS_SOCKET)",

@@ -10,7 +10,7 @@
  *	status N TEXT      handover [TEXT]    udp                tun
  *	events             interfaces         stop-ignored       garbage
  *	hang-up            crash              forbidden          log COUNT
- *	thread
+ *	thread             leak
  */
 #include "base/cleanup.h"
 #include "privsep/client.h"
@@ -39,6 +39,7 @@ static struct {
 	char events[1024];
 	char interfaces[2048];
 	bool stop, ignore_stop;
+	void *volatile leak;
 } stub;
 
 static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -309,6 +310,8 @@ static void act(char *line, FILE *out)
 		abort();
 	else if (strcmp(line, "forbidden") == 0)
 		fprintf(out, "%d", socket(AF_INET, SOCK_STREAM, 0));
+	else if (strcmp(line, "leak") == 0)
+		stub.leak = malloc(1234), stub.leak = NULL;
 	else if (strcmp(line, "thread") == 0)
 		fprintf(out, "%d", pthread_create(&thread, NULL, idle_thread, NULL));
 	else if (strcmp(line, "log") == 0)
