@@ -12,8 +12,9 @@
  *	                      ▲  │ better endpoint's pong            │
  *	                      └──┴────────────── pong ◀──────────────┘
  *
- *   While the peer is active the heartbeat pings the best endpoint every 3 s; two lost
- *   heartbeats in a row are survived. After 45 s without data it stops.
+ *   While the peer is active the heartbeat pings the best endpoint every 3 s, and one
+ *   without an answer is repeated each second, so that three losses in a row don't end
+ *   the trust. After 45 s without data it stops.
  *
  *   A peer that we send to and have not heard is also pinged by relay, 0.15 s after the
  *   first datagram and then at doubling intervals: the pong says that it is there and
@@ -105,7 +106,7 @@ static void expire_pings(struct path_peer *p, nanoseconds now)
 
 	while (expired < p->ping_count && now - p->pings[expired].at >= PATH_PING_TIMEOUT)
 		expired++;
-	if (!expired)
+	if (expired == 0)
 		return;
 	memmove(p->pings, p->pings + expired, (p->ping_count - expired) * sizeof(p->pings[0]));
 	p->ping_count -= expired;
@@ -336,7 +337,8 @@ static void heartbeat(struct path_peer *p, nanoseconds now)
 		p->probe_at = 0;
 		return;
 	}
-	p->heartbeat_at = now + PATH_HEARTBEAT;
+	/* Until its pong comes, which makes it 3 s. */
+	p->heartbeat_at = now + (path_is_trusted(p, now) ? PATH_HEARTBEAT_AGAIN : PATH_HEARTBEAT);
 	if (p->best.address.family != ADDRESS_NONE) {
 		c = path_find_candidate(p, &p->best);
 		if (c)
@@ -496,6 +498,8 @@ void path_on_pong(struct path_engine *e, struct disco_key *key, const struct dis
 	/* A ping by UDP that is answered by relay says nothing about UDP. */
 	if (source && ping.to.address.family != ADDRESS_NONE && path_find_candidate(p, &ping.to))
 		promote(p, &ping.to, latency, now);
+	if (ping.purpose == PING_HEARTBEAT && p->heartbeat_at)
+		p->heartbeat_at = ping.at + PATH_HEARTBEAT;
 	if (ping.purpose == PING_MANUAL)
 		path_manual_answer(p, &ping, latency);
 	heard(p, PATH_EVIDENCE_PONG, now);

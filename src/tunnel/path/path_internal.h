@@ -37,6 +37,8 @@
 #define PATH_STUN_SPACING     (200 * NSEC_PER_MSEC)
 #define PATH_STUN_TRIES       4u
 
+/* Ours: an unanswered heartbeat is repeated while there is still trust to lose. */
+#define PATH_HEARTBEAT_AGAIN    NSEC_PER_SEC
 /* Ours: a ping that just opened a way back may be answered by one before PATH_PING_INTERVAL. */
 #define PATH_PING_BACK_INTERVAL NSEC_PER_SEC
 /* Ours: pings by relay while a peer that we send to has not been heard: 0.15, 0.3 … 2.4 s. */
