@@ -57,7 +57,10 @@ static void on_response(void *user, const struct http_response *response, const 
 			b->answer(b->user, addresses, (size_t)count, NULL);
 			return;
 		}
-		error_set(&err, count, "it knows no address of %s", b->name);
+		error_set(&err, count,
+			  count == -ENOENT ? "it knows no address of %s"
+					   : "its answer about %s is no JSON object",
+			  b->name);
 	}
 	error_wrap(&err, "bootstrap DNS");
 	b->answer(b->user, NULL, 0, &err);

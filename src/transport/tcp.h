@@ -3,7 +3,7 @@
  * transport/tcp.h - a TCP (or Unix) socket as a stream, on libuv
  *
  * The socket comes ready made: connecting ones from a struct socket_source, accepted
- * ones from a listener.
+ * ones from a listener. libuv writes without MSG_NOSIGNAL: the program ignores SIGPIPE.
  */
 #pragma once
 

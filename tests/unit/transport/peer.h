@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -65,6 +66,7 @@ static inline uint16_t peer_listen(const char *address, uint16_t port, int backl
 static inline void peer_start(struct peer *p, void (*serve)(int, void *), void *user)
 {
 	memset(p, 0, sizeof(*p));
+	signal(SIGPIPE, SIG_IGN); /* as every program on libuv must */
 	p->serve = serve;
 	p->user = user;
 	p->port = peer_listen("127.0.0.1", 0, 16, &p->listener);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/transport/test_dial.c - dialing: races, failures, the proxy; and requests over it */
 #include "base/cleanup.h"
-#include "transport/http_client.h"
+#include "transport/bootstrap_dns.h"
 #include "unit/transport/peer.h"
 
 /* What a dial or a request ended with. */
@@ -564,6 +564,68 @@ static void upgrades_by_table(void **state)
 	}
 }
 
+static void resolved(void *user, const struct address *addresses, size_t count,
+		     const struct error *err)
+{
+	struct outcome *o = user;
+
+	o->calls++;
+	o->status = (int)count;
+	if (count)
+		o->to.address = addresses[0];
+	if (err)
+		o->err = *err;
+}
+
+static void relays_know_addresses(void **state)
+{
+	static const struct {
+		char *answer;
+		int count, code;
+		const char *text;
+	} rows[] = {
+		/* 1 */ {"HTTP/1.1 200 OK\r\nContent-Length: "
+			 "26\r\n\r\n{\"c.example\":[\"10.9.8.7\"]}",
+			 1, 0, ""},
+		/* 2 */
+		{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", 0, -ENOENT,
+		 "it knows no address of c.example"},
+		/* 3 */
+		{"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 0, -EPROTO,
+		 "bootstrap DNS: it answered 404"},
+		/* 4 */ {"", 0, -EPIPE, "bootstrap DNS: 127.0.0.1 closed"},
+	};
+	struct bootstrap_dns *b;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct dial_options relay = {.host = "127.0.0.1"};
+		struct outcome o = {0};
+		struct peer p;
+
+		peer_start(&p, serve_text, rows[i].answer);
+		relay.port = p.port;
+		assert_int_equal(
+			bootstrap_dns_start(&dialer, &relay, "c.example", resolved, &o, &b, NULL),
+			0);
+		uv_run(&loop, UV_RUN_DEFAULT);
+		if (o.calls != 1 || o.status != rows[i].count || o.err.code != rows[i].code ||
+		    !strstr(o.err.text, rows[i].text))
+			fail_msg("row %zu: %d %d '%s'", i + 1, o.status, o.err.code, o.err.text);
+		o.calls = 0;
+		assert_int_equal(
+			bootstrap_dns_start(&dialer, &relay, "c.example", resolved, &o, &b, NULL),
+			0);
+		bootstrap_dns_cancel(b);
+		uv_run(&loop, UV_RUN_DEFAULT);
+		assert_int_equal(o.calls, 0);
+		assert_int_equal(
+			bootstrap_dns_start(&dialer, &relay, "c d", resolved, &o, &b, NULL),
+			-EINVAL);
+		peer_stop(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -578,6 +640,7 @@ int main(void)
 		cmocka_unit_test(requests_by_table),
 		cmocka_unit_test(requests_time_out_and_are_cancelled),
 		cmocka_unit_test(upgrades_by_table),
+		cmocka_unit_test(relays_know_addresses),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

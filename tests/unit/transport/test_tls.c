@@ -8,6 +8,7 @@
  *	leaf signed by itself				(SELF)
  */
 #include "base/limits.h"
+#include "transport/dial.h"
 #include "transport/tcp.h"
 #include "transport/tls.h"
 #include "unit/transport/peer.h"
@@ -426,6 +427,71 @@ static void a_context_outlives_its_owner(void **state)
 	assert_true(c.in_order);
 }
 
+struct dialed {
+	unsigned int calls;
+	bool open;
+	struct error err;
+};
+
+static void on_dialed(void *user, struct stream *stream, const struct endpoint *to,
+		      const struct error *err)
+{
+	struct dialed *d = user;
+
+	(void)to;
+	d->calls++;
+	d->open = stream != NULL;
+	if (err)
+		d->err = *err;
+	stream_close(stream);
+}
+
+static void dials_verify_the_name_they_were_given(void **state)
+{
+	static const char hosts[] = "127.0.0.1 good.example bad.example\n";
+	static const struct tls_options same = {0}, other = {.host = "good.example"};
+	static const struct {
+		const char *host;
+		const struct tls_options *tls;
+		int code;
+	} rows[] = {
+		/* 1 */ {"good.example", &same, 0},
+		/* 2 */ {"bad.example", &same, -EKEYREJECTED},
+		/* 3 */ {"bad.example", &other, 0},
+		/* 4 */ {"127.0.0.1", &same, 0},
+	};
+	struct dialer dialer = {.sockets = socket_source_direct(), .tls = context_with_root()};
+	enum server_kind kind = GOOD;
+	uv_loop_t loop;
+	struct peer p;
+
+	(void)state;
+	peer_start(&p, serve, &kind);
+	uv_loop_init(&loop);
+	dialer.loop = &loop;
+	assert_int_equal(names_create(&loop, dialer.sockets, &dialer.names, NULL), 0);
+	assert_int_equal(names_configure(dialer.names, NULL, 0, hosts, strlen(hosts), NULL), 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct dial_options options = {
+			.host = rows[i].host, .port = p.port, .tls = rows[i].tls};
+		struct dialed d = {0};
+		struct dial *dial;
+
+		assert_int_equal(dial_start(&dialer, &options, on_dialed, &d, &dial, NULL), 0);
+		while (!d.calls)
+			uv_run(&loop, UV_RUN_ONCE);
+		if (d.err.code != rows[i].code || d.open != (rows[i].code == 0))
+			fail_msg("row %zu: %d '%s'", i + 1, d.err.code, d.err.text);
+		if (rows[i].code)
+			assert_memory_equal(d.err.text, "dial bad.example:", 17);
+	}
+	names_free(dialer.names);
+	tls_context_release(dialer.tls);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&loop), 0);
+	peer_stop(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -434,6 +500,7 @@ int main(void)
 		cmocka_unit_test(bytes_arrive_whole_through_pauses),
 		cmocka_unit_test(a_file_without_certificates_is_refused),
 		cmocka_unit_test(a_context_outlives_its_owner),
+		cmocka_unit_test(dials_verify_the_name_they_were_given),
 	};
 
 	return cmocka_run_group_tests(tests, make_certificates, free_certificates);

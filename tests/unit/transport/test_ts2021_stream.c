@@ -281,11 +281,81 @@ static void a_cancelled_one_is_silent(void **state)
 	}
 }
 
+static struct {
+	struct socket_source source;
+	unsigned int opened;
+} counting;
+
+static int count_open(struct socket_source *self, enum socket_kind kind, enum address_family family)
+{
+	(void)self;
+	counting.opened++;
+	return socket_source_direct()->open(socket_source_direct(), kind, family);
+}
+
+/* A public host is also tried at 80 and 443; what is told is how the URL's own port failed. */
+static void ways_by_table(void **state)
+{
+	static const struct {
+		const char *url;
+		bool tls;
+		unsigned int ways;
+	} rows[] = {
+		/* 1 */ {"http://control.example:1", true, 3},
+		/* 2 */ {"https://control.example:1", true, 3},
+		/* 3 */ {"http://control.example", true, 2},
+		/* 4 */ {"https://control.example", true, 2},
+		/* 5 */ {"http://control.example:1", false, 2},
+		/* 6 */ {"http://127.0.0.77:1", true, 1},
+		/* 7 */ {"http://localhost:1", true, 2}, /* two addresses, one way */
+	};
+	static const char hosts[] = "127.0.0.77 control.example\n";
+	struct secret_key key;
+	struct public_key public;
+	struct dialer counted = dialer;
+	struct tls_context *tls;
+
+	(void)state;
+	secret_key_generate(&key);
+	secret_key_public(&key, &public);
+	counting.source.open = count_open;
+	counted.sockets = &counting.source;
+	assert_int_equal(names_create(&loop, counted.sockets, &counted.names, NULL), 0);
+	assert_int_equal(names_configure(counted.names, NULL, 0, hosts, strlen(hosts), NULL), 0);
+	assert_int_equal(tls_context_create(&tls, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct ts2021_target target = {
+			.machine = &machine, .server = &public, .version = 138};
+		nanoseconds before = clock_boottime();
+		struct ts2021_connect *c;
+		struct heard h = {0};
+		struct url base;
+		char text[URL_HOST_MAX + 32];
+
+		assert_int_equal(url_parse(rows[i].url, &base, NULL), 0);
+		target.base = &base;
+		counted.tls = rows[i].tls ? tls : NULL;
+		counting.opened = 0;
+		assert_int_equal(ts2021_connect(&counted, &target, connected, &h, &c, NULL), 0);
+		while (!h.calls)
+			uv_run(&loop, UV_RUN_ONCE);
+		snprintf(text, sizeof(text), "dial %s:%u:", base.host, base.port);
+		if (counting.opened != rows[i].ways || h.err.code == 0 || !strstr(h.err.text, text))
+			fail_msg("row %zu: %u ways, '%s'", i + 1, counting.opened, h.err.text);
+		/* A refused way starts the next at once. */
+		assert_true(clock_boottime() - before < 400 * NSEC_PER_MSEC);
+	}
+	tls_context_release(tls);
+	names_free(counted.names);
+	uv_run(&loop, UV_RUN_DEFAULT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(servers_by_table),
 		cmocka_unit_test(a_cancelled_one_is_silent),
+		cmocka_unit_test(ways_by_table),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
