@@ -269,7 +269,7 @@ static int create(struct stream *below, const uint8_t *head, size_t head_length,
 int ts2021_client_stream(struct ts2021_client *client, struct stream *below, const uint8_t *head,
 			 size_t head_length, struct stream **ret, struct error *err)
 {
-	struct ts2021 *t;
+	struct ts2021 *t = NULL;
 	int r = create(below, head, head_length, &t, err);
 
 	if (r == 0) {
@@ -284,7 +284,7 @@ int ts2021_client_stream(struct ts2021_client *client, struct stream *below, con
 int ts2021_session_stream(struct ts2021_session *session, struct stream *below, const uint8_t *head,
 			  size_t head_length, struct stream **ret, struct error *err)
 {
-	struct ts2021 *t;
+	struct ts2021 *t = NULL;
 	int r = create(below, head, head_length, &t, err);
 
 	if (r == 0) {
