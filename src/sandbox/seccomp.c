@@ -78,8 +78,9 @@ static int add(scmp_filter_ctx filter, const struct sandbox_syscall *call)
 						 UINT32_MAX, (uint32_t)call->value));
 	if (strcmp(call->name, "tgkill") == 0)
 		/* Signals for ourselves: abort(), and the trap handler. */
-		return seccomp_rule_add(filter, action, number, 1,
-					SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+		return seccomp_rule_add(
+			filter, action, number, 1,
+			SCMP_CMP(0, SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)getpid()));
 #ifndef PILLION_SANITIZED
 	if (only && call->action == SANDBOX_ALLOW)
 		return seccomp_rule_add(
