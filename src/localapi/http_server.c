@@ -128,7 +128,7 @@ static void deadline(struct connection *c, uint64_t milliseconds)
 
 /* --- writing --- */
 
-/* flush() - Give the kernel what it takes; #syscalls: sendto send */
+/* flush() - Give the kernel what it takes; #syscalls: sendto */
 static void flush(struct connection *c)
 {
 	bool progress = false;
@@ -369,7 +369,7 @@ static void parse(struct connection *c)
 	}
 }
 
-/* receive() - One read; #syscalls: recvfrom recv */
+/* receive() - One read; #syscalls: recvfrom */
 static void receive(struct connection *c)
 {
 	ssize_t n;

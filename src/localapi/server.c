@@ -448,7 +448,7 @@ static bool admit(void *user, struct http_exchange *x)
 		http_reply_text(x, 403, "invalid localapi request");
 		return false;
 	}
-	http_reply_header(x, "Tailscale-Version", TAILCFG_IPN_VERSION);
+	/* No Tailscale-Version: the official command line warns of any other than its own. */
 	http_reply_header(x, "Tailscale-Cap", STRINGIFY(TAILCFG_CAPABILITY_VERSION));
 	http_reply_header(x, "Content-Security-Policy",
 			  "default-src 'none'; frame-ancestors 'none'");

@@ -19,9 +19,27 @@ json_t *node_status_json(struct node *node, bool peers)
 			    : json_pack("{s:s}", "BackendState", "Running");
 }
 
+/* enter() - Acting: be in another state, and say so on the bus */
+static void enter(struct node *node, int number)
+{
+	static const char *const names[] = {[2] = "NeedsLogin", [4] = "Stopped", [6] = "Running"};
+
+	json_object_set_new(node->status, "BackendState", json_string(names[number]));
+	fake_node_notify(node, json_pack("{s:i}", "State", number));
+}
+
+/* act() - What follows from the prefs and from whether somebody is logged in */
+static void act(struct node *node)
+{
+	bool known = json_is_true(json_object_get(node->status, "HaveNodeKey"));
+
+	enter(node, !known ? 2 : node->prefs->want_running ? 6 : 4);
+}
+
 json_t *node_prefs_json(struct node *node)
 {
-	(void)node;
+	if (node->prefs)
+		return prefs_json(node->prefs);
 	return json_pack("{s:s}", "Hostname", "fake");
 }
 
@@ -29,6 +47,13 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 {
 	json_decref(node->last_edit);
 	node->last_edit = json_incref(masked);
+	if (node->prefs) {
+		int r = prefs_edit(node->prefs, masked, err);
+
+		if (r == 0)
+			act(node);
+		return r;
+	}
 	return node->fail ? error_set(err, node->fail, "edit refused") : 0;
 }
 
@@ -36,12 +61,29 @@ int node_start(struct node *node, json_t *ipn_options, struct error *err)
 {
 	json_decref(node->last_start);
 	node->last_start = json_deep_copy(ipn_options);
+	if (node->prefs) {
+		struct prefs prefs;
+		int r = prefs_decode(json_object_get(ipn_options, "UpdatePrefs"), &prefs, err);
+
+		if (r < 0)
+			return r;
+		prefs_free(node->prefs);
+		*node->prefs = prefs;
+		if (json_string_length(json_object_get(ipn_options, "AuthKey")) > 0)
+			json_object_set_new(node->status, "HaveNodeKey", json_true());
+		act(node);
+		return 0;
+	}
 	return node->fail ? error_set(err, node->fail, "start refused") : 0;
 }
 
 int node_login_interactive(struct node *node, struct error *err)
 {
 	node->logins++;
+	if (node->prefs && json_is_false(json_object_get(node->status, "HaveNodeKey"))) {
+		json_object_set_new(node->status, "AuthURL", json_string("https://login.test/1"));
+		fake_node_notify(node, json_pack("{s:s}", "BrowseToURL", "https://login.test/1"));
+	}
 	return node->fail ? error_set(err, node->fail, "login refused") : 0;
 }
 
@@ -50,6 +92,10 @@ int node_logout(struct node *node, void (*done)(void *context, const struct erro
 {
 	if (node->fail)
 		return node->fail;
+	if (node->prefs) {
+		json_object_set_new(node->status, "HaveNodeKey", json_false());
+		enter(node, 2);
+	}
 	node->logout_done = done;
 	node->done_context = context;
 	if (!node->answer_later)
@@ -72,6 +118,13 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 	return 0;
 }
 
+static json_t *pong(void)
+{
+	return json_pack("{s:s,s:s,s:s,s:f,s:s,s:i,s:s}", "IP", "100.64.0.2", "NodeIP",
+			 "100.64.0.2", "NodeName", "laptop", "LatencySeconds", 0.0123, "Endpoint",
+			 "192.0.2.7:41641", "DERPRegionID", 0, "DERPRegionCode", "");
+}
+
 void fake_node_answer(struct node *node)
 {
 	void (*ping_done)(void *, json_t *) = node->ping_done;
@@ -80,7 +133,8 @@ void fake_node_answer(struct node *node)
 	node->ping_done = NULL;
 	node->logout_done = NULL;
 	if (ping_done)
-		ping_done(node->done_context, json_pack("{s:s}", "IP", "100.64.0.2"));
+		ping_done(node->done_context,
+			  node->prefs ? pong() : json_pack("{s:s}", "IP", "100.64.0.2"));
 	if (logout_done)
 		logout_done(node->done_context, NULL);
 }
@@ -89,9 +143,10 @@ json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
 {
 	char text[ENDPOINT_TEXT_MAX];
 
-	(void)node;
 	if (who->address.bytes[3] == 9)
 		return NULL;
+	if (node->whois)
+		return json_incref(node->whois);
 	return json_pack("{s:s,s:i}", "Who", endpoint_format(who, text), "Protocol", protocol);
 }
 

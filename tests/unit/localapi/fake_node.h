@@ -3,6 +3,7 @@
 #pragma once
 
 #include "node/node.h"
+#include "node/prefs.h"
 
 struct node {
 	json_t *status; /* borrowed; NULL: {} */
@@ -18,6 +19,9 @@ struct node {
 	bool peers_asked;
 	size_t ping_size;
 	char ping_type[16];
+	struct prefs
+		*prefs; /* with them it acts: edits, logins and logouts change prefs and status */
+	json_t *whois;  /* borrowed; NULL: one of its own */
 	bool answer_later; /* hold ping and logout until fake_node_answer() */
 	void (*ping_done)(void *context, json_t *result);
 	void (*logout_done)(void *context, const struct error *err);

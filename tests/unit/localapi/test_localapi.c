@@ -5,9 +5,9 @@
  * Client and server run in this one thread: bytes are sent, the loop is turned until
  * what is waited for has come.
  */
+#include "fake_node.h"
 #include "localapi/query.h"
 #include "localapi/server.h"
-#include "fake_node.h"
 #include "unit/unit.h"
 
 #include "base/limits.h"

@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command `pillion`: texts and exit codes.
+
+    pillion ──Unix socket──▶ localapi_tool
+
+localapi_tool is our LocalAPI over a node that only acts (tests/tools/localapi_tool.c),
+with the status of a node official and a peer laptop. Needs neither root nor network.
+"""
+
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug"))
+DATA = ROOT / "tests/system/data"
+TIMEOUT = 20
+
+OK, FAILS, USAGE = 0, 1, 2
+
+
+def pillion(*arguments, variables=None, program="pillion"):
+    """Run it without any TS_* variable but those given; returns the finished process."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TS_")}
+    return subprocess.run(
+        [BUILD / program, *map(str, arguments)],
+        env=environment | (variables or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+
+
+@pytest.fixture
+def node(tmp_path):
+    """A LocalAPI whose node is running; the path of its socket."""
+    path = tmp_path / "node.sock"
+    tool = subprocess.Popen(
+        [
+            BUILD / "tests/tools/localapi_tool",
+            path,
+            DATA / "status.json",
+            DATA / "whois.json",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert tool.stdout.readline() == "ready\n"
+    yield path
+    tool.send_signal(signal.SIGTERM)
+    assert tool.wait(TIMEOUT) == 0
+
+
+def test_every_command_has_help_with_an_example():
+    listed = pillion("--help").stdout.split("Commands:\n")[1].split("\n\n")[0]
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert {"connect", "up", "status", "run", "daemon", "disconnect"} <= set(names)
+    for name in names:
+        done = pillion(name, "--help")
+        assert done.returncode == OK and done.stderr == ""
+        assert f"pillion {name}" in done.stdout and "Examples:" in done.stdout
+        assert pillion("help", name).stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["statsu"], "did you mean 'status'?"),
+        (["frobnicate"], "'pillion --help' lists them"),
+        (["status", "--jsn"], "did you mean --json?"),
+        (["status", "word"], "takes no argument"),
+        (["up", "--ssh"], "--ssh is not supported yet"),
+        (["up", "--accept-risk=all"], "nothing to do here"),
+        (["up", "--login-server=vpn.example.com"], "https://vpn.example.com"),
+        (["up", "--auth-key=file:/nonexistent/key"], "/nonexistent/key"),
+        (["up", "--timeout=5"], "30s"),
+        (["up", "--hostname"], "--hostname=NAME"),
+        (["set"], "name a setting"),
+        (["ip", "-4", "-6"], "exclude each other"),
+        (["whois", "laptop"], "100.64.0.2:80"),
+        (["daemon", "--tun=userspace-networking"], "NET_ADMIN"),
+        (["daemon", "--state=kube:x"], "--statedir=FOLDER"),
+        (["daemon", "--socks5-server=:1080"], "leave it out"),
+        (["completion", "tcsh"], "bash, zsh or fish"),
+        (["--frobnicate"], "pillion --help"),
+    ],
+)
+def test_mistakes_end_with_2_and_name_the_remedy(arguments, says):
+    done = pillion(*arguments)
+    assert done.returncode == USAGE
+    assert says in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "variables, says",
+    [
+        ({"TS_EXTRA_ARGS": "--hostnme=x"}, "did you mean --hostname?"),
+        ({"TS_LOGIN_SERVER": "ftp://x"}, "login server 'ftp://x'"),
+        ({"TS_AUTHKEY": "file:/nonexistent/key"}, "/nonexistent/key"),
+        ({"TS_AUTHKEY_FILE": "/nonexistent/key"}, "/nonexistent/key"),
+        ({"TS_AUTHKEY": "secret-a", "TS_AUTH_KEY": "secret-b"}, "unset one"),
+        ({"TS_BOOT_TIMEOUT": "soon"}, "TS_BOOT_TIMEOUT=soon"),
+        (
+            {"TS_ENABLE_METRICS": "true", "TS_LOCAL_ADDR_PORT": "localhost:1"},
+            "TS_LOCAL_ADDR_PORT",
+        ),
+    ],
+)
+def test_the_entrypoint_ends_with_2_before_anything_is_up(variables, says):
+    done = pillion("run", variables=variables)
+    assert done.returncode == USAGE
+    errors = [line for line in done.stderr.splitlines() if " error " in line]
+    assert len(errors) == 1 and says in errors[0]
+    assert "secret" not in done.stderr
+
+
+def test_unknown_variables_are_named():
+    done = pillion(
+        "run",
+        variables={
+            "TS_AUTH": "x",
+            "TS_SERVER_CONFIG": "x",
+            "TS_ROUTES": "10.0.0.0/8",
+            "TS_BOOT_TIMEOUT": "x",
+        },
+    )
+    assert "TS_AUTH is unknown and passed over; did you mean TS_AUTHKEY?" in done.stderr
+    assert "did you mean TS_SERVE_CONFIG?" in done.stderr
+    assert "TS_ROUTES is not supported yet" in done.stderr
+
+
+def test_official_names_are_commands(tmp_path):
+    for name, says in (
+        ("tailscaled", "pillion daemon"),
+        ("containerboot", "pillion run"),
+    ):
+        link = tmp_path / name
+        link.symlink_to(BUILD / "pillion")
+        done = subprocess.run([link, "--frobnicate"], capture_output=True, text=True)
+        assert done.returncode == USAGE and says in done.stderr
+    link = tmp_path / "tailscale"
+    link.symlink_to(BUILD / "pillion")
+    done = subprocess.run([link, "version"], capture_output=True, text=True)
+    assert done.returncode == OK and done.stdout[0].isdigit()
+
+
+def test_without_a_daemon_commands_say_how_to_start_one(tmp_path):
+    path = tmp_path / "none.sock"
+    for command in (
+        ["status"],
+        ["up"],
+        ["down"],
+        ["ip"],
+        ["logout"],
+        ["ping", "100.64.0.2"],
+    ):
+        done = pillion("--socket", path, *command)
+        assert done.returncode == FAILS
+        assert "pillion connect" in done.stderr and str(path) in done.stderr
+    done = pillion("--socket", path, "disconnect")
+    assert done.returncode == OK and "not connected" in done.stderr
+
+
+def test_status(node):
+    done = pillion("--socket", node, "status")
+    assert done.returncode == OK
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["100.64.0.1", "official", "alice", "linux", "-"]
+    assert lines[1].split()[:4] == ["100.64.0.2", "laptop", "alice", "linux"]
+    assert "active; direct 192.0.2.7:41641, tx 120 rx 96" in lines[1]
+    assert "laptop" not in pillion("status", "--peers=false", f"--socket={node}").stdout
+    status = json.loads(pillion("status", "--json", "--socket", node).stdout)
+    assert status["BackendState"] == "Running"
+    assert status["Self"]["DNSName"] == "official.tail.test."
+
+
+def test_ip_whois_ping(node):
+    def ask(*arguments):
+        return pillion("--socket", node, *arguments)
+
+    assert ask("ip").stdout == "100.64.0.1\nfd7a:115c:a1e0::1\n"
+    assert ask("ip", "-6").stdout == "fd7a:115c:a1e0::1\n"
+    assert ask("ip", "-1").stdout == "100.64.0.1\n"
+    for name in ("laptop", "laptop.tail.test", "laptop.tail.test.", "100.64.0.2"):
+        assert ask("ip", "-4", name).stdout == "100.64.0.2\n"
+    missing = ask("ip", "nobody")
+    assert missing.returncode == FAILS and "pillion status" in missing.stderr
+    whois = ask("whois", "100.64.0.2:80")
+    assert "laptop.tail.test." in whois.stdout and "alice" in whois.stdout
+    assert json.loads(ask("whois", "--json", "100.64.0.2").stdout)["Node"]["ID"] == 2
+    assert ask("whois", "100.64.0.9").returncode == FAILS
+    ping = ask("ping", "laptop")
+    assert ping.returncode == OK
+    assert (
+        ping.stdout
+        == "pong from laptop (100.64.0.2) directly, 192.0.2.7:41641, in 12.3 ms\n"
+    )
+
+
+def test_down_up_set(node):
+    def ask(*arguments):
+        return pillion("--socket", node, *arguments)
+
+    assert ask("down").returncode == OK
+    stopped = ask("status")
+    assert stopped.returncode == FAILS and "pillion up" in stopped.stdout
+    up = ask("up", "--hostname=web", "--timeout=10s")
+    assert up.returncode == OK
+    assert (
+        up.stderr == "connected as official.tail.test, 100.64.0.1, fd7a:115c:a1e0::1\n"
+    )
+    assert ask("status").returncode == OK
+    assert ask("set", "--shields-up").returncode == OK
+    bad = ask("set", "--hostname=a b")
+    assert bad.returncode == USAGE and "letters" in bad.stderr
+
+
+def test_login_by_a_person_and_by_a_key(node, tmp_path):
+    def ask(*arguments, **options):
+        return pillion("--socket", node, *arguments, **options)
+
+    again = ask("login")
+    assert again.returncode == FAILS and "--force-reauth" in again.stderr
+    assert ask("logout").returncode == OK
+    assert "Not logged in" in ask("status").stdout
+    late = ask("login", "--qr", "--timeout=300ms")
+    assert late.returncode == FAILS
+    assert "\n\thttps://login.test/1\n" in late.stderr and "█" in late.stderr
+    assert "NeedsLogin" in late.stderr
+    machine = ask("up", "--json", "--timeout=300ms")
+    assert json.loads(machine.stdout)["AuthURL"] == "https://login.test/1"
+
+    nothing = ask("connect", "--if-configured")
+    assert nothing.returncode == OK and "nothing to do" in nothing.stderr
+    key = tmp_path / "key"
+    key.write_text("tskey-1\n")
+    joined = ask(
+        "connect", variables={"TS_AUTHKEY_FILE": str(key), "TS_HOSTNAME": "web"}
+    )
+    assert joined.returncode == OK and "connected as" in joined.stderr
+    assert "https://" not in joined.stderr
+    same = ask("connect", variables={"TS_HOSTNAME": "web"})
+    assert same.returncode == OK and same.stderr == "connected already\n"
+    other = ask("connect", "--hostname=other", variables={"TS_HOSTNAME": "web"})
+    assert other.returncode == OK and "settings were changed" in other.stderr
+
+
+def test_a_key_is_gone_from_the_command_line_once_read(tmp_path):
+    path = tmp_path / "silent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(path))
+        silent.listen()
+        waiting = subprocess.Popen(
+            [BUILD / "pillion", "--socket", path, "up", "--auth-key=tskey-secret"],
+            stderr=subprocess.DEVNULL,
+        )
+        connection, _ = silent.accept()
+        connection.recv(1)
+        command_line = Path(f"/proc/{waiting.pid}/cmdline").read_bytes()
+        assert b"--auth-key=xxx" in command_line and b"secret" not in command_line
+        waiting.kill()
+        waiting.wait()
+        connection.close()
+
+
+def test_disconnect_leaves_other_programs_alone(node):
+    done = pillion("--socket", node, "disconnect")
+    assert done.returncode == FAILS and "no 'pillion daemon'" in done.stderr
+    assert pillion("--socket", node, "status").returncode == OK
+
+
+def test_colour_only_on_a_terminal(node):
+    assert "\x1b" not in pillion("--socket", node, "up").stderr
+
+    def on_terminal(variables):
+        leader, follower = pty.openpty()
+        environment = os.environ | {"TERM": "xterm"} | variables
+        subprocess.run(
+            [BUILD / "pillion", "--socket", node, "up"],
+            stderr=follower,
+            env=environment,
+            timeout=TIMEOUT,
+        )
+        os.close(follower)
+        text = os.read(leader, 4096).decode()
+        os.close(leader)
+        return text
+
+    assert "\x1b[32mconnected" in on_terminal({})
+    assert "\x1b" not in on_terminal({"NO_COLOR": "1"})
+
+
+def test_completion_and_manual_are_well_formed():
+    bash = pillion("completion", "bash").stdout
+    assert subprocess.run(["bash", "-n"], input=bash, text=True).returncode == OK
+    complete = (
+        bash
+        + "COMP_WORDS=(pillion conn); COMP_CWORD=1; _pillion; echo ${COMPREPLY[@]}\n"
+        "COMP_WORDS=(pillion up --hostn); COMP_CWORD=2; _pillion; echo ${COMPREPLY[@]}\n"
+    )
+    done = subprocess.run(["bash"], input=complete, capture_output=True, text=True)
+    assert done.stdout == "connect\n--hostname=\n"
+    for shell in ("zsh", "fish"):
+        assert "--hostname" in pillion("completion", shell).stdout.replace("-l ", "--")
+    manual = pillion("manual").stdout
+    assert manual.startswith(".TH PILLION 1") and ".SS pillion connect" in manual
