@@ -4,11 +4,10 @@
  *
  * Theory of operation
  *   A tls_context holds what all connections share: the trusted roots, as DER with
- *   an index by subject, parsed one at a time when a chain asks for them (the usual
- *   bundle of 140 roots costs 0.2 MB so, and ten times that parsed). It reads no
- *   file: the bundle comes as PEM text. Connections hold a reference, so a context
- *   can be replaced while they live. No ALPN and no client certificate (TS2021,
- *   DERP want none).
+ *   an index by subject, parsed one at a time when a chain asks for them (of Debian's
+ *   144 roots that saves 0.6 MB of 0.8, and 45 ms of 50). It reads no file: the bundle
+ *   comes as PEM text. Connections hold a reference, so a context can be replaced while
+ *   they live. No ALPN and no client certificate (TS2021 and DERP want none).
  */
 #pragma once
 

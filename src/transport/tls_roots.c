@@ -3,11 +3,12 @@
  * transport/tls_roots.c - the trusted roots, parsed when they are asked for
  *
  * Theory of operation
- *   A parsed root costs ten times its DER, and a connection needs one of some 140. So
- *   the DER is kept, with the hash that OpenSSL gives a subject; a lookup method of
- *   our own parses those that a chain names and leaves them in the store, where the
- *   verifier finds them from then on.
+ *   A connection needs one of some 140 roots, and parsed they cost three times the
+ *   memory of their DER, and time at the start. So the DER is kept, with the hash that
+ *   OpenSSL gives a subject; a lookup method of our own parses those that a chain
+ *   names and leaves them in the store, where the verifier finds them from then on.
  */
+#include "base/cursor.h"
 #include "base/limits.h"
 #include "transport/tls_internal.h"
 
@@ -76,16 +77,71 @@ int tls_roots_attach(struct tls_context *context)
 	return 0;
 }
 
-/* add_root() - Keep one DER certificate if it parses: 1, 0, or -ENOMEM, -EMSGSIZE */
-static int add_root(struct tls_context *context, const uint8_t *der, long length)
+/* der_element() - The next element with its head, which must have @tag; RFC 5280 has no long tags
+ */
+static struct cursor der_element(struct cursor *in, uint8_t tag, struct cursor *ret_content)
 {
-	const uint8_t *at = der;
+	struct cursor whole = *in;
+	const uint8_t *content;
+	size_t length;
+
+	if (cursor_u8(in) != tag)
+		in->bad = true;
+	length = cursor_u8(in);
+	if (length >= 0x80) {
+		size_t bytes = length & 0x7f;
+
+		if (bytes == 0 || bytes > 3)
+			in->bad = true;
+		for (length = 0; bytes && !in->bad; bytes--)
+			length = length << 8 | cursor_u8(in);
+	}
+	content = cursor_take(in, length);
+	*ret_content = content ? cursor_of(content, length) : (struct cursor){.bad = true};
+	whole.left -= in->left;
+	return in->bad ? cursor_of(NULL, 0) : whole;
+}
+
+/*
+ * find_subject() - The subject's Name in a certificate (RFC 5280 §4.1)
+ *
+ * d2i_X509() would do, and decode the public key too, which takes ten times as long.
+ * Return: its DER; of no length when this is no certificate
+ */
+static struct cursor find_subject(const uint8_t *der, size_t length, size_t *ret_size)
+{
+	enum {
+		INTEGER = 0x02,
+		SEQUENCE = 0x30,
+		VERSION = 0xa0,
+	};
+	struct cursor in = cursor_of(der, length), certificate, fields, skipped, subject, peek;
+
+	*ret_size = der_element(&in, SEQUENCE, &certificate).left;
+	der_element(&certificate, SEQUENCE, &fields);
+	peek = fields;
+	if (cursor_u8(&peek) == VERSION)
+		der_element(&fields, VERSION, &skipped);
+	der_element(&fields, INTEGER, &skipped);  /* serial number */
+	der_element(&fields, SEQUENCE, &skipped); /* signature algorithm */
+	der_element(&fields, SEQUENCE, &skipped); /* issuer */
+	der_element(&fields, SEQUENCE, &skipped); /* validity */
+	subject = der_element(&fields, SEQUENCE, &skipped);
+	return in.bad || certificate.bad || fields.bad ? cursor_of(NULL, 0) : subject;
+}
+
+/* add_root() - Keep one DER certificate if it is one: 1, 0, or -ENOMEM, -EMSGSIZE */
+static int add_root(struct tls_context *context, const uint8_t *der, size_t length)
+{
+	size_t size;
+	struct cursor subject = find_subject(der, length, &size);
+	const uint8_t *at = subject.at;
 	struct tls_root *roots;
-	X509 *certificate;
+	X509_NAME *name;
 	int r;
 
-	certificate = d2i_X509(NULL, &at, length);
-	if (!certificate)
+	name = subject.left ? d2i_X509_NAME(NULL, &at, (long)subject.left) : NULL;
+	if (!name)
 		return 0;
 	roots = reallocarray(context->roots, context->root_count + 1, sizeof(*roots));
 	if (!roots) {
@@ -95,9 +151,9 @@ static int add_root(struct tls_context *context, const uint8_t *der, long length
 	context->roots = roots;
 	roots += context->root_count;
 	*roots = (struct tls_root){
-		.subject_hash = (uint32_t)X509_subject_name_hash(certificate),
+		.subject_hash = (uint32_t)X509_NAME_hash_ex(name, NULL, NULL, NULL),
 		.offset = (uint32_t)context->der.length,
-		.length = (uint32_t)(at - der),
+		.length = (uint32_t)size, /* without what a TRUSTED CERTIFICATE has behind it */
 	};
 	r = buffer_append(&context->der, der, roots->length);
 	if (r == 0) {
@@ -105,7 +161,7 @@ static int add_root(struct tls_context *context, const uint8_t *der, long length
 		r = 1;
 	}
 freed:
-	X509_free(certificate);
+	X509_NAME_free(name);
 	return r;
 }
 
@@ -131,7 +187,7 @@ int tls_context_add_roots(struct tls_context *context, const char *pem, size_t l
 		}
 		if (strcmp(kind, PEM_STRING_X509) == 0 || strcmp(kind, PEM_STRING_X509_OLD) == 0 ||
 		    strcmp(kind, PEM_STRING_X509_TRUSTED) == 0)
-			r = add_root(context, der, size);
+			r = add_root(context, der, (size_t)size);
 		added += r > 0;
 		OPENSSL_free(kind);
 		OPENSSL_free(header);

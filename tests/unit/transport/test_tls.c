@@ -405,6 +405,29 @@ static void a_file_without_certificates_is_refused(void **state)
 	tls_context_release(context);
 }
 
+static void damaged_certificates_are_passed_over(void **state)
+{
+	struct tls_context *context;
+	uint8_t *der = NULL;
+	int length = i2d_X509(certs.root, &der);
+
+	(void)state;
+	for (int cut = 1; cut <= length; cut++) {
+		BIO *bio = BIO_new(BIO_s_mem());
+		char *text;
+		long size;
+
+		PEM_write_bio(bio, "CERTIFICATE", "", der, cut);
+		size = BIO_get_mem_data(bio, &text);
+		assert_int_equal(tls_context_create(&context, NULL), 0);
+		assert_int_equal(tls_context_add_roots(context, text, (size_t)size, "x", NULL),
+				 cut == length ? 1 : -EINVAL);
+		tls_context_release(context);
+		BIO_free(bio);
+	}
+	OPENSSL_free(der);
+}
+
 static void a_context_outlives_its_owner(void **state)
 {
 	struct tls_options options = {.host = "good.example"};
@@ -499,6 +522,7 @@ int main(void)
 		cmocka_unit_test(unusable_options_are_refused),
 		cmocka_unit_test(bytes_arrive_whole_through_pauses),
 		cmocka_unit_test(a_file_without_certificates_is_refused),
+		cmocka_unit_test(damaged_certificates_are_passed_over),
 		cmocka_unit_test(a_context_outlives_its_owner),
 		cmocka_unit_test(dials_verify_the_name_they_were_given),
 	};
