@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A connection that breaks fails its requests, and then itself: that is one trouble. */
+#define TROUBLE_ONCE (1 * NSEC_PER_SEC)
+
 /* A register answer is held by the server only while a person is waited for. */
 #define REGISTER_TIMEOUT (60 * NSEC_PER_SEC)
 
@@ -98,6 +101,9 @@ static void disconnect(struct control_core *c)
 
 void control_core_note_trouble(struct control_core *c, const struct error *err, nanoseconds until)
 {
+	if (!c->tell_trouble && strcmp(c->trouble.text, err->text) == 0 &&
+	    until - c->trouble_until < TROUBLE_ONCE)
+		return;
 	c->trouble = *err;
 	c->trouble_until = until;
 	c->tell_trouble = true;

@@ -136,10 +136,12 @@ static nanoseconds sleep_of(const struct tailcfg_map_response *m)
 /* A real netmap: control works, as far as we are concerned. */
 static void note_netmap(struct control_core *c)
 {
+	/* Servers repeat themselves; nobody needs to hear of it but at the beginning. */
+	c->tell_netmap = c->map == CONTROL_MAP_OPENING || c->change.parts ||
+			 c->change.trouble.code < 0;
 	c->map = CONTROL_MAP_LIVE;
 	c->map_backoff = (struct backoff){0};
 	c->link_backoff = (struct backoff){0};
-	c->tell_netmap = true;
 	c->tell_healthy |= !c->healthy;
 	c->healthy = true;
 	/* A trouble that is over before anybody heard of it. */
