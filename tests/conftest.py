@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What all tests in namespaces share: a lab for each test, and its logs when it fails."""
+
+import os
+
+import pytest
+from lab import Lab
+
+LOG_TAIL = 6000
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--sidecar",
+        default="pillion",
+        choices=["pillion", "containerboot", "official"],
+        help="the node under test; the official ones prove the test itself",
+    )
+
+
+def pytest_collection_modifyitems(items):
+    if items and os.geteuid() != 0:
+        pytest.exit("these tests make network namespaces and need root", returncode=1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    lab = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and lab is not None:
+        for process in lab.processes:
+            title = f"{process.box.name}: {process.log.name}"
+            report.sections.append((title, process.text()[-LOG_TAIL:]))
+    return report
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """An empty lab: the switch, and nothing on it yet."""
+    with Lab(tmp_path / "lab") as made:
+        yield made

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A container joins a real tailnet, and its app is reached. Topology: lab/__init__.py."""
+
+import time
+
+import pytest
+from lab import wait_for
+
+
+def test_join_over_relay_then_direct(world):
+    """Both ways, both families, first by the relay alone, then by UDP, then by the relay again."""
+    world.close_udp()
+    world.sidecar.start(world.headscale.auth_key())
+    world.sidecar.wait_started()
+    world.use("relay")
+    world.use("direct")
+    world.fetch_both_ways()
+    world.use("relay")
+
+
+def test_join_direct(world):
+    """With UDP open from the first packet."""
+    world.sidecar.join()
+    world.fetch_both_ways()
+    world.laptop.wait_path(world.sidecar, "direct")
+    world.sidecar.wait_path(world.laptop, "direct")
+
+
+def test_large_transfers(world):
+    """A few megabytes each way by each path, so that segments and queues are in play."""
+    world.sidecar.join()
+    for path in ("relay", "direct"):
+        world.use(path)
+        for client, server in (
+            (world.laptop, world.sidecar),
+            (world.sidecar, world.laptop),
+        ):
+            for address in server.addresses():
+                host = f"[{address}]" if ":" in address else address
+                body = client.box.curl(f"http://{host}:8080/bytes/4000000", timeout=40)
+                assert len(body) == 4_000_000
+
+
+def test_restart_keeps_the_node(world):
+    """SIGTERM, and the same node is back without a key."""
+    world.sidecar.join()
+    world.fetch_both_ways()
+    addresses = world.sidecar.addresses()
+    node = world.headscale.node("sidecar")
+    status, seconds = world.sidecar.stop()
+    assert status == 0
+    if world.sidecar.kind == "pillion":
+        assert seconds < 2
+    wait_for(lambda: not world.headscale.node("sidecar").get("online"), 30, "the node offline")
+    world.sidecar.start()
+    world.sidecar.wait_running()
+    assert world.sidecar.addresses() == addresses
+    assert sorted(world.headscale.nodes()) == ["laptop", "sidecar"]
+    assert world.headscale.node("sidecar")["id"] == node["id"]
+    world.fetch_both_ways()
+
+
+def test_an_ephemeral_node_leaves_on_sigterm(world, kind):
+    """It logs out before it ends, so that no trace of it is left."""
+    world.sidecar.start(world.headscale.auth_key(ephemeral=True))
+    world.sidecar.wait_running()
+    world.fetch_both_ways()
+    status, _ = world.sidecar.stop()
+    assert status == 0
+    if kind != "pillion":
+        pytest.skip("the official one leaves it to the server's timeout unless its state is mem:")
+    wait_for(lambda: not world.headscale.node("sidecar"), 10, "the node to be gone")
+
+
+def test_logout(world):
+    """The node is no longer one, the peer knows it, and a new key makes it one again."""
+    world.sidecar.join()
+    world.fetch_both_ways()
+    world.sidecar.cli("logout")
+    world.sidecar.wait_state("NeedsLogin")
+    assert world.headscale.node("sidecar")["expiry"]["seconds"] <= time.time()
+    wait_for(lambda: not world.laptop.knows(world.sidecar), 30, "the laptop to see it offline")
+    world.sidecar.cli(
+        *["up", f"--auth-key={world.headscale.auth_key()}", "--timeout=30s"],
+        *[f"--login-server={world.headscale.url}", "--hostname=sidecar", "--reset"],
+    )
+    world.sidecar.wait_running()
+    world.fetch_both_ways()
+
+
+def test_ephemeral_logout_removes_the_node(world):
+    world.sidecar.start(world.headscale.auth_key(ephemeral=True))
+    world.sidecar.wait_running()
+    world.sidecar.cli("logout")
+    wait_for(lambda: not world.headscale.node("sidecar"), 10, "the node to be gone")
+    wait_for(
+        lambda: not (world.laptop.status().get("Peer") or {}), 10, "the laptop to have no peer"
+    )
+
+
+def test_without_ipv6(world):
+    """As in Docker: IPv6 off by sysctl. IPv4 works, and nothing else is harmed."""
+    for key in ("all", "default"):
+        world.sidecar.box.sysctl(f"net.ipv6.conf.{key}.disable_ipv6", 1)
+    world.sidecar.join()
+    world.fetch_both_ways(families=(0,))

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where the real peers are that scripts/peers built."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache
+def peer(name):
+    """The path of a peer's executable: "tailscaled", "headscale" …"""
+    folder = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
+    found = sorted(folder.glob(f"*/{name}"))
+    assert found, f"{name} is not in {folder}: run scripts/peers first"
+    return found[-1]
