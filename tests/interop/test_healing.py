@@ -4,13 +4,14 @@
     laptop ── connection "in" ──► app beside the node     opened by the laptop
     laptop ◄── connection "out" ── app beside the node    opened by the app
 
-Goal 2 s; the tests allow 6.
+Goal 2 s; the tests allow 6. The official daemon under a nanny, which proves the tests, loses its
+first handshake over a direct path and takes 6.5: it is allowed 15.
 """
 
 import pytest
 from lab import Held, wait_for
 
-ALLOWED = 6.0
+ALLOWED = {"pillion": 6.0, "official": 15.0}
 
 pytestmark = pytest.mark.usefixtures("healing_only")
 
@@ -43,7 +44,7 @@ def test_busy_connections_survive(world, path, family):
     for one, mark in zip(held, marks, strict=True):
         one.wait_ticks(40, 20)
         assert one.intact()
-        assert one.longest_gap(mark) < ALLOWED
+        assert one.longest_gap(mark) < ALLOWED[world.sidecar.kind]
     assert world.sidecar.running()
 
 
@@ -60,9 +61,9 @@ def test_idle_connections_survive(world, path, speaker):
     world.sidecar.kill_engine()
     engine_replaced(world, old)
     one = inward if speaker == "laptop" else outward
-    assert one.echo(20) < ALLOWED
+    assert one.echo(20) < ALLOWED[world.sidecar.kind]
     for each in (inward, outward):
-        assert each.echo(10) < ALLOWED
+        assert each.echo(10) < ALLOWED[world.sidecar.kind]
         assert each.intact()
 
 

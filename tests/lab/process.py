@@ -143,7 +143,9 @@ class Process:
     def kill(self):
         """SIGKILL to it and all that it started, at once."""
         if self.running():
-            self._popen.kill()  # unshare --kill-child takes the pid namespace along
+            # The first process of a pid namespace takes the others along.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         self._popen.wait(10)
         if self._popen.stdin:
             self._popen.stdin.close()

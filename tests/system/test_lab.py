@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The lab keeps what it draws: cuts, routers, names, and nothing left behind.
+
+a ─┬─ switch ─┬─ b
+   └─ router ─┴─ c (behind it)
+"""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from lab import App, Lab, Timeout, wait_for
+from lab.app import url
+from lab.network import NETNS, PYTHON
+
+
+def namespaces_of(pid):
+    return [path.name for path in NETNS.iterdir() if path.name.startswith(f"plab-{pid}-")]
+
+
+def udp_echo(box):
+    """A UDP server on port 9 that answers with the address that it saw."""
+    program = """
+        import socket
+        s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        s.bind(("::", 9))
+        print("serving", flush=True)
+        while True:
+            data, who = s.recvfrom(100)
+            s.sendto(f"{who[0]} {who[1]}".encode(), who)
+    """
+    process = box.start(PYTHON, "-c", textwrap.dedent(program), log="udp")
+    process.wait_text("^serving", 10)
+    return process
+
+
+def ask_udp(box, *servers, local_port=0):
+    """What each server saw of one socket in the box; None for no answer."""
+    program = f"""
+        import socket
+        s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        s.bind(("::", {local_port}))
+        s.settimeout(1)
+        for server in {servers!r}:
+            s.sendto(b"x", (server, 9))
+            try:
+                print(s.recv(100).decode())
+            except OSError:
+                print()
+    """
+    output = box.run(PYTHON, "-c", textwrap.dedent(program)).stdout
+    return [line or None for line in output.split("\n")[:-1]]
+
+
+def test_boxes_reach_each_other(lab):
+    a, b = lab.box("a"), lab.box("b")
+    app = App(b)
+    assert a.curl(url(b.v4)) == app.page
+    assert a.curl(url(b.v6)) == app.page
+
+
+def test_names_are_resolved(lab):
+    a, b = lab.box("a"), lab.box("b")
+    program = "import socket; print(sorted({i[4][0] for i in socket.getaddrinfo('b.lab', 1)}))"
+    process = a.start(PYTHON, "-c", program, log="resolve")
+    assert process.wait(10) == 0
+    assert process.text().strip() == str(sorted([b.v4, b.v6]))
+    missing = a.start(PYTHON, "-c", program.replace("b.lab", "c.lab"), log="missing")
+    assert missing.wait(10) != 0
+
+
+def test_udp_can_be_closed_for_a_pair(lab):
+    a, b, c = (lab.box(name) for name in "abc")
+    app = App(b)
+    for box in (b, c):
+        udp_echo(box)
+    pair = [f"::ffff:{b.v4}", b.v6, f"::ffff:{c.v4}"]
+    assert None not in ask_udp(a, *pair)
+    lab.close_udp(a, b)
+    assert [answer is None for answer in ask_udp(a, *pair)] == [True, True, False]
+    assert a.curl(url(b.v4)) == app.page
+    lab.close(a, b)
+    assert a.curl(url(b.v4), timeout=1, check=False) is None
+    lab.open(a, b)
+    assert None not in ask_udp(a, *pair)
+    assert a.curl(url(b.v4)) == app.page
+
+
+@pytest.mark.parametrize("kind", ["easy", "hard", "blocked"])
+def test_routers_translate(lab, kind):
+    a, b = lab.box("a"), lab.box("b")
+    router = lab.router("router", kind)
+    c = lab.box("c", behind=router)
+    for box in (a, b):
+        udp_echo(box)
+    app = App(a)
+    assert c.curl(url(a.v4)) == app.page
+    seen = ask_udp(c, f"::ffff:{a.v4}", f"::ffff:{b.v4}", local_port=5000)
+    if kind == "blocked":
+        assert seen == [None, None]
+        return
+    addresses = {answer.split()[0] for answer in seen}
+    ports = {answer.split()[1] for answer in seen}
+    assert addresses == {f"::ffff:{router.v4}"}
+    if kind == "easy":
+        assert ports == {"5000"}
+    else:
+        assert len(ports) == 2
+    # Nobody gets in uninvited.
+    inner = App(c)
+    a.run("ip", "route", "add", f"{c.v4}/32", "via", router.v4)
+    assert a.curl(url(c.v4), timeout=1, check=False) is None
+    assert router.curl(url(c.v4)) == inner.page
+
+
+def test_programs_live_as_in_a_container(lab):
+    a = lab.box("a")
+    script = "echo $$; cat /etc/resolv.conf; touch /proc/sys/net/ipv4/ip_forward; sleep 300 & wait"
+    process = a.start(
+        *[PYTHON, "-c", "import subprocess, sys; subprocess.run(['sh', '-c', sys.argv[1]])"], script
+    )
+    process.wait_text("(?i)read-only", 10)
+    assert "nameserver 10.77.0.254" in process.text()
+    inside = wait_for(
+        lambda: subprocess.run(
+            ["pgrep", "--ns", str(process.pid), "--nslist", "pid", "sleep"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split(),
+        5,
+        "the sleep",
+    )
+    process.kill()
+    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in inside), 5, "its end")
+
+
+def test_a_program_that_ends_is_not_waited_for(lab):
+    process = lab.box("a").start(PYTHON, "-c", "print('bye')")
+    with pytest.raises(Timeout, match="ended with 0"):
+        process.wait_text("never said", 30)
+
+
+def test_nothing_is_left_behind(tmp_path):
+    before = {path.name for path in NETNS.iterdir()} if NETNS.exists() else set()
+    with Lab(tmp_path / "lab") as lab:
+        process = lab.box("a").start("/bin/sleep", "300")
+        assert namespaces_of(os.getpid())
+    assert not Path(f"/proc/{process.pid}").exists()
+    assert not {path.name for path in NETNS.iterdir()} - before
+
+
+def test_a_killed_run_is_swept(tmp_path):
+    """SIGKILL to the test run: its programs end with it, its namespaces go with the next lab."""
+    program = f"""
+        import sys, time
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from lab import Lab
+        lab = Lab({str(tmp_path / "killed")!r})
+        print(lab.box("a").start("/bin/sleep", "300").pid, flush=True)
+        time.sleep(300)
+    """
+    run = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
+    )
+    pid = int(run.stdout.readline())
+    run.kill()
+    run.wait()
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), 5, "its program to end")
+    assert namespaces_of(run.pid)
+    with Lab(tmp_path / "next"):
+        assert not namespaces_of(run.pid)
