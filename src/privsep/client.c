@@ -40,6 +40,8 @@ struct privsep_client {
 	struct socket_source sockets;
 	int broken; /* negative errno once the channel can't be used any more */
 	bool started;
+	bool dispatching;
+	bool freed; /* by a handler: ends when dispatch returns */
 };
 
 static int sockets_open(struct socket_source *self, enum socket_kind kind,
@@ -108,6 +110,10 @@ void privsep_client_free(struct privsep_client *client)
 	for (size_t i = 0; i < PRIVSEP_CLIENT_PENDING_MAX; i++)
 		if (client->pending[i].id != 0)
 			finish(&client->pending[i], -EPIPE, "the supervisor is gone");
+	if (client->dispatching) {
+		client->freed = true;
+		return;
+	}
 	while ((queued = queue_take(client))) {
 		privsep_fds_close(&queued->fds);
 		free(queued);
@@ -398,7 +404,8 @@ static int handle(struct privsep_client *client, const union privsep_message *me
 	return r;
 }
 
-int privsep_client_dispatch(struct privsep_client *client)
+/* dispatch() - As privsep_client_dispatch(), for a client that isn't freed meanwhile */
+static int dispatch(struct privsep_client *client)
 {
 	uint64_t count;
 	int r = 0;
@@ -406,7 +413,7 @@ int privsep_client_dispatch(struct privsep_client *client)
 	/* #syscalls: read */
 	if (read(client->wake, &count, sizeof(count)) < 0 && errno != EAGAIN)
 		return -errno;
-	for (int i = 0; r == 0 && i < DISPATCH_BATCH; i++) {
+	for (int i = 0; r == 0 && !client->freed && i < DISPATCH_BATCH; i++) {
 		struct queued *queued = queue_take(client);
 		union privsep_message message;
 		struct privsep_fds fds;
@@ -427,6 +434,19 @@ int privsep_client_dispatch(struct privsep_client *client)
 	if (r < 0 && client->broken == 0)
 		client->broken = r;
 	return r;
+}
+
+int privsep_client_dispatch(struct privsep_client *client)
+{
+	int r;
+
+	client->dispatching = true;
+	r = dispatch(client);
+	client->dispatching = false;
+	if (!client->freed)
+		return r;
+	privsep_client_free(client);
+	return 0;
 }
 
 /* unpack() - Give the descriptors of PRIVSEP_START their names; the counts were checked */

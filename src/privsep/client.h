@@ -73,7 +73,12 @@ struct privsep_start_message {
 int privsep_client_new(int channel, const struct privsep_client_handlers *handlers, void *userdata,
 		       struct privsep_client **ret);
 
-/** privsep_client_free() - Close the channel; pending requests end with -EPIPE. NULL is fine */
+/**
+ * privsep_client_free() - Close the channel; pending requests end with -EPIPE. NULL is fine
+ *
+ * A handler or a privsep_done may call it: what it holds goes when dispatch returns, and
+ * nothing is called back from then on.
+ */
 void privsep_client_free(struct privsep_client *client);
 
 /**
@@ -92,7 +97,8 @@ int privsep_client_fd(const struct privsep_client *client);
 /**
  * privsep_client_dispatch() - Handle what has arrived
  *
- * Return: 0, or negative errno (-EPIPE, -EBADMSG): no supervisor any more
+ * Return: 0 (also where a handler freed the client), or negative errno (-EPIPE, -EBADMSG): no
+ * supervisor any more
  */
 int privsep_client_dispatch(struct privsep_client *client);
 

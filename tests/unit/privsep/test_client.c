@@ -83,6 +83,15 @@ static int teardown(void **state)
 	return 0;
 }
 
+/* on_stop() of an engine that takes everything down at once. */
+static void on_stop_free(void *userdata)
+{
+	(void)userdata;
+	t.stops++;
+	privsep_client_free(t.client);
+	t.client = NULL;
+}
+
 static bool readable(void)
 {
 	struct pollfd p = {.fd = privsep_client_fd(t.client), .events = POLLIN};
@@ -232,6 +241,32 @@ static void test_gone_and_bad(void **state)
 	assert_int_equal(privsep_client_dispatch(t.client), -EPIPE);
 }
 
+static void test_freed_by_a_handler(void **state)
+{
+	static const struct privsep_client_handlers handlers = {
+		.stop = on_stop_free,
+		.reload = on_reload,
+	};
+	struct privsep_network network = {.up = false};
+	int channel[2];
+
+	(void)state;
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel), 0);
+	privsep_client_free(t.client);
+	close(t.peer);
+	t.peer = channel[1];
+	assert_int_equal(privsep_client_new(channel[0], &handlers, &t, &t.client), 0);
+	assert_int_equal(privsep_client_network(t.client, &network, on_done, &t), 0);
+	peer_send(PRIVSEP_STOP, 0, 0, "", -1);
+	peer_send(PRIVSEP_RELOAD, 0, 0, "", -1);
+	assert_int_equal(privsep_client_dispatch(t.client), 0);
+	assert_int_equal(t.stops, 1);
+	assert_int_equal(t.reloads, 0);
+	assert_int_equal(t.done_result, -EPIPE);
+	assert_null(t.client);
+}
+
 static void test_interfaces(void **state)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
@@ -296,6 +331,7 @@ int main(void)
 		CLIENT_TEST(test_async_ends_with_the_client),
 		CLIENT_TEST(test_pending_is_bounded),
 		CLIENT_TEST(test_gone_and_bad),
+		CLIENT_TEST(test_freed_by_a_handler),
 		CLIENT_TEST(test_interfaces),
 		CLIENT_TEST(test_start),
 	};
