@@ -166,6 +166,9 @@ int main(int argc, char **argv)
 	uv_run(&engine.loop, UV_RUN_DEFAULT);
 	/* Let what was closed finish, so that nothing is left. */
 	uv_run(&engine.loop, UV_RUN_NOWAIT);
+	r = uv_loop_close(&engine.loop);
+	if (r < 0)
+		log_debug("the event loop still has handles: %s", uv_strerror(r));
 	privsep_start_message_clear(&engine.start);
 	privsep_client_free(engine.privsep);
 	return EXIT_SUCCESS;
