@@ -71,12 +71,12 @@ static int parse_ping(struct cursor *c, struct disco_message *m)
 {
 	if (!cursor_copy(c, m->ping.txid.bytes, DISCO_TXID_SIZE))
 		return -EBADMSG;
-	if (c->left >= KEY_SIZE) {
-		/* 32 zero bytes are padding, not a key. */
-		cursor_copy(c, m->ping.node_key.bytes, KEY_SIZE);
-		m->ping.has_node_key = !public_key_is_zero(&m->ping.node_key);
-	}
 	m->ping.padding = c->left;
+	if (cursor_copy(c, m->ping.node_key.bytes, KEY_SIZE) &&
+	    !public_key_is_zero(&m->ping.node_key)) {
+		m->ping.has_node_key = true;
+		m->ping.padding = c->left;
+	}
 	return 0;
 }
 

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct disco_box box = {{1}};
 	static const struct public_key sender = {{2}};
 	static const uint8_t nonce[DISCO_NONCE_SIZE] = {3};
-	static uint8_t packet[DISCO_OPEN_MAX + DISCO_OVERHEAD];
+	static uint8_t packet[DISCO_OPEN_MAX + DISCO_OVERHEAD], plain[2][DISCO_OPEN_MAX];
 	struct disco_message m, again;
 	ssize_t length;
 
@@ -34,7 +34,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (length > DISCO_OPEN_MAX)
 		return 0;
 	if (disco_open(packet, (size_t)length, &box, &again) != 0 ||
-	    memcmp(&m, &again, sizeof(m)) != 0)
+	    disco_message_write(plain[0], sizeof(plain[0]), &m) != length - DISCO_OVERHEAD ||
+	    disco_message_write(plain[1], sizeof(plain[1]), &again) != length - DISCO_OVERHEAD ||
+	    memcmp(plain[0], plain[1], (size_t)length - DISCO_OVERHEAD) != 0)
 		abort();
 	return 0;
 }

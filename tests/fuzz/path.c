@@ -180,7 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	secret_key_public(&hostile, &config.disco_key);
 	if (!engine || path_peer_add(engine, &config, NULL, &p) < 0)
 		abort();
-	while (c.left > 0) {
+	while (cursor_ok(&c) && c.left > 0) {
 		switch (cursor_u8(&c) % 12) {
 		case 0:
 			path_route(p, now, &choice);

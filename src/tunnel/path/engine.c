@@ -188,7 +188,10 @@ not_authentic:
 void path_receive_udp(struct path_engine *e, const struct endpoint *source, const uint8_t *data,
 		      size_t length, nanoseconds now)
 {
-	if (stun_recognise(data, length))
+	/* Forged: nobody can be answered there. */
+	if (source->port == 0)
+		e->statistics.not_authentic++;
+	else if (stun_recognise(data, length))
 		path_stun_receive(e, source, data, length, now);
 	else
 		receive_disco(e, source, 0, NULL, data, length, now);
