@@ -16,16 +16,16 @@
  * one. The responder's is unconfirmed until a message came in it, which shows that
  * the initiator has the keys. Older ones stay for what is on its way.
  *
- *	finish:   older ◄─ current ◄─ new
+ *	finish:   older ◄─ current, unconfirmed      current ◄─ new
  *	answer:   unconfirmed ◄─ new
  *	confirm:  older ◄─ current ◄─ unconfirmed
  *
- * When both initiated at once there are two sessions, and each end would rekey its
- * own forever after, or neither. So the session that the end with the larger public
- * key began is preferred: the other end goes over to it when it is confirmed; the
- * larger one puts the other's aside when it finishes its own, and comes back to its
- * own when it sees that used. (Other implementations forget their own initiation when
- * they answer one; then there is one session only.)
+ * When both initiated at once there are two sessions: each end sends in its own and
+ * hears the other's among the older. Then both would renew them at the same moment for
+ * ever after, or neither; so, while the other end is heard in its own, the one with the
+ * larger public key does. We don't move to the other's session instead: wireguard-go,
+ * when it handles our answer and our own initiation at the same time, can't be reached
+ * in the one that it began.
  */
 #include "tunnel/wireguard/device.h"
 
@@ -81,15 +81,10 @@ static struct wg_keypair *keypair_new(struct wg_peer *peer, bool initiator, uint
 		return NULL;
 	keypair->index.peer = peer;
 	keypair->index.keypair = keypair;
-	keypair->initiator = initiator;
+	keypair->initiator = keypair->renews = initiator;
 	keypair->remote_index = remote_index;
 	keypair->created = peer->device->now;
 	return keypair;
-}
-
-static bool key_is_larger(const struct wg_peer *peer)
-{
-	return memcmp(&peer->device->public, &peer->public, sizeof(peer->public)) > 0;
 }
 
 /* Put @keypair (NULL: none) before the older ones, of which the oldest goes. */
@@ -278,9 +273,8 @@ enum wg_verdict wg_handshake_finish(struct wg_peer *peer, const struct wg_respon
 	wg_index_move(device, &peer->handshake.index, &keypair->index);
 	peer->handshake.pending = false;
 	wg_handshake_clear(peer);
-	if (key_is_larger(peer))
-		retire(peer, TAKE_PTR(peer->unconfirmed));
 	retire(peer, peer->current);
+	retire(peer, TAKE_PTR(peer->unconfirmed));
 	peer->current = keypair;
 	return WG_RECEIVED_RESPONSE;
 
@@ -290,11 +284,13 @@ dropped:
 	return verdict;
 }
 
-/* Both began one at the same time, and ours is the one to use. */
-static bool ours_is_preferred(const struct wg_peer *peer, const struct wg_keypair *keypair)
+/* A message came in an older session, made at the same time as the current by the other end. */
+static bool made_at_once(const struct wg_keypair *older, const struct wg_keypair *current)
 {
-	return keypair->initiator && !peer->current->initiator &&
-	       peer->current->created - keypair->created < WG_REKEY_TIMEOUT && key_is_larger(peer);
+	nanoseconds apart = current->created - older->created;
+
+	return older->initiator != current->initiator && apart < WG_REKEY_TIMEOUT &&
+	       apart > -WG_REKEY_TIMEOUT;
 }
 
 bool wg_handshake_confirm(struct wg_peer *peer, struct wg_keypair *keypair)
@@ -306,10 +302,10 @@ bool wg_handshake_confirm(struct wg_peer *peer, struct wg_keypair *keypair)
 		wg_handshake_clear(peer);
 		return true;
 	}
-	for (size_t i = 0; i < WG_OLDER; i++)
-		if (keypair == peer->older[i] && ours_is_preferred(peer, keypair)) {
-			peer->older[i] = peer->current;
-			peer->current = keypair;
-		}
+	if (keypair == peer->current)
+		keypair->renews = keypair->initiator;
+	else if (made_at_once(keypair, peer->current))
+		peer->current->renews =
+			memcmp(&peer->device->public, &peer->public, sizeof(peer->public)) > 0;
 	return false;
 }

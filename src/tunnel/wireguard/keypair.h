@@ -25,6 +25,7 @@ struct wg_keypair {
 	struct wg_index index; /* ours: the receiver in what comes */
 	uint32_t remote_index; /* theirs: the receiver in what we send */
 	bool initiator;
+	bool renews;     /* it is for us to make the next one in time */
 	bool send_ended; /* our static key changed: no more sending */
 	nanoseconds created;
 	uint64_t send_counter;

@@ -172,12 +172,12 @@ static bool inner_header(const uint8_t *packet, size_t available, size_t *ret_le
 	return length <= available;
 }
 
-/* As the initiator, early enough that packets needn't wait when the session ends. */
+/* As who renews it, early enough that packets needn't wait when the session ends. */
 static void rekey_on_receive(struct wg_peer *peer)
 {
 	const struct wg_keypair *keypair = peer->current;
 
-	if (peer->last_minute || !keypair || !keypair->initiator ||
+	if (peer->last_minute || !keypair || !keypair->renews ||
 	    peer->device->now - keypair->created < WG_REKEY_ON_RECEIVE_TIME)
 		return;
 	peer->last_minute = true;

@@ -76,7 +76,7 @@ static void seal_and_send(struct wg_peer *peer, uint8_t *packet, size_t length)
 	memset(packet + length, 0, padded - length);
 	padded = wg_keypair_seal(keypair, packet - WG_HEADROOM, padded);
 	stale = keypair->send_counter >= WG_REKEY_AFTER_MESSAGES ||
-		(keypair->initiator && device->now - keypair->created >= WG_REKEY_AFTER_TIME);
+		(keypair->renews && device->now - keypair->created >= WG_REKEY_AFTER_TIME);
 	note_sent(peer, padded);
 	if (length)
 		wg_timers_event(peer, WG_EVENT_DATA_SENT);

@@ -453,18 +453,16 @@ static void item_13_both_initiate_at_once(void **state)
 			assert_int_equal(a->sent[WG_HANDSHAKE], 2);
 			assert_int_equal(b->sent[WG_HANDSHAKE], 2);
 		}
-		at_once += a->sessions + b->sessions == 4;
+		at_once += node_peer(a, b)->current->index.entry.hash !=
+			   node_peer(b, a)->current->remote_index;
 		assert_int_equal(node_send(a, b, 2), 1);
 		assert_int_equal(node_send(b, a, 2), 1);
 		world_pass(world, SECONDS(1));
 		assert_int_equal(a->last_payload, 2);
 		assert_int_equal(b->last_payload, 2);
 
-		/* They agree on one, and from then on one end renews it, once in 120 s. */
-		assert_true(node_peer(a, b)->current->initiator !=
-			    node_peer(b, a)->current->initiator);
-		assert_int_equal(node_peer(a, b)->current->index.entry.hash,
-				 node_peer(b, a)->current->remote_index);
+		/* One end renews it, once in 120 s; at the latest then there is one session. */
+		assert_true(node_peer(a, b)->current->renews != node_peer(b, a)->current->renews);
 		a->sent[WG_HANDSHAKE] = b->sent[WG_HANDSHAKE] = 0;
 		for (uint32_t i = 10; i < 610; i++) {
 			assert_int_equal(node_send(a, b, i), 1);
@@ -472,12 +470,15 @@ static void item_13_both_initiate_at_once(void **state)
 			world_pass(world, SECONDS(1));
 			assert_int_equal(a->last_payload, i);
 			assert_int_equal(b->last_payload, i);
+			if (i > 140)
+				assert_int_equal(node_peer(a, b)->current->index.entry.hash,
+						 node_peer(b, a)->current->remote_index);
 		}
 		assert_in_range(a->sent[WG_HANDSHAKE], 4, 5);
 		assert_in_range(b->sent[WG_HANDSHAKE], 4, 5);
 		world_free(world);
 	}
-	assert_in_range(at_once, 20, 180); /* both cases were met */
+	assert_in_range(at_once, 10, 190); /* one session and two were met */
 }
 
 static void item_14_low_order_points_and_ourselves_are_refused(void **state)
