@@ -23,7 +23,8 @@ static inline void cleanup_close_at(int *fd)
 		close(*fd);
 }
 
-#define _cleanup_(function) __attribute__((cleanup(function)))
+/* `unused`: clang does not count the cleanup as a use. */
+#define _cleanup_(function) __attribute__((cleanup(function), unused))
 #define _cleanup_free_      _cleanup_(cleanup_free_at)
 #define _cleanup_close_     _cleanup_(cleanup_close_at)
 

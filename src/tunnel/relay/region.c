@@ -213,7 +213,7 @@ static void wait_to_retry(struct relay_region *g, nanoseconds now)
 
 static void note_problem(struct relay_region *g, const char *text)
 {
-	snprintf(g->problem, sizeof(g->problem), "%s", text);
+	snprintf(g->problem, sizeof(g->problem), "%.*s", (int)sizeof(g->problem) - 1, text);
 }
 
 static bool attempts_left(const struct relay_region *g)
