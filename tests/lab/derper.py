@@ -31,7 +31,7 @@ class Derper:
         self.process.wait_text("derper: serving", 15)
 
     def map(self):
-        """A DERP map with this relay alone (JSON is YAML, as Headscale wants it)."""
+        """A DERP map with this relay alone, in YAML (of which JSON is a part)."""
         node = {
             "name": "901a",
             "regionid": REGION,
@@ -45,4 +45,4 @@ class Derper:
             "regionname": "Own relay",
             "nodes": [node],
         }
-        return json.dumps({"regions": {str(REGION): region}})
+        return f"regions:\n  {REGION}: {json.dumps(region)}\n"
