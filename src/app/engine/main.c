@@ -18,12 +18,16 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
+
+/* Handles close within a round of the loop, and what their closing closes in one more. */
+#define CLOSING_ROUNDS 8
 
 struct engine {
 	uv_loop_t loop;
@@ -68,21 +72,31 @@ static const struct privsep_client_handlers handlers = {
 	.stop = on_stop,
 };
 
-/* on_stopped() - The node has said what it had to: take everything down in order */
+/* on_stopped() - The node has said what it had to. Nothing is freed here: this may be a callback of
+ * any part */
 static void on_stopped(void *context)
 {
 	struct engine *engine = context;
 
+	uv_stop(&engine->loop);
+}
+
+/* close_all() - Take everything down in order, so that nothing is left */
+static void close_all(struct engine *engine)
+{
+	int r;
+
 	localapi_server_free(engine->localapi);
 	health_server_free(engine->health);
-	engine->localapi = NULL;
-	engine->health = NULL;
 	/* Answers that are still due reach the node now, or never. */
 	privsep_client_free(engine->privsep);
-	engine->privsep = NULL;
 	node_free(engine->node);
-	engine->node = NULL;
-	uv_stop(&engine->loop);
+	for (int round = 0; round < CLOSING_ROUNDS && uv_loop_alive(&engine->loop); round++)
+		uv_run(&engine->loop, UV_RUN_NOWAIT);
+	r = uv_loop_close(&engine->loop);
+	if (r < 0)
+		log_debug("the event loop still has handles: %s", uv_strerror(r));
+	privsep_start_message_clear(&engine->start);
 }
 
 /* open_servers() - LocalAPI and health listeners, where the supervisor made them */
@@ -116,12 +130,13 @@ static int prepare(struct engine *engine, const char *identity_text, struct sand
 	r = sandbox_enter(&sandbox_profile_engine, &identity, report, err);
 	if (r < 0)
 		return r;
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = tls_init(err); /* first: it keeps OpenSSL from its configuration file */
+	if (r < 0)
+		return r;
 	if (sodium_init() < 0)
 		return error_set(err, -EIO, "libsodium did not start");
 	json_object_seed(0);
-	r = tls_init(err);
-	if (r < 0)
-		return r;
 	r = uv_loop_init(&engine->loop);
 	if (r < 0)
 		return error_set_errno(err, r, "event loop");
@@ -164,12 +179,6 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	uv_run(&engine.loop, UV_RUN_DEFAULT);
-	/* Let what was closed finish, so that nothing is left. */
-	uv_run(&engine.loop, UV_RUN_NOWAIT);
-	r = uv_loop_close(&engine.loop);
-	if (r < 0)
-		log_debug("the event loop still has handles: %s", uv_strerror(r));
-	privsep_start_message_clear(&engine.start);
-	privsep_client_free(engine.privsep);
+	close_all(&engine);
 	return EXIT_SUCCESS;
 }
