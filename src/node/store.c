@@ -276,8 +276,10 @@ void node_store_state(struct node *node)
 
 static void on_cache_stored(void *context, int result, const char *text)
 {
-	(void)context;
-	if (result < 0 && result != -ECANCELED)
+	const struct node *node = context;
+
+	/* At the stop nobody waits for the answer: the supervisor stores what was sent. */
+	if (result < 0 && result != -ECANCELED && !node->stopping)
 		log_warn("the cache could not be stored: %s", text[0] ? text : strerror(-result));
 }
 
