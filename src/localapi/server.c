@@ -227,6 +227,30 @@ static void ping_done(void *context, json_t *result)
 	http_release(x);
 }
 
+static bool is_own_address(struct node *node, const char *ip)
+{
+	json_t *status = node_status_json(node, false), *address;
+	bool own = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(status, "TailscaleIPs"), i, address)
+		own |= strcmp(json_string_value(address) ?: "", ip) == 0;
+	json_decref(status);
+	return own;
+}
+
+/* reply_no_ping() - A ping that nobody needs to send, as a result: the client prints it */
+static void reply_no_ping(struct http_exchange *x, const char *ip, bool own)
+{
+	char text[ADDRESS_TEXT_MAX + 32];
+
+	snprintf(text, sizeof(text), "%s is local Tailscale IP", ip);
+	reply_json(x, 200,
+		   json_pack("{s:s,s:s,s:b}", "IP", ip, "Err", own ? text : "no matching peer",
+			     "IsLocalIP", own),
+		   JSON_COMPACT);
+}
+
 static void serve_ping(struct node *node, struct http_exchange *x)
 {
 	char ip[ADDRESS_TEXT_MAX], type[16], size_text[8] = "";
@@ -251,9 +275,17 @@ static void serve_ping(struct node *node, struct http_exchange *x)
 		http_reply_text(x, 400, "invalid 'size' parameter");
 		return;
 	}
+	address_format(&target, ip);
+	if (is_own_address(node, ip)) {
+		reply_no_ping(x, ip, true);
+		return;
+	}
 	http_hold(x);
 	r = node_ping(node, &target, type, size, ping_done, x);
-	if (r < 0) {
+	if (r == -ENOENT) {
+		reply_no_ping(x, ip, false);
+		http_release(x);
+	} else if (r < 0) {
 		char text[80];
 
 		snprintf(text, sizeof(text), "ping: %s",

@@ -11,7 +11,14 @@
 
 json_t *node_prefs_json(struct node *node)
 {
-	return node->state_usable ? prefs_json(&node->state.prefs) : json_object();
+	json_t *prefs;
+
+	if (!node->state_usable)
+		return json_object();
+	prefs = prefs_json(&node->state.prefs);
+	if (prefs)
+		(void)json_object_set_new(prefs, "Config", state_file_public_config(&node->state));
+	return prefs;
 }
 
 static int check_usable(const struct node *node, struct error *err)

@@ -46,7 +46,7 @@ enum node_watch_mask {
 /** node_status_json() - ipnstate.Status; its Peer and User maps only with @peers */
 json_t *node_status_json(struct node *node, bool peers);
 
-/** node_prefs_json() - ipn.Prefs of the current profile, without Config (the keys) */
+/** node_prefs_json() - ipn.Prefs of the current profile; its Config names us and holds no key */
 json_t *node_prefs_json(struct node *node);
 
 /**

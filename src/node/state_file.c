@@ -434,6 +434,27 @@ no_memory:
 	return NULL;
 }
 
+json_t *state_file_public_config(const struct state_file *s)
+{
+	char lock_key[sizeof(LOCK_KEY_PREFIX) + LOCK_KEY_HEX] = LOCK_KEY_PREFIX;
+	const struct secret_key none = {0};
+	json_t *object = json_object();
+	int r = 0;
+
+	memset(lock_key + strlen(LOCK_KEY_PREFIX), '0', LOCK_KEY_HEX);
+	r |= json_object_set_new(object, "PrivateNodeKey", encode_key(&none));
+	r |= json_object_set_new(object, "OldPrivateNodeKey", encode_key(&none));
+	r |= json_object_set_new(object, "UserProfile",
+				 s->persist.user_profile ? json_deep_copy(s->persist.user_profile)
+							 : empty_user_profile());
+	r |= json_object_set_new(object, "NetworkLockKey", json_string(lock_key));
+	r |= json_object_set_new(object, "NodeID", json_string(s->persist.node_id));
+	if (r == 0)
+		return object;
+	json_decref(object);
+	return NULL;
+}
+
 static void new_profile_id(const json_t *profiles, char ret[static STATE_PROFILE_MAX])
 {
 	do

@@ -72,6 +72,15 @@ int state_file_decode(const void *bytes, size_t length, struct state_file *ret, 
  */
 int state_file_encode(struct state_file *state, struct buffer *out);
 
+/**
+ * state_file_public_config() - The Config of ipn.Prefs as the LocalAPI shows it: who we are, all
+ * keys zero
+ *
+ * The official command line takes a node for logged in only when it finds its user here.
+ * Return: a new object, NULL without memory
+ */
+json_t *state_file_public_config(const struct state_file *state);
+
 /** state_file_new_node_key() - Make a node key; the old one becomes old_node_key (rotation) */
 void state_file_new_node_key(struct state_file *state);
 

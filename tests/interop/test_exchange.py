@@ -32,8 +32,8 @@ TIMEOUT = 30
 def run(*arguments, check=True, variables=None):
     done = subprocess.run(
         [str(a) for a in arguments],
-        env={k: v for k, v in os.environ.items() if not k.startswith("TS_")}
-        | (variables or {}),
+        check=False,
+        env={k: v for k, v in os.environ.items() if not k.startswith("TS_")} | (variables or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -117,10 +117,7 @@ class Headscale:
 
     def answers(self):
         assert self.process.poll() is None, self.log.read_text()
-        return (
-            run(HEADSCALE, "-c", self.config, "users", "list", check=False).returncode
-            == 0
-        )
+        return run(HEADSCALE, "-c", self.config, "users", "list", check=False).returncode == 0
 
     def nodes(self):
         return json.loads(self.command("nodes", "list", "-o", "json")) or []
@@ -146,9 +143,7 @@ class Tailscaled:
         wait_for(self.socket.exists, "tailscaled does not listen")
 
     def status(self):
-        done = run(
-            TAILSCALE, f"--socket={self.socket}", "status", "--json", check=False
-        )
+        done = run(TAILSCALE, f"--socket={self.socket}", "status", "--json", check=False)
         return json.loads(done.stdout) if done.stdout.startswith("{") else {}
 
     def wait_for_running(self):
@@ -191,9 +186,7 @@ def test_the_official_command_line_works_against_our_localapi(our_localapi):
         assert "Warning" not in done.stderr
         return done.stdout
 
-    assert "laptop" in tailscale("status") and "direct 192.0.2.7:41641" in tailscale(
-        "status"
-    )
+    assert "laptop" in tailscale("status") and "direct 192.0.2.7:41641" in tailscale("status")
     assert json.loads(tailscale("status", "--json"))["BackendState"] == "Running"
     assert tailscale("ip") == "100.64.0.1\nfd7a:115c:a1e0::1\n"
     assert tailscale("ip", "-4", "laptop") == "100.64.0.2\n"
@@ -203,6 +196,8 @@ def test_the_official_command_line_works_against_our_localapi(our_localapi):
     tailscale("set", "--hostname=web", "--shields-up")
     tailscale("down")
     assert "stopped" in tailscale("status", code=1)
+    tailscale("up")
+    tailscale("status")
     tailscale("up", "--hostname=web", "--shields-up")
     tailscale("status")
     tailscale("logout")
@@ -229,9 +224,7 @@ def test_our_command_line_works_against_the_official_daemon(headscale, tmp_path)
         assert "Not logged in" in pillion("status", code=1)
         asked = pillion("up", f"--login-server={headscale.url}", "--timeout=5s", code=1)
         assert f"\n\t{headscale.url}/register/" in asked
-        up = pillion(
-            "connect", "--hostname=ours", variables={"TS_AUTHKEY": headscale.key}
-        )
+        up = pillion("connect", "--hostname=ours", variables={"TS_AUTHKEY": headscale.key})
         assert "connected as ours.tail.test, 100.64.0." in up
         assert "ours" in pillion("status")
         address = pillion("ip", "-4").strip()
@@ -241,9 +234,7 @@ def test_our_command_line_works_against_the_official_daemon(headscale, tmp_path)
         pillion("down")
         assert "down" in pillion("status", code=1)
         assert "connected as" in pillion("up")
-        prefs = json.loads(
-            run(TAILSCALE, f"--socket={daemon.socket}", "debug", "prefs").stdout
-        )
+        prefs = json.loads(run(TAILSCALE, f"--socket={daemon.socket}", "debug", "prefs").stdout)
         assert prefs["ShieldsUp"] and prefs["Hostname"] == "ours"
         pillion("logout")
         assert "Not logged in" in pillion("status", code=1)

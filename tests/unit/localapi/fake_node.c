@@ -16,7 +16,8 @@ json_t *node_status_json(struct node *node, bool peers)
 {
 	node->peers_asked = peers;
 	return node->status ? json_incref(node->status)
-			    : json_pack("{s:s}", "BackendState", "Running");
+			    : json_pack("{s:s,s:[s]}", "BackendState", "Running", "TailscaleIPs",
+					"100.64.0.1");
 }
 
 /* enter() - Acting: be in another state, and say so on the bus */
@@ -38,8 +39,15 @@ static void act(struct node *node)
 
 json_t *node_prefs_json(struct node *node)
 {
-	if (node->prefs)
-		return prefs_json(node->prefs);
+	json_t *prefs, *config;
+
+	if (node->prefs) {
+		prefs = prefs_json(node->prefs);
+		config = json_pack("{s:{s:i,s:s,s:s}}", "UserProfile", "ID", 1, "LoginName",
+				   "alice", "DisplayName", "alice");
+		json_object_set_new(prefs, "Config", config);
+		return prefs;
+	}
 	return json_pack("{s:s}", "Hostname", "fake");
 }
 
@@ -106,7 +114,8 @@ int node_logout(struct node *node, void (*done)(void *context, const struct erro
 int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
 	      void (*done)(void *context, json_t *result), void *context)
 {
-	(void)target;
+	if (target->bytes[3] == 9)
+		return -ENOENT;
 	if (strcmp(type, "disco") != 0 && strcmp(type, "TSMP") != 0)
 		return -EINVAL;
 	strcpy(node->ping_type, type);

@@ -201,6 +201,29 @@ static void bad_bytes_are_refused_with_a_remedy(void **state)
 	}
 }
 
+static void what_the_localapi_shows_holds_no_key(void **state)
+{
+	char bytes[16384], *text;
+	size_t length = read_sample(bytes, sizeof(bytes));
+	struct error err = {0};
+	struct state_file s;
+	json_t *config;
+
+	(void)state;
+	assert_int_equal(state_file_decode(bytes, length, &s, &err), 0);
+	config = state_file_public_config(&s);
+	text = json_dumps(config, JSON_COMPACT);
+	assert_non_null(strstr(text, "\"LoginName\":\"alice\""));
+	assert_string_equal(json_string_value(json_object_get(config, "NodeID")), "1");
+	for (char *hex = strstr(text, "priv"); hex; hex = strstr(hex, "priv")) {
+		hex = strchr(hex, ':') + 1;
+		assert_true(strspn(hex, "0") >= KEY_SIZE * 2);
+	}
+	free(text);
+	json_decref(config);
+	state_file_free(&s);
+}
+
 static void an_empty_file_is_a_new_node(void **state)
 {
 	static const char *const empty[] = {"", "\n", "{}", " \t\r\n  "};
@@ -270,6 +293,7 @@ int main(void)
 		cmocka_unit_test(what_goes_back_is_what_came),
 		cmocka_unit_test(what_we_do_not_know_is_kept),
 		cmocka_unit_test(bad_bytes_are_refused_with_a_remedy),
+		cmocka_unit_test(what_the_localapi_shows_holds_no_key),
 		cmocka_unit_test(an_empty_file_is_a_new_node),
 		cmocka_unit_test(a_rotated_key_and_an_identity_are_stored),
 	};
