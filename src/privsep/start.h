@@ -30,9 +30,9 @@ enum start_state_mode {
 
 struct privsep_start {
 	/* From the entrypoint */
-	char *tun_name;        /* "tailscale0" unless --tun named another */
-	uint32_t table;        /* route table; 52 unless --table named another */
-	uint32_t mtu;          /* of the TUN; 1280 unless set */
+	char *tun_name; /* wanted, or NULL for "tailscale0"; the engine is told the link's name */
+	uint32_t table; /* route table; 52 unless --table named another */
+	uint32_t mtu;   /* of the TUN; 1280 unless set */
 	uint32_t state_mode;   /* enum start_state_mode */
 	char *prefs;           /* JSON object: MaskedPrefs in the official names, for node/prefs.h:
 				* ControlURL, Hostname, CorpDNS, RouteAll, AdvertiseTags, ShieldsUp,

@@ -182,6 +182,7 @@ int requests_start(struct supervisor *s)
 	int r;
 
 	start.auth_key_present = s->auth_key || s->options->auth_key_file;
+	start.tun_name = s->network.tun.name;
 	start.udp_port = s->udp.port;
 	start.packet_threads = s->network.tun.queue_count;
 	start.crash_count = s->engine.crashes.total;

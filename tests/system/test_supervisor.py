@@ -25,6 +25,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = os.environ.get("PILLION_PRESET", "debug")
 TOOLS = ROOT / "build" / PRESET / "tests/tools"
+ENGINE = ROOT / "build" / PRESET / "pillion-engine"
 SANITIZED = PRESET in ("debug", "tsan")
 NET_ADMIN, SETGID, SETUID, KILL = 1 << 12, 1 << 6, 1 << 7, 1 << 5
 STATE, CACHE = 0, 1
@@ -57,9 +58,11 @@ def wait_for(condition, seconds=5.0, what="condition"):
 
 def status_of(pid, task=None):
     path = Path(f"/proc/{pid}") / (f"task/{task}/status" if task else "status")
-    return dict(
-        line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line
-    )
+    return dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
+
+
+def tasks_of(pid):
+    return [entry.name for entry in Path(f"/proc/{pid}/task").iterdir()]
 
 
 def children_of(pid):
@@ -98,12 +101,7 @@ class Namespace:
 
         def make():
             with open(f"/run/netns/{self.name}") as namespace:
-                if (
-                    ctypes.CDLL(None, use_errno=True).setns(
-                        namespace.fileno(), CLONE_NEWNET
-                    )
-                    != 0
-                ):
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
                     raise OSError(ctypes.get_errno(), "setns")
             made.append(socket.socket(*kind))
 
@@ -124,7 +122,15 @@ class Sidecar:
     """A supervisor in a namespace, and what it said."""
 
     def __init__(
-        self, folder, namespace, *flags, mode="split", wrap=(), env=None, state=None
+        self,
+        folder,
+        namespace,
+        *flags,
+        mode="split",
+        wrap=(),
+        env=None,
+        state=None,
+        engine=TOOLS / "stub_engine",
     ):
         self.folder = folder
         self.namespace = namespace
@@ -132,7 +138,7 @@ class Sidecar:
         if not self.bin.exists():
             self.bin.mkdir(parents=True)
             shutil.copy(TOOLS / "supervisor_tool", self.bin / "pillion")
-            shutil.copy(TOOLS / "stub_engine", self.bin / "pillion-engine")
+            shutil.copy(engine, self.bin / "pillion-engine")
         self.socket = folder / "run" / "pillion.sock"
         self.state = state or folder / "state"
         self.log_path = folder / f"log{next(numbers)}"
@@ -141,9 +147,7 @@ class Sidecar:
             flags += ["--socket", self.socket]
         if "--memory" not in flags and "--statedir" not in flags:
             flags += ["--statedir", self.state]
-        self.command = namespace.enter(
-            *MODES[mode], *wrap, self.bin / "pillion", *flags
-        )
+        self.command = namespace.enter(*MODES[mode], *wrap, self.bin / "pillion", *flags)
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env
@@ -239,7 +243,7 @@ def test_privileges(start, mode):
     # A thread that was made after the filter has it too.
     assert sidecar.ask("thread") == "0"
     engine = sidecar.engine()
-    tasks = os.listdir(f"/proc/{engine}/task")
+    tasks = tasks_of(engine)
     assert len(tasks) >= 2
     for task in tasks:
         status = status_of(engine, task)
@@ -269,10 +273,35 @@ def test_privileges(start, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_the_real_engine(start, mode):
+    """It stands its own sandbox: starts, answers, is replaced, ends in time, in each mode."""
+    sidecar = start(mode=mode, engine=ENGINE)
+    request = b"GET /localapi/v0/status HTTP/1.1\r\nHost: local-tailscaled.sock\r\n\r\n"
+
+    def answer():
+        with sidecar.connect() as client:
+            client.sendall(request)
+            return client.recv(65536)
+
+    wait_for(sidecar.answers, what="LocalAPI")
+    for round in range(2):
+        assert answer().startswith(b"HTTP/1.1 200 ")
+        (engine,) = children_of(sidecar.pid)
+        for task in tasks_of(engine):
+            status = status_of(engine, task)
+            assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
+            assert (status["Seccomp"], status["NoNewPrivs"]) == ("2", "1")
+        if round == 0:
+            os.kill(engine, signal.SIGKILL)
+    code, seconds = sidecar.end()
+    assert (code, seconds < 2) == (0, True)
+    assert "died while stopping" not in sidecar.log(), sidecar.log()
+    assert "LeakSanitizer" not in sidecar.log(), sidecar.log()
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_what_the_engine_is_given(start, mode):
-    sidecar = start(
-        "--health", "[::]:9002", mode=mode, env={"TS_AUTHKEY": KEY, "HOME": "/x"}
-    )
+    sidecar = start("--health", "[::]:9002", mode=mode, env={"TS_AUTHKEY": KEY, "HOME": "/x"})
     config = sidecar.up()
     engine = int(config["pid"])
     assert Path(f"/proc/{engine}/environ").read_bytes() == b""
@@ -281,7 +310,7 @@ def test_what_the_engine_is_given(start, mode):
     assert sidecar.ask("udp").startswith("v4=1 v6=1")
     assert sidecar.ask("tun").startswith(f"queues={config['threads']} ")
     # stdio, channel, epoll, eventfd, hand-over, LocalAPI, health, UDP, TUN, this connection.
-    links = [os.readlink(link) for link in Path(f"/proc/{engine}/fd").iterdir()]
+    links = [str(link.readlink()) for link in Path(f"/proc/{engine}/fd").iterdir()]
     known = ("/dev/null", "pipe:", "socket:", "anon_inode:", "/memfd:pillion-handover")
     known += ("/dev/net/tun",)
     assert all(link.startswith(known) for link in links), links
@@ -317,9 +346,9 @@ def test_leak_check_works_inside(start, mode):
 
 def open_sockets(pid):
     return {
-        os.readlink(link)
+        str(link.readlink())
         for link in Path(f"/proc/{pid}/fd").iterdir()
-        if os.readlink(link).startswith(("socket:", "/dev/net/tun"))
+        if str(link.readlink()).startswith(("socket:", "/dev/net/tun"))
     }
 
 
@@ -327,9 +356,7 @@ def open_sockets(pid):
 def test_killed_engine_is_replaced_in_place(start, namespace, mode):
     sidecar = start(mode=mode)
     sidecar.up()
-    answer = sidecar.ask(
-        "network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32"
-    )
+    answer = sidecar.ask("network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32")
     assert answer.startswith("0")
     assert sidecar.ask("handover the record") == "0"
     before = namespace.run("ip -o addr; ip route show table 52; ip rule; ip -6 rule")
@@ -347,10 +374,7 @@ def test_killed_engine_is_replaced_in_place(start, namespace, mode):
     assert sidecar.ask("udp").endswith("got=while-dead")
     # Listener and UDP sockets are the same; only its own channel and epoll are new.
     assert len(sockets & open_sockets(second)) >= 3
-    assert (
-        namespace.run("ip -o addr; ip route show table 52; ip rule; ip -6 rule")
-        == before
-    )
+    assert namespace.run("ip -o addr; ip route show table 52; ip rule; ip -6 rule") == before
     assert children_of(sidecar.pid) == [second]
 
 
@@ -423,10 +447,7 @@ def test_sockets(start):
     for kind in (0, 1):
         for family in (4, 6):
             # Marked, and the engine can't take the mark off.
-            assert (
-                sidecar.ask(f"socket {kind} {family}")
-                == "mark=80000 nonblock=1 remark=1"
-            )
+            assert sidecar.ask(f"socket {kind} {family}") == "mark=80000 nonblock=1 remark=1"
     assert sidecar.ask("socket 2 4") in ("-13", "mark=80000 nonblock=1 remark=1")
     assert sidecar.ask("socket 0 4 200") == "-122"  # EDQUOT
 
@@ -471,20 +492,14 @@ def test_blobs_in_memory_outlive_an_engine_not_the_supervisor(start):
 def test_disk_full_keeps_the_old_state_and_goes_on(start, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "x", disk], check=True
-    )
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "x", disk], check=True)
     try:
         sidecar = start(state=disk)
         sidecar.up()
         assert sidecar.ask(f"store {STATE} good") == "0 "
         (disk / "filler").write_bytes(bytes(40 * 1024))
         answer = sidecar.ask(f"store {STATE} {'x' * 60000}")
-        assert (
-            answer.startswith("-28 ")
-            and "No space left" in answer
-            and "free some" in answer
-        )
+        assert answer.startswith("-28 ") and "No space left" in answer and "free some" in answer
         assert sidecar.ask(f"load {STATE}") == "0 good"
         assert not list(disk.glob(".*.tmp"))
         (disk / "filler").unlink()
@@ -600,9 +615,7 @@ def test_network_state(start, namespace):
     # Somebody takes away what is ours.
     namespace.run("ip rule del priority 5270; ip route flush table 52")
     wait_for(lambda: "5270:" in namespace.run("ip rule"), what="repair")
-    wait_for(
-        lambda: "10.9.0.0/16" in namespace.run("ip route show table 52"), what="repair"
-    )
+    wait_for(lambda: "10.9.0.0/16" in namespace.run("ip route show table 52"), what="repair")
     # Packets come to the engine.
     namespace.run("ping -c1 -W0.1 100.64.0.2 || true")
     assert not sidecar.ask("tun").endswith("packets=0")
@@ -618,9 +631,7 @@ def test_network_state(start, namespace):
 def test_no_exit_node(start):
     sidecar = start("--no-exit-node")
     sidecar.up()
-    assert sidecar.ask("network 100.64.0.1/32 route 0.0.0.0/0").startswith(
-        "0 0.0.0.0/0"
-    )
+    assert sidecar.ask("network 100.64.0.1/32 route 0.0.0.0/0").startswith("0 0.0.0.0/0")
 
 
 def test_deleted_link_is_made_again(start, namespace):
@@ -639,9 +650,7 @@ def test_deleted_link_is_made_again(start, namespace):
 def test_interfaces_are_told(start, namespace):
     namespace.run("ip link add eth0 type veth peer name eth1")
     namespace.run("ip link set eth0 up && ip link set eth1 up")
-    namespace.run(
-        "ip addr add 192.0.2.7/24 dev eth0 && ip route add default via 192.0.2.1"
-    )
+    namespace.run("ip addr add 192.0.2.7/24 dev eth0 && ip route add default via 192.0.2.1")
     sidecar = start()
     sidecar.up()
     seen = wait_for(lambda: sidecar.ask("interfaces"))
@@ -659,9 +668,7 @@ def test_without_ipv6(start, namespace):
     namespace.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
     sidecar = start("--health", "[::]:9002")
     assert sidecar.up()["health"] == "1"
-    answer = sidecar.ask(
-        "network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32"
-    )
+    answer = sidecar.ask("network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32")
     assert answer.startswith("0 ") and "sysctl" in answer, answer
     assert "100.64.0.1/32" in namespace.run("ip -o addr")
 
@@ -672,18 +679,18 @@ def test_without_ipv6(start, namespace):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_all_within_two_seconds(start, namespace, mode, number):
-    link = namespace.name
-    sidecar = start("--link", f"/tmp/{link}/tailscaled.sock", mode=mode)
+    link = Path("/tmp") / namespace.name / "tailscaled.sock"
+    sidecar = start("--link", link, mode=mode)
     sidecar.up()
     sidecar.ask("network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32")
-    assert os.readlink(f"/tmp/{link}/tailscaled.sock") == str(sidecar.socket)
+    assert link.readlink() == sidecar.socket
     engine = sidecar.engine()
     code, seconds = sidecar.end(number)
     assert (code, seconds < 2) == (0, True)
     assert not Path(f"/proc/{engine}").exists()
     assert not sidecar.socket.exists()
-    assert not os.path.lexists(f"/tmp/{link}/tailscaled.sock")
-    os.rmdir(f"/tmp/{link}")
+    assert not link.is_symlink()
+    link.parent.rmdir()
     assert "tailscale0" not in namespace.run("ip -o link")
     assert "5270" not in namespace.run("ip rule") + namespace.run("ip -6 rule")
     assert namespace.run("nft list tables") == ""
@@ -723,9 +730,7 @@ def test_as_pid_1_it_reaps_orphans(start):
     sidecar = start(wrap=["unshare", "--pid", "--fork", "--kill-child"])
     sidecar.up()
     (first,) = children_of(sidecar.pid)
-    engine = [
-        child for child in children_of(first) if "engine" in status_of(child)["Name"]
-    ]
+    engine = [child for child in children_of(first) if "engine" in status_of(child)["Name"]]
     assert len(engine) == 1
     for _ in range(5):
         subprocess.run(
@@ -766,9 +771,7 @@ def test_boot_timeout(start):
     sidecar.up()
     sidecar.ask(f"status {NEEDS_LOGIN} log in at https://example.com/x")
     assert sidecar.wait() == 1
-    assert (
-        "TS_BOOT_TIMEOUT" in sidecar.log() and "https://example.com/x" in sidecar.log()
-    )
+    assert "TS_BOOT_TIMEOUT" in sidecar.log() and "https://example.com/x" in sidecar.log()
 
 
 def test_boot_timeout_is_over_once_running(start):
@@ -925,9 +928,7 @@ def test_leftovers_of_a_killed_supervisor(start, namespace):
     engine = first.engine()
     first.process.kill()
     first.wait()
-    wait_for(
-        lambda: not Path(f"/proc/{engine}").exists(), what="the engine ends as well"
-    )
+    wait_for(lambda: not Path(f"/proc/{engine}").exists(), what="the engine ends as well")
     assert "5270" in namespace.run("ip rule")
     second = start()
     second.up()
@@ -946,13 +947,8 @@ def test_log_lines_come_through_whole(start):
     sidecar.ask("log 200")
     wait_for(lambda: "line 199 of 200" in sidecar.log())
     lines = [line for line in sidecar.log().splitlines() if " of 200 " in line]
-    assert [int(re.search(r"line (\d+) of", line)[1]) for line in lines] == list(
-        range(200)
-    )
-    assert all(
-        re.fullmatch(r"\S+Z info  stub: line \d+ of 200 \d{200}", line)
-        for line in lines
-    )
+    assert [int(re.search(r"line (\d+) of", line)[1]) for line in lines] == list(range(200))
+    assert all(re.fullmatch(r"\S+Z info  stub: line \d+ of 200 \d{200}", line) for line in lines)
 
 
 def test_log_file_in_the_background(start, tmp_path):
