@@ -95,7 +95,7 @@ static const struct relay_callbacks callbacks = {
 	.stun_servers = on_stun_servers,
 };
 
-static void die(const char *what, const char *why)
+__attribute__((noreturn)) static void die(const char *what, const char *why)
 {
 	fprintf(stderr, "relay_tool: %s: %s\n", what, why);
 	exit(1);
@@ -148,7 +148,7 @@ static void send_packet(struct tool *t, char *arguments)
 	static uint8_t data[1 << 17];
 	char *region = strsep(&arguments, " "), *key = strsep(&arguments, " ");
 	struct public_key to;
-	size_t length, key_length;
+	size_t length = 0, key_length;
 
 	if (!key || !arguments ||
 	    sodium_hex2bin(to.bytes, KEY_SIZE, key, strlen(key), NULL, &key_length, NULL) != 0 ||

@@ -17,9 +17,9 @@
  *   the trust. After 45 s without data it stops.
  *
  *   A peer that we send to and have not heard is also pinged by relay, 0.15 s after the
- *   first datagram and then at doubling intervals: the pong says that it is there and
- *   knows us, which nobody else tells (the first handshake initiation is lost when a
- *   peer hasn't got its netmap with us in it yet).
+ *   first datagram and then at doubling intervals, and so again with a datagram 5 s
+ *   later: the pong says that it is there and knows us, which nobody else tells (the first
+ *handshake initiation is lost when a peer hasn't got its netmap with us in it yet).
  */
 #include "tunnel/path/path_internal.h"
 
@@ -235,22 +235,29 @@ static void route_wireguard_only(struct path_peer *p, nanoseconds now, struct pa
 	ret->endpoint = p->best;
 }
 
-static void start_probes(struct path_peer *p, nanoseconds now)
+/* wants_probes() - Whether we send to a peer that has not been heard */
+static bool wants_probes(const struct path_peer *p, nanoseconds now)
 {
-	p->probes = 0;
-	p->probe_at = now + PATH_PROBE_FIRST;
-	path_live(p, p->probe_at);
+	return !p->probe_at && !path_is_trusted(p, now) &&
+	       (!p->last_heard || now - p->last_heard > PATH_UNHEARD) &&
+	       (!p->probes_began || now - p->probes_began > PATH_PROBE_PAUSE);
 }
 
 static void note_activity(struct path_peer *p, nanoseconds now)
 {
 	p->last_sent = now;
-	if (p->heartbeat_at || !path_active_key(p))
+	if (!path_active_key(p))
+		return;
+	if (wants_probes(p, now)) {
+		p->probes = 0;
+		p->probes_began = now;
+		p->probe_at = now + PATH_PROBE_FIRST;
+		path_live(p, p->probe_at);
+	}
+	if (p->heartbeat_at)
 		return;
 	p->heartbeat_at = now + PATH_HEARTBEAT;
 	path_live(p, p->heartbeat_at);
-	if (!p->last_heard || now - p->last_heard > PATH_ACTIVE)
-		start_probes(p, now);
 	path_stun_active(p->engine, now);
 }
 
@@ -280,8 +287,6 @@ void path_call(struct path_peer *p, nanoseconds now)
 		return;
 	note_activity(p, now);
 	path_discover(p, now);
-	if (p->heartbeat_at && !p->probe_at && now - p->last_heard > PATH_PING_TIMEOUT)
-		start_probes(p, now);
 }
 
 void path_note_received(struct path_peer *p, const struct endpoint *source, nanoseconds now)

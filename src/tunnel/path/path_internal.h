@@ -43,6 +43,8 @@
 #define PATH_PING_BACK_INTERVAL NSEC_PER_SEC
 /* Ours: pings by relay while a peer that we send to has not been heard: 0.15, 0.3 … 2.4 s. */
 #define PATH_PROBE_FIRST        (150 * NSEC_PER_MSEC)
+#define PATH_PROBE_PAUSE        (5 * NSEC_PER_SEC)
+#define PATH_UNHEARD            (15 * NSEC_PER_SEC) /* WireGuard answers any data within that */
 #define PATH_PROBES             5u
 /* WireGuard-only peers: how long a choice of endpoint stands. */
 #define PATH_GUESS_TRUST        NSEC_PER_SEC
@@ -137,7 +139,8 @@ struct path_peer {
 	nanoseconds next_full_ping; /* before that a full ping would send nothing */
 	nanoseconds last_call;
 	nanoseconds heartbeat_at; /* 0: not active */
-	nanoseconds probe_at;     /* 0: none due */
+	nanoseconds probes_began;
+	nanoseconds probe_at; /* 0: none due */
 	unsigned int probes;
 
 	struct sent_ping *pings; /* oldest first */

@@ -13,14 +13,12 @@
  *   connecting until the relay's greeting is done: only then are packets accepted.
  *
  *   A packet goes straight to the stream while little waits there. Otherwise, and
- *   while connecting, it waits in a queue bounded by bytes from which the oldest
- *   falls out: for a tunnel a late packet is worth less than a new one.
+ *   while connecting, it waits in the queue.
  *
  *   A stream may end while we write to it, inside of the owner's call; so its end only
  *   sets `lost` and wakes the loop, where the rest is done.
  */
 #include "base/cleanup.h"
-#include "base/limits.h"
 #include "tunnel/relay/relay_internal.h"
 
 #include <errno.h>
@@ -39,52 +37,10 @@ struct relay_region *region_new(struct relay *r, uint16_t id)
 		return NULL;
 	g->relay = r;
 	g->id = id;
-	g->queue_last = &g->queue_first;
+	packet_queue_init(&g->queue);
 	for (size_t i = 0; i < RELAY_NODES; i++)
 		g->attempts[i] = (struct relay_attempt){.region = g, .node = i};
 	return g;
-}
-
-/* The queue */
-
-static void queue_drop_first(struct relay_region *g)
-{
-	struct queued_packet *p = g->queue_first;
-
-	g->queue_first = p->next;
-	if (!g->queue_first)
-		g->queue_last = &g->queue_first;
-	g->queue_bytes -= p->length;
-	free(p);
-}
-
-static void queue_clear(struct relay_region *g)
-{
-	while (g->queue_first) {
-		queue_drop_first(g);
-		g->queue_dropped++;
-	}
-}
-
-static int queue_add(struct relay_region *g, const struct public_key *to, const void *data,
-		     size_t length)
-{
-	struct queued_packet *p = malloc(sizeof(*p) + length);
-
-	if (!p)
-		return -ENOMEM;
-	p->next = NULL;
-	p->to = *to;
-	p->length = length;
-	memcpy(p->data, data, length);
-	while (g->queue_first && g->queue_bytes + length > LIMIT_DERP_QUEUE) {
-		queue_drop_first(g);
-		g->queue_dropped++;
-	}
-	*g->queue_last = p;
-	g->queue_last = &p->next;
-	g->queue_bytes += length;
-	return 0;
 }
 
 /* Its definition */
@@ -169,7 +125,7 @@ void region_disconnect(struct relay_region *g, bool keep_queue)
 	g->state = RELAY_IDLE;
 	g->retry_at = 0;
 	if (!keep_queue)
-		queue_clear(g);
+		packet_queue_clear(&g->queue);
 	if (g->told_connected)
 		relay_wake(g->relay, 0);
 }
@@ -178,8 +134,7 @@ void region_free(struct relay_region *g)
 {
 	cancel_attempts(g);
 	drop_connection(g);
-	while (g->queue_first)
-		queue_drop_first(g);
+	packet_queue_clear(&g->queue);
 	free(g);
 }
 
@@ -213,7 +168,7 @@ static void wait_to_retry(struct relay_region *g, nanoseconds now)
 
 static void note_problem(struct relay_region *g, const char *text)
 {
-	snprintf(g->problem, sizeof(g->problem), "%.*s", (int)sizeof(g->problem) - 1, text);
+	snprintf(g->problem, sizeof(g->problem), "%.*s", RELAY_PROBLEM_MAX - 1, text);
 }
 
 static bool attempts_left(const struct relay_region *g)
@@ -245,15 +200,15 @@ static void flush_output(struct relay_region *g)
 /* flush_queue() - Move packets to the stream while little waits there */
 static void flush_queue(struct relay_region *g, nanoseconds now)
 {
-	while (g->queue_first && !g->lost && stream_pending(g->stream) < RELAY_STREAM_PENDING) {
-		struct queued_packet *p = g->queue_first;
+	while (g->queue.first && !g->lost && stream_pending(g->stream) < RELAY_STREAM_PENDING) {
+		struct queued_packet *p = g->queue.first;
 		int r = derp_client_send(g->client, &p->to, p->data, p->length, now);
 
 		if (r == 0)
 			g->packets_out++;
 		else
-			g->queue_dropped++;
-		queue_drop_first(g);
+			g->queue.dropped++;
+		packet_queue_take(&g->queue);
 		flush_output(g);
 	}
 }
@@ -549,9 +504,9 @@ int region_send(struct relay_region *g, const struct public_key *to, const void 
 	int r;
 
 	g->last_wanted = now;
-	if (!region_is_ready(g) || g->queue_first ||
+	if (!region_is_ready(g) || g->queue.first ||
 	    stream_pending(g->stream) >= RELAY_STREAM_PENDING) {
-		r = queue_add(g, to, data, length);
+		r = packet_queue_add(&g->queue, to, data, length);
 		region_want(g, now);
 		return r;
 	}
@@ -559,7 +514,7 @@ int region_send(struct relay_region *g, const struct public_key *to, const void 
 	if (r == 0)
 		g->packets_out++;
 	else
-		g->queue_dropped++;
+		g->queue.dropped++;
 	flush_output(g);
 	return 0;
 }
@@ -587,11 +542,11 @@ void region_timeout(struct relay_region *g, nanoseconds now)
 		if (is_wanted(g, now))
 			connect_now(g, now);
 		else
-			queue_clear(g);
+			packet_queue_clear(&g->queue);
 	}
 	if (g->state == RELAY_IDLE && g->id == g->relay->home && g->in_map)
 		connect_now(g, now);
-	if (g->state == RELAY_IDLE && g->queue_first && is_wanted(g, now))
+	if (g->state == RELAY_IDLE && g->queue.first && is_wanted(g, now))
 		connect_now(g, now);
 	if (g->state == RELAY_CONNECTED && !is_wanted(g, now))
 		region_disconnect(g, false);

@@ -240,7 +240,7 @@ size_t relay_status(const struct relay *r, struct relay_region_status *out, size
 			.home = g->id == r->home,
 			.packets_in = g->packets_in,
 			.packets_out = g->packets_out,
-			.queue_dropped = g->queue_dropped,
+			.queue_dropped = g->queue.dropped,
 		};
 		memcpy(s->code, g->code, sizeof(s->code));
 		if (g->node < g->node_count)

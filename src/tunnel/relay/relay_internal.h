@@ -3,7 +3,8 @@
  * tunnel/relay/relay_internal.h - what the files of the relay pool share
  *
  *	relay.c      the pool: map, home, the way of a packet, time
- *	region.c     one region: its nodes' race, its connection, its queue
+ *	region.c     one region: its nodes' race, its connection
+ *	packet_queue.c  what waits for it
  *	routes.c     through which region a peer was heard
  *	stun_servers.c  where the home region's STUN servers listen
  */
@@ -12,6 +13,7 @@
 #include "transport/http_client.h"
 #include "transport/loop_timer.h"
 #include "tunnel/relay/derp_client.h"
+#include "tunnel/relay/packet_queue.h"
 #include "tunnel/relay/relay.h"
 #include "wire/tailcfg_derp.h"
 
@@ -41,13 +43,6 @@ struct relay_node {
 	bool stun_only;
 	uint16_t derp_port, stun_port;
 	struct address stun_address;
-};
-
-struct queued_packet {
-	struct queued_packet *next;
-	struct public_key to;
-	size_t length;
-	uint8_t data[];
 };
 
 /* One try of one node. */
@@ -84,10 +79,8 @@ struct relay_region {
 	nanoseconds restart_in;  /* as the relay announced; 0: it didn't */
 	unsigned int failures;   /* in a row */
 
-	struct queued_packet *queue_first, **queue_last;
-	size_t queue_bytes;
-
-	uint64_t packets_in, packets_out, queue_dropped;
+	struct packet_queue queue;
+	uint64_t packets_in, packets_out;
 	char problem[RELAY_PROBLEM_MAX];
 	char told_problem[RELAY_PROBLEM_MAX];
 	struct relay_region *next;

@@ -422,6 +422,27 @@ static void a_peer_that_learns_of_us_late_is_noticed_at_once(void **state)
 	world_free(w);
 }
 
+static void nor_does_a_peer_that_comes_much_later_wait_for_the_next_retry(void **state)
+{
+	struct world *w = world_new(34);
+	struct host *a = &w->hosts[0];
+	nanoseconds known;
+
+	(void)state;
+	w->wan_down = true;
+	world_meet(a);
+	world_traffic(a, 5100 MS, 100 S);
+	world_run(w, 62 S);
+	/* Five probes for each of thirteen datagrams, and no more. */
+	assert_in_range(path_statistics(a->engine)->pings_sent, 55, 65);
+	world_meet(&w->hosts[1]);
+	known = w->now;
+	world_run(w, 5 S);
+	assert_true(a->first_pong > 0);
+	assert_true(a->first_pong - known <= 2600 MS);
+	world_free(w);
+}
+
 static void stun_finds_our_mapping_and_is_told_once(void **state)
 {
 	struct world *w = world_new(25);
@@ -751,6 +772,7 @@ int main(void)
 		cmocka_unit_test(only_pongs_to_our_own_pings_move_the_path),
 		cmocka_unit_test(a_call_is_answered_with_pings_not_with_a_call),
 		cmocka_unit_test(a_peer_that_learns_of_us_late_is_noticed_at_once),
+		cmocka_unit_test(nor_does_a_peer_that_comes_much_later_wait_for_the_next_retry),
 		cmocka_unit_test(stun_finds_our_mapping_and_is_told_once),
 		cmocka_unit_test(stun_without_answer_gives_up),
 		cmocka_unit_test(a_stun_answer_needs_the_transaction_we_began),
