@@ -152,6 +152,7 @@ struct node {
 	/* Packets (peers.c) */
 	struct tunnel *tunnel;
 	bool applied_peers;   /* the tunnel has the peers of the netmap */
+	bool new_here;        /* a node key that peers are just learning of */
 	bool network_applied; /* the kernel has our addresses */
 	bool network_wanted;  /* they were asked for */
 

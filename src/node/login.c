@@ -88,6 +88,7 @@ static void on_new_node_key(void *user, const struct secret_key *key, const stru
 	else
 		secret_key_wipe(&persist->old_node_key);
 	node->key_waits = true;
+	node->new_here = true;
 	node_store_state(node);
 }
 

@@ -14,7 +14,6 @@
 #include "transport/tls.h"
 
 #include <errno.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -159,7 +158,7 @@ void node_machine_interfaces(struct node *node, const struct privsep_interfaces 
 	for (size_t i = 0; i < interfaces->address_count; i++) {
 		const struct privsep_interface_address *a = &interfaces->addresses[i];
 
-		if (!(a->flags & IFF_UP))
+		if (!(a->flags & PRIVSEP_INTERFACE_UP))
 			continue;
 		list[node->interface_count].address = a->prefix.address;
 		list[node->interface_count].own_tunnel =

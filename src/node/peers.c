@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Peers that a new node greets. */
+#define NODE_GREETINGS_MAX 16
+
 /* is_trusted() - Whether packets may go to and come from this peer */
 static bool is_trusted(const struct netmap *map, const struct tailcfg_node *peer)
 {
@@ -326,14 +329,38 @@ static void on_endpoints_changed(void *ctx, const struct path_endpoint *list, si
 	node_tell_hostinfo(node);
 }
 
+/*
+ * greet_peers() - A new node says hello, once
+ *
+ * Peers learn of it when it registers, and of its relay only after its first map. What they
+ * sent between was lost, and WireGuard repeats it after 5 s at the earliest; a session that
+ * we begin delivers it at once. Bounded, since in a large tailnet few of them wait.
+ */
+static void greet_peers(struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+	unsigned int greeted = 0;
+
+	node->new_here = false;
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p && greeted < NODE_GREETINGS_MAX;
+	     p = netmap_peer_next(map, p))
+		if (p->node.online == OPTIONAL_TRUE && is_trusted(map, &p->node)) {
+			tunnel_greet(node->tunnel, &p->node.key);
+			greeted++;
+		}
+}
+
 static void on_relay_connected(void *ctx, uint16_t region, bool home, bool connected)
 {
 	struct node *node = ctx;
 
 	log_info("relay region %u%s: %s", region, home ? " (home)" : "",
 		 connected ? "connected" : "disconnected");
-	if (home && connected)
-		node_warn(node, NODE_WARN_RELAY, NULL);
+	if (!home || !connected)
+		return;
+	node_warn(node, NODE_WARN_RELAY, NULL);
+	if (node->new_here)
+		greet_peers(node);
 }
 
 static void on_relay_health(void *ctx, uint16_t region, const char *problem)

@@ -78,6 +78,9 @@ int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *conf
 /** tunnel_peer_remove() - Forget a peer; one that isn't there is fine */
 void tunnel_peer_remove(struct tunnel *tunnel, const struct public_key *node_key);
 
+/** tunnel_greet() - Make a session with a peer now, whether there is something to send or not */
+void tunnel_greet(struct tunnel *tunnel, const struct public_key *node_key);
+
 /** tunnel_remove_all_peers() - Nobody is trusted any more */
 void tunnel_remove_all_peers(struct tunnel *tunnel);
 

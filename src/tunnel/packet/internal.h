@@ -36,7 +36,8 @@ struct tunnel_peer {
 	struct address address_v4;
 	struct address address_v6;
 	struct filter_peer filter;
-	bool retry;               /* heard: an unanswered initiation is worth repeating */
+	bool heard;               /* since the loop last waited */
+	bool calls;               /* and it looks for us */
 	nanoseconds noted_active; /* when the hand-over record last learned that it is active */
 	UT_hash_handle hh;
 };
@@ -75,7 +76,7 @@ struct tunnel {
 	struct address own_v4;
 	struct address own_v6;
 
-	bool retry; /* some peer's */
+	bool heard; /* some peer was */
 	struct tunnel_ping *pings;
 	nanoseconds handover_due; /* DEADLINE_NEVER: nothing new */
 	struct tunnel_counters counters;

@@ -26,24 +26,38 @@ static void on_path_changed(void *ctx, struct path_peer *path)
 static void on_heard(void *ctx, struct path_peer *path, enum path_evidence evidence)
 {
 	struct tunnel_peer *peer = path_peer_user(path);
+	struct tunnel *tunnel = ctx;
 
-	(void)evidence;
 	/* Not from here: it would send, and so come back into the path engine. */
-	peer->retry = true;
-	((struct tunnel *)ctx)->retry = true;
+	peer->heard = true;
+	peer->calls = evidence != PATH_EVIDENCE_PONG;
+	tunnel->heard = true;
 }
 
-/* retry_heard() - Repeat unanswered initiations to the peers that were just heard */
-static void retry_heard(struct tunnel *tunnel)
+/*
+ * answer_heard() - Handshakes that it is time for, with the peers that were just heard
+ *
+ * An initiation of ours that is unanswered is worth repeating: now the peer is there. And
+ * a peer that looks for us has something to send; if we have no session with it, its own
+ * initiation was perhaps lost before it knew a way to us, and it repeats it only after 5 s.
+ */
+static void answer_heard(struct tunnel *tunnel)
 {
 	nanoseconds now = clock_boottime();
 
-	tunnel->retry = false;
-	for (struct tunnel_peer *p = tunnel->peers; p; p = p->hh.next)
-		if (p->retry) {
-			p->retry = false;
+	tunnel->heard = false;
+	for (struct tunnel_peer *p = tunnel->peers; p; p = p->hh.next) {
+		struct wg_peer_stats stats;
+
+		if (!p->heard)
+			continue;
+		p->heard = false;
+		wg_peer_stats(p->wg, now, &stats);
+		if (stats.handshaking)
 			wg_peer_retry_now(p->wg, now);
-		}
+		else if (p->calls && !stats.has_session)
+			wg_peer_initiate(p->wg, now);
+	}
 }
 
 static void on_endpoints_changed(void *ctx, const struct path_endpoint *list, size_t count,
@@ -167,8 +181,8 @@ static void on_prepare(uv_prepare_t *prepare)
 	nanoseconds deadline, now;
 	uint64_t wait = 0;
 
-	if (tunnel->retry)
-		retry_heard(tunnel);
+	if (tunnel->heard)
+		answer_heard(tunnel);
 	deadline = next_deadline(tunnel);
 	if (deadline == DEADLINE_NEVER) {
 		uv_timer_stop(&tunnel->timer);
@@ -364,6 +378,14 @@ void tunnel_peer_remove(struct tunnel *tunnel, const struct public_key *node_key
 
 	if (peer)
 		remove_peer(tunnel, peer);
+}
+
+void tunnel_greet(struct tunnel *tunnel, const struct public_key *node_key)
+{
+	struct tunnel_peer *peer = find_peer(tunnel, node_key);
+
+	if (peer)
+		wg_peer_initiate(peer->wg, clock_boottime());
 }
 
 void tunnel_remove_all_peers(struct tunnel *tunnel)
