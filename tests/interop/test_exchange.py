@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug"))
+BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
 PEERS = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
 TAILSCALE = PEERS / "tailscale-1.102.5/tailscale"
 TAILSCALED = PEERS / "tailscale-1.102.5/tailscaled"

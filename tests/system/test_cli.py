@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug"))
+BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
 DATA = ROOT / "tests/system/data"
 TIMEOUT = 20
 

@@ -152,7 +152,7 @@ static int change(const struct join *j, const json_t *status, struct error *err)
 	if (!prefs)
 		return err->code;
 	if (j->auth_key || j->force || other_server || !known || expired)
-		return log_in(j, prefs, j->force || !known || expired || other_server, err);
+		return log_in(j, prefs, !j->auth_key || j->force, err);
 	masked = json_deep_copy(j->masked);
 	if (!masked || prefs_masked_set(masked, "WantRunning", json_true()) < 0)
 		return error_set(err, -ENOMEM, "out of memory");

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`pillion connect` and `disconnect`: a daemon in the background, as a start-up hook makes one.
+
+control (Headscale) ── switch ── dev (pillion connect, then its daemon)
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from lab import Headscale
+from lab.pillion import build_folder
+
+PILLION = build_folder() / "pillion"
+
+
+class Developer:
+    """A box in which the command is run; its state and socket stay from run to run."""
+
+    def __init__(self, box, headscale):
+        self.box = box
+        self.headscale = headscale
+        self.state = box.folder / "state"
+        self.socket = box.folder / "run" / "node.sock"
+
+    def run(self, *arguments, code=0, variables=None):
+        """Waits until stdout and stderr are closed, as hooks do: a daemon must not keep them."""
+        done = self.box.run(
+            *[PILLION, *arguments],
+            check=False,
+            environment={
+                "PATH": os.environ["PATH"],
+                "TS_SOCKET": str(self.socket),
+                "TS_STATE_DIR": str(self.state),
+                # By address: what runs in a box has its own network, and the machine's resolv.conf.
+                "TS_LOGIN_SERVER": f"https://{self.headscale.box.v4}",
+                "TS_CA_FILE": str(self.headscale.authority.certificate),
+                "TS_HOSTNAME": "dev",
+                **(variables or {}),
+            },
+        )
+        assert done.returncode == code, done.stdout + done.stderr + self.log()
+        return done.stdout + done.stderr
+
+    def log(self):
+        path = self.state / "pillion.log"
+        return path.read_text() if path.exists() else ""
+
+    def status(self):
+        return json.loads(self.run("status", "--json"))
+
+    def links(self):
+        return self.box.run("ip", "-br", "link").stdout
+
+
+@pytest.fixture
+def dev(lab, pillion_only):
+    made = Developer(lab.box("dev"), Headscale(lab.box("control")))
+    yield made
+    made.run("disconnect")
+
+
+def processes_that_show(secret):
+    """Command lines and environments in which it can be read; ours, the test's, hold none."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        for name in ("cmdline", "environ"):
+            try:
+                if secret.encode() in (process / name).read_bytes():
+                    found.append(f"{process}/{name}")
+            except OSError:
+                continue  # it ended meanwhile
+    return found
+
+
+def test_nothing_happens_where_nothing_is_configured(dev):
+    said = dev.run("connect", "--if-configured")
+    assert "nothing to do" in said
+    assert not dev.state.exists()
+    assert "not connected" in dev.run("disconnect")
+
+
+def test_connect_again_and_again(dev):
+    key = dev.headscale.auth_key()
+    said = dev.run("connect", variables={"TS_AUTHKEY": key})
+    assert "connected as dev.tail.lab, 100.64." in said
+    assert "tailscale0" in dev.links()
+    assert processes_that_show(key) == []
+    assert key not in dev.log()
+    first = dev.status()["Self"]
+
+    # A hook that runs at every start: with the used key, without any, with --if-configured.
+    for arguments, variables in (
+        (["connect"], {"TS_AUTHKEY": key}),
+        (["connect"], {}),
+        (["connect", "--if-configured"], {}),
+    ):
+        assert dev.run(*arguments, variables=variables) == "connected already\n"
+
+    dev.run("disconnect")
+    assert "tailscale0" not in dev.links()
+    assert dev.box.run("ip", "rule").stdout.count("lookup") == 3
+    assert "not connected" in dev.run("disconnect")
+
+    # The login was kept, so no key is needed, and --if-configured goes on.
+    assert "connected as dev.tail.lab" in dev.run("connect", "--if-configured", "--timeout=20s")
+    again = dev.status()["Self"]
+    assert again["TailscaleIPs"] == first["TailscaleIPs"]
+    assert again["PublicKey"] == first["PublicKey"]
+    assert list(dev.headscale.nodes()) == ["dev"]
+
+
+def test_a_wrong_key_fails_and_the_daemon_stays_for_a_good_one(dev):
+    wrong = dev.headscale.auth_key()[:-6] + "aaaaaa"
+    dev.run("connect", "--timeout=10s", code=1, variables={"TS_AUTHKEY": wrong})
+    assert "Not logged in" in dev.run("status", code=1)
+    good = dev.headscale.auth_key()
+    assert "connected as" in dev.run("connect", variables={"TS_AUTHKEY": good})
+
+
+def test_a_second_daemon_is_refused_with_the_reason(dev):
+    dev.run("connect", variables={"TS_AUTHKEY": dev.headscale.auth_key()})
+    other = dev.box.folder / "other.sock"
+    said = dev.run("connect", "--timeout=5s", code=1, variables={"TS_SOCKET": str(other)})
+    assert "is in use by another process" in said and "--statedir" in said
+    assert dev.status()["BackendState"] == "Running"
