@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "control/c2n.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -114,95 +115,18 @@ static void send_answer(struct control_client *client, const char *text, bool no
 	}
 }
 
-/* --- C2N --- */
-
-struct c2n {
-	struct http1_head head;
-	char *method;
-	char *target;
-	struct buffer body;
-};
-
-/* The payload as one whole request. */
-static int parse_c2n(const struct tailcfg_ping_request *ping, struct c2n *ret)
-{
-	const uint8_t *at = ping->payload;
-	size_t left = ping->payload_length, used;
-	struct http1_parser parser;
-	int r = HTTP1_MORE;
-
-	http1_parser_init(&parser, false);
-	while ((r = http1_parse(&parser, at, left, &used)) > HTTP1_MORE && r != HTTP1_END) {
-		if (r == HTTP1_HEAD) {
-			ret->method = strdup(parser.head.method);
-			ret->target = strdup(parser.head.target);
-			if (!ret->method || !ret->target)
-				r = -ENOMEM;
-		} else if (buffer_append(&ret->body, parser.body, parser.body_length) < 0) {
-			r = -EMSGSIZE;
-		}
-		if (r < 0)
-			break;
-		at += used;
-		left -= used;
-	}
-	http1_parser_free(&parser);
-	return r == HTTP1_END ? 0 : -EBADMSG;
-}
-
-static int write_c2n_reply(struct control_c2n_reply *reply, struct buffer *out)
-{
-	const char *type = reply->content_type ? reply->content_type : "text/plain";
-
-	if (http1_write_response(out, reply->status) < 0 ||
-	    http1_write_header(out, "Content-Type", type) < 0 ||
-	    http1_write_length(out, reply->body.length) < 0 || http1_write_head_end(out) < 0)
-		return -ENOMEM;
-	return reply->body.length
-		       ? buffer_append(out, buffer_head(&reply->body), reply->body.length)
-		       : 0;
-}
+/* --- Pings --- */
 
 static void answer_c2n(struct control_client *client, const struct tailcfg_ping_request *ping)
 {
-	struct c2n c2n = {.body = BUFFER_INIT(LIMIT_RPC_BODY)};
-	struct control_c2n_reply reply = {.body = BUFFER_INIT(LIMIT_LOCALAPI_BODY)};
 	struct buffer out = BUFFER_INIT(LIMIT_LOCALAPI_BODY + LIMIT_HTTP_HEADER);
-	struct control_c2n_request request;
-	char *query;
 
-	if (parse_c2n(ping, &c2n) < 0) {
-		reply.status = 400;
-	} else {
-		query = strchr(c2n.target, '?');
-		if (query)
-			*query++ = 0;
-		request = (struct control_c2n_request){
-			.method = c2n.method,
-			.path = c2n.target,
-			.query = query,
-			.body = c2n.body.length ? buffer_head(&c2n.body) : NULL,
-			.body_length = c2n.body.length,
-		};
-		if (strcmp(request.path, "/echo") == 0) {
-			reply.status = 200;
-			(void)buffer_append(&reply.body, request.body, request.body_length);
-		} else {
-			client->handler->c2n(client->user, &request, &reply);
-		}
-		if (reply.status == 0)
-			reply.status = 400;
-	}
-	if (!client->freed && write_c2n_reply(&reply, &out) == 0)
+	if (c2n_respond(ping->payload, ping->payload_length, client->handler->c2n, client->user,
+			&out) == 0 &&
+	    !client->freed)
 		send_answer(client, ping->url, true, "POST", &out, REPLY_TIMEOUT);
-	free(c2n.method);
-	free(c2n.target);
-	buffer_free(&c2n.body);
-	buffer_free(&reply.body);
 	buffer_free(&out);
 }
-
-/* --- Pings --- */
 
 /* A HEAD is done once for each URL. */
 static void answer_head(struct control_client *client, const struct tailcfg_ping_request *ping)

@@ -137,8 +137,8 @@ static nanoseconds sleep_of(const struct tailcfg_map_response *m)
 static void note_netmap(struct control_core *c)
 {
 	/* Servers repeat themselves; nobody needs to hear of it but at the beginning. */
-	c->tell_netmap = c->map == CONTROL_MAP_OPENING || c->change.parts ||
-			 c->change.trouble.code < 0;
+	c->tell_netmap =
+		c->map == CONTROL_MAP_OPENING || c->change.parts || c->change.trouble.code < 0;
 	c->map = CONTROL_MAP_LIVE;
 	c->map_backoff = (struct backoff){0};
 	c->link_backoff = (struct backoff){0};
@@ -205,6 +205,8 @@ void control_core_map_ended(struct control_core *c, nanoseconds now)
 	struct error err = {0};
 	int status = s->status;
 
+	while (shown && buffer_head(&s->body)[shown - 1] <= ' ')
+		shown--;
 	if (status == 200) {
 		/* What came before the end is still in the stream; it is lost with it. */
 		error_set(&err, -EPIPE, "control ended the map session");

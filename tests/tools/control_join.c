@@ -4,8 +4,8 @@
  *
  * Usage: control_join URL [AUTH-KEY [CA.pem]]
  *
- * One line an event on stdout; commands on stdin, one a line: "hostname NAME",
- * "endpoint ADDRESS:PORT", "login", "logout", "quit". The node key lives in memory
+ * One line an event on stdout; commands on stdin, one a line: "hostname NAME", "route
+ * PREFIX", "endpoint ADDRESS:PORT", "login", "logout", "quit". The node key lives in memory
  * only. Interop tests drive the control client alone with it, without a tunnel.
  */
 #include "base/cleanup.h"
@@ -25,6 +25,7 @@ struct joiner {
 	const char *auth_key;
 	struct tailcfg_hostinfo hostinfo;
 	struct tailcfg_net_info net_info;
+	struct prefix route;
 	char line[512];
 	size_t line_length;
 	nanoseconds began;
@@ -189,6 +190,10 @@ static void run_command(struct joiner *j, char *line)
 	if (strcmp(line, "hostname") == 0 && argument) {
 		free(j->hostinfo.hostname);
 		j->hostinfo.hostname = strdup(argument);
+		control_client_set_hostinfo(j->client, &j->hostinfo);
+	} else if (strcmp(line, "route") == 0 && argument &&
+		   prefix_parse(argument, strlen(argument), &j->route) == 0) {
+		j->hostinfo.routable_ips = (struct prefix_list){&j->route, 1};
 		control_client_set_hostinfo(j->client, &j->hostinfo);
 	} else if (strcmp(line, "endpoint") == 0 && argument &&
 		   endpoint_parse(argument, strlen(argument), &endpoint.endpoint) == 0) {

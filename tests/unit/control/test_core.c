@@ -395,9 +395,9 @@ static void an_unknown_node_registers_again(void **state)
 	EXPECT(f, CONTROL_NOTHING);
 	sleep_until_deadline(f);
 	EXPECT(f, CONTROL_SEND);
-	answer(f, CONTROL_SLOT_MAP, 404, "node not found");
+	answer(f, CONTROL_SLOT_MAP, 404, "node not found\n");
 	EXPECT(f, CONTROL_TELL_TROUBLE);
-	assert_non_null(strstr(f->out.error->text, "404: node not found"));
+	assert_string_equal(f->out.error->text, "map: HTTP 404: node not found");
 	EXPECT(f, CONTROL_SEND);
 	assert_int_equal(f->out.slot, CONTROL_SLOT_REGISTER);
 	answer(f, CONTROL_SLOT_REGISTER, 200, "{\"AuthURL\":\"https://x/1\"}");
