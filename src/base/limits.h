@@ -13,6 +13,15 @@
 #define LIMIT_KEY_BODY      (64u * 1024)
 #define LIMIT_RPC_BODY      (1024u * 1024)
 #define LIMIT_LOCALAPI_BODY (4u * 1024 * 1024)
+#define LIMIT_HTTP2_STREAMS 32u /* of one client at once */
+
+/*
+ * Servers: connections; those of them whose first request isn't complete (the oldest goes when
+ * one more comes); and what one of those may wait for it, in seconds.
+ */
+#define LIMIT_SERVER_CONNECTIONS 65536u
+#define LIMIT_SERVER_YOUNG       2048u
+#define LIMIT_SERVER_PATIENCE    10
 
 /* LocalAPI: connections, those of them kept for who may write; one reply; bytes queued for a
  * reader of the bus. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * transport/tls.c - a TLS client over any stream
+ * transport/tls.c - TLS over any stream
  *
  * Theory of operation
  *   OpenSSL reads and writes through a BIO of our own: reading takes from `input`,
@@ -398,11 +398,38 @@ static const struct stream_operations tls_operations = {
 	.release = tls_release,
 };
 
-/* tls_setup() - The SSL object and whom it verifies */
+/* tls_create() - The stream with an SSL object on it; @below is closed on failure */
+static int tls_create(struct tls_context *context, struct stream *below, struct tls **ret,
+		      struct error *err)
+{
+	struct tls *t = calloc(1, sizeof(*t));
+	BIO *bio;
+
+	if (!t) {
+		stream_close(below);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	stream_init(&t->stream, &tls_operations);
+	t->below = below;
+	t->context = tls_context_hold(context);
+	t->rest = t->early = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+	t->ssl = SSL_new(context->ctx);
+	bio = t->ssl ? BIO_new(bio_method) : NULL;
+	if (!bio) {
+		stream_close(&t->stream);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	BIO_set_data(bio, t);
+	BIO_set_init(bio, 1);
+	SSL_set_bio(t->ssl, bio, bio);
+	*ret = t;
+	return 0;
+}
+
+/* tls_setup() - Whom a client verifies */
 static int tls_setup(struct tls *t, const struct tls_options *options, struct error *err)
 {
 	struct tls_verification *v = &t->verification;
-	BIO *bio;
 
 	v->context = t->context;
 	v->insecure = options->insecure;
@@ -416,13 +443,6 @@ static int tls_setup(struct tls *t, const struct tls_options *options, struct er
 			return error_set(err, -EINVAL, "CertName too long");
 		strcpy(v->cert_name, options->cert_name);
 	}
-	t->ssl = SSL_new(t->context->ctx);
-	bio = t->ssl ? BIO_new(bio_method) : NULL;
-	if (!bio)
-		return error_set(err, -ENOMEM, "out of memory");
-	BIO_set_data(bio, t);
-	BIO_set_init(bio, 1);
-	SSL_set_bio(t->ssl, bio, bio);
 	SSL_set_connect_state(t->ssl);
 	return tls_verify_attach(t->ssl, v, err);
 }
@@ -430,17 +450,11 @@ static int tls_setup(struct tls *t, const struct tls_options *options, struct er
 int tls_client(struct tls_context *context, const struct tls_options *options, struct stream *below,
 	       struct stream **ret, struct error *err)
 {
-	struct tls *t = calloc(1, sizeof(*t));
-	int r;
+	struct tls *t = NULL;
+	int r = tls_create(context, below, &t, err);
 
-	if (!t) {
-		stream_close(below);
-		return error_set(err, -ENOMEM, "out of memory");
-	}
-	stream_init(&t->stream, &tls_operations);
-	t->below = below;
-	t->context = tls_context_hold(context);
-	t->rest = t->early = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+	if (r < 0)
+		return r;
 	r = tls_setup(t, options, err);
 	if (r < 0)
 		goto refused;
@@ -459,4 +473,19 @@ refused:
 	t->open = false;
 	stream_close(&t->stream);
 	return r;
+}
+
+int tls_server(struct tls_context *context, struct stream *below, struct stream **ret,
+	       struct error *err)
+{
+	struct tls *t = NULL;
+	int r = tls_create(context, below, &t, err);
+
+	if (r < 0)
+		return r;
+	strcpy(t->verification.host, "the client");
+	SSL_set_accept_state(t->ssl);
+	stream_set_events(below, &below_events, t);
+	*ret = &t->stream;
+	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * transport/tls.h - TLS 1.2 and 1.3 as a client, over any stream
+ * transport/tls.h - TLS 1.2 and 1.3, as a client and as a server, over any stream
  *
  * Theory of operation
  *   A tls_context holds what all connections share: the trusted roots, as DER with
@@ -65,3 +65,26 @@ size_t tls_context_roots(const struct tls_context *context);
  */
 int tls_client(struct tls_context *context, const struct tls_options *options, struct stream *below,
 	       struct stream **ret, struct error *err);
+
+/* The server's side. */
+
+/**
+ * tls_server_context_create() - A context that proves itself by a certificate
+ * @certificate: PEM text: the leaf first, then the chain
+ * @key:         PEM text of the leaf's private key, not encrypted
+ *
+ * No ALPN is negotiated: what is spoken inside is HTTP/1.1.
+ * Return: 0; -EINVAL with @err set when the texts hold no such things or don't match; -ENOMEM
+ */
+int tls_server_context_create(const char *certificate, size_t certificate_length, const char *key,
+			      size_t key_length, struct tls_context **ret, struct error *err);
+
+/**
+ * tls_server() - The server's side over @below
+ * @context: of tls_server_context_create(); held
+ * @below:   open; owned from here on, also on failure
+ *
+ * Events as tls_client().
+ */
+int tls_server(struct tls_context *context, struct stream *below, struct stream **ret,
+	       struct error *err);

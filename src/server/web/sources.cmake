@@ -1,0 +1,1 @@
+list(APPEND server_sources web/web_server.c)

@@ -1,0 +1,564 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/http2_server.c - the server side of HTTP/2 over any stream
+ *
+ * Theory of operation
+ *   As in http2.c: nghttp2 is fed by `data` and emptied while little is queued below.
+ *   Owners are told from within its callbacks, where they may answer and close; frames
+ *   leave when the outermost call returns, and a closed connection is freed there.
+ *   A body that waits for nothing more is deferred, so an idle exchange costs no
+ *   buffer: both the pushed bytes and nghttp2's own are released when they have left.
+ */
+#include "transport/http2_server.h"
+#include "base/cleanup.h"
+#include "base/limits.h"
+
+#include <errno.h>
+#include <nghttp2/nghttp2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* No more is asked of nghttp2 while this much waits below. */
+#define QUEUE_HIGH (64u * 1024)
+
+#define HEADERS_MAX 8
+
+struct exchange {
+	struct http2_exchange public;
+	struct exchange *next, **link;
+	int32_t id;
+	nanoseconds began;
+	struct buffer out;
+	char *type;
+	struct {
+		char *name, *value;
+	} headers[HEADERS_MAX];
+	size_t header_count;
+	size_t header_bytes;
+	bool complete; /* the request is */
+	bool answered;
+	bool finished; /* nothing more is pushed */
+	bool drained;  /* to be told */
+};
+
+struct http2_server {
+	struct stream *below;
+	nghttp2_session *session;
+	const struct http2_server_events *events;
+	void *user;
+	struct exchange *exchanges;
+	size_t count;
+	size_t body_bytes; /* of all requests */
+	unsigned int busy;
+	bool over; /* `ended` was told */
+	bool closed;
+};
+
+static struct exchange *exchange_of(struct http2_exchange *x)
+{
+	return container_of(x, struct exchange, public);
+}
+
+/* exchange_free() - Tell that it is gone, and free it */
+static void exchange_free(struct exchange *x)
+{
+	struct http2_server *c = x->public.connection;
+
+	*x->link = x->next;
+	if (x->next)
+		x->next->link = x->link;
+	c->count--;
+	c->body_bytes -= x->public.body.length;
+	nghttp2_session_set_stream_user_data(c->session, x->id, NULL);
+	if (x->complete && c->events->gone)
+		c->events->gone(c->user, &x->public);
+	buffer_free_secret(&x->public.body);
+	buffer_free(&x->out);
+	for (size_t i = 0; i < x->header_count; i++) {
+		free(x->headers[i].name);
+		free(x->headers[i].value);
+	}
+	free(x->type);
+	free((char *)(uintptr_t)x->public.method);
+	free((char *)(uintptr_t)x->public.path);
+	free(x);
+}
+
+static void server_free(struct http2_server *c)
+{
+	while (c->exchanges)
+		exchange_free(c->exchanges);
+	/* The farewell, and what was answered last, still go out; but not to who doesn't read. */
+	if (stream_pending(c->below) < QUEUE_HIGH)
+		stream_finish(c->below);
+	else
+		stream_close(c->below);
+	nghttp2_session_del(c->session);
+	free(c);
+}
+
+static void end_all(struct http2_server *c, const struct error *err)
+{
+	if (c->over)
+		return;
+	c->over = true;
+	while (c->exchanges)
+		exchange_free(c->exchanges);
+	if (!c->closed && c->events->ended)
+		c->events->ended(c->user, err);
+}
+
+/* flush() - Move frames down while there is room; the fatal error of nghttp2 or 0 */
+static int flush(struct http2_server *c)
+{
+	while (!c->over && stream_pending(c->below) < QUEUE_HIGH) {
+		const uint8_t *bytes;
+		ssize_t length = nghttp2_session_mem_send(c->session, &bytes);
+
+		if (length <= 0)
+			return (int)length;
+		if (stream_write(c->below, bytes, (size_t)length) < 0)
+			return 0; /* it ended, and says so by an event */
+	}
+	return 0;
+}
+
+/* tell_drained() - Whose bytes have all left */
+static void tell_drained(struct http2_server *c)
+{
+	bool again = true;
+
+	while (again && !c->closed && !c->over) {
+		again = false;
+		for (struct exchange *x = c->exchanges; x; x = x->next) {
+			if (!x->drained)
+				continue;
+			x->drained = false;
+			again = true;
+			if (c->events->drained)
+				c->events->drained(c->user, &x->public);
+			break; /* the list may have changed */
+		}
+	}
+}
+
+static void enter(struct http2_server *c)
+{
+	c->busy++;
+}
+
+/* leave() - The outermost call returns: @r is what nghttp2 said in between */
+static void leave(struct http2_server *c, int r)
+{
+	struct error err;
+
+	if (c->busy == 1 && !c->over) {
+		int sent = flush(c);
+
+		if (sent == 0) {
+			tell_drained(c);
+			sent = c->over ? 0 : flush(c);
+		}
+		if (r == 0)
+			r = sent;
+		if (c->over) {
+			;
+		} else if (r < 0) {
+			error_set(&err, -EPROTO, "HTTP/2: %s", nghttp2_strerror(r));
+			end_all(c, &err);
+		} else if (!c->closed && !nghttp2_session_want_read(c->session) &&
+			   !nghttp2_session_want_write(c->session)) {
+			error_set(&err, -EPROTO, "the client does not speak proper HTTP/2");
+			end_all(c, &err);
+		}
+	}
+	if (--c->busy == 0 && c->closed)
+		server_free(c);
+}
+
+/* Callbacks of nghttp2 */
+
+static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+	struct http2_server *c = user;
+	struct exchange *x;
+
+	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
+	x = calloc(1, sizeof(*x));
+	if (!x)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	x->id = frame->hd.stream_id;
+	x->began = clock_boottime();
+	x->public.connection = c;
+	x->public.body = BUFFER_INIT(LIMIT_RPC_BODY);
+	x->out = BUFFER_INIT(SIZE_MAX);
+	x->next = c->exchanges;
+	x->link = &c->exchanges;
+	if (x->next)
+		x->next->link = &x->next;
+	c->exchanges = x;
+	c->count++;
+	nghttp2_session_set_stream_user_data(session, x->id, x);
+	return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+		     size_t name_length, const uint8_t *value, size_t value_length, uint8_t flags,
+		     void *user)
+{
+	struct exchange *x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	const char **kept = NULL;
+
+	(void)flags;
+	(void)user;
+	if (!x)
+		return 0;
+	x->header_bytes += name_length + value_length + 32; /* RFC 9113 §6.5.2 */
+	if (x->header_bytes > LIMIT_HTTP_HEADER)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets the stream */
+	if (name_length == 7 && memcmp(name, ":method", 7) == 0)
+		kept = &x->public.method;
+	else if (name_length == 5 && memcmp(name, ":path", 5) == 0)
+		kept = &x->public.path;
+	if (!kept || *kept)
+		return 0;
+	*kept = strndup((const char *)value, value_length);
+	return *kept ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *bytes,
+		   size_t length, void *user)
+{
+	struct exchange *x = nghttp2_session_get_stream_user_data(session, id);
+	struct http2_server *c = user;
+
+	(void)flags;
+	if (!x || x->complete)
+		return 0;
+	/* One connection's requests share what one request may have. */
+	if (c->body_bytes + length > LIMIT_RPC_BODY ||
+	    buffer_append(&x->public.body, bytes, length) < 0) {
+		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id,
+					  NGHTTP2_ENHANCE_YOUR_CALM);
+		exchange_free(x);
+		return 0;
+	}
+	c->body_bytes += length;
+	return 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+	struct http2_server *c = user;
+	struct exchange *x;
+
+	if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
+	    !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+		return 0;
+	x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	if (!x || x->complete)
+		return 0;
+	if (!x->public.method || !x->public.path) {
+		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, x->id,
+					  NGHTTP2_PROTOCOL_ERROR);
+		exchange_free(x);
+		return 0;
+	}
+	x->complete = true;
+	if (!c->closed)
+		c->events->request(c->user, &x->public);
+	return 0;
+}
+
+static int on_stream_closed(nghttp2_session *session, int32_t id, uint32_t code, void *user)
+{
+	struct exchange *x = nghttp2_session_get_stream_user_data(session, id);
+
+	(void)code;
+	(void)user;
+	if (x)
+		exchange_free(x);
+	return 0;
+}
+
+static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, size_t size,
+			 uint32_t *flags, nghttp2_data_source *source, void *user)
+{
+	struct exchange *x = nghttp2_session_get_stream_user_data(session, id);
+
+	(void)source;
+	(void)user;
+	if (!x)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	if (x->out.length == 0 && !x->finished)
+		return NGHTTP2_ERR_DEFERRED;
+	if (size > x->out.length)
+		size = x->out.length;
+	if (size)
+		memcpy(out, buffer_head(&x->out), size);
+	buffer_consume(&x->out, size);
+	if (x->out.length == 0) {
+		buffer_free(&x->out);
+		x->out = BUFFER_INIT(SIZE_MAX);
+		if (x->finished)
+			*flags |= NGHTTP2_DATA_FLAG_EOF;
+		else
+			x->drained = true;
+	}
+	return (ssize_t)size;
+}
+
+/* The stream below */
+
+static void below_data(void *user, const uint8_t *bytes, size_t length)
+{
+	struct http2_server *c = user;
+	ssize_t r;
+
+	enter(c);
+	r = nghttp2_session_mem_recv(c->session, bytes, length);
+	leave(c, r < 0 ? (int)r : 0);
+}
+
+static void below_drained(void *user)
+{
+	struct http2_server *c = user;
+
+	enter(c);
+	leave(c, 0);
+}
+
+static void below_closed(void *user, const struct error *err)
+{
+	struct http2_server *c = user;
+
+	enter(c);
+	end_all(c, err);
+	leave(c, 0);
+}
+
+static const struct stream_events below_events = {
+	.data = below_data,
+	.drained = below_drained,
+	.closed = below_closed,
+};
+
+static int create_session(struct http2_server *c)
+{
+	nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_HTTP2_STREAMS},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
+	};
+	nghttp2_session_callbacks *callbacks = NULL;
+	nghttp2_option *option = NULL;
+	int r = -ENOMEM;
+
+	if (nghttp2_session_callbacks_new(&callbacks) != 0 || nghttp2_option_new(&option) != 0)
+		goto out;
+	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin);
+	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_closed);
+	nghttp2_option_set_max_settings(option, 32);
+	nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
+	/* Streams that ended need not be remembered for priorities that nobody sends. */
+	nghttp2_option_set_no_closed_streams(option, 1);
+	if (nghttp2_session_server_new2(&c->session, callbacks, c, option) == 0 &&
+	    nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings,
+				    ARRAY_SIZE(settings)) == 0)
+		r = 0;
+out:
+	nghttp2_session_callbacks_del(callbacks);
+	nghttp2_option_del(option);
+	return r;
+}
+
+int http2_serve(struct stream *below, const struct http2_server_events *events, void *user,
+		struct http2_server **ret, struct error *err)
+{
+	struct http2_server *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		stream_close(below);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	c->below = below;
+	c->events = events;
+	c->user = user;
+	if (create_session(c) < 0) {
+		stream_close(below);
+		nghttp2_session_del(c->session);
+		free(c);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	stream_set_events(below, &below_events, c);
+	(void)flush(c);
+	*ret = c;
+	return 0;
+}
+
+static nghttp2_nv header(const char *name, const char *value)
+{
+	return (nghttp2_nv){
+		.name = (uint8_t *)(uintptr_t)name,
+		.value = (uint8_t *)(uintptr_t)value,
+		.namelen = strlen(name),
+		.valuelen = strlen(value),
+	};
+}
+
+/* answer() - Submit the head; the body is what `out` holds or will hold */
+static int answer(struct exchange *x, int status, const char *type)
+{
+	nghttp2_data_provider body = {.read_callback = read_body};
+	struct http2_server *c = x->public.connection;
+	nghttp2_nv nv[HEADERS_MAX + 3];
+	size_t count = 0;
+	char text[12], length[24];
+
+	if (x->answered)
+		return -EALREADY;
+	x->answered = true;
+	/* What the request said isn't needed any more. */
+	c->body_bytes -= x->public.body.length;
+	buffer_free_secret(&x->public.body);
+	snprintf(text, sizeof(text), "%d", status);
+	nv[count++] = header(":status", text);
+	if (type)
+		nv[count++] = header("content-type", type);
+	if (x->finished) {
+		snprintf(length, sizeof(length), "%zu", x->out.length);
+		nv[count++] = header("content-length", length);
+	}
+	for (size_t i = 0; i < x->header_count; i++)
+		nv[count++] = header(x->headers[i].name, x->headers[i].value);
+	if (nghttp2_submit_response(c->session, x->id, nv, count,
+				    x->finished && x->out.length == 0 ? NULL : &body) == 0)
+		return 0;
+	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, x->id, NGHTTP2_INTERNAL_ERROR);
+	return -ENOMEM;
+}
+
+int http2_reply_header(struct http2_exchange *public, const char *name, const char *value)
+{
+	struct exchange *x = exchange_of(public);
+
+	if (x->header_count == HEADERS_MAX)
+		return -ENOSPC;
+	x->headers[x->header_count].name = strdup(name);
+	x->headers[x->header_count].value = strdup(value);
+	if (!x->headers[x->header_count].name || !x->headers[x->header_count].value) {
+		free(x->headers[x->header_count].name);
+		free(x->headers[x->header_count].value);
+		return -ENOMEM;
+	}
+	x->header_count++;
+	return 0;
+}
+
+int http2_reply(struct http2_exchange *public, int status, const char *type, const void *body,
+		size_t length)
+{
+	struct exchange *x = exchange_of(public);
+	struct http2_server *c = public->connection;
+	int r;
+
+	if (x->answered)
+		return -EALREADY;
+	enter(c);
+	r = buffer_append(&x->out, body, length);
+	x->finished = true;
+	if (r == 0)
+		r = answer(x, status, type);
+	else
+		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, x->id,
+					  NGHTTP2_INTERNAL_ERROR);
+	leave(c, 0);
+	return r;
+}
+
+int http2_begin(struct http2_exchange *public, int status, const char *type)
+{
+	struct http2_server *c = public->connection;
+	int r;
+
+	enter(c);
+	r = answer(exchange_of(public), status, type);
+	leave(c, 0);
+	return r;
+}
+
+int http2_push(struct http2_exchange *public, const void *bytes, size_t length)
+{
+	struct exchange *x = exchange_of(public);
+	struct http2_server *c = public->connection;
+	int r;
+
+	if (x->finished || c->over || c->closed)
+		return -EPIPE;
+	enter(c);
+	r = buffer_append(&x->out, bytes, length);
+	if (r == 0)
+		(void)nghttp2_session_resume_data(c->session, x->id); /* unless it isn't deferred */
+	leave(c, 0);
+	return r;
+}
+
+size_t http2_pushed(const struct http2_exchange *public)
+{
+	return container_of(public, struct exchange, public)->out.length;
+}
+
+void http2_finish(struct http2_exchange *public)
+{
+	struct exchange *x = exchange_of(public);
+	struct http2_server *c = public->connection;
+
+	enter(c);
+	x->finished = true;
+	(void)nghttp2_session_resume_data(c->session, x->id);
+	leave(c, 0);
+}
+
+void http2_reset(struct http2_exchange *public)
+{
+	struct exchange *x = exchange_of(public);
+	struct http2_server *c = public->connection;
+
+	enter(c);
+	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, x->id, NGHTTP2_CANCEL);
+	leave(c, 0);
+}
+
+nanoseconds http2_server_waiting_since(const struct http2_server *c)
+{
+	nanoseconds since = DEADLINE_NEVER;
+
+	for (const struct exchange *x = c->exchanges; x; x = x->next)
+		if (!x->complete)
+			since = deadline_min(since, x->began);
+	return since;
+}
+
+size_t http2_server_exchanges(const struct http2_server *c)
+{
+	return c->count;
+}
+
+void http2_server_close(struct http2_server *c)
+{
+	if (!c || c->closed)
+		return;
+	enter(c);
+	c->closed = true;
+	if (!c->over)
+		nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
+	while (c->exchanges)
+		exchange_free(c->exchanges);
+	if (!c->over && c->busy == 1)
+		(void)flush(c);
+	leave(c, 0);
+}

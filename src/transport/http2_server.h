@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport/http2_server.h - the server side of HTTP/2 over any stream (nghttp2)
+ *
+ * Theory of operation
+ *   One http2_server is one connection. A request is told once it is complete, body
+ *   included; it is answered whole (http2_reply()), or by a body without end
+ *   (http2_begin(), then http2_push()), at once or later. An exchange is valid until
+ *   its `gone`, which comes in any case: answered and sent, reset by the client, or
+ *   with the end of the connection. So an owner that keeps an exchange drops it there.
+ *
+ *   Bounds: streams at once, bytes of all bodies that one connection may make us hold.
+ *   Time limits are the owner's: see http2_server_waiting_since().
+ */
+#pragma once
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "transport/stream.h"
+
+struct http2_server;
+
+/* A request and its answer. Fields are for reading but for @context. */
+struct http2_exchange {
+	const char *method;
+	const char *path;   /* with its query */
+	struct buffer body; /* whole; wiped when the exchange ends */
+	struct http2_server *connection;
+	void *context; /* the owner's */
+};
+
+/* @user is what http2_serve() was given. */
+struct http2_server_events {
+	/** @request: a complete request; to be answered now or later */
+	void (*request)(void *user, struct http2_exchange *x);
+	/** @drained: all that was pushed has left; more may be. May be NULL */
+	void (*drained)(void *user, struct http2_exchange *x);
+	/** @gone: the exchange ended, for whatever reason. May be NULL */
+	void (*gone)(void *user, struct http2_exchange *x);
+	/**
+	 * @ended: the connection is over, after all `gone`; http2_server_close() is still due.
+	 * @err is NULL when the client ended it in order
+	 */
+	void (*ended)(void *user, const struct error *err);
+};
+
+/**
+ * http2_serve() - Speak HTTP/2 as the server over @below
+ * @below: open; owned from here on, also on failure
+ *
+ * Our settings are queued on @below before this returns. Resume a stream that is born
+ * paused afterwards.
+ */
+int http2_serve(struct stream *below, const struct http2_server_events *events, void *user,
+		struct http2_server **ret, struct error *err);
+
+/**
+ * http2_reply() - Answer whole
+ * @type: Content-Type, or NULL: none
+ *
+ * Return: 0; -ENOMEM, after which the exchange is reset. A second answer is -EALREADY
+ */
+int http2_reply(struct http2_exchange *x, int status, const char *type, const void *body,
+		size_t length);
+
+/** http2_reply_header() - One more header for the answer that follows; -ENOSPC past eight */
+int http2_reply_header(struct http2_exchange *x, const char *name, const char *value);
+
+/** http2_begin() - Answer with a body that http2_push() adds to; as http2_reply() */
+int http2_begin(struct http2_exchange *x, int status, const char *type);
+
+/**
+ * http2_push() - Add to the body
+ *
+ * Return: 0, -ENOMEM, -EPIPE when it has ended. It never refuses for lack of room: the
+ * owner looks at http2_pushed() and waits for `drained`
+ */
+int http2_push(struct http2_exchange *x, const void *bytes, size_t length);
+
+/** http2_pushed() - Bytes that wait in the exchange */
+size_t http2_pushed(const struct http2_exchange *x);
+
+/** http2_finish() - The body that http2_begin() began is complete */
+void http2_finish(struct http2_exchange *x);
+
+/** http2_reset() - Cut the exchange off; `gone` follows */
+void http2_reset(struct http2_exchange *x);
+
+/** http2_server_waiting_since() - When the oldest request that isn't complete began; or NEVER */
+nanoseconds http2_server_waiting_since(const struct http2_server *c);
+
+/** http2_server_exchanges() - Exchanges under way */
+size_t http2_server_exchanges(const struct http2_server *c);
+
+/** http2_server_close() - End it; `gone` is told for all exchanges, `ended` is not. NULL is fine */
+void http2_server_close(struct http2_server *c);
