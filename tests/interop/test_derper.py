@@ -21,10 +21,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = (
-    Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug"))
-    / "tests/tools/relay_tool"
-)
+TOOL = Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug")) / "tests/tools/relay_tool"
 PEERS = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
 DERPER = PEERS / "tailscale-1.102.5/derper"
 TIMEOUT = 20
@@ -115,9 +112,7 @@ class Tool:
                 line = self.lines.get(timeout=max(0.01, deadline - time.monotonic()))
             except queue.Empty:
                 shown = "\n".join(self.seen[-20:])
-                raise AssertionError(
-                    f"no line like {pattern!r}; there were:\n{shown}"
-                ) from None
+                raise AssertionError(f"no line like {pattern!r}; there were:\n{shown}") from None
             self.seen.append(line)
             if match := re.fullmatch(pattern, line):
                 return match
@@ -161,18 +156,19 @@ def certificates(tmp_path_factory):
     """A CA of our own, and a certificate for derp.test that it signed."""
     folder = tmp_path_factory.mktemp("certificates")
 
-    def run(*arguments):
-        command = ["openssl", *map(str, arguments)]
+    def openssl(command, *arguments):
+        command = ["openssl", *command.split(), *map(str, arguments)]
         subprocess.run(command, check=True, capture_output=True)
 
-    run(*"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30".split(),
-        "-subj", "/CN=test CA", "-keyout", folder / "ca.key", "-out", folder / "ca.pem")  # fmt: skip
-    run(*"req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes".split(),
-        "-subj", "/CN=derp.test", "-addext", "subjectAltName=DNS:derp.test",
-        "-keyout", folder / "derp.test.key", "-out", folder / "derp.csr")  # fmt: skip
-    run(*"x509 -req -days 30 -copy_extensions copy -CAcreateserial".split(),
-        "-in", folder / "derp.csr", "-CA", folder / "ca.pem", "-CAkey", folder / "ca.key",
-        "-out", folder / "derp.test.crt")  # fmt: skip
+    new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    ca_key, ca = folder / "ca.key", folder / "ca.pem"
+    key, request = folder / "derp.test.key", folder / "derp.csr"
+    name = ("-subj", "/CN=derp.test", "-addext", "subjectAltName=DNS:derp.test")
+    openssl(f"req -x509 {new_key} -subj /CN=testCA", "-keyout", ca_key, "-out", ca)
+    openssl(f"req {new_key}", *name, "-keyout", key, "-out", request)
+    sign = "x509 -req -copy_extensions copy -CAcreateserial"
+    out = folder / "derp.test.crt"
+    openssl(sign, "-in", request, "-CA", ca, "-CAkey", ca_key, "-out", out)
     return folder
 
 
