@@ -79,23 +79,28 @@ static void on_relay_connected(void *ctx, uint16_t region, bool home, bool conne
 	tunnel->callbacks->relay_connected(tunnel->ctx, region, home, connected);
 }
 
-/* on_peer_gone() - What we sent got nowhere; if it was an initiation, it is repeated early */
-static void on_peer_gone(void *ctx, uint16_t region, const struct public_key *key,
-			 enum derp_gone_reason reason)
+/* on_restarted() - Its session is probably gone with its disco key */
+static void on_restarted(void *ctx, struct path_peer *path)
+{
+	struct tunnel_peer *peer = path_peer_user(path);
+
+	(void)ctx;
+	wg_peer_initiate_on_send(peer->wg);
+}
+
+/*
+ * That a peer is gone is no reason to repeat an initiation: the early repeats would be
+ * used up by the time it is there. The path engine's probes tell when that is.
+ */
+static void on_peer_present(void *ctx, uint16_t region, const struct public_key *key)
 {
 	struct tunnel *tunnel = ctx;
 	struct tunnel_peer *peer;
 
 	(void)region;
-	(void)reason;
 	HASH_FIND(hh, tunnel->peers, key, sizeof(*key), peer);
 	if (peer)
 		wg_peer_retry_now(peer->wg, clock_boottime());
-}
-
-static void on_peer_present(void *ctx, uint16_t region, const struct public_key *key)
-{
-	on_peer_gone(ctx, region, key, DERP_GONE_DISCONNECTED);
 }
 
 static void on_relay_health(void *ctx, uint16_t region, const char *problem)
@@ -129,13 +134,13 @@ static const struct path_callbacks path_callbacks = {
 	.send_relay = tunnel_send_relay,
 	.path_changed = on_path_changed,
 	.heard = on_heard,
+	.restarted = on_restarted,
 	.endpoints_changed = on_endpoints_changed,
 };
 
 static const struct relay_callbacks relay_callbacks = {
 	.packet = tunnel_from_relay,
 	.connected = on_relay_connected,
-	.peer_gone = on_peer_gone,
 	.peer_present = on_peer_present,
 	.health = on_relay_health,
 	.stun_servers = on_stun_servers,
