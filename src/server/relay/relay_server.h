@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/relay/relay_server.h - a relay (DERP) with its STUN server, on libuv
+ *
+ * Theory of operation
+ *   The relay answers on one TLS port: "/derp" by an upgrade, after which the
+ *   connection is a client of the core (derp_server.h), and a few pages beside it
+ *   (/derp/probe, /derp/latency-check, /generate_204, /bootstrap-dns, /healthz and,
+ *   if asked for, /metrics). A second, plain port may answer the pages alone, for
+ *   captive-portal checks on port 80. STUN answers on UDP.
+ *
+ *   What is not given is made at the first start and kept in `directory`: the
+ *   relay's key (relay.key), and a self-signed certificate (relay.crt, relay.pem:
+ *   its key). Clients trust that one by its hash, which relay_server_derp_node()
+ *   puts into the DERPMap entry, so no CA file is needed.
+ *
+ *   Everything runs on the loop's thread.
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "wire/keys.h"
+#include "wire/tailcfg_derp.h"
+
+#include <uv.h>
+
+struct relay_server;
+struct web_exchange; /* server/web/web_server.h */
+
+/* An answer of /bootstrap-dns: names that clients may need and can't resolve. */
+struct relay_bootstrap_name {
+	const char *name;
+	const struct address *addresses;
+	size_t address_count;
+};
+
+/* All pointers need to be valid only during relay_server_new(), but @user and the loop. */
+struct relay_server_config {
+	/* Where to listen; port 0 is any free one. ADDRESS_NONE: all addresses, both families. */
+	struct endpoint listen;
+	struct endpoint stun; /* its port 0: any free one, for tests */
+	bool no_stun;
+	struct endpoint pages; /* plain HTTP for the pages alone, port 0: none */
+
+	/*
+	 * How clients reach it: the name (NULL: the address), and addresses, each of which
+	 * may be ADDRESS_NONE. They stand in the certificate and in the DERPMap entry.
+	 */
+	const char *host_name;
+	struct address ipv4, ipv6;
+	uint16_t public_port;      /* 0: the one it listens on */
+	uint16_t public_stun_port; /* likewise */
+
+	const char *directory;                   /* made if missing, mode 0700 */
+	const char *certificate_file, *key_file; /* PEM; NULL: a self-signed one in `directory` */
+	bool plain;                              /* no TLS at all: tests only, clients refuse it */
+
+	/*
+	 * Who may connect. @verify decides at once; @verify_url is asked by POST with
+	 * {"NodePublic":"nodekey:…","Source":"1.2.3.4"} and says {"Allow":true}. Neither:
+	 * everybody.
+	 */
+	bool (*verify)(void *user, const struct public_key *node, const struct address *source);
+	void *user;
+	const char *verify_url;     /* http or https */
+	const char *verify_ca_file; /* PEM; NULL: the system's roots */
+	bool verify_fail_open;      /* let in whom the URL could not be asked about */
+
+	uint64_t client_bytes_per_second; /* what one client may send; 0: no limit */
+	bool metrics;                     /* serve /metrics */
+	const struct relay_bootstrap_name *bootstrap;
+	size_t bootstrap_count;
+};
+
+/**
+ * relay_server_new() - Open everything and serve
+ * @loop: the program ignores SIGPIPE and has called tls_init() and sodium_init()
+ *
+ * Return: 0, or negative errno with @err set, which says what to do about it
+ */
+int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
+		     struct relay_server **ret, struct error *err);
+
+/** relay_server_free() - Cut every client and release; NULL is fine. Handles close in the loop */
+void relay_server_free(struct relay_server *server);
+
+/**
+ * relay_server_derp_node() - This relay as a node of a DERPMap
+ * @name: "1a", or what the map calls it
+ *
+ * The strings are the caller's to free. CertName is "sha256-raw:…" for a certificate of our own
+ * making; for one from a file, which clients verify by name, it is empty.
+ * Return: 0 or -ENOMEM
+ */
+int relay_server_derp_node(const struct relay_server *server, const char *name,
+			   struct tailcfg_derp_node *ret);
+
+/** relay_server_key() - The relay's public key */
+const struct public_key *relay_server_key(const struct relay_server *server);
+
+/** relay_server_endpoint(), …_stun() - Where it listens (the real port) */
+const struct endpoint *relay_server_endpoint(const struct relay_server *server);
+const struct endpoint *relay_server_stun(const struct relay_server *server);
+
+/**
+ * relay_server_serve() - Answer a request that came to another server of this program
+ *
+ * So that control and relay can share one port. Return: whether the path was one of ours; if so,
+ * @x is answered or taken.
+ */
+bool relay_server_serve(struct relay_server *server, struct web_exchange *x);
+
+/** relay_server_expel() - Cut the connections of a node that may not connect any more */
+void relay_server_expel(struct relay_server *server, const struct public_key *node);
+
+/** relay_server_restarting() - Tell all clients: come back in @in, and try for @tries */
+void relay_server_restarting(struct relay_server *server, nanoseconds in, nanoseconds tries);
+
+/** relay_server_clients() - Clients connected now */
+size_t relay_server_clients(const struct relay_server *server);
