@@ -26,7 +26,7 @@ def test_a_bad_key_is_named_and_healed(world, pillion_only, which):
     assert key not in world.sidecar.process.text()
     good = world.headscale.auth_key()
     world.sidecar.cli(
-        *["up", f"--auth-key={good}", "--timeout=30s", "--hostname=sidecar"],
+        *["up", "--reset", f"--auth-key={good}", "--timeout=30s", "--hostname=sidecar"],
         f"--login-server={world.headscale.url}",
     )
     world.sidecar.wait_running()

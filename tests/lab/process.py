@@ -66,7 +66,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads here
+                preexec_fn=_die_with_parent,
                 start_new_session=True,
             )
         self.pid = wait_for(self._find, 10, f"{self.arguments[0]} to start")
