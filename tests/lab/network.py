@@ -66,10 +66,11 @@ class Box:
         """The command line that runs `arguments` in this network namespace, and nothing more."""
         return ["nsenter", f"--net={NETNS / self.namespace}", "--", *map(str, arguments)]
 
-    def container_command(self, arguments):
+    def container_command(self, arguments, capabilities=None):
         """The same as in a container: mounts and process ids of its own, /proc/sys read-only.
 
-        All of it ends when its first process does.
+        All of it ends when its first process does. `capabilities`, "net_admin,chown": all others
+        are taken away.
         """
         hosts, resolv_conf = (shlex.quote(str(f)) for f in (self.lab.hosts, self.resolv_conf))
         script = (
@@ -78,6 +79,9 @@ class Box:
             "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && "
             'exec "$@"'
         )
+        if capabilities:
+            bounds = ",".join(["-all", *(f"+{name}" for name in capabilities.split(","))])
+            arguments = ["setpriv", f"--bounding-set={bounds}", "--inh-caps=-all", *arguments]
         return self.enter(
             *["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"],
             *["sh", "-c", script, "sh", *arguments],
@@ -101,12 +105,13 @@ class Box:
             )
         return done
 
-    def start(self, *arguments, environment=None, log=None):
+    def start(self, *arguments, environment=None, log=None, capabilities=None):
         """Start a program as in a container; it ends with the lab at the latest."""
         name = log or Path(str(arguments[0])).name
         full = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
         full.update(environment or {})
-        process = Process(self, arguments, self.folder / f"{name}.log", full)
+        command = self.container_command([str(a) for a in arguments], capabilities)
+        process = Process(self, arguments, command, self.folder / f"{name}.log", full)
         self.lab.processes.append(process)
         return process
 

@@ -25,10 +25,15 @@ class Pillion(Sidecar):
     kind = "pillion"
     heals = True
 
+    def __init__(self, box, headscale, hostname=None, capabilities=None):
+        super().__init__(box, headscale, hostname)
+        self.capabilities = capabilities
+
     def start(self, auth_key=None, environment=None):
         self.process = self.box.start(
             *[build_folder() / "pillion", "run"],
             environment=self.environment(auth_key, environment),
+            capabilities=self.capabilities,
         )
 
     def pillion(self, *arguments, check=True):

@@ -13,6 +13,7 @@ from pathlib import Path
 from lab.waiting import Timeout, wait_for
 
 PR_SET_PDEATHSIG = 1
+ON_THE_WAY = ("nsenter", "unshare", "setpriv", "sh", "dash", "bash")  # to the program itself
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -54,14 +55,14 @@ class Process:
     pid is the program itself (pid 1 of its own pid namespace), log the file with its output.
     """
 
-    def __init__(self, box, arguments, log, environment):
+    def __init__(self, box, arguments, command, log, environment):
         self.box = box
         self.arguments = [str(argument) for argument in arguments]
         self.log = log
         self.started = time.monotonic()
         with open(log, "ab") as output:
             self._popen = subprocess.Popen(
-                box.container_command(self.arguments),
+                command,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -80,7 +81,7 @@ class Process:
         if not pids:
             return None
         executable = Path(f"/proc/{pids[0]}/exe").readlink().name
-        return pids[0] if executable not in ("unshare", "dash", "bash", "sh", "nsenter") else None
+        return pids[0] if executable not in ON_THE_WAY else None
 
     def text(self):
         """All that it has written so far."""
