@@ -146,13 +146,15 @@ static int change(const struct join *j, const json_t *status, struct error *err)
 	_cleanup_(json_free) json_t *prefs = NULL, *masked = NULL;
 	bool known = json_is_true(json_object_get(status, "HaveNodeKey"));
 	bool expired = strcmp(text_of(status, "BackendState"), "NeedsLogin") == 0;
-	bool other_server = false;
+	bool other_server = false, interactive;
 
 	prefs = whole_prefs(j, &other_server, err);
 	if (!prefs)
 		return err->code;
-	if (j->auth_key || j->force || other_server || !known || expired)
-		return log_in(j, prefs, !j->auth_key || j->force, err);
+	/* As the official command line: a key alone is enough for a node that was logged in once. */
+	interactive = j->force || !known || (!j->auth_key && (expired || other_server));
+	if (j->auth_key || interactive)
+		return log_in(j, prefs, interactive, err);
 	masked = json_deep_copy(j->masked);
 	if (!masked || prefs_masked_set(masked, "WantRunning", json_true()) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
