@@ -45,12 +45,13 @@ void buffer_free(struct buffer *b);
 /** buffer_free_secret() - As buffer_free(), zeroing the whole allocation first */
 void buffer_free_secret(struct buffer *b);
 
+/* NULL while nothing was ever put in: even NULL + 0 is not C. */
 static inline uint8_t *buffer_head(struct buffer *b)
 {
-	return b->data + b->start;
+	return b->data ? b->data + b->start : NULL;
 }
 
 static inline uint8_t *buffer_end(struct buffer *b)
 {
-	return b->data + b->start + b->length;
+	return b->data ? b->data + b->start + b->length : NULL;
 }
