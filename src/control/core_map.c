@@ -281,13 +281,13 @@ static void check_expiry(struct control_core *c, struct control_output *out, nan
 	if (netmap_expire(c->netmap, wall_clock, &c->change, &next) == 0 && c->change.update_count)
 		c->tell_netmap = true;
 	if (c->netmap->self && c->netmap->self->key_expiry != JSON_TIME_NONE) {
-		nanoseconds own = c->netmap->self->key_expiry - c->netmap->control_offset;
+		nanoseconds own = netmap_local_time(c->netmap, c->netmap->self->key_expiry);
 
 		if (own > wall_clock)
 			next = deadline_min(next, own);
 	}
-	if (next != DEADLINE_NEVER && next > wall_clock)
-		out->deadline = deadline_min(out->deadline, now + (next - wall_clock));
+	if (next > wall_clock && !__builtin_add_overflow(now, next - wall_clock, &next))
+		out->deadline = deadline_min(out->deadline, next);
 	/* The map may still be that of the key before. */
 	if (c->expired_told || !netmap_self_expired(c->netmap, wall_clock) ||
 	    !public_key_equal(&c->netmap->self->key, &c->node_public))

@@ -218,6 +218,14 @@ nanoseconds netmap_control_time(const struct netmap *map, nanoseconds now)
 	return now + map->control_offset;
 }
 
+nanoseconds netmap_local_time(const struct netmap *map, nanoseconds control_time)
+{
+	nanoseconds local;
+
+	return __builtin_sub_overflow(control_time, map->control_offset, &local) ? DEADLINE_NEVER
+										 : local;
+}
+
 static bool expired_by(const struct tailcfg_node *node, nanoseconds control_now)
 {
 	return node->key_expiry != JSON_TIME_NONE && node->key_expiry <= control_now &&
@@ -257,7 +265,7 @@ int netmap_expire(struct netmap *map, nanoseconds now, struct netmap_change *ret
 				r = netmap_note_update(ret, p, NETMAP_NODE_EXPIRY, NULL);
 	}
 	*ret_next = map->next_expiry == DEADLINE_NEVER ? DEADLINE_NEVER
-						       : map->next_expiry - map->control_offset;
+						       : netmap_local_time(map, map->next_expiry);
 	for (uint32_t i = 0; i < ret->update_count; i++)
 		ret->updates[i].peer->change_index = 0;
 	return r;

@@ -159,6 +159,10 @@ int netmap_expire(struct netmap *map, nanoseconds now, struct netmap_change *ret
 /** netmap_control_time() - Our wall clock as control sees it */
 nanoseconds netmap_control_time(const struct netmap *map, nanoseconds now);
 
+/** netmap_local_time() - The other way round; DEADLINE_NEVER beyond what a clock of ours can show
+ */
+nanoseconds netmap_local_time(const struct netmap *map, nanoseconds control_time);
+
 /** netmap_self_expired() - Whether our own node key has expired */
 bool netmap_self_expired(const struct netmap *map, nanoseconds now);
 

@@ -17,6 +17,8 @@
 
 #define TKA_HEAD_LENGTH 52 /* 32 bytes in base32 without padding */
 
+#define OFFSET_MOST (INT64_C(100) * 365 * 86400 * NSEC_PER_SEC)
+
 struct apply {
 	struct netmap *map;
 	struct tailcfg_map_response *response;
@@ -665,6 +667,16 @@ static int apply_parts(struct apply *a)
 	return r;
 }
 
+/* A clock that is a century away is no clock. */
+static void note_control_time(struct netmap *map, nanoseconds control_time, nanoseconds now)
+{
+	nanoseconds offset;
+
+	if (control_time != JSON_TIME_NONE && !__builtin_sub_overflow(control_time, now, &offset) &&
+	    offset < OFFSET_MOST && offset > -OFFSET_MOST)
+		map->control_offset = offset;
+}
+
 int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nanoseconds now,
 		 struct netmap_change *ret, struct error *err)
 {
@@ -672,8 +684,7 @@ int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nano
 		.map = map, .response = response, .change = ret, .now = now, .fresh = map->fresh};
 	int r;
 
-	if (response->control_time != JSON_TIME_NONE)
-		map->control_offset = response->control_time - now;
+	note_control_time(map, response->control_time, now);
 	if (response->keep_alive) {
 		/* Its version notice counts, nothing else that it may carry. */
 		if (response->client_version)

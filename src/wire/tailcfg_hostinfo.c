@@ -16,29 +16,34 @@
 struct member {
 	const char *name;
 	size_t offset;
+	bool of_peer; /* a text that is kept of a peer's too */
 };
 
-#define HOSTINFO(json_name, member)                                  \
-	{                                                            \
-		json_name, offsetof(struct tailcfg_hostinfo, member) \
+#define HOSTINFO(json_name, member)                                         \
+	{                                                                   \
+		json_name, offsetof(struct tailcfg_hostinfo, member), false \
 	}
-#define NET_INFO(json_name, member)                                  \
-	{                                                            \
-		json_name, offsetof(struct tailcfg_net_info, member) \
+#define HOSTINFO_OF_PEER(json_name, member)                                \
+	{                                                                  \
+		json_name, offsetof(struct tailcfg_hostinfo, member), true \
+	}
+#define NET_INFO(json_name, member)                                         \
+	{                                                                   \
+		json_name, offsetof(struct tailcfg_net_info, member), false \
 	}
 
 static const struct member texts[] = {
 	HOSTINFO("IPNVersion", ipn_version),
 	HOSTINFO("BackendLogID", backend_log_id),
-	HOSTINFO("OS", os),
+	HOSTINFO_OF_PEER("OS", os),
 	HOSTINFO("OSVersion", os_version),
-	HOSTINFO("Distro", distro),
+	HOSTINFO_OF_PEER("Distro", distro),
 	HOSTINFO("DistroVersion", distro_version),
 	HOSTINFO("DistroCodeName", distro_code_name),
-	HOSTINFO("App", app),
+	HOSTINFO_OF_PEER("App", app),
 	HOSTINFO("Package", package),
 	HOSTINFO("DeviceModel", device_model),
-	HOSTINFO("Hostname", hostname),
+	HOSTINFO_OF_PEER("Hostname", hostname),
 	HOSTINFO("Machine", machine),
 	HOSTINFO("GoArch", go_arch),
 	HOSTINFO("GoVersion", go_version),
@@ -88,7 +93,7 @@ void tailcfg_net_info_clear(struct tailcfg_net_info *info)
 void tailcfg_hostinfo_clear(struct tailcfg_hostinfo *info)
 {
 	FOREACH_MEMBER(m, texts)
-	free(*MEMBER(char *, info, m));
+		free(*MEMBER(char *, info, m));
 	prefix_list_clear(&info->routable_ips);
 	string_list_clear(&info->request_tags);
 	string_list_clear(&info->ssh_host_keys);
@@ -135,7 +140,7 @@ static struct tailcfg_net_info *decode_net_info(const json_t *json, struct json_
 		return NULL;
 	}
 	FOREACH_MEMBER(m, net_optional_bools)
-	*MEMBER(enum optional_bool, info, m) = json_get_optional_bool(&r, m->name);
+		*MEMBER(enum optional_bool, info, m) = json_get_optional_bool(&r, m->name);
 	info->have_port_map = json_get_bool(&r, "HavePortMap");
 	info->preferred_derp = json_get_int(&r, "PreferredDERP");
 	info->link_type = json_get_string(&r, "LinkType");
@@ -173,24 +178,25 @@ static void decode_services(struct json_reader *r, struct tailcfg_hostinfo *ret)
 	}
 }
 
-int tailcfg_hostinfo_decode(const json_t *json, struct tailcfg_hostinfo *ret)
+static int decode(const json_t *json, bool of_peer, struct tailcfg_hostinfo *ret)
 {
 	struct json_reader r = json_reader_of(json);
 	struct tailcfg_hostinfo info = {0};
 	json_t *net_info;
 
 	FOREACH_MEMBER(m, texts)
-	*MEMBER(char *, &info, m) = json_get_string(&r, m->name);
+		if (!of_peer || m->of_peer)
+			*MEMBER(char *, &info, m) = json_get_string(&r, m->name);
 	FOREACH_MEMBER(m, optional_bools)
-	*MEMBER(enum optional_bool, &info, m) = json_get_optional_bool(&r, m->name);
+		*MEMBER(enum optional_bool, &info, m) = json_get_optional_bool(&r, m->name);
 	FOREACH_MEMBER(m, bools)
-	*MEMBER(bool, &info, m) = json_get_bool(&r, m->name);
+		*MEMBER(bool, &info, m) = json_get_bool(&r, m->name);
 	json_get_prefixes(&r, "RoutableIPs", &info.routable_ips);
 	json_get_strings(&r, "RequestTags", &info.request_tags);
 	json_get_strings(&r, "sshHostKeys", &info.ssh_host_keys);
 	decode_services(&r, &info);
 	net_info = json_get_object(&r, "NetInfo");
-	if (net_info)
+	if (net_info && !of_peer)
 		info.net_info = decode_net_info(net_info, &r);
 	/* Only lack of memory counts: a peer chose these bytes. */
 	if (r.error == -ENOMEM) {
@@ -201,11 +207,21 @@ int tailcfg_hostinfo_decode(const json_t *json, struct tailcfg_hostinfo *ret)
 	return 0;
 }
 
+int tailcfg_hostinfo_decode(const json_t *json, struct tailcfg_hostinfo *ret)
+{
+	return decode(json, false, ret);
+}
+
+int tailcfg_hostinfo_decode_peer(const json_t *json, struct tailcfg_hostinfo *ret)
+{
+	return decode(json, true, ret);
+}
+
 static void encode_net_info(struct json_writer *w, const struct tailcfg_net_info *info)
 {
 	json_begin_object(w, "NetInfo");
 	FOREACH_MEMBER(m, net_optional_bools)
-	json_put_optional_bool(w, m->name, *MEMBER_CONST(enum optional_bool, info, m));
+		json_put_optional_bool(w, m->name, *MEMBER_CONST(enum optional_bool, info, m));
 	json_put_bool_if(w, "HavePortMap", info->have_port_map);
 	json_put_int_if(w, "PreferredDERP", info->preferred_derp);
 	json_put_string_if(w, "LinkType", info->link_type);
@@ -224,11 +240,11 @@ void tailcfg_hostinfo_encode(struct json_writer *w, const char *name,
 {
 	json_begin_object(w, name);
 	FOREACH_MEMBER(m, texts)
-	json_put_string_if(w, m->name, *MEMBER_CONST(char *, info, m));
+		json_put_string_if(w, m->name, *MEMBER_CONST(char *, info, m));
 	FOREACH_MEMBER(m, optional_bools)
-	json_put_optional_bool(w, m->name, *MEMBER_CONST(enum optional_bool, info, m));
+		json_put_optional_bool(w, m->name, *MEMBER_CONST(enum optional_bool, info, m));
 	FOREACH_MEMBER(m, bools)
-	json_put_bool_if(w, m->name, *MEMBER_CONST(bool, info, m));
+		json_put_bool_if(w, m->name, *MEMBER_CONST(bool, info, m));
 	if (info->routable_ips.count)
 		json_put_prefixes(w, "RoutableIPs", &info->routable_ips);
 	if (info->request_tags.count)
@@ -280,8 +296,9 @@ bool tailcfg_net_info_basically_equal(const struct tailcfg_net_info *a,
 	if (!a || !b)
 		return a == b;
 	FOREACH_MEMBER(m, net_optional_bools)
-	if (*MEMBER_CONST(enum optional_bool, a, m) != *MEMBER_CONST(enum optional_bool, b, m))
-		return false;
+		if (*MEMBER_CONST(enum optional_bool, a, m) !=
+		    *MEMBER_CONST(enum optional_bool, b, m))
+			return false;
 	return a->have_port_map == b->have_port_map && a->preferred_derp == b->preferred_derp &&
 	       text_equal(a->link_type, b->link_type);
 }

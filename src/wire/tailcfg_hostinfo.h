@@ -38,8 +38,8 @@ struct tailcfg_net_info {
 };
 
 /*
- * Hostinfo in both directions. We send all of it; of a peer's only os, hostname,
- * app, services, routable_ips, ssh_host_keys and the flags are kept.
+ * Hostinfo in both directions. We send all of it; of a node in a map the texts but os,
+ * distro, hostname and app, and the NetInfo, are not kept.
  */
 struct tailcfg_hostinfo {
 	char *ipn_version;
@@ -92,6 +92,9 @@ int tailcfg_hostinfo_copy(const struct tailcfg_hostinfo *from, struct tailcfg_ho
  * Return: 0, or -ENOMEM
  */
 int tailcfg_hostinfo_decode(const json_t *json, struct tailcfg_hostinfo *ret);
+
+/** tailcfg_hostinfo_decode_peer() - The same, without what is not kept of a node in a map */
+int tailcfg_hostinfo_decode_peer(const json_t *json, struct tailcfg_hostinfo *ret);
 
 /** tailcfg_hostinfo_encode() - Write a Hostinfo with its NetInfo */
 void tailcfg_hostinfo_encode(struct json_writer *w, const char *name,

@@ -196,7 +196,7 @@ static void decode_hostinfo(struct json_reader *r, struct tailcfg_node *node)
 	if (!json_is_object(json))
 		return;
 	node->hostinfo = calloc(1, sizeof(*node->hostinfo));
-	if (!node->hostinfo || tailcfg_hostinfo_decode(json, node->hostinfo) < 0)
+	if (!node->hostinfo || tailcfg_hostinfo_decode_peer(json, node->hostinfo) < 0)
 		json_reader_fail(r, "Hostinfo", -ENOMEM);
 }
 

@@ -325,6 +325,25 @@ static void keys_expire_by_the_clock_of_control(void **state)
 	assert_false(peer->node.expired);
 }
 
+static void an_absurd_clock_is_not_believed(void **state)
+{
+	struct fixture *f = *state;
+	nanoseconds next;
+
+	assert_int_equal(feed(f->map, "{\"ControlTime\":\"9999-01-01T00:00:00Z\"}", &f->change), 0);
+	assert_int_equal(f->map->control_offset, 0);
+	assert_int_equal(
+		feed(f->map,
+		     "{\"ControlTime\":\"1930-01-01T00:00:00Z\",\"PeersChanged\":[{\"ID\":2,"
+		     "\"KeyExpiry\":\"9999-01-01T00:00:00Z\"}]}",
+		     &f->change),
+		0);
+	assert_true(f->map->control_offset < 0);
+	netmap_change_clear(&f->change);
+	assert_int_equal(netmap_expire(f->map, NOW, &f->change, &next), 0);
+	assert_int_equal(next, DEADLINE_NEVER);
+}
+
 static void a_clock_never_set_expires_nobody(void **state)
 {
 	struct fixture *f = *state;
@@ -500,6 +519,7 @@ int main(void)
 		TEST(added_and_gone_within_one_message_is_nothing),
 		TEST(keep_alive_changes_nothing_but_the_clock),
 		TEST(keys_expire_by_the_clock_of_control),
+		TEST(an_absurd_clock_is_not_believed),
 		TEST(a_clock_never_set_expires_nobody),
 		TEST(tailnet_lock_is_noticed),
 		TEST(health_and_messages),
