@@ -54,6 +54,11 @@
 #define LIMIT_RESOLVER_TEXT (256u * 1024)
 #define LIMIT_CA_BUNDLE  (4u * 1024 * 1024)
 
+/* A policy file, its rules, and the selectors they name in all. */
+#define LIMIT_POLICY_TEXT      (1024u * 1024)
+#define LIMIT_POLICY_RULES     65536u
+#define LIMIT_POLICY_SELECTORS 65536u
+
 /* Kernel network state: addresses of our link, routes into it, addresses of this namespace. */
 #define LIMIT_NET_ADDRESSES  64u
 #define LIMIT_NET_ROUTES     (2u * LIMIT_PEERS + 4096u)

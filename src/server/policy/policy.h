@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/policy/policy.h - who may reach whom: a policy file, applied to the nodes of a tailnet
+ *
+ * A struct policy is the file, parsed and checked, in the form that Tailscale and Headscale
+ * share: groups, tagOwners, hosts, acls, grants, autoApprovers, ssh, nodeAttrs, tests; JSON
+ * with comments and trailing commas. It never changes.
+ *
+ * A struct policy_tailnet is a policy and the nodes that it holds for. It answers for each
+ * node: its peers, its inbound filter, its SSH policy, its capabilities; and for each change
+ * of a node: whose answers are others now. An answer costs what it is long, not what the
+ * tailnet is large.
+ *
+ *	policy_parse(text, length, &policy, &err);
+ *	policy_test(policy, &err);
+ *	policy_tailnet_create(policy, &tailnet);
+ *	policy_tailnet_put(tailnet, &node, &affected);
+ *
+ * What selectors mean (as in Headscale 0.29):
+ *   "*"                 source: 100.64.0.0/10, fd7a:115c:a1e0::/48 and every approved route that
+ *                       isn't a default route; destination: anything
+ *   "alice@", "a@b.c"   nodes of that user that have no tags ("alice@" is the login "alice")
+ *   "group:NAME"        the same, of each member; a group may hold other groups
+ *   "tag:NAME"          nodes with that tag
+ *   NAME of hosts, address, prefix    exactly those addresses; as a destination also a node that
+ *                       serves a route into them
+ *   autogroup:member    nodes without tags; autogroup:tagged: those with
+ *   autogroup:self      destination: the source's user's own nodes without tags
+ *   autogroup:internet  destination: what exit nodes reach
+ *   autogroup:danger-all  source: every address there is
+ *
+ * Pure: no I/O, no clock. Errors name line and column, the text at fault and the remedy.
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "wire/json.h"
+#include "wire/tailcfg_filter.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct policy;
+struct policy_tailnet;
+
+/**
+ * policy_parse() - Read a policy file
+ * @text:   @length bytes, at most LIMIT_POLICY_TEXT; NULL, or nothing but blanks and comments,
+ *          or a file with neither acls nor grants: everybody may reach everybody
+ * @ret:    released by policy_free(), or by the tailnet that took it
+ *
+ * Its tests are read, and run by policy_test().
+ *
+ * Return: 0; -EINVAL with @err set ("line 3, column 12: …"); -E2BIG; -ENOMEM
+ */
+int policy_parse(const char *text, size_t length, struct policy **ret, struct error *err);
+
+/** policy_free() - NULL is fine */
+void policy_free(struct policy *policy);
+
+/**
+ * policy_test() - Run the policy's own tests
+ *
+ * A test speaks of users, tags and addresses, not of the nodes that exist today: a user stands
+ * for a node of that user, a tag for a node with it. So the answer is the same in an empty
+ * tailnet, and a policy that was accepted stays so.
+ *
+ * Return: 0, or -EPERM with the first failed assertion in @err
+ */
+int policy_test(const struct policy *policy, struct error *err);
+
+/** policy_has_tag() - Whether tagOwners names @tag ("tag:web") */
+bool policy_has_tag(const struct policy *policy, const char *tag);
+
+/**
+ * policy_may_tag() - Whether @user (a login) may give a node @tag
+ *
+ * By tagOwners: the user, a group with the user, or a tag that the node bears already (@tags,
+ * NULL: none). autogroup:member is any user.
+ */
+bool policy_may_tag(const struct policy *policy, const char *user, const struct string_list *tags,
+		    const char *tag);
+
+/* struct policy_node - A node, as far as policy is concerned. All of it is borrowed */
+struct policy_node {
+	int64_t id;
+	const char *user;          /* login; nobody's when NULL or tagged */
+	struct string_list tags;   /* "tag:web" */
+	struct address v4, v6;     /* ADDRESS_NONE: has none */
+	struct prefix_list routes; /* approved and advertised; 0.0.0.0/0 or ::/0: an exit node */
+};
+
+/** policy_approves_route() - Whether autoApprovers approve that @node serves @route */
+bool policy_approves_route(const struct policy *policy, const struct policy_node *node,
+			   const struct prefix *route);
+
+/* Ids of nodes, each once, in no order. All zero is empty. */
+struct policy_ids {
+	int64_t *items;
+	size_t count;
+};
+
+void policy_ids_clear(struct policy_ids *ids);
+
+/* Whose answers a change of one node, the subject, has changed. */
+struct policy_affected {
+	struct policy_ids gained; /* these see it now, and it them; they did not before */
+	struct policy_ids lost;   /* these did, and don't any more */
+	struct policy_ids rules;  /* policy_tailnet_filter() or …_ssh() may say something else
+				   * for these; the subject is among them, if it's there */
+};
+
+void policy_affected_clear(struct policy_affected *affected);
+
+/**
+ * policy_tailnet_create() - A tailnet without nodes
+ * @policy: taken, on success
+ *
+ * Return: 0 or -ENOMEM
+ */
+int policy_tailnet_create(struct policy *policy, struct policy_tailnet **ret);
+
+/** policy_tailnet_free() - NULL is fine */
+void policy_tailnet_free(struct policy_tailnet *t);
+
+/**
+ * policy_tailnet_replace() - Another policy for the same nodes
+ * @policy: taken, on success
+ *
+ * Afterwards every answer may be another one. Return: 0 or -ENOMEM, and nothing has changed
+ */
+int policy_tailnet_replace(struct policy_tailnet *t, struct policy *policy);
+
+/** policy_tailnet_policy() - The one that holds */
+const struct policy *policy_tailnet_policy(const struct policy_tailnet *t);
+
+/**
+ * policy_tailnet_put() - A node that is new, or that isn't any more what it was
+ * @node: copied
+ * @ret:  released by policy_affected_clear(), written on success; NULL: nobody asks. Empty when
+ *        nothing that policy looks at has changed
+ *
+ * Return: 0; -ENOMEM, and nothing has changed
+ */
+int policy_tailnet_put(struct policy_tailnet *t, const struct policy_node *node,
+		       struct policy_affected *ret);
+
+/** policy_tailnet_remove() - A node that is gone; as policy_tailnet_put(), or -ENOENT */
+int policy_tailnet_remove(struct policy_tailnet *t, int64_t id, struct policy_affected *ret);
+
+/**
+ * policy_tailnet_peers() - Whom a node sees: all that it may reach, or that may reach it
+ *
+ * Return: 0, -ENOENT, -ENOMEM
+ */
+int policy_tailnet_peers(struct policy_tailnet *t, int64_t id, struct policy_ids *ret);
+
+/** policy_tailnet_sees() - Whether @a is among the peers of @b, and so @b among those of @a */
+bool policy_tailnet_sees(struct policy_tailnet *t, int64_t a, int64_t b);
+
+/**
+ * policy_tailnet_filter() - The inbound filter of a node
+ * @ret: released by tailcfg_filter_clear(); no rules: nobody may reach it
+ *
+ * Return: 0, -ENOENT, -ENOMEM
+ */
+int policy_tailnet_filter(struct policy_tailnet *t, int64_t id, struct tailcfg_filter *ret);
+
+/**
+ * policy_tailnet_ssh() - The SSH policy of a node, as a JSON object
+ * @url: of this server, for the action of `check` rules
+ * @out: appended to
+ *
+ * Return: 1; 0 and nothing appended when the policy has no ssh section; -ENOENT, -ENOMEM,
+ * -EMSGSIZE
+ */
+int policy_tailnet_ssh(struct policy_tailnet *t, int64_t id, const char *url, struct buffer *out);
+
+enum policy_ssh_action {
+	POLICY_SSH_REFUSE,
+	POLICY_SSH_ACCEPT,
+	POLICY_SSH_CHECK, /* a person has to confirm who they are */
+};
+
+/**
+ * policy_tailnet_ssh_action() - What holds for a session from one node to @user on another
+ * @ret_period: CHECK: for how long a confirmation is good, 0: asked each time
+ */
+enum policy_ssh_action policy_tailnet_ssh_action(struct policy_tailnet *t, int64_t from, int64_t to,
+						 const char *user, nanoseconds *ret_period);
+
+/**
+ * policy_tailnet_capabilities() - What nodeAttrs give a node
+ * @each: called for each capability, with its values (JSON array) or NULL when it has none; the
+ *        same name may come more than once. Returns false to stop
+ *
+ * Return: 0, -ENOENT
+ */
+int policy_tailnet_capabilities(struct policy_tailnet *t, int64_t id,
+				bool (*each)(void *data, const char *name, const char *values),
+				void *data);
