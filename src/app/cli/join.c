@@ -151,7 +151,8 @@ static int change(const struct join *j, const json_t *status, struct error *err)
 	prefs = whole_prefs(j, &other_server, err);
 	if (!prefs)
 		return err->code;
-	/* As the official command line: a key alone is enough for a node that was logged in once. */
+	/* As the official command line: a key alone is enough for a node that was logged in once.
+	 */
 	interactive = j->force || !known || (!j->auth_key && (expired || other_server));
 	if (j->auth_key || interactive)
 		return log_in(j, prefs, interactive, err);
