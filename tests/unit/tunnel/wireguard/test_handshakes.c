@@ -2,7 +2,7 @@
 /*
  * tests/unit/tunnel/wireguard/test_handshakes.c - how sessions come about, and who is kept out
  *
- * The number in a test's name is the item of the conformance list in docs/architecture.md that it
+ * The number in a test's name is the item of the conformance list in docs/wireguard.md that it
  * proves; the other items are in test_sessions.c.
  */
 #include "unit/tunnel/wireguard/world.h"

@@ -2,7 +2,7 @@
 /*
  * tests/unit/tunnel/wireguard/test_sessions.c - what packets, timers and queues must do
  *
- * The number in a test's name is the item of the conformance list in docs/architecture.md that it
+ * The number in a test's name is the item of the conformance list in docs/wireguard.md that it
  * proves: each was a bug in some implementation. The items about handshakes and their guards are
  * in test_handshakes.c.
  */
