@@ -128,7 +128,7 @@ static nanoseconds sleep_of(const struct tailcfg_map_response *m)
 
 	if (!m->has_debug || !isfinite(seconds) || seconds <= 0)
 		return 0;
-	if (seconds >= (double)(SLEEP_MOST / NSEC_PER_SEC))
+	if (seconds >= (double)SLEEP_MOST / (double)NSEC_PER_SEC)
 		return SLEEP_MOST;
 	return (nanoseconds)(seconds * (double)NSEC_PER_SEC);
 }

@@ -11,7 +11,7 @@
 #include "base/address.h"
 #include "base/clock.h"
 
-#define RACE_NONE -1
+#define RACE_NONE (-1)
 
 struct race {
 	unsigned int count, started, failed;

@@ -23,6 +23,7 @@ uint32_t ip_sum(const void *bytes, size_t length, uint32_t sum)
 		wide += get_be16(p);
 	if (length)
 		wide += (uint32_t)p[0] << 8;
+	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): @sum is defined */
 	while (wide >> 32)
 		wide = (wide & 0xffffffff) + (wide >> 32);
 	return (uint32_t)wide;

@@ -43,8 +43,6 @@
 #define DAEMON_ARGUMENTS_MAX (DAEMON_FLAG_COUNT + 4)
 #define DAEMON_VARIABLES_MAX 8
 
-extern char **environ;
-
 static void json_free(json_t **value)
 {
 	json_decref(*value);

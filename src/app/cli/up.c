@@ -12,8 +12,6 @@
 #include <errno.h>
 #include <string.h>
 
-extern char **environ;
-
 static void json_free(json_t **value)
 {
 	json_decref(*value);

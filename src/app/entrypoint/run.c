@@ -19,8 +19,6 @@
 
 #define CONTAINER_SOCKET_PATH "/tmp/tailscaled.sock"
 
-extern char **environ;
-
 static void warn(const char *text)
 {
 	log_warn("%s", text);

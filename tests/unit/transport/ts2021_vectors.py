@@ -28,12 +28,17 @@ def hkdf(salt, ikm):
 
 
 def public(key):
-    return X25519PrivateKey.from_private_bytes(key).public_key().public_bytes(
-        Encoding.Raw, PublicFormat.Raw)
+    return (
+        X25519PrivateKey.from_private_bytes(key)
+        .public_key()
+        .public_bytes(Encoding.Raw, PublicFormat.Raw)
+    )
 
 
 def agree(key, peer):
-    return X25519PrivateKey.from_private_bytes(key).exchange(X25519PublicKey.from_public_bytes(peer))
+    return X25519PrivateKey.from_private_bytes(key).exchange(
+        X25519PublicKey.from_public_bytes(peer)
+    )
 
 
 class Symmetric:
@@ -62,20 +67,27 @@ def record(key, counter, plain):
 def show(name, data):
     print(f"static const uint8_t {name}[] = {{")
     for at in range(0, len(data), 12):
-        print("\t" + " ".join(f"0x{byte:02x}," for byte in data[at:at + 12]))
+        print("\t" + " ".join(f"0x{byte:02x}," for byte in data[at : at + 12]))
     print("};")
 
 
 def main():
-    machine, server, client_e, server_e = (bytes([n]) + bytes(range(1, 31)) + bytes([64 + n])
-                                           for n in (8, 16, 24, 32))
+    machine, server, client_e, server_e = (
+        bytes([n]) + bytes(range(1, 31)) + bytes([64 + n]) for n in (8, 16, 24, 32)
+    )
     s = Symmetric(public(server))
     s.mix(public(client_e))
     s.dh(agree(client_e, public(server)))
     sealed_machine = s.seal(public(machine))
     s.dh(agree(machine, public(server)))
-    initiation = (VERSION.to_bytes(2, "big") + b"\x01" + (96).to_bytes(2, "big") +
-                  public(client_e) + sealed_machine + s.seal(b""))
+    initiation = (
+        VERSION.to_bytes(2, "big")
+        + b"\x01"
+        + (96).to_bytes(2, "big")
+        + public(client_e)
+        + sealed_machine
+        + s.seal(b"")
+    )
     s.mix(public(server_e))
     s.dh(agree(server_e, public(client_e)))
     s.dh(agree(server_e, public(machine)))
