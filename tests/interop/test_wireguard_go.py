@@ -25,7 +25,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 WG_NODE = Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug")) / "tests/tools/wg_node"
@@ -67,8 +72,21 @@ class Pair:
         for ns in (self.ours_ns, self.go_ns):
             run("ip", "netns", "add", ns)
             run("ip", "-n", ns, "link", "set", "lo", "up")
-        run("ip", "-n", self.ours_ns, "link", "add", "veth", "type", "veth", "peer", "name", "veth",
-            "netns", self.go_ns)
+        run(
+            "ip",
+            "-n",
+            self.ours_ns,
+            "link",
+            "add",
+            "veth",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "veth",
+            "netns",
+            self.go_ns,
+        )
         for ns, host in ((self.ours_ns, 1), (self.go_ns, 2)):
             run("ip", "-n", ns, "addr", "add", f"192.0.2.{host}/24", "dev", "veth")
             run("ip", "-n", ns, "addr", "add", f"fd00::{host}/64", "dev", "veth", "nodad")
@@ -81,9 +99,22 @@ class Pair:
 
     def start_ours(self, endpoint="192.0.2.2:51820"):
         self.node = subprocess.Popen(
-            self.inside(self.ours_ns, WG_NODE, "wg0", 51820, self.ours_key, self.go_public, endpoint,
-                        self.psk or "-", f"{GO}/32", f"{GO6}/128"),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.inside(
+                self.ours_ns,
+                WG_NODE,
+                "wg0",
+                51820,
+                self.ours_key,
+                self.go_public,
+                endpoint,
+                self.psk or "-",
+                f"{GO}/32",
+                f"{GO6}/128",
+            ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert json.loads(self.node.stdout.readline())["ok"]
         run("ip", "-n", self.ours_ns, "addr", "add", f"{OURS}/24", "dev", "wg0")
         run("ip", "-n", self.ours_ns, "addr", "add", f"{OURS6}/64", "dev", "wg0", "nodad")
@@ -101,13 +132,17 @@ class Pair:
         assert wireguard, f"no wireguard-go below {PEERS}: run scripts/peers"
         self.go = subprocess.Popen(
             self.inside(self.go_ns, "env", "LOG_LEVEL=error", wireguard, "-f", self.go_tun),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         wait_until(self.socket_path.exists, "wireguard-go's socket")
         psk = f"preshared_key={self.psk}\n" if self.psk else ""
-        self.uapi("set=1\n"
-                  f"private_key={self.go_key}\nlisten_port=51820\n"
-                  f"public_key={self.ours_public}\n{psk}endpoint=192.0.2.1:51820\n"
-                  f"allowed_ip={OURS}/32\nallowed_ip={OURS6}/128\n\n")
+        self.uapi(
+            "set=1\n"
+            f"private_key={self.go_key}\nlisten_port=51820\n"
+            f"public_key={self.ours_public}\n{psk}endpoint=192.0.2.1:51820\n"
+            f"allowed_ip={OURS}/32\nallowed_ip={OURS6}/128\n\n"
+        )
         run("ip", "-n", self.go_ns, "addr", "add", f"{GO}/24", "dev", self.go_tun)
         run("ip", "-n", self.go_ns, "addr", "add", f"{GO6}/64", "dev", self.go_tun, "nodad")
         run("ip", "-n", self.go_ns, "link", "set", self.go_tun, "mtu", 1280, "up")
@@ -136,8 +171,25 @@ class Pair:
         return json.loads(self.node.stdout.readline())
 
     def ping(self, ns, to, count=3, interval=0.05, size=56, timeout=1):
-        result = run(*self.inside(ns, "ping", "-n", "-M", "do", "-c", count, "-i", interval, "-W", timeout,
-                                  "-s", size, to), check=False)
+        result = run(
+            *self.inside(
+                ns,
+                "ping",
+                "-n",
+                "-M",
+                "do",
+                "-c",
+                count,
+                "-i",
+                interval,
+                "-W",
+                timeout,
+                "-s",
+                size,
+                to,
+            ),
+            check=False,
+        )
         return int(re.search(r"(\d+) received", result.stdout).group(1))
 
     def ping_ours(self, **options):
@@ -192,8 +244,12 @@ def test_wireguard_go_initiates(pair):
 
 def test_both_initiate_at_once(pair):
     results = {}
-    threads = [threading.Thread(target=lambda f=f: results.update({f.__name__: f(count=100, interval=0.01)}))
-               for f in (pair.ping_go, pair.ping_ours)]
+    threads = [
+        threading.Thread(
+            target=lambda f=f: results.update({f.__name__: f(count=100, interval=0.01)})
+        )
+        for f in (pair.ping_go, pair.ping_ours)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -211,7 +267,9 @@ def test_preshared_key(initiator):
 
 
 def test_wrong_preshared_key_makes_no_session(pair):
-    pair.uapi(f"set=1\npublic_key={pair.ours_public}\npreshared_key={secrets.token_bytes(32).hex()}\n\n")
+    pair.uapi(
+        f"set=1\npublic_key={pair.ours_public}\npreshared_key={secrets.token_bytes(32).hex()}\n\n"
+    )
     assert pair.ping_go(count=1) == 0
     stats = pair.ask("stats")
     assert not stats["has_session"] and stats["dropped_forged"] == 1
@@ -226,23 +284,28 @@ def test_every_size_up_to_the_mtu(pair):
 
 
 def test_a_megabyte_each_way(pair):
-    code = ("import socket, hashlib\n"
-            "s = socket.create_server(('', 9))\n"
-            "print('up', flush=True)\n"
-            "c, _ = s.accept()\n"
-            "d = b''\n"
-            "while len(d) < 1 << 20: d += c.recv(65536)\n"
-            "c.sendall(d[::-1])\n")
-    with subprocess.Popen(pair.inside(pair.go_ns, "/usr/bin/python3", "-c", code), stdout=subprocess.PIPE,
-                          text=True) as server:
+    code = (
+        "import socket, hashlib\n"
+        "s = socket.create_server(('', 9))\n"
+        "print('up', flush=True)\n"
+        "c, _ = s.accept()\n"
+        "d = b''\n"
+        "while len(d) < 1 << 20: d += c.recv(65536)\n"
+        "c.sendall(d[::-1])\n"
+    )
+    with subprocess.Popen(
+        pair.inside(pair.go_ns, "/usr/bin/python3", "-c", code), stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout.readline() == "up\n"
-        client = ("import socket, os\n"
-                  "d = os.urandom(1 << 20)\n"
-                  f"c = socket.create_connection(('{GO}', 9), 20)\n"
-                  "c.sendall(d)\n"
-                  "e = b''\n"
-                  "while len(e) < len(d): e += c.recv(65536)\n"
-                  "assert e == d[::-1]\n")
+        client = (
+            "import socket, os\n"
+            "d = os.urandom(1 << 20)\n"
+            f"c = socket.create_connection(('{GO}', 9), 20)\n"
+            "c.sendall(d)\n"
+            "e = b''\n"
+            "while len(e) < len(d): e += c.recv(65536)\n"
+            "assert e == d[::-1]\n"
+        )
         run(*pair.inside(pair.ours_ns, "/usr/bin/python3", "-c", client))
 
 
@@ -309,8 +372,18 @@ while True:
 
 @contextlib.contextmanager
 def flood(pair, namespace, address, public, burst, pause):
-    process = subprocess.Popen(pair.inside(namespace, "/usr/bin/python3", "-c", FLOOD, address,
-                                           initiation_for(public).hex(), burst, pause))
+    process = subprocess.Popen(
+        pair.inside(
+            namespace,
+            "/usr/bin/python3",
+            "-c",
+            FLOOD,
+            address,
+            initiation_for(public).hex(),
+            burst,
+            pause,
+        )
+    )
     try:
         yield
         assert process.poll() is None
@@ -357,15 +430,27 @@ def test_rekey_without_loss():
     try:
         assert pairs["ours"].ping_go() == 3
         assert pairs["go"].ping_ours() == 3
-        pings = [subprocess.Popen(p.inside(p.ours_ns, "ping", "-n", "-i", "0.02", "-w", REKEY_AFTER + 10, "-q", GO),
-                                  stdout=subprocess.PIPE, text=True) for p in pairs.values()]
+        pings = [
+            subprocess.Popen(
+                p.inside(p.ours_ns, "ping", "-n", "-i", "0.02", "-w", REKEY_AFTER + 10, "-q", GO),
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for p in pairs.values()
+        ]
         for ping in pings:
-            sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+) received",
-                                                ping.communicate()[0]).groups())
+            sent, received = map(
+                int,
+                re.search(
+                    r"(\d+) packets transmitted, (\d+) received", ping.communicate()[0]
+                ).groups(),
+            )
             assert sent > 5000 and received >= sent - 1  # the last may still be on its way
         ours, go = (p.ask("stats") for p in pairs.values())
         assert ours["sessions"] == 2 and ours["initiations_sent"] == 2
-        assert go["sessions"] == 2 and go["initiations_sent"] == 0 and go["received_initiation"] == 2
+        assert (
+            go["sessions"] == 2 and go["initiations_sent"] == 0 and go["received_initiation"] == 2
+        )
         assert ours["handshake_age"] < 20 and go["handshake_age"] < 20
     finally:
         for p in pairs.values():

@@ -52,6 +52,7 @@ def commands(build):
         if not any(path.is_relative_to(ROOT / folder) for folder in ("src", "netlink")):
             continue
         words = [word for word in shlex.split(entry["command"]) if not DROPPED.fullmatch(word)]
+        words.insert(1, "-Wno-unknown-warning-option")
         yield {**entry, "command": shlex.join(words)}
 
 

@@ -40,11 +40,17 @@ def Aead(key, counter, plain, auth):
 
 
 def public(private):
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return (
+        X25519PrivateKey.from_private_bytes(private)
+        .public_key()
+        .public_bytes(Encoding.Raw, PublicFormat.Raw)
+    )
 
 
 def Dh(private, peer):
-    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(peer))
+    return X25519PrivateKey.from_private_bytes(private).exchange(
+        X25519PublicKey.from_public_bytes(peer)
+    )
 
 
 def secret(n):
@@ -86,15 +92,27 @@ msg += Mac(H(b"mac1----" + public(S_i)), msg)
 response = msg + bytes(16)
 
 send, receive = Kdf(2, C, b"")
-packet = bytes.fromhex("45000021000000004011 0000 0a000001 0a000002".replace(" ", "")) + b"\0\1\0\2\0\x0d\0\0hello"
-data = b"\4\0\0\0" + struct.pack("<IQ", I_r, 0) + Aead(send, 0, packet + bytes(-len(packet) % 16), b"")
+packet = (
+    bytes.fromhex("45000021000000004011 0000 0a000001 0a000002".replace(" ", ""))
+    + b"\0\1\0\2\0\x0d\0\0hello"
+)
+data = (
+    b"\4\0\0\0" + struct.pack("<IQ", I_r, 0) + Aead(send, 0, packet + bytes(-len(packet) % 16), b"")
+)
 answer = b"\4\0\0\0" + struct.pack("<IQ", I_i, 0) + Aead(receive, 0, b"", b"")
 
 with open("handshake.txt", "w") as out:
     print("# Made by handshake.py, a second implementation: name value", file=out)
     for name, value in {
-        "initiator_static": S_i, "responder_static": S_r, "initiator_ephemeral": E_i, "responder_ephemeral": E_r,
-        "psk": Q, "initiation": initiation, "response": response, "packet": packet, "data": data,
+        "initiator_static": S_i,
+        "responder_static": S_r,
+        "initiator_ephemeral": E_i,
+        "responder_ephemeral": E_r,
+        "psk": Q,
+        "initiation": initiation,
+        "response": response,
+        "packet": packet,
+        "data": data,
         "keepalive": answer,
     }.items():
         print(name, value.hex(), file=out)
