@@ -77,19 +77,36 @@ static void on_auth_url(void *user, const char *url)
 	node_state_changed(node);
 }
 
+/*
+ * on_new_node_key() - A first key is stored before control learns of it
+ *
+ * A key that is to replace one which works waits in memory: the login may take a person
+ * days, and a restart meanwhile must find the old key in its place.
+ */
 static void on_new_node_key(void *user, const struct secret_key *key, const struct secret_key *old)
 {
 	struct node *node = user;
+
+	node->new_here = true;
+	if (old) {
+		control_client_key_stored(node->control, 0);
+		return;
+	}
+	node->state.persist.node_key = *key;
+	secret_key_wipe(&node->state.persist.old_node_key);
+	node->key_waits = true;
+	node_store_state(node);
+}
+
+/* take_node_key() - Control knows this key: from here on it is ours */
+static void take_node_key(struct node *node, const struct secret_key *key)
+{
 	struct persist *persist = &node->state.persist;
 
+	if (secret_equal(persist->node_key.bytes, key->bytes, KEY_SIZE))
+		return;
+	persist->old_node_key = persist->node_key;
 	persist->node_key = *key;
-	if (old)
-		persist->old_node_key = *old;
-	else
-		secret_key_wipe(&persist->old_node_key);
-	node->key_waits = true;
-	node->new_here = true;
-	node_store_state(node);
 }
 
 static void on_registered(void *user, const struct secret_key *node_key,
@@ -109,7 +126,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node_set_auth_url(node, NULL);
 	node_warn(node, NODE_WARN_LOGIN, NULL);
 	node_warn(node, NODE_WARN_CONTROL, NULL);
-	node->state.persist.node_key = *node_key;
+	take_node_key(node, node_key);
 	if (masked && node->state.prefs.logged_out &&
 	    prefs_masked_set(masked, "LoggedOut", json_false()) == 0)
 		prefs_edit(&node->state.prefs, masked, NULL);
