@@ -279,9 +279,7 @@ static void on_network_applied(void *context, int result, const char *text)
 			  text[0] ? text : strerror(-result));
 		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : strerror(-result));
 	} else {
-		if (text[0] && (!node->warnings[NODE_WARN_NETWORK] ||
-				strcmp(node->warnings[NODE_WARN_NETWORK], text) != 0))
-			log_warn("%s", text);
+		/* The supervisor has said it in the log. */
 		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : NULL);
 	}
 	node->network_applied = result == 0 && node->network_wanted;

@@ -17,7 +17,7 @@ def test_the_names_that_users_call(image, docker_cli):
     done = docker_cli("run", "--rm", "--entrypoint", "/bin/sh", image, "-c", script)
     assert len(done.stdout.split()) == 6
     done = docker_cli("run", "--rm", "--entrypoint", "tailscale", image, "version")
-    assert "pillion" in done.stdout
+    assert "capability version" in done.stdout
 
 
 def test_the_compose_file_is_valid(engine):
