@@ -84,8 +84,10 @@ static void on_file(void *userdata, enum privsep_file_name name, int fd)
 	(void)userdata;
 	if (fd >= 0)
 		(void)file_read(fd, 65536, &text);
-	buffer_append(&text, "", 1);
-	note("file %d %d %s;", name, fd < 0 ? fd : 0, (const char *)buffer_head(&text));
+	if (buffer_append(&text, "", 1) < 0)
+		abort();
+	note("file %d %d %s;", name, fd < 0 ? fd : 0,
+	     text.length ? (const char *)buffer_head(&text) : "");
 	if (fd >= 0)
 		close(fd);
 }
