@@ -11,6 +11,9 @@ each kind of node, the kinds taking turns, and measures:
     running     from the start with state to Running and having addresses
     memory      all processes of the node together after joining (bench/memory.py), MiB
 
+Most of a join is the time that Headscale collects writes before it answers (500 ms for each step):
+--batch 5ms has it answer at once, so that what is left is the node's own time.
+
 Medians, with the fastest and slowest round. Needs root, scripts/peers and a release build.
 """
 
@@ -39,10 +42,10 @@ def first_byte(laptop, address):
     return float(client.wait_text(r"^first byte (\S+)", 60)[1])
 
 
-def one_round(kind):
+def one_round(kind, batch):
     with tempfile.TemporaryDirectory() as folder, Lab(Path(folder) / "lab") as lab:
         control, sidecar, laptop = (lab.box(name) for name in ("control", "sidecar", "laptop"))
-        headscale = Headscale(control)
+        headscale = Headscale(control, batch=batch)
         peer = Tailscaled(laptop, headscale).join()
         App(sidecar)
         node = KINDS[kind](sidecar, headscale)
@@ -85,6 +88,7 @@ def main():
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--kinds", default="containerboot,pillion", metavar="LIST")
+    parser.add_argument("--batch", metavar="TIME", help="Headscale's node_store_batch_timeout")
     arguments = parser.parse_args()
     kinds = arguments.kinds.split(",")
     if unknown := set(kinds) - set(KINDS):
@@ -93,7 +97,7 @@ def main():
     for number in range(arguments.rounds):
         for kind in kinds:
             print(f"round {number + 1}: {kind}", file=sys.stderr)
-            results[kind].append(one_round(kind))
+            results[kind].append(one_round(kind, arguments.batch))
     print(table(results))
 
 

@@ -46,13 +46,18 @@ unix_socket_permission: "0770"
 disable_check_updates: true
 logtail: {{enabled: false}}
 log: {{level: info, format: text}}
+{tuning}
 """
 
 
 class Headscale:
-    """start() and stop() may alternate: its state stays. With a derper its own relay is off."""
+    """start() and stop() may alternate: its state stays. With a derper its own relay is off.
 
-    def __init__(self, box, derper=None):
+    batch: how long it collects writes before it makes and answers them, "5ms"; its own choice,
+    500 ms, is most of the time that a node takes to join.
+    """
+
+    def __init__(self, box, derper=None, batch=None):
         self.box = box
         self.url = f"https://{box.name}.lab"
         self.state = box.folder / "headscale"
@@ -69,6 +74,7 @@ class Headscale:
             (self.state / "derp.yaml").write_text(derper.map())
         self._config.write_text(
             CONFIG.format(
+                tuning=f"tuning: {{node_store_batch_timeout: {batch}}}" if batch else "",
                 embedded=json.dumps(derper is None),
                 maps=json.dumps(maps),
                 url=self.url,
