@@ -16,6 +16,12 @@ def pytest_addoption(parser):
         choices=["pillion", "containerboot", "official"],
         help="the node under test; the official ones prove the test itself",
     )
+    parser.addoption(
+        "--control",
+        default="headscale",
+        choices=["headscale", "pillion"],
+        help="the coordination server of the interop tests",
+    )
 
 
 def pytest_collection_modifyitems(items):

@@ -49,6 +49,10 @@
 #define LIMIT_PATH_CANDIDATES 100u
 #define LIMIT_PATH_PINGS      256u
 
+/* Coordination server: one JSON text of a node's row; logins that wait for an operator. */
+#define LIMIT_JSON_COLUMN     (256u * 1024)
+#define LIMIT_CONTROL_PENDING 1024u
+
 /* Stored files. */
 #define LIMIT_STATE_FILE    (4u * 1024 * 1024)
 #define LIMIT_RESOLVER_TEXT (256u * 1024)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The world of the interop tests: real Headscale, a stock laptop, and the node under test."""
+"""The world of the interop tests: a coordination server, a stock laptop, the node under test."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from lab import (
     App,
     Box,
     Containerboot,
+    Control,
     Derper,
     Headscale,
     Lab,
@@ -20,6 +21,7 @@ from lab import (
 from lab.app import url
 from lab.pillion import build_folder, built
 
+CONTROLS = {"headscale": Headscale, "pillion": Control}
 KINDS = {"pillion": Pillion, "containerboot": Containerboot, "official": OfficialDaemon}
 SANITIZERS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "runtime error:")
 
@@ -29,7 +31,7 @@ class World:
     """control, sidecar (with its app) and laptop (with an app of its own), on one switch."""
 
     lab: Lab
-    headscale: Headscale
+    headscale: Headscale | Control
     sidecar: Sidecar
     laptop: Tailscaled
     sidecar_app: App
@@ -83,10 +85,16 @@ def kind(request):
     return name
 
 
-def make_world(lab, kind, with_derper):
+@pytest.fixture
+def control_kind(request):
+    """Whose coordination server."""
+    return request.config.getoption("--control")
+
+
+def make_world(lab, kind, with_derper, control_kind="headscale"):
     control, sidecar_box, laptop_box = (lab.box(n) for n in ("control", "sidecar", "laptop"))
     derper = Derper(lab.box("relay")) if with_derper else None
-    headscale = Headscale(control, derper)
+    headscale = CONTROLS[control_kind](control, derper)
     laptop = Tailscaled(laptop_box, headscale).join()
     return World(
         lab=lab,
@@ -106,17 +114,17 @@ def check_sanitizers(world):
 
 
 @pytest.fixture
-def world(lab, kind):
+def world(lab, kind, control_kind):
     """The node under test is not started yet."""
-    made = make_world(lab, kind, with_derper=False)
+    made = make_world(lab, kind, with_derper=False, control_kind=control_kind)
     yield made
     check_sanitizers(made)
 
 
 @pytest.fixture
-def world_with_derper(lab, kind):
+def world_with_derper(lab, kind, control_kind):
     """As world, with the relay on a host of its own, so that it lives while Headscale is down."""
-    made = make_world(lab, kind, with_derper=True)
+    made = make_world(lab, kind, with_derper=True, control_kind=control_kind)
     yield made
     check_sanitizers(made)
 

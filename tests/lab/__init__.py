@@ -23,6 +23,7 @@ of nodes their relay, or cut all of it (close).
 
     lab.Lab          boxes and what runs in them; a context manager that leaves nothing behind
     lab.Process      one program: its log, its pid, waiting for what it says
+    lab.Control      our own coordination server, behind the interface of lab.Headscale
     lab.Headscale    the real control server with its embedded relay; lab.Derper one on its own
     lab.Tailscaled   a stock peer
     lab.Containerboot, lab.OfficialDaemon, lab.Pillion   the node under test, behind one interface
@@ -30,6 +31,7 @@ of nodes their relay, or cut all of it (close).
 """
 
 from lab.app import App, Held
+from lab.control import Control
 from lab.derper import Derper
 from lab.headscale import Headscale
 from lab.network import Box, Lab
@@ -43,6 +45,7 @@ __all__ = [
     "App",
     "Box",
     "Containerboot",
+    "Control",
     "Derper",
     "Headscale",
     "Held",

@@ -23,10 +23,14 @@ class Derper:
         certificate, key = authority.issue(name, self.box.v4, self.box.v6)
         (certificates / f"{name}.crt").write_bytes(certificate.read_bytes())
         (certificates / f"{name}.key").write_bytes(key.read_bytes())
+        self.restart()
+
+    def restart(self):
+        """Start it with the certificate that it has."""
         self.process = self.box.start(
-            *[peer("derper"), f"--hostname={name}", "--certmode=manual"],
-            *[f"--certdir={certificates}", "--a=:443", "--http-port=-1", "--stun"],
-            f"--c={self.box.folder / 'derper.json'}",
+            *[peer("derper"), f"--hostname={self.box.name}.lab", "--certmode=manual"],
+            *[f"--certdir={self.box.folder / 'certificates'}", "--a=:443", "--http-port=-1"],
+            *["--stun", f"--c={self.box.folder / 'derper.json'}"],
         )
         self.process.wait_text("derper: serving", 15)
 

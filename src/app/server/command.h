@@ -4,3 +4,4 @@
 
 /* @argv[0] is the command's name. 0, 1 when it failed, 2 when it was asked wrongly. */
 int run_version(int argc, char **argv);
+int run_control(int argc, char **argv);

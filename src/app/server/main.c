@@ -14,6 +14,7 @@ static const struct {
 	const char *name, *summary;
 	int (*run)(int argc, char **argv);
 } commands[] = {
+	{"control", "A coordination server, and its operator's commands", run_control},
 	{"version", "Print the version", run_version},
 };
 

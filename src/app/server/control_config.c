@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/control_config.c - the configuration of `pillion control serve` */
+#include "app/server/control.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "transport/url.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SYSTEM_STATE "/var/lib/pillion-control"
+#define LOCAL_STATE  "pillion-control"
+
+#define OF(flag_name, kind_, argument_, help_)                                         \
+	{                                                                              \
+		.name = flag_name, .argument = argument_, .help = help_, .kind = kind_ \
+	}
+
+const struct flag control_flags[CONTROL_FLAG_COUNT] = {
+	[CONTROL_CONFIG] = OF("config", FLAG_STRING, "FILE", "JSON with any of what follows"),
+	[CONTROL_STATE] = OF("state", FLAG_STRING, "FOLDER",
+			     "database, keys, socket (default " SYSTEM_STATE
+			     " if it exists, else ./" LOCAL_STATE ")"),
+	[CONTROL_SOCKET] = OF("socket", FLAG_STRING, "PATH",
+			      "where the operator's commands go (default FOLDER/control.sock)"),
+	[CONTROL_URL] = OF("url", FLAG_STRING, "URL",
+			   "how nodes call this server (default https://HOSTNAME:8443)"),
+	[CONTROL_LISTEN] = OF("listen", FLAG_STRING, "ADDRESS:PORT",
+			      "(default all addresses, the port of the URL)"),
+	[CONTROL_CERTIFICATE] = OF("certificate", FLAG_STRING, "FILE",
+				   "PEM chain (default: from a private authority, made once)"),
+	[CONTROL_KEY] = OF("key", FLAG_STRING, "FILE", "PEM key of the certificate"),
+	[CONTROL_BASE_DOMAIN] = OF("base-domain", FLAG_STRING, "NAME",
+				   "what follows a node's name (default tailnet.internal)"),
+	[CONTROL_DERP_MAP] = OF("derp-map", FLAG_STRING, "FILE", "relays, as a DERPMap in JSON"),
+	[CONTROL_NODE_EXPIRY] = OF("node-expiry", FLAG_DURATION, "DURATION",
+				   "how long a login lasts; 0: for ever (default 0)"),
+	[CONTROL_EPHEMERAL] = OF("ephemeral-timeout", FLAG_DURATION, "DURATION",
+				 "until a disconnected ephemeral node is deleted (default 10m)"),
+	[CONTROL_LOG_LEVEL] =
+		OF("log-level", FLAG_STRING, "LEVEL", "error, warn, info or debug (default info)"),
+	[CONTROL_LOG_FORMAT] = OF("log-format", FLAG_STRING, "FORMAT", "text or json"),
+};
+
+void control_config_clear(struct control_config *config)
+{
+	free(config->state);
+	free(config->socket);
+	free(config->url);
+	free(config->listen);
+	free(config->certificate);
+	free(config->key);
+	free(config->base_domain);
+	free(config->policy);
+	free(config->log_level);
+	free(config->log_format);
+	tailcfg_derp_map_clear(&config->derp_map);
+	tailcfg_dns_config_clear(&config->dns);
+	*config = (struct control_config){0};
+}
+
+static char *default_state(void)
+{
+	struct stat info;
+
+	if (stat(LOCAL_STATE, &info) != 0 && stat(SYSTEM_STATE, &info) == 0)
+		return strdup(SYSTEM_STATE);
+	return strdup(LOCAL_STATE);
+}
+
+char *control_config_socket(const char *given)
+{
+	const char *variable = getenv("PILLION_CONTROL_SOCKET");
+	const char *state = getenv("PILLION_CONTROL_STATE");
+	_cleanup_free_ char *folder = state ? strdup(state) : default_state();
+	char *path = NULL;
+
+	if (given || variable)
+		return strdup(given ? given : variable);
+	return folder && asprintf(&path, "%s/control.sock", folder) >= 0 ? path : NULL;
+}
+
+static int read_json(const char *path, json_t **ret, struct error *err)
+{
+	json_error_t problem;
+
+	*ret = json_load_file(path, 0, &problem);
+	if (*ret)
+		return 0;
+	return error_set(err, -EINVAL, "%s, line %d: %s", path, problem.line, problem.text);
+}
+
+/* pick() - The flag, or the variable, or the file's member; NULL: none. Owned */
+static char *pick(const struct flag_value *values, enum control_flag which, json_t *file)
+{
+	const char *name = control_flags[which].name, *text = NULL;
+	char variable[64] = "PILLION_CONTROL_", member[64];
+	size_t length = strlen(variable);
+
+	for (size_t i = 0; name[i] && length < sizeof(variable) - 1; i++)
+		variable[length++] = (char)(name[i] == '-'   ? '_'
+					    : name[i] >= 'a' ? name[i] - 32
+							     : name[i]);
+	snprintf(member, sizeof(member), "%s", name);
+	for (char *c = member; *c; c++)
+		if (*c == '-')
+			*c = '_';
+	if (values[which].given)
+		text = values[which].text;
+	else if (getenv(variable))
+		text = getenv(variable);
+	else
+		text = json_string_value(json_object_get(file, member));
+	return text && *text ? strdup(text) : NULL;
+}
+
+static int pick_duration(const struct flag_value *values, enum control_flag which, json_t *file,
+			 nanoseconds otherwise, nanoseconds *ret, struct error *err)
+{
+	_cleanup_free_ char *text = NULL;
+
+	*ret = otherwise;
+	if (values[which].given) {
+		*ret = values[which].number;
+		return 0;
+	}
+	text = pick(values, which, file);
+	if (text && go_duration_parse(text, strlen(text), ret) < 0)
+		return error_set(err, -EINVAL, "%s: '%s' is no duration (90s, 12h)",
+				 control_flags[which].name, text);
+	return *ret < 0 ? error_set(err, -EINVAL, "%s is negative", control_flags[which].name) : 0;
+}
+
+static int load_objects(const struct flag_value *values, json_t *file, struct control_config *c,
+			struct error *err)
+{
+	_cleanup_free_ char *path = pick(values, CONTROL_DERP_MAP, file);
+	json_t *map = json_object_get(file, "derp_map"), *own = NULL;
+	int r = 0;
+
+	if (path) {
+		r = read_json(path, &own, err);
+		map = own;
+	}
+	if (r == 0 && map && json_is_object(map))
+		r = tailcfg_derp_map_decode(map, &c->derp_map, err);
+	json_decref(own);
+	c->derp_map.has_regions = true;
+	if (r == 0 && json_object_get(file, "dns"))
+		r = tailcfg_dns_config_decode(json_object_get(file, "dns"), &c->dns, err);
+	return r;
+}
+
+/* check_members() - A misspelt member would be passed over in silence */
+static int check_members(const char *path, json_t *file, struct error *err)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(file, name, value) {
+		bool known = strcmp(name, "dns") == 0;
+
+		for (size_t i = 0; i < CONTROL_FLAG_COUNT && !known; i++) {
+			const char *flag = control_flags[i].name;
+
+			known = strlen(flag) == strlen(name);
+			for (size_t at = 0; known && flag[at]; at++)
+				known = flag[at] == name[at] ||
+					(flag[at] == '-' && name[at] == '_');
+		}
+		if (!known)
+			return error_set(err, -EINVAL, "%s: there is no setting '%s'", path, name);
+	}
+	return 0;
+}
+
+static int complete(struct control_config *c, struct error *err)
+{
+	char host[256] = "";
+	struct url url;
+	int r;
+
+	if (!c->state)
+		c->state = default_state();
+	if (!c->base_domain)
+		c->base_domain = strdup("tailnet.internal");
+	if (!c->socket && c->state && asprintf(&c->socket, "%s/control.sock", c->state) < 0)
+		c->socket = NULL;
+	if (!c->url) {
+		(void)gethostname(host, sizeof(host) - 1);
+		if (asprintf(&c->url, "https://%s:8443", *host ? host : "localhost") < 0)
+			c->url = NULL;
+	}
+	if (!c->state || !c->base_domain || !c->socket || !c->url)
+		return error_set(err, -ENOMEM, "out of memory");
+	while (*c->url && c->url[strlen(c->url) - 1] == '/')
+		c->url[strlen(c->url) - 1] = '\0';
+	r = url_parse(c->url, &url, err);
+	if (r < 0)
+		return error_wrap(err, "url %s", c->url);
+	if (!c->listen && asprintf(&c->listen, "[::]:%u", url.port) < 0) {
+		c->listen = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	if (!c->certificate != !c->key)
+		return error_set(err, -EINVAL, "certificate and key are given together");
+	return 0;
+}
+
+int control_config_load(const struct flag_value *values, struct control_config *ret,
+			struct error *err)
+{
+	_cleanup_free_ char *path = pick(values, CONTROL_CONFIG, NULL);
+	struct control_config c = {0};
+	json_t *file = NULL;
+	int r = path ? read_json(path, &file, err) : 0;
+
+	if (r == 0)
+		r = check_members(path, file, err);
+	if (r == 0) {
+		c.state = pick(values, CONTROL_STATE, file);
+		c.socket = pick(values, CONTROL_SOCKET, file);
+		c.url = pick(values, CONTROL_URL, file);
+		c.listen = pick(values, CONTROL_LISTEN, file);
+		c.certificate = pick(values, CONTROL_CERTIFICATE, file);
+		c.key = pick(values, CONTROL_KEY, file);
+		c.base_domain = pick(values, CONTROL_BASE_DOMAIN, file);
+		c.log_level = pick(values, CONTROL_LOG_LEVEL, file);
+		c.log_format = pick(values, CONTROL_LOG_FORMAT, file);
+		r = pick_duration(values, CONTROL_NODE_EXPIRY, file, 0, &c.node_expiry, err);
+	}
+	if (r == 0)
+		r = pick_duration(values, CONTROL_EPHEMERAL, file, 600 * NSEC_PER_SEC,
+				  &c.ephemeral_timeout, err);
+	if (r == 0)
+		r = load_objects(values, file, &c, err);
+	if (r == 0)
+		r = complete(&c, err);
+	json_decref(file);
+	if (r < 0)
+		control_config_clear(&c);
+	else
+		*ret = c;
+	return r;
+}

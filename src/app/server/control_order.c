@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/control_order.c - the operator's commands, as clients of the server's socket */
+#include "app/server/control.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum order_flag {
+	ORDER_SOCKET,
+	ORDER_JSON,
+	ORDER_USER,
+	ORDER_REUSABLE,
+	ORDER_EPHEMERAL,
+	ORDER_TAGS,
+	ORDER_EXPIRY,
+	ORDER_FLAG_COUNT
+};
+
+static const struct flag order_flags[ORDER_FLAG_COUNT] = {
+	[ORDER_SOCKET] = {.name = "socket",
+			  .argument = "PATH",
+			  .kind = FLAG_STRING,
+			  .help = "where the server listens for operators"},
+	[ORDER_JSON] = {.name = "json", .kind = FLAG_BOOL, .help = "print JSON"},
+	[ORDER_USER] = {.name = "user",
+			.argument = "NAME",
+			.kind = FLAG_STRING,
+			.help = "whose (default \"default\", made if there is none)"},
+	[ORDER_REUSABLE] = {.name = "reusable", .kind = FLAG_BOOL, .help = "for many nodes"},
+	[ORDER_EPHEMERAL] = {.name = "ephemeral",
+			     .kind = FLAG_BOOL,
+			     .help = "its nodes are deleted some time after they disconnect"},
+	[ORDER_TAGS] = {.name = "tags",
+			.argument = "TAGS",
+			.kind = FLAG_STRING,
+			.help = "tag:A,tag:B: its nodes are nobody's, and have these tags"},
+	[ORDER_EXPIRY] = {.name = "expiry",
+			  .argument = "DURATION",
+			  .kind = FLAG_DURATION,
+			  .help = "until when the key is good (default 1h)"},
+};
+
+struct order {
+	const char *socket;
+	struct flag_value flags[ORDER_FLAG_COUNT];
+	const char **rest;
+	int rest_count;
+};
+
+/* Printing */
+
+/* put() - @text in @width columns; control bytes as '?', for names come from outside */
+static void put(const char *text, int width)
+{
+	int columns = 0;
+
+	for (const char *c = text; *c; c++, columns++)
+		putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
+	do
+		putchar(' ');
+	while (++columns < width);
+}
+
+static const char *text_of(const json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}
+
+static bool is_true(const json_t *object, const char *name)
+{
+	return json_is_true(json_object_get(object, name));
+}
+
+/* put_list() - The strings of a list, with commas */
+static void put_list(const json_t *list, int width)
+{
+	char text[512] = "";
+	size_t length = 0;
+
+	for (size_t i = 0; i < json_array_size(list) && length < sizeof(text); i++)
+		length +=
+			(size_t)snprintf(text + length, sizeof(text) - length, "%s%s", i ? "," : "",
+					 json_string_value(json_array_get(list, i)));
+	put(text, width);
+}
+
+static void print_users(const json_t *users)
+{
+	json_t *user;
+	size_t i;
+
+	puts("ID    NAME                      CREATED");
+	json_array_foreach(users, i, user) {
+		printf("%-5lld ", (long long)json_integer_value(json_object_get(user, "id")));
+		put(text_of(user, "name"), 26);
+		printf("%.19s\n", text_of(user, "created"));
+	}
+}
+
+static void print_keys(const json_t *keys)
+{
+	json_t *key;
+	size_t i;
+
+	puts("PREFIX        USER              STATE     KIND                TAGS              "
+	     "EXPIRY");
+	json_array_foreach(keys, i, key) {
+		char kind[32];
+
+		snprintf(kind, sizeof(kind), "%s%s", is_true(key, "reusable") ? "reusable" : "once",
+			 is_true(key, "ephemeral") ? ",ephemeral" : "");
+		put(text_of(key, "prefix"), 14);
+		put(text_of(key, "user"), 18);
+		put(is_true(key, "valid")                               ? "valid"
+		    : is_true(key, "used") && !is_true(key, "reusable") ? "used"
+									: "expired",
+		    10);
+		put(kind, 20);
+		put_list(json_object_get(key, "tags"), 18);
+		printf("%.19s\n", text_of(key, "expiry"));
+	}
+}
+
+static void print_nodes(const json_t *answer)
+{
+	json_t *node;
+	size_t i;
+
+	puts("ID    NAME                  ADDRESS           OWNER             STATE     LAST SEEN");
+	json_array_foreach(json_object_get(answer, "nodes"), i, node) {
+		json_t *tags = json_object_get(node, "tags");
+
+		printf("%-5lld ", (long long)json_integer_value(json_object_get(node, "id")));
+		put(text_of(node, "name"), 22);
+		put(json_string_value(json_array_get(json_object_get(node, "addresses"), 0)), 18);
+		if (json_array_size(tags))
+			put_list(tags, 18);
+		else
+			put(text_of(node, "user"), 18);
+		put(is_true(node, "expired")  ? "expired"
+		    : is_true(node, "online") ? "online"
+					      : "offline",
+		    10);
+		printf("%.19s\n", is_true(node, "online") ? "" : text_of(node, "last_seen"));
+	}
+	json_array_foreach(json_object_get(answer, "logins"), i, node) {
+		printf("waits: ");
+		put(text_of(node, "hostname"), 1);
+		printf("- let it in with 'pillion control nodes approve %s'\n",
+		       text_of(node, "id"));
+	}
+}
+
+static void print_key(const json_t *key)
+{
+	puts(text_of(key, "key"));
+}
+
+static void print_policy(const json_t *answer)
+{
+	fputs(text_of(answer, "policy"), stdout);
+}
+
+static void print_any(const json_t *json)
+{
+	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	putchar('\n');
+}
+
+static void print_nothing(const json_t *json)
+{
+	(void)json;
+}
+
+/* Bodies */
+
+static int add_tags(json_t *body, const char *text, const char *name)
+{
+	json_t *list = json_array();
+	char *copy = strdup(text), *save = NULL;
+
+	for (char *item = copy ? strtok_r(copy, ", ", &save) : NULL; item;
+	     item = strtok_r(NULL, ", ", &save))
+		json_array_append_new(list, json_string(item));
+	free(copy);
+	return json_object_set_new(body, name, list);
+}
+
+static void add_user_and_tags(const struct order *o, json_t *body)
+{
+	if (o->flags[ORDER_USER].given)
+		json_object_set_new(body, "user", json_string(o->flags[ORDER_USER].text));
+	if (o->flags[ORDER_TAGS].given)
+		add_tags(body, o->flags[ORDER_TAGS].text, "tags");
+}
+
+static void body_of_key(const struct order *o, json_t *body)
+{
+	add_user_and_tags(o, body);
+	json_object_set_new(body, "reusable", json_boolean(o->flags[ORDER_REUSABLE].on));
+	json_object_set_new(body, "ephemeral", json_boolean(o->flags[ORDER_EPHEMERAL].on));
+	if (o->flags[ORDER_EXPIRY].given)
+		json_object_set_new(body, "expiry_seconds",
+				    json_integer(o->flags[ORDER_EXPIRY].number / NSEC_PER_SEC));
+}
+
+static void body_of_name(const struct order *o, json_t *body)
+{
+	json_object_set_new(body, "name", json_string(o->rest[o->rest_count - 1]));
+}
+
+static void body_of_tags(const struct order *o, json_t *body)
+{
+	add_tags(body, o->rest[o->rest_count - 1], "tags");
+}
+
+static void body_of_routes(const struct order *o, json_t *body)
+{
+	add_tags(body, o->rest[o->rest_count - 1], "routes");
+}
+
+static const struct {
+	const char *words[2]; /* the second is NULL: the default of the first */
+	int arguments;
+	const char *method, *path; /* "%s" is the first argument */
+	void (*body)(const struct order *o, json_t *body);
+	void (*print)(const json_t *answer);
+	bool file; /* the body is the file that the argument names */
+} orders[] = {
+	{{"users", NULL}, 0, "GET", "/v1/users", NULL, print_users, false},
+	{{"users", "list"}, 0, "GET", "/v1/users", NULL, print_users, false},
+	{{"users", "create"}, 1, "POST", "/v1/users", body_of_name, print_nothing, false},
+	{{"users", "delete"}, 1, "DELETE", "/v1/users/%s", NULL, print_nothing, false},
+	{{"keys", NULL}, 0, "GET", "/v1/keys", NULL, print_keys, false},
+	{{"keys", "list"}, 0, "GET", "/v1/keys", NULL, print_keys, false},
+	{{"keys", "create"}, 0, "POST", "/v1/keys", body_of_key, print_key, false},
+	{{"keys", "expire"}, 1, "POST", "/v1/keys/%s/expire", NULL, print_nothing, false},
+	{{"nodes", NULL}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
+	{{"nodes", "list"}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
+	{{"nodes", "show"}, 1, "GET", "/v1/nodes/%s", NULL, print_any, false},
+	{{"nodes", "expire"}, 1, "POST", "/v1/nodes/%s/expire", NULL, print_nothing, false},
+	{{"nodes", "delete"}, 1, "DELETE", "/v1/nodes/%s", NULL, print_nothing, false},
+	{{"nodes", "rename"}, 2, "POST", "/v1/nodes/%s/rename", body_of_name, print_nothing, false},
+	{{"nodes", "tag"}, 2, "POST", "/v1/nodes/%s/tags", body_of_tags, print_nothing, false},
+	{{"nodes", "approve-routes"},
+	 2,
+	 "POST",
+	 "/v1/nodes/%s/routes",
+	 body_of_routes,
+	 print_nothing,
+	 false},
+	{{"nodes", "approve"},
+	 1,
+	 "POST",
+	 "/v1/logins/%s/approve",
+	 add_user_and_tags,
+	 print_nothing,
+	 false},
+	{{"policy", "get"}, 0, "GET", "/v1/policy", NULL, print_policy, false},
+	{{"policy", "set"}, 1, "PUT", "/v1/policy", NULL, print_nothing, true},
+	{{"policy", "check"}, 1, "POST", "/v1/policy/check", NULL, print_nothing, true},
+	{{"debug", "netmap"}, 1, "GET", "/v1/netmap/%s", NULL, print_any, false},
+};
+
+/* path_of() - The order's path with the argument in it; false when that can't stand there */
+static bool path_of(const char *pattern, const char *argument, char *out, size_t size)
+{
+	const char *hole = strstr(pattern, "%s"), *slash;
+
+	if (!hole) {
+		snprintf(out, size, "%s", pattern);
+		return true;
+	}
+	/* A login may be given as its whole URL. */
+	slash = strrchr(argument, '/');
+	argument = slash ? slash + 1 : argument;
+	for (const char *c = argument; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("-_.@+:", *c))
+			return false;
+	return *argument && (size_t)snprintf(out, size, "%.*s%s%s", (int)(hole - pattern), pattern,
+					     argument, hole + 2) < size;
+}
+
+static int read_input(const char *path, struct buffer *out, struct error *err)
+{
+	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	int r = file ? 0 : -errno;
+
+	while (r == 0 && (r = buffer_reserve(out, 4096)) == 0) {
+		size_t length = fread(buffer_end(out), 1, 4096, file);
+
+		out->length += length;
+		if (length == 0)
+			break;
+	}
+	if (file && file != stdin)
+		fclose(file);
+	return r == 0 ? 0 : error_set_errno(err, r, "read %s", path);
+}
+
+static int run(const struct order *o, size_t which)
+{
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct error err = {0};
+	json_t *json = NULL, *answer = NULL;
+	char path[512];
+	int r = 0;
+
+	if (!path_of(orders[which].path, o->rest_count ? o->rest[0] : "", path, sizeof(path)))
+		return control_complain(EXIT_USAGE, "'%s' is no name", o->rest[0]);
+	if (orders[which].file) {
+		r = read_input(o->rest[0], &body, &err);
+	} else if (orders[which].body) {
+		char *text;
+
+		json = json_object();
+		orders[which].body(o, json);
+		text = json_dumps(json, JSON_COMPACT);
+		r = text ? buffer_append(&body, text, strlen(text)) : -ENOMEM;
+		free(text);
+	}
+	if (r == 0)
+		r = control_ask(o->socket, orders[which].method, path, buffer_head(&body),
+				body.length, &answer, &err);
+	if (r < 0)
+		control_complain(EXIT_FAILS, "%s", err.text);
+	else if (o->flags[ORDER_JSON].on && answer)
+		print_any(answer);
+	else if (answer)
+		orders[which].print(answer);
+	json_decref(json);
+	json_decref(answer);
+	buffer_free(&body);
+	return r < 0 ? EXIT_FAILS : EXIT_OK;
+}
+
+int control_order(int argc, char **argv)
+{
+	struct order o = {.rest = calloc((size_t)argc + 1, sizeof(*o.rest))};
+	struct flag_group group = {.title = "Flags",
+				   .flags = order_flags,
+				   .values = o.flags,
+				   .count = ORDER_FLAG_COUNT};
+	struct flag_reader reader = {.groups = &group,
+				     .count = 1,
+				     .source = FLAGS_COMMAND_LINE,
+				     .where = "pillion control"};
+	_cleanup_free_ char *socket = NULL;
+	_cleanup_free_ const char **words = o.rest;
+	struct error err = {0};
+	int count;
+
+	if (!words)
+		return control_complain(EXIT_FAILS, "out of memory");
+	count = flags_parse(&reader, argc, argv, words, &err);
+	if (count == -ECANCELED) {
+		puts("see 'pillion control --help'");
+		flags_print(&group);
+		return EXIT_OK;
+	}
+	if (count < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_USAGE;
+	}
+	socket = control_config_socket(o.flags[ORDER_SOCKET].given ? o.flags[ORDER_SOCKET].text
+								   : NULL);
+	o.socket = socket ? socket : "";
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+		int used = orders[i].words[1] ? 2 : 1;
+
+		if (count < used || strcmp(words[0], orders[i].words[0]) != 0 ||
+		    (orders[i].words[1] ? strcmp(words[1], orders[i].words[1]) != 0 : count != 1))
+			continue;
+		o.rest = words + used;
+		o.rest_count = count - used;
+		if (o.rest_count != orders[i].arguments)
+			return control_complain(EXIT_USAGE, "%s %s takes %d argument(s), not %d",
+						words[0],
+						orders[i].words[1] ? orders[i].words[1] : "",
+						orders[i].arguments, o.rest_count);
+		return run(&o, i);
+	}
+	return control_complain(EXIT_USAGE, "there is no such command; 'pillion control --help' "
+					    "lists them");
+}

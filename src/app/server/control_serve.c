@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/control_serve.c - `pillion control serve` */
+#define LOG_ROOM "control"
+#include "app/server/control.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "server/control/authority.h"
+#include "server/control/control.h"
+#include "server/web/web_server.h"
+#include "transport/url.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+struct server {
+	uv_loop_t loop;
+	struct control_config config;
+	struct control *control;
+	uv_signal_t term, interrupt;
+};
+
+static const char help[] =
+	"usage: pillion control serve [FLAG…]\n"
+	"\n"
+	"Runs a coordination server, in the foreground. Everything has a default: in an empty\n"
+	"folder it makes a database, a Noise key and a private certificate authority. Nodes\n"
+	"(pillion, or stock tailscale) join with --login-server=URL and a key.\n"
+	"\n"
+	"Variables PILLION_CONTROL_URL and so on, and members of the JSON file ('base_domain'),\n"
+	"are named like the flags; a flag wins over a variable, and that over the file.\n"
+	"\n"
+	"  pillion control serve --url=https://vpn.example.com\n"
+	"  pillion control serve --url=http://127.0.0.1:8080\n"
+	"\tplain HTTP: on loopback, or behind a proxy with a --listen of its own\n"
+	"\n";
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+	struct server *s = handle->data;
+
+	log_info("stopping (%s); nodes reconnect by themselves", strsignal(number));
+	control_free(TAKE_PTR(s->control));
+	uv_close((uv_handle_t *)&s->term, NULL);
+	uv_close((uv_handle_t *)&s->interrupt, NULL);
+}
+
+/* make_folder() - The state folder, for us alone */
+static int make_folder(const char *path, struct error *err)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return error_set_errno(err, -errno, "state folder %s", path);
+	return 0;
+}
+
+static int read_file(const char *path, struct buffer *out, struct error *err)
+{
+	FILE *file = fopen(path, "re");
+	int r = file ? 0 : -errno;
+
+	*out = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	while (r == 0 && (r = buffer_reserve(out, 4096)) == 0) {
+		size_t length = fread(buffer_end(out), 1, 4096, file);
+
+		out->length += length;
+		if (length == 0)
+			break;
+	}
+	if (file)
+		fclose(file);
+	return r == 0 ? 0 : error_set_errno(err, r, "read %s", path);
+}
+
+/* open_tls() - NULL for an http:// URL */
+static int open_tls(const struct control_config *c, const struct url *url, struct tls_context **ret,
+		    struct error *err)
+{
+	struct buffer certificate = BUFFER_INIT(0), key = BUFFER_INIT(0);
+	const char *names[4] = {url->host, "localhost", "127.0.0.1", "::1"};
+	bool new = false;
+	int r;
+
+	if (!url->tls && !c->certificate)
+		return 0;
+	if (c->certificate) {
+		r = read_file(c->certificate, &certificate, err);
+		if (r == 0)
+			r = read_file(c->key, &key, err);
+	} else {
+		r = authority_ensure(c->state, names, ARRAY_SIZE(names), &certificate, &key, &new,
+				     err);
+	}
+	if (r == 0)
+		r = tls_server_context_create((char *)buffer_head(&certificate), certificate.length,
+					      (char *)buffer_head(&key), key.length, ret, err);
+	buffer_free(&certificate);
+	buffer_free_secret(&key);
+	if (r == 0 && new) {
+		struct buffer ca;
+		char path[4096];
+
+		log_info("made a private certificate authority; nodes need %s/ca.pem as TS_CA_FILE "
+			 "(pillion) or SSL_CERT_FILE (tailscale)",
+			 c->state);
+		snprintf(path, sizeof(path), "%s/ca.pem", c->state);
+		if (read_file(path, &ca, NULL) == 0)
+			fprintf(stderr, "%.*s", (int)ca.length, (char *)buffer_head(&ca));
+		buffer_free(&ca);
+	}
+	return r;
+}
+
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int start(struct server *s, struct error *err)
+{
+	struct control_config *c = &s->config;
+	struct control_options options = {.loop = &s->loop, .listen_fd = -1, .operator_fd = -1};
+	_cleanup_free_ char *database = NULL;
+	struct tls_context *tls = NULL;
+	struct endpoint at;
+	struct url url;
+	int r = url_parse(c->url, &url, err);
+
+	if (r == 0 && endpoint_parse(c->listen, strlen(c->listen), &at) < 0)
+		r = error_set(err, -EINVAL, "listen: '%s' is no ADDRESS:PORT", c->listen);
+	if (r == 0)
+		r = make_folder(c->state, err);
+	if (r == 0 && asprintf(&database, "%s/control.db", c->state) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = open_tls(c, &url, &tls, err);
+	if (r == 0)
+		r = web_listen(&at, &options.listen_fd, err);
+	if (r == 0)
+		r = web_listen_unix(c->socket, &options.operator_fd, err);
+	if (r < 0) {
+		if (options.listen_fd >= 0)
+			close(options.listen_fd);
+		goto out;
+	}
+	options.database = database;
+	options.tls = tls;
+	options.settings = (struct tailnet_settings){
+		.server_url = c->url,
+		.base_domain = c->base_domain,
+		.derp_map = c->derp_map,
+		.dns = c->dns,
+		.node_expiry = c->node_expiry,
+		.ephemeral_timeout = c->ephemeral_timeout,
+	};
+	c->derp_map = (struct tailcfg_derp_map){0};
+	c->dns = (struct tailcfg_dns_config){0};
+	r = control_new(&options, &s->control, err);
+out:
+	tls_context_release(tls);
+	return r;
+}
+
+static void say_where(struct server *s)
+{
+	const struct control_config *c = &s->config;
+	struct endpoint at;
+	char text[ENDPOINT_TEXT_MAX];
+
+	if (control_endpoint(s->control, &at) == 0)
+		log_info("serving url=%s listen=%s state=%s socket=%s", c->url,
+			 endpoint_format(&at, text), c->state, c->socket);
+	if (control_tailnet(s->control)->settings.derp_map.region_count == 0)
+		log_warn("no relay is configured (--derp-map): nodes reach each other only where "
+			 "UDP passes directly");
+	if (!registry_user(&control_tailnet(s->control)->registry, 1))
+		log_info("make a key with 'pillion control keys create --socket=%s'", c->socket);
+}
+
+int control_serve(int argc, char **argv)
+{
+	static struct flag_value values[CONTROL_FLAG_COUNT];
+	struct flag_group group = {.title = "Flags",
+				   .flags = control_flags,
+				   .values = values,
+				   .count = CONTROL_FLAG_COUNT};
+	struct flag_reader reader = {.groups = &group,
+				     .count = 1,
+				     .source = FLAGS_COMMAND_LINE,
+				     .where = "pillion control serve"};
+	struct server s = {0};
+	enum log_level level = LOG_INFO;
+	struct error err = {0};
+	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+
+	if (r == -ECANCELED) {
+		fputs(help, stdout);
+		flags_print(&group);
+		return EXIT_OK;
+	}
+	if (r < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_USAGE;
+	}
+	if (control_config_load(values, &s.config, &err) < 0)
+		return control_complain(EXIT_USAGE, "%s", err.text);
+	if (s.config.log_level && log_level_parse(s.config.log_level, &level) < 0)
+		return control_complain(EXIT_USAGE, "log-level is error, warn, info or debug");
+	log_setup(STDERR_FILENO, level,
+		  s.config.log_format && strcmp(s.config.log_format, "json") == 0
+			  ? LOG_FORMAT_JSON
+			  : LOG_FORMAT_TEXT);
+	signal(SIGPIPE, SIG_IGN);
+	umask(0077);
+	raise_file_limit();
+	if (sodium_init() < 0 || uv_loop_init(&s.loop) < 0)
+		return control_complain(EXIT_FAILS, "libsodium or libuv did not start");
+	r = start(&s, &err);
+	if (r < 0) {
+		log_error("%s", err.text);
+		control_config_clear(&s.config);
+		return EXIT_FAILS;
+	}
+	say_where(&s);
+	uv_signal_init(&s.loop, &s.term);
+	uv_signal_init(&s.loop, &s.interrupt);
+	s.term.data = s.interrupt.data = &s;
+	uv_signal_start(&s.term, on_signal, SIGTERM);
+	uv_signal_start(&s.interrupt, on_signal, SIGINT);
+	uv_run(&s.loop, UV_RUN_DEFAULT);
+	r = uv_loop_close(&s.loop);
+	if (r < 0)
+		log_debug("the event loop still has handles: %s", uv_strerror(r));
+	control_config_clear(&s.config);
+	return EXIT_OK;
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/control/control.c - the coordination server on an event loop */
+#define LOG_ROOM "control"
+#include "server/control/internal.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TICK       NSEC_PER_SEC
+#define BODY_LIMIT (64u * 1024) /* over HTTP/1 nodes send none */
+
+/* Strangers over plain HTTP(S) */
+
+/* has_version() - Whether the query names a capability version */
+static bool has_version(const char *query)
+{
+	const char *at = strncmp(query, "v=", 2) == 0 ? query : strstr(query, "&v=");
+
+	if (!at)
+		return false;
+	at += *at == '&' ? 3 : 2;
+	return *at >= '1' && *at <= '9';
+}
+
+static void serve_key(struct control *c, struct web_exchange *x)
+{
+	char key[KEY_TEXT_MAX], zero[KEY_TEXT_MAX], body[256];
+	static const struct public_key none;
+	int length;
+
+	if (!has_version(x->query)) {
+		web_reply_text(x, 400, "say your capability version: /key?v=NUMBER");
+		return;
+	}
+	public_key_format(&c->noise_public, KEY_MACHINE, key);
+	public_key_format(&none, KEY_MACHINE, zero);
+	length = snprintf(body, sizeof(body), "{\"legacyPublicKey\":\"%s\",\"publicKey\":\"%s\"}",
+			  zero, key);
+	web_reply(x, 200, "application/json", body, (size_t)length);
+}
+
+/* serve_login_page() - What a person sees at the login URL; approval is the operator's */
+static void serve_login_page(struct web_exchange *x)
+{
+	const char *id = x->path + strlen("/register/");
+	char body[2048];
+	int length;
+
+	if (strlen(id) != TAILNET_LOGIN_ID_SIZE ||
+	    strspn(id, "0123456789abcdef") != TAILNET_LOGIN_ID_SIZE) {
+		web_reply_text(x, 404, "there is no such login");
+		return;
+	}
+	length = snprintf(body, sizeof(body),
+			  "<!doctype html><meta charset=utf-8><meta name=viewport "
+			  "content=\"width=device-width\"><title>A node wants to join</title>"
+			  "<style>body{font:1.1em/1.5 sans-serif;max-width:40em;margin:4em auto;"
+			  "padding:0 1em}pre{background:#eee;padding:1em;overflow:auto}</style>"
+			  "<h1>A node wants to join</h1><p>Whoever runs this coordination server "
+			  "lets it in with:<pre>pillion control nodes approve %s --user NAME</pre>"
+			  "<p>The node goes on by itself then; this page can be closed.",
+			  id);
+	web_reply(x, 200, "text/html; charset=utf-8", body, (size_t)length);
+}
+
+static void serve_web(void *user, struct web_exchange *x)
+{
+	struct control *c = user;
+	bool get = strcmp(x->head->method, "GET") == 0 || strcmp(x->head->method, "HEAD") == 0;
+
+	if (strcmp(x->path, "/ts2021") == 0)
+		node_accept(c, x);
+	else if (!get)
+		web_reply_text(x, 405, "only GET here");
+	else if (strcmp(x->path, "/key") == 0)
+		serve_key(c, x);
+	else if (strcmp(x->path, "/health") == 0)
+		web_reply_text(x, c->store_failed ? 503 : 200, "%s",
+			       c->store_failed ? "the database can't be written" : "ok");
+	else if (strncmp(x->path, "/register/", strlen("/register/")) == 0)
+		serve_login_page(x);
+	else
+		web_reply_text(x, 404, "there is nothing here; nodes join with --login-server=%s",
+			       c->tailnet.settings.server_url);
+}
+
+/* Writing, answering, telling: in this order */
+
+int control_write(struct control *c, struct error *err)
+{
+	int r = store_flush(c->store, &c->tailnet.registry, err);
+
+	if (r < 0 && !c->store_failed)
+		log_error("%s; answers wait until it can", err->text);
+	else if (r == 0 && c->store_failed)
+		log_info("the database can be written again");
+	c->store_failed = r < 0;
+	return r;
+}
+
+static void flush(void *user)
+{
+	struct control *c = user;
+	struct error err;
+
+	if (control_write(c, &err) < 0)
+		loop_timer_at(c->flush, clock_boottime() + NSEC_PER_SEC);
+	else
+		node_answer(c);
+}
+
+void control_settle(struct control *c)
+{
+	if (!c->store_failed && !c->stopping)
+		loop_timer_soon(c->flush);
+}
+
+static void tick(void *user)
+{
+	struct control *c = user;
+	struct tailnet_time now = tailnet_now();
+
+	tailnet_tick(&c->tailnet, now);
+	node_tick(c, now.boot);
+	control_settle(c);
+	loop_timer_at(c->tick, now.boot + TICK);
+}
+
+/* Life */
+
+static int open_web(struct control *c, const struct control_options *o, struct error *err)
+{
+	struct web_server_options web = {
+		.loop = o->loop,
+		.listen_fd = o->listen_fd,
+		.tls = o->tls,
+		.body_limit = BODY_LIMIT,
+		.serve = serve_web,
+		.user = c,
+	};
+	struct web_server_options operator= {
+		.loop = o->loop,
+		.listen_fd = o->operator_fd,
+		.body_limit = LIMIT_RPC_BODY,
+		.serve = operator_serve,
+		.user = c,
+	};
+	int r = web_server_new(&web, &c->web, err);
+
+	if (r < 0) {
+		if (o->operator_fd >= 0)
+			close(o->operator_fd);
+		return r;
+	}
+	return o->operator_fd >= 0 ? web_server_new(&operator, & c->operator, err) : 0;
+}
+
+int control_new(const struct control_options *o, struct control **ret, struct error *err)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	int r = c ? 0 : error_set(err, -ENOMEM, "out of memory");
+
+	if (r == 0) {
+		c->loop = o->loop;
+		tailnet_init(&c->tailnet, &o->settings);
+		r = store_open(o->database, &c->store, err);
+	}
+	if (r == 0)
+		r = store_load(c->store, &c->tailnet.registry, err);
+	if (r == 0)
+		r = store_noise_key(c->store, &c->noise_key, err);
+	if (r == 0)
+		r = access_open(&c->access, &c->tailnet, err);
+	if (r == 0) {
+		secret_key_public(&c->noise_key, &c->noise_public);
+		tailnet_loaded(&c->tailnet, tailnet_now());
+		c->zstd = ZSTD_createCCtx();
+		if (!c->zstd || loop_timer_create(c->loop, flush, c, &c->flush) < 0 ||
+		    loop_timer_create(c->loop, tick, c, &c->tick) < 0)
+			r = error_set(err, -ENOMEM, "out of memory");
+	}
+	if (r < 0) {
+		close(o->listen_fd);
+		if (o->operator_fd >= 0)
+			close(o->operator_fd);
+		goto refused;
+	}
+	r = open_web(c, o, err);
+	if (r < 0)
+		goto refused;
+	tick(c);
+	*ret = c;
+	return 0;
+refused:
+	control_free(c);
+	return r;
+}
+
+void control_free(struct control *c)
+{
+	struct error err;
+
+	if (!c)
+		return;
+	c->stopping = true;
+	web_server_free(c->operator);
+	web_server_free(c->web);
+	while (c->connections)
+		node_connection_close(c->connections);
+	if (c->store)
+		(void)control_write(c, &err);
+	loop_timer_free(c->flush);
+	loop_timer_free(c->tick);
+	ZSTD_freeCCtx(c->zstd);
+	access_close(&c->access);
+	tailnet_clear(&c->tailnet);
+	tailcfg_derp_map_clear(&c->tailnet.settings.derp_map);
+	tailcfg_dns_config_clear(&c->tailnet.settings.dns);
+	store_close(c->store);
+	secret_key_wipe(&c->noise_key);
+	free(c);
+}
+
+const struct public_key *control_noise_key(const struct control *c)
+{
+	return &c->noise_public;
+}
+
+int control_endpoint(const struct control *c, struct endpoint *ret)
+{
+	return web_server_endpoint(c->web, ret);
+}
+
+bool control_knows(const struct control *c, const struct public_key *key)
+{
+	const struct control_node *node = registry_node_of_key(&c->tailnet.registry, key);
+
+	return node && node->authorized && !node->expired;
+}
+
+struct tailnet *control_tailnet(struct control *c)
+{
+	return &c->tailnet;
+}

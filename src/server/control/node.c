@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/control/node.c - what nodes ask over TS2021
+ *
+ * Theory of operation
+ *	/ts2021 --101, Noise, early payload--> HTTP/2:
+ *		POST /machine/register	ANSWER, or HELD until an operator decides
+ *		POST /machine/map	ANSWER (a lite update), or MAP (a stream)
+ *
+ *   A MAP exchange is given a message only when it has passed the last one on; what
+ *   happens meanwhile gathers as notes in its session. Who takes nothing for a minute
+ *   is cut.
+ */
+#define LOG_ROOM "control"
+#include "server/control/internal.h"
+
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KEEP_ALIVE        (50 * NSEC_PER_SEC)
+#define KEEP_ALIVE_JITTER 10u /* seconds */
+#define STALLED_MAX       (60 * NSEC_PER_SEC)
+#define REQUEST_MAX       (30 * NSEC_PER_SEC) /* for a request to be complete */
+#define IDLE_MAX          (180 * NSEC_PER_SEC)
+#define HOLD_MAX          (300 * NSEC_PER_SEC)
+
+#define ZSTD_LEVEL 1
+
+static const char answer_type[] = "application/json";
+
+/* Exchanges */
+
+/* list_as() - Put it on the list of its kind */
+static void list_as(struct node_exchange *e, enum exchange_kind kind)
+{
+	struct node_exchange **list = &e->control->exchanges[kind];
+
+	e->kind = kind;
+	e->next = *list;
+	e->link = list;
+	if (e->next)
+		e->next->link = &e->next;
+	*list = e;
+}
+
+static void unlist(struct node_exchange *e)
+{
+	*e->link = e->next;
+	if (e->next)
+		e->next->link = e->link;
+}
+
+static struct node_exchange *exchange_new(struct control *c, struct http2_exchange *x,
+					  enum exchange_kind kind)
+{
+	struct node_exchange *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->control = c;
+	e->x = x;
+	e->answer = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	e->stalled_since = e->until = DEADLINE_NEVER;
+	list_as(e, kind);
+	x->context = e;
+	return e;
+}
+
+static void exchange_free(struct node_exchange *e)
+{
+	unlist(e);
+	if (e->session)
+		map_session_close(e->session, tailnet_now());
+	e->x->context = NULL;
+	buffer_free(&e->answer);
+	control_register_request_clear(&e->request);
+	free(e);
+}
+
+static void reply_text(struct http2_exchange *x, int status, const char *text)
+{
+	(void)http2_reply(x, status, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+/* answer_later() - Once the disk has it */
+static void answer_later(struct control *c, struct http2_exchange *x, struct buffer *body)
+{
+	struct node_exchange *e = exchange_new(c, x, EXCHANGE_ANSWER);
+
+	if (!e) {
+		buffer_free(body);
+		reply_text(x, 503, "out of memory");
+		return;
+	}
+	e->answer = *body;
+	*body = BUFFER_INIT(0);
+	control_settle(c);
+}
+
+/* Registering */
+
+static void hold(struct control *c, struct http2_exchange *x, const struct public_key *machine,
+		 struct control_register_request *request)
+{
+	struct node_exchange *e = exchange_new(c, x, EXCHANGE_HELD);
+
+	if (!e) {
+		reply_text(x, 503, "out of memory");
+		return;
+	}
+	e->machine = *machine;
+	e->request = *request;
+	*request = (struct control_register_request){0};
+	e->until = clock_boottime() + HOLD_MAX;
+}
+
+static void log_registration(const struct control *c, const struct control_register_request *q)
+{
+	const struct control_node *node = registry_node_of_key(&c->tailnet.registry, &q->node_key);
+	char v4[ADDRESS_TEXT_MAX];
+
+	if (node)
+		log_info("registered node=%lld name=%s address=%s", (long long)node->record.id,
+			 node->name, address_format(&node->v4, v4));
+	else
+		log_info("a node waits for approval hostname=%s: see 'pillion control nodes list'",
+			 q->hostinfo.hostname ? q->hostinfo.hostname : "");
+}
+
+static void serve_register(struct node_connection *n, struct http2_exchange *x)
+{
+	struct control_register_request request = {0};
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct control *c = n->control;
+	struct error err = {0};
+	bool known;
+	int r = control_register_request_parse(buffer_head(&x->body), x->body.length, &request,
+					       &err);
+
+	if (r < 0) {
+		reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
+		return;
+	}
+	known = registry_node_of_key(&c->tailnet.registry, &request.node_key) != NULL;
+	r = tailnet_register(&c->tailnet, &n->machine, &request, true, tailnet_now(), &body, &err);
+	switch (r) {
+	case REGISTER_ANSWER:
+		if (!known)
+			log_registration(c, &request);
+		answer_later(c, x, &body);
+		break;
+	case REGISTER_HOLD:
+		hold(c, x, &n->machine, &request);
+		break;
+	case REGISTER_REFUSED:
+		reply_text(x, 400, err.text);
+		break;
+	default:
+		reply_text(x, 503, "out of memory");
+		break;
+	}
+	buffer_free(&body);
+	control_register_request_clear(&request);
+}
+
+/* decide() - A held login: is it over now? */
+static void decide(struct node_exchange *e, bool patient)
+{
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct control *c = e->control;
+	struct error err = {0};
+	int r = tailnet_register(&c->tailnet, &e->machine, &e->request, patient, tailnet_now(),
+				 &body, &err);
+
+	if (r == REGISTER_ANSWER) {
+		unlist(e);
+		list_as(e, EXCHANGE_ANSWER);
+		e->answer = body;
+		control_settle(c);
+		return;
+	}
+	buffer_free(&body);
+	if (r != REGISTER_HOLD)
+		http2_reset(e->x); /* the client asks again */
+}
+
+void node_logins_decided(struct control *c)
+{
+	struct node_exchange *next;
+
+	for (struct node_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
+		next = e->next;
+		decide(e, true);
+	}
+}
+
+/* Maps */
+
+/* push_frame() - One message: its length, and itself, compressed if it was asked for */
+static int push_frame(struct node_exchange *e, const void *text, size_t length)
+{
+	size_t bound = e->compress ? ZSTD_compressBound(length) : length;
+	struct buffer frame = BUFFER_INIT(bound + 4);
+	int r = buffer_reserve(&frame, bound + 4);
+
+	if (r < 0)
+		return r;
+	if (e->compress) {
+		bound = ZSTD_compressCCtx(e->control->zstd, buffer_end(&frame) + 4, bound, text,
+					  length, ZSTD_LEVEL);
+		if (ZSTD_isError(bound))
+			r = -ENOMEM;
+	} else {
+		memcpy(buffer_end(&frame) + 4, text, length);
+	}
+	if (r == 0) {
+		put_le32(buffer_end(&frame), (uint32_t)bound);
+		frame.length += bound + 4;
+		r = http2_push(e->x, buffer_head(&frame), frame.length);
+	}
+	buffer_free(&frame);
+	return r;
+}
+
+static void set_keep_alive(struct node_exchange *e, nanoseconds now)
+{
+	e->keep_alive_at = now + KEEP_ALIVE + randombytes_uniform(KEEP_ALIVE_JITTER) * NSEC_PER_SEC;
+}
+
+/* tell() - Give a session's stream its next message, if it can take one */
+static void tell(struct map_session *s)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct node_exchange *e = s->owner;
+	struct tailnet_time now = tailnet_now();
+	int r;
+
+	if (!s->node) { /* deleted */
+		http2_finish(e->x);
+		return;
+	}
+	if (http2_pushed(e->x) > 0) {
+		if (e->stalled_since == DEADLINE_NEVER)
+			e->stalled_since = now.boot;
+		return; /* `drained` comes back to it */
+	}
+	r = map_session_take(s, now, &text);
+	if (r > 0)
+		r = push_frame(e, buffer_head(&text), text.length);
+	buffer_free(&text);
+	if (r < 0) {
+		log_error("no map for node=%lld: %s", (long long)s->node->record.id, strerror(-r));
+		http2_reset(e->x);
+		return;
+	}
+	set_keep_alive(e, now.boot);
+}
+
+static void begin_stream(struct control *c, struct http2_exchange *x, struct control_node *node,
+			 bool compress)
+{
+	struct node_exchange *e = exchange_new(c, x, EXCHANGE_MAP);
+	struct tailnet_time now = tailnet_now();
+
+	if (e)
+		e->session = map_session_open(&c->tailnet, node, e, now);
+	if (!e || !e->session) {
+		if (e)
+			exchange_free(e);
+		reply_text(x, 503, "out of memory");
+		return;
+	}
+	e->compress = compress;
+	set_keep_alive(e, now.boot);
+	log_debug("map session node=%lld", (long long)node->record.id);
+	(void)http2_begin(x, 200, answer_type);
+	control_settle(c);
+}
+
+static void serve_map(struct node_connection *n, struct http2_exchange *x)
+{
+	struct control_map_request request = {0};
+	struct control *c = n->control;
+	struct control_node *node;
+	struct buffer none = BUFFER_INIT(0);
+	struct error err = {0};
+	int r = control_map_request_parse(buffer_head(&x->body), x->body.length, &request, &err);
+
+	if (r < 0) {
+		reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
+		return;
+	}
+	node = registry_node_of_key(&c->tailnet.registry, &request.node_key);
+	if (request.version < CONTROL_VERSION_MIN) {
+		reply_text(x, 400, "this client is too old");
+	} else if (!node || !public_key_equal(&node->machine, &n->machine)) {
+		reply_text(x, 404, "node not found");
+	} else if (tailnet_update(&c->tailnet, node, &request, tailnet_now()) < 0) {
+		reply_text(x, 503, "out of memory");
+	} else if (request.stream) {
+		begin_stream(c, x, node, request.compress);
+	} else {
+		answer_later(c, x, &none);
+	}
+	control_map_request_clear(&request);
+}
+
+/* Connections */
+
+static void on_request(void *user, struct http2_exchange *x)
+{
+	static const char *const later[] = {
+		"/machine/set-dns",         "/machine/id-token",      "/machine/audit-log",
+		"/machine/set-device-attr", "/machine/feature/query", "/machine/update-health",
+	};
+	struct node_connection *n = user;
+
+	n->idle_since = DEADLINE_NEVER;
+	if (strcmp(x->path, "/machine/register") == 0 || strcmp(x->path, "/machine/map") == 0) {
+		if (strcmp(x->method, "POST") != 0)
+			reply_text(x, 405, "POST is wanted");
+		else if (x->path[9] == 'r')
+			serve_register(n, x);
+		else
+			serve_map(n, x);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
+		if (strcmp(x->path, later[i]) == 0) {
+			reply_text(x, 501, "this server does not do that");
+			return;
+		}
+	reply_text(x, 404, "there is nothing here");
+}
+
+static void on_drained(void *user, struct http2_exchange *x)
+{
+	struct node_connection *n = user;
+	struct node_exchange *e = x->context;
+
+	if (!e || e->kind != EXCHANGE_MAP)
+		return;
+	e->stalled_since = DEADLINE_NEVER;
+	if (!e->session->node || e->session->wants || e->session->note_count) {
+		session_wake(e->session);
+		control_settle(n->control);
+	}
+}
+
+static void on_gone(void *user, struct http2_exchange *x)
+{
+	struct node_connection *n = user;
+
+	if (x->context)
+		exchange_free(x->context);
+	n->idle_since = clock_boottime();
+}
+
+static void connection_free(struct node_connection *n)
+{
+	*n->link = n->next;
+	if (n->next)
+		n->next->link = n->link;
+	free(n);
+}
+
+static void on_ended(void *user, const struct error *err)
+{
+	struct node_connection *n = user;
+
+	if (err)
+		log_debug("a node's connection ended: %s", err->text);
+	node_connection_close(n);
+}
+
+static const struct http2_server_events events = {
+	.request = on_request,
+	.drained = on_drained,
+	.gone = on_gone,
+	.ended = on_ended,
+};
+
+void node_connection_close(struct node_connection *n)
+{
+	http2_server_close(TAKE_PTR(n->http2));
+	connection_free(n);
+}
+
+/* read_initiation() - The header's base64; false when it isn't one */
+static bool read_initiation(const char *text, uint8_t out[static TS2021_INITIATION_SIZE])
+{
+	size_t length;
+
+	return text &&
+	       sodium_base642bin(out, TS2021_INITIATION_SIZE, text, strlen(text), NULL, &length,
+				 NULL, sodium_base64_VARIANT_ORIGINAL) == 0 &&
+	       length == TS2021_INITIATION_SIZE;
+}
+
+/* early_payload() - What precedes HTTP/2: a challenge that no client answers (protocol.md 2.5) */
+static int early_payload(struct stream *stream)
+{
+	uint8_t bytes[9 + 128] = {0xff, 0xff, 0xff, 'T', 'S'};
+	struct public_key challenge;
+	struct secret_key unused;
+	char text[KEY_TEXT_MAX];
+	int length;
+
+	secret_key_generate(&unused);
+	secret_key_public(&unused, &challenge);
+	secret_key_wipe(&unused);
+	public_key_format(&challenge, KEY_CHALLENGE, text);
+	length = snprintf((char *)bytes + 9, sizeof(bytes) - 9, "{\"nodeKeyChallenge\":\"%s\"}",
+			  text);
+	put_be32(bytes + 5, (uint32_t)length);
+	return stream_write(stream, bytes, (size_t)length + 9);
+}
+
+/* begin_http2() - The connection from here on; @stream is taken */
+static void begin_http2(struct control *c, struct stream *stream, const struct public_key *machine,
+			uint16_t version)
+{
+	struct node_connection *n = calloc(1, sizeof(*n));
+	struct error err;
+
+	if (!n || early_payload(stream) < 0) {
+		stream_close(stream);
+		free(n);
+		return;
+	}
+	n->control = c;
+	n->machine = *machine;
+	n->version = version;
+	n->idle_since = clock_boottime();
+	n->next = c->connections;
+	n->link = &c->connections;
+	if (n->next)
+		n->next->link = &n->next;
+	c->connections = n;
+	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
+		connection_free(n);
+		return;
+	}
+	stream_resume(stream);
+}
+
+void node_accept(struct control *c, struct web_exchange *x)
+{
+	uint8_t initiation[TS2021_INITIATION_SIZE], response[TS2021_RESPONSE_SIZE];
+	struct ts2021_session session;
+	struct public_key machine;
+	struct buffer head = BUFFER_INIT(0);
+	struct stream *stream;
+	struct error err;
+	uint16_t version;
+
+	if (!x->head->upgrade || !http1_header_has(x->head, "Upgrade", TS2021_PROTOCOL)) {
+		web_reply_text(x, 500,
+			       "no Upgrade header came; a proxy before this server has to pass "
+			       "'Upgrade: " TS2021_PROTOCOL "' on");
+		return;
+	}
+	if (!read_initiation(http1_header(x->head, "X-Tailscale-Handshake"), initiation)) {
+		web_reply_text(x, 400, "X-Tailscale-Handshake is missing or no handshake");
+		return;
+	}
+	if (ts2021_server_accept(&c->noise_key, initiation, NULL, response, &machine, &version,
+				 &session) < 0) {
+		web_reply_text(x, 400, "the handshake is not for this server's key: fetch /key");
+		return;
+	}
+	if (version < CONTROL_VERSION_MIN) {
+		ts2021_session_wipe(&session);
+		web_reply_text(x, 400, "this client is too old (version %u; %d is needed)", version,
+			       CONTROL_VERSION_MIN);
+		return;
+	}
+	stream = web_upgrade(x, TS2021_PROTOCOL, &head);
+	if (stream && stream_write(stream, response, sizeof(response)) == 0 &&
+	    ts2021_session_stream(&session, stream, buffer_head(&head), head.length, &stream,
+				  &err) == 0)
+		begin_http2(c, stream, &machine, version);
+	else if (stream)
+		stream_close(stream);
+	ts2021_session_wipe(&session);
+	buffer_free(&head);
+}
+
+/* Telling */
+
+void node_answer(struct control *c)
+{
+	struct node_exchange *e;
+	struct map_session *s;
+
+	while ((e = c->exchanges[EXCHANGE_ANSWER])) {
+		struct http2_exchange *x = e->x;
+		struct buffer answer = e->answer;
+
+		e->answer = BUFFER_INIT(0);
+		exchange_free(e);
+		(void)http2_reply(x, 200, answer.length ? answer_type : NULL, buffer_head(&answer),
+				  answer.length);
+		buffer_free(&answer);
+	}
+	while ((s = tailnet_next_ready(&c->tailnet)))
+		tell(s);
+}
+
+static void tick_map(struct node_exchange *e, nanoseconds now)
+{
+	static const char keep_alive[] = "{\"KeepAlive\":true}";
+
+	if (e->stalled_since != DEADLINE_NEVER && e->stalled_since + STALLED_MAX <= now) {
+		log_info("node=%lld does not read its map: cut",
+			 e->session->node ? (long long)e->session->node->record.id : 0);
+		http2_reset(e->x);
+	} else if (e->keep_alive_at <= now) {
+		set_keep_alive(e, now);
+		if (http2_pushed(e->x) > 0)
+			e->stalled_since = deadline_min(e->stalled_since, now);
+		else if (push_frame(e, keep_alive, sizeof(keep_alive) - 1) < 0)
+			http2_reset(e->x);
+	}
+}
+
+void node_tick(struct control *c, nanoseconds now)
+{
+	struct node_connection *next_connection;
+	struct node_exchange *next;
+
+	for (struct node_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
+		next = e->next;
+		if (e->until <= now)
+			decide(e, false);
+	}
+	for (struct node_exchange *e = c->exchanges[EXCHANGE_MAP]; e; e = next) {
+		next = e->next;
+		tick_map(e, now);
+	}
+	for (struct node_connection *n = c->connections; n; n = next_connection) {
+		nanoseconds waiting = http2_server_waiting_since(n->http2);
+
+		next_connection = n->next;
+		if ((waiting != DEADLINE_NEVER && waiting + REQUEST_MAX <= now) ||
+		    (n->idle_since != DEADLINE_NEVER && n->idle_since + IDLE_MAX <= now &&
+		     http2_server_exchanges(n->http2) == 0))
+			node_connection_close(n);
+	}
+}

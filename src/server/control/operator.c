@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/control/operator.c - what the operator asks and orders, over the Unix socket
+ *
+ *	GET    /v1/users			POST /v1/users {name}		DELETE
+ * /v1/users/NAME GET    /v1/keys				POST /v1/keys
+ *{user,reusable,ephemeral,tags,expiry_seconds} POST   /v1/keys/PREFIX/expire GET    /v1/nodes
+ *{nodes, logins} GET    /v1/nodes/NODE			DELETE /v1/nodes/NODE POST
+ * /v1/nodes/NODE/expire		POST /v1/nodes/NODE/rename {name} POST   /v1/nodes/NODE/tags
+ *{tags}	POST /v1/nodes/NODE/routes {routes} POST   /v1/logins/ID/approve {user,tags} GET
+ * /v1/policy	PUT /v1/policy	POST /v1/policy/check GET    /v1/netmap/NODE
+ *
+ * NODE is an id, a name or an address. Errors are {"error": TEXT} with a 4xx or 5xx. An
+ * order is answered once it is written.
+ */
+#define LOG_ROOM "control"
+#include "server/control/internal.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define DEFAULT_KEY_LIFE (3600 * NSEC_PER_SEC)
+#define PARTS_MAX        4
+
+struct order {
+	struct control *c;
+	struct web_exchange *x;
+	char *parts[PARTS_MAX]; /* of the path behind /v1/ */
+	size_t part_count;
+	json_t *json; /* of the body; NULL: none */
+	struct json_reader r;
+	struct tailnet_time now;
+	struct error err;
+	struct buffer out;
+	struct json_writer w;
+};
+
+static int http_status(int code)
+{
+	switch (code) {
+	case -ENOENT:
+		return 404;
+	case -EEXIST:
+	case -EBUSY:
+		return 409;
+	case -ENOMEM:
+	case -ENOSPC:
+	case -EIO:
+		return 503;
+	default:
+		return 400;
+	}
+}
+
+/* Writing what there is */
+
+static void put_user(struct order *o, const char *name, const struct control_user *user)
+{
+	json_begin_object(&o->w, name);
+	json_put_int(&o->w, "id", user->record.id);
+	json_put_string(&o->w, "name", user->name);
+	json_put_time(&o->w, "created", user->created);
+	json_end_object(&o->w);
+}
+
+static const char *user_name(const struct control *c, int64_t id)
+{
+	const struct control_user *user = registry_user(&c->tailnet.registry, id);
+
+	return user ? user->name : "";
+}
+
+static void put_key(struct order *o, const struct control_key *key, const char *secret)
+{
+	bool expired = key->expiry != JSON_TIME_NONE && key->expiry <= o->now.wall;
+
+	json_begin_object(&o->w, NULL);
+	json_put_int(&o->w, "id", key->record.id);
+	json_put_string(&o->w, "prefix", key->prefix);
+	json_put_string_if(&o->w, "key", secret);
+	json_put_string(&o->w, "user", user_name(o->c, key->user));
+	json_put_bool(&o->w, "reusable", key->reusable);
+	json_put_bool(&o->w, "ephemeral", key->ephemeral);
+	json_put_bool(&o->w, "used", key->used);
+	json_put_bool(&o->w, "valid", !expired && (key->reusable || !key->used));
+	json_put_strings(&o->w, "tags", &key->tags);
+	json_put_time(&o->w, "created", key->created);
+	json_put_time_if(&o->w, "expiry", key->expiry);
+	json_end_object(&o->w);
+}
+
+static void put_node(struct order *o, const struct control_node *node)
+{
+	char v4[ADDRESS_TEXT_MAX], v6[ADDRESS_TEXT_MAX];
+	struct json_writer *w = &o->w;
+
+	json_begin_object(w, NULL);
+	json_put_int(w, "id", node->record.id);
+	json_put_string(w, "name", node->name);
+	json_put_string(w, "hostname", node->hostinfo.hostname);
+	json_put_string(w, "user", user_name(o->c, node->user));
+	json_begin_array(w, "addresses");
+	json_put_string(w, NULL, address_format(&node->v4, v4));
+	json_put_string(w, NULL, address_format(&node->v6, v6));
+	json_end_array(w);
+	json_put_bool(w, "online", node->online);
+	json_put_bool(w, "connected", node->sessions != NULL);
+	json_put_bool(w, "expired", control_node_is_expired(node, o->now.wall));
+	json_put_bool(w, "ephemeral", node->ephemeral);
+	json_put_bool(w, "authorized", node->authorized);
+	json_put_strings(w, "tags", &node->tags);
+	json_put_prefixes(w, "advertised_routes", &node->hostinfo.routable_ips);
+	json_put_prefixes(w, "approved_routes", &node->approved_routes);
+	json_put_prefixes(w, "serving_routes", &node->primary_routes);
+	json_put_endpoints(w, "endpoints", &node->endpoints);
+	json_put_int(w, "home_relay", control_node_home(node));
+	json_put_int(w, "capability_version", node->cap);
+	json_put_string(w, "version", node->hostinfo.ipn_version);
+	json_put_string(w, "os", node->hostinfo.os);
+	json_put_key(w, "node_key", &node->key, KEY_NODE);
+	json_put_key(w, "machine_key", &node->machine, KEY_MACHINE);
+	json_put_key(w, "disco_key", &node->disco, KEY_DISCO);
+	json_put_time(w, "created", node->created);
+	json_put_time_if(w, "expiry", node->expiry);
+	json_put_time_if(w, "last_seen", node->last_seen);
+	json_end_object(w);
+}
+
+/* Orders: 0 when what they say is in @o->out, or negative errno with @o->err */
+
+static int find_node(struct order *o, struct control_node **ret)
+{
+	*ret = registry_node_find(&o->c->tailnet.registry, o->parts[1]);
+	return *ret ? 0
+		    : error_set(&o->err, -ENOENT,
+				"there is no node %s; 'pillion control nodes "
+				"list' lists them",
+				o->parts[1]);
+}
+
+static int find_user(struct order *o, const char *name, bool make, struct control_user **ret)
+{
+	struct registry *registry = &o->c->tailnet.registry;
+
+	*ret = registry_user_named(registry, name);
+	if (*ret)
+		return 0;
+	if (make)
+		return registry_add_user(registry, name, o->now.wall, ret, &o->err);
+	return error_set(&o->err, -ENOENT,
+			 "there is no user %s; 'pillion control users create %s' makes it", name,
+			 name);
+}
+
+static int list_users(struct order *o)
+{
+	json_begin_array(&o->w, NULL);
+	for (struct control_user *u = o->c->tailnet.registry.users; u; u = u->next)
+		put_user(o, NULL, u);
+	json_end_array(&o->w);
+	return 0;
+}
+
+static int create_user(struct order *o)
+{
+	struct control_user *user = NULL;
+	int r = registry_add_user(&o->c->tailnet.registry, json_get_text(&o->r, "name"),
+				  o->now.wall, &user, &o->err);
+
+	if (r == 0)
+		put_user(o, NULL, user);
+	return r;
+}
+
+static int delete_user(struct order *o)
+{
+	struct control_user *user = NULL;
+	int r = find_user(o, o->parts[1], false, &user);
+
+	return r < 0 ? r : registry_remove_user(&o->c->tailnet.registry, user, &o->err);
+}
+
+static int list_keys(struct order *o)
+{
+	json_begin_array(&o->w, NULL);
+	for (struct control_key *k = o->c->tailnet.registry.keys; k; k = k->next)
+		put_key(o, k, NULL);
+	json_end_array(&o->w);
+	return 0;
+}
+
+static bool tags_are_valid(const struct string_list *tags)
+{
+	for (uint32_t i = 0; i < tags->count; i++)
+		if (strncmp(tags->items[i], "tag:", 4) != 0 || !tags->items[i][4])
+			return false;
+	return tags->count <= CONTROL_TAGS_MAX;
+}
+
+static int bad_tags(struct order *o)
+{
+	return error_set(&o->err, -EINVAL, "a tag is written tag:NAME");
+}
+
+static int create_key(struct order *o)
+{
+	struct control_key_options options = {
+		.reusable = json_get_bool(&o->r, "reusable"),
+		.ephemeral = json_get_bool(&o->r, "ephemeral"),
+	};
+	const char *name = json_get_text(&o->r, "user");
+	int64_t life = json_get_int(&o->r, "expiry_seconds");
+	_cleanup_(secret_string_free_at) char *secret = NULL;
+	struct string_list tags = {0};
+	struct control_user *user = NULL;
+	struct control_key *key = NULL;
+	int r = 0;
+
+	json_get_strings(&o->r, "tags", &tags);
+	options.tags = &tags;
+	options.expiry = o->now.wall +
+			 (life > 0 && life < INT32_MAX ? life * NSEC_PER_SEC : DEFAULT_KEY_LIFE);
+	if (!tags_are_valid(&tags))
+		r = bad_tags(o);
+	if (r == 0)
+		r = find_user(o, *name ? name : "default", true, &user);
+	if (r == 0) {
+		options.user = user->record.id;
+		r = registry_add_key(&o->c->tailnet.registry, &options, o->now.wall, &key, &secret,
+				     &o->err);
+	}
+	if (r == 0)
+		put_key(o, key, secret);
+	string_list_clear(&tags);
+	return r;
+}
+
+static int expire_key(struct order *o)
+{
+	struct control_key *key = registry_key_named(&o->c->tailnet.registry, o->parts[1]);
+
+	if (!key)
+		return error_set(&o->err, -ENOENT, "there is no key %s", o->parts[1]);
+	key->expiry = o->now.wall;
+	registry_touch(&o->c->tailnet.registry, &key->record);
+	put_key(o, key, NULL);
+	return 0;
+}
+
+static int list_nodes(struct order *o)
+{
+	struct tailnet *t = &o->c->tailnet;
+
+	json_begin_object(&o->w, NULL);
+	json_begin_array(&o->w, "nodes");
+	for (struct control_node *n = t->registry.nodes; n; n = n->by_id.next)
+		put_node(o, n);
+	json_end_array(&o->w);
+	json_begin_array(&o->w, "logins");
+	for (struct tailnet_login *l = t->logins; l; l = l->next) {
+		json_begin_object(&o->w, NULL);
+		json_put_string(&o->w, "id", l->id);
+		json_put_string(&o->w, "hostname", l->hostinfo.hostname);
+		json_put_string(&o->w, "os", l->hostinfo.os);
+		json_put_key(&o->w, "node_key", &l->key, KEY_NODE);
+		json_end_object(&o->w);
+	}
+	json_end_array(&o->w);
+	json_end_object(&o->w);
+	return 0;
+}
+
+static int show_node(struct order *o)
+{
+	struct control_node *node = NULL;
+	int r = find_node(o, &node);
+
+	if (r == 0)
+		put_node(o, node);
+	return r;
+}
+
+static int delete_node(struct order *o)
+{
+	struct control_node *node = NULL;
+	int r = find_node(o, &node);
+
+	if (r == 0)
+		tailnet_remove(&o->c->tailnet, node);
+	return r;
+}
+
+static int expire_node(struct order *o)
+{
+	struct control_node *node = NULL;
+	int r = find_node(o, &node);
+
+	if (r < 0)
+		return r;
+	tailnet_set_expiry(&o->c->tailnet, node, o->now.wall, o->now);
+	put_node(o, node);
+	return 0;
+}
+
+static int rename_node(struct order *o)
+{
+	const char *name = json_get_text(&o->r, "name");
+	struct control_node *node = NULL;
+	int r = find_node(o, &node);
+
+	if (r == 0)
+		r = tailnet_rename(&o->c->tailnet, node, name);
+	if (r == -EEXIST)
+		return error_set(&o->err, r, "another node is called %s", name);
+	if (r == -EINVAL)
+		return error_set(&o->err, r,
+				 "a name has lower-case letters, digits and inner hyphens");
+	if (r == 0)
+		put_node(o, node);
+	return r;
+}
+
+static int tag_node(struct order *o)
+{
+	struct string_list tags = {0};
+	struct control_node *node = NULL;
+	int r = find_node(o, &node);
+
+	json_get_strings(&o->r, "tags", &tags);
+	if (r == 0 && !tags_are_valid(&tags))
+		r = bad_tags(o);
+	if (r == 0)
+		r = tailnet_set_tags(&o->c->tailnet, node, &tags);
+	if (r == 0)
+		put_node(o, node);
+	string_list_clear(&tags);
+	return r;
+}
+
+static int approve_routes(struct order *o)
+{
+	struct prefix_list routes = {0};
+	struct control_node *node = NULL;
+	int r = find_node(o, &node);
+
+	json_get_prefixes(&o->r, "routes", &routes);
+	if (r == 0 && o->r.error < 0)
+		r = error_set(&o->err, -EINVAL, "a route is written 10.1.0.0/16");
+	if (r == 0)
+		r = tailnet_set_routes(&o->c->tailnet, node, &routes);
+	if (r == 0)
+		put_node(o, node);
+	prefix_list_clear(&routes);
+	return r;
+}
+
+static int approve_login(struct order *o)
+{
+	const char *name = json_get_text(&o->r, "user");
+	struct string_list tags = {0};
+	struct control_user *user = NULL;
+	struct control_node *node = NULL;
+	int r;
+
+	json_get_strings(&o->r, "tags", &tags);
+	r = tags_are_valid(&tags) ? find_user(o, *name ? name : "default", true, &user)
+				  : bad_tags(o);
+	if (r == 0)
+		r = tailnet_approve(&o->c->tailnet, o->parts[1], user, &tags, o->now, &node,
+				    &o->err);
+	if (r == 0) {
+		node_logins_decided(o->c);
+		put_node(o, node);
+	}
+	string_list_clear(&tags);
+	return r;
+}
+
+static int get_policy(struct order *o)
+{
+	json_begin_object(&o->w, NULL);
+	json_put_string(&o->w, "policy", o->c->tailnet.registry.policy);
+	json_end_object(&o->w);
+	return 0;
+}
+
+static int set_policy(struct order *o)
+{
+	return access_set(&o->c->access, (char *)buffer_head(o->x->body), o->x->body->length,
+			  &o->err);
+}
+
+static int check_policy(struct order *o)
+{
+	return access_check((char *)buffer_head(o->x->body), o->x->body->length, &o->err);
+}
+
+static int show_netmap(struct order *o)
+{
+	struct control_node *node = NULL;
+	int r = find_node(o, &node);
+
+	if (r == 0)
+		r = tailnet_full_map(&o->c->tailnet, node, o->now, &o->out);
+	return r;
+}
+
+#define TEXT_BODY 1u /* the body isn't JSON to be read here */
+
+static const struct {
+	const char *method;
+	const char *path; /* NULL parts stand for anything: "*" */
+	int (*run)(struct order *o);
+	unsigned int flags;
+} orders[] = {
+	{"GET", "users", list_users, 0},
+	{"POST", "users", create_user, 0},
+	{"DELETE", "users/*", delete_user, 0},
+	{"GET", "keys", list_keys, 0},
+	{"POST", "keys", create_key, 0},
+	{"POST", "keys/*/expire", expire_key, 0},
+	{"GET", "nodes", list_nodes, 0},
+	{"GET", "nodes/*", show_node, 0},
+	{"DELETE", "nodes/*", delete_node, 0},
+	{"POST", "nodes/*/expire", expire_node, 0},
+	{"POST", "nodes/*/rename", rename_node, 0},
+	{"POST", "nodes/*/tags", tag_node, 0},
+	{"POST", "nodes/*/routes", approve_routes, 0},
+	{"POST", "logins/*/approve", approve_login, 0},
+	{"GET", "policy", get_policy, 0},
+	{"PUT", "policy", set_policy, TEXT_BODY},
+	{"POST", "policy/check", check_policy, TEXT_BODY},
+	{"GET", "netmap/*", show_netmap, 0},
+};
+
+/* split() - The parts of the path behind /v1/; false where there are too many */
+static bool split(struct order *o, char *path)
+{
+	char *save = NULL;
+
+	if (strncmp(path, "/v1/", 4) != 0)
+		return false;
+	for (char *part = strtok_r(path + 4, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
+		if (o->part_count == PARTS_MAX)
+			return false;
+		o->parts[o->part_count++] = part;
+	}
+	return o->part_count > 0;
+}
+
+static bool matches(const struct order *o, const char *pattern)
+{
+	for (size_t i = 0; i < o->part_count; i++) {
+		size_t length = strcspn(pattern, "/");
+
+		if (length == 0)
+			return false;
+		if (pattern[0] != '*' &&
+		    (strlen(o->parts[i]) != length || strncmp(o->parts[i], pattern, length) != 0))
+			return false;
+		pattern += length + (pattern[length] == '/');
+	}
+	return !*pattern;
+}
+
+/* read_body() - The JSON of an order's body, if it has one */
+static int read_body(struct order *o)
+{
+	struct json_range range;
+
+	if (o->x->body->length == 0)
+		return 0;
+	if (json_scan_value((char *)buffer_head(o->x->body), o->x->body->length, &range) < 0)
+		return error_set(&o->err, -EINVAL, "the body is not JSON");
+	o->json = json_parse(range, &o->err);
+	return o->json ? 0 : -EINVAL;
+}
+
+static int run(struct order *o)
+{
+	int r = -ENOENT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+		if (strcmp(o->x->head->method, orders[i].method) != 0 ||
+		    !matches(o, orders[i].path))
+			continue;
+		r = orders[i].flags & TEXT_BODY ? 0 : read_body(o);
+		o->r = json_reader_of(o->json);
+		if (r == 0)
+			r = orders[i].run(o);
+		if (r == 0)
+			r = json_writer_result(&o->w);
+		if (r == 0)
+			r = control_write(o->c, &o->err);
+		return r;
+	}
+	return error_set(&o->err, r, "there is no such order");
+}
+
+void operator_serve(void *user, struct web_exchange *x)
+{
+	struct order o = {
+		.c = user, .x = x, .now = tailnet_now(), .out = BUFFER_INIT(LIMIT_MAP_OBJECT)};
+	int r;
+
+	o.w = json_writer_to(&o.out);
+	r = split(&o, x->path) ? run(&o) : error_set(&o.err, -ENOENT, "there is nothing here");
+	if (r < 0) {
+		buffer_free(&o.out);
+		o.out = BUFFER_INIT(LIMIT_MAP_OBJECT);
+		o.w = json_writer_to(&o.out);
+		json_begin_object(&o.w, NULL);
+		json_put_string(&o.w, "error", o.err.code ? o.err.text : strerror(-r));
+		json_end_object(&o.w);
+	}
+	json_decref(o.json);
+	/* What it changed is told after this round; the exchange ends here. */
+	control_settle(o.c);
+	web_reply(x,
+		  r < 0          ? http_status(r)
+		  : o.out.length ? 200
+				 : 204,
+		  o.out.length ? "application/json" : NULL, buffer_head(&o.out), o.out.length);
+	buffer_free_secret(&o.out);
+}

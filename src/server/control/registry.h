@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/control/registry.h - users, keys and nodes of the tailnet, in memory
+ *
+ * Theory of operation
+ *   All of it is held in memory and found by hash; the store is a copy that is written
+ *   when something changed. Whoever changes a record calls registry_touch_…(), which puts
+ *   it on the list of what store_flush() will write; nothing is answered before that
+ *   succeeded. A flush that failed (a full disk) leaves the list as it is, so the next
+ *   one writes it.
+ */
+#pragma once
+
+#include "wire/tailcfg.h"
+
+#include <uthash.h>
+
+#define CONTROL_NAME_MAX 63 /* of a label of DNS */
+
+/* Who owns tagged nodes, as far as profiles go. */
+#define CONTROL_TAGGED_USER INT64_C(2147455555)
+
+enum registry_kind {
+	REGISTRY_USER,
+	REGISTRY_KEY,
+	REGISTRY_NODE,
+};
+
+/* The head of each record. */
+struct registry_record {
+	enum registry_kind kind;
+	int64_t id;
+	bool dirty;
+	struct registry_record *next_dirty;
+};
+
+struct control_user {
+	struct registry_record record;
+	char *name;
+	nanoseconds created; /* of the wall clock, as all times here */
+	struct control_user *next;
+};
+
+#define CONTROL_KEY_PREFIX_SIZE 12
+#define CONTROL_KEY_HASH_SIZE   32
+
+/* A pre-authentication key; its secret is known by its hash alone. */
+struct control_key {
+	struct registry_record record;
+	char prefix[CONTROL_KEY_PREFIX_SIZE + 1];
+	uint8_t hash[CONTROL_KEY_HASH_SIZE];
+	int64_t user;
+	bool reusable;
+	bool ephemeral;
+	bool used;
+	struct string_list tags;
+	nanoseconds created;
+	nanoseconds expiry; /* JSON_TIME_NONE: never */
+	struct control_key *next;
+};
+
+struct map_session;
+
+struct control_node {
+	struct registry_record record;
+	struct public_key machine;
+	struct public_key key;
+	struct public_key disco; /* zero: not known */
+	int64_t user;
+	int64_t auth_key; /* 0: by an operator */
+	char name[CONTROL_NAME_MAX + 1];
+	bool named; /* by the operator: the hostname doesn't change it */
+	bool ephemeral;
+	bool authorized;
+	struct address v4, v6;
+	struct string_list tags;
+	struct prefix_list approved_routes;
+	struct tailcfg_hostinfo hostinfo;
+	struct endpoint_list endpoints;
+	uint16_t cap;
+	nanoseconds created;
+	nanoseconds expiry;    /* JSON_TIME_NONE: never */
+	nanoseconds last_seen; /* JSON_TIME_NONE: it is connected */
+
+	/* Not stored. */
+	bool online;            /* as told to others */
+	bool expired;           /* as told to others */
+	nanoseconds offline_at; /* CLOCK_BOOTTIME: when it is told offline; NEVER */
+	nanoseconds remove_at;  /* CLOCK_BOOTTIME: an ephemeral one's end; NEVER */
+	struct prefix_list primary_routes;
+	struct map_session *sessions;
+	char *encoded; /* as peers see it, in JSON; NULL: to be made */
+	UT_hash_handle by_id, by_key, by_name, by_v4;
+};
+
+struct registry {
+	struct control_user *users; /* by id, ascending */
+	struct control_key *keys;   /* by id, ascending */
+	struct control_node *nodes; /* hash by_id, in the order of ids */
+	struct control_node *nodes_by_key, *nodes_by_name, *nodes_by_v4;
+	size_t node_count;
+	int64_t last_user, last_key, last_node; /* ids are never used again */
+	uint32_t next_host;                     /* where the search for a free address begins */
+
+	/* What the store has to be told. */
+	struct registry_record *dirty;
+	int64_t *deleted_nodes;
+	size_t deleted_count;
+	int64_t *deleted_users;
+	size_t deleted_user_count;
+	char *policy; /* text; NULL: none */
+	bool policy_dirty;
+};
+
+void registry_init(struct registry *r);
+void registry_clear(struct registry *r);
+
+/** registry_touch() - @record has changed: to be stored */
+void registry_touch(struct registry *r, struct registry_record *record);
+
+/** registry_is_dirty() - Whether anything waits to be stored */
+bool registry_is_dirty(const struct registry *r);
+
+/* Users */
+
+struct control_user *registry_user(const struct registry *r, int64_t id);
+struct control_user *registry_user_named(const struct registry *r, const char *name);
+
+/** registry_add_user() - -EINVAL for a bad name, -EEXIST, -ENOMEM, with @err set */
+int registry_add_user(struct registry *r, const char *name, nanoseconds now,
+		      struct control_user **ret, struct error *err);
+
+/** registry_remove_user() - -EBUSY with @err set while it owns a node; its keys go with it */
+int registry_remove_user(struct registry *r, struct control_user *user, struct error *err);
+
+/* Keys */
+
+struct control_key_options {
+	int64_t user;
+	bool reusable, ephemeral;
+	const struct string_list *tags; /* NULL: none */
+	nanoseconds expiry;
+};
+
+/**
+ * registry_add_key() - Mint a key
+ * @ret_secret: the whole text, told once; free by secret_string_free()
+ */
+int registry_add_key(struct registry *r, const struct control_key_options *options, nanoseconds now,
+		     struct control_key **ret, char **ret_secret, struct error *err);
+
+/**
+ * registry_check_key() - The key that @text names, if it may be used at @now
+ *
+ * Return: 0; -EKEYREJECTED (there is none such), -EKEYEXPIRED, -EKEYREVOKED (used up), with a
+ * sentence for the user in @err
+ */
+int registry_check_key(const struct registry *r, const char *text, nanoseconds now,
+		       struct control_key **ret, struct error *err);
+
+struct control_key *registry_key_named(const struct registry *r, const char *prefix);
+
+/* Nodes */
+
+struct control_node *registry_node(const struct registry *r, int64_t id);
+struct control_node *registry_node_of_key(const struct registry *r, const struct public_key *key);
+struct control_node *registry_node_named(const struct registry *r, const char *name);
+
+/** registry_node_find() - What an operator means: an id, a name or an address; or NULL */
+struct control_node *registry_node_find(const struct registry *r, const char *text);
+
+/** registry_node_of_machine() - The node that @machine has with @user, or NULL */
+struct control_node *registry_node_of_machine(const struct registry *r,
+					      const struct public_key *machine, int64_t user);
+
+/**
+ * registry_add_node() - A new node: id, addresses and a free name after its hostname
+ *
+ * -EADDRNOTAVAIL when no address is left; -ENOMEM
+ */
+int registry_add_node(struct registry *r, const struct public_key *machine,
+		      const struct public_key *key, const char *hostname, nanoseconds now,
+		      struct control_node **ret, struct error *err);
+
+/** registry_insert_node() - One from the store: @node is taken */
+int registry_insert_node(struct registry *r, struct control_node *node);
+
+void registry_remove_node(struct registry *r, struct control_node *node);
+
+/** registry_set_key() - Its node key from now on */
+void registry_set_key(struct registry *r, struct control_node *node, const struct public_key *key);
+
+/**
+ * registry_rename() - Give it a name made from @wanted
+ * @exact: -EEXIST when it is taken, -EINVAL when it is no label; else the next free one is taken
+ */
+int registry_rename(struct registry *r, struct control_node *node, const char *wanted, bool exact);
+
+/** control_label() - A DNS label from a hostname: lower case, letters, digits, inner hyphens */
+void control_label(const char *hostname, char out[static CONTROL_NAME_MAX + 1]);
+
+void control_node_free(struct control_node *node);
+
+/** control_node_stale() - What peers see of it has changed: encode again when next asked for */
+void control_node_stale(struct control_node *node);
+
+/** control_node_serves() - Whether @route is advertised by it and approved */
+bool control_node_serves(const struct control_node *node, const struct prefix *route);
+
+/** control_node_home() - Its home region, 0: none */
+uint16_t control_node_home(const struct control_node *node);
+
+/** control_node_is_expired() - At @now of the wall clock */
+bool control_node_is_expired(const struct control_node *node, nanoseconds now);

@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/control/session.c - who is told what: notes at sessions, and messages from them */
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "server/control/tailnet.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* Notes of one session; more become one full map. */
+#define NOTES_MAX 4096u
+
+#define OFFLINE_GRACE (10 * NSEC_PER_SEC)
+#define RESTART_GRACE (60 * NSEC_PER_SEC)
+
+/* position() - Where @id is or would be among ascending ids with the given stride */
+static uint32_t position(const void *items, size_t stride, uint32_t count, uint32_t id)
+{
+	uint32_t low = 0, high = count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2, at;
+
+		memcpy(&at, (const char *)items + middle * stride, sizeof(at));
+		if (at < id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static bool knows(const struct map_session *s, uint32_t id)
+{
+	uint32_t at = position(s->told, sizeof(*s->told), s->told_count, id);
+
+	return at < s->told_count && s->told[at] == id;
+}
+
+/* grow() - Room for one more item; false without memory */
+static bool grow(void *array_at, uint32_t count, uint32_t *room, size_t size)
+{
+	void **array = array_at, *more;
+	uint32_t wanted = *room ? *room * 2 : 8;
+
+	if (count < *room)
+		return true;
+	more = reallocarray(*array, wanted, size);
+	if (!more)
+		return false;
+	*array = more;
+	*room = wanted;
+	return true;
+}
+
+static void forget_notes(struct map_session *s)
+{
+	free(TAKE_PTR(s->notes));
+	s->note_count = s->note_room = 0;
+}
+
+void session_wake(struct map_session *s)
+{
+	if (s->ready)
+		return;
+	s->ready = true;
+	s->next_ready = s->tailnet->ready;
+	s->tailnet->ready = s;
+}
+
+static void want(struct map_session *s, unsigned int wants)
+{
+	s->wants |= wants;
+	if (wants & WANTS_FULL)
+		forget_notes(s);
+	session_wake(s);
+}
+
+/* note() - The session is to be told of that node, or that it went */
+static void note(struct map_session *s, uint32_t id, unsigned int change)
+{
+	uint32_t at = position(s->notes, sizeof(*s->notes), s->note_count, id);
+
+	session_wake(s);
+	if (s->wants & WANTS_FULL)
+		return;
+	s->tailnet->statistics.notes++;
+	if (at < s->note_count && s->notes[at].id == id) {
+		s->notes[at].change |= (uint8_t)change;
+		return;
+	}
+	if (s->note_count >= NOTES_MAX ||
+	    !grow(&s->notes, s->note_count, &s->note_room, sizeof(*s->notes))) {
+		s->tailnet->statistics.overflows++;
+		want(s, WANTS_FULL);
+		return;
+	}
+	memmove(&s->notes[at + 1], &s->notes[at], (s->note_count - at) * sizeof(*s->notes));
+	s->notes[at] = (struct session_note){.id = id, .change = (uint8_t)change};
+	s->note_count++;
+}
+
+void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int what)
+{
+	uint32_t id = (uint32_t)node->record.id;
+
+	control_node_stale(node);
+	for (struct map_session *s = t->sessions; s; s = s->next) {
+		if (s->node == node) {
+			if (what & CHANGE_NODE)
+				want(s, WANTS_SELF);
+		} else if (s->node && (knows(s, id) || tailnet_sees(t, s->node, node))) {
+			note(s, id, what);
+		}
+	}
+}
+
+void tailnet_changed_all(struct tailnet *t, unsigned int wants)
+{
+	for (struct map_session *s = t->sessions; s; s = s->next)
+		want(s, wants);
+}
+
+bool tailnet_sees(const struct tailnet *t, const struct control_node *viewer,
+		  const struct control_node *peer)
+{
+	if (viewer == peer || !peer->authorized || !viewer->authorized)
+		return false;
+	return !t->policy.sees || t->policy.sees(t->policy.user, viewer, peer);
+}
+
+struct map_session *tailnet_next_ready(struct tailnet *t)
+{
+	struct map_session *s = t->ready;
+
+	if (s) {
+		t->ready = s->next_ready;
+		s->ready = false;
+	}
+	return s;
+}
+
+/* Life */
+
+struct map_session *map_session_open(struct tailnet *t, struct control_node *node, void *owner,
+				     struct tailnet_time now)
+{
+	struct map_session *s = calloc(1, sizeof(*s));
+
+	(void)now;
+	if (!s)
+		return NULL;
+	s->tailnet = t;
+	s->node = node;
+	s->owner = owner;
+	s->next = t->sessions;
+	s->link = &t->sessions;
+	if (s->next)
+		s->next->link = &s->next;
+	t->sessions = s;
+	t->session_count++;
+	s->node_next = node->sessions;
+	node->sessions = s;
+	node->offline_at = node->remove_at = DEADLINE_NEVER;
+	if (node->last_seen != JSON_TIME_NONE) {
+		node->last_seen = JSON_TIME_NONE;
+		registry_touch(&t->registry, &node->record);
+	}
+	if (!node->online) {
+		node->online = true;
+		tailnet_changed(t, node, CHANGE_ONLINE);
+		tailnet_elect_routes(t);
+	}
+	want(s, WANTS_FULL);
+	return s;
+}
+
+/* leave_node() - The session is no longer its node's */
+static void leave_node(struct map_session *s)
+{
+	struct map_session **link = &s->node->sessions;
+
+	while (*link != s)
+		link = &(*link)->node_next;
+	*link = s->node_next;
+	s->node = NULL;
+}
+
+void map_session_close(struct map_session *s, struct tailnet_time now)
+{
+	struct tailnet *t = s->tailnet;
+	struct control_node *node = s->node;
+
+	if (node) {
+		leave_node(s);
+		if (!node->sessions)
+			node->offline_at = now.boot + OFFLINE_GRACE;
+	}
+	for (struct map_session **link = &t->ready; s->ready && *link; link = &(*link)->next_ready)
+		if (*link == s) {
+			*link = s->next_ready;
+			break;
+		}
+	*s->link = s->next;
+	if (s->next)
+		s->next->link = s->link;
+	t->session_count--;
+	free(s->told);
+	free(s->notes);
+	free(s);
+}
+
+void tailnet_remove(struct tailnet *t, struct control_node *node)
+{
+	uint32_t id = (uint32_t)node->record.id;
+
+	for (struct map_session *s = t->sessions; s; s = s->next)
+		if (s->node != node && knows(s, id))
+			note(s, id, CHANGE_NODE);
+	while (node->sessions) {
+		session_wake(node->sessions);
+		leave_node(node->sessions);
+	}
+	registry_remove_node(&t->registry, node);
+	tailnet_elect_routes(t);
+}
+
+/* Messages */
+
+struct message {
+	struct json_writer w;
+	struct map_session *s;
+	struct tailnet *t;
+};
+
+/* tell_all() - `told` becomes all that it sees; false without memory */
+static bool tell_all(struct map_session *s)
+{
+	struct tailnet *t = s->tailnet;
+
+	s->told_count = 0;
+	for (struct control_node *peer = t->registry.nodes; peer; peer = peer->by_id.next) {
+		if (!tailnet_sees(t, s->node, peer))
+			continue;
+		if (!grow(&s->told, s->told_count, &s->told_room, sizeof(*s->told)))
+			return false;
+		s->told[s->told_count++] = (uint32_t)peer->record.id;
+	}
+	return true;
+}
+
+static void put_peer(struct tailnet *t, struct control_node *peer, struct json_writer *w)
+{
+	const char *text = tailnet_encode_node(t, peer);
+
+	if (text)
+		json_put_raw(w, NULL, text);
+	else
+		w->error = -ENOMEM;
+}
+
+static int by_id(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* put_full() - Everything; what it knew and is no longer there is said too, for an empty list
+ * of peers is not read as "none" */
+static bool put_full(struct map_session *s, struct tailnet_time now, struct json_writer *w)
+{
+	struct tailnet *t = s->tailnet;
+	_cleanup_free_ uint32_t *known = TAKE_PTR(s->told);
+	uint32_t known_count = s->told_count;
+
+	s->told_room = 0;
+	if (!tell_all(s)) {
+		w->error = -ENOMEM;
+		return true;
+	}
+	/* Ids grow in the order of the hash, but a list from the store need not. */
+	if (s->told_count)
+		qsort(s->told, s->told_count, sizeof(*s->told), by_id);
+	tailnet_encode_self(t, s->node, now, w, "Node");
+	tailnet_encode_common(t, s->node, ~0u, w);
+	json_begin_array(w, "UserProfiles");
+	tailnet_encode_profile(t, s->node, w);
+	for (uint32_t i = 0; i < s->told_count; i++) {
+		struct control_node *peer = registry_node(&t->registry, s->told[i]);
+
+		if (peer->user != s->node->user || peer->tags.count || s->node->tags.count)
+			tailnet_encode_profile(t, peer, w);
+	}
+	json_end_array(w);
+	if (s->told_count) {
+		json_begin_array(w, "Peers");
+		for (uint32_t i = 0; i < s->told_count; i++)
+			put_peer(t, registry_node(&t->registry, s->told[i]), w);
+		json_end_array(w);
+	} else if (known_count) {
+		json_begin_array(w, "PeersRemoved");
+		for (uint32_t i = 0; i < known_count; i++)
+			json_put_int(w, NULL, known[i]);
+		json_end_array(w);
+	}
+	t->statistics.full_maps++;
+	return true;
+}
+
+/* What becomes of a note. */
+enum outcome {
+	OUTCOME_NOTHING,
+	OUTCOME_NODE,
+	OUTCOME_PATCH,
+	OUTCOME_REMOVED,
+};
+
+static enum outcome outcome_of(struct map_session *s, const struct session_note *n,
+			       struct control_node **ret_peer)
+{
+	struct control_node *peer = registry_node(&s->tailnet->registry, n->id);
+	bool sees = peer && tailnet_sees(s->tailnet, s->node, peer), known = knows(s, n->id);
+
+	*ret_peer = peer;
+	if (!sees)
+		return known ? OUTCOME_REMOVED : OUTCOME_NOTHING;
+	return !known || n->change & CHANGE_NODE ? OUTCOME_NODE : OUTCOME_PATCH;
+}
+
+/* put_notes() - The list of one outcome, if it has any; whether it had */
+static bool put_notes(struct map_session *s, enum outcome which, const char *name,
+		      struct json_writer *w)
+{
+	struct tailnet *t = s->tailnet;
+	struct control_node *peer;
+	bool any = false;
+
+	for (uint32_t i = 0; i < s->note_count; i++) {
+		if (outcome_of(s, &s->notes[i], &peer) != which)
+			continue;
+		if (!any)
+			json_begin_array(w, name);
+		any = true;
+		if (which == OUTCOME_NODE)
+			put_peer(t, peer, w);
+		else if (which == OUTCOME_PATCH)
+			tailnet_encode_change(peer, s->notes[i].change, w);
+		else
+			json_put_int(w, NULL, s->notes[i].id);
+	}
+	if (any)
+		json_end_array(w);
+	return any;
+}
+
+/* put_new_profiles() - Of nodes that it is told of as a whole */
+static void put_new_profiles(struct map_session *s, struct json_writer *w)
+{
+	struct control_node *peer;
+
+	json_begin_array(w, "UserProfiles");
+	for (uint32_t i = 0; i < s->note_count; i++)
+		if (outcome_of(s, &s->notes[i], &peer) == OUTCOME_NODE)
+			tailnet_encode_profile(s->tailnet, peer, w);
+	json_end_array(w);
+}
+
+/* settle() - The notes were told: `told` follows */
+static bool settle(struct map_session *s)
+{
+	struct control_node *peer;
+
+	for (uint32_t i = 0; i < s->note_count; i++) {
+		uint32_t id = s->notes[i].id;
+		uint32_t at = position(s->told, sizeof(*s->told), s->told_count, id);
+		enum outcome outcome = outcome_of(s, &s->notes[i], &peer);
+
+		if (outcome == OUTCOME_REMOVED) {
+			s->told_count--;
+			memmove(&s->told[at], &s->told[at + 1],
+				(s->told_count - at) * sizeof(*s->told));
+		} else if (outcome == OUTCOME_NODE && !knows(s, id)) {
+			if (!grow(&s->told, s->told_count, &s->told_room, sizeof(*s->told)))
+				return false;
+			memmove(&s->told[at + 1], &s->told[at],
+				(s->told_count - at) * sizeof(*s->told));
+			s->told[at] = id;
+			s->told_count++;
+		}
+	}
+	forget_notes(s);
+	return true;
+}
+
+static bool put_delta(struct map_session *s, struct tailnet_time now, struct json_writer *w)
+{
+	bool any = s->wants != 0, nodes;
+
+	if (s->wants & WANTS_SELF)
+		tailnet_encode_self(s->tailnet, s->node, now, w, "Node");
+	tailnet_encode_common(s->tailnet, s->node, s->wants, w);
+	nodes = put_notes(s, OUTCOME_NODE, "PeersChanged", w);
+	if (nodes)
+		put_new_profiles(s, w);
+	any |= nodes;
+	any |= put_notes(s, OUTCOME_REMOVED, "PeersRemoved", w);
+	any |= put_notes(s, OUTCOME_PATCH, "PeersChangedPatch", w);
+	if (!settle(s))
+		w->error = -ENOMEM;
+	s->tailnet->statistics.deltas += any;
+	return any;
+}
+
+int map_session_take(struct map_session *s, struct tailnet_time now, struct buffer *out)
+{
+	struct json_writer w = json_writer_to(out);
+	size_t before = out->length;
+	bool any;
+
+	if (!s->node || (!s->wants && !s->note_count))
+		return 0;
+	json_begin_object(&w, NULL);
+	any = s->wants & WANTS_FULL ? put_full(s, now, &w) : put_delta(s, now, &w);
+	json_put_time(&w, "ControlTime", now.wall);
+	json_end_object(&w);
+	if (json_writer_result(&w) < 0) {
+		out->length = before;
+		want(s, WANTS_FULL);
+		return json_writer_result(&w);
+	}
+	s->wants = 0;
+	if (!any)
+		out->length = before;
+	return any;
+}
+
+int tailnet_full_map(struct tailnet *t, struct control_node *node, struct tailnet_time now,
+		     struct buffer *out)
+{
+	struct map_session s = {.tailnet = t, .node = node, .wants = WANTS_FULL, .ready = true};
+	int r = map_session_take(&s, now, out);
+
+	free(s.told);
+	return r < 0 ? r : 0;
+}
+
+/* Time */
+
+void tailnet_loaded(struct tailnet *t, struct tailnet_time now)
+{
+	for (struct control_node *node = t->registry.nodes; node; node = node->by_id.next) {
+		node->expired = control_node_is_expired(node, now.wall);
+		if (node->last_seen == JSON_TIME_NONE) {
+			node->online = true;
+			node->offline_at = now.boot + RESTART_GRACE;
+		} else if (node->ephemeral) {
+			node->remove_at = now.boot + t->settings.ephemeral_timeout;
+		}
+	}
+	tailnet_elect_routes(t);
+}
+
+static void went_offline(struct tailnet *t, struct control_node *node, struct tailnet_time now)
+{
+	node->offline_at = DEADLINE_NEVER;
+	node->online = false;
+	node->last_seen = now.wall;
+	if (node->ephemeral)
+		node->remove_at = now.boot + t->settings.ephemeral_timeout;
+	registry_touch(&t->registry, &node->record);
+	tailnet_changed(t, node, CHANGE_ONLINE);
+	tailnet_elect_routes(t);
+}
+
+void tailnet_tick(struct tailnet *t, struct tailnet_time now)
+{
+	struct tailnet_login **login = &t->logins;
+	struct control_node *node, *next;
+
+	HASH_ITER(by_id, t->registry.nodes, node, next) {
+		if (node->remove_at <= now.boot) {
+			tailnet_remove(t, node);
+			continue;
+		}
+		if (node->offline_at <= now.boot)
+			went_offline(t, node, now);
+		if (node->expired != control_node_is_expired(node, now.wall)) {
+			node->expired = !node->expired;
+			tailnet_changed(t, node, CHANGE_NODE);
+		}
+	}
+	while (*login) {
+		struct tailnet_login *gone = *login;
+
+		if (gone->until > now.boot) {
+			login = &gone->next;
+			continue;
+		}
+		*login = gone->next;
+		t->login_count--;
+		tailcfg_hostinfo_clear(&gone->hostinfo);
+		free(gone);
+	}
+}

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/control/tailnet.h - what the coordination server decides (sans-I/O)
+ *
+ * Theory of operation
+ *   The registry holds the nodes; a map_session is one node's open map stream. A change of
+ *   a node is noted at each session that sees it, as (id, what changed), so that ten
+ *   changes of one peer before the session is next looked at cost one delta. Messages
+ *   are made only when the stream can take one (map_session_take()): a slow reader's
+ *   changes gather in its notes, which are bounded, and past the bound become one full
+ *   map. `told` is what the session's client knows, so visibility may change in any way
+ *   and the next message says what came and went.
+ *
+ *   What is true of a node's message: the peers told are exactly those it sees, each as it
+ *   is now, once all notes are taken. test_tailnet.c holds it to that, through the
+ *   client's own netmap.
+ *
+ *   Time: `now` is struct tailnet_time, both clocks, since expiry is of the wall and
+ *   timers are not.
+ */
+#pragma once
+
+#include "server/control/registry.h"
+#include "server/control/requests.h"
+
+/* Releases before this capability version miss HomeDERP and named packet filters. */
+#define CONTROL_VERSION_MIN 111
+
+struct tailnet_time {
+	nanoseconds boot; /* CLOCK_BOOTTIME */
+	nanoseconds wall;
+};
+
+/** tailnet_now() - Both clocks */
+struct tailnet_time tailnet_now(void);
+
+struct tailnet_settings {
+	const char *server_url;  /* without a slash at the end */
+	const char *base_domain; /* without dots at the ends */
+	struct tailcfg_derp_map derp_map;
+	struct tailcfg_dns_config dns; /* Proxied, Domains are ours to set */
+	nanoseconds node_expiry;       /* of keys of users' nodes; 0: never */
+	nanoseconds ephemeral_timeout;
+};
+
+/* What another part decides: all NULL is "everybody may reach everybody". */
+struct tailnet_policy {
+	void *user;
+	/** @sees: whether @viewer is told of @peer */
+	bool (*sees)(void *user, const struct control_node *viewer,
+		     const struct control_node *peer);
+	/** @filter: the rules of @node, as a JSON array */
+	void (*filter)(void *user, const struct control_node *node, struct json_writer *w,
+		       const char *name);
+	/** @ssh: its SSHPolicy, as JSON; nothing is written when there is none */
+	void (*ssh)(void *user, const struct control_node *node, struct json_writer *w,
+		    const char *name);
+	/** @may_tag: whether @owner (a user's name) may give a node @tag */
+	bool (*may_tag)(void *user, const char *owner, const char *tag);
+	/** @approves: whether @route of @node needs no operator */
+	bool (*approves)(void *user, const struct control_node *node, const struct prefix *route);
+};
+
+/* Which bits of a node changed; peers are told by a patch unless CHANGE_NODE is among them. */
+enum node_change {
+	CHANGE_ENDPOINTS = 1 << 0,
+	CHANGE_HOME = 1 << 1,
+	CHANGE_ONLINE = 1 << 2,
+	CHANGE_DISCO = 1 << 3,
+	CHANGE_NODE = 1 << 4,
+};
+
+enum session_wants {
+	WANTS_FULL = 1 << 0,
+	WANTS_SELF = 1 << 1,
+	WANTS_FILTER = 1 << 2, /* and the SSH policy */
+	WANTS_DERP_MAP = 1 << 3,
+	WANTS_DNS = 1 << 4,
+};
+
+struct session_note {
+	uint32_t id;
+	uint8_t change; /* enum node_change */
+};
+
+struct map_session {
+	struct tailnet *tailnet;
+	struct control_node *node;        /* NULL: it was deleted; the stream has to end */
+	struct map_session *next, **link; /* of all */
+	struct map_session *node_next;    /* of the node's */
+	struct map_session *next_ready;
+	bool ready;
+	unsigned int wants; /* enum session_wants */
+	uint32_t *told;     /* ids of the peers that it knows, ascending */
+	uint32_t told_count, told_room;
+	struct session_note *notes; /* by id, ascending */
+	uint32_t note_count, note_room;
+	void *owner;
+};
+
+#define TAILNET_LOGIN_ID_SIZE 32
+
+/* A registration that waits for an operator. Held in memory: a client asks again. */
+struct tailnet_login {
+	char id[TAILNET_LOGIN_ID_SIZE + 1];
+	struct public_key machine, key, old_key;
+	struct tailcfg_hostinfo hostinfo;
+	bool ephemeral;
+	nanoseconds until; /* CLOCK_BOOTTIME */
+	struct tailnet_login *next;
+};
+
+struct tailnet {
+	struct registry registry;
+	struct tailnet_settings settings;
+	struct tailnet_policy policy;
+	struct map_session *sessions;
+	size_t session_count;
+	struct map_session *ready; /* who has something to be told */
+	struct tailnet_login *logins;
+	size_t login_count;
+	struct tailnet_statistics {
+		uint64_t registrations, logins, full_maps, deltas, notes, overflows;
+	} statistics;
+};
+
+void tailnet_init(struct tailnet *t, const struct tailnet_settings *settings);
+void tailnet_clear(struct tailnet *t);
+
+/** tailnet_loaded() - The registry was filled from the store: nodes that were connected get a
+ *  minute to come back before others hear that they went */
+void tailnet_loaded(struct tailnet *t, struct tailnet_time now);
+
+/** tailnet_changed() - Peers that see @node are to be told; @what: enum node_change */
+void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int what);
+
+/** tailnet_changed_all() - A new policy or DERP map: @wants for every session, peers included */
+void tailnet_changed_all(struct tailnet *t, unsigned int wants);
+
+/** tailnet_sees() - Whether @viewer is told of @peer */
+bool tailnet_sees(const struct tailnet *t, const struct control_node *viewer,
+		  const struct control_node *peer);
+
+/* Registering (login.c) */
+
+enum register_result {
+	REGISTER_ANSWER, /* the answer is in @out */
+	REGISTER_HOLD, /* wait for the operator: ask again when a login is decided, or in minutes */
+	REGISTER_REFUSED, /* HTTP 400 with the text in @err */
+};
+
+/**
+ * tailnet_register() - POST /machine/register
+ * @patient: the request may be held; else the answer to a followup is its URL again
+ * @out:     the response's JSON
+ *
+ * Return: enum register_result, or -ENOMEM
+ */
+int tailnet_register(struct tailnet *t, const struct public_key *machine,
+		     const struct control_register_request *request, bool patient,
+		     struct tailnet_time now, struct buffer *out, struct error *err);
+
+/**
+ * tailnet_approve() - Let in who waits with the login @id (or the whole URL), as @user's node
+ * @tags: its tags, which make it nobody's node; NULL: none
+ */
+int tailnet_approve(struct tailnet *t, const char *id, struct control_user *user,
+		    const struct string_list *tags, struct tailnet_time now,
+		    struct control_node **ret, struct error *err);
+
+/** tailnet_remove() - Delete a node: peers are told, its streams end, its key is unknown */
+void tailnet_remove(struct tailnet *t, struct control_node *node);
+
+/** tailnet_set_expiry() - Its key expires at @expiry (JSON_TIME_NONE: never) */
+void tailnet_set_expiry(struct tailnet *t, struct control_node *node, nanoseconds expiry,
+			struct tailnet_time now);
+
+/** tailnet_set_tags() - Replace its tags */
+int tailnet_set_tags(struct tailnet *t, struct control_node *node, const struct string_list *tags);
+
+/** tailnet_set_routes() - Replace the routes that an operator approved */
+int tailnet_set_routes(struct tailnet *t, struct control_node *node,
+		       const struct prefix_list *routes);
+
+/** tailnet_rename() - As registry_rename() exactly, and peers are told */
+int tailnet_rename(struct tailnet *t, struct control_node *node, const char *name);
+
+/* Maps (map.c, session.c) */
+
+/**
+ * tailnet_update() - Take over what a map request says of @node
+ *
+ * Return: 0 or -ENOMEM
+ */
+int tailnet_update(struct tailnet *t, struct control_node *node,
+		   struct control_map_request *request, struct tailnet_time now);
+
+/** map_session_open() - Its first message is a full map; NULL without memory */
+struct map_session *map_session_open(struct tailnet *t, struct control_node *node, void *owner,
+				     struct tailnet_time now);
+void map_session_close(struct map_session *s, struct tailnet_time now);
+
+/**
+ * map_session_take() - The next message
+ * @out: appended to: JSON
+ *
+ * Return: 1; 0 when there is nothing to say; -ENOMEM, -EMSGSIZE (nothing was taken)
+ */
+int map_session_take(struct map_session *s, struct tailnet_time now, struct buffer *out);
+
+/** tailnet_next_ready() - A session that has something to say, taken off the list; or NULL */
+struct map_session *tailnet_next_ready(struct tailnet *t);
+
+/** tailnet_full_map() - The whole map of @node, as its first message would be */
+int tailnet_full_map(struct tailnet *t, struct control_node *node, struct tailnet_time now,
+		     struct buffer *out);
+
+/** tailnet_tick() - Call once a second: expiry, who went offline, ephemeral nodes, old logins */
+void tailnet_tick(struct tailnet *t, struct tailnet_time now);
+
+/* Between the files of this part */
+
+/** tailnet_encode_node() - @node as peers see it; NULL without memory. Kept until it changes */
+const char *tailnet_encode_node(struct tailnet *t, struct control_node *node);
+
+/** tailnet_encode_self() - @node as it sees itself */
+void tailnet_encode_self(struct tailnet *t, struct control_node *node, struct tailnet_time now,
+			 struct json_writer *w, const char *name);
+
+/** tailnet_encode_change() - A PeerChange of the bits @what */
+void tailnet_encode_change(const struct control_node *node, unsigned int what,
+			   struct json_writer *w);
+
+/** tailnet_encode_common() - What a full map has beside nodes, by @wants */
+void tailnet_encode_common(struct tailnet *t, struct control_node *node, unsigned int wants,
+			   struct json_writer *w);
+
+/** tailnet_encode_profile() - Whose @node is */
+void tailnet_encode_profile(const struct tailnet *t, const struct control_node *node,
+			    struct json_writer *w);
+
+/** session_wake() - @s has something to say */
+void session_wake(struct map_session *s);
+
+/** tailnet_elect_routes() - Who serves each approved route now; peers are told of changes */
+void tailnet_elect_routes(struct tailnet *t);
+
+/** tailnet_settle_routes() - Approve what policy approves of @node's routes by itself */
+void tailnet_settle_routes(struct tailnet *t, struct control_node *node);

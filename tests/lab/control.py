@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Our own coordination server in a box, behind the interface of lab.Headscale."""
+
+import json
+import time
+
+from lab.derper import REGION, Derper
+from lab.pillion import build_folder
+from lab.pki import Authority
+from lab.waiting import wait_for
+
+
+class Control:
+    """`pillion-server control serve`, with a stock derper on a host of its own.
+
+    start() and stop() may alternate: its state stays. A derper that was not given goes down and
+    comes up with it.
+    """
+
+    def __init__(self, box, derper=None):
+        self.box = box
+        self.url = f"https://{box.name}.lab"
+        self.authority = Authority(box.folder / "pki")
+        self._certificate, self._key = self.authority.issue(f"{box.name}.lab", box.v4, box.v6)
+        self._state = box.folder / "control"
+        self._own_derper = derper is None
+        self._derper = derper or Derper(box.lab.box("relay"))
+        self._derper.start(self.authority)
+        self._map = box.folder / "derp.json"
+        self._map.write_text(json.dumps(self._derp_map()))
+        self.process = None
+        self.start()
+
+    def _derp_map(self):
+        box = self._derper.box
+        node = {
+            "Name": f"{REGION}a",
+            "RegionID": REGION,
+            "HostName": f"{box.name}.lab",
+            "IPv4": box.v4,
+            "IPv6": box.v6,
+        }
+        region = {
+            "RegionID": REGION,
+            "RegionCode": "own",
+            "RegionName": "Own relay",
+            "Nodes": [node],
+        }
+        return {"Regions": {str(REGION): region}}
+
+    def start(self, *flags):
+        if self._own_derper and not self._derper.process.running():
+            self._derper.restart()
+        self.process = self.box.start(
+            *[build_folder() / "pillion-server", "control", "serve"],
+            *[f"--url={self.url}", f"--state={self._state}", f"--derp-map={self._map}"],
+            *[f"--certificate={self._certificate}", f"--key={self._key}", "--log-level=debug"],
+            *flags,
+        )
+        self.process.wait_text("serving url=", 15)
+
+    def stop(self):
+        """All of it: control, relay and STUN. At once, as a crash would."""
+        self.process.kill()
+        if self._own_derper:
+            self._derper.process.kill()
+
+    def kill(self):
+        """The coordination server alone."""
+        self.process.kill()
+
+    def run(self, *arguments, check=True, stdin=None):
+        """Its command line; the CompletedProcess."""
+        return self.box.run(
+            *[build_folder() / "pillion-server", "control", *arguments],
+            *["--json", f"--socket={self._state / 'control.sock'}"],
+            check=check,
+            stdin=stdin,
+        )
+
+    def cli(self, *arguments):
+        """What a command prints, as JSON."""
+        text = self.run(*arguments).stdout
+        return json.loads(text) if text.strip() else None
+
+    def auth_key(self, reusable=False, ephemeral=False, expiration="1h", tags=()):
+        """A new pre-authentication key."""
+        flags = ["--user", "lab", "--expiry", expiration]
+        flags += ["--reusable"] if reusable else []
+        flags += ["--ephemeral"] if ephemeral else []
+        flags += ["--tags", ",".join(tags)] if tags else []
+        return self.cli("keys", "create", *flags)["key"]
+
+    def expired_auth_key(self):
+        """A key whose time is over."""
+        key = self.auth_key()
+        self.cli("keys", "expire", key.split("-")[2])
+        return key
+
+    def nodes(self):
+        """All nodes, by name, with the members that tests of Headscale's use."""
+        found = {}
+        for node in self.cli("nodes", "list")["nodes"]:
+            when = node.get("expiry")
+            seconds = time.mktime(time.strptime(when[:19], "%Y-%m-%dT%H:%M:%S")) if when else 0
+            node["expiry"] = {"seconds": seconds - time.timezone if when else 0}
+            found[node["name"]] = node
+        return found
+
+    def node(self, name):
+        return self.nodes().get(name)
+
+    def delete(self, name):
+        self.cli("nodes", "delete", name)
+
+    def expire(self, name):
+        self.cli("nodes", "expire", name)
+
+    def set_policy(self, policy):
+        self.run("policy", "set", "-", stdin=json.dumps(policy))
+
+    def wait_offline(self, name, timeout=30):
+        wait_for(lambda: not self.node(name)["online"], timeout, f"{name} to be offline")
