@@ -84,10 +84,7 @@ static void on_file(void *userdata, enum privsep_file_name name, int fd)
 	(void)userdata;
 	if (fd >= 0)
 		(void)file_read(fd, 65536, &text);
-	if (buffer_append(&text, "", 1) < 0)
-		abort();
-	note("file %d %d %s;", name, fd < 0 ? fd : 0,
-	     text.length ? (const char *)buffer_head(&text) : "");
+	note("file %d %d %.*s;", name, fd < 0 ? fd : 0, (int)text.length, text.data + text.start);
 	if (fd >= 0)
 		close(fd);
 }
