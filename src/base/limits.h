@@ -23,6 +23,25 @@
 #define LIMIT_SERVER_YOUNG       2048u
 #define LIMIT_SERVER_PATIENCE    10
 
+/*
+ * Relay server. Queued for one client, each of discovery and data: packets and bytes; bytes
+ * queued for all. The greeting's frame; destinations remembered of one client; connections with
+ * one key, and from one address (or /64); verdicts asked for at once.
+ */
+#define LIMIT_RELAY_QUEUE_PACKETS 64u
+#define LIMIT_RELAY_QUEUE_BYTES   (256u * 1024)
+#define LIMIT_RELAY_QUEUED_BYTES  (256u * 1024 * 1024)
+#define LIMIT_RELAY_GREETING      4096u
+#define LIMIT_RELAY_FLOWS         1024u
+#define LIMIT_RELAY_SAME_KEY      8u
+#define LIMIT_RELAY_SOURCE        4096u
+#define LIMIT_RELAY_VERDICTS      256u
+
+/* STUN server: answers a second to one address (or /64), at once, and addresses told apart. */
+#define LIMIT_STUN_SOURCE_RATE  100u
+#define LIMIT_STUN_SOURCE_BURST 200u
+#define LIMIT_STUN_SOURCES      4096u
+
 /* LocalAPI: connections, those of them kept for who may write; one reply; bytes queued for a
  * reader of the bus. */
 #define LIMIT_LOCALAPI_CONNECTIONS 64u

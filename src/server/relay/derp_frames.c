@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/relay/derp_frames.c - what clients send */
+#include "server/relay/derp_server_internal.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* greet() - ClientInfo: who it is */
+static int greet(struct derp_connection *c, const struct derp_message *m, nanoseconds now)
+{
+	struct derp_client_info info;
+	struct derp_box box;
+	int r;
+
+	if (m->type != DERP_CLIENT_INFO || public_key_is_zero(&m->key))
+		return -EBADMSG;
+	r = derp_box_init(&c->server->key, &m->key, &box);
+	if (r == 0)
+		r = derp_client_info_open(m, &box, &info);
+	derp_box_wipe(&box);
+	if (r == 0 && info.version < 1)
+		r = -EBADMSG;
+	if (r < 0)
+		return r;
+	c->key = m->key;
+	c->state = VERIFYING;
+	c->alive_at = now + DERP_SERVER_PATIENCE;
+	connection_schedule(c);
+	connection_want(c, DERP_WANTS_VERIFY);
+	return 0;
+}
+
+/* server_info() - The answer that makes a client READY */
+static int server_info(struct derp_connection *c)
+{
+	uint64_t rate = c->server->rate;
+	struct derp_server_info info = {.version = DERP_PROTOCOL_VERSION};
+	uint8_t frame[DERP_INFO_MAX], nonce[DERP_NONCE_SIZE];
+	struct derp_box box;
+	ssize_t length;
+	int r = derp_box_init(&c->server->key, &c->key, &box);
+
+	if (r < 0)
+		return r;
+	info.bytes_per_second = rate > UINT32_MAX ? UINT32_MAX : (uint32_t)rate;
+	info.bytes_burst = info.bytes_per_second;
+	randombytes_buf(nonce, sizeof(nonce));
+	length = derp_server_info_write(frame, sizeof(frame), &box, nonce, &info);
+	derp_box_wipe(&box);
+	if (length < 0)
+		return (int)length;
+	return buffer_append(&c->control, frame, (size_t)length);
+}
+
+/* send_packet() - SendPacket: pass it on, or say that nobody is there */
+static void send_packet(struct derp_connection *c, const struct derp_message *m, nanoseconds now)
+{
+	struct derp_server_statistics *statistics = &c->server->statistics;
+	struct peer *peer = flow_to(c, &m->key);
+
+	statistics->packets_in++;
+	statistics->bytes_in += m->length;
+	if (peer) {
+		queue_packet(peer->active, c, m->data, m->length);
+		return;
+	}
+	statistics->dropped_unknown++;
+	if (bucket_take(&c->gone, DERP_SERVER_GONE_BURST, DERP_SERVER_GONE_BURST, 1, now) &&
+	    connection_tell(c, &(struct derp_message){.type = DERP_PEER_GONE,
+						      .key = m->key,
+						      .reason = DERP_GONE_NOT_HERE}))
+		statistics->peer_gone++;
+}
+
+static void handle(struct derp_connection *c, const struct derp_message *m, nanoseconds now)
+{
+	struct derp_message pong;
+
+	peer_active(c);
+	switch (m->type) {
+	case DERP_SEND_PACKET:
+		send_packet(c, m, now);
+		break;
+	case DERP_NOTE_PREFERRED:
+		c->server->statistics.home += m->preferred;
+		c->server->statistics.home -= c->home;
+		c->home = m->preferred;
+		break;
+	case DERP_PING:
+		pong = *m;
+		pong.type = DERP_PONG;
+		connection_tell(c, &pong);
+		break;
+	case DERP_PONG:
+		break;
+	default: /* what only meshed relays may say, or what only we say */
+		c->server->statistics.unknown_frames++;
+		break;
+	}
+}
+
+/* limit() - The longest frame that is taken now */
+static size_t limit(const struct derp_connection *c)
+{
+	return c->state == READY ? KEY_SIZE + DERP_PACKET_MAX : LIMIT_RELAY_GREETING;
+}
+
+/* consume() - Act on the whole frames of @in, which is moved past them */
+static int consume(struct derp_connection *c, struct cursor *in, nanoseconds now)
+{
+	struct derp_frame frame;
+	struct derp_message m;
+	int r;
+
+	while ((c->state == GREETING || c->state == READY) &&
+	       (r = derp_frame_next(in, limit(c), &frame)) != 0) {
+		if (r < 0)
+			return r;
+		r = derp_message_parse(&frame, &m);
+		if (c->state == GREETING) {
+			if (r == 0)
+				r = greet(c, &m, now);
+			if (r < 0)
+				return -EBADMSG;
+		} else if (r == 0) {
+			handle(c, &m, now);
+		} else {
+			c->server->statistics.unknown_frames++;
+		}
+	}
+	return c->state == ENDING ? -EPIPE : 0;
+}
+
+/* charge() - Take what came from its rate; it must pause when there is too little */
+static void charge(struct derp_connection *c, size_t length, nanoseconds now)
+{
+	double rate = (double)c->server->rate;
+
+	c->read_after = 0;
+	if (c->server->rate == 0)
+		return;
+	/* May become negative: it came already. The next second pays for it. */
+	bucket_take(&c->rate, rate, rate, 0, now);
+	c->rate.level -= (double)length;
+	if (c->rate.level < 0)
+		c->read_after = now + (nanoseconds)(-c->rate.level / rate * (double)NSEC_PER_SEC);
+}
+
+/* receive() - At most DERP_RECEIVE_PIECE bytes, behind what is left of earlier ones */
+static int receive(struct derp_connection *c, const uint8_t *bytes, size_t length, nanoseconds now)
+{
+	struct cursor in = cursor_of(bytes, length);
+	size_t held = c->input.length;
+	int r;
+
+	if (c->state == ENDING)
+		return -EPIPE;
+	if (held > 0) {
+		r = buffer_append(&c->input, bytes, length);
+		if (r < 0)
+			return r;
+		held += length;
+		in = cursor_of(buffer_head(&c->input), held);
+	}
+	r = consume(c, &in, now);
+	if (r < 0)
+		return r;
+	if (held > 0)
+		buffer_consume(&c->input, held - in.left);
+	else
+		r = buffer_append(&c->input, in.at, in.left);
+	if (c->input.length == 0)
+		buffer_free(&c->input); /* an idle client holds none */
+	return r;
+}
+
+int derp_connection_receive(struct derp_connection *c, const void *bytes, size_t length,
+			    nanoseconds now)
+{
+	const uint8_t *at = bytes;
+	int r;
+
+	charge(c, length, now);
+	do {
+		size_t piece = length < DERP_RECEIVE_PIECE ? length : DERP_RECEIVE_PIECE;
+
+		r = receive(c, at, piece, now);
+		at += piece;
+		length -= piece;
+	} while (r == 0 && length > 0);
+	if (r == -EBADMSG || r == -EMSGSIZE)
+		c->server->statistics.malformed++;
+	return r;
+}
+
+void derp_connection_admit(struct derp_connection *c, bool allow, nanoseconds now)
+{
+	if (c->state != VERIFYING)
+		return;
+	if (!allow) {
+		c->server->statistics.refused++;
+		connection_end(c);
+		return;
+	}
+	if (server_info(c) < 0 || peer_join(c) < 0) {
+		connection_end(c);
+		return;
+	}
+	c->state = READY;
+	c->server->statistics.ready++;
+	c->server->statistics.admitted++;
+	c->alive_at = now + DERP_SERVER_KEEP_ALIVE;
+	connection_schedule(c);
+	connection_want(c, DERP_WANTS_WRITE);
+	/* What it sent meanwhile. */
+	if (c->input.length > 0 && receive(c, NULL, 0, now) < 0)
+		connection_end(c);
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/relay/derp_server.h - a relay's core: connections, and packets between them
+ *
+ * Sans-I/O. Bytes that follow the HTTP upgrade go in, bytes to send come out, time is
+ * passed in; sockets are the owner's.
+ *
+ *	state      what it waits for             what ends it
+ *	GREETING   ClientInfo                    10 s; a box that doesn't open
+ *	VERIFYING  derp_connection_admit()       10 s; a refusal
+ *	READY      frames                        a frame too long; 2 s without taking what was sent
+ *	ENDING     the owner's _free()           told by DERP_WANTS_CLOSE
+ *
+ * Theory of operation
+ *   Input on one connection makes output on others, so what the owner has to do stands
+ *   in a list: after each call it empties derp_server_attention() and does what
+ *   each connection wants.
+ *
+ *   A node's key is a `peer`, with one connection or several (a copied state file, a
+ *   reconnect whose old side is not known to be dead): packets go to the one that wrote
+ *   last, and all are told so in a Health frame.
+ *
+ *   Each connection has two bounded queues, discovery apart from data, served in turn.
+ *   A full one drops the oldest packet of the source that holds most of it, so a flood
+ *   pushes out its own packets and not a neighbour's. Output is taken only as fast as
+ *   the client reads: who does not read fills its own queues, and after 2 s is cut.
+ *
+ *   A `flow` remembers who has sent to whom: it finds the destination without asking the
+ *   table, and whom to tell PeerGone when the destination leaves.
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "wire/derp.h"
+
+struct derp_server;
+struct derp_connection;
+
+#define DERP_SERVER_PATIENCE      (10 * NSEC_PER_SEC) /* for ClientInfo, and for a verdict */
+#define DERP_SERVER_KEEP_ALIVE    (60 * NSEC_PER_SEC)
+#define DERP_SERVER_JITTER        (5 * NSEC_PER_SEC)
+#define DERP_SERVER_WRITE_TIMEOUT (2 * NSEC_PER_SEC)
+#define DERP_SERVER_GONE_BURST    3 /* PeerGone for unknown destinations: a second, at once */
+
+/* What the owner is to do; flags. */
+enum derp_wants {
+	DERP_WANTS_WRITE = 1,  /* it has output: derp_connection_output() */
+	DERP_WANTS_VERIFY = 2, /* decide about derp_connection_key(): derp_connection_admit() */
+	DERP_WANTS_CLOSE = 4,  /* write what there is, then derp_connection_free() */
+};
+
+struct derp_server_statistics {
+	uint64_t accepted;   /* connections that reached GREETING */
+	uint64_t admitted;   /* and READY */
+	uint64_t refused;    /* by the verdict */
+	uint64_t malformed;  /* greeting or frame that isn't one */
+	uint64_t timed_out;  /* in GREETING or VERIFYING */
+	uint64_t stalled;    /* cut because they did not read */
+	uint64_t duplicates; /* connections that came while their key had another */
+	uint64_t packets_in, bytes_in;
+	uint64_t packets_out, bytes_out;
+	uint64_t dropped_unknown; /* destination not here */
+	uint64_t dropped_queue;   /* full queue of a destination, data */
+	uint64_t dropped_disco;   /* likewise, discovery */
+	uint64_t dropped_memory;  /* all queues together at their bound, or no memory */
+	uint64_t unknown_frames;
+	uint64_t peer_gone;
+	size_t connections; /* in any state */
+	size_t ready;
+	size_t peers;
+	size_t home; /* connections that called this relay their home */
+	size_t queued_bytes;
+};
+
+/**
+ * derp_server_new() - A relay without clients
+ * @key:              copied, and wiped at the end
+ * @bytes_per_second: what one client may send, told to it; 0: no limit
+ *
+ * Return: 0 or -ENOMEM
+ */
+int derp_server_new(const struct secret_key *key, uint64_t bytes_per_second,
+		    struct derp_server **ret);
+
+/** derp_server_free() - With all its connections; NULL is fine */
+void derp_server_free(struct derp_server *server);
+
+const struct public_key *derp_server_key(const struct derp_server *server);
+const struct derp_server_statistics *derp_server_statistics(const struct derp_server *server);
+
+/**
+ * derp_server_accept() - A connection whose upgrade is done; its greeting is output already
+ * @owner: what derp_connection_owner() returns
+ *
+ * Return: NULL without memory
+ */
+struct derp_connection *derp_server_accept(struct derp_server *server, void *owner,
+					   nanoseconds now);
+
+/** derp_connection_free() - The connection has ended; tells those who sent to it */
+void derp_connection_free(struct derp_connection *c);
+
+/**
+ * derp_connection_receive() - Take received bytes
+ *
+ * Return: 0, or negative errno (-EBADMSG, -EMSGSIZE, -ENOMEM, -EPIPE when it is ENDING): free it
+ */
+int derp_connection_receive(struct derp_connection *c, const void *bytes, size_t length,
+			    nanoseconds now);
+
+/** derp_connection_read_after() - Don't read from it before: its rate is used up. 0: read on */
+nanoseconds derp_connection_read_after(const struct derp_connection *c);
+
+/**
+ * derp_connection_output() - Take frames to send
+ * @out:  appended to
+ * @most: stop when @out holds as many bytes (the last frame may pass it)
+ *
+ * Return: whether there is more
+ */
+bool derp_connection_output(struct derp_connection *c, struct buffer *out, size_t most);
+
+/** derp_connection_blocked() - What was taken has not all left; call it once per time it is so */
+void derp_connection_blocked(struct derp_connection *c, nanoseconds now);
+
+/** derp_connection_unblocked() - It has */
+void derp_connection_unblocked(struct derp_connection *c);
+
+/** derp_connection_admit() - The verdict about a connection in VERIFYING */
+void derp_connection_admit(struct derp_connection *c, bool allow, nanoseconds now);
+
+/** derp_server_attention() - The next connection that wants something, or NULL; @ret_wants: flags
+ */
+struct derp_connection *derp_server_attention(struct derp_server *server, unsigned int *ret_wants);
+
+void *derp_connection_owner(const struct derp_connection *c);
+
+/** derp_connection_key() - Of VERIFYING and READY connections; before: zeros */
+const struct public_key *derp_connection_key(const struct derp_connection *c);
+bool derp_connection_is_ready(const struct derp_connection *c);
+
+/** derp_server_deadline() - When derp_server_timeout() wants to be called */
+nanoseconds derp_server_deadline(const struct derp_server *server);
+void derp_server_timeout(struct derp_server *server, nanoseconds now);
+
+/** derp_server_expel() - End all connections of a key */
+void derp_server_expel(struct derp_server *server, const struct public_key *key);
+
+/** derp_server_restarting() - Tell every client when to come back */
+void derp_server_restarting(struct derp_server *server, uint32_t in_ms, uint32_t try_for_ms);
