@@ -3,5 +3,6 @@
 #pragma once
 
 /* @argv[0] is the command's name. 0, 1 when it failed, 2 when it was asked wrongly. */
+int run_derp(int argc, char **argv);
 int run_version(int argc, char **argv);
 int run_control(int argc, char **argv);

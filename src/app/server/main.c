@@ -15,6 +15,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"control", "A coordination server, and its operator's commands", run_control},
+	{"derp", "A relay by itself", run_derp},
 	{"version", "Print the version", run_version},
 };
 

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * app/server/derp.c - pillion derp: a relay by itself
+ *
+ *	pillion derp --hostname relay.example.com
+ *
+ * What it made (key, certificate) and its DERPMap, as JSON for a control server, are
+ * in its folder.
+ */
+#define LOG_ROOM "relay"
+#include "app/cli/flags.h"
+#include "app/server/command.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "server/relay/relay_files.h"
+#include "server/relay/relay_server.h"
+#include "transport/loop_timer.h"
+#include "transport/names.h"
+#include "transport/tls.h"
+#include "wire/json.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_FOLDER "/var/lib/pillion-derp"
+#define REGION_FIRST   900 /* as custom regions are numbered */
+#define LAST_WORDS     (200 * NSEC_PER_MSEC)
+#define COME_BACK_IN   NSEC_PER_SEC
+#define COME_BACK_FOR  (30 * NSEC_PER_SEC)
+#define CLOSING_ROUNDS 16
+
+enum {
+	FOLDER,
+	HOST,
+	IPV4,
+	IPV6,
+	LISTEN,
+	STUN,
+	PAGES,
+	CERTIFICATE,
+	KEY,
+	PLAIN,
+	VERIFY_URL,
+	VERIFY_CA,
+	VERIFY_OPEN,
+	RATE,
+	METRICS,
+	REGION,
+	LOG_LEVEL_FLAG,
+	FLAG_COUNT,
+};
+
+#define OURS(flag_name, kind_, argument_, help_)                                        \
+	{                                                                               \
+		.name = flag_name, .argument = argument_, .help = help_, .kind = kind_, \
+		.status = FLAG_OURS                                                     \
+	}
+
+static const struct flag flags[FLAG_COUNT] = {
+	[FOLDER] = OURS("statedir", FLAG_STRING, "FOLDER",
+			"key, certificate, DERPMap (default " DEFAULT_FOLDER ")"),
+	[HOST] = OURS("hostname", FLAG_STRING, "NAME", "by which clients reach it"),
+	[IPV4] = OURS("ipv4", FLAG_STRING, "ADDRESS", "likewise, so that they need no DNS"),
+	[IPV6] = OURS("ipv6", FLAG_STRING, "ADDRESS", "likewise"),
+	[LISTEN] = OURS("listen", FLAG_STRING, "ADDRESS:PORT", "for TLS (default [::]:443)"),
+	[STUN] =
+		OURS("stun", FLAG_STRING, "ADDRESS:PORT", "for STUN, or 'off' (default [::]:3478)"),
+	[PAGES] = OURS("http", FLAG_STRING, "ADDRESS:PORT",
+		       "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
+	[CERTIFICATE] =
+		OURS("certificate", FLAG_STRING, "PATH",
+		     "PEM (default: a self-signed one, trusted by its hash in the DERPMap)"),
+	[KEY] = OURS("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
+	[PLAIN] =
+		OURS("plain", FLAG_BOOL, NULL, "no TLS: behind a proxy that has it, or for tests"),
+	[VERIFY_URL] = OURS("verify-url", FLAG_STRING, "URL",
+			    "ask there who may connect (Headscale: https://…/verify)"),
+	[VERIFY_CA] = OURS("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it"),
+	[VERIFY_OPEN] = OURS("verify-fail-open", FLAG_BOOL, NULL,
+			     "let everybody in while it can't be asked"),
+	[RATE] = OURS("rate", FLAG_INTEGER, "BYTES",
+		      "a second that one client may send (default no limit)"),
+	[METRICS] = OURS("metrics", FLAG_BOOL, NULL, "serve /metrics, to everybody"),
+	[REGION] = OURS("region", FLAG_INTEGER, "NUMBER", "in the DERPMap (default 900)"),
+	[LOG_LEVEL_FLAG] =
+		OURS("log-level", FLAG_STRING, "LEVEL", "error, warn, info, debug (default info)"),
+};
+
+struct derp {
+	uv_loop_t loop;
+	uv_signal_t signals[2];
+	struct loop_timer *last_words;
+	struct relay_server *relay;
+};
+
+static int read_endpoint(const struct flag_value *value, const char *otherwise,
+			 struct endpoint *ret, struct error *err)
+{
+	const char *text = value->given ? value->text : otherwise;
+
+	if (endpoint_parse(text, strlen(text), ret) < 0)
+		return error_set(err, -EINVAL, "%s is no ADDRESS:PORT", text);
+	return 0;
+}
+
+static int read_address(const struct flag_value *value, struct address *ret, struct error *err)
+{
+	if (!value->given || address_parse(value->text, strlen(value->text), ret) == 0)
+		return 0;
+	return error_set(err, -EINVAL, "%s is no IP address", value->text);
+}
+
+/* configure() - From flags to what the relay wants */
+static int configure(const struct flag_value *v, struct relay_server_config *c, struct error *err)
+{
+	int r = read_endpoint(&v[LISTEN], "[::]:443", &c->listen, err);
+
+	c->no_stun = v[STUN].given && strcmp(v[STUN].text, "off") == 0;
+	if (r == 0 && !c->no_stun)
+		r = read_endpoint(&v[STUN], "[::]:3478", &c->stun, err);
+	if (r == 0 && v[PAGES].given)
+		r = read_endpoint(&v[PAGES], NULL, &c->pages, err);
+	if (r == 0)
+		r = read_address(&v[IPV4], &c->ipv4, err);
+	if (r == 0)
+		r = read_address(&v[IPV6], &c->ipv6, err);
+	if (r == 0 && v[RATE].given && v[RATE].number < 0)
+		r = error_set(err, -EINVAL, "--rate is no number of bytes");
+	if (r == 0 && v[REGION].given && (v[REGION].number < 1 || v[REGION].number > UINT16_MAX))
+		r = error_set(err, -EINVAL, "--region is a number from 1 to 65535");
+	if (r == 0 && v[HOST].text && !host_is_valid(v[HOST].text))
+		r = error_set(err, -EINVAL, "%s is no host name", v[HOST].text);
+	if (r < 0)
+		return r;
+	c->host_name = v[HOST].text;
+	c->directory = v[FOLDER].given ? v[FOLDER].text : DEFAULT_FOLDER;
+	c->certificate_file = v[CERTIFICATE].text;
+	c->key_file = v[KEY].text;
+	c->plain = v[PLAIN].on;
+	c->verify_url = v[VERIFY_URL].text;
+	c->verify_ca_file = v[VERIFY_CA].text;
+	c->verify_fail_open = v[VERIFY_OPEN].on;
+	c->client_bytes_per_second = (uint64_t)v[RATE].number;
+	c->metrics = v[METRICS].on;
+	return 0;
+}
+
+/* write_map() - The relay as a DERPMap, for people to hand to a control server */
+static int write_map(const struct derp *d, const char *folder, uint16_t region, struct error *err)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_KEY_BODY);
+	struct json_writer w = json_writer_to(&text);
+	struct tailcfg_derp_map map = {.region_count = 1, .has_regions = true};
+	char name[16];
+	_cleanup_free_ char *path = NULL;
+	int r = -ENOMEM;
+
+	snprintf(name, sizeof(name), "%ua", region);
+	map.regions = calloc(1, sizeof(*map.regions));
+	if (!map.regions)
+		goto done;
+	map.regions->id = region;
+	map.regions->code = strdup("pillion");
+	map.regions->name = strdup("pillion");
+	map.regions->nodes = calloc(1, sizeof(*map.regions->nodes));
+	if (!map.regions->code || !map.regions->name || !map.regions->nodes)
+		goto done;
+	map.regions->node_count = 1;
+	r = relay_server_derp_node(d->relay, name, map.regions->nodes);
+	if (r < 0)
+		goto done;
+	tailcfg_derp_map_encode(&w, NULL, &map);
+	r = json_writer_result(&w);
+	if (r == 0)
+		r = buffer_append(&text, "\n", 1);
+	if (r == 0 && asprintf(&path, "%s/derpmap.json", folder) < 0)
+		r = -ENOMEM;
+	if (r == 0) {
+		r = relay_file_write(path, buffer_head(&text), text.length, err);
+		log_info("DERPMap for the control server: file=%s", path);
+	}
+done:
+	if (r == -ENOMEM)
+		error_set(err, r, "out of memory");
+	tailcfg_derp_map_clear(&map);
+	buffer_free(&text);
+	return r;
+}
+
+static void stop(void *user)
+{
+	struct derp *d = user;
+
+	uv_stop(&d->loop);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+	struct derp *d = signal->data;
+
+	(void)number;
+	relay_server_restarting(d->relay, COME_BACK_IN, COME_BACK_FOR);
+	loop_timer_at(d->last_words, clock_boottime() + LAST_WORDS);
+}
+
+static int start(struct derp *d, const struct relay_server_config *config, uint16_t region,
+		 struct error *err)
+{
+	static const int numbers[] = {SIGTERM, SIGINT};
+	char at[ENDPOINT_TEXT_MAX], key[KEY_TEXT_MAX];
+	int r = tls_init(err);
+
+	if (r < 0)
+		return r;
+	if (sodium_init() < 0)
+		return error_set(err, -EIO, "libsodium did not start");
+	json_object_seed(0);
+	r = uv_loop_init(&d->loop);
+	if (r < 0)
+		return error_set_errno(err, r, "event loop");
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		uv_signal_init(&d->loop, &d->signals[i]);
+		d->signals[i].data = d;
+		uv_signal_start(&d->signals[i], on_signal, numbers[i]);
+	}
+	if (loop_timer_create(&d->loop, stop, d, &d->last_words) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = relay_server_new(&d->loop, config, &d->relay, err);
+	if (r == 0)
+		r = write_map(d, config->directory, region, err);
+	if (r == 0)
+		log_info("relay serves: at=%s key=%s",
+			 endpoint_format(relay_server_endpoint(d->relay), at),
+			 public_key_format(relay_server_key(d->relay), KEY_NODE, key));
+	return r;
+}
+
+static void usage(const struct flag_group *group)
+{
+	printf("usage: pillion derp --hostname NAME [FLAG…]\n\n"
+	       "A relay for a tailnet (DERP), with a STUN server.\n\n"
+	       "  pillion derp --hostname relay.example.com --verify-url "
+	       "https://headscale.example.com/verify\n\n");
+	flags_print(group);
+}
+
+int run_derp(int argc, char **argv)
+{
+	struct flag_value values[FLAG_COUNT] = {0};
+	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
+	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion derp", NULL};
+	struct relay_server_config config = {0};
+	struct derp derp = {0};
+	enum log_level level = LOG_INFO;
+	struct error err;
+	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+
+	if (r == -ECANCELED) {
+		usage(&group);
+		return EXIT_SUCCESS;
+	}
+	if (r == 0)
+		r = configure(values, &config, &err);
+	if (r == 0 && values[LOG_LEVEL_FLAG].given &&
+	    log_level_parse(values[LOG_LEVEL_FLAG].text, &level) < 0)
+		r = error_set(&err, -EINVAL, "%s is no log level", values[LOG_LEVEL_FLAG].text);
+	if (r < 0) {
+		fprintf(stderr, "pillion derp: %s\n", err.text);
+		return 2;
+	}
+	log_setup(STDERR_FILENO, level, LOG_FORMAT_TEXT);
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = start(&derp, &config,
+		  values[REGION].given ? (uint16_t)values[REGION].number : REGION_FIRST, &err);
+	if (r < 0) {
+		fprintf(stderr, "pillion derp: %s\n", err.text);
+		return EXIT_FAILURE;
+	}
+	uv_run(&derp.loop, UV_RUN_DEFAULT);
+	relay_server_free(derp.relay);
+	loop_timer_free(derp.last_words);
+	for (size_t i = 0; i < ARRAY_SIZE(derp.signals); i++)
+		uv_close((uv_handle_t *)&derp.signals[i], NULL);
+	for (int round = 0; round < CLOSING_ROUNDS && uv_loop_alive(&derp.loop); round++)
+		uv_run(&derp.loop, UV_RUN_NOWAIT);
+	(void)uv_loop_close(&derp.loop);
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/relay/relay_files.c - small files, read whole and replaced whole */
+#include "server/relay/relay_files.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/secret.h"
+#include "server/relay/relay_identity.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* #syscalls: openat read close */
+int relay_file_read(const char *path, char **ret, struct error *err)
+{
+	_cleanup_(secret_string_free_at) char *text = NULL;
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+	struct stat status;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return error_set_errno(err, -errno, "%s", path);
+	if (!S_ISREG(status.st_mode) || status.st_size > (off_t)LIMIT_STATE_FILE)
+		return error_set(err, -EINVAL, "%s is no file of a sensible size", path);
+	text = calloc(1, (size_t)status.st_size + 1);
+	if (!text)
+		return error_set(err, -ENOMEM, "out of memory");
+	while (length < (size_t)status.st_size) {
+		ssize_t n = read(fd, text + length, (size_t)status.st_size - length);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return error_set_errno(err, -errno, "%s", path);
+		if (n == 0)
+			break;
+		length += (size_t)n;
+	}
+	*ret = TAKE_PTR(text);
+	return 0;
+}
+
+static int write_all(int fd, const char *bytes, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = write(fd, bytes, length);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		bytes += n;
+		length -= (size_t)n;
+	}
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* sync_directory() - Make the rename of @path durable */
+static int sync_directory(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_close_ int fd =
+		copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* #syscalls: openat write fsync rename unlink close */
+int relay_file_write(const char *path, const void *bytes, size_t length, struct error *err)
+{
+	_cleanup_free_ char *beside = NULL;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (asprintf(&beside, "%s.new", path) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	r = fd < 0 ? -errno : write_all(fd, bytes, length);
+	if (r == 0 && rename(beside, path) < 0)
+		r = -errno;
+	if (r == 0)
+		r = sync_directory(path);
+	if (r < 0) {
+		(void)unlink(beside);
+		return error_set_errno(err, r, "write %s", path);
+	}
+	return 0;
+}
+
+int relay_directory_make(const char *path, struct error *err)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return error_set_errno(err, -errno, "make %s", path);
+	return 0;
+}
