@@ -6,7 +6,8 @@
  *	if (events & NET_EVENT_INTERFACES)
  *		net_interfaces_read(…) and tell the engine
  *	if (events & NET_EVENT_OURS)
- *		when net_repair_due(&repair, now) <= now: netlink_apply(…) again
+ *		when net_repair_due(&repair, now) <= now: netlink_apply(…) again,
+ *		and net_repair_take() if that had something to change
  */
 #pragma once
 
@@ -61,5 +62,5 @@ struct net_repair {
 /** net_repair_due() - When the next repair may be made: @now or earlier means at once */
 nanoseconds net_repair_due(const struct net_repair *repair, nanoseconds now);
 
-/** net_repair_take() - Count one repair, made at @now */
+/** net_repair_take() - Count one repair, made at @now: an apply that had something to change */
 void net_repair_take(struct net_repair *repair, nanoseconds now);

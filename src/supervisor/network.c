@@ -168,7 +168,8 @@ static void report_text(struct network *network, const struct net_report *report
 	network->warnings = report->warnings;
 }
 
-static void apply(struct supervisor *s)
+/* apply() - What is wanted, to the kernel; returns how much there was to change */
+static unsigned int apply(struct supervisor *s)
 {
 	struct network *network = &s->network;
 	const struct privsep_network *from = &network->wanted;
@@ -199,6 +200,7 @@ static void apply(struct supervisor *s)
 	if (network->request != 0)
 		requests_reply(s, network->request, r, text, -1);
 	network->request = 0;
+	return report.changes;
 }
 
 static void apply_fire(struct loop_timer *timer, nanoseconds now)
@@ -213,8 +215,9 @@ static void repair_fire(struct loop_timer *timer, nanoseconds now)
 
 	if (!s->network.have_wanted || s->ending)
 		return;
-	net_repair_take(&s->network.repairs, now);
-	apply(s);
+	/* What turned out right (our own link coming up, say) costs nothing of the allowance. */
+	if (apply(s) > 0)
+		net_repair_take(&s->network.repairs, now);
 }
 
 static void snapshot_fire(struct loop_timer *timer, nanoseconds now)
