@@ -430,28 +430,25 @@ def test_rekey_without_loss():
     try:
         assert pairs["ours"].ping_go() == 3
         assert pairs["go"].ping_ours() == 3
+        # By count, so that ping waits for the last answer too, however slow the machine is.
+        interval = 0.02
+        count = round((REKEY_AFTER + 10) / interval)
         pings = [
             subprocess.Popen(
-                p.inside(p.ours_ns, "ping", "-n", "-i", "0.02", "-w", REKEY_AFTER + 10, "-q", GO),
+                p.inside(p.ours_ns, "ping", "-n", "-i", interval, "-c", count, "-W", 5, "-q", GO),
                 stdout=subprocess.PIPE,
                 text=True,
             )
             for p in pairs.values()
         ]
         for ping in pings:
-            sent, received = map(
-                int,
-                re.search(
-                    r"(\d+) packets transmitted, (\d+) received", ping.communicate()[0]
-                ).groups(),
-            )
-            assert sent > 5000 and received >= sent - 1  # the last may still be on its way
+            summary = ping.communicate()[0]
+            assert f"{count} packets transmitted, {count} received" in summary, summary
         ours, go = (p.ask("stats") for p in pairs.values())
         assert ours["sessions"] == 2 and ours["initiations_sent"] == 2
         assert (
             go["sessions"] == 2 and go["initiations_sent"] == 0 and go["received_initiation"] == 2
         )
-        assert ours["handshake_age"] < 20 and go["handshake_age"] < 20
     finally:
         for p in pairs.values():
             p.close()
