@@ -137,7 +137,9 @@ static int remove_peer(struct apply *a, struct netmap_peer *peer)
 {
 	int r = netmap_note_removal(a->change, peer);
 
-	netmap_peer_delete(a->map, peer);
+	/* One whose end can't be told stays: others hold what they were told of. */
+	if (r == 0)
+		netmap_peer_delete(a->map, peer);
 	return r;
 }
 

@@ -291,13 +291,14 @@ void tunnel_free(struct tunnel *tunnel)
 	if (!tunnel)
 		return;
 	tunnel_remove_all_peers(tunnel);
+	/* Whoever waits may look at the tunnel once more. */
+	tunnel_pings_cancel(tunnel);
 	for (size_t i = 0; i < tunnel->tun_count; i++)
 		tun_queue_free(tunnel->tun[i]);
 	udp_socket_free(tunnel->udp_v4);
 	udp_socket_free(tunnel->udp_v6);
 	relay_free(tunnel->relay);
 	path_engine_free(tunnel->path);
-	tunnel_pings_cancel(tunnel);
 	wg_device_free(tunnel->wg);
 	filter_free(tunnel->filter);
 	filter_flows_free(tunnel->flows);

@@ -33,6 +33,7 @@ struct side {
 	struct endpoint endpoint;
 	struct prefix address;
 	unsigned int handovers;
+	unsigned int cancelled; /* pings */
 };
 
 struct world {
@@ -397,6 +398,32 @@ static void a_removed_peer_is_a_stranger(void **state)
 	assert_int_equal(receive(w, &w->side[1], packet, sizeof(packet), 300), 0);
 }
 
+/* ask_relays() - As node does for each answer: the relays must be there until the last one */
+static void ask_relays(void *ctx, const struct tunnel_ping_result *result)
+{
+	struct side *s = ctx;
+
+	assert_int_equal(result->error, -ECANCELED);
+	assert_null(relay_region_code(tunnel_relay(s->tunnel), result->region));
+	s->cancelled++;
+}
+
+static void pings_end_before_the_tunnel_does(void **state)
+{
+	static const enum tunnel_ping_type types[] = {TUNNEL_PING_DISCO, TUNNEL_PING_TSMP,
+						      TUNNEL_PING_ICMP};
+	struct world *w = *state;
+	struct side *s = &w->side[0];
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		assert_int_equal(tunnel_ping(s->tunnel, &w->side[1].node,
+					     &w->side[1].address.address, types[i], ask_relays, s),
+				 0);
+	tunnel_free(s->tunnel);
+	assert_int_equal(s->cancelled, ARRAY_SIZE(types));
+	open_tunnel(w, s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,6 +436,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_next_engine_greets_who_was_active, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_removed_peer_is_a_stranger, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(pings_end_before_the_tunnel_does, set_up,
+						tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
