@@ -78,8 +78,7 @@ void control_core_free_slot(struct control_core *c, enum control_slot slot)
 	}
 }
 
-/* End a request from our side. */
-static void cancel(struct control_core *c, enum control_slot slot)
+void control_core_cancel(struct control_core *c, enum control_slot slot)
 {
 	if (!c->slots[slot].busy)
 		return;
@@ -124,7 +123,7 @@ static void link_failed(struct control_core *c, const struct error *err, nanosec
 void control_core_map_failed(struct control_core *c, const struct error *err, nanoseconds wait,
 			     nanoseconds now)
 {
-	cancel(c, CONTROL_SLOT_MAP);
+	control_core_cancel(c, CONTROL_SLOT_MAP);
 	c->map_retry_at = now + wait;
 	control_core_note_trouble(c, err, c->map_retry_at);
 }
@@ -160,7 +159,7 @@ void control_core_start(struct control_core *c, bool interactive, bool ephemeral
 	c->registration.ephemeral = ephemeral;
 	if (was_online && !interactive)
 		return;
-	cancel(c, CONTROL_SLOT_REGISTER);
+	control_core_cancel(c, CONTROL_SLOT_REGISTER);
 	c->retry_at = 0;
 	registration_begin(&c->registration, interactive, interactive);
 }
@@ -168,8 +167,8 @@ void control_core_start(struct control_core *c, bool interactive, bool ephemeral
 void control_core_logout(struct control_core *c)
 {
 	c->want = CONTROL_WANT_LOGOUT;
-	cancel(c, CONTROL_SLOT_REGISTER);
-	cancel(c, CONTROL_SLOT_UPDATE);
+	control_core_cancel(c, CONTROL_SLOT_REGISTER);
+	control_core_cancel(c, CONTROL_SLOT_UPDATE);
 	c->retry_at = 0;
 	registration_begin_logout(&c->registration);
 }
@@ -351,7 +350,7 @@ void control_core_data(struct control_core *c, enum control_slot slot, const uin
 	/* An error's text; what is too long of it is left out. */
 	if (buffer_append(&s->body, bytes, length) == -EMSGSIZE && slot == CONTROL_SLOT_REGISTER) {
 		error_set(&err, -EMSGSIZE, "register: an answer beyond %u bytes", LIMIT_RPC_BODY);
-		cancel(c, slot);
+		control_core_cancel(c, slot);
 		registration_failed(&c->registration, &err, now, c->random());
 	}
 }
@@ -431,8 +430,8 @@ static enum control_output_kind tell_registration(struct control_core *c,
 		c->expired_told = false;
 		c->tell_approval = !r->response.machine_authorized;
 		/* A session of the key before goes on until here. */
-		cancel(c, CONTROL_SLOT_MAP);
-		cancel(c, CONTROL_SLOT_UPDATE);
+		control_core_cancel(c, CONTROL_SLOT_MAP);
+		control_core_cancel(c, CONTROL_SLOT_UPDATE);
 		buffer_free(&c->told);
 		secret_key_public(&r->node_key, &c->node_public);
 		c->key_told = r->node_key;
@@ -559,7 +558,7 @@ static enum control_output_kind go_on_registering(struct control_core *c,
 	}
 	/* An auth key came while a person was waited for: that wait is over. */
 	if (c->slots[CONTROL_SLOT_REGISTER].busy) {
-		cancel(c, CONTROL_SLOT_REGISTER);
+		control_core_cancel(c, CONTROL_SLOT_REGISTER);
 		return CONTROL_NOTHING;
 	}
 	if (c->link != CONTROL_LINK_UP)

@@ -7,6 +7,9 @@
 /** control_core_free_slot() - The request on @slot is over */
 void control_core_free_slot(struct control_core *c, enum control_slot slot);
 
+/** control_core_cancel() - End the request on @slot, if there is one */
+void control_core_cancel(struct control_core *c, enum control_slot slot);
+
 /** control_core_note_trouble() - Tell why, and until when nothing is tried */
 void control_core_note_trouble(struct control_core *c, const struct error *err, nanoseconds until);
 

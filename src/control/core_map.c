@@ -164,7 +164,8 @@ static void apply_message(struct control_core *c, struct tailcfg_map_response *m
 	keep_dial_plan(c, m);
 	if (netmap_apply(c->netmap, m, wall_clock, &c->change, &err) < 0) {
 		control_core_map_failed(c, &err, control_core_map_backoff(c), now);
-		netmap_change_clear(&c->change);
+		/* What was done before memory ran out is told all the same: others hold peers. */
+		c->tell_netmap = c->change.update_count || c->change.removal_count;
 	} else if (!m->keep_alive) {
 		note_netmap(c);
 	}
@@ -289,9 +290,19 @@ static void check_expiry(struct control_core *c, struct control_output *out, nan
 	if (next > wall_clock && !__builtin_add_overflow(now, next - wall_clock, &next))
 		out->deadline = deadline_min(out->deadline, next);
 	/* The map may still be that of the key before. */
-	if (c->expired_told || !netmap_self_expired(c->netmap, wall_clock) ||
-	    !public_key_equal(&c->netmap->self->key, &c->node_public))
+	if (c->netmap->self && !public_key_equal(&c->netmap->self->key, &c->node_public))
 		return;
+	if (c->expired_told == netmap_self_expired(c->netmap, wall_clock))
+		return;
+	if (c->expired_told) {
+		/* An administrator has prolonged it: nobody need log in any more. */
+		if (!registration_waits_for_person(&c->registration))
+			return;
+		c->expired_told = false;
+		control_core_cancel(c, CONTROL_SLOT_REGISTER);
+		registration_begin(&c->registration, false, false);
+		return;
+	}
 	c->expired_told = true;
 	c->tell_expired = true;
 	if (c->registration.step == REGISTRATION_DONE)

@@ -52,6 +52,7 @@ static void new_candidate(struct registration *r)
 		r->previous = r->node_key;
 	secret_key_generate(&r->candidate);
 	r->fresh = true;
+	r->stored = false;
 	r->step = REGISTRATION_STORE_KEY;
 }
 
@@ -65,12 +66,19 @@ static void ask_or_send(struct registration *r)
 
 void registration_begin(struct registration *r, bool new_key, bool interactive)
 {
+	bool first = key_is_zero(&r->node_key);
+
 	registration_stop(r);
 	r->interactive = interactive;
+	if (first && !new_key && r->stored) {
+		/* It was perhaps sent, and an auth key with it: another pair would need another. */
+		ask_or_send(r);
+		return;
+	}
 	r->candidate = r->node_key;
 	r->previous = r->old_key;
 	r->fresh = false;
-	if (new_key || key_is_zero(&r->node_key))
+	if (new_key || first)
 		new_candidate(r);
 	else
 		r->step = REGISTRATION_SEND;
@@ -81,6 +89,7 @@ void registration_begin_logout(struct registration *r)
 	registration_stop(r);
 	forget_auth_key(r);
 	r->logout = true;
+	r->stored = false;
 	r->candidate = r->node_key;
 	r->previous = r->old_key;
 	r->step = key_is_zero(&r->node_key) ? REGISTRATION_DONE : REGISTRATION_SEND;
@@ -98,6 +107,7 @@ void registration_stop(struct registration *r)
 	r->logout = false;
 	r->asked = false;
 	r->unknown = false;
+	r->going_back = false;
 	r->may_hurry = false;
 	r->backoff = (struct backoff){0};
 	r->slow = (struct backoff){0};
@@ -133,6 +143,7 @@ void registration_key_stored(struct registration *r, int error, nanoseconds now,
 			 now + backoff_next(&r->backoff, BACKOFF_FIRST, BACKOFF_MOST, random));
 		return;
 	}
+	r->stored = true;
 	ask_or_send(r);
 }
 
@@ -213,10 +224,41 @@ static void retry(struct registration *r, nanoseconds now, uint32_t random)
 	r->may_hurry = true;
 }
 
+static void swap_pairs(struct registration *r)
+{
+	struct secret_key held = r->candidate;
+
+	r->candidate = r->previous;
+	r->previous = held;
+	secret_key_wipe(&held);
+}
+
+/* go_forth() - The pair before isn't known either, or not good any more */
+static void go_forth(struct registration *r)
+{
+	if (!r->going_back)
+		return;
+	r->going_back = false;
+	r->unknown = true;
+	swap_pairs(r);
+}
+
+/* go_back() - Control doesn't know the stored pair: whether the one before it is to be tried */
+static bool go_back(struct registration *r)
+{
+	if (r->going_back || r->fresh || r->unknown || r->following || key_is_zero(&r->previous))
+		return false;
+	r->going_back = true;
+	swap_pairs(r);
+	r->step = REGISTRATION_SEND;
+	return true;
+}
+
 /* The server said no. It may be healed from outside, and is tried again, but slowly. */
 static void refused(struct registration *r, nanoseconds now, uint32_t random)
 {
 	forget_url(r);
+	go_forth(r);
 	r->news = r->logout ? REGISTRATION_NEWS_LOGGED_OUT : REGISTRATION_NEWS_REFUSED;
 	if (r->logout) {
 		r->step = REGISTRATION_DONE;
@@ -231,6 +273,11 @@ static void answer_url(struct registration *r, char *auth_url, nanoseconds now, 
 	bool same = r->auth_url && strcmp(r->auth_url, auth_url) == 0;
 	bool may_ask = !r->interactive && !r->asked && !r->auth_key;
 
+	if (go_back(r)) {
+		free(auth_url);
+		return;
+	}
+	go_forth(r);
 	/* Control doesn't know our key: an auth key, if there is one, saves a person's work. */
 	if (may_ask || (r->auth_key && !r->auth_key_was_sent)) {
 		free(auth_url);
@@ -259,9 +306,13 @@ static void answer_done(struct registration *r)
 		r->news = REGISTRATION_NEWS_LOGGED_OUT;
 		return;
 	}
+	if (r->going_back)
+		secret_key_wipe(&r->previous); /* it was never known */
 	r->old_key = r->previous;
 	r->node_key = r->candidate;
 	r->fresh = false;
+	r->stored = false;
+	r->going_back = false;
 	r->news = REGISTRATION_NEWS_DONE;
 }
 
@@ -290,6 +341,9 @@ static void answer_ok(struct registration *r, const void *body, size_t length, n
 			error_set(&r->error, -EKEYEXPIRED,
 				  "control calls the new node key expired");
 			refused(r, now, random);
+		} else if (r->going_back) {
+			go_forth(r);
+			r->step = REGISTRATION_ASK_AUTH_KEY;
 		} else {
 			new_candidate(r);
 		}
@@ -352,6 +406,12 @@ void registration_unreachable(struct registration *r, const struct error *error)
 	r->error = *error;
 	r->step = REGISTRATION_DONE;
 	r->news = REGISTRATION_NEWS_LOGGED_OUT;
+}
+
+bool registration_waits_for_person(const struct registration *r)
+{
+	return r->following ||
+	       (r->step == REGISTRATION_WAIT && r->after_wait == REGISTRATION_ASK_AUTH_KEY);
 }
 
 void registration_tick(struct registration *r, nanoseconds now)

@@ -20,6 +20,9 @@
  *   SEND          one request; of a followup the server holds the answer until the
  *                 person is through, so it is sent again without waiting.
  *
+ *   A stored pair that control doesn't know was perhaps made for a login that was given up:
+ *   then the pair before it, which is stored with it, is tried before anything is asked for.
+ *
  *   A known node key is registered by itself, without an auth key: a one-shot key
  *   that is used up does no harm after the first time.
  */
@@ -73,6 +76,8 @@ struct registration {
 	struct secret_key candidate; /* what is being registered */
 	struct secret_key previous;  /* goes along as OldNodeKey */
 	bool fresh;                  /* the candidate is a new pair */
+	bool stored;                 /* and acknowledged: it may be known to control */
+	bool going_back;             /* it is the pair before, of which the stored one knows */
 	bool logout;
 	bool interactive;
 	bool asked;     /* whether there is an auth key is known */
@@ -130,6 +135,9 @@ void registration_failed(struct registration *r, const struct error *error, nano
 
 /** registration_unreachable() - Control can't be reached: a logout ends with that */
 void registration_unreachable(struct registration *r, const struct error *error);
+
+/** registration_waits_for_person() - Whether nothing happens until somebody does something */
+bool registration_waits_for_person(const struct registration *r);
 
 /** registration_tick() - Time has passed: a wait may be over */
 void registration_tick(struct registration *r, nanoseconds now);

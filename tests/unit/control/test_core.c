@@ -558,6 +558,41 @@ static void our_own_key_expires_by_the_clock_of_control(void **state)
 	EXPECT(f, CONTROL_NOTHING);
 }
 
+static void a_key_that_is_prolonged_needs_no_login(void **state)
+{
+	struct fixture *f = *state;
+	char text[400], key[KEY_TEXT_MAX];
+
+	to_live(f);
+	public_key_format(&f->c.node_public, KEY_NODE, key);
+	snprintf(text, sizeof(text),
+		 "{\"Node\":{\"ID\":1,\"Key\":\"%s\",\"KeyExpiry\":\"2027-01-01T00:00:00Z\"}}",
+		 key);
+	map_message(f, text);
+	EXPECT(f, CONTROL_TELL_NETMAP);
+	EXPECT(f, CONTROL_TELL_KEY_EXPIRED);
+	EXPECT(f, CONTROL_TELL_STORE_KEY);
+	registration_key_stored(&f->c.registration, 0, f->now, 0);
+	EXPECT(f, CONTROL_TELL_ASK_AUTH_KEY);
+	registration_auth_key(&f->c.registration, NULL);
+	EXPECT(f, CONTROL_SEND);
+	answer(f, CONTROL_SLOT_REGISTER, 200, "{\"AuthURL\":\"https://x/1\"}");
+	EXPECT(f, CONTROL_TELL_URL);
+	EXPECT(f, CONTROL_SEND); /* held by the server until somebody logs in */
+	EXPECT(f, CONTROL_NOTHING);
+	snprintf(text, sizeof(text),
+		 "{\"Node\":{\"ID\":1,\"Key\":\"%s\",\"KeyExpiry\":\"2028-01-01T00:00:00Z\"}}",
+		 key);
+	map_message(f, text);
+	EXPECT(f, CONTROL_TELL_NETMAP);
+	EXPECT(f, CONTROL_CANCEL);
+	EXPECT(f, CONTROL_SEND);
+	assert_int_equal(f->out.slot, CONTROL_SLOT_REGISTER);
+	assert_true(body_has(f, key)); /* the key that we had */
+	answer(f, CONTROL_SLOT_REGISTER, 200, "{\"MachineAuthorized\":true}");
+	EXPECT(f, CONTROL_TELL_REGISTERED);
+}
+
 static void logout_tells_and_is_silent_then(void **state)
 {
 	struct fixture *f = *state;
@@ -674,6 +709,7 @@ int main(void)
 		TEST(a_new_login_leaves_the_session_until_it_is_through),
 		TEST(an_auth_key_ends_the_wait_for_a_person),
 		TEST(our_own_key_expires_by_the_clock_of_control),
+		TEST(a_key_that_is_prolonged_needs_no_login),
 		TEST(logout_tells_and_is_silent_then),
 		TEST(logout_without_control_ends),
 		TEST(pause_is_silence_at_any_step),

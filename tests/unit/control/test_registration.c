@@ -273,6 +273,85 @@ static void a_key_that_cannot_be_stored_is_not_sent(void **state)
 	assert_memory_equal(&f->r.candidate, &candidate, sizeof(candidate));
 }
 
+/* A process that began a login which nobody ended finds both pairs in the store. */
+static void a_login_that_was_given_up_costs_nothing(void **state)
+{
+	static const struct {
+		const char *answer;
+		enum registration_step step;
+	} rows[] = {
+		/* 1: good as ever */ {"{}", REGISTRATION_DONE},
+		/* 2: not known either */
+		{"{\"AuthURL\":\"https://x/1\"}", REGISTRATION_ASK_AUTH_KEY},
+		/* 3 */ {"{\"NodeKeyExpired\":true}", REGISTRATION_ASK_AUTH_KEY},
+		/* 4 */ {"{\"Error\":\"no\"}", REGISTRATION_WAIT},
+	};
+	struct fixture *f = *state;
+	struct secret_key old, stored;
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		secret_key_generate(&old);
+		secret_key_generate(&stored);
+		f->r.node_key = stored;
+		f->r.old_key = old;
+		registration_begin(&f->r, false, false);
+		request(f);
+		assert_true(key_is(f, "NodeKey", &stored));
+		answer(f, 200, "{\"AuthURL\":\"https://x/1\"}");
+		assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_NONE);
+		request(f);
+		assert_true(key_is(f, "NodeKey", &old));
+		answer(f, 200, rows[i].answer);
+		if (f->r.step != rows[i].step)
+			fail_msg("row %zu: step %d", i + 1, f->r.step);
+		if (f->r.step == REGISTRATION_DONE) {
+			assert_memory_equal(&f->r.node_key, &old, sizeof(old));
+			continue;
+		}
+		/* The stored pair it is; with the auth key, if there is one, or by a person. */
+		registration_tick(&f->r, f->r.wait_until);
+		registration_told(&f->r);
+		registration_auth_key(&f->r, i == 1 ? strdup("k") : NULL);
+		request(f);
+		assert_true(key_is(f, "NodeKey", &stored));
+		assert_true(key_is(f, "OldNodeKey", &old));
+		answer(f, 200, "{\"AuthURL\":\"https://x/2\"}");
+		assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_URL);
+		request(f);
+		assert_true(key_is(f, "NodeKey", &stored));
+		answer(f, 410, "lapsed");
+		registration_tick(&f->r, f->r.wait_until);
+		request(f);
+		assert_true(key_is(f, "NodeKey", &stored));
+		answer(f, 200, "{}");
+		assert_memory_equal(&f->r.node_key, &stored, sizeof(stored));
+	}
+}
+
+static void a_pair_that_was_perhaps_sent_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	struct secret_key candidate;
+
+	first_login(f, "once");
+	candidate = f->r.candidate;
+	request(f);
+	/* Taken down and up again before the answer came: the key is spent, for this pair. */
+	registration_stop(&f->r);
+	registration_begin(&f->r, false, false);
+	request(f);
+	assert_true(key_is(f, "NodeKey", &candidate));
+	assert_non_null(strstr((char *)buffer_head(&f->body), "\"AuthKey\":\"once\""));
+	/* A person's new login is another one, and after a logout there is none. */
+	registration_begin(&f->r, true, true);
+	assert_memory_not_equal(&f->r.candidate, &candidate, sizeof(candidate));
+	registration_told(&f->r);
+	registration_key_stored(&f->r, 0, f->now, 0);
+	registration_begin_logout(&f->r);
+	registration_begin(&f->r, false, false);
+	assert_int_equal(f->r.step, REGISTRATION_STORE_KEY);
+}
+
 static void interactive_login_makes_a_new_key_and_asks_for_none(void **state)
 {
 	struct fixture *f = *state;
@@ -374,8 +453,7 @@ static void a_wrapped_key_is_unwrapped(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char expected[100];
 
-		registration_stop(&f->r);
-		registration_auth_key(&f->r, NULL);
+		registration_clear(&f->r);
 		first_login(f, rows[i].given);
 		request(f);
 		snprintf(expected, sizeof(expected), "\"AuthKey\":\"%s\"", rows[i].sent);
@@ -430,6 +508,8 @@ int main(void)
 		TEST(a_refused_key_is_no_storm),
 		TEST(an_expired_key_is_rotated_once),
 		TEST(a_key_that_cannot_be_stored_is_not_sent),
+		TEST(a_login_that_was_given_up_costs_nothing),
+		TEST(a_pair_that_was_perhaps_sent_is_kept),
 		TEST(interactive_login_makes_a_new_key_and_asks_for_none),
 		cmocka_unit_test(waits_by_status),
 		TEST(logout_expires_the_key),
