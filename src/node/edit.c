@@ -39,11 +39,8 @@ static void after_edit(struct node *node, const struct prefs *before)
 		return;
 	node_store_state(node);
 	node_bus_send(node, "Prefs", node_prefs_json(node));
-	if (strcmp(prefs_control_url(before), prefs_control_url(now)) != 0) {
-		node_control_close(node);
-		node->registered = false;
-		node->needs_person = false;
-	}
+	if (strcmp(prefs_control_url(before), prefs_control_url(now)) != 0)
+		node_forget_server(node);
 	node_tell_hostinfo(node);
 	if (now->want_running && before->want_running)
 		node_prefs_applied(node);
@@ -104,7 +101,8 @@ int node_start(struct node *node, json_t *ipn_options, struct error *err)
 			return r;
 	}
 	node_reconcile(node);
-	if (node->auth_key && node->control && node->needs_person)
+	/* Better than the one that was refused, or that control has not answered to. */
+	if (node->auth_key && node->control && (node->needs_person || node->key_given))
 		node_give_auth_key(node);
 	return 0;
 }
@@ -116,13 +114,16 @@ int node_login_interactive(struct node *node, struct error *err)
 	if (r < 0)
 		return r;
 	node->login_wanted = true;
-	if (node_state(node) != NODE_RUNNING && node->auth_url) {
+	/* Another login beside one by a key would spend the key again. */
+	if (node->key_given)
+		return 0;
+	if (node_state(node) != NODE_RUNNING && node->auth_url && !node->auth_key) {
 		/* There is one open already: say it again to whoever listens. */
 		node_bus_send(node, "BrowseToURL", json_string(node->auth_url));
 		return 0;
 	}
-	/* A key that was just given comes first; a person is asked only without one. */
-	node->login_interactive = !node->auth_key;
+	/* A key that was just given and will be asked for is a login already. */
+	node->login_interactive = !node->auth_key || node->registered;
 	node_reconcile(node);
 	return 0;
 }
@@ -130,16 +131,14 @@ int node_login_interactive(struct node *node, struct error *err)
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context)
 {
+	struct error err = {0};
+
 	if (!node->state_usable)
 		return -EBUSY;
 	if (node->logging_out)
 		return -EALREADY;
-	if (!node->control || !node->registered) {
-		struct error err = {0};
-
-		if (!node->control && node_control_open(node, &err) < 0)
-			return err.code;
-	}
+	if (!node->control && node_control_open(node, &err) < 0)
+		return err.code;
 	node->logging_out = true;
 	node->logout.done = done;
 	node->logout.context = context;

@@ -106,6 +106,7 @@ struct node {
 	bool state_usable; /* decoded, and so may be overwritten */
 	bool state_dirty;  /* changed since the last store began */
 	bool storing;      /* a store of the state is under way */
+	bool state_failed; /* the last store of it did */
 	bool key_waits;    /* control waits for the store of a new node key */
 	bool cache_dirty;
 	bool cache_stored; /* at least once */
@@ -135,6 +136,8 @@ struct node {
 	bool needs_approval;
 	bool login_wanted;      /* not to be held back by LoggedOut */
 	bool login_interactive; /* a person asked for a new login */
+	bool renewing;          /* a new login is under way, and the key that we have is good */
+	bool key_given;         /* a login by auth key is under way */
 	char *auth_key;         /* given by a local program; wiped when used */
 	char *auth_url;
 	bool ephemeral;
@@ -155,6 +158,10 @@ struct node {
 	bool new_here;        /* a node key that peers are just learning of */
 	bool network_applied; /* the kernel has our addresses */
 	bool network_wanted;  /* they were asked for */
+	bool network_failed;  /* the last time */
+
+	uv_timer_t repair_timer; /* until what failed is tried again */
+	uint64_t repair_wait;    /* milliseconds; 0: nothing has failed */
 
 	struct node_bus bus;
 	enum node_state told_state;
@@ -167,6 +174,7 @@ const char *node_state_name(enum node_state state);
 void node_state_changed(struct node *node);
 const struct netmap *node_netmap(const struct node *node);
 void node_reconcile(struct node *node);
+void node_note_result(struct node *node, bool *failed, int result);
 
 /* store.c */
 int node_store_load(struct node *node);
@@ -174,6 +182,7 @@ void node_store_state(struct node *node);
 void node_store_cache_later(struct node *node);
 void node_store_cache_now(struct node *node);
 void node_store_handover(struct node *node);
+void node_store_rest(struct node *node);
 
 /* login.c */
 int node_control_open(struct node *node, struct error *err);
@@ -182,6 +191,8 @@ void node_control_start(struct node *node);
 void node_tell_hostinfo(struct node *node);
 void node_give_auth_key(struct node *node);
 void node_forget_login(struct node *node);
+void node_forget_session(struct node *node);
+void node_forget_server(struct node *node);
 void node_set_auth_url(struct node *node, const char *url);
 
 /* peers.c */
@@ -190,6 +201,7 @@ void node_tunnel_close(struct node *node);
 void node_apply_change(struct node *node, const struct netmap_change *change);
 void node_apply_netmap(struct node *node);
 void node_apply_network(struct node *node);
+void node_apply_filter(struct node *node);
 void node_choose_home(struct node *node);
 
 /* machine.c */

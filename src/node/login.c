@@ -59,6 +59,7 @@ void node_give_auth_key(struct node *node)
 
 	if (!key && node->start->config.auth_key_present)
 		key = read_key_file(node);
+	node->key_given = key != NULL;
 	control_client_give_auth_key(node->control, key);
 }
 
@@ -73,40 +74,30 @@ static void on_auth_url(void *user, const char *url)
 
 	log_warn("to log in, open %s", url);
 	node_set_auth_url(node, url);
-	node->needs_person = true;
+	node->key_given = false;
+	node->needs_person = !node->renewing;
 	node_state_changed(node);
 }
 
 /*
- * on_new_node_key() - A first key is stored before control learns of it
+ * on_new_node_key() - A pair is stored before control learns of it
  *
- * A key that is to replace one which works waits in memory: the login may take a person
- * days, and a restart meanwhile must find the old key in its place.
+ * One that is to replace a pair which works is stored beside that: the login may take a
+ * person days. Whoever starts meanwhile goes on with the pair that control knows.
  */
 static void on_new_node_key(void *user, const struct secret_key *key, const struct secret_key *old)
 {
 	struct node *node = user;
-
-	node->new_here = true;
-	if (old) {
-		control_client_key_stored(node->control, 0);
-		return;
-	}
-	node->state.persist.node_key = *key;
-	secret_key_wipe(&node->state.persist.old_node_key);
-	node->key_waits = true;
-	node_store_state(node);
-}
-
-/* take_node_key() - Control knows this key: from here on it is ours */
-static void take_node_key(struct node *node, const struct secret_key *key)
-{
 	struct persist *persist = &node->state.persist;
 
-	if (secret_equal(persist->node_key.bytes, key->bytes, KEY_SIZE))
-		return;
-	persist->old_node_key = persist->node_key;
 	persist->node_key = *key;
+	if (old)
+		persist->old_node_key = *old;
+	else
+		secret_key_wipe(&persist->old_node_key);
+	node->key_waits = true;
+	node->new_here = true;
+	node_store_state(node);
 }
 
 static void on_registered(void *user, const struct secret_key *node_key,
@@ -119,6 +110,8 @@ static void on_registered(void *user, const struct secret_key *node_key,
 		 response->machine_authorized ? ""
 					      : ": an administrator must approve this machine");
 	node->registered = true;
+	node->renewing = false;
+	node->key_given = false;
 	node->login_wanted = false;
 	node->key_expired = false;
 	node->needs_person = false;
@@ -126,7 +119,9 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node_set_auth_url(node, NULL);
 	node_warn(node, NODE_WARN_LOGIN, NULL);
 	node_warn(node, NODE_WARN_CONTROL, NULL);
-	take_node_key(node, node_key);
+	node->state.persist.node_key = *node_key;
+	/* There is nothing to go back to; see current_key(). */
+	secret_key_wipe(&node->state.persist.old_node_key);
 	if (masked && node->state.prefs.logged_out &&
 	    prefs_masked_set(masked, "LoggedOut", json_false()) == 0)
 		prefs_edit(&node->state.prefs, masked, NULL);
@@ -145,6 +140,7 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	struct node *node = user;
 	char line[ERROR_TEXT_MAX + 160];
 
+	node->key_given = false;
 	switch (need) {
 	case CONTROL_NEED_APPROVAL:
 		node->needs_approval = true;
@@ -152,7 +148,7 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 			 "waiting for an administrator to approve this machine");
 		break;
 	case CONTROL_NEED_AUTH_KEY:
-		node->needs_person = true;
+		node->needs_person = !node->renewing;
 		snprintf(line, sizeof(line),
 			 "the auth key was refused (%s): make a new one and set TS_AUTHKEY, or run "
 			 "`pillion up --auth-key=KEY`",
@@ -160,14 +156,16 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 		break;
 	case CONTROL_NEED_LOGIN:
 	default:
-		node->needs_person = true;
+		node->needs_person = !node->renewing;
 		snprintf(line, sizeof(line), "login needed: %s", reason->text);
 		break;
 	}
 	if (!node->warnings[NODE_WARN_LOGIN] || strcmp(node->warnings[NODE_WARN_LOGIN], line) != 0)
 		log_warn("%s", line);
 	node_warn(node, NODE_WARN_LOGIN, line);
-	node_bus_send(node, "ErrMessage", json_string(line));
+	/* An approval is waited for; the rest ends the command that asked. */
+	if (need != CONTROL_NEED_APPROVAL)
+		node_bus_send(node, "ErrMessage", json_string(line));
 	node_state_changed(node);
 }
 
@@ -240,17 +238,25 @@ static void on_key_expired(void *user)
 	node_state_changed(node);
 }
 
-static void on_logged_out(void *user, const struct error *error)
+/* finish_logout() - Tell whoever waits for it; nobody may */
+static void finish_logout(struct node *node, const struct error *error)
 {
-	struct node *node = user;
 	void (*done)(void *, const struct error *) = node->logout.done;
 
 	node->logout.done = NULL;
 	node->logging_out = false;
-	if (!node->stopping)
-		node_forget_login(node);
 	if (done)
 		done(node->logout.context, error);
+}
+
+static void on_logged_out(void *user, const struct error *error)
+{
+	struct node *node = user;
+
+	node->logging_out = false;
+	if (!node->stopping)
+		node_forget_login(node);
+	finish_logout(node, error);
 }
 
 static void on_ping_done(void *context, json_t *result)
@@ -362,29 +368,53 @@ static const struct control_handler handler = {
 	.pop_browser = on_pop_browser,
 };
 
+/** node_forget_session() - The client is silent from here on: what it told is over */
+void node_forget_session(struct node *node)
+{
+	node->control_started = false;
+	node->renewing = false;
+	node->key_given = false;
+	node->needs_person = false;
+	node->needs_approval = false;
+	node_set_auth_url(node, NULL);
+	node_warn(node, NODE_WARN_LOGIN, NULL);
+	node_warn(node, NODE_WARN_CONTROL, NULL);
+}
+
+/* forget_tailnet() - We are not in it any more, or not yet */
+static void forget_tailnet(struct node *node)
+{
+	/* The tunnel first: its peers point into the netmap. */
+	node_tunnel_close(node);
+	node_control_close(node);
+	netmap_free(TAKE_PTR(node->cached_netmap));
+	buffer_consume(&node->handover, node->handover.length);
+	node->registered = false;
+	node->key_expired = false;
+	node->cached_home = 0;
+	node->cache_dirty = true;
+}
+
+/** node_forget_server() - The login server is another one now */
+void node_forget_server(struct node *node)
+{
+	forget_tailnet(node);
+	node->known_control = (struct address){0};
+}
+
 /** node_forget_login() - After a logout: no key, no addresses, and no login unless asked for */
 void node_forget_login(struct node *node)
 {
 	json_t *masked = json_object();
 
-	node_control_close(node);
-	node_tunnel_close(node);
-	node->registered = false;
-	node->needs_person = false;
-	node->needs_approval = false;
-	node->key_expired = false;
+	forget_tailnet(node);
 	node->login_wanted = false;
-	node->cached_home = 0;
-	node_set_auth_url(node, NULL);
-	node_warn(node, NODE_WARN_LOGIN, NULL);
-	node_warn(node, NODE_WARN_CONTROL, NULL);
 	state_file_forget(&node->state);
 	if (masked && prefs_masked_set(masked, "LoggedOut", json_true()) == 0 &&
 	    prefs_masked_set(masked, "WantRunning", json_false()) == 0)
 		prefs_edit(&node->state.prefs, masked, NULL);
 	json_decref(masked);
 	node_store_state(node);
-	node->cache_dirty = true;
 	node_store_cache_now(node);
 	node_store_handover(node);
 	node_apply_network(node);
@@ -430,10 +460,13 @@ int node_control_open(struct node *node, struct error *err)
 
 void node_control_close(struct node *node)
 {
-	control_client_free(node->control);
-	node->control = NULL;
-	node->control_started = false;
+	struct error closed = {-ECANCELED, "given up before control had answered"};
+
+	control_client_free(TAKE_PTR(node->control));
 	node->key_waits = false;
+	node_forget_session(node);
+	if (node->logging_out)
+		finish_logout(node, &closed);
 }
 
 /** node_control_start() - Register (again, if a new login was asked for) and follow the map */
@@ -446,8 +479,11 @@ void node_control_start(struct node *node)
 
 	if (node->control_started && !node->login_interactive)
 		return;
+	node->renewing = login.interactive && node->registered && !node->key_expired;
 	node->login_interactive = false;
 	node->control_started = true;
+	if (login.interactive && node->auth_key)
+		node_give_auth_key(node);
 	control_client_start(node->control, &login);
 }
 

@@ -136,12 +136,35 @@ void node_machine_file_changed(struct node *node, enum privsep_file_name name, i
 		close(fd);
 }
 
+/* same_networks() - Whether all but our own link is as it was */
+static bool same_networks(const struct node *node, const struct path_interface_address *list,
+			  const struct prefix *prefixes, size_t count)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < node->interface_count; i++) {
+		if (node->interfaces[i].own_tunnel)
+			continue;
+		while (at < count && list[at].own_tunnel)
+			at++;
+		if (at == count ||
+		    !address_equal(&list[at].address, &node->interfaces[i].address) ||
+		    !prefix_equal(&prefixes[at], &node->interface_prefixes[i]))
+			return false;
+		at++;
+	}
+	while (at < count && list[at].own_tunnel)
+		at++;
+	return at == count;
+}
+
 /** node_machine_interfaces() - The machine's addresses are others now */
 void node_machine_interfaces(struct node *node, const struct privsep_interfaces *interfaces)
 {
 	struct path_interface_address *list;
 	struct prefix *prefixes;
-	bool first = !node->have_interfaces;
+	size_t count = 0;
+	bool moved;
 
 	list = calloc(interfaces->address_count + 1, sizeof(*list));
 	prefixes = calloc(interfaces->address_count + 1, sizeof(*prefixes));
@@ -150,28 +173,30 @@ void node_machine_interfaces(struct node *node, const struct privsep_interfaces 
 		free(prefixes);
 		return;
 	}
-	free(node->interfaces);
-	free(node->interface_prefixes);
-	node->interfaces = list;
-	node->interface_prefixes = prefixes;
-	node->interface_count = 0;
 	for (size_t i = 0; i < interfaces->address_count; i++) {
 		const struct privsep_interface_address *a = &interfaces->addresses[i];
 
 		if (!(a->flags & PRIVSEP_INTERFACE_UP))
 			continue;
-		list[node->interface_count].address = a->prefix.address;
-		list[node->interface_count].own_tunnel =
-			strcmp(a->name, node->start->config.tun_name) == 0;
-		prefixes[node->interface_count++] = prefix_mask(&a->prefix);
+		list[count].address = a->prefix.address;
+		list[count].own_tunnel = strcmp(a->name, node->start->config.tun_name) == 0;
+		prefixes[count++] = prefix_mask(&a->prefix);
 	}
+	/* Our own addresses come and go as we ask for it: nobody has to look for new paths. */
+	moved = node->have_interfaces && !same_networks(node, list, prefixes, count);
+	free(node->interfaces);
+	free(node->interface_prefixes);
+	node->interfaces = list;
+	node->interface_prefixes = prefixes;
+	node->interface_count = count;
 	node->have_interfaces = true;
 	if (node->tunnel) {
 		tunnel_set_interfaces(node->tunnel, list, node->interface_count);
-		if (!first)
+		if (moved)
 			tunnel_link_changed(node->tunnel);
 	}
+	node_apply_filter(node);
 	node_tell_hostinfo(node);
-	if (!first && node->control && node->control_started)
+	if (moved && node->control && node->control_started)
 		control_client_retry_now(node->control);
 }

@@ -15,6 +15,10 @@
 /* How long an ephemeral node may take to log out; the supervisor gives us 1.5 s in all. */
 #define NODE_LOGOUT_PATIENCE_MS 1000
 
+/* What could not be stored or set is tried again, ever more slowly. */
+#define REPAIR_FIRST_MS 1000
+#define REPAIR_MOST_MS  60000
+
 static const char *const state_names[] = {
 	[NODE_NO_STATE] = "NoState",       [NODE_IN_USE_OTHER_USER] = "InUseOtherUser",
 	[NODE_NEEDS_LOGIN] = "NeedsLogin", [NODE_NEEDS_MACHINE_AUTH] = "NeedsMachineAuth",
@@ -105,7 +109,7 @@ void node_reconcile(struct node *node)
 	if (!prefs->want_running || (prefs->logged_out && !node->login_wanted)) {
 		if (node->control && !node->logging_out)
 			control_client_pause(node->control);
-		node->control_started = false;
+		node_forget_session(node);
 		node_tunnel_close(node);
 		node_apply_network(node);
 		node_state_changed(node);
@@ -148,12 +152,38 @@ static void apply_start_prefs(struct node *node)
 	    has_node_key(node)) {
 		log_info("the login server changed to %s: this node registers there anew",
 			 prefs_control_url(&node->state.prefs));
+		node_forget_server(node);
 	}
 	if (!prefs_equal(&before, &node->state.prefs))
 		node_store_state(node);
 out:
 	json_decref(masked);
 	prefs_free(&before);
+}
+
+static void on_repair(uv_timer_t *timer)
+{
+	struct node *node = container_of(timer, struct node, repair_timer);
+
+	if (node->state_failed)
+		node_store_state(node);
+	if (node->network_failed)
+		node_apply_network(node);
+}
+
+/** node_note_result() - What @failed stands for ended with @result: again later, if it has to be */
+void node_note_result(struct node *node, bool *failed, int result)
+{
+	*failed = result < 0;
+	if (!node->state_failed && !node->network_failed) {
+		node->repair_wait = 0;
+		uv_timer_stop(&node->repair_timer);
+	} else if (!node->stopping && !uv_is_active((uv_handle_t *)&node->repair_timer)) {
+		node->repair_wait = node->repair_wait ? 2 * node->repair_wait : REPAIR_FIRST_MS;
+		if (node->repair_wait > REPAIR_MOST_MS)
+			node->repair_wait = REPAIR_MOST_MS;
+		uv_timer_start(&node->repair_timer, on_repair, node->repair_wait, 0);
+	}
 }
 
 static void on_privsep(uv_poll_t *poll, int status, int events)
@@ -188,6 +218,7 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	node->handover = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
 	uv_timer_init(node->loop, &node->cache_timer);
 	uv_timer_init(node->loop, &node->stop_timer);
+	uv_timer_init(node->loop, &node->repair_timer);
 	r = uv_poll_init(node->loop, &node->privsep_poll, privsep_client_fd(node->privsep));
 	if (r < 0) {
 		free(node);
@@ -238,6 +269,7 @@ static void on_stop_timeout(uv_timer_t *timer)
 
 	log_warn("control did not confirm the logout in time; it removes the node after its "
 		 "inactivity timeout");
+	node->logout.done = NULL;
 	finish_stop(node);
 }
 
@@ -260,6 +292,7 @@ void node_stop(struct node *node)
 		return;
 	}
 	node->stopping = true;
+	node_store_rest(node);
 	node_store_cache_now(node);
 	finish_stop(node);
 }
@@ -277,6 +310,7 @@ void node_free(struct node *node)
 	uv_handle_t *handles[] = {
 		(uv_handle_t *)&node->cache_timer,
 		(uv_handle_t *)&node->stop_timer,
+		(uv_handle_t *)&node->repair_timer,
 		(uv_handle_t *)&node->privsep_poll,
 	};
 

@@ -146,15 +146,19 @@ static struct prefix *host_networks(const struct node *node, size_t *ret_count)
 	return list;
 }
 
-static void apply_filter(struct node *node, const struct netmap *map)
+/** node_apply_filter() - What the filter depends on is other now: netmap, prefs, our networks */
+void node_apply_filter(struct node *node)
 {
+	const struct netmap *map = node_netmap(node);
 	struct filter_config config = {.has_capability = has_capability,
 				       .shields_up = node->state.prefs.shields_up};
 	const struct tailcfg_filter **lists;
 	struct prefix *unsigned_peers = NULL, *host = NULL;
 	struct filter *filter = NULL;
 
-	if (!map->has_filter || !map->self) {
+	if (!node->tunnel || !map || !map->self)
+		return;
+	if (!map->has_filter) {
 		tunnel_set_filter(node->tunnel, NULL);
 		return;
 	}
@@ -275,13 +279,19 @@ static void on_network_applied(void *context, int result, const char *text)
 	if (result == -ECANCELED || node->stopping)
 		return; /* a newer request overtook it */
 	if (result < 0) {
-		log_error("the kernel's network state could not be set: %s",
-			  text[0] ? text : strerror(-result));
-		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : strerror(-result));
+		const char *told = node->warnings[NODE_WARN_NETWORK];
+
+		if (!text[0])
+			text = strerror(-result);
+		if (!told || strcmp(told, text) != 0)
+			log_error("the kernel's network state could not be set, trying again: %s",
+				  text);
+		node_warn(node, NODE_WARN_NETWORK, text);
 	} else {
 		/* The supervisor has said it in the log. */
 		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : NULL);
 	}
+	node_note_result(node, &node->network_failed, result);
 	node->network_applied = result == 0 && node->network_wanted;
 	node_state_changed(node);
 }
@@ -386,7 +396,26 @@ static const struct tunnel_callbacks callbacks = {
 	.handover_changed = on_handover_changed,
 };
 
-/** node_tunnel_open() - The tunnel for the node key that is stored; 0 if it stands already */
+/*
+ * current_key() - The node key by which peers know us
+ *
+ * While a new login is under way, or after one was given up, the key that is stored is
+ * not yet known to control; the one before it is then stored beside it.
+ */
+static const struct secret_key *current_key(const struct node *node)
+{
+	const struct persist *persist = &node->state.persist;
+	const struct netmap *map = node_netmap(node);
+	struct public_key old;
+
+	if (!map || !map->self || sodium_is_zero(persist->old_node_key.bytes, KEY_SIZE))
+		return &persist->node_key;
+	secret_key_public(&persist->old_node_key, &old);
+	return public_key_equal(&map->self->key, &old) ? &persist->old_node_key
+						       : &persist->node_key;
+}
+
+/** node_tunnel_open() - The tunnel for the node key that peers know; 0 if it stands already */
 int node_tunnel_open(struct node *node)
 {
 	struct tunnel_config config = {
@@ -398,7 +427,7 @@ int node_tunnel_open(struct node *node)
 		.tun_count = node->start->tun_count,
 		.udp_v4 = node->start->udp_v4,
 		.udp_v6 = node->start->udp_v6,
-		.node_key = &node->state.persist.node_key,
+		.node_key = current_key(node),
 		.disco_key = &node->disco_key,
 		.app_name = "pillion",
 		.callbacks = &callbacks,
@@ -421,8 +450,7 @@ int node_tunnel_open(struct node *node)
 
 void node_tunnel_close(struct node *node)
 {
-	tunnel_free(node->tunnel);
-	node->tunnel = NULL;
+	tunnel_free(TAKE_PTR(node->tunnel));
 	node->applied_peers = false;
 	node->network_applied = false;
 }
@@ -445,7 +473,7 @@ void node_apply_netmap(struct node *node)
 	tunnel_remove_all_peers(node->tunnel);
 	tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
 				 map->self->addresses.count);
-	apply_filter(node, map);
+	node_apply_filter(node);
 	node_choose_home(node);
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
 		if (is_trusted(map, &p->node))
@@ -475,6 +503,8 @@ void node_apply_change(struct node *node, const struct netmap_change *change)
 {
 	const struct netmap *map = node_netmap(node);
 	bool routes = change->removal_count > 0;
+	bool filter = change->parts & (NETMAP_FILTER | NETMAP_SELF) ||
+		      node->warnings[NODE_WARN_FILTER]; /* the peer that it is for may be gone */
 
 	if (!node->tunnel || !map->self)
 		return;
@@ -491,19 +521,27 @@ void node_apply_change(struct node *node, const struct netmap_change *change)
 	}
 	if (change->parts & NETMAP_DERP)
 		node_choose_home(node);
+	/* All old keys go first: one of them may be the new one of another peer. */
 	for (uint32_t i = 0; i < change->update_count; i++) {
 		const struct netmap_update *update = &change->updates[i];
 
 		if (update->what & NETMAP_NODE_KEY && !(update->what & NETMAP_NODE_ADDED))
 			tunnel_peer_remove(node->tunnel, &update->old_key);
+	}
+	for (uint32_t i = 0; i < change->update_count; i++) {
+		const struct netmap_update *update = &change->updates[i];
+
 		if (is_trusted(map, &update->peer->node))
 			set_peer(node, map, &update->peer->node);
 		else
 			tunnel_peer_remove(node->tunnel, &update->peer->node.key);
 		routes |= (update->what & ROUTE_CHANGES) != 0;
+		/* Whether the filter lets in somebody that nobody signed is to be seen again. */
+		filter |= update->peer->node.unsigned_peer_api_only &&
+			  update->what & (NETMAP_NODE_ALLOWED_IPS | NETMAP_NODE_TREATMENT);
 	}
-	if (change->parts & (NETMAP_FILTER | NETMAP_SELF))
-		apply_filter(node, map);
+	if (filter)
+		node_apply_filter(node);
 	if (routes)
 		node_apply_network(node);
 }
@@ -515,7 +553,7 @@ void node_prefs_applied(struct node *node)
 
 	if (!node->tunnel || !map || !map->self)
 		return;
-	apply_filter(node, map);
+	node_apply_filter(node);
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
 		if (is_trusted(map, &p->node))
 			set_peer(node, map, &p->node);

@@ -230,15 +230,20 @@ static void on_state_stored(void *context, int result, const char *text)
 	if (node->stopping && result == -EPIPE)
 		return;
 	if (result < 0) {
+		const char *told = node->warnings[NODE_WARN_STORE];
 		char line[600];
 
-		snprintf(line, sizeof(line), "the state could not be stored: %s",
+		snprintf(line, sizeof(line), "the state could not be stored, trying again: %s",
 			 text[0] ? text : strerror(-result));
-		log_error("%s", line);
+		if (!told || strcmp(told, line) != 0)
+			log_error("%s", line);
 		node_warn(node, NODE_WARN_STORE, line);
 	} else {
+		if (node->warnings[NODE_WARN_STORE])
+			log_info("the state is stored again");
 		node_warn(node, NODE_WARN_STORE, NULL);
 	}
+	node_note_result(node, &node->state_failed, result);
 	if (node->state_dirty) {
 		/* What control waits for may only be in the next one. */
 		node_store_state(node);
@@ -272,6 +277,16 @@ void node_store_state(struct node *node)
 		node->storing = true;
 	else
 		on_state_stored(node, r, "");
+}
+
+/** node_store_rest() - At the stop: what waits for a store before it can't wait any longer */
+void node_store_rest(struct node *node)
+{
+	if (!node->state_dirty && !node->state_failed)
+		return;
+	/* The supervisor keeps them in order. */
+	node->storing = false;
+	node_store_state(node);
 }
 
 static void on_cache_stored(void *context, int result, const char *text)

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tests/unit/node/test_node.c - the node's own decisions, between fakes */
+#include "unit/node/fakes.h"
+
+#include "tunnel/packet/internal.h"
+
+#define RENEWAL_URL "https://one.example/a/1"
+
+/* --- Logging in --- */
+
+static void a_key_for_one_use_is_given_once(void **state)
+{
+	struct error refused = {-EACCES, "already used"};
+	struct world *w = *state;
+
+	/* As the command line does it, in each place where the second call may find the first. */
+	start(w, "once");
+	login(w);
+	(void)new_key(w, NULL);
+	login(w);
+	answer_all(w);
+	client()->handler->auth_key_wanted(w->node);
+	assert_string_equal(client()->key, "once");
+	login(w);
+	assert_int_equal(client()->keys, 1);
+	assert_int_equal(client()->starts, 1);
+	assert_int_equal(client()->interactive, 0);
+	/* Another one takes its place before control has answered. */
+	start(w, "better");
+	assert_string_equal(client()->key, "better");
+	login(w);
+	assert_int_equal(client()->starts, 1);
+	/* Refused: now a person is asked for. */
+	client()->handler->need(w->node, CONTROL_NEED_AUTH_KEY, &refused);
+	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
+	login(w);
+	assert_int_equal(client()->interactive, 1);
+	assert_int_equal(client()->keys, 2);
+}
+
+static void a_wrong_key_then_a_good_one(void **state)
+{
+	struct error refused = {-EACCES, "no such key"};
+	struct world *w = *state;
+	struct secret_key key;
+
+	start(w, "wrong");
+	key = new_key(w, NULL);
+	answer_all(w);
+	client()->handler->auth_key_wanted(w->node);
+	client()->handler->need(w->node, CONTROL_NEED_AUTH_KEY, &refused);
+	start(w, "good");
+	login(w);
+	assert_string_equal(client()->key, "good");
+	assert_int_equal(client()->keys, 2);
+	assert_int_equal(client()->interactive, 0);
+	registered(w, &key);
+	assert_null(w->node->warnings[NODE_WARN_LOGIN]);
+	assert_int_equal(node_state(w->node), NODE_STARTING);
+}
+
+static void a_running_node_logs_in_anew_by_key(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	start(w, "second");
+	assert_int_equal(client()->keys, 1); /* it runs: the key is kept */
+	login(w);
+	assert_string_equal(client()->key, "second");
+	assert_int_equal(client()->interactive, 1);
+	login(w);
+	assert_int_equal(client()->interactive, 1);
+	(void)new_key(w, &key);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+}
+
+static void a_new_login_leaves_a_running_node_running(void **state)
+{
+	struct error refused = {-EACCES, "no"};
+	struct world *w = *state;
+	struct secret_key key = run(w), next;
+
+	login(w);
+	next = new_key(w, &key);
+	answer_all(w);
+	client()->handler->auth_url(w->node, RENEWAL_URL);
+	assert_string_equal(w->node->auth_url, RENEWAL_URL);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	/* Until the key itself is no good any more. */
+	client()->handler->key_expired(w->node);
+	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
+	registered(w, &next);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	assert_null(w->node->auth_url);
+}
+
+static void assert_tunnel_key(struct world *w, const struct secret_key *secret)
+{
+	struct public_key key;
+
+	secret_key_public(secret, &key);
+	assert_true(public_key_equal(wg_device_public_key(w->node->tunnel->wg), &key));
+}
+
+static void a_login_that_was_given_up_is_survived(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w), next;
+
+	login(w);
+	next = new_key(w, &key);
+	answer_all(w);
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	assert_null(w->node->tunnel);
+	assert_null(w->node->auth_url);
+	edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
+	assert_tunnel_key(w, &key);
+	/* Another process, and control is away: peers know the key of the map. */
+	end_node(w);
+	start_node(w);
+	assert_true(client()->had_netmap);
+	assert_true(has_peer(w, 1));
+	assert_tunnel_key(w, &key);
+	/* Control does know the new one: nothing leads back. */
+	registered(w, &next);
+	assert_true(sodium_is_zero(w->node->state.persist.old_node_key.bytes, KEY_SIZE));
+	end_node(w);
+	start_node(w);
+	assert_tunnel_key(w, &next);
+}
+
+static unsigned int messages_with(json_t *log, const char *member)
+{
+	unsigned int count = 0;
+	json_t *message;
+	size_t i;
+
+	json_array_foreach(log, i, message)
+		count += json_object_get(message, member) != NULL;
+	return count;
+}
+
+static void on_notify(void *context, json_t *message)
+{
+	json_array_append_new(context, message);
+}
+
+static void an_approval_is_waited_for(void **state)
+{
+	struct error refused = {-EACCES, "no"};
+	struct world *w = *state;
+	json_t *log = json_array();
+	struct node_watch *watch = node_watch_new(w->node, 0, on_notify, log);
+
+	start(w, NULL);
+	(void)new_key(w, NULL);
+	answer_all(w);
+	client()->handler->need(w->node, CONTROL_NEED_APPROVAL, NULL);
+	assert_int_equal(node_state(w->node), NODE_NEEDS_MACHINE_AUTH);
+	assert_int_equal(messages_with(log, "ErrMessage"), 0); /* it would end `up` */
+	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+	assert_int_equal(messages_with(log, "ErrMessage"), 1);
+	node_watch_free(watch);
+	json_decref(log);
+}
+
+/* --- Another server, and the end --- */
+
+static void on_logout(void *context, const struct error *err)
+{
+	*(int *)context = err ? err->code : 0;
+}
+
+static void another_server_is_another_tailnet(void **state)
+{
+	const struct address reached = {.family = ADDRESS_V4, .bytes = {192, 0, 2, 1}};
+	struct world *w = *state;
+	int logout = 1;
+
+	(void)run(w);
+	client()->handler->reached(w->node, &reached);
+	client()->handler->auth_url(w->node, RENEWAL_URL);
+	assert_int_equal(node_logout(w->node, on_logout, &logout), 0);
+	edit(w, "{\"ControlURL\":\"https://two.example\",\"ControlURLSet\":true}");
+	/* Whoever waits for the old one is told so. */
+	assert_int_equal(logout, -ECANCELED);
+	assert_int_equal(fake_client_count, 1);
+	assert_string_equal(client()->url, "https://two.example");
+	assert_int_equal(client()->known_addresses, 0);
+	assert_false(client()->had_netmap);
+	assert_false(has_peer(w, 1)); /* it pointed into a netmap that is gone */
+	assert_null(w->node->auth_url);
+	assert_int_equal(node_state(w->node), NODE_STARTING);
+	/* And another logout is possible. */
+	assert_int_equal(node_logout(w->node, on_logout, &logout), 0);
+	client()->handler->logged_out(w->node, NULL);
+	assert_int_equal(logout, 0);
+	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
+}
+
+static void another_server_at_the_start(void **state)
+{
+	struct world *w = *state;
+
+	(void)run(w);
+	end_node(w);
+	free(w->start.config.prefs);
+	w->start.config.prefs =
+		strdup("{\"ControlURL\":\"https://two.example\",\"ControlURLSet\":true}");
+	start_node(w);
+	assert_string_equal(client()->url, "https://two.example");
+	assert_false(client()->had_netmap);
+	assert_false(has_peer(w, 1));
+}
+
+static void the_end_answers_a_logout(void **state)
+{
+	struct world *w = *state;
+	int logout = 1;
+
+	(void)run(w);
+	assert_int_equal(node_logout(w->node, on_logout, &logout), 0);
+	end_node(w);
+	assert_int_equal(logout, -ECANCELED);
+	start_node(w);
+}
+
+/* --- What fails is tried again --- */
+
+static void a_full_disk_loses_nothing(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	edit(w, "{\"Hostname\":\"renamed\",\"HostnameSet\":true}");
+	(void)answer(w, true, 0);
+	assert_int_equal(answer(w, false, -ENOSPC), 1);
+	assert_non_null(w->node->warnings[NODE_WARN_STORE]);
+	assert_false(is_waiting(w, false)); /* not at once */
+	assert_true(wait_for_request(w, false, 5000));
+	(void)answer(w, false, -ENOSPC);
+	assert_true(wait_for_request(w, false, 8000));
+	answer_all(w);
+	assert_null(w->node->warnings[NODE_WARN_STORE]);
+	assert_false(wait_for_request(w, false, 100));
+	/* A new key waits, and is told what became of it. */
+	(void)new_key(w, &key);
+	assert_int_equal(answer(w, false, -ENOSPC), 1);
+	assert_int_equal(client()->stored, -ENOSPC);
+	end_node(w);
+	start_node(w);
+	assert_string_equal(w->node->state.prefs.hostname, "renamed");
+}
+
+static void a_change_behind_a_slow_store_is_not_lost(void **state)
+{
+	struct world *w = *state;
+
+	(void)run(w);
+	edit(w, "{\"Hostname\":\"one\",\"HostnameSet\":true}");
+	edit(w, "{\"Hostname\":\"two\",\"HostnameSet\":true}");
+	node_stop(w->node);
+	w->privsep.count = 0; /* the supervisor goes on storing; nobody hears the answer */
+	node_free(w->node);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	start_node(w);
+	assert_string_equal(w->node->state.prefs.hostname, "two");
+}
+
+static void the_kernel_is_asked_again(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	client()->handler->key_expired(w->node);
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	answer_all(w);
+	edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
+	while (answer(w, true, -EBUSY) > 0)
+		;
+	registered(w, &key);
+	assert_int_equal(node_state(w->node), NODE_STARTING);
+	assert_true(wait_for_request(w, true, 5000));
+	answer_all(w);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	assert_null(w->node->warnings[NODE_WARN_NETWORK]);
+}
+
+/* --- The netmap --- */
+
+static void peers_may_trade_their_keys(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	map(w, &key,
+	    "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Key\":\"PEER2\"},"
+	    "{\"NodeID\":3,\"Key\":\"PEER1\"}]}");
+	assert_true(has_peer(w, 1));
+	assert_true(has_peer(w, 2));
+	map(w, &key, "{\"PeersRemoved\":[2]}");
+	assert_true(has_peer(w, 1));
+	assert_false(has_peer(w, 2));
+}
+
+static void odd_netmaps_do_no_harm(void **state)
+{
+	static const char *const rows[] = {
+		/* 1: a peer with our own key, and one with our address */
+		"{\"PeersChanged\":[{\"ID\":4,\"Key\":\"SELF\",\"AllowedIPs\":[\"100.64.0.4/32\"]},"
+		"{\"ID\":5,\"Key\":\"PEER1\",\"AllowedIPs\":[\"100.64.0.1/32\",\"0.0.0.0/0\"]}]}",
+		/* 2: nobody is removed */ "{\"PeersRemoved\":[77]}",
+		/* 3: we have no address any more */
+		"{\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"MachineAuthorized\":true}}",
+		/* 4: peers without a key */ "{\"PeersChanged\":[{\"ID\":2},{\"ID\":3}]}",
+		/* 5: all of it again */ FULL_MAP,
+	};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		map(w, &key, rows[i]);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	assert_true(has_peer(w, 1) && has_peer(w, 2));
+}
+
+static void an_unsigned_peer_closes_the_filter(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	assert_null(w->node->warnings[NODE_WARN_FILTER]);
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":4,\"Key\":\"nodekey:"
+	    "4444444444444444444444444444444444444444444444444444444444444444\","
+	    "\"Addresses\":[\"100.64.0.4/32\"],\"UnsignedPeerAPIOnly\":true}]}");
+	assert_non_null(w->node->warnings[NODE_WARN_FILTER]);
+	map(w, &key, "{\"PeersRemoved\":[4]}");
+	assert_null(w->node->warnings[NODE_WARN_FILTER]);
+}
+
+static void only_other_networks_move_us(void **state)
+{
+	struct privsep_interface_address addresses[] = {
+		{.name = "eth0", .flags = PRIVSEP_INTERFACE_UP},
+		{.name = "tailscale0", .flags = PRIVSEP_INTERFACE_UP},
+		{.name = "eth1", .flags = PRIVSEP_INTERFACE_UP},
+	};
+	struct privsep_interfaces seen = {.addresses = addresses, .address_count = 1};
+	struct world *w = *state;
+
+	(void)run(w);
+	assert_int_equal(prefix_parse("192.0.2.1/24", 12, &addresses[0].prefix), 0);
+	assert_int_equal(prefix_parse("100.64.0.1/32", 13, &addresses[1].prefix), 0);
+	assert_int_equal(prefix_parse("198.51.100.1/24", 15, &addresses[2].prefix), 0);
+	node_interfaces(w->node, &seen);
+	assert_int_equal(client()->retries, 0); /* the first is where we are */
+	seen.address_count = 2;
+	node_interfaces(w->node, &seen);
+	assert_int_equal(client()->retries, 0); /* our own link */
+	seen.address_count = 3;
+	node_interfaces(w->node, &seen);
+	assert_int_equal(client()->retries, 1);
+	seen.address_count = 0;
+	node_interfaces(w->node, &seen);
+	assert_int_equal(client()->retries, 2);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(a_key_for_one_use_is_given_once),
+		TEST(a_wrong_key_then_a_good_one),
+		TEST(a_running_node_logs_in_anew_by_key),
+		TEST(a_new_login_leaves_a_running_node_running),
+		TEST(a_login_that_was_given_up_is_survived),
+		TEST(an_approval_is_waited_for),
+		TEST(another_server_is_another_tailnet),
+		TEST(another_server_at_the_start),
+		TEST(the_end_answers_a_logout),
+		TEST(a_full_disk_loses_nothing),
+		TEST(a_change_behind_a_slow_store_is_not_lost),
+		TEST(the_kernel_is_asked_again),
+		TEST(peers_may_trade_their_keys),
+		TEST(odd_netmaps_do_no_harm),
+		TEST(an_unsigned_peer_closes_the_filter),
+		TEST(only_other_networks_move_us),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
