@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A Docker engine, an image of ours on a Debian made by debootstrap, and a tailnet around it.
 
-    docker network ─┬─ control   Headscale, TLS by a private authority
-                    ├─ sidecar   the image under test ── app (shares its namespace)
-                    └─ laptop    stock tailscaled
+docker network ─┬─ control   Headscale, TLS by a private authority
+                ├─ sidecar   the image under test ── app (shares its namespace)
+                └─ laptop    stock tailscaled
 """
 
 import json
@@ -38,7 +38,9 @@ def run(*arguments, check=True, timeout=900, stdin=None):
         check=False,
     )
     if check and done.returncode != 0:
-        raise AssertionError(f"{arguments} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        raise AssertionError(
+            f"{arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        )
     return done
 
 
@@ -53,9 +55,7 @@ def engine():
         pytest.fail("the container tests need Debian's docker.io and debootstrap")
     daemon = None
     if docker("info", check=False).returncode != 0:
-        daemon = subprocess.Popen(
-            ["dockerd"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        daemon = subprocess.Popen(["dockerd"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(lambda: docker("info", check=False).returncode == 0, 60, "dockerd")
     yield
     if daemon:
