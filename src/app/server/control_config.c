@@ -155,7 +155,7 @@ static int load_objects(const struct flag_value *values, json_t *file, struct co
 		r = read_json(path, &own, err);
 		map = own;
 	}
-	if (r == 0 && map && json_is_object(map))
+	if (r == 0 && json_is_object(map))
 		r = tailcfg_derp_map_decode(map, &c->derp_map, err);
 	json_decref(own);
 	c->derp_map.has_regions = true;

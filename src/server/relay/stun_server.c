@@ -92,14 +92,12 @@ size_t stun_answer(struct stun_limiter *limiter, const void *packet, size_t leng
 
 /* On the loop */
 
-union control {
-	char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
-	struct cmsghdr align;
-};
+#define CONTROL_SIZE \
+	(CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo)))
 
 struct datagram {
 	struct sockaddr_storage from;
-	union control control;
+	_Alignas(struct cmsghdr) uint8_t control[CONTROL_SIZE];
 	struct iovec vector;
 	uint8_t bytes[PACKET_MAX];
 };
@@ -153,7 +151,7 @@ static int batch(struct stun_server *s, nanoseconds now)
 			.msg_namelen = sizeof(d->from),
 			.msg_iov = &d->vector,
 			.msg_iovlen = 1,
-			.msg_control = &d->control,
+			.msg_control = d->control,
 			.msg_controllen = sizeof(d->control),
 		};
 	}
