@@ -11,30 +11,20 @@ PORT = 8080
 TICK = 0.05  # seconds between the lines of a connection of ticks, as in programs.py
 
 
-def url(address, path="/", port=PORT):
+def url(address, path="/"):
     """http://address:8080/…, with brackets around IPv6."""
-    host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{port}{path}"
-
-
-def reflect_udp(box):
-    """A UDP server on port 9 that answers with the address that it saw."""
-    box.start(PYTHON, PROGRAMS, "reflect", 9, log="reflect").wait_text("^serving", 10)
-
-
-def ask_udp(box, *addresses, local_port=0):
-    """What such servers saw of one socket in the box, "ADDRESS PORT"; None for no answer."""
-    done = box.run(PYTHON, PROGRAMS, "ask", local_port, *addresses)
-    return [line or None for line in done.stdout.split("\n")[:-1]]
+    return (
+        f"http://[{address}]:{PORT}{path}" if ":" in address else f"http://{address}:{PORT}{path}"
+    )
 
 
 class App:
     """Serves in a box, like the app's own container in the node's network namespace."""
 
-    def __init__(self, box, port=PORT):
+    def __init__(self, box):
         self.box = box
         self.page = f"this is {box.name}\n"
-        self.process = box.start(PYTHON, PROGRAMS, "serve", box.name, port, log=f"app-{port}")
+        self.process = box.start(PYTHON, PROGRAMS, "serve", box.name, PORT, log="app")
         self.process.wait_text("^serving", 10)
 
 

@@ -12,7 +12,7 @@
  * tailnet is large.
  *
  *	policy_parse(text, length, &policy, &err);
- *	policy_test(policy, &err);
+ *	policy_test(policy, NULL, &err);
  *	policy_tailnet_create(policy, &tailnet);
  *	policy_tailnet_put(tailnet, &node, &affected);
  *
@@ -64,14 +64,16 @@ void policy_free(struct policy *policy);
 
 /**
  * policy_test() - Run the policy's own tests
+ * @nodes: a tailnet, under whatever policy: an address of a node in it stands for that node,
+ *         with its user and tags. NULL: an address is only an address
  *
- * A test speaks of users, tags and addresses, not of the nodes that exist today: a user stands
- * for a node of that user, a tag for a node with it. So the answer is the same in an empty
- * tailnet, and a policy that was accepted stays so.
+ * A user in a test stands for any node of that user, a tag for a node with it, a group for each
+ * of its members: "accept" wants all of them in, "deny" all of them out. So but for addresses
+ * the answer does not depend on which nodes there are.
  *
- * Return: 0, or -EPERM with the first failed assertion in @err
+ * Return: 0, or -EPERM with the first failed assertion in @err; -ENOMEM
  */
-int policy_test(const struct policy *policy, struct error *err);
+int policy_test(const struct policy *policy, const struct policy_tailnet *nodes, struct error *err);
 
 /** policy_has_tag() - Whether tagOwners names @tag ("tag:web") */
 bool policy_has_tag(const struct policy *policy, const char *tag);

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/policy/policy.c - the parts of a parsed policy: lists, names, selectors */
+#include "server/policy/policy_internal.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <string.h>
+
+int indexes_add(struct indexes *list, uint32_t item)
+{
+	if (list->count == list->capacity) {
+		uint32_t capacity = list->capacity ? list->capacity * 2 : 4;
+		uint32_t *items = reallocarray(list->items, capacity, sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		list->items = items;
+		list->capacity = capacity;
+	}
+	list->items[list->count++] = item;
+	return 0;
+}
+
+void indexes_clear(struct indexes *list)
+{
+	free(list->items);
+	*list = (struct indexes){0};
+}
+
+void *policy_grow(void *list, uint32_t *count, uint32_t *capacity, size_t size)
+{
+	if (*count == *capacity) {
+		uint32_t wanted = *capacity ? *capacity * 2 : 8;
+		void *grown = reallocarray(list, wanted, size);
+
+		if (!grown)
+			return NULL;
+		list = grown;
+		*capacity = wanted;
+	}
+	memset((char *)list + *count * size, 0, size);
+	(*count)++;
+	return list;
+}
+
+/* --- Names --- */
+
+size_t login_length(const char *login)
+{
+	size_t length = strlen(login);
+
+	return length > 1 && login[length - 1] == '@' ? length - 1 : length;
+}
+
+struct policy_name *policy_name_find(const struct policy *p, enum name_kind kind, const char *text,
+				     size_t length)
+{
+	struct policy_name *name;
+
+	HASH_FIND(hh, p->names[kind].by_text, text, length, name);
+	return name;
+}
+
+struct policy_name *policy_name_add(struct policy *p, enum name_kind kind, const char *text,
+				    size_t length)
+{
+	struct name_table *table = &p->names[kind];
+	struct policy_name *name = policy_name_find(p, kind, text, length);
+	struct policy_name **items;
+
+	if (name)
+		return name;
+	items = policy_grow(table->items, &table->count, &table->capacity, sizeof(*items));
+	if (!items)
+		return NULL;
+	table->items = items;
+	name = calloc(1, sizeof(*name));
+	if (name)
+		name->text = strndup(text, length);
+	if (!name || !name->text) {
+		free(name);
+		table->count--;
+		return NULL;
+	}
+	name->number = table->count - 1;
+	for (unsigned int part = 0; part < PART_COUNT; part++)
+		name->selectors[part] = NONE;
+	HASH_ADD_KEYPTR(hh, table->by_text, name->text, length, name);
+	if (!name->hh.tbl) {
+		free(name->text);
+		free(name);
+		table->count--;
+		return NULL;
+	}
+	items[name->number] = name;
+	return name;
+}
+
+/* --- Prefixes --- */
+
+bool prefix_covers(const struct prefix *outer, const struct prefix *inner)
+{
+	return outer->bits <= inner->bits && prefix_contains(outer, &inner->address);
+}
+
+bool prefix_overlaps(const struct prefix *a, const struct prefix *b)
+{
+	return prefix_covers(a, b) || prefix_covers(b, a);
+}
+
+#define V4(a, b, c, length)                                                           \
+	{                                                                             \
+		.address = {.family = ADDRESS_V4, .bytes = {a, b, c}}, .bits = length \
+	}
+#define V6(length, ...)                                                                   \
+	{                                                                                 \
+		.address = {.family = ADDRESS_V6, .bytes = {__VA_ARGS__}}, .bits = length \
+	}
+
+/* All IPv4 without 10/8, 100.64/10, 169.254/16, 172.16/12, 192.168/16; and 2000::/3. */
+static const struct prefix internet[] = {
+	V4(0, 0, 0, 5),      V4(8, 0, 0, 7),      V4(11, 0, 0, 8),     V4(12, 0, 0, 6),
+	V4(16, 0, 0, 4),     V4(32, 0, 0, 3),     V4(64, 0, 0, 3),     V4(96, 0, 0, 6),
+	V4(100, 0, 0, 10),   V4(100, 128, 0, 9),  V4(101, 0, 0, 8),    V4(102, 0, 0, 7),
+	V4(104, 0, 0, 5),    V4(112, 0, 0, 4),    V4(128, 0, 0, 3),    V4(160, 0, 0, 5),
+	V4(168, 0, 0, 8),    V4(169, 0, 0, 9),    V4(169, 128, 0, 10), V4(169, 192, 0, 11),
+	V4(169, 224, 0, 12), V4(169, 240, 0, 13), V4(169, 248, 0, 14), V4(169, 252, 0, 15),
+	V4(169, 255, 0, 16), V4(170, 0, 0, 7),    V4(172, 0, 0, 12),   V4(172, 32, 0, 11),
+	V4(172, 64, 0, 10),  V4(172, 128, 0, 9),  V4(173, 0, 0, 8),    V4(174, 0, 0, 7),
+	V4(176, 0, 0, 4),    V4(192, 0, 0, 9),    V4(192, 128, 0, 11), V4(192, 160, 0, 13),
+	V4(192, 169, 0, 16), V4(192, 170, 0, 15), V4(192, 172, 0, 14), V4(192, 176, 0, 12),
+	V4(192, 192, 0, 10), V4(193, 0, 0, 8),    V4(194, 0, 0, 7),    V4(196, 0, 0, 6),
+	V4(200, 0, 0, 5),    V4(208, 0, 0, 4),    V4(224, 0, 0, 3),    V6(3, 0x20),
+};
+
+static const struct prefix tailnet[2] = {
+	V4(100, 64, 0, 10),
+	V6(48, 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0),
+};
+
+const struct prefix *policy_internet(size_t *ret_count)
+{
+	*ret_count = ARRAY_SIZE(internet);
+	return internet;
+}
+
+const struct prefix *policy_tailnet_prefixes(void)
+{
+	return tailnet;
+}
+
+bool policy_is_internet(const struct prefix *p)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(internet); i++)
+		if (prefix_covers(&internet[i], p))
+			return true;
+	return false;
+}
+
+/* --- Selectors --- */
+
+int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *ret)
+{
+	static const uint8_t names_of[] = {
+		[SELECT_USER] = NAME_LOGIN,
+		[SELECT_GROUP] = NAME_GROUP,
+		[SELECT_TAG] = NAME_TAG,
+	};
+	struct selector *s, **list;
+
+	HASH_FIND(hh, p->selectors_hash, key, sizeof(*key), s);
+	if (s) {
+		*ret = s->index;
+		return 0;
+	}
+	if (p->selector_count >= LIMIT_POLICY_SELECTORS)
+		return -E2BIG;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	list = policy_grow(p->selectors, &p->selector_count, &p->selector_capacity, sizeof(*list));
+	if (!list) {
+		free(s);
+		return -ENOMEM;
+	}
+	p->selectors = list;
+	s->key = *key;
+	s->index = p->selector_count - 1;
+	list[s->index] = s;
+	HASH_ADD(hh, p->selectors_hash, key, sizeof(s->key), s);
+	if (!s->hh.tbl || (key->kind == SELECT_PREFIX && key->part != PART_TEST &&
+			   indexes_add(&p->prefixes, s->index) < 0))
+		return -ENOMEM; /* which ends the parsing: the list has it, to be freed */
+	if (key->kind == SELECT_USER || key->kind == SELECT_GROUP || key->kind == SELECT_TAG)
+		p->names[names_of[key->kind]].items[key->name]->selectors[key->part] = s->index;
+	else if (key->kind != SELECT_PREFIX)
+		p->special[key->part][key->kind] = s->index;
+	*ret = s->index;
+	return 0;
+}
+
+/* add_name() - The selectors that are @name */
+static int add_name(const struct policy_name *name, struct indexes *ret)
+{
+	for (unsigned int part = 0; part < PART_TEST; part++)
+		if (name->selectors[part] != NONE && indexes_add(ret, name->selectors[part]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+static int add_special(const struct policy *p, enum selector_kind kind, struct indexes *ret)
+{
+	for (unsigned int part = 0; part < PART_TEST; part++)
+		if (p->special[part][kind] != NONE && indexes_add(ret, p->special[part][kind]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+static bool is_exit_node(const struct policy_node *node)
+{
+	for (uint32_t i = 0; i < node->routes.count; i++)
+		if (is_default_route(&node->routes.items[i]))
+			return true;
+	return false;
+}
+
+/* matches_prefix() - By its addresses; as source or destination also by routes that it serves */
+static bool matches_prefix(const struct policy_node *node, bool is_exit,
+			   const struct selector_key *key)
+{
+	bool by_routes = key->part == PART_SOURCE || key->part == PART_DESTINATION;
+
+	if (prefix_contains(&key->prefix, &node->v4) || prefix_contains(&key->prefix, &node->v6))
+		return true;
+	for (uint32_t i = 0; by_routes && i < node->routes.count; i++)
+		if (!is_default_route(&node->routes.items[i]) &&
+		    prefix_overlaps(&key->prefix, &node->routes.items[i]))
+			return true;
+	return is_exit && key->part == PART_DESTINATION && policy_is_internet(&key->prefix);
+}
+
+static int add_user(const struct policy *p, const char *user, struct indexes *ret)
+{
+	const struct policy_name *login = policy_name_find(p, NAME_LOGIN, user, login_length(user));
+	int r = 0;
+
+	if (!login)
+		return 0;
+	r = add_name(login, ret);
+	for (uint32_t i = 0; i < login->groups.count && r == 0; i++)
+		r = add_name(p->names[NAME_GROUP].items[login->groups.items[i]], ret);
+	return r;
+}
+
+static int compare(const void *left, const void *right)
+{
+	const uint32_t *a = left, *b = right;
+
+	return *a < *b ? -1 : *a > *b;
+}
+
+int policy_match(const struct policy *p, const struct policy_node *node, struct indexes *ret)
+{
+	bool is_exit = is_exit_node(node);
+	uint32_t kept = 0;
+	int r = add_special(p, SELECT_ANY, ret);
+
+	if (r == 0)
+		r = add_special(p, SELECT_DANGER_ALL, ret);
+	if (r == 0 && is_exit)
+		r = add_special(p, SELECT_INTERNET, ret);
+	if (r == 0)
+		r = add_special(p, node->tags.count ? SELECT_TAGGED : SELECT_MEMBER, ret);
+	if (r == 0 && !node->tags.count && node->user)
+		r = add_user(p, node->user, ret);
+	/* SELF has no nodes of its own: the tailnet knows whose a node is. */
+	for (uint32_t i = 0; i < node->tags.count && r == 0; i++) {
+		const char *tag = node->tags.items[i];
+		const struct policy_name *name = policy_name_find(p, NAME_TAG, tag, strlen(tag));
+
+		r = name ? add_name(name, ret) : 0;
+	}
+	for (uint32_t i = 0; i < p->prefixes.count && r == 0; i++) {
+		const struct selector *s = p->selectors[p->prefixes.items[i]];
+
+		if (matches_prefix(node, is_exit, &s->key))
+			r = indexes_add(ret, s->index);
+	}
+	if (r < 0)
+		return r;
+	/* A tag may be borne twice. */
+	if (ret->count)
+		qsort(ret->items, ret->count, sizeof(*ret->items), compare);
+	for (uint32_t i = 0; i < ret->count; i++)
+		if (i == 0 || ret->items[i] != ret->items[kept - 1])
+			ret->items[kept++] = ret->items[i];
+	ret->count = kept;
+	return 0;
+}
+
+bool policy_approves_route(const struct policy *policy, const struct policy_node *node,
+			   const struct prefix *route)
+{
+	struct indexes matched = {0};
+	bool approved = false;
+
+	if (policy_match(policy, node, &matched) < 0) {
+		indexes_clear(&matched);
+		return false;
+	}
+	for (uint32_t i = 0; i < policy->approval_count && !approved; i++) {
+		const struct policy_approval *a = &policy->approvals[i];
+
+		if (is_default_route(route) ? !a->exit_node
+					    : a->exit_node || !prefix_covers(&a->prefix, route))
+			continue;
+		for (uint32_t k = 0; k < a->approvers.count && !approved; k++)
+			approved = matched.count &&
+				   bsearch(&a->approvers.items[k], matched.items, matched.count,
+					   sizeof(*matched.items), compare);
+	}
+	indexes_clear(&matched);
+	return approved;
+}
+
+/* --- The end --- */
+
+static void names_free(struct name_table *table)
+{
+	HASH_CLEAR(hh, table->by_text);
+	for (uint32_t i = 0; i < table->count; i++) {
+		struct policy_name *name = table->items[i];
+
+		indexes_clear(&name->groups);
+		indexes_clear(&name->logins);
+		indexes_clear(&name->tags);
+		free(name->text);
+		free(name);
+	}
+	free(table->items);
+}
+
+static void capabilities_free(struct policy_capability *list, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		free(list[i].name);
+		free(list[i].values);
+	}
+	free(list);
+}
+
+static void rules_free(struct policy *p)
+{
+	for (uint32_t i = 0; i < p->rule_count; i++) {
+		indexes_clear(&p->rules[i].sources);
+		indexes_clear(&p->rules[i].destinations);
+		capabilities_free(p->rules[i].capabilities, p->rules[i].capability_count);
+	}
+	free(p->rules);
+	for (uint32_t i = 0; i < p->destination_count; i++)
+		free(p->destinations[i].ports);
+	free(p->destinations);
+	for (uint32_t i = 0; i < p->ssh_count; i++) {
+		indexes_clear(&p->ssh[i].sources);
+		indexes_clear(&p->ssh[i].destinations);
+		string_list_clear(&p->ssh[i].users);
+		string_list_clear(&p->ssh[i].domains);
+		string_list_clear(&p->ssh[i].environment);
+	}
+	free(p->ssh);
+	for (uint32_t i = 0; i < p->attribute_count; i++) {
+		indexes_clear(&p->attributes[i].targets);
+		capabilities_free(p->attributes[i].capabilities, p->attributes[i].capability_count);
+	}
+	free(p->attributes);
+	for (uint32_t i = 0; i < p->approval_count; i++)
+		indexes_clear(&p->approvals[i].approvers);
+	free(p->approvals);
+	free(p->assertions);
+	for (uint32_t i = 0; i < p->ssh_assertion_count; i++)
+		free(p->ssh_assertions[i].user);
+	free(p->ssh_assertions);
+}
+
+void policy_free(struct policy *p)
+{
+	struct policy_host *host, *next;
+
+	if (!p)
+		return;
+	rules_free(p);
+	HASH_ITER(hh, p->hosts, host, next) {
+		HASH_DEL(p->hosts, host);
+		free(host->name);
+		free(host);
+	}
+	HASH_CLEAR(hh, p->selectors_hash);
+	for (uint32_t i = 0; i < p->selector_count; i++) {
+		indexes_clear(&p->selectors[i]->uses);
+		free(p->selectors[i]);
+	}
+	free(p->selectors);
+	indexes_clear(&p->prefixes);
+	for (unsigned int kind = 0; kind < NAME_KINDS; kind++)
+		names_free(&p->names[kind]);
+	free(p->text);
+	free(p);
+}

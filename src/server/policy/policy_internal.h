@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/policy/policy_internal.h - a parsed policy
+ *
+ * Theory of operation
+ *   Every name or address that a rule mentions is a selector, kept once for each part that it
+ *   can play (source of a rule, destination …). A selector knows the rules that use it. So
+ *   when it is known which selectors a node matches, which is a matter of a few hash look-ups
+ *   (policy_match()), all that concerns the node is found by following lists.
+ *
+ *   ACLs and grants become the same struct policy_rule: an ACL with several destinations is
+ *   one rule, a grant is one for each protocol that it names and one for its capabilities.
+ */
+#pragma once
+
+#include "base/cleanup.h"
+#include "server/policy/policy.h"
+
+#include <assert.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+enum policy_part {
+	PART_SOURCE,      /* of a rule; uses are rules */
+	PART_DESTINATION, /* of a rule; uses are destinations */
+	PART_SSH_SOURCE,  /* uses are SSH rules, here and below */
+	PART_SSH_DESTINATION,
+	PART_ATTRIBUTE, /* target of nodeAttrs; uses are attributes */
+	PART_APPROVER,  /* of routes; uses are approvals */
+	PART_TEST,      /* in a test; nothing uses it */
+	PART_COUNT,
+};
+
+enum selector_kind {
+	SELECT_ANY,
+	SELECT_USER,
+	SELECT_GROUP,
+	SELECT_TAG,
+	SELECT_PREFIX,
+	SELECT_MEMBER,
+	SELECT_TAGGED,
+	SELECT_SELF,
+	SELECT_INTERNET,
+	SELECT_DANGER_ALL,
+};
+
+/* struct indexes - A list of what is known by its number */
+struct indexes {
+	uint32_t *items;
+	uint32_t count;
+	uint32_t capacity;
+};
+
+int indexes_add(struct indexes *list, uint32_t item);
+void indexes_clear(struct indexes *list);
+
+struct selector_key {
+	uint8_t part; /* enum policy_part */
+	uint8_t kind; /* enum selector_kind */
+	struct prefix prefix;
+	uint32_t name; /* USER, GROUP, TAG: number of the name */
+};
+
+static_assert(sizeof(struct selector_key) == 2 + sizeof(struct prefix) + 4,
+	      "hashed whole: it has no padding");
+
+struct selector {
+	struct selector_key key;
+	uint32_t index;
+	struct indexes uses;
+	UT_hash_handle hh;
+};
+
+/* A login, a group or a tag that the policy mentions. Each kind has a table. */
+struct policy_name {
+	char *text; /* login without a trailing "@", "group:…", "tag:…" */
+	uint32_t number;
+	uint32_t selectors[PART_COUNT]; /* NONE, or the selector that is this name */
+
+	/* A login's: the groups that hold it, whether directly or not. A group's: what stands in
+	 * it. A tag's: its owners. */
+	struct indexes groups;
+	struct indexes logins;
+	struct indexes tags;
+	bool any_member; /* autogroup:member owns the tag */
+	bool declared;   /* a group, a tag */
+	struct json_range at;
+	uint32_t visited;
+	UT_hash_handle hh;
+};
+
+#define NONE UINT32_MAX
+
+enum name_kind {
+	NAME_LOGIN,
+	NAME_GROUP,
+	NAME_TAG,
+	NAME_KINDS,
+};
+
+struct name_table {
+	struct policy_name *by_text; /* hash */
+	struct policy_name **items;  /* by number */
+	uint32_t count;
+	uint32_t capacity;
+};
+
+struct policy_host {
+	char *name;
+	struct prefix prefix;
+	UT_hash_handle hh;
+};
+
+struct port_range {
+	uint16_t first, last;
+};
+
+struct policy_destination {
+	uint32_t rule;
+	uint32_t selector;
+	struct port_range *ports; /* none in a rule of capabilities */
+	uint32_t port_count;
+};
+
+struct policy_capability {
+	char *name;
+	char *values; /* JSON array; NULL: without */
+};
+
+struct policy_rule {
+	struct indexes sources;      /* selectors */
+	struct indexes destinations; /* numbers of struct policy_destination */
+	bool has_self;               /* among the destinations */
+	uint8_t protocol;            /* 0: TCP, UDP, ICMP */
+	struct policy_capability *capabilities;
+	uint32_t capability_count;
+};
+
+struct policy_ssh_rule {
+	struct indexes sources;
+	struct indexes destinations; /* selectors */
+	bool has_self;
+	bool check;
+	nanoseconds period; /* of check; 0: always */
+	bool root, nonroot;
+	struct string_list users;   /* by name */
+	struct string_list domains; /* localpart:*@DOMAIN */
+	struct string_list environment;
+};
+
+struct policy_attribute {
+	struct indexes targets;
+	struct policy_capability *capabilities;
+	uint32_t capability_count;
+};
+
+struct policy_approval {
+	struct prefix prefix;
+	bool exit_node;
+	struct indexes approvers;
+};
+
+struct policy_target {
+	uint32_t selector; /* PART_TEST */
+	uint16_t port;
+	struct json_range at;
+};
+
+struct policy_assertion {
+	uint32_t source;  /* PART_TEST */
+	uint8_t protocol; /* 0: TCP or UDP */
+	bool allowed;     /* what is asserted */
+	struct policy_target target;
+};
+
+enum ssh_expectation {
+	EXPECT_ACCEPT, /* or check */
+	EXPECT_CHECK,
+	EXPECT_DENY,
+};
+
+struct policy_ssh_assertion {
+	uint32_t source;
+	uint32_t destination;
+	enum ssh_expectation expectation;
+	char *user;
+	struct json_range at;
+};
+
+struct policy {
+	char *text; /* standardized; all struct json_range point into it */
+	bool open;  /* neither acls nor grants */
+
+	struct name_table names[NAME_KINDS];
+	struct policy_host *hosts;       /* hash */
+	struct selector *selectors_hash; /* by key */
+	struct selector **selectors;
+	uint32_t selector_count;
+	uint32_t selector_capacity;
+	uint32_t special[PART_COUNT][SELECT_DANGER_ALL + 1]; /* those without a name, or NONE */
+	struct indexes prefixes; /* selectors that are prefixes, of every part */
+	uint32_t visit;
+
+	struct policy_rule *rules;
+	uint32_t rule_count, rule_capacity;
+	struct policy_destination *destinations;
+	uint32_t destination_count, destination_capacity;
+	struct policy_ssh_rule *ssh;
+	uint32_t ssh_count, ssh_capacity;
+	bool has_ssh;
+	struct policy_attribute *attributes;
+	uint32_t attribute_count, attribute_capacity;
+	struct policy_approval *approvals;
+	uint32_t approval_count, approval_capacity;
+	struct policy_assertion *assertions;
+	uint32_t assertion_count, assertion_capacity;
+	struct policy_ssh_assertion *ssh_assertions;
+	uint32_t ssh_assertion_count, ssh_assertion_capacity;
+};
+
+/* policy_grow() - One more zeroed item at the end of a list of the policy; NULL: -ENOMEM */
+void *policy_grow(void *list, uint32_t *count, uint32_t *capacity, size_t size);
+
+/** policy_name_find() - NULL if the policy doesn't mention it */
+struct policy_name *policy_name_find(const struct policy *p, enum name_kind kind, const char *text,
+				     size_t length);
+
+/** policy_name_add() - Find it or make it; NULL: -ENOMEM */
+struct policy_name *policy_name_add(struct policy *p, enum name_kind kind, const char *text,
+				    size_t length);
+
+/** login_length() - Of a login without the "@" that a name without a domain bears */
+size_t login_length(const char *login);
+
+/** policy_selector() - The one for a part, made if need be; -ENOMEM, -E2BIG */
+int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *ret);
+
+/** policy_internet() - The prefixes that autogroup:internet is */
+const struct prefix *policy_internet(size_t *ret_count);
+
+/** policy_tailnet_prefixes() - The two that "*" is as a source */
+const struct prefix *policy_tailnet_prefixes(void);
+
+/** prefix_covers() - Whether all of @inner is in @outer */
+bool prefix_covers(const struct prefix *outer, const struct prefix *inner);
+
+/** prefix_overlaps() - Whether some address is in both */
+bool prefix_overlaps(const struct prefix *a, const struct prefix *b);
+
+/** policy_is_internet() - Whether the prefix holds nothing but public addresses */
+bool policy_is_internet(const struct prefix *p);
+
+/** is_default_route() - 0.0.0.0/0 or ::/0 */
+static inline bool is_default_route(const struct prefix *p)
+{
+	return p->bits == 0;
+}
+
+/**
+ * policy_match() - The selectors that a node matches, of all parts but tests
+ * @ret: appended to, ascending, each once
+ */
+int policy_match(const struct policy *p, const struct policy_node *node, struct indexes *ret);

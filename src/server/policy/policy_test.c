@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/policy/policy_test.c - a policy's own tests
+ *
+ * A test is judged by what the policy says, not by the lists that tailnet.c keeps: someone is
+ * made up who is what the test names, and each rule is asked about them.
+ */
+#include "server/policy/tailnet_internal.h"
+
+#include "server/policy/hujson.h"
+#include "wire/ip.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* struct someone - As much as is known of one side of a test */
+struct someone {
+	const char *login;              /* NULL: tagged, or nothing is known */
+	const struct string_list *tags; /* of a node that there is, or … */
+	const char *tag;
+	bool is_node;          /* has a place in the tailnet */
+	struct prefix address; /* ADDRESS_NONE: somewhere in the tailnet */
+	const char *name;      /* for the error */
+};
+
+static bool is_tagged(const struct someone *who)
+{
+	return who->tag || (who->tags && who->tags->count);
+}
+
+static bool has_tag(const struct someone *who, const char *tag)
+{
+	return (who->tag && !strcmp(who->tag, tag)) ||
+	       (who->tags && string_list_contains(who->tags, tag));
+}
+
+static bool in_group(const struct policy *p, const char *login, uint32_t group)
+{
+	const struct policy_name *name =
+		login ? policy_name_find(p, NAME_LOGIN, login, login_length(login)) : NULL;
+
+	for (uint32_t i = 0; name && i < name->groups.count; i++)
+		if (name->groups.items[i] == group)
+			return true;
+	return false;
+}
+
+static bool is_login(const struct policy *p, const char *login, uint32_t number)
+{
+	const struct policy_name *name =
+		login ? policy_name_find(p, NAME_LOGIN, login, login_length(login)) : NULL;
+
+	return name && name->number == number;
+}
+
+/* in_prefix() - Whether all that is known of where they are lies in it */
+static bool in_prefix(const struct prefix *p, const struct someone *who)
+{
+	const struct prefix *own = policy_tailnet_prefixes();
+
+	if (who->address.address.family != ADDRESS_NONE)
+		return prefix_covers(p, &who->address);
+	return prefix_covers(p, &own[0]) || prefix_covers(p, &own[1]);
+}
+
+static bool is_someone(const struct policy *p, const struct selector *s, const struct someone *who)
+{
+	const struct prefix *own = policy_tailnet_prefixes();
+
+	switch (s->key.kind) {
+	case SELECT_ANY:
+		return s->key.part == PART_DESTINATION || in_prefix(&own[0], who) ||
+		       in_prefix(&own[1], who);
+	case SELECT_DANGER_ALL:
+		return true;
+	case SELECT_USER:
+		return !is_tagged(who) && is_login(p, who->login, s->key.name);
+	case SELECT_GROUP:
+		return !is_tagged(who) && in_group(p, who->login, s->key.name);
+	case SELECT_TAG:
+		return has_tag(who, p->names[NAME_TAG].items[s->key.name]->text);
+	case SELECT_PREFIX:
+		return in_prefix(&s->key.prefix, who);
+	case SELECT_MEMBER:
+		return who->is_node && !is_tagged(who);
+	case SELECT_TAGGED:
+		return is_tagged(who);
+	case SELECT_INTERNET:
+		return who->address.address.family != ADDRESS_NONE &&
+		       policy_is_internet(&who->address);
+	default:
+		return false;
+	}
+}
+
+static bool is_one_of(const struct policy *p, const struct indexes *selectors,
+		      const struct someone *who)
+{
+	for (uint32_t i = 0; i < selectors->count; i++)
+		if (is_someone(p, p->selectors[selectors->items[i]], who))
+			return true;
+	return false;
+}
+
+/* same_user() - For autogroup:self */
+static bool same_user(const struct someone *a, const struct someone *b)
+{
+	return a->login && b->login && !is_tagged(a) && !is_tagged(b) &&
+	       login_length(a->login) == login_length(b->login) &&
+	       !strncmp(a->login, b->login, login_length(a->login));
+}
+
+static bool rule_allows(const struct policy *p, const struct policy_rule *rule,
+			const struct someone *from, const struct someone *to, uint16_t port)
+{
+	if (!is_one_of(p, &rule->sources, from))
+		return false;
+	for (uint32_t i = 0; i < rule->destinations.count; i++) {
+		const struct policy_destination *d = &p->destinations[rule->destinations.items[i]];
+		const struct selector *s = p->selectors[d->selector];
+
+		if (s->key.kind == SELECT_SELF ? !same_user(from, to) : !is_someone(p, s, to))
+			continue;
+		for (uint32_t k = 0; k < d->port_count; k++)
+			if (port >= d->ports[k].first && port <= d->ports[k].last)
+				return true;
+	}
+	return false;
+}
+
+/* protocol_fits() - A test without a protocol asks for TCP or UDP */
+static bool protocol_fits(uint8_t rule, uint8_t test)
+{
+	bool by_default = test != IP_PROTOCOL_SCTP;
+
+	if (rule == 0)
+		return by_default;
+	return test ? rule == test : rule == IP_PROTOCOL_TCP || rule == IP_PROTOCOL_UDP;
+}
+
+static bool allows(const struct policy *p, const struct someone *from, const struct someone *to,
+		   uint16_t port, uint8_t protocol)
+{
+	for (uint32_t i = 0; i < p->rule_count; i++)
+		if (protocol_fits(p->rules[i].protocol, protocol) &&
+		    rule_allows(p, &p->rules[i], from, to, port))
+			return true;
+	return false;
+}
+
+/* --- Who a test means --- */
+
+struct people {
+	struct someone *items;
+	uint32_t count, capacity;
+};
+
+static int add_someone(struct people *people, struct someone who)
+{
+	struct someone *items =
+		policy_grow(people->items, &people->count, &people->capacity, sizeof(*items));
+
+	if (!items)
+		return -ENOMEM;
+	people->items = items;
+	items[people->count - 1] = who;
+	return 0;
+}
+
+/* node_at() - The node with an address, or NULL */
+static const struct tailnet_node *node_at(const struct policy_tailnet *nodes,
+					  const struct prefix *address)
+{
+	for (const struct tailnet_node *n = nodes ? nodes->nodes : NULL; n; n = n->hh.next)
+		if (address->bits == address_bits(&address->address) &&
+		    (address_equal(&n->v4, &address->address) ||
+		     address_equal(&n->v6, &address->address)))
+			return n;
+	return NULL;
+}
+
+static int add_group(const struct policy *p, uint32_t group, struct people *people)
+{
+	const struct name_table *logins = &p->names[NAME_LOGIN];
+	int r = 0;
+
+	for (uint32_t i = 0; i < logins->count && r == 0; i++) {
+		const char *login = logins->items[i]->text;
+
+		if (in_group(p, login, group))
+			r = add_someone(
+				people,
+				(struct someone){.login = login, .name = login, .is_node = true});
+	}
+	return r;
+}
+
+static int find_people(const struct policy *p, const struct policy_tailnet *nodes,
+		       uint32_t selector, struct people *people)
+{
+	const struct selector *s = p->selectors[selector];
+	struct someone who = {.is_node = true};
+	const struct tailnet_node *node;
+
+	switch (s->key.kind) {
+	case SELECT_USER:
+		who.login = who.name = p->names[NAME_LOGIN].items[s->key.name]->text;
+		return add_someone(people, who);
+	case SELECT_GROUP:
+		return add_group(p, s->key.name, people);
+	case SELECT_TAG:
+		who.tag = who.name = p->names[NAME_TAG].items[s->key.name]->text;
+		return add_someone(people, who);
+	case SELECT_MEMBER:
+		who.name = "autogroup:member";
+		return add_someone(people, who);
+	case SELECT_TAGGED:
+		who.tag = "autogroup:tagged"; /* no tag that a rule could name */
+		who.name = who.tag;
+		return add_someone(people, who);
+	default:
+		node = node_at(nodes, &s->key.prefix);
+		who.address = s->key.prefix;
+		who.name = "that address";
+		who.is_node = node != NULL;
+		if (node) {
+			who.login = node->user;
+			who.tags = &node->tags;
+		}
+		return add_someone(people, who);
+	}
+}
+
+/* fail() - The assertion that did not hold, with its place and whom it is about */
+static int fail(const struct policy *p, struct json_range at, const struct someone *from,
+		const char *what, struct error *err)
+{
+	struct hujson_position place = hujson_position(p->text, (size_t)(at.at - p->text));
+
+	return error_set(err, -EPERM, "line %zu, column %zu: the test fails: %s %s %.*s",
+			 place.line, place.column, from->name, what,
+			 (int)(at.length < 80 ? at.length : 80), at.at);
+}
+
+static int run_assertion(const struct policy *p, const struct policy_tailnet *nodes,
+			 const struct policy_assertion *a, struct error *err)
+{
+	struct people from = {0}, to = {0};
+	int r = find_people(p, nodes, a->source, &from);
+
+	if (r == 0)
+		r = find_people(p, nodes, a->target.selector, &to);
+	for (uint32_t f = 0; f < from.count && r == 0; f++)
+		for (uint32_t i = 0; i < to.count && r == 0; i++)
+			if (allows(p, &from.items[f], &to.items[i], a->target.port, a->protocol) !=
+			    a->allowed)
+				r = fail(p, a->target.at, &from.items[f],
+					 a->allowed ? "must reach, but no rule lets it reach"
+						    : "must not reach, but a rule lets it reach",
+					 err);
+	free(from.items);
+	free(to.items);
+	return r;
+}
+
+/* --- SSH --- */
+
+static bool allows_user(const struct policy_ssh_rule *rule, const struct someone *from,
+			const char *user)
+{
+	const char *at = from->login ? strrchr(from->login, '@') : NULL;
+
+	for (uint32_t i = 0; at && i < rule->domains.count; i++)
+		if (!strcasecmp(at + 1, rule->domains.items[i]) &&
+		    strlen(user) == (size_t)(at - from->login) &&
+		    !strncmp(user, from->login, strlen(user)))
+			return true;
+	if (!strcmp(user, "root"))
+		return rule->root;
+	return rule->nonroot || string_list_contains(&rule->users, user);
+}
+
+static enum policy_ssh_action ssh_action(const struct policy *p, const struct someone *from,
+					 const struct someone *to, const char *user)
+{
+	enum policy_ssh_action action = POLICY_SSH_REFUSE;
+
+	for (uint32_t i = 0; i < p->ssh_count; i++) {
+		const struct policy_ssh_rule *rule = &p->ssh[i];
+
+		if (!is_one_of(p, &rule->sources, from) || !allows_user(rule, from, user))
+			continue;
+		if (!is_one_of(p, &rule->destinations, to) &&
+		    !(rule->has_self && same_user(from, to)))
+			continue;
+		if (rule->check)
+			return POLICY_SSH_CHECK;
+		action = POLICY_SSH_ACCEPT;
+	}
+	return action;
+}
+
+static bool ssh_holds(enum policy_ssh_action action, enum ssh_expectation expectation)
+{
+	switch (expectation) {
+	case EXPECT_ACCEPT:
+		return action != POLICY_SSH_REFUSE;
+	case EXPECT_CHECK:
+		return action == POLICY_SSH_CHECK;
+	default:
+		return action == POLICY_SSH_REFUSE;
+	}
+}
+
+static int run_ssh_assertion(const struct policy *p, const struct policy_tailnet *nodes,
+			     const struct policy_ssh_assertion *a, struct error *err)
+{
+	static const char *const what[] = {
+		[EXPECT_ACCEPT] = "must be let in, but no ssh rule lets it be",
+		[EXPECT_CHECK] = "must be checked, but no ssh rule does that for",
+		[EXPECT_DENY] = "must be kept out, but an ssh rule lets it be",
+	};
+	struct people from = {0}, to = {0};
+	int r = find_people(p, nodes, a->source, &from);
+
+	if (r == 0)
+		r = find_people(p, nodes, a->destination, &to);
+	for (uint32_t f = 0; f < from.count && r == 0; f++)
+		for (uint32_t i = 0; i < to.count && r == 0; i++)
+			if (!ssh_holds(ssh_action(p, &from.items[f], &to.items[i], a->user),
+				       a->expectation))
+				r = fail(p, a->at, &from.items[f], what[a->expectation], err);
+	free(from.items);
+	free(to.items);
+	return r;
+}
+
+int policy_test(const struct policy *policy, const struct policy_tailnet *nodes, struct error *err)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < policy->assertion_count && r == 0; i++)
+		r = run_assertion(policy, nodes, &policy->assertions[i], err);
+	for (uint32_t i = 0; i < policy->ssh_assertion_count && r == 0; i++)
+		r = run_ssh_assertion(policy, nodes, &policy->ssh_assertions[i], err);
+	if (r == -ENOMEM)
+		error_set_errno(err, r, "policy tests");
+	return r;
+}
