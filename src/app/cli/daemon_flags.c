@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
 
@@ -226,6 +227,9 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 		r = number(values, DAEMON_PORT, 0, UINT16_MAX, &port, err);
 	if (r == 0)
 		r = number(values, DAEMON_TABLE, 1, UINT32_MAX, &o->start.table, err);
+	if (r == 0 && o->start.table >= RT_TABLE_DEFAULT && o->start.table <= RT_TABLE_LOCAL)
+		r = error_set(err, -EINVAL, "--table=%u is a table of the system's; choose another",
+			      o->start.table);
 	if (r == 0)
 		r = number(values, DAEMON_MTU, MTU_MIN, MTU_MAX, &o->start.mtu, err);
 	if (r == 0)

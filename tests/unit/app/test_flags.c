@@ -448,6 +448,9 @@ static void daemon_flags_become_options(void **state)
 		/* 15 */ {{"--log-format=xml"}, "text or json"},
 		/* 16 */ {{"--health=[::]:1", "--metrics=[::]:2"}, "share one listener"},
 		/* 17 */ {{"--engine-uid=0"}, "1 to"},
+		/* 18 */ {{"--table=252"}, NULL},
+		/* 19 */ {{"--table=253"}, "table of the system's"},
+		/* 20 */ {{"--table=255"}, "table of the system's"},
 	};
 
 	(void)state;
