@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "supervisor/capabilities.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 
 #define COPY_CHUNK    (32u * 1024)
 #define WORKER_STACK  (128u * 1024)
+#define LOCK_NAME     "pillion.lock"
 #define ALL_THE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static const char *const file_names[] = {
@@ -37,6 +39,7 @@ static int copy_bytes(int from, int to)
 	_cleanup_free_ char *chunk = malloc(COPY_CHUNK);
 	off_t at = 0;
 	ssize_t n;
+	int r;
 
 	if (!chunk)
 		return -ENOMEM;
@@ -46,14 +49,18 @@ static int copy_bytes(int from, int to)
 
 			if (w < 0 && errno == EINTR)
 				continue;
-			if (w < 0)
-				return -errno;
+			if (w < 0) {
+				r = -errno;
+				goto wipe;
+			}
 			put += w;
 			at += w;
 		}
+	r = n < 0 ? -errno : 0;
+wipe:
 	/* What a private key was copied through. */
 	explicit_bzero(chunk, COPY_CHUNK);
-	return n < 0 ? -errno : 0;
+	return r;
 }
 
 /* write_file() - The blob's file is either the old or the new one, whole, whatever happens */
@@ -256,12 +263,32 @@ int blobs_store(struct blobs *blobs, const struct blob_job *job)
 	return r;
 }
 
+bool blobs_need_dac(const char *state_dir)
+{
+	const struct {
+		const char *name;
+		int mode;
+	} rows[] = {
+		{file_names[PRIVSEP_BLOB_STATE], R_OK},
+		{file_names[PRIVSEP_BLOB_CACHE], R_OK},
+		{LOCK_NAME, R_OK | W_OK},
+	};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (snprintf(path, sizeof(path), "%s/%s", state_dir, rows[i].name) <
+			    (int)sizeof(path) &&
+		    capabilities_dac_needed(path, rows[i].mode))
+			return true;
+	return false;
+}
+
 int blobs_lock(const char *state_dir, struct error *err)
 {
 	_cleanup_close_ int fd = -1;
 	char path[PATH_MAX];
 
-	if (snprintf(path, sizeof(path), "%s/pillion.lock", state_dir) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/" LOCK_NAME, state_dir) >= (int)sizeof(path))
 		return error_set(err, -ENAMETOOLONG,
 				 "the path of the state directory %s is too "
 				 "long",

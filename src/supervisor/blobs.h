@@ -60,6 +60,9 @@ int blobs_load(struct blobs *blobs, enum privsep_blob_name name);
 /** blobs_store() - Queue a job; takes job->memfd. 0, or negative errno and it was closed */
 int blobs_store(struct blobs *blobs, const struct blob_job *job);
 
+/** blobs_need_dac() - Whether files there are another user's, and ours by DAC_OVERRIDE alone */
+bool blobs_need_dac(const char *state_dir);
+
 /**
  * blobs_lock() - Take <state_dir>/pillion.lock
  *

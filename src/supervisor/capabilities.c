@@ -3,6 +3,7 @@
 #include "supervisor/capabilities.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 
 #define BIT(number) (UINT64_C(1) << (number))
 #define USER_BITS   (BIT(CAP_SETUID) | BIT(CAP_SETGID))
+#define DAC_BITS    (BIT(CAP_DAC_OVERRIDE) | BIT(CAP_DAC_READ_SEARCH))
 
 struct sets {
 	uint64_t effective, permitted;
@@ -102,6 +104,19 @@ int capabilities_reduce(bool split, bool dac, struct error *err)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set_errno(err, -errno, "set no_new_privs");
 	return 0;
+}
+
+bool capabilities_dac_needed(const char *path, int mode)
+{
+	struct sets sets = {0};
+	bool closed;
+
+	if (sets_get(&sets) < 0 || (sets.effective & DAC_BITS) == 0 ||
+	    sets_set(sets.effective & ~DAC_BITS, sets.permitted) < 0)
+		return false;
+	closed = faccessat(AT_FDCWD, path, mode, AT_EACCESS) < 0 && errno == EACCES;
+	(void)sets_set(sets.effective, sets.permitted);
+	return closed;
 }
 
 int capabilities_for_child(bool split)

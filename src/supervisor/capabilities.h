@@ -34,6 +34,15 @@ bool capabilities_can_split(uid_t uid, gid_t gid);
  */
 int capabilities_reduce(bool split, bool dac, struct error *err);
 
+/**
+ * capabilities_dac_needed() - Whether @path opens to us by DAC_OVERRIDE alone
+ * @mode: R_OK and so on
+ *
+ * Found out by trying without: it depends on every folder on the way. A path that
+ * isn't there needs nothing.
+ */
+bool capabilities_dac_needed(const char *path, int mode);
+
 /** capabilities_for_child() - In a forked child: SETUID and SETGID if @split, else nothing */
 int capabilities_for_child(bool split);
 

@@ -35,6 +35,9 @@
 
 #define ENGINE_NAME "pillion-engine"
 
+/* Messages read of a dead engine: who was handed its channel could go on writing. */
+#define LAST_WORDS_MAX 1024u
+
 /* What a child may be given beyond stdio and the channel: nothing. */
 #define FIRST_SPARE_FD (PRIVSEP_CHANNEL_FD + 1)
 
@@ -158,7 +161,8 @@ void engine_start(struct supervisor *s)
 	struct engine *engine = &s->engine;
 	int r;
 
-	if (s->ending || engine->pid != 0)
+	/* Without our link it waits for the one that takes its place. */
+	if (s->ending || engine->pid != 0 || s->network.tun.queue_count == 0)
 		return;
 	if (crashes_want_fresh_sockets(&engine->crashes)) {
 		uint16_t port = s->udp.port;
@@ -373,8 +377,9 @@ bool engine_exited(struct supervisor *s, pid_t pid, int status)
 	/* It was reaped: from here on its number may be another's. */
 	engine->pid = 0;
 	/* What it still said counts: a store on its way, its last state. */
-	while (engine->channel.fd >= 0 && requests_receive(s) == 0)
-		;
+	for (unsigned int left = LAST_WORDS_MAX; left > 0 && engine->channel.fd >= 0; left--)
+		if (requests_receive(s) < 0)
+			break;
 	forget(s);
 	how_it_ended(status, words, sizeof(words));
 	if (s->ending) {

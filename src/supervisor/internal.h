@@ -57,15 +57,17 @@ struct network {
 	struct netlink *netlink;
 	struct net_monitor *monitor;
 	struct loop_source events;
-	struct loop_timer apply, repair, snapshot;
+	struct loop_timer apply, repair, snapshot, renew;
 	struct net_repair repairs;
 	struct tun tun;
 	struct net_interfaces interfaces;
 	struct privsep_network wanted; /* as last asked for, and allowed */
 	char refused[PRIVSEP_TEXT_MAX];
 	bool have_wanted;
-	uint32_t request;      /* id that waits for the apply; 0: none */
-	unsigned int warnings; /* of the last report, logged already */
+	uint32_t request;               /* id that waits for the apply; 0: none */
+	unsigned int warnings;          /* of the last report, logged already */
+	nanoseconds retry_wait;         /* after the next failure */
+	char failure[PRIVSEP_TEXT_MAX]; /* of the last apply, logged already; empty: it went well */
 };
 
 struct supervisor {

@@ -136,6 +136,15 @@ int listener_link(const char *path, const char *link, struct error *err)
 	return 0;
 }
 
+void listener_unlink(const char *path, const char *link)
+{
+	char target[PATH_MAX];
+	ssize_t length = readlink(link, target, sizeof(target));
+
+	if (length == (ssize_t)strlen(path) && memcmp(target, path, (size_t)length) == 0)
+		(void)unlink(link);
+}
+
 static int listen_tcp(const struct endpoint *at)
 {
 	_cleanup_close_ int fd = -1;

@@ -23,6 +23,9 @@ int listener_probe(const char *path, struct error *err);
 /** listener_link() - A symlink to the socket where the official CLI looks */
 int listener_link(const char *path, const char *link, struct error *err);
 
+/** listener_unlink() - Remove @link if it leads to @path; what else stands there is another's */
+void listener_unlink(const char *path, const char *link);
+
 /**
  * listener_health() - A listening TCP socket at "[::]:9002", "0.0.0.0:9002" or "1.2.3.4:9002"
  *

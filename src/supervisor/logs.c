@@ -97,6 +97,14 @@ static void pass_on(struct logs *logs, const char *text, size_t length)
 		logs->lost++;
 }
 
+/* tame() - A child escapes what it quotes; should it not, the reader's terminal is told nothing */
+static void tame(char *text, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if ((text[i] >= 0 && text[i] < ' ' && text[i] != '\n') || text[i] == 0x7f)
+			text[i] = '?';
+}
+
 /* split() - Pass on the whole lines of the buffer; all of it if it is full */
 static void split(struct logs *logs)
 {
@@ -124,6 +132,7 @@ static bool take(struct logs *logs)
 
 	if (n <= 0)
 		return n < 0 && errno == EINTR;
+	tame(logs->line + logs->used, (size_t)n);
 	logs->used += (size_t)n;
 	split(logs);
 	return true;

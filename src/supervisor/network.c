@@ -12,8 +12,8 @@
  * The monitor tells of two things: the machine's own addresses changed (a snapshot
  * goes to the engine, SNAPSHOT_WAIT after the first of a burst), or somebody changed
  * what is ours (it is repaired, not more often than net_repair allows). A TUN link
- * that was deleted takes its queues with it: a new one is made and a new engine gets
- * it. Without an engine the state stays as it is.
+ * that was deleted takes its queues with it: a new one is made, for as long as it takes,
+ * and a new engine gets it. Without an engine the state stays as it is.
  */
 #include "supervisor/internal.h"
 
@@ -29,12 +29,20 @@
 #define LOG_ROOM "supervisor"
 #include "base/log.h"
 
-#define RETRY_WAIT (1 * NSEC_PER_SEC)
+#define RETRY_WAIT     (1 * NSEC_PER_SEC)
+#define RETRY_WAIT_MAX (16 * NSEC_PER_SEC)
 
 static void apply_fire(struct loop_timer *timer, nanoseconds now);
 static void repair_fire(struct loop_timer *timer, nanoseconds now);
 static void snapshot_fire(struct loop_timer *timer, nanoseconds now);
+static void renew_fire(struct loop_timer *timer, nanoseconds now);
 static void events_ready(struct loop_source *source, uint32_t events);
+
+/* has_link() - False between its deletion and the next */
+static bool has_link(const struct network *network)
+{
+	return network->tun.queue_count > 0;
+}
 
 static int open_tun(struct supervisor *s, struct error *err)
 {
@@ -58,6 +66,8 @@ int network_open(struct supervisor *s, struct error *err)
 		.apply = LOOP_TIMER(apply_fire),
 		.repair = LOOP_TIMER(repair_fire),
 		.snapshot = LOOP_TIMER(snapshot_fire),
+		.renew = LOOP_TIMER(renew_fire),
+		.retry_wait = RETRY_WAIT,
 	};
 	r = netlink_open(&network->netlink, err);
 	if (r == 0)
@@ -168,6 +178,19 @@ static void report_text(struct network *network, const struct net_report *report
 	network->warnings = report->warnings;
 }
 
+/* apply_failed() - Try again later and later, and say so when it is news */
+static void apply_failed(struct supervisor *s, const char text[static PRIVSEP_TEXT_MAX])
+{
+	struct network *network = &s->network;
+
+	if (strcmp(network->failure, text) != 0)
+		log_warn("the network state could not be set, trying again: %s", text);
+	memcpy(network->failure, text, sizeof(network->failure));
+	timer_arm(&s->loop, &network->repair, clock_boottime() + network->retry_wait);
+	if (network->retry_wait < RETRY_WAIT_MAX)
+		network->retry_wait *= 2;
+}
+
 /* apply() - What is wanted, to the kernel; returns how much there was to change */
 static unsigned int apply(struct supervisor *s)
 {
@@ -188,14 +211,20 @@ static unsigned int apply(struct supervisor *s)
 	struct net_report report = {0};
 	struct error err = {0};
 	char text[PRIVSEP_TEXT_MAX] = "";
-	int r = netlink_apply(network->netlink, &wanted, &report, &err);
+	int r;
 
+	if (!has_link(network))
+		return 0; /* it is applied as soon as there is one */
+	r = netlink_apply(network->netlink, &wanted, &report, &err);
 	if (r == 0) {
 		report_text(network, &report, text);
+		if (network->failure[0])
+			log_info("the network state is set");
+		network->failure[0] = 0;
+		network->retry_wait = RETRY_WAIT;
 	} else {
 		snprintf(text, sizeof(text), "%s", err.text);
-		log_warn("the network state could not be set, trying again: %s", err.text);
-		timer_arm(&s->loop, &network->repair, clock_boottime() + RETRY_WAIT);
+		apply_failed(s, text);
 	}
 	if (network->request != 0)
 		requests_reply(s, network->request, r, text, -1);
@@ -243,17 +272,33 @@ static void snapshot_fire(struct loop_timer *timer, nanoseconds now)
 /* renew_tun() - Our link was deleted: a new one, and an engine that has its queues */
 static void renew_tun(struct supervisor *s)
 {
+	bool first = has_link(&s->network);
 	struct error err = {0};
 
 	tun_close(&s->network.tun);
 	if (open_tun(s, &err) < 0) {
-		log_error("our network link was deleted and can't be made again: %s", err.text);
-		supervisor_end(s, SUPERVISOR_EXIT_MACHINE);
+		if (first)
+			log_error("our network link was deleted and can't be made again, trying on "
+				  "and on: %s",
+				  err.text);
+		timer_arm(&s->loop, &s->network.renew, clock_boottime() + RETRY_WAIT);
 		return;
 	}
-	engine_kill(s, "somebody deleted our network link, and its queues with it");
+	if (s->engine.pid != 0)
+		engine_kill(s, "somebody deleted our network link, and its queues with it");
+	else
+		engine_start(s);
 	if (s->network.have_wanted)
 		apply(s);
+}
+
+static void renew_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, network.renew);
+
+	(void)now;
+	if (!s->ending)
+		renew_tun(s);
 }
 
 static void events_ready(struct loop_source *source, uint32_t events)
@@ -270,7 +315,7 @@ static void events_ready(struct loop_source *source, uint32_t events)
 	}
 	if (s->ending)
 		return;
-	if ((seen & NET_EVENT_LINK_GONE) != 0)
+	if ((seen & NET_EVENT_LINK_GONE) != 0 && has_link(&s->network))
 		renew_tun(s);
 	if ((seen & NET_EVENT_INTERFACES) != 0 && s->network.snapshot.at == 0)
 		timer_arm(&s->loop, &s->network.snapshot, now + SNAPSHOT_WAIT);
@@ -292,7 +337,7 @@ void network_close(struct supervisor *s)
 	struct error err = {0};
 
 	loop_remove(&s->loop, &network->events);
-	if (network->netlink && network->tun.queue_count > 0 &&
+	if (network->netlink && (has_link(network) || network->have_wanted) &&
 	    netlink_teardown(network->netlink, s->options->start.table, network->tun.ifindex,
 			     &err) < 0)
 		log_warn("could not remove all of our network state: %s", err.text);

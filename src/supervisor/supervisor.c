@@ -77,13 +77,11 @@ static int check_net_admin(struct error *err)
 			 "securityContext.capabilities.add: [NET_ADMIN]; elsewhere run as root");
 }
 
-static int check_state_dir(const struct supervisor_options *options, bool *ret_need_dac,
-			   struct error *err)
+static int check_state_dir(const struct supervisor_options *options, struct error *err)
 {
 	const char *dir = options->state_dir;
 	struct stat st;
 
-	*ret_need_dac = false;
 	if (options->start.state_mode == START_STATE_MEMORY)
 		return 0;
 	if (!dir)
@@ -109,37 +107,40 @@ static int check_state_dir(const struct supervisor_options *options, bool *ret_n
 				       "write the state directory %s (owner %u, mode %04o; make it "
 				       "writable, or choose another with --statedir, TS_STATE_DIR)",
 				       dir, st.st_uid, st.st_mode & 07777u);
-	/* Owned by another, and ours to write only because root may write all. */
-	*ret_need_dac = st.st_uid != geteuid() && (st.st_mode & 0007) != 0007;
 	return 0;
 }
 
-/* need_dac() - Whether a file we were pointed to is only ours to read because root may read all */
-static bool need_dac(const char *path)
+/* need_dac() - Whether something we were pointed to is ours only because root may do all */
+static bool need_dac(const struct supervisor_options *options)
 {
-	struct stat st;
+	const char *const files[] = {
+		options->auth_key_file,
+		options->ca_file,
+		options->ssl_cert_file,
+	};
 
-	return path && stat(path, &st) == 0 && st.st_uid != geteuid() &&
-	       (st.st_mode & S_IROTH) == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+		if (files[i] && capabilities_dac_needed(files[i], R_OK))
+			return true;
+	return options->start.state_mode != START_STATE_MEMORY &&
+	       (capabilities_dac_needed(options->state_dir, R_OK | W_OK | X_OK) ||
+		blobs_need_dac(options->state_dir));
 }
 
 /* check_machine() - An exit code, or 0; the paragraph is in @err */
 static int check_machine(const struct supervisor_options *options, bool *ret_dac, struct error *err)
 {
-	bool dac;
-
 	if (files_check(options, err) < 0)
 		return SUPERVISOR_EXIT_CONFIGURATION;
 	if (!options->state_dir && options->start.state_mode != START_STATE_MEMORY) {
-		(void)check_state_dir(options, &dac, err);
+		(void)check_state_dir(options, err);
 		return SUPERVISOR_EXIT_CONFIGURATION;
 	}
-	if (check_net_admin(err) < 0 || check_state_dir(options, &dac, err) < 0 ||
+	if (check_net_admin(err) < 0 || check_state_dir(options, err) < 0 ||
 	    listener_probe(options->socket_path, err) < 0)
 		return err->code == -ENAMETOOLONG ? SUPERVISOR_EXIT_CONFIGURATION
 						  : SUPERVISOR_EXIT_MACHINE;
-	*ret_dac = dac || need_dac(options->auth_key_file) || need_dac(options->ca_file) ||
-		   need_dac(options->ssl_cert_file);
+	*ret_dac = need_dac(options);
 	return 0;
 }
 
@@ -338,9 +339,8 @@ static void take_down(struct supervisor *s)
 
 	if (s->localapi >= 0) {
 		(void)unlink(s->options->socket_path);
-		if (s->options->socket_link &&
-		    strcmp(s->options->socket_link, s->options->socket_path) != 0)
-			(void)unlink(s->options->socket_link);
+		if (s->options->socket_link)
+			listener_unlink(s->options->socket_path, s->options->socket_link);
 	}
 	network_close(s);
 	udp_pair_close(&s->udp);
@@ -376,20 +376,34 @@ static int reduce(struct supervisor *s, bool dac, struct error *err)
 	return capabilities_reduce(s->split, dac, err);
 }
 
+static int open_log(struct supervisor *s, struct error *err)
+{
+	const struct privsep_start *start = &s->options->start;
+	int r = logs_open(&s->logs, &s->loop, s->options->log_path, err);
+
+	if (r == 0)
+		log_setup(s->logs.out, (enum log_level)start->log_level,
+			  (enum log_format)start->log_format);
+	return r;
+}
+
 static int run(struct supervisor *s, struct error *err)
 {
 	bool dac = false;
 	int signals = -1;
-	int code = check_machine(s->options, &dac, err);
+	int early, code;
 
+	/* First of all: what reaches a process 1 that neither blocks nor handles it is lost. */
+	if (block_signals(&signals) < 0 || loop_init(&s->loop) < 0 ||
+	    loop_add(&s->loop, &s->signals, signals, EPOLLIN) < 0)
+		return SUPERVISOR_EXIT_MACHINE;
+	/* So that what the checks find is in the log; they make its folder, if it is theirs. */
+	early = open_log(s, NULL);
+	code = check_machine(s->options, &dac, err);
 	if (code != 0)
 		return code;
-	if (reduce(s, dac, err) < 0 || block_signals(&signals) < 0 || loop_init(&s->loop) < 0 ||
-	    loop_add(&s->loop, &s->signals, signals, EPOLLIN) < 0 ||
-	    logs_open(&s->logs, &s->loop, s->options->log_path, err) < 0)
+	if ((early < 0 && open_log(s, err) < 0) || reduce(s, dac, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
-	log_setup(s->logs.out, (enum log_level)s->options->start.log_level,
-		  (enum log_format)s->options->start.log_format);
 	engine_init(s);
 	code = bring_up(s, signals, err);
 	if (code == 0 && !s->ending) {

@@ -647,6 +647,41 @@ def test_deleted_link_is_made_again(start, namespace):
     assert not sidecar.ask("tun").endswith("packets=0")
 
 
+def test_a_link_that_cannot_be_made_again_yet(start, namespace):
+    """Somebody put one of his own in its place: the app keeps its namespace, and we wait."""
+    sidecar = start()
+    sidecar.up()
+    assert sidecar.ask("network 100.64.0.1/32 route 100.64.0.2/32").startswith("0")
+    os.kill(sidecar.pid, signal.SIGSTOP)
+    wait_for(lambda: status_of(sidecar.pid)["State"].startswith("T"), what="a pause")
+    namespace.run("ip link del tailscale0 && ip link add tailscale0 type veth peer name other")
+    os.kill(sidecar.pid, signal.SIGCONT)
+    wait_for(lambda: "can't be made again" in sidecar.log(), what="a word about it")
+    # An engine that dies meanwhile is replaced once there is a link for it.
+    for child in children_of(sidecar.pid):
+        os.kill(child, signal.SIGKILL)
+    time.sleep(2.5)
+    assert sidecar.process.poll() is None, sidecar.log()
+    assert sidecar.log().count("can't be made again") == 1
+    namespace.run("ip link del tailscale0")
+    wait_for(lambda: "100.64.0.1/32" in namespace.run("ip -o addr"), what="new link")
+    assert "100.64.0.2" in namespace.run("ip route show table 52")
+    namespace.run("ping -c1 -W0.1 100.64.0.2 || true")
+    assert not sidecar.ask("tun").endswith("packets=0")
+    assert sidecar.end()[0] == 0
+    assert "5270" not in namespace.run("ip rule")
+
+
+def test_what_the_kernel_refuses_is_said_once(start):
+    """Tried again and again, but not a line each time."""
+    sidecar = start("--table", "254")
+    sidecar.up()
+    assert sidecar.ask("network 100.64.0.1/32").startswith("-22 ")
+    time.sleep(3.5)
+    assert sidecar.log().count("trying again") == 1, sidecar.log()
+    assert sidecar.ask("network 100.64.0.1/32").startswith("-22 ")
+
+
 def test_interfaces_are_told(start, namespace):
     namespace.run("ip link add eth0 type veth peer name eth1")
     namespace.run("ip link set eth0 up && ip link set eth1 up")
@@ -694,6 +729,33 @@ def test_signal_ends_all_within_two_seconds(start, namespace, mode, number):
     assert "tailscale0" not in namespace.run("ip -o link")
     assert "5270" not in namespace.run("ip rule") + namespace.run("ip -6 rule")
     assert namespace.run("nft list tables") == ""
+
+
+def test_what_stands_at_the_link_is_left_alone(start, tmp_path):
+    """Another daemon's socket, say, where the official command line looks."""
+    link = tmp_path / "tailscaled.sock"
+    link.write_text("another's")
+    sidecar = start("--link", link)
+    sidecar.up()
+    assert "link" in sidecar.log()
+    assert sidecar.end()[0] == 0
+    assert link.read_text() == "another's"
+
+
+def test_signal_during_the_checks(start, tmp_path):
+    """The kernel keeps from a process 1 every signal that it neither handles nor blocks."""
+    path = tmp_path / "sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        # It looks for half a second whether somebody lives there: that is when we signal.
+        wrap = ["unshare", "--pid", "--fork", "--kill-child"]
+        sidecar = start("--socket", path, wrap=wrap)
+        other.accept()
+        (first,) = children_of(sidecar.pid)
+        os.kill(first, signal.SIGTERM)
+    assert sidecar.wait() == 0
+    assert "SIGTERM" in sidecar.log()
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -831,6 +893,24 @@ def test_state_directory(start, tmp_path):
     assert sidecar.ask(f"store {STATE} x") == "0 "
 
 
+@pytest.mark.parametrize("what", ["ca-file", "auth-key-file", "state"])
+def test_files_that_only_root_can_reach(start, tmp_path, what):
+    """A home folder of mode 0700, and a state volume whose files are another user's."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    os.chown(home, 1000, 1000)
+    state = tmp_path / "state"
+    state.mkdir()
+    file = state / "tailscaled.state" if what == "state" else home / what
+    file.write_text("the content")
+    file.chmod(0o600 if what == "state" else 0o644)
+    os.chown(file, 1000, 1000)
+    sidecar = start(*([] if what == "state" else [f"--{what}", file]))
+    sidecar.up()
+    question = {"ca-file": f"file {CA_FILE}", "auth-key-file": f"file {AUTH_KEY}"}
+    assert sidecar.ask(question.get(what, f"load {STATE}")).endswith("the content")
+
+
 def test_state_lock(start, tmp_path):
     first = start()
     first.up()
@@ -951,6 +1031,14 @@ def test_log_lines_come_through_whole(start):
     assert all(re.fullmatch(r"\S+Z info  stub: line \d+ of 200 \d{200}", line) for line in lines)
 
 
+def test_log_lines_hold_no_control_bytes(start):
+    """Whatever an engine writes, the reader's terminal is told nothing."""
+    sidecar = start()
+    sidecar.up()
+    sidecar.ask("log-raw")
+    wait_for(lambda: "raw?[2J?line\n" in sidecar.log_path.read_bytes().decode())
+
+
 def test_log_file_in_the_background(start, tmp_path):
     path = tmp_path / "pillion.log"
     sidecar = start("--log-path", path)
@@ -961,6 +1049,17 @@ def test_log_file_in_the_background(start, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600
     sidecar.end()
     assert "SIGTERM: stopping" in path.read_text()
+
+
+@pytest.mark.parametrize("folder", ["", "state"])
+def test_what_the_checks_find_is_in_the_log_file(start, tmp_path, folder):
+    """A daemon in the background has no stderr that anybody reads."""
+    path = tmp_path / folder / "pillion.log"
+    path.parent.mkdir(exist_ok=True)
+    sidecar = start("--log-path", path, "--ca-file", tmp_path / "no")
+    assert sidecar.wait() == 2
+    assert "--ca-file" in path.read_text()
+    assert sidecar.log() == ""
 
 
 def test_a_reader_that_stands_still_stops_nobody(start, namespace, tmp_path):
