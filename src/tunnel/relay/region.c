@@ -152,6 +152,10 @@ static void wait_to_retry(struct relay_region *g, nanoseconds now)
 
 	cancel_attempts(g);
 	drop_connection(g);
+	/* One that greets us and then throws us out is no better than one that doesn't. */
+	if (g->ready_at && now - g->ready_at >= RELAY_STABLE)
+		g->failures = 0;
+	g->ready_at = 0;
 	if (g->failures < 6)
 		delay = deadline_min(delay, RELAY_BACKOFF_MIN << g->failures);
 	/* Half of it is jitter, or all clients of a relay would come back as one. */
@@ -264,7 +268,7 @@ void region_tell(struct relay_region *g)
 static void on_ready(struct relay_region *g, nanoseconds now)
 {
 	g->state = RELAY_CONNECTED;
-	g->failures = 0;
+	g->ready_at = now;
 	g->problem[0] = 0;
 	g->preferred = false;
 	region_note_home(g);

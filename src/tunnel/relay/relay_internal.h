@@ -26,6 +26,7 @@
 #define RELAY_DIAL_TIMEOUT   (10 * NSEC_PER_SEC)
 #define RELAY_BACKOFF_MIN    (100 * NSEC_PER_MSEC)
 #define RELAY_BACKOFF_MAX    (5 * NSEC_PER_SEC)
+#define RELAY_STABLE         (10 * NSEC_PER_SEC)
 #define RELAY_PROBE_TIMEOUT  (5 * NSEC_PER_SEC)
 #define RELAY_RESTART_MAX    (30 * NSEC_PER_SEC)
 #define RELAY_PLAIN_PORT     3340
@@ -74,6 +75,7 @@ struct relay_region {
 	struct stream *stream;
 	struct derp_client *client;
 	nanoseconds last_wanted; /* when a packet was last meant for it */
+	nanoseconds ready_at;    /* since when it has been connected; 0: it isn't */
 	nanoseconds retry_at;    /* WAITING */
 	nanoseconds probe_until; /* a pong is due by then; 0: none */
 	nanoseconds restart_in;  /* as the relay announced; 0: it didn't */

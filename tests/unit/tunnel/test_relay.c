@@ -22,6 +22,7 @@ enum manner {
 	MANNER_GREETS,  /* the ServerKey, then nothing */
 	MANNER_REFUSES, /* 403 */
 	MANNER_GARBAGE, /* 101, then not DERP */
+	MANNER_THROWS,  /* greets well, and closes */
 };
 
 struct session {
@@ -143,6 +144,7 @@ static void answer_upgrade(struct session *s)
 		return;
 	case MANNER_GOOD:
 	case MANNER_GREETS:
+	case MANNER_THROWS:
 		/* The key comes in the same segment. */
 		secret_key_public(&s->server->key, &m.key);
 		memcpy(out, accepted, sizeof(accepted) - 1);
@@ -168,6 +170,8 @@ static void answer_message(struct session *s, const struct derp_message *m)
 			return;
 		length = derp_server_info_write(out, sizeof(out), &box, nonce, &info);
 		write_all(s, out, (size_t)length);
+		if (s->server->manner == MANNER_THROWS)
+			uv_close((uv_handle_t *)&s->tcp, session_closed);
 		return;
 	case DERP_SEND_PACKET:
 		s->server->packets++;
@@ -499,6 +503,31 @@ static void relays_that_are_none_are_named_and_left_in_peace(void **state)
 	}
 }
 
+static void a_relay_that_throws_us_out_is_left_in_peace(void **state)
+{
+	int before;
+
+	(void)state;
+	servers[0].manner = MANNER_THROWS;
+	set_map(1);
+	relay_set_home(pool, 1);
+	RUN_UNTIL(lost[1] == 1);
+	run_ms(1500);
+	/* 0.1, 0.2, 0.4, 0.8 s, and half of each is jitter. */
+	assert_in_range(servers[0].connections, 2, 6);
+	/* A loss after a long time together is none of that: it's there again at once. */
+	servers[0].manner = MANNER_GOOD;
+	before = ready[1];
+	RUN_UNTIL(ready[1] > before);
+	relay_find_region(pool, 1)->ready_at -= RELAY_STABLE;
+	before = lost[1];
+	uv_close((uv_handle_t *)&servers[0].sessions->tcp, session_closed);
+	RUN_UNTIL(lost[1] > before);
+	before = ready[1];
+	run_ms(200);
+	assert_int_equal(ready[1], before + 1);
+}
+
 static void a_relay_s_own_words_are_passed_on(void **state)
 {
 	struct derp_message m = {
@@ -602,6 +631,7 @@ int main(void)
 		test(answers_go_where_the_peer_was_heard),
 		test(strangers_cannot_grow_the_routes),
 		test(relays_that_are_none_are_named_and_left_in_peace),
+		test(a_relay_that_throws_us_out_is_left_in_peace),
 		test(a_relay_s_own_words_are_passed_on),
 		test(the_second_node_starts_when_the_first_is_slow),
 		test(the_owner_may_change_everything_inside_of_a_callback),
