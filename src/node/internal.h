@@ -147,6 +147,7 @@ struct node {
 	size_t endpoint_count;
 	bool working_udp;
 	uint16_t home_derp;
+	struct error told_trouble; /* with a netmap, the last that was logged */
 	struct {
 		void (*done)(void *context, const struct error *err);
 		void *context;
@@ -158,6 +159,8 @@ struct node {
 	bool new_here;        /* a node key that peers are just learning of */
 	bool network_applied; /* the kernel has our addresses */
 	bool network_wanted;  /* they were asked for */
+	bool network_asked;   /* the supervisor has not answered yet */
+	bool network_changed; /* since then */
 	bool network_failed;  /* the last time */
 
 	uv_timer_t repair_timer; /* until what failed is tried again */

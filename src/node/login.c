@@ -196,8 +196,12 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 {
 	struct node *node = user;
 
-	if (change->trouble.code < 0)
+	/* A server that can't do better says the same in each message. */
+	if (change->trouble.code < 0 &&
+	    strcmp(change->trouble.text, node->told_trouble.text) != 0) {
+		node->told_trouble = change->trouble;
 		log_warn("part of the network map was passed over: %s", change->trouble.text);
+	}
 	if (change->parts & NETMAP_SELF) {
 		node->needs_approval = !map->self->machine_authorized;
 		record_identity(node, map);

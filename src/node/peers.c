@@ -20,7 +20,8 @@
 /* is_trusted() - Whether packets may go to and come from this peer */
 static bool is_trusted(const struct netmap *map, const struct tailcfg_node *peer)
 {
-	return !map->locked && !peer->expired && !public_key_is_zero(&peer->key);
+	return !map->locked && !peer->expired && !public_key_is_zero(&peer->key) &&
+	       !public_key_equal(&peer->key, &map->self->key);
 }
 
 /* is_wanted_route() - Whether a peer's allowed IP is one that this node uses */
@@ -276,8 +277,13 @@ static void on_network_applied(void *context, int result, const char *text)
 {
 	struct node *node = context;
 
-	if (result == -ECANCELED || node->stopping)
-		return; /* a newer request overtook it */
+	node->network_asked = false;
+	if (node->stopping)
+		return;
+	if (node->network_changed) {
+		node_apply_network(node);
+		return;
+	}
 	if (result < 0) {
 		const char *told = node->warnings[NODE_WARN_NETWORK];
 
@@ -296,7 +302,11 @@ static void on_network_applied(void *context, int result, const char *text)
 	node_state_changed(node);
 }
 
-/** node_apply_network() - Ask the supervisor for addresses and routes as they should be now */
+/**
+ * node_apply_network() - Ask the supervisor for addresses and routes as they should be now
+ *
+ * One request at a time: a burst of changes becomes one more, when the first is answered.
+ */
 void node_apply_network(struct node *node)
 {
 	const struct netmap *map = node_netmap(node);
@@ -307,16 +317,20 @@ void node_apply_network(struct node *node)
 	int r;
 
 	node->network_wanted = node->tunnel && map && map->self && map->self->addresses.count;
+	node->network_changed = node->network_asked;
+	if (!node->network_wanted)
+		node->network_applied = false;
+	if (node->network_asked)
+		return;
 	if (node->network_wanted) {
 		network.up = true;
 		network.addresses = map->self->addresses.items;
 		network.address_count = map->self->addresses.count;
 		network.route_count = collect_routes(node, map, &routes);
 		network.routes = routes;
-	} else {
-		node->network_applied = false;
 	}
 	r = privsep_client_network(node->privsep, &network, on_network_applied, node);
+	node->network_asked = r == 0;
 	if (r < 0)
 		on_network_applied(node, r, "");
 	free(routes);

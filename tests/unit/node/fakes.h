@@ -21,8 +21,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FAKE_REQUESTS 64
-#define FAKE_CLIENTS  8
+#define FAKE_CLIENTS 8
 
 struct fake_request {
 	bool network;
@@ -33,7 +32,7 @@ struct fake_request {
 
 struct privsep_client {
 	int fd;
-	struct fake_request requests[FAKE_REQUESTS];
+	struct fake_request requests[PRIVSEP_CLIENT_PENDING_MAX];
 	size_t count;
 	struct buffer state; /* the last that was sent */
 	struct buffer cache;
@@ -228,7 +227,7 @@ int privsep_client_load(struct privsep_client *privsep, enum privsep_blob_name n
 
 static int wait_for_answer(struct privsep_client *privsep, struct fake_request request)
 {
-	assert_true(privsep->count < FAKE_REQUESTS);
+	assert_true(privsep->count < PRIVSEP_CLIENT_PENDING_MAX);
 	privsep->requests[privsep->count++] = request;
 	return 0;
 }
@@ -413,8 +412,11 @@ static void registered(struct world *w, const struct secret_key *key)
 	answer_all(w);
 }
 
-/* map() - One message of control. "SELF" in it is the key of @self, P1 and P2 those of peers */
-static void map(struct world *w, const struct secret_key *self, const char *text)
+/*
+ * hear_map() - One message of control, which the supervisor has not yet acted on
+ * @text: "SELF" in it is the key of @self, "PEER1" and "PEER2" those of peers
+ */
+static void hear_map(struct world *w, const struct secret_key *self, const char *text)
 {
 	char *message = strdup(text);
 	struct netmap_change change = {0};
@@ -442,6 +444,11 @@ static void map(struct world *w, const struct secret_key *self, const char *text
 	client()->handler->netmap(w->node, client()->map, &change);
 	netmap_change_clear(&change);
 	free(message);
+}
+
+static void map(struct world *w, const struct secret_key *self, const char *text)
+{
+	hear_map(w, self, text);
 	answer_all(w);
 }
 

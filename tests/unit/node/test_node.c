@@ -327,6 +327,36 @@ static void odd_netmaps_do_no_harm(void **state)
 	assert_true(has_peer(w, 1) && has_peer(w, 2));
 }
 
+static void a_burst_of_peers_is_one_request(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	for (int id = 10; id < 1000; id++) {
+		char text[300];
+
+		snprintf(text, sizeof(text),
+			 "{\"PeersChanged\":[{\"ID\":%d,\"Key\":\"nodekey:%064d\","
+			 "\"Addresses\":[\"100.64.%d.%d/32\"]}]}",
+			 id, id, id / 250, id % 250);
+		hear_map(w, &key, text);
+		assert_int_equal(node_state(w->node), NODE_RUNNING);
+	}
+	assert_int_equal(answer(w, true, 0), 1);
+	assert_int_equal(answer(w, true, 0), 1); /* all of the rest */
+	assert_int_equal(answer(w, true, 0), 0);
+	/* Down overtakes nothing either, and is what stands in the end. */
+	map(w, &key, "{\"PeersRemoved\":[10]}");
+	hear_map(w, &key, "{\"PeersRemoved\":[11]}");
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	assert_false(w->node->network_applied);
+	assert_int_equal(answer(w, true, 0), 1);
+	assert_false(w->node->network_applied);
+	assert_int_equal(answer(w, true, 0), 1);
+	assert_int_equal(answer(w, true, 0), 0);
+	assert_false(w->node->network_applied);
+}
+
 static void an_unsigned_peer_closes_the_filter(void **state)
 {
 	struct world *w = *state;
@@ -387,6 +417,7 @@ int main(void)
 		TEST(the_kernel_is_asked_again),
 		TEST(peers_may_trade_their_keys),
 		TEST(odd_netmaps_do_no_harm),
+		TEST(a_burst_of_peers_is_one_request),
 		TEST(an_unsigned_peer_closes_the_filter),
 		TEST(only_other_networks_move_us),
 	};
