@@ -30,6 +30,9 @@
  * #syscalls: clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday
  * #syscalls: read readv write writev close lseek fstat newfstatat uname
  *
+ * glibc: qsort() of more than 1 KiB asks how much memory there is before it takes some.
+ * #syscalls: sysinfo
+ *
  * glibc probes these and has another way.
  * #syscalls-enosys: clone3 faccessat2 openat2 statx futex_waitv membarrier
  * #syscalls-enosys: process_madvise pidfd_open

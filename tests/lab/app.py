@@ -11,20 +11,30 @@ PORT = 8080
 TICK = 0.05  # seconds between the lines of a connection of ticks, as in programs.py
 
 
-def url(address, path="/"):
+def url(address, path="/", port=PORT):
     """http://address:8080/…, with brackets around IPv6."""
-    return (
-        f"http://[{address}]:{PORT}{path}" if ":" in address else f"http://{address}:{PORT}{path}"
-    )
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{port}{path}"
+
+
+def reflect_udp(box):
+    """A UDP server on port 9 that answers with the address that it saw."""
+    box.start(PYTHON, PROGRAMS, "reflect", 9, log="reflect").wait_text("^serving", 10)
+
+
+def ask_udp(box, *addresses, local_port=0):
+    """What such servers saw of one socket in the box, "ADDRESS PORT"; None for no answer."""
+    done = box.run(PYTHON, PROGRAMS, "ask", local_port, *addresses)
+    return [line or None for line in done.stdout.split("\n")[:-1]]
 
 
 class App:
     """Serves in a box, like the app's own container in the node's network namespace."""
 
-    def __init__(self, box):
+    def __init__(self, box, port=PORT):
         self.box = box
         self.page = f"this is {box.name}\n"
-        self.process = box.start(PYTHON, PROGRAMS, "serve", box.name, PORT, log="app")
+        self.process = box.start(PYTHON, PROGRAMS, "serve", box.name, port, log=f"app-{port}")
         self.process.wait_text("^serving", 10)
 
 

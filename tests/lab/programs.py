@@ -4,6 +4,9 @@
     programs.py serve NAME PORT   the app: pages, and connections that last
     programs.py hold HOST PORT    one connection, driven by commands on standard input
     programs.py first HOST PORT   until the first page comes: a new attempt every 100 ms
+    programs.py reflect PORT      a UDP server that answers with the address that it saw
+    programs.py ask PORT HOST...  ask such servers from one socket, bound to PORT or 0; prints each
+                                  answer, or an empty line after a second without one
     programs.py names FILE        a name server for the lines "ADDRESS NAME" of a file
 
 The app answers on every address of both families. GET / names it, GET /bytes/N sends N bytes;
@@ -103,6 +106,35 @@ def first(host, port):
     print(f"first byte {time.monotonic():.3f}", flush=True)
 
 
+def _udp(port):
+    server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    server.bind(("::", int(port)))
+    return server
+
+
+def reflect(port):
+    """A mapped IPv4 address is told as IPv4."""
+    server = _udp(port)
+    print("serving", flush=True)
+    while True:
+        _, (host, source_port, *_) = message = server.recvfrom(2048)
+        seen = f"{host.removeprefix('::ffff:')} {source_port}"
+        server.sendto(seen.encode(), message[1])
+
+
+def ask(port, *hosts):
+    """The servers listen on port 9, where nobody else does."""
+    client = _udp(port)
+    client.settimeout(1)
+    for host in hosts:
+        client.sendto(b"?", (host if ":" in host else f"::ffff:{host}", 9))
+        try:
+            print(client.recv(2048).decode(), flush=True)
+        except OSError:
+            print(flush=True)
+
+
 def _answer(question, known):
     """The reply to one DNS question (RFC 1035); A and AAAA of known names, else NXDOMAIN."""
     at, labels = 12, []
@@ -125,9 +157,7 @@ def _answer(question, known):
 
 def names(path):
     """Over UDP alone: no answer here is long."""
-    server = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-    server.bind(("::", 53))
+    server = _udp(53)
     print("serving", flush=True)
     while True:
         question, client = server.recvfrom(4096)
@@ -138,4 +168,5 @@ def names(path):
 
 
 if __name__ == "__main__":
-    {"serve": serve, "hold": hold, "first": first, "names": names}[sys.argv[1]](*sys.argv[2:])
+    programs = (serve, hold, first, reflect, ask, names)
+    {program.__name__: program for program in programs}[sys.argv[1]](*sys.argv[2:])

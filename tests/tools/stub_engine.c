@@ -80,11 +80,13 @@ static void on_interfaces(void *userdata, const struct privsep_interfaces *inter
 static void on_file(void *userdata, enum privsep_file_name name, int fd)
 {
 	_cleanup_(buffer_free) struct buffer text = BUFFER_INIT(65536);
+	const char *said;
 
 	(void)userdata;
 	if (fd >= 0)
 		(void)file_read(fd, 65536, &text);
-	note("file %d %d %.*s;", name, fd < 0 ? fd : 0, (int)text.length, text.data + text.start);
+	said = text.data ? (const char *)text.data + text.start : "";
+	note("file %d %d %.*s;", name, fd < 0 ? fd : 0, (int)text.length, said);
 	if (fd >= 0)
 		close(fd);
 }

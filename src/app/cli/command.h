@@ -47,6 +47,7 @@ struct command {
 	size_t flag_count;
 	unsigned int tables;                   /* bits of enum command_tables */
 	bool hidden;                           /* not in the list of commands */
+	bool passes;                           /* reads its words itself, --help too */
 	int (*run)(struct command_line *line); /* exit code */
 };
 
@@ -91,6 +92,7 @@ int run_entrypoint(struct command_line *line);
 int run_completion(struct command_line *line);
 int run_manual(struct command_line *line);
 int run_help(struct command_line *line);
+int run_server(struct command_line *line);
 
 /* The own flags of each, in the order of its table. */
 enum status_flag { STATUS_JSON, STATUS_PEERS, STATUS_ACTIVE };

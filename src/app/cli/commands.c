@@ -232,6 +232,26 @@ const struct command commands[] = {
 		.run = run_entrypoint,
 	},
 	{
+		.name = "control",
+		.summary = "A coordination server of your own, and its operator's commands",
+		.arguments = "COMMAND …",
+		.description = "What 'pillion control --help' says.",
+		.examples =
+			"pillion control serve\n"
+			"\tin an empty folder: makes all that it needs, and says what to do next\n",
+		.passes = true,
+		.run = run_server,
+	},
+	{
+		.name = "derp",
+		.summary = "A relay by itself",
+		.arguments = "…",
+		.description = "What 'pillion derp --help' says.",
+		.examples = "pillion derp --help\n\tits flags\n",
+		.passes = true,
+		.run = run_server,
+	},
+	{
 		.name = "completion",
 		.summary = "Print the completion script of a shell",
 		.arguments = "bash|zsh|fish",
@@ -400,6 +420,11 @@ int command_main(int argc, char **argv)
 	c = command_find(argv[at]);
 	if (!c)
 		return unknown_command(argv[at]);
+	if (c->passes) {
+		line.argc = argc - at;
+		line.argv = argv + at;
+		return c->run(&line);
+	}
 	return run_command(c, &line, argc - at - 1, argv + at + 1);
 }
 

@@ -22,6 +22,8 @@ struct control_config {
 	char *policy; /* file, read at each start; NULL: as stored */
 	nanoseconds node_expiry;
 	nanoseconds ephemeral_timeout;
+	char *relay_listen; /* "ADDRESS:PORT"; NULL: no relay of our own */
+	char *stun_listen;
 	char *log_level;
 	char *log_format;
 	struct tailcfg_derp_map derp_map;
@@ -38,6 +40,9 @@ enum control_flag {
 	CONTROL_KEY,
 	CONTROL_BASE_DOMAIN,
 	CONTROL_DERP_MAP,
+	CONTROL_RELAY,
+	CONTROL_RELAY_LISTEN,
+	CONTROL_STUN_LISTEN,
 	CONTROL_NODE_EXPIRY,
 	CONTROL_EPHEMERAL,
 	CONTROL_LOG_LEVEL,

@@ -36,7 +36,15 @@ const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 	[CONTROL_KEY] = OF("key", FLAG_STRING, "FILE", "PEM key of the certificate"),
 	[CONTROL_BASE_DOMAIN] = OF("base-domain", FLAG_STRING, "NAME",
 				   "what follows a node's name (default tailnet.internal)"),
-	[CONTROL_DERP_MAP] = OF("derp-map", FLAG_STRING, "FILE", "relays, as a DERPMap in JSON"),
+	[CONTROL_DERP_MAP] =
+		OF("derp-map", FLAG_STRING, "FILE",
+		   "relays, as a DERPMap in JSON (default: the relay of this program)"),
+	[CONTROL_RELAY] = OF("relay", FLAG_STRING, "on|off",
+			     "a relay in this program (default: on without --derp-map)"),
+	[CONTROL_RELAY_LISTEN] = OF("relay-listen", FLAG_STRING, "ADDRESS:PORT",
+				    "its TLS port (default all addresses, port 8444)"),
+	[CONTROL_STUN_LISTEN] = OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
+				   "its STUN port (default all addresses, port 3478)"),
 	[CONTROL_NODE_EXPIRY] = OF("node-expiry", FLAG_DURATION, "DURATION",
 				   "how long a login lasts; 0: for ever (default 0)"),
 	[CONTROL_EPHEMERAL] = OF("ephemeral-timeout", FLAG_DURATION, "DURATION",
@@ -55,7 +63,8 @@ void control_config_clear(struct control_config *config)
 	free(config->certificate);
 	free(config->key);
 	free(config->base_domain);
-	free(config->policy);
+	free(config->relay_listen);
+	free(config->stun_listen);
 	free(config->log_level);
 	free(config->log_format);
 	tailcfg_derp_map_clear(&config->derp_map);
@@ -178,7 +187,7 @@ static int check_members(const char *path, json_t *file, struct error *err)
 	return 0;
 }
 
-static int complete(struct control_config *c, struct error *err)
+static int complete(struct control_config *c, const char *relay, struct error *err)
 {
 	char host[256] = "";
 	struct url url;
@@ -206,6 +215,18 @@ static int complete(struct control_config *c, struct error *err)
 		c->listen = NULL;
 		return error_set(err, -ENOMEM, "out of memory");
 	}
+	if (relay && strcmp(relay, "on") != 0 && strcmp(relay, "off") != 0)
+		return error_set(err, -EINVAL, "relay is on or off");
+	if (relay ? strcmp(relay, "off") == 0 : c->derp_map.region_count > 0) {
+		free(TAKE_PTR(c->relay_listen));
+	} else {
+		if (!c->relay_listen)
+			c->relay_listen = strdup("[::]:8444");
+		if (!c->stun_listen)
+			c->stun_listen = strdup("[::]:3478");
+		if (!c->relay_listen || !c->stun_listen)
+			return error_set(err, -ENOMEM, "out of memory");
+	}
 	if (!c->certificate != !c->key)
 		return error_set(err, -EINVAL, "certificate and key are given together");
 	return 0;
@@ -215,6 +236,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 			struct error *err)
 {
 	_cleanup_free_ char *path = pick(values, CONTROL_CONFIG, NULL);
+	_cleanup_free_ char *relay = NULL;
 	struct control_config c = {0};
 	json_t *file = NULL;
 	int r = path ? read_json(path, &file, err) : 0;
@@ -229,6 +251,9 @@ int control_config_load(const struct flag_value *values, struct control_config *
 		c.certificate = pick(values, CONTROL_CERTIFICATE, file);
 		c.key = pick(values, CONTROL_KEY, file);
 		c.base_domain = pick(values, CONTROL_BASE_DOMAIN, file);
+		relay = pick(values, CONTROL_RELAY, file);
+		c.relay_listen = pick(values, CONTROL_RELAY_LISTEN, file);
+		c.stun_listen = pick(values, CONTROL_STUN_LISTEN, file);
 		c.log_level = pick(values, CONTROL_LOG_LEVEL, file);
 		c.log_format = pick(values, CONTROL_LOG_FORMAT, file);
 		r = pick_duration(values, CONTROL_NODE_EXPIRY, file, 0, &c.node_expiry, err);
@@ -239,7 +264,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 	if (r == 0)
 		r = load_objects(values, file, &c, err);
 	if (r == 0)
-		r = complete(&c, err);
+		r = complete(&c, relay, err);
 	json_decref(file);
 	if (r < 0)
 		control_config_clear(&c);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "server/control/authority.h"
 #include "server/control/control.h"
+#include "server/relay/relay_server.h"
 #include "server/web/web_server.h"
 #include "transport/url.h"
 
@@ -19,10 +20,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+/* Regions from 900 on are the operators' own. */
+#define RELAY_REGION 900
+
 struct server {
 	uv_loop_t loop;
 	struct control_config config;
 	struct control *control;
+	struct relay_server *relay;
 	uv_signal_t term, interrupt;
 };
 
@@ -47,6 +52,7 @@ static void on_signal(uv_signal_t *handle, int number)
 
 	log_info("stopping (%s); nodes reconnect by themselves", strsignal(number));
 	control_free(TAKE_PTR(s->control));
+	relay_server_free(TAKE_PTR(s->relay));
 	uv_close((uv_handle_t *)&s->term, NULL);
 	uv_close((uv_handle_t *)&s->interrupt, NULL);
 }
@@ -126,6 +132,68 @@ static void raise_file_limit(void)
 	}
 }
 
+/* verify() - Only nodes of this tailnet may use its relay */
+static bool verify(void *user, const struct public_key *node, const struct address *source)
+{
+	const struct server *s = user;
+
+	(void)source;
+	return s->control && control_knows(s->control, node);
+}
+
+/* add_region() - The relay as the map's first region */
+static int add_region(struct server *s, struct tailcfg_derp_map *map)
+{
+	struct tailcfg_derp_region *regions =
+		reallocarray(map->regions, map->region_count + 1, sizeof(*regions));
+	struct tailcfg_derp_region region = {.id = RELAY_REGION, .node_count = 1};
+	uint32_t at = 0;
+
+	if (!regions)
+		return -ENOMEM;
+	map->regions = regions;
+	region.code = strdup("own");
+	region.name = strdup("pillion control");
+	region.nodes = calloc(1, sizeof(*region.nodes));
+	/* Regions stand by id. */
+	while (at < map->region_count && regions[at].id < region.id)
+		at++;
+	memmove(&regions[at + 1], &regions[at], (map->region_count - at) * sizeof(*regions));
+	regions[at] = region;
+	map->region_count++;
+	if (!region.code || !region.name || !region.nodes)
+		return -ENOMEM;
+	return relay_server_derp_node(s->relay, "900a", region.nodes);
+}
+
+/* start_relay() - The relay of this program, and its place in the map */
+static int start_relay(struct server *s, const struct url *url, struct tailcfg_derp_map *map,
+		       struct error *err)
+{
+	const struct control_config *c = &s->config;
+	struct relay_server_config relay = {.verify = verify, .user = s};
+	_cleanup_free_ char *folder = NULL;
+	struct address address;
+	int r;
+
+	if (endpoint_parse(c->relay_listen, strlen(c->relay_listen), &relay.listen) < 0 ||
+	    endpoint_parse(c->stun_listen, strlen(c->stun_listen), &relay.stun) < 0)
+		return error_set(err, -EINVAL, "relay-listen and stun-listen are ADDRESS:PORT");
+	if (asprintf(&folder, "%s/relay", c->state) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	relay.directory = folder;
+	if (address_parse(url->host, strlen(url->host), &address) < 0)
+		relay.host_name = url->host;
+	else if (address.family == ADDRESS_V4)
+		relay.ipv4 = address;
+	else
+		relay.ipv6 = address;
+	r = relay_server_new(&s->loop, &relay, &s->relay, err);
+	if (r < 0)
+		return error_wrap(err, "relay (--relay=off does without)");
+	return add_region(s, map) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
 static int start(struct server *s, struct error *err)
 {
 	struct control_config *c = &s->config;
@@ -144,6 +212,8 @@ static int start(struct server *s, struct error *err)
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
 		r = open_tls(c, &url, &tls, err);
+	if (r == 0 && c->relay_listen)
+		r = start_relay(s, &url, &c->derp_map, err);
 	if (r == 0)
 		r = web_listen(&at, &options.listen_fd, err);
 	if (r == 0)
@@ -175,13 +245,18 @@ static void say_where(struct server *s)
 {
 	const struct control_config *c = &s->config;
 	struct endpoint at;
-	char text[ENDPOINT_TEXT_MAX];
+	char text[ENDPOINT_TEXT_MAX], stun[ENDPOINT_TEXT_MAX];
 
 	if (control_endpoint(s->control, &at) == 0)
 		log_info("serving url=%s listen=%s state=%s socket=%s", c->url,
 			 endpoint_format(&at, text), c->state, c->socket);
+	if (s->relay)
+		log_info("relay listen=%s stun=%s",
+			 endpoint_format(relay_server_endpoint(s->relay), text),
+			 endpoint_format(relay_server_stun(s->relay), stun));
 	if (control_tailnet(s->control)->settings.derp_map.region_count == 0)
-		log_warn("no relay is configured (--derp-map): nodes reach each other only where "
+		log_warn("no relay (--relay=off, and no --derp-map): nodes reach each other only "
+			 "where "
 			 "UDP passes directly");
 	if (!registry_user(&control_tailnet(s->control)->registry, 1))
 		log_info("make a key with 'pillion control keys create --socket=%s'", c->socket);
@@ -223,11 +298,14 @@ int control_serve(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	umask(0077);
 	raise_file_limit();
-	if (sodium_init() < 0 || uv_loop_init(&s.loop) < 0)
-		return control_complain(EXIT_FAILS, "libsodium or libuv did not start");
+	if (sodium_init() < 0 || tls_init(&err) < 0 || uv_loop_init(&s.loop) < 0)
+		return control_complain(EXIT_FAILS, "libsodium, OpenSSL or libuv did not start");
 	r = start(&s, &err);
 	if (r < 0) {
 		log_error("%s", err.text);
+		relay_server_free(s.relay);
+		uv_run(&s.loop, UV_RUN_DEFAULT);
+		(void)uv_loop_close(&s.loop);
 		control_config_clear(&s.config);
 		return EXIT_FAILS;
 	}

@@ -167,6 +167,27 @@ static int attempt_abort(void)
 	abort();
 }
 
+static int compare_numbers(const void *left, const void *right)
+{
+	const uint32_t *a = left, *b = right;
+
+	return (*a > *b) - (*a < *b);
+}
+
+/* As a packet filter of many prefixes is sorted: from 1 KiB on, glibc asks the kernel something. */
+static int attempt_sort(void)
+{
+	uint32_t numbers[4096];
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		numbers[i] = i * UINT32_C(2654435761);
+	qsort(numbers, ARRAY_SIZE(numbers), sizeof(numbers[0]), compare_numbers);
+	for (size_t i = 1; i < ARRAY_SIZE(numbers); i++)
+		if (numbers[i - 1] > numbers[i])
+			return 1;
+	return 0;
+}
+
 #ifndef PILLION_SANITIZED
 static int attempt_fork(void)
 {
@@ -211,11 +232,12 @@ static const struct {
 	/*  9 */ {attempt_ioctl, -SIGSYS, "system call ioctl ("},
 	/* 10 */ {attempt_execve, -SIGSYS, "system call execve ("},
 	/* 11 */ {attempt_abort, -SIGABRT, NULL},
+	/* 12 */ {attempt_sort, 0, NULL},
 #ifndef PILLION_SANITIZED /* what sanitizers need too */
-	/* 12 */ {attempt_fork, -SIGSYS, "system call clone ("},
-	/* 13 */ {attempt_code, -SIGSYS, "system call mmap ("},
-	/* 14 */ {attempt_create, -SIGSYS, "system call openat ("},
-	/* 15 */ {attempt_stat, -SIGSYS, "system call newfstatat ("},
+	/* 13 */ {attempt_fork, -SIGSYS, "system call clone ("},
+	/* 14 */ {attempt_code, -SIGSYS, "system call mmap ("},
+	/* 15 */ {attempt_create, -SIGSYS, "system call openat ("},
+	/* 16 */ {attempt_stat, -SIGSYS, "system call newfstatat ("},
 #endif
 };
 

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tests/fuzz/control_requests.c - what nodes send to the coordination server, taken over by it
+ *
+ * One text is read as a registration and as a map request; what could be read is acted on,
+ * and the tailnet's messages must be readable by the client's own parser afterwards.
+ */
+#include "base/limits.h"
+#include "server/control/tailnet.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void add_users_key(struct tailnet *t)
+{
+	struct control_user *user = NULL;
+	struct error err;
+
+	if (registry_add_user(&t->registry, "u", 1, &user, &err) < 0)
+		abort();
+}
+
+/* read_map() - A message of ours, with the client's eyes */
+static void read_map(struct tailnet *t, struct control_node *node, struct tailnet_time now)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct tailcfg_map_response response;
+	struct error err = {0};
+
+	if (tailnet_full_map(t, node, now, &text) < 0 ||
+	    tailcfg_map_response_parse((char *)buffer_head(&text), text.length, &response, &err) <
+		    0)
+		abort();
+	tailcfg_map_response_clear(&response);
+	buffer_free(&text);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct tailnet_settings settings = {.server_url = "https://c", .base_domain = "b"};
+	struct tailnet_time now = {.boot = NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
+	struct control_register_request registration = {0};
+	struct control_map_request map = {0};
+	struct public_key machine = {{1}}, other = {{2}};
+	struct control_node *node = NULL, *peer = NULL;
+	struct buffer out = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct error err = {0};
+	struct tailnet t;
+
+	tailnet_init(&t, &settings);
+	add_users_key(&t);
+	if (control_register_request_parse(data, size, &registration, &err) == 0) {
+		if (public_key_is_zero(&registration.node_key) ||
+		    registration.hostinfo.routable_ips.count > CONTROL_ROUTES_MAX)
+			abort();
+		tailnet_register(&t, &machine, &registration, true, now, &out, &err);
+		if (t.logins && (tailnet_approve(&t, t.logins->id, t.registry.users, NULL, now,
+						 &node, &err) < 0 ||
+				 strlen(node->name) > CONTROL_NAME_MAX || !node->name[0]))
+			abort();
+	}
+	if (control_map_request_parse(data, size, &map, &err) == 0) {
+		if (map.endpoints.count > CONTROL_ENDPOINTS_MAX)
+			abort();
+		if (!node && registry_add_node(&t.registry, &machine, &map.node_key, "n", now.wall,
+					       &node, &err) < 0)
+			abort();
+		if (tailnet_update(&t, node, &map, now) < 0)
+			abort();
+	}
+	if (node &&
+	    registry_add_node(&t.registry, &other, &other, "other", now.wall, &peer, &err) == 0) {
+		read_map(&t, node, now);
+		read_map(&t, peer, now);
+	}
+	control_register_request_clear(&registration);
+	control_map_request_clear(&map);
+	buffer_free(&out);
+	tailnet_clear(&t);
+	return 0;
+}

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tests/unit/server/test_store.c - users, keys and nodes, and that the disk has them */
+#include "base/cleanup.h"
+#include "server/control/store.h"
+#include "unit/unit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define NOW INT64_C(1700000000000000000)
+
+struct fixture {
+	char folder[64], path[96];
+	struct store *store;
+	struct registry registry;
+};
+
+static struct public_key key_of(uint8_t n)
+{
+	struct public_key key;
+
+	memset(key.bytes, n, sizeof(key.bytes));
+	return key;
+}
+
+static void open_it(struct fixture *f)
+{
+	struct error err = {0};
+
+	registry_init(&f->registry);
+	if (store_open(f->path, &f->store, &err) < 0 ||
+	    store_load(f->store, &f->registry, &err) < 0)
+		fail_msg("%s", err.text);
+}
+
+/* reopen() - As after kill -9: nothing is closed in order but memory */
+static void reopen(struct fixture *f)
+{
+	store_close(f->store);
+	registry_clear(&f->registry);
+	open_it(f);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	strcpy(f->folder, "/tmp/pillion-store-XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	snprintf(f->path, sizeof(f->path), "%s/control.db", f->folder);
+	open_it(f);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	static const char *const endings[] = {"", "-wal", "-shm"};
+	struct fixture *f = *state;
+	char path[128];
+
+	store_close(f->store);
+	registry_clear(&f->registry);
+	for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
+		snprintf(path, sizeof(path), "%s%s", f->path, endings[i]);
+		unlink(path);
+	}
+	assert_int_equal(rmdir(f->folder), 0);
+	free(f);
+	return 0;
+}
+
+static void flush(struct fixture *f)
+{
+	struct error err = {0};
+
+	if (store_flush(f->store, &f->registry, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_false(registry_is_dirty(&f->registry));
+}
+
+static struct control_user *add_user(struct fixture *f, const char *name)
+{
+	struct control_user *user = NULL;
+	struct error err;
+
+	assert_int_equal(registry_add_user(&f->registry, name, NOW, &user, &err), 0);
+	return user;
+}
+
+static struct control_node *add_node(struct fixture *f, uint8_t n, const char *hostname)
+{
+	struct public_key machine = key_of((uint8_t)(n + 100)), key = key_of(n);
+	struct control_node *node = NULL;
+	struct error err;
+
+	assert_int_equal(
+		registry_add_node(&f->registry, &machine, &key, hostname, NOW, &node, &err), 0);
+	return node;
+}
+
+static void test_nodes_come_back(void **state)
+{
+	struct fixture *f = *state;
+	struct control_node *node = add_node(f, 1, "Alice's Laptop.local"), *other;
+	struct public_key key = key_of(1);
+	struct prefix route;
+	struct stat info;
+
+	node->user = add_user(f, "alice")->record.id;
+	string_list_add(&node->tags, "tag:web");
+	prefix_parse("10.1.0.0/16", 11, &route);
+	node->approved_routes.items = malloc(sizeof(route));
+	node->approved_routes.items[0] = route;
+	node->approved_routes.count = 1;
+	node->hostinfo.hostname = strdup("Alice's Laptop.local");
+	node->hostinfo.net_info = calloc(1, sizeof(*node->hostinfo.net_info));
+	node->hostinfo.net_info->preferred_derp = 9;
+	node->endpoints.items = malloc(sizeof(struct endpoint));
+	endpoint_parse("[2001:db8::1]:41641", 19, &node->endpoints.items[0]);
+	node->endpoints.count = 1;
+	node->disco = key_of(77);
+	node->expiry = NOW + 5;
+	node->ephemeral = true;
+	flush(f);
+	assert_int_equal(stat(f->path, &info), 0);
+	assert_int_equal(info.st_mode & 0777, 0600);
+	reopen(f);
+	assert_int_equal(f->registry.node_count, 1);
+	other = registry_node_of_key(&f->registry, &key);
+	assert_non_null(other);
+	assert_ptr_equal(registry_node_find(&f->registry, "alice-s-laptop"), other);
+	assert_ptr_equal(registry_node_find(&f->registry, "100.64.0.1"), other);
+	assert_ptr_equal(registry_node_find(&f->registry, "fd7a:115c:a1e0::1"), other);
+	assert_ptr_equal(registry_node_find(&f->registry, "1"), other);
+	assert_null(registry_node_find(&f->registry, "bob"));
+	assert_true(string_list_contains(&other->tags, "tag:web"));
+	assert_int_equal(other->approved_routes.count, 1);
+	assert_true(prefix_equal(&other->approved_routes.items[0], &route));
+	assert_int_equal(control_node_home(other), 9);
+	assert_int_equal(other->endpoints.count, 1);
+	assert_int_equal(other->disco.bytes[0], 77);
+	assert_true(other->expiry == NOW + 5 && other->ephemeral && other->authorized);
+	assert_string_equal(registry_user(&f->registry, other->user)->name, "alice");
+}
+
+static void test_what_was_deleted_stays_so(void **state)
+{
+	struct fixture *f = *state;
+	struct control_node *node = add_node(f, 1, "one");
+	struct error err;
+	int64_t id = node->record.id;
+
+	add_user(f, "bob");
+	flush(f);
+	registry_remove_node(&f->registry, node);
+	assert_int_equal(
+		registry_remove_user(&f->registry, registry_user_named(&f->registry, "bob"), &err),
+		0);
+	/* Its name, address and key may be another's in the same transaction. */
+	node = add_node(f, 1, "one");
+	assert_string_equal(node->name, "one");
+	flush(f);
+	reopen(f);
+	assert_int_equal(f->registry.node_count, 1);
+	assert_null(registry_node(&f->registry, id));
+	assert_null(registry_user_named(&f->registry, "bob"));
+	/* An id is never used again, not after a restart either. */
+	registry_remove_node(&f->registry, registry_node_named(&f->registry, "one"));
+	flush(f);
+	reopen(f);
+	assert_true(add_node(f, 3, "three")->record.id > id + 1);
+}
+
+static void test_names(void **state)
+{
+	static const struct {
+		const char *hostname, *name;
+	} rows[] = {
+		{"web", "web"},
+		{"web", "web-1"},
+		{"WEB.example.com", "web-2"},
+		{"my_host  name", "my-host-name"},
+		{"--", "node"},
+		{"", "node-1"},
+		{"näme", "n-me"},
+		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-1"},
+	};
+	struct fixture *f = *state;
+	struct control_node *node = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		node = add_node(f, (uint8_t)(i + 1), rows[i].hostname);
+		if (strcmp(node->name, rows[i].name) != 0)
+			fail_msg("row %zu: %s", i, node->name);
+	}
+	assert_int_equal(registry_rename(&f->registry, node, "web", true), -EEXIST);
+	assert_int_equal(registry_rename(&f->registry, node, "Web", true), -EINVAL);
+	assert_int_equal(registry_rename(&f->registry, node, "other", true), 0);
+	assert_ptr_equal(registry_node_named(&f->registry, "other"), node);
+	flush(f);
+	reopen(f);
+	assert_non_null(registry_node_named(&f->registry, "web-2"));
+}
+
+static void test_addresses(void **state)
+{
+	struct fixture *f = *state;
+	struct control_node *node;
+	char text[ADDRESS_TEXT_MAX];
+
+	f->registry.next_host = 254;
+	assert_string_equal(address_format(&add_node(f, 1, "a")->v4, text), "100.64.0.254");
+	/* .255 and .0 confuse old stacks. */
+	assert_string_equal(address_format(&add_node(f, 2, "b")->v4, text), "100.64.1.1");
+	/* 100.100.100.100 is the resolver. */
+	f->registry.next_host = (36u << 16) + (100u << 8) + 100;
+	node = add_node(f, 3, "c");
+	assert_string_equal(address_format(&node->v4, text), "100.100.100.101");
+	assert_string_equal(address_format(&node->v6, text), "fd7a:115c:a1e0::24:6465");
+	/* 100.115.92.0/23 is ChromeOS's. */
+	f->registry.next_host = (51u << 16) + (92u << 8) + 1;
+	assert_string_equal(address_format(&add_node(f, 4, "d")->v4, text), "100.115.94.1");
+	/* At the end it begins again, and passes over what is taken. */
+	f->registry.next_host = 0x3ffffe;
+	assert_string_equal(address_format(&add_node(f, 5, "e")->v4, text), "100.127.255.254");
+	assert_string_equal(address_format(&add_node(f, 6, "f")->v4, text), "100.64.0.1");
+}
+
+static void test_keys(void **state)
+{
+	struct fixture *f = *state;
+	struct control_user *user = add_user(f, "alice");
+	struct control_key_options options = {.user = user->record.id, .expiry = NOW + 100};
+	struct control_key *key, *found;
+	struct error err = {0};
+	char *text, wrong[128];
+	FILE *file;
+	static char stored[1 << 20];
+	size_t length;
+
+	assert_int_equal(registry_add_key(&f->registry, &options, NOW, &key, &text, &err), 0);
+	flush(f);
+	reopen(f);
+	assert_int_equal(registry_check_key(&f->registry, text, NOW, &found, &err), 0);
+	assert_int_equal(registry_check_key(&f->registry, text, NOW + 100, &found, &err),
+			 -EKEYEXPIRED);
+	found->used = true;
+	assert_int_equal(registry_check_key(&f->registry, text, NOW, &found, &err), -EKEYREVOKED);
+	found->reusable = true;
+	assert_int_equal(registry_check_key(&f->registry, text, NOW, &found, &err), 0);
+	/* Any other text isn't it. */
+	for (size_t i = 0; i < strlen(text); i++) {
+		strcpy(wrong, text);
+		wrong[i] = wrong[i] == '0' ? '1' : '0';
+		assert_int_equal(registry_check_key(&f->registry, wrong, NOW, &found, &err),
+				 -EKEYREJECTED);
+		wrong[i] = '\0';
+		assert_int_equal(registry_check_key(&f->registry, wrong, NOW, &found, &err),
+				 -EKEYREJECTED);
+	}
+	assert_int_equal(registry_check_key(&f->registry, "tskey-auth-x", NOW, &found, &err),
+			 -EKEYREJECTED);
+	/* The secret is not on the disk. */
+	file = fopen(f->path, "re");
+	length = fread(stored, 1, sizeof(stored), file);
+	fclose(file);
+	assert_null(memmem(stored, length, text + strlen(text) - 40, 40));
+	secret_string_free(text);
+}
+
+static void test_users(void **state)
+{
+	struct fixture *f = *state;
+	struct control_user *user = add_user(f, "alice"), *other;
+	struct error err;
+
+	assert_int_equal(registry_add_user(&f->registry, "alice", NOW, &other, &err), -EEXIST);
+	assert_int_equal(registry_add_user(&f->registry, "", NOW, &other, &err), -EINVAL);
+	assert_int_equal(registry_add_user(&f->registry, "a b", NOW, &other, &err), -EINVAL);
+	assert_int_equal(registry_add_user(&f->registry, "a/b", NOW, &other, &err), -EINVAL);
+	add_node(f, 1, "x")->user = user->record.id;
+	assert_int_equal(registry_remove_user(&f->registry, user, &err), -EBUSY);
+}
+
+static void test_a_second_process(void **state)
+{
+	struct fixture *f = *state;
+	struct store *second = NULL;
+	struct error err = {0};
+
+	assert_int_equal(store_open(f->path, &second, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "in use"));
+}
+
+static void test_the_noise_key_stays(void **state)
+{
+	struct fixture *f = *state;
+	struct secret_key one, two;
+	struct error err;
+
+	assert_int_equal(store_noise_key(f->store, &one, &err), 0);
+	reopen(f);
+	assert_int_equal(store_noise_key(f->store, &two, &err), 0);
+	assert_memory_equal(&one, &two, sizeof(one));
+}
+
+static void test_the_policy_stays(void **state)
+{
+	struct fixture *f = *state;
+
+	f->registry.policy = strdup("{\"acls\":[]}");
+	f->registry.policy_dirty = true;
+	flush(f);
+	reopen(f);
+	assert_string_equal(f->registry.policy, "{\"acls\":[]}");
+	free(f->registry.policy);
+	f->registry.policy = NULL;
+	f->registry.policy_dirty = true;
+	flush(f);
+	reopen(f);
+	assert_null(f->registry.policy);
+}
+
+static void test_not_a_database(void **state)
+{
+	struct fixture *f = *state;
+	struct store *other = NULL;
+	struct error err = {0};
+	char path[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/other", f->folder);
+	file = fopen(path, "we");
+	for (int i = 0; i < 1000; i++)
+		fputs("this is no database, but somebody's letter ", file);
+	fclose(file);
+	assert_true(store_open(path, &other, &err) < 0);
+	unlink(path);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_nodes_come_back),
+		TEST(test_what_was_deleted_stays_so),
+		TEST(test_names),
+		TEST(test_addresses),
+		TEST(test_keys),
+		TEST(test_users),
+		TEST(test_a_second_process),
+		TEST(test_the_noise_key_stays),
+		TEST(test_the_policy_stays),
+		TEST(test_not_a_database),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
