@@ -2,28 +2,226 @@
 /* server/control/access.c - the tailnet's policy */
 #include "server/control/access.h"
 
+#include "base/limits.h"
+
 #include <errno.h>
+#include <string.h>
+
+/* describe() - @node as policy sees it; all but @routes is borrowed */
+static struct policy_node describe(const struct access *a, const struct control_node *node,
+				   struct prefix routes[static CONTROL_ROUTES_MAX])
+{
+	const struct control_user *user = registry_user(&a->tailnet->registry, node->user);
+	struct policy_node n = {
+		.id = node->record.id,
+		.user = user ? user->name : NULL,
+		.tags = node->tags,
+		.v4 = node->v4,
+		.v6 = node->v6,
+		.routes.items = routes,
+	};
+
+	for (uint32_t i = 0; i < node->approved_routes.count && n.routes.count < CONTROL_ROUTES_MAX;
+	     i++)
+		if (control_node_serves(node, &node->approved_routes.items[i]))
+			routes[n.routes.count++] = node->approved_routes.items[i];
+	return n;
+}
+
+static bool sees(void *user, const struct control_node *viewer, const struct control_node *peer)
+{
+	const struct access *a = user;
+
+	return policy_tailnet_sees(a->nodes, viewer->record.id, peer->record.id);
+}
+
+static void put_filter(void *user, const struct control_node *node, struct json_writer *w,
+		       const char *name)
+{
+	struct access *a = user;
+	struct tailcfg_filter filter = {0};
+	int r = policy_tailnet_filter(a->nodes, node->record.id, &filter);
+
+	/* Not known is not allowed. */
+	if (r < 0 && r != -ENOENT)
+		w->error = r;
+	tailcfg_filter_encode(w, name, &filter);
+	tailcfg_filter_clear(&filter);
+}
+
+static void put_ssh(void *user, const struct control_node *node, struct json_writer *w,
+		    const char *name)
+{
+	struct access *a = user;
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	int r = policy_tailnet_ssh(a->nodes, node->record.id, a->tailnet->settings.server_url,
+				   &text);
+
+	if (r > 0)
+		r = buffer_append(&text, "", 1);
+	else if (r == 0 || r == -ENOENT)
+		r = buffer_append(&text, "{\"rules\":[]}", sizeof("{\"rules\":[]}"));
+	if (r < 0)
+		w->error = r;
+	else
+		json_put_raw(w, name, (char *)buffer_head(&text));
+	buffer_free(&text);
+}
+
+static bool may_tag(void *user, const char *owner, const char *tag)
+{
+	const struct access *a = user;
+
+	return policy_may_tag(policy_tailnet_policy(a->nodes), owner, NULL, tag);
+}
+
+static bool approves(void *user, const struct control_node *node, const struct prefix *route)
+{
+	const struct access *a = user;
+	struct prefix routes[CONTROL_ROUTES_MAX];
+	struct policy_node n = describe(a, node, routes);
+
+	return policy_approves_route(policy_tailnet_policy(a->nodes), &n, route);
+}
+
+static void put_capabilities(void *user, const struct control_node *node,
+			     bool (*each)(void *data, const char *name, const char *values),
+			     void *data)
+{
+	struct access *a = user;
+
+	(void)policy_tailnet_capabilities(a->nodes, node->record.id, each, data);
+}
+
+static int find_peers(void *user, const struct control_node *node, struct policy_ids *ret)
+{
+	struct access *a = user;
+	int r = policy_tailnet_peers(a->nodes, node->record.id, ret);
+
+	return r == -ENOENT ? 0 : r;
+}
+
+static int node_changed(void *user, const struct control_node *node, struct policy_affected *ret)
+{
+	struct access *a = user;
+	struct prefix routes[CONTROL_ROUTES_MAX];
+	struct policy_node n = describe(a, node, routes);
+
+	return policy_tailnet_put(a->nodes, &n, ret);
+}
+
+static int node_removed(void *user, const struct control_node *node, struct policy_affected *ret)
+{
+	struct access *a = user;
+	int r = policy_tailnet_remove(a->nodes, node->record.id, ret);
+
+	return r == -ENOENT ? 0 : r;
+}
 
 int access_open(struct access *a, struct tailnet *t, struct error *err)
 {
-	(void)err;
-	a->tailnet = t;
+	const char *text = t->registry.policy;
+	struct policy *policy;
+	int r = policy_parse(text, text ? strlen(text) : 0, &policy, err);
+
+	if (r < 0) {
+		error_wrap(err, "the stored policy");
+		return r;
+	}
+	*a = (struct access){.tailnet = t};
+	r = policy_tailnet_create(policy, &a->nodes);
+	if (r < 0) {
+		policy_free(policy);
+		return error_set(err, r, "out of memory");
+	}
+	for (struct control_node *n = t->registry.nodes; n && r == 0; n = n->by_id.next)
+		r = node_changed(a, n, NULL);
+	if (r < 0) {
+		access_close(a);
+		return error_set(err, r, "out of memory");
+	}
+	t->policy = (struct tailnet_policy){
+		.user = a,
+		.sees = sees,
+		.filter = put_filter,
+		.ssh = put_ssh,
+		.may_tag = may_tag,
+		.approves = approves,
+		.capabilities = put_capabilities,
+		.peers = find_peers,
+		.changed = node_changed,
+		.removed = node_removed,
+	};
 	return 0;
 }
 
 void access_close(struct access *a)
 {
+	if (a->tailnet)
+		a->tailnet->policy = (struct tailnet_policy){0};
+	policy_tailnet_free(a->nodes);
 	*a = (struct access){0};
 }
 
-int access_check(const char *text, size_t length, struct error *err)
+/* read_policy() - Parsed, and its tests passed */
+static int read_policy(const struct access *a, const char *text, size_t length, struct policy **ret,
+		       struct error *err)
 {
-	(void)text;
-	return length == 0 ? 0 : error_set(err, -ENOSYS, "this server has no policies yet");
+	struct policy *policy;
+	int r = policy_parse(text, length, &policy, err);
+
+	if (r == 0) {
+		r = policy_test(policy, a->nodes, err);
+		if (r == 0)
+			*ret = policy;
+		else
+			policy_free(policy);
+	}
+	return r;
+}
+
+int access_check(const struct access *a, const char *text, size_t length, struct error *err)
+{
+	struct policy *policy = NULL;
+	int r = read_policy(a, text, length, &policy, err);
+
+	policy_free(policy);
+	return r;
+}
+
+/* approve_routes() - What waits for an operator may need none any more */
+static void approve_routes(struct tailnet *t)
+{
+	for (struct control_node *n = t->registry.nodes; n; n = n->by_id.next) {
+		uint32_t before = n->approved_routes.count;
+
+		tailnet_settle_routes(t, n);
+		if (n->approved_routes.count != before)
+			tailnet_changed(t, n, CHANGE_NODE);
+	}
+	tailnet_elect_routes(t);
 }
 
 int access_set(struct access *a, const char *text, size_t length, struct error *err)
 {
-	(void)a;
-	return access_check(text, length, err);
+	struct registry *registry = &a->tailnet->registry;
+	struct policy *policy;
+	char *copy;
+	int r = read_policy(a, text, length, &policy, err);
+
+	if (r < 0)
+		return r;
+	copy = length ? strndup(text, length) : NULL;
+	r = length && !copy ? -ENOMEM : policy_tailnet_replace(a->nodes, policy);
+	if (r < 0) {
+		policy_free(policy);
+		free(copy);
+		return error_set(err, r, "out of memory");
+	}
+	free(registry->policy);
+	registry->policy = copy;
+	registry->policy_dirty = true;
+	tailnet_policy_replaced(a->tailnet);
+	approve_routes(a->tailnet);
+	return 0;
 }

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * server/control/access.h - the tailnet's policy: the file in force, and what it says of nodes
+ *
+ * It gives the tailnet its struct tailnet_policy, and keeps server/policy's view of the nodes:
+ * login, tags, addresses, and the routes that are both advertised and approved.
  */
 #pragma once
 
@@ -8,9 +11,15 @@
 
 struct access {
 	struct tailnet *tailnet;
+	struct policy_tailnet *nodes;
 };
 
-/** access_open() - Take the stored policy, or "everybody may reach everybody" */
+/**
+ * access_open() - Take the stored policy, or "everybody may reach everybody"
+ *
+ * A stored policy that can't be read is an error: it must not open what it closed. Its tests
+ * aren't run again.
+ */
 int access_open(struct access *a, struct tailnet *t, struct error *err);
 void access_close(struct access *a);
 
@@ -18,4 +27,4 @@ void access_close(struct access *a);
 int access_set(struct access *a, const char *text, size_t length, struct error *err);
 
 /** access_check() - Whether access_set() would take it */
-int access_check(const char *text, size_t length, struct error *err);
+int access_check(const struct access *a, const char *text, size_t length, struct error *err);

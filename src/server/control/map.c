@@ -18,6 +18,23 @@ static struct tailcfg_capability self_capabilities[] = {
 	{.name = (char *)(uintptr_t) "https://tailscale.com/cap/ssh"},
 };
 
+/* The most that a node is told of. */
+#define CAPABILITIES_MAX 256
+
+static bool add_capability(void *data, const char *name, const char *values)
+{
+	struct tailcfg_capability_list *list = data;
+
+	for (uint32_t i = 0; i < list->count; i++)
+		if (strcmp(list->items[i].name, name) == 0)
+			return true;
+	list->items[list->count++] = (struct tailcfg_capability){
+		.name = (char *)(uintptr_t)name,
+		.values = (char *)(uintptr_t)values,
+	};
+	return list->count < CAPABILITIES_MAX;
+}
+
 static bool is_exit_route(const struct prefix *p)
 {
 	return p->bits == 0;
@@ -51,6 +68,7 @@ static void encode(struct tailnet *t, const struct control_node *node, bool self
 {
 	struct prefix addresses[2] = {prefix_of(&node->v4), prefix_of(&node->v6)};
 	struct prefix allowed[2 + 2 * CONTROL_ROUTES_MAX];
+	struct tailcfg_capability capabilities[CAPABILITIES_MAX];
 	char fqdn[CONTROL_NAME_MAX + 260], stable[24];
 	struct tailcfg_hostinfo info = node->hostinfo;
 	struct tailcfg_node n = {
@@ -84,8 +102,11 @@ static void encode(struct tailnet *t, const struct control_node *node, bool self
 	info.backend_log_id = NULL;
 	info.request_tags = (struct string_list){0};
 	if (self) {
-		n.cap_map.items = self_capabilities;
+		memcpy(capabilities, self_capabilities, sizeof(self_capabilities));
+		n.cap_map.items = capabilities;
 		n.cap_map.count = ARRAY_SIZE(self_capabilities);
+		if (t->policy.capabilities)
+			t->policy.capabilities(t->policy.user, node, add_capability, &n.cap_map);
 		n.online = OPTIONAL_TRUE;
 		n.last_seen = JSON_TIME_NONE;
 	}
@@ -398,9 +419,11 @@ int tailnet_set_tags(struct tailnet *t, struct control_node *node, const struct 
 	string_list_clear(&node->tags);
 	node->tags = copy;
 	registry_touch(&t->registry, &node->record);
-	/* Who sees whom may be other now: each one's view is made again. */
 	tailnet_changed(t, node, CHANGE_NODE);
-	tailnet_changed_all(t, t->policy.sees ? WANTS_FULL : WANTS_FILTER);
+	/* Who sees whom may be other now: unless policy says whom that concerns, each one's view is
+	 * made again. */
+	if (t->policy.sees && !t->policy.changed)
+		tailnet_changed_all(t, WANTS_FULL);
 	return 0;
 }
 

@@ -396,7 +396,8 @@ static int set_policy(struct order *o)
 
 static int check_policy(struct order *o)
 {
-	return access_check((char *)buffer_head(o->x->body), o->x->body->length, &o->err);
+	return access_check(&o->c->access, (char *)buffer_head(o->x->body), o->x->body->length,
+			    &o->err);
 }
 
 static int show_netmap(struct order *o)

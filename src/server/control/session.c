@@ -100,19 +100,66 @@ static void note(struct map_session *s, uint32_t id, unsigned int change)
 	s->note_count++;
 }
 
-void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int what)
+/* note_viewer() - Each session of the node @viewer is to be told of @id */
+static void note_viewer(struct tailnet *t, int64_t viewer, int64_t id, unsigned int change)
+{
+	struct control_node *node = registry_node(&t->registry, viewer);
+
+	for (struct map_session *s = node ? node->sessions : NULL; s; s = s->node_next)
+		note(s, (uint32_t)id, change);
+}
+
+/* spread() - What a change of the node @id did to others, as policy has it; @affected is used up */
+static void spread(struct tailnet *t, int64_t id, struct policy_affected *affected)
+{
+	const struct policy_ids *pairs[] = {&affected->gained, &affected->lost};
+
+	for (size_t k = 0; k < ARRAY_SIZE(pairs); k++)
+		for (size_t i = 0; i < pairs[k]->count; i++) {
+			note_viewer(t, pairs[k]->items[i], id, CHANGE_NODE);
+			note_viewer(t, id, pairs[k]->items[i], CHANGE_NODE);
+		}
+	for (size_t i = 0; i < affected->rules.count; i++) {
+		struct control_node *node = registry_node(&t->registry, affected->rules.items[i]);
+
+		for (struct map_session *s = node ? node->sessions : NULL; s; s = s->node_next)
+			want(s, WANTS_FILTER);
+	}
+	policy_affected_clear(affected);
+}
+
+/* note_viewers() - Who sees @node is to be told; who knows it and sees it no more, was noted when
+ * that came about */
+static void note_viewers(struct tailnet *t, struct control_node *node, unsigned int what)
 {
 	uint32_t id = (uint32_t)node->record.id;
+	struct policy_ids viewers = {0};
+
+	if (t->policy.peers && t->policy.peers(t->policy.user, node, &viewers) == 0) {
+		for (size_t i = 0; i < viewers.count; i++)
+			note_viewer(t, viewers.items[i], id, what);
+		policy_ids_clear(&viewers);
+		return;
+	}
+	for (struct map_session *s = t->sessions; s; s = s->next)
+		if (s->node && s->node != node && (knows(s, id) || tailnet_sees(t, s->node, node)))
+			note(s, id, what);
+}
+
+void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int what)
+{
+	struct policy_affected affected = {0};
 
 	control_node_stale(node);
-	for (struct map_session *s = t->sessions; s; s = s->next) {
-		if (s->node == node) {
-			if (what & CHANGE_NODE)
-				want(s, WANTS_SELF);
-		} else if (s->node && (knows(s, id) || tailnet_sees(t, s->node, node))) {
-			note(s, id, what);
-		}
+	if (what & CHANGE_NODE && t->policy.changed) {
+		if (t->policy.changed(t->policy.user, node, &affected) < 0)
+			tailnet_changed_all(t, WANTS_FULL);
+		spread(t, node->record.id, &affected);
 	}
+	for (struct map_session *s = node->sessions; s; s = s->node_next)
+		if (what & CHANGE_NODE)
+			want(s, WANTS_SELF);
+	note_viewers(t, node, what);
 }
 
 void tailnet_changed_all(struct tailnet *t, unsigned int wants)
@@ -213,6 +260,7 @@ void map_session_close(struct map_session *s, struct tailnet_time now)
 void tailnet_remove(struct tailnet *t, struct control_node *node)
 {
 	uint32_t id = (uint32_t)node->record.id;
+	struct policy_affected affected = {0};
 
 	for (struct map_session *s = t->sessions; s; s = s->next)
 		if (s->node != node && knows(s, id))
@@ -221,17 +269,72 @@ void tailnet_remove(struct tailnet *t, struct control_node *node)
 		session_wake(node->sessions);
 		leave_node(node->sessions);
 	}
+	if (t->policy.removed) {
+		if (t->policy.removed(t->policy.user, node, &affected) < 0)
+			tailnet_changed_all(t, WANTS_FULL);
+		spread(t, node->record.id, &affected);
+	}
 	registry_remove_node(&t->registry, node);
 	tailnet_elect_routes(t);
 }
 
-/* Messages */
+static int by_id(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
 
-struct message {
-	struct json_writer w;
-	struct map_session *s;
-	struct tailnet *t;
-};
+	return x < y ? -1 : x > y;
+}
+
+/* tell_peers() - `told` becomes whom policy names, ascending; false without memory, or without
+ * such a policy */
+static bool tell_peers(struct map_session *s)
+{
+	struct tailnet *t = s->tailnet;
+	struct policy_ids ids = {0};
+	bool told = t->policy.peers && t->policy.peers(t->policy.user, s->node, &ids) == 0;
+
+	for (size_t i = 0; i < ids.count && told; i++) {
+		const struct control_node *peer = registry_node(&t->registry, ids.items[i]);
+
+		if (!peer || !peer->authorized || !s->node->authorized)
+			continue;
+		told = grow(&s->told, s->told_count, &s->told_room, sizeof(*s->told));
+		if (told)
+			s->told[s->told_count++] = (uint32_t)peer->record.id;
+	}
+	if (s->told_count)
+		qsort(s->told, s->told_count, sizeof(*s->told), by_id);
+	policy_ids_clear(&ids);
+	return told;
+}
+
+void tailnet_policy_replaced(struct tailnet *t)
+{
+	for (struct map_session *s = t->sessions; s; s = s->next) {
+		struct map_session now = {.tailnet = t, .node = s->node};
+		uint32_t i = 0, k = 0;
+
+		if (!s->node)
+			continue;
+		want(s, WANTS_SELF | WANTS_FILTER);
+		if (!tell_peers(&now)) {
+			want(s, WANTS_FULL);
+			now.told_count = 0;
+		}
+		while (i < s->told_count || k < now.told_count) {
+			uint32_t old = i < s->told_count ? s->told[i] : UINT32_MAX;
+			uint32_t new = k < now.told_count ? now.told[k] : UINT32_MAX;
+
+			if (old != new)
+				note(s, old < new ? old : new, CHANGE_NODE);
+			i += old <= new;
+			k += new <= old;
+		}
+		free(now.told);
+	}
+}
+
+/* Messages */
 
 /* tell_all() - `told` becomes all that it sees; false without memory */
 static bool tell_all(struct map_session *s)
@@ -239,6 +342,8 @@ static bool tell_all(struct map_session *s)
 	struct tailnet *t = s->tailnet;
 
 	s->told_count = 0;
+	if (t->policy.peers)
+		return tell_peers(s);
 	for (struct control_node *peer = t->registry.nodes; peer; peer = peer->by_id.next) {
 		if (!tailnet_sees(t, s->node, peer))
 			continue;
@@ -257,13 +362,6 @@ static void put_peer(struct tailnet *t, struct control_node *peer, struct json_w
 		json_put_raw(w, NULL, text);
 	else
 		w->error = -ENOMEM;
-}
-
-static int by_id(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 /* put_full() - Everything; what it knew and is no longer there is said too, for an empty list

@@ -22,6 +22,7 @@
 
 #include "server/control/registry.h"
 #include "server/control/requests.h"
+#include "server/policy/policy.h"
 
 /* Releases before this capability version miss HomeDERP and named packet filters. */
 #define CONTROL_VERSION_MIN 111
@@ -59,6 +60,19 @@ struct tailnet_policy {
 	bool (*may_tag)(void *user, const char *owner, const char *tag);
 	/** @approves: whether @route of @node needs no operator */
 	bool (*approves)(void *user, const struct control_node *node, const struct prefix *route);
+	/** @capabilities: what it gives @node, each by a call of @each; see policy.h */
+	void (*capabilities)(void *user, const struct control_node *node,
+			     bool (*each)(void *data, const char *name, const char *values),
+			     void *data);
+
+	/* All three or none. Without them everybody is asked about (sees()) at each change. */
+
+	/** @peers: whom @node sees, as sees() does; 0 or -ENOMEM */
+	int (*peers)(void *user, const struct control_node *node, struct policy_ids *ret);
+	/** @changed: @node is new or another than before; whom that concerns; 0 or -ENOMEM */
+	int (*changed)(void *user, const struct control_node *node, struct policy_affected *ret);
+	/** @removed: @node goes */
+	int (*removed)(void *user, const struct control_node *node, struct policy_affected *ret);
 };
 
 /* Which bits of a node changed; peers are told by a patch unless CHANGE_NODE is among them. */
@@ -136,6 +150,9 @@ void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int 
 
 /** tailnet_changed_all() - A new policy or DERP map: @wants for every session, peers included */
 void tailnet_changed_all(struct tailnet *t, unsigned int wants);
+
+/** tailnet_policy_replaced() - Another policy holds: each session is told what came and went */
+void tailnet_policy_replaced(struct tailnet *t);
 
 /** tailnet_sees() - Whether @viewer is told of @peer */
 bool tailnet_sees(const struct tailnet *t, const struct control_node *viewer,
