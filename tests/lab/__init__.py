@@ -25,6 +25,7 @@ of nodes their relay, or cut all of it (close).
     lab.Process      one program: its log, its pid, waiting for what it says
     lab.Control      our own coordination server, behind the interface of lab.Headscale
     lab.Headscale    the real control server with its embedded relay; lab.Derper one on its own
+    lab.OwnRelay     our own relay in the place of lab.Derper
     lab.Tailscaled   a stock peer
     lab.Containerboot, lab.OfficialDaemon, lab.Pillion   the node under test, behind one interface
     lab.App          the app beside it
@@ -35,6 +36,7 @@ from lab.control import Control
 from lab.derper import Derper
 from lab.headscale import Headscale
 from lab.network import Box, Lab
+from lab.own_relay import OwnRelay
 from lab.pillion import Pillion
 from lab.process import Process
 from lab.sidecar import Sidecar
@@ -51,6 +53,7 @@ __all__ = [
     "Held",
     "Lab",
     "OfficialDaemon",
+    "OwnRelay",
     "Pillion",
     "Process",
     "Sidecar",

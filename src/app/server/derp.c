@@ -50,6 +50,7 @@ enum {
 	VERIFY_CA,
 	VERIFY_OPEN,
 	RATE,
+	SOURCE_CLIENTS,
 	METRICS,
 	REGION,
 	LOG_LEVEL_FLAG,
@@ -86,6 +87,8 @@ static const struct flag flags[FLAG_COUNT] = {
 			     "let everybody in while it can't be asked"),
 	[RATE] = OURS("rate", FLAG_INTEGER, "BYTES",
 		      "a second that one client may send (default no limit)"),
+	[SOURCE_CLIENTS] = OURS("source-clients", FLAG_INTEGER, "NUMBER",
+				"most from one address or /64 (default 4096)"),
 	[METRICS] = OURS("metrics", FLAG_BOOL, NULL, "serve /metrics, to everybody"),
 	[REGION] = OURS("region", FLAG_INTEGER, "NUMBER", "in the DERPMap (default 900)"),
 	[LOG_LEVEL_FLAG] =
@@ -132,6 +135,9 @@ static int configure(const struct flag_value *v, struct relay_server_config *c, 
 		r = read_address(&v[IPV6], &c->ipv6, err);
 	if (r == 0 && v[RATE].given && v[RATE].number < 0)
 		r = error_set(err, -EINVAL, "--rate is no number of bytes");
+	if (r == 0 && v[SOURCE_CLIENTS].given &&
+	    (v[SOURCE_CLIENTS].number < 1 || v[SOURCE_CLIENTS].number > INT32_MAX))
+		r = error_set(err, -EINVAL, "--source-clients is a number from 1");
 	if (r == 0 && v[REGION].given && (v[REGION].number < 1 || v[REGION].number > UINT16_MAX))
 		r = error_set(err, -EINVAL, "--region is a number from 1 to 65535");
 	if (r == 0 && v[HOST].text && !host_is_valid(v[HOST].text))
@@ -147,6 +153,7 @@ static int configure(const struct flag_value *v, struct relay_server_config *c, 
 	c->verify_ca_file = v[VERIFY_CA].text;
 	c->verify_fail_open = v[VERIFY_OPEN].on;
 	c->client_bytes_per_second = (uint64_t)v[RATE].number;
+	c->source_clients = (unsigned int)v[SOURCE_CLIENTS].number;
 	c->metrics = v[METRICS].on;
 	return 0;
 }

@@ -100,7 +100,7 @@ bool relay_clients_room(const struct relay_clients *clients, const struct addres
 	struct address a = source_of(from);
 	const struct source *source = source_find(clients, &a);
 
-	return !source || source->count < LIMIT_RELAY_SOURCE;
+	return !source || source->count < clients->config.source_clients;
 }
 
 static void wake_up(struct client *c)

@@ -30,6 +30,7 @@ struct relay_clients_config {
 	void *user;
 	struct relay_verifier *verifier; /* asked after @verify allowed; NULL: none */
 	bool verify_fail_open;
+	unsigned int source_clients; /* most from one address */
 };
 
 /** relay_clients_new() - 0 or -ENOMEM */

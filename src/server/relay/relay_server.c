@@ -173,6 +173,8 @@ static int open_core(struct relay_server *s, uv_loop_t *loop,
 		.verify = config->verify,
 		.user = config->user,
 		.verify_fail_open = config->verify_fail_open,
+		.source_clients =
+			config->source_clients ? config->source_clients : LIMIT_RELAY_SOURCE,
 	};
 	struct secret_key key;
 	int r = relay_key_load(config->directory, &key, err);

@@ -69,6 +69,7 @@ struct relay_server_config {
 	bool verify_fail_open;      /* let in whom the URL could not be asked about */
 
 	uint64_t client_bytes_per_second; /* what one client may send; 0: no limit */
+	unsigned int source_clients;      /* from one address or /64; 0: LIMIT_RELAY_SOURCE */
 	bool metrics;                     /* serve /metrics */
 	const struct relay_bootstrap_name *bootstrap;
 	size_t bootstrap_count;
