@@ -1,36 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Our relay client against the official relay (derper 1.102.5) on loopback.
+"""Our relay client against the official relay (derper 1.102.5) on loopback, and against ours.
 
     relay_tool a ──TLS──▶ derper (region 1, 2 …) ◀──TLS── relay_tool b
 
-relay_tool is the engine's relay pool on a terminal (tests/tools/relay_tool.c); it
-prints an event a line. A test waits for lines, never for time.
+relay_tool is the engine's relay pool on a terminal (lab/relay_tool.py).
 """
 
 import json
-import os
-import queue
 import re
 import signal
 import socket
 import subprocess
-import threading
 import time
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug")) / "tests/tools/relay_tool"
-PEERS = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
-DERPER = PEERS / "tailscale-1.102.5/derper"
-TIMEOUT = 20
-
-
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+from lab.own_relay import LoopbackRelay
+from lab.peers import peer
+from lab.relay_tool import TIMEOUT, Tool, derp_map, free_port, region
 
 
 class Derper:
@@ -42,7 +28,7 @@ class Derper:
         self.stun_port = free_port(socket.SOCK_DGRAM)
         self.log = folder / "derper.log"
         self.arguments = [
-            DERPER,
+            peer("derper"),
             *("-c", folder / "derper.key", "-a", f"127.0.0.1:{self.port}"),
             *("-http-port", "-1", "-stun-port", str(self.stun_port), "-hostname", host),
         ]
@@ -70,6 +56,9 @@ class Derper:
         self.process.send_signal(how)
         self.process.wait(TIMEOUT)
 
+    def digest(self):
+        return re.search("sha256-raw:[0-9a-f]{64}", self.log.read_text())[0]
+
     def node(self, name="1a", **more):
         return {
             "Name": name,
@@ -80,75 +69,6 @@ class Derper:
             "STUNPort": self.stun_port,
             **more,
         }
-
-
-class Tool:
-    """A relay_tool with its events as a queue of lines."""
-
-    def __init__(self, folder, derp_map, *arguments):
-        self.map = folder / f"map-{time.monotonic_ns()}.json"
-        self.map.write_text(json.dumps(derp_map))
-        self.process = subprocess.Popen(
-            [str(TOOL), str(self.map), *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        self.lines = queue.Queue()
-        self.seen = []
-        threading.Thread(target=self._read, daemon=True).start()
-        self.key = self.wait("key (.*)")[1]
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.lines.put(line.rstrip("\n"))
-
-    def wait(self, pattern, timeout=TIMEOUT):
-        """The next line that matches; those before it are in self.seen."""
-        deadline = time.monotonic() + timeout
-        while True:
-            try:
-                line = self.lines.get(timeout=max(0.01, deadline - time.monotonic()))
-            except queue.Empty:
-                shown = "\n".join(self.seen[-20:])
-                raise AssertionError(f"no line like {pattern!r}; there were:\n{shown}") from None
-            self.seen.append(line)
-            if match := re.fullmatch(pattern, line):
-                return match
-
-    def say(self, line):
-        self.process.stdin.write(line + "\n")
-
-    def home(self, region):
-        self.say(f"home {region}")
-        self.wait(f"ready {region} home")
-
-    def send(self, region, key, data):
-        self.say(f"send {region} {key} {data.hex()}")
-        return int(self.wait(r"sent (-?\d+)")[1])
-
-    def status(self, region):
-        self.say("status")
-        found = None
-        while (line := self.wait(r"status .*")[0]) != "status end":
-            if line.startswith(f"status {region} "):
-                found = line
-        return found
-
-    def quit(self):
-        if self.process.poll() is None:
-            self.say("quit")
-        # Sanitizers report leaks in the exit status.
-        assert self.process.wait(TIMEOUT) == 0
-
-
-def region(number, *nodes):
-    return {"RegionID": number, "RegionCode": f"r{number}", "Nodes": list(nodes)}
-
-
-def derp_map(*regions):
-    return {"Regions": {str(r["RegionID"]): r for r in regions}}
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +92,9 @@ def certificates(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def start(tmp_path, certificates):
-    """Starts derpers and tools; all end with the test, and the tools without a leak."""
+@pytest.fixture(params=["stock", "own"])
+def start(request, tmp_path, certificates):
+    """Starts relays and tools; all end with the test, and the tools without a leak."""
     derpers, tools = [], []
 
     class Start:
@@ -183,7 +103,8 @@ def start(tmp_path, certificates):
         def derper(self, tls=certificates, **more):
             folder = tmp_path / f"derper{len(derpers)}"
             folder.mkdir()
-            derpers.append(Derper(folder, tls, **more))
+            kind = Derper if request.param == "stock" else LoopbackRelay
+            derpers.append(kind(folder, tls, **more))
             return derpers[-1]
 
         def tool(self, *arguments, **more):
@@ -252,7 +173,7 @@ def test_the_relay_says_who_is_not_there_and_who_left(start):
     a.home(1)
     b.home(1)
     stranger = "55" * 32
-    # It answers so to disco alone; a lost handshake initiation it passes over.
+    # The stock one answers so to disco alone; a lost handshake initiation it passes over.
     assert a.send(1, stranger, b"\1\0\0\0" + bytes(144)) == 0
     assert a.send(1, stranger, "TS💬".encode() + bytes(118)) == 0
     a.wait(f"gone 1 {stranger} 1")
@@ -310,7 +231,7 @@ def test_the_next_node_of_a_region_is_tried(start):
 def test_certificates(start):
     derper = start.derper()
     pinned = start.derper(tls="", host="127.0.0.1")
-    digest = re.search("sha256-raw:[0-9a-f]{64}", pinned.log.read_text())[0]
+    digest = pinned.digest()
     lies = digest[:-4] + "0000"
 
     def node(d, **more):

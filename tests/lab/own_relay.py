@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Our own relay on a host of its own, in the place of a stock one."""
+"""Our own relay: on a host of its own, in the place of a stock one; or on loopback."""
 
 import json
+import signal
+import socket
+import subprocess
 
 from lab.derper import REGION, Derper
 from lab.pillion import build_folder
+from lab.relay_tool import BUILD, TIMEOUT, free_port
+from lab.waiting import wait_for
 
 
 class OwnRelay(Derper):
@@ -56,3 +61,84 @@ def lower(value):
     if isinstance(value, list):
         return [lower(member) for member in value]
     return value
+
+
+class LoopbackRelay:
+    """`pillion-server derp` on 127.0.0.1, without a lab.
+
+    tls is None (plain HTTP), a folder with derp.test's certificate, or "" for one of its own.
+    """
+
+    def __init__(self, folder, tls="", host="derp.test", flags=()):
+        self.folder = folder
+        self.state = folder / "relay"
+        self.port = free_port()
+        self.stun_port = free_port(socket.SOCK_DGRAM)
+        self.log = folder / "relay.log"
+        self.arguments = [
+            *[BUILD / "pillion-server", "derp", f"--statedir={self.state}", "--region=1"],
+            *[f"--listen=127.0.0.1:{self.port}", f"--stun=127.0.0.1:{self.stun_port}"],
+            *["--ipv4=127.0.0.1", "--metrics", *flags],
+        ]
+        if host != "127.0.0.1":
+            self.arguments.append(f"--hostname={host}")
+        if tls is None:
+            self.arguments.append("--plain")
+        elif tls:
+            self.arguments += [f"--certificate={tls}/{host}.crt", f"--key={tls}/{host}.key"]
+        self.host = host
+        self.process = None
+        self.start()
+
+    def start(self):
+        said = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(a) for a in self.arguments], stdout=log, stderr=log
+            )
+        wait_for(
+            lambda: b"relay serves" in self.log.read_bytes()[said:] or self.process.poll(),
+            TIMEOUT,
+            lambda: self.log.read_text(),
+        )
+        assert self.process.poll() is None, self.log.read_text()
+
+    def stop(self, how=signal.SIGTERM):
+        """What a sanitizer has found shows in its exit status."""
+        self.process.send_signal(how)
+        assert self.process.wait(TIMEOUT) == (0 if how == signal.SIGTERM else -how)
+
+    def derp_map(self):
+        return json.loads((self.state / "derpmap.json").read_text())
+
+    def digest(self):
+        return self.derp_map()["Regions"]["1"]["Nodes"][0]["CertName"]
+
+    def node(self, name="1a", **more):
+        return {
+            "Name": name,
+            "HostName": self.host,
+            "IPv4": "127.0.0.1",
+            "IPv6": "none",
+            "DERPPort": self.port,
+            "STUNPort": self.stun_port,
+            **more,
+        }
+
+    def curl(self, path, *arguments):
+        """The answer to a request, with its head."""
+        command = [
+            "curl",
+            "-ski",
+            "--max-time",
+            "5",
+            *arguments,
+            f"https://127.0.0.1:{self.port}{path}",
+        ]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return done.stdout.replace("\r", "")
+
+    def metrics(self):
+        body = self.curl("/metrics").split("\n\n", 1)[1]
+        rows = (line.rsplit(" ", 1) for line in body.splitlines() if not line.startswith("#"))
+        return {name.removeprefix("pillion_relay_"): int(value) for name, value in rows}
