@@ -109,7 +109,7 @@ struct node {
 	bool state_failed; /* the last store of it did */
 	bool key_waits;    /* control waits for the store of a new node key */
 	bool cache_dirty;
-	bool cache_stored; /* at least once */
+	bool cache_stored; /* at least once, or tried */
 	uv_timer_t cache_timer;
 	struct secret_key disco_key;
 	struct buffer handover; /* what the engine before us left; empty afterwards */

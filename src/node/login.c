@@ -203,6 +203,10 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 		log_warn("part of the network map was passed over: %s", change->trouble.text);
 	}
 	if (change->parts & NETMAP_SELF) {
+		if (node->needs_approval && map->self->machine_authorized) {
+			log_info("this machine is approved");
+			node_warn(node, NODE_WARN_LOGIN, NULL);
+		}
 		node->needs_approval = !map->self->machine_authorized;
 		record_identity(node, map);
 	}

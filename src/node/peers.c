@@ -464,7 +464,12 @@ int node_tunnel_open(struct node *node)
 
 void node_tunnel_close(struct node *node)
 {
+	static const enum node_warning about[] = {NODE_WARN_RELAY, NODE_WARN_FILTER,
+						  NODE_WARN_LOCKED};
+
 	tunnel_free(TAKE_PTR(node->tunnel));
+	for (size_t i = 0; i < ARRAY_SIZE(about); i++)
+		node_warn(node, about[i], NULL);
 	node->applied_peers = false;
 	node->network_applied = false;
 }

@@ -70,7 +70,7 @@ static json_t *json_cap_map(const struct tailcfg_capability_list *list)
 	return map;
 }
 
-/* node_tls_suffix() - "example.ts.net" out of "host.example.ts.net."; "" without a name */
+/* magic_dns_suffix() - "example.ts.net" out of "host.example.ts.net."; "" without a name */
 static void magic_dns_suffix(const struct netmap *map, char *out, size_t size)
 {
 	const char *name = map && map->self && map->self->name ? map->self->name : "";
@@ -293,7 +293,7 @@ json_t *node_netmap_json(struct node *node)
 	return json;
 }
 
-/* peer_by_address() - Self, or the peer that has the address */
+/* node_by_address() - Self, or the peer that has the address */
 static const struct tailcfg_node *node_by_address(const struct netmap *map,
 						  const struct address *address)
 {

@@ -291,11 +291,14 @@ void node_store_rest(struct node *node)
 
 static void on_cache_stored(void *context, int result, const char *text)
 {
-	const struct node *node = context;
+	struct node *node = context;
 
 	/* At the stop nobody waits for the answer: the supervisor stores what was sent. */
-	if (result < 0 && result != -ECANCELED && !node->stopping)
-		log_warn("the cache could not be stored: %s", text[0] ? text : strerror(-result));
+	if (result == 0 || result == -ECANCELED || node->stopping)
+		return;
+	log_warn("the cache could not be stored: %s", text[0] ? text : strerror(-result));
+	if (result != -EMSGSIZE)
+		node_store_cache_later(node);
 }
 
 /** node_store_cache_now() - Store the cache, if anything changed */
@@ -308,6 +311,7 @@ void node_store_cache_now(struct node *node)
 	if (!node->state_usable || !node->cache_dirty)
 		return;
 	node->cache_dirty = false;
+	node->cache_stored = true;
 	r = encode_memory(node, true, &bytes);
 	if (r == 0)
 		r = privsep_client_store(node->privsep, PRIVSEP_BLOB_CACHE, buffer_head(&bytes),
@@ -315,7 +319,6 @@ void node_store_cache_now(struct node *node)
 	if (r < 0)
 		on_cache_stored(node, r, "");
 	buffer_free_secret(&bytes);
-	node->cache_stored = true;
 }
 
 static void on_cache_timer(uv_timer_t *timer)
@@ -323,7 +326,7 @@ static void on_cache_timer(uv_timer_t *timer)
 	node_store_cache_now(container_of(timer, struct node, cache_timer));
 }
 
-/** node_store_cache_later() - Something in the cache changed */
+/** node_store_cache_later() - Something in the cache changed, or could not be stored */
 void node_store_cache_later(struct node *node)
 {
 	node->cache_dirty = true;

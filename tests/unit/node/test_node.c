@@ -5,6 +5,10 @@
 #include "tunnel/packet/internal.h"
 
 #define RENEWAL_URL "https://one.example/a/1"
+#define UNSIGNED_PEER                                                         \
+	"{\"PeersChanged\":[{\"ID\":4,\"Key\":\"nodekey:"                     \
+	"4444444444444444444444444444444444444444444444444444444444444444\"," \
+	"\"Addresses\":[\"100.64.0.4/32\"],\"UnsignedPeerAPIOnly\":true}]}"
 
 /* --- Logging in --- */
 
@@ -165,6 +169,29 @@ static void an_approval_is_waited_for(void **state)
 	assert_int_equal(messages_with(log, "ErrMessage"), 1);
 	node_watch_free(watch);
 	json_decref(log);
+}
+
+static void warnings_end_with_their_cause(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key;
+
+	start(w, NULL);
+	key = new_key(w, NULL);
+	answer_all(w);
+	registered(w, &key);
+	client()->handler->need(w->node, CONTROL_NEED_APPROVAL, NULL);
+	map(w, &key, FULL_MAP); /* in which we are approved */
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	assert_null(w->node->warnings[NODE_WARN_LOGIN]);
+	/* What is said of relays and filter is said of a tunnel. */
+	map(w, &key, UNSIGNED_PEER);
+	node_warn(w->node, NODE_WARN_RELAY, "away");
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	answer_all(w);
+	for (int i = 0; i < NODE_WARN_COUNT; i++)
+		if (i != NODE_WARN_CERTIFICATES)
+			assert_null(w->node->warnings[i]);
 }
 
 /* --- Another server, and the end --- */
@@ -363,10 +390,7 @@ static void an_unsigned_peer_closes_the_filter(void **state)
 	struct secret_key key = run(w);
 
 	assert_null(w->node->warnings[NODE_WARN_FILTER]);
-	map(w, &key,
-	    "{\"PeersChanged\":[{\"ID\":4,\"Key\":\"nodekey:"
-	    "4444444444444444444444444444444444444444444444444444444444444444\","
-	    "\"Addresses\":[\"100.64.0.4/32\"],\"UnsignedPeerAPIOnly\":true}]}");
+	map(w, &key, UNSIGNED_PEER);
 	assert_non_null(w->node->warnings[NODE_WARN_FILTER]);
 	map(w, &key, "{\"PeersRemoved\":[4]}");
 	assert_null(w->node->warnings[NODE_WARN_FILTER]);
@@ -409,6 +433,7 @@ int main(void)
 		TEST(a_new_login_leaves_a_running_node_running),
 		TEST(a_login_that_was_given_up_is_survived),
 		TEST(an_approval_is_waited_for),
+		TEST(warnings_end_with_their_cause),
 		TEST(another_server_is_another_tailnet),
 		TEST(another_server_at_the_start),
 		TEST(the_end_answers_a_logout),
