@@ -103,3 +103,14 @@ def test_without_ipv6(world):
         world.sidecar.box.sysctl(f"net.ipv6.conf.{key}.disable_ipv6", 1)
     world.sidecar.join()
     world.fetch_both_ways(families=(0,))
+
+
+def test_without_ipv4(world):
+    """A machine that has no IPv4 address at all: control, relay and peers by IPv6."""
+    control = world.headscale.box
+    lines = [f"{address} {control.name}.lab\n" for address in (control.v4, control.v6)]
+    world.lab.hosts.write_text(world.lab.hosts.read_text() + "".join(lines))
+    world.sidecar.box.run("ip", "-4", "address", "flush", "scope", "global")
+    world.sidecar.join()
+    world.fetch_both_ways()
+    world.laptop.wait_path(world.sidecar, "direct")
