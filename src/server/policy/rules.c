@@ -72,11 +72,12 @@ static int add_node(struct ip_set_builder *b, const struct tailnet_node *node)
 	return r < 0 ? r : ip_set_add(b, &v6);
 }
 
-static int add_members(const struct policy_tailnet *t, struct ip_set_builder *b,
+static int add_members(struct policy_tailnet *t, struct ip_set_builder *b,
 		       const struct member_list *list)
 {
 	int r = 0;
 
+	t->steps += list->count;
 	for (uint32_t i = 0; i < list->count && r == 0; i++)
 		r = add_node(b, t->slots[list->items[i].slot]);
 	return r;
@@ -100,8 +101,7 @@ static int add_any(const struct policy_tailnet *t, struct ip_set_builder *b)
 	return r;
 }
 
-static int add_source(const struct policy_tailnet *t, struct ip_set_builder *b,
-		      const struct selector *s)
+static int add_source(struct policy_tailnet *t, struct ip_set_builder *b, const struct selector *s)
 {
 	switch (s->key.kind) {
 	case SELECT_ANY:

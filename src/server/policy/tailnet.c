@@ -457,9 +457,12 @@ static bool source_changed(const struct selector *s, const struct tailnet_node *
 	case SELECT_ANY:
 		return !same_subnets(old, new);
 	default:
-		if (old && new &&tailnet_matches(old, s->index) && tailnet_matches(new, s->index))
-			return !same_addresses(old, new);
-		return true;
+		if (!old || !new || !tailnet_matches(old, s->index) ||
+		    !tailnet_matches(new, s->index))
+			return true;
+		/* By localpart:… an SSH rule looks at the login too. */
+		return !same_addresses(old, new) ||
+		       (s->key.part == PART_SSH_SOURCE && old->owner != new->owner);
 	}
 }
 

@@ -58,7 +58,7 @@ static void world_set(struct world_node *w, int64_t id, const char *user, const 
 }
 
 /* world_filter() - The filter of a node as the node itself compiles it, by way of its JSON */
-static struct filter *world_filter(struct policy_tailnet *t, const struct policy_node *node)
+static inline struct filter *world_filter(struct policy_tailnet *t, const struct policy_node *node)
 {
 	struct buffer text = BUFFER_INIT(64u * 1024 * 1024);
 	struct json_writer json = json_writer_to(&text);
@@ -93,8 +93,8 @@ static struct filter *world_filter(struct policy_tailnet *t, const struct policy
 }
 
 /* world_accepts() - Whether the filter lets the first packet of a flow in */
-static bool world_accepts(const struct filter *f, const struct address *from,
-			  const struct address *to, uint8_t protocol, uint16_t port)
+static inline bool world_accepts(const struct filter *f, const struct address *from,
+				 const struct address *to, uint8_t protocol, uint16_t port)
 {
 	struct filter_flows *flows = filter_flows_create(1);
 	const struct filter_peer peer = {0};
