@@ -437,6 +437,13 @@ int run_help(struct command_line *line)
 	c = command_find(line->rest[0]);
 	if (!c)
 		return unknown_command(line->rest[0]);
+	if (c->run == run_server) {
+		/* The program that runs it explains it. */
+		char *argv[] = {(char *)c->name, (char *)"--help", NULL};
+		struct command_line theirs = {.argc = 2, .argv = argv};
+
+		return run_server(&theirs);
+	}
 	command_help(c);
 	return EXIT_OK;
 }

@@ -34,6 +34,8 @@ static const char help[] =
 	"All but serve take --socket PATH (where the server said, default\n"
 	"./pillion-control/control.sock or /var/lib/pillion-control/control.sock) and --json.\n"
 	"\n"
+	"Examples:\n"
+	"  pillion control serve --url=https://vpn.example.com\n"
 	"  pillion control keys create --reusable --expiry 24h\n";
 
 int control_complain(int code, const char *format, ...)

@@ -252,6 +252,7 @@ static void usage(const struct flag_group *group)
 {
 	printf("usage: pillion derp --hostname NAME [FLAG…]\n\n"
 	       "A relay for a tailnet (DERP), with a STUN server.\n\n"
+	       "Examples:\n"
 	       "  pillion derp --hostname relay.example.com --verify-url "
 	       "https://headscale.example.com/verify\n\n");
 	flags_print(group);
