@@ -52,10 +52,12 @@
 /* Byte streams: what is queued towards a peer that does not read. */
 #define LIMIT_STREAM_QUEUE (1024u * 1024)
 
-/* Control: one compressed map frame, and what it may inflate to. */
-#define LIMIT_MAP_FRAME  (16u * 1024 * 1024)
-#define LIMIT_MAP_OBJECT (64u * 1024 * 1024)
-#define LIMIT_PEERS      65536u
+/* Control: one compressed map frame, and what it may inflate to; peers; pings that it may have
+ * us send at once. */
+#define LIMIT_MAP_FRAME     (16u * 1024 * 1024)
+#define LIMIT_MAP_OBJECT    (64u * 1024 * 1024)
+#define LIMIT_PEERS         65536u
+#define LIMIT_CONTROL_PINGS 8u
 
 /* Relay: one frame; bytes queued towards a relay that does not read. */
 #define LIMIT_DERP_FRAME (1024u * 1024)

@@ -147,7 +147,8 @@ struct node {
 	size_t endpoint_count;
 	bool working_udp;
 	uint16_t home_derp;
-	struct error told_trouble; /* with a netmap, the last that was logged */
+	unsigned int control_pings; /* that control asked for, under way */
+	struct error told_trouble;  /* with a netmap, the last that was logged */
 	struct {
 		void (*done)(void *context, const struct error *err);
 		void *context;

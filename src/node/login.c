@@ -287,6 +287,7 @@ static void on_ping_done(void *context, json_t *result)
 
 	if (endpoint)
 		(void)endpoint_parse(endpoint, strlen(endpoint), &reply.endpoint);
+	ping->node->control_pings--;
 	if (ping->node->control)
 		control_client_ping_reply(ping->node->control, ping->url, &reply);
 	json_decref(result);
@@ -302,7 +303,7 @@ static void on_ping(void *user, const struct control_ping *ping)
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		struct node_control_ping *pending;
 
-		if (!strstr(ping->types, known[i]))
+		if (!strstr(ping->types, known[i]) || node->control_pings >= LIMIT_CONTROL_PINGS)
 			continue;
 		pending = calloc(1, sizeof(*pending));
 		if (!pending)
@@ -311,8 +312,10 @@ static void on_ping(void *user, const struct control_ping *ping)
 		pending->type = known[i];
 		pending->ip = ping->ip;
 		pending->url = strdup(ping->url);
-		if (!pending->url ||
-		    node_ping(node, &ping->ip, known[i], 0, on_ping_done, pending) < 0) {
+		if (pending->url &&
+		    node_ping(node, &ping->ip, known[i], 0, on_ping_done, pending) == 0) {
+			node->control_pings++;
+		} else {
 			free(pending->url);
 			free(pending);
 		}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/node/test_node.c - the node's own decisions, between fakes */
+#include "base/limits.h"
 #include "unit/node/fakes.h"
 
 #include "tunnel/packet/internal.h"
@@ -384,6 +385,27 @@ static void a_burst_of_peers_is_one_request(void **state)
 	assert_false(w->node->network_applied);
 }
 
+static void control_may_ping_but_not_for_ever(void **state)
+{
+	const struct address address = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}};
+	const struct control_ping ping = {
+		.types = "TSMP,ICMP", .ip = address, .url = "https://one.example/ping"};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	for (int round = 0; round < 2; round++) {
+		client()->replies = 0;
+		for (int i = 0; i < 1000; i++)
+			client()->handler->ping(w->node, &ping);
+		/* A peer that goes takes none of them along: they end with the tunnel. */
+		map(w, &key, "{\"PeersRemoved\":[2]}");
+		edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+		assert_int_equal(client()->replies, LIMIT_CONTROL_PINGS);
+		edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
+		map(w, &key, FULL_MAP);
+	}
+}
+
 static void an_unsigned_peer_closes_the_filter(void **state)
 {
 	struct world *w = *state;
@@ -443,6 +465,7 @@ int main(void)
 		TEST(peers_may_trade_their_keys),
 		TEST(odd_netmaps_do_no_harm),
 		TEST(a_burst_of_peers_is_one_request),
+		TEST(control_may_ping_but_not_for_ever),
 		TEST(an_unsigned_peer_closes_the_filter),
 		TEST(only_other_networks_move_us),
 	};
