@@ -16,6 +16,7 @@ enum {
 	RECORD_DEFAULT,   /* struct privsep_default_route */
 };
 
+#define MTU_MIN 1280u /* of IPv6, RFC 8200 */
 #define MTU_MAX 65535u
 
 struct wanted_flags {
@@ -101,7 +102,8 @@ int privsep_network_decode(const void *bytes, size_t length, struct privsep_netw
 	if (r <= 0 || record.kind != RECORD_FLAGS || record.value.left != sizeof(flags))
 		return -EBADMSG;
 	cursor_copy(&record.value, &flags, sizeof(flags));
-	if (flags.up > 1 || flags.netfilter > 1 || flags.zero != 0 || flags.mtu > MTU_MAX)
+	if (flags.up > 1 || flags.netfilter > 1 || flags.zero != 0 ||
+	    (flags.mtu != 0 && (flags.mtu < MTU_MIN || flags.mtu > MTU_MAX)))
 		return -EBADMSG;
 	addresses = calloc(addresses_max + 1, sizeof(*addresses));
 	routes = calloc(routes_max + 1, sizeof(*routes));

@@ -249,15 +249,15 @@ static void repair_fire(struct loop_timer *timer, nanoseconds now)
 		net_repair_take(&s->network.repairs, now);
 }
 
-static void snapshot_fire(struct loop_timer *timer, nanoseconds now)
+/* look() - A new snapshot of the interfaces; what changed is told to the engine */
+static void look(struct supervisor *s)
 {
-	struct supervisor *s = container_of(timer, struct supervisor, network.snapshot);
 	struct net_interfaces seen = {0};
 	struct error err = {0};
 
 	if (net_interfaces_read(s->network.netlink, &seen, &err) < 0) {
 		log_warn("can't read the interfaces, trying again: %s", err.text);
-		timer_arm(&s->loop, timer, now + RETRY_WAIT);
+		timer_arm(&s->loop, &s->network.snapshot, clock_boottime() + RETRY_WAIT);
 		return;
 	}
 	if (net_interfaces_equal(&seen, &s->network.interfaces)) {
@@ -267,6 +267,12 @@ static void snapshot_fire(struct loop_timer *timer, nanoseconds now)
 	net_interfaces_free(&s->network.interfaces);
 	s->network.interfaces = seen;
 	requests_interfaces(s);
+}
+
+static void snapshot_fire(struct loop_timer *timer, nanoseconds now)
+{
+	(void)now;
+	look(container_of(timer, struct supervisor, network.snapshot));
 }
 
 /* renew_tun() - Our link was deleted: a new one, and an engine that has its queues */
@@ -284,6 +290,8 @@ static void renew_tun(struct supervisor *s)
 		timer_arm(&s->loop, &s->network.renew, clock_boottime() + RETRY_WAIT);
 		return;
 	}
+	/* Else what was the old link's would count as another's, and be refused. */
+	look(s);
 	if (s->engine.pid != 0)
 		engine_kill(s, "somebody deleted our network link, and its queues with it");
 	else

@@ -80,10 +80,12 @@ void requests_stored(void *userdata, const struct blob_job *job)
 			 s->options->state_dir, strerror(-job->result),
 			 job->result == -ENOSPC || job->result == -EDQUOT ? " (free some space)"
 									  : "");
-		log_error("%s", text);
 	}
-	if (job->engine == s->engine.number)
+	/* The engine that asked says it; where it is gone, we do. */
+	if (s->engine.pid != 0 && job->engine == s->engine.number)
 		requests_reply(s, job->id, job->result, text, -1);
+	else if (job->result < 0)
+		log_error("%s", text);
 }
 
 void requests_file_changed(void *userdata, enum privsep_file_name name, int fd)

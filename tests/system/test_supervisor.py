@@ -502,6 +502,7 @@ def test_disk_full_keeps_the_old_state_and_goes_on(start, tmp_path):
         assert answer.startswith("-28 ") and "No space left" in answer and "free some" in answer
         assert sidecar.ask(f"load {STATE}") == "0 good"
         assert not list(disk.glob(".*.tmp"))
+        assert "No space left" not in sidecar.log()  # the engine has it, and says it once
         (disk / "filler").unlink()
         assert sidecar.ask(f"store {STATE} better") == "0 "
         assert sidecar.process.poll() is None
@@ -639,9 +640,17 @@ def test_deleted_link_is_made_again(start, namespace):
     sidecar.up()
     assert sidecar.ask("network 100.64.0.1/32 route 100.64.0.2/32").startswith("0")
     first = sidecar.engine()
-    namespace.run("ip link del tailscale0")
-    wait_for(lambda: "100.64.0.1/32" in namespace.run("ip -o addr"), what="new link")
-    wait_for(lambda: sidecar.engine() != first, what="new engine")
+    # The supervisor has looked at all addresses since, the link's own among them.
+    namespace.run("ip addr add 192.0.2.9/32 dev lo")
+    wait_for(lambda: "192.0.2.9" in sidecar.ask("interfaces"))
+    os.kill(first, signal.SIGSTOP)
+    with sidecar.connect() as client:
+        # The first that the new engine asks for: what was the old link's a moment ago.
+        client.sendall(b"network 100.64.0.1/32 route 100.64.0.2/32\n")
+        namespace.run("ip link del tailscale0")
+        assert client.recv(4096) == b"0 "
+    assert sidecar.engine() != first
+    assert "100.64.0.1/32" in namespace.run("ip -o addr")
     assert "100.64.0.2" in namespace.run("ip route show table 52")
     namespace.run("ping -c1 -W0.1 100.64.0.2 || true")
     assert not sidecar.ask("tun").endswith("packets=0")

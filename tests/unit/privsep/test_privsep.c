@@ -391,6 +391,20 @@ static void test_network(void **state)
 		assert_int_equal(privsep_network_decode(bad.data, bad.length, &got), -EBADMSG);
 	}
 
+	/* An MTU below what IPv6 takes, or above what a link can have; 0 is "as configured". */
+	for (uint32_t mtu = 0; mtu < 3; mtu++) {
+		static const uint32_t mtus[] = {0, 1279, 65536};
+		_cleanup_(buffer_free) struct buffer odd = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+
+		wanted.route_count = 0;
+		wanted.mtu = mtus[mtu];
+		assert_int_equal(privsep_network_encode(&wanted, &odd), 0);
+		assert_int_equal(privsep_network_decode(odd.data, odd.length, &got),
+				 mtu == 0 ? 0 : -EBADMSG);
+		if (mtu == 0)
+			privsep_network_free(&got);
+	}
+
 	/* The cap, on both ends. */
 	{
 		_cleanup_(buffer_free) struct buffer bad = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
