@@ -33,6 +33,9 @@
 #define DEAD_AFTER_MS     60000 /* sent, and not acknowledged */
 #define EXTRA_HEADERS_MAX 4096
 
+/* No more requests of a connection are served while this much of its answers waits. */
+#define QUEUE_HIGH (64u * 1024)
+
 enum connection_state {
 	READING,
 	SERVING,
@@ -316,7 +319,7 @@ static void found(struct connection *c, int r)
 static void work(struct connection *c)
 {
 	c->working = true;
-	while (c->state == READING) {
+	while (c->state == READING && stream_pending(c->stream) <= QUEUE_HIGH) {
 		size_t used = 0;
 		int r = http1_parse(&c->parser, buffer_head(&c->in), c->in.length, &used);
 
@@ -328,8 +331,10 @@ static void work(struct connection *c)
 	c->working = false;
 	if (c->dead)
 		connection_free(c);
-	else if (c->state == READING)
+	else if (c->state == READING && stream_pending(c->stream) <= QUEUE_HIGH)
 		stream_resume(c->stream);
+	else if (c->state == READING)
+		stream_pause(c->stream); /* who doesn't read is not read from */
 }
 
 static void on_data(void *user, const uint8_t *bytes, size_t length)
@@ -342,13 +347,22 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 		work(c);
 }
 
+static void on_drained(void *user)
+{
+	struct connection *c = user;
+
+	if (c->state == READING && !c->working)
+		work(c);
+}
+
 static void on_closed(void *user, const struct error *err)
 {
 	(void)err;
 	drop(user);
 }
 
-static const struct stream_events events = {.data = on_data, .closed = on_closed};
+static const struct stream_events events = {
+	.data = on_data, .drained = on_drained, .closed = on_closed};
 
 /* Accepting */
 

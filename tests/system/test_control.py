@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The coordination server by itself: kill -9 in a loop, hostile clients, its commands.
+
+    control_join (our client without a tunnel), raw sockets ──loopback──▶ pillion-server control
+
+What nodes do with each other by it is in tests/interop.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from lab import wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
+JOIN = BUILD / "tests/unit/control/control_join"
+PATIENCE = 10  # seconds that the server waits for a whole request
+YOUNG = 2048  # connections without a whole request that it keeps
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """`control serve` on plain loopback, without a relay; start() again after kill()."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.socket = folder / "state" / "control.sock"
+        self.process = None
+        self.log = folder / "control.log"
+
+    def start(self, *flags):
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *[BUILD / "pillion-server", "control", "serve", f"--url={self.url}"],
+                    *[f"--state={self.folder / 'state'}", "--relay=off", *flags],
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        wait_for(self.healthy, 20, lambda: self.log.read_text())
+
+    def healthy(self):
+        assert self.process.poll() is None, self.log.read_text()
+        return self.get("/health").read() == b"ok\n"
+
+    def get(self, path, timeout=5):
+        return urllib.request.urlopen(self.url + path, timeout=timeout)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self):
+        self.process.terminate()
+        return self.process.wait(10)
+
+    def run(self, *arguments, stdin=None):
+        return subprocess.run(
+            [BUILD / "pillion-server", "control", *arguments, f"--socket={self.socket}"],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        )
+
+    def cli(self, *arguments):
+        """What a command prints as JSON; None when it failed."""
+        done = self.run(*arguments, "--json")
+        if done.returncode != 0:
+            return None
+        return json.loads(done.stdout) if done.stdout.strip() else {}
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def memory(self):
+        """Its resident memory, in bytes."""
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.split("VmRSS:")[1].split()[0]) * 1024
+
+
+class Node:
+    """control_join: joins, and prints a line an event."""
+
+    def __init__(self, server, key, folder):
+        self.log = folder / f"node-{time.monotonic_ns()}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [JOIN, server.url, key], stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
+
+    def text(self):
+        return self.log.read_text(errors="replace")
+
+    def registered(self):
+        """Its node key, once the server has acknowledged it."""
+        for line in self.text().splitlines():
+            if " registered " in line:
+                return line.split()[2]
+        return None
+
+    def say(self, line):
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+
+    def close(self):
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait(10)
+        self.process.stdin.close()
+
+
+@pytest.fixture
+def server(tmp_path):
+    made = Server(tmp_path)
+    made.start()
+    yield made
+    if made.process.poll() is None:
+        assert made.stop() == 0, made.log.read_text()
+    for word in ("AddressSanitizer", "LeakSanitizer", "runtime error:"):
+        assert word not in made.log.read_text()
+
+
+@pytest.fixture
+def nodes(server, tmp_path):
+    made = []
+
+    def join(key):
+        made.append(Node(server, key, tmp_path))
+        return made[-1]
+
+    yield join
+    for node in made:
+        node.close()
+
+
+def joined(node, timeout=20):
+    wait_for(lambda: " netmap " in node.text(), timeout, node.text)
+    return node
+
+
+def test_nothing_acknowledged_is_lost_by_kill_9(server, nodes):
+    """50 times: keys, users, policies and nodes are made without a pause until it is killed."""
+    keys, users, node_keys, policies = {}, set(), set(), [""]
+    reusable = server.cli("keys", "create", "--reusable", "--expiry", "24h")["key"]
+    fixed = random.Random(4)
+    for round_number in range(50):
+        stop = threading.Event()
+
+        def work(number=round_number, stop=stop):
+            count = 0
+            while not stop.is_set():
+                count += 1
+                made = server.cli("keys", "create", "--user", f"u{number}")
+                if made:
+                    keys[made["prefix"]] = made["user"]
+                name = f"n{number}-{count}"
+                if server.cli("users", "create", name) is not None:
+                    users.add(name)
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        node = nodes(reusable) if round_number % 5 == 0 else None
+        time.sleep(fixed.uniform(0.05, 0.3))  # the moment of the kill is what is drawn
+        if node:
+            wait_for(node.registered, 20, node.text)
+            node_keys.add(node.registered())
+        server.kill()
+        stop.set()
+        worker.join(30)
+        if node:
+            node.close()
+        server.start()
+        stored = {key["prefix"]: key["user"] for key in server.cli("keys", "list")}
+        assert keys.items() <= stored.items()
+        assert users <= {user["name"] for user in server.cli("users", "list")}
+        assert node_keys <= {n["node_key"] for n in server.cli("nodes", "list")["nodes"]}
+    assert len(keys) > 50
+    assert len(node_keys) == 10
+    assert policies
+
+
+def test_nodes_come_back_by_themselves(server, nodes):
+    """SIGTERM and kill -9: the same nodes are connected again, and see each other."""
+    key = server.cli("keys", "create", "--reusable")["key"]
+    one, two = joined(nodes(key)), joined(nodes(key))
+
+    def connected():
+        return [n["connected"] for n in server.cli("nodes", "list")["nodes"]] == [True, True]
+
+    wait_for(connected, 10, "both to be connected")
+    for how in (server.stop, server.kill):
+        how()
+        server.start()
+        wait_for(connected, 40, lambda: one.text() + two.text())
+    assert len(server.cli("nodes", "list")["nodes"]) == 2
+
+
+def test_what_peers_are_told(server, nodes):
+    """A join, an endpoint, a rename, a deletion: each reaches the other node as a delta."""
+    key = server.cli("keys", "create", "--reusable")["key"]
+    one = joined(nodes(key))
+    two = joined(nodes(key))
+    first, second = server.cli("nodes", "list")["nodes"]
+    wait_for(lambda: f" peer {second['id']} " in one.text(), 10, one.text)
+    two.say("endpoint 192.0.2.7:4242")
+    wait_for(lambda: "endpoints=1" in one.text(), 10, one.text)
+    assert server.cli("nodes", "rename", second["name"], "database") is not None
+    wait_for(lambda: f" peer {second['id']} database " in one.text(), 10, one.text)
+    assert server.cli("nodes", "delete", "database") is not None
+    wait_for(lambda: f"peer-removed {second['id']}" in one.text(), 10, one.text)
+    netmap = server.cli("debug", "netmap", first["name"])
+    assert "Peers" not in netmap
+    assert netmap["Node"]["ID"] == first["id"]
+
+
+def test_a_login_that_an_operator_approves(server, nodes):
+    """Without a key: the URL, its page, approval by id or URL, and the node goes on by itself."""
+    node = nodes("")
+    wait_for(lambda: "auth-url" in node.text(), 10, node.text)
+    url = node.text().split("auth-url ")[1].split()[0]
+    assert url.startswith(server.url + "/register/")
+    page = urllib.request.urlopen(url, timeout=5).read().decode()
+    login = url.rsplit("/", 1)[1]
+    assert f"pillion control nodes approve {login}" in page
+    assert login in server.run("nodes").stdout
+    assert server.cli("nodes", "approve", url, "--user", "alice") is not None
+    joined(node)
+    assert server.cli("nodes", "list")["nodes"][0]["user"] == "alice"
+    assert server.run("nodes", "approve", login).returncode == 1
+
+
+def test_commands_say_what_is_wrong(server):
+    for arguments, code, text in (
+        (("nodes", "show", "nobody"), 1, "there is no node nobody"),
+        (("keys", "expire", "0123456789ab"), 1, "there is no key"),
+        (("users", "create", "a b"), 1, "a user's name has"),
+        (("keys", "create", "--tags", "web"), 1, "tag:NAME"),
+        (("nodes", "frob"), 2, "no such command"),
+        (("nodes", "rename", "x"), 2, "takes 2 argument"),
+        (("nodes", "show", "../keys"), 1, "there is no node keys"),
+    ):
+        done = server.run(*arguments)
+        assert (done.returncode, text in done.stderr) == (code, True), done.stderr
+
+
+def test_a_client_without_a_server(tmp_path):
+    done = subprocess.run(
+        [BUILD / "pillion-server", "control", "nodes", f"--socket={tmp_path / 'none'}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "pillion control serve" in done.stderr
+
+
+def test_a_second_server_is_refused(server):
+    done = subprocess.run(
+        [
+            *[BUILD / "pillion-server", "control", "serve", "--url=http://127.0.0.1:1"],
+            *[f"--listen=127.0.0.1:{free_port()}", f"--state={server.folder / 'state'}"],
+            *["--relay=off"],
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode == 1
+    assert "another server answers" in done.stderr or "in use" in done.stderr
+    assert server.healthy()
+
+
+# Hostile clients
+
+
+def ended(s, within):
+    """Whether the server ends this connection within so many seconds; what it said."""
+    s.settimeout(within)
+    said = b""
+    try:
+        while piece := s.recv(65536):
+            said += piece
+    except ConnectionResetError:
+        return True, said
+    except TimeoutError:
+        return False, said
+    return True, said
+
+
+def test_slow_heads_are_cut(server):
+    """A byte a second for ever, and nothing at all: both end when patience does."""
+    slow, silent = server.connect(), server.connect()
+    began = time.monotonic()
+    over = threading.Event()
+
+    def drip():
+        for byte in b"GET /key?v=138 HTTP/1.1\r\nHost: x\r\nX-Slow: " + b"a" * 1000:
+            if over.wait(0.5):
+                return
+            with contextlib.suppress(OSError):
+                slow.send(bytes([byte]))
+
+    worker = threading.Thread(target=drip)
+    worker.start()
+    assert ended(slow, PATIENCE + 5)[0]
+    assert ended(silent, PATIENCE + 5)[0]
+    assert PATIENCE - 2 < time.monotonic() - began < PATIENCE + 6
+    over.set()
+    worker.join()
+    assert server.healthy()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /ts2021 HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n", b"413"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 70000 + b"\r\n\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 5000 + b"\r\n", b"431"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 100 + b"\r\n\r\n", b"400"),
+        (b"GET /key?v=138 HTTP/1.1\r\n\r\n", b"400"),
+        (b"POST /ts2021 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", b"500"),
+        (
+            b"POST /ts2021 HTTP/1.1\r\nHost: x\r\nUpgrade: tailscale-control-protocol\r\n"
+            b"Connection: upgrade\r\nX-Tailscale-Handshake: AAAA\r\nContent-Length: 0\r\n\r\n",
+            b"400",
+        ),
+        (b"DELETE /key HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"405"),
+        (b"GET /register/../x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"404"),
+    ],
+)
+def test_malformed_requests_are_answered_and_cut(server, request_bytes, status):
+    with server.connect() as s:
+        with contextlib.suppress(OSError):
+            s.sendall(request_bytes)
+            s.shutdown(socket.SHUT_WR)
+        _, said = ended(s, 5)
+    # A reset may take the answer along where more was sent than the server reads.
+    assert said.startswith(b"HTTP/1.1 " + status) or (not said and len(request_bytes) > 20000)
+    assert server.healthy()
+
+
+def test_a_flood_of_half_open_connections(server, nodes):
+    """More than are kept: the oldest go, and somebody with a request is served at once."""
+    key = server.cli("keys", "create", "--reusable")["key"]
+    sockets = []
+    try:
+        for _ in range(YOUNG + 300):
+            s = socket.socket()
+            s.settimeout(10)
+            s.connect(("127.0.0.1", server.port))
+            sockets.append(s)
+        began = time.monotonic()
+        assert server.healthy()
+        joined(nodes(key), 15)
+        assert time.monotonic() - began < 10
+        # The first was pushed out before its patience was over.
+        assert ended(sockets[0], 2)[0]
+    finally:
+        for s in sockets:
+            s.close()
+    assert server.healthy()
+
+
+def test_memory_of_a_flood_of_requests(server):
+    """Requests by the thousand, also pipelined ones whose answers nobody reads."""
+    before = server.memory()
+    with server.connect() as s:
+        s.settimeout(1)
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            for _ in range(3000):
+                s.sendall(b"GET /key?v=138 HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+        assert server.healthy()
+        assert server.memory() - before < 64 << 20
+    for _ in range(500):
+        with server.get("/key?v=138") as answer:
+            assert answer.status == 200
+    assert server.healthy()
+
+
+def test_sigterm_is_quick(server, nodes):
+    key = server.cli("keys", "create", "--reusable")["key"]
+    joined(nodes(key))
+    began = time.monotonic()
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(10) == 0
+    assert time.monotonic() - began < 2
