@@ -72,6 +72,7 @@
 
 /* Coordination server: one JSON text of a node's row; logins that wait for an operator. */
 #define LIMIT_JSON_COLUMN     (256u * 1024)
+#define LIMIT_HOSTINFO        (64u * 1024) /* in its encoding; it has to fit into a column */
 #define LIMIT_CONTROL_PENDING 1024u
 
 /* Stored files. */

@@ -20,6 +20,7 @@ struct node_connection {
 	struct public_key machine;
 	uint16_t version;
 	nanoseconds idle_since; /* without an exchange; NEVER while there is one */
+	bool used;              /* it has had one: a handshake alone costs a stranger nothing */
 };
 
 enum exchange_kind {

@@ -323,6 +323,7 @@ static void on_request(void *user, struct http2_exchange *x)
 	struct node_connection *n = user;
 
 	n->idle_since = DEADLINE_NEVER;
+	n->used = true;
 	if (strcmp(x->path, "/machine/register") == 0 || strcmp(x->path, "/machine/map") == 0) {
 		if (strcmp(x->method, "POST") != 0)
 			reply_text(x, 405, "POST is wanted");
@@ -550,7 +551,8 @@ void node_tick(struct control *c, nanoseconds now)
 
 		next_connection = n->next;
 		if ((waiting != DEADLINE_NEVER && waiting + REQUEST_MAX <= now) ||
-		    (n->idle_since != DEADLINE_NEVER && n->idle_since + IDLE_MAX <= now &&
+		    (n->idle_since != DEADLINE_NEVER &&
+		     n->idle_since + (n->used ? IDLE_MAX : REQUEST_MAX) <= now &&
 		     http2_server_exchanges(n->http2) == 0))
 			node_connection_close(n);
 	}

@@ -2,6 +2,8 @@
 /* server/control/requests.c - what nodes ask of the coordination server, from JSON */
 #include "server/control/requests.h"
 
+#include "base/limits.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,6 +54,17 @@ static void clip(struct tailcfg_hostinfo *info)
 		free(info->services[--info->service_count].description);
 }
 
+/* fits() - Whether the node's row will hold it: nobody may write what can't be stored */
+static bool fits(const struct tailcfg_hostinfo *info)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_HOSTINFO);
+	struct json_writer w = json_writer_to(&text);
+
+	tailcfg_hostinfo_encode(&w, NULL, info);
+	buffer_free(&text);
+	return json_writer_result(&w) == 0;
+}
+
 int control_register_request_parse(const void *body, size_t length,
 				   struct control_register_request *ret, struct error *err)
 {
@@ -80,6 +93,8 @@ int control_register_request_parse(const void *body, size_t length,
 	if (member && tailcfg_hostinfo_decode(member, &q.hostinfo) < 0)
 		json_reader_fail(&r, "Hostinfo", -ENOMEM);
 	clip(&q.hostinfo);
+	if (!fits(&q.hostinfo))
+		json_reader_fail(&r, "Hostinfo", -EINVAL);
 	if (public_key_is_zero(&q.node_key))
 		json_reader_fail(&r, "NodeKey", -EINVAL);
 	result = json_reader_result(&r, err, "register");
@@ -119,6 +134,8 @@ int control_map_request_parse(const void *body, size_t length, struct control_ma
 			json_reader_fail(&r, "Hostinfo", -ENOMEM);
 		else
 			clip(q.hostinfo);
+		if (q.hostinfo && !fits(q.hostinfo))
+			json_reader_fail(&r, "Hostinfo", -EINVAL);
 	}
 	if (public_key_is_zero(&q.node_key))
 		json_reader_fail(&r, "NodeKey", -EINVAL);

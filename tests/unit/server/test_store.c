@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/server/test_store.c - users, keys and nodes, and that the disk has them */
 #include "base/cleanup.h"
+#include "base/limits.h"
+#include "server/control/requests.h"
 #include "server/control/store.h"
 #include "unit/unit.h"
 
@@ -343,6 +345,39 @@ static void test_not_a_database(void **state)
 	unlink(path);
 }
 
+/* A Hostinfo that no row can hold is refused at the door: else no one's changes could be stored. */
+static void test_a_hostinfo_too_large(void **state)
+{
+	static const size_t lengths[] = {1000, 60000, 70000, 300000, 900000};
+	struct public_key key = key_of(1);
+	char text[KEY_TEXT_MAX];
+
+	(void)state;
+	public_key_format(&key, KEY_NODE, text);
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		struct control_map_request map = {0};
+		struct control_register_request registration = {0};
+		struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+		struct error err = {0};
+		int wanted = lengths[i] < LIMIT_HOSTINFO ? 0 : -EINVAL;
+
+		buffer_printf(&body, "{\"Version\":138,\"NodeKey\":\"%s\",\"Hostinfo\":{\"App\":\"",
+			      text);
+		for (size_t n = 0; n < lengths[i]; n++)
+			buffer_append(&body, "a", 1);
+		buffer_append(&body, "\"}}", 3);
+		assert_int_equal(
+			control_map_request_parse(buffer_head(&body), body.length, &map, &err),
+			wanted);
+		assert_int_equal(control_register_request_parse(buffer_head(&body), body.length,
+								&registration, &err),
+				 wanted);
+		control_map_request_clear(&map);
+		control_register_request_clear(&registration);
+		buffer_free(&body);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -357,6 +392,7 @@ int main(void)
 		TEST(test_the_noise_key_stays),
 		TEST(test_the_policy_stays),
 		TEST(test_not_a_database),
+		TEST(test_a_hostinfo_too_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
