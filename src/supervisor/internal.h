@@ -81,6 +81,7 @@ struct supervisor {
 	struct life life;
 	struct loop_source signals;
 	struct loop_timer boot;
+	struct loop_timer give_back; /* what only the start needed of the libraries */
 	struct udp_pair udp;
 	int engine_program; /* O_PATH */
 	int lock, localapi, health, handover;

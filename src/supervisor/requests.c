@@ -105,6 +105,9 @@ void requests_file_changed(void *userdata, enum privsep_file_name name, int fd)
 		close(fd);
 }
 
+/* Long enough that the state, once stored, has been used for the last time. */
+#define GIVE_BACK_DELAY (2 * NSEC_PER_SEC)
+
 static void on_status(struct supervisor *s, const struct privsep_status *m)
 {
 	memcpy(s->last_text, m->text, sizeof(s->last_text));
@@ -116,6 +119,7 @@ static void on_status(struct supervisor *s, const struct privsep_status *m)
 			    s->options->exit_on_failure && !s->ending)) {
 	case LIFE_ANNOUNCE:
 		timer_cancel(&s->loop, &s->boot);
+		timer_arm(&s->loop, &s->give_back, clock_boottime() + GIVE_BACK_DELAY);
 		if (s->options->mode == SUPERVISOR_RUN)
 			log_info("Startup complete, waiting for shutdown signal");
 		break;

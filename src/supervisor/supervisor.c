@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "privsep/handover.h"
 #include "supervisor/capabilities.h"
 #include "supervisor/cpu.h"
@@ -266,6 +267,13 @@ static int open_listeners(struct supervisor *s, struct error *err)
 	return s->health < 0 ? SUPERVISOR_EXIT_MACHINE : 0;
 }
 
+static void give_back_fire(struct loop_timer *timer, nanoseconds now)
+{
+	(void)timer;
+	(void)now;
+	text_give_back();
+}
+
 static void boot_fire(struct loop_timer *timer, nanoseconds now)
 {
 	struct supervisor *s = container_of(timer, struct supervisor, boot);
@@ -426,6 +434,7 @@ int supervisor_run(const struct supervisor_options *options)
 		.options = options,
 		.signals = LOOP_SOURCE(signals_ready),
 		.boot = LOOP_TIMER(boot_fire),
+		.give_back = LOOP_TIMER(give_back_fire),
 		.udp = {.v4 = -1, .v6 = -1},
 		.engine_program = -1,
 		.lock = -1,

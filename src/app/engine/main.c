@@ -10,6 +10,7 @@
 #define LOG_ROOM "engine"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "localapi/server.h"
 #include "node/run.h"
 #include "privsep/client.h"
@@ -29,8 +30,12 @@
 /* Handles close within a round of the loop, and what their closing closes in one more. */
 #define CLOSING_ROUNDS 8
 
+/* Joining is over by then, usually; what it needed of the libraries can go. */
+#define GIVE_BACK_MS 3000
+
 struct engine {
 	uv_loop_t loop;
+	uv_timer_t give_back;
 	struct privsep_client *privsep;
 	struct privsep_start_message start;
 	struct node *node;
@@ -81,11 +86,18 @@ static void on_stopped(void *context)
 	uv_stop(&engine->loop);
 }
 
+static void on_give_back(uv_timer_t *timer)
+{
+	(void)timer;
+	text_give_back();
+}
+
 /* close_all() - Take everything down in order, so that nothing is left */
 static void close_all(struct engine *engine)
 {
 	int r;
 
+	uv_close((uv_handle_t *)&engine->give_back, NULL);
 	localapi_server_free(engine->localapi);
 	health_server_free(engine->health);
 	/* Answers that are still due reach the node now, or never. */
@@ -178,6 +190,8 @@ int main(int argc, char **argv)
 		log_error("%s", err.text);
 		return EXIT_FAILURE;
 	}
+	uv_timer_init(&engine.loop, &engine.give_back);
+	uv_timer_start(&engine.give_back, on_give_back, GIVE_BACK_MS, 0);
 	uv_run(&engine.loop, UV_RUN_DEFAULT);
 	close_all(&engine);
 	return EXIT_SUCCESS;
