@@ -59,17 +59,23 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err);
 
 /**
  * node_start() - Apply an ipn.Options: UpdatePrefs replaces the prefs, AuthKey is kept for the
- *                next login
+ *                next login, or given to the one that waits for a person
  * @ipn_options: borrowed; the caller wipes what it holds
  */
 int node_start(struct node *node, json_t *ipn_options, struct error *err);
 
-/** node_login_interactive() - Ask control for a login URL; it arrives as Notify.BrowseToURL */
+/**
+ * node_login_interactive() - Ask control for a login URL; it arrives as Notify.BrowseToURL
+ *
+ * With a key from node_start() it is a login by that, and while one is under way it does
+ * nothing: the key may be for one use. A node that runs goes on until the new login is through.
+ */
 int node_login_interactive(struct node *node, struct error *err);
 
 /**
  * node_logout() - Expire the node key at control and forget the profile
- * @done: called once, later, with NULL or why control could not be told
+ * @done: called once, later, with NULL or why control could not be told; -ECANCELED when the
+ *        node ended, or got another login server, before there was an answer
  */
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context);
