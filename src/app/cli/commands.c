@@ -252,6 +252,17 @@ const struct command commands[] = {
 		.run = run_server,
 	},
 	{
+		.name = "headscale",
+		.summary = "Accounts and devices at a Headscale",
+		.arguments = "provision …",
+		.description = "What 'pillion headscale --help' says.",
+		.examples = "pillion headscale provision --url https://headscale.example.com "
+			    "--account alice --device laptop\n"
+			    "\tmakes the user and a key, unless they are there\n",
+		.passes = true,
+		.run = run_server,
+	},
+	{
 		.name = "completion",
 		.summary = "Print the completion script of a shell",
 		.arguments = "bash|zsh|fish",

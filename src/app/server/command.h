@@ -6,3 +6,4 @@
 int run_derp(int argc, char **argv);
 int run_version(int argc, char **argv);
 int run_control(int argc, char **argv);
+int run_headscale(int argc, char **argv);

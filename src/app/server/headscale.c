@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/headscale.c - `pillion headscale`: accounts and devices at a Headscale */
+#include "clients/headscale.h"
+#include "app/cli/flags.h"
+#include "app/server/command.h"
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "transport/tls.h"
+#include "wire/json.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DEFAULT_FOLDER   "/var/lib/pillion/headscale"
+#define DEFAULT_LIFETIME (90 * 24 * 3600 * NSEC_PER_SEC)
+#define API_KEY_VARIABLE "PILLION_HEADSCALE_API_KEY"
+#define API_KEY_MAX      1024
+
+enum { URL, API_KEY, ACCOUNT, DEVICE, FOLDER, CA_FILE, LIFETIME, FLAG_COUNT };
+
+static const struct flag flags[FLAG_COUNT] = {
+	[URL] = {"url", NULL, "URL", "the Headscale, as devices are to use it", FLAG_STRING,
+		 FLAG_OURS},
+	[API_KEY] = {"api-key", NULL, "KEY",
+		     "key of its API, or file:PATH; or the variable " API_KEY_VARIABLE, FLAG_STRING,
+		     FLAG_OURS},
+	[ACCOUNT] = {"account", NULL, "NAME",
+		     "any name; the same one on every device of the account", FLAG_STRING,
+		     FLAG_OURS},
+	[DEVICE] = {"device", NULL, "ID", "any name of this device within the account", FLAG_STRING,
+		    FLAG_OURS},
+	[FOLDER] = {"state", NULL, "FOLDER", "where keys are kept (" DEFAULT_FOLDER ")",
+		    FLAG_STRING, FLAG_OURS},
+	[CA_FILE] = {"ca-file", NULL, "FILE",
+		     "PEM of the certificates to trust instead of the system's", FLAG_STRING,
+		     FLAG_OURS},
+	[LIFETIME] = {"key-lifetime", NULL, "TIME", "of a new key (2160h)", FLAG_DURATION,
+		      FLAG_OURS},
+};
+
+static void usage(const struct flag_group *group)
+{
+	printf("usage: pillion headscale provision --url URL --api-key KEY --account NAME --device "
+	       "ID "
+	       "[FLAG…]\n\n"
+	       "Makes the account's user and the device's reusable key at a Headscale (0.28 or "
+	       "later)\n"
+	       "unless they are there, and prints {\"url\", \"key\"} for the device to join "
+	       "with.\n\n"
+	       "  pillion headscale provision --url https://headscale.example.com \\\n"
+	       "\t--api-key file:/run/secrets/headscale --account alice --device laptop\n\n");
+	flags_print(group);
+}
+
+/* read_api_key() - From the flag, its file, or the variable, which is taken out of the way */
+static int read_api_key(const struct flag_value *flag, char out[static API_KEY_MAX],
+			struct error *err)
+{
+	const char *text = flag->given ? flag->text : getenv(API_KEY_VARIABLE);
+	FILE *f;
+
+	if (!text || !*text)
+		return error_set(err, -EINVAL,
+				 "no API key: give --api-key, or set " API_KEY_VARIABLE);
+	if (strncmp(text, "file:", 5) != 0) {
+		snprintf(out, API_KEY_MAX, "%s", text);
+	} else {
+		f = fopen(text + 5, "re");
+		if (!f || !fgets(out, API_KEY_MAX, f)) {
+			int r = f ? -ENODATA : -errno;
+
+			if (f)
+				fclose(f);
+			return error_set_errno(err, r, "the API key's file %s", text + 5);
+		}
+		fclose(f);
+	}
+	out[strcspn(out, " \t\r\n")] = 0;
+	return *out ? 0 : error_set(err, -EINVAL, "the API key is empty");
+}
+
+static int print_answer(const char *url, const char *key)
+{
+	struct buffer text = BUFFER_INIT(4096);
+	struct json_writer w = json_writer_to(&text);
+	int r;
+
+	json_begin_object(&w, NULL);
+	json_put_string(&w, "url", url);
+	json_put_string(&w, "key", key);
+	json_end_object(&w);
+	r = json_writer_result(&w);
+	if (r == 0 &&
+	    (printf("%.*s\n", (int)text.length, buffer_head(&text)) < 0 || fflush(stdout) != 0))
+		r = -EIO;
+	buffer_free_secret(&text);
+	return r;
+}
+
+static int provision(const struct flag_value v[FLAG_COUNT], struct error *err)
+{
+	const struct headscale_request q = {
+		.url = v[URL].text,
+		.account = v[ACCOUNT].text,
+		.device = v[DEVICE].text,
+		.folder = v[FOLDER].given ? v[FOLDER].text : DEFAULT_FOLDER,
+		.now = clock_realtime(),
+		.lifetime = v[LIFETIME].given ? v[LIFETIME].number : DEFAULT_LIFETIME,
+	};
+	struct headscale_http *http = NULL;
+	struct headscale_api api;
+	struct error warning;
+	char api_key[API_KEY_MAX], *key = NULL;
+	int r = read_api_key(&v[API_KEY], api_key, err);
+
+	if (r == 0)
+		r = tls_init(err);
+	if (r == 0)
+		r = headscale_http_new(q.url, api_key, v[CA_FILE].given ? v[CA_FILE].text : NULL,
+				       &http, err);
+	explicit_bzero(api_key, sizeof(api_key));
+	if (r == 0) {
+		api = headscale_http_api(http);
+		r = headscale_provision(&api, &q, &key, &warning, err);
+	}
+	if (r == 0 && warning.code < 0)
+		fprintf(stderr, "pillion headscale: %s; going on with the key there is\n",
+			warning.text);
+	if (r == 0)
+		r = print_answer(q.url, key);
+	headscale_key_free(key);
+	headscale_http_free(http);
+	return r;
+}
+
+static int check(const struct flag_value v[FLAG_COUNT], struct error *err)
+{
+	static const int needed[] = {URL, ACCOUNT, DEVICE};
+
+	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+		if (!v[needed[i]].given || !*v[needed[i]].text)
+			return error_set(err, -EINVAL,
+					 "--%s is missing: see 'pillion headscale --help'",
+					 flags[needed[i]].name);
+	if (v[LIFETIME].given && v[LIFETIME].number < 60 * NSEC_PER_SEC)
+		return error_set(err, -EINVAL, "--key-lifetime is a minute at least");
+	return 0;
+}
+
+int run_headscale(int argc, char **argv)
+{
+	struct flag_value values[FLAG_COUNT] = {0};
+	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
+	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion headscale",
+					   NULL};
+	_cleanup_free_ const char **rest = calloc((size_t)argc, sizeof(*rest));
+	struct error err;
+	int r = rest ? flags_parse(&reader, argc - 1, argv + 1, rest, &err) : -ENOMEM;
+
+	if (r == -ECANCELED) {
+		usage(&group);
+		return EXIT_SUCCESS;
+	}
+	if (r >= 0 && (r != 1 || strcmp(rest[0], "provision") != 0)) {
+		usage(&group);
+		return 2;
+	}
+	if (r > 0)
+		r = check(values, &err);
+	if (r < 0) {
+		fprintf(stderr, "pillion headscale: %s\n",
+			r == -ENOMEM ? "out of memory" : err.text);
+		return 2;
+	}
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (sodium_init() < 0)
+		return EXIT_FAILURE;
+	json_object_seed(0);
+	r = provision(values, &err);
+	if (r < 0)
+		fprintf(stderr, "pillion headscale: %s\n", err.text);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* clients/headscale.c - accounts and devices at a Headscale */
+#include "clients/headscale.h"
+
+#include "base/cleanup.h"
+#include "wire/json.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZE])
+{
+	unsigned char hash[crypto_hash_sha256_BYTES];
+
+	crypto_hash_sha256(hash, (const unsigned char *)account, strlen(account));
+	memcpy(out, "ss-", 3);
+	sodium_bin2hex(out + 3, HEADSCALE_USER_SIZE - 3, hash, sizeof(hash));
+}
+
+void headscale_key_free(char *key)
+{
+	if (key)
+		explicit_bzero(key, strlen(key));
+	free(key);
+}
+
+/* text_of() - A member that is a string, or "" */
+static const char *text_of(const json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}
+
+static nanoseconds time_of(const json_t *object, const char *name)
+{
+	const char *text = text_of(object, name);
+	nanoseconds time = JSON_TIME_NONE;
+
+	(void)json_time_parse(text, strlen(text), &time);
+	return time;
+}
+
+/* --- The user --- */
+
+/* find_user() - Its id; "" when there is none */
+static int find_user(const struct headscale_api *api, const char *name, char id[static 24],
+		     struct error *err)
+{
+	char target[64 + HEADSCALE_USER_SIZE];
+	json_t *answer = NULL, *user;
+	size_t i;
+	int r;
+
+	snprintf(target, sizeof(target), "/api/v1/user?name=%s", name);
+	r = api->call(api->user, "GET", target, NULL, &answer, err);
+	id[0] = 0;
+	json_array_foreach(json_object_get(answer, "users"), i, user)
+		if (strcmp(text_of(user, "name"), name) == 0)
+			snprintf(id, 24, "%s", text_of(user, "id"));
+	json_decref(answer);
+	return r;
+}
+
+static int ensure_user(const struct headscale_api *api, const char *name, char id[static 24],
+		       struct error *err)
+{
+	char body[32 + HEADSCALE_USER_SIZE];
+	json_t *answer = NULL;
+	struct error refused;
+	int r = find_user(api, name, id, err);
+
+	if (r < 0 || id[0])
+		return r;
+	snprintf(body, sizeof(body), "{\"name\":\"%s\"}", name);
+	r = api->call(api->user, "POST", "/api/v1/user", body, &answer, &refused);
+	json_decref(answer);
+	/* Another device of the account may have been quicker: then it is there now. */
+	if (find_user(api, name, id, err) < 0)
+		return err->code;
+	if (id[0])
+		return 0;
+	if (r == 0)
+		return error_set(err, -EREMOTEIO, "Headscale made no user %s", name);
+	*err = refused;
+	return error_wrap(err, "make a user");
+}
+
+/* --- The key --- */
+
+/* is_listed() - Whether Headscale's entry is the kept key: it shows the part before "***" */
+static bool is_listed(const json_t *entry, const struct headscale_kept *kept)
+{
+	const char *shown = text_of(entry, "key"), *stars = strstr(shown, "***");
+	size_t length = stars ? (size_t)(stars - shown) : strlen(shown);
+
+	return strcmp(text_of(entry, "id"), kept->id) == 0 && length > 0 &&
+	       strncmp(shown, kept->key, length) == 0;
+}
+
+struct verdict {
+	bool listed; /* Headscale has it, and it isn't over */
+	bool good;   /* and will be for a while */
+};
+
+static int judge(const struct headscale_api *api, const struct headscale_request *q,
+		 const char *user, const struct headscale_kept *kept, struct verdict *ret,
+		 struct error *err)
+{
+	json_t *answer = NULL, *entry;
+	size_t i;
+	int r;
+
+	*ret = (struct verdict){0};
+	if (!kept->id)
+		return 0;
+	r = api->call(api->user, "GET", "/api/v1/preauthkey", NULL, &answer, err);
+	json_array_foreach(json_object_get(answer, "preAuthKeys"), i, entry) {
+		nanoseconds expiry = time_of(entry, "expiration");
+
+		if (!is_listed(entry, kept))
+			continue;
+		ret->listed = expiry == JSON_TIME_NONE || expiry > q->now;
+		ret->good = ret->listed && json_is_true(json_object_get(entry, "reusable")) &&
+			    strcmp(text_of(json_object_get(entry, "user"), "id"), user) == 0 &&
+			    (expiry == JSON_TIME_NONE || expiry - q->now > q->lifetime / 4);
+	}
+	json_decref(answer);
+	return r;
+}
+
+static int mint(const struct headscale_api *api, const struct headscale_request *q,
+		const char *user, struct headscale_kept *ret, struct error *err)
+{
+	char body[256], when[JSON_TIME_TEXT_MAX];
+	json_t *answer = NULL, *key;
+	int r;
+
+	ret->expiry = q->now + q->lifetime;
+	snprintf(body, sizeof(body),
+		 "{\"user\":\"%s\",\"reusable\":true,\"ephemeral\":false,\"expiration\":\"%s\"}",
+		 user, json_time_format(ret->expiry, when));
+	r = api->call(api->user, "POST", "/api/v1/preauthkey", body, &answer, err);
+	key = json_object_get(answer, "preAuthKey");
+	if (r == 0 && (!*text_of(key, "id") || !*text_of(key, "key")))
+		r = error_set(err, -EREMOTEIO, "Headscale's answer holds no key");
+	if (r == 0) {
+		ret->id = strdup(text_of(key, "id"));
+		ret->key = strdup(text_of(key, "key"));
+		if (!ret->id || !ret->key)
+			r = error_set(err, -ENOMEM, "out of memory");
+	}
+	json_decref(answer);
+	return r < 0 ? error_wrap(err, "make a key") : 0;
+}
+
+static int expire(const struct headscale_api *api, const char *id, struct error *err)
+{
+	char body[64];
+	json_t *answer = NULL;
+	int r;
+
+	snprintf(body, sizeof(body), "{\"id\":\"%s\"}", id);
+	r = api->call(api->user, "POST", "/api/v1/preauthkey/expire", body, &answer, err);
+	json_decref(answer);
+	return r < 0 ? error_wrap(err, "expire the key that was replaced") : 0;
+}
+
+/* replace() - A new key in place of the kept one, which goes last: until then one is good */
+static int replace(const struct headscale_api *api, const struct headscale_request *q,
+		   const char *user, const struct headscale_kept *kept, bool listed, char **ret_key,
+		   struct error *warning, struct error *err)
+{
+	struct headscale_kept fresh = {0};
+	int r = mint(api, q, user, &fresh, err);
+
+	if (r == 0) {
+		if (headscale_kept_write(q, &fresh, warning) == 0 && listed)
+			(void)expire(api, kept->id, warning);
+		*ret_key = TAKE_PTR(fresh.key);
+	}
+	headscale_kept_clear(&fresh);
+	return r;
+}
+
+int headscale_provision(const struct headscale_api *api, const struct headscale_request *q,
+			char **ret_key, struct error *warning, struct error *err)
+{
+	char name[HEADSCALE_USER_SIZE], user[24];
+	struct headscale_kept kept = {0};
+	struct verdict verdict = {0};
+	int r;
+
+	*warning = (struct error){0};
+	r = headscale_kept_read(q, &kept, err);
+	if (r < 0)
+		return r;
+	headscale_user_name(q->account, name);
+	r = ensure_user(api, name, user, err);
+	if (r == 0)
+		r = judge(api, q, user, &kept, &verdict, err);
+	if (r == 0 && verdict.good)
+		*ret_key = TAKE_PTR(kept.key);
+	else if (r == 0)
+		r = replace(api, q, user, &kept, verdict.listed, ret_key, warning, err);
+	/* What is kept is the best there is, unless it is known to be over. */
+	if (r < 0 && kept.key && kept.expiry > q->now) {
+		*warning = *err;
+		*ret_key = TAKE_PTR(kept.key);
+		r = 0;
+	}
+	headscale_kept_clear(&kept);
+	return r;
+}

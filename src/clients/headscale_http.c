@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* clients/headscale_http.c - Headscale's API over HTTP, one request at a time */
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "clients/headscale.h"
+#include "transport/http_client.h"
+#include "transport/url.h"
+#include "wire/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SYSTEM_ROOTS "/etc/ssl/certs/ca-certificates.crt"
+#define TIMEOUT      (15 * NSEC_PER_SEC)
+
+/* Rounds of the loop that closing handles may take. */
+#define CLOSING_ROUNDS 16
+
+struct headscale_http {
+	uv_loop_t loop;
+	struct dialer dialer;
+	struct url url;
+	char *authorization; /* "Bearer …" */
+};
+
+/* struct answer - What the one request that is under way came to */
+struct answer {
+	bool done;
+	int result;
+	json_t *json;
+	struct error *err;
+};
+
+static int read_file(const char *path, struct buffer *out, struct error *err)
+{
+	FILE *f = fopen(path, "re");
+	char piece[4096];
+	size_t n;
+	int r = 0;
+
+	if (!f)
+		return error_set_errno(err, -errno, "%s", path);
+	while (r == 0 && (n = fread(piece, 1, sizeof(piece), f)) > 0)
+		r = buffer_append(out, piece, n);
+	fclose(f);
+	return r < 0 ? error_set_errno(err, r, "%s", path) : 0;
+}
+
+static int set_roots(struct headscale_http *h, const char *ca_file, struct error *err)
+{
+	const char *path = ca_file ? ca_file : SYSTEM_ROOTS;
+	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	int r = tls_context_create(&h->dialer.tls, err);
+
+	if (r == 0)
+		r = read_file(path, &pem, err);
+	if (r == 0)
+		r = tls_context_add_roots(h->dialer.tls, (char *)buffer_head(&pem), pem.length,
+					  path, err);
+	buffer_free(&pem);
+	return r < 0 ? r : 0;
+}
+
+static int set_names(struct headscale_http *h, struct error *err)
+{
+	struct buffer resolv_conf = BUFFER_INIT(LIMIT_RESOLVER_TEXT);
+	struct buffer hosts = BUFFER_INIT(LIMIT_RESOLVER_TEXT);
+	int r = names_create(&h->loop, h->dialer.sockets, &h->dialer.names, err);
+
+	/* Either may be missing. */
+	(void)read_file("/etc/resolv.conf", &resolv_conf, NULL);
+	(void)read_file("/etc/hosts", &hosts, NULL);
+	if (r == 0)
+		r = names_configure(h->dialer.names, (char *)buffer_head(&resolv_conf),
+				    resolv_conf.length, (char *)buffer_head(&hosts), hosts.length,
+				    err);
+	buffer_free(&resolv_conf);
+	buffer_free(&hosts);
+	return r;
+}
+
+int headscale_http_new(const char *url, const char *api_key, const char *ca_file,
+		       struct headscale_http **ret, struct error *err)
+{
+	struct headscale_http *h = calloc(1, sizeof(*h));
+	int r;
+
+	if (!h || uv_loop_init(&h->loop) < 0) {
+		free(h);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	h->dialer.loop = &h->loop;
+	h->dialer.sockets = socket_source_direct();
+	r = url_parse(url, &h->url, err);
+	if (r == 0 && asprintf(&h->authorization, "Bearer %s", api_key) < 0) {
+		h->authorization = NULL;
+		r = error_set(err, -ENOMEM, "out of memory");
+	}
+	if (r == 0 && h->url.tls)
+		r = set_roots(h, ca_file, err);
+	if (r == 0)
+		r = set_names(h, err);
+	if (r < 0) {
+		headscale_http_free(h);
+		return r;
+	}
+	*ret = h;
+	return 0;
+}
+
+void headscale_http_free(struct headscale_http *h)
+{
+	if (!h)
+		return;
+	names_free(h->dialer.names);
+	tls_context_release(h->dialer.tls);
+	headscale_key_free(h->authorization);
+	for (int i = 0; i < CLOSING_ROUNDS && uv_loop_alive(&h->loop); i++)
+		uv_run(&h->loop, UV_RUN_NOWAIT);
+	(void)uv_loop_close(&h->loop);
+	free(h);
+}
+
+/* judge() - An answer's status; Headscale says why as {"message"} */
+static int judge(const struct http_response *response, struct answer *a)
+{
+	int status = response->head->status;
+	const char *message;
+
+	a->json = json_loadb((const char *)response->body, response->body_length, 0, NULL);
+	if (status >= 200 && status < 300)
+		return a->json ? 0 : error_set(a->err, -EREMOTEIO, "Headscale's answer is no JSON");
+	if (status == 401 || status == 403)
+		return error_set(a->err, -EACCES,
+				 "Headscale refuses the API key (status %d): make one with "
+				 "'headscale apikeys create'",
+				 status);
+	message = json_string_value(json_object_get(a->json, "message"));
+	return error_set(a->err, -EREMOTEIO, "Headscale answers %d: %s", status,
+			 message ? message : "no reason given");
+}
+
+static void done(void *user, const struct http_response *response, const struct error *err)
+{
+	struct answer *a = user;
+
+	a->done = true;
+	if (response && !err) {
+		a->result = judge(response, a);
+		return;
+	}
+	a->result = err ? err->code : -EIO;
+	if (err)
+		*a->err = *err;
+	else
+		error_set(a->err, -EIO, "no answer came");
+}
+
+static int call(void *user, const char *method, const char *target, const char *body, json_t **ret,
+		struct error *err)
+{
+	struct headscale_http *h = user;
+	const struct http1_header headers[] = {{"Authorization", h->authorization},
+					       {"Content-Type", "application/json"}};
+	struct answer a = {.err = err};
+	struct http_exchange *exchange;
+	int r = http_start(&h->dialer,
+			   &(struct http_request){
+				   .to = {.host = h->url.host,
+					  .port = h->url.port,
+					  .tls = h->url.tls ? &(struct tls_options){0} : NULL,
+					  .timeout = TIMEOUT},
+				   .method = method,
+				   .target = target,
+				   .headers = headers,
+				   .header_count = ARRAY_SIZE(headers),
+				   .body = body,
+				   .body_length = body ? strlen(body) : 0,
+				   .body_limit = LIMIT_MAP_FRAME,
+			   },
+			   done, &a, &exchange, err);
+
+	if (r < 0)
+		return r;
+	while (!a.done)
+		uv_run(&h->loop, UV_RUN_ONCE);
+	if (a.result < 0) {
+		json_decref(a.json);
+		return a.result;
+	}
+	*ret = a.json;
+	return 0;
+}
+
+struct headscale_api headscale_http_api(struct headscale_http *http)
+{
+	return (struct headscale_api){.call = call, .user = http};
+}
