@@ -53,6 +53,9 @@ struct sandbox_profile {
 /* The engine's list: from the sources of every room that it links. */
 extern const struct sandbox_profile sandbox_profile_engine;
 
+/* A relay by itself, once its files and listeners are open. */
+extern const struct sandbox_profile sandbox_profile_relay;
+
 struct sandbox_identity {
 	bool change; /* split user: take uid and gid; same user: stay who we are */
 	uid_t uid;

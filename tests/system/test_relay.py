@@ -12,6 +12,7 @@ import stat
 import struct
 import subprocess
 import zlib
+from pathlib import Path
 
 import pytest
 from lab.own_relay import LoopbackRelay
@@ -90,6 +91,21 @@ def test_identity_survives_and_files_are_private(start):
     )
     assert done.returncode == 1
     assert "holds no relay key" in done.stderr
+
+
+def test_it_gave_up_what_it_does_not_need(start):
+    """No capability, no way to regain one, and a list of system calls; also while it serves."""
+    relay = start.relay()
+    a, b = (start.tool(relay.derp_map()) for _ in range(2))
+    a.home(1)
+    b.home(1)
+    assert a.send(1, b.key, b"x") == 0
+    b.wait("packet 1 .*")
+    status = Path(f"/proc/{relay.process.pid}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert int(fields["CapEff"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
 
 
 def test_a_restart_is_announced(start):

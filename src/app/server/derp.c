@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "sandbox/sandbox.h"
 #include "server/relay/relay_files.h"
 #include "server/relay/relay_server.h"
 #include "transport/loop_timer.h"
@@ -216,6 +217,16 @@ static void on_signal(uv_signal_t *signal, int number)
 	loop_timer_at(d->last_words, clock_boottime() + LAST_WORDS);
 }
 
+/* give_up() - All that isn't needed from here on, before the first byte of a stranger is read */
+static int give_up(struct error *err)
+{
+	const struct sandbox_identity same = {.change = false};
+	struct sandbox_report report;
+	int r = sandbox_enter(&sandbox_profile_relay, &same, &report, err);
+
+	return r < 0 ? r : sandbox_seal(&sandbox_profile_relay, &report, err);
+}
+
 static int start(struct derp *d, const struct relay_server_config *config, uint16_t region,
 		 struct error *err)
 {
@@ -241,6 +252,8 @@ static int start(struct derp *d, const struct relay_server_config *config, uint1
 	r = relay_server_new(&d->loop, config, &d->relay, err);
 	if (r == 0)
 		r = write_map(d, config->directory, region, err);
+	if (r == 0)
+		r = give_up(err);
 	if (r == 0)
 		log_info("relay serves: at=%s key=%s",
 			 endpoint_format(relay_server_endpoint(d->relay), at),

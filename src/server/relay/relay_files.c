@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* #syscalls: openat read close */
 int relay_file_read(const char *path, char **ret, struct error *err)
 {
 	_cleanup_(secret_string_free_at) char *text = NULL;
@@ -69,7 +68,6 @@ static int sync_directory(const char *path)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-/* #syscalls: openat write fsync rename unlink close */
 int relay_file_write(const char *path, const void *bytes, size_t length, struct error *err)
 {
 	_cleanup_free_ char *beside = NULL;
