@@ -162,6 +162,7 @@ struct node {
 	bool network_wanted;  /* they were asked for */
 	bool network_asked;   /* the supervisor has not answered yet */
 	bool network_changed; /* since then */
+	bool load_failed;     /* the state could not be read */
 	bool network_failed;  /* the last time */
 
 	uv_timer_t repair_timer; /* until what failed is tried again */

@@ -161,10 +161,25 @@ out:
 	prefs_free(&before);
 }
 
+/* begin() - With the state as it is now; one that can't be used is left alone, and read again */
+static void begin(struct node *node)
+{
+	int r = node_store_load(node);
+
+	node_note_result(node, &node->load_failed, r);
+	if (r < 0)
+		return;
+	node_warn(node, NODE_WARN_STATE, NULL);
+	apply_start_prefs(node);
+	node_reconcile(node);
+}
+
 static void on_repair(uv_timer_t *timer)
 {
 	struct node *node = container_of(timer, struct node, repair_timer);
 
+	if (node->load_failed)
+		begin(node);
 	if (node->state_failed)
 		node_store_state(node);
 	if (node->network_failed)
@@ -175,7 +190,7 @@ static void on_repair(uv_timer_t *timer)
 void node_note_result(struct node *node, bool *failed, int result)
 {
 	*failed = result < 0;
-	if (!node->state_failed && !node->network_failed) {
+	if (!node->load_failed && !node->state_failed && !node->network_failed) {
 		node->repair_wait = 0;
 		uv_timer_stop(&node->repair_timer);
 	} else if (!node->stopping && !uv_is_active((uv_handle_t *)&node->repair_timer)) {
@@ -242,10 +257,7 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 			 config->crash_count, config->last_crash ? config->last_crash : "");
 		node_warn(node, NODE_WARN_CRASH, text);
 	}
-	if (node_store_load(node) == 0) {
-		apply_start_prefs(node);
-		node_reconcile(node);
-	}
+	begin(node);
 	tell_supervisor(node, node_state(node));
 	node_state_changed(node);
 	*ret = node;

@@ -205,11 +205,18 @@ int node_store_load(struct node *node)
 	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_STATE, LIMIT_STATE_FILE, &bytes);
 	if (r == 0 || r == -ENOENT)
 		r = state_file_decode(buffer_head(&bytes), bytes.length, &node->state, &err);
+	else if (r == -ELOOP)
+		error_set(&err, r,
+			  "the state file is a symbolic link, which is not followed: put the file "
+			  "itself into the state directory");
 	else
 		error_set_errno(&err, r, "read the state file");
 	buffer_free_secret(&bytes);
 	if (r < 0) {
-		log_error("%s", err.text);
+		const char *told = node->warnings[NODE_WARN_STATE];
+
+		if (!told || strcmp(told, err.text) != 0)
+			log_error("%s", err.text);
 		node_warn(node, NODE_WARN_STATE, err.text);
 		return r;
 	}

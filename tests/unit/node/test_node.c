@@ -317,6 +317,26 @@ static void the_kernel_is_asked_again(void **state)
 	assert_null(w->node->warnings[NODE_WARN_NETWORK]);
 }
 
+/* It was moved away, or mended: nobody has to start us anew for that. */
+static void a_state_that_could_not_be_read_is_read_again(void **state)
+{
+	struct world *w = *state;
+	struct buffer *file = &w->privsep.state;
+
+	end_node(w);
+	buffer_consume(file, file->length);
+	assert_int_equal(buffer_append(file, "{broken", 7), 0);
+	start_node(w);
+	assert_int_equal(node_state(w->node), NODE_NO_STATE);
+	assert_non_null(w->node->warnings[NODE_WARN_STATE]);
+	assert_false(wait_for_request(w, false, 1500));
+	buffer_consume(file, file->length);
+	assert_true(wait_for_request(w, false, 5000));
+	answer_all(w);
+	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
+	assert_null(w->node->warnings[NODE_WARN_STATE]);
+}
+
 /* --- The netmap --- */
 
 static void peers_may_trade_their_keys(void **state)
@@ -462,6 +482,7 @@ int main(void)
 		TEST(a_full_disk_loses_nothing),
 		TEST(a_change_behind_a_slow_store_is_not_lost),
 		TEST(the_kernel_is_asked_again),
+		TEST(a_state_that_could_not_be_read_is_read_again),
 		TEST(peers_may_trade_their_keys),
 		TEST(odd_netmaps_do_no_harm),
 		TEST(a_burst_of_peers_is_one_request),
