@@ -205,7 +205,7 @@ static void approve_routes(struct tailnet *t)
 int access_set(struct access *a, const char *text, size_t length, struct error *err)
 {
 	struct registry *registry = &a->tailnet->registry;
-	struct policy *policy;
+	struct policy *policy = NULL;
 	char *copy;
 	int r = read_policy(a, text, length, &policy, err);
 

@@ -110,7 +110,7 @@ static int add_to_group(struct parse *ps, struct json_range value, void *data)
 
 static int fill_group(struct parse *ps, struct json_range key, struct json_range value, void *data)
 {
-	struct policy_name *group;
+	struct policy_name *group = NULL;
 	int r = declare(ps, key, NAME_GROUP, &group);
 
 	(void)data;
@@ -253,7 +253,7 @@ static int add_owner(struct parse *ps, struct json_range value, void *data)
 
 static int fill_tag(struct parse *ps, struct json_range key, struct json_range value, void *data)
 {
-	struct policy_name *tag;
+	struct policy_name *tag = NULL;
 	int r = declare(ps, key, NAME_TAG, &tag);
 
 	(void)data;

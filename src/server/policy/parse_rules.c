@@ -116,9 +116,9 @@ static int add_acl_destination(struct parse *ps, struct json_range value, void *
 {
 	const uint8_t *protocol = data;
 	_cleanup_free_ char *text = NULL;
-	char *host, *ports_text;
+	char *host = NULL, *ports_text = NULL;
 	struct port_range *ports = NULL;
-	uint32_t count = 0, selector;
+	uint32_t count = 0, selector = 0;
 	int r = parse_string(ps, value, "host:ports", &text);
 
 	if (r == 0)
@@ -197,7 +197,7 @@ int parse_open(struct parse *ps)
 	struct selector_key destination = {.part = PART_DESTINATION, .kind = SELECT_ANY};
 	struct indexes sources = {0};
 	struct port_range *ports = NULL;
-	uint32_t count = 0, from, to;
+	uint32_t count = 0, from = 0, to = 0;
 	int r = policy_selector(ps->policy, &source, &from);
 
 	if (r == 0)

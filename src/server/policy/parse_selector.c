@@ -142,7 +142,7 @@ static int add_selector(struct parse *ps, struct json_range value, void *data)
 {
 	struct selectors_walk *walk = data;
 	_cleanup_free_ char *text = NULL;
-	uint32_t selector;
+	uint32_t selector = 0;
 	int r = parse_string(ps, value, parts[walk->part].what, &text);
 
 	if (r == 0)
@@ -235,7 +235,7 @@ int parse_ports(struct parse *ps, struct json_range at, const char *text, struct
 	for (;;) {
 		size_t length = strcspn(text, ",");
 		const char *dash = memchr(text, '-', length);
-		struct port_range range;
+		struct port_range range = {0};
 		int r;
 
 		if (dash) {
