@@ -122,7 +122,8 @@ def test_login_by_url(lab, control):
     login = up.wait_text(r"/register/([0-9a-f]{32})", 20).group(1)
     control.cli("nodes", "approve", login, "--user", "alice")
     node.wait_running()
-    assert control.node("one")["user"] == "alice"
+    (made,) = control.nodes().values()
+    assert made["user"] == "alice"
 
 
 def test_the_server_dies_and_comes_back(lab, control):
