@@ -50,6 +50,7 @@ static void usage(const struct flag_group *group)
 	       "later)\n"
 	       "unless they are there, and prints {\"url\", \"key\"} for the device to join "
 	       "with.\n\n"
+	       "Examples:\n"
 	       "  pillion headscale provision --url https://headscale.example.com \\\n"
 	       "\t--api-key file:/run/secrets/headscale --account alice --device laptop\n\n");
 	flags_print(group);
