@@ -18,6 +18,8 @@
 #include "tunnel/path/path_internal.h"
 #include "unit/unit.h"
 
+#include <sodium.h>
+
 #define WORLD_PACKETS 4096
 #define WORLD_DATA    20000
 #define PINHOLES      256
@@ -293,6 +295,35 @@ static inline void world_meet(struct host *h)
 	h->world->knows[h->index] = true;
 }
 
+/*
+ * libsodium's random numbers, from the world's seed: keys, transaction ids and the jitter of
+ * STUN are the same in every run, so a verdict about loss is too.
+ */
+static uint64_t sodium_seed;
+
+static const char *seeded_name(void)
+{
+	return "seeded";
+}
+
+static uint32_t seeded_random(void)
+{
+	sodium_seed = sodium_seed * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(sodium_seed >> 32);
+}
+
+static void seeded_buf(void *const out, const size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		((uint8_t *)out)[i] = (uint8_t)(seeded_random() >> 24);
+}
+
+static randombytes_implementation seeded = {
+	.implementation_name = seeded_name,
+	.random = seeded_random,
+	.buf = seeded_buf,
+};
+
 static inline struct world *world_new(uint64_t seed)
 {
 	struct world *w = calloc(1, sizeof(*w));
@@ -300,6 +331,8 @@ static inline struct world *world_new(uint64_t seed)
 	assert_non_null(w);
 	w->now = 1000 S;
 	w->random = seed;
+	randombytes_set_implementation(&seeded);
+	sodium_seed = seed ^ 0x5eed;
 	w->nat = true;
 	w->wan_delay = 20 MS;
 	w->lan_delay = 1 MS;
