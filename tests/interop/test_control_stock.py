@@ -63,10 +63,6 @@ def test_stock_and_pillion_reach_each_other(lab, control):
     one.wait_path(two, "direct")
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="known bug: a stock node sometimes keeps a peer that a second policy took away",
-)
 def test_a_policy_takes_hold_at_once(lab, control):
     """Stock and pillion nodes lose and regain what the policy says, while they are connected."""
     one = stock(lab, control, "one")

@@ -12,6 +12,7 @@ NETNS = Path("/run/netns")
 PROGRAMS = Path(__file__).with_name("programs.py")
 PYTHON = "/usr/bin/python3"
 PREFIX = "plab"
+SWITCH_MAC = "02:00:00:00:77:fe"
 NAMES_V4, NAMES_V6 = "10.77.0.254", "fd77::fe"  # the switch's own addresses: a name server
 
 
@@ -152,7 +153,9 @@ class Lab:
         self._cuts = {}
         sweep()
         self._switch = self._namespace("switch")
-        self._ip(self._switch, "link", "add", "br0", "type", "bridge")
+        # With an address of its own, else it takes the lowest of its ports', and so another one when
+        # a box comes: the others would go on asking the name server at the old one.
+        self._ip(self._switch, "link", "add", "br0", "address", SWITCH_MAC, "type", "bridge")
         self._ip(self._switch, "link", "set", "br0", "up")
         self._ip(self._switch, "addr", "add", f"{NAMES_V4}/24", "dev", "br0")
         self._ip(self._switch, "addr", "add", f"{NAMES_V6}/64", "dev", "br0", "nodad")
@@ -228,6 +231,10 @@ class Lab:
         self.boxes[name] = box
         self._write_names()
         return box
+
+    def set_port_address(self, box, address):
+        """Another Ethernet address for the box's port of the switch."""
+        self._ip(self._switch, "link", "set", box.port, "address", address)
 
     def router(self, name, kind="easy"):
         """A NAT router on the switch; box(behind=…) puts a host behind it.

@@ -38,6 +38,18 @@ def test_names_are_resolved(lab):
     assert missing.wait(10) != 0
 
 
+def test_the_name_server_stays_where_it_is(lab):
+    """A bridge takes the lowest address of its ports, unless it has one of its own."""
+    a = lab.box("a")
+    program = "import socket; socket.getaddrinfo('a.lab', 1)"
+    # Less than what the kernel takes to find that an address has moved.
+    patience = {"RES_OPTIONS": "timeout:1 attempts:3"}
+    for moment in ("before", "after"):
+        process = a.start(PYTHON, "-c", program, log=moment, environment=patience)
+        assert process.wait(10) == 0, moment
+        lab.set_port_address(a, "02:00:00:00:00:01")
+
+
 def test_udp_can_be_closed_for_a_pair(lab):
     a, b, c = (lab.box(name) for name in "abc")
     app = App(b)
