@@ -5,11 +5,11 @@
 #include "sandbox/sandbox.h"
 
 /**
- * landlock_enter() - Bind this thread to the files that the engine may open: /dev/urandom
+ * landlock_enter() - Bind this thread to the files that it may open: /dev/urandom, and @paths
  *
  * Return: the kernel's Landlock ABI, or negative errno where it has none
  */
-int landlock_enter(void);
+int landlock_enter(const struct sandbox_path *paths, size_t count);
 
 /** seccomp_seal() - Install the profile's filter in all threads; 0 or negative errno */
 int seccomp_seal(const struct sandbox_profile *profile);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sandbox/landlock.c - no file but /dev/urandom
+ * sandbox/landlock.c - no file but /dev/urandom, and what a server keeps
  *
  * By system call, since the library's headers are older than the kernels we meet;
  * rights and scopes are added as the kernel's ABI number grows. /dev/urandom stays
@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 /* struct landlock_ruleset_attr as of ABI 6; older kernels take the front of it. */
@@ -27,9 +28,13 @@ struct ruleset {
 #define FILES_REFER    (UINT64_C(1) << 13) /* ABI 2 */
 #define FILES_TRUNCATE (UINT64_C(1) << 14) /* ABI 3 */
 #define FILES_IOCTL    (UINT64_C(1) << 15) /* ABI 5 */
-#define NET_BIND_TCP   (UINT64_C(1) << 0)  /* ABI 4 */
-#define SCOPE_ABSTRACT (UINT64_C(1) << 0)  /* ABI 6 */
-#define SCOPE_SIGNAL   (UINT64_C(1) << 1)  /* ABI 6 */
+#define READ_FILES     (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define KEEP_FILES                                                                  \
+	(READ_FILES | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | \
+	 LANDLOCK_ACCESS_FS_REMOVE_FILE | FILES_TRUNCATE)
+#define NET_BIND_TCP   (UINT64_C(1) << 0) /* ABI 4 */
+#define SCOPE_ABSTRACT (UINT64_C(1) << 0) /* ABI 6 */
+#define SCOPE_SIGNAL   (UINT64_C(1) << 1) /* ABI 6 */
 #define SIZE_ABI_1     sizeof(uint64_t)
 #define SIZE_ABI_4     (2 * sizeof(uint64_t))
 
@@ -59,9 +64,14 @@ static int grant(int ruleset, const char *path, uint64_t rights)
 {
 	_cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
 	struct landlock_path_beneath_attr rule = {.allowed_access = rights, .parent_fd = fd};
+	struct stat st;
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		rule.allowed_access &= ~(uint64_t)LANDLOCK_ACCESS_FS_READ_DIR;
 	if (syscall(__NR_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0)
 		return -errno;
 	return 0;
@@ -75,7 +85,7 @@ static bool holds(void)
 	return fd < 0 && errno == EACCES;
 }
 
-int landlock_enter(void)
+int landlock_enter(const struct sandbox_path *paths, size_t count)
 {
 	long abi = create_ruleset(NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	_cleanup_close_ int ruleset = -1;
@@ -90,6 +100,10 @@ int landlock_enter(void)
 	if (ruleset < 0)
 		return -errno;
 	r = grant(ruleset, "/dev/urandom", LANDLOCK_ACCESS_FS_READ_FILE);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = grant(ruleset, paths[i].path,
+			  rules.files &
+				  (paths[i].access == SANDBOX_KEEP ? KEEP_FILES : READ_FILES));
 #ifdef PILLION_SANITIZED
 	/* The leak check reads /proc/self/maps and lists /proc/self/task. */
 	if (r == 0)

@@ -10,8 +10,10 @@
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,6 +32,45 @@ int sandbox_identity_parse(const char *text, struct sandbox_identity *ret)
 	if (sscanf(text, "%u:%u%c", &uid, &gid, &end) != 2 || uid == 0 || gid == 0)
 		return -EINVAL;
 	*ret = (struct sandbox_identity){.change = true, .uid = uid, .gid = gid};
+	return 0;
+}
+
+/* may_change_users() - Whether the kernel will let us drop groups, group and user */
+static bool may_change_users(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct got[2] = {0};
+	const uint32_t needed = (1u << CAP_SETUID) | (1u << CAP_SETGID);
+
+	return geteuid() == 0 && syscall(SYS_capget, &header, got) == 0 &&
+	       (got[0].effective & needed) == needed;
+}
+
+int sandbox_identity_of(const char *folder, struct sandbox_identity *ret, struct error *err)
+{
+	struct stat st;
+
+	if (stat(folder, &st) < 0)
+		return error_set_errno(err, -errno, "%s", folder);
+	*ret = (struct sandbox_identity){
+		.change = st.st_uid != 0 && may_change_users(),
+		.uid = st.st_uid,
+		.gid = st.st_gid,
+	};
+	return 0;
+}
+
+int sandbox_act_as(const struct sandbox_identity *identity, struct error *err)
+{
+	if (!identity->change)
+		return 0;
+	/* Both return what was before, whether it worked or not. */
+	(void)setfsgid(identity->gid);
+	(void)setfsuid(identity->uid);
+	if (setfsgid(identity->gid) != (int)identity->gid ||
+	    setfsuid(identity->uid) != (int)identity->uid)
+		return error_set(err, -EPERM, "the kernel does not let us open files as user %u",
+				 identity->uid);
 	return 0;
 }
 
@@ -106,6 +147,13 @@ static void let_leak_check_in(void)
 int sandbox_enter(const struct sandbox_profile *profile, const struct sandbox_identity *identity,
 		  struct sandbox_report *ret, struct error *err)
 {
+	return sandbox_enter_keeping(profile, identity, NULL, 0, ret, err);
+}
+
+int sandbox_enter_keeping(const struct sandbox_profile *profile,
+			  const struct sandbox_identity *identity, const struct sandbox_path *paths,
+			  size_t path_count, struct sandbox_report *ret, struct error *err)
+{
 	struct sandbox_report report = {.split_user = identity->change};
 	int r = 0;
 
@@ -124,9 +172,11 @@ int sandbox_enter(const struct sandbox_profile *profile, const struct sandbox_id
 #ifdef PILLION_SANITIZED
 	(void)atexit(let_leak_check_in);
 #endif
-	r = landlock_enter();
+	r = landlock_enter(paths, path_count);
 	if (r < 0)
-		miss(&report, "landlock", r, "a captured process could read world-readable files");
+		miss(&report, "landlock", r,
+		     profile->files ? "a captured process could reach all files of its user"
+				    : "a captured process could read world-readable files");
 	else
 		report.landlock_abi = r;
 	*ret = report;

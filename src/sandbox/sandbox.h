@@ -16,6 +16,9 @@
  * fails the call; a mechanism that the kernel lacks (old kernel, gVisor) is one log
  * line and a flag in the report, which status and /healthz show.
  *
+ * A server keeps files: its profile says so, and Landlock grants those folders alone.
+ * Without Landlock what is left is who the process is, so it becomes the folder's owner.
+ *
  * A system call that is not in the profile's list traps: its name goes to stderr
  * and the process dies by SIGSYS, in release builds too. What libraries only probe
  * for gets ENOSYS. The lists are generated at build time from `#syscalls` comments
@@ -48,13 +51,25 @@ struct sandbox_profile {
 	const char *name; /* of the process, for PR_SET_NAME: at most 15 characters */
 	const struct sandbox_syscall *syscalls;
 	size_t syscall_count;
+	bool files; /* opens files by path while it serves: only Landlock says which */
+};
+
+enum sandbox_access {
+	SANDBOX_READ, /* files below it */
+	SANDBOX_KEEP, /* make, read, write, rename, remove files below it */
+};
+
+struct sandbox_path {
+	const char *path; /* a folder, or a file for reading */
+	enum sandbox_access access;
 };
 
 /* The engine's list: from the sources of every room that it links. */
 extern const struct sandbox_profile sandbox_profile_engine;
 
-/* A relay by itself, once its files and listeners are open. */
+/* A relay by itself, and a coordination server with its relay, once their listeners are open. */
 extern const struct sandbox_profile sandbox_profile_relay;
+extern const struct sandbox_profile sandbox_profile_control;
 
 struct sandbox_identity {
 	bool change; /* split user: take uid and gid; same user: stay who we are */
@@ -78,6 +93,21 @@ struct sandbox_report {
 int sandbox_identity_parse(const char *text, struct sandbox_identity *ret);
 
 /**
+ * sandbox_identity_of() - Whom a server becomes that keeps its files in @folder: its owner
+ *
+ * "Stay who we are" where we are not root, may not change users, or root owns the folder.
+ * Return: 0, or negative errno with @err set where the folder can't be looked at
+ */
+int sandbox_identity_of(const char *folder, struct sandbox_identity *ret, struct error *err);
+
+/**
+ * sandbox_act_as() - Open and make files as @identity from here on, before sandbox_enter() takes it
+ *
+ * Ports below 1024 may still be bound. Return: 0 or -EPERM with @err set
+ */
+int sandbox_act_as(const struct sandbox_identity *identity, struct error *err);
+
+/**
  * sandbox_enter() - All but seccomp, for the calling thread, which must be the only one
  * @profile:  names the process
  * @identity: whom to become
@@ -87,6 +117,14 @@ int sandbox_identity_parse(const char *text, struct sandbox_identity *ret);
  */
 int sandbox_enter(const struct sandbox_profile *profile, const struct sandbox_identity *identity,
 		  struct sandbox_report *ret, struct error *err);
+
+/**
+ * sandbox_enter_keeping() - The same, and @paths stay open
+ * @profile: one with `files`
+ */
+int sandbox_enter_keeping(const struct sandbox_profile *profile,
+			  const struct sandbox_identity *identity, const struct sandbox_path *paths,
+			  size_t path_count, struct sandbox_report *ret, struct error *err);
 
 /**
  * sandbox_seal() - Seccomp for all threads of the process

@@ -32,22 +32,24 @@ static const struct restricted {
 	const char *name;
 	unsigned int argument;
 	uint64_t mask, value;
+	bool files; /* not where the profile opens files */
 } restricted[] = {
 	/* A thread, never a process. */
-	{"clone", 0, CLONE_THREAD, CLONE_THREAD},
+	{"clone", 0, CLONE_THREAD, CLONE_THREAD, false},
 	/* No new code. */
-	{"mmap", 2, PROT_EXEC, 0},
-	{"mprotect", 2, PROT_EXEC, 0},
+	{"mmap", 2, PROT_EXEC, 0, false},
+	{"mprotect", 2, PROT_EXEC, 0, false},
 	/* For reading only, where Landlock is missing too. */
-	{"openat", 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY},
+	{"openat", 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY, true},
 	/* fstat(), not stat(). */
-	{"newfstatat", 3, AT_EMPTY_PATH, AT_EMPTY_PATH},
+	{"newfstatat", 3, AT_EMPTY_PATH, AT_EMPTY_PATH, true},
 };
 
-static const struct restricted *restriction(const char *name)
+static const struct restricted *restriction(const struct sandbox_profile *profile, const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(restricted); i++)
-		if (strcmp(restricted[i].name, name) == 0)
+		if (strcmp(restricted[i].name, name) == 0 &&
+		    !(restricted[i].files && profile->files))
 			return &restricted[i];
 	return NULL;
 }
@@ -61,11 +63,12 @@ static unsigned int selector(const char *name)
 	return 0;
 }
 
-static int add(scmp_filter_ctx filter, const struct sandbox_syscall *call)
+static int add(scmp_filter_ctx filter, const struct sandbox_profile *profile,
+	       const struct sandbox_syscall *call)
 {
 	int number = seccomp_syscall_resolve_name(call->name);
 	uint32_t action = call->action == SANDBOX_ENOSYS ? SCMP_ACT_ERRNO(ENOSYS) : SCMP_ACT_ALLOW;
-	const struct restricted *only = restriction(call->name);
+	const struct restricted *only = restriction(profile, call->name);
 
 	if (number == __NR_SCMP_ERROR)
 		return -ENOENT;
@@ -109,7 +112,7 @@ int seccomp_seal(const struct sandbox_profile *profile)
 	if (r == 0)
 		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	for (size_t i = 0; r == 0 && i < profile->syscall_count; i++) {
-		r = add(filter, &profile->syscalls[i]);
+		r = add(filter, profile, &profile->syscalls[i]);
 		if (r == -EEXIST)
 			r = 0; /* allowed whole already, in a sanitizer build */
 	}

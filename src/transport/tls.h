@@ -80,6 +80,15 @@ int tls_server_context_create(const char *certificate, size_t certificate_length
 			      size_t key_length, struct tls_context **ret, struct error *err);
 
 /**
+ * tls_server_context_renew() - Another certificate and key for who connects from here on
+ *
+ * Streams that stand go on. On failure the old ones stay, and errors are as above.
+ */
+int tls_server_context_renew(struct tls_context *context, const char *certificate,
+			     size_t certificate_length, const char *key, size_t key_length,
+			     struct error *err);
+
+/**
  * tls_server() - The server's side over @below
  * @context: of tls_server_context_create(); held
  * @below:   open; owned from here on, also on failure

@@ -58,40 +58,63 @@ static int load_key(SSL_CTX *ctx, const char *pem, size_t length, struct error *
 	return r;
 }
 
-int tls_server_context_create(const char *certificate, size_t certificate_length, const char *key,
-			      size_t key_length, struct tls_context **ret, struct error *err)
+static int make_context(const char *certificate, size_t certificate_length, const char *key,
+			size_t key_length, SSL_CTX **ret, struct error *err)
 {
-	struct tls_context *context;
+	SSL_CTX *ctx;
 	int r = tls_init(err);
 
 	if (r < 0)
 		return r;
 	if (certificate_length > INT_MAX || key_length > INT_MAX)
 		return error_set(err, -EINVAL, "certificate or key too long");
-	context = calloc(1, sizeof(*context));
+	ctx = SSL_CTX_new(TLS_server_method());
+	if (!ctx)
+		return error_set(err, -ENOMEM, "OpenSSL can't make a context");
+	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					 SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+	SSL_CTX_set_num_tickets(ctx, 0);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+	r = load_chain(ctx, certificate, certificate_length, err);
+	if (r == 0)
+		r = load_key(ctx, key, key_length, err);
+	if (r < 0)
+		SSL_CTX_free(ctx);
+	else
+		*ret = ctx;
+	return r;
+}
+
+int tls_server_context_create(const char *certificate, size_t certificate_length, const char *key,
+			      size_t key_length, struct tls_context **ret, struct error *err)
+{
+	struct tls_context *context = calloc(1, sizeof(*context));
+	int r;
+
 	if (!context)
 		return error_set(err, -ENOMEM, "out of memory");
 	context->holds = 1;
-	context->ctx = SSL_CTX_new(TLS_server_method());
-	if (!context->ctx) {
-		r = error_set(err, -ENOMEM, "OpenSSL can't make a context");
-		goto refused;
-	}
-	SSL_CTX_set_min_proto_version(context->ctx, TLS1_2_VERSION);
-	SSL_CTX_set_mode(context->ctx, SSL_MODE_RELEASE_BUFFERS);
-	SSL_CTX_set_options(context->ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-						  SSL_OP_NO_TICKET |
-						  SSL_OP_CIPHER_SERVER_PREFERENCE);
-	SSL_CTX_set_num_tickets(context->ctx, 0);
-	SSL_CTX_set_session_cache_mode(context->ctx, SSL_SESS_CACHE_OFF);
-	r = load_chain(context->ctx, certificate, certificate_length, err);
-	if (r == 0)
-		r = load_key(context->ctx, key, key_length, err);
+	r = make_context(certificate, certificate_length, key, key_length, &context->ctx, err);
 	if (r < 0)
-		goto refused;
-	*ret = context;
-	return 0;
-refused:
-	tls_context_release(context);
+		tls_context_release(context);
+	else
+		*ret = context;
 	return r;
+}
+
+int tls_server_context_renew(struct tls_context *context, const char *certificate,
+			     size_t certificate_length, const char *key, size_t key_length,
+			     struct error *err)
+{
+	SSL_CTX *ctx = NULL;
+	int r = make_context(certificate, certificate_length, key, key_length, &ctx, err);
+
+	if (r < 0)
+		return r;
+	/* Streams that stand hold the old one. */
+	SSL_CTX_free(context->ctx);
+	context->ctx = ctx;
+	return 0;
 }

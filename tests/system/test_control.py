@@ -20,125 +20,19 @@ from pathlib import Path
 
 import pytest
 from lab import wait_for
+from lab.loopback_control import BUILD, JoinedNode, LoopbackControl
+from lab.relay_tool import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
-JOIN = BUILD / "tests/unit/control/control_join"
 PATIENCE = 10  # seconds that the server waits for a whole request
 YOUNG = 2048  # connections without a whole request that it keeps
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
-    """`control serve` on plain loopback, without a relay; start() again after kill()."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.socket = folder / "state" / "control.sock"
-        self.process = None
-        self.log = folder / "control.log"
-
-    def start(self, *flags):
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *[BUILD / "pillion-server", "control", "serve", f"--url={self.url}"],
-                    *[f"--state={self.folder / 'state'}", "--relay=off", *flags],
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        wait_for(self.healthy, 20, lambda: self.log.read_text())
-
-    def healthy(self):
-        assert self.process.poll() is None, self.log.read_text()
-        return self.get("/health").read() == b"ok\n"
-
-    def get(self, path, timeout=5):
-        return urllib.request.urlopen(self.url + path, timeout=timeout)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait(10)
-
-    def stop(self):
-        self.process.terminate()
-        return self.process.wait(10)
-
-    def run(self, *arguments, stdin=None):
-        return subprocess.run(
-            [BUILD / "pillion-server", "control", *arguments, f"--socket={self.socket}"],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-        )
-
-    def cli(self, *arguments):
-        """What a command prints as JSON; None when it failed."""
-        done = self.run(*arguments, "--json")
-        if done.returncode != 0:
-            return None
-        return json.loads(done.stdout) if done.stdout.strip() else {}
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
-
-    def memory(self):
-        """Its resident memory, in bytes."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(text.split("VmRSS:")[1].split()[0]) * 1024
-
-
-class Node:
-    """control_join: joins, and prints a line an event."""
-
-    def __init__(self, server, key, folder):
-        self.log = folder / f"node-{time.monotonic_ns()}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [JOIN, server.url, key], stdin=subprocess.PIPE, stdout=log, stderr=log
-            )
-
-    def text(self):
-        return self.log.read_text(errors="replace")
-
-    def registered(self):
-        """Its node key, once the server has acknowledged it."""
-        for line in self.text().splitlines():
-            if " registered " in line:
-                return line.split()[2]
-        return None
-
-    def say(self, line):
-        self.process.stdin.write(line.encode() + b"\n")
-        self.process.stdin.flush()
-
-    def close(self):
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
-        self.process.wait(10)
-        self.process.stdin.close()
-
-
 @pytest.fixture
 def server(tmp_path):
-    made = Server(tmp_path)
+    made = LoopbackControl(tmp_path)
     made.start()
     yield made
-    if made.process.poll() is None:
-        assert made.stop() == 0, made.log.read_text()
-    for word in ("AddressSanitizer", "LeakSanitizer", "runtime error:"):
-        assert word not in made.log.read_text()
+    made.end()
 
 
 @pytest.fixture
@@ -146,7 +40,7 @@ def nodes(server, tmp_path):
     made = []
 
     def join(key):
-        made.append(Node(server, key, tmp_path))
+        made.append(JoinedNode(server, key, tmp_path))
         return made[-1]
 
     yield join

@@ -212,7 +212,7 @@ USAGE = [
     (["--hostname=a b"], "no host name", 2),
     (["--ipv4=x"], "no IP address", 2),
     (["--region=70000"], "--region", 2),
-    (["--certificate=/x", "--ipv4=127.0.0.1"], "needs a key file", 1),
+    (["--certificate=/x", "--ipv4=127.0.0.1"], "are given together", 2),
     (["--verify-url=ftp://x", "--ipv4=127.0.0.1"], "verification by ftp://x", 1),
     (["--statdir=x"], "--statedir", 2),
 ]

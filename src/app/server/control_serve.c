@@ -3,10 +3,10 @@
 #define LOG_ROOM "control"
 #include "app/server/control.h"
 
+#include "app/server/confine.h"
+#include "app/server/control_tls.h"
 #include "base/cleanup.h"
-#include "base/limits.h"
 #include "base/log.h"
-#include "server/control/authority.h"
 #include "server/control/control.h"
 #include "server/relay/relay_server.h"
 #include "server/web/web_server.h"
@@ -19,16 +19,20 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Regions from 900 on are the operators' own. */
 #define RELAY_REGION 900
 
 struct server {
 	uv_loop_t loop;
+	struct url url;
+	struct control_tls tls;
 	struct control_config config;
 	struct control *control;
 	struct relay_server *relay;
-	uv_signal_t term, interrupt;
+	uv_signal_t signals[3];
+	struct sandbox_identity identity;
 };
 
 static const char help[] =
@@ -44,17 +48,43 @@ static const char help[] =
 	"  pillion control serve --url=https://vpn.example.com\n"
 	"  pillion control serve --url=http://127.0.0.1:8080\n"
 	"\tplain HTTP: on loopback, or behind a proxy with a --listen of its own\n"
+	"\n"
+	"Started as root it opens its ports and goes on as who owns the state folder, without any\n"
+	"privilege. SIGHUP: look at the certificate now.\n"
 	"\n";
+
+static void release(struct server *s)
+{
+	control_free(TAKE_PTR(s->control));
+	relay_server_free(TAKE_PTR(s->relay));
+	control_tls_close(&s->tls);
+	for (size_t i = 0; i < ARRAY_SIZE(s->signals); i++)
+		if (s->signals[i].loop)
+			uv_close((uv_handle_t *)&s->signals[i], NULL);
+}
 
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct server *s = handle->data;
 
+	if (number == SIGHUP) {
+		control_tls_look(&s->tls);
+		return;
+	}
 	log_info("stopping (%s); nodes reconnect by themselves", strsignal(number));
-	control_free(TAKE_PTR(s->control));
-	relay_server_free(TAKE_PTR(s->relay));
-	uv_close((uv_handle_t *)&s->term, NULL);
-	uv_close((uv_handle_t *)&s->interrupt, NULL);
+	release(s);
+}
+
+static void take_signals(struct server *s)
+{
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+
+	_Static_assert(ARRAY_SIZE(numbers) == ARRAY_SIZE(s->signals), "one handle a signal");
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		uv_signal_init(&s->loop, &s->signals[i]); /* can't fail */
+		s->signals[i].data = s;
+		uv_signal_start(&s->signals[i], on_signal, numbers[i]);
+	}
 }
 
 /* make_folder() - The state folder, for us alone */
@@ -63,63 +93,6 @@ static int make_folder(const char *path, struct error *err)
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return error_set_errno(err, -errno, "state folder %s", path);
 	return 0;
-}
-
-static int read_file(const char *path, struct buffer *out, struct error *err)
-{
-	FILE *file = fopen(path, "re");
-	int r = file ? 0 : -errno;
-
-	*out = BUFFER_INIT(LIMIT_CA_BUNDLE);
-	while (r == 0 && (r = buffer_reserve(out, 4096)) == 0) {
-		size_t length = fread(buffer_end(out), 1, 4096, file);
-
-		out->length += length;
-		if (length == 0)
-			break;
-	}
-	if (file)
-		fclose(file);
-	return r == 0 ? 0 : error_set_errno(err, r, "read %s", path);
-}
-
-/* open_tls() - NULL for an http:// URL */
-static int open_tls(const struct control_config *c, const struct url *url, struct tls_context **ret,
-		    struct error *err)
-{
-	struct buffer certificate = BUFFER_INIT(0), key = BUFFER_INIT(0);
-	const char *names[4] = {url->host, "localhost", "127.0.0.1", "::1"};
-	bool new = false;
-	int r;
-
-	if (!url->tls && !c->certificate)
-		return 0;
-	if (c->certificate) {
-		r = read_file(c->certificate, &certificate, err);
-		if (r == 0)
-			r = read_file(c->key, &key, err);
-	} else {
-		r = authority_ensure(c->state, names, ARRAY_SIZE(names), &certificate, &key, &new,
-				     err);
-	}
-	if (r == 0)
-		r = tls_server_context_create((char *)buffer_head(&certificate), certificate.length,
-					      (char *)buffer_head(&key), key.length, ret, err);
-	buffer_free(&certificate);
-	buffer_free_secret(&key);
-	if (r == 0 && new) {
-		struct buffer ca;
-		char path[4096];
-
-		log_info("made a private certificate authority; nodes need %s/ca.pem as TS_CA_FILE "
-			 "(pillion) or SSL_CERT_FILE (tailscale)",
-			 c->state);
-		snprintf(path, sizeof(path), "%s/ca.pem", c->state);
-		if (read_file(path, &ca, NULL) == 0)
-			fprintf(stderr, "%.*s", (int)ca.length, (char *)buffer_head(&ca));
-		buffer_free(&ca);
-	}
-	return r;
 }
 
 static void raise_file_limit(void)
@@ -194,37 +167,69 @@ static int start_relay(struct server *s, const struct url *url, struct tailcfg_d
 	return add_region(s, map) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
 }
 
+/* open_listeners() - With what only root may, where it is root who starts us */
+static int open_listeners(struct server *s, struct control_options *options, struct error *err)
+{
+	const struct control_config *c = &s->config;
+	struct endpoint at;
+	int r;
+
+	if (endpoint_parse(c->listen, strlen(c->listen), &at) < 0)
+		return error_set(err, -EINVAL, "listen: '%s' is no ADDRESS:PORT", c->listen);
+	r = web_listen(&at, &options->listen_fd, err);
+	if (r == 0)
+		r = web_listen_unix(c->socket, &options->operator_fd, err);
+	if (r == 0 && s->identity.change && lchown(c->socket, s->identity.uid, s->identity.gid) < 0)
+		r = error_set_errno(err, -errno, "give %s to user %u", c->socket, s->identity.uid);
+	return r;
+}
+
+static int give_up(const struct server *s, struct error *err)
+{
+	const struct confine serving = {
+		.profile = &sandbox_profile_control,
+		.identity = s->identity,
+		.folder = s->config.state,
+		.keeps = true,
+		.watched = {s->config.certificate, s->config.key},
+	};
+
+	return confine(&serving, err);
+}
+
 static int start(struct server *s, struct error *err)
 {
 	struct control_config *c = &s->config;
 	struct control_options options = {.loop = &s->loop, .listen_fd = -1, .operator_fd = -1};
 	_cleanup_free_ char *database = NULL;
-	struct tls_context *tls = NULL;
-	struct endpoint at;
-	struct url url;
-	int r = url_parse(c->url, &url, err);
+	int r = url_parse(c->url, &s->url, err);
 
-	if (r == 0 && endpoint_parse(c->listen, strlen(c->listen), &at) < 0)
-		r = error_set(err, -EINVAL, "listen: '%s' is no ADDRESS:PORT", c->listen);
 	if (r == 0)
 		r = make_folder(c->state, err);
 	if (r == 0 && asprintf(&database, "%s/control.db", c->state) < 0)
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = open_tls(c, &url, &tls, err);
+		r = sandbox_identity_of(c->state, &s->identity, err);
+	if (r == 0)
+		r = control_tls_open_files(&s->tls, &s->loop, c, err);
+	if (r == 0)
+		r = open_listeners(s, &options, err);
+	if (r == 0)
+		r = sandbox_act_as(&s->identity, err);
+	if (r == 0 && s->url.tls && !s->tls.context)
+		r = control_tls_open_authority(&s->tls, &s->loop, c->state, s->url.host, err);
 	if (r == 0 && c->relay_listen)
-		r = start_relay(s, &url, &c->derp_map, err);
-	if (r == 0)
-		r = web_listen(&at, &options.listen_fd, err);
-	if (r == 0)
-		r = web_listen_unix(c->socket, &options.operator_fd, err);
+		r = start_relay(s, &s->url, &c->derp_map, err);
 	if (r < 0) {
 		if (options.listen_fd >= 0)
 			close(options.listen_fd);
-		goto out;
+		if (options.operator_fd >= 0)
+			close(options.operator_fd);
+		return r;
 	}
+	take_signals(s);
 	options.database = database;
-	options.tls = tls;
+	options.tls = s->tls.context;
 	options.settings = (struct tailnet_settings){
 		.server_url = c->url,
 		.base_domain = c->base_domain,
@@ -236,9 +241,7 @@ static int start(struct server *s, struct error *err)
 	c->derp_map = (struct tailcfg_derp_map){0};
 	c->dns = (struct tailcfg_dns_config){0};
 	r = control_new(&options, &s->control, err);
-out:
-	tls_context_release(tls);
-	return r;
+	return r < 0 ? r : give_up(s, err);
 }
 
 static void say_where(struct server *s)
@@ -303,18 +306,19 @@ int control_serve(int argc, char **argv)
 	r = start(&s, &err);
 	if (r < 0) {
 		log_error("%s", err.text);
-		relay_server_free(s.relay);
+		if ((r == -EACCES || r == -EPERM) && s.identity.change)
+			log_error("the server goes on as user %u, who owns %s: 'chown -R %u:%u %s' "
+				  "gives that user all files in it, and every folder above it must "
+				  "let that user pass",
+				  s.identity.uid, s.config.state, s.identity.uid, s.identity.gid,
+				  s.config.state);
+		release(&s);
 		uv_run(&s.loop, UV_RUN_DEFAULT);
 		(void)uv_loop_close(&s.loop);
 		control_config_clear(&s.config);
 		return EXIT_FAILS;
 	}
 	say_where(&s);
-	uv_signal_init(&s.loop, &s.term);
-	uv_signal_init(&s.loop, &s.interrupt);
-	s.term.data = s.interrupt.data = &s;
-	uv_signal_start(&s.term, on_signal, SIGTERM);
-	uv_signal_start(&s.interrupt, on_signal, SIGINT);
 	uv_run(&s.loop, UV_RUN_DEFAULT);
 	r = uv_loop_close(&s.loop);
 	if (r < 0)

@@ -10,13 +10,15 @@
 #define LOG_ROOM "relay"
 #include "app/cli/flags.h"
 #include "app/server/command.h"
+#include "app/server/confine.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "sandbox/sandbox.h"
 #include "server/relay/relay_files.h"
+#include "server/relay/relay_identity.h"
 #include "server/relay/relay_server.h"
+#include "server/web/certificate_files.h"
 #include "transport/loop_timer.h"
 #include "transport/names.h"
 #include "transport/tls.h"
@@ -44,8 +46,8 @@ enum {
 	LISTEN,
 	STUN,
 	PAGES,
-	CERTIFICATE,
-	KEY,
+	CERTIFICATE_FILE,
+	KEY_FILE,
 	PLAIN,
 	VERIFY_URL,
 	VERIFY_CA,
@@ -75,10 +77,11 @@ static const struct flag flags[FLAG_COUNT] = {
 		OURS("stun", FLAG_STRING, "ADDRESS:PORT", "for STUN, or 'off' (default [::]:3478)"),
 	[PAGES] = OURS("http", FLAG_STRING, "ADDRESS:PORT",
 		       "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
-	[CERTIFICATE] =
+	[CERTIFICATE_FILE] =
 		OURS("certificate", FLAG_STRING, "PATH",
-		     "PEM (default: a self-signed one, trusted by its hash in the DERPMap)"),
-	[KEY] = OURS("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
+		     "PEM, read again when it changes (default: a self-signed one, trusted by its "
+		     "hash in the DERPMap)"),
+	[KEY_FILE] = OURS("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
 	[PLAIN] =
 		OURS("plain", FLAG_BOOL, NULL, "no TLS: behind a proxy that has it, or for tests"),
 	[VERIFY_URL] = OURS("verify-url", FLAG_STRING, "URL",
@@ -98,9 +101,12 @@ static const struct flag flags[FLAG_COUNT] = {
 
 struct derp {
 	uv_loop_t loop;
-	uv_signal_t signals[2];
+	uv_signal_t signals[3];
 	struct loop_timer *last_words;
 	struct relay_server *relay;
+	struct sandbox_identity identity;
+	struct certificate_files *certificate; /* NULL: of the relay's own making */
+	const char *watched[2];
 };
 
 static int read_endpoint(const struct flag_value *value, const char *otherwise,
@@ -141,14 +147,14 @@ static int configure(const struct flag_value *v, struct relay_server_config *c, 
 		r = error_set(err, -EINVAL, "--source-clients is a number from 1");
 	if (r == 0 && v[REGION].given && (v[REGION].number < 1 || v[REGION].number > UINT16_MAX))
 		r = error_set(err, -EINVAL, "--region is a number from 1 to 65535");
+	if (r == 0 && !v[CERTIFICATE_FILE].given != !v[KEY_FILE].given)
+		r = error_set(err, -EINVAL, "--certificate and --key are given together");
 	if (r == 0 && v[HOST].text && !host_is_valid(v[HOST].text))
 		r = error_set(err, -EINVAL, "%s is no host name", v[HOST].text);
 	if (r < 0)
 		return r;
 	c->host_name = v[HOST].text;
 	c->directory = v[FOLDER].given ? v[FOLDER].text : DEFAULT_FOLDER;
-	c->certificate_file = v[CERTIFICATE].text;
-	c->key_file = v[KEY].text;
 	c->plain = v[PLAIN].on;
 	c->verify_url = v[VERIFY_URL].text;
 	c->verify_ca_file = v[VERIFY_CA].text;
@@ -212,25 +218,48 @@ static void on_signal(uv_signal_t *signal, int number)
 {
 	struct derp *d = signal->data;
 
-	(void)number;
+	if (number == SIGHUP) {
+		if (d->certificate)
+			certificate_files_check(d->certificate);
+		return;
+	}
 	relay_server_restarting(d->relay, COME_BACK_IN, COME_BACK_FOR);
 	loop_timer_at(d->last_words, clock_boottime() + LAST_WORDS);
 }
 
-/* give_up() - All that isn't needed from here on, before the first byte of a stranger is read */
-static int give_up(struct error *err)
+/* give_up() - What isn't needed any more; its files are read and written */
+static int give_up(const struct derp *d, const struct relay_server_config *config,
+		   struct error *err)
 {
-	const struct sandbox_identity same = {.change = false};
-	struct sandbox_report report;
-	int r = sandbox_enter(&sandbox_profile_relay, &same, &report, err);
+	const struct confine serving = {
+		.profile = &sandbox_profile_relay,
+		.identity = d->identity,
+		.folder = config->directory,
+		.watched = {d->watched[0], d->watched[1]},
+	};
 
-	return r < 0 ? r : sandbox_seal(&sandbox_profile_relay, &report, err);
+	return confine(&serving, err);
 }
 
-static int start(struct derp *d, const struct relay_server_config *config, uint16_t region,
+/* open_files() - Read what only root may, then go on as who owns the folder */
+static int open_files(struct derp *d, struct relay_server_config *config, struct error *err)
+{
+	int r = relay_directory_make(config->directory, err);
+
+	if (r == 0)
+		r = sandbox_identity_of(config->directory, &d->identity, err);
+	if (r == 0 && d->watched[0])
+		r = certificate_files_open(&d->loop, d->watched[0], d->watched[1], &d->certificate,
+					   err);
+	if (r == 0 && d->certificate)
+		config->tls = certificate_files_context(d->certificate);
+	return r < 0 ? r : sandbox_act_as(&d->identity, err);
+}
+
+static int start(struct derp *d, struct relay_server_config *config, uint16_t region,
 		 struct error *err)
 {
-	static const int numbers[] = {SIGTERM, SIGINT};
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
 	char at[ENDPOINT_TEXT_MAX], key[KEY_TEXT_MAX];
 	int r = tls_init(err);
 
@@ -249,11 +278,13 @@ static int start(struct derp *d, const struct relay_server_config *config, uint1
 	}
 	if (loop_timer_create(&d->loop, stop, d, &d->last_words) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = relay_server_new(&d->loop, config, &d->relay, err);
+	r = open_files(d, config, err);
+	if (r == 0)
+		r = relay_server_new(&d->loop, config, &d->relay, err);
 	if (r == 0)
 		r = write_map(d, config->directory, region, err);
 	if (r == 0)
-		r = give_up(err);
+		r = give_up(d, config, err);
 	if (r == 0)
 		log_info("relay serves: at=%s key=%s",
 			 endpoint_format(relay_server_endpoint(d->relay), at),
@@ -297,6 +328,8 @@ int run_derp(int argc, char **argv)
 	}
 	log_setup(STDERR_FILENO, level, LOG_FORMAT_TEXT);
 	(void)signal(SIGPIPE, SIG_IGN);
+	derp.watched[0] = values[CERTIFICATE_FILE].text;
+	derp.watched[1] = values[KEY_FILE].text;
 	r = start(&derp, &config,
 		  values[REGION].given ? (uint16_t)values[REGION].number : REGION_FIRST, &err);
 	if (r < 0) {
@@ -305,6 +338,7 @@ int run_derp(int argc, char **argv)
 	}
 	uv_run(&derp.loop, UV_RUN_DEFAULT);
 	relay_server_free(derp.relay);
+	certificate_files_free(derp.certificate);
 	loop_timer_free(derp.last_words);
 	for (size_t i = 0; i < ARRAY_SIZE(derp.signals); i++)
 		uv_close((uv_handle_t *)&derp.signals[i], NULL);

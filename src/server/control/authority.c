@@ -8,10 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define AUTHORITY_DAYS 3650
 #define SERVER_DAYS    397 /* more is refused by Apple's clients */
@@ -28,21 +30,24 @@ static void pkey_free_at(EVP_PKEY **key)
 	EVP_PKEY_free(*key);
 }
 
-static FILE *open_in(const char *folder, const char *name, const char *mode, mode_t permissions)
+static FILE *open_path(const char *path, const char *mode, mode_t permissions)
+{
+	int fd = open(path, (*mode == 'r' ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC) | O_CLOEXEC,
+		      permissions);
+
+	return fd < 0 ? NULL : fdopen(fd, mode);
+}
+
+static FILE *open_in(const char *folder, const char *name)
 {
 	_cleanup_free_ char *path = NULL;
-	int fd;
 
-	if (asprintf(&path, "%s/%s", folder, name) < 0)
-		return NULL;
-	fd = open(path, (*mode == 'r' ? O_RDONLY : O_WRONLY | O_CREAT | O_TRUNC) | O_CLOEXEC,
-		  permissions);
-	return fd < 0 ? NULL : fdopen(fd, mode);
+	return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : open_path(path, "r", 0);
 }
 
 static X509 *read_certificate(const char *folder, const char *name)
 {
-	FILE *file = open_in(folder, name, "r", 0);
+	FILE *file = open_in(folder, name);
 	X509 *certificate = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
 
 	if (file)
@@ -52,7 +57,7 @@ static X509 *read_certificate(const char *folder, const char *name)
 
 static EVP_PKEY *read_key(const char *folder, const char *name)
 {
-	FILE *file = open_in(folder, name, "r", 0);
+	FILE *file = open_in(folder, name);
 	EVP_PKEY *key = file ? PEM_read_PrivateKey(file, NULL, NULL, NULL) : NULL;
 
 	if (file)
@@ -60,28 +65,46 @@ static EVP_PKEY *read_key(const char *folder, const char *name)
 	return key;
 }
 
+/* write_one() - A whole new file in the place of the old one, so that a crash leaves one of them */
+static int write_one(const char *folder, const char *name, mode_t mode, const X509 *certificate,
+		     const X509 *issuer, const EVP_PKEY *key, struct error *err)
+{
+	_cleanup_free_ char *path = NULL, *beside = NULL;
+	FILE *file;
+	bool good;
+	int r;
+
+	if (asprintf(&path, "%s/%s", folder, name) < 0 || asprintf(&beside, "%s.new", path) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	errno = 0;
+	file = open_path(beside, "w", mode);
+	good = file &&
+	       (!key || PEM_write_PKCS8PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1) &&
+	       (!certificate || PEM_write_X509(file, certificate) == 1) &&
+	       (!issuer || PEM_write_X509(file, issuer) == 1) && fflush(file) == 0 &&
+	       fsync(fileno(file)) == 0;
+	if (file)
+		good = fclose(file) == 0 && good;
+	if (good && rename(beside, path) == 0)
+		return 0;
+	r = error_set_errno(err, errno ? -errno : -EIO, "write %s", path);
+	(void)unlink(beside);
+	return r;
+}
+
 /* write_pair() - The key first: a certificate without its key is made anew at the next start */
 static int write_pair(const char *folder, const char *stem, X509 *certificate, X509 *issuer,
 		      EVP_PKEY *key, struct error *err)
 {
 	char name[64];
-	FILE *file;
-	bool good;
+	int r;
 
 	snprintf(name, sizeof(name), "%s.key", stem);
-	file = open_in(folder, name, "w", 0600);
-	good = file && PEM_write_PKCS8PrivateKey(file, key, NULL, NULL, 0, NULL, NULL) == 1;
-	good = file && fflush(file) == 0 && fsync(fileno(file)) == 0 && good;
-	if (file)
-		fclose(file);
+	r = write_one(folder, name, 0600, NULL, NULL, key, err);
+	if (r < 0)
+		return r;
 	snprintf(name, sizeof(name), "%s.pem", stem);
-	file = good ? open_in(folder, name, "w", 0644) : NULL;
-	good = file && PEM_write_X509(file, certificate) == 1 &&
-	       (!issuer || PEM_write_X509(file, issuer) == 1);
-	good = file && fflush(file) == 0 && fsync(fileno(file)) == 0 && good;
-	if (file)
-		fclose(file);
-	return good ? 0 : error_set_errno(err, errno ? -errno : -EIO, "write %s/%s", folder, name);
+	return write_one(folder, name, 0644, certificate, issuer, NULL, err);
 }
 
 static bool add_extension(X509 *certificate, X509 *issuer, int which, const char *value)
@@ -197,7 +220,7 @@ static bool serves(X509 *leaf, X509 *ca, const char *const *names, size_t count)
 
 static int slurp(const char *folder, const char *name, struct buffer *out, struct error *err)
 {
-	FILE *file = open_in(folder, name, "r", 0);
+	FILE *file = open_in(folder, name);
 	int r = file ? 0 : -errno;
 
 	*out = BUFFER_INIT(LIMIT_CA_BUNDLE);
@@ -215,27 +238,59 @@ static int slurp(const char *folder, const char *name, struct buffer *out, struc
 	return r == 0 ? 0 : error_set_errno(err, r, "read %s/%s", folder, name);
 }
 
+/* readable() - The authority's files are there and can be read, or are not there */
+static int readable(const char *folder, struct error *err)
+{
+	static const char *const names[] = {"ca.pem", "ca.key"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		FILE *file = open_in(folder, names[i]);
+
+		if (!file && errno != ENOENT)
+			return error_set_errno(err, -errno, "read %s/%s", folder, names[i]);
+		if (file)
+			fclose(file);
+	}
+	return 0;
+}
+
+static time_t end_of(const X509 *certificate)
+{
+	struct tm at = {0};
+
+	return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &at) == 1 ? timegm(&at) : 0;
+}
+
 int authority_ensure(const char *folder, const char *const *names, size_t count,
-		     struct buffer *ret_certificate, struct buffer *ret_key, bool *ret_new,
-		     struct error *err)
+		     struct buffer *ret_certificate, struct buffer *ret_key,
+		     struct authority_made *ret, struct error *err)
 {
 	_cleanup_(x509_free_at) X509 *ca = read_certificate(folder, "ca.pem");
 	_cleanup_(pkey_free_at) EVP_PKEY *ca_key = read_key(folder, "ca.key");
 	_cleanup_(x509_free_at) X509 *leaf = read_certificate(folder, "server.pem");
 	_cleanup_(pkey_free_at) EVP_PKEY *leaf_key = read_key(folder, "server.key");
-	int r = 0;
+	struct authority_made made = {.authority = !ca || !ca_key ||
+						   X509_check_private_key(ca, ca_key) != 1};
+	int r = readable(folder, err);
 
-	*ret_new = !ca || !ca_key;
-	if (*ret_new) {
+	if (r == 0 && made.authority) {
 		X509_free(TAKE_PTR(ca));
 		EVP_PKEY_free(TAKE_PTR(ca_key));
 		r = make_authority(folder, &ca, &ca_key, err);
 	}
-	if (r == 0 && (!leaf_key || !serves(leaf, ca, names, count)))
+	if (r == 0) {
+		made.ends = end_of(ca);
+		made.server = !leaf || !leaf_key || X509_check_private_key(leaf, leaf_key) != 1 ||
+			      !serves(leaf, ca, names, count);
+	}
+	if (r == 0 && made.server)
 		r = make_server(folder, ca, ca_key, names, count, err);
+	ERR_clear_error();
 	if (r == 0)
 		r = slurp(folder, "server.pem", ret_certificate, err);
 	if (r == 0)
 		r = slurp(folder, "server.key", ret_key, err);
+	if (r == 0)
+		*ret = made;
 	return r;
 }

@@ -12,14 +12,23 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <time.h>
+
+struct authority_made {
+	bool authority; /* nodes need its ca.pem */
+	bool server; /* a certificate, since there was none, or its names or its end made it so */
+	time_t ends; /* when the authority does, and every node needs another */
+};
 
 /**
  * authority_ensure() - The server's certificate and key, and the authority if there is none yet
  * @folder: where they are
  * @names:  host names and addresses that the certificate is for
  * @ret_certificate, @ret_key: PEM text; the caller frees them, the key by buffer_free_secret()
- * @ret_new: an authority was made
+ * @ret: what was made
+ *
+ * Return: 0 or negative errno with @err set
  */
 int authority_ensure(const char *folder, const char *const *names, size_t count,
-		     struct buffer *ret_certificate, struct buffer *ret_key, bool *ret_new,
-		     struct error *err);
+		     struct buffer *ret_certificate, struct buffer *ret_key,
+		     struct authority_made *ret, struct error *err);

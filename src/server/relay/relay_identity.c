@@ -209,6 +209,21 @@ static int make(const char *host, const struct address *ipv4, const struct addre
 	return r;
 }
 
+static int read_pair(const char *certificate_file, const char *key_file,
+		     struct relay_certificate *ret, struct error *err)
+{
+	_cleanup_(relay_certificate_clear) struct relay_certificate c = {0};
+	int r = relay_file_read(certificate_file, &c.certificate, err);
+
+	if (r == 0)
+		r = relay_file_read(key_file, &c.key, err);
+	if (r < 0)
+		return r;
+	*ret = c;
+	c = (struct relay_certificate){0};
+	return 0;
+}
+
 int relay_certificate_load(const char *directory, const char *host, const struct address *ipv4,
 			   const struct address *ipv6, struct relay_certificate *ret,
 			   struct error *err)
@@ -221,7 +236,7 @@ int relay_certificate_load(const char *directory, const char *host, const struct
 	if (asprintf(&certificate_file, "%s/relay.crt", directory) < 0 ||
 	    asprintf(&key_file, "%s/relay.pem", directory) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = relay_certificate_read(certificate_file, key_file, &c, &reason);
+	r = read_pair(certificate_file, key_file, &c, &reason);
 	if (r == -EACCES)
 		return error_set(err, r, "%s", reason.text);
 	if (r < 0 || !still_good(c.certificate, host, ipv4, ipv6)) {
@@ -234,21 +249,6 @@ int relay_certificate_load(const char *directory, const char *host, const struct
 			r = relay_file_write(certificate_file, c.certificate, strlen(c.certificate),
 					     err);
 	}
-	if (r < 0)
-		return r;
-	*ret = c;
-	c = (struct relay_certificate){0};
-	return 0;
-}
-
-int relay_certificate_read(const char *certificate_file, const char *key_file,
-			   struct relay_certificate *ret, struct error *err)
-{
-	_cleanup_(relay_certificate_clear) struct relay_certificate c = {0};
-	int r = relay_file_read(certificate_file, &c.certificate, err);
-
-	if (r == 0)
-		r = relay_file_read(key_file, &c.key, err);
 	if (r < 0)
 		return r;
 	*ret = c;

@@ -43,10 +43,6 @@ int relay_certificate_load(const char *directory, const char *host, const struct
 			   const struct address *ipv6, struct relay_certificate *ret,
 			   struct error *err);
 
-/** relay_certificate_read() - Certificate and key from files of the operator's */
-int relay_certificate_read(const char *certificate_file, const char *key_file,
-			   struct relay_certificate *ret, struct error *err);
-
 /** relay_certificate_pin() - "sha256-raw:…" of the first certificate; 0 or -EINVAL */
 int relay_certificate_pin(const struct relay_certificate *certificate,
 			  char out[static RELAY_PIN_TEXT_MAX]);

@@ -108,21 +108,18 @@ static int open_tls(struct relay_server *s, const struct relay_server_config *co
 		    struct tls_context **ret, struct error *err)
 {
 	_cleanup_(relay_certificate_clear) struct relay_certificate certificate = {0};
-	bool own = !config->certificate_file;
 	int r;
 
 	*ret = NULL;
 	if (config->plain)
 		return 0;
-	if (own)
-		r = relay_certificate_load(config->directory, config->host_name, &config->ipv4,
-					   &config->ipv6, &certificate, err);
-	else if (!config->key_file)
-		r = error_set(err, -EINVAL, "a certificate file needs a key file beside it");
-	else
-		r = relay_certificate_read(config->certificate_file, config->key_file, &certificate,
-					   err);
-	if (r == 0 && own && relay_certificate_pin(&certificate, s->pin) < 0)
+	if (config->tls) {
+		*ret = tls_context_hold(config->tls);
+		return 0;
+	}
+	r = relay_certificate_load(config->directory, config->host_name, &config->ipv4,
+				   &config->ipv6, &certificate, err);
+	if (r == 0 && relay_certificate_pin(&certificate, s->pin) < 0)
 		r = error_set(err, -EINVAL, "the relay's certificate is no certificate");
 	if (r == 0)
 		r = tls_server_context_create(certificate.certificate,

@@ -27,6 +27,7 @@
 #include <uv.h>
 
 struct relay_server;
+struct tls_context;  /* transport/tls.h */
 struct web_exchange; /* server/web/web_server.h */
 
 /* An answer of /bootstrap-dns: names that clients may need and can't resolve. */
@@ -53,9 +54,9 @@ struct relay_server_config {
 	uint16_t public_port;      /* 0: the one it listens on */
 	uint16_t public_stun_port; /* likewise */
 
-	const char *directory;                   /* made if missing, mode 0700 */
-	const char *certificate_file, *key_file; /* PEM; NULL: a self-signed one in `directory` */
-	bool plain;                              /* no TLS at all: tests only, clients refuse it */
+	const char *directory;   /* made if missing, mode 0700 */
+	struct tls_context *tls; /* held; NULL: a self-signed certificate in `directory` */
+	bool plain;              /* no TLS at all: tests only, clients refuse it */
 
 	/*
 	 * Who may connect. @verify decides at once; @verify_url is asked by POST with

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/confine.c - what a server gives up once its listeners are open */
+#define LOG_ROOM "server"
+#include "app/server/confine.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WATCHED_MAX ARRAY_SIZE(((struct confine *)0)->watched)
+
+/* folder_of() - The folder that @path is in; the caller frees it */
+static char *folder_of(const char *path)
+{
+	_cleanup_free_ char *copy = strdup(path);
+
+	return copy ? strdup(dirname(copy)) : NULL;
+}
+
+static int enter(const struct confine *c, struct sandbox_report *report, struct error *err)
+{
+	struct sandbox_path paths[1 + 2 * WATCHED_MAX];
+	char *folders[2 * WATCHED_MAX] = {NULL};
+	size_t count = 0, folder_count = 0;
+	int r = 0;
+
+	paths[count++] = (struct sandbox_path){c->folder, c->keeps ? SANDBOX_KEEP : SANDBOX_READ};
+	for (size_t i = 0; i < WATCHED_MAX; i++) {
+		_cleanup_free_ char *real = NULL;
+
+		if (!c->watched[i])
+			continue;
+		real = realpath(c->watched[i], NULL);
+		folders[folder_count++] = folder_of(c->watched[i]);
+		folders[folder_count++] = folder_of(real ? real : c->watched[i]);
+	}
+	for (size_t i = 0; i < folder_count; i++) {
+		if (!folders[i])
+			r = error_set(err, -ENOMEM, "out of memory");
+		else
+			paths[count++] = (struct sandbox_path){folders[i], SANDBOX_READ};
+	}
+	if (r == 0)
+		r = sandbox_enter_keeping(c->profile, &c->identity, paths, count, report, err);
+	for (size_t i = 0; i < folder_count; i++)
+		free(folders[i]);
+	return r;
+}
+
+int confine(const struct confine *c, struct error *err)
+{
+	struct sandbox_report report;
+	int r = enter(c, &report, err);
+
+	if (r < 0)
+		return r;
+	if (c->keeps && access(c->folder, R_OK | W_OK | X_OK) < 0)
+		return error_set_errno(err, -errno,
+				       "%s: user %u, as whom this goes on, can't write it",
+				       c->folder, geteuid());
+	for (size_t i = 0; i < WATCHED_MAX; i++)
+		if (c->watched[i] && access(c->watched[i], R_OK) < 0)
+			log_warn("%s: user %u, as whom this goes on, can't read it: a change of it "
+				 "takes a restart",
+				 c->watched[i], geteuid());
+	return sandbox_seal(c->profile, &report, err);
+}
