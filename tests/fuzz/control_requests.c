@@ -2,10 +2,12 @@
 /*
  * tests/fuzz/control_requests.c - what nodes send to the coordination server, taken over by it
  *
- * One text is read as a registration and as a map request; what could be read is acted on,
- * and the tailnet's messages must be readable by the client's own parser afterwards.
+ * One text is read as a registration, a map request, a change of DNS, a question about an SSH
+ * session and a form; what could be read is acted on, and the tailnet's messages must be readable
+ * by the client's own parser afterwards.
  */
 #include "base/limits.h"
+#include "server/control/dns_hook.h"
 #include "server/control/tailnet.h"
 
 #include <sodium.h>
@@ -38,8 +40,45 @@ static void read_map(struct tailnet *t, struct control_node *node, struct tailne
 	buffer_free(&text);
 }
 
+static bool is_printable(const char *text, size_t size)
+{
+	size_t length = strnlen(text, size);
+
+	for (size_t i = 0; i < length; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return false;
+	return length < size;
+}
+
+/* read_others() - What is no registration and no map request */
+static void read_others(const char *text, size_t size)
+{
+	struct control_set_dns_request dns;
+	struct control_ssh_request ssh;
+	struct error err = {0};
+	char *path = strndup(text, size), field[64];
+
+	if (control_set_dns_request_parse(text, size, &dns, &err) == 0 &&
+	    (!is_printable(dns.name, sizeof(dns.name)) ||
+	     !is_printable(dns.type, sizeof(dns.type)) ||
+	     !is_printable(dns.value, sizeof(dns.value)) || public_key_is_zero(&dns.node_key) ||
+	     (dns_hook_name_is_valid(dns.name) && strpbrk(dns.name, "/;$ "))))
+		abort();
+	if (path && control_ssh_request_parse(path, &ssh) == 0 &&
+	    (ssh.from <= 0 || ssh.to <= 0 || !ssh.user[0] ||
+	     !is_printable(ssh.user, sizeof(ssh.user)) ||
+	     !is_printable(ssh.check, sizeof(ssh.check))))
+		abort();
+	if (control_form_field(text, size, "key", field, sizeof(field)) < 0 && field[0])
+		abort();
+	if (!is_printable(field, sizeof(field)))
+		abort();
+	free(path);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct string_list no_tags;
 	struct tailnet_settings settings = {.server_url = "https://c", .base_domain = "b"};
 	struct tailnet_time now = {.boot = NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
 	struct control_register_request registration = {0};
@@ -50,6 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err = {0};
 	struct tailnet t;
 
+	read_others((const char *)data, size);
 	tailnet_init(&t, &settings);
 	add_users_key(&t);
 	if (control_register_request_parse(data, size, &registration, &err) == 0) {
@@ -57,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		    registration.hostinfo.routable_ips.count > CONTROL_ROUTES_MAX)
 			abort();
 		tailnet_register(&t, &machine, &registration, true, now, &out, &err);
-		if (t.logins && (tailnet_approve(&t, t.logins->id, t.registry.users, NULL, now,
+		if (t.logins && (tailnet_approve(&t, t.logins->id, t.registry.users, &no_tags, now,
 						 &node, &err) < 0 ||
 				 strlen(node->name) > CONTROL_NAME_MAX || !node->name[0]))
 			abort();

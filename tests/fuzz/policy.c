@@ -32,7 +32,7 @@ static void ask(struct policy_tailnet *t, const struct world_node *nodes, int64_
 		    !policy_tailnet_sees(t, id, from))
 			abort();
 	filter_free(f);
-	if (policy_tailnet_ssh(t, id, "https://c.test", &out) < 0)
+	if (policy_tailnet_ssh(t, id, &out) < 0)
 		abort();
 	buffer_free(&out);
 	policy_tailnet_ssh_action(t, id, 1, "root", &period);

@@ -155,3 +155,9 @@ def status_fields(pid, thread=None):
 
 def threads_of(pid):
     return [int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir()]
+
+
+def joined(node, timeout=20):
+    """The node, once it has its netmap."""
+    wait_for(lambda: " netmap " in node.text(), timeout, node.text)
+    return node

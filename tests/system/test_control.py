@@ -7,8 +7,6 @@ What nodes do with each other by it is in tests/interop.
 """
 
 import contextlib
-import json
-import os
 import random
 import signal
 import socket
@@ -16,41 +14,14 @@ import subprocess
 import threading
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 from lab import wait_for
-from lab.loopback_control import BUILD, JoinedNode, LoopbackControl
+from lab.loopback_control import BUILD, joined
 from lab.relay_tool import free_port
 
 PATIENCE = 10  # seconds that the server waits for a whole request
 YOUNG = 2048  # connections without a whole request that it keeps
-
-
-@pytest.fixture
-def server(tmp_path):
-    made = LoopbackControl(tmp_path)
-    made.start()
-    yield made
-    made.end()
-
-
-@pytest.fixture
-def nodes(server, tmp_path):
-    made = []
-
-    def join(key):
-        made.append(JoinedNode(server, key, tmp_path))
-        return made[-1]
-
-    yield join
-    for node in made:
-        node.close()
-
-
-def joined(node, timeout=20):
-    wait_for(lambda: " netmap " in node.text(), timeout, node.text)
-    return node
 
 
 def test_nothing_acknowledged_is_lost_by_kill_9(server, nodes):

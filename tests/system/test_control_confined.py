@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The coordination server in its sandbox: what it gave up, and that it misses nothing of it.
 
-    every command, nodes, a full write-ahead log, certificates ──loopback──▶ control serve
+every command, nodes, a full write-ahead log, certificates ──loopback──▶ control serve
 """
 
 import json
@@ -335,9 +335,7 @@ def test_links_are_followed(tmp_path, server, files):
 
     publish(1)
     server.ca = files.ca
-    server.start(
-        f"--certificate={live / files.certificate.name}", f"--key={live / files.key.name}"
-    )
+    server.start(f"--certificate={live / files.certificate.name}", f"--key={live / files.key.name}")
     first = certificate(server)
     files.renew()
     publish(2)

@@ -5,11 +5,14 @@
  * Usage: control_join URL [AUTH-KEY [CA.pem]]
  *
  * One line an event on stdout; commands on stdin, one a line: "hostname NAME", "route
- * PREFIX", "endpoint ADDRESS:PORT", "login", "logout", "quit". The node key lives in memory
- * only. Interop tests drive the control client alone with it, without a tunnel.
+ * PREFIX", "endpoint ADDRESS:PORT", "login", "logout", "quit", and "rpc METHOD PATH [BODY]": a
+ * request of one's own, in whose body $NODEKEY is the node key; its answer is the event "rpc
+ * NUMBER STATUS BODY". The node key lives in memory only. Tests drive the control client alone
+ * with it, without a tunnel.
  */
 #include "base/cleanup.h"
 #include "control/client.h"
+#include "tests/tools/control_rpc.h"
 #include "transport/names.h"
 #include "transport/tls.h"
 
@@ -26,7 +29,9 @@ struct joiner {
 	struct tailcfg_hostinfo hostinfo;
 	struct tailcfg_net_info net_info;
 	struct prefix route;
-	char line[512];
+	struct control_rpc_options rpc;
+	char node_key[KEY_TEXT_MAX];
+	char line[4096];
 	size_t line_length;
 	nanoseconds began;
 };
@@ -73,10 +78,11 @@ static void on_registered(void *user, const struct secret_key *key,
 			  const struct tailcfg_register_response *response)
 {
 	struct public_key public;
-	char text[KEY_TEXT_MAX];
+	struct joiner *j = user;
 
 	secret_key_public(key, &public);
-	say(user, "registered %s user=%s authorized=%d", public_key_format(&public, KEY_NODE, text),
+	say(j, "registered %s user=%s authorized=%d",
+	    public_key_format(&public, KEY_NODE, j->node_key),
 	    response->login_name ? response->login_name : "-", response->machine_authorized);
 }
 
@@ -179,6 +185,37 @@ static const struct control_handler handler = {
 
 /* --- Commands --- */
 
+static void on_rpc_done(void *user, int number, int status, const char *body, size_t length)
+{
+	say(user, "rpc %d %d %.*s", number, status, (int)length, length ? body : "");
+}
+
+/* run_rpc() - "METHOD PATH [BODY]" */
+static void run_rpc(struct joiner *j, char *text)
+{
+	char *path = strchr(text, ' '), *body = path ? strchr(path + 1, ' ') : NULL, *key;
+	char whole[sizeof(j->line) + KEY_TEXT_MAX];
+
+	if (!path) {
+		say(j, "rpc METHOD PATH [BODY]");
+		return;
+	}
+	*path++ = 0;
+	if (body)
+		*body++ = 0;
+	key = body ? strstr(body, "$NODEKEY") : NULL;
+	snprintf(whole, sizeof(whole), "%.*s%s%s", (int)(key ? key - body : 0), body ? body : "",
+		 key ? j->node_key : "",
+		 key    ? key + strlen("$NODEKEY")
+		 : body ? body
+			: "");
+	j->rpc.method = text;
+	j->rpc.path = path;
+	j->rpc.body = whole;
+	j->rpc.number++;
+	control_rpc(&j->rpc);
+}
+
 static void run_command(struct joiner *j, char *line)
 {
 	const struct control_login interactive = {.interactive = true};
@@ -202,6 +239,8 @@ static void run_command(struct joiner *j, char *line)
 		control_client_start(j->client, &interactive);
 	} else if (strcmp(line, "logout") == 0) {
 		control_client_logout(j->client);
+	} else if (strcmp(line, "rpc") == 0 && argument) {
+		run_rpc(j, argument);
 	} else if (strcmp(line, "quit") == 0) {
 		uv_stop(&j->loop);
 	} else {
@@ -305,6 +344,16 @@ int main(int argc, char **argv)
 	secret_key_generate(&options.machine_key);
 	if (control_client_new(&options, &j.client, &err) < 0)
 		goto failed;
+	j.rpc = (struct control_rpc_options){
+		.dialer = {.loop = &j.loop,
+			   .sockets = options.sockets,
+			   .names = options.names,
+			   .tls = options.tls},
+		.server_url = argv[1],
+		.machine = options.machine_key,
+		.done = on_rpc_done,
+		.user = &j,
+	};
 	secret_key_generate(&disco_secret);
 	secret_key_public(&disco_secret, &disco);
 	control_client_set_identity(j.client, NULL, NULL, &disco, NULL);

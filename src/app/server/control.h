@@ -19,9 +19,10 @@ struct control_config {
 	char *certificate; /* file; NULL: the private authority's */
 	char *key;         /* file */
 	char *base_domain;
-	char *policy; /* file, read at each start; NULL: as stored */
 	nanoseconds node_expiry;
 	nanoseconds ephemeral_timeout;
+	char *dns_hook; /* program; NULL: none */
+	nanoseconds dns_hook_timeout;
 	char *relay_listen; /* "ADDRESS:PORT"; NULL: no relay of our own */
 	char *stun_listen;
 	char *log_level;
@@ -45,6 +46,8 @@ enum control_flag {
 	CONTROL_STUN_LISTEN,
 	CONTROL_NODE_EXPIRY,
 	CONTROL_EPHEMERAL,
+	CONTROL_DNS_HOOK,
+	CONTROL_DNS_HOOK_TIMEOUT,
 	CONTROL_LOG_LEVEL,
 	CONTROL_LOG_FORMAT,
 	CONTROL_FLAG_COUNT,

@@ -49,6 +49,11 @@ const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 				   "how long a login lasts; 0: for ever (default 0)"),
 	[CONTROL_EPHEMERAL] = OF("ephemeral-timeout", FLAG_DURATION, "DURATION",
 				 "until a disconnected ephemeral node is deleted (default 10m)"),
+	[CONTROL_DNS_HOOK] = OF("dns-hook", FLAG_STRING, "PROGRAM",
+				"run as 'PROGRAM present NAME VALUE' to set a TXT record in public "
+				"DNS, for the nodes' certificates"),
+	[CONTROL_DNS_HOOK_TIMEOUT] = OF("dns-hook-timeout", FLAG_DURATION, "DURATION",
+					"until the DNS hook is killed (default 60s)"),
 	[CONTROL_LOG_LEVEL] =
 		OF("log-level", FLAG_STRING, "LEVEL", "error, warn, info or debug (default info)"),
 	[CONTROL_LOG_FORMAT] = OF("log-format", FLAG_STRING, "FORMAT", "text or json"),
@@ -63,6 +68,7 @@ void control_config_clear(struct control_config *config)
 	free(config->certificate);
 	free(config->key);
 	free(config->base_domain);
+	free(config->dns_hook);
 	free(config->relay_listen);
 	free(config->stun_listen);
 	free(config->log_level);
@@ -144,6 +150,30 @@ static int pick_duration(const struct flag_value *values, enum control_flag whic
 	return *ret < 0 ? error_set(err, -EINVAL, "%s is negative", control_flags[which].name) : 0;
 }
 
+/* check_dns() - The members of the DNSConfig that an operator may give */
+static int check_dns(json_t *dns, struct error *err)
+{
+	static const char *const known[] = {"Resolvers", "FallbackResolvers", "Routes",
+					    "ExtraRecords", "ExitNodeFilteredSet"};
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(dns, name, value) {
+		size_t i = 0;
+
+		(void)value;
+		while (i < ARRAY_SIZE(known) && strcmp(known[i], name) != 0)
+			i++;
+		if (i == ARRAY_SIZE(known))
+			return error_set(err, -EINVAL,
+					 "dns: there is no '%s'; there are Resolvers, "
+					 "FallbackResolvers, Routes, ExtraRecords and "
+					 "ExitNodeFilteredSet",
+					 name);
+	}
+	return 0;
+}
+
 static int load_objects(const struct flag_value *values, json_t *file, struct control_config *c,
 			struct error *err)
 {
@@ -160,31 +190,69 @@ static int load_objects(const struct flag_value *values, json_t *file, struct co
 	json_decref(own);
 	c->derp_map.has_regions = true;
 	if (r == 0 && json_object_get(file, "dns"))
+		r = check_dns(json_object_get(file, "dns"), err);
+	if (r == 0 && json_object_get(file, "dns"))
 		r = tailcfg_dns_config_decode(json_object_get(file, "dns"), &c->dns, err);
 	return r;
 }
 
-/* check_members() - A misspelt member would be passed over in silence */
+/* flag_of() - The flag that a member is named like; CONTROL_FLAG_COUNT: none */
+static size_t flag_of(const char *name)
+{
+	for (size_t i = 0; i < CONTROL_FLAG_COUNT; i++) {
+		const char *flag = control_flags[i].name;
+		size_t at = 0;
+
+		while (flag[at] && (flag[at] == '-' ? '_' : flag[at]) == name[at])
+			at++;
+		if (!flag[at] && !name[at])
+			return i;
+	}
+	return CONTROL_FLAG_COUNT;
+}
+
+/* check_members() - What is misspelt or of the wrong type would be passed over in silence */
 static int check_members(const char *path, json_t *file, struct error *err)
 {
 	const char *name;
 	json_t *value;
 
+	if (!json_is_object(file))
+		return error_set(err, -EINVAL, "%s holds no JSON object", path);
 	json_object_foreach(file, name, value) {
-		bool known = strcmp(name, "dns") == 0;
+		size_t flag = flag_of(name);
+		bool is_dns = strcmp(name, "dns") == 0;
 
-		for (size_t i = 0; i < CONTROL_FLAG_COUNT && !known; i++) {
-			const char *flag = control_flags[i].name;
-
-			known = strlen(flag) == strlen(name);
-			for (size_t at = 0; known && flag[at]; at++)
-				known = flag[at] == name[at] ||
-					(flag[at] == '-' && name[at] == '_');
-		}
-		if (!known)
+		if (flag == CONTROL_FLAG_COUNT && !is_dns)
 			return error_set(err, -EINVAL, "%s: there is no setting '%s'", path, name);
+		if (is_dns || (flag == CONTROL_DERP_MAP && json_is_object(value))) {
+			if (!json_is_object(value))
+				return error_set(err, -EINVAL, "%s: %s is an object", path, name);
+		} else if (!json_is_string(value)) {
+			return error_set(err, -EINVAL, "%s: %s is a string, as the flag is", path,
+					 name);
+		}
 	}
 	return 0;
+}
+
+/* is_domain() - Labels of lower-case letters, digits and inner hyphens */
+static bool is_domain(const char *text)
+{
+	size_t label = 0, length = strlen(text);
+
+	for (size_t i = 0; i <= length; i++) {
+		bool end = text[i] == '.' || !text[i];
+
+		if (end && (label == 0 || label > CONTROL_NAME_MAX || text[i - 1] == '-'))
+			return false;
+		if (!end && !(text[i] >= 'a' && text[i] <= 'z') &&
+		    !(text[i] >= '0' && text[i] <= '9') && (text[i] != '-' || label == 0))
+			return false;
+		label = end ? 0 : label + 1;
+	}
+	/* A node's label and its dot go before it. */
+	return length <= 253 - CONTROL_NAME_MAX - 1;
 }
 
 static int complete(struct control_config *c, const char *relay, struct error *err)
@@ -206,6 +274,11 @@ static int complete(struct control_config *c, const char *relay, struct error *e
 	}
 	if (!c->state || !c->base_domain || !c->socket || !c->url)
 		return error_set(err, -ENOMEM, "out of memory");
+	if (!is_domain(c->base_domain))
+		return error_set(err, -EINVAL,
+				 "base-domain: '%s' is no domain (lower case, without dots at the "
+				 "ends)",
+				 c->base_domain);
 	while (*c->url && c->url[strlen(c->url) - 1] == '/')
 		c->url[strlen(c->url) - 1] = '\0';
 	r = url_parse(c->url, &url, err);
@@ -227,6 +300,8 @@ static int complete(struct control_config *c, const char *relay, struct error *e
 		if (!c->relay_listen || !c->stun_listen)
 			return error_set(err, -ENOMEM, "out of memory");
 	}
+	if (c->dns_hook_timeout < NSEC_PER_SEC)
+		return error_set(err, -EINVAL, "dns-hook-timeout is at least 1s");
 	if (!c->certificate != !c->key)
 		return error_set(err, -EINVAL, "certificate and key are given together");
 	return 0;
@@ -241,7 +316,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 	json_t *file = NULL;
 	int r = path ? read_json(path, &file, err) : 0;
 
-	if (r == 0)
+	if (r == 0 && path)
 		r = check_members(path, file, err);
 	if (r == 0) {
 		c.state = pick(values, CONTROL_STATE, file);
@@ -254,6 +329,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 		relay = pick(values, CONTROL_RELAY, file);
 		c.relay_listen = pick(values, CONTROL_RELAY_LISTEN, file);
 		c.stun_listen = pick(values, CONTROL_STUN_LISTEN, file);
+		c.dns_hook = pick(values, CONTROL_DNS_HOOK, file);
 		c.log_level = pick(values, CONTROL_LOG_LEVEL, file);
 		c.log_format = pick(values, CONTROL_LOG_FORMAT, file);
 		r = pick_duration(values, CONTROL_NODE_EXPIRY, file, 0, &c.node_expiry, err);
@@ -261,6 +337,9 @@ int control_config_load(const struct flag_value *values, struct control_config *
 	if (r == 0)
 		r = pick_duration(values, CONTROL_EPHEMERAL, file, 600 * NSEC_PER_SEC,
 				  &c.ephemeral_timeout, err);
+	if (r == 0)
+		r = pick_duration(values, CONTROL_DNS_HOOK_TIMEOUT, file, 60 * NSEC_PER_SEC,
+				  &c.dns_hook_timeout, err);
 	if (r == 0)
 		r = load_objects(values, file, &c, err);
 	if (r == 0)

@@ -42,7 +42,7 @@ static const struct flag order_flags[ORDER_FLAG_COUNT] = {
 	[ORDER_EXPIRY] = {.name = "expiry",
 			  .argument = "DURATION",
 			  .kind = FLAG_DURATION,
-			  .help = "until when the key is good (default 1h)"},
+			  .help = "how long the key is good (default 1h; 0: for ever)"},
 };
 
 struct order {
@@ -124,7 +124,8 @@ static void print_keys(const json_t *keys)
 		    10);
 		put(kind, 20);
 		put_list(json_object_get(key, "tags"), 18);
-		printf("%.19s\n", text_of(key, "expiry"));
+		printf("%.19s\n",
+		       json_object_get(key, "expiry") ? text_of(key, "expiry") : "never");
 	}
 }
 
@@ -155,6 +156,72 @@ static void print_nodes(const json_t *answer)
 		put(text_of(node, "hostname"), 1);
 		printf("- let it in with 'pillion control nodes approve %s'\n",
 		       text_of(node, "id"));
+	}
+}
+
+/* print_field() - "name   value", where there is one */
+static void print_field(const json_t *node, const char *name)
+{
+	const json_t *value = json_object_get(node, name);
+
+	if (!value || (json_is_array(value) && !json_array_size(value)))
+		return;
+	put(name, 20);
+	if (json_is_array(value))
+		put_list(value, 1);
+	else if (json_is_string(value))
+		put(json_string_value(value), 1);
+	else if (json_is_integer(value))
+		printf("%lld", (long long)json_integer_value(value));
+	else
+		fputs(json_is_true(value) ? "yes" : "no", stdout);
+	putchar('\n');
+}
+
+static void print_node(const json_t *node)
+{
+	static const char *const names[] = {
+		"id",
+		"name",
+		"hostname",
+		"user",
+		"tags",
+		"addresses",
+		"online",
+		"last_seen",
+		"expired",
+		"expiry",
+		"ephemeral",
+		"advertised_routes",
+		"approved_routes",
+		"serving_routes",
+		"home_relay",
+		"endpoints",
+		"os",
+		"version",
+		"capability_version",
+		"created",
+		"node_key",
+		"machine_key",
+		"disco_key",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		print_field(node, names[i]);
+}
+
+static void print_checks(const json_t *checks)
+{
+	json_t *check;
+	size_t i;
+
+	puts("SESSION                           FROM              TO                AS");
+	json_array_foreach(checks, i, check) {
+		put(text_of(check, "id"), 34);
+		put(text_of(check, "from"), 18);
+		put(text_of(check, "to"), 18);
+		put(text_of(check, "user"), 1);
+		putchar('\n');
 	}
 }
 
@@ -206,9 +273,12 @@ static void body_of_key(const struct order *o, json_t *body)
 	add_user_and_tags(o, body);
 	json_object_set_new(body, "reusable", json_boolean(o->flags[ORDER_REUSABLE].on));
 	json_object_set_new(body, "ephemeral", json_boolean(o->flags[ORDER_EPHEMERAL].on));
+	/* A part of a second is one, lest it be for ever. */
 	if (o->flags[ORDER_EXPIRY].given)
-		json_object_set_new(body, "expiry_seconds",
-				    json_integer(o->flags[ORDER_EXPIRY].number / NSEC_PER_SEC));
+		json_object_set_new(
+			body, "expiry_seconds",
+			json_integer((o->flags[ORDER_EXPIRY].number + NSEC_PER_SEC - 1) /
+				     NSEC_PER_SEC));
 }
 
 static void body_of_name(const struct order *o, json_t *body)
@@ -244,7 +314,7 @@ static const struct {
 	{{"keys", "expire"}, 1, "POST", "/v1/keys/%s/expire", NULL, print_nothing, false},
 	{{"nodes", NULL}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
 	{{"nodes", "list"}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
-	{{"nodes", "show"}, 1, "GET", "/v1/nodes/%s", NULL, print_any, false},
+	{{"nodes", "show"}, 1, "GET", "/v1/nodes/%s", NULL, print_node, false},
 	{{"nodes", "expire"}, 1, "POST", "/v1/nodes/%s/expire", NULL, print_nothing, false},
 	{{"nodes", "delete"}, 1, "DELETE", "/v1/nodes/%s", NULL, print_nothing, false},
 	{{"nodes", "rename"}, 2, "POST", "/v1/nodes/%s/rename", body_of_name, print_nothing, false},
@@ -263,6 +333,12 @@ static const struct {
 	 add_user_and_tags,
 	 print_nothing,
 	 false},
+	{{"ssh", NULL}, 0, "GET", "/v1/ssh", NULL, print_checks, false},
+	{{"ssh", "list"}, 0, "GET", "/v1/ssh", NULL, print_checks, false},
+	{{"ssh", "approve"}, 1, "POST", "/v1/ssh/%s/approve", NULL, print_nothing, false},
+	{{"ssh", "reject"}, 1, "POST", "/v1/ssh/%s/reject", NULL, print_nothing, false},
+	{{"page-key", "create"}, 0, "POST", "/v1/page-key", NULL, print_key, false},
+	{{"page-key", "delete"}, 0, "DELETE", "/v1/page-key", NULL, print_nothing, false},
 	{{"policy", "get"}, 0, "GET", "/v1/policy", NULL, print_policy, false},
 	{{"policy", "set"}, 1, "PUT", "/v1/policy", NULL, print_nothing, true},
 	{{"policy", "check"}, 1, "POST", "/v1/policy/check", NULL, print_nothing, true},

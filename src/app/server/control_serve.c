@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "server/control/control.h"
+#include "server/control/dns_hook.h"
 #include "server/relay/relay_server.h"
 #include "server/web/web_server.h"
 #include "transport/url.h"
@@ -33,6 +34,7 @@ struct server {
 	struct relay_server *relay;
 	uv_signal_t signals[3];
 	struct sandbox_identity identity;
+	int dns_hook_fd; /* -1: none */
 };
 
 static const char help[] =
@@ -43,7 +45,14 @@ static const char help[] =
 	"(pillion, or stock tailscale) join with --login-server=URL and a key.\n"
 	"\n"
 	"Variables PILLION_CONTROL_URL and so on, and members of the JSON file ('base_domain'),\n"
-	"are named like the flags; a flag wins over a variable, and that over the file.\n"
+	"are named like the flags; a flag wins over a variable, and that over the file. In the\n"
+	"file derp_map may be the map itself, and 'dns' is what nodes resolve by: an object with\n"
+	"Resolvers, Routes (split DNS), ExtraRecords, as in Tailscale's DNSConfig.\n"
+	"\n"
+	"With --dns-hook nodes get certificates for their names ('tailscale cert') where the base\n"
+	"domain is a public one of yours. The program is run without a shell, with the arguments\n"
+	"present, _acme-challenge.NODE.BASE-DOMAIN and the value of its TXT record (which may\n"
+	"begin with '-'); status 0 says that the record can be looked up now.\n"
 	"\n"
 	"  pillion control serve --url=https://vpn.example.com\n"
 	"  pillion control serve --url=http://127.0.0.1:8080\n"
@@ -200,7 +209,8 @@ static int give_up(const struct server *s, struct error *err)
 static int start(struct server *s, struct error *err)
 {
 	struct control_config *c = &s->config;
-	struct control_options options = {.loop = &s->loop, .listen_fd = -1, .operator_fd = -1};
+	struct control_options options = {
+		.loop = &s->loop, .listen_fd = -1, .operator_fd = -1, .dns_hook_fd = -1};
 	_cleanup_free_ char *database = NULL;
 	int r = url_parse(c->url, &s->url, err);
 
@@ -228,6 +238,7 @@ static int start(struct server *s, struct error *err)
 		return r;
 	}
 	take_signals(s);
+	options.dns_hook_fd = TAKE_FD(s->dns_hook_fd);
 	options.database = database;
 	options.tls = s->tls.context;
 	options.settings = (struct tailnet_settings){
@@ -276,7 +287,7 @@ int control_serve(int argc, char **argv)
 				     .count = 1,
 				     .source = FLAGS_COMMAND_LINE,
 				     .where = "pillion control serve"};
-	struct server s = {0};
+	struct server s = {.dns_hook_fd = -1};
 	enum log_level level = LOG_INFO;
 	struct error err = {0};
 	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
@@ -292,14 +303,22 @@ int control_serve(int argc, char **argv)
 	}
 	if (control_config_load(values, &s.config, &err) < 0)
 		return control_complain(EXIT_USAGE, "%s", err.text);
-	if (s.config.log_level && log_level_parse(s.config.log_level, &level) < 0)
+	if (s.config.log_level && log_level_parse(s.config.log_level, &level) < 0) {
+		control_config_clear(&s.config);
 		return control_complain(EXIT_USAGE, "log-level is error, warn, info or debug");
+	}
 	log_setup(STDERR_FILENO, level,
 		  s.config.log_format && strcmp(s.config.log_format, "json") == 0
 			  ? LOG_FORMAT_JSON
 			  : LOG_FORMAT_TEXT);
 	signal(SIGPIPE, SIG_IGN);
 	umask(0077);
+	/* Its helper is forked while there is nothing yet that it shouldn't have. */
+	if (s.config.dns_hook && dns_hook_spawn(s.config.dns_hook, s.config.dns_hook_timeout,
+						&s.dns_hook_fd, &err) < 0) {
+		control_config_clear(&s.config);
+		return control_complain(EXIT_USAGE, "%s", err.text);
+	}
 	raise_file_limit();
 	if (sodium_init() < 0 || tls_init(&err) < 0 || uv_loop_init(&s.loop) < 0)
 		return control_complain(EXIT_FAILS, "libsodium, OpenSSL or libuv did not start");

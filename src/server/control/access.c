@@ -54,8 +54,7 @@ static void put_ssh(void *user, const struct control_node *node, struct json_wri
 {
 	struct access *a = user;
 	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
-	int r = policy_tailnet_ssh(a->nodes, node->record.id, a->tailnet->settings.server_url,
-				   &text);
+	int r = policy_tailnet_ssh(a->nodes, node->record.id, &text);
 
 	if (r > 0)
 		r = buffer_append(&text, "", 1);
@@ -66,6 +65,16 @@ static void put_ssh(void *user, const struct control_node *node, struct json_wri
 	else
 		json_put_raw(w, name, (char *)buffer_head(&text));
 	buffer_free(&text);
+}
+
+static enum policy_ssh_action ssh_action(void *user, const struct control_node *from,
+					 const struct control_node *to, const char *ssh_user,
+					 nanoseconds *ret_period)
+{
+	const struct access *a = user;
+
+	return policy_tailnet_ssh_action(a->nodes, from->record.id, to->record.id, ssh_user,
+					 ret_period);
 }
 
 static bool may_tag(void *user, const char *owner, const char *tag)
@@ -145,6 +154,7 @@ int access_open(struct access *a, struct tailnet *t, struct error *err)
 		.sees = sees,
 		.filter = put_filter,
 		.ssh = put_ssh,
+		.ssh_action = ssh_action,
 		.may_tag = may_tag,
 		.approves = approves,
 		.capabilities = put_capabilities,

@@ -44,30 +44,6 @@ static void serve_key(struct control *c, struct web_exchange *x)
 	web_reply(x, 200, "application/json", body, (size_t)length);
 }
 
-/* serve_login_page() - What a person sees at the login URL; approval is the operator's */
-static void serve_login_page(struct web_exchange *x)
-{
-	const char *id = x->path + strlen("/register/");
-	char body[2048];
-	int length;
-
-	if (strlen(id) != TAILNET_LOGIN_ID_SIZE ||
-	    strspn(id, "0123456789abcdef") != TAILNET_LOGIN_ID_SIZE) {
-		web_reply_text(x, 404, "there is no such login");
-		return;
-	}
-	length = snprintf(body, sizeof(body),
-			  "<!doctype html><meta charset=utf-8><meta name=viewport "
-			  "content=\"width=device-width\"><title>A node wants to join</title>"
-			  "<style>body{font:1.1em/1.5 sans-serif;max-width:40em;margin:4em auto;"
-			  "padding:0 1em}pre{background:#eee;padding:1em;overflow:auto}</style>"
-			  "<h1>A node wants to join</h1><p>Whoever runs this coordination server "
-			  "lets it in with:<pre>pillion control nodes approve %s --user NAME</pre>"
-			  "<p>The node goes on by itself then; this page can be closed.",
-			  id);
-	web_reply(x, 200, "text/html; charset=utf-8", body, (size_t)length);
-}
-
 static void serve_web(void *user, struct web_exchange *x)
 {
 	struct control *c = user;
@@ -75,6 +51,8 @@ static void serve_web(void *user, struct web_exchange *x)
 
 	if (strcmp(x->path, "/ts2021") == 0)
 		node_accept(c, x);
+	else if (pages_serve(c, x))
+		return;
 	else if (!get)
 		web_reply_text(x, 405, "only GET here");
 	else if (strcmp(x->path, "/key") == 0)
@@ -82,8 +60,6 @@ static void serve_web(void *user, struct web_exchange *x)
 	else if (strcmp(x->path, "/health") == 0)
 		web_reply_text(x, c->store_failed ? 503 : 200, "%s",
 			       c->store_failed ? "the database can't be written" : "ok");
-	else if (strncmp(x->path, "/register/", strlen("/register/")) == 0)
-		serve_login_page(x);
 	else
 		web_reply_text(x, 404, "there is nothing here; nodes join with --login-server=%s",
 			       c->tailnet.settings.server_url);
@@ -93,8 +69,11 @@ static void serve_web(void *user, struct web_exchange *x)
 
 int control_write(struct control *c, struct error *err)
 {
-	int r = store_flush(c->store, &c->tailnet.registry, err);
+	struct error unasked = {0};
+	int r;
 
+	err = err ? err : &unasked;
+	r = store_flush(c->store, &c->tailnet.registry, err);
 	if (r < 0 && !c->store_failed)
 		log_error("%s; answers wait until it can", err->text);
 	else if (r == 0 && c->store_failed)
@@ -168,6 +147,7 @@ int control_new(const struct control_options *o, struct control **ret, struct er
 	if (r == 0) {
 		c->loop = o->loop;
 		tailnet_init(&c->tailnet, &o->settings);
+		c->tailnet.settings.certificates = o->dns_hook_fd >= 0;
 		r = store_open(o->database, &c->store, err);
 	}
 	if (r == 0)
@@ -184,6 +164,10 @@ int control_new(const struct control_options *o, struct control **ret, struct er
 		    loop_timer_create(c->loop, tick, c, &c->tick) < 0)
 			r = error_set(err, -ENOMEM, "out of memory");
 	}
+	if (r == 0 && o->dns_hook_fd >= 0)
+		r = dns_hook_new(c->loop, o->dns_hook_fd, node_dns_done, c, &c->dns_hook, err);
+	else if (o->dns_hook_fd >= 0)
+		close(o->dns_hook_fd);
 	if (r < 0) {
 		close(o->listen_fd);
 		if (o->operator_fd >= 0)
@@ -214,6 +198,7 @@ void control_free(struct control *c)
 		node_connection_close(c->connections);
 	if (c->store)
 		(void)control_write(c, &err);
+	dns_hook_free(c->dns_hook);
 	loop_timer_free(c->flush);
 	loop_timer_free(c->tick);
 	ZSTD_freeCCtx(c->zstd);

@@ -26,6 +26,7 @@ struct control_options {
 	const char *database;    /* path */
 	int listen_fd;           /* owned, also on failure */
 	int operator_fd;         /* Unix socket; owned, also on failure; -1: none */
+	int dns_hook_fd;         /* of dns_hook_spawn(); owned, also on failure; -1: none */
 	struct tls_context *tls; /* held; NULL: plain HTTP */
 	/* Strings need to live as long as the server; the DERP map and DNS are taken. */
 	struct tailnet_settings settings;

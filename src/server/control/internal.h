@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/control/internal.h - what control.c, node.c and operator.c share */
+/* server/control/internal.h - what control.c, node*.c, operator*.c and pages.c share */
 #pragma once
 
 #include "server/control/access.h"
 #include "server/control/control.h"
+#include "server/control/dns_hook.h"
 #include "server/control/store.h"
 #include "server/web/web_server.h"
 #include "transport/http2_server.h"
@@ -26,6 +27,8 @@ struct node_connection {
 enum exchange_kind {
 	EXCHANGE_ANSWER, /* an answer that waits for the disk */
 	EXCHANGE_HELD,   /* a login that waits for an operator */
+	EXCHANGE_SSH,    /* a session over SSH that waits for a person */
+	EXCHANGE_DNS,    /* a change of DNS that waits for the operator's program */
 	EXCHANGE_MAP,    /* a map stream */
 	EXCHANGE_KINDS,
 };
@@ -39,9 +42,11 @@ struct node_exchange {
 
 	struct buffer answer; /* ANSWER */
 
-	struct public_key machine; /* HELD */
-	struct control_register_request request;
-	nanoseconds until;
+	struct public_key machine;               /* HELD, SSH */
+	struct control_register_request request; /* HELD */
+	struct control_ssh_request *ssh;         /* SSH */
+	uint32_t hook_id;                        /* DNS */
+	nanoseconds until;                       /* HELD, SSH */
 
 	struct map_session *session; /* MAP */
 	bool compress;
@@ -60,6 +65,7 @@ struct control {
 	struct node_connection *connections;
 	struct node_exchange *exchanges[EXCHANGE_KINDS]; /* newest first */
 	struct loop_timer *flush, *tick;
+	struct dns_hook *dns_hook; /* NULL: none */
 	ZSTD_CCtx *zstd;
 	bool stopping;
 	bool store_failed; /* and was logged */
@@ -87,6 +93,37 @@ void node_answer(struct control *c);
 /** node_logins_decided() - Look at held logins again */
 void node_logins_decided(struct control *c);
 
+/** node_exchange_new() - Keep @x, on the list of @kind; NULL without memory */
+struct node_exchange *node_exchange_new(struct control *c, struct http2_exchange *x,
+					enum exchange_kind kind);
+void node_exchange_free(struct node_exchange *e);
+
+/** node_reply_text() - Answer with a line of text */
+void node_reply_text(struct http2_exchange *x, int status, const char *text);
+
+/** node_answer_later() - Answer 200 once the disk has what changed; @body is taken */
+void node_answer_later(struct control *c, struct http2_exchange *x, struct buffer *body);
+
+/** node_answer_exchange() - The same for an exchange that was kept */
+void node_answer_exchange(struct node_exchange *e, struct buffer *body);
+
+/* node_asks.c: what nodes ask beside registering and maps */
+
+/** node_set_dns() - POST /machine/set-dns */
+void node_set_dns(struct node_connection *n, struct http2_exchange *x);
+
+/** node_dns_done() - The hook has run; of dns_hook_new() */
+void node_dns_done(void *user, uint32_t id, int result);
+
+/** node_ssh_action() - GET POLICY_SSH_ACTION… */
+void node_ssh_action(struct node_connection *n, struct http2_exchange *x);
+
+/** node_ssh_decided() - Look at held sessions again */
+void node_ssh_decided(struct control *c);
+
+/** node_ssh_tick() - Who has waited for long is told to ask again */
+void node_ssh_tick(struct control *c, nanoseconds now);
+
 /** node_tick() - Once a second: keep-alives, slow readers, idle connections */
 void node_tick(struct control *c, nanoseconds now);
 
@@ -94,3 +131,23 @@ void node_connection_close(struct node_connection *n);
 
 /* operator.c */
 void operator_serve(void *user, struct web_exchange *x);
+
+/* operator_json.c; @now is of the wall clock */
+void operator_put_user(struct json_writer *w, const struct control_user *user);
+
+/** operator_put_key() - @secret: NULL but when the key was just made */
+void operator_put_key(const struct control *c, struct json_writer *w, const struct control_key *key,
+		      const char *secret, nanoseconds now);
+void operator_put_node(const struct control *c, struct json_writer *w,
+		       const struct control_node *node, nanoseconds now);
+
+/** operator_put_logins() - Who waits to become a node */
+void operator_put_logins(const struct control *c, struct json_writer *w, const char *name);
+
+/** operator_put_checks() - The SSH sessions that wait */
+void operator_put_checks(const struct control *c, struct json_writer *w);
+
+/* pages.c */
+
+/** pages_serve() - GET or POST of /register/ID or /ssh/ID; false: it is none of these */
+bool pages_serve(struct control *c, struct web_exchange *x);

@@ -54,6 +54,7 @@ void tailnet_clear(struct tailnet *t)
 		t->logins = login->next;
 		login_free(login);
 	}
+	tailnet_ssh_clear(t);
 	registry_clear(&t->registry);
 }
 
@@ -245,6 +246,11 @@ static struct tailnet_login *login_find(const struct tailnet *t, const char *tex
 	return login;
 }
 
+const struct tailnet_login *tailnet_login(const struct tailnet *t, const char *id)
+{
+	return login_find(t, id);
+}
+
 static struct tailnet_login *login_of_key(const struct tailnet *t, const struct public_key *key)
 {
 	struct tailnet_login *login = t->logins;
@@ -332,6 +338,12 @@ int tailnet_approve(struct tailnet *t, const char *id, struct control_user *user
 
 	if (!login)
 		return error_set(err, -ENOENT, "no login %s waits; the node may ask again", id);
+	if (!tags) {
+		tags = &login->hostinfo.request_tags;
+		r = may_have_tags(t, user->record.id, tags, err);
+		if (r < 0)
+			return r;
+	}
 	a = (struct admission){
 		.machine = &login->machine,
 		.key = &login->key,

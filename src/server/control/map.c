@@ -16,6 +16,8 @@ static struct tailcfg_capability self_capabilities[] = {
 	{.name = (char *)(uintptr_t) "https://tailscale.com/cap/file-sharing"},
 	{.name = (char *)(uintptr_t) "https://tailscale.com/cap/is-admin"},
 	{.name = (char *)(uintptr_t) "https://tailscale.com/cap/ssh"},
+	/* The last: only where the operator has a DNS hook. */
+	{.name = (char *)(uintptr_t) "https"},
 };
 
 /* The most that a node is told of. */
@@ -104,7 +106,7 @@ static void encode(struct tailnet *t, const struct control_node *node, bool self
 	if (self) {
 		memcpy(capabilities, self_capabilities, sizeof(self_capabilities));
 		n.cap_map.items = capabilities;
-		n.cap_map.count = ARRAY_SIZE(self_capabilities);
+		n.cap_map.count = ARRAY_SIZE(self_capabilities) - !t->settings.certificates;
 		if (t->policy.capabilities)
 			t->policy.capabilities(t->policy.user, node, add_capability, &n.cap_map);
 		n.online = OPTIONAL_TRUE;
@@ -201,7 +203,11 @@ void tailnet_encode_common(struct tailnet *t, struct control_node *node, unsigne
 		tailcfg_derp_map_encode(w, "DERPMap", &t->settings.derp_map);
 	if (wants & WANTS_DNS) {
 		struct tailcfg_dns_config dns = t->settings.dns;
+		char fqdn[CONTROL_NAME_MAX + 260], *own = fqdn;
 
+		snprintf(fqdn, sizeof(fqdn), "%s.%s", node->name, domain);
+		if (t->settings.certificates)
+			dns.cert_domains = (struct string_list){.items = &own, .count = 1};
 		dns.proxied = true;
 		dns.domains = (struct string_list){.items = &domain, .count = 1};
 		tailcfg_dns_config_encode(w, "DNSConfig", &dns);

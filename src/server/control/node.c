@@ -6,6 +6,7 @@
  *	/ts2021 --101, Noise, early payload--> HTTP/2:
  *		POST /machine/register	ANSWER, or HELD until an operator decides
  *		POST /machine/map	ANSWER (a lite update), or MAP (a stream)
+ *		the rest		node_asks.c
  *
  *   A MAP exchange is given a message only when it has passed the last one on; what
  *   happens meanwhile gathers as notes in its session. Who takes nothing for a minute
@@ -57,8 +58,8 @@ static void unlist(struct node_exchange *e)
 		e->next->link = e->link;
 }
 
-static struct node_exchange *exchange_new(struct control *c, struct http2_exchange *x,
-					  enum exchange_kind kind)
+struct node_exchange *node_exchange_new(struct control *c, struct http2_exchange *x,
+					enum exchange_kind kind)
 {
 	struct node_exchange *e = calloc(1, sizeof(*e));
 
@@ -73,7 +74,7 @@ static struct node_exchange *exchange_new(struct control *c, struct http2_exchan
 	return e;
 }
 
-static void exchange_free(struct node_exchange *e)
+void node_exchange_free(struct node_exchange *e)
 {
 	unlist(e);
 	if (e->session)
@@ -81,22 +82,23 @@ static void exchange_free(struct node_exchange *e)
 	e->x->context = NULL;
 	buffer_free(&e->answer);
 	control_register_request_clear(&e->request);
+	free(e->ssh);
 	free(e);
 }
 
-static void reply_text(struct http2_exchange *x, int status, const char *text)
+void node_reply_text(struct http2_exchange *x, int status, const char *text)
 {
 	(void)http2_reply(x, status, "text/plain; charset=utf-8", text, strlen(text));
 }
 
-/* answer_later() - Once the disk has it */
-static void answer_later(struct control *c, struct http2_exchange *x, struct buffer *body)
+/* node_answer_later() - Once the disk has it */
+void node_answer_later(struct control *c, struct http2_exchange *x, struct buffer *body)
 {
-	struct node_exchange *e = exchange_new(c, x, EXCHANGE_ANSWER);
+	struct node_exchange *e = node_exchange_new(c, x, EXCHANGE_ANSWER);
 
 	if (!e) {
 		buffer_free(body);
-		reply_text(x, 503, "out of memory");
+		node_reply_text(x, 503, "out of memory");
 		return;
 	}
 	e->answer = *body;
@@ -104,15 +106,24 @@ static void answer_later(struct control *c, struct http2_exchange *x, struct buf
 	control_settle(c);
 }
 
+void node_answer_exchange(struct node_exchange *e, struct buffer *body)
+{
+	unlist(e);
+	list_as(e, EXCHANGE_ANSWER);
+	e->answer = *body;
+	*body = BUFFER_INIT(0);
+	control_settle(e->control);
+}
+
 /* Registering */
 
 static void hold(struct control *c, struct http2_exchange *x, const struct public_key *machine,
 		 struct control_register_request *request)
 {
-	struct node_exchange *e = exchange_new(c, x, EXCHANGE_HELD);
+	struct node_exchange *e = node_exchange_new(c, x, EXCHANGE_HELD);
 
 	if (!e) {
-		reply_text(x, 503, "out of memory");
+		node_reply_text(x, 503, "out of memory");
 		return;
 	}
 	e->machine = *machine;
@@ -145,7 +156,7 @@ static void serve_register(struct node_connection *n, struct http2_exchange *x)
 					       &err);
 
 	if (r < 0) {
-		reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
+		node_reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
 		return;
 	}
 	known = registry_node_of_key(&c->tailnet.registry, &request.node_key) != NULL;
@@ -154,16 +165,16 @@ static void serve_register(struct node_connection *n, struct http2_exchange *x)
 	case REGISTER_ANSWER:
 		if (!known)
 			log_registration(c, &request);
-		answer_later(c, x, &body);
+		node_answer_later(c, x, &body);
 		break;
 	case REGISTER_HOLD:
 		hold(c, x, &n->machine, &request);
 		break;
 	case REGISTER_REFUSED:
-		reply_text(x, 400, err.text);
+		node_reply_text(x, 400, err.text);
 		break;
 	default:
-		reply_text(x, 503, "out of memory");
+		node_reply_text(x, 503, "out of memory");
 		break;
 	}
 	buffer_free(&body);
@@ -180,10 +191,7 @@ static void decide(struct node_exchange *e, bool patient)
 				 &body, &err);
 
 	if (r == REGISTER_ANSWER) {
-		unlist(e);
-		list_as(e, EXCHANGE_ANSWER);
-		e->answer = body;
-		control_settle(c);
+		node_answer_exchange(e, &body);
 		return;
 	}
 	buffer_free(&body);
@@ -266,15 +274,15 @@ static void tell(struct map_session *s)
 static void begin_stream(struct control *c, struct http2_exchange *x, struct control_node *node,
 			 bool compress)
 {
-	struct node_exchange *e = exchange_new(c, x, EXCHANGE_MAP);
+	struct node_exchange *e = node_exchange_new(c, x, EXCHANGE_MAP);
 	struct tailnet_time now = tailnet_now();
 
 	if (e)
 		e->session = map_session_open(&c->tailnet, node, e, now);
 	if (!e || !e->session) {
 		if (e)
-			exchange_free(e);
-		reply_text(x, 503, "out of memory");
+			node_exchange_free(e);
+		node_reply_text(x, 503, "out of memory");
 		return;
 	}
 	e->compress = compress;
@@ -294,20 +302,20 @@ static void serve_map(struct node_connection *n, struct http2_exchange *x)
 	int r = control_map_request_parse(buffer_head(&x->body), x->body.length, &request, &err);
 
 	if (r < 0) {
-		reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
+		node_reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
 		return;
 	}
 	node = registry_node_of_key(&c->tailnet.registry, &request.node_key);
 	if (request.version < CONTROL_VERSION_MIN) {
-		reply_text(x, 400, "this client is too old");
+		node_reply_text(x, 400, "this client is too old");
 	} else if (!node || !public_key_equal(&node->machine, &n->machine)) {
-		reply_text(x, 404, "node not found");
+		node_reply_text(x, 404, "node not found");
 	} else if (tailnet_update(&c->tailnet, node, &request, tailnet_now()) < 0) {
-		reply_text(x, 503, "out of memory");
+		node_reply_text(x, 503, "out of memory");
 	} else if (request.stream) {
 		begin_stream(c, x, node, request.compress);
 	} else {
-		answer_later(c, x, &none);
+		node_answer_later(c, x, &none);
 	}
 	control_map_request_clear(&request);
 }
@@ -317,8 +325,8 @@ static void serve_map(struct node_connection *n, struct http2_exchange *x)
 static void on_request(void *user, struct http2_exchange *x)
 {
 	static const char *const later[] = {
-		"/machine/set-dns",         "/machine/id-token",      "/machine/audit-log",
-		"/machine/set-device-attr", "/machine/feature/query", "/machine/update-health",
+		"/machine/id-token",      "/machine/audit-log",     "/machine/set-device-attr",
+		"/machine/feature/query", "/machine/update-health",
 	};
 	struct node_connection *n = user;
 
@@ -326,19 +334,27 @@ static void on_request(void *user, struct http2_exchange *x)
 	n->used = true;
 	if (strcmp(x->path, "/machine/register") == 0 || strcmp(x->path, "/machine/map") == 0) {
 		if (strcmp(x->method, "POST") != 0)
-			reply_text(x, 405, "POST is wanted");
+			node_reply_text(x, 405, "POST is wanted");
 		else if (x->path[9] == 'r')
 			serve_register(n, x);
 		else
 			serve_map(n, x);
 		return;
 	}
+	if (strcmp(x->path, "/machine/set-dns") == 0) {
+		node_set_dns(n, x);
+		return;
+	}
+	if (strncmp(x->path, POLICY_SSH_ACTION, strlen(POLICY_SSH_ACTION)) == 0) {
+		node_ssh_action(n, x);
+		return;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
 		if (strcmp(x->path, later[i]) == 0) {
-			reply_text(x, 501, "this server does not do that");
+			node_reply_text(x, 501, "this server does not do that");
 			return;
 		}
-	reply_text(x, 404, "there is nothing here");
+	node_reply_text(x, 404, "there is nothing here");
 }
 
 static void on_drained(void *user, struct http2_exchange *x)
@@ -360,7 +376,7 @@ static void on_gone(void *user, struct http2_exchange *x)
 	struct node_connection *n = user;
 
 	if (x->context)
-		exchange_free(x->context);
+		node_exchange_free(x->context);
 	n->idle_since = clock_boottime();
 }
 
@@ -506,7 +522,7 @@ void node_answer(struct control *c)
 		struct buffer answer = e->answer;
 
 		e->answer = BUFFER_INIT(0);
-		exchange_free(e);
+		node_exchange_free(e);
 		(void)http2_reply(x, 200, answer.length ? answer_type : NULL, buffer_head(&answer),
 				  answer.length);
 		buffer_free(&answer);
@@ -542,6 +558,7 @@ void node_tick(struct control *c, nanoseconds now)
 		if (e->until <= now)
 			decide(e, false);
 	}
+	node_ssh_tick(c, now);
 	for (struct node_exchange *e = c->exchanges[EXCHANGE_MAP]; e; e = next) {
 		next = e->next;
 		tick_map(e, now);

@@ -2,16 +2,32 @@
 /*
  * server/control/operator.c - what the operator asks and orders, over the Unix socket
  *
- *	GET    /v1/users			POST /v1/users {name}		DELETE
- * /v1/users/NAME GET    /v1/keys				POST /v1/keys
- *{user,reusable,ephemeral,tags,expiry_seconds} POST   /v1/keys/PREFIX/expire GET    /v1/nodes
- *{nodes, logins} GET    /v1/nodes/NODE			DELETE /v1/nodes/NODE POST
- * /v1/nodes/NODE/expire		POST /v1/nodes/NODE/rename {name} POST   /v1/nodes/NODE/tags
- *{tags}	POST /v1/nodes/NODE/routes {routes} POST   /v1/logins/ID/approve {user,tags} GET
- * /v1/policy	PUT /v1/policy	POST /v1/policy/check GET    /v1/netmap/NODE
+ *	GET    /v1/users
+ *	POST   /v1/users {name}
+ *	DELETE /v1/users/NAME
+ *	GET    /v1/keys
+ *	POST   /v1/keys {user, reusable, ephemeral, tags, expiry_seconds}
+ *	POST   /v1/keys/PREFIX/expire
+ *	GET    /v1/nodes			{nodes, logins}
+ *	GET    /v1/nodes/NODE
+ *	DELETE /v1/nodes/NODE
+ *	POST   /v1/nodes/NODE/expire
+ *	POST   /v1/nodes/NODE/rename {name}
+ *	POST   /v1/nodes/NODE/tags {tags}
+ *	POST   /v1/nodes/NODE/routes {routes}
+ *	POST   /v1/logins/ID/approve {user, tags}
+ *	GET    /v1/ssh			sessions that wait to be confirmed
+ *	POST   /v1/ssh/ID/approve, /v1/ssh/ID/reject
+ *	POST   /v1/page-key			a new one; DELETE: none
+ *	GET    /v1/policy
+ *	PUT    /v1/policy
+ *	POST   /v1/policy/check
+ *	GET    /v1/netmap/NODE
  *
  * NODE is an id, a name or an address. Errors are {"error": TEXT} with a 4xx or 5xx. An
- * order is answered once it is written.
+ * order is answered once it is written. While the disk takes nothing, orders are refused before
+ * they change anything; the one that found that out stays in memory, says so, and is written
+ * as soon as that can be.
  */
 #define LOG_ROOM "control"
 #include "server/control/internal.h"
@@ -24,6 +40,7 @@
 #include <string.h>
 
 #define DEFAULT_KEY_LIFE (3600 * NSEC_PER_SEC)
+#define KEY_LIFE_MAX     (10 * 365 * 24 * 3600 * NSEC_PER_SEC)
 #define PARTS_MAX        4
 
 struct order {
@@ -56,78 +73,9 @@ static int http_status(int code)
 	}
 }
 
-/* Writing what there is */
-
-static void put_user(struct order *o, const char *name, const struct control_user *user)
-{
-	json_begin_object(&o->w, name);
-	json_put_int(&o->w, "id", user->record.id);
-	json_put_string(&o->w, "name", user->name);
-	json_put_time(&o->w, "created", user->created);
-	json_end_object(&o->w);
-}
-
-static const char *user_name(const struct control *c, int64_t id)
-{
-	const struct control_user *user = registry_user(&c->tailnet.registry, id);
-
-	return user ? user->name : "";
-}
-
-static void put_key(struct order *o, const struct control_key *key, const char *secret)
-{
-	bool expired = key->expiry != JSON_TIME_NONE && key->expiry <= o->now.wall;
-
-	json_begin_object(&o->w, NULL);
-	json_put_int(&o->w, "id", key->record.id);
-	json_put_string(&o->w, "prefix", key->prefix);
-	json_put_string_if(&o->w, "key", secret);
-	json_put_string(&o->w, "user", user_name(o->c, key->user));
-	json_put_bool(&o->w, "reusable", key->reusable);
-	json_put_bool(&o->w, "ephemeral", key->ephemeral);
-	json_put_bool(&o->w, "used", key->used);
-	json_put_bool(&o->w, "valid", !expired && (key->reusable || !key->used));
-	json_put_strings(&o->w, "tags", &key->tags);
-	json_put_time(&o->w, "created", key->created);
-	json_put_time_if(&o->w, "expiry", key->expiry);
-	json_end_object(&o->w);
-}
-
 static void put_node(struct order *o, const struct control_node *node)
 {
-	char v4[ADDRESS_TEXT_MAX], v6[ADDRESS_TEXT_MAX];
-	struct json_writer *w = &o->w;
-
-	json_begin_object(w, NULL);
-	json_put_int(w, "id", node->record.id);
-	json_put_string(w, "name", node->name);
-	json_put_string(w, "hostname", node->hostinfo.hostname);
-	json_put_string(w, "user", user_name(o->c, node->user));
-	json_begin_array(w, "addresses");
-	json_put_string(w, NULL, address_format(&node->v4, v4));
-	json_put_string(w, NULL, address_format(&node->v6, v6));
-	json_end_array(w);
-	json_put_bool(w, "online", node->online);
-	json_put_bool(w, "connected", node->sessions != NULL);
-	json_put_bool(w, "expired", control_node_is_expired(node, o->now.wall));
-	json_put_bool(w, "ephemeral", node->ephemeral);
-	json_put_bool(w, "authorized", node->authorized);
-	json_put_strings(w, "tags", &node->tags);
-	json_put_prefixes(w, "advertised_routes", &node->hostinfo.routable_ips);
-	json_put_prefixes(w, "approved_routes", &node->approved_routes);
-	json_put_prefixes(w, "serving_routes", &node->primary_routes);
-	json_put_endpoints(w, "endpoints", &node->endpoints);
-	json_put_int(w, "home_relay", control_node_home(node));
-	json_put_int(w, "capability_version", node->cap);
-	json_put_string(w, "version", node->hostinfo.ipn_version);
-	json_put_string(w, "os", node->hostinfo.os);
-	json_put_key(w, "node_key", &node->key, KEY_NODE);
-	json_put_key(w, "machine_key", &node->machine, KEY_MACHINE);
-	json_put_key(w, "disco_key", &node->disco, KEY_DISCO);
-	json_put_time(w, "created", node->created);
-	json_put_time_if(w, "expiry", node->expiry);
-	json_put_time_if(w, "last_seen", node->last_seen);
-	json_end_object(w);
+	operator_put_node(o->c, &o->w, node, o->now.wall);
 }
 
 /* Orders: 0 when what they say is in @o->out, or negative errno with @o->err */
@@ -160,7 +108,7 @@ static int list_users(struct order *o)
 {
 	json_begin_array(&o->w, NULL);
 	for (struct control_user *u = o->c->tailnet.registry.users; u; u = u->next)
-		put_user(o, NULL, u);
+		operator_put_user(&o->w, u);
 	json_end_array(&o->w);
 	return 0;
 }
@@ -172,7 +120,7 @@ static int create_user(struct order *o)
 				  o->now.wall, &user, &o->err);
 
 	if (r == 0)
-		put_user(o, NULL, user);
+		operator_put_user(&o->w, user);
 	return r;
 }
 
@@ -188,7 +136,7 @@ static int list_keys(struct order *o)
 {
 	json_begin_array(&o->w, NULL);
 	for (struct control_key *k = o->c->tailnet.registry.keys; k; k = k->next)
-		put_key(o, k, NULL);
+		operator_put_key(o->c, &o->w, k, NULL, o->now.wall);
 	json_end_array(&o->w);
 	return 0;
 }
@@ -213,7 +161,8 @@ static int create_key(struct order *o)
 		.ephemeral = json_get_bool(&o->r, "ephemeral"),
 	};
 	const char *name = json_get_text(&o->r, "user");
-	int64_t life = json_get_int(&o->r, "expiry_seconds");
+	int64_t life = json_get(&o->r, "expiry_seconds") ? json_get_int(&o->r, "expiry_seconds")
+							 : DEFAULT_KEY_LIFE / NSEC_PER_SEC;
 	_cleanup_(secret_string_free_at) char *secret = NULL;
 	struct string_list tags = {0};
 	struct control_user *user = NULL;
@@ -222,9 +171,10 @@ static int create_key(struct order *o)
 
 	json_get_strings(&o->r, "tags", &tags);
 	options.tags = &tags;
-	options.expiry = o->now.wall +
-			 (life > 0 && life < INT32_MAX ? life * NSEC_PER_SEC : DEFAULT_KEY_LIFE);
-	if (!tags_are_valid(&tags))
+	options.expiry = life ? o->now.wall + life * NSEC_PER_SEC : JSON_TIME_NONE;
+	if (o->r.error < 0 || life < 0 || life > KEY_LIFE_MAX / NSEC_PER_SEC)
+		r = error_set(&o->err, -EINVAL, "a key is good for 1s to 10 years; 0: for ever");
+	if (r == 0 && !tags_are_valid(&tags))
 		r = bad_tags(o);
 	if (r == 0)
 		r = find_user(o, *name ? name : "default", true, &user);
@@ -234,7 +184,7 @@ static int create_key(struct order *o)
 				     &o->err);
 	}
 	if (r == 0)
-		put_key(o, key, secret);
+		operator_put_key(o->c, &o->w, key, secret, o->now.wall);
 	string_list_clear(&tags);
 	return r;
 }
@@ -247,7 +197,7 @@ static int expire_key(struct order *o)
 		return error_set(&o->err, -ENOENT, "there is no key %s", o->parts[1]);
 	key->expiry = o->now.wall;
 	registry_touch(&o->c->tailnet.registry, &key->record);
-	put_key(o, key, NULL);
+	operator_put_key(o->c, &o->w, key, NULL, o->now.wall);
 	return 0;
 }
 
@@ -260,16 +210,7 @@ static int list_nodes(struct order *o)
 	for (struct control_node *n = t->registry.nodes; n; n = n->by_id.next)
 		put_node(o, n);
 	json_end_array(&o->w);
-	json_begin_array(&o->w, "logins");
-	for (struct tailnet_login *l = t->logins; l; l = l->next) {
-		json_begin_object(&o->w, NULL);
-		json_put_string(&o->w, "id", l->id);
-		json_put_string(&o->w, "hostname", l->hostinfo.hostname);
-		json_put_string(&o->w, "os", l->hostinfo.os);
-		json_put_key(&o->w, "node_key", &l->key, KEY_NODE);
-		json_end_object(&o->w);
-	}
-	json_end_array(&o->w);
+	operator_put_logins(o->c, &o->w, "logins");
 	json_end_object(&o->w);
 	return 0;
 }
@@ -370,14 +311,54 @@ static int approve_login(struct order *o)
 	r = tags_are_valid(&tags) ? find_user(o, *name ? name : "default", true, &user)
 				  : bad_tags(o);
 	if (r == 0)
-		r = tailnet_approve(&o->c->tailnet, o->parts[1], user, &tags, o->now, &node,
-				    &o->err);
+		r = tailnet_approve(&o->c->tailnet, o->parts[1], user,
+				    json_get(&o->r, "tags") ? &tags : NULL, o->now, &node, &o->err);
 	if (r == 0) {
 		node_logins_decided(o->c);
 		put_node(o, node);
 	}
 	string_list_clear(&tags);
 	return r;
+}
+
+static int list_checks(struct order *o)
+{
+	operator_put_checks(o->c, &o->w);
+	return 0;
+}
+
+static int decide_check(struct order *o)
+{
+	struct ssh_check *check = tailnet_ssh_check(&o->c->tailnet, o->parts[1]);
+	int r;
+
+	if (!check || check->verdict != SSH_WAITS)
+		return error_set(&o->err, -ENOENT,
+				 "no session %s waits; 'pillion control ssh' lists them",
+				 o->parts[1]);
+	r = tailnet_ssh_decide(&o->c->tailnet, check, strcmp(o->parts[2], "approve") == 0, o->now);
+	if (r == 0)
+		node_ssh_decided(o->c);
+	return r;
+}
+
+static int create_page_key(struct order *o)
+{
+	_cleanup_(secret_string_free_at) char *secret = NULL;
+	int r = registry_set_page_key(&o->c->tailnet.registry, &secret);
+
+	if (r < 0)
+		return r;
+	json_begin_object(&o->w, NULL);
+	json_put_string(&o->w, "key", secret);
+	json_end_object(&o->w);
+	return 0;
+}
+
+static int delete_page_key(struct order *o)
+{
+	registry_drop_page_key(&o->c->tailnet.registry);
+	return 0;
 }
 
 static int get_policy(struct order *o)
@@ -411,6 +392,7 @@ static int show_netmap(struct order *o)
 }
 
 #define TEXT_BODY 1u /* the body isn't JSON to be read here */
+#define READS     2u /* changes nothing; so does each GET */
 
 static const struct {
 	const char *method;
@@ -432,9 +414,14 @@ static const struct {
 	{"POST", "nodes/*/tags", tag_node, 0},
 	{"POST", "nodes/*/routes", approve_routes, 0},
 	{"POST", "logins/*/approve", approve_login, 0},
+	{"GET", "ssh", list_checks, 0},
+	{"POST", "ssh/*/approve", decide_check, 0},
+	{"POST", "ssh/*/reject", decide_check, 0},
+	{"POST", "page-key", create_page_key, 0},
+	{"DELETE", "page-key", delete_page_key, 0},
 	{"GET", "policy", get_policy, 0},
 	{"PUT", "policy", set_policy, TEXT_BODY},
-	{"POST", "policy/check", check_policy, TEXT_BODY},
+	{"POST", "policy/check", check_policy, TEXT_BODY | READS},
 	{"GET", "netmap/*", show_netmap, 0},
 };
 
@@ -481,22 +468,45 @@ static int read_body(struct order *o)
 	return o->json ? 0 : -EINVAL;
 }
 
+/* be_writable() - Nothing is changed that the disk wouldn't take */
+static int be_writable(struct order *o)
+{
+	int r = o->c->store_failed ? control_write(o->c, &o->err) : 0;
+
+	if (r < 0)
+		error_wrap(&o->err, "nothing was changed");
+	else
+		control_settle(o->c);
+	return r;
+}
+
 static int run(struct order *o)
 {
 	int r = -ENOENT;
 
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+		bool reads = orders[i].flags & READS || strcmp(orders[i].method, "GET") == 0;
+
 		if (strcmp(o->x->head->method, orders[i].method) != 0 ||
 		    !matches(o, orders[i].path))
 			continue;
 		r = orders[i].flags & TEXT_BODY ? 0 : read_body(o);
 		o->r = json_reader_of(o->json);
+		if (r == 0 && !reads)
+			r = be_writable(o);
 		if (r == 0)
 			r = orders[i].run(o);
 		if (r == 0)
 			r = json_writer_result(&o->w);
-		if (r == 0)
+		/* Nobody is shown what a crash takes back. */
+		if (r == 0 && reads && !o->c->store_failed)
+			(void)control_write(o->c, NULL);
+		if (r == 0 && !reads) {
 			r = control_write(o->c, &o->err);
+			if (r < 0)
+				error_wrap(&o->err, "done, but not stored yet: lost if the server "
+						    "ends before the disk takes it");
+		}
 		return r;
 	}
 	return error_set(&o->err, r, "there is no such order");

@@ -104,7 +104,8 @@ static void untouch(struct registry *r, struct registry_record *record)
 
 bool registry_is_dirty(const struct registry *r)
 {
-	return r->dirty || r->deleted_count || r->deleted_user_count || r->policy_dirty;
+	return r->dirty || r->deleted_count || r->deleted_user_count || r->policy_dirty ||
+	       r->page_key_dirty;
 }
 
 /* note_deleted() - Remember an id for the store; without memory the record comes back at a start */
@@ -290,6 +291,40 @@ int registry_check_key(const struct registry *r, const char *text, nanoseconds n
 				 "the auth key was for one node and has been used; make a new one");
 	*ret = key;
 	return 0;
+}
+
+#define PAGE_KEY_LEAD "pillion-page-"
+
+int registry_set_page_key(struct registry *r, char **ret_secret)
+{
+	char hex[2 * KEY_SECRET_BYTES + 1];
+	uint8_t random[KEY_SECRET_BYTES];
+	char *secret;
+
+	randombytes_buf(random, sizeof(random));
+	sodium_bin2hex(hex, sizeof(hex), random, sizeof(random));
+	if (asprintf(&secret, PAGE_KEY_LEAD "%s", hex) < 0)
+		return -ENOMEM;
+	explicit_bzero(random, sizeof(random));
+	explicit_bzero(hex, sizeof(hex));
+	hash_secret(secret, r->page_key);
+	r->has_page_key = r->page_key_dirty = true;
+	*ret_secret = secret;
+	return 0;
+}
+
+void registry_drop_page_key(struct registry *r)
+{
+	r->has_page_key = false;
+	r->page_key_dirty = true;
+}
+
+bool registry_check_page_key(const struct registry *r, const char *secret)
+{
+	uint8_t hash[CONTROL_KEY_HASH_SIZE];
+
+	hash_secret(secret, hash);
+	return r->has_page_key && secret_equal(hash, r->page_key, sizeof(hash));
 }
 
 /* Nodes */

@@ -87,6 +87,7 @@ struct control_node {
 	bool expired;           /* as told to others */
 	nanoseconds offline_at; /* CLOCK_BOOTTIME: when it is told offline; NEVER */
 	nanoseconds remove_at;  /* CLOCK_BOOTTIME: an ephemeral one's end; NEVER */
+	nanoseconds dns_at;     /* CLOCK_BOOTTIME: from when on it may change its DNS again */
 	struct prefix_list primary_routes;
 	struct map_session *sessions;
 	char *encoded; /* as peers see it, in JSON; NULL: to be made */
@@ -110,6 +111,10 @@ struct registry {
 	size_t deleted_user_count;
 	char *policy; /* text; NULL: none */
 	bool policy_dirty;
+
+	/* The hash of the secret by which the pages approve; only the command line does without. */
+	bool has_page_key, page_key_dirty;
+	uint8_t page_key[CONTROL_KEY_HASH_SIZE];
 };
 
 void registry_init(struct registry *r);
@@ -159,6 +164,13 @@ int registry_check_key(const struct registry *r, const char *text, nanoseconds n
 		       struct control_key **ret, struct error *err);
 
 struct control_key *registry_key_named(const struct registry *r, const char *prefix);
+
+/** registry_set_page_key() - A new secret for the pages, the caller's to free; -ENOMEM */
+int registry_set_page_key(struct registry *r, char **ret_secret);
+void registry_drop_page_key(struct registry *r);
+
+/** registry_check_page_key() - Whether @secret is it; false when there is none */
+bool registry_check_page_key(const struct registry *r, const char *secret);
 
 /* Nodes */
 

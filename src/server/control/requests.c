@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,4 +147,137 @@ int control_map_request_parse(const void *body, size_t length, struct control_ma
 	else
 		*ret = q;
 	return result;
+}
+
+/* take_text() - The member @name, whole and of printable ASCII, or the reader fails */
+static void take_text(struct json_reader *r, const char *name, char *out, size_t size)
+{
+	const char *text = json_get_text(r, name);
+	size_t length = strlen(text), printable = 0;
+
+	while (text[printable] > ' ' && text[printable] < 0x7f)
+		printable++;
+	if (length == 0 || length >= size || printable != length)
+		json_reader_fail(r, name, -EINVAL);
+	else
+		memcpy(out, text, length + 1);
+}
+
+int control_set_dns_request_parse(const void *body, size_t length,
+				  struct control_set_dns_request *ret, struct error *err)
+{
+	struct control_set_dns_request q = {0};
+	struct json_reader r;
+	int result = 0;
+	json_t *json = parse_body(body, length, &result, err);
+
+	if (!json)
+		return result;
+	r = json_reader_of(json);
+	q.version = json_get_int(&r, "Version");
+	q.node_key = json_get_key(&r, "NodeKey", KEY_NODE);
+	take_text(&r, "Name", q.name, sizeof(q.name));
+	take_text(&r, "Type", q.type, sizeof(q.type));
+	take_text(&r, "Value", q.value, sizeof(q.value));
+	for (char *c = q.name; *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	if (*q.name && q.name[strlen(q.name) - 1] == '.')
+		q.name[strlen(q.name) - 1] = '\0';
+	if (public_key_is_zero(&q.node_key))
+		json_reader_fail(&r, "NodeKey", -EINVAL);
+	result = json_reader_result(&r, err, "set-dns");
+	json_decref(json);
+	if (result == 0)
+		*ret = q;
+	return result;
+}
+
+/* take_id() - A node's id in decimal, up to @end */
+static const char *take_id(const char *text, char end, int64_t *ret)
+{
+	int64_t id = 0;
+	size_t digits = 0;
+
+	for (; isdigit((unsigned char)text[digits]) && digits < 18; digits++)
+		id = 10 * id + (text[digits] - '0');
+	*ret = id;
+	return digits && id > 0 && text[digits] == end ? text + digits : NULL;
+}
+
+int control_ssh_request_parse(const char *path, struct control_ssh_request *ret)
+{
+	struct control_ssh_request q = {0};
+	int r;
+
+	path = take_id(path, '/', &q.from);
+	if (!path || strncmp(path, "/to/", 4) != 0)
+		return -EINVAL;
+	path = take_id(path + 4, '?', &q.to);
+	if (!path)
+		return -EINVAL;
+	path++;
+	r = control_form_field(path, strlen(path), "ssh_user", q.user, sizeof(q.user));
+	if (r < 0 || !*q.user)
+		return -EINVAL;
+	r = control_form_field(path, strlen(path), "check", q.check, sizeof(q.check));
+	if (r < 0 && r != -ENOENT)
+		return -EINVAL;
+	*ret = q;
+	return 0;
+}
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c = (char)(c | 0x20);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* decode_field() - Percent and plus; control bytes are refused, NUL too */
+static int decode_field(const char *text, size_t length, char *out, size_t size)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		int c = (unsigned char)text[i];
+
+		if (c == '+') {
+			c = ' ';
+		} else if (c == '%') {
+			int high = length - i > 2 ? hex_value(text[i + 1]) : -1;
+			int low = length - i > 2 ? hex_value(text[i + 2]) : -1;
+
+			c = high < 0 || low < 0 ? -1 : 16 * high + low;
+			i += 2;
+		}
+		if (c < ' ' || c == 0x7f || used + 1 >= size)
+			return -EINVAL;
+		out[used++] = (char)c;
+	}
+	out[used] = '\0';
+	return 0;
+}
+
+int control_form_field(const char *form, size_t length, const char *name, char *out, size_t size)
+{
+	size_t name_length = strlen(name);
+	const char *end = form + length;
+	int r = -ENOENT;
+
+	*out = '\0';
+	while (form < end) {
+		const char *next = memchr(form, '&', (size_t)(end - form));
+		size_t pair = (size_t)((next ? next : end) - form);
+
+		if (pair > name_length && memcmp(form, name, name_length) == 0 &&
+		    form[name_length] == '=') {
+			r = decode_field(form + name_length + 1, pair - name_length - 1, out, size);
+			break;
+		}
+		form += pair + 1;
+	}
+	if (r < 0)
+		*out = '\0';
+	return r;
 }

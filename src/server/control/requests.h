@@ -36,6 +36,28 @@ struct control_map_request {
 	struct tailcfg_hostinfo *hostinfo; /* NULL: stays as it was */
 };
 
+/* The most that a name and a text of DNS have, with their NUL. */
+#define CONTROL_DNS_NAME_SIZE  254
+#define CONTROL_DNS_VALUE_SIZE 256
+
+struct control_set_dns_request {
+	int64_t version;
+	struct public_key node_key;
+	char name[CONTROL_DNS_NAME_SIZE]; /* in lower case, without a dot at the end */
+	char type[16];
+	char value[CONTROL_DNS_VALUE_SIZE];
+};
+
+#define CONTROL_SSH_USER_SIZE 64
+#define CONTROL_SSH_ID_SIZE   33
+
+/* May a session begin? Asked by the node that it goes to. */
+struct control_ssh_request {
+	int64_t from, to;                 /* nodes */
+	char user[CONTROL_SSH_USER_SIZE]; /* as whom */
+	char check[CONTROL_SSH_ID_SIZE];  /* the confirmation that is waited for; "": none */
+};
+
 void control_register_request_clear(struct control_register_request *request);
 void control_map_request_clear(struct control_map_request *request);
 
@@ -46,3 +68,22 @@ int control_register_request_parse(const void *body, size_t length,
 /** control_map_request_parse() - As control_register_request_parse() */
 int control_map_request_parse(const void *body, size_t length, struct control_map_request *ret,
 			      struct error *err);
+
+/** control_set_dns_request_parse() - As control_register_request_parse(); nothing to clear */
+int control_set_dns_request_parse(const void *body, size_t length,
+				  struct control_set_dns_request *ret, struct error *err);
+
+/**
+ * control_ssh_request_parse() - From the path and query of a GET: what follows POLICY_SSH_ACTION
+ *
+ * Return: 0, -EINVAL
+ */
+int control_ssh_request_parse(const char *path, struct control_ssh_request *ret);
+
+/**
+ * control_form_field() - One field of a form or query (application/x-www-form-urlencoded)
+ * @out: the text, decoded; "" when the field isn't there
+ *
+ * Return: 0; -ENOENT; -EINVAL for what is too long, no text or badly encoded, and @out is ""
+ */
+int control_form_field(const char *form, size_t length, const char *name, char *out, size_t size);

@@ -158,7 +158,7 @@ void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int 
 	}
 	for (struct map_session *s = node->sessions; s; s = s->node_next)
 		if (what & CHANGE_NODE)
-			want(s, WANTS_SELF);
+			want(s, WANTS_SELF | (t->settings.certificates ? WANTS_DNS : 0));
 	note_viewers(t, node, what);
 }
 
@@ -588,6 +588,7 @@ void tailnet_tick(struct tailnet *t, struct tailnet_time now)
 			tailnet_changed(t, node, CHANGE_NODE);
 		}
 	}
+	tailnet_ssh_tick(t, now.boot);
 	while (*login) {
 		struct tailnet_login *gone = *login;
 

@@ -344,6 +344,15 @@ static int write_all(struct store *store, const struct registry *registry)
 				  SQLITE_STATIC);
 		code = run(store, PUT_META);
 	}
+	if (code == 0 && registry->page_key_dirty) {
+		sqlite3_stmt *s = store->prepared[PUT_META];
+
+		sqlite3_bind_text(s, 1, "page_key", -1, SQLITE_STATIC);
+		sqlite3_bind_blob(s, 2, registry->page_key,
+				  registry->has_page_key ? sizeof(registry->page_key) : 0,
+				  SQLITE_STATIC);
+		code = run(store, PUT_META);
+	}
 	return code;
 }
 
@@ -371,7 +380,7 @@ int store_flush(struct store *store, struct registry *registry, struct error *er
 		record->dirty = false;
 	}
 	registry->deleted_count = registry->deleted_user_count = 0;
-	registry->policy_dirty = false;
+	registry->policy_dirty = registry->page_key_dirty = false;
 	return 0;
 }
 
@@ -537,6 +546,16 @@ static int load_policy(struct registry *registry, sqlite3_stmt *s)
 	return registry->policy ? 0 : -ENOMEM;
 }
 
+static int load_page_key(struct registry *registry, sqlite3_stmt *s)
+{
+	int length = sqlite3_column_bytes(s, 0);
+
+	registry->has_page_key = length == sizeof(registry->page_key);
+	if (registry->has_page_key)
+		memcpy(registry->page_key, sqlite3_column_blob(s, 0), sizeof(registry->page_key));
+	return registry->has_page_key || length == 0 ? 0 : -EIO;
+}
+
 static int load_rows(struct store *store, struct registry *registry, const char *sql,
 		     int (*row)(struct registry *, sqlite3_stmt *), struct error *err)
 {
@@ -570,6 +589,7 @@ int store_load(struct store *store, struct registry *registry, struct error *err
 		{"SELECT * FROM nodes ORDER BY id", load_node},
 		{"SELECT name, seq FROM sqlite_sequence", load_sequence},
 		{"SELECT value FROM meta WHERE name = 'policy'", load_policy},
+		{"SELECT value FROM meta WHERE name = 'page_key'", load_page_key},
 	};
 	int r = 0;
 

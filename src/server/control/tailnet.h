@@ -39,7 +39,8 @@ struct tailnet_settings {
 	const char *server_url;  /* without a slash at the end */
 	const char *base_domain; /* without dots at the ends */
 	struct tailcfg_derp_map derp_map;
-	struct tailcfg_dns_config dns; /* Proxied, Domains are ours to set */
+	struct tailcfg_dns_config dns; /* Proxied, Domains, CertDomains are ours to set */
+	bool certificates;             /* nodes may prove their names by DNS */
 	nanoseconds node_expiry;       /* of keys of users' nodes; 0: never */
 	nanoseconds ephemeral_timeout;
 };
@@ -56,6 +57,10 @@ struct tailnet_policy {
 	/** @ssh: its SSHPolicy, as JSON; nothing is written when there is none */
 	void (*ssh)(void *user, const struct control_node *node, struct json_writer *w,
 		    const char *name);
+	/** @ssh_action: what holds for a session; see policy.h */
+	enum policy_ssh_action (*ssh_action)(void *user, const struct control_node *from,
+					     const struct control_node *to, const char *ssh_user,
+					     nanoseconds *ret_period);
 	/** @may_tag: whether @owner (a user's name) may give a node @tag */
 	bool (*may_tag)(void *user, const char *owner, const char *tag);
 	/** @approves: whether @route of @node needs no operator */
@@ -124,6 +129,28 @@ struct tailnet_login {
 	struct tailnet_login *next;
 };
 
+/* A session over SSH that waits for a person. Held in memory: the node asks again. */
+struct ssh_check {
+	char id[CONTROL_SSH_ID_SIZE];
+	int64_t from, to;
+	char user[CONTROL_SSH_USER_SIZE];
+	enum ssh_verdict {
+		SSH_WAITS,
+		SSH_CONFIRMED,
+		SSH_REFUSED,
+	} verdict;
+	nanoseconds until; /* CLOCK_BOOTTIME */
+	struct ssh_check *next;
+};
+
+/* What was confirmed, and when: by a restart of the server it is forgotten, and asked again. */
+struct ssh_confirmation {
+	struct public_key from, to; /* node keys: a node that logs in again is asked again */
+	char user[CONTROL_SSH_USER_SIZE];
+	nanoseconds at; /* CLOCK_BOOTTIME */
+	struct ssh_confirmation *next;
+};
+
 struct tailnet {
 	struct registry registry;
 	struct tailnet_settings settings;
@@ -133,6 +160,10 @@ struct tailnet {
 	struct map_session *ready; /* who has something to be told */
 	struct tailnet_login *logins;
 	size_t login_count;
+	struct ssh_check *ssh_checks; /* newest first */
+	size_t ssh_check_count;
+	struct ssh_confirmation *ssh_confirmations; /* newest first */
+	size_t ssh_confirmation_count;
 	struct tailnet_statistics {
 		uint64_t registrations, logins, full_maps, deltas, notes, overflows;
 	} statistics;
@@ -179,11 +210,42 @@ int tailnet_register(struct tailnet *t, const struct public_key *machine,
 
 /**
  * tailnet_approve() - Let in who waits with the login @id (or the whole URL), as @user's node
- * @tags: its tags, which make it nobody's node; NULL: none
+ * @tags: its tags, which make it nobody's node; NULL: those that it asks for, if @user may give
+ *        them (-EPERM)
  */
 int tailnet_approve(struct tailnet *t, const char *id, struct control_user *user,
 		    const struct string_list *tags, struct tailnet_time now,
 		    struct control_node **ret, struct error *err);
+
+/** tailnet_login() - Who waits with the login @id (or the whole URL); NULL: nobody */
+const struct tailnet_login *tailnet_login(const struct tailnet *t, const char *id);
+
+/* SSH sessions that a person has to confirm (ssh_check.c) */
+
+/**
+ * tailnet_ssh_action() - GET of POLICY_SSH_ACTION: may the session begin?
+ * @machine: who asks: it has to be the node that the session goes to
+ * @patient: the request may be held; else the answer is to ask again
+ * @out:     an SSHAction, in JSON
+ *
+ * Return: enum register_result, where REGISTER_REFUSED is HTTP 404 with the text in @err;
+ * or -ENOMEM
+ */
+int tailnet_ssh_action(struct tailnet *t, const struct public_key *machine,
+		       const struct control_ssh_request *request, bool patient,
+		       struct tailnet_time now, struct buffer *out, struct error *err);
+
+/** tailnet_ssh_check() - The session that waits with this id (or the whole URL); NULL: none */
+struct ssh_check *tailnet_ssh_check(const struct tailnet *t, const char *id);
+
+/** tailnet_ssh_decide() - Confirm or refuse a session that waits; who holds the request is to ask
+ *  again */
+int tailnet_ssh_decide(struct tailnet *t, struct ssh_check *check, bool confirmed,
+		       struct tailnet_time now);
+
+/** tailnet_ssh_tick() - Forget what is too old; a part of tailnet_tick() */
+void tailnet_ssh_tick(struct tailnet *t, nanoseconds now);
+void tailnet_ssh_clear(struct tailnet *t);
 
 /** tailnet_remove() - Delete a node: peers are told, its streams end, its key is unknown */
 void tailnet_remove(struct tailnet *t, struct control_node *node);

@@ -172,15 +172,21 @@ bool policy_tailnet_sees(struct policy_tailnet *t, int64_t a, int64_t b);
  */
 int policy_tailnet_filter(struct policy_tailnet *t, int64_t id, struct tailcfg_filter *ret);
 
+/* Where a node asks about a session that a `check` rule holds for, over Noise: the host is of no
+ * use there. The rest is "SRC_ID/to/DST_ID?ssh_user=USER&local_user=USER". */
+#define POLICY_SSH_ACTION "/machine/ssh/action/"
+#define POLICY_SSH_ACTION_URL                                             \
+	"https://unused" POLICY_SSH_ACTION "$SRC_NODE_ID/to/$DST_NODE_ID" \
+	"?ssh_user=$SSH_USER&local_user=$LOCAL_USER"
+
 /**
  * policy_tailnet_ssh() - The SSH policy of a node, as a JSON object
- * @url: of this server, for the action of `check` rules
  * @out: appended to
  *
  * Return: 1; 0 and nothing appended when the policy has no ssh section; -ENOENT, -ENOMEM,
  * -EMSGSIZE
  */
-int policy_tailnet_ssh(struct policy_tailnet *t, int64_t id, const char *url, struct buffer *out);
+int policy_tailnet_ssh(struct policy_tailnet *t, int64_t id, struct buffer *out);
 
 enum policy_ssh_action {
 	POLICY_SSH_REFUSE,

@@ -3,7 +3,6 @@
 #include "server/policy/tailnet_internal.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 /* localpart() - The bytes before the @ of a login of @domain; 0: it is of another one */
@@ -30,7 +29,6 @@ static size_t localpart_of(const struct policy_ssh_rule *rule, const char *login
 struct ssh_write {
 	struct policy_tailnet *t;
 	const struct tailnet_node *node;
-	const char *url;
 	struct json_writer json;
 };
 
@@ -53,15 +51,9 @@ static void put_node(struct ssh_write *w, const struct tailnet_node *node)
 
 static void put_action(struct ssh_write *w, bool check)
 {
-	char url[1024];
-
 	json_begin_object(&w->json, "action");
 	if (check) {
-		snprintf(
-			url, sizeof(url),
-			"%s/machine/ssh/action/$SRC_NODE_ID/to/$DST_NODE_ID?local_user=$LOCAL_USER",
-			w->url);
-		json_put_string(&w->json, "holdAndDelegate", url);
+		json_put_string(&w->json, "holdAndDelegate", POLICY_SSH_ACTION_URL);
 	} else {
 		json_put_bool(&w->json, "accept", true);
 		json_put_bool(&w->json, "allowAgentForwarding", true);
@@ -252,10 +244,9 @@ static int put_rules(struct ssh_write *w, const struct indexes *rules, bool chec
 	return r;
 }
 
-int policy_tailnet_ssh(struct policy_tailnet *t, int64_t id, const char *url, struct buffer *out)
+int policy_tailnet_ssh(struct policy_tailnet *t, int64_t id, struct buffer *out)
 {
-	struct ssh_write w = {
-		.t = t, .node = tailnet_find(t, id), .url = url, .json = json_writer_to(out)};
+	struct ssh_write w = {.t = t, .node = tailnet_find(t, id), .json = json_writer_to(out)};
 	struct indexes rules = {0};
 	size_t before = out->length;
 	int r;

@@ -592,9 +592,9 @@ static void ssh(void **state)
 		[2] = "{\"rules\":[{\"principals\":[" BOB
 		      "],\"sshUsers\":{\"root\":\"root\"}," ACCEPT "]}",
 		[3] = "{\"rules\":[{\"principals\":[" ALICE
-		      "],\"sshUsers\":{\"root\":\"root\"},\"action\":{\"holdAndDelegate\":\"https:/"
-		      "/c.test/"
-		      "machine/ssh/action/$SRC_NODE_ID/to/$DST_NODE_ID?local_user=$LOCAL_USER\"},"
+		      "],\"sshUsers\":{\"root\":\"root\"},\"action\":{\"holdAndDelegate\":"
+		      "\"https://unused/machine/ssh/action/$SRC_NODE_ID/to/$DST_NODE_ID"
+		      "?ssh_user=$SSH_USER&local_user=$LOCAL_USER\"},"
 		      "\"acceptEnv\":[\"LANG\"]},{\"principals\":[" ALICE "," BOB
 		      "],\"sshUsers\":{\"*\":\"=\",\"root\":\"\",\"deploy\":\"deploy\"}," ACCEPT
 		      "]}",
@@ -628,7 +628,7 @@ static void ssh(void **state)
 	for (int i = 0; i < 7; i++) {
 		struct buffer out = BUFFER_INIT(10000);
 
-		assert_int_equal(policy_tailnet_ssh(t, i + 1, "https://c.test", &out), 1);
+		assert_int_equal(policy_tailnet_ssh(t, i + 1, &out), 1);
 		assert_int_equal(buffer_append(&out, "", 1), 0);
 		if (wanted[i])
 			assert_string_equal((char *)buffer_head(&out), wanted[i]);
@@ -643,7 +643,7 @@ static void ssh(void **state)
 		fail_msg("%s", err.text);
 	policy_tailnet_free(t);
 	t = world("{}", nodes);
-	assert_int_equal(policy_tailnet_ssh(t, 1, "", &none), 0);
+	assert_int_equal(policy_tailnet_ssh(t, 1, &none), 0);
 	assert_int_equal(none.length, 0);
 	policy_tailnet_free(t);
 }

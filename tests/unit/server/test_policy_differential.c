@@ -580,7 +580,7 @@ static char *answer(struct policy_tailnet *t, int64_t id)
 		return NULL;
 	tailcfg_filter_encode(&json, NULL, &filter);
 	tailcfg_filter_clear(&filter);
-	assert_int_equal(policy_tailnet_ssh(t, id, "https://c.test", &out), 1);
+	assert_int_equal(policy_tailnet_ssh(t, id, &out), 1);
 	assert_int_equal(buffer_append(&out, "", 1), 0);
 	return (char *)out.data;
 }

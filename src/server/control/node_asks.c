@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/control/node_asks.c - what nodes ask over TS2021 beside registering and maps
+ *
+ *	POST /machine/set-dns		a TXT record for ACME, by the operator's DNS hook
+ *	GET  /machine/ssh/action/...	may this session over SSH begin?
+ */
+#define LOG_ROOM "control"
+#include "server/control/internal.h"
+
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ACME_LABEL "_acme-challenge."
+#define DNS_PAUSE  (5 * NSEC_PER_SEC) /* between two changes by one node */
+#define HOLD_MAX   (300 * NSEC_PER_SEC)
+
+/* is_own_name() - Whether @name is the challenge of @node's own name */
+static bool is_own_name(const struct control *c, const struct control_node *node, const char *name)
+{
+	char own[sizeof(ACME_LABEL) + CONTROL_NAME_MAX + 260];
+
+	snprintf(own, sizeof(own), ACME_LABEL "%s.%s", node->name, c->tailnet.settings.base_domain);
+	return strcmp(own, name) == 0;
+}
+
+/* refuse_dns() - What speaks against it: the status of the answer, and the text; 0: nothing */
+static int refuse_dns(const struct node_connection *n, const struct control_set_dns_request *q,
+		      const struct control_node *node, nanoseconds now, const char **ret)
+{
+	const struct control *c = n->control;
+
+	*ret = "node not found";
+	if (!node || !public_key_equal(&node->machine, &n->machine))
+		return 404;
+	*ret = "this node's key has expired, or it waits for approval";
+	if (!node->authorized || control_node_is_expired(node, clock_realtime()))
+		return 403;
+	*ret = "only the TXT record _acme-challenge of the node's own name can be set";
+	if (strcmp(q->type, "TXT") != 0 || !is_own_name(c, node, q->name))
+		return 403;
+	*ret = "the value is no ACME challenge";
+	if (!dns_hook_value_is_valid(q->value))
+		return 400;
+	*ret = "one change in five seconds";
+	if (now < node->dns_at)
+		return 429;
+	return 0;
+}
+
+void node_set_dns(struct node_connection *n, struct http2_exchange *x)
+{
+	struct control *c = n->control;
+	struct control_set_dns_request q;
+	nanoseconds now = clock_boottime();
+	struct control_node *node;
+	struct node_exchange *e;
+	struct error err = {0};
+	const char *why;
+	int r;
+
+	if (!c->dns_hook) {
+		node_reply_text(x, 501, "this server has no DNS hook");
+		return;
+	}
+	r = strcmp(x->method, "POST") == 0 ? 0 : error_set(&err, -EINVAL, "POST is wanted");
+	if (r == 0)
+		r = control_set_dns_request_parse(buffer_head(&x->body), x->body.length, &q, &err);
+	if (r < 0) {
+		node_reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
+		return;
+	}
+	node = registry_node_of_key(&c->tailnet.registry, &q.node_key);
+	r = refuse_dns(n, &q, node, now, &why);
+	if (r) {
+		node_reply_text(x, r, why);
+		return;
+	}
+	e = node_exchange_new(c, x, EXCHANGE_DNS);
+	r = e ? dns_hook_ask(c->dns_hook, q.name, q.value, &e->hook_id) : -ENOMEM;
+	if (r < 0) {
+		if (e)
+			node_exchange_free(e);
+		node_reply_text(x, 503, "the DNS hook is busy or gone: try again later");
+		return;
+	}
+	node->dns_at = now + DNS_PAUSE;
+	log_info("dns node=%lld name=%s", (long long)node->record.id, q.name);
+}
+
+void node_dns_done(void *user, uint32_t id, int result)
+{
+	struct control *c = user;
+	struct node_exchange *e = c->exchanges[EXCHANGE_DNS];
+	struct http2_exchange *x;
+
+	while (e && e->hook_id != id)
+		e = e->next;
+	if (!e)
+		return; /* the node went */
+	x = e->x;
+	node_exchange_free(e);
+	/* What the program wrote is for the operator's log alone. */
+	if (result < 0)
+		node_reply_text(x, 502,
+				result == -ETIMEDOUT ? "the DNS hook took too long"
+						     : "the DNS hook failed");
+	else
+		(void)http2_reply(x, 200, "application/json", "{}", 2);
+}
+
+/* answer_ssh() - @e is NULL: not held before */
+static void answer_ssh(struct control *c, struct http2_exchange *x, struct node_exchange *e,
+		       const struct public_key *machine, const struct control_ssh_request *q,
+		       bool patient)
+{
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct error err = {0};
+	int r = tailnet_ssh_action(&c->tailnet, machine, q, patient, tailnet_now(), &body, &err);
+
+	if (r == REGISTER_HOLD && e)
+		return;
+	if (r == REGISTER_HOLD) {
+		e = node_exchange_new(c, x, EXCHANGE_SSH);
+		if (e)
+			e->ssh = malloc(sizeof(*e->ssh));
+		if (e && e->ssh) {
+			e->machine = *machine;
+			*e->ssh = *q;
+			e->until = clock_boottime() + HOLD_MAX;
+			return;
+		}
+		r = -ENOMEM;
+	}
+	if (r == REGISTER_ANSWER) {
+		if (e)
+			node_answer_exchange(e, &body);
+		else
+			node_answer_later(c, x, &body);
+		return;
+	}
+	buffer_free(&body);
+	if (e)
+		node_exchange_free(e);
+	if (r == REGISTER_REFUSED)
+		node_reply_text(x, 404, err.text);
+	else
+		node_reply_text(x, 503, "out of memory");
+}
+
+void node_ssh_action(struct node_connection *n, struct http2_exchange *x)
+{
+	struct control_ssh_request q;
+
+	if (strcmp(x->method, "GET") != 0)
+		node_reply_text(x, 405, "GET is wanted");
+	else if (control_ssh_request_parse(x->path + strlen(POLICY_SSH_ACTION), &q) < 0)
+		node_reply_text(x, 400, "the path is SRC_ID/to/DST_ID?ssh_user=USER");
+	else
+		answer_ssh(n->control, x, NULL, &n->machine, &q, true);
+}
+
+void node_ssh_decided(struct control *c)
+{
+	struct node_exchange *next;
+
+	for (struct node_exchange *e = c->exchanges[EXCHANGE_SSH]; e; e = next) {
+		next = e->next;
+		answer_ssh(c, e->x, e, &e->machine, e->ssh, true);
+	}
+}
+
+void node_ssh_tick(struct control *c, nanoseconds now)
+{
+	struct node_exchange *next;
+
+	for (struct node_exchange *e = c->exchanges[EXCHANGE_SSH]; e; e = next) {
+		next = e->next;
+		if (e->until <= now)
+			answer_ssh(c, e->x, e, &e->machine, e->ssh, false);
+	}
+}

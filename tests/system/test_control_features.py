@@ -1,0 +1,542 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the coordination server offers beside joining: its configuration and commands, keys of
+each kind, approval in the page, DNS, the DNS hook, confirmation of SSH sessions.
+"""
+
+import json
+import os
+import re
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from http import HTTPStatus
+
+import pytest
+from lab import wait_for
+from lab.loopback_control import BUILD, JoinedNode, joined
+from lab.relay_tool import free_port
+
+NAMESPACE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+
+
+def node_id(server, name):
+    return server.cli("nodes", "show", name)["id"]
+
+
+def rpc(node, method, path, body=None, timeout=20):
+    """A request over TS2021 as the node; (status, the answer's text)."""
+    number = ask(node, method, path, body)
+    return wait_for(lambda: answer(node, number), timeout, node.text)
+
+
+def ask(node, method, path, body=None):
+    node.asked = getattr(node, "asked", 0) + 1
+    node.say(f"rpc {method} {path}" + (f" {json.dumps(body)}" if body else ""))
+    return node.asked
+
+
+def answer(node, number):
+    found = re.search(rf"^\S+ rpc {number} (-?\d+) (.*)$", node.text(), re.MULTILINE)
+    return found and (int(found.group(1)), found.group(2))
+
+
+# Configuration
+
+
+def test_serve_in_an_empty_folder(tmp_path):
+    """Without a flag, a file or a variable; its commands find it without one too."""
+    control = [BUILD / "pillion-server", "control"]
+    plain = {"PATH": os.environ["PATH"]}
+    log = tmp_path / "log"
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [*NAMESPACE, *control, "serve"], cwd=folder, env=plain, stdout=file, stderr=file
+        )
+
+    def run(*arguments):
+        return subprocess.run(
+            [*control, *arguments],
+            cwd=folder,
+            env=plain,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    try:
+        wait_for(lambda: "serving url=" in log.read_text(), 20, log.read_text)
+        assert run("keys", "create").startswith("pillion-auth-")
+        assert "default" in run("users")
+        assert run("nodes").startswith("ID ")
+        assert run("policy", "get") == ""
+        text = log.read_text()
+        assert re.search(r"serving url=https://\S+:8443 ", text)
+        assert "BEGIN CERTIFICATE" in text
+        assert "relay listen=" in text
+        assert (folder / "pillion-control/control.db").stat().st_mode & 0o777 == 0o600
+    finally:
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_flags_win_over_variables_and_those_over_the_file(tmp_path, server):
+    server.stop()
+    file = tmp_path / "config.json"
+    settings = {
+        "base_domain": "of-the-file.test",
+        "ephemeral_timeout": "5m",
+        "log_level": "debug",
+        "dns": {
+            "Resolvers": [{"Addr": "192.0.2.53"}],
+            "Routes": {"corp.test": [{"Addr": "192.0.2.54"}]},
+            "ExtraRecords": [{"Name": "db.corp.test", "Value": "192.0.2.9"}],
+        },
+    }
+    file.write_text(json.dumps(settings))
+
+    def netmap(environment, *flags):
+        os.environ.update(environment)
+        try:
+            server.start(f"--config={file}", *flags)
+        finally:
+            for name in environment:
+                del os.environ[name]
+        made = joined(JoinedNode(server, server.cli("keys", "create")["key"], tmp_path))
+        try:
+            return server.cli("debug", "netmap", str(max(ids(server))))
+        finally:
+            made.close()
+            server.stop()
+
+    variable = {"PILLION_CONTROL_BASE_DOMAIN": "of-the-variable.test"}
+    first = netmap({})
+    assert first["Domain"] == "of-the-file.test"
+    assert first["Node"]["Name"].endswith(".of-the-file.test.")
+    dns = first["DNSConfig"]
+    assert dns["Proxied"] is True
+    assert dns["Domains"] == ["of-the-file.test"]
+    assert dns["Resolvers"] == [{"Addr": "192.0.2.53"}]
+    assert dns["Routes"] == {"corp.test": [{"Addr": "192.0.2.54"}]}
+    assert dns["ExtraRecords"] == [{"Name": "db.corp.test", "Value": "192.0.2.9"}]
+    assert "CertDomains" not in dns
+    # The client is told to keep its logs.
+    assert first["Debug"] == {"DisableLogTail": True}
+    assert first["CollectServices"] is False
+    assert netmap(variable)["Domain"] == "of-the-variable.test"
+    assert netmap(variable, "--base-domain=of-the-flag.test")["Domain"] == "of-the-flag.test"
+
+
+def ids(server):
+    return [node["id"] for node in server.cli("nodes", "list")["nodes"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"base_domian": "x"}', "no setting 'base_domian'"),
+        ('{"relay": true}', "relay is a string"),
+        ('{"dns": []}', "dns is an object"),
+        ('{"dns": {"routes": {}}}', "dns: there is no 'routes'"),
+        ('{"base_domain": ".x."}', "is no domain"),
+        ('{"base_domain": "Upper.test"}', "is no domain"),
+        ('{"node_expiry": "soon"}', "is no duration"),
+        ('{"ephemeral_timeout": "-5m"}', "negative"),
+        ('{"dns_hook": "no-path"}', "is no path"),
+        ('{"dns_hook": "/nowhere/hook"}', "can't be run"),
+        ('{"dns_hook_timeout": "1ms"}', "at least 1s"),
+        ('{"url": "ftp://x"}', "url"),
+        ("[]", "no JSON object"),
+        ("{", "line 1"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(tmp_path, text, says):
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    done = subprocess.run(
+        [
+            *[BUILD / "pillion-server", "control", "serve", f"--config={file}", "--relay=off"],
+            *[f"--state={tmp_path / 'state'}", f"--listen=127.0.0.1:{free_port()}"],
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+
+
+# Keys and nodes
+
+
+def test_keys_of_each_kind(server, nodes):
+    """Once, for many, tagged, ephemeral, expired, for ever: as the table of keys says."""
+    once = server.cli("keys", "create", "--expiry", "0")
+    many = server.cli("keys", "create", "--reusable", "--ephemeral", "--tags", "tag:a,tag:b")
+    over = server.cli("keys", "create")
+    assert "expiry" not in once
+    assert server.cli("keys", "expire", over["prefix"]) is not None
+    first = joined(nodes(once["key"]))
+    second = nodes(once["key"])
+    wait_for(lambda: "has been used" in second.text(), 20, second.text)
+    third = nodes(over["key"])
+    wait_for(lambda: "has expired" in third.text(), 20, third.text)
+    joined(nodes(many["key"]))
+    joined(nodes(many["key"]))
+    made = server.cli("nodes", "list")["nodes"]
+    assert [n["tags"] for n in made] == [[], ["tag:a", "tag:b"], ["tag:a", "tag:b"]]
+    assert [n["ephemeral"] for n in made] == [False, True, True]
+    assert [n["name"] for n in made] == ["control-join", "control-join-1", "control-join-2"]
+    assert len({address for n in made for address in n["addresses"]}) == 6
+    states = {k["prefix"]: (k["valid"], k["used"]) for k in server.cli("keys", "list")}
+    assert states[once["prefix"]] == (False, True)
+    assert states[many["prefix"]] == (True, True)
+    assert states[over["prefix"]] == (False, False)
+    table = server.run("keys", "list").stdout
+    assert re.search(rf"{once['prefix']}\s+default\s+used\s+once\s+never", table)
+    assert re.search(rf"{over['prefix']}\s+default\s+expired", table)
+    assert first.registered()
+    for expiry in ("-1h", "200000h"):
+        assert server.run("keys", "create", f"--expiry={expiry}").returncode != 0
+
+
+def test_an_ephemeral_node_goes_after_its_time(tmp_path, server, nodes):
+    server.stop()
+    server.start("--ephemeral-timeout=1s")
+    key = server.cli("keys", "create", "--ephemeral")["key"]
+    node = joined(nodes(key))
+    stays = joined(nodes(server.cli("keys", "create")["key"]))
+    node.close()
+    wait_for(lambda: len(ids(server)) == 1, 40, "the ephemeral node to be gone")
+    wait_for(lambda: "peer-removed 1" in stays.text(), 10, stays.text)
+
+
+def test_node_expiry(server, nodes):
+    """A login lasts as long as the server says; tagged nodes stay."""
+    server.stop()
+    server.start("--node-expiry=2s")
+    plain = joined(nodes(server.cli("keys", "create")["key"]))
+    joined(nodes(server.cli("keys", "create", "--tags=tag:a")["key"]))
+    wait_for(lambda: "key-expired" in plain.text(), 20, plain.text)
+    first, second = server.cli("nodes", "list")["nodes"]
+    assert first["expired"]
+    assert not second["expired"]
+    assert "expiry" not in second
+    assert re.search(r"control-join\s.*\sexpired", server.run("nodes").stdout)
+
+
+def test_nodes_as_tables_and_json(server, nodes):
+    node = joined(nodes(server.cli("keys", "create", "--user=alice")["key"]))
+    node.say("route 10.1.0.0/16")
+    shown = wait_for(
+        lambda: (n := server.cli("nodes", "show", "control-join"))["advertised_routes"] and n,
+        10,
+        node.text,
+    )
+    assert shown["advertised_routes"] == ["10.1.0.0/16"]
+    assert shown["approved_routes"] == []
+    assert server.cli("nodes", "approve-routes", "control-join", "10.1.0.0/16") is not None
+    assert server.cli("nodes", "show", "100.64.0.1")["serving_routes"] == ["10.1.0.0/16"]
+    assert server.cli("nodes", "rename", "1", "router") is not None
+    assert server.cli("nodes", "tag", "router", "tag:net") is not None
+    text = server.run("nodes", "show", "router").stdout
+    for line in (
+        r"^name +router$",
+        r"^tags +tag:net$",
+        r"^addresses +100\.64\.0\.1,fd7a:115c:a1e0::1$",
+        r"^serving_routes +10\.1\.0\.0/16$",
+        r"^online +yes$",
+    ):
+        assert re.search(line.replace("$", " *$"), text, re.MULTILINE), text
+    assert re.search(r"router\s+100\.64\.0\.1\s+tag:net\s+online", server.run("nodes").stdout)
+    assert server.cli("nodes", "approve-routes", "router", "") is not None
+    assert server.cli("nodes", "show", "router")["serving_routes"] == []
+    assert server.cli("nodes", "tag", "router", "") is not None
+    assert server.cli("nodes", "show", "router")["user"] == "alice"
+    assert server.cli("nodes", "delete", "router") is not None
+    assert ids(server) == []
+
+
+def test_policy_commands(server, tmp_path):
+    good = (
+        '// who may reach whom\n{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],}\n'
+    )
+    bad = '{"acls": [], "tests": [{"src": "100.64.0.1", "accept": ["100.64.0.2:80"]}]}'
+    file = tmp_path / "policy.hujson"
+    file.write_text(good)
+    assert server.run("policy", "check", file).returncode == 0
+    assert server.run("policy", "get").stdout == ""
+    assert server.run("policy", "set", file).returncode == 0
+    assert server.run("policy", "get").stdout == good
+    for order in ("check", "set"):
+        done = server.run("policy", order, "-", stdin=bad)
+        assert done.returncode == 1
+        assert "must reach" in done.stderr
+    assert server.run("policy", "get").stdout == good
+    assert server.run("policy", "set", "-", stdin="").returncode == 0
+    assert server.run("policy", "get").stdout == ""
+
+
+# Approval in the page
+
+
+def post(url, **fields):
+    """(status, page)"""
+    data = urllib.parse.urlencode(fields).encode()
+    try:
+        with urllib.request.urlopen(url, data, timeout=10) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read().decode()
+
+
+def get(url):
+    try:
+        with urllib.request.urlopen(url, timeout=10) as reply:
+            return reply.status, reply.read().decode(), reply.headers
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, refusal.read().decode(), refusal.headers
+
+
+def login_url(node):
+    return wait_for(
+        lambda: (f := re.search(r"auth-url (\S+)", node.text())) and f.group(1), 10, node.text
+    )
+
+
+def test_a_login_is_approved_in_the_page(server, nodes):
+    """Only with the page key, which the operator makes; without one there is no form."""
+    node = nodes("")
+    url = login_url(node)
+    status, page, headers = get(url)
+    assert status == HTTPStatus.OK
+    assert "control-join" in page
+    assert "<form" not in page
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert post(url, user="alice", key="", verdict="approve")[0] == HTTPStatus.FORBIDDEN
+    key = server.cli("page-key", "create")["key"]
+    assert "<form" in get(url)[1]
+    assert post(url, user="alice", key="wrong")[0] == HTTPStatus.FORBIDDEN
+    assert post(url, user="a b", key=key)[0] == HTTPStatus.BAD_REQUEST
+    assert ids(server) == []
+    assert post(url, user="alice", key=key)[0] == HTTPStatus.OK
+    joined(node)
+    assert server.cli("nodes", "show", "control-join")["user"] == "alice"
+    assert get(url)[0] == HTTPStatus.NOT_FOUND
+    # The key outlives a crash; a new one ends it, and none ends all.
+    server.kill()
+    server.start()
+    other = nodes("")
+    second = server.cli("page-key", "create")["key"]
+    assert post(login_url(other), user="bob", key=key)[0] == HTTPStatus.FORBIDDEN
+    assert server.cli("page-key", "delete") is not None
+    assert post(login_url(other), user="bob", key=second)[0] == HTTPStatus.FORBIDDEN
+    assert len(ids(server)) == 1
+    assert key not in server.log.read_text()
+
+
+def test_names_of_strangers_are_text_in_the_page(server, nodes):
+    node = nodes("")
+    login_url(node)
+    node.say("hostname <script>alert(1)</script>")
+    node.say("login")
+    wait_for(lambda: "script" in json.dumps(server.cli("nodes", "list")), 10, node.text)
+    for login in server.cli("nodes", "list")["logins"]:
+        page = get(f"{server.url}/register/{login['id']}")[1]
+        assert "<script" not in page
+
+
+# The DNS hook
+
+HOOK = """#!/bin/sh
+echo "$@" >>{folder}/calls
+case "$3" in
+fail) echo "no such zone" >&2; exit 1 ;;
+hang) sleep 1000 ;;
+esac
+"""
+
+
+@pytest.fixture
+def hooked(server, tmp_path):
+    """The server with a DNS hook, and the file that it adds a line to at each call."""
+    hook = tmp_path / "hook"
+    hook.write_text(HOOK.format(folder=tmp_path))
+    hook.chmod(0o700)
+    server.stop()
+    server.start(f"--dns-hook={hook}", "--dns-hook-timeout=2s", "--base-domain=t.test")
+    return server, tmp_path / "calls"
+
+
+def set_dns(node, value, name="_acme-challenge.control-join.t.test", kind="TXT"):
+    body = {"Version": 138, "NodeKey": "$NODEKEY", "Name": name, "Type": kind, "Value": value}
+    return rpc(node, "POST", "/machine/set-dns", body)
+
+
+def test_a_node_sets_its_acme_record(hooked, nodes):
+    server, calls = hooked
+    node = joined(nodes(server.cli("keys", "create")["key"]))
+    netmap = server.cli("debug", "netmap", "control-join")
+    assert netmap["DNSConfig"]["CertDomains"] == ["control-join.t.test"]
+    assert set_dns(node, "-aB_9") == (HTTPStatus.OK, "{}")
+    assert calls.read_text() == "present _acme-challenge.control-join.t.test -aB_9\n"
+    # At once again: one node can't have the program run all the time.
+    assert set_dns(node, "x")[0] == HTTPStatus.TOO_MANY_REQUESTS
+    assert len(calls.read_text().splitlines()) == 1
+
+
+def test_what_a_node_may_not_set(hooked, nodes):
+    server, calls = hooked
+    key = server.cli("keys", "create", "--reusable")["key"]
+    node, other = joined(nodes(key)), joined(nodes(key))
+    forbidden = HTTPStatus.FORBIDDEN
+    for name in (
+        "_acme-challenge.control-join-1.t.test",
+        "control-join.t.test",
+        "_acme-challenge.t.test",
+        "_acme-challenge.x.control-join.t.test",
+        "_acme-challenge.control-join.t.test.evil.test",
+    ):
+        assert set_dns(node, "x", name)[0] == forbidden, name
+    assert set_dns(node, "x", kind="A")[0] == forbidden
+    assert set_dns(node, "x" * 256)[0] == HTTPStatus.BAD_REQUEST
+    assert set_dns(node, "x y")[0] == HTTPStatus.BAD_REQUEST
+    assert set_dns(node, "$(reboot)")[0] == HTTPStatus.BAD_REQUEST
+    # Another's node key is of no use on this machine.
+    body = {"NodeKey": other.registered(), "Type": "TXT", "Value": "x"}
+    body["Name"] = "_acme-challenge.control-join-1.t.test"
+    assert rpc(node, "POST", "/machine/set-dns", body)[0] == HTTPStatus.NOT_FOUND
+    assert rpc(node, "GET", "/machine/set-dns")[0] == HTTPStatus.BAD_REQUEST
+    assert not calls.exists()
+
+
+def test_a_hook_that_fails_or_hangs(hooked, nodes):
+    """The node is told that it failed, the log why, and others are served meanwhile."""
+    server, calls = hooked
+    key = server.cli("keys", "create", "--reusable")["key"]
+    first, second, third = joined(nodes(key)), joined(nodes(key)), joined(nodes(key))
+    names = [f"_acme-challenge.control-join{suffix}.t.test" for suffix in ("", "-1", "-2")]
+    body = {"NodeKey": "$NODEKEY", "Type": "TXT", "Value": "hang", "Name": names[0]}
+    hangs = ask(first, "POST", "/machine/set-dns", body)
+    wait_for(calls.exists, 10, "the hook to run")
+    assert set_dns(second, "fine", names[1]) == (HTTPStatus.OK, "{}")
+    status, text = set_dns(third, "fail", names[2])
+    assert status == HTTPStatus.BAD_GATEWAY
+    assert "no such zone" not in text
+    assert "no such zone" in server.log.read_text()
+    status, text = wait_for(lambda: answer(first, hangs), 20, first.text)
+    assert (status, text) == (HTTPStatus.BAD_GATEWAY, "the DNS hook took too long")
+    assert "killed after 2 s" in server.log.read_text()
+    assert server.healthy()
+
+
+def test_without_a_hook(server, nodes):
+    node = joined(nodes(server.cli("keys", "create")["key"]))
+    assert set_dns(node, "x")[0] == HTTPStatus.NOT_IMPLEMENTED
+    assert "CertDomains" not in server.cli("debug", "netmap", "control-join")["DNSConfig"]
+
+
+# SSH sessions that have to be confirmed
+
+SSH = {
+    "tagOwners": {"tag:db": ["alice@"]},
+    "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
+    "ssh": [
+        {
+            "action": "check",
+            "src": ["alice@"],
+            "dst": ["tag:db"],
+            "users": ["root"],
+            "checkPeriod": "1h",
+        },
+        {"action": "accept", "src": ["alice@"], "dst": ["tag:db"], "users": ["deploy"]},
+    ],
+}
+
+
+@pytest.fixture
+def session(server, nodes):
+    """(server, the node that sessions go to, a function that makes the URL for a user)"""
+    assert server.run("policy", "set", "-", stdin=json.dumps(SSH)).returncode == 0
+    joined(nodes(server.cli("keys", "create", "--user=alice")["key"]))
+    target = joined(nodes(server.cli("keys", "create", "--user=alice", "--tags=tag:db")["key"]))
+    return server, target, lambda user: f"/machine/ssh/action/1/to/2?ssh_user={user}"
+
+
+def begin(target, url):
+    """The first answer to a session: (message, where to wait)"""
+    status, text = rpc(target, "GET", url)
+    assert status == HTTPStatus.OK
+    action = json.loads(text)
+    found = re.search(r"/ssh/([0-9a-f]{32})", action["message"])
+    where = action["holdAndDelegate"].removeprefix("https://unused")
+    for name, value in (("$SRC_NODE_ID", "1"), ("$DST_NODE_ID", "2"), ("$SSH_USER", "root")):
+        where = where.replace(name, value)
+    return found.group(1), where.replace("$LOCAL_USER", "root")
+
+
+def test_the_ssh_policy_reaches_the_node(session):
+    server, _, _ = session
+    policy = server.cli("debug", "netmap", "2")["SSHPolicy"]
+    check, accept = policy["rules"]
+    assert {"nodeIP": "100.64.0.1"} in check["principals"]
+    assert check["sshUsers"] == {"root": "root"}
+    assert check["action"]["holdAndDelegate"].startswith("https://unused/machine/ssh/action/")
+    assert accept["action"]["accept"] is True
+    assert server.cli("debug", "netmap", "1")["SSHPolicy"] == {"rules": []}
+
+
+def test_a_session_is_approved_by_command(session):
+    server, target, url = session
+    assert json.loads(rpc(target, "GET", url("deploy"))[1])["accept"] is True
+    assert json.loads(rpc(target, "GET", url("mallory"))[1])["reject"] is True
+    check, where = begin(target, url("root"))
+    (listed,) = server.cli("ssh", "list")
+    assert listed == {"id": check, "from": "control-join", "to": "control-join-1", "user": "root"}
+    assert re.search(rf"{check}\s+control-join\s+control-join-1\s+root", server.run("ssh").stdout)
+    waits = ask(target, "GET", where)
+    # Held: the answer to a later question is there first.
+    assert json.loads(rpc(target, "GET", url("deploy"))[1])["accept"] is True
+    assert answer(target, waits) is None
+    assert server.cli("ssh", "approve", check) is not None
+    status, text = wait_for(lambda: answer(target, waits), 10, target.text)
+    assert (status, json.loads(text)["accept"]) == (HTTPStatus.OK, True)
+    # For an hour nobody asks again.
+    assert json.loads(rpc(target, "GET", url("root"))[1])["accept"] is True
+    assert server.cli("ssh", "list") == []
+    assert server.run("ssh", "approve", check).returncode == 1
+
+
+def test_a_session_is_decided_in_the_page(session):
+    server, target, url = session
+    check, where = begin(target, url("root"))
+    page = f"{server.url}/ssh/{check}"
+    status, text, _ = get(page)
+    assert status == HTTPStatus.OK
+    assert "control-join-1" in text
+    assert f"pillion control ssh approve {check}" in text
+    key = server.cli("page-key", "create")["key"]
+    waits = ask(target, "GET", where)
+    assert post(page, key="wrong", verdict="approve")[0] == HTTPStatus.FORBIDDEN
+    assert post(page, key=key, verdict="reject")[0] == HTTPStatus.OK
+    _, text = wait_for(lambda: answer(target, waits), 10, target.text)
+    assert json.loads(text)["reject"] is True
+    assert get(page)[0] == HTTPStatus.NOT_FOUND
+    check, where = begin(target, url("root"))
+    waits = ask(target, "GET", where)
+    assert post(f"{server.url}/ssh/{check}", key=key, verdict="approve")[0] == HTTPStatus.OK
+    _, text = wait_for(lambda: answer(target, waits), 10, target.text)
+    assert json.loads(text)["accept"] is True
+
+
+def test_only_the_target_may_ask(session, nodes):
+    server, _, url = session
+    other = joined(nodes(server.cli("keys", "create", "--user=mallory")["key"]))
+    assert rpc(other, "GET", url("root"))[0] == HTTPStatus.NOT_FOUND
+    assert rpc(other, "POST", url("root"), {"a": 1})[0] == HTTPStatus.METHOD_NOT_ALLOWED
+    for path in ("/machine/ssh/action/", "/machine/ssh/action/1/to/x?ssh_user=root"):
+        assert rpc(other, "GET", path)[0] == HTTPStatus.BAD_REQUEST
+    assert server.cli("ssh", "list") == []
