@@ -82,6 +82,7 @@
 #define LIMIT_STATE_FILE    (4u * 1024 * 1024)
 #define LIMIT_RESOLVER_TEXT (256u * 1024)
 #define LIMIT_CA_BUNDLE     (4u * 1024 * 1024)
+#define LIMIT_PASSWD        (1024u * 1024)
 
 /* A policy file, its rules, and the selectors they name in all. */
 #define LIMIT_POLICY_TEXT      (1024u * 1024)

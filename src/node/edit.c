@@ -30,6 +30,20 @@ static int check_usable(const struct node *node, struct error *err)
 							 : "the state is not loaded yet");
 }
 
+/* check_operator() - An operator who isn't there yet would be a setting without effect */
+static int check_operator(struct node *node, const struct prefs *before, struct error *err)
+{
+	const char *name = node->state.prefs.operator_user;
+
+	if (strcmp(name, before->operator_user) == 0)
+		return 0;
+	if (node_machine_find_operator(node) == 0)
+		return 0;
+	return error_set(err, -EINVAL,
+			 "the operator '%.64s' is no user of /etc/passwd, as the daemon sees it",
+			 name);
+}
+
 /* after_edit() - Store what changed, and make it so */
 static void after_edit(struct node *node, const struct prefs *before)
 {
@@ -47,6 +61,23 @@ static void after_edit(struct node *node, const struct prefs *before)
 	node_reconcile(node);
 }
 
+/* settle_edit() - Make the prefs of @node hold, or put back those of @before */
+static int settle_edit(struct node *node, struct prefs *before, struct error *err)
+{
+	struct prefs refused;
+	int r = check_operator(node, before, err);
+
+	if (r == 0) {
+		after_edit(node, before);
+		return 0;
+	}
+	refused = node->state.prefs;
+	node->state.prefs = *before;
+	*before = refused;
+	(void)node_machine_find_operator(node);
+	return r;
+}
+
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 {
 	struct prefs before = {0};
@@ -59,7 +90,7 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 		return error_set_errno(err, r, "prefs");
 	r = prefs_edit(&node->state.prefs, masked, err);
 	if (r == 0)
-		after_edit(node, &before);
+		r = settle_edit(node, &before, err);
 	prefs_free(&before);
 	return r;
 }
@@ -77,9 +108,9 @@ static int replace_prefs(struct node *node, const json_t *object, struct error *
 		return r;
 	}
 	node->state.prefs = now;
-	after_edit(node, &before);
+	r = settle_edit(node, &before, err);
 	prefs_free(&before);
-	return 0;
+	return r;
 }
 
 int node_start(struct node *node, json_t *ipn_options, struct error *err)
@@ -234,7 +265,5 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 
 bool node_may_write(struct node *node, uid_t uid)
 {
-	/* The operator's uid comes resolved from the supervisor: no passwd file is parsed here. */
-	return uid == 0 || (node->start->config.operator_uid != START_OPERATOR_NONE &&
-			    uid == node->start->config.operator_uid);
+	return uid == 0 || (node->operator_uid != NODE_NO_OPERATOR && uid == node->operator_uid);
 }

@@ -76,6 +76,9 @@ enum node_warning {
 	NODE_WARN_COUNT,
 };
 
+/* A uid that nobody has: (uid_t)-1 means "leave it" to system calls. */
+#define NODE_NO_OPERATOR ((uid_t)-1)
+
 struct node_bus {
 	struct node_watch *watches;
 	unsigned int depth; /* messages going round */
@@ -122,6 +125,7 @@ struct node {
 	struct tls_context *tls;
 	struct buffer resolv_conf; /* texts */
 	struct buffer hosts;
+	uid_t operator_uid; /* of the user that the prefs name; NODE_NO_OPERATOR */
 	struct path_interface_address *interfaces;
 	struct prefix *interface_prefixes; /* their networks */
 	size_t interface_count;
@@ -214,6 +218,7 @@ int node_machine_open(struct node *node, struct error *err);
 void node_machine_close(struct node *node);
 void node_machine_interfaces(struct node *node, const struct privsep_interfaces *interfaces);
 void node_machine_file_changed(struct node *node, enum privsep_file_name name, int fd);
+int node_machine_find_operator(struct node *node);
 
 void node_prefs_applied(struct node *node);
 

@@ -421,6 +421,7 @@ void node_forget_login(struct node *node)
 	forget_tailnet(node);
 	node->login_wanted = false;
 	state_file_forget(&node->state);
+	(void)node_machine_find_operator(node);
 	if (masked && prefs_masked_set(masked, "LoggedOut", json_true()) == 0 &&
 	    prefs_masked_set(masked, "WantRunning", json_false()) == 0)
 		prefs_edit(&node->state.prefs, masked, NULL);

@@ -14,6 +14,8 @@
 #include "transport/tls.h"
 
 #include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,6 +107,42 @@ void node_machine_close(struct node *node)
 	free(node->interface_prefixes);
 }
 
+/*
+ * uid_of() - The uid of @name in the text of a passwd file; NODE_NO_OPERATOR: no such user
+ *
+ * fgetpwent() reads a stream that it is given: no file is opened and no plug-in loaded.
+ */
+static uid_t uid_of(struct buffer *passwd, const char *name)
+{
+	uid_t uid = NODE_NO_OPERATOR;
+	struct passwd *entry;
+	FILE *stream;
+
+	stream = passwd->length ? fmemopen(buffer_head(passwd), passwd->length, "r") : NULL;
+	while (stream && uid == NODE_NO_OPERATOR && (entry = fgetpwent(stream)))
+		if (strcmp(entry->pw_name, name) == 0)
+			uid = entry->pw_uid;
+	if (stream)
+		fclose(stream);
+	return uid;
+}
+
+/** node_machine_find_operator() - Learn the uid of the operator of the prefs; 0, or -ENOENT: there
+ * is no user of that name */
+int node_machine_find_operator(struct node *node)
+{
+	const char *name = node->state.prefs.operator_user;
+	struct buffer passwd = BUFFER_INIT(LIMIT_PASSWD);
+
+	node->operator_uid = NODE_NO_OPERATOR;
+	if (!name || !*name)
+		return 0;
+	take_text(&passwd, privsep_client_open_file(node->privsep, PRIVSEP_FILE_PASSWD));
+	node->operator_uid = uid_of(&passwd, name);
+	buffer_free(&passwd);
+	return node->operator_uid == NODE_NO_OPERATOR ? -ENOENT : 0;
+}
+
 /** node_machine_file_changed() - A file is another now; @fd is ours, or a negative errno */
 void node_machine_file_changed(struct node *node, enum privsep_file_name name, int fd)
 {
@@ -116,6 +154,11 @@ void node_machine_file_changed(struct node *node, enum privsep_file_name name, i
 	case PRIVSEP_FILE_HOSTS:
 		take_text(&node->hosts, fd);
 		configure_names(node);
+		return;
+	case PRIVSEP_FILE_PASSWD:
+		if (fd >= 0)
+			close(fd);
+		(void)node_machine_find_operator(node);
 		return;
 	case PRIVSEP_FILE_AUTH_KEY:
 		if (fd >= 0)

@@ -171,6 +171,10 @@ static void begin(struct node *node)
 		return;
 	node_warn(node, NODE_WARN_STATE, NULL);
 	apply_start_prefs(node);
+	if (node_machine_find_operator(node) < 0)
+		log_warn("the operator '%s' is no user of /etc/passwd: only root may change this "
+			 "node",
+			 node->state.prefs.operator_user);
 	node_reconcile(node);
 }
 
@@ -229,6 +233,7 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	node->sockets = privsep_client_sockets(options->privsep);
 	node->stopped = options->stopped;
 	node->stopped_context = options->context;
+	node->operator_uid = NODE_NO_OPERATOR;
 	node->ephemeral = config->state_mode == START_STATE_MEMORY;
 	node->handover = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
 	uv_timer_init(node->loop, &node->cache_timer);

@@ -51,7 +51,6 @@ static const struct field {
 	BOOL(allow_exit_node),
 	BOOL(health_check),
 	BOOL(metrics),
-	NUMBER(operator_uid, UINT32_MAX),
 	NUMBER(log_level, LOG_LEVEL_COUNT - 1),
 	NUMBER(log_format, LOG_FORMAT_JSON),
 	NUMBER(udp_port, 65535),
@@ -62,7 +61,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 22, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 21, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {
@@ -75,7 +74,6 @@ void privsep_start_init(struct privsep_start *start)
 		.table = 52,
 		.mtu = 1280,
 		.allow_exit_node = true,
-		.operator_uid = START_OPERATOR_NONE,
 		.log_level = LOG_INFO,
 		.packet_threads = 1,
 	};

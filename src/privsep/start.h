@@ -17,10 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define START_OPERATOR_NONE UINT32_MAX
-#define START_PREFS_MAX     (64u * 1024)
-#define START_STRING_MAX    4096u
-#define START_THREADS_MAX   4u
+#define START_PREFS_MAX   (64u * 1024)
+#define START_STRING_MAX  4096u
+#define START_THREADS_MAX 4u
 
 enum start_state_mode {
 	START_STATE_DIR,    /* blobs are files in the state directory */
@@ -46,7 +45,6 @@ struct privsep_start {
 	bool allow_exit_node;  /* a default route or one shorter than /8 is accepted */
 	bool health_check;     /* serve /healthz on the health listener */
 	bool metrics;          /* serve /metrics on the health listener */
-	uint32_t operator_uid; /* may write by the LocalAPI beside uid 0; START_OPERATOR_NONE */
 	uint32_t log_level;    /* enum log_level */
 	uint32_t log_format;   /* enum log_format */
 

@@ -125,3 +125,33 @@ def test_a_second_daemon_is_refused_with_the_reason(dev):
     said = dev.run("connect", "--timeout=5s", code=1, variables={"TS_SOCKET": str(other)})
     assert "is in use by another process" in said and "--statedir" in said
     assert dev.status()["BackendState"] == "Running"
+
+
+# Another user, who may reach any file here, as this test's folders are root's.
+AS_NOBODY = [
+    *["setpriv", "--reuid=nobody", "--clear-groups"],
+    *["--inh-caps=+dac_override", "--ambient-caps=+dac_override"],
+]
+
+
+def test_the_operator_needs_no_root(dev):
+    """`set --operator` holds at once and after a restart, for that user and no other."""
+
+    def by_nobody(*arguments):
+        return dev.box.run(
+            *[*AS_NOBODY, PILLION, *arguments],
+            check=False,
+            environment={"PATH": os.environ["PATH"], "TS_SOCKET": str(dev.socket)},
+        )
+
+    dev.run("connect", variables={"TS_AUTHKEY": dev.headscale.auth_key()})
+    refused = by_nobody("set", "--shields-up")
+    assert refused.returncode == 1 and "--operator=USER" in refused.stderr
+    assert "no user of /etc/passwd" in dev.run("set", "--operator=nobody-has-it", code=1)
+    dev.run("set", "--operator=nobody")
+    assert by_nobody("set", "--shields-up").returncode == 0
+    dev.run("disconnect")
+    dev.run("connect")
+    assert by_nobody("set", "--shields-up=false").returncode == 0
+    dev.run("set", "--operator=")
+    assert by_nobody("set", "--shields-up").returncode == 1

@@ -121,8 +121,9 @@ static int set_health(const struct entry_settings *s, struct entry_options *o, s
 	return 0;
 }
 
-/* set_operator() - The uid of --operator=USER, by /etc/passwd alone: no plug-ins in PID 1 */
-static int set_operator(const struct entry_settings *s, struct entry_options *o, struct error *err)
+/* check_operator() - A user who isn't there, before anything is up: the node would refuse him too
+ */
+static int check_operator(const struct entry_settings *s, struct error *err)
 {
 	const struct flag_value *user = &s->prefs[PREFS_OPERATOR];
 	struct passwd *entry;
@@ -133,11 +134,7 @@ static int set_operator(const struct entry_settings *s, struct entry_options *o,
 		return 0;
 	file = fopen("/etc/passwd", "re");
 	while (file && (entry = fgetpwent(file)))
-		if (strcmp(entry->pw_name, user->text) == 0) {
-			o->supervisor.start.operator_uid = entry->pw_uid;
-			found = true;
-			break;
-		}
+		found |= strcmp(entry->pw_name, user->text) == 0;
 	if (file)
 		fclose(file);
 	if (!found)
@@ -168,7 +165,7 @@ int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)
 	if (r == 0)
 		r = set_health(s, &o, err);
 	if (r == 0)
-		r = set_operator(s, &o, err);
+		r = check_operator(s, err);
 	if (r == 0)
 		r = set_prefs(s, &o, err);
 	if (r == 0)

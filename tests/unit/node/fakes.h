@@ -38,6 +38,7 @@ struct privsep_client {
 	struct buffer cache;
 	const char *key_file; /* contents; NULL: there is none */
 	unsigned int key_reads;
+	const char *passwd; /* contents; NULL: there is none */
 	enum privsep_state told;
 };
 
@@ -208,6 +209,8 @@ static int file_of(const void *bytes, size_t length)
 
 int privsep_client_open_file(struct privsep_client *privsep, enum privsep_file_name name)
 {
+	if (name == PRIVSEP_FILE_PASSWD && privsep->passwd)
+		return file_of(privsep->passwd, strlen(privsep->passwd));
 	if (name != PRIVSEP_FILE_AUTH_KEY || !privsep->key_file)
 		return -ENOENT;
 	privsep->key_reads++;

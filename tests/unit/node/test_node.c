@@ -195,6 +195,41 @@ static void warnings_end_with_their_cause(void **state)
 			assert_null(w->node->warnings[i]);
 }
 
+#define PASSWD "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n"
+
+static void the_operator_may_change_the_node(void **state)
+{
+	struct world *w = *state;
+	struct error err = {0};
+	json_t *unknown;
+
+	w->privsep.passwd = PASSWD;
+	(void)run(w);
+	assert_true(node_may_write(w->node, 0));
+	assert_false(node_may_write(w->node, 1000));
+	edit(w, "{\"OperatorUser\":\"alice\",\"OperatorUserSet\":true}");
+	assert_true(node_may_write(w->node, 1000));
+	assert_false(node_may_write(w->node, 1001));
+	/* Nobody has an unknown name, and the setting before it stays. */
+	unknown = json_loads("{\"OperatorUser\":\"bob\",\"OperatorUserSet\":true}", 0, NULL);
+	assert_int_equal(node_edit_prefs(w->node, unknown, &err), -EINVAL);
+	json_decref(unknown);
+	assert_string_equal(w->node->state.prefs.operator_user, "alice");
+	assert_true(node_may_write(w->node, 1000));
+	/* It outlives us, and follows /etc/passwd. */
+	answer_all(w);
+	end_node(w);
+	start_node(w);
+	assert_true(node_may_write(w->node, 1000));
+	w->privsep.passwd = "alice:x:2000:2000::/home/alice:/bin/sh\n";
+	node_file_changed(w->node, PRIVSEP_FILE_PASSWD, -ENOENT);
+	assert_false(node_may_write(w->node, 1000));
+	assert_true(node_may_write(w->node, 2000));
+	edit(w, "{\"OperatorUser\":\"\",\"OperatorUserSet\":true}");
+	assert_false(node_may_write(w->node, 2000));
+	assert_false(node_may_write(w->node, (uid_t)-1));
+}
+
 /* --- Another server, and the end --- */
 
 static void on_logout(void *context, const struct error *err)
@@ -476,6 +511,7 @@ int main(void)
 		TEST(a_login_that_was_given_up_is_survived),
 		TEST(an_approval_is_waited_for),
 		TEST(warnings_end_with_their_cause),
+		TEST(the_operator_may_change_the_node),
 		TEST(another_server_is_another_tailnet),
 		TEST(another_server_at_the_start),
 		TEST(the_end_answers_a_logout),

@@ -257,7 +257,6 @@ static void fill(struct privsep_start *start)
 	start->socket_path = strdup("/tmp/tailscaled.sock");
 	start->auth_once = true;
 	start->health_check = true;
-	start->operator_uid = 1000;
 	start->udp_port = 41641;
 	start->last_crash = strdup("killed by SIGSEGV");
 	start->crash_count = 3;
@@ -281,7 +280,6 @@ static void test_start(void **state)
 	assert_false(got.metrics || got.auth_key_present || got.up || got.login_qr);
 	assert_int_equal(got.table, 52);
 	assert_int_equal(got.mtu, 1280);
-	assert_int_equal(got.operator_uid, 1000);
 	assert_int_equal(got.udp_port, 41641);
 	assert_int_equal(got.crash_count, 3);
 	privsep_start_clear(&got);
