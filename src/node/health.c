@@ -37,9 +37,48 @@ void node_warn(struct node *node, enum node_warning warning, const char *text)
 	node_bus_send(node, "Health", node_health_json(node));
 }
 
+/* control_warning() - A message that control wants shown, as one of our own */
+static json_t *control_warning(const struct tailcfg_display_message *m, const char *code)
+{
+	json_t *json;
+
+	json = json_pack("{s:s, s:s, s:s, s:s, s:b}", "WarnableCode", code, "Severity",
+			 m->severity ? m->severity : "medium", "Title", m->title ? m->title : "",
+			 "Text", m->text ? m->text : "", "ImpactsConnectivity",
+			 m->impacts_connectivity);
+	if (json && m->action_url)
+		json_object_set_new(json, "PrimaryAction",
+				    json_pack("{s:s, s:s}", "URL", m->action_url, "Label",
+					      m->action_label ? m->action_label : ""));
+	return json;
+}
+
+static void add_control_warnings(const struct netmap *netmap, json_t *map)
+{
+	for (uint32_t i = 0; i < netmap->display_message_count; i++) {
+		const struct tailcfg_display_message *m = &netmap->display_messages[i];
+		char code[128];
+
+		snprintf(code, sizeof(code), "control-health.%s", m->id);
+		json_object_set_new(map, code, control_warning(m, code));
+	}
+}
+
+/* control_line() - The same message as a line: "Title: text. Label: URL" */
+static json_t *control_line(const struct tailcfg_display_message *m)
+{
+	const char *title = m->title ? m->title : "", *text = m->text ? m->text : "";
+	const char *label = m->action_label ? m->action_label : "Open";
+
+	return json_sprintf("%s%s%s%s%s%s%s", title, *title && *text ? ": " : "", text,
+			    m->action_url ? " " : "", m->action_url ? label : "",
+			    m->action_url ? ": " : "", m->action_url ? m->action_url : "");
+}
+
 /** node_health_json() - health.State of the bus: {"Warnings": {code: …}} */
 json_t *node_health_json(struct node *node)
 {
+	const struct netmap *netmap = node_netmap(node);
 	json_t *map = json_object();
 
 	for (size_t i = 0; map && i < NODE_WARN_COUNT; i++)
@@ -51,10 +90,12 @@ json_t *node_health_json(struct node *node)
 					  warnings[i].impacts_connectivity ? "high" : "medium",
 					  "Title", warnings[i].code, "Text", node->warnings[i],
 					  "ImpactsConnectivity", warnings[i].impacts_connectivity));
+	if (map && netmap)
+		add_control_warnings(netmap, map);
 	return json_pack("{s:o}", "Warnings", map);
 }
 
-/** node_health_lines() - The same as a list of lines, control's own health lines at the end */
+/** node_health_lines() - The same as a list of lines, what control says at the end */
 json_t *node_health_lines(struct node *node)
 {
 	const struct netmap *map = node_netmap(node);
@@ -65,6 +106,8 @@ json_t *node_health_lines(struct node *node)
 			json_array_append_new(lines, json_string(node->warnings[i]));
 	for (uint32_t i = 0; lines && map && i < map->health.count; i++)
 		json_array_append_new(lines, json_string(map->health.items[i]));
+	for (uint32_t i = 0; lines && map && i < map->display_message_count; i++)
+		json_array_append_new(lines, control_line(&map->display_messages[i]));
 	return lines;
 }
 

@@ -18,6 +18,7 @@
  *	edit.c      what local programs change: prefs, start, login, logout, ping
  *	bus.c       who follows us
  *	health.c    what is wrong, for status, bus and /healthz
+ *	metrics.c   what was counted, for /metrics
  *
  * All of it runs on the control thread.
  */

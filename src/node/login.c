@@ -211,6 +211,8 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 		record_identity(node, map);
 	}
 	node_apply_change(node, change);
+	if (change->parts & NETMAP_HEALTH)
+		node_bus_send(node, "Health", node_health_json(node));
 	node_store_cache_later(node);
 	node_state_changed(node);
 }

@@ -308,6 +308,36 @@ static const struct tailcfg_node *node_by_address(const struct netmap *map,
 	return peer ? &peer->node : NULL;
 }
 
+/* add_capability() - One grant; a name that comes again adds its values */
+static bool add_capability(void *data, const char *name, const char *values)
+{
+	json_t *map = data, *more = values ? json_loads(values, 0, NULL) : NULL;
+	json_t *list = json_object_get(map, name);
+
+	if (json_is_array(list) && more)
+		(void)json_array_extend(list, more);
+	else if (!json_is_array(list))
+		json_set(map, name, more ? json_incref(more) : json_null());
+	json_decref(more);
+	return true;
+}
+
+/* granted() - What the owner of @source may ask of us, by the grants of the policy */
+static json_t *granted(struct node *node, const struct tailcfg_node *owner,
+		       const struct address *source)
+{
+	const struct prefix_list *own = &node_netmap(node)->self->addresses;
+	json_t *map = json_object();
+
+	for (uint32_t i = 0; map && node->tunnel && i < own->count; i++)
+		if (own->items[i].address.family == source->family) {
+			tunnel_peer_capabilities(node->tunnel, &owner->key, source,
+						 &own->items[i].address, add_capability, map);
+			break;
+		}
+	return map;
+}
+
 json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
 {
 	const struct netmap *map = node_netmap(node);
@@ -322,58 +352,6 @@ json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
 	json = json_object();
 	json_set(json, "Node", node_json(owner));
 	json_set(json, "UserProfile", user ? user_profile(user) : json_null());
-	json_set(json, "CapMap", json_cap_map(&owner->cap_map));
+	json_set(json, "CapMap", granted(node, owner, &who->address));
 	return json;
-}
-
-/* --- Metrics --- */
-
-static int metric(struct buffer *out, const char *name, const char *label, const char *value,
-		  uint64_t count)
-{
-	return buffer_printf(out, "%s{%s=\"%s\"} %llu\n", name, label, value,
-			     (unsigned long long)count);
-}
-
-int node_metrics(struct node *node, struct buffer *out)
-{
-	const struct tunnel_counters zero = {0};
-	const struct tunnel_counters *c = node->tunnel ? tunnel_counters(node->tunnel) : &zero;
-	unsigned int warnings = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < NODE_WARN_COUNT; i++)
-		warnings += node->warnings[i] != NULL;
-	r |= buffer_printf(out, "# TYPE tailscaled_inbound_packets_total counter\n");
-	r |= metric(out, "tailscaled_inbound_packets_total", "path", "direct_ipv4",
-		    c->rx_packets_direct);
-	r |= metric(out, "tailscaled_inbound_packets_total", "path", "derp", c->rx_packets_relay);
-	r |= buffer_printf(out, "# TYPE tailscaled_inbound_bytes_total counter\n");
-	r |= metric(out, "tailscaled_inbound_bytes_total", "path", "direct_ipv4",
-		    c->rx_bytes_direct);
-	r |= metric(out, "tailscaled_inbound_bytes_total", "path", "derp", c->rx_bytes_relay);
-	r |= buffer_printf(out, "# TYPE tailscaled_outbound_packets_total counter\n");
-	r |= metric(out, "tailscaled_outbound_packets_total", "path", "direct_ipv4",
-		    c->tx_packets_direct);
-	r |= metric(out, "tailscaled_outbound_packets_total", "path", "derp", c->tx_packets_relay);
-	r |= buffer_printf(out, "# TYPE tailscaled_outbound_bytes_total counter\n");
-	r |= metric(out, "tailscaled_outbound_bytes_total", "path", "direct_ipv4",
-		    c->tx_bytes_direct);
-	r |= metric(out, "tailscaled_outbound_bytes_total", "path", "derp", c->tx_bytes_relay);
-	r |= buffer_printf(out, "# TYPE tailscaled_inbound_dropped_packets_total counter\n");
-	for (unsigned int v = FILTER_DROP_MALFORMED; v < FILTER_VERDICT_COUNT; v++)
-		r |= metric(out, "tailscaled_inbound_dropped_packets_total", "reason",
-			    filter_verdict_label(v), c->verdicts_in[v]);
-	r |= buffer_printf(out, "# TYPE tailscaled_health_messages gauge\n");
-	r |= metric(out, "tailscaled_health_messages", "type", "warning", warnings);
-	r |= buffer_printf(out,
-			   "# TYPE tailscaled_home_derp_region_id gauge\n"
-			   "tailscaled_home_derp_region_id %u\n"
-			   "# TYPE pillion_engine_crashes_total counter\n"
-			   "pillion_engine_crashes_total %u\n"
-			   "# TYPE pillion_state gauge\n"
-			   "pillion_state{state=\"%s\"} 1\n",
-			   node->home_derp, node->start->config.crash_count,
-			   node_state_name(node_state(node)));
-	return r ? -EMSGSIZE : 0;
 }

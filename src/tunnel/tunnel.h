@@ -22,6 +22,7 @@
 
 struct tailcfg_derp_map;
 struct tunnel;
+struct wg_statistics;
 
 struct tunnel_callbacks {
 	/** @endpoints_changed: where peers may reach us, and whether UDP works, for control */
@@ -87,6 +88,16 @@ void tunnel_remove_all_peers(struct tunnel *tunnel);
 /** tunnel_set_filter() - Judge packets by @filter from now on; owned. NULL lets nothing in */
 void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter);
 
+/**
+ * tunnel_peer_capabilities() - Walk what the filter's grants let @source ask of us at @destination
+ * @node_key: of the node that has @source: a peer, or ourselves
+ * @each:     as for filter_peer_capabilities()
+ */
+void tunnel_peer_capabilities(struct tunnel *tunnel, const struct public_key *node_key,
+			      const struct address *source, const struct address *destination,
+			      bool (*each)(void *data, const char *name, const char *values),
+			      void *data);
+
 /** tunnel_set_own_addresses() - Ours, as the source of pings */
 void tunnel_set_own_addresses(struct tunnel *tunnel, const struct prefix *list, size_t count);
 
@@ -141,9 +152,21 @@ int tunnel_peer_status(struct tunnel *tunnel, const struct public_key *node_key,
 /** tunnel_relay() - The relays, for status */
 const struct relay *tunnel_relay(const struct tunnel *tunnel);
 
+/* Datagrams by the way that they took. */
+enum tunnel_way {
+	TUNNEL_WAY_DIRECT_V4,
+	TUNNEL_WAY_DIRECT_V6,
+	TUNNEL_WAY_RELAY,
+	TUNNEL_WAY_COUNT,
+};
+
+struct tunnel_traffic {
+	uint64_t packets, bytes;
+};
+
 struct tunnel_counters {
-	uint64_t rx_packets_direct, rx_bytes_direct, rx_packets_relay, rx_bytes_relay;
-	uint64_t tx_packets_direct, tx_bytes_direct, tx_packets_relay, tx_bytes_relay;
+	struct tunnel_traffic in[TUNNEL_WAY_COUNT];
+	struct tunnel_traffic out[TUNNEL_WAY_COUNT];
 	uint64_t verdicts_in[FILTER_VERDICT_COUNT];
 	uint64_t verdicts_out[FILTER_VERDICT_COUNT];
 	uint64_t no_peer;    /* from the host to an address that no peer has */
@@ -152,6 +175,10 @@ struct tunnel_counters {
 };
 
 const struct tunnel_counters *tunnel_counters(const struct tunnel *tunnel);
+
+/** tunnel_wireguard_statistics(), tunnel_path_statistics() - What the parts below have counted */
+const struct wg_statistics *tunnel_wireguard_statistics(const struct tunnel *tunnel);
+const struct path_statistics *tunnel_path_statistics(const struct tunnel *tunnel);
 
 /**
  * tunnel_export() - The active peers, for the engine after this one

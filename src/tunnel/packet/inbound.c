@@ -44,8 +44,7 @@ void tunnel_from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size
 	struct tunnel *tunnel = ctx;
 	struct wg_source source = {.endpoint = *from};
 
-	tunnel->counters.rx_packets_direct++;
-	tunnel->counters.rx_bytes_direct += length;
+	tunnel_count(&tunnel->counters.in[tunnel_way_of(from)], length);
 	if (stun_recognise(data, length) || disco_recognise(data, length))
 		path_receive_udp(tunnel->path, from, data, length, clock_boottime());
 	else
@@ -59,8 +58,7 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 	struct wg_source source = {.region = region, .relay_key = *sender};
 	static uint8_t copy[65536]; /* WireGuard opens in place; the relay's bytes are not ours */
 
-	tunnel->counters.rx_packets_relay++;
-	tunnel->counters.rx_bytes_relay += length;
+	tunnel_count(&tunnel->counters.in[TUNNEL_WAY_RELAY], length);
 	if (!path_peer_find(tunnel->path, sender))
 		return; /* nobody that control told us of */
 	if (disco_recognise(data, length)) {

@@ -84,6 +84,18 @@ struct tunnel {
 	void *ctx;
 };
 
+/* tunnel_way_of() - The way of a datagram by UDP */
+static inline enum tunnel_way tunnel_way_of(const struct endpoint *endpoint)
+{
+	return endpoint->address.family == ADDRESS_V6 ? TUNNEL_WAY_DIRECT_V6 : TUNNEL_WAY_DIRECT_V4;
+}
+
+static inline void tunnel_count(struct tunnel_traffic *traffic, size_t length)
+{
+	traffic->packets++;
+	traffic->bytes += length;
+}
+
 /* outbound.c */
 void tunnel_from_host(void *ctx, uint8_t *packet, size_t length);
 void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t length,

@@ -88,13 +88,11 @@ void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t
 	(void)kind;
 	path_route(peer->path, now, &choice);
 	if (choice.direct) {
-		tunnel->counters.tx_packets_direct++;
-		tunnel->counters.tx_bytes_direct += length;
+		tunnel_count(&tunnel->counters.out[tunnel_way_of(&choice.endpoint)], length);
 		tunnel_send_udp(tunnel, &choice.endpoint, datagram, length);
 	}
 	if (choice.relay) {
-		tunnel->counters.tx_packets_relay++;
-		tunnel->counters.tx_bytes_relay += length;
+		tunnel_count(&tunnel->counters.out[TUNNEL_WAY_RELAY], length);
 		tunnel_send_relay(tunnel, choice.region, &peer->key, datagram, length);
 	}
 	if (!choice.direct && !choice.relay)

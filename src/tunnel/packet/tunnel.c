@@ -428,6 +428,18 @@ void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter)
 	tunnel->filter = filter;
 }
 
+void tunnel_peer_capabilities(struct tunnel *tunnel, const struct public_key *node_key,
+			      const struct address *source, const struct address *destination,
+			      bool (*each)(void *data, const char *name, const char *values),
+			      void *data)
+{
+	const struct tunnel_peer *peer = find_peer(tunnel, node_key);
+
+	if (tunnel->filter)
+		filter_peer_capabilities(tunnel->filter, peer ? &peer->filter : NULL, source,
+					 destination, each, data);
+}
+
 void tunnel_set_own_addresses(struct tunnel *tunnel, const struct prefix *list, size_t count)
 {
 	tunnel->own_v4 = (struct address){0};
@@ -473,4 +485,14 @@ const struct relay *tunnel_relay(const struct tunnel *tunnel)
 const struct tunnel_counters *tunnel_counters(const struct tunnel *tunnel)
 {
 	return &tunnel->counters;
+}
+
+const struct wg_statistics *tunnel_wireguard_statistics(const struct tunnel *tunnel)
+{
+	return wg_device_statistics(tunnel->wg);
+}
+
+const struct path_statistics *tunnel_path_statistics(const struct tunnel *tunnel)
+{
+	return path_statistics(tunnel->path);
 }

@@ -195,6 +195,128 @@ static void warnings_end_with_their_cause(void **state)
 			assert_null(w->node->warnings[i]);
 }
 
+/* --- What local programs are told --- */
+
+static const char *text_at(const json_t *json, const char *name)
+{
+	const char *text = json_string_value(json_object_get(json, name));
+
+	return text ? text : "";
+}
+
+static void whois_tells_what_the_policy_grants(void **state)
+{
+	struct endpoint who = {.address = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}}};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+	json_t *found, *map_of, *values;
+
+	/* What control lets a node do is not what it may do to us. */
+	map(w, &key,
+	    "{\"PeersChangedPatch\":[{\"NodeID\":2,\"CapMap\":{\"https://cap/is-admin\":null}}],"
+	    "\"PacketFilters\":{\"grants\":["
+	    "{\"SrcIPs\":[\"100.64.0.2\"],\"CapGrant\":[{\"Dsts\":[\"100.64.0.1/32\"],"
+	    "\"CapMap\":{\"example.com/cap/app\":[{\"role\":\"reader\"}]}}]},"
+	    "{\"SrcIPs\":[\"*\"],\"CapGrant\":[{\"Dsts\":[\"100.64.0.1/32\"],"
+	    "\"Caps\":[\"example.com/cap/plain\"],"
+	    "\"CapMap\":{\"example.com/cap/app\":[{\"role\":\"writer\"}]}}]},"
+	    "{\"SrcIPs\":[\"*\"],\"CapGrant\":[{\"Dsts\":[\"100.64.0.3/32\"],"
+	    "\"Caps\":[\"example.com/cap/elsewhere\"]}]}]}}");
+	found = node_whois(w->node, &who, 0);
+	map_of = json_object_get(found, "CapMap");
+	assert_int_equal(json_object_size(map_of), 2);
+	assert_true(json_is_null(json_object_get(map_of, "example.com/cap/plain")));
+	values = json_object_get(map_of, "example.com/cap/app");
+	assert_int_equal(json_array_size(values), 2);
+	assert_string_equal(text_at(json_array_get(values, 0), "role"), "reader");
+	assert_string_equal(text_at(json_array_get(values, 1), "role"), "writer");
+	json_decref(found);
+
+	/* A stranger to the first rule, and one who is jailed. */
+	who.address.bytes[3] = 3;
+	found = node_whois(w->node, &who, 0);
+	assert_int_equal(json_array_size(json_object_get(json_object_get(found, "CapMap"),
+							 "example.com/cap/app")),
+			 1);
+	json_decref(found);
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":3,\"Key\":\"PEER2\",\"IsJailed\":true,"
+	    "\"Addresses\":[\"100.64.0.3/32\"]}]}");
+	found = node_whois(w->node, &who, 0);
+	assert_int_equal(json_object_size(json_object_get(found, "CapMap")), 0);
+	json_decref(found);
+}
+
+static void what_control_wants_shown_is_shown(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+	json_t *log = json_array(), *status, *shown, *health;
+	struct node_watch *watch = node_watch_new(w->node, 0, on_notify, log);
+
+	map(w, &key,
+	    "{\"DisplayMessages\":{\"quota\":{\"Title\":\"Quota\",\"Text\":\"All used\","
+	    "\"Severity\":\"low\",\"PrimaryAction\":{\"URL\":\"https://one.example/q\","
+	    "\"Label\":\"Mend\"}}},\"Health\":[\"plain line\"]}");
+	assert_int_equal(messages_with(log, "Health"), 1);
+	status = node_status_json(w->node, false);
+	health = json_object_get(status, "Health");
+	assert_int_equal(json_array_size(health),
+			 2 + (w->node->warnings[NODE_WARN_CERTIFICATES] != NULL));
+	assert_string_equal(json_string_value(json_array_get(health, json_array_size(health) - 1)),
+			    "Quota: All used Mend: https://one.example/q");
+	json_decref(status);
+	health = node_health_json(w->node);
+	shown = json_object_get(json_object_get(health, "Warnings"), "control-health.quota");
+	assert_string_equal(text_at(shown, "Severity"), "low");
+	assert_string_equal(text_at(json_object_get(shown, "PrimaryAction"), "Label"), "Mend");
+	json_decref(health);
+
+	map(w, &key, "{\"DisplayMessages\":{\"*\":null}}");
+	health = node_health_json(w->node);
+	assert_null(json_object_get(json_object_get(health, "Warnings"), "control-health.quota"));
+	json_decref(health);
+	node_watch_free(watch);
+	json_decref(log);
+}
+
+static void metrics_name_all_that_was_counted(void **state)
+{
+	static const char *const lines[] = {
+		"tailscaled_inbound_packets_total{path=\"direct_ipv4\"} 1\n",
+		"tailscaled_inbound_packets_total{path=\"direct_ipv6\"} 2\n",
+		"tailscaled_inbound_bytes_total{path=\"direct_ipv6\"} 10\n",
+		"tailscaled_inbound_packets_total{path=\"derp\"} 0\n",
+		"pillion_wireguard_datagrams_total{verdict=\"dropped_malformed\"} 3\n",
+		"pillion_wireguard_events_total{event=\"staged_dropped\"} 0\n",
+		"pillion_path_events_total{event=\"dropped_unexpected_pong\"} 0\n",
+		"tailscaled_outbound_dropped_packets_total{reason=\"no_peer\"} 0\n",
+		"tailscaled_home_derp_region_id 0\n",
+		"pillion_state{state=\"Running\"} 1\n",
+	};
+	struct endpoint v4 = {.address = {.family = ADDRESS_V4, .bytes = {192, 0, 2, 1}},
+			      .port = 1};
+	struct endpoint v6 = {.address = {.family = ADDRESS_V6, .bytes = {0x20, 1}}, .port = 1};
+	struct buffer text = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct world *w = *state;
+	uint8_t junk[5] = {9};
+
+	(void)run(w);
+	tunnel_from_udp(w->node->tunnel, &v4, junk, sizeof(junk));
+	tunnel_from_udp(w->node->tunnel, &v6, junk, sizeof(junk));
+	tunnel_from_udp(w->node->tunnel, &v6, junk, sizeof(junk));
+	assert_int_equal(node_metrics(w->node, &text), 0);
+	assert_int_equal(buffer_append(&text, "", 1), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
+		if (!strstr((const char *)buffer_head(&text), lines[i]))
+			fail_msg("no %sin\n%s", lines[i], (const char *)buffer_head(&text));
+	buffer_free(&text);
+	/* And without a tunnel. */
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	assert_int_equal(node_metrics(w->node, &text), 0);
+	buffer_free(&text);
+}
+
 #define PASSWD "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n"
 
 static void the_operator_may_change_the_node(void **state)
@@ -511,6 +633,9 @@ int main(void)
 		TEST(a_login_that_was_given_up_is_survived),
 		TEST(an_approval_is_waited_for),
 		TEST(warnings_end_with_their_cause),
+		TEST(whois_tells_what_the_policy_grants),
+		TEST(what_control_wants_shown_is_shown),
+		TEST(metrics_name_all_that_was_counted),
 		TEST(the_operator_may_change_the_node),
 		TEST(another_server_is_another_tailnet),
 		TEST(another_server_at_the_start),
