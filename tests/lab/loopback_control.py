@@ -35,6 +35,7 @@ class LoopbackControl:
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.log = folder / "control.log"
         self.process = None
+        self.wrapper = []  # a command that runs the rest of its line
         self.flags = ["--relay=off"]
         if relay:
             self.relay_port = free_port()
@@ -44,10 +45,12 @@ class LoopbackControl:
                 f"--stun-listen=127.0.0.1:{self.stun_port}",
             ]
 
-    def start(self, *flags):
+    def begin(self, *flags):
+        """Start it, and don't wait until it serves."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [
+                    *self.wrapper,
                     *[BUILD / "pillion-server", "control", "serve", f"--url={self.url}"],
                     *[f"--state={self.state}", *self.flags, *flags],
                 ],
@@ -55,6 +58,9 @@ class LoopbackControl:
                 stdout=log,
                 stderr=log,
             )
+
+    def start(self, *flags):
+        self.begin(*flags)
         wait_for(self.healthy, 20, lambda: self.log.read_text())
 
     def healthy(self):

@@ -7,7 +7,6 @@ What nodes do with each other by it is in tests/interop.
 """
 
 import contextlib
-import random
 import signal
 import socket
 import subprocess
@@ -22,47 +21,6 @@ from lab.relay_tool import free_port
 
 PATIENCE = 10  # seconds that the server waits for a whole request
 YOUNG = 2048  # connections without a whole request that it keeps
-
-
-def test_nothing_acknowledged_is_lost_by_kill_9(server, nodes):
-    """50 times: keys, users, policies and nodes are made without a pause until it is killed."""
-    keys, users, node_keys, policies = {}, set(), set(), [""]
-    reusable = server.cli("keys", "create", "--reusable", "--expiry", "24h")["key"]
-    fixed = random.Random(4)
-    for round_number in range(50):
-        stop = threading.Event()
-
-        def work(number=round_number, stop=stop):
-            count = 0
-            while not stop.is_set():
-                count += 1
-                made = server.cli("keys", "create", "--user", f"u{number}")
-                if made:
-                    keys[made["prefix"]] = made["user"]
-                name = f"n{number}-{count}"
-                if server.cli("users", "create", name) is not None:
-                    users.add(name)
-
-        worker = threading.Thread(target=work)
-        worker.start()
-        node = nodes(reusable) if round_number % 5 == 0 else None
-        time.sleep(fixed.uniform(0.05, 0.3))  # the moment of the kill is what is drawn
-        if node:
-            wait_for(node.registered, 20, node.text)
-            node_keys.add(node.registered())
-        server.kill()
-        stop.set()
-        worker.join(30)
-        if node:
-            node.close()
-        server.start()
-        stored = {key["prefix"]: key["user"] for key in server.cli("keys", "list")}
-        assert keys.items() <= stored.items()
-        assert users <= {user["name"] for user in server.cli("users", "list")}
-        assert node_keys <= {n["node_key"] for n in server.cli("nodes", "list")["nodes"]}
-    assert len(keys) > 50
-    assert len(node_keys) == 10
-    assert policies
 
 
 def test_nodes_come_back_by_themselves(server, nodes):
