@@ -27,7 +27,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define LOG_ROOM "supervisor"
@@ -335,16 +334,6 @@ static void channel_ready(struct loop_source *source, uint32_t events)
 	}
 }
 
-/* how_it_ended() - In words, for people */
-static void how_it_ended(int status, char *out, size_t size)
-{
-	if (WIFSIGNALED(status))
-		snprintf(out, size, "killed by SIG%s%s", sigabbrev_np(WTERMSIG(status)) ?: "?",
-			 WTERMSIG(status) == SIGSYS ? " (a system call outside its list)" : "");
-	else
-		snprintf(out, size, "ended with code %d", WEXITSTATUS(status));
-}
-
 /* forget() - All that belonged to the engine that is gone */
 static void forget(struct supervisor *s)
 {
@@ -370,7 +359,7 @@ bool engine_exited(struct supervisor *s, pid_t pid, int status)
 {
 	struct engine *engine = &s->engine;
 	nanoseconds now = clock_boottime(), delay;
-	char words[96];
+	char words[CRASHES_WORDS_MAX];
 
 	if (pid != engine->pid || pid == 0)
 		return false;
@@ -381,7 +370,7 @@ bool engine_exited(struct supervisor *s, pid_t pid, int status)
 		if (requests_receive(s) < 0)
 			break;
 	forget(s);
-	how_it_ended(status, words, sizeof(words));
+	crashes_words(status, words);
 	if (s->ending) {
 		if (status != 0)
 			log_warn("the engine died while stopping (%s)", words);

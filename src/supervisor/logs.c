@@ -6,9 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,12 +62,7 @@ static void rotate(struct logs *logs)
 
 static bool write_out(struct logs *logs, const char *text, size_t length)
 {
-	struct pollfd out = {.fd = logs->out, .events = POLLOUT};
-
-	/* Room for PIPE_BUF bytes, which no line exceeds, or none at all. */
-	if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0)
-		return false;
-	if (write(logs->out, text, length) < 0)
+	if (!lines_write(logs->out, text, length))
 		return false;
 	if (logs->path) {
 		logs->written += length;
@@ -79,8 +72,10 @@ static bool write_out(struct logs *logs, const char *text, size_t length)
 	return true;
 }
 
-static void pass_on(struct logs *logs, const char *text, size_t length)
+static void pass_on(void *user, const char *text, size_t length)
 {
+	struct logs *logs = user;
+
 	if (logs->lost > 0) {
 		char said[96];
 		int n = snprintf(said, sizeof(said),
@@ -97,44 +92,14 @@ static void pass_on(struct logs *logs, const char *text, size_t length)
 		logs->lost++;
 }
 
-/* tame() - A child escapes what it quotes; should it not, the reader's terminal is told nothing */
-static void tame(char *text, size_t length)
-{
-	for (size_t i = 0; i < length; i++)
-		if ((text[i] >= 0 && text[i] < ' ' && text[i] != '\n') || text[i] == 0x7f)
-			text[i] = '?';
-}
-
-/* split() - Pass on the whole lines of the buffer; all of it if it is full */
-static void split(struct logs *logs)
-{
-	char *newline;
-
-	while ((newline = memchr(logs->line, '\n', logs->used))) {
-		size_t length = (size_t)(newline - logs->line) + 1;
-
-		pass_on(logs, logs->line, length);
-		logs->used -= length;
-		memmove(logs->line, newline + 1, logs->used);
-	}
-	if (logs->used == sizeof(logs->line) - 1) {
-		logs->line[logs->used++] = '\n';
-		pass_on(logs, logs->line, logs->used);
-		logs->used = 0;
-	}
-}
-
 /* take() - Read once; false at the end, or when nothing is there */
 static bool take(struct logs *logs)
 {
-	ssize_t n =
-		read(logs->pipe.fd, logs->line + logs->used, sizeof(logs->line) - 1 - logs->used);
+	ssize_t n = read(logs->pipe.fd, lines_end(&logs->lines), lines_room(&logs->lines));
 
 	if (n <= 0)
 		return n < 0 && errno == EINTR;
-	tame(logs->line + logs->used, (size_t)n);
-	logs->used += (size_t)n;
-	split(logs);
+	lines_take(&logs->lines, (size_t)n, pass_on, logs);
 	return true;
 }
 
@@ -164,13 +129,9 @@ void logs_drain(struct logs *logs)
 	if (fd < 0)
 		return;
 	/* Bounded: a child of the child could hold the other end and go on writing. */
-	for (size_t reads = 0; reads < DRAIN_MAX / LOGS_LINE_MAX && take(logs); reads++)
+	for (size_t reads = 0; reads < DRAIN_MAX / LINES_MAX && take(logs); reads++)
 		;
-	if (logs->used > 0) {
-		logs->line[logs->used++] = '\n';
-		pass_on(logs, logs->line, logs->used);
-		logs->used = 0;
-	}
+	lines_finish(&logs->lines, pass_on, logs);
 	loop_remove(logs->loop, &logs->pipe);
 	close(fd);
 }

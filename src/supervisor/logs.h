@@ -9,12 +9,12 @@
 #pragma once
 
 #include "base/error.h"
+#include "base/lines.h"
 #include "supervisor/loop.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define LOGS_LINE_MAX 4096u
 #define LOGS_FILE_MAX (1024u * 1024)
 
 struct logs {
@@ -24,8 +24,7 @@ struct logs {
 	unsigned long lost; /* lines, not yet said */
 	struct loop *loop;
 	struct loop_source pipe; /* a child's stderr */
-	char line[LOGS_LINE_MAX];
-	size_t used;
+	struct lines lines;
 };
 
 /** logs_open() - Where lines go from now on, our own too */

@@ -2,22 +2,6 @@
 /* supervisor/policy.c - when to start an engine again, and when to end; pure */
 #include "supervisor/policy.h"
 
-#include "base/cleanup.h"
-
-static const nanoseconds delays[] = {
-	0, 200 * NSEC_PER_MSEC, 1 * NSEC_PER_SEC, 5 * NSEC_PER_SEC, 15 * NSEC_PER_SEC,
-};
-
-nanoseconds crashes_count(struct crashes *crashes, nanoseconds lived)
-{
-	size_t step;
-
-	crashes->total++;
-	crashes->in_row = lived >= ENGINE_STEADY ? 1 : crashes->in_row + 1;
-	step = crashes->in_row - 1;
-	return delays[step < ARRAY_SIZE(delays) ? step : ARRAY_SIZE(delays) - 1];
-}
-
 bool crashes_want_fresh_sockets(const struct crashes *crashes)
 {
 	return crashes->in_row >= 2;

@@ -5,25 +5,10 @@
 #pragma once
 
 #include "base/clock.h"
+#include "base/crashes.h"
 #include "privsep/messages.h"
 
 #include <stdbool.h>
-
-/* An engine that lived this long is not part of a crash loop. */
-#define ENGINE_STEADY (60 * NSEC_PER_SEC)
-
-/** struct crashes - Crashes in a row */
-struct crashes {
-	unsigned int total;  /* since the supervisor began */
-	unsigned int in_row; /* each within ENGINE_STEADY of its start */
-};
-
-/**
- * crashes_count() - An engine died that had lived @lived
- *
- * Return: how long to wait before the next: 0, 0.2, 1, 5, 15, 15 … s
- */
-nanoseconds crashes_count(struct crashes *crashes, nanoseconds lived);
 
 /** crashes_want_fresh_sockets() - From the second crash in a row: a socket may be broken */
 bool crashes_want_fresh_sockets(const struct crashes *crashes);

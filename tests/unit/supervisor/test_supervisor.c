@@ -406,7 +406,7 @@ static void test_logs_file(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	assert_true(st.st_size <= LOGS_FILE_MAX && st.st_size % (off_t)sizeof(line) == 0);
 	assert_int_equal(stat(old, &st), 0);
-	assert_true(st.st_size <= LOGS_FILE_MAX + LOGS_LINE_MAX);
+	assert_true(st.st_size <= LOGS_FILE_MAX + LINES_MAX);
 	assert_int_equal(st.st_size % (off_t)sizeof(line), 0);
 	close(logs.out);
 	loop_close(&l.loop);
