@@ -100,35 +100,72 @@ static bool is_listed(const json_t *entry, const struct headscale_kept *kept)
 	       strncmp(shown, kept->key, length) == 0;
 }
 
+/* label_of() - What tells an entry from any other later on: its number and what is shown of it */
+static char *label_of(const json_t *entry)
+{
+	char *label;
+
+	return asprintf(&label, "%s %s", text_of(entry, "id"), text_of(entry, "key")) < 0 ? NULL
+											  : label;
+}
+
+static bool is_over(const json_t *entry, nanoseconds now)
+{
+	nanoseconds expiry = time_of(entry, "expiration");
+
+	return expiry != JSON_TIME_NONE && expiry <= now;
+}
+
 struct verdict {
-	bool listed; /* Headscale has it, and it isn't over */
-	bool good;   /* and will be for a while */
+	char *label; /* Headscale has the kept key, and it isn't over; NULL otherwise */
+	bool good;   /* and it will be for a while */
 };
 
+/* judge_kept() - The entry is the kept key */
+static void judge_kept(const struct headscale_request *q, const char *user, const json_t *entry,
+		       struct verdict *verdict)
+{
+	nanoseconds expiry = time_of(entry, "expiration");
+
+	if (is_over(entry, q->now))
+		return;
+	verdict->label = label_of(entry);
+	verdict->good = json_is_true(json_object_get(entry, "reusable")) &&
+			strcmp(text_of(json_object_get(entry, "user"), "id"), user) == 0 &&
+			(expiry == JSON_TIME_NONE || expiry - q->now > q->lifetime / 4);
+}
+
+/* judge() - The kept key; of those that it superseded, the ones that still are good stay listed */
 static int judge(const struct headscale_api *api, const struct headscale_request *q,
-		 const char *user, const struct headscale_kept *kept, struct verdict *ret,
+		 const char *user, struct headscale_kept *kept, struct verdict *ret,
 		 struct error *err)
 {
+	struct string_list left = {0};
 	json_t *answer = NULL, *entry;
 	size_t i;
 	int r;
 
-	*ret = (struct verdict){0};
 	if (!kept->id)
 		return 0;
 	r = api->call(api->user, "GET", "/api/v1/preauthkey", NULL, &answer, err);
 	json_array_foreach(json_object_get(answer, "preAuthKeys"), i, entry) {
-		nanoseconds expiry = time_of(entry, "expiration");
+		_cleanup_free_ char *label = label_of(entry);
 
-		if (!is_listed(entry, kept))
-			continue;
-		ret->listed = expiry == JSON_TIME_NONE || expiry > q->now;
-		ret->good = ret->listed && json_is_true(json_object_get(entry, "reusable")) &&
-			    strcmp(text_of(json_object_get(entry, "user"), "id"), user) == 0 &&
-			    (expiry == JSON_TIME_NONE || expiry - q->now > q->lifetime / 4);
+		if (is_listed(entry, kept))
+			judge_kept(q, user, entry, ret);
+		else if (label && !is_over(entry, q->now) &&
+			 string_list_contains(&kept->superseded, label) &&
+			 string_list_add(&left, label) < 0)
+			r = error_set(err, -ENOMEM, "out of memory");
 	}
 	json_decref(answer);
-	return r;
+	if (r < 0) {
+		string_list_clear(&left);
+		return r;
+	}
+	string_list_clear(&kept->superseded);
+	kept->superseded = left;
+	return 0;
 }
 
 static int mint(const struct headscale_api *api, const struct headscale_request *q,
@@ -156,38 +193,69 @@ static int mint(const struct headscale_api *api, const struct headscale_request 
 	return r < 0 ? error_wrap(err, "make a key") : 0;
 }
 
-static int expire(const struct headscale_api *api, const char *id, struct error *err)
+/* expire() - By its number, which is what a label begins with */
+static int expire(const struct headscale_api *api, const char *label, struct error *err)
 {
 	char body[64];
 	json_t *answer = NULL;
 	int r;
 
-	snprintf(body, sizeof(body), "{\"id\":\"%s\"}", id);
+	snprintf(body, sizeof(body), "{\"id\":\"%.*s\"}", (int)strcspn(label, " "), label);
 	r = api->call(api->user, "POST", "/api/v1/preauthkey/expire", body, &answer, err);
 	json_decref(answer);
 	return r < 0 ? error_wrap(err, "expire the key that was replaced") : 0;
 }
 
-/* replace() - A new key in place of the kept one, which goes last: until then one is good */
+/* replace() - A new key in place of the kept one; until it is on the disk that one stays */
 static int replace(const struct headscale_api *api, const struct headscale_request *q,
-		   const char *user, const struct headscale_kept *kept, bool listed, char **ret_key,
+		   const char *user, const char *label, struct headscale_kept *kept,
 		   struct error *warning, struct error *err)
 {
 	struct headscale_kept fresh = {0};
 	int r = mint(api, q, user, &fresh, err);
 
 	if (r == 0) {
-		if (headscale_kept_write(q, &fresh, warning) == 0 && listed)
-			(void)expire(api, kept->id, warning);
-		*ret_key = TAKE_PTR(fresh.key);
+		fresh.superseded = kept->superseded;
+		kept->superseded = (struct string_list){0};
+		if (label && string_list_add(&fresh.superseded, label) < 0)
+			r = error_set(err, -ENOMEM, "out of memory");
+	}
+	/* If it can't be kept it would be lost, and another made each time: better the old one. */
+	if (r == 0 && headscale_kept_write(q, &fresh, warning) < 0 && label) {
+		(void)expire(api, fresh.id, NULL);
+		headscale_kept_clear(&fresh);
+		return 0;
+	}
+	if (r == 0) {
+		headscale_kept_clear(kept);
+		*kept = fresh;
+		return 0;
 	}
 	headscale_kept_clear(&fresh);
 	return r;
 }
 
+/* clean_up() - What was superseded goes; what can't go now is tried the next time */
+static void clean_up(const struct headscale_api *api, const struct headscale_request *q,
+		     struct headscale_kept *kept, struct error *warning)
+{
+	struct string_list left = {0};
+	uint32_t before = kept->superseded.count;
+
+	for (uint32_t i = 0; i < before; i++)
+		if (expire(api, kept->superseded.items[i], warning) < 0)
+			(void)string_list_add(&left, kept->superseded.items[i]);
+	string_list_clear(&kept->superseded);
+	kept->superseded = left;
+	if (left.count < before)
+		(void)headscale_kept_write(q, kept, warning);
+}
+
 int headscale_provision(const struct headscale_api *api, const struct headscale_request *q,
 			char **ret_key, struct error *warning, struct error *err)
 {
+	_cleanup_close_ int lock = headscale_kept_lock(q);
+	_cleanup_free_ char *label = NULL;
 	char name[HEADSCALE_USER_SIZE], user[24];
 	struct headscale_kept kept = {0};
 	struct verdict verdict = {0};
@@ -201,12 +269,15 @@ int headscale_provision(const struct headscale_api *api, const struct headscale_
 	r = ensure_user(api, name, user, err);
 	if (r == 0)
 		r = judge(api, q, user, &kept, &verdict, err);
-	if (r == 0 && verdict.good)
+	label = verdict.label;
+	if (r == 0 && !verdict.good)
+		r = replace(api, q, user, label, &kept, warning, err);
+	if (r == 0) {
+		if (kept.superseded.count > 0)
+			clean_up(api, q, &kept, warning);
 		*ret_key = TAKE_PTR(kept.key);
-	else if (r == 0)
-		r = replace(api, q, user, &kept, verdict.listed, ret_key, warning, err);
-	/* What is kept is the best there is, unless it is known to be over. */
-	if (r < 0 && kept.key && kept.expiry > q->now) {
+	} else if (kept.key && kept.expiry > q->now) {
+		/* What is kept is the best there is, unless it is known to be over. */
 		*warning = *err;
 		*ret_key = TAKE_PTR(kept.key);
 		r = 0;

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "wire/json.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -52,7 +53,7 @@ void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZ
  * @ret_key: the key; free by headscale_key_free()
  * @warning: set (code below 0) where something went wrong and the key is good nevertheless: the
  *           Headscale can't be reached and the kept key isn't over yet; the key could not be
- *           kept; the one before could not be expired
+ *           kept; the one before could not be expired, which is tried again the next time
  *
  * To call it again changes nothing, unless the kept key is lost, over, or near it.
  *
@@ -70,7 +71,16 @@ struct headscale_kept {
 	char *id; /* NULL: none is kept */
 	char *key;
 	nanoseconds expiry;
+	/* Keys before it that could not be expired yet: number, blank, what Headscale shows */
+	struct string_list superseded;
 };
+
+/**
+ * headscale_kept_lock() - Make the folder, and wait until nobody else provisions by it
+ *
+ * Return: a descriptor that holds the lock; negative errno, and then nothing can be kept anyway
+ */
+int headscale_kept_lock(const struct headscale_request *q);
 
 void headscale_kept_clear(struct headscale_kept *kept);
 

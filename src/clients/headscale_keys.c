@@ -9,6 +9,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define FILE_MAX 4096
@@ -17,6 +18,7 @@ void headscale_kept_clear(struct headscale_kept *kept)
 {
 	headscale_key_free(kept->key);
 	free(kept->id);
+	string_list_clear(&kept->superseded);
 	*kept = (struct headscale_kept){0};
 }
 
@@ -36,6 +38,17 @@ static int file_of(const struct headscale_request *q, char **ret)
 	crypto_hash_sha256_final(&state, hash);
 	sodium_bin2hex(name, sizeof(name), hash, 16);
 	return asprintf(ret, "%s/headscale-%s.json", q->folder, name) < 0 ? -ENOMEM : 0;
+}
+
+int headscale_kept_lock(const struct headscale_request *q)
+{
+	_cleanup_close_ int fd = -1;
+
+	(void)mkdir(q->folder, 0700);
+	fd = open(q->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0)
+		return -errno;
+	return TAKE_FD(fd);
 }
 
 int headscale_kept_read(const struct headscale_request *q, struct headscale_kept *ret,
@@ -64,6 +77,7 @@ int headscale_kept_read(const struct headscale_request *q, struct headscale_kept
 		.key = json_get_string(&r, "key"),
 		.expiry = json_get_time(&r, "expiration"),
 	};
+	json_get_strings(&r, "superseded", &ret->superseded);
 	if (json_reader_result(&r, NULL, "key") < 0 || !ret->id || !ret->key)
 		headscale_kept_clear(ret);
 	json_decref(json);
@@ -105,13 +119,12 @@ int headscale_kept_write(const struct headscale_request *q, const struct headsca
 	json_put_string(&w, "id", kept->id);
 	json_put_string(&w, "key", kept->key);
 	json_put_time(&w, "expiration", kept->expiry);
+	json_put_strings(&w, "superseded", &kept->superseded);
 	json_end_object(&w);
 	if (r == 0)
 		r = json_writer_result(&w);
 	if (r == 0 && asprintf(&fresh, "%s.new", path) < 0)
 		r = -ENOMEM;
-	if (r == 0 && mkdir(q->folder, 0700) < 0 && errno != EEXIST)
-		r = -errno;
 	if (r == 0) {
 		(void)unlink(fresh);
 		fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);

@@ -18,6 +18,7 @@ static struct fake {
 	unsigned int keys;      /* minted so far; ids from 1 */
 	nanoseconds expiry[16]; /* by id */
 	bool down, refuse_expire;
+	unsigned int renamed; /* this number's key has another text */
 	unsigned int calls;
 } fake;
 
@@ -31,7 +32,8 @@ static json_t *list_keys(void)
 
 	for (unsigned int i = 1; i <= fake.keys; i++) {
 		snprintf(id, sizeof(id), "%u", i);
-		snprintf(key, sizeof(key), "hskey-auth-%04u-***", i);
+		snprintf(key, sizeof(key), "hskey-auth-%04u%s-***", i,
+			 i == fake.renamed ? "other" : "");
 		json_array_append_new(list, json_pack("{s:s, s:s, s:b, s:s, s:{s:s}}", "id", id,
 						      "key", key, "reusable", 1, "expiration",
 						      json_time_format(fake.expiry[i], when),
@@ -189,12 +191,82 @@ static void failures_leave_a_key(void **state)
 	assert_true(warning.code < 0);
 }
 
+static void what_could_not_be_expired_goes_later(void **state)
+{
+	struct error warning;
+
+	(void)state;
+	assert_int_equal(provision(folder, "laptop", &warning), 1);
+	now += 68 * DAY;
+	fake.refuse_expire = true;
+	assert_int_equal(provision(folder, "laptop", &warning), 2);
+	assert_int_equal(warning.code, -EREMOTEIO);
+	/* And one more in the meantime. */
+	now += 68 * DAY;
+	fake.expiry[1] = now + DAY;
+	assert_int_equal(provision(folder, "laptop", &warning), 3);
+	assert_true(fake.expiry[1] > now && fake.expiry[2] > now);
+	fake.refuse_expire = false;
+	assert_int_equal(provision(folder, "laptop", &warning), 3);
+	assert_int_equal(warning.code, 0);
+	assert_int_equal(fake.expiry[1], now);
+	assert_int_equal(fake.expiry[2], now);
+	/* And is not asked for again: user, list. */
+	fake.calls = 0;
+	assert_int_equal(provision(folder, "laptop", &warning), 3);
+	assert_int_equal(fake.calls, 2);
+}
+
+static void a_number_that_is_anothers_by_now_is_left_alone(void **state)
+{
+	struct error warning;
+
+	(void)state;
+	assert_int_equal(provision(folder, "laptop", &warning), 1);
+	now += 68 * DAY;
+	fake.refuse_expire = true;
+	assert_int_equal(provision(folder, "laptop", &warning), 2);
+	/* Headscale's database was lost: number 1 is another device's key. */
+	fake.renamed = 1;
+	fake.refuse_expire = false;
+	fake.expiry[1] = now + 90 * DAY;
+	assert_int_equal(provision(folder, "laptop", &warning), 2);
+	assert_int_equal(fake.expiry[1], now + 90 * DAY);
+}
+
+static void a_full_disk_makes_no_keys(void **state)
+{
+	struct error warning;
+	char command[256];
+
+	(void)state;
+	assert_int_equal(provision(folder, "laptop", &warning), 1);
+	snprintf(command, sizeof(command),
+		 "for f in %s/*.json; do mkdir \"$f.new\" && touch \"$f.new/x\"; done", folder);
+	assert_int_equal(system(command), 0);
+	now += 68 * DAY;
+	/* The old one is good for some days yet; the new one would be lost. */
+	assert_int_equal(provision(folder, "laptop", &warning), 1);
+	assert_true(warning.code < 0);
+	assert_int_equal(fake.expiry[2], now);
+	snprintf(command, sizeof(command), "rm -r %s/*.new", folder);
+	assert_int_equal(system(command), 0);
+	assert_int_equal(provision(folder, "laptop", &warning), 3);
+	assert_int_equal(warning.code, 0);
+	assert_int_equal(fake.expiry[1], now);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(one_key_a_device, setup, teardown),
 		cmocka_unit_test_setup_teardown(another_device_was_quicker, setup, teardown),
 		cmocka_unit_test_setup_teardown(failures_leave_a_key, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_could_not_be_expired_goes_later, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_number_that_is_anothers_by_now_is_left_alone,
+						setup, teardown),
+		cmocka_unit_test_setup_teardown(a_full_disk_makes_no_keys, setup, teardown),
 	};
 
 	return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
