@@ -253,10 +253,12 @@ const struct command commands[] = {
 	},
 	{
 		.name = "headscale",
-		.summary = "Accounts and devices at a Headscale",
-		.arguments = "provision …",
+		.summary = "Headscale kept running, and accounts and devices at one",
+		.arguments = "COMMAND …",
 		.description = "What 'pillion headscale --help' says.",
-		.examples = "pillion headscale provision --url https://headscale.example.com "
+		.examples = "pillion headscale run --url https://headscale.example.com:8443\n"
+			    "\tkeeps a Headscale of this machine running\n"
+			    "pillion headscale provision --url https://headscale.example.com "
 			    "--account alice --device laptop\n"
 			    "\tmakes the user and a key, unless they are there\n",
 		.passes = true,

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/headscale.c - `pillion headscale`: accounts and devices at a Headscale */
-#include "clients/headscale.h"
+/* app/server/headscale_provision.c - `pillion headscale provision` */
+#include "app/server/headscale.h"
+
 #include "app/cli/flags.h"
-#include "app/server/command.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "clients/headscale.h"
 #include "transport/tls.h"
 #include "wire/json.h"
 
@@ -43,9 +44,7 @@ static const struct flag flags[FLAG_COUNT] = {
 
 static void usage(const struct flag_group *group)
 {
-	printf("usage: pillion headscale provision --url URL --api-key KEY --account NAME --device "
-	       "ID "
-	       "[FLAG…]\n\n"
+	printf("usage: pillion headscale provision --url URL --account NAME --device ID [FLAG…]\n\n"
 	       "Makes the account's user and the device's reusable key at a Headscale (0.28 or "
 	       "later)\n"
 	       "unless they are there, and prints {\"url\", \"key\"} for the device to join "
@@ -56,11 +55,18 @@ static void usage(const struct flag_group *group)
 	flags_print(group);
 }
 
-/* read_api_key() - From the flag, its file, or the variable, which is taken out of the way */
+/* hide() - In place: /proc/PID/cmdline and environ show the process's own memory */
+static void hide(const char *text)
+{
+	memset((char *)text, 'x', strlen(text));
+}
+
+/* read_api_key() - From the flag, its file, or the variable; both are overwritten */
 static int read_api_key(const struct flag_value *flag, char out[static API_KEY_MAX],
 			struct error *err)
 {
-	const char *text = flag->given ? flag->text : getenv(API_KEY_VARIABLE);
+	const char *variable = getenv(API_KEY_VARIABLE);
+	const char *text = flag->given ? flag->text : variable;
 	FILE *f;
 
 	if (!text || !*text)
@@ -68,6 +74,7 @@ static int read_api_key(const struct flag_value *flag, char out[static API_KEY_M
 				 "no API key: give --api-key, or set " API_KEY_VARIABLE);
 	if (strncmp(text, "file:", 5) != 0) {
 		snprintf(out, API_KEY_MAX, "%s", text);
+		hide(text);
 	} else {
 		f = fopen(text + 5, "re");
 		if (!f || !fgets(out, API_KEY_MAX, f)) {
@@ -79,6 +86,8 @@ static int read_api_key(const struct flag_value *flag, char out[static API_KEY_M
 		}
 		fclose(f);
 	}
+	if (variable && variable != text)
+		hide(variable);
 	out[strcspn(out, " \t\r\n")] = 0;
 	return *out ? 0 : error_set(err, -EINVAL, "the API key is empty");
 }
@@ -143,45 +152,38 @@ static int check(const struct flag_value v[FLAG_COUNT], struct error *err)
 
 	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
 		if (!v[needed[i]].given || !*v[needed[i]].text)
-			return error_set(err, -EINVAL,
-					 "--%s is missing: see 'pillion headscale --help'",
-					 flags[needed[i]].name);
+			return error_set(
+				err, -EINVAL,
+				"--%s is missing: see 'pillion headscale provision --help'",
+				flags[needed[i]].name);
 	if (v[LIFETIME].given && v[LIFETIME].number < 60 * NSEC_PER_SEC)
 		return error_set(err, -EINVAL, "--key-lifetime is a minute at least");
 	return 0;
 }
 
-int run_headscale(int argc, char **argv)
+int headscale_run_provision(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
 	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
-	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion headscale",
-					   NULL};
-	_cleanup_free_ const char **rest = calloc((size_t)argc, sizeof(*rest));
+	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE,
+					   "pillion headscale provision", NULL};
 	struct error err;
-	int r = rest ? flags_parse(&reader, argc - 1, argv + 1, rest, &err) : -ENOMEM;
+	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
 
 	if (r == -ECANCELED) {
 		usage(&group);
-		return EXIT_SUCCESS;
+		return EXIT_OK;
 	}
-	if (r >= 0 && (r != 1 || strcmp(rest[0], "provision") != 0)) {
-		usage(&group);
-		return 2;
-	}
-	if (r > 0)
-		r = check(values, &err);
 	if (r < 0) {
-		fprintf(stderr, "pillion headscale: %s\n",
-			r == -ENOMEM ? "out of memory" : err.text);
-		return 2;
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_USAGE;
 	}
+	if (check(values, &err) < 0)
+		return headscale_complain(EXIT_USAGE, "%s", err.text);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (sodium_init() < 0)
-		return EXIT_FAILURE;
+		return headscale_complain(EXIT_FAILS, "libsodium did not start");
 	json_object_seed(0);
 	r = provision(values, &err);
-	if (r < 0)
-		fprintf(stderr, "pillion headscale: %s\n", err.text);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	return r < 0 ? headscale_complain(EXIT_FAILS, "%s", err.text) : EXIT_OK;
 }

@@ -16,7 +16,7 @@ static const struct {
 } commands[] = {
 	{"control", "A coordination server, and its operator's commands", run_control},
 	{"derp", "A relay by itself", run_derp},
-	{"headscale", "Accounts and devices at a Headscale", run_headscale},
+	{"headscale", "Headscale kept running, and accounts and devices at one", run_headscale},
 	{"version", "Print the version", run_version},
 };
 

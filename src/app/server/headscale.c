@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/headscale.c - `pillion headscale …` */
+#include "app/server/headscale.h"
+
+#include "app/server/command.h"
+#include "base/cleanup.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SYSTEM_STATE "/var/lib/pillion-headscale"
+#define LOCAL_STATE  "pillion-headscale"
+
+static const char help[] =
+	"usage: pillion headscale COMMAND [FLAG…]\n"
+	"\n"
+	"For those who run Headscale, or join it with many accounts.\n"
+	"\n"
+	"  run          keep a Headscale of this machine running\n"
+	"  logs         what it said\n"
+	"  provision    see to an account's user and a device's key, and print them\n"
+	"\n"
+	"'pillion headscale COMMAND --help' explains one.\n"
+	"\n"
+	"Examples:\n"
+	"  pillion headscale run --url https://headscale.example.com:8443\n"
+	"  pillion headscale logs --follow\n"
+	"  pillion headscale provision --url https://headscale.example.com \\\n"
+	"\t--api-key file:/run/secrets/headscale --account alice --device laptop\n";
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{"run", headscale_run},
+	{"logs", headscale_run_logs},
+	{"provision", headscale_run_provision},
+};
+
+int headscale_complain(int code, const char *format, ...)
+{
+	va_list args;
+
+	fputs("pillion headscale: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return code;
+}
+
+char *headscale_folder(const char *given)
+{
+	struct stat info;
+
+	if (!given && stat(LOCAL_STATE, &info) != 0 && stat(SYSTEM_STATE, &info) == 0)
+		given = SYSTEM_STATE;
+	return realpath(given ? given : LOCAL_STATE, NULL);
+}
+
+int run_headscale(int argc, char **argv)
+{
+	if (argc < 2) {
+		fputs(help, stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "-help") == 0 || strcmp(argv[1], "help") == 0) {
+		fputs(help, stdout);
+		return EXIT_OK;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	return headscale_complain(EXIT_USAGE, "there is no '%s'; see 'pillion headscale --help'",
+				  argv[1]);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/headscale_logs.c - `pillion headscale logs` */
+#include "app/cli/flags.h"
+#include "app/server/headscale.h"
+#include "base/cleanup.h"
+#include "server/headscale/log_file.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { COUNT, FOLLOW, STATE, FLAG_COUNT };
+
+static const struct flag flags[FLAG_COUNT] = {
+	[COUNT] = {.name = "n",
+		   .argument = "COUNT",
+		   .help = "so many of the last lines (default 1000, which is all there is)",
+		   .kind = FLAG_INTEGER},
+	[FOLLOW] = {.name = "follow",
+		    .alias = "f",
+		    .help = "go on with what is added",
+		    .kind = FLAG_BOOL},
+	[STATE] = {.name = "state",
+		   .argument = "FOLDER",
+		   .help = "of 'pillion headscale run'",
+		   .kind = FLAG_STRING},
+};
+
+static const char help[] =
+	"usage: pillion headscale logs [FLAG…]\n"
+	"\n"
+	"Prints what a Headscale said that 'pillion headscale run' keeps or kept "
+	"running.\n"
+	"\n"
+	"Examples:\n"
+	"  pillion headscale logs -n 50\n"
+	"  pillion headscale logs --follow\n"
+	"\n";
+
+int headscale_run_logs(int argc, char **argv)
+{
+	struct flag_value values[FLAG_COUNT] = {0};
+	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
+	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion headscale logs",
+					   NULL};
+	_cleanup_free_ char *folder = NULL, *path = NULL;
+	struct error err;
+	int64_t count;
+	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+
+	if (r == -ECANCELED) {
+		fputs(help, stdout);
+		flags_print(&group);
+		return EXIT_OK;
+	}
+	if (r < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_USAGE;
+	}
+	count = values[COUNT].given ? values[COUNT].number : LOG_FILE_LINES;
+	if (count < 0)
+		return headscale_complain(EXIT_USAGE, "-n is a number of lines");
+	if (count > LOG_FILE_LINES)
+		count = LOG_FILE_LINES;
+	folder = headscale_folder(values[STATE].text);
+	if (!folder || asprintf(&path, "%s/" HEADSCALE_LOG, folder) < 0) {
+		path = NULL;
+		return headscale_complain(EXIT_FAILS,
+					  "no folder %s: name that of 'pillion headscale run' by "
+					  "--state",
+					  values[STATE].given ? values[STATE].text : "to read in");
+	}
+	/* Who reads no more ends us with -EPIPE, not by a signal. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = log_file_show(path, (unsigned int)count, values[FOLLOW].on, STDOUT_FILENO, &err);
+	if (r == -ENOENT)
+		return headscale_complain(
+			EXIT_FAILS, "%s: nothing was said yet; 'pillion headscale run' writes it",
+			path);
+	return r < 0 ? headscale_complain(EXIT_FAILS, "%s", err.text) : EXIT_OK;
+}

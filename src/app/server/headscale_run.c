@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/server/headscale_run.c - `pillion headscale run` */
+#define LOG_ROOM "headscale"
+#include "app/cli/flags.h"
+#include "app/server/headscale.h"
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "server/headscale/config.h"
+#include "server/headscale/keeper.h"
+#include "transport/tls.h"
+#include "transport/url.h"
+#include "wire/json.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	STATE,
+	PROGRAM,
+	CONFIG,
+	URL,
+	LISTEN,
+	STUN,
+	CERTIFICATE,
+	KEY,
+	BASE_DOMAIN,
+	DERP_MAP,
+	LOG_LEVEL_FLAG,
+	FLAG_COUNT,
+};
+
+#define FIRST_SETTING URL
+#define LAST_SETTING  DERP_MAP
+
+#define OF(flag_name, argument_, help_)                                                       \
+	{                                                                                     \
+		.name = flag_name, .argument = argument_, .help = help_, .kind = FLAG_STRING, \
+	}
+
+static const struct flag flags[FLAG_COUNT] = {
+	[STATE] = OF("state", "FOLDER",
+		     "configuration, database, keys, log (default /var/lib/pillion-headscale if it "
+		     "exists, else ./pillion-headscale)"),
+	[PROGRAM] = OF("headscale", "PATH", "the program (default: headscale in PATH)"),
+	[CONFIG] = OF("config", "FILE",
+		      "Headscale's configuration (default FOLDER/config.yaml, made if there is "
+		      "none)"),
+	[URL] = OF("url", "URL",
+		   "for a new configuration: how nodes call it (default https://HOSTNAME:8443)"),
+	[LISTEN] = OF("listen", "ADDRESS:PORT",
+		      "likewise (default all addresses, the port of the URL)"),
+	[STUN] = OF("stun-listen", "ADDRESS:PORT",
+		    "likewise, of the relay inside (default all addresses, port 3478)"),
+	[CERTIFICATE] = OF("certificate", "FILE",
+			   "likewise, PEM chain (default: from a private authority, made once)"),
+	[KEY] = OF("key", "FILE", "likewise, PEM key of the certificate"),
+	[BASE_DOMAIN] = OF("base-domain", "NAME",
+			   "likewise, what follows a node's name (default tailnet.internal)"),
+	[DERP_MAP] = OF("derp-map", "FILE",
+			"likewise, relays as a DERPMap in JSON, as 'pillion derp' writes it "
+			"(default: the relay inside of Headscale)"),
+	[LOG_LEVEL_FLAG] =
+		OF("log-level", "LEVEL", "of our own lines: error, warn, info (default info)"),
+};
+
+static const char help[] =
+	"usage: pillion headscale run [FLAG…]\n"
+	"\n"
+	"Keeps a Headscale of this machine running, in the foreground: starts it, starts it\n"
+	"again when it ends, and ends it on SIGTERM. Where there is no configuration a working\n"
+	"one is made: SQLite, MagicDNS, its relay inside, and TLS by a private certificate\n"
+	"authority unless --certificate is given. It is yours from then on, and never written\n"
+	"again. SIGHUP makes Headscale read its policy file again.\n"
+	"\n"
+	"Examples:\n"
+	"  pillion headscale run --url https://headscale.example.com:8443\n"
+	"\tthe first time; later without flags, for the same folder\n"
+	"  pillion headscale run --config /etc/headscale/config.yaml\n"
+	"\tthe Headscale that there is\n"
+	"  headscale --config pillion-headscale/config.yaml users create alice\n"
+	"\tits own command line, meanwhile\n"
+	"\n";
+
+/* make_folder() - The state folder, absolute */
+static int make_folder(const char *given, char **ret, struct error *err)
+{
+	char *path = headscale_folder(given);
+
+	if (!path && errno == ENOENT && mkdir(given ? given : "pillion-headscale", 0700) == 0)
+		path = headscale_folder(given);
+	if (!path)
+		return error_set_errno(err, -errno, "state folder %s",
+				       given ? given : "./pillion-headscale");
+	*ret = path;
+	return 0;
+}
+
+/* find_program() - As a shell does */
+static int find_program(const char *given, char **ret, struct error *err)
+{
+	const char *path = getenv("PATH");
+
+	if (given) {
+		*ret = realpath(given, NULL);
+		if (*ret && access(*ret, X_OK) == 0)
+			return 0;
+		return error_set_errno(err, -errno, "--headscale %s", given);
+	}
+	while (path && *path) {
+		size_t length = strcspn(path, ":");
+		_cleanup_free_ char *at = NULL;
+		struct stat info;
+
+		if (asprintf(&at, "%.*s/headscale", (int)length, path) < 0)
+			return error_set(err, -ENOMEM, "out of memory");
+		if (length > 0 && stat(at, &info) == 0 && S_ISREG(info.st_mode) &&
+		    access(at, X_OK) == 0) {
+			*ret = realpath(at, NULL);
+			return *ret ? 0 : error_set_errno(err, -errno, "%s", at);
+		}
+		path += length + (path[length] == ':');
+	}
+	return error_set(err, -ENOENT,
+			 "there is no headscale in PATH: install it "
+			 "(https://headscale.net/stable/setup/install/official/), or say where it "
+			 "is by --headscale PATH");
+}
+
+static int read_map(const char *path, struct tailcfg_derp_map *ret, struct error *err)
+{
+	json_error_t problem;
+	json_t *json = json_load_file(path, 0, &problem);
+	int r;
+
+	if (!json)
+		return error_set(err, -EINVAL, "%s, line %d: %s", path, problem.line, problem.text);
+	r = tailcfg_derp_map_decode(json, ret, err);
+	json_decref(json);
+	if (r == 0 && ret->region_count == 0) {
+		tailcfg_derp_map_clear(ret);
+		r = error_set(err, -EINVAL, "%s names no relay", path);
+	}
+	return r < 0 ? error_wrap(err, "--derp-map") : 0;
+}
+
+/* check_listen() - "ADDRESS:PORT", or ":PORT" for all addresses */
+static int check_listen(const char *name, const char *text, struct error *err)
+{
+	_cleanup_free_ char *whole = NULL;
+	struct endpoint at;
+
+	if (asprintf(&whole, "%s%s", *text == ':' ? "[::]" : "", text) < 0) {
+		whole = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	if (endpoint_parse(whole, strlen(whole), &at) < 0)
+		return error_set(err, -EINVAL, "--%s: '%s' is no ADDRESS:PORT", name, text);
+	return 0;
+}
+
+/* absolute() - Of a file that is there; Headscale would take it to be beside its configuration */
+static int absolute(const struct flag_value *value, char out[static PATH_MAX], const char **ret,
+		    struct error *err)
+{
+	if (!value->given)
+		return 0;
+	if (!realpath(value->text, out))
+		return error_set_errno(err, -errno, "%s", value->text);
+	*ret = out;
+	return 0;
+}
+
+/* write_config() - Of the flags and what is usual */
+static int write_config(const char *path, const char *folder, const struct flag_value *v,
+			struct error *err)
+{
+	char url_text[URL_HOST_MAX + 32], host[URL_HOST_MAX] = "", listen[16];
+	char certificate[PATH_MAX], key[PATH_MAX];
+	struct headscale_settings s = {
+		.folder = folder,
+		.url = v[URL].given ? v[URL].text : url_text,
+		.listen = v[LISTEN].given ? v[LISTEN].text : listen,
+		.stun = v[STUN].given ? v[STUN].text : ":3478",
+		.base_domain = v[BASE_DOMAIN].given ? v[BASE_DOMAIN].text : "tailnet.internal",
+	};
+	struct tailcfg_derp_map map = {0};
+	struct url url;
+	int r;
+
+	(void)gethostname(host, sizeof(host) - 1);
+	snprintf(url_text, sizeof(url_text), "https://%s:8443", *host ? host : "localhost");
+	if (v[CERTIFICATE].given != v[KEY].given)
+		return error_set(err, -EINVAL, "--certificate and --key are given together");
+	r = url_parse(s.url, &url, err);
+	if (r < 0)
+		return error_wrap(err, "--url %s", s.url);
+	snprintf(listen, sizeof(listen), ":%u", url.port);
+	r = check_listen("listen", s.listen, err);
+	if (r == 0)
+		r = check_listen("stun-listen", s.stun, err);
+	if (r == 0)
+		r = absolute(&v[CERTIFICATE], certificate, &s.certificate, err);
+	if (r == 0)
+		r = absolute(&v[KEY], key, &s.key, err);
+	if (r == 0 && v[DERP_MAP].given)
+		r = read_map(v[DERP_MAP].text, &map, err);
+	if (r < 0)
+		return r;
+	if (v[DERP_MAP].given)
+		s.derp_map = &map;
+	r = headscale_config_write(path, &s, err);
+	tailcfg_derp_map_clear(&map);
+	if (r == 0)
+		log_info("made %s for %s; edit it as you like", path, s.url);
+	return r;
+}
+
+static int ensure_config(const char *path, const char *folder, const struct flag_value *v,
+			 struct error *err)
+{
+	bool new_authority;
+	int r = 0;
+
+	if (access(path, F_OK) != 0 && errno == ENOENT) {
+		r = write_config(path, folder, v, err);
+	} else {
+		for (size_t i = FIRST_SETTING; i <= LAST_SETTING; i++)
+			if (v[i].given)
+				log_warn("--%s is passed over: %s is there already, edit it",
+					 flags[i].name, path);
+	}
+	if (r == 0)
+		r = headscale_config_renew(path, folder, &new_authority, err);
+	if (r == 0 && new_authority)
+		log_info("made a private certificate authority; nodes need %s/ca.pem as TS_CA_FILE "
+			 "(pillion) or SSL_CERT_FILE (tailscale)",
+			 folder);
+	return r;
+}
+
+/* keep() - With all that was found out; exit code */
+static int keep(const struct keeper_options *options, const struct flag_value *v, struct error *err)
+{
+	_cleanup_close_ int lock = keeper_lock(options->folder, err);
+
+	if (lock < 0 || ensure_config(options->config, options->folder, v, err) < 0)
+		return lock < 0 ? EXIT_FAILS : EXIT_USAGE;
+	if (keeper_check(options, err) < 0)
+		return err->code == -EINVAL ? EXIT_USAGE : EXIT_FAILS;
+	return keeper_run(options, err) < 0 ? EXIT_FAILS : EXIT_OK;
+}
+
+int headscale_run(int argc, char **argv)
+{
+	struct flag_value values[FLAG_COUNT] = {0};
+	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
+	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion headscale run",
+					   NULL};
+	_cleanup_free_ char *folder = NULL, *program = NULL, *config = NULL;
+	enum log_level level = LOG_INFO;
+	struct error err = {0};
+	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+
+	if (r == -ECANCELED) {
+		fputs(help, stdout);
+		flags_print(&group);
+		return EXIT_OK;
+	}
+	if (r < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_USAGE;
+	}
+	if (values[LOG_LEVEL_FLAG].given &&
+	    log_level_parse(values[LOG_LEVEL_FLAG].text, &level) < 0)
+		return headscale_complain(EXIT_USAGE, "%s is no log level",
+					  values[LOG_LEVEL_FLAG].text);
+	log_setup(STDERR_FILENO, level, LOG_FORMAT_TEXT);
+	(void)signal(SIGPIPE, SIG_IGN);
+	umask(0077);
+	json_object_seed(0);
+	r = find_program(values[PROGRAM].text, &program, &err);
+	if (r == 0)
+		r = make_folder(values[STATE].text, &folder, &err);
+	if (r == 0)
+		r = tls_init(&err);
+	if (r < 0)
+		return headscale_complain(EXIT_FAILS, "%s", err.text);
+	config = values[CONFIG].given ? realpath(values[CONFIG].text, NULL) : NULL;
+	if (values[CONFIG].given && !config)
+		return headscale_complain(EXIT_USAGE,
+					  "--config %s: %s (one is made only without --config)",
+					  values[CONFIG].text, strerror(errno));
+	if (!config && asprintf(&config, "%s/config.yaml", folder) < 0) {
+		config = NULL;
+		return headscale_complain(EXIT_FAILS, "out of memory");
+	}
+	r = keep(&(struct keeper_options){.folder = folder, .program = program, .config = config},
+		 values, &err);
+	return r == EXIT_OK ? EXIT_OK : headscale_complain(r, "%s", err.text);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/headscale/config.h - a configuration for Headscale, where there is none yet
+ *
+ * In the folder, beside it: Headscale's database, keys and socket; with a private authority
+ * its files (server/control/authority.h); derp.yaml when relays were named. What is there is the
+ * operator's, and is never written again.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "wire/tailcfg_derp.h"
+
+#include <stdbool.h>
+
+struct headscale_settings {
+	const char *folder;      /* absolute */
+	const char *url;         /* how nodes call it */
+	const char *listen;      /* "ADDRESS:PORT" or ":PORT" */
+	const char *stun;        /* likewise; of the relay inside */
+	const char *certificate; /* file; NULL: a private authority's, if the URL is https:// */
+	const char *key;         /* file */
+	const char *base_domain;
+	const struct tailcfg_derp_map *derp_map; /* relays; NULL: the one inside of Headscale */
+};
+
+/** headscale_config_write() - Make @path; 0 or negative errno with @err set */
+int headscale_config_write(const char *path, const struct headscale_settings *settings,
+			   struct error *err);
+
+/**
+ * headscale_config_renew() - The certificate of a private authority, before its end is near
+ *
+ * For a configuration that was made with one, by whatever is its server_url now; else nothing.
+ * @ret_new: an authority was made
+ */
+int headscale_config_renew(const char *path, const char *folder, bool *ret_new, struct error *err);

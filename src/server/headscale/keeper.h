@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/headscale/keeper.h - keep a Headscale running
+ *
+ * DOC: Theory of operation
+ *
+ *           ┌──────────────── after a pause ─────────────────┐
+ *	start ─▶ lives ──it ends──▶ first start, port taken? ─no─┘
+ *               │                        │ yes
+ *               │ SIGTERM, SIGINT        ▼
+ *               ▼                     give up
+ *           stopping ──it ends, or SIGKILL after 5 s──▶ done
+ *
+ * Its process is written down before it runs (process_file.h). So when we are killed, whoever
+ * is next for this folder ends what is left, and never another program that has the number
+ * by now. What it says goes to our stderr, and its last lines to a file (log_file.h). SIGHUP
+ * is passed on: Headscale reads its policy again.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/error.h"
+
+#define KEEPER_STOP_PATIENCE (5 * NSEC_PER_SEC)
+
+struct keeper_options {
+	const char *folder;  /* absolute; for headscale.pid, headscale.lock, headscale.log */
+	const char *program; /* absolute */
+	const char *config;  /* absolute */
+};
+
+/**
+ * keeper_check() - Have Headscale read its configuration, and tell what it says of it
+ *
+ * Return: 0; -EINVAL when it refuses; negative errno with @err set
+ */
+int keeper_check(const struct keeper_options *options, struct error *err);
+
+/**
+ * keeper_lock() - The folder is ours from here on, and what an earlier keeper left is ended
+ *
+ * Return: a descriptor that holds the lock; -EBUSY; negative errno with @err set
+ */
+int keeper_lock(const char *folder, struct error *err);
+
+/** keeper_run() - Until SIGTERM or SIGINT; 0, or negative errno with @err set */
+int keeper_run(const struct keeper_options *options, struct error *err);

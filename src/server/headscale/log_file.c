@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/headscale/log_file.c - the last lines of a log, in files that outlive who writes them */
+#include "server/headscale/log_file.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/lines.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+/* Of one file: a line more than it has may be torn. */
+#define FILE_BYTES_MAX ((LOG_FILE_LINES + 1) * (size_t)LINES_MAX)
+
+static int open_new(const char *path)
+{
+	return open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+/* read_rest() - From where @fd stands to its end, or to the buffer's limit */
+static int read_rest(int fd, struct buffer *out)
+{
+	ssize_t n = 1;
+
+	while (n > 0 && out->length < out->limit) {
+		size_t room = out->limit - out->length;
+
+		room = room < 65536 ? room : 65536;
+		if (buffer_reserve(out, room) < 0)
+			return -ENOMEM;
+		n = read(fd, buffer_end(out), room);
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		out->length += n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+static unsigned int count_lines(const char *text, size_t length)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < length; i++)
+		count += text[i] == '\n';
+	return count;
+}
+
+int log_file_open(const char *path, struct log_file *ret, struct error *err)
+{
+	_cleanup_close_ int fd = open_new(path);
+	struct buffer text = BUFFER_INIT(FILE_BYTES_MAX);
+	int r = fd < 0 ? -errno : read_rest(fd, &text);
+	struct log_file log = {.path = strdup(path)};
+
+	if (r == 0 && !log.path)
+		r = -ENOMEM;
+	if (r == 0) {
+		log.lines = count_lines((char *)buffer_head(&text), text.length);
+		log.torn = text.length > 0 && buffer_end(&text)[-1] != '\n';
+		log.fd = TAKE_FD(fd);
+		*ret = log;
+	} else {
+		free(log.path);
+	}
+	buffer_free(&text);
+	return r < 0 ? error_set_errno(err, r, "log file %s", path) : 0;
+}
+
+void log_file_close(struct log_file *log)
+{
+	if (!log->path)
+		return;
+	close(log->fd);
+	free(log->path);
+	*log = (struct log_file){.fd = -1};
+}
+
+/* rotate() - If the old one can't be put aside it is emptied: a log is bounded */
+static void rotate(struct log_file *log)
+{
+	_cleanup_free_ char *old = NULL;
+	int fd = -1;
+
+	if (asprintf(&old, "%s.1", log->path) < 0)
+		old = NULL;
+	if (old && rename(log->path, old) == 0)
+		fd = open_new(log->path);
+	if (fd >= 0) {
+		close(log->fd);
+		log->fd = fd;
+	} else {
+		(void)!ftruncate(log->fd, 0);
+	}
+	log->lines = 0;
+}
+
+static bool put(struct log_file *log, const char *text, size_t length)
+{
+	ssize_t n = write(log->fd, text, length);
+
+	if (n > 0)
+		log->torn = text[n - 1] != '\n';
+	if (n != (ssize_t)length)
+		return false;
+	log->lines++;
+	return true;
+}
+
+void log_file_add(struct log_file *log, const char *line, size_t length)
+{
+	char said[80];
+	int n;
+
+	if (log->torn && !put(log, "\n", 1)) {
+		log->lost++;
+		return;
+	}
+	if (log->lost > 0) {
+		n = snprintf(said, sizeof(said), "pillion: %lu lines are missing here\n",
+			     log->lost);
+		if (!put(log, said, (size_t)n)) {
+			log->lost++;
+			return;
+		}
+		log->lost = 0;
+	}
+	if (!put(log, line, length))
+		log->lost++;
+	if (log->lines >= LOG_FILE_LINES)
+		rotate(log);
+}
+
+/* --- Reading --- */
+
+static int write_all(int fd, const char *text, size_t length)
+{
+	while (length > 0) {
+		ssize_t n = write(fd, text, length);
+
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		text += n > 0 ? n : 0;
+		length -= n > 0 ? (size_t)n : 0;
+	}
+	return 0;
+}
+
+/* show_rest() - What @fd has beyond where it stands */
+static int show_rest(int fd, int out)
+{
+	struct buffer text = BUFFER_INIT(FILE_BYTES_MAX);
+	int r = read_rest(fd, &text);
+
+	if (r == 0)
+		r = write_all(out, (char *)buffer_head(&text), text.length);
+	buffer_free(&text);
+	return r;
+}
+
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* last_lines() - Where the last @count lines of a text begin */
+static const char *last_lines(const char *text, size_t length, unsigned int count)
+{
+	const char *at = text + length;
+
+	/* The newline that ends the last one is not that of the one before. */
+	if (at > text)
+		at--;
+	while (at > text) {
+		if (at[-1] == '\n' && --count == 0)
+			return at;
+		at--;
+	}
+	return text;
+}
+
+/* show_last() - Of both files; @ret_fd stands at the end of the newer one, -1 if there is none */
+static int show_last(const char *path, const char *older, unsigned int count, int out, int *ret_fd)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int old = open(older, O_RDONLY | O_CLOEXEC);
+	struct buffer text = BUFFER_INIT(2 * FILE_BYTES_MAX);
+	struct stat a, b;
+	const char *from;
+	int r = 0;
+
+	if (fd < 0 && old < 0)
+		return -ENOENT;
+	/* Put aside between the two calls: then it is one. */
+	if (old >= 0 &&
+	    (fd < 0 || (fstat(fd, &a) == 0 && fstat(old, &b) == 0 && !same_file(&a, &b))))
+		r = read_rest(old, &text);
+	if (r == 0 && fd >= 0)
+		r = read_rest(fd, &text);
+	if (r == 0 && text.length > 0 && count > 0) {
+		from = last_lines((char *)buffer_head(&text), text.length, count);
+		r = write_all(out, from, (size_t)((char *)buffer_end(&text) - from));
+	}
+	buffer_free(&text);
+	if (r == 0)
+		*ret_fd = TAKE_FD(fd);
+	return r;
+}
+
+/* next_file() - If @fd was put aside: the one after it */
+static int next_file(const char *path, const char *older, int *fd, int out)
+{
+	static const char missing[] = "pillion: lines are missing here\n";
+	struct stat now, ours, aside;
+	int next, r;
+
+	if (stat(path, &now) < 0 || (*fd >= 0 && fstat(*fd, &ours) == 0 && same_file(&now, &ours)))
+		return 0;
+	next = open(path, O_RDONLY | O_CLOEXEC);
+	if (next < 0)
+		return 0;
+	if (*fd >= 0) {
+		/* Its end may have come after the last look. */
+		r = show_rest(*fd, out);
+		if (r == 0 && (stat(older, &aside) < 0 || !same_file(&aside, &ours)))
+			r = write_all(out, missing, sizeof(missing) - 1);
+		close(*fd);
+		if (r < 0) {
+			*fd = next;
+			return r;
+		}
+	}
+	*fd = next;
+	return 1;
+}
+
+/* follow_on() - Until nobody reads @out any more */
+static int follow_on(const char *path, const char *older, int *fd, int out)
+{
+	_cleanup_free_ char *copy = strdup(path);
+	_cleanup_close_ int changes = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	struct pollfd events[] = {{.fd = changes, .events = POLLIN}, {.fd = out}};
+	char seen[4096];
+	int r;
+
+	if (!copy || changes < 0 ||
+	    inotify_add_watch(changes, dirname(copy), IN_MODIFY | IN_CREATE | IN_MOVED_TO) < 0)
+		return copy ? -errno : -ENOMEM;
+	for (;;) {
+		r = *fd >= 0 ? show_rest(*fd, out) : 0;
+		if (r == 0)
+			r = next_file(path, older, fd, out);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			continue;
+		if (poll(events, ARRAY_SIZE(events), -1) < 0 && errno != EINTR)
+			return -errno;
+		if (events[1].revents & (POLLERR | POLLHUP | POLLNVAL))
+			return 0;
+		while (read(changes, seen, sizeof(seen)) > 0)
+			;
+	}
+}
+
+int log_file_show(const char *path, unsigned int count, bool follow, int out, struct error *err)
+{
+	_cleanup_free_ char *older = NULL;
+	_cleanup_close_ int fd = -1;
+	int r;
+
+	if (asprintf(&older, "%s.1", path) < 0) {
+		older = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	r = show_last(path, older, count, out, &fd);
+	if (r == 0 && follow)
+		r = follow_on(path, older, &fd, out);
+	return r < 0 && r != -EPIPE ? error_set_errno(err, r, "%s", path) : 0;
+}

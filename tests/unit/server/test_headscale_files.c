@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tests/unit/server/test_headscale_files.c - the log that keeps the last lines, and the file by
+ * which a process is found again
+ */
+#include "unit/unit.h"
+
+#include "base/lines.h"
+#include "server/headscale/log_file.h"
+#include "server/headscale/process_file.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char folder[64], path[96], older[96];
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/pillion-files-XXXXXX");
+	if (!mkdtemp(folder))
+		return -1;
+	snprintf(path, sizeof(path), "%s/log", folder);
+	snprintf(older, sizeof(older), "%s/log.1", folder);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[128];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf %s", folder);
+	return system(command);
+}
+
+/* --- The log --- */
+
+static void add(struct log_file *log, unsigned int from, unsigned int to)
+{
+	char line[32];
+
+	for (unsigned int i = from; i < to; i++)
+		log_file_add(log, line, (size_t)snprintf(line, sizeof(line), "line %u\n", i));
+}
+
+/* shown() - What is printed of the last @count lines. Owned */
+static char *shown(unsigned int count)
+{
+	char name[] = "/tmp/pillion-shown-XXXXXX", *text;
+	int fd = mkstemp(name);
+	struct stat st;
+	struct error err = {0};
+
+	assert_true(fd >= 0);
+	unlink(name);
+	assert_int_equal(log_file_show(path, count, false, fd, &err), 0);
+	assert_int_equal(fstat(fd, &st), 0);
+	text = calloc(1, (size_t)st.st_size + 1);
+	assert_int_equal(pread(fd, text, (size_t)st.st_size, 0), st.st_size);
+	close(fd);
+	return text;
+}
+
+/* assert_shown() - Lines @from to @to - 1, and nothing else */
+static void assert_shown(unsigned int count, unsigned int from, unsigned int to)
+{
+	char *text = shown(count), *at = text, line[32];
+
+	for (unsigned int i = from; i < to; i++) {
+		snprintf(line, sizeof(line), "line %u\n", i);
+		assert_memory_equal(at, line, strlen(line));
+		at += strlen(line);
+	}
+	assert_string_equal(at, "");
+	free(text);
+}
+
+static void keeps_the_last_lines(void **state)
+{
+	struct log_file log;
+	struct error err = {0};
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(log_file_show(path, 1, false, STDOUT_FILENO, &err), -ENOENT);
+	assert_int_equal(log_file_open(path, &log, &err), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_shown(10, 0, 0);
+	add(&log, 0, 7);
+	assert_shown(0, 0, 0);
+	assert_shown(1, 6, 7);
+	assert_shown(7, 0, 7);
+	assert_shown(LOG_FILE_LINES, 0, 7);
+	/* At each distance from a change of files the last thousand are there. */
+	for (unsigned int n = 7; n < 5 * LOG_FILE_LINES; n += 333) {
+		add(&log, n, n + 333);
+		assert_shown(LOG_FILE_LINES,
+			     n + 333 > LOG_FILE_LINES ? n + 333 - LOG_FILE_LINES : 0, n + 333);
+		assert_shown(400, n + 333 > 400 ? n + 333 - 400 : 0, n + 333);
+	}
+	log_file_close(&log);
+	/* Another process goes on where this one stopped. */
+	assert_int_equal(log_file_open(path, &log, &err), 0);
+	assert_true(log.lines > 0 && log.lines < LOG_FILE_LINES);
+	add(&log, 10000, 10000 + LOG_FILE_LINES);
+	assert_shown(LOG_FILE_LINES, 10000, 10000 + LOG_FILE_LINES);
+	log_file_close(&log);
+}
+
+static void long_lines_are_bounded(void **state)
+{
+	struct log_file log;
+	struct error err = {0};
+	static char line[LINES_MAX];
+	struct stat st;
+
+	(void)state;
+	memset(line, 'x', sizeof(line));
+	line[sizeof(line) - 1] = '\n';
+	assert_int_equal(log_file_open(path, &log, &err), 0);
+	for (unsigned int i = 0; i < 2 * LOG_FILE_LINES + 1; i++)
+		log_file_add(&log, line, sizeof(line));
+	assert_int_equal(stat(older, &st), 0);
+	assert_int_equal(st.st_size, LOG_FILE_LINES * LINES_MAX);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, LINES_MAX);
+	log_file_close(&log);
+}
+
+static void a_torn_line_gets_its_end(void **state)
+{
+	struct log_file log;
+	struct error err = {0};
+	char *text;
+	int fd;
+
+	(void)state;
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_int_equal(write(fd, "torn", 4), 4);
+	close(fd);
+	assert_int_equal(log_file_open(path, &log, &err), 0);
+	add(&log, 1, 2);
+	text = shown(10);
+	assert_string_equal(text, "torn\nline 1\n");
+	free(text);
+	log_file_close(&log);
+}
+
+/* A full disk, as far as this process is concerned. */
+static void what_can_not_be_written_is_counted(void **state)
+{
+	struct rlimit limit, none;
+	struct log_file log;
+	struct error err = {0};
+	char *text;
+
+	(void)state;
+	(void)signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(log_file_open(path, &log, &err), 0);
+	add(&log, 0, 2);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 17; /* "line 0\nline 1\nlin" */
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+	add(&log, 2, 5);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	add(&log, 5, 6);
+	text = shown(10);
+	assert_string_equal(text,
+			    "line 0\nline 1\nlin\npillion: 3 lines are missing here\nline 5\n");
+	free(text);
+	log_file_close(&log);
+}
+
+/* --- The process --- */
+
+/* sleeper() - A process that waits to be killed; deaf to SIGTERM if asked */
+static pid_t sleeper(bool deaf)
+{
+	int ready[2];
+	pid_t pid;
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)signal(SIGTERM, deaf ? SIG_IGN : SIG_DFL);
+		(void)!write(ready[1], "", 1);
+		for (;;)
+			pause();
+	}
+	assert_true(pid > 0);
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+static void a_process_is_known_again(void **state)
+{
+	struct process_identity identity, read;
+	struct error err = {0};
+	pid_t pid = sleeper(false);
+	int fd, status;
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(process_file_read(path, &read), -ENOENT);
+	assert_int_equal(process_identify(pid, &identity), 0);
+	assert_int_equal(process_file_write(path, &identity, &err), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(process_file_read(path, &read), 0);
+	assert_int_equal(read.pid, pid);
+	assert_true(read.started == identity.started);
+	assert_string_equal(read.boot, identity.boot);
+	assert_string_equal(read.program, identity.program);
+	fd = process_find(&read);
+	assert_true(fd >= 0);
+	assert_int_equal(process_end(fd, 10 * NSEC_PER_SEC), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
+	assert_int_equal(process_find(&read), -ESRCH);
+	/* Who is gone already can be ended again: nobody is hit. */
+	assert_int_equal(process_end(fd, NSEC_PER_SEC), 0);
+	close(fd);
+}
+
+static void a_deaf_one_is_killed(void **state)
+{
+	struct process_identity identity;
+	pid_t pid = sleeper(true);
+	int fd, status;
+
+	(void)state;
+	assert_int_equal(process_identify(pid, &identity), 0);
+	fd = process_find(&identity);
+	assert_int_equal(process_end(fd, 100 * NSEC_PER_MSEC), 1);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	close(fd);
+}
+
+/* Whoever has the number but differs in anything is another's. */
+static void a_stranger_is_left_alone(void **state)
+{
+	struct process_identity identity, other;
+	pid_t pid = sleeper(false);
+	int status;
+
+	(void)state;
+	assert_int_equal(process_identify(pid, &identity), 0);
+	other = identity;
+	other.started++;
+	assert_int_equal(process_find(&other), -ESRCH);
+	other = identity;
+	other.boot[0] ^= 1;
+	assert_int_equal(process_find(&other), -ESRCH);
+	other = identity;
+	strcat(other.program, "x");
+	assert_int_equal(process_find(&other), -ESRCH);
+	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+}
+
+static void other_files_name_no_process(void **state)
+{
+	static const char *const texts[] = {
+		"",
+		"\n",
+		"123",
+		"123\n",
+		"123\n456 boot",
+		"123\n456 boot\n",
+		"123\n456 boot\nrelative\n",
+		"1\n456 boot\n/sbin/init\n",
+		"0\n456 boot\n/x\n",
+		"-5\n456 boot\n/x\n",
+		"abc\n456 boot\n/x\n",
+	};
+	struct process_identity identity;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+		assert_int_equal(write(fd, texts[i], strlen(texts[i])), strlen(texts[i]));
+		close(fd);
+		if (process_file_read(path, &identity) != -EINVAL)
+			fail_msg("text %zu is taken for a process file", i);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(keeps_the_last_lines, setup, teardown),
+		cmocka_unit_test_setup_teardown(long_lines_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_torn_line_gets_its_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_can_not_be_written_is_counted, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_process_is_known_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_deaf_one_is_killed, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_stranger_is_left_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(other_files_name_no_process, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
