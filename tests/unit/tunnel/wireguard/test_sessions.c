@@ -465,6 +465,16 @@ static void item_08_persistent_keepalive_only_where_nothing_flows(void **state)
 	before = world->datagrams;
 	world_pass(world, SECONDS(1000));
 	assert_int_equal(world->datagrams, before);
+
+	/* What comes counts as well: within 10 s no passive one is due either. */
+	wg_peer_set_persistent_keepalive(node_peer(a, b), SECONDS(5), world->now);
+	world_pass(world, SECONDS(1));
+	before = a->sent[WG_KEEPALIVE];
+	for (uint32_t i = 0; i < 4; i++) {
+		node_send(b, a, i);
+		world_pass(world, SECONDS(2));
+	}
+	assert_int_equal(a->sent[WG_KEEPALIVE], before);
 	world_free(world);
 }
 
