@@ -73,6 +73,7 @@ static void on_auth_url(void *user, const char *url)
 	struct node *node = user;
 
 	log_warn("to log in, open %s", url);
+	(void)privsep_client_login(node->privsep, url);
 	node_set_auth_url(node, url);
 	node->key_given = false;
 	node->needs_person = !node->renewing;

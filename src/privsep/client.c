@@ -341,6 +341,16 @@ int privsep_client_status(struct privsep_client *client, enum privsep_state stat
 	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
 }
 
+int privsep_client_login(struct privsep_client *client, const char *url)
+{
+	union privsep_message message = {.login.header.type = PRIVSEP_LOGIN};
+
+	if (snprintf(message.login.url, sizeof(message.login.url), "%s", url) >=
+	    (int)sizeof(message.login.url))
+		return -EMSGSIZE;
+	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+}
+
 static int handle_interfaces(struct privsep_client *client, int memfd)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);

@@ -144,6 +144,9 @@ int privsep_client_store(struct privsep_client *client, enum privsep_blob_name n
 int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,
 			   privsep_done done, void *userdata);
 
+/** privsep_client_login() - Tell where a person may log in, for a QR code; 0, -EMSGSIZE, others */
+int privsep_client_login(struct privsep_client *client, const char *url);
+
 /** privsep_client_status() - Tell the state, and the line to print if we end because of it */
 int privsep_client_status(struct privsep_client *client, enum privsep_state state,
 			  const char *text);

@@ -21,6 +21,7 @@ static const struct {
 	{PRIVSEP_STORE, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_blob), 1, 1},
 	{PRIVSEP_NETWORK, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_plain), 1, 1},
 	{PRIVSEP_STATUS, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_status), 0, 0},
+	{PRIVSEP_LOGIN, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_login), 0, 0},
 	{PRIVSEP_START, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_begin), 3, PRIVSEP_FDS_MAX},
 	{PRIVSEP_REPLY, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_reply), 0, 1},
 	{PRIVSEP_INTERFACES, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_plain), 1, 1},
@@ -58,6 +59,17 @@ static bool text_ends(const char text[static PRIVSEP_TEXT_MAX])
 	return memchr(text, 0, PRIVSEP_TEXT_MAX) != NULL;
 }
 
+/* url_fits() - Something that a terminal may be given as it is */
+static bool url_fits(const char url[static PRIVSEP_TEXT_MAX])
+{
+	if (!url[0] || !text_ends(url))
+		return false;
+	for (; *url; url++)
+		if (*url <= ' ' || *url > '~')
+			return false;
+	return true;
+}
+
 /* A request that wants an answer has an id; what nobody answers has none. */
 static bool id_fits(const struct privsep_header *header)
 {
@@ -93,6 +105,8 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 		return m->blob.name < PRIVSEP_BLOB_COUNT;
 	case PRIVSEP_STATUS:
 		return m->status.state < PRIVSEP_STATE_COUNT && text_ends(m->status.text);
+	case PRIVSEP_LOGIN:
+		return url_fits(m->login.url);
 	case PRIVSEP_START:
 		return m->begin.localapi <= 1 && m->begin.health <= 1 && m->begin.udp_v4 <= 1 &&
 		       m->begin.udp_v6 <= 1 && m->begin.tun >= 1 &&

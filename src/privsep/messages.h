@@ -45,6 +45,7 @@ enum privsep_type {
 	PRIVSEP_NETWORK, /* struct privsep_plain + memfd: network state wanted; answered when
 			    applied */
 	PRIVSEP_STATUS,  /* struct privsep_status: state and one line; no answer */
+	PRIVSEP_LOGIN,   /* struct privsep_login: where a person may log in; no answer */
 	/* supervisor → engine */
 	PRIVSEP_START = 64, /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */
@@ -119,6 +120,11 @@ struct privsep_status {
 	char text[PRIVSEP_TEXT_MAX]; /* what to tell a person when we end because of it */
 };
 
+struct privsep_login {
+	struct privsep_header header;
+	char url[PRIVSEP_TEXT_MAX]; /* printable ASCII without spaces, not empty */
+};
+
 /*
  * Descriptors of PRIVSEP_START, in this order: configuration memfd, hand-over
  * memfd, then as many as each count says: LocalAPI listener, health listener,
@@ -153,6 +159,7 @@ union privsep_message {
 	struct privsep_file file;
 	struct privsep_blob blob;
 	struct privsep_status status;
+	struct privsep_login login;
 	struct privsep_begin begin;
 	struct privsep_reply reply;
 	struct privsep_changed changed;

@@ -45,9 +45,7 @@ static const struct field {
 	STRING(disable, START_STRING_MAX),
 	STRING(socket_path, START_STRING_MAX),
 	BOOL(auth_key_present),
-	BOOL(auth_once),
 	BOOL(up),
-	BOOL(login_qr),
 	BOOL(allow_exit_node),
 	BOOL(health_check),
 	BOOL(metrics),
@@ -61,7 +59,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 21, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 19, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {

@@ -39,9 +39,7 @@ struct privsep_start {
 	char *disable;         /* PILLION_DISABLE: comma-separated names of fallbacks to force */
 	char *socket_path;     /* of the LocalAPI, for messages */
 	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
-	bool auth_once;        /* TS_AUTH_ONCE: no login where the state knows a node */
 	bool up;               /* bring the node up without being asked (run); else as stored */
-	bool login_qr;         /* print the login URL as a QR code too */
 	bool allow_exit_node;  /* a default route or one shorter than /8 is accepted */
 	bool health_check;     /* serve /healthz on the health listener */
 	bool metrics;          /* serve /metrics on the health listener */

@@ -161,6 +161,10 @@ int requests_receive(struct supervisor *s)
 	case PRIVSEP_STATUS:
 		on_status(s, &m.status);
 		break;
+	case PRIVSEP_LOGIN:
+		if (s->options->show_login)
+			s->options->show_login(m.login.url);
+		break;
 	default:
 		r = -EBADMSG;
 	}

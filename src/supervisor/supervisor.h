@@ -54,6 +54,7 @@ struct supervisor_options {
 	int64_t boot_timeout; /* TS_BOOT_TIMEOUT in nanoseconds: not Running by then, exit 1; 0:
 				 none */
 	bool exit_on_failure; /* once Running, another state ends us with 1 */
+	void (*show_login)(const char *url); /* beside its log line, as a QR code; or NULL */
 	const char *log_path; /* background: capped file that log lines go to instead of stderr */
 
 	int argc;    /* of main, with argv and environ: secrets in them are wiped in place */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Logins of a node that has one: renewed by key, given up, and a server that is away meanwhile."""
 
+import re
 import signal
 
 import pytest
@@ -27,6 +28,21 @@ def test_a_login_that_was_given_up_costs_nothing(world):
     world.fetch_both_ways()
     assert sorted(world.headscale.nodes()) == ["laptop", "sidecar"]
     assert world.headscale.node("sidecar")["id"] == node["id"]
+
+
+@pytest.mark.parametrize("qr", ["", " --qr"])
+def test_the_entrypoint_shows_where_to_log_in(world, qr):
+    """Without a key the URL is in the container's log, as a QR code too if that is asked for."""
+    server = f"--login-server={world.headscale.url}"
+    world.sidecar.start(None, {"TS_EXTRA_ARGS": server + qr})
+    url = f"{world.headscale.url}/register/"
+    world.sidecar.process.wait_text("to log in, open " + re.escape(url), 20)
+    world.sidecar.wait_state("NeedsLogin")
+    assert url in world.sidecar.status()["AuthURL"]
+    if qr:
+        world.sidecar.process.wait_text("\u2584", 5)
+    else:
+        assert "\u2584" not in world.sidecar.process.text()
 
 
 def test_a_running_node_is_renewed_by_key(world):

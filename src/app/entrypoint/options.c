@@ -2,6 +2,7 @@
 /* app/entrypoint/options.c - from variables and flags to what the supervisor is to do */
 #include "app/entrypoint/options.h"
 
+#include "app/cli/output.h"
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
@@ -154,6 +155,12 @@ static int set_prefs(const struct entry_settings *s, struct entry_options *o, st
 	return o->supervisor.start.prefs ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
+/* show_qr() - Into the log of the container, between its lines */
+static void show_qr(const char *url)
+{
+	print_qr(stderr, url);
+}
+
 int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)(const char *text),
 		       struct entry_options *ret, struct error *err)
 {
@@ -174,8 +181,8 @@ int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)
 		entry_options_clear(&o);
 		return r;
 	}
-	o.supervisor.start.auth_once = s->auth_once.on;
-	o.supervisor.start.login_qr = s->prefs[PREFS_QR].on;
+	if (s->prefs[PREFS_QR].on)
+		o.supervisor.show_login = show_qr;
 	if (s->boot_timeout.given)
 		o.supervisor.boot_timeout = s->boot_timeout.number;
 	else if (s->prefs[PREFS_TIMEOUT].given)

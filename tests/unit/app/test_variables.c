@@ -169,9 +169,8 @@ static void variables_become_options(void **state)
 	assert_string_equal(o.supervisor.health_address, "[::1]:41234");
 	assert_true(o.supervisor.start.health_check);
 	assert_false(o.supervisor.start.metrics);
-	assert_true(o.supervisor.start.auth_once);
 	assert_true(o.supervisor.start.auth_key_present);
-	assert_true(o.supervisor.start.login_qr);
+	assert_non_null(o.supervisor.show_login);
 	assert_int_equal(o.supervisor.boot_timeout, 90 * NSEC_PER_SEC);
 	assert_int_equal(o.supervisor.udp_port, 7);
 	assert_int_equal(o.supervisor.start.log_level, LOG_DEBUG);

@@ -40,6 +40,7 @@ struct privsep_client {
 	unsigned int key_reads;
 	const char *passwd; /* contents; NULL: there is none */
 	enum privsep_state told;
+	char login[PRIVSEP_TEXT_MAX]; /* the last URL */
 };
 
 struct control_client {
@@ -258,6 +259,12 @@ int privsep_client_status(struct privsep_client *privsep, enum privsep_state sta
 {
 	(void)text;
 	privsep->told = state;
+	return 0;
+}
+
+int privsep_client_login(struct privsep_client *privsep, const char *url)
+{
+	snprintf(privsep->login, sizeof(privsep->login), "%s", url);
 	return 0;
 }
 

@@ -90,6 +90,7 @@ static void a_new_login_leaves_a_running_node_running(void **state)
 	next = new_key(w, &key);
 	answer_all(w);
 	client()->handler->auth_url(w->node, RENEWAL_URL);
+	assert_string_equal(w->privsep.login, RENEWAL_URL);
 	assert_string_equal(w->node->auth_url, RENEWAL_URL);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
 	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);

@@ -131,6 +131,29 @@ static void test_check_text(void **state)
 	assert_int_equal(privsep_check(E, &m, sizeof(m.status), 0, &got), 0);
 }
 
+static void test_check_url(void **state)
+{
+	static const struct {
+		const char *url;
+		int expect;
+	} urls[] = {
+		/* 0 */ {"https://vpn.example/register/abc", 0},
+		/* 1 */ {"", -EBADMSG},
+		/* 2 */ {"https://vpn.example/\x1b[2J", -EBADMSG},
+		/* 3 */ {"https://vpn.example/a b", -EBADMSG},
+		/* 4 */ {"https://vpn.example/\xc3\xa9", -EBADMSG},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(urls); i++) {
+		union privsep_message m = {.login = {.header.type = PRIVSEP_LOGIN}}, got;
+
+		snprintf(m.login.url, sizeof(m.login.url), "%s", urls[i].url);
+		if (privsep_check(E, &m, sizeof(m.login), 0, &got) != urls[i].expect)
+			fail_msg("row %zu", i);
+	}
+}
+
 static int open_fds(void)
 {
 	int count = 0;
@@ -255,7 +278,6 @@ static void fill(struct privsep_start *start)
 	start->prefs = strdup("{\"Hostname\":\"app\"}");
 	start->disable = strdup("udp-gso,tun-uso");
 	start->socket_path = strdup("/tmp/tailscaled.sock");
-	start->auth_once = true;
 	start->health_check = true;
 	start->udp_port = 41641;
 	start->last_crash = strdup("killed by SIGSEGV");
@@ -276,8 +298,8 @@ static void test_start(void **state)
 	assert_string_equal(got.disable, start.disable);
 	assert_string_equal(got.last_crash, start.last_crash);
 	assert_null(got.warnings);
-	assert_true(got.auth_once && got.health_check && got.allow_exit_node);
-	assert_false(got.metrics || got.auth_key_present || got.up || got.login_qr);
+	assert_true(got.health_check && got.allow_exit_node);
+	assert_false(got.metrics || got.auth_key_present || got.up);
 	assert_int_equal(got.table, 52);
 	assert_int_equal(got.mtu, 1280);
 	assert_int_equal(got.udp_port, 41641);
@@ -549,19 +571,13 @@ static void test_handover_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_check_table),
-		cmocka_unit_test(test_check_lengths),
-		cmocka_unit_test(test_check_text),
-		cmocka_unit_test(test_channel),
-		cmocka_unit_test(test_channel_too_many_fds),
-		cmocka_unit_test(test_memfd),
-		cmocka_unit_test(test_start),
-		cmocka_unit_test(test_start_flips),
-		cmocka_unit_test(test_network),
-		cmocka_unit_test(test_interfaces),
-		cmocka_unit_test(test_handover),
-		cmocka_unit_test(test_handover_torn),
-		cmocka_unit_test(test_handover_hostile),
+		cmocka_unit_test(test_check_table),   cmocka_unit_test(test_check_lengths),
+		cmocka_unit_test(test_check_text),    cmocka_unit_test(test_check_url),
+		cmocka_unit_test(test_channel),       cmocka_unit_test(test_channel_too_many_fds),
+		cmocka_unit_test(test_memfd),         cmocka_unit_test(test_start),
+		cmocka_unit_test(test_start_flips),   cmocka_unit_test(test_network),
+		cmocka_unit_test(test_interfaces),    cmocka_unit_test(test_handover),
+		cmocka_unit_test(test_handover_torn), cmocka_unit_test(test_handover_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
