@@ -100,6 +100,14 @@ static void set_peer(struct node *node, const struct netmap *map, const struct t
 	free(allowed);
 }
 
+/* set_peers() - All who are trusted */
+static void set_peers(struct node *node, const struct netmap *map)
+{
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
+		if (is_trusted(map, &p->node))
+			set_peer(node, map, &p->node);
+}
+
 static bool has_capability(const void *peer, const struct address *source, const char *capability)
 {
 	const struct tailcfg_node *node = peer;
@@ -494,9 +502,7 @@ void node_apply_netmap(struct node *node)
 				 map->self->addresses.count);
 	node_apply_filter(node);
 	node_choose_home(node);
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		if (is_trusted(map, &p->node))
-			set_peer(node, map, &p->node);
+	set_peers(node, map);
 	warn_if_locked(node, map);
 	node->applied_peers = true;
 	node_apply_network(node);
@@ -536,7 +542,11 @@ void node_apply_change(struct node *node, const struct netmap_change *change)
 	if (change->parts & NETMAP_SELF) {
 		tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
 					 map->self->addresses.count);
-		routes |= (change->self_what & NETMAP_NODE_ADDRESSES) != 0;
+		if (change->self_what & NETMAP_NODE_ADDRESSES) {
+			routes = true;
+			set_peers(node,
+				  map); /* each knows which address of ours is behind a mask */
+		}
 	}
 	if (change->parts & NETMAP_DERP)
 		node_choose_home(node);
@@ -573,8 +583,6 @@ void node_prefs_applied(struct node *node)
 	if (!node->tunnel || !map || !map->self)
 		return;
 	node_apply_filter(node);
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		if (is_trusted(map, &p->node))
-			set_peer(node, map, &p->node);
+	set_peers(node, map);
 	node_apply_network(node);
 }

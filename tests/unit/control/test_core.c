@@ -409,6 +409,36 @@ static void an_unknown_node_registers_again(void **state)
 	assert_string_equal(f->out.text, "https://x/2");
 }
 
+static void a_busy_server_says_when_to_come_back(void **state)
+{
+	static const struct {
+		int status;
+		int64_t retry_after;
+		nanoseconds least, most;
+	} rows[] = {
+		/* 0 */ {429, 60, 60 * SECOND, 60 * SECOND},
+		/* 1 */ {503, 90, 90 * SECOND, 90 * SECOND},
+		/* 2 */ {429, 1000, 300 * SECOND, 300 * SECOND},
+		/* 3: without the header */ {429, -1, 5 * SECOND, 10 * SECOND},
+	};
+	struct fixture *f = *state;
+
+	to_live(f);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		nanoseconds from = f->now;
+
+		control_core_response(&f->c, CONTROL_SLOT_MAP, rows[i].status, rows[i].retry_after);
+		control_core_end(&f->c, CONTROL_SLOT_MAP, f->now);
+		EXPECT(f, CONTROL_TELL_TROUBLE);
+		EXPECT(f, CONTROL_NOTHING);
+		sleep_until_deadline(f);
+		if (f->now - from < rows[i].least || f->now - from > rows[i].most)
+			fail_msg("row %zu: after %lld s", i, (long long)((f->now - from) / SECOND));
+		EXPECT(f, CONTROL_SEND);
+		assert_int_equal(f->out.slot, CONTROL_SLOT_MAP);
+	}
+}
+
 static void a_lost_link_comes_back_with_backoff(void **state)
 {
 	struct error refused = {-ECONNREFUSED, "refused"};
@@ -703,6 +733,7 @@ int main(void)
 		TEST(the_first_message_needs_a_node),
 		TEST(garbage_ends_the_session_only),
 		TEST(an_unknown_node_registers_again),
+		TEST(a_busy_server_says_when_to_come_back),
 		TEST(a_lost_link_comes_back_with_backoff),
 		TEST(another_server_key_is_fetched),
 		TEST(control_may_ask_for_quiet),

@@ -159,6 +159,12 @@ static void a_patch_changes_what_it_names(void **state)
 	assert_null(netmap_peer_by_key(f->map, &u->old_key));
 	assert_string_equal(peer->node.name, "two.");
 	assert_int_equal(peer->node.home_derp, 7);
+	assert_int_equal(feed(f->map,
+			      "{\"PeersChangedPatch\":[{\"NodeID\":2,\"KeySignature\":\"c2ln\"}]}",
+			      &f->change),
+			 0);
+	assert_int_equal(f->change.updates[0].what, NETMAP_NODE_OTHER);
+	assert_string_equal(peer->node.key_signature, "c2ln");
 	/* A non-null empty list replaces. The same again is no change. */
 	assert_int_equal(feed(f->map, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Endpoints\":[]}]}",
 			      &f->change),

@@ -512,6 +512,148 @@ static void peers_may_trade_their_keys(void **state)
 	assert_false(has_peer(w, 2));
 }
 
+static struct tunnel_peer *tunnel_peer(struct world *w, int number)
+{
+	const struct public_key key = peer_key(number);
+	struct tunnel_peer *peer;
+
+	HASH_FIND(hh, w->node->tunnel->peers, &key, sizeof(key), peer);
+	return peer;
+}
+
+static bool is_v4(const struct address *a, uint8_t c, uint8_t d)
+{
+	const struct address expected = {.family = ADDRESS_V4, .bytes = {100, 64, c, d}};
+
+	return address_equal(a, &expected);
+}
+
+/* What capability version 138 promises of single peers, from the map into the tunnel. */
+static void the_map_says_how_a_peer_is_treated(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+	struct tunnel_peer *peer;
+
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":2,\"Key\":\"PEER1\",\"IsJailed\":true,"
+	    "\"Addresses\":[\"100.64.0.2/32\"],"
+	    "\"SelfNodeV4MasqAddrForThisPeer\":\"100.64.7.7\","
+	    "\"SelfNodeV6MasqAddrForThisPeer\":\"fd7a:115c:a1e0::7\"}]}");
+	peer = tunnel_peer(w, 1);
+	assert_true(peer->filter.jailed);
+	assert_true(is_v4(&peer->masquerade.shown_v4, 7, 7));
+	assert_true(is_v4(&peer->masquerade.own_v4, 0, 1));
+	assert_int_equal(peer->masquerade.shown_v6.family, ADDRESS_V6);
+	/* Our own address changes: that is the one behind the mask from now on. */
+	map(w, &key,
+	    "{\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"MachineAuthorized\":true,"
+	    "\"Addresses\":[\"100.64.0.9/32\"]}}");
+	assert_true(is_v4(&peer->masquerade.own_v4, 0, 9));
+	assert_ptr_equal(tunnel_peer(w, 1), peer);
+	assert_false(tunnel_peer(w, 2)->filter.jailed);
+
+	/* Neither masked nor jailed any more; then expired, and prolonged. */
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":2,\"Key\":\"PEER1\","
+	    "\"Addresses\":[\"100.64.0.2/32\"]}]}");
+	assert_false(peer->filter.jailed);
+	assert_int_equal(peer->masquerade.shown_v4.family, ADDRESS_NONE);
+	map(w, &key,
+	    "{\"PeersChangedPatch\":[{\"NodeID\":2,\"KeyExpiry\":\"2024-01-01T00:00:00Z\"}]}");
+	assert_false(has_peer(w, 1));
+	assert_true(has_peer(w, 2));
+	map(w, &key,
+	    "{\"PeersChangedPatch\":[{\"NodeID\":2,\"KeyExpiry\":\"2199-01-01T00:00:00Z\"}]}");
+	assert_true(has_peer(w, 1));
+}
+
+static void a_locked_tailnet_has_no_peers(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	map(w, &key,
+	    "{\"TKAInfo\":{\"Head\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}");
+	assert_false(has_peer(w, 1));
+	assert_false(has_peer(w, 2));
+	assert_non_null(strstr(w->node->warnings[NODE_WARN_LOCKED], "Tailnet Lock"));
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":2,\"Key\":\"PEER1\","
+	    "\"Addresses\":[\"100.64.0.2/32\"],\"Cap\":7}]}");
+	assert_false(has_peer(w, 1));
+	map(w, &key, "{\"TKAInfo\":{\"Disabled\":true}}");
+	assert_true(has_peer(w, 1));
+	assert_null(w->node->warnings[NODE_WARN_LOCKED]);
+}
+
+/* owner_of() - To whom a packet for @address goes; NULL: to nobody */
+static struct tunnel_peer *owner_of(struct world *w, const struct address *address)
+{
+	struct wg_peer *wg = wg_device_lookup(w->node->tunnel->wg, address);
+
+	return wg ? wg_peer_user(wg) : NULL;
+}
+
+static void routes_of_others_are_chosen_not_taken(void **state)
+{
+	const struct address subnet = {.family = ADDRESS_V4, .bytes = {198, 51, 100, 1}};
+	const struct address elsewhere = {.family = ADDRESS_V4, .bytes = {8, 8, 8, 8}};
+	const struct address service = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 50}};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":2,\"Key\":\"PEER1\",\"Addresses\":[\"100.64.0.2/32\"],"
+	    "\"AllowedIPs\":[\"100.64.0.2/32\",\"100.64.0.50/32\",\"198.51.100.0/24\","
+	    "\"0.0.0.0/0\"]}]}");
+	assert_ptr_equal(owner_of(w, &service), tunnel_peer(w, 1));
+	assert_null(owner_of(w, &subnet));
+	edit(w, "{\"RouteAll\":true,\"RouteAllSet\":true}");
+	assert_ptr_equal(owner_of(w, &subnet), tunnel_peer(w, 1));
+	assert_null(owner_of(w, &elsewhere));
+	edit(w, "{\"RouteAll\":false,\"RouteAllSet\":true}");
+	assert_null(owner_of(w, &subnet));
+}
+
+#define REGION(id, flags) \
+	"\"" #id "\":{\"RegionID\":" #id flags ",\"Nodes\":[{\"Name\":\"a\",\"HostName\":\"a\"}]}"
+
+static void some_regions_never_become_home(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	map(w, &key,
+	    "{\"DERPMap\":{\"Regions\":{" REGION(1, ",\"NoMeasureNoHome\":true") "," REGION(
+		    2, ",\"Avoid\":true") "}}}");
+	assert_int_equal(w->node->home_derp, 0);
+	map(w, &key,
+	    "{\"DERPMap\":{\"Regions\":{" REGION(1, ",\"NoMeasureNoHome\":true") "," REGION(
+		    2, ",\"Avoid\":true") "," REGION(3, "") "}}}");
+	assert_int_equal(w->node->home_derp, 3);
+}
+
+static void shields_up_holds_at_once(void **state)
+{
+	struct ip_view view = {
+		.version = 4,
+		.protocol = IP_PROTOCOL_UDP,
+		.source = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}},
+		.destination = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 1}},
+	};
+	struct world *w = *state;
+
+	(void)run(w);
+	assert_int_equal(
+		filter_inbound(w->node->tunnel->filter, w->node->tunnel->flows, &view, NULL),
+		FILTER_ACCEPT_RULE);
+	edit(w, "{\"ShieldsUp\":true,\"ShieldsUpSet\":true}");
+	assert_int_equal(
+		filter_inbound(w->node->tunnel->filter, w->node->tunnel->flows, &view, NULL),
+		FILTER_DROP_SHIELDS_UP);
+}
+
 static void odd_netmaps_do_no_harm(void **state)
 {
 	static const char *const rows[] = {
@@ -646,6 +788,11 @@ int main(void)
 		TEST(the_kernel_is_asked_again),
 		TEST(a_state_that_could_not_be_read_is_read_again),
 		TEST(peers_may_trade_their_keys),
+		TEST(the_map_says_how_a_peer_is_treated),
+		TEST(a_locked_tailnet_has_no_peers),
+		TEST(routes_of_others_are_chosen_not_taken),
+		TEST(some_regions_never_become_home),
+		TEST(shields_up_holds_at_once),
 		TEST(odd_netmaps_do_no_harm),
 		TEST(a_burst_of_peers_is_one_request),
 		TEST(control_may_ping_but_not_for_ever),

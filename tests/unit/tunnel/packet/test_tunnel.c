@@ -338,6 +338,81 @@ static void pings_are_answered(void **state)
 	assert_true(answer.result.latency > 0);
 }
 
+/* introduce_as() - @to knows @peer as somebody special */
+static void introduce_as(struct side *to, const struct side *peer, const struct prefix *address,
+			 const struct masquerade *masquerade, bool jailed)
+{
+	struct tunnel_peer_config config = {
+		.path =
+			{
+				.node_key = peer->node,
+				.disco_key = peer->disco,
+				.endpoints = &peer->endpoint,
+				.endpoint_count = 1,
+			},
+		.allowed_ips = address,
+		.allowed_ip_count = 1,
+		.address_v4 = address->address,
+		.masquerade = *masquerade,
+		.jailed = jailed,
+	};
+
+	assert_int_equal(tunnel_peer_set(to->tunnel, &config), 0);
+}
+
+/* Side 0 is 100.64.0.1, but side 1 is to know it as 100.64.7.7. */
+static void a_peer_may_know_us_by_another_address(void **state)
+{
+	struct world *w = *state;
+	struct side as_shown = w->side[0];
+	const struct masquerade none = {0}, masquerade = {
+						    .own_v4 = w->side[0].address.address,
+						    .shown_v4 = prefix("100.64.7.7").address,
+					    };
+	struct ping_answer pinged;
+	uint8_t packet[1500];
+	struct ip_view view;
+	ssize_t length;
+
+	as_shown.address = prefix("100.64.7.7");
+	introduce_as(&w->side[0], &w->side[1], &w->side[1].address, &masquerade, false);
+	introduce_as(&w->side[1], &as_shown, &as_shown.address, &none, false);
+	let_in(&w->side[0], IP_PROTOCOL_UDP);
+	let_in(&w->side[1], IP_PROTOCOL_UDP);
+
+	say(&w->side[0], &w->side[1], "from another");
+	length = receive(w, &w->side[1], packet, sizeof(packet), PATIENCE_MS);
+	assert_int_equal(ip_parse(packet, (size_t)length, &view), 0);
+	assert_true(address_equal(&view.source, &as_shown.address.address));
+
+	say(&w->side[1], &as_shown, "to another");
+	length = receive(w, &w->side[0], packet, sizeof(packet), PATIENCE_MS);
+	assert_int_equal(ip_parse(packet, (size_t)length, &view), 0);
+	assert_true(address_equal(&view.destination, &w->side[0].address.address));
+
+	/* Packets of the daemon's own as well. */
+	ping(w, TUNNEL_PING_TSMP, &pinged);
+	assert_int_equal(pinged.result.error, 0);
+}
+
+static void a_jailed_peer_may_only_answer(void **state)
+{
+	struct world *w = *state;
+	const struct tunnel_counters *counters = tunnel_counters(w->side[1].tunnel);
+	const struct masquerade none = {0};
+	uint8_t packet[1500];
+
+	let_in(&w->side[1], IP_PROTOCOL_UDP);
+	introduce_as(&w->side[1], &w->side[0], &w->side[0].address, &none, true);
+	say(&w->side[0], &w->side[1], "let me in");
+	for (int i = 0; i < 40 && !counters->verdicts_in[FILTER_DROP_JAILED]; i++)
+		assert_int_equal(receive(w, &w->side[1], packet, sizeof(packet), 250), 0);
+	assert_int_equal(counters->verdicts_in[FILTER_DROP_JAILED], 1);
+	introduce_as(&w->side[1], &w->side[0], &w->side[0].address, &none, false);
+	say(&w->side[0], &w->side[1], "free");
+	assert_hears(w, &w->side[1], "free");
+}
+
 static void unknown_addresses_and_foreign_tsmp_stay_here(void **state)
 {
 	struct world *w = *state;
@@ -431,6 +506,9 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(without_a_rule_nothing_comes_in, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pings_are_answered, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_peer_may_know_us_by_another_address, set_up,
+						tear_down),
+		cmocka_unit_test_setup_teardown(a_jailed_peer_may_only_answer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(unknown_addresses_and_foreign_tsmp_stay_here,
 						set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_next_engine_greets_who_was_active, set_up,
