@@ -37,6 +37,9 @@
 #define LIMIT_RELAY_SOURCE        4096u
 #define LIMIT_RELAY_VERDICTS      256u
 
+/* Names that one relay answers /bootstrap-dns with. */
+#define LIMIT_BOOTSTRAP_NAMES 64u
+
 /* STUN server: answers a second to one address (or /64), at once, and addresses told apart. */
 #define LIMIT_STUN_SOURCE_RATE  100u
 #define LIMIT_STUN_SOURCE_BURST 200u

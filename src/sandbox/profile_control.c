@@ -16,7 +16,7 @@
  * A certificate that is made anew: written beside, then renamed.
  * #syscalls: rename renameat renameat2
  *
- * What an operator has it ask elsewhere by HTTP takes connections of our own, and names for them.
+ * Resolving names for clients whose DNS is broken (/bootstrap-dns).
  * #syscalls: socket
  */
 #include "base/cleanup.h"

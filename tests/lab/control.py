@@ -4,30 +4,36 @@
 import json
 import time
 
+from lab import prometheus
 from lab.derper import REGION, Derper
 from lab.pillion import build_folder
 from lab.pki import Authority
 from lab.waiting import wait_for
+
+METRICS = 9100
 
 
 class Control:
     """`pillion-server control serve`, with a stock derper on a host of its own.
 
     start() and stop() may alternate: its state stays. A derper that was not given goes down and
-    comes up with it.
+    comes up with it. own_relay=True: the relay and STUN server of its own, and no derper.
     """
 
-    def __init__(self, box, derper=None):
+    def __init__(self, box, derper=None, own_relay=False):
         self.box = box
         self.url = f"https://{box.name}.lab"
         self.authority = Authority(box.folder / "pki")
         self._certificate, self._key = self.authority.issue(f"{box.name}.lab", box.v4, box.v6)
         self._state = box.folder / "control"
-        self._own_derper = derper is None
-        self._derper = derper or Derper(box.lab.box("relay"))
-        self._derper.start(self.authority)
-        self._map = box.folder / "derp.json"
-        self._map.write_text(json.dumps(self._derp_map()))
+        self._own_derper = derper is None and not own_relay
+        self._relay_flags = ["--relay-http=[::]:80"]
+        if not own_relay:
+            self._derper = derper or Derper(box.lab.box("relay"))
+            self._derper.start(self.authority)
+            derp_map = box.folder / "derp.json"
+            derp_map.write_text(json.dumps(self._derp_map()))
+            self._relay_flags = [f"--derp-map={derp_map}"]
         self.process = None
         self.start()
 
@@ -51,13 +57,15 @@ class Control:
     def start(self, *flags):
         if self._own_derper and not self._derper.process.running():
             self._derper.restart()
+        said = len(self.process.text()) if self.process else 0
         self.process = self.box.start(
             *[build_folder() / "pillion-server", "control", "serve"],
-            *[f"--url={self.url}", f"--state={self._state}", f"--derp-map={self._map}"],
+            *[f"--url={self.url}", f"--state={self._state}", f"--metrics=[::]:{METRICS}"],
             *[f"--certificate={self._certificate}", f"--key={self._key}", "--log-level=debug"],
+            *self._relay_flags,
             *flags,
         )
-        self.process.wait_text("serving url=", 15)
+        self.process.wait_text("serving url=", 15, said)
 
     def stop(self):
         """All of it: control, relay and STUN. At once, as a crash would."""
@@ -68,6 +76,18 @@ class Control:
     def kill(self):
         """The coordination server alone."""
         self.process.kill()
+
+    def terminate(self):
+        """SIGTERM; the exit status."""
+        return self.process.stop(10)
+
+    def metrics(self):
+        """Name with labels: value."""
+        return prometheus.parse(
+            self.box.run(
+                "curl", "-sS", "--max-time", 5, f"http://127.0.0.1:{METRICS}/metrics"
+            ).stdout
+        )
 
     def run(self, *arguments, check=True, stdin=None):
         """Its command line; the CompletedProcess."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 
+from lab import prometheus
 from lab.derper import REGION, Derper
 from lab.pillion import build_folder
 from lab.relay_tool import BUILD, TIMEOUT, free_port
@@ -50,8 +51,14 @@ class OwnRelay(Derper):
         text = self.box.run(
             *["curl", "-sk", "--max-time", 5, f"https://{self.box.v4}/metrics"],
         ).stdout
-        rows = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        return {name.removeprefix("pillion_relay_"): int(value) for name, value in rows}
+        return relay_metrics(text)
+
+
+def relay_metrics(text):
+    """Name with labels, without the prefix that all have: value."""
+    values = prometheus.parse(text)
+    assert all(name.startswith("pillion_relay_") for name in values)
+    return {name.removeprefix("pillion_relay_"): value for name, value in values.items()}
 
 
 def lower(value):
@@ -140,5 +147,4 @@ class LoopbackRelay:
 
     def metrics(self):
         body = self.curl("/metrics").split("\n\n", 1)[1]
-        rows = (line.rsplit(" ", 1) for line in body.splitlines() if not line.startswith("#"))
-        return {name.removeprefix("pillion_relay_"): int(value) for name, value in rows}
+        return relay_metrics(body)

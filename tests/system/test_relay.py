@@ -4,6 +4,7 @@
 relay_tool a ──TLS, pinned──▶ pillion-server derp ◀──TLS, pinned── relay_tool b
 """
 
+import json
 import os
 import re
 import signal
@@ -124,7 +125,7 @@ PAGES = [
     ("GET", "/derp/probe", 200, "Access-Control-Allow-Origin: *"),
     ("HEAD", "/derp/latency-check", 200, ""),
     ("GET", "/generate_204", 204, "Cache-Control: no-cache"),
-    ("GET", "/bootstrap-dns?q=x", 200, "{}"),
+    ("GET", "/bootstrap-dns?q=x", 200, "Connection: close"),
     ("GET", "/healthz", 200, "ok"),
     ("GET", "/", 200, "relay"),
     ("GET", "/derp", 426, "Upgrade: DERP"),
@@ -230,3 +231,41 @@ def test_usage(tmp_path, flags, text, status):
         env={**os.environ},
     )
     assert (done.returncode, text in done.stderr) == (status, True), done.stderr
+
+
+def test_names_for_who_has_no_dns(start, tmp_path):
+    """Its own, and what it resolves; one that has no address is left out and said."""
+    own = tmp_path / "own"
+    own.mkdir()
+    host = socket.gethostname()
+    relay = LoopbackRelay(
+        own, host="derp.test", flags=[f"--bootstrap-dns-names={host},nowhere.invalid"]
+    )
+    try:
+
+        def answer():
+            return json.loads(relay.curl("/bootstrap-dns?q=derp.test").split("\n\n", 1)[1])
+
+        assert answer()["derp.test"] == ["127.0.0.1"]
+        assert "nowhere.invalid" not in answer()
+        wait_for(lambda: "nowhere.invalid has no address" in relay.log.read_text(), 60, "a word")
+        assert "SIGSYS" not in relay.log.read_text()
+    finally:
+        relay.stop()
+
+
+def test_its_map_knows_port_80(start):
+    """CanPort80 only where there is a listener on that port."""
+    assert not start.relay().derp_map()["Regions"]["1"]["Nodes"][0].get("CanPort80", False)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 80)) == 0:
+            pytest.fail("something answers on port 80 of this machine")
+    relay = start.relay("--http=127.0.0.1:80")
+    assert relay.derp_map()["Regions"]["1"]["Nodes"][0]["CanPort80"] is True
+    done = subprocess.run(
+        ["curl", "-si", "--max-time", "5", "http://127.0.0.1/generate_204"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("HTTP/1.1 204")

@@ -25,6 +25,8 @@ struct control_config {
 	nanoseconds dns_hook_timeout;
 	char *relay_listen; /* "ADDRESS:PORT"; NULL: no relay of our own */
 	char *stun_listen;
+	char *relay_http; /* "ADDRESS:PORT"; NULL: none */
+	char *metrics;    /* likewise */
 	char *log_level;
 	char *log_format;
 	struct tailcfg_derp_map derp_map;
@@ -44,6 +46,8 @@ enum control_flag {
 	CONTROL_RELAY,
 	CONTROL_RELAY_LISTEN,
 	CONTROL_STUN_LISTEN,
+	CONTROL_RELAY_HTTP,
+	CONTROL_METRICS,
 	CONTROL_NODE_EXPIRY,
 	CONTROL_EPHEMERAL,
 	CONTROL_DNS_HOOK,

@@ -45,6 +45,11 @@ const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 				    "its TLS port (default all addresses, port 8444)"),
 	[CONTROL_STUN_LISTEN] = OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
 				   "its STUN port (default all addresses, port 3478)"),
+	[CONTROL_RELAY_HTTP] =
+		OF("relay-http", FLAG_STRING, "ADDRESS:PORT",
+		   "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
+	[CONTROL_METRICS] = OF("metrics", FLAG_STRING, "ADDRESS:PORT",
+			       "serve /metrics and /healthz there, to everybody (default off)"),
 	[CONTROL_NODE_EXPIRY] = OF("node-expiry", FLAG_DURATION, "DURATION",
 				   "how long a login lasts; 0: for ever (default 0)"),
 	[CONTROL_EPHEMERAL] = OF("ephemeral-timeout", FLAG_DURATION, "DURATION",
@@ -71,6 +76,8 @@ void control_config_clear(struct control_config *config)
 	free(config->dns_hook);
 	free(config->relay_listen);
 	free(config->stun_listen);
+	free(config->relay_http);
+	free(config->metrics);
 	free(config->log_level);
 	free(config->log_format);
 	tailcfg_derp_map_clear(&config->derp_map);
@@ -329,6 +336,8 @@ int control_config_load(const struct flag_value *values, struct control_config *
 		relay = pick(values, CONTROL_RELAY, file);
 		c.relay_listen = pick(values, CONTROL_RELAY_LISTEN, file);
 		c.stun_listen = pick(values, CONTROL_STUN_LISTEN, file);
+		c.relay_http = pick(values, CONTROL_RELAY_HTTP, file);
+		c.metrics = pick(values, CONTROL_METRICS, file);
 		c.dns_hook = pick(values, CONTROL_DNS_HOOK, file);
 		c.log_level = pick(values, CONTROL_LOG_LEVEL, file);
 		c.log_format = pick(values, CONTROL_LOG_FORMAT, file);

@@ -6,11 +6,14 @@
 #include "app/server/confine.h"
 #include "app/server/control_tls.h"
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "server/control/control.h"
 #include "server/control/dns_hook.h"
 #include "server/relay/relay_server.h"
+#include "server/web/metrics.h"
 #include "server/web/web_server.h"
+#include "transport/names.h"
 #include "transport/url.h"
 
 #include <errno.h>
@@ -25,6 +28,11 @@
 /* Regions from 900 on are the operators' own. */
 #define RELAY_REGION 900
 
+/* At the end, clients of the relay hear when to come back. */
+#define LAST_WORDS    (200 * NSEC_PER_MSEC)
+#define COME_BACK_IN  NSEC_PER_SEC
+#define COME_BACK_FOR (30 * NSEC_PER_SEC)
+
 struct server {
 	uv_loop_t loop;
 	struct url url;
@@ -32,9 +40,11 @@ struct server {
 	struct control_config config;
 	struct control *control;
 	struct relay_server *relay;
+	struct web_server *metrics; /* NULL: not asked for */
 	uv_signal_t signals[3];
 	struct sandbox_identity identity;
-	int dns_hook_fd; /* -1: none */
+	int dns_hook_fd;               /* -1: none */
+	struct loop_timer *last_words; /* of the relay, to its clients */
 };
 
 static const char help[] =
@@ -62,11 +72,15 @@ static const char help[] =
 	"privilege. SIGHUP: look at the certificate now.\n"
 	"\n";
 
-static void release(struct server *s)
+static void release(void *user)
 {
+	struct server *s = user;
+
 	control_free(TAKE_PTR(s->control));
 	relay_server_free(TAKE_PTR(s->relay));
+	web_server_free(TAKE_PTR(s->metrics));
 	control_tls_close(&s->tls);
+	loop_timer_free(TAKE_PTR(s->last_words));
 	for (size_t i = 0; i < ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i].loop)
 			uv_close((uv_handle_t *)&s->signals[i], NULL);
@@ -80,8 +94,16 @@ static void on_signal(uv_signal_t *handle, int number)
 		control_tls_look(&s->tls);
 		return;
 	}
+	/* Once more: without the last words. */
+	if (!s->control) {
+		release(s);
+		return;
+	}
 	log_info("stopping (%s); nodes reconnect by themselves", strsignal(number));
-	release(s);
+	control_free(TAKE_PTR(s->control));
+	if (s->relay)
+		relay_server_restarting(s->relay, COME_BACK_IN, COME_BACK_FOR);
+	loop_timer_at(s->last_words, clock_boottime() + (s->relay ? LAST_WORDS : 0));
 }
 
 static void take_signals(struct server *s)
@@ -123,6 +145,15 @@ static bool verify(void *user, const struct public_key *node, const struct addre
 	return s->control && control_knows(s->control, node);
 }
 
+/* key_gone() - Who may not use the relay any more is cut at once */
+static void key_gone(void *user, const struct public_key *key)
+{
+	struct server *s = user;
+
+	if (s->relay)
+		relay_server_expel(s->relay, key);
+}
+
 /* add_region() - The relay as the map's first region */
 static int add_region(struct server *s, struct tailcfg_derp_map *map)
 {
@@ -148,19 +179,45 @@ static int add_region(struct server *s, struct tailcfg_derp_map *map)
 	return relay_server_derp_node(s->relay, "900a", region.nodes);
 }
 
+/* bootstrap_names() - This server, and the relays of the map: what a node can't do without */
+static size_t bootstrap_names(const struct server *s, const struct tailcfg_derp_map *map,
+			      struct relay_bootstrap_name names[static LIMIT_BOOTSTRAP_NAMES])
+{
+	size_t count = 0;
+
+	names[count++] = (struct relay_bootstrap_name){.name = s->url.host};
+	for (uint32_t i = 0; i < map->region_count; i++) {
+		const struct tailcfg_derp_region *region = &map->regions[i];
+
+		/* The relay's own name may come too. */
+		for (uint32_t n = 0; n < region->node_count && count < LIMIT_BOOTSTRAP_NAMES - 1;
+		     n++)
+			if (region->nodes[n].host_name && host_is_valid(region->nodes[n].host_name))
+				names[count++] = (struct relay_bootstrap_name){
+					.name = region->nodes[n].host_name,
+					.addresses = {region->nodes[n].ipv4, region->nodes[n].ipv6},
+				};
+	}
+	return count;
+}
+
 /* start_relay() - The relay of this program, and its place in the map */
 static int start_relay(struct server *s, const struct url *url, struct tailcfg_derp_map *map,
 		       struct error *err)
 {
 	const struct control_config *c = &s->config;
 	struct relay_server_config relay = {.verify = verify, .user = s};
+	struct relay_bootstrap_name names[LIMIT_BOOTSTRAP_NAMES];
 	_cleanup_free_ char *folder = NULL;
 	struct address address;
 	int r;
 
 	if (endpoint_parse(c->relay_listen, strlen(c->relay_listen), &relay.listen) < 0 ||
-	    endpoint_parse(c->stun_listen, strlen(c->stun_listen), &relay.stun) < 0)
-		return error_set(err, -EINVAL, "relay-listen and stun-listen are ADDRESS:PORT");
+	    endpoint_parse(c->stun_listen, strlen(c->stun_listen), &relay.stun) < 0 ||
+	    (c->relay_http &&
+	     endpoint_parse(c->relay_http, strlen(c->relay_http), &relay.pages) < 0))
+		return error_set(err, -EINVAL,
+				 "relay-listen, stun-listen and relay-http are ADDRESS:PORT");
 	if (asprintf(&folder, "%s/relay", c->state) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
 	relay.directory = folder;
@@ -170,10 +227,56 @@ static int start_relay(struct server *s, const struct url *url, struct tailcfg_d
 		relay.ipv4 = address;
 	else
 		relay.ipv6 = address;
+	relay.bootstrap = names;
+	relay.bootstrap_count = bootstrap_names(s, map, names);
 	r = relay_server_new(&s->loop, &relay, &s->relay, err);
 	if (r < 0)
 		return error_wrap(err, "relay (--relay=off does without)");
 	return add_region(s, map) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
+static void serve_metrics(void *user, struct web_exchange *x)
+{
+	struct server *s = user;
+	struct buffer text = BUFFER_INIT(2 * METRICS_MAX);
+	int r;
+
+	if (strcmp(x->path, "/healthz") == 0) {
+		web_reply_text(x, 200, "ok");
+		return;
+	}
+	if (strcmp(x->path, "/metrics") != 0) {
+		web_reply_text(x, 404, "only /metrics and /healthz here");
+		return;
+	}
+	r = s->control ? control_metrics(s->control, &text) : 0;
+	if (r == 0 && s->relay)
+		r = relay_server_metrics(s->relay, &text);
+	if (r < 0)
+		web_reply_text(x, 503, "out of memory");
+	else
+		web_reply(x, 200, METRICS_TYPE, buffer_head(&text), text.length);
+	buffer_free(&text);
+}
+
+static int open_metrics(struct server *s, struct error *err)
+{
+	struct web_server_options options = {
+		.loop = &s->loop,
+		.body_limit = METRICS_MAX,
+		.serve = serve_metrics,
+		.user = s,
+	};
+	struct endpoint at;
+	int r;
+
+	if (!s->config.metrics)
+		return 0;
+	if (endpoint_parse(s->config.metrics, strlen(s->config.metrics), &at) < 0)
+		return error_set(err, -EINVAL, "metrics: '%s' is no ADDRESS:PORT",
+				 s->config.metrics);
+	r = web_listen(&at, &options.listen_fd, err);
+	return r < 0 ? r : web_server_new(&options, &s->metrics, err);
 }
 
 /* open_listeners() - With what only root may, where it is root who starts us */
@@ -225,11 +328,15 @@ static int start(struct server *s, struct error *err)
 	if (r == 0)
 		r = open_listeners(s, &options, err);
 	if (r == 0)
+		r = open_metrics(s, err);
+	if (r == 0)
 		r = sandbox_act_as(&s->identity, err);
 	if (r == 0 && s->url.tls && !s->tls.context)
 		r = control_tls_open_authority(&s->tls, &s->loop, c->state, s->url.host, err);
 	if (r == 0 && c->relay_listen)
 		r = start_relay(s, &s->url, &c->derp_map, err);
+	if (r == 0 && loop_timer_create(&s->loop, release, s, &s->last_words) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
 	if (r < 0) {
 		if (options.listen_fd >= 0)
 			close(options.listen_fd);
@@ -248,6 +355,8 @@ static int start(struct server *s, struct error *err)
 		.dns = c->dns,
 		.node_expiry = c->node_expiry,
 		.ephemeral_timeout = c->ephemeral_timeout,
+		.key_gone = key_gone,
+		.key_user = s,
 	};
 	c->derp_map = (struct tailcfg_derp_map){0};
 	c->dns = (struct tailcfg_dns_config){0};

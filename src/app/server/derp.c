@@ -55,6 +55,7 @@ enum {
 	RATE,
 	SOURCE_CLIENTS,
 	METRICS,
+	BOOTSTRAP,
 	REGION,
 	LOG_LEVEL_FLAG,
 	FLAG_COUNT,
@@ -94,6 +95,8 @@ static const struct flag flags[FLAG_COUNT] = {
 	[SOURCE_CLIENTS] = OURS("source-clients", FLAG_INTEGER, "NUMBER",
 				"most from one address or /64 (default 4096)"),
 	[METRICS] = OURS("metrics", FLAG_BOOL, NULL, "serve /metrics, to everybody"),
+	[BOOTSTRAP] = OURS("bootstrap-dns-names", FLAG_STRING, "NAME,NAME…",
+			   "of servers, resolved here for clients whose DNS is broken"),
 	[REGION] = OURS("region", FLAG_INTEGER, "NUMBER", "in the DERPMap (default 900)"),
 	[LOG_LEVEL_FLAG] =
 		OURS("log-level", FLAG_STRING, "LEVEL", "error, warn, info, debug (default info)"),
@@ -241,6 +244,25 @@ static int give_up(const struct derp *d, const struct relay_server_config *confi
 	return confine(&serving, err);
 }
 
+/* read_names() - "a,b" into the relay's list; @text is cut up, and has to live as long */
+static int read_names(char *text, struct relay_server_config *config, struct error *err)
+{
+	static struct relay_bootstrap_name names[LIMIT_BOOTSTRAP_NAMES];
+	char *rest = NULL;
+
+	config->bootstrap = names;
+	for (char *name = strtok_r(text, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
+		if (!host_is_valid(name))
+			return error_set(err, -EINVAL,
+					 "--bootstrap-dns-names: '%s' is no host name", name);
+		if (config->bootstrap_count == ARRAY_SIZE(names))
+			return error_set(err, -EINVAL, "--bootstrap-dns-names: more than %zu",
+					 ARRAY_SIZE(names));
+		names[config->bootstrap_count++].name = name;
+	}
+	return 0;
+}
+
 /* open_files() - Read what only root may, then go on as who owns the folder */
 static int open_files(struct derp *d, struct relay_server_config *config, struct error *err)
 {
@@ -310,6 +332,7 @@ int run_derp(int argc, char **argv)
 	struct relay_server_config config = {0};
 	struct derp derp = {0};
 	enum log_level level = LOG_INFO;
+	_cleanup_free_ char *names = NULL;
 	struct error err;
 	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
 
@@ -319,6 +342,11 @@ int run_derp(int argc, char **argv)
 	}
 	if (r == 0)
 		r = configure(values, &config, &err);
+	if (r == 0 && values[BOOTSTRAP].given) {
+		names = strdup(values[BOOTSTRAP].text);
+		r = names ? read_names(names, &config, &err)
+			  : error_set(&err, -ENOMEM, "out of memory");
+	}
 	if (r == 0 && values[LOG_LEVEL_FLAG].given &&
 	    log_level_parse(values[LOG_LEVEL_FLAG].text, &level) < 0)
 		r = error_set(&err, -EINVAL, "%s is no log level", values[LOG_LEVEL_FLAG].text);

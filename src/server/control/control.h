@@ -49,3 +49,6 @@ bool control_knows(const struct control *c, const struct public_key *key);
 
 /** control_tailnet() - For what isn't the network's to ask */
 struct tailnet *control_tailnet(struct control *c);
+
+/** control_metrics() - Append what Prometheus reads; 0, -ENOMEM, -EMSGSIZE */
+int control_metrics(const struct control *c, struct buffer *out);

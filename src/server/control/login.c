@@ -146,6 +146,8 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 		tailcfg_hostinfo_clear(&info);
 		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
 	}
+	if (!public_key_equal(&node->key, a->key))
+		tailnet_key_gone(t, node);
 	registry_set_key(&t->registry, node, a->key);
 	if (!info.net_info)
 		info.net_info = TAKE_PTR(node->hostinfo.net_info);

@@ -450,6 +450,8 @@ void tailnet_set_expiry(struct tailnet *t, struct control_node *node, nanosecond
 {
 	node->expiry = expiry;
 	node->expired = control_node_is_expired(node, now.wall);
+	if (node->expired)
+		tailnet_key_gone(t, node);
 	registry_touch(&t->registry, &node->record);
 	tailnet_changed(t, node, CHANGE_NODE);
 	tailnet_elect_routes(t);

@@ -257,6 +257,12 @@ void map_session_close(struct map_session *s, struct tailnet_time now)
 	free(s);
 }
 
+void tailnet_key_gone(struct tailnet *t, const struct control_node *node)
+{
+	if (t->settings.key_gone)
+		t->settings.key_gone(t->settings.key_user, &node->key);
+}
+
 void tailnet_remove(struct tailnet *t, struct control_node *node)
 {
 	uint32_t id = (uint32_t)node->record.id;
@@ -274,6 +280,7 @@ void tailnet_remove(struct tailnet *t, struct control_node *node)
 			tailnet_changed_all(t, WANTS_FULL);
 		spread(t, node->record.id, &affected);
 	}
+	tailnet_key_gone(t, node);
 	registry_remove_node(&t->registry, node);
 	tailnet_elect_routes(t);
 }
@@ -585,6 +592,8 @@ void tailnet_tick(struct tailnet *t, struct tailnet_time now)
 			went_offline(t, node, now);
 		if (node->expired != control_node_is_expired(node, now.wall)) {
 			node->expired = !node->expired;
+			if (node->expired)
+				tailnet_key_gone(t, node);
 			tailnet_changed(t, node, CHANGE_NODE);
 		}
 	}

@@ -43,6 +43,9 @@ struct tailnet_settings {
 	bool certificates;             /* nodes may prove their names by DNS */
 	nanoseconds node_expiry;       /* of keys of users' nodes; 0: never */
 	nanoseconds ephemeral_timeout;
+	/** @key_gone: a node key that is nobody's any more, or expired; NULL: nobody asks */
+	void (*key_gone)(void *user, const struct public_key *key);
+	void *key_user;
 };
 
 /* What another part decides: all NULL is "everybody may reach everybody". */
@@ -298,6 +301,9 @@ int tailnet_full_map(struct tailnet *t, struct control_node *node, struct tailne
 void tailnet_tick(struct tailnet *t, struct tailnet_time now);
 
 /* Between the files of this part */
+
+/** tailnet_key_gone() - @node's key may not be used from here on */
+void tailnet_key_gone(struct tailnet *t, const struct control_node *node);
 
 /** tailnet_encode_node() - @node as peers see it; NULL without memory. Kept until it changes */
 const char *tailnet_encode_node(struct tailnet *t, struct control_node *node);

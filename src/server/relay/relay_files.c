@@ -95,3 +95,23 @@ int relay_directory_make(const char *path, struct error *err)
 		return error_set_errno(err, -errno, "make %s", path);
 	return 0;
 }
+
+int relay_names_open(uv_loop_t *loop, struct names **ret, struct error *err)
+{
+	_cleanup_free_ char *resolv_conf = NULL, *hosts = NULL;
+	struct names *names = NULL;
+	int r = names_create(loop, socket_source_direct(), &names, err);
+
+	if (r < 0)
+		return r;
+	/* Either may be missing. */
+	(void)relay_file_read("/etc/resolv.conf", &resolv_conf, NULL);
+	(void)relay_file_read("/etc/hosts", &hosts, NULL);
+	r = names_configure(names, resolv_conf, resolv_conf ? strlen(resolv_conf) : 0, hosts,
+			    hosts ? strlen(hosts) : 0, err);
+	if (r < 0)
+		names_free(names);
+	else
+		*ret = names;
+	return r;
+}

@@ -4,38 +4,13 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "server/web/metrics.h"
 #include "wire/json.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define METRICS_MAX (16u * 1024)
-
-int relay_pages_init(struct relay_pages *pages, const struct relay_bootstrap_name *names,
-		     size_t count)
-{
-	struct json_writer w;
-
-	pages->bootstrap = BUFFER_INIT(LIMIT_KEY_BODY);
-	w = json_writer_to(&pages->bootstrap);
-	json_begin_object(&w, NULL);
-	for (size_t i = 0; i < count; i++) {
-		json_begin_array(&w, names[i].name);
-		for (size_t a = 0; a < names[i].address_count; a++) {
-			char text[ADDRESS_TEXT_MAX];
-
-			json_put_string(&w, NULL, address_format(&names[i].addresses[a], text));
-		}
-		json_end_array(&w);
-	}
-	json_end_object(&w);
-	return json_writer_result(&w);
-}
-
-void relay_pages_clear(struct relay_pages *pages)
-{
-	buffer_free(&pages->bootstrap);
-}
+#define PREFIX "pillion_relay_"
 
 bool relay_challenge_is_valid(const char *text)
 {
@@ -49,16 +24,10 @@ bool relay_challenge_is_valid(const char *text)
 int relay_metrics_write(const struct relay_pages *pages, struct buffer *out)
 {
 	static const struct stun_statistics no_stun;
-	static const struct web_statistics no_web;
 	const struct derp_server_statistics *d = derp_server_statistics(pages->server);
 	const struct stun_statistics *s =
 		pages->stun ? stun_server_statistics(pages->stun) : &no_stun;
-	const struct web_statistics *w = pages->web ? web_server_statistics(pages->web) : &no_web;
-	const struct {
-		const char *name, *label, *help; /* label NULL: none; help NULL: as above */
-		uint64_t value;
-		bool gauge;
-	} rows[] = {
+	const struct metric rows[] = {
 		{"clients", NULL, "Clients connected", d->ready, true},
 		{"peers", NULL, "Node keys connected", d->peers, true},
 		{"home_clients", NULL, "Clients whose home this relay is", d->home, true},
@@ -85,33 +54,14 @@ int relay_metrics_write(const struct relay_pages *pages, struct buffer *out)
 		{"peer_gone_total", NULL, "PeerGone frames", d->peer_gone, false},
 		{"unknown_frames_total", NULL, "Frames that mean nothing here", d->unknown_frames,
 		 false},
-		{"http_connections", NULL, "Connections that are not upgraded", w->open, true},
-		{"http_accepted_total", NULL, "Connections accepted", w->accepted, false},
-		{"http_cut_total", "reason=\"full\"", "Connections cut before their request",
-		 w->refused, false},
-		{"http_cut_total", "reason=\"timeout\"", NULL, w->timed_out, false},
-		{"http_cut_total", "reason=\"malformed\"", NULL, w->malformed, false},
 		{"stun_total", "result=\"answered\"", "STUN requests", s->answered, false},
 		{"stun_total", "result=\"malformed\"", NULL, s->malformed, false},
 		{"stun_total", "result=\"limited\"", NULL, s->limited, false},
 		{"stun_total", "result=\"unsent\"", NULL, s->unsent, false},
 	};
-	int r = 0;
+	int r = metrics_write(out, PREFIX, rows, ARRAY_SIZE(rows));
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++) {
-		const char *label = rows[i].label;
-
-		if (rows[i].help)
-			r = buffer_printf(
-				out, "# HELP pillion_relay_%s %s\n# TYPE pillion_relay_%s %s\n",
-				rows[i].name, rows[i].help, rows[i].name,
-				rows[i].gauge ? "gauge" : "counter");
-		if (r == 0)
-			r = buffer_printf(out, "pillion_relay_%s%s%s%s %llu\n", rows[i].name,
-					  label ? "{" : "", label ? label : "", label ? "}" : "",
-					  (unsigned long long)rows[i].value);
-	}
-	return r;
+	return r < 0 ? r : metrics_write_web(out, PREFIX, pages->web);
 }
 
 static void serve_probe(const struct relay_pages *pages, struct web_exchange *x)
@@ -137,9 +87,16 @@ static void serve_generate_204(const struct relay_pages *pages, struct web_excha
 
 static void serve_bootstrap(const struct relay_pages *pages, struct web_exchange *x)
 {
+	struct buffer text = BUFFER_INIT(LIMIT_KEY_BODY);
+
+	/* Whoever asks does so once, of a relay chosen by chance. */
+	web_reply_close(x);
 	/* What was asked for (?q=) is in it, or is not known. */
-	web_reply(x, 200, "application/json", pages->bootstrap.data + pages->bootstrap.start,
-		  pages->bootstrap.length);
+	if (relay_bootstrap_write(pages->bootstrap, &text) < 0)
+		web_reply_text(x, 503, "out of memory");
+	else
+		web_reply(x, 200, "application/json", buffer_head(&text), text.length);
+	buffer_free(&text);
 }
 
 static void serve_health(const struct relay_pages *pages, struct web_exchange *x)
@@ -157,8 +114,7 @@ static void serve_metrics(const struct relay_pages *pages, struct web_exchange *
 	else if (relay_metrics_write(pages, &text) < 0)
 		web_reply_text(x, 503, "out of memory");
 	else
-		web_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buffer_head(&text),
-			  text.length);
+		web_reply(x, 200, METRICS_TYPE, buffer_head(&text), text.length);
 	buffer_free(&text);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "server/relay/derp_server.h"
+#include "server/relay/relay_bootstrap.h"
 #include "server/relay/relay_server.h"
 #include "server/relay/stun_server.h"
 #include "server/web/web_server.h"
@@ -10,18 +11,13 @@
 #define RELAY_CHALLENGE_MAX 64
 
 struct relay_pages {
-	struct buffer bootstrap; /* the answer of /bootstrap-dns */
+	struct relay_bootstrap *bootstrap; /* owned */
 	const struct derp_server *server;
 	const struct stun_server *stun; /* NULL: none */
 	const struct web_server *web;   /* NULL: none of its own */
 	uint64_t refused_source;        /* connections over the bound of their address */
 	bool metrics;
 };
-
-/** relay_pages_init() - Write the answer of /bootstrap-dns; 0, -ENOMEM, -EMSGSIZE */
-int relay_pages_init(struct relay_pages *pages, const struct relay_bootstrap_name *names,
-		     size_t count);
-void relay_pages_clear(struct relay_pages *pages);
 
 /** relay_pages_serve() - Answer @x if its path is one of these; whether it was */
 bool relay_pages_serve(const struct relay_pages *pages, struct web_exchange *x);

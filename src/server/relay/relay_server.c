@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#define HTTP_PORT  80
 #define BODY_MAX   1024u       /* nothing that is asked of us has a body */
 #define UNSENT_MAX (64 * 1024) /* of one client in the kernel, beyond what the network holds */
 
@@ -38,6 +39,7 @@ struct relay_server {
 	uint16_t public_port, public_stun_port;
 	char pin[RELAY_PIN_TEXT_MAX];
 	bool plain;
+	bool can_port_80;
 };
 
 static void upgrade(struct relay_server *s, struct web_exchange *x)
@@ -221,6 +223,30 @@ static int open_sockets(struct relay_server *s, uv_loop_t *loop,
 	return r;
 }
 
+static int open_bootstrap(struct relay_server *s, uv_loop_t *loop,
+			  const struct relay_server_config *config, struct error *err)
+{
+	const struct address own[] = {s->ipv4, s->ipv6};
+	const char *name = config->host_name;
+	int r = relay_bootstrap_new(loop, &s->pages.bootstrap);
+
+	if (r == 0 && name)
+		r = relay_bootstrap_add(s->pages.bootstrap, name, own, ARRAY_SIZE(own));
+	for (size_t i = 0; r == 0 && i < config->bootstrap_count; i++) {
+		name = config->bootstrap[i].name;
+		r = relay_bootstrap_add(s->pages.bootstrap, name, config->bootstrap[i].addresses,
+					ARRAY_SIZE(config->bootstrap[i].addresses));
+	}
+	if (r == -ENOMEM)
+		return error_set(err, r, "out of memory");
+	if (r == -E2BIG)
+		return error_set(err, r, "more than %u names for /bootstrap-dns",
+				 LIMIT_BOOTSTRAP_NAMES);
+	if (r < 0)
+		return error_set(err, r, "'%s' is no host name", name);
+	return relay_bootstrap_start(s->pages.bootstrap, err);
+}
+
 int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
 		     struct relay_server **ret, struct error *err)
 {
@@ -250,14 +276,15 @@ int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
 	r = open_core(s, loop, config, err);
 	if (r == 0)
 		r = open_sockets(s, loop, config, err);
-	if (r == 0 && relay_pages_init(&s->pages, config->bootstrap, config->bootstrap_count) < 0)
-		r = error_set(err, -EINVAL, "too many names for /bootstrap-dns");
+	if (r == 0)
+		r = open_bootstrap(s, loop, config, err);
 	if (r < 0)
 		goto refused;
 	s->pages.server = s->core;
 	s->pages.stun = s->stun;
 	s->pages.web = s->web;
 	s->pages.metrics = config->metrics;
+	s->can_port_80 = config->pages.port == HTTP_PORT;
 	s->public_port = config->public_port ? config->public_port : s->endpoint.port;
 	s->public_stun_port =
 		config->public_stun_port ? config->public_stun_port : s->stun_endpoint.port;
@@ -278,7 +305,7 @@ void relay_server_free(struct relay_server *s)
 	relay_clients_free(s->clients);
 	relay_verifier_free(s->verifier);
 	derp_server_free(s->core);
-	relay_pages_clear(&s->pages);
+	relay_bootstrap_free(s->pages.bootstrap);
 	free(s->host_name);
 	free(s);
 }
@@ -296,7 +323,7 @@ int relay_server_derp_node(const struct relay_server *s, const char *name,
 		.ipv6 = s->ipv6,
 		.derp_port = s->public_port,
 		.stun_port = s->public_stun_port,
-		.can_port_80 = false,
+		.can_port_80 = s->can_port_80,
 	};
 
 	if (!node.name || !node.host_name || (s->pin[0] && !node.cert_name)) {
@@ -340,4 +367,9 @@ void relay_server_restarting(struct relay_server *s, nanoseconds in, nanoseconds
 size_t relay_server_clients(const struct relay_server *s)
 {
 	return derp_server_statistics(s->core)->ready;
+}
+
+int relay_server_metrics(const struct relay_server *s, struct buffer *out)
+{
+	return relay_metrics_write(&s->pages, out);
 }

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "base/address.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "wire/keys.h"
@@ -30,11 +31,10 @@ struct relay_server;
 struct tls_context;  /* transport/tls.h */
 struct web_exchange; /* server/web/web_server.h */
 
-/* An answer of /bootstrap-dns: names that clients may need and can't resolve. */
+/* What /bootstrap-dns answers besides this relay's own name. */
 struct relay_bootstrap_name {
 	const char *name;
-	const struct address *addresses;
-	size_t address_count;
+	struct address addresses[2]; /* ADDRESS_NONE both: resolved here, again and again */
 };
 
 /* All pointers need to be valid only during relay_server_new(), but @user and the loop. */
@@ -119,6 +119,9 @@ void relay_server_expel(struct relay_server *server, const struct public_key *no
 
 /** relay_server_restarting() - Tell all clients: come back in @in, and try for @tries */
 void relay_server_restarting(struct relay_server *server, nanoseconds in, nanoseconds tries);
+
+/** relay_server_metrics() - Append the text of /metrics; 0, -ENOMEM, -EMSGSIZE */
+int relay_server_metrics(const struct relay_server *server, struct buffer *out);
 
 /** relay_server_clients() - Clients connected now */
 size_t relay_server_clients(const struct relay_server *server);

@@ -62,20 +62,6 @@ static int read_roots(struct relay_verifier *v, const char *ca_file, struct erro
 	return r < 0 ? r : 0;
 }
 
-static int read_names(struct relay_verifier *v, struct error *err)
-{
-	_cleanup_free_ char *resolv_conf = NULL, *hosts = NULL;
-	int r = names_create(v->dialer.loop, v->dialer.sockets, &v->dialer.names, err);
-
-	if (r < 0)
-		return r;
-	/* Either may be missing. */
-	(void)relay_file_read("/etc/resolv.conf", &resolv_conf, NULL);
-	(void)relay_file_read("/etc/hosts", &hosts, NULL);
-	return names_configure(v->dialer.names, resolv_conf, resolv_conf ? strlen(resolv_conf) : 0,
-			       hosts, hosts ? strlen(hosts) : 0, err);
-}
-
 int relay_verifier_new(uv_loop_t *loop, const char *url, const char *ca_file,
 		       struct relay_verifier **ret, struct error *err)
 {
@@ -90,7 +76,7 @@ int relay_verifier_new(uv_loop_t *loop, const char *url, const char *ca_file,
 	if (r == 0 && v->url.tls)
 		r = read_roots(v, ca_file, err);
 	if (r == 0)
-		r = read_names(v, err);
+		r = relay_names_open(loop, &v->dialer.names, err);
 	if (r < 0) {
 		error_wrap(err, "verification by %s", url);
 		relay_verifier_free(v);

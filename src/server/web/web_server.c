@@ -140,6 +140,11 @@ void web_reply_header(struct web_exchange *x, const char *name, const char *valu
 	(void)http1_write_header(&connection_of(x)->extra, name, value);
 }
 
+void web_reply_close(struct web_exchange *x)
+{
+	connection_of(x)->keep_alive = false;
+}
+
 /* next_request() - The exchange is over; the connection goes on or ends */
 static void next_request(struct connection *c, bool keep)
 {

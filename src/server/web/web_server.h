@@ -76,6 +76,9 @@ const struct web_statistics *web_server_statistics(const struct web_server *serv
 /** web_reply_header() - One more header for the answer that follows */
 void web_reply_header(struct web_exchange *x, const char *name, const char *value);
 
+/** web_reply_close() - The connection ends with the answer that follows */
+void web_reply_close(struct web_exchange *x);
+
 /** web_reply() - Answer; @x is gone afterwards. @type NULL: no Content-Type */
 void web_reply(struct web_exchange *x, int status, const char *type, const void *body,
 	       size_t length);
