@@ -65,7 +65,8 @@ struct control {
 	struct node_connection *connections;
 	struct node_exchange *exchanges[EXCHANGE_KINDS]; /* newest first */
 	struct loop_timer *flush, *tick;
-	struct dns_hook *dns_hook; /* NULL: none */
+	struct dns_hook *dns_hook;   /* NULL: none */
+	nanoseconds page_warning_at; /* from when on a wrong page key is logged again */
 	ZSTD_CCtx *zstd;
 	bool stopping;
 	bool store_failed; /* and was logged */

@@ -151,7 +151,7 @@ static void show_check(const struct control *c, struct web_exchange *x,
 }
 
 /* may_decide() - Whether the form has the page key; answered otherwise */
-static bool may_decide(const struct control *c, struct web_exchange *x)
+static bool may_decide(struct control *c, struct web_exchange *x)
 {
 	char key[128];
 	bool good;
@@ -161,7 +161,10 @@ static bool may_decide(const struct control *c, struct web_exchange *x)
 	good = registry_check_page_key(&c->tailnet.registry, key);
 	explicit_bzero(key, sizeof(key));
 	if (!good) {
-		log_warn("a wrong page key was given at %s", x->path);
+		/* Strangers can have this said as often as they like. */
+		if (clock_boottime() >= c->page_warning_at)
+			log_warn("a wrong page key was given at %s", x->path);
+		c->page_warning_at = clock_boottime() + 60 * NSEC_PER_SEC;
 		say(x, 403, "That is not the page key",
 		    c->tailnet.registry.has_page_key
 			    ? "Go back and try again; 'pillion control page-key create' makes a "

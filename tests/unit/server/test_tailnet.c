@@ -308,6 +308,44 @@ static void test_login_by_url(void **state)
 	assert_int_equal(tailnet.login_count, 0);
 }
 
+static bool alice_may(void *user, const char *owner, const char *tag)
+{
+	(void)user;
+	return strcmp(owner, "alice") == 0 && strcmp(tag, "tag:web") == 0;
+}
+
+/* What a node asks for at a login it gets from who may give it, unless the operator says. */
+static void test_tags_of_a_login(void **state)
+{
+	struct tailcfg_register_response r;
+	struct control_user *alice, *bob;
+	struct string_list own = {0};
+	struct control_node *node;
+	struct error err;
+	char url[256];
+
+	(void)state;
+	tailnet.policy.may_tag = alice_may;
+	assert_int_equal(registry_add_user(&tailnet.registry, "alice", now.wall, &alice, &err), 0);
+	assert_int_equal(registry_add_user(&tailnet.registry, "bob", now.wall, &bob, &err), 0);
+	ASK(.machine = 1, .key = 1, .tag = "tag:web");
+	snprintf(url, sizeof(url), "%s", r.auth_url);
+	DONE();
+	assert_int_equal(tailnet_approve(&tailnet, url, bob, NULL, now, &node, &err), -EPERM);
+	assert_non_null(strstr(err.text, "bob may not use tag:web"));
+	assert_int_equal(tailnet.registry.node_count, 0);
+	assert_int_equal(tailnet_approve(&tailnet, url, alice, NULL, now, &node, &err), 0);
+	assert_true(string_list_contains(&node->tags, "tag:web"));
+	ASK(.machine = 2, .key = 2, .tag = "tag:web");
+	snprintf(url, sizeof(url), "%s", r.auth_url);
+	DONE();
+	assert_int_equal(string_list_add(&own, "tag:db"), 0);
+	assert_int_equal(tailnet_approve(&tailnet, url, bob, &own, now, &node, &err), 0);
+	assert_int_equal(node->tags.count, 1);
+	assert_true(string_list_contains(&node->tags, "tag:db"));
+	string_list_clear(&own);
+}
+
 static void test_logins_are_bounded(void **state)
 {
 	struct tailcfg_register_response r;
@@ -716,6 +754,7 @@ int main(void)
 		TEST(test_rotation),
 		TEST(test_logout),
 		TEST(test_login_by_url),
+		TEST(test_tags_of_a_login),
 		TEST(test_logins_are_bounded),
 		TEST(test_too_old),
 		TEST(test_online),
