@@ -1,89 +1,284 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Memory and time of the coordination server for N nodes in a full mesh.
+"""bench/control.py - a coordination server under thousands of nodes
 
-    bench/control.py [--nodes 200] [--build release]
+    control_load (N nodes on one event loop) ──loopback, plain HTTP, TS2021──▶ the server
 
-    N x control_join (our client, no tunnel) ──loopback, plain HTTP──▶ pillion-server control
+Shapes: "groups", 100 tags, each allowed to reach itself, so that a node sees N/100 others; "mesh",
+everybody sees everybody. Servers: pillion, and headscale beside it with the same program and policy.
 
-Prints the private memory of the server for each connected node, and how long all took to join,
-processes included. Needs no root. The load program for thousands of nodes is another one: a
-process a node is too much for that.
+    all joined       seconds until all have registered, hold a map stream and have told their endpoints
+    memory           private memory of the server, less what it has without nodes, a node; and the peak
+    idle             CPU of the server while nothing happens but keep-alives
+    join             one node more, again and again: from its register request until each node that may
+                     see it has been told; bytes that each of them received for it, TCP's payload
+    burst            as many at once
+    reconnect        all connections cut at once: seconds until all hold a map again
+
+Load and server share the machine. Needs a release build (and scripts/peers for headscale); no root.
+
+    bench/control.py --nodes 10000 --shape groups
+    bench/control.py --nodes 2000 --shape mesh --server pillion --server headscale
 """
 
 import argparse
 import json
+import os
+import re
 import subprocess
+import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PORT = 18099
-SETTLE = 5  # seconds for the last deltas
+sys.path[:0] = [str(ROOT / "tests")]
+
+from lab.headscale import CONFIG  # noqa: E402
+from lab.peers import peer  # noqa: E402
+from lab.pki import Authority  # noqa: E402
+from lab.relay_tool import free_port  # noqa: E402
+
+BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "release")
+GROUPS = 100
+VERSION = 138
+REGION = {
+    "RegionID": 999,
+    "RegionCode": "none",
+    "RegionName": "None",
+    "Nodes": [{"Name": "999a", "RegionID": 999, "HostName": "relay.invalid", "IPv4": "192.0.2.1"}],
+}
 
 
-def private_kib(pid):
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(text.split("Private_Dirty:")[1].split()[0])
+def tag(group):
+    return f"tag:g{group}"
 
 
-def measure(build, count, folder):
-    state, url = folder / "state", f"http://127.0.0.1:{PORT}"
-    program = [build / "pillion-server", "control"]
+def policy(groups):
+    if groups == 1:
+        return {"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}
+    return {
+        "tagOwners": {tag(g): [] for g in range(groups)},
+        "acls": [
+            {"action": "accept", "src": [tag(g)], "dst": [f"{tag(g)}:*"]} for g in range(groups)
+        ],
+    }
 
-    def cli(*words):
-        done = subprocess.run(
-            [*program, *words, "--json", f"--socket={state / 'control.sock'}"],
-            capture_output=True,
+
+def run(*command):
+    done = subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{command}: {done.stdout}{done.stderr}")
+    return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+class Server:
+    """One that runs; `url`, `port` and `process`."""
+
+    def start(self, command):
+        self.log = (self.folder / "log").open("w")
+        self.process = subprocess.Popen(
+            [str(a) for a in command], stdout=self.log, stderr=self.log, cwd=self.folder
+        )
+        for _ in range(300):
+            try:
+                self.key()
+                return
+            except OSError:
+                time.sleep(0.1)
+            if self.process.poll() is not None:
+                break
+        raise SystemExit((self.folder / "log").read_text())
+
+    def key(self):
+        scheme = "https" if self.tls else "http"
+        url = f"{scheme}://127.0.0.1:{self.port}/key?v={VERSION}"
+        context = __import__("ssl")._create_unverified_context() if self.tls else None
+        with urllib.request.urlopen(url, timeout=2, context=context) as answer:
+            return json.load(answer)["publicKey"]
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def private(self):
+        """Private memory in KiB."""
+        text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
+        return sum(int(n) for n in re.findall(r"^Private_\w+: +(\d+) kB", text, re.M))
+
+    def peak(self):
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", text).group(1))
+
+    def cpu(self):
+        text = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(text[11]) + int(text[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Pillion(Server):
+    def __init__(self, folder, groups, tls):
+        self.folder, self.port, self.tls = folder, free_port(), tls
+        self.state = folder / "state"
+        scheme = "https" if tls else "http"
+        (folder / "derp.json").write_text(json.dumps({"Regions": {"999": REGION}}))
+        self.start(
+            [
+                *[BUILD / "pillion-server", "control", "serve", f"--state={self.state}"],
+                *[f"--url={scheme}://127.0.0.1:{self.port}", "--relay=off"],
+                *[f"--derp-map={folder / 'derp.json'}", "--log-level=warn"],
+            ]
+        )
+        (folder / "policy.json").write_text(json.dumps(policy(groups)))
+        self.cli("policy", "set", folder / "policy.json")
+
+    def cli(self, *words):
+        program = [BUILD / "pillion-server", "control", *words]
+        return run(*program, "--json", f"--socket={self.state / 'control.sock'}")
+
+    def auth_key(self, tags):
+        return self.cli("keys", "create", "--reusable", *([f"--tags={tags}"] if tags else []))[
+            "key"
+        ]
+
+
+class Headscale(Server):
+    def __init__(self, folder, groups, tls):
+        self.folder, self.port, self.tls = folder, free_port(), tls
+        certificate, key = Authority(folder / "pki").issue("localhost", "127.0.0.1", "::1")
+        (folder / "policy.json").write_text(json.dumps(policy(groups)))
+        (folder / "derp.yaml").write_text(
+            "regions:\n  999:\n    regionid: 999\n    regioncode: none\n    regionname: None\n"
+            "    nodes:\n      - {name: 999a, regionid: 999, hostname: relay.invalid,"
+            ' ipv4: "192.0.2.1"}\n'
+        )
+        text = CONFIG.format(
+            tuning="",
+            embedded="false",
+            maps=json.dumps([str(folder / "derp.yaml")]),
+            url=f"http{'s' if tls else ''}://127.0.0.1:{self.port}",
+            certificate=certificate if tls else '""',
+            key=key if tls else '""',
+            state=folder,
+            v4="127.0.0.1",
+            v6="::1",
+            policy=folder / "policy.json",
+        )
+        text = text.replace("0.0.0.0:443", f"127.0.0.1:{self.port}")
+        text = text.replace(":9090", f":{free_port()}").replace(":50443", f":{free_port()}")
+        text = text.replace("level: info", "level: error")
+        self.config = folder / "headscale.yaml"
+        self.config.write_text(text)
+        self.start([peer("headscale"), "serve", "--config", self.config])
+        self.user = self.cli("users", "create", "bench")["id"]
+
+    def cli(self, *words):
+        return run(peer("headscale"), "--config", self.config, "--output", "json", *words)
+
+    def auth_key(self, tags):
+        flags = ["--user", self.user, "--reusable", "--expiration", "24h"]
+        flags += ["--tags", tags] if tags else []
+        return self.cli("preauthkeys", "create", *flags)["key"]
+
+
+SERVERS = {"pillion": Pillion, "headscale": Headscale}
+
+
+class Load:
+    """control_load, a command at a time."""
+
+    def __init__(self, server, folder, options, groups):
+        keys = [server.auth_key(tag(g) if groups > 1 else None) for g in range(groups)]
+        (folder / "keys").write_text("".join(f"{key}\n" for key in keys))
+        self.process = subprocess.Popen(
+            [
+                *[BUILD / "tests/tools/control_load", f"127.0.0.1:{server.port}", server.key()],
+                *[folder / "keys", str(options.nodes), str(options.at_once)],
+                *(["tls"] if server.tls else []),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
-            check=True,
         )
-        return json.loads(done.stdout)
 
-    nodes = []
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [*program, "serve", f"--url={url}", f"--state={state}", "--relay=off"], stderr=log
-        )
-    try:
-        while "serving url=" not in (folder / "log").read_text():
-            assert server.poll() is None, (folder / "log").read_text()
-            time.sleep(0.05)
-        key = cli("keys", "create", "--reusable")["key"]
-        before = private_kib(server.pid)
-        began = time.monotonic()
-        for _ in range(count):
-            nodes.append(
-                subprocess.Popen(
-                    [build / "tests/unit/control/control_join", url, key],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-        while sum(node["connected"] for node in cli("nodes", "list")["nodes"]) < count:
-            time.sleep(0.1)
-        seconds = time.monotonic() - began
-        time.sleep(SETTLE)
-        return private_kib(server.pid) - before, seconds
-    finally:
-        for node in nodes:
-            node.kill()
-            node.wait()
-        server.terminate()
-        server.wait()
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("control_load ended")
+        return json.loads(line)
+
+    def ask(self, command):
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def measure(kind, options):
+    groups = GROUPS if options.shape == "groups" else 1
+    result = {"server": kind, "shape": options.shape, "nodes": options.nodes}
+
+    def note(name, value):
+        result[name] = value
+        if not options.json:
+            print(f"  {name}: {json.dumps(value)}", flush=True)
+
+    if not options.json:
+        print(f"{kind}, {options.shape}, {options.nodes} nodes", flush=True)
+    with tempfile.TemporaryDirectory(prefix="control.", dir=options.folder) as name:
+        server = SERVERS[kind](Path(name), groups, options.tls)
+        load = None
+        try:
+            before, cpu = server.private(), server.cpu()
+            note("empty_kib", before)
+            load = Load(server, Path(name), options, groups)
+            note("joined", load.answer())
+            note("joined_cpu_s", round(server.cpu() - cpu, 2))
+            time.sleep(options.settle)
+            note("kib_a_node", round((server.private() - before) / options.nodes, 1))
+            cpu = server.cpu()
+            time.sleep(options.idle)
+            note("idle_cpu_percent", round(100 * (server.cpu() - cpu) / options.idle, 2))
+            note("join", load.ask(f"join {options.joins}"))
+            note("burst", load.ask(f"burst {options.joins}"))
+            cpu = server.cpu()
+            note("reconnect", load.ask("reconnect"))
+            note("reconnect_cpu_s", round(server.cpu() - cpu, 2))
+            time.sleep(options.settle)
+            note("kib_a_node_after", round((server.private() - before) / options.nodes, 1))
+            note("peak_mib", round(server.peak() / 1024))
+        finally:
+            if load:
+                load.stop()
+            server.stop()
+    return result
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nodes", type=int, default=200)
-    parser.add_argument("--build", default="release")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--nodes", type=int, default=1000)
+    parser.add_argument("--shape", choices=["groups", "mesh"], default="groups")
+    parser.add_argument("--server", choices=SERVERS, action="append")
+    parser.add_argument("--joins", type=int, default=30)
+    parser.add_argument("--at-once", type=int, default=64, help="joins under way at the start")
+    parser.add_argument("--idle", type=int, default=10, help="seconds")
+    parser.add_argument("--settle", type=int, default=3, help="seconds")
+    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--folder", help="where the servers' state goes (a real disk)")
+    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        grown, seconds = measure(ROOT / "build" / options.build, options.nodes, Path(folder))
-    print(f"{options.nodes} nodes, full mesh: {grown / options.nodes:.1f} KiB a node")
-    print(f"all joined in {seconds:.2f} s")
+    results = [measure(kind, options) for kind in options.server or ["pillion"]]
+    if options.json:
+        print(json.dumps(results, indent=2))
 
 
 if __name__ == "__main__":
