@@ -146,6 +146,9 @@ int control_new(const struct control_options *o, struct control **ret, struct er
 
 	if (r == 0) {
 		c->loop = o->loop;
+		c->text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+		c->last = BUFFER_INIT(LIMIT_MAP_OBJECT);
+		c->frame = BUFFER_INIT(ZSTD_COMPRESSBOUND(LIMIT_MAP_OBJECT) + 4);
 		tailnet_init(&c->tailnet, &o->settings);
 		c->tailnet.settings.certificates = o->dns_hook_fd >= 0;
 		r = store_open(o->database, &c->store, err);
@@ -202,6 +205,9 @@ void control_free(struct control *c)
 	loop_timer_free(c->flush);
 	loop_timer_free(c->tick);
 	ZSTD_freeCCtx(c->zstd);
+	buffer_free(&c->text);
+	buffer_free(&c->last);
+	buffer_free(&c->frame);
 	access_close(&c->access);
 	tailnet_clear(&c->tailnet);
 	tailcfg_derp_map_clear(&c->tailnet.settings.derp_map);

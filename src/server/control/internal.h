@@ -21,6 +21,7 @@ struct node_connection {
 	struct public_key machine;
 	uint16_t version;
 	nanoseconds idle_since; /* without an exchange; NEVER while there is one */
+	struct deadline due;    /* when it is looked at */
 	bool used;              /* it has had one: a handshake alone costs a stranger nothing */
 };
 
@@ -50,8 +51,10 @@ struct node_exchange {
 
 	struct map_session *session; /* MAP */
 	bool compress;
+	size_t queued; /* of a full map: until the stream has passed it on */
 	nanoseconds keep_alive_at;
 	nanoseconds stalled_since; /* NEVER while the reader keeps up */
+	struct deadline due;
 };
 
 struct control {
@@ -67,7 +70,13 @@ struct control {
 	struct loop_timer *flush, *tick;
 	struct dns_hook *dns_hook;   /* NULL: none */
 	nanoseconds page_warning_at; /* from when on a wrong page key is logged again */
+	struct deadlines connections_due, maps_due;
 	ZSTD_CCtx *zstd;
+	struct buffer text;  /* of the message at hand */
+	struct buffer last;  /* the one before, which many others may get too, */
+	struct buffer frame; /* and what became of it */
+	size_t queued;       /* bytes of full maps that streams have not passed on */
+	uint32_t jitter;
 	bool stopping;
 	bool store_failed; /* and was logged */
 };

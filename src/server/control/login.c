@@ -139,9 +139,12 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	bool tagged = a->tags && a->tags->count;
 	int r = tailcfg_hostinfo_copy(a->hostinfo, &info);
 
-	if (r == 0 && !node)
+	if (r == 0 && !node) {
 		r = registry_add_node(&t->registry, a->machine, a->key, hostname, now.wall, &node,
 				      err);
+		if (r == 0)
+			node->fresh = true;
+	}
 	if (r < 0) {
 		tailcfg_hostinfo_clear(&info);
 		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
@@ -165,6 +168,7 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	/* Connected or gone, it has as long as one that was just here. */
 	if (node->ephemeral && !node->sessions)
 		node->remove_at = now.boot + t->settings.ephemeral_timeout;
+	tailnet_schedule(t, node, now);
 	if (tagged || node->tags.count) {
 		static const struct string_list none;
 
@@ -175,7 +179,8 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	registry_touch(&t->registry, &node->record);
 	tailnet_settle_routes(t, node);
 	tailnet_changed(t, node, CHANGE_NODE);
-	tailnet_elect_routes(t);
+	if (node->router_link)
+		tailnet_elect_routes(t);
 	t->statistics.registrations++;
 	*ret = node;
 	return 0;

@@ -64,6 +64,23 @@ static uint32_t allowed_ips(const struct control_node *node, struct prefix *out)
 	return count;
 }
 
+/* withhold() - What of a Hostinfo is nobody else's business, and would be sent to all of them */
+static void withhold(struct tailcfg_hostinfo *info, bool self)
+{
+	info->net_info = NULL;
+	info->backend_log_id = NULL;
+	info->request_tags = (struct string_list){0};
+	if (self)
+		return;
+	info->ipn_version = info->os_version = NULL;
+	info->distro = info->distro_version = info->distro_code_name = NULL;
+	info->package = info->device_model = info->machine = NULL;
+	info->go_arch = info->go_version = NULL;
+	info->services_hash = info->exit_node_id = NULL;
+	info->container = info->state_encrypted = OPTIONAL_UNSET;
+	info->no_logs_no_support = false;
+}
+
 /* encode() - As a Node. All but the copies made here is borrowed */
 static void encode(struct tailnet *t, const struct control_node *node, bool self,
 		   nanoseconds now_wall, struct json_writer *w, const char *name)
@@ -99,10 +116,7 @@ static void encode(struct tailnet *t, const struct control_node *node, bool self
 
 	snprintf(fqdn, sizeof(fqdn), "%s.%s.", node->name, t->settings.base_domain);
 	snprintf(stable, sizeof(stable), "n%lldCNTRL", (long long)node->record.id);
-	/* Nobody else's business. */
-	info.net_info = NULL;
-	info.backend_log_id = NULL;
-	info.request_tags = (struct string_list){0};
+	withhold(&info, self);
 	if (self) {
 		memcpy(capabilities, self_capabilities, sizeof(self_capabilities));
 		n.cap_map.items = capabilities;
@@ -318,7 +332,7 @@ int tailnet_update(struct tailnet *t, struct control_node *node,
 		registry_touch(&t->registry, &node->record);
 		tailnet_changed(t, node, what);
 	}
-	if (what & CHANGE_NODE)
+	if (what & CHANGE_NODE && node->router_link)
 		tailnet_elect_routes(t);
 	return 0;
 }
@@ -340,6 +354,7 @@ void tailnet_settle_routes(struct tailnet *t, struct control_node *node)
 			return;
 		more[node->approved_routes.count++] = *route;
 		node->approved_routes.items = more;
+		registry_routes_changed(&t->registry, node);
 		registry_touch(&t->registry, &node->record);
 	}
 }
@@ -348,7 +363,7 @@ void tailnet_settle_routes(struct tailnet *t, struct control_node *node)
 static bool is_served(const struct tailnet *t, const struct control_node *but,
 		      const struct prefix *route)
 {
-	for (const struct control_node *n = t->registry.nodes; n; n = n->by_id.next)
+	for (const struct control_node *n = t->registry.routers; n; n = n->next_router)
 		for (uint32_t i = 0; n != but && i < n->primary_routes.count; i++)
 			if (prefix_equal(&n->primary_routes.items[i], route))
 				return true;
@@ -378,23 +393,24 @@ static uint32_t elect(const struct tailnet *t, const struct control_node *node, 
 void tailnet_elect_routes(struct tailnet *t)
 {
 	struct prefix routes[CONTROL_ROUTES_MAX];
+	struct control_node *next;
 
 	/*
 	 * First who can't any more gives its routes up, then the first of those who can takes
 	 * what is free; who serves a route keeps it.
 	 */
 	for (int round = 0; round < 2; round++)
-		for (struct control_node *n = t->registry.nodes; n; n = n->by_id.next) {
+		for (struct control_node *n = t->registry.routers; n; n = next) {
 			struct prefix_list now = {.items = routes};
 
-			if (!n->approved_routes.count && !n->primary_routes.count)
-				continue;
+			next = n->next_router;
 			if (round == 0 && can_serve(n) && n->approved_routes.count)
 				continue;
 			now.count = elect(t, n, routes);
 			if (prefix_list_equal(&now, &n->primary_routes) ||
 			    copy_prefixes(&n->primary_routes, routes, now.count) < 0)
 				continue;
+			registry_routes_changed(&t->registry, n);
 			tailnet_changed(t, n, CHANGE_NODE);
 		}
 }
@@ -407,6 +423,7 @@ int tailnet_set_routes(struct tailnet *t, struct control_node *node,
 
 	if (r < 0)
 		return r;
+	registry_routes_changed(&t->registry, node);
 	registry_touch(&t->registry, &node->record);
 	tailnet_changed(t, node, CHANGE_NODE);
 	tailnet_elect_routes(t);
@@ -452,6 +469,7 @@ void tailnet_set_expiry(struct tailnet *t, struct control_node *node, nanosecond
 	node->expired = control_node_is_expired(node, now.wall);
 	if (node->expired)
 		tailnet_key_gone(t, node);
+	tailnet_schedule(t, node, now);
 	registry_touch(&t->registry, &node->record);
 	tailnet_changed(t, node, CHANGE_NODE);
 	tailnet_elect_routes(t);

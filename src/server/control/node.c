@@ -26,7 +26,10 @@
 #include <string.h>
 
 #define KEEP_ALIVE        (50 * NSEC_PER_SEC)
-#define KEEP_ALIVE_JITTER 10u /* seconds */
+#define KEEP_ALIVE_JITTER 10u                  /* seconds */
+#define LOOK_EVERY        (10 * NSEC_PER_SEC)  /* at a connection that has an exchange */
+#define TELL_SLICE        (20 * NSEC_PER_MSEC) /* then others have a turn of the loop */
+#define TEXT_KEPT         (64u * 1024)
 #define STALLED_MAX       (60 * NSEC_PER_SEC)
 #define REQUEST_MAX       (30 * NSEC_PER_SEC) /* for a request to be complete */
 #define IDLE_MAX          (180 * NSEC_PER_SEC)
@@ -77,6 +80,8 @@ struct node_exchange *node_exchange_new(struct control *c, struct http2_exchange
 void node_exchange_free(struct node_exchange *e)
 {
 	unlist(e);
+	deadlines_clear(&e->due);
+	e->control->queued -= e->queued;
 	if (e->session)
 		map_session_close(e->session, tailnet_now());
 	e->x->context = NULL;
@@ -211,43 +216,79 @@ void node_logins_decided(struct control *c)
 
 /* Maps */
 
-/* push_frame() - One message: its length, and itself, compressed if it was asked for */
-static int push_frame(struct node_exchange *e, const void *text, size_t length)
+/* make_frame() - c->frame becomes @text as a frame of the stream */
+static int make_frame(struct control *c, bool compress, const void *text, size_t length)
 {
-	size_t bound = e->compress ? ZSTD_compressBound(length) : length;
-	struct buffer frame = BUFFER_INIT(bound + 4);
-	int r = buffer_reserve(&frame, bound + 4);
+	size_t bound = compress ? ZSTD_compressBound(length) : length;
+	int r;
 
+	c->frame.length = 0;
+	r = buffer_reserve(&c->frame, bound + 4);
 	if (r < 0)
 		return r;
-	if (e->compress) {
-		bound = ZSTD_compressCCtx(e->control->zstd, buffer_end(&frame) + 4, bound, text,
-					  length, ZSTD_LEVEL);
+	if (compress) {
+		bound = ZSTD_compressCCtx(c->zstd, buffer_end(&c->frame) + 4, bound, text, length,
+					  ZSTD_LEVEL);
 		if (ZSTD_isError(bound))
-			r = -ENOMEM;
+			return -ENOMEM;
 	} else {
-		memcpy(buffer_end(&frame) + 4, text, length);
+		memcpy(buffer_end(&c->frame) + 4, text, length);
 	}
-	if (r == 0) {
-		put_le32(buffer_end(&frame), (uint32_t)bound);
-		frame.length += bound + 4;
-		r = http2_push(e->x, buffer_head(&frame), frame.length);
-	}
-	buffer_free(&frame);
+	put_le32(buffer_end(&c->frame), (uint32_t)bound);
+	c->frame.length = bound + 4;
+	return 0;
+}
+
+/* push_frame() - Many get the same message one after the other: it is compressed once */
+static int push_frame(struct node_exchange *e, const void *text, size_t length)
+{
+	struct control *c = e->control;
+	bool same = e->compress && length == c->last.length && c->frame.length &&
+		    memcmp(buffer_head(&c->last), text, length) == 0;
+	int r = same ? 0 : make_frame(c, e->compress, text, length);
+
+	if (!same)
+		c->last.length = 0;
+	if (r == 0 && !same && e->compress && length <= TEXT_KEPT)
+		r = buffer_append(&c->last, text, length);
+	if (r == 0)
+		r = http2_push(e->x, buffer_head(&c->frame), c->frame.length);
 	return r;
+}
+
+/* drop_large() - What one full map needed is not kept */
+static void drop_large(struct buffer *b)
+{
+	b->length = 0;
+	if (b->capacity > TEXT_KEPT)
+		buffer_free(b);
+}
+
+static void look_at(struct node_exchange *e)
+{
+	nanoseconds stalled = e->stalled_since;
+
+	deadlines_set(&e->control->maps_due, &e->due,
+		      deadline_min(e->keep_alive_at,
+				   stalled == DEADLINE_NEVER ? stalled : stalled + STALLED_MAX));
 }
 
 static void set_keep_alive(struct node_exchange *e, nanoseconds now)
 {
-	e->keep_alive_at = now + KEEP_ALIVE + randombytes_uniform(KEEP_ALIVE_JITTER) * NSEC_PER_SEC;
+	struct control *c = e->control;
+
+	/* Only spread: nothing is to be kept secret. */
+	c->jitter = c->jitter * 1664525 + 1013904223;
+	e->keep_alive_at = now + KEEP_ALIVE + (c->jitter >> 16) % KEEP_ALIVE_JITTER * NSEC_PER_SEC;
+	look_at(e);
 }
 
 /* tell() - Give a session's stream its next message, if it can take one */
-static void tell(struct map_session *s)
+static void tell(struct map_session *s, struct tailnet_time now)
 {
-	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
 	struct node_exchange *e = s->owner;
-	struct tailnet_time now = tailnet_now();
+	struct control *c = e->control;
+	bool full = s->wants & WANTS_FULL;
 	int r;
 
 	if (!s->node) { /* deleted */
@@ -255,18 +296,26 @@ static void tell(struct map_session *s)
 		return;
 	}
 	if (http2_pushed(e->x) > 0) {
-		if (e->stalled_since == DEADLINE_NEVER)
+		if (e->stalled_since == DEADLINE_NEVER) {
 			e->stalled_since = now.boot;
+			look_at(e);
+		}
 		return; /* `drained` comes back to it */
 	}
-	r = map_session_take(s, now, &text);
+	c->text.length = 0;
+	r = map_session_take(s, now, &c->text);
 	if (r > 0)
-		r = push_frame(e, buffer_head(&text), text.length);
-	buffer_free(&text);
+		r = push_frame(e, buffer_head(&c->text), c->text.length);
 	if (r < 0) {
 		log_error("no map for node=%lld: %s", (long long)s->node->record.id, strerror(-r));
 		http2_reset(e->x);
 		return;
+	}
+	if (full) {
+		e->queued = http2_pushed(e->x);
+		c->queued += e->queued;
+		drop_large(&c->text);
+		drop_large(&c->frame);
 	}
 	set_keep_alive(e, now.boot);
 }
@@ -365,6 +414,12 @@ static void on_drained(void *user, struct http2_exchange *x)
 	if (!e || e->kind != EXCHANGE_MAP)
 		return;
 	e->stalled_since = DEADLINE_NEVER;
+	if (e->queued) {
+		n->control->queued -= e->queued;
+		e->queued = 0;
+		if (n->control->tailnet.ready)
+			control_settle(n->control);
+	}
 	if (!e->session->node || e->session->wants || e->session->note_count) {
 		session_wake(e->session);
 		control_settle(n->control);
@@ -378,10 +433,12 @@ static void on_gone(void *user, struct http2_exchange *x)
 	if (x->context)
 		node_exchange_free(x->context);
 	n->idle_since = clock_boottime();
+	deadlines_set(&n->control->connections_due, &n->due, n->idle_since + LOOK_EVERY);
 }
 
 static void connection_free(struct node_connection *n)
 {
+	deadlines_clear(&n->due);
 	*n->link = n->next;
 	if (n->next)
 		n->next->link = n->link;
@@ -461,6 +518,7 @@ static void begin_http2(struct control *c, struct stream *stream, const struct p
 	if (n->next)
 		n->next->link = &n->next;
 	c->connections = n;
+	deadlines_set(&c->connections_due, &n->due, n->idle_since + LOOK_EVERY);
 	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
 		connection_free(n);
 		return;
@@ -512,10 +570,39 @@ void node_accept(struct control *c, struct web_exchange *x)
 
 /* Telling */
 
+/*
+ * tell_all() - Whoever has something to be told, for a while
+ *
+ * All are told of one time, so that what many are told is one text. Full maps wait while too much
+ * of others' has not left: when all reconnect at once, what they get would fill the memory.
+ */
+static void tell_all(struct control *c)
+{
+	struct map_session *s, *waiting = NULL, **end = &waiting;
+	struct tailnet_time now = tailnet_now();
+
+	while ((s = tailnet_next_ready(&c->tailnet))) {
+		if (s->node && s->wants & WANTS_FULL && c->queued > LIMIT_CONTROL_QUEUED) {
+			*end = s;
+			end = &s->next_ready;
+			*end = NULL;
+			continue;
+		}
+		tell(s, now);
+		if (clock_boottime() - now.boot > TELL_SLICE && c->tailnet.ready) {
+			control_settle(c);
+			break;
+		}
+	}
+	while ((s = waiting)) {
+		waiting = s->next_ready;
+		session_wake(s);
+	}
+}
+
 void node_answer(struct control *c)
 {
 	struct node_exchange *e;
-	struct map_session *s;
 
 	while ((e = c->exchanges[EXCHANGE_ANSWER])) {
 		struct http2_exchange *x = e->x;
@@ -527,11 +614,10 @@ void node_answer(struct control *c)
 				  answer.length);
 		buffer_free(&answer);
 	}
-	while ((s = tailnet_next_ready(&c->tailnet)))
-		tell(s);
+	tell_all(c);
 }
 
-static void tick_map(struct node_exchange *e, nanoseconds now)
+static void map_due(struct node_exchange *e, nanoseconds now)
 {
 	static const char keep_alive[] = "{\"KeepAlive\":true}";
 
@@ -539,19 +625,47 @@ static void tick_map(struct node_exchange *e, nanoseconds now)
 		log_info("node=%lld does not read its map: cut",
 			 e->session->node ? (long long)e->session->node->record.id : 0);
 		http2_reset(e->x);
-	} else if (e->keep_alive_at <= now) {
-		set_keep_alive(e, now);
-		if (http2_pushed(e->x) > 0)
-			e->stalled_since = deadline_min(e->stalled_since, now);
-		else if (push_frame(e, keep_alive, sizeof(keep_alive) - 1) < 0)
-			http2_reset(e->x);
+		return;
 	}
+	if (e->keep_alive_at > now) {
+		look_at(e);
+		return;
+	}
+	if (http2_pushed(e->x) > 0)
+		e->stalled_since = deadline_min(e->stalled_since, now);
+	else if (push_frame(e, keep_alive, sizeof(keep_alive) - 1) < 0) {
+		http2_reset(e->x);
+		return;
+	}
+	set_keep_alive(e, now);
+}
+
+/* connection_due() - Whether it has waited for a request, or idled, for too long */
+static void connection_due(struct node_connection *n, nanoseconds now)
+{
+	nanoseconds waiting = http2_server_waiting_since(n->http2), next = now + LOOK_EVERY;
+	nanoseconds idle_max = n->used ? IDLE_MAX : REQUEST_MAX;
+
+	if (waiting != DEADLINE_NEVER && waiting + REQUEST_MAX <= now) {
+		node_connection_close(n);
+		return;
+	}
+	if (waiting != DEADLINE_NEVER)
+		next = deadline_min(next, waiting + REQUEST_MAX);
+	if (n->idle_since != DEADLINE_NEVER && http2_server_exchanges(n->http2) == 0) {
+		if (n->idle_since + idle_max <= now) {
+			node_connection_close(n);
+			return;
+		}
+		next = deadline_min(next, n->idle_since + idle_max);
+	}
+	deadlines_set(&n->control->connections_due, &n->due, next);
 }
 
 void node_tick(struct control *c, nanoseconds now)
 {
-	struct node_connection *next_connection;
 	struct node_exchange *next;
+	struct deadline *due;
 
 	for (struct node_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
 		next = e->next;
@@ -559,18 +673,10 @@ void node_tick(struct control *c, nanoseconds now)
 			decide(e, false);
 	}
 	node_ssh_tick(c, now);
-	for (struct node_exchange *e = c->exchanges[EXCHANGE_MAP]; e; e = next) {
-		next = e->next;
-		tick_map(e, now);
-	}
-	for (struct node_connection *n = c->connections; n; n = next_connection) {
-		nanoseconds waiting = http2_server_waiting_since(n->http2);
-
-		next_connection = n->next;
-		if ((waiting != DEADLINE_NEVER && waiting + REQUEST_MAX <= now) ||
-		    (n->idle_since != DEADLINE_NEVER &&
-		     n->idle_since + (n->used ? IDLE_MAX : REQUEST_MAX) <= now &&
-		     http2_server_exchanges(n->http2) == 0))
-			node_connection_close(n);
-	}
+	deadlines_turn(&c->maps_due, now);
+	while ((due = deadlines_next(&c->maps_due)))
+		map_due(container_of(due, struct node_exchange, due), now);
+	deadlines_turn(&c->connections_due, now);
+	while ((due = deadlines_next(&c->connections_due)))
+		connection_due(container_of(due, struct node_connection, due), now);
 }

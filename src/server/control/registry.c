@@ -46,11 +46,91 @@ void control_node_free(struct control_node *node)
 	free(node);
 }
 
+/* free_number() - "web-7" goes: the next "web" may have its number */
+static void free_number(struct registry *r, const struct control_node *node)
+{
+	const char *dash = strrchr(node->name, '-');
+	struct control_node *first;
+	char label[CONTROL_NAME_MAX + 1];
+	unsigned long number;
+
+	if (!dash)
+		return;
+	snprintf(label, sizeof(label), "%.*s", (int)(dash - node->name), node->name);
+	first = registry_node_named(r, label);
+	number = strtoul(dash + 1, NULL, 10);
+	if (first && number > 0 && number <= first->next_label)
+		first->next_label = (uint32_t)number - 1;
+}
+
+/* The nodes of one machine are a list, whose head is in the hash. */
+
+static void hash_machine(struct registry *r, struct control_node *node)
+{
+	struct control_node *head;
+
+	HASH_FIND(by_machine, r->nodes_by_machine, &node->machine, sizeof(node->machine), head);
+	if (head) {
+		node->next_of_machine = head->next_of_machine;
+		head->next_of_machine = node;
+	} else {
+		node->next_of_machine = NULL;
+		HASH_ADD(by_machine, r->nodes_by_machine, machine, sizeof(node->machine), node);
+	}
+}
+
+static void unhash_machine(struct registry *r, struct control_node *node)
+{
+	struct control_node *head, *next = node->next_of_machine;
+
+	HASH_FIND(by_machine, r->nodes_by_machine, &node->machine, sizeof(node->machine), head);
+	if (head != node) {
+		while (head->next_of_machine != node)
+			head = head->next_of_machine;
+		head->next_of_machine = next;
+		return;
+	}
+	HASH_DELETE(by_machine, r->nodes_by_machine, node);
+	if (next)
+		HASH_ADD(by_machine, r->nodes_by_machine, machine, sizeof(next->machine), next);
+}
+
+static void leave_routers(struct control_node *node)
+{
+	if (!node->router_link)
+		return;
+	*node->router_link = node->next_router;
+	if (node->next_router)
+		node->next_router->router_link = node->router_link;
+	node->router_link = NULL;
+}
+
+void registry_routes_changed(struct registry *r, struct control_node *node)
+{
+	struct control_node **place = &r->routers;
+
+	leave_routers(node);
+	if (!node->approved_routes.count && !node->primary_routes.count)
+		return;
+	/* By id: of several that could serve a route the oldest does. */
+	while (*place && (*place)->record.id < node->record.id)
+		place = &(*place)->next_router;
+	node->next_router = *place;
+	node->router_link = place;
+	if (node->next_router)
+		node->next_router->router_link = &node->next_router;
+	*place = node;
+}
+
 static void unlink_node(struct registry *r, struct control_node *node)
 {
+	deadlines_clear(&node->due);
+	leave_routers(node);
+	unhash_machine(r, node);
 	HASH_DELETE(by_id, r->nodes, node);
 	HASH_DELETE(by_key, r->nodes_by_key, node);
 	HASH_DELETE(by_name, r->nodes_by_name, node);
+	free_number(r, node);
 	HASH_DELETE(by_v4, r->nodes_by_v4, node);
 	r->node_count--;
 }
@@ -63,6 +143,7 @@ void registry_clear(struct registry *r)
 		unlink_node(r, node);
 		control_node_free(node);
 	}
+	HASH_CLEAR(by_id, r->users_by_id);
 	while (r->users) {
 		struct control_user *user = r->users;
 
@@ -123,11 +204,23 @@ static void note_deleted(int64_t **ids, size_t *count, int64_t id)
 
 struct control_user *registry_user(const struct registry *r, int64_t id)
 {
-	struct control_user *user = r->users;
+	struct control_user *user;
 
-	while (user && user->record.id != id)
-		user = user->next;
+	HASH_FIND(by_id, r->users_by_id, &id, sizeof(id), user);
 	return user;
+}
+
+int registry_insert_user(struct registry *r, struct control_user *user)
+{
+	struct control_user **end = &r->users;
+
+	if (registry_user(r, user->record.id))
+		return -EEXIST;
+	while (*end)
+		end = &(*end)->next;
+	*end = user;
+	HASH_ADD(by_id, r->users_by_id, record.id, sizeof(user->record.id), user);
+	return 0;
 }
 
 struct control_user *registry_user_named(const struct registry *r, const char *name)
@@ -154,7 +247,7 @@ static bool user_name_is_valid(const char *name)
 int registry_add_user(struct registry *r, const char *name, nanoseconds now,
 		      struct control_user **ret, struct error *err)
 {
-	struct control_user **end = &r->users, *user;
+	struct control_user *user;
 
 	if (!user_name_is_valid(name))
 		return error_set(err, -EINVAL,
@@ -168,9 +261,7 @@ int registry_add_user(struct registry *r, const char *name, nanoseconds now,
 	}
 	user->record = (struct registry_record){.kind = REGISTRY_USER, .id = ++r->last_user};
 	user->created = now;
-	while (*end)
-		end = &(*end)->next;
-	*end = user;
+	(void)registry_insert_user(r, user); /* the id is new */
 	registry_touch(r, &user->record);
 	*ret = user;
 	return 0;
@@ -199,6 +290,7 @@ int registry_remove_user(struct registry *r, struct control_user *user, struct e
 	while (*link != user)
 		link = &(*link)->next;
 	*link = user->next;
+	HASH_DELETE(by_id, r->users_by_id, user);
 	untouch(r, &user->record);
 	note_deleted(&r->deleted_users, &r->deleted_user_count, user->record.id);
 	user_free(user);
@@ -384,10 +476,11 @@ struct control_node *registry_node_find(const struct registry *r, const char *te
 struct control_node *registry_node_of_machine(const struct registry *r,
 					      const struct public_key *machine, int64_t user)
 {
-	struct control_node *node = r->nodes;
+	struct control_node *node;
 
-	while (node && (node->user != user || !public_key_equal(&node->machine, machine)))
-		node = node->by_id.next;
+	HASH_FIND(by_machine, r->nodes_by_machine, machine, sizeof(*machine), node);
+	while (node && node->user != user)
+		node = node->next_of_machine;
 	return node;
 }
 
@@ -414,26 +507,43 @@ static void hash_name(struct registry *r, struct control_node *node)
 	HASH_ADD_KEYPTR(by_name, r->nodes_by_name, node->name, strlen(node->name), node);
 }
 
+/* numbered() - Whether its name is @label, perhaps cut, and a number: it keeps that */
+static bool numbered(const struct control_node *node, const char *label)
+{
+	const char *dash = strrchr(node->name, '-');
+	size_t length = dash ? (size_t)(dash - node->name) : 0;
+
+	return length && dash[1] && strspn(dash + 1, "0123456789") == strlen(dash + 1) &&
+	       strncmp(node->name, label, length) == 0 &&
+	       (!label[length] || strlen(node->name) == CONTROL_NAME_MAX);
+}
+
 int registry_rename(struct registry *r, struct control_node *node, const char *wanted, bool exact)
 {
 	char label[CONTROL_NAME_MAX + 1], name[CONTROL_NAME_MAX + 16];
-	struct control_node *other;
+	struct control_node *first, *other;
 
 	control_label(wanted, label);
 	if (exact && strcmp(label, wanted) != 0)
 		return -EINVAL;
 	strcpy(name, label);
-	for (unsigned int i = 1; (other = registry_node_named(r, name)) && other != node; i++) {
+	first = registry_node_named(r, name);
+	if (first && first != node && exact)
+		return -EEXIST;
+	if (first && first != node && numbered(node, label))
+		return 0;
+	while ((other = registry_node_named(r, name)) && other != node) {
+		unsigned int i = ++first->next_label;
 		int number = snprintf(NULL, 0, "-%u", i);
 
-		if (exact)
-			return -EEXIST;
 		snprintf(name, sizeof(name), "%.*s-%u", CONTROL_NAME_MAX - number, label, i);
 	}
 	if (strcmp(name, node->name) == 0)
 		return 0;
-	if (node->name[0])
+	if (node->name[0]) {
 		HASH_DELETE(by_name, r->nodes_by_name, node);
+		free_number(r, node);
+	}
 	snprintf(node->name, sizeof(node->name), "%.*s", CONTROL_NAME_MAX, name);
 	hash_name(r, node);
 	control_node_stale(node);
@@ -472,6 +582,7 @@ static void link_node(struct registry *r, struct control_node *node)
 	HASH_ADD(by_id, r->nodes, record.id, sizeof(node->record.id), node);
 	HASH_ADD(by_key, r->nodes_by_key, key, sizeof(node->key), node);
 	HASH_ADD(by_v4, r->nodes_by_v4, v4, sizeof(node->v4), node);
+	hash_machine(r, node);
 	r->node_count++;
 }
 
@@ -508,6 +619,7 @@ int registry_insert_node(struct registry *r, struct control_node *node)
 	node->offline_at = node->remove_at = DEADLINE_NEVER;
 	link_node(r, node);
 	hash_name(r, node);
+	registry_routes_changed(r, node);
 	if (node->record.id > r->last_node)
 		r->last_node = node->record.id;
 	return 0;

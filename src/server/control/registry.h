@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "base/deadlines.h"
 #include "wire/tailcfg.h"
 
 #include <uthash.h>
@@ -39,6 +40,8 @@ struct control_user {
 	char *name;
 	nanoseconds created; /* of the wall clock, as all times here */
 	struct control_user *next;
+	uint64_t mark; /* of the list of profiles that named it last */
+	UT_hash_handle by_id;
 };
 
 #define CONTROL_KEY_PREFIX_SIZE 12
@@ -83,22 +86,30 @@ struct control_node {
 	nanoseconds last_seen; /* JSON_TIME_NONE: it is connected */
 
 	/* Not stored. */
+	bool fresh;             /* it never asked for a map: nobody hears of it yet */
 	bool online;            /* as told to others */
 	bool expired;           /* as told to others */
 	nanoseconds offline_at; /* CLOCK_BOOTTIME: when it is told offline; NEVER */
 	nanoseconds remove_at;  /* CLOCK_BOOTTIME: an ephemeral one's end; NEVER */
 	nanoseconds dns_at;     /* CLOCK_BOOTTIME: from when on it may change its DNS again */
+	struct deadline due;    /* the first of them, and of its expiry */
 	struct prefix_list primary_routes;
+	struct control_node *next_router, **router_link; /* NULL: has no routes */
 	struct map_session *sessions;
-	char *encoded; /* as peers see it, in JSON; NULL: to be made */
-	UT_hash_handle by_id, by_key, by_name, by_v4;
+	char *encoded;                        /* as peers see it, in JSON; NULL: to be made */
+	uint32_t next_label;                  /* "NAME-N": where the search for a free N begins */
+	struct control_node *next_of_machine; /* its other nodes */
+	UT_hash_handle by_id, by_key, by_name, by_v4, by_machine;
 };
 
 struct registry {
 	struct control_user *users; /* by id, ascending */
+	struct control_user *users_by_id;
 	struct control_key *keys;   /* by id, ascending */
 	struct control_node *nodes; /* hash by_id, in the order of ids */
 	struct control_node *nodes_by_key, *nodes_by_name, *nodes_by_v4;
+	struct control_node *nodes_by_machine; /* the first of each machine's */
+	struct control_node *routers;          /* who has approved or served routes */
 	size_t node_count;
 	int64_t last_user, last_key, last_node; /* ids are never used again */
 	uint32_t next_host;                     /* where the search for a free address begins */
@@ -130,6 +141,9 @@ bool registry_is_dirty(const struct registry *r);
 
 struct control_user *registry_user(const struct registry *r, int64_t id);
 struct control_user *registry_user_named(const struct registry *r, const char *name);
+
+/** registry_insert_user() - One from the store: @user is taken; -EEXIST */
+int registry_insert_user(struct registry *r, struct control_user *user);
 
 /** registry_add_user() - -EINVAL for a bad name, -EEXIST, -ENOMEM, with @err set */
 int registry_add_user(struct registry *r, const char *name, nanoseconds now,
@@ -198,6 +212,9 @@ int registry_add_node(struct registry *r, const struct public_key *machine,
 int registry_insert_node(struct registry *r, struct control_node *node);
 
 void registry_remove_node(struct registry *r, struct control_node *node);
+
+/** registry_routes_changed() - It has other approved or served routes than before */
+void registry_routes_changed(struct registry *r, struct control_node *node);
 
 /** registry_set_key() - Its node key from now on */
 void registry_set_key(struct registry *r, struct control_node *node, const struct public_key *key);

@@ -61,11 +61,26 @@ static void forget_notes(struct map_session *s)
 
 void session_wake(struct map_session *s)
 {
-	if (s->ready)
+	struct tailnet *t = s->tailnet;
+
+	if (s->ready_link)
 		return;
-	s->ready = true;
-	s->next_ready = s->tailnet->ready;
-	s->tailnet->ready = s;
+	s->next_ready = NULL;
+	s->ready_link = t->ready ? t->ready_end : &t->ready;
+	*s->ready_link = s;
+	t->ready_end = &s->next_ready;
+}
+
+static void not_ready(struct map_session *s)
+{
+	if (!s->ready_link)
+		return;
+	*s->ready_link = s->next_ready;
+	if (s->next_ready)
+		s->next_ready->ready_link = s->ready_link;
+	else
+		s->tailnet->ready_end = s->ready_link;
+	s->ready_link = NULL;
 }
 
 static void want(struct map_session *s, unsigned int wants)
@@ -151,6 +166,8 @@ void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int 
 	struct policy_affected affected = {0};
 
 	control_node_stale(node);
+	if (node->fresh)
+		return;
 	if (what & CHANGE_NODE && t->policy.changed) {
 		if (t->policy.changed(t->policy.user, node, &affected) < 0)
 			tailnet_changed_all(t, WANTS_FULL);
@@ -171,7 +188,7 @@ void tailnet_changed_all(struct tailnet *t, unsigned int wants)
 bool tailnet_sees(const struct tailnet *t, const struct control_node *viewer,
 		  const struct control_node *peer)
 {
-	if (viewer == peer || !peer->authorized || !viewer->authorized)
+	if (viewer == peer || !peer->authorized || !viewer->authorized || peer->fresh)
 		return false;
 	return !t->policy.sees || t->policy.sees(t->policy.user, viewer, peer);
 }
@@ -180,10 +197,8 @@ struct map_session *tailnet_next_ready(struct tailnet *t)
 {
 	struct map_session *s = t->ready;
 
-	if (s) {
-		t->ready = s->next_ready;
-		s->ready = false;
-	}
+	if (s)
+		not_ready(s);
 	return s;
 }
 
@@ -194,7 +209,6 @@ struct map_session *map_session_open(struct tailnet *t, struct control_node *nod
 {
 	struct map_session *s = calloc(1, sizeof(*s));
 
-	(void)now;
 	if (!s)
 		return NULL;
 	s->tailnet = t;
@@ -209,14 +223,19 @@ struct map_session *map_session_open(struct tailnet *t, struct control_node *nod
 	s->node_next = node->sessions;
 	node->sessions = s;
 	node->offline_at = node->remove_at = DEADLINE_NEVER;
+	tailnet_schedule(t, node, now);
 	if (node->last_seen != JSON_TIME_NONE) {
 		node->last_seen = JSON_TIME_NONE;
 		registry_touch(&t->registry, &node->record);
 	}
 	if (!node->online) {
+		bool fresh = node->fresh;
+
 		node->online = true;
-		tailnet_changed(t, node, CHANGE_ONLINE);
-		tailnet_elect_routes(t);
+		node->fresh = false;
+		tailnet_changed(t, node, fresh ? CHANGE_NODE : CHANGE_ONLINE);
+		if (node->router_link)
+			tailnet_elect_routes(t);
 	}
 	want(s, WANTS_FULL);
 	return s;
@@ -240,14 +259,12 @@ void map_session_close(struct map_session *s, struct tailnet_time now)
 
 	if (node) {
 		leave_node(s);
-		if (!node->sessions)
+		if (!node->sessions) {
 			node->offline_at = now.boot + OFFLINE_GRACE;
-	}
-	for (struct map_session **link = &t->ready; s->ready && *link; link = &(*link)->next_ready)
-		if (*link == s) {
-			*link = s->next_ready;
-			break;
+			tailnet_schedule(t, node, now);
 		}
+	}
+	not_ready(s);
 	*s->link = s->next;
 	if (s->next)
 		s->next->link = s->link;
@@ -267,8 +284,10 @@ void tailnet_remove(struct tailnet *t, struct control_node *node)
 {
 	uint32_t id = (uint32_t)node->record.id;
 	struct policy_affected affected = {0};
+	bool router = node->router_link != NULL;
 
-	for (struct map_session *s = t->sessions; s; s = s->next)
+	/* Where policy can say whom it concerns it does, below. */
+	for (struct map_session *s = t->policy.removed ? NULL : t->sessions; s; s = s->next)
 		if (s->node != node && knows(s, id))
 			note(s, id, CHANGE_NODE);
 	while (node->sessions) {
@@ -282,7 +301,8 @@ void tailnet_remove(struct tailnet *t, struct control_node *node)
 	}
 	tailnet_key_gone(t, node);
 	registry_remove_node(&t->registry, node);
-	tailnet_elect_routes(t);
+	if (router)
+		tailnet_elect_routes(t);
 }
 
 static int by_id(const void *a, const void *b)
@@ -371,6 +391,21 @@ static void put_peer(struct tailnet *t, struct control_node *peer, struct json_w
 		w->error = -ENOMEM;
 }
 
+/* name_profile() - The profile of whose @node is, once a list */
+static void name_profile(struct map_session *s, const struct control_node *node,
+			 struct json_writer *w)
+{
+	struct tailnet *t = s->tailnet;
+	struct control_user *user = registry_user(&t->registry, node->user);
+	uint64_t *mark = node->tags.count ? &t->tagged_mark : user ? &user->mark : NULL;
+
+	if (mark && *mark == t->profile_mark)
+		return;
+	if (mark)
+		*mark = t->profile_mark;
+	tailnet_encode_profile(t, node, w);
+}
+
 /* put_full() - Everything; what it knew and is no longer there is said too, for an empty list
  * of peers is not read as "none" */
 static bool put_full(struct map_session *s, struct tailnet_time now, struct json_writer *w)
@@ -390,13 +425,10 @@ static bool put_full(struct map_session *s, struct tailnet_time now, struct json
 	tailnet_encode_self(t, s->node, now, w, "Node");
 	tailnet_encode_common(t, s->node, ~0u, w);
 	json_begin_array(w, "UserProfiles");
-	tailnet_encode_profile(t, s->node, w);
-	for (uint32_t i = 0; i < s->told_count; i++) {
-		struct control_node *peer = registry_node(&t->registry, s->told[i]);
-
-		if (peer->user != s->node->user || peer->tags.count || s->node->tags.count)
-			tailnet_encode_profile(t, peer, w);
-	}
+	t->profile_mark++;
+	name_profile(s, s->node, w);
+	for (uint32_t i = 0; i < s->told_count; i++)
+		name_profile(s, registry_node(&t->registry, s->told[i]), w);
 	json_end_array(w);
 	if (s->told_count) {
 		json_begin_array(w, "Peers");
@@ -421,13 +453,11 @@ enum outcome {
 	OUTCOME_REMOVED,
 };
 
-static enum outcome outcome_of(struct map_session *s, const struct session_note *n,
-			       struct control_node **ret_peer)
+static enum outcome outcome_of(struct map_session *s, const struct session_note *n)
 {
 	struct control_node *peer = registry_node(&s->tailnet->registry, n->id);
 	bool sees = peer && tailnet_sees(s->tailnet, s->node, peer), known = knows(s, n->id);
 
-	*ret_peer = peer;
 	if (!sees)
 		return known ? OUTCOME_REMOVED : OUTCOME_NOTHING;
 	return !known || n->change & CHANGE_NODE ? OUTCOME_NODE : OUTCOME_PATCH;
@@ -438,48 +468,56 @@ static bool put_notes(struct map_session *s, enum outcome which, const char *nam
 		      struct json_writer *w)
 {
 	struct tailnet *t = s->tailnet;
-	struct control_node *peer;
 	bool any = false;
 
 	for (uint32_t i = 0; i < s->note_count; i++) {
-		if (outcome_of(s, &s->notes[i], &peer) != which)
+		const struct session_note *n = &s->notes[i];
+
+		if (n->outcome != which)
 			continue;
 		if (!any)
 			json_begin_array(w, name);
 		any = true;
 		if (which == OUTCOME_NODE)
-			put_peer(t, peer, w);
+			put_peer(t, registry_node(&t->registry, n->id), w);
 		else if (which == OUTCOME_PATCH)
-			tailnet_encode_change(peer, s->notes[i].change, w);
+			tailnet_encode_change(registry_node(&t->registry, n->id), n->change, w);
 		else
-			json_put_int(w, NULL, s->notes[i].id);
+			json_put_int(w, NULL, n->id);
 	}
 	if (any)
 		json_end_array(w);
 	return any;
 }
 
-/* put_new_profiles() - Of nodes that it is told of as a whole */
+/* put_new_profiles() - Of nodes that it is told of as a whole. Its own came with its own node */
 static void put_new_profiles(struct map_session *s, struct json_writer *w)
 {
-	struct control_node *peer;
+	struct tailnet *t = s->tailnet;
 
+	t->profile_mark++;
 	json_begin_array(w, "UserProfiles");
-	for (uint32_t i = 0; i < s->note_count; i++)
-		if (outcome_of(s, &s->notes[i], &peer) == OUTCOME_NODE)
-			tailnet_encode_profile(s->tailnet, peer, w);
+	if (s->wants & WANTS_SELF)
+		name_profile(s, s->node, w);
+	for (uint32_t i = 0; i < s->note_count; i++) {
+		const struct control_node *peer;
+
+		if (s->notes[i].outcome != OUTCOME_NODE)
+			continue;
+		peer = registry_node(&t->registry, s->notes[i].id);
+		if (tailnet_profile_id(peer) != tailnet_profile_id(s->node))
+			name_profile(s, peer, w);
+	}
 	json_end_array(w);
 }
 
 /* settle() - The notes were told: `told` follows */
 static bool settle(struct map_session *s)
 {
-	struct control_node *peer;
-
 	for (uint32_t i = 0; i < s->note_count; i++) {
 		uint32_t id = s->notes[i].id;
 		uint32_t at = position(s->told, sizeof(*s->told), s->told_count, id);
-		enum outcome outcome = outcome_of(s, &s->notes[i], &peer);
+		enum outcome outcome = s->notes[i].outcome;
 
 		if (outcome == OUTCOME_REMOVED) {
 			s->told_count--;
@@ -502,11 +540,13 @@ static bool put_delta(struct map_session *s, struct tailnet_time now, struct jso
 {
 	bool any = s->wants != 0, nodes;
 
+	for (uint32_t i = 0; i < s->note_count; i++)
+		s->notes[i].outcome = (uint8_t)outcome_of(s, &s->notes[i]);
 	if (s->wants & WANTS_SELF)
 		tailnet_encode_self(s->tailnet, s->node, now, w, "Node");
 	tailnet_encode_common(s->tailnet, s->node, s->wants, w);
 	nodes = put_notes(s, OUTCOME_NODE, "PeersChanged", w);
-	if (nodes)
+	if (nodes || s->wants & WANTS_SELF)
 		put_new_profiles(s, w);
 	any |= nodes;
 	any |= put_notes(s, OUTCOME_REMOVED, "PeersRemoved", w);
@@ -543,7 +583,7 @@ int map_session_take(struct map_session *s, struct tailnet_time now, struct buff
 int tailnet_full_map(struct tailnet *t, struct control_node *node, struct tailnet_time now,
 		     struct buffer *out)
 {
-	struct map_session s = {.tailnet = t, .node = node, .wants = WANTS_FULL, .ready = true};
+	struct map_session s = {.tailnet = t, .node = node, .wants = WANTS_FULL};
 	int r = map_session_take(&s, now, out);
 
 	free(s.told);
@@ -552,8 +592,18 @@ int tailnet_full_map(struct tailnet *t, struct control_node *node, struct tailne
 
 /* Time */
 
+void tailnet_schedule(struct tailnet *t, struct control_node *node, struct tailnet_time now)
+{
+	nanoseconds at = deadline_min(node->offline_at, node->remove_at);
+
+	if (node->expiry != JSON_TIME_NONE && node->expiry > now.wall)
+		at = deadline_min(at, now.boot + (node->expiry - now.wall));
+	deadlines_set(&t->due, &node->due, at);
+}
+
 void tailnet_loaded(struct tailnet *t, struct tailnet_time now)
 {
+	t->wall_offset = now.wall - now.boot;
 	for (struct control_node *node = t->registry.nodes; node; node = node->by_id.next) {
 		node->expired = control_node_is_expired(node, now.wall);
 		if (node->last_seen == JSON_TIME_NONE) {
@@ -562,6 +612,7 @@ void tailnet_loaded(struct tailnet *t, struct tailnet_time now)
 		} else if (node->ephemeral) {
 			node->remove_at = now.boot + t->settings.ephemeral_timeout;
 		}
+		tailnet_schedule(t, node, now);
 	}
 	tailnet_elect_routes(t);
 }
@@ -575,27 +626,42 @@ static void went_offline(struct tailnet *t, struct control_node *node, struct ta
 		node->remove_at = now.boot + t->settings.ephemeral_timeout;
 	registry_touch(&t->registry, &node->record);
 	tailnet_changed(t, node, CHANGE_ONLINE);
-	tailnet_elect_routes(t);
+	if (node->router_link)
+		tailnet_elect_routes(t);
+}
+
+static void node_due(struct tailnet *t, struct control_node *node, struct tailnet_time now)
+{
+	if (node->remove_at <= now.boot) {
+		tailnet_remove(t, node);
+		return;
+	}
+	if (node->offline_at <= now.boot)
+		went_offline(t, node, now);
+	if (node->expired != control_node_is_expired(node, now.wall)) {
+		node->expired = !node->expired;
+		if (node->expired)
+			tailnet_key_gone(t, node);
+		tailnet_changed(t, node, CHANGE_NODE);
+	}
+	tailnet_schedule(t, node, now);
 }
 
 void tailnet_tick(struct tailnet *t, struct tailnet_time now)
 {
 	struct tailnet_login **login = &t->logins;
+	nanoseconds offset = now.wall - now.boot, moved = offset - t->wall_offset;
 	struct control_node *node, *next;
+	struct deadline *due;
 
-	HASH_ITER(by_id, t->registry.nodes, node, next) {
-		if (node->remove_at <= now.boot) {
-			tailnet_remove(t, node);
-			continue;
-		}
-		if (node->offline_at <= now.boot)
-			went_offline(t, node, now);
-		if (node->expired != control_node_is_expired(node, now.wall)) {
-			node->expired = !node->expired;
-			if (node->expired)
-				tailnet_key_gone(t, node);
-			tailnet_changed(t, node, CHANGE_NODE);
-		}
+	deadlines_turn(&t->due, now.boot);
+	while ((due = deadlines_next(&t->due)))
+		node_due(t, container_of(due, struct control_node, due), now);
+	/* Expiry is of the wall clock, and somebody has set that. */
+	if (moved > NSEC_PER_SEC || moved < -NSEC_PER_SEC) {
+		t->wall_offset = offset;
+		HASH_ITER(by_id, t->registry.nodes, node, next)
+			node_due(t, node, now);
 	}
 	tailnet_ssh_tick(t, now.boot);
 	while (*login) {

@@ -454,7 +454,7 @@ static bool column_hostinfo(sqlite3_stmt *s, int at, struct tailcfg_hostinfo *re
 
 static int load_user(struct registry *registry, sqlite3_stmt *s)
 {
-	struct control_user **end = &registry->users, *user = calloc(1, sizeof(*user));
+	struct control_user *user = calloc(1, sizeof(*user));
 
 	if (!user)
 		return -ENOMEM;
@@ -462,9 +462,7 @@ static int load_user(struct registry *registry, sqlite3_stmt *s)
 		(struct registry_record){.kind = REGISTRY_USER, .id = sqlite3_column_int64(s, 0)};
 	user->name = strdup((const char *)sqlite3_column_text(s, 1));
 	user->created = sqlite3_column_int64(s, 2);
-	while (*end)
-		end = &(*end)->next;
-	*end = user;
+	(void)registry_insert_user(registry, user); /* ids are a primary key */
 	return user->name ? 0 : -ENOMEM;
 }
 

@@ -102,7 +102,8 @@ enum session_wants {
 
 struct session_note {
 	uint32_t id;
-	uint8_t change; /* enum node_change */
+	uint8_t change;  /* enum node_change */
+	uint8_t outcome; /* what the message at hand says of it */
 };
 
 struct map_session {
@@ -110,10 +111,9 @@ struct map_session {
 	struct control_node *node;        /* NULL: it was deleted; the stream has to end */
 	struct map_session *next, **link; /* of all */
 	struct map_session *node_next;    /* of the node's */
-	struct map_session *next_ready;
-	bool ready;
-	unsigned int wants; /* enum session_wants */
-	uint32_t *told;     /* ids of the peers that it knows, ascending */
+	struct map_session *next_ready, **ready_link; /* NULL: it isn't */
+	unsigned int wants;                           /* enum session_wants */
+	uint32_t *told; /* ids of the peers that it knows, ascending */
 	uint32_t told_count, told_room;
 	struct session_note *notes; /* by id, ascending */
 	uint32_t note_count, note_room;
@@ -160,7 +160,11 @@ struct tailnet {
 	struct tailnet_policy policy;
 	struct map_session *sessions;
 	size_t session_count;
-	struct map_session *ready; /* who has something to be told */
+	struct map_session *ready, **ready_end; /* who has something to be told, first come first */
+	struct deadlines due;                   /* of nodes */
+	nanoseconds wall_offset;                /* between the clocks, when last looked at */
+	uint64_t profile_mark;                  /* of the list of profiles at hand */
+	uint64_t tagged_mark;                   /* of the list that named those last */
 	struct tailnet_login *logins;
 	size_t login_count;
 	struct ssh_check *ssh_checks; /* newest first */
@@ -253,6 +257,9 @@ void tailnet_ssh_clear(struct tailnet *t);
 /** tailnet_remove() - Delete a node: peers are told, its streams end, its key is unknown */
 void tailnet_remove(struct tailnet *t, struct control_node *node);
 
+/** tailnet_schedule() - Its times or its expiry have changed */
+void tailnet_schedule(struct tailnet *t, struct control_node *node, struct tailnet_time now);
+
 /** tailnet_set_expiry() - Its key expires at @expiry (JSON_TIME_NONE: never) */
 void tailnet_set_expiry(struct tailnet *t, struct control_node *node, nanoseconds expiry,
 			struct tailnet_time now);
@@ -319,6 +326,12 @@ void tailnet_encode_change(const struct control_node *node, unsigned int what,
 /** tailnet_encode_common() - What a full map has beside nodes, by @wants */
 void tailnet_encode_common(struct tailnet *t, struct control_node *node, unsigned int wants,
 			   struct json_writer *w);
+
+/** tailnet_profile_id() - Whose @node is, as far as profiles go */
+static inline int64_t tailnet_profile_id(const struct control_node *node)
+{
+	return node->tags.count ? CONTROL_TAGGED_USER : node->user;
+}
 
 /** tailnet_encode_profile() - Whose @node is */
 void tailnet_encode_profile(const struct tailnet *t, const struct control_node *node,

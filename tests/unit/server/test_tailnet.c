@@ -709,6 +709,40 @@ static void test_a_join_costs_little(void **state)
 	buffer_free(&text);
 }
 
+/* Who has registered is told of with its first map, in one message. */
+static void test_a_new_node_is_told_with_its_first_map(void **state)
+{
+	struct map_session *s = map_session_open(&tailnet, plain_node(1), NULL, now), *own;
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct tailcfg_register_response response;
+	struct control_node *joined;
+	char *key = mint("alice", false, false, NULL);
+
+	(void)state;
+	assert_int_equal(map_session_take(s, now, &text), 1);
+	while (tailnet_next_ready(&tailnet))
+		;
+	assert_int_equal(ask((struct ask){.machine = 2, .key = 2, .auth_key = key}, &response), 0);
+	tailcfg_register_response_clear(&response);
+	secret_string_free(key);
+	assert_null(tailnet_next_ready(&tailnet));
+	joined = registry_node(&tailnet.registry, 2);
+	assert_false(tailnet_sees(&tailnet, s->node, joined));
+	own = map_session_open(&tailnet, joined, NULL, now);
+	assert_true(tailnet_sees(&tailnet, s->node, joined));
+	assert_ptr_equal(tailnet_next_ready(&tailnet), own);
+	assert_ptr_equal(tailnet_next_ready(&tailnet), s);
+	assert_null(tailnet_next_ready(&tailnet));
+	buffer_free(&text);
+	text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	assert_int_equal(map_session_take(s, now, &text), 1);
+	assert_int_equal(buffer_append(&text, "", 1), 0);
+	assert_non_null(strstr((char *)buffer_head(&text), "PeersChanged"));
+	assert_non_null(strstr((char *)buffer_head(&text), "\"Online\":true"));
+	assert_int_equal(map_session_take(s, now, &text), 0);
+	buffer_free(&text);
+}
+
 static void test_a_deleted_node_ends_its_streams(void **state)
 {
 	struct control_node *node = plain_node(1);
@@ -761,6 +795,7 @@ int main(void)
 		TEST(test_ephemeral),
 		TEST(test_routes),
 		TEST(test_a_join_costs_little),
+		TEST(test_a_new_node_is_told_with_its_first_map),
 		TEST(test_a_deleted_node_ends_its_streams),
 		TEST(test_too_many_notes),
 		cmocka_unit_test(test_deltas_are_the_full_map),
