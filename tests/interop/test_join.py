@@ -3,7 +3,7 @@
 
 import time
 
-from lab import wait_for
+from lab import Containerboot, Pillion, wait_for
 
 
 def test_join_over_relay_then_direct(world):
@@ -114,3 +114,19 @@ def test_without_ipv4(world):
     world.sidecar.join()
     world.fetch_both_ways()
     world.laptop.wait_path(world.sidecar, "direct")
+
+
+def test_the_official_image_takes_over_and_gives_back(world, pillion_only):
+    """One volume from hand to hand: ours, theirs, ours; the same node, and no key after the first."""
+    world.sidecar.join()
+    addresses = world.sidecar.addresses()
+    key = world.headscale.node("sidecar")["node_key"]
+    for kind in (Containerboot, Pillion):
+        world.sidecar.stop()
+        world.sidecar = kind(world.sidecar.box, world.headscale)
+        world.sidecar.start()
+        world.sidecar.wait_running(60)
+        assert world.sidecar.addresses() == addresses
+        assert world.headscale.node("sidecar")["node_key"] == key
+        world.fetch_both_ways()
+    assert sorted(world.headscale.nodes()) == ["laptop", "sidecar"]

@@ -458,6 +458,32 @@ static void answers_go_where_the_peer_was_heard(void **state)
 	assert_int_equal(relay_send(pool, 0, &other, "1234", 4), -EHOSTUNREACH);
 }
 
+/* A minute passes by moving the past back. */
+static void a_region_that_is_not_needed_is_left_but_never_the_home(void **state)
+{
+	struct relay_region *home, *away;
+
+	(void)state;
+	set_map(2);
+	relay_set_home(pool, 1);
+	assert_int_equal(relay_send(pool, 2, &peer, "1234", 4), 0);
+	RUN_UNTIL(ready[1] == 1 && ready[2] == 1 && servers[1].packets == 1);
+	home = relay_find_region(pool, 1);
+	away = relay_find_region(pool, 2);
+	away->last_wanted -= RELAY_IDLE_CLOSE / 2;
+	relay_wake(pool, 0);
+	run_ms(5);
+	assert_int_equal(lost[2], 0);
+	home->last_wanted = away->last_wanted -= RELAY_IDLE_CLOSE / 2;
+	relay_wake(pool, 0);
+	RUN_UNTIL(lost[2] == 1);
+	assert_int_equal(away->state, RELAY_IDLE);
+	assert_int_equal(home->state, RELAY_CONNECTED);
+	assert_int_equal(lost[1], 0);
+	assert_int_equal(relay_send(pool, 2, &peer, "1234", 4), 0);
+	RUN_UNTIL(ready[2] == 2 && servers[1].packets == 2);
+}
+
 static void strangers_cannot_grow_the_routes(void **state)
 {
 	struct public_key key = {{0}};
@@ -629,6 +655,7 @@ int main(void)
 		test(packets_wait_for_the_greeting),
 		test(a_full_queue_drops_the_oldest_and_counts),
 		test(answers_go_where_the_peer_was_heard),
+		test(a_region_that_is_not_needed_is_left_but_never_the_home),
 		test(strangers_cannot_grow_the_routes),
 		test(relays_that_are_none_are_named_and_left_in_peace),
 		test(a_relay_that_throws_us_out_is_left_in_peace),
