@@ -209,12 +209,13 @@ static void logout_done(void *context, const struct error *err)
 
 static void serve_logout(struct node *node, struct http_exchange *x)
 {
+	struct error err = {0};
 	int r;
 
 	http_hold(x);
-	r = node_logout(node, logout_done, x);
+	r = node_logout(node, logout_done, x, &err);
 	if (r < 0) {
-		http_reply_text(x, 500, "logout: %s", strerror(-r));
+		http_reply_text(x, 500, "logout: %s", err.text);
 		http_release(x);
 	}
 }
@@ -275,13 +276,22 @@ static void serve_ping(struct node *node, struct http_exchange *x)
 		http_reply_text(x, 400, "invalid 'size' parameter");
 		return;
 	}
+	if (size > 0) {
+		reply_error(x, 501, "error", "ping: a size is not supported yet; leave it out");
+		return;
+	}
+	if (strcmp(type, "peerapi") == 0) {
+		reply_error(x, 501, "error",
+			    "ping: the PeerAPI is not supported yet; leave --peerapi out");
+		return;
+	}
 	address_format(&target, ip);
 	if (is_own_address(node, ip)) {
 		reply_no_ping(x, ip, true);
 		return;
 	}
 	http_hold(x);
-	r = node_ping(node, &target, type, size, ping_done, x);
+	r = node_ping(node, &target, type, ping_done, x);
 	if (r == -ENOENT) {
 		reply_no_ping(x, ip, false);
 		http_release(x);
@@ -333,6 +343,16 @@ static void serve_netmap(struct node *node, struct http_exchange *x)
 
 	if (netmap)
 		reply_json(x, 200, netmap, JSON_INDENT(1));
+	else
+		http_reply_text(x, 503, "no netmap yet");
+}
+
+static void serve_derp_map(struct node *node, struct http_exchange *x)
+{
+	json_t *map = node_derp_map_json(node);
+
+	if (map)
+		reply_json(x, 200, map, JSON_INDENT(1));
 	else
 		http_reply_text(x, 503, "no netmap yet");
 }
@@ -424,6 +444,7 @@ static const struct route routes[] = {
 	{"GET", "whois", ACCESS_READ, serve_whois},
 	{"GET", "watch-ipn-bus", ACCESS_READ, serve_watch},
 	{"GET", "netmap", ACCESS_WRITE, serve_netmap},
+	{"GET", "derpmap", ACCESS_READ, serve_derp_map},
 	{"GET", "usermetrics", ACCESS_READ, localapi_reply_metrics},
 	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics},
 	{"GET", "serve-config", ACCESS_READ, serve_serve_config},
@@ -488,8 +509,10 @@ static bool admit(void *user, struct http_exchange *x)
 	http_reply_header(x, "X-Content-Type-Options", "nosniff");
 	route = find_route(x, &known);
 	if (!route) {
-		http_reply_text(x, known ? 405 : 404, "%s",
-				known ? "method not allowed" : "404 page not found");
+		if (known)
+			http_reply_text(x, 405, "method not allowed");
+		else
+			http_reply_text(x, 404, "pillion has no %.128s", x->path);
 		return false;
 	}
 	if (route->access == ACCESS_WRITE && !node_may_write(s->node, x->uid)) {

@@ -53,6 +53,7 @@ static void after_edit(struct node *node, const struct prefs *before)
 		return;
 	node_store_state(node);
 	node_bus_send(node, "Prefs", node_prefs_json(node));
+	node_warn_unsupported(node);
 	if (strcmp(prefs_control_url(before), prefs_control_url(now)) != 0)
 		node_forget_server(node);
 	node_tell_hostinfo(node);
@@ -65,8 +66,10 @@ static void after_edit(struct node *node, const struct prefs *before)
 static int settle_edit(struct node *node, struct prefs *before, struct error *err)
 {
 	struct prefs refused;
-	int r = check_operator(node, before, err);
+	int r = node_check_supported(before, &node->state.prefs, err);
 
+	if (r == 0)
+		r = check_operator(node, before, err);
 	if (r == 0) {
 		after_edit(node, before);
 		return 0;
@@ -160,16 +163,19 @@ int node_login_interactive(struct node *node, struct error *err)
 }
 
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
-		void *context)
+		void *context, struct error *err)
 {
-	struct error err = {0};
+	int r = check_usable(node, err);
 
-	if (!node->state_usable)
-		return -EBUSY;
+	if (r < 0)
+		return r;
 	if (node->logging_out)
-		return -EALREADY;
-	if (!node->control && node_control_open(node, &err) < 0)
-		return err.code;
+		return error_set(err, -EALREADY, "another logout is under way");
+	if (!node->control) {
+		r = node_control_open(node, err);
+		if (r < 0)
+			return r;
+	}
 	node->logging_out = true;
 	node->logout.done = done;
 	node->logout.context = context;
@@ -235,7 +241,7 @@ static const struct {
 	{"ICMP", TUNNEL_PING_ICMP},
 };
 
-int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
+int node_ping(struct node *node, const struct address *target, const char *type,
 	      void (*done)(void *context, json_t *result), void *context)
 {
 	const struct netmap *map = node_netmap(node);
@@ -244,7 +250,6 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 	size_t i;
 	int r;
 
-	(void)size;
 	for (i = 0; i < ARRAY_SIZE(ping_types); i++)
 		if (strcmp(type, ping_types[i].name) == 0)
 			break;

@@ -22,6 +22,7 @@ static const struct {
 	[NODE_WARN_SANDBOX] = {"sandbox", false},
 	[NODE_WARN_CRASH] = {"engine-crashed", false},
 	[NODE_WARN_CERTIFICATES] = {"no-certificate-authority", true},
+	[NODE_WARN_SETTINGS] = {"unsupported-settings", false},
 };
 _Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "a code a warning");
 

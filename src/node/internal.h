@@ -16,6 +16,7 @@
  *	machine.c   files and addresses of the machine: roots, resolv.conf, endpoints
  *	status.c    what we say about ourselves, as JSON
  *	edit.c      what local programs change: prefs, start, login, logout, ping
+ *	unsupported.c  settings that have no effect yet
  *	bus.c       who follows us
  *	health.c    what is wrong, for status, bus and /healthz
  *	metrics.c   what was counted, for /metrics
@@ -74,6 +75,7 @@ enum node_warning {
 	NODE_WARN_SANDBOX,    /* a mechanism of the sandbox is missing */
 	NODE_WARN_CRASH,      /* engines before us died */
 	NODE_WARN_CERTIFICATES,
+	NODE_WARN_SETTINGS, /* some have no effect */
 	NODE_WARN_COUNT,
 };
 
@@ -230,6 +232,14 @@ json_t *node_health_lines(struct node *node);
 
 /* status.c */
 char *node_hostname(const struct node *node, char out[static 64]);
+
+/* unsupported.c */
+
+/** node_check_supported() - -EOPNOTSUPP and @err when @now turns on what we don't have */
+int node_check_supported(const struct prefs *before, const struct prefs *now, struct error *err);
+
+/** node_warn_unsupported() - Say which of the settings have no effect */
+void node_warn_unsupported(struct node *node);
 
 /* bus.c */
 void node_bus_send(struct node *node, const char *member, json_t *value);

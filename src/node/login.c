@@ -218,13 +218,33 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 	node_state_changed(node);
 }
 
+/* remedy() - What a person may look at, for causes that don't say it themselves; "" for others */
+static const char *remedy(int code)
+{
+	switch (code) {
+	case -ECONNREFUSED:
+		return ": is the login server right (TS_LOGIN_SERVER, --login-server), and does it "
+		       "run?";
+	case -ENOENT:
+		return ": is the login server's name right (TS_LOGIN_SERVER, --login-server)?";
+	case -ETIMEDOUT:
+	case -EHOSTUNREACH:
+	case -ENETUNREACH:
+		return ": is the network up, and does a firewall let it through?";
+	default:
+		return "";
+	}
+}
+
 static void on_trouble(void *user, const struct error *reason, nanoseconds retry_in)
 {
 	struct node *node = user;
+	char text[ERROR_TEXT_MAX + 100];
 
-	log_warn("control: %s; next try in %lld s", reason->text,
-		 (long long)((retry_in + NSEC_PER_SEC / 2) / NSEC_PER_SEC));
-	node_warn(node, NODE_WARN_CONTROL, reason->text);
+	snprintf(text, sizeof(text), "%s%s", reason->text, remedy(reason->code));
+	log_warn("control: %s; next try in %lld s", text,
+		 (long long)((retry_in + NSEC_PER_SEC - 1) / NSEC_PER_SEC));
+	node_warn(node, NODE_WARN_CONTROL, text);
 	node_state_changed(node);
 }
 
@@ -316,7 +336,7 @@ static void on_ping(void *user, const struct control_ping *ping)
 		pending->ip = ping->ip;
 		pending->url = strdup(ping->url);
 		if (pending->url &&
-		    node_ping(node, &ping->ip, known[i], 0, on_ping_done, pending) == 0) {
+		    node_ping(node, &ping->ip, known[i], on_ping_done, pending) == 0) {
 			node->control_pings++;
 		} else {
 			free(pending->url);
@@ -425,6 +445,7 @@ void node_forget_login(struct node *node)
 	node->login_wanted = false;
 	state_file_forget(&node->state);
 	(void)node_machine_find_operator(node);
+	node_warn_unsupported(node);
 	if (masked && prefs_masked_set(masked, "LoggedOut", json_true()) == 0 &&
 	    prefs_masked_set(masked, "WantRunning", json_false()) == 0)
 		prefs_edit(&node->state.prefs, masked, NULL);

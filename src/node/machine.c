@@ -49,7 +49,7 @@ static const struct {
 	const char *name;
 } roots[] = {
 	{PRIVSEP_FILE_CA_SYSTEM, "the system's certificate bundle"},
-	{PRIVSEP_FILE_CA_FILE, "the file of --ca-file, TS_CA_FILE or SSL_CERT_FILE"},
+	{PRIVSEP_FILE_CA_FILE, "--ca-file (TS_CA_FILE, SSL_CERT_FILE)"},
 	{PRIVSEP_FILE_CA_DIRECTORY, "the folder of SSL_CERT_DIR"},
 };
 

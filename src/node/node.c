@@ -171,6 +171,9 @@ static void begin(struct node *node)
 		return;
 	node_warn(node, NODE_WARN_STATE, NULL);
 	apply_start_prefs(node);
+	node_warn_unsupported(node);
+	if (node->warnings[NODE_WARN_SETTINGS])
+		log_warn("%s", node->warnings[NODE_WARN_SETTINGS]);
 	if (node_machine_find_operator(node) < 0)
 		log_warn("the operator '%s' is no user of /etc/passwd: only root may change this "
 			 "node",
@@ -303,7 +306,7 @@ void node_stop(struct node *node)
 		return;
 	node_store_handover(node);
 	if (node->ephemeral && node->registered && node->control &&
-	    node_logout(node, on_stop_logout, node) == 0) {
+	    node_logout(node, on_stop_logout, node, NULL) == 0) {
 		node->stopping = true;
 		uv_timer_start(&node->stop_timer, on_stop_timeout, NODE_LOGOUT_PATIENCE_MS, 0);
 		return;

@@ -76,20 +76,21 @@ int node_login_interactive(struct node *node, struct error *err);
  * node_logout() - Expire the node key at control and forget the profile
  * @done: called once, later, with NULL or why control could not be told; -ECANCELED when the
  *        node ended, or got another login server, before there was an answer
+ *
+ * Return: 0, or negative errno with @err set, and @done is never called
  */
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
-		void *context);
+		void *context, struct error *err);
 
 /**
  * node_ping() - Ping a peer
  * @target: a tailnet address
- * @type:   "disco", "TSMP", "ICMP" or "peerapi"
- * @size:   bytes of padding, 0 for none
+ * @type:   "disco", "TSMP" or "ICMP"
  * @done:   called once, later; owns @result, an ipnstate.PingResult (its Err says what failed)
  *
  * Return: 0, or negative errno (-EINVAL: unknown type) and @done is never called
  */
-int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
+int node_ping(struct node *node, const struct address *target, const char *type,
 	      void (*done)(void *context, json_t *result), void *context);
 
 /**
@@ -99,6 +100,10 @@ int node_ping(struct node *node, const struct address *target, const char *type,
  * Return: NULL when nobody has that address
  */
 json_t *node_whois(struct node *node, const struct endpoint *who, int protocol);
+
+/** node_derp_map_json() - The DERPMap of control, for `tailscale netcheck`; NULL without a netmap
+ */
+json_t *node_derp_map_json(struct node *node);
 
 /** node_netmap_json() - netmap.NetworkMap without keys, or NULL before the first map */
 json_t *node_netmap_json(struct node *node);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* node/status.c - what we say about ourselves and our peers, in the official JSON */
+#include "base/limits.h"
 #include "node/internal.h"
 #include "wire/tailcfg.h"
 
@@ -262,18 +263,37 @@ json_t *node_status_json(struct node *node, bool peers)
 	return json;
 }
 
+/* written() - What an encoder of ours wrote into @text, which is freed; NULL if it could not */
+static json_t *written(const struct json_writer *w, struct buffer *text)
+{
+	json_t *json = NULL;
+
+	if (json_writer_result(w) == 0)
+		json = json_loadb((const char *)buffer_head(text), text->length, 0, NULL);
+	buffer_free(text);
+	return json;
+}
+
 /* node_json() - A tailcfg.Node by our own encoder */
 static json_t *node_json(const struct tailcfg_node *peer)
 {
 	struct buffer text = BUFFER_INIT(1024 * 1024);
 	struct json_writer w = json_writer_to(&text);
-	json_t *json = NULL;
 
 	tailcfg_node_encode(&w, NULL, peer);
-	if (json_writer_result(&w) == 0)
-		json = json_loadb((const char *)buffer_head(&text), text.length, 0, NULL);
-	buffer_free(&text);
-	return json;
+	return written(&w, &text);
+}
+
+json_t *node_derp_map_json(struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer w = json_writer_to(&text);
+
+	if (!map || !map->self)
+		return NULL;
+	tailcfg_derp_map_encode(&w, NULL, &map->derp_map);
+	return written(&w, &text);
 }
 
 json_t *node_netmap_json(struct node *node)

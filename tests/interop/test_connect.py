@@ -119,6 +119,15 @@ def test_a_wrong_key_fails_and_the_daemon_stays_for_a_good_one(dev):
     assert "connected as" in dev.run("connect", variables={"TS_AUTHKEY": good})
 
 
+def test_who_waits_is_told_for_what(dev):
+    """Nobody listens there: the command says so while it waits, once, and not only at its end."""
+    nobody = {"TS_LOGIN_SERVER": f"https://{dev.headscale.box.v4}:9", "TS_AUTHKEY": "hskey-x"}
+    said = dev.run("connect", "--timeout=9s", code=1, variables=nobody)
+    waiting, end = said.split("pillion connect: the node is not running after 9 seconds")
+    assert waiting.count("waiting: ") == 1 and "does it run?" in waiting
+    assert "does it run?" in end
+
+
 def test_a_second_daemon_is_refused_with_the_reason(dev):
     dev.run("connect", variables={"TS_AUTHKEY": dev.headscale.auth_key()})
     other = dev.box.folder / "other.sock"

@@ -89,6 +89,7 @@ def test_every_command_has_help_with_an_example():
         (["daemon", "--tun=userspace-networking"], "NET_ADMIN"),
         (["daemon", "--state=kube:x"], "--statedir=FOLDER"),
         (["daemon", "--socks5-server=:1080"], "leave it out"),
+        (["ping", "--size=9", "laptop"], "--size is not supported yet"),
         (["completion", "tcsh"], "bash, zsh or fish"),
         (["--frobnicate"], "pillion --help"),
     ],

@@ -21,6 +21,11 @@
 		.name = flag_name, .argument = argument_, .help = help_, .kind = kind_ \
 	}
 
+#define FLAG_LATER(flag_name, kind_)                                      \
+	{                                                                 \
+		.name = flag_name, .kind = kind_, .status = FLAG_NOT_YET, \
+	}
+
 static const struct flag status_flags[] = {
 	[STATUS_JSON] = FLAG_ON("json", "print the whole status as JSON"),
 	[STATUS_PEERS] = FLAG_ON("peers", "list the other nodes (default true)"),
@@ -36,8 +41,8 @@ static const struct flag ping_flags[] = {
 			       "stop after so many pings; 0: never (default 10)"),
 	[PING_TSMP] = FLAG_ON("tsmp", "through WireGuard, but not the other kernel"),
 	[PING_ICMP] = FLAG_ON("icmp", "an ICMP echo through WireGuard"),
-	[PING_PEERAPI] = FLAG_ON("peerapi", "ask the peer's PeerAPI"),
-	[PING_SIZE] = FLAG_OF("size", FLAG_INTEGER, "BYTES", "size of a disco ping"),
+	[PING_PEERAPI] = FLAG_LATER("peerapi", FLAG_BOOL),
+	[PING_SIZE] = FLAG_LATER("size", FLAG_INTEGER),
 	[PING_TIMEOUT] =
 		FLAG_OF("timeout", FLAG_DURATION, "DURATION", "for one answer (default 5s)"),
 	[PING_UNTIL_DIRECT] =

@@ -24,6 +24,9 @@
 #define STATE_COUNT    7
 #define STATE_TEXT_MAX 32
 
+/* Without news for so long, a look at what is wrong. */
+#define LOOK_INTERVAL (3 * NSEC_PER_SEC)
+
 /* ipn.State, by number as the bus has it. */
 static const char *const state_names[STATE_COUNT] = {
 	"NoState", "InUseOtherUser", "NeedsLogin", "NeedsMachineAuth",
@@ -37,6 +40,7 @@ struct progress {
 	bool approval_said;
 	bool logged_in; /* a login finished while we watched */
 	char message[ERROR_TEXT_MAX];
+	json_t *troubles; /* what is wrong, as it was last said */
 };
 
 static void json_free(json_t **value)
@@ -162,6 +166,39 @@ static int change(const struct join *j, const json_t *status, struct error *err)
 	return localapi_call(j->socket, "PATCH", "/localapi/v0/prefs", masked, NULL, err);
 }
 
+static bool holds(const json_t *list, const json_t *line)
+{
+	const json_t *other;
+	size_t i;
+
+	json_array_foreach(list, i, other)
+		if (json_equal(other, line))
+			return true;
+	return false;
+}
+
+/* say_troubles() - A person who waits is told for what, once for each */
+static void say_troubles(const struct join *j, struct progress *p)
+{
+	_cleanup_(json_free) json_t *status = NULL;
+	struct error err = {0};
+	json_t *health, *line;
+	size_t i;
+
+	if (j->json || get_status(j, &status, &err) < 0)
+		return;
+	health = json_object_get(status, "Health");
+	json_array_foreach(health, i, line) {
+		if (holds(p->troubles, line))
+			continue;
+		fprintf(stderr, "waiting: ");
+		print_escaped(stderr, json_string_value(line) ?: "", 0);
+		fputc('\n', stderr);
+	}
+	json_decref(p->troubles);
+	p->troubles = json_incref(health);
+}
+
 /* say_done() - "connected as web.tail.example, 100.64.0.1" */
 static void say_done(const struct join *j)
 {
@@ -218,6 +255,7 @@ static int wait_for_running(const struct join *j, struct localapi_stream *bus, s
 	for (;;) {
 		_cleanup_(json_free) json_t *notify = NULL;
 		nanoseconds left = deadline - clock_boottime();
+		nanoseconds most = left < LOOK_INTERVAL ? left : LOOK_INTERVAL;
 		int r;
 
 		if (*p->message)
@@ -226,14 +264,14 @@ static int wait_for_running(const struct join *j, struct localapi_stream *bus, s
 			say_done(j);
 			return EXIT_OK;
 		}
-		r = left <= 0
-			    ? 0
-			    : localapi_stream_next(
-				      bus,
-				      j->timeout ? (int)(left / NSEC_PER_MSEC % INT32_MAX) + 1 : -1,
-				      &notify);
-		if (r == 0)
+		if (left <= 0)
 			return say_timeout(j, p);
+		r = localapi_stream_next(bus, (int)(most / NSEC_PER_MSEC) + 1, &notify);
+		if (r == 0) {
+			if (left > LOOK_INTERVAL)
+				say_troubles(j, p);
+			continue;
+		}
 		if (r < 0)
 			return complain(
 				j->name, EXIT_FAILS,
@@ -267,5 +305,7 @@ int join_tailnet(const struct join *j)
 	if (!j->force || strcmp(text_of(before, "AuthURL"), text_of(after, "AuthURL")) != 0)
 		say_url(j, &p, text_of(after, "AuthURL"));
 	say_approval(&p);
-	return wait_for_running(j, bus, &p);
+	r = wait_for_running(j, bus, &p);
+	json_decref(p.troubles);
+	return r;
 }

@@ -53,7 +53,7 @@ static const char *ping_type(struct command_line *line)
 		return "TSMP";
 	if (line->own[PING_ICMP].on)
 		return "ICMP";
-	return line->own[PING_PEERAPI].on ? "peerapi" : "disco";
+	return "disco";
 }
 
 /* print_pong() - "pong from laptop (100.64.0.2) by relay fra in 12 ms" */
@@ -101,14 +101,14 @@ int run_ping(struct command_line *line)
 
 	if (line->rest_count != 1)
 		return complain("ping", EXIT_USAGE, "name a host: pillion ping HOST");
-	if (line->own[PING_SIZE].number < 0 || most < 0)
-		return complain("ping", EXIT_USAGE, "-c and --size can't be negative");
+	if (most < 0)
+		return complain("ping", EXIT_USAGE, "-c can't be negative");
 	if (timeout <= 0 || timeout > TIMEOUT_MOST)
 		return complain("ping", EXIT_USAGE, "--timeout: more than 0, at most 1h");
 	if (resolve(line, line->rest[0], address, &err) < 0)
 		return complain("ping", EXIT_FAILS, "%s", err.text);
-	snprintf(target, sizeof(target), "/localapi/v0/ping?ip=%s&type=%s&size=%lld", address,
-		 ping_type(line), (long long)line->own[PING_SIZE].number);
+	snprintf(target, sizeof(target), "/localapi/v0/ping?ip=%s&type=%s", address,
+		 ping_type(line));
 	for (int64_t i = 0; most == 0 || i < most; i++) {
 		_cleanup_(json_free) json_t *result = NULL;
 		nanoseconds next = clock_boottime() + PING_INTERVAL_NS;

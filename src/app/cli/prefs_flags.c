@@ -183,7 +183,10 @@ int read_secret_file(const char *path, char **ret, struct error *err)
 	ssize_t length;
 
 	if (fd < 0)
-		return error_set_errno(err, -errno, "read the key in %s", path);
+		return error_set_errno(err, -errno,
+				       "read the key in %s (is that file mounted here, and "
+				       "readable?)",
+				       path);
 	text = calloc(1, SECRET_FILE_MAX + 1);
 	if (!text)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -192,7 +195,7 @@ int read_secret_file(const char *path, char **ret, struct error *err)
 		int code = -errno;
 
 		free(text);
-		return error_set_errno(err, code, "read the key in %s", path);
+		return error_set_errno(err, code, "read the key in %s (it must be a file)", path);
 	}
 	while (length > 0 && strchr(" \t\r\n", text[length - 1]))
 		text[--length] = 0;
@@ -201,7 +204,8 @@ int read_secret_file(const char *path, char **ret, struct error *err)
 			strlen(text) - strspn(text, " \t\r\n") + 1);
 	if (!*text) {
 		secret_string_free(text);
-		return error_set(err, -EINVAL, "%s holds no key: the file is empty", path);
+		return error_set(err, -EINVAL,
+				 "%s holds no key: the file is empty; put the key into it", path);
 	}
 	*ret = text;
 	return 0;

@@ -96,10 +96,10 @@ int node_login_interactive(struct node *node, struct error *err)
 }
 
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
-		void *context)
+		void *context, struct error *err)
 {
 	if (node->fail)
-		return node->fail;
+		return error_set(err, node->fail, "the state is broken");
 	if (node->prefs) {
 		json_object_set_new(node->status, "HaveNodeKey", json_false());
 		enter(node, 2);
@@ -111,7 +111,7 @@ int node_logout(struct node *node, void (*done)(void *context, const struct erro
 	return 0;
 }
 
-int node_ping(struct node *node, const struct address *target, const char *type, size_t size,
+int node_ping(struct node *node, const struct address *target, const char *type,
 	      void (*done)(void *context, json_t *result), void *context)
 {
 	if (target->bytes[3] == 9)
@@ -119,7 +119,6 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 	if (strcmp(type, "disco") != 0 && strcmp(type, "TSMP") != 0)
 		return -EINVAL;
 	strcpy(node->ping_type, type);
-	node->ping_size = size;
 	node->ping_done = done;
 	node->done_context = context;
 	if (!node->answer_later)
@@ -157,6 +156,11 @@ json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
 	if (node->whois)
 		return json_incref(node->whois);
 	return json_pack("{s:s,s:i}", "Who", endpoint_format(who, text), "Protocol", protocol);
+}
+
+json_t *node_derp_map_json(struct node *node)
+{
+	return node->fail ? NULL : json_pack("{s:{}}", "Regions");
 }
 
 json_t *node_netmap_json(struct node *node)

@@ -17,7 +17,6 @@ struct node {
 	unsigned int last_mask;
 	struct node_watch *watch; /* the newest */
 	bool peers_asked;
-	size_t ping_size;
 	char ping_type[16];
 	struct prefs
 		*prefs; /* with them it acts: edits, logins and logouts change prefs and status */

@@ -353,6 +353,53 @@ static void the_operator_may_change_the_node(void **state)
 	assert_false(node_may_write(w->node, (uid_t)-1));
 }
 
+/* --- Settings without effect --- */
+
+static void what_has_no_effect_is_refused_or_said(void **state)
+{
+	static const char *const masked[] = {
+		"{\"RunSSH\":true,\"RunSSHSet\":true}",
+		"{\"RunWebClient\":true,\"RunWebClientSet\":true}",
+		"{\"ExitNodeID\":\"n1\",\"ExitNodeIDSet\":true}",
+		"{\"ExitNodeIP\":\"100.64.0.2\",\"ExitNodeIPSet\":true}",
+		"{\"AdvertiseRoutes\":[\"10.0.0.0/8\"],\"AdvertiseRoutesSet\":true}",
+		"{\"AdvertiseServices\":[\"svc:a\"],\"AdvertiseServicesSet\":true}",
+		"{\"AppConnector\":{\"Advertise\":true},\"AppConnectorSet\":true}",
+		"{\"RelayServerPort\":0,\"RelayServerPortSet\":true}",
+	};
+	struct world *w = *state;
+	json_t *json;
+
+	(void)run(w);
+	for (size_t i = 0; i < ARRAY_SIZE(masked); i++) {
+		struct error err = {0};
+
+		json = object(masked[i]);
+		if (node_edit_prefs(w->node, json, &err) != -EOPNOTSUPP ||
+		    !strstr(err.text, "leave this setting out"))
+			fail_msg("row %zu: %s", i, err.text);
+		json_decref(json);
+	}
+	assert_false(w->node->state.prefs.run_ssh);
+	assert_null(w->node->warnings[NODE_WARN_SETTINGS]);
+	edit(w, "{\"RunSSH\":false,\"RunSSHSet\":true}");
+	answer_all(w);
+	end_node(w);
+
+	/* What a volume brings along is kept, and said; other settings may be changed. */
+	free(w->start.config.prefs);
+	w->start.config.prefs = strdup("{\"RunSSH\":true,\"RunSSHSet\":true,"
+				       "\"ExitNodeIP\":\"100.64.0.2\",\"ExitNodeIPSet\":true}");
+	start_node(w);
+	assert_non_null(w->node->warnings[NODE_WARN_SETTINGS]);
+	assert_non_null(
+		strstr(w->node->warnings[NODE_WARN_SETTINGS], "exit nodes, the SSH server"));
+	edit(w, "{\"Hostname\":\"other\",\"HostnameSet\":true}");
+	assert_true(w->node->state.prefs.run_ssh);
+	edit(w, "{\"RunSSH\":false,\"RunSSHSet\":true,\"ExitNodeIP\":\"\",\"ExitNodeIPSet\":true}");
+	assert_null(w->node->warnings[NODE_WARN_SETTINGS]);
+}
+
 /* --- Another server, and the end --- */
 
 static void on_logout(void *context, const struct error *err)
@@ -369,7 +416,7 @@ static void another_server_is_another_tailnet(void **state)
 	(void)run(w);
 	client()->handler->reached(w->node, &reached);
 	client()->handler->auth_url(w->node, RENEWAL_URL);
-	assert_int_equal(node_logout(w->node, on_logout, &logout), 0);
+	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
 	edit(w, "{\"ControlURL\":\"https://two.example\",\"ControlURLSet\":true}");
 	/* Whoever waits for the old one is told so. */
 	assert_int_equal(logout, -ECANCELED);
@@ -381,7 +428,7 @@ static void another_server_is_another_tailnet(void **state)
 	assert_null(w->node->auth_url);
 	assert_int_equal(node_state(w->node), NODE_STARTING);
 	/* And another logout is possible. */
-	assert_int_equal(node_logout(w->node, on_logout, &logout), 0);
+	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
 	client()->handler->logged_out(w->node, NULL);
 	assert_int_equal(logout, 0);
 	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
@@ -408,7 +455,7 @@ static void the_end_answers_a_logout(void **state)
 	int logout = 1;
 
 	(void)run(w);
-	assert_int_equal(node_logout(w->node, on_logout, &logout), 0);
+	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
 	end_node(w);
 	assert_int_equal(logout, -ECANCELED);
 	start_node(w);
@@ -779,6 +826,7 @@ int main(void)
 		TEST(whois_tells_what_the_policy_grants),
 		TEST(what_control_wants_shown_is_shown),
 		TEST(metrics_name_all_that_was_counted),
+		TEST(what_has_no_effect_is_refused_or_said),
 		TEST(the_operator_may_change_the_node),
 		TEST(another_server_is_another_tailnet),
 		TEST(another_server_at_the_start),
