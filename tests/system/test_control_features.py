@@ -11,10 +11,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 from lab import wait_for
 from lab.loopback_control import BUILD, JoinedNode, joined
+from lab.process import children
 from lab.relay_tool import free_port
 
 NAMESPACE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -431,6 +433,26 @@ def test_a_hook_that_fails_or_hangs(hooked, nodes):
     assert (status, text) == (HTTPStatus.BAD_GATEWAY, "the DNS hook took too long")
     assert "killed after 2 s" in server.log.read_text()
     assert server.healthy()
+
+
+def test_the_helper_has_nothing_and_ends_with_the_server(hooked):
+    """One descriptor beside its output, no thread more, and gone after kill -9."""
+    server, _ = hooked
+    (helper,) = children(server.process.pid)
+    folder = Path(f"/proc/{helper}")
+    assert (folder / "comm").read_text() == "pillion-dns\n"
+    assert sorted(entry.name for entry in (folder / "fd").iterdir())[:3] == ["0", "1", "2"]
+    (last,) = [entry for entry in (folder / "fd").iterdir() if int(entry.name) > 2]
+    assert last.readlink().name.startswith("socket:")
+    assert [thread.name for thread in (folder / "task").iterdir()] == [str(helper)]
+    server.kill()
+
+    def gone():
+        # Who has nobody to wait for it is a zombie.
+        return not folder.exists() or "\nState:\tZ" in (folder / "status").read_text()
+
+    wait_for(gone, 10, "the helper to end")
+    server.start()
 
 
 def test_without_a_hook(server, nodes):
