@@ -25,12 +25,14 @@ of nodes their relay, or cut all of it (close).
     lab.Process      one program: its log, its pid, waiting for what it says
     lab.Control      our own coordination server, behind the interface of lab.Headscale
     lab.Headscale    the real control server with its embedded relay; lab.Derper one on its own
+    lab.Acme         a certificate authority (Pebble) with the DNS that it looks at
     lab.OwnRelay     our own relay in the place of lab.Derper
     lab.Tailscaled   a stock peer
     lab.Containerboot, lab.OfficialDaemon, lab.Pillion   the node under test, behind one interface
     lab.App          the app beside it
 """
 
+from lab.acme import Acme
 from lab.app import App, Held
 from lab.control import Control
 from lab.derper import Derper
@@ -44,6 +46,7 @@ from lab.tailscaled import Containerboot, OfficialDaemon, Tailscaled
 from lab.waiting import Timeout, wait_for
 
 __all__ = [
+    "Acme",
     "App",
     "Box",
     "Containerboot",
