@@ -4,170 +4,27 @@ netstate_tool stands where the supervisor will: it holds the TUN and applies wha
 is told. What it did is asked of `ip` and `nft`, and of packets.
 """
 
-import ctypes
 import itertools
-import json
-import os
 import signal
 import socket
 import struct
 import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from lab.netstate import PRIORITIES, TOOL, Maker
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "build" / os.environ.get("PILLION_PRESET", "debug") / "tests/tools/netstate_tool"
-TAILSCALED = Path("/var/cache/pillion-peers/tailscale-1.102.5/tailscaled")
-PRIORITIES = [5210, 5230, 5250, 5270]
 EPERM, ENOENT, EAGAIN, EBUSY, ENODEV, EINVAL = -1, -2, -11, -16, -19, -22
 
-CLONE_NEWNET = 0x40000000
 RTMGRP_EVERYTHING = 0xFFFFFFFF
 NFT_NEW_GENERATION = b"\x0f\x0a"
-numbers = itertools.count(1)
-
-
-class Namespace:
-    """A network namespace; commands and sockets in it."""
-
-    def __init__(self):
-        self.name = f"pl{os.getpid()}n{next(numbers)}"
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
-        self.run("ip link set lo up")
-
-    def enter(self, *command):
-        return ["nsenter", f"--net=/run/netns/{self.name}", *command]
-
-    def run(self, command, check=True):
-        done = subprocess.run(self.enter("sh", "-c", command), capture_output=True, text=True)
-        if check and done.returncode != 0:
-            raise AssertionError(f"{command}: {done.stderr}")
-        return done.stdout
-
-    def json(self, command):
-        return json.loads(self.run(command) or "[]")
-
-    def socket(self, *kind):
-        """A socket made inside: a thread may live in another namespace than its process."""
-        made = []
-
-        def make():
-            with Path(f"/run/netns/{self.name}").open() as namespace:
-                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            made.append(socket.socket(*kind))
-
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        return made[0]
-
-    def rules(self, family=4):
-        """Our and the official client's, as (priority, protocol, table)."""
-        shown = self.json(f"ip -{family} -d -j rule")
-        return [
-            (rule["priority"], rule.get("protocol"), rule.get("table"))
-            for rule in shown
-            if 5200 <= rule["priority"] < 5300
-        ]
-
-    def routes(self, family=4, table=52):
-        shown = self.run(f"ip -{family} -d -j route show table {table} 2>/dev/null", check=False)
-        return {route["dst"]: route["protocol"] for route in json.loads(shown or "[]")}
-
-    def addresses(self, link="tailscale0"):
-        shown = self.json(f"ip -j addr show dev {link}")
-        return {
-            f"{address['local']}/{address['prefixlen']}"
-            for one in shown
-            for address in one.get("addr_info", [])
-        }
-
-    def delete(self):
-        subprocess.run(["ip", "netns", "del", self.name], check=True)
-
-
-class Tool:
-    """A running netstate_tool, one JSON answer a command."""
-
-    def __init__(self, namespace, *arguments, within=()):
-        self.process = subprocess.Popen(
-            namespace.enter(*within, str(TOOL), *arguments),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def raw(self, command):
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def __call__(self, *commands):
-        """Each must succeed; the last answer."""
-        for command in commands:
-            answer = self.raw(command)
-            assert answer["ok"], f"{command}: {answer}"
-        return answer
-
-    def fails(self, command):
-        answer = self.raw(command)
-        assert not answer["ok"], f"{command} should have failed"
-        return answer["code"], answer["error"]
-
-    def events(self):
-        """What is there after the first notification."""
-        answer = self("events 5000")
-        return {name for name in ("interfaces", "ours", "gone") if answer[name]}
-
-    def settle(self):
-        """Take in what our own changes caused."""
-        while any(self("events 100")[name] for name in ("interfaces", "ours", "gone")):
-            pass
-
-    def wait_for(self, event):
-        seen = set()
-        deadline = time.monotonic() + 10
-        while event not in seen and time.monotonic() < deadline:
-            seen |= self.events()
-        assert event in seen
-        return seen
-
-    def stop(self, number=None):
-        if number is None:
-            self.process.stdin.close()
-        else:
-            self.process.send_signal(number)
-        code = self.process.wait(timeout=20)
-        self.process.stdout.close()
-        return code
 
 
 @pytest.fixture
 def make():
-    """Namespaces and tools, gone when the test is."""
-    namespaces, tools = [], []
-
-    class Make:
-        def namespace(self):
-            namespaces.append(Namespace())
-            return namespaces[-1]
-
-        def tool(self, namespace, *arguments, within=()):
-            tools.append(Tool(namespace, *arguments, within=within))
-            return tools[-1]
-
-    yield Make()
-    failed = []
-    for tool in tools:
-        if tool.process.poll() is None and tool.stop() != 0:
-            failed.append(tool.process.args)
-    for namespace in namespaces:
-        namespace.delete()
-    assert not failed, "a tool ended with an error (a sanitizer's?)"
+    with Maker() as maker:
+        yield maker
 
 
 @pytest.fixture
@@ -394,67 +251,6 @@ def test_a_living_pillion_is_refused(make, box, node):
     assert [rule[0] for rule in box.rules()] == PRIORITIES
     assert "table inet pillion " in box.run("nft list ruleset")
     assert node("apply")["changes"] == 0
-
-
-@pytest.fixture
-def tailscaled(box, tmp_path):
-    """The official daemon, running in the box, up to where its rules stand."""
-    assert TAILSCALED.exists(), "scripts/peers builds it"
-    process = subprocess.Popen(
-        box.enter(
-            str(TAILSCALED),
-            "--tun=tailscale0",
-            f"--statedir={tmp_path}",
-            f"--socket={tmp_path}/socket",
-            "--no-logs-no-support",
-        ),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 30
-    while len(box.rules(4)) < 4 or len(box.rules(6)) < 4:
-        assert process.poll() is None and time.monotonic() < deadline, "tailscaled didn't come up"
-        time.sleep(0.05)
-    yield process
-    process.kill()
-    process.wait()
-
-
-def test_a_living_tailscaled_is_refused_or_given_way(make, box, tailscaled):
-    tool = make.tool(box)
-    for name in ("tailscale0", "pillion0"):
-        code, text = tool.fails(f"claim {name} 52")
-        assert code == EBUSY and "tailscale0" in text and "--table" in text, text
-    before = box.run("ip -d rule") + box.run("ip -6 -d rule")
-    tool(
-        "claim pillion0 53",
-        "open pillion0",
-        "table 53",
-        "address 100.64.0.1",
-        "route 100.64.0.7",
-    )
-    tool("apply")
-    assert (5270, "80", "53") in box.rules() and (5270, "unspec", "52") in box.rules()
-    tool("teardown")
-    assert box.run("ip -d rule") + box.run("ip -6 -d rule") == before
-    assert tailscaled.poll() is None
-
-
-def test_leftovers_of_a_killed_tailscaled_are_cleaned(make, box, tailscaled):
-    box.run("ip link show tailscale0")
-    # What it writes when it is logged in, by its own names.
-    box.run("nft add table ip filter; nft add chain ip filter ts-input")
-    box.run("nft add rule ip filter ts-input iifname != tailscale0 ip saddr 100.64.0.0/10 drop")
-    box.run("ip route add throw 10.9.0.0/16 table 52")
-    tailscaled.kill()
-    tailscaled.wait()
-    assert len(box.rules(4)) == 4 and len(box.rules(6)) == 4
-    tool = make.tool(box)
-    assert tool("claim tailscale0 52")["removed"] == 9
-    assert box.rules(4) == [] and box.rules(6) == [] and box.routes() == {}
-    assert "drop" not in box.run("nft list chain ip filter ts-input")
-    tool("open tailscale0", "address 100.64.0.1", "apply")
-    assert [rule[:2] for rule in box.rules()] == [(priority, "80") for priority in PRIORITIES]
 
 
 def test_ten_thousand_routes(box, node):
