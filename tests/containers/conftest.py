@@ -75,7 +75,9 @@ def base(engine):
         run("tar", "-C", folder, "-cf", archive.with_suffix(".new"), ".")
         archive.with_suffix(".new").rename(archive)
         shutil.rmtree(folder)
-    docker("import", archive, tag)
+    # Once: with a base of another identity each image would be built anew.
+    if docker("image", "inspect", tag, check=False).returncode != 0:
+        docker("import", archive, tag)
     return tag
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 
-from lab.peers import ROOT
 from lab.waiting import wait_for
 
 LEAST = ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN"]
@@ -18,19 +17,6 @@ def test_the_names_that_users_call(image, docker_cli):
     assert len(done.stdout.split()) == 6
     done = docker_cli("run", "--rm", "--entrypoint", "tailscale", image, "version")
     assert "capability version" in done.stdout
-
-
-def test_the_compose_file_is_valid(engine):
-    import subprocess
-
-    done = subprocess.run(
-        ["docker-compose", "-f", ROOT / "compose.yaml", "config"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "network_mode: service:pillion" in done.stdout
 
 
 def test_without_the_device_and_the_right_the_error_says_what_to_add(image, docker_cli):

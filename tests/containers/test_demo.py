@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""compose.yaml: a tailnet of containers in which a laptop fetches the app's page.
+
+project's network ─┬─ control    `pillion control`; lays a key and its authority's certificate
+                   │               where the nodes take them
+                   ├─ sidecar ── demo-app, an nginx (shares its namespace)
+                   └─ laptop     scripts/laptop: by relay while it can't reach the sidecar, then direct
+"""
+
+import json
+import shutil
+
+import conftest
+import pytest
+from lab.peers import ROOT
+
+PROJECT = f"{conftest.NAME}-demo"
+LABEL = f"label=com.docker.compose.project={PROJECT}"
+APP = """FROM {base}
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
+CMD ["nginx", "-g", "daemon off;"]
+"""
+
+
+@pytest.fixture(scope="module")
+def app_image(base):
+    """An nginx, since there may be no registry to have one from."""
+    tag = "pillion-test-app:latest"
+    conftest.docker("build", "--network", "host", "-t", tag, "-", stdin=APP.format(base=base))
+    return tag
+
+
+def compose(*arguments, check=True, folder=ROOT, images=()):
+    """Compose's second version where it is, else the first one."""
+    if conftest.docker("compose", "version", check=False).returncode == 0:
+        command = ["/usr/bin/docker", "compose"]
+    else:
+        command = [shutil.which("docker-compose")]
+    return conftest.run(
+        *["env", "-C", folder, *images, *command, "-p", PROJECT, *arguments],
+        check=check,
+    )
+
+
+@pytest.fixture
+def demo(image, app_image):
+    """Compose, with the profile demo; what it made is gone afterwards."""
+
+    def run(*arguments, check=True):
+        images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]
+        return compose("--profile", "demo", *arguments, check=check, images=images)
+
+    yield run
+    run("down", "--volumes", "--timeout", "5", check=False)
+
+
+def left():
+    """What there is of the project."""
+    kinds = [["ps", "-aq"], ["network", "ls", "-q"], ["volume", "ls", "-q"]]
+    return [conftest.docker(*kind, "--filter", LABEL).stdout.split() for kind in kinds]
+
+
+def test_the_example_of_settings_starts_the_own_tailnets(image, app_image, tmp_path, docker_cli):
+    """No profile named on the command line: .env names it."""
+    shutil.copy(ROOT / ".env.example", tmp_path / ".env")
+    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]
+    try:
+        compose("up", "--no-build", "--no-start", folder=tmp_path, images=images)
+        label = '{{.Label "com.docker.compose.service"}}'
+        made = docker_cli("ps", "-a", "--filter", LABEL, "--format", label).stdout.split()
+        assert sorted(made) == ["app", "pillion"]
+        chosen = "label=com.docker.compose.service=pillion"
+        own = docker_cli("ps", "-aq", "--filter", LABEL, "--filter", chosen).stdout.strip()
+        facts = json.loads(docker_cli("inspect", own).stdout)[0]
+        assert "TS_LOGIN_SERVER=https://headscale.example.com" in facts["Config"]["Env"]
+    finally:
+        compose("down", "--volumes", folder=tmp_path)
+    assert left() == [[], [], []]
+
+
+def test_the_laptop_fetches_by_relay_and_then_direct(demo, docker_cli):
+    demo("up", "--no-build", "-d")
+    laptop = demo("ps", "-q", "laptop").stdout.strip()
+    code = docker_cli("wait", laptop, timeout=180).stdout.strip()
+    said = demo("logs", "--no-color").stdout
+    assert code == "0", said
+    lines = [line for line in docker_cli("logs", laptop).stdout.splitlines() if "$ " in line]
+    assert ["Welcome to nginx!" in line for line in lines] == [True, False, True, False], lines
+    assert "by relay" in lines[1]
+    assert "directly" in lines[3]
+    # Who does without a right has none: control is without any, the node without all but one.
+    for name, rights in (("control", 0), ("sidecar", 1 << 12)):
+        container = demo("ps", "-q", name).stdout.strip()
+        status = docker_cli("exec", container, "cat", "/proc/1/status").stdout
+        values = dict(line.split(":", 1) for line in status.splitlines())
+        assert int(values["CapBnd"], 16) == rights, name
+        assert int(values["CapEff"], 16) == rights, name
+        assert values["NoNewPrivs"].strip() == "1", name
+        facts = json.loads(docker_cli("inspect", container).stdout)[0]
+        assert facts["HostConfig"]["ReadonlyRootfs"], name
+    # What control keeps for itself is not where the nodes look.
+    sidecar = demo("ps", "-q", "sidecar").stdout.strip()
+    names = docker_cli("exec", sidecar, "ls", "/join").stdout.split()
+    assert names == ["ca.pem", "key"]
+    key = docker_cli("exec", sidecar, "cat", "/join/key").stdout.strip()
+    assert key and key not in said
+
+
+def test_the_demo_ends_by_itself_and_again_on_what_it_kept(demo):
+    """As the README has it: in the foreground, until the laptop is done."""
+    for _ in range(2):
+        done = demo("up", "--no-build", "--no-color", "--exit-code-from", "laptop", check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "directly" in done.stdout
+        demo("down", "--timeout", "5")
+    assert left()[:2] == [[], []]
+    demo("down", "--volumes")
+    assert left() == [[], [], []]
