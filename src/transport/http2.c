@@ -3,28 +3,23 @@
  * transport/http2.c - an HTTP/2 client over any stream
  *
  * Theory of operation
- *   nghttp2 is fed by `data` of the stream and emptied into it as long as little is
- *   queued there. Owners are told from within its callbacks, where they may send,
- *   cancel and close: the first two only submit (the frames leave when the outermost
- *   call returns, see enter() and leave()), and a closed client is freed there.
+ *   Frames move as http2_link.h says: owners are told from within nghttp2's callbacks,
+ *   and what they ask for there leaves when the outermost call returns.
  *   A request is found from its HTTP/2 stream by the stream's user data, which is
  *   NULL once the owner has been told the end.
  */
 #include "transport/http2.h"
 #include "base/cleanup.h"
+#include "transport/http2_link.h"
 #include "transport/loop_timer.h"
 
 #include <errno.h>
-#include <nghttp2/nghttp2.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* What we let the server send ahead. All of it is consumed as it comes. */
 #define STREAM_WINDOW     (1024 * 1024)
 #define CONNECTION_WINDOW (4 * 1024 * 1024)
-
-/* No more is asked of nghttp2 while this much waits below. */
-#define QUEUE_HIGH (64u * 1024)
 
 #define HEADERS_MAX 16
 
@@ -45,17 +40,13 @@ struct http2_request {
 
 struct http2_client {
 	uv_loop_t *loop;
-	struct stream *below;
-	nghttp2_session *session;
+	struct http2_link link;
 	char *authority;
 	http2_ended *ended;
 	void *user;
 	struct http2_request *requests;
 	size_t active;
-	unsigned int busy;
 	bool going; /* GOAWAY came */
-	bool over;  /* `ended` was told */
-	bool closed;
 };
 
 /* Life of a request */
@@ -71,7 +62,7 @@ static void unlink_request(struct http2_request *q)
 static void request_free(struct http2_request *q)
 {
 	unlink_request(q);
-	nghttp2_session_set_stream_user_data(q->client->session, q->id, NULL);
+	nghttp2_session_set_stream_user_data(q->client->link.session, q->id, NULL);
 	loop_timer_free(q->timer);
 	buffer_free_secret(&q->body);
 	free(q);
@@ -96,8 +87,8 @@ static void client_free(struct http2_client *c)
 {
 	while (c->requests)
 		request_free(c->requests);
-	stream_close(c->below);
-	nghttp2_session_del(c->session);
+	stream_close(c->link.below);
+	nghttp2_session_del(c->link.session);
 	free(c->authority);
 	free(c);
 }
@@ -107,64 +98,45 @@ static void end_all(struct http2_client *c, const struct error *err)
 {
 	struct error gone;
 
-	if (c->over)
+	if (c->link.over)
 		return;
-	c->over = true;
+	c->link.over = true;
 	if (err)
 		gone = *err;
 	else
 		error_set(&gone, -EPIPE, "the HTTP/2 connection was closed");
-	while (c->requests && !c->closed)
+	while (c->requests && !c->link.closed)
 		finish(c->requests, &gone);
-	if (!c->closed && c->ended)
+	if (!c->link.closed && c->ended)
 		c->ended(c->user, err);
 }
 
-/* flush() - Move frames down while there is room; the fatal error of nghttp2 or 0 */
-static int flush(struct http2_client *c)
-{
-	while (!c->over && stream_pending(c->below) < QUEUE_HIGH) {
-		const uint8_t *bytes;
-		ssize_t length = nghttp2_session_mem_send(c->session, &bytes);
-
-		if (length <= 0)
-			return (int)length;
-		if (stream_write(c->below, bytes, (size_t)length) < 0)
-			return 0; /* it ended, and says so by an event */
-	}
-	return 0;
-}
-
-static void enter(struct http2_client *c)
-{
-	c->busy++;
-}
-
 /* leave() - The outermost call returns: @r is what nghttp2 said in between */
-static void leave(struct http2_client *c, int r)
+static void leave(struct http2_link *link, int r)
 {
+	struct http2_client *c = container_of(link, struct http2_client, link);
 	struct error err;
 
-	if (c->busy == 1 && !c->over) {
-		int sent = flush(c);
+	if (link->busy == 1 && !link->over) {
+		int sent = http2_link_flush(link);
 
 		if (r == 0)
 			r = sent;
-		if (r < 0) {
-			error_set(&err, -EPROTO, "HTTP/2: %s", nghttp2_strerror(r));
-			end_all(c, &err);
-		} else if (!c->closed && c->going && c->active == 0) {
+		if (r == 0 && !link->closed && c->going && c->active == 0)
 			end_all(c, NULL);
-		} else if (!c->closed && !nghttp2_session_want_read(c->session) &&
-			   !nghttp2_session_want_write(c->session)) {
-			/* nghttp2 has told the server why, by GOAWAY. */
-			error_set(&err, -EPROTO, "the server does not speak proper HTTP/2");
+		else if (http2_link_judge(link, r, "server", &err) < 0)
 			end_all(c, &err);
-		}
 	}
-	if (--c->busy == 0 && c->closed)
+	if (--link->busy == 0 && link->closed)
 		client_free(c);
 }
+
+static void end(struct http2_link *link, const struct error *err)
+{
+	end_all(container_of(link, struct http2_client, link), err);
+}
+
+static const struct http2_link_ops link_ops = {.leave = leave, .end = end};
 
 /* Callbacks of nghttp2 */
 
@@ -283,41 +255,6 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
 	return (ssize_t)size;
 }
 
-/* The stream below */
-
-static void below_data(void *user, const uint8_t *bytes, size_t length)
-{
-	struct http2_client *c = user;
-	ssize_t r;
-
-	enter(c);
-	r = nghttp2_session_mem_recv(c->session, bytes, length);
-	leave(c, r < 0 ? (int)r : 0);
-}
-
-static void below_drained(void *user)
-{
-	struct http2_client *c = user;
-
-	enter(c);
-	leave(c, 0);
-}
-
-static void below_closed(void *user, const struct error *err)
-{
-	struct http2_client *c = user;
-
-	enter(c);
-	end_all(c, err);
-	leave(c, 0);
-}
-
-static const struct stream_events below_events = {
-	.data = below_data,
-	.drained = below_drained,
-	.closed = below_closed,
-};
-
 /* create_session() - A client that refuses pushes and unreasonable amounts */
 static int create_session(struct http2_client *c)
 {
@@ -327,22 +264,20 @@ static int create_session(struct http2_client *c)
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
 	};
 	nghttp2_session_callbacks *callbacks = NULL;
-	nghttp2_option *option = NULL;
+	nghttp2_option *option = http2_option();
 	int r = -ENOMEM;
 
-	if (nghttp2_session_callbacks_new(&callbacks) != 0 || nghttp2_option_new(&option) != 0)
+	if (!option || nghttp2_session_callbacks_new(&callbacks) != 0)
 		goto out;
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_closed);
-	nghttp2_option_set_max_settings(option, 32);
-	nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
-	if (nghttp2_session_client_new2(&c->session, callbacks, c, option) != 0)
+	if (nghttp2_session_client_new2(&c->link.session, callbacks, c, option) != 0)
 		goto out;
-	if (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings,
+	if (nghttp2_submit_settings(c->link.session, NGHTTP2_FLAG_NONE, settings,
 				    ARRAY_SIZE(settings)) != 0 ||
-	    nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0,
+	    nghttp2_session_set_local_window_size(c->link.session, NGHTTP2_FLAG_NONE, 0,
 						  CONNECTION_WINDOW) != 0)
 		goto out;
 	r = 0;
@@ -362,7 +297,8 @@ int http2_open(uv_loop_t *loop, struct stream *below, const char *authority, htt
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	c->loop = loop;
-	c->below = below;
+	c->link.below = below;
+	c->link.ops = &link_ops;
 	c->ended = ended;
 	c->user = user;
 	c->authority = strdup(authority);
@@ -370,8 +306,7 @@ int http2_open(uv_loop_t *loop, struct stream *below, const char *authority, htt
 		client_free(c);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
-	stream_set_events(below, &below_events, c);
-	(void)flush(c); /* preface and settings; a failure shows with the first request */
+	http2_link_start(&c->link); /* preface and settings */
 	*ret = c;
 	return 0;
 }
@@ -382,22 +317,11 @@ static void on_timeout(void *user)
 	struct http2_client *c = q->client;
 	struct error err;
 
-	enter(c);
+	http2_link_enter(&c->link);
 	error_set(&err, -ETIMEDOUT, "no answer in time");
-	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, q->id, NGHTTP2_CANCEL);
+	nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, q->id, NGHTTP2_CANCEL);
 	finish(q, &err);
-	leave(c, 0);
-}
-
-/* header() - A name and a value that nghttp2 copies */
-static nghttp2_nv header(const char *name, const char *value)
-{
-	return (nghttp2_nv){
-		.name = (uint8_t *)(uintptr_t)name,
-		.value = (uint8_t *)(uintptr_t)value,
-		.namelen = strlen(name),
-		.valuelen = strlen(value),
-	};
+	leave(&c->link, 0);
 }
 
 /* submit() - Hand the request to nghttp2; its id or negative errno */
@@ -406,10 +330,10 @@ static int32_t submit(struct http2_client *c, const struct http2_message *m,
 {
 	nghttp2_data_provider body = {.read_callback = read_body};
 	nghttp2_nv nv[HEADERS_MAX + 5] = {
-		header(":method", m->method),
-		header(":scheme", "https"),
-		header(":authority", c->authority),
-		header(":path", m->path),
+		http2_nv(":method", m->method),
+		http2_nv(":scheme", "https"),
+		http2_nv(":authority", c->authority),
+		http2_nv(":path", m->path),
 	};
 	size_t count = 4;
 	char length[24];
@@ -418,12 +342,13 @@ static int32_t submit(struct http2_client *c, const struct http2_message *m,
 	if (m->header_count > HEADERS_MAX)
 		return -EMSGSIZE;
 	for (size_t i = 0; i < m->header_count; i++)
-		nv[count++] = header(m->headers[i].name, m->headers[i].value);
+		nv[count++] = http2_nv(m->headers[i].name, m->headers[i].value);
 	if (m->body_length) {
 		snprintf(length, sizeof(length), "%zu", m->body_length);
-		nv[count++] = header("content-length", length);
+		nv[count++] = http2_nv("content-length", length);
 	}
-	id = nghttp2_submit_request(c->session, NULL, nv, count, m->body_length ? &body : NULL, q);
+	id = nghttp2_submit_request(c->link.session, NULL, nv, count, m->body_length ? &body : NULL,
+				    q);
 	if (id >= 0)
 		return id;
 	return id == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPIPE;
@@ -466,8 +391,8 @@ int http2_send(struct http2_client *c, const struct http2_message *m,
 		loop_timer_at(q->timer, clock_boottime() + m->timeout);
 	if (ret)
 		*ret = q;
-	enter(c);
-	leave(c, 0);
+	http2_link_enter(&c->link);
+	leave(&c->link, 0);
 	return 0;
 refused:
 	loop_timer_free(q->timer);
@@ -483,17 +408,18 @@ void http2_cancel(struct http2_request *q)
 	if (!q)
 		return;
 	c = q->client;
-	enter(c);
-	if (!c->over)
-		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, q->id, NGHTTP2_CANCEL);
+	http2_link_enter(&c->link);
+	if (!c->link.over)
+		nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, q->id,
+					  NGHTTP2_CANCEL);
 	request_free(q);
-	leave(c, 0);
+	leave(&c->link, 0);
 }
 
 bool http2_usable(const struct http2_client *c)
 {
-	return !c->over && !c->closed && !c->going &&
-	       nghttp2_session_check_request_allowed(c->session);
+	return !c->link.over && !c->link.closed && !c->going &&
+	       nghttp2_session_check_request_allowed(c->link.session);
 }
 
 size_t http2_active(const struct http2_client *c)
@@ -503,13 +429,13 @@ size_t http2_active(const struct http2_client *c)
 
 void http2_close(struct http2_client *c)
 {
-	if (!c || c->closed)
+	if (!c || c->link.closed)
 		return;
-	enter(c);
+	http2_link_enter(&c->link);
 	while (c->requests)
 		request_free(c->requests);
-	if (!c->over)
-		nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
-	c->closed = true;
-	leave(c, 0);
+	if (!c->link.over)
+		nghttp2_session_terminate_session(c->link.session, NGHTTP2_NO_ERROR);
+	c->link.closed = true;
+	leave(&c->link, 0);
 }

@@ -3,24 +3,20 @@
  * transport/http2_server.c - the server side of HTTP/2 over any stream
  *
  * Theory of operation
- *   As in http2.c: nghttp2 is fed by `data` and emptied while little is queued below.
- *   Owners are told from within its callbacks, where they may answer and close; frames
- *   leave when the outermost call returns, and a closed connection is freed there.
+ *   Frames move as http2_link.h says: owners are told from within nghttp2's callbacks,
+ *   and what they answer there leaves when the outermost call returns.
  *   A body that waits for nothing more is deferred, so an idle exchange costs no
  *   buffer: both the pushed bytes and nghttp2's own are released when they have left.
  */
 #include "transport/http2_server.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "transport/http2_link.h"
 
 #include <errno.h>
-#include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* No more is asked of nghttp2 while this much waits below. */
-#define QUEUE_HIGH (64u * 1024)
 
 #define HEADERS_MAX 8
 
@@ -43,16 +39,12 @@ struct exchange {
 };
 
 struct http2_server {
-	struct stream *below;
-	nghttp2_session *session;
+	struct http2_link link;
 	const struct http2_server_events *events;
 	void *user;
 	struct exchange *exchanges;
 	size_t count;
 	size_t body_bytes; /* of all requests */
-	unsigned int busy;
-	bool over; /* `ended` was told */
-	bool closed;
 };
 
 static struct exchange *exchange_of(struct http2_exchange *x)
@@ -70,7 +62,7 @@ static void exchange_free(struct exchange *x)
 		x->next->link = x->link;
 	c->count--;
 	c->body_bytes -= x->public.body.length;
-	nghttp2_session_set_stream_user_data(c->session, x->id, NULL);
+	nghttp2_session_set_stream_user_data(c->link.session, x->id, NULL);
 	if (x->complete && c->events->gone)
 		c->events->gone(c->user, &x->public);
 	buffer_free_secret(&x->public.body);
@@ -90,38 +82,23 @@ static void server_free(struct http2_server *c)
 	while (c->exchanges)
 		exchange_free(c->exchanges);
 	/* The farewell, and what was answered last, still go out; but not to who doesn't read. */
-	if (stream_pending(c->below) < QUEUE_HIGH)
-		stream_finish(c->below);
+	if (stream_pending(c->link.below) < HTTP2_QUEUE_HIGH)
+		stream_finish(c->link.below);
 	else
-		stream_close(c->below);
-	nghttp2_session_del(c->session);
+		stream_close(c->link.below);
+	nghttp2_session_del(c->link.session);
 	free(c);
 }
 
 static void end_all(struct http2_server *c, const struct error *err)
 {
-	if (c->over)
+	if (c->link.over)
 		return;
-	c->over = true;
+	c->link.over = true;
 	while (c->exchanges)
 		exchange_free(c->exchanges);
-	if (!c->closed && c->events->ended)
+	if (!c->link.closed && c->events->ended)
 		c->events->ended(c->user, err);
-}
-
-/* flush() - Move frames down while there is room; the fatal error of nghttp2 or 0 */
-static int flush(struct http2_server *c)
-{
-	while (!c->over && stream_pending(c->below) < QUEUE_HIGH) {
-		const uint8_t *bytes;
-		ssize_t length = nghttp2_session_mem_send(c->session, &bytes);
-
-		if (length <= 0)
-			return (int)length;
-		if (stream_write(c->below, bytes, (size_t)length) < 0)
-			return 0; /* it ended, and says so by an event */
-	}
-	return 0;
 }
 
 /* tell_drained() - Whose bytes have all left */
@@ -129,7 +106,7 @@ static void tell_drained(struct http2_server *c)
 {
 	bool again = true;
 
-	while (again && !c->closed && !c->over) {
+	while (again && !c->link.closed && !c->link.over) {
 		again = false;
 		for (struct exchange *x = c->exchanges; x; x = x->next) {
 			if (!x->drained)
@@ -143,39 +120,34 @@ static void tell_drained(struct http2_server *c)
 	}
 }
 
-static void enter(struct http2_server *c)
-{
-	c->busy++;
-}
-
 /* leave() - The outermost call returns: @r is what nghttp2 said in between */
-static void leave(struct http2_server *c, int r)
+static void leave(struct http2_link *link, int r)
 {
+	struct http2_server *c = container_of(link, struct http2_server, link);
 	struct error err;
 
-	if (c->busy == 1 && !c->over) {
-		int sent = flush(c);
+	if (link->busy == 1 && !link->over) {
+		int sent = http2_link_flush(link);
 
 		if (sent == 0) {
 			tell_drained(c);
-			sent = c->over ? 0 : flush(c);
+			sent = link->over ? 0 : http2_link_flush(link);
 		}
 		if (r == 0)
 			r = sent;
-		if (c->over) {
-			;
-		} else if (r < 0) {
-			error_set(&err, -EPROTO, "HTTP/2: %s", nghttp2_strerror(r));
+		if (!link->over && http2_link_judge(link, r, "client", &err) < 0)
 			end_all(c, &err);
-		} else if (!c->closed && !nghttp2_session_want_read(c->session) &&
-			   !nghttp2_session_want_write(c->session)) {
-			error_set(&err, -EPROTO, "the client does not speak proper HTTP/2");
-			end_all(c, &err);
-		}
 	}
-	if (--c->busy == 0 && c->closed)
+	if (--link->busy == 0 && link->closed)
 		server_free(c);
 }
+
+static void end(struct http2_link *link, const struct error *err)
+{
+	end_all(container_of(link, struct http2_server, link), err);
+}
+
+static const struct http2_link_ops link_ops = {.leave = leave, .end = end};
 
 /* Callbacks of nghttp2 */
 
@@ -267,7 +239,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		return 0;
 	}
 	x->complete = true;
-	if (!c->closed)
+	if (!c->link.closed)
 		c->events->request(c->user, &x->public);
 	return 0;
 }
@@ -310,41 +282,6 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
 	return (ssize_t)size;
 }
 
-/* The stream below */
-
-static void below_data(void *user, const uint8_t *bytes, size_t length)
-{
-	struct http2_server *c = user;
-	ssize_t r;
-
-	enter(c);
-	r = nghttp2_session_mem_recv(c->session, bytes, length);
-	leave(c, r < 0 ? (int)r : 0);
-}
-
-static void below_drained(void *user)
-{
-	struct http2_server *c = user;
-
-	enter(c);
-	leave(c, 0);
-}
-
-static void below_closed(void *user, const struct error *err)
-{
-	struct http2_server *c = user;
-
-	enter(c);
-	end_all(c, err);
-	leave(c, 0);
-}
-
-static const struct stream_events below_events = {
-	.data = below_data,
-	.drained = below_drained,
-	.closed = below_closed,
-};
-
 static int create_session(struct http2_server *c)
 {
 	nghttp2_settings_entry settings[] = {
@@ -352,22 +289,20 @@ static int create_session(struct http2_server *c)
 		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
 	};
 	nghttp2_session_callbacks *callbacks = NULL;
-	nghttp2_option *option = NULL;
+	nghttp2_option *option = http2_option();
 	int r = -ENOMEM;
 
-	if (nghttp2_session_callbacks_new(&callbacks) != 0 || nghttp2_option_new(&option) != 0)
+	if (!option || nghttp2_session_callbacks_new(&callbacks) != 0)
 		goto out;
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_closed);
-	nghttp2_option_set_max_settings(option, 32);
-	nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
 	/* Streams that ended need not be remembered for priorities that nobody sends. */
 	nghttp2_option_set_no_closed_streams(option, 1);
-	if (nghttp2_session_server_new2(&c->session, callbacks, c, option) == 0 &&
-	    nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings,
+	if (nghttp2_session_server_new2(&c->link.session, callbacks, c, option) == 0 &&
+	    nghttp2_submit_settings(c->link.session, NGHTTP2_FLAG_NONE, settings,
 				    ARRAY_SIZE(settings)) == 0)
 		r = 0;
 out:
@@ -385,29 +320,19 @@ int http2_serve(struct stream *below, const struct http2_server_events *events, 
 		stream_close(below);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
-	c->below = below;
+	c->link.below = below;
+	c->link.ops = &link_ops;
 	c->events = events;
 	c->user = user;
 	if (create_session(c) < 0) {
 		stream_close(below);
-		nghttp2_session_del(c->session);
+		nghttp2_session_del(c->link.session);
 		free(c);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
-	stream_set_events(below, &below_events, c);
-	(void)flush(c);
+	http2_link_start(&c->link);
 	*ret = c;
 	return 0;
-}
-
-static nghttp2_nv header(const char *name, const char *value)
-{
-	return (nghttp2_nv){
-		.name = (uint8_t *)(uintptr_t)name,
-		.value = (uint8_t *)(uintptr_t)value,
-		.namelen = strlen(name),
-		.valuelen = strlen(value),
-	};
 }
 
 /* answer() - Submit the head; the body is what `out` holds or will hold */
@@ -426,19 +351,20 @@ static int answer(struct exchange *x, int status, const char *type)
 	c->body_bytes -= x->public.body.length;
 	buffer_free_secret(&x->public.body);
 	snprintf(text, sizeof(text), "%d", status);
-	nv[count++] = header(":status", text);
+	nv[count++] = http2_nv(":status", text);
 	if (type)
-		nv[count++] = header("content-type", type);
+		nv[count++] = http2_nv("content-type", type);
 	if (x->finished) {
 		snprintf(length, sizeof(length), "%zu", x->out.length);
-		nv[count++] = header("content-length", length);
+		nv[count++] = http2_nv("content-length", length);
 	}
 	for (size_t i = 0; i < x->header_count; i++)
-		nv[count++] = header(x->headers[i].name, x->headers[i].value);
-	if (nghttp2_submit_response(c->session, x->id, nv, count,
+		nv[count++] = http2_nv(x->headers[i].name, x->headers[i].value);
+	if (nghttp2_submit_response(c->link.session, x->id, nv, count,
 				    x->finished && x->out.length == 0 ? NULL : &body) == 0)
 		return 0;
-	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, x->id, NGHTTP2_INTERNAL_ERROR);
+	nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, x->id,
+				  NGHTTP2_INTERNAL_ERROR);
 	return -ENOMEM;
 }
 
@@ -468,15 +394,15 @@ int http2_reply(struct http2_exchange *public, int status, const char *type, con
 
 	if (x->answered)
 		return -EALREADY;
-	enter(c);
+	http2_link_enter(&c->link);
 	r = buffer_append(&x->out, body, length);
 	x->finished = true;
 	if (r == 0)
 		r = answer(x, status, type);
 	else
-		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, x->id,
+		nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, x->id,
 					  NGHTTP2_INTERNAL_ERROR);
-	leave(c, 0);
+	leave(&c->link, 0);
 	return r;
 }
 
@@ -485,9 +411,9 @@ int http2_begin(struct http2_exchange *public, int status, const char *type)
 	struct http2_server *c = public->connection;
 	int r;
 
-	enter(c);
+	http2_link_enter(&c->link);
 	r = answer(exchange_of(public), status, type);
-	leave(c, 0);
+	leave(&c->link, 0);
 	return r;
 }
 
@@ -497,13 +423,14 @@ int http2_push(struct http2_exchange *public, const void *bytes, size_t length)
 	struct http2_server *c = public->connection;
 	int r;
 
-	if (x->finished || c->over || c->closed)
+	if (x->finished || c->link.over || c->link.closed)
 		return -EPIPE;
-	enter(c);
+	http2_link_enter(&c->link);
 	r = buffer_append(&x->out, bytes, length);
 	if (r == 0)
-		(void)nghttp2_session_resume_data(c->session, x->id); /* unless it isn't deferred */
-	leave(c, 0);
+		(void)nghttp2_session_resume_data(c->link.session,
+						  x->id); /* unless it isn't deferred */
+	leave(&c->link, 0);
 	return r;
 }
 
@@ -517,10 +444,10 @@ void http2_finish(struct http2_exchange *public)
 	struct exchange *x = exchange_of(public);
 	struct http2_server *c = public->connection;
 
-	enter(c);
+	http2_link_enter(&c->link);
 	x->finished = true;
-	(void)nghttp2_session_resume_data(c->session, x->id);
-	leave(c, 0);
+	(void)nghttp2_session_resume_data(c->link.session, x->id);
+	leave(&c->link, 0);
 }
 
 void http2_reset(struct http2_exchange *public)
@@ -528,9 +455,9 @@ void http2_reset(struct http2_exchange *public)
 	struct exchange *x = exchange_of(public);
 	struct http2_server *c = public->connection;
 
-	enter(c);
-	nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, x->id, NGHTTP2_CANCEL);
-	leave(c, 0);
+	http2_link_enter(&c->link);
+	nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, x->id, NGHTTP2_CANCEL);
+	leave(&c->link, 0);
 }
 
 nanoseconds http2_server_waiting_since(const struct http2_server *c)
@@ -550,15 +477,15 @@ size_t http2_server_exchanges(const struct http2_server *c)
 
 void http2_server_close(struct http2_server *c)
 {
-	if (!c || c->closed)
+	if (!c || c->link.closed)
 		return;
-	enter(c);
-	c->closed = true;
-	if (!c->over)
-		nghttp2_session_terminate_session(c->session, NGHTTP2_NO_ERROR);
+	http2_link_enter(&c->link);
+	c->link.closed = true;
+	if (!c->link.over)
+		nghttp2_session_terminate_session(c->link.session, NGHTTP2_NO_ERROR);
 	while (c->exchanges)
 		exchange_free(c->exchanges);
-	if (!c->over && c->busy == 1)
-		(void)flush(c);
-	leave(c, 0);
+	if (!c->link.over && c->link.busy == 1)
+		(void)http2_link_flush(&c->link);
+	leave(&c->link, 0);
 }
