@@ -12,20 +12,6 @@
 
 #define COMMANDS_MAX 32
 
-#define FLAG_ON(flag_name, help_)                                   \
-	{                                                           \
-		.name = flag_name, .help = help_, .kind = FLAG_BOOL \
-	}
-#define FLAG_OF(flag_name, kind_, argument_, help_)                                    \
-	{                                                                              \
-		.name = flag_name, .argument = argument_, .help = help_, .kind = kind_ \
-	}
-
-#define FLAG_LATER(flag_name, kind_)                                      \
-	{                                                                 \
-		.name = flag_name, .kind = kind_, .status = FLAG_NOT_YET, \
-	}
-
 static const struct flag status_flags[] = {
 	[STATUS_JSON] = FLAG_ON("json", "print the whole status as JSON"),
 	[STATUS_PEERS] = FLAG_ON("peers", "list the other nodes (default true)"),
@@ -41,8 +27,8 @@ static const struct flag ping_flags[] = {
 			       "stop after so many pings; 0: never (default 10)"),
 	[PING_TSMP] = FLAG_ON("tsmp", "through WireGuard, but not the other kernel"),
 	[PING_ICMP] = FLAG_ON("icmp", "an ICMP echo through WireGuard"),
-	[PING_PEERAPI] = FLAG_LATER("peerapi", FLAG_BOOL),
-	[PING_SIZE] = FLAG_LATER("size", FLAG_INTEGER),
+	[PING_PEERAPI] = FLAG_LATER("peerapi", FLAG_BOOL, NULL),
+	[PING_SIZE] = FLAG_LATER("size", FLAG_INTEGER, NULL),
 	[PING_TIMEOUT] =
 		FLAG_OF("timeout", FLAG_DURATION, "DURATION", "for one answer (default 5s)"),
 	[PING_UNTIL_DIRECT] =

@@ -12,70 +12,54 @@
 #define MTU_MIN 1280
 #define MTU_MAX 65535
 
-#define OURS(flag_name, other, kind_, argument_, help_)                                  \
-	{                                                                                \
-		.name = flag_name, .alias = other, .argument = argument_, .help = help_, \
-		.kind = kind_, .status = FLAG_OURS                                       \
-	}
-#define NOT_YET(flag_name, kind_, help_)                                                \
-	{                                                                               \
-		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_YET \
-	}
-#define NOT_NEEDED(flag_name, kind_, help_)                                                \
-	{                                                                                  \
-		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_NEEDED \
-	}
-
 const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
-	[DAEMON_STATE_DIR] = OURS("statedir", "state-dir", FLAG_STRING, "FOLDER",
-				  "where the node is kept (default " DEFAULT_STATE_DIR ")"),
-	[DAEMON_STATE] = OURS("state", NULL, FLAG_STRING, "PATH",
-			      "state file, or 'mem:' to keep nothing and be ephemeral"),
-	[DAEMON_SOCKET] = OURS("socket", NULL, FLAG_STRING, "PATH",
-			       "LocalAPI socket (default " DEFAULT_SOCKET_PATH ")"),
-	[DAEMON_TUN] = OURS("tun", NULL, FLAG_STRING, "NAME",
-			    "name of the interface (default tailscale0)"),
-	[DAEMON_PORT] = OURS("port", NULL, FLAG_INTEGER, "PORT",
-			     "UDP port for peers; 0: any (default 41641)"),
+	[DAEMON_STATE_DIR] = FLAG_ALIASED("statedir", "state-dir", FLAG_STRING, "FOLDER",
+					  "where the node is kept (default " DEFAULT_STATE_DIR ")"),
+	[DAEMON_STATE] = FLAG_OF("state", FLAG_STRING, "PATH",
+				 "state file, or 'mem:' to keep nothing and be ephemeral"),
+	[DAEMON_SOCKET] = FLAG_OF("socket", FLAG_STRING, "PATH",
+				  "LocalAPI socket (default " DEFAULT_SOCKET_PATH ")"),
+	[DAEMON_TUN] =
+		FLAG_OF("tun", FLAG_STRING, "NAME", "name of the interface (default tailscale0)"),
+	[DAEMON_PORT] =
+		FLAG_OF("port", FLAG_INTEGER, "PORT", "UDP port for peers; 0: any (default 41641)"),
 	[DAEMON_VERBOSE] =
-		OURS("verbose", NULL, FLAG_INTEGER, "LEVEL", "1 or more: log at level debug"),
-	[DAEMON_TABLE] = OURS("table", NULL, FLAG_INTEGER, "NUMBER", "route table (default 52)"),
-	[DAEMON_MTU] = OURS("mtu", NULL, FLAG_INTEGER, "BYTES", "of the interface (default 1280)"),
-	[DAEMON_CA_FILE] = OURS("ca-file", NULL, FLAG_STRING, "PATH",
-				"PEM certificates to trust beside the system's"),
-	[DAEMON_HEALTH] = OURS("health", NULL, FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
-	[DAEMON_METRICS] =
-		OURS("metrics", NULL, FLAG_STRING, "ADDRESS:PORT", "serve /metrics there"),
-	[DAEMON_ALLOW_EXIT_NODE] = OURS("allow-exit-node", NULL, FLAG_BOOL, NULL,
-					"accept a default route (default true)"),
-	[DAEMON_EXIT_ON_FAILURE] = OURS("exit-on-failure", NULL, FLAG_BOOL, NULL,
-					"end with 1 when the node stops running"),
-	[DAEMON_SAME_USER] =
-		OURS("same-user", NULL, FLAG_BOOL, NULL, "don't give the engine a user of its own"),
+		FLAG_OF("verbose", FLAG_INTEGER, "LEVEL", "1 or more: log at level debug"),
+	[DAEMON_TABLE] = FLAG_OF("table", FLAG_INTEGER, "NUMBER", "route table (default 52)"),
+	[DAEMON_MTU] = FLAG_OF("mtu", FLAG_INTEGER, "BYTES", "of the interface (default 1280)"),
+	[DAEMON_CA_FILE] = FLAG_OF("ca-file", FLAG_STRING, "PATH",
+				   "PEM certificates to trust beside the system's"),
+	[DAEMON_HEALTH] = FLAG_OF("health", FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
+	[DAEMON_METRICS] = FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT", "serve /metrics there"),
+	[DAEMON_ALLOW_EXIT_NODE] =
+		FLAG_ON("allow-exit-node", "accept a default route (default true)"),
+	[DAEMON_EXIT_ON_FAILURE] =
+		FLAG_ON("exit-on-failure", "end with 1 when the node stops running"),
+	[DAEMON_SAME_USER] = FLAG_ON("same-user", "don't give the engine a user of its own"),
 	[DAEMON_ENGINE_UID] =
-		OURS("engine-uid", NULL, FLAG_INTEGER, "UID", "user of the engine (default 65532)"),
-	[DAEMON_ENGINE_GID] = OURS("engine-gid", NULL, FLAG_INTEGER, "GID",
-				   "group of the engine (default 65532)"),
-	[DAEMON_LOG] = OURS("log", NULL, FLAG_STRING, "PATH",
-			    "log to this file, which is kept small, instead of stderr"),
-	[DAEMON_LOG_LEVEL] = OURS("log-level", NULL, FLAG_STRING, "LEVEL",
-				  "error, warn, info (default) or debug"),
+		FLAG_OF("engine-uid", FLAG_INTEGER, "UID", "user of the engine (default 65532)"),
+	[DAEMON_ENGINE_GID] =
+		FLAG_OF("engine-gid", FLAG_INTEGER, "GID", "group of the engine (default 65532)"),
+	[DAEMON_LOG] = FLAG_OF("log", FLAG_STRING, "PATH",
+			       "log to this file, which is kept small, instead of stderr"),
+	[DAEMON_LOG_LEVEL] =
+		FLAG_OF("log-level", FLAG_STRING, "LEVEL", "error, warn, info (default) or debug"),
 	[DAEMON_LOG_FORMAT] =
-		OURS("log-format", NULL, FLAG_STRING, "FORMAT", "text (default) or json"),
+		FLAG_OF("log-format", FLAG_STRING, "FORMAT", "text (default) or json"),
 
-	[DAEMON_OURS_END] = NOT_YET("socks5-server", FLAG_STRING,
-				    "the kernel interface serves every program already"),
-	NOT_YET("outbound-http-proxy-listen", FLAG_STRING,
-		"the kernel interface serves every program already"),
-	NOT_YET("config", FLAG_STRING, "use flags and variables"),
-	NOT_YET("debug", FLAG_STRING, NULL),
-	NOT_YET("bird-socket", FLAG_STRING, NULL),
-	NOT_YET("cleanup", FLAG_BOOL, "leftovers are cleaned up at every start"),
-	NOT_YET("syspolicy-file", FLAG_STRING, NULL),
-	NOT_NEEDED("encrypt-state", FLAG_BOOL, "the state is a file of mode 0600"),
-	NOT_NEEDED("hardware-attestation", FLAG_BOOL, "no hardware keys are used"),
-	NOT_NEEDED("no-logs-no-support", FLAG_BOOL, "no log ever leaves the machine"),
-	NOT_NEEDED("syslog", FLAG_BOOL, "log lines go to stderr"),
+	[DAEMON_OURS_END] = FLAG_LATER("socks5-server", FLAG_STRING,
+				       "the kernel interface serves every program already"),
+	FLAG_LATER("outbound-http-proxy-listen", FLAG_STRING,
+		   "the kernel interface serves every program already"),
+	FLAG_LATER("config", FLAG_STRING, "use flags and variables"),
+	FLAG_LATER("debug", FLAG_STRING, NULL),
+	FLAG_LATER("bird-socket", FLAG_STRING, NULL),
+	FLAG_LATER("cleanup", FLAG_BOOL, "leftovers are cleaned up at every start"),
+	FLAG_LATER("syspolicy-file", FLAG_STRING, NULL),
+	FLAG_NEVER("encrypt-state", FLAG_BOOL, "the state is a file of mode 0600"),
+	FLAG_NEVER("hardware-attestation", FLAG_BOOL, "no hardware keys are used"),
+	FLAG_NEVER("no-logs-no-support", FLAG_BOOL, "no log ever leaves the machine"),
+	FLAG_NEVER("syslog", FLAG_BOOL, "log lines go to stderr"),
 };
 
 int daemon_set(char **field, const char *text)

@@ -36,6 +36,28 @@ struct flag {
 	enum flag_status status;
 };
 
+/* Rows of a table of flags: a switch, one with a value, one with another name besides */
+#define FLAG_ON(flag_name, help_)                                   \
+	{                                                           \
+		.name = flag_name, .help = help_, .kind = FLAG_BOOL \
+	}
+#define FLAG_OF(flag_name, kind_, argument_, help_) \
+	FLAG_ALIASED(flag_name, NULL, kind_, argument_, help_)
+#define FLAG_ALIASED(flag_name, other, kind_, argument_, help_)                          \
+	{                                                                                \
+		.name = flag_name, .alias = other, .argument = argument_, .help = help_, \
+		.kind = kind_                                                            \
+	}
+/* … and those of the official client: FLAG_NOT_YET, FLAG_NOT_NEEDED */
+#define FLAG_LATER(flag_name, kind_, help_)                                             \
+	{                                                                               \
+		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_YET \
+	}
+#define FLAG_NEVER(flag_name, kind_, help_)                                                \
+	{                                                                                  \
+		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_NEEDED \
+	}
+
 struct flag_value {
 	bool given;
 	bool on;          /* FLAG_BOOL */

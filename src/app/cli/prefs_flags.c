@@ -12,72 +12,55 @@
 
 #define SECRET_FILE_MAX 4096
 
-#define OURS(flag_name, other, kind_, argument_, help_)                                  \
-	{                                                                                \
-		.name = flag_name, .alias = other, .argument = argument_, .help = help_, \
-		.kind = kind_, .status = FLAG_OURS                                       \
-	}
-#define NOT_YET(flag_name, kind_, help_)                                                \
-	{                                                                               \
-		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_YET \
-	}
-#define NOT_NEEDED(flag_name, kind_, help_)                                                \
-	{                                                                                  \
-		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_NEEDED \
-	}
-
 const struct flag prefs_flags[PREFS_FLAG_COUNT] = {
-	[PREFS_ACCEPT_DNS] = OURS("accept-dns", NULL, FLAG_BOOL, NULL,
-				  "take the tailnet's DNS settings (default true)"),
-	[PREFS_ACCEPT_ROUTES] = OURS("accept-routes", NULL, FLAG_BOOL, NULL,
-				     "use the subnet routes that other nodes advertise"),
-	[PREFS_ADVERTISE_TAGS] = OURS("advertise-tags", NULL, FLAG_STRING, "TAGS",
-				      "tags to ask for, as 'tag:web,tag:ci'"),
-	[PREFS_HOSTNAME] = OURS("hostname", NULL, FLAG_STRING, "NAME",
-				"name in the tailnet, instead of the machine's"),
-	[PREFS_LOGIN_SERVER] = OURS("login-server", NULL, FLAG_STRING, "URL",
-				    "control server, such as https://vpn.example.com"),
-	[PREFS_NICKNAME] = OURS("nickname", NULL, FLAG_STRING, "NAME", "name of this account"),
-	[PREFS_OPERATOR] = OURS("operator", NULL, FLAG_STRING, "USER",
-				"local user who may change the node without root"),
-	[PREFS_SHIELDS_UP] =
-		OURS("shields-up", NULL, FLAG_BOOL, NULL, "refuse all incoming connections"),
+	[PREFS_ACCEPT_DNS] =
+		FLAG_ON("accept-dns", "take the tailnet's DNS settings (default true)"),
+	[PREFS_ACCEPT_ROUTES] =
+		FLAG_ON("accept-routes", "use the subnet routes that other nodes advertise"),
+	[PREFS_ADVERTISE_TAGS] = FLAG_OF("advertise-tags", FLAG_STRING, "TAGS",
+					 "tags to ask for, as 'tag:web,tag:ci'"),
+	[PREFS_HOSTNAME] = FLAG_OF("hostname", FLAG_STRING, "NAME",
+				   "name in the tailnet, instead of the machine's"),
+	[PREFS_LOGIN_SERVER] = FLAG_OF("login-server", FLAG_STRING, "URL",
+				       "control server, such as https://vpn.example.com"),
+	[PREFS_NICKNAME] = FLAG_OF("nickname", FLAG_STRING, "NAME", "name of this account"),
+	[PREFS_OPERATOR] = FLAG_OF("operator", FLAG_STRING, "USER",
+				   "local user who may change the node without root"),
+	[PREFS_SHIELDS_UP] = FLAG_ON("shields-up", "refuse all incoming connections"),
 
-	[PREFS_AUTH_KEY] = OURS("auth-key", "authkey", FLAG_STRING, "KEY",
-				"log in by this key; 'file:PATH' reads it from a file"),
-	[PREFS_FORCE_REAUTH] =
-		OURS("force-reauth", NULL, FLAG_BOOL, NULL, "log in again with a new node key"),
-	[PREFS_JSON] = OURS("json", NULL, FLAG_BOOL, NULL, "print JSON"),
-	[PREFS_QR] = OURS("qr", NULL, FLAG_BOOL, NULL, "print the login URL as a QR code too"),
-	[PREFS_RESET] = OURS("reset", NULL, FLAG_BOOL, NULL,
-			     "put settings that are not given back to their defaults"),
-	[PREFS_TIMEOUT] = OURS("timeout", NULL, FLAG_DURATION, "DURATION",
-			       "give up waiting for Running after this long (default: never)"),
+	[PREFS_AUTH_KEY] = FLAG_ALIASED("auth-key", "authkey", FLAG_STRING, "KEY",
+					"log in by this key; 'file:PATH' reads it from a file"),
+	[PREFS_FORCE_REAUTH] = FLAG_ON("force-reauth", "log in again with a new node key"),
+	[PREFS_JSON] = FLAG_ON("json", "print JSON"),
+	[PREFS_QR] = FLAG_ON("qr", "print the login URL as a QR code too"),
+	[PREFS_RESET] = FLAG_ON("reset", "put settings that are not given back to their defaults"),
+	[PREFS_TIMEOUT] = FLAG_OF("timeout", FLAG_DURATION, "DURATION",
+				  "give up waiting for Running after this long (default: never)"),
 
-	[PREFS_OURS_END] = NOT_YET("advertise-connector", FLAG_BOOL, NULL),
-	NOT_YET("advertise-exit-node", FLAG_BOOL, NULL),
-	NOT_YET("advertise-routes", FLAG_STRING, NULL),
-	NOT_YET("audience", FLAG_STRING, "log in by --auth-key"),
-	NOT_YET("client-id", FLAG_STRING, "log in by --auth-key"),
-	NOT_YET("client-secret", FLAG_STRING, "log in by --auth-key"),
-	NOT_YET("id-token", FLAG_STRING, "log in by --auth-key"),
-	NOT_YET("exit-node", FLAG_STRING, NULL),
-	NOT_YET("exit-node-allow-lan-access", FLAG_BOOL, NULL),
-	NOT_YET("snat-subnet-routes", FLAG_BOOL, "it goes with --advertise-routes"),
-	NOT_YET("stateful-filtering", FLAG_BOOL, "it goes with --advertise-routes"),
-	NOT_YET("ssh", FLAG_BOOL, NULL),
-	NOT_YET("webclient", FLAG_BOOL, NULL),
-	NOT_YET("relay-server-port", FLAG_STRING, NULL),
-	NOT_YET("relay-server-static-endpoints", FLAG_STRING, NULL),
-	NOT_YET("report-posture", FLAG_BOOL, NULL),
-	NOT_YET("remote-config", FLAG_BOOL, NULL),
-	NOT_YET("sync", FLAG_BOOL, NULL),
-	NOT_YET("netfilter-mode", FLAG_STRING, "the firewall rules are our own nftables table"),
-	NOT_NEEDED("qr-format", FLAG_STRING, "the QR code fits the terminal"),
-	NOT_NEEDED("accept-risk", FLAG_STRING, "nothing is asked"),
-	NOT_NEEDED("host-routes", FLAG_BOOL, "they are always installed"),
-	NOT_NEEDED("auto-update", FLAG_BOOL, "update the package or image instead"),
-	NOT_NEEDED("update-check", FLAG_BOOL, "update the package or image instead"),
+	[PREFS_OURS_END] = FLAG_LATER("advertise-connector", FLAG_BOOL, NULL),
+	FLAG_LATER("advertise-exit-node", FLAG_BOOL, NULL),
+	FLAG_LATER("advertise-routes", FLAG_STRING, NULL),
+	FLAG_LATER("audience", FLAG_STRING, "log in by --auth-key"),
+	FLAG_LATER("client-id", FLAG_STRING, "log in by --auth-key"),
+	FLAG_LATER("client-secret", FLAG_STRING, "log in by --auth-key"),
+	FLAG_LATER("id-token", FLAG_STRING, "log in by --auth-key"),
+	FLAG_LATER("exit-node", FLAG_STRING, NULL),
+	FLAG_LATER("exit-node-allow-lan-access", FLAG_BOOL, NULL),
+	FLAG_LATER("snat-subnet-routes", FLAG_BOOL, "it goes with --advertise-routes"),
+	FLAG_LATER("stateful-filtering", FLAG_BOOL, "it goes with --advertise-routes"),
+	FLAG_LATER("ssh", FLAG_BOOL, NULL),
+	FLAG_LATER("webclient", FLAG_BOOL, NULL),
+	FLAG_LATER("relay-server-port", FLAG_STRING, NULL),
+	FLAG_LATER("relay-server-static-endpoints", FLAG_STRING, NULL),
+	FLAG_LATER("report-posture", FLAG_BOOL, NULL),
+	FLAG_LATER("remote-config", FLAG_BOOL, NULL),
+	FLAG_LATER("sync", FLAG_BOOL, NULL),
+	FLAG_LATER("netfilter-mode", FLAG_STRING, "the firewall rules are our own nftables table"),
+	FLAG_NEVER("qr-format", FLAG_STRING, "the QR code fits the terminal"),
+	FLAG_NEVER("accept-risk", FLAG_STRING, "nothing is asked"),
+	FLAG_NEVER("host-routes", FLAG_BOOL, "they are always installed"),
+	FLAG_NEVER("auto-update", FLAG_BOOL, "update the package or image instead"),
+	FLAG_NEVER("update-check", FLAG_BOOL, "update the package or image instead"),
 };
 
 /* tag_list() - "a,tag:b" to ["tag:a","tag:b"]; the prefix may be left out, "" is no tags */

@@ -15,53 +15,52 @@
 #define SYSTEM_STATE "/var/lib/pillion-control"
 #define LOCAL_STATE  "pillion-control"
 
-#define OF(flag_name, kind_, argument_, help_)                                         \
-	{                                                                              \
-		.name = flag_name, .argument = argument_, .help = help_, .kind = kind_ \
-	}
-
 const struct flag control_flags[CONTROL_FLAG_COUNT] = {
-	[CONTROL_CONFIG] = OF("config", FLAG_STRING, "FILE", "JSON with any of what follows"),
-	[CONTROL_STATE] = OF("state", FLAG_STRING, "FOLDER",
-			     "database, keys, socket (default " SYSTEM_STATE
-			     " if it exists, else ./" LOCAL_STATE ")"),
-	[CONTROL_SOCKET] = OF("socket", FLAG_STRING, "PATH",
-			      "where the operator's commands go (default FOLDER/control.sock)"),
-	[CONTROL_URL] = OF("url", FLAG_STRING, "URL",
-			   "how nodes call this server (default https://HOSTNAME:8443)"),
-	[CONTROL_LISTEN] = OF("listen", FLAG_STRING, "ADDRESS:PORT",
-			      "(default all addresses, the port of the URL)"),
-	[CONTROL_CERTIFICATE] = OF("certificate", FLAG_STRING, "FILE",
-				   "PEM chain (default: from a private authority, made once)"),
-	[CONTROL_KEY] = OF("key", FLAG_STRING, "FILE", "PEM key of the certificate"),
-	[CONTROL_BASE_DOMAIN] = OF("base-domain", FLAG_STRING, "NAME",
-				   "what follows a node's name (default tailnet.internal)"),
+	[CONTROL_CONFIG] = FLAG_OF("config", FLAG_STRING, "FILE", "JSON with any of what follows"),
+	[CONTROL_STATE] = FLAG_OF("state", FLAG_STRING, "FOLDER",
+				  "database, keys, socket (default " SYSTEM_STATE
+				  " if it exists, else ./" LOCAL_STATE ")"),
+	[CONTROL_SOCKET] =
+		FLAG_OF("socket", FLAG_STRING, "PATH",
+			"where the operator's commands go (default FOLDER/control.sock)"),
+	[CONTROL_URL] = FLAG_OF("url", FLAG_STRING, "URL",
+				"how nodes call this server (default https://HOSTNAME:8443)"),
+	[CONTROL_LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT",
+				   "(default all addresses, the port of the URL)"),
+	[CONTROL_CERTIFICATE] = FLAG_OF("certificate", FLAG_STRING, "FILE",
+					"PEM chain (default: from a private authority, made once)"),
+	[CONTROL_KEY] = FLAG_OF("key", FLAG_STRING, "FILE", "PEM key of the certificate"),
+	[CONTROL_BASE_DOMAIN] = FLAG_OF("base-domain", FLAG_STRING, "NAME",
+					"what follows a node's name (default tailnet.internal)"),
 	[CONTROL_DERP_MAP] =
-		OF("derp-map", FLAG_STRING, "FILE",
-		   "relays, as a DERPMap in JSON (default: the relay of this program)"),
-	[CONTROL_RELAY] = OF("relay", FLAG_STRING, "on|off",
-			     "a relay in this program (default: on without --derp-map)"),
-	[CONTROL_RELAY_LISTEN] = OF("relay-listen", FLAG_STRING, "ADDRESS:PORT",
-				    "its TLS port (default all addresses, port 8444)"),
-	[CONTROL_STUN_LISTEN] = OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
-				   "its STUN port (default all addresses, port 3478)"),
+		FLAG_OF("derp-map", FLAG_STRING, "FILE",
+			"relays, as a DERPMap in JSON (default: the relay of this program)"),
+	[CONTROL_RELAY] = FLAG_OF("relay", FLAG_STRING, "on|off",
+				  "a relay in this program (default: on without --derp-map)"),
+	[CONTROL_RELAY_LISTEN] = FLAG_OF("relay-listen", FLAG_STRING, "ADDRESS:PORT",
+					 "its TLS port (default all addresses, port 8444)"),
+	[CONTROL_STUN_LISTEN] = FLAG_OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
+					"its STUN port (default all addresses, port 3478)"),
 	[CONTROL_RELAY_HTTP] =
-		OF("relay-http", FLAG_STRING, "ADDRESS:PORT",
-		   "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
-	[CONTROL_METRICS] = OF("metrics", FLAG_STRING, "ADDRESS:PORT",
-			       "serve /metrics and /healthz there, to everybody (default off)"),
-	[CONTROL_NODE_EXPIRY] = OF("node-expiry", FLAG_DURATION, "DURATION",
-				   "how long a login lasts; 0: for ever (default 0)"),
-	[CONTROL_EPHEMERAL] = OF("ephemeral-timeout", FLAG_DURATION, "DURATION",
-				 "until a disconnected ephemeral node is deleted (default 10m)"),
-	[CONTROL_DNS_HOOK] = OF("dns-hook", FLAG_STRING, "PROGRAM",
-				"run as 'PROGRAM present NAME VALUE' to set a TXT record in public "
-				"DNS, for the nodes' certificates"),
-	[CONTROL_DNS_HOOK_TIMEOUT] = OF("dns-hook-timeout", FLAG_DURATION, "DURATION",
-					"until the DNS hook is killed (default 60s)"),
-	[CONTROL_LOG_LEVEL] =
-		OF("log-level", FLAG_STRING, "LEVEL", "error, warn, info or debug (default info)"),
-	[CONTROL_LOG_FORMAT] = OF("log-format", FLAG_STRING, "FORMAT", "text or json"),
+		FLAG_OF("relay-http", FLAG_STRING, "ADDRESS:PORT",
+			"plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
+	[CONTROL_METRICS] =
+		FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT",
+			"serve /metrics and /healthz there, to everybody (default off)"),
+	[CONTROL_NODE_EXPIRY] = FLAG_OF("node-expiry", FLAG_DURATION, "DURATION",
+					"how long a login lasts; 0: for ever (default 0)"),
+	[CONTROL_EPHEMERAL] =
+		FLAG_OF("ephemeral-timeout", FLAG_DURATION, "DURATION",
+			"until a disconnected ephemeral node is deleted (default 10m)"),
+	[CONTROL_DNS_HOOK] =
+		FLAG_OF("dns-hook", FLAG_STRING, "PROGRAM",
+			"run as 'PROGRAM present NAME VALUE' to set a TXT record in public "
+			"DNS, for the nodes' certificates"),
+	[CONTROL_DNS_HOOK_TIMEOUT] = FLAG_OF("dns-hook-timeout", FLAG_DURATION, "DURATION",
+					     "until the DNS hook is killed (default 60s)"),
+	[CONTROL_LOG_LEVEL] = FLAG_OF("log-level", FLAG_STRING, "LEVEL",
+				      "error, warn, info or debug (default info)"),
+	[CONTROL_LOG_FORMAT] = FLAG_OF("log-format", FLAG_STRING, "FORMAT", "text or json"),
 };
 
 void control_config_clear(struct control_config *config)

@@ -61,45 +61,37 @@ enum {
 	FLAG_COUNT,
 };
 
-#define OURS(flag_name, kind_, argument_, help_)                                        \
-	{                                                                               \
-		.name = flag_name, .argument = argument_, .help = help_, .kind = kind_, \
-		.status = FLAG_OURS                                                     \
-	}
-
 static const struct flag flags[FLAG_COUNT] = {
-	[FOLDER] = OURS("statedir", FLAG_STRING, "FOLDER",
-			"key, certificate, DERPMap (default " DEFAULT_FOLDER ")"),
-	[HOST] = OURS("hostname", FLAG_STRING, "NAME", "by which clients reach it"),
-	[IPV4] = OURS("ipv4", FLAG_STRING, "ADDRESS", "likewise, so that they need no DNS"),
-	[IPV6] = OURS("ipv6", FLAG_STRING, "ADDRESS", "likewise"),
-	[LISTEN] = OURS("listen", FLAG_STRING, "ADDRESS:PORT", "for TLS (default [::]:443)"),
-	[STUN] =
-		OURS("stun", FLAG_STRING, "ADDRESS:PORT", "for STUN, or 'off' (default [::]:3478)"),
-	[PAGES] = OURS("http", FLAG_STRING, "ADDRESS:PORT",
-		       "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
-	[CERTIFICATE_FILE] =
-		OURS("certificate", FLAG_STRING, "PATH",
-		     "PEM, read again when it changes (default: a self-signed one, trusted by its "
-		     "hash in the DERPMap)"),
-	[KEY_FILE] = OURS("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
-	[PLAIN] =
-		OURS("plain", FLAG_BOOL, NULL, "no TLS: behind a proxy that has it, or for tests"),
-	[VERIFY_URL] = OURS("verify-url", FLAG_STRING, "URL",
-			    "ask there who may connect (Headscale: https://…/verify)"),
-	[VERIFY_CA] = OURS("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it"),
-	[VERIFY_OPEN] = OURS("verify-fail-open", FLAG_BOOL, NULL,
-			     "let everybody in while it can't be asked"),
-	[RATE] = OURS("rate", FLAG_INTEGER, "BYTES",
-		      "a second that one client may send (default no limit)"),
-	[SOURCE_CLIENTS] = OURS("source-clients", FLAG_INTEGER, "NUMBER",
-				"most from one address or /64 (default 4096)"),
-	[METRICS] = OURS("metrics", FLAG_BOOL, NULL, "serve /metrics, to everybody"),
-	[BOOTSTRAP] = OURS("bootstrap-dns-names", FLAG_STRING, "NAME,NAME…",
-			   "of servers, resolved here for clients whose DNS is broken"),
-	[REGION] = OURS("region", FLAG_INTEGER, "NUMBER", "in the DERPMap (default 900)"),
-	[LOG_LEVEL_FLAG] =
-		OURS("log-level", FLAG_STRING, "LEVEL", "error, warn, info, debug (default info)"),
+	[FOLDER] = FLAG_OF("statedir", FLAG_STRING, "FOLDER",
+			   "key, certificate, DERPMap (default " DEFAULT_FOLDER ")"),
+	[HOST] = FLAG_OF("hostname", FLAG_STRING, "NAME", "by which clients reach it"),
+	[IPV4] = FLAG_OF("ipv4", FLAG_STRING, "ADDRESS", "likewise, so that they need no DNS"),
+	[IPV6] = FLAG_OF("ipv6", FLAG_STRING, "ADDRESS", "likewise"),
+	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT", "for TLS (default [::]:443)"),
+	[STUN] = FLAG_OF("stun", FLAG_STRING, "ADDRESS:PORT",
+			 "for STUN, or 'off' (default [::]:3478)"),
+	[PAGES] = FLAG_OF("http", FLAG_STRING, "ADDRESS:PORT",
+			  "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
+	[CERTIFICATE_FILE] = FLAG_OF(
+		"certificate", FLAG_STRING, "PATH",
+		"PEM, read again when it changes (default: a self-signed one, trusted by its "
+		"hash in the DERPMap)"),
+	[KEY_FILE] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
+	[PLAIN] = FLAG_ON("plain", "no TLS: behind a proxy that has it, or for tests"),
+	[VERIFY_URL] = FLAG_OF("verify-url", FLAG_STRING, "URL",
+			       "ask there who may connect (Headscale: https://…/verify)"),
+	[VERIFY_CA] = FLAG_OF("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it"),
+	[VERIFY_OPEN] = FLAG_ON("verify-fail-open", "let everybody in while it can't be asked"),
+	[RATE] = FLAG_OF("rate", FLAG_INTEGER, "BYTES",
+			 "a second that one client may send (default no limit)"),
+	[SOURCE_CLIENTS] = FLAG_OF("source-clients", FLAG_INTEGER, "NUMBER",
+				   "most from one address or /64 (default 4096)"),
+	[METRICS] = FLAG_ON("metrics", "serve /metrics, to everybody"),
+	[BOOTSTRAP] = FLAG_OF("bootstrap-dns-names", FLAG_STRING, "NAME,NAME…",
+			      "of servers, resolved here for clients whose DNS is broken"),
+	[REGION] = FLAG_OF("region", FLAG_INTEGER, "NUMBER", "in the DERPMap (default 900)"),
+	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_STRING, "LEVEL",
+				   "error, warn, info, debug (default info)"),
 };
 
 struct derp {

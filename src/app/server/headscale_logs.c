@@ -13,18 +13,10 @@
 enum { COUNT, FOLLOW, STATE, FLAG_COUNT };
 
 static const struct flag flags[FLAG_COUNT] = {
-	[COUNT] = {.name = "n",
-		   .argument = "COUNT",
-		   .help = "so many of the last lines (default 1000, which is all there is)",
-		   .kind = FLAG_INTEGER},
-	[FOLLOW] = {.name = "follow",
-		    .alias = "f",
-		    .help = "go on with what is added",
-		    .kind = FLAG_BOOL},
-	[STATE] = {.name = "state",
-		   .argument = "FOLDER",
-		   .help = "of 'pillion headscale run'",
-		   .kind = FLAG_STRING},
+	[COUNT] = FLAG_OF("n", FLAG_INTEGER, "COUNT",
+			  "so many of the last lines (default 1000, which is all there is)"),
+	[FOLLOW] = FLAG_ALIASED("follow", "f", FLAG_BOOL, NULL, "go on with what is added"),
+	[STATE] = FLAG_OF("state", FLAG_STRING, "FOLDER", "of 'pillion headscale run'"),
 };
 
 static const char help[] =

@@ -23,23 +23,18 @@
 enum { URL, API_KEY, ACCOUNT, DEVICE, FOLDER, CA_FILE, LIFETIME, FLAG_COUNT };
 
 static const struct flag flags[FLAG_COUNT] = {
-	[URL] = {"url", NULL, "URL", "the Headscale, as devices are to use it", FLAG_STRING,
-		 FLAG_OURS},
-	[API_KEY] = {"api-key", NULL, "KEY",
-		     "key of its API, or file:PATH; or the variable " API_KEY_VARIABLE, FLAG_STRING,
-		     FLAG_OURS},
-	[ACCOUNT] = {"account", NULL, "NAME",
-		     "any name; the same one on every device of the account", FLAG_STRING,
-		     FLAG_OURS},
-	[DEVICE] = {"device", NULL, "ID", "any name of this device within the account", FLAG_STRING,
-		    FLAG_OURS},
-	[FOLDER] = {"state", NULL, "FOLDER", "where keys are kept (" DEFAULT_FOLDER ")",
-		    FLAG_STRING, FLAG_OURS},
-	[CA_FILE] = {"ca-file", NULL, "FILE",
-		     "PEM of the certificates to trust instead of the system's", FLAG_STRING,
-		     FLAG_OURS},
-	[LIFETIME] = {"key-lifetime", NULL, "TIME", "of a new key (2160h)", FLAG_DURATION,
-		      FLAG_OURS},
+	[URL] = FLAG_OF("url", FLAG_STRING, "URL", "the Headscale, as devices are to use it"),
+	[API_KEY] = FLAG_OF("api-key", FLAG_STRING, "KEY",
+			    "key of its API, or file:PATH; or the variable " API_KEY_VARIABLE),
+	[ACCOUNT] = FLAG_OF("account", FLAG_STRING, "NAME",
+			    "any name; the same one on every device of the account"),
+	[DEVICE] =
+		FLAG_OF("device", FLAG_STRING, "ID", "any name of this device within the account"),
+	[FOLDER] =
+		FLAG_OF("state", FLAG_STRING, "FOLDER", "where keys are kept (" DEFAULT_FOLDER ")"),
+	[CA_FILE] = FLAG_OF("ca-file", FLAG_STRING, "FILE",
+			    "PEM of the certificates to trust instead of the system's"),
+	[LIFETIME] = FLAG_OF("key-lifetime", FLAG_DURATION, "TIME", "of a new key (2160h)"),
 };
 
 static void usage(const struct flag_group *group)

@@ -38,35 +38,35 @@ enum {
 #define FIRST_SETTING URL
 #define LAST_SETTING  DERP_MAP
 
-#define OF(flag_name, argument_, help_)                                                       \
-	{                                                                                     \
-		.name = flag_name, .argument = argument_, .help = help_, .kind = FLAG_STRING, \
-	}
-
 static const struct flag flags[FLAG_COUNT] = {
-	[STATE] = OF("state", "FOLDER",
-		     "configuration, database, keys, log (default /var/lib/pillion-headscale if it "
-		     "exists, else ./pillion-headscale)"),
-	[PROGRAM] = OF("headscale", "PATH", "the program (default: headscale in PATH)"),
-	[CONFIG] = OF("config", "FILE",
-		      "Headscale's configuration (default FOLDER/config.yaml, made if there is "
-		      "none)"),
-	[URL] = OF("url", "URL",
-		   "for a new configuration: how nodes call it (default https://HOSTNAME:8443)"),
-	[LISTEN] = OF("listen", "ADDRESS:PORT",
-		      "likewise (default all addresses, the port of the URL)"),
-	[STUN] = OF("stun-listen", "ADDRESS:PORT",
-		    "likewise, of the relay inside (default all addresses, port 3478)"),
-	[CERTIFICATE] = OF("certificate", "FILE",
-			   "likewise, PEM chain (default: from a private authority, made once)"),
-	[KEY] = OF("key", "FILE", "likewise, PEM key of the certificate"),
-	[BASE_DOMAIN] = OF("base-domain", "NAME",
-			   "likewise, what follows a node's name (default tailnet.internal)"),
-	[DERP_MAP] = OF("derp-map", "FILE",
-			"likewise, relays as a DERPMap in JSON, as 'pillion derp' writes it "
-			"(default: the relay inside of Headscale)"),
-	[LOG_LEVEL_FLAG] =
-		OF("log-level", "LEVEL", "of our own lines: error, warn, info (default info)"),
+	[STATE] = FLAG_OF(
+		"state", FLAG_STRING, "FOLDER",
+		"configuration, database, keys, log (default /var/lib/pillion-headscale if it "
+		"exists, else ./pillion-headscale)"),
+	[PROGRAM] = FLAG_OF("headscale", FLAG_STRING, "PATH",
+			    "the program (default: headscale in PATH)"),
+	[CONFIG] =
+		FLAG_OF("config", FLAG_STRING, "FILE",
+			"Headscale's configuration (default FOLDER/config.yaml, made if there is "
+			"none)"),
+	[URL] = FLAG_OF(
+		"url", FLAG_STRING, "URL",
+		"for a new configuration: how nodes call it (default https://HOSTNAME:8443)"),
+	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT",
+			   "likewise (default all addresses, the port of the URL)"),
+	[STUN] = FLAG_OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
+			 "likewise, of the relay inside (default all addresses, port 3478)"),
+	[CERTIFICATE] =
+		FLAG_OF("certificate", FLAG_STRING, "FILE",
+			"likewise, PEM chain (default: from a private authority, made once)"),
+	[KEY] = FLAG_OF("key", FLAG_STRING, "FILE", "likewise, PEM key of the certificate"),
+	[BASE_DOMAIN] = FLAG_OF("base-domain", FLAG_STRING, "NAME",
+				"likewise, what follows a node's name (default tailnet.internal)"),
+	[DERP_MAP] = FLAG_OF("derp-map", FLAG_STRING, "FILE",
+			     "likewise, relays as a DERPMap in JSON, as 'pillion derp' writes it "
+			     "(default: the relay inside of Headscale)"),
+	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_STRING, "LEVEL",
+				   "of our own lines: error, warn, info (default info)"),
 };
 
 static const char help[] =
