@@ -6,7 +6,6 @@
 #include "base/limits.h"
 
 #include <errno.h>
-#include <linux/rtnetlink.h>
 #include <string.h>
 
 /* Routes shorter than this would take in what no subnet router can honestly hold. */
@@ -125,13 +124,12 @@ int net_address_check(const struct prefix *address, uint32_t ifindex,
 }
 
 int net_wanted_check(const struct net_wanted *wanted, const struct net_interfaces *interfaces,
-		     bool allow_exit_node, struct error *err)
+		     bool allow_exit_node, struct prefix *ret_routes, struct net_verdict *ret,
+		     struct error *err)
 {
+	struct net_verdict verdict = {0};
 	int r;
 
-	if (wanted->table == RT_TABLE_UNSPEC ||
-	    (wanted->table >= RT_TABLE_DEFAULT && wanted->table <= RT_TABLE_LOCAL))
-		return error_set(err, -EPERM, "routing table %u is the system's", wanted->table);
 	if (wanted->mtu != 0 && (wanted->mtu < MTU_MIN_V6 || wanted->mtu > MTU_MAX))
 		return error_set(err, -EINVAL, "an MTU of %u: it must be %u to %u", wanted->mtu,
 				 MTU_MIN_V6, MTU_MAX);
@@ -144,13 +142,17 @@ int net_wanted_check(const struct net_wanted *wanted, const struct net_interface
 	for (size_t i = 0; i < wanted->address_count; i++) {
 		r = net_address_check(&wanted->addresses[i], wanted->ifindex, interfaces, err);
 		if (r < 0)
-			return error_wrap(err, "refused address"), r;
+			return r;
 	}
 	for (size_t i = 0; i < wanted->route_count; i++) {
-		r = net_route_check(&wanted->routes[i], wanted->ifindex, interfaces,
-				    allow_exit_node, err);
-		if (r < 0)
-			return error_wrap(err, "refused route"), r;
+		struct error why = {0};
+
+		if (net_route_check(&wanted->routes[i], wanted->ifindex, interfaces,
+				    allow_exit_node, &why) == 0)
+			ret_routes[verdict.routes++] = wanted->routes[i];
+		else if (verdict.refused++ == 0)
+			verdict.why = why;
 	}
+	*ret = verdict;
 	return 0;
 }

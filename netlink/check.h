@@ -37,10 +37,20 @@ int net_route_check(const struct prefix *route, uint32_t ifindex,
 int net_address_check(const struct prefix *address, uint32_t ifindex,
 		      const struct net_interfaces *interfaces, struct error *err);
 
+/* What net_wanted_check() lets pass. */
+struct net_verdict {
+	size_t routes;    /* that many */
+	size_t refused;   /* and that many not */
+	struct error why; /* of the first of these */
+};
+
 /**
- * net_wanted_check() - All addresses, all routes, table, MTU and counts of a wanted state
+ * net_wanted_check() - What an engine chooses of a wanted state: MTU, counts, addresses, routes
+ * @ret_routes: room for @wanted->route_count: the routes that may be
  *
- * Return: 0, or the first refusal
+ * Return: 0, where routes may have been left out; or why there is nothing to apply (one address
+ * that is refused refuses all), with @err set
  */
 int net_wanted_check(const struct net_wanted *wanted, const struct net_interfaces *interfaces,
-		     bool allow_exit_node, struct error *err);
+		     bool allow_exit_node, struct prefix *ret_routes, struct net_verdict *ret,
+		     struct error *err);

@@ -88,44 +88,47 @@ int network_open(struct supervisor *s, struct error *err)
 	return r;
 }
 
-/* allowed() - Copy to the wanted state what of the engine's wish may be; the rest is named */
-static int allowed(struct supervisor *s, const struct privsep_network *wish,
-		   struct privsep_network *ret, char refused[static PRIVSEP_TEXT_MAX],
-		   struct error *err)
+/* wanted_of() - The engine's wish as what the kernel shall have */
+static struct net_wanted wanted_of(const struct supervisor *s, const struct privsep_network *wish)
 {
-	struct network *network = &s->network;
-	_cleanup_free_ struct prefix *routes = calloc(wish->route_count + 1, sizeof(*routes));
-	_cleanup_free_ struct prefix *addresses = NULL;
-	size_t count = 0, left_out = 0;
+	return (struct net_wanted){
+		.ifindex = s->network.tun.ifindex,
+		.mtu = wish->mtu ? wish->mtu : s->options->start.mtu,
+		.up = wish->up,
+		.rules = wish->up,
+		.protect_input = wish->up && wish->netfilter,
+		.table = s->options->start.table,
+		.addresses = wish->addresses,
+		.address_count = wish->up ? wish->address_count : 0,
+		.routes = wish->routes,
+		.route_count = wish->up ? wish->route_count : 0,
+	};
+}
 
-	addresses = calloc(wish->address_count + 1, sizeof(*addresses));
-	if (!routes || !addresses)
+/* restrict_to_allowed() - Take from a wish the routes that may not be; the first is named */
+static int restrict_to_allowed(struct supervisor *s, struct privsep_network *wish,
+			       char refused[static PRIVSEP_TEXT_MAX], struct error *err)
+{
+	const struct net_wanted wanted = wanted_of(s, wish);
+	struct prefix *routes = calloc(wish->route_count + 1, sizeof(*routes));
+	struct net_verdict verdict;
+	int r;
+
+	if (!routes)
 		return error_set(err, -ENOMEM, "out of memory for the routes");
-	for (size_t i = 0; i < wish->address_count; i++) {
-		int r = net_address_check(&wish->addresses[i], network->tun.ifindex,
-					  &network->interfaces, err);
-
-		if (r < 0)
-			return r;
-		addresses[i] = wish->addresses[i];
+	r = net_wanted_check(&wanted, &s->network.interfaces, s->options->start.allow_exit_node,
+			     routes, &verdict, err);
+	if (r < 0) {
+		free(routes);
+		return r;
 	}
-	refused[0] = 0;
-	for (size_t i = 0; i < wish->route_count; i++) {
-		struct error why = {0};
-
-		if (net_route_check(&wish->routes[i], network->tun.ifindex, &network->interfaces,
-				    s->options->start.allow_exit_node, &why) == 0)
-			routes[count++] = wish->routes[i];
-		else if (left_out++ == 0)
-			snprintf(refused, PRIVSEP_TEXT_MAX, "%s", why.text);
-	}
-	if (left_out > 1)
+	free((void *)(uintptr_t)wish->routes);
+	wish->routes = routes;
+	wish->route_count = verdict.routes;
+	snprintf(refused, PRIVSEP_TEXT_MAX, "%s", verdict.refused ? verdict.why.text : "");
+	if (verdict.refused > 1)
 		snprintf(refused + strlen(refused), PRIVSEP_TEXT_MAX - strlen(refused),
-			 " (and %zu more routes)", left_out - 1);
-	*ret = *wish;
-	ret->addresses = TAKE_PTR(addresses);
-	ret->routes = TAKE_PTR(routes);
-	ret->route_count = count;
+			 " (and %zu more routes)", verdict.refused - 1);
 	return 0;
 }
 
@@ -134,7 +137,6 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
 	_cleanup_(privsep_network_free) struct privsep_network wish = {0};
 	struct network *network = &s->network;
-	struct privsep_network wanted;
 	struct error err = {0};
 	int r = memfd_read(memfd, PRIVSEP_NETWORK_MAX, &bytes);
 
@@ -144,7 +146,7 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 		requests_reply(s, id, r, "the wanted network state can't be read", -1);
 		return;
 	}
-	r = allowed(s, &wish, &wanted, network->refused, &err);
+	r = restrict_to_allowed(s, &wish, network->refused, &err);
 	if (r < 0) {
 		requests_reply(s, id, r, err.text, -1);
 		return;
@@ -152,7 +154,8 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 	if (network->request != 0)
 		requests_reply(s, network->request, -ECANCELED, "overtaken by a newer one", -1);
 	privsep_network_free(&network->wanted);
-	network->wanted = wanted;
+	network->wanted = wish;
+	wish = (struct privsep_network){0};
 	network->have_wanted = true;
 	network->request = id;
 	timer_arm(&s->loop, &network->apply, clock_boottime());
@@ -195,19 +198,7 @@ static void apply_failed(struct supervisor *s, const char text[static PRIVSEP_TE
 static unsigned int apply(struct supervisor *s)
 {
 	struct network *network = &s->network;
-	const struct privsep_network *from = &network->wanted;
-	struct net_wanted wanted = {
-		.ifindex = network->tun.ifindex,
-		.mtu = from->mtu ? from->mtu : s->options->start.mtu,
-		.up = from->up,
-		.rules = from->up,
-		.protect_input = from->up && from->netfilter,
-		.table = s->options->start.table,
-		.addresses = from->addresses,
-		.address_count = from->up ? from->address_count : 0,
-		.routes = from->routes,
-		.route_count = from->up ? from->route_count : 0,
-	};
+	const struct net_wanted wanted = wanted_of(s, &network->wanted);
 	struct net_report report = {0};
 	struct error err = {0};
 	char text[PRIVSEP_TEXT_MAX] = "";

@@ -175,10 +175,18 @@ static void check(bool allow_exit_node)
 {
 	struct net_interfaces snapshot = {0};
 	struct error err = {0};
+	struct prefix *routes = calloc(tool.wanted.route_count + 1, sizeof(*routes));
+	struct net_verdict verdict = {0};
 	int r = net_interfaces_read(tool.nl, &snapshot, &err);
 
 	if (r == 0)
-		r = net_wanted_check(&tool.wanted, &snapshot, allow_exit_node, &err);
+		r = net_wanted_check(&tool.wanted, &snapshot, allow_exit_node, routes, &verdict,
+				     &err);
+	if (r == 0 && verdict.refused > 0) {
+		err = verdict.why;
+		r = err.code;
+	}
+	free(routes);
 	net_interfaces_free(&snapshot);
 	answer(r, &err, NULL);
 }

@@ -154,31 +154,49 @@ static void a_whole_wish_is_judged(void **state)
 		.routes = routes,
 		.route_count = 2,
 	};
+	static struct prefix allowed[LIMIT_NET_ROUTES];
 	struct net_wanted wanted = good;
+	struct net_verdict verdict;
 	struct error err = {0};
 
 	(void)state;
 	for (size_t i = 0; i < LIMIT_NET_ROUTES + 1; i++)
 		routes[i] = prefix_of_text("100.64.0.9");
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, &err), 0);
-	routes[1] = prefix_of_text("127.0.0.1");
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, &err), -EPERM);
-	assert_string_equal(err.text, "refused route: 127.0.0.1/32 is or holds a loopback address "
-				      "(127.0.0.0/8)");
-	routes[1] = routes[0];
-	for (uint32_t table = 253; table <= 255; table++) {
-		wanted.table = table;
-		assert_int_equal(net_wanted_check(&wanted, &interfaces, true, &err), -EPERM);
-	}
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err), 0);
+	assert_int_equal(verdict.routes, 2);
+	assert_int_equal(verdict.refused, 0);
+	/* Routes are left out one by one, and the first is named. */
+	wanted.route_count = 4;
+	routes[0] = prefix_of_text("127.0.0.1");
+	routes[1] = prefix_of_text("100.64.0.10");
+	routes[2] = prefix_of_text("224.0.0.1");
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err), 0);
+	assert_int_equal(verdict.routes, 2);
+	assert_true(prefix_equal(&allowed[0], &routes[1]));
+	assert_true(prefix_equal(&allowed[1], &routes[3]));
+	assert_int_equal(verdict.refused, 2);
+	assert_int_equal(verdict.why.code, -EPERM);
+	assert_string_equal(verdict.why.text,
+			    "127.0.0.1/32 is or holds a loopback address (127.0.0.0/8)");
+	routes[0] = routes[1] = routes[2] = routes[3];
+	wanted = good;
+	/* An address that is refused refuses all. */
+	address = prefix_of_text("127.0.0.1");
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
+			 -EPERM);
+	address = prefix_of_text("100.64.0.1");
 	wanted = good;
 	wanted.mtu = 1279;
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, &err), -EINVAL);
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
+			 -EINVAL);
 	wanted = good;
 	wanted.route_count = LIMIT_NET_ROUTES + 1;
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, &err), -E2BIG);
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
+			 -E2BIG);
 	wanted = good;
 	wanted.address_count = LIMIT_NET_ADDRESSES + 1;
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, &err), -E2BIG);
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
+			 -E2BIG);
 }
 
 int main(void)
