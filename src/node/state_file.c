@@ -582,12 +582,6 @@ int state_file_encode(struct state_file *s, struct buffer *out)
 
 /* --- changes --- */
 
-void state_file_new_node_key(struct state_file *s)
-{
-	s->persist.old_node_key = s->persist.node_key;
-	secret_key_generate(&s->persist.node_key);
-}
-
 static int set_network(struct state_file *s, const json_t *network)
 {
 	_cleanup_(wipe_json_at) json_t *profiles = NULL;

@@ -81,9 +81,6 @@ int state_file_encode(struct state_file *state, struct buffer *out);
  */
 json_t *state_file_public_config(const struct state_file *state);
 
-/** state_file_new_node_key() - Make a node key; the old one becomes old_node_key (rotation) */
-void state_file_new_node_key(struct state_file *state);
-
 /**
  * state_file_set_identity() - Record who control says we are
  * @user_profile: tailcfg.UserProfile, borrowed

@@ -79,7 +79,7 @@ static int make(struct state_file *s, const char *url)
 
 	if (state_file_init(s, &err) < 0)
 		return 1;
-	state_file_new_node_key(s);
+	secret_key_generate(&s->persist.node_key);
 	prefs_masked_set(masked, "ControlURL", json_string(url));
 	prefs_masked_set(masked, "WantRunning", json_true());
 	r = prefs_edit(&s->prefs, masked, &err);
