@@ -7,8 +7,7 @@
  * link are a crashed run's. Ours (by protocol number) are left standing, since the
  * next apply wants them; the official client's carry no protocol, and go.
  */
-#include "base/cleanup.h"
-#include "netlink/have.h"
+#include "netlink/dump.h"
 #include "netlink/message.h"
 #include "netlink/netstate.h"
 #include "netlink/nft.h"
@@ -130,30 +129,16 @@ static int take_address(const struct net_message *message, void *context)
 /* look() - Fill @claim; a family that the kernel lacks is empty */
 static int look(struct net_channel *channel, struct claim *claim, struct error *err)
 {
-	static const uint8_t families[] = {AF_INET, AF_INET6};
-	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
-	int r = 0;
+	int r;
 
 	*claim = (struct claim){.table = claim->table, .name = claim->name};
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		memset(request, 0, sizeof(request));
-		r = net_channel_ask(channel, net_message_dump_rules(request, families[i]),
-				    take_rule, claim, err);
-		if (r == 0)
-			r = net_dump_routes(channel, families[i], claim->table, 0, 0, take_route,
-					    claim, err);
-		if (r < 0 && r != -EAFNOSUPPORT && r != -EOPNOTSUPP)
-			return r;
-	}
-	memset(request, 0, sizeof(request));
-	r = net_channel_ask(channel, net_message_get_link(request, 0), take_link, claim, err);
-	for (size_t i = 0; r == 0 && claim->tun_count > 0 && i < ARRAY_SIZE(families); i++) {
-		memset(request, 0, sizeof(request));
-		r = net_channel_ask(channel, net_message_dump_addresses(request, families[i], 0),
-				    take_address, claim, err);
-		if (r == -EAFNOSUPPORT || r == -EOPNOTSUPP)
-			r = 0;
-	}
+	r = net_dump_rules(channel, take_rule, claim, NULL, err);
+	if (r == 0)
+		r = net_dump_routes(channel, claim->table, 0, 0, take_route, claim, err);
+	if (r == 0)
+		r = net_dump_links(channel, 0, take_link, claim, err);
+	if (r == 0 && claim->tun_count > 0)
+		r = net_dump_addresses(channel, 0, take_address, claim, err);
 	return r;
 }
 

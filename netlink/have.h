@@ -22,7 +22,3 @@
  */
 int net_have_read(struct net_channel *channel, uint32_t ifindex, uint32_t table,
 		  unsigned int *without, struct net_have *ret, struct error *err);
-
-/** net_dump_routes() - Walk @family's routes of @table by @each; a table without routes is empty */
-int net_dump_routes(struct net_channel *channel, uint8_t family, uint32_t table, uint8_t protocol,
-		    uint32_t ifindex, net_record_fn *each, void *context, struct error *err);

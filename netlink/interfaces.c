@@ -3,9 +3,8 @@
 #include "netlink/interfaces.h"
 
 #include "base/buffer.h"
-#include "base/cleanup.h"
 #include "base/limits.h"
-#include "netlink/channel.h"
+#include "netlink/dump.h"
 #include "netlink/message.h"
 
 #include <errno.h>
@@ -133,24 +132,17 @@ static int compare(const void *left, const void *right)
 static int read_once(struct net_channel *channel, struct taking *taking,
 		     struct net_interfaces *interfaces, struct error *err)
 {
-	static const uint8_t families[] = {AF_INET, AF_INET6};
-	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
 	int r;
 
 	buffer_consume(&taking->links, taking->links.length);
 	buffer_consume(&taking->addresses, taking->addresses.length);
 	taking->omitted = 0;
 	*interfaces = (struct net_interfaces){0};
-	r = net_channel_ask(channel, net_message_get_link(request, 0), take_link, taking, err);
+	r = net_dump_links(channel, 0, take_link, taking, err);
+	if (r == 0)
+		r = net_dump_addresses(channel, 0, take_address, taking, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		memset(request, 0, sizeof(request));
-		r = net_channel_ask(channel, net_message_dump_addresses(request, families[i], 0),
-				    take_address, taking, err);
-		if (r < 0 && r != -EAFNOSUPPORT && r != -EOPNOTSUPP)
-			return r;
-	}
 	r = look_up(channel, FAR_AWAY_V4, &interfaces->default_v4);
 	if (r == 0)
 		r = look_up(channel, FAR_AWAY_V6, &interfaces->default_v6);
