@@ -31,6 +31,9 @@
 #define OUTGOING_MAX  64u                    /* messages that an engine has not taken yet */
 #define SNAPSHOT_WAIT (100 * NSEC_PER_MSEC)  /* changes of interfaces come in bursts */
 
+/* The engine has one thread, and so the TUN one queue, whatever cpu_threads() finds. */
+#define PACKET_THREADS_MAX 1u
+
 struct outgoing {
 	struct outgoing *next;
 	union privsep_message message;

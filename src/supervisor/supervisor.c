@@ -317,7 +317,7 @@ static int bring_up(struct supervisor *s, int signals, struct error *err)
 		s->ending = true;
 	if (r < 0)
 		return r == -EINTR ? SUPERVISOR_EXIT_OK : SUPERVISOR_EXIT_MACHINE;
-	s->threads = cpu_threads("", TUN_QUEUES_MAX);
+	s->threads = cpu_threads("", PACKET_THREADS_MAX);
 	if (network_open(s, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	open_udp(s, err);

@@ -300,7 +300,7 @@ def test_the_real_engine(start, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_the_engine_is_given(start, mode):
+def test_what_the_engine_is_given(start, namespace, mode):
     sidecar = start("--health", "[::]:9002", mode=mode, env={"TS_AUTHKEY": KEY, "HOME": "/x"})
     config = sidecar.up()
     engine = int(config["pid"])
@@ -308,7 +308,10 @@ def test_what_the_engine_is_given(start, mode):
     assert config["health"] == "1"
     assert config["udp_port"] == "41641"
     assert sidecar.ask("udp").startswith("v4=1 v6=1")
-    assert sidecar.ask("tun").startswith(f"queues={config['threads']} ")
+    # One thread, one queue, and none of the 256 that the kernel would keep for more.
+    assert config["threads"] == "1"
+    assert sidecar.ask("tun").startswith("queues=1 ")
+    assert "numtxqueues 1 " in namespace.run("ip -d link show tailscale0")
     # stdio, channel, epoll, eventfd, hand-over, LocalAPI, health, UDP, TUN, this connection.
     links = [str(link.readlink()) for link in Path(f"/proc/{engine}/fd").iterdir()]
     known = ("/dev/null", "pipe:", "socket:", "anon_inode:", "/memfd:pillion-handover")
