@@ -23,6 +23,7 @@
 #include "tunnel/tunnel.h"
 #include "tunnel/wireguard/wireguard.h"
 
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #define TUNNEL_TUN_MAX 4

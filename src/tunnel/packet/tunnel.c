@@ -344,12 +344,18 @@ static int add_peer(struct tunnel *tunnel, const struct tunnel_peer_config *conf
 	r = wg_peer_add(tunnel->wg, &peer->key, NULL, peer, &peer->wg);
 	if (r == 0)
 		r = path_peer_add(tunnel->path, &config->path, peer, &peer->path);
+	if (r == 0) {
+		HASH_ADD(hh, tunnel->peers, key, sizeof(peer->key), peer);
+		if (!peer->hh.tbl) {
+			path_peer_remove(peer->path);
+			r = -ENOMEM;
+		}
+	}
 	if (r < 0) {
 		wg_peer_remove(peer->wg);
 		free(peer);
 		return r;
 	}
-	HASH_ADD(hh, tunnel->peers, key, sizeof(peer->key), peer);
 	*ret = peer;
 	return 0;
 }

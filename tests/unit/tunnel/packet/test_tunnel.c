@@ -11,6 +11,7 @@
 #include "transport/names.h"
 #include "transport/tls.h"
 #include "tunnel/tunnel.h"
+#include "unit/failing_memory.h"
 #include "unit/unit.h"
 #include "wire/ip.h"
 #include "wire/tailcfg_filter.h"
@@ -135,7 +136,7 @@ static void let_in(struct side *s, uint8_t protocol)
 	tunnel_set_filter(s->tunnel, filter);
 }
 
-static void introduce(struct side *to, const struct side *peer)
+static int try_introduce(struct side *to, const struct side *peer)
 {
 	struct tunnel_peer_config config = {
 		.path =
@@ -150,7 +151,12 @@ static void introduce(struct side *to, const struct side *peer)
 		.address_v4 = peer->address.address,
 	};
 
-	assert_int_equal(tunnel_peer_set(to->tunnel, &config), 0);
+	return tunnel_peer_set(to->tunnel, &config);
+}
+
+static void introduce(struct side *to, const struct side *peer)
+{
+	assert_int_equal(try_introduce(to, peer), 0);
 }
 
 static int set_up(void **state)
@@ -499,6 +505,27 @@ static void pings_end_before_the_tunnel_does(void **state)
 	open_tunnel(w, s);
 }
 
+/* Whichever allocation fails, the peer is there with the next try; the first is of the table. */
+static void a_peer_for_which_there_is_no_memory_comes_later(void **state)
+{
+	struct world *w = *state;
+	unsigned int failures = 0;
+
+	for (bool worked = false; !worked; failures += !worked) {
+		tunnel_peer_remove(w->side[0].tunnel, &w->side[1].node);
+		allocations = 0;
+		fail_at = failures + 1;
+		worked = try_introduce(&w->side[0], &w->side[1]) == 0;
+		fail_at = 0;
+		introduce(&w->side[0], &w->side[1]);
+	}
+	/* WireGuard's peer, the path's, ours and the tables of all. */
+	assert_true(failures >= 6);
+	let_in(&w->side[1], IP_PROTOCOL_UDP);
+	say(&w->side[0], &w->side[1], "after all");
+	assert_hears(w, &w->side[1], "after all");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -516,6 +543,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_removed_peer_is_a_stranger, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pings_end_before_the_tunnel_does, set_up,
 						tear_down),
+		cmocka_unit_test_setup_teardown(a_peer_for_which_there_is_no_memory_comes_later,
+						set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,36 +7,8 @@
  * there is memory again the same devices work.
  */
 #include "tunnel/wireguard/device.h"
+#include "unit/failing_memory.h"
 #include "unit/unit.h"
-
-static unsigned int allocations, fail_at; /* 0: never */
-
-static bool fails(void)
-{
-	return fail_at && ++allocations == fail_at;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *pointer, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *pointer, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *pointer, size_t size)
-{
-	return fails() ? NULL : __real_realloc(pointer, size);
-}
 
 static struct wg_device *devices[2];
 static struct wg_peer *peers[2];
