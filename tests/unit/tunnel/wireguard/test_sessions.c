@@ -12,8 +12,6 @@
 
 #include <sodium.h>
 
-#define SECONDS(n) ((nanoseconds)(n)*NSEC_PER_SEC)
-
 static void packets_cross_both_ways(void **state)
 {
 	struct world *world = world_pair(1);

@@ -359,3 +359,15 @@ struct world *world_pair(uint64_t seed)
 	world_link(a, b);
 	return world;
 }
+
+void node_capture_initiation(struct node *from, struct node *to,
+			     uint8_t ret[static WG_INITIATION_SIZE])
+{
+	unsigned int loss = from->world->loss;
+
+	from->world->loss = 1000;
+	assert_true(wg_peer_initiate(node_peer(from, to), from->world->now));
+	from->world->loss = loss;
+	assert_int_equal(from->last_datagram_length, WG_INITIATION_SIZE);
+	memcpy(ret, from->last_datagram, WG_INITIATION_SIZE);
+}

@@ -11,6 +11,8 @@
 #include "tunnel/wireguard/device.h"
 #include "unit/unit.h"
 
+#define SECONDS(n) ((nanoseconds)(n)*NSEC_PER_SEC)
+
 #define WORLD_NODES        8
 #define WORLD_PAYLOAD_SIZE 8 /* of a packet's payload: sender, receiver, number */
 
@@ -103,6 +105,10 @@ int node_send(struct node *from, struct node *to, uint32_t number);
 /** node_receive() - wg_receive() of a copy of @bytes, from @source */
 enum wg_verdict node_receive(struct node *node, const struct wg_source *source,
 			     const uint8_t *bytes, size_t length);
+
+/** node_capture_initiation() - What @from sends to @to first, kept from the network */
+void node_capture_initiation(struct node *from, struct node *to,
+			     uint8_t ret[static WG_INITIATION_SIZE]);
 
 /** world_run() - Until @until, in absolute virtual time */
 void world_run(struct world *world, nanoseconds until);
