@@ -150,10 +150,12 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 		break;
 	case CONTROL_NEED_AUTH_KEY:
 		node->needs_person = !node->renewing;
-		snprintf(line, sizeof(line),
-			 "the auth key was refused (%s): make a new one and set TS_AUTHKEY, or run "
-			 "`pillion up --auth-key=KEY`",
-			 reason->text);
+		snprintf(line, sizeof(line), "the auth key was refused (%s): %s", reason->text,
+			 strstr(reason->text, "requested tags")
+				 ? "leave --advertise-tags out and make a key that gives the tags, "
+				   "or have the policy let this user ask for them"
+				 : "make a new one and set TS_AUTHKEY, or run "
+				   "`pillion up --auth-key=KEY`");
 		break;
 	case CONTROL_NEED_LOGIN:
 	default:
