@@ -261,8 +261,9 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	if (config->crash_count) {
 		char text[256];
 
-		snprintf(text, sizeof(text), "%u engines died before this one; the last %s",
-			 config->crash_count, config->last_crash ? config->last_crash : "");
+		snprintf(text, sizeof(text), "%u engine%s died before this one; the last %s",
+			 config->crash_count, config->crash_count == 1 ? "" : "s",
+			 config->last_crash ? config->last_crash : "");
 		node_warn(node, NODE_WARN_CRASH, text);
 	}
 	begin(node);

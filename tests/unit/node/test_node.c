@@ -191,6 +191,8 @@ static void warnings_end_with_their_cause(void **state)
 	node_warn(w->node, NODE_WARN_RELAY, "away");
 	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
 	answer_all(w);
+	assert_int_equal(node_state(w->node), NODE_STOPPED);
+	assert_int_equal(w->privsep.told, PRIVSEP_STATE_STOPPED);
 	for (int i = 0; i < NODE_WARN_COUNT; i++)
 		if (i != NODE_WARN_CERTIFICATES)
 			assert_null(w->node->warnings[i]);
