@@ -5,6 +5,8 @@ import os
 
 import pytest
 from lab import Lab
+from lab.pillion import sanitized
+from lab.sanitizers import check_folder
 
 LOG_TAIL = 6000
 
@@ -45,3 +47,6 @@ def lab(tmp_path):
     """An empty lab: the switch, and nothing on it yet."""
     with Lab(tmp_path / "lab") as made:
         yield made
+        if sanitized():
+            made.stop_built()
+    check_folder(tmp_path / "lab")

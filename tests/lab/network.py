@@ -6,7 +6,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from lab.peers import ROOT
 from lab.process import Process
+from lab.sanitizers import check_text
 
 NETNS = Path("/run/netns")
 PROGRAMS = Path(__file__).with_name("programs.py")
@@ -99,6 +101,7 @@ class Box:
             timeout=timeout,
             env=environment,
         )
+        check_text(done.stdout + done.stderr, f"{self.name}: {shlex.join(map(str, arguments))}")
         if check and done.returncode != 0:
             raise AssertionError(
                 f"in {self.name}: {shlex.join(map(str, arguments))} ended with "
@@ -150,6 +153,7 @@ class Lab:
         self.boxes = {}
         self.processes = []
         self._routers = 0
+        self._moves = 0
         self._cuts = {}
         sweep()
         self._switch = self._namespace("switch")
@@ -170,6 +174,12 @@ class Lab:
 
     def __exit__(self, *_):
         self.close_all()
+
+    def stop_built(self):
+        """End our own programs in order: only so do they look for leaks."""
+        for process in reversed(self.processes):
+            if process.running() and Path(process.arguments[0]).is_relative_to(ROOT / "build"):
+                process.stop(10)
 
     def close_all(self):
         """End every program and remove every namespace."""
@@ -235,6 +245,27 @@ class Lab:
     def set_port_address(self, box, address):
         """Another Ethernet address for the box's port of the switch."""
         self._ip(self._switch, "link", "set", box.port, "address", address)
+
+    def move(self, box):
+        """Give a host on the switch other addresses, as when its machine was replaced.
+
+        Returns the old ones, (IPv4, IPv6); the name server knows the new ones at once.
+        """
+        old = box.v4, box.v6
+        self._moves += 1
+        box.v4, box.v6 = f"10.77.0.{100 + self._moves}", f"fd77::{100 + self._moves}"
+        for address, length, was in ((box.v4, 24, old[0]), (box.v6, 64, old[1])):
+            nodad = ["nodad"] if length == 64 else []
+            self._ip(box.namespace, "addr", "del", f"{was}/{length}", "dev", "eth0")
+            self._ip(box.namespace, "addr", "add", f"{address}/{length}", "dev", "eth0", *nodad)
+        self._write_names()
+        self.forget_neighbours()
+        return old
+
+    def forget_neighbours(self):
+        """What a host says aloud when it takes an address; else others look for it where it was."""
+        for box in self.boxes.values():
+            self._ip(box.namespace, "neigh", "flush", "all")
 
     def router(self, name, kind="easy"):
         """A NAT router on the switch; box(behind=…) puts a host behind it.

@@ -13,6 +13,11 @@ def build_folder():
     return ROOT / "build" / os.environ.get("PILLION_BUILD", "release")
 
 
+def sanitized():
+    """Whether that build reports what sanitizers find."""
+    return build_folder().name in ("debug", "tsan")
+
+
 def built():
     """Whether there is a node to test at all."""
     folder = build_folder()

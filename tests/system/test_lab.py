@@ -15,6 +15,7 @@ import pytest
 from lab import App, Lab, Timeout, wait_for
 from lab.app import ask_udp, reflect_udp, url
 from lab.network import NETNS, PYTHON
+from lab.sanitizers import check_folder
 
 
 def namespaces_of(pid):
@@ -129,6 +130,25 @@ def test_nothing_is_left_behind(tmp_path):
         assert namespaces_of(os.getpid())
     assert not Path(f"/proc/{process.pid}").exists()
     assert not {path.name for path in NETNS.iterdir()} - before
+
+
+def test_a_report_of_a_sanitizer_fails_the_test(lab):
+    """Of a process that ends by itself, of a daemon with a log file, of a command."""
+    box = lab.box("a")
+    report = "=1=ERROR: LeakSanitizer: detected memory leaks"
+    with pytest.raises(AssertionError, match="LeakSanitizer"):
+        box.run("echo", report)
+    check_folder(lab.folder)
+    box.start("/bin/echo", report, log="program").wait(5)
+    with pytest.raises(AssertionError, match="LeakSanitizer"):
+        check_folder(lab.folder)
+    (box.folder / "program.log").unlink()
+    state = box.folder / "state"
+    state.mkdir()
+    (state / "pillion.log").write_text("fine\nx.c:1:2: runtime error: shift exponent\n")
+    with pytest.raises(AssertionError, match="runtime error"):
+        check_folder(lab.folder)
+    (state / "pillion.log").unlink()
 
 
 def test_a_killed_run_is_swept(tmp_path):
