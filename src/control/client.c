@@ -69,6 +69,8 @@ int control_client_new(const struct control_options *options, struct control_cli
 			(struct client_slot){.client = client, .slot = (enum control_slot)i};
 	for (size_t i = 0; i < options->known_address_count && i < CLIENT_ADDRESSES_MAX; i++)
 		client->addresses[client->address_count++] = options->known_addresses[i];
+	memcpy(client->told, client->addresses, sizeof(client->told));
+	client->told_count = client->address_count;
 	*ret = client;
 	return 0;
 no_memory:
@@ -178,33 +180,18 @@ void control_client_retry_now(struct control_client *client)
 	soon(client);
 }
 
+void client_dial_now(struct control_client *client)
+{
+	control_core_dial_now(&client->core);
+	soon(client);
+}
+
 const struct netmap *control_client_netmap(const struct control_client *client)
 {
 	return client->core.netmap;
 }
 
 /* --- The link --- */
-
-/* Control answered there: worth trying again when its name can't be resolved. */
-static void reached(struct control_client *client, const struct endpoint *at)
-{
-	struct address address;
-	size_t i;
-
-	if (!at || proxy_for(client->dialer.proxy, client->url.host, client->url.port))
-		return;
-	address = at->address;
-	for (i = 0; i < client->address_count; i++)
-		if (address_equal(&client->addresses[i], &address))
-			break;
-	if (i == client->address_count && i == CLIENT_ADDRESSES_MAX)
-		i--;
-	else if (i == client->address_count)
-		client->address_count++;
-	memmove(&client->addresses[1], &client->addresses[0], i * sizeof(address));
-	client->addresses[0] = address;
-	client->handler->reached(client->user, &address);
-}
 
 static void on_key(void *user, const struct http_response *response, const struct error *failure)
 {
@@ -224,7 +211,7 @@ static void on_key(void *user, const struct http_response *response, const struc
 		good = tailcfg_server_keys_parse(response->body, response->body_length, &keys,
 						 &err) == 0;
 	if (good) {
-		reached(client, response->from);
+		client_reached(client, response->from);
 		control_core_key(&client->core, &keys.public_key, NULL, clock_boottime());
 	} else {
 		client_bootstrap(client, &err);
@@ -238,13 +225,14 @@ static void on_key(void *user, const struct http_response *response, const struc
 static void fetch_key(struct control_client *client)
 {
 	const struct tls_options tls = {.host = client->url.host};
+	struct address guesses[NAMES_ADDRESSES_MAX];
 	char target[32];
 	struct http_request request = {
 		.to = {.host = client->url.host,
 		       .port = client->url.port,
 		       .tls = client->url.tls ? &tls : NULL,
-		       .fallback = client->addresses,
-		       .fallback_count = client->address_count},
+		       .fallback = guesses,
+		       .fallback_count = client_guesses(client, guesses)},
 		.target = target,
 		.body_limit = LIMIT_KEY_BODY,
 	};
@@ -287,7 +275,7 @@ static void on_connected(void *user, struct stream *stream, const struct endpoin
 			       client, &client->http2, &err);
 	}
 	if (r == 0)
-		reached(client, to);
+		client_reached(client, to);
 	control_core_connected(&client->core, r < 0 ? &err : NULL, clock_boottime());
 	client->pumping = false;
 	client_pump(client);
@@ -295,6 +283,7 @@ static void on_connected(void *user, struct stream *stream, const struct endpoin
 
 static void connect_link(struct control_client *client, const struct control_output *out)
 {
+	struct address guesses[NAMES_ADDRESSES_MAX];
 	struct ts2021_target target = {
 		.base = &client->url,
 		.machine = &client->machine_key,
@@ -302,8 +291,8 @@ static void connect_link(struct control_client *client, const struct control_out
 		.version = TAILCFG_CAPABILITY_VERSION,
 		.addresses = out->addresses,
 		.address_count = out->address_count,
-		.fallback = client->addresses,
-		.fallback_count = client->address_count,
+		.fallback = guesses,
+		.fallback_count = client_guesses(client, guesses),
 	};
 	struct error err = {0};
 
@@ -487,6 +476,8 @@ static void client_pump(struct control_client *client)
 	while (!client->freed && control_core_next(&client->core, clock_boottime(),
 						   clock_realtime(), &out) != CONTROL_NOTHING)
 		act(client, &out);
+	if (!client->freed)
+		client_tell_addresses(client);
 	client->pumping = false;
 	if (client->freed)
 		control_client_free(client);

@@ -28,6 +28,9 @@ struct names;
 struct proxy;
 struct tls_context;
 
+/* Addresses of control that are kept for a start without DNS. */
+#define CONTROL_KNOWN_MAX 8
+
 /* Why somebody has to do something before this node is in the tailnet. */
 enum control_need {
 	CONTROL_NEED_LOGIN,    /* a person opens the URL, or an auth key is given */
@@ -121,8 +124,11 @@ struct control_handler {
 	void (*c2n)(void *user, const struct control_c2n_request *request,
 		    struct control_c2n_reply *reply);
 
-	/** @reached: control answered at this address; worth keeping for a start without DNS */
-	void (*reached)(void *user, const struct address *address);
+	/**
+	 * @reached: where control answered, the latest first, then its dial plan; worth keeping
+	 * for a start without DNS. At most CONTROL_KNOWN_MAX
+	 */
+	void (*reached)(void *user, const struct address *addresses, size_t count);
 
 	/** @pop_browser: control wants this URL shown */
 	void (*pop_browser)(void *user, const char *url);
@@ -136,7 +142,7 @@ struct control_options {
 	const struct proxy *proxy; /* NULL: none; outlives the client */
 	const char *server_url;    /* "https://host[:port]" or "http://host[:port]"; copied */
 	struct secret_key machine_key;
-	const struct address *known_addresses; /* where control was last reached; copied */
+	const struct address *known_addresses; /* what `reached` told last; copied */
 	size_t known_address_count;
 	struct netmap *netmap; /* from the disk, or NULL; taken over */
 	const struct control_handler *handler;

@@ -6,8 +6,6 @@
  * HTTP request to us, whose answer is posted back (C2N); or a ping to a peer, which
  * the node does. Answers go by TS2021 or by a connection of their own; nobody waits
  * for what comes back, and at most CLIENT_ANSWERS_MAX are under way.
- *
- * Also here: where to ask for control's address when names can't be resolved.
  */
 #include "control/client_internal.h"
 
@@ -198,77 +196,4 @@ void control_client_ping_reply(struct control_client *client, const char *url,
 	if (json_writer_result(&w) == 0)
 		send_answer(client, url, is_noise_url(client, url), "POST", &body, REPLY_TIMEOUT);
 	buffer_free(&body);
-}
-
-/* --- Bootstrap DNS --- */
-
-static void on_bootstrap(void *user, const struct address *addresses, size_t count,
-			 const struct error *err)
-{
-	struct control_client *client = user;
-
-	(void)err;
-	client->bootstrap = NULL;
-	if (!count)
-		return;
-	/* They stand behind those that once worked, and are no better than the relay. */
-	for (size_t i = 0; i < count && client->address_count < CLIENT_ADDRESSES_MAX; i++)
-		client->addresses[client->address_count++] = addresses[i];
-	control_client_retry_now(client);
-}
-
-/* The relay whose turn it is, of those that need no name to be reached. */
-static const struct tailcfg_derp_node *bootstrap_relay(struct control_client *client)
-{
-	const struct tailcfg_derp_map *map = &client->core.netmap->derp_map;
-	const struct tailcfg_derp_node *first = NULL;
-	unsigned int turn = 0;
-
-	for (uint32_t i = 0; i < map->region_count; i++) {
-		for (uint32_t k = 0; k < map->regions[i].node_count; k++) {
-			const struct tailcfg_derp_node *node = &map->regions[i].nodes[k];
-
-			if (node->stun_only || !node->host_name ||
-			    (node->ipv4.family == ADDRESS_NONE &&
-			     node->ipv6.family == ADDRESS_NONE))
-				continue;
-			if (!first)
-				first = node;
-			if (turn++ == client->bootstrap_turn) {
-				client->bootstrap_turn++;
-				return node;
-			}
-		}
-	}
-	client->bootstrap_turn = 1;
-	return first;
-}
-
-void client_bootstrap(struct control_client *client, const struct error *err)
-{
-	const struct tailcfg_derp_node *relay;
-	struct dial_options to = {0};
-	struct tls_options tls = {0};
-	struct address addresses[2], literal;
-
-	if (client->bootstrap || client->address_count == CLIENT_ADDRESSES_MAX ||
-	    (err->code != -ENOENT && err->code != -EAGAIN && err->code != -ETIMEDOUT) ||
-	    address_parse(client->url.host, strlen(client->url.host), &literal) == 0)
-		return;
-	relay = bootstrap_relay(client);
-	if (!relay)
-		return;
-	tls = (struct tls_options){.host = relay->host_name,
-				   .cert_name = relay->cert_name,
-				   .insecure = relay->insecure_for_tests};
-	if (relay->ipv4.family != ADDRESS_NONE)
-		addresses[to.address_count++] = relay->ipv4;
-	if (relay->ipv6.family != ADDRESS_NONE)
-		addresses[to.address_count++] = relay->ipv6;
-	to.host = relay->host_name;
-	to.port = relay->derp_port;
-	to.tls = &tls;
-	to.addresses = addresses;
-	(void)bootstrap_dns_start(&client->dialer, &to, client->url.host, on_bootstrap, client,
-				  &client->bootstrap, NULL);
 }

@@ -11,7 +11,8 @@
 #include "transport/loop_timer.h"
 #include "transport/ts2021_stream.h"
 
-#define CLIENT_ADDRESSES_MAX 8
+#define CLIENT_ADDRESSES_MAX CONTROL_KNOWN_MAX
+#define CLIENT_HEARSAY_MAX   4
 #define CLIENT_ANSWERS_MAX   8
 
 /* A request of ours that nobody waits for: an answer to control's own. */
@@ -44,8 +45,14 @@ struct control_client {
 	/* Where control was reached, the latest first; tried when its name can't be resolved. */
 	struct address addresses[CLIENT_ADDRESSES_MAX];
 	size_t address_count;
+	/* What relays say where control is; no better than they are, so tried last. */
+	struct address hearsay[CLIENT_HEARSAY_MAX];
+	size_t hearsay_count;
 	struct bootstrap_dns *bootstrap;
 	unsigned int bootstrap_turn;
+	bool bootstrap_used; /* its answer has hurried one attempt; the next ask waits */
+	struct address told[CONTROL_KNOWN_MAX]; /* to the node, as worth keeping */
+	size_t told_count;
 
 	struct client_answer answers[CLIENT_ANSWERS_MAX];
 	char *last_ping_url;
@@ -62,5 +69,24 @@ void client_answer_ping(struct control_client *client, const struct tailcfg_ping
 /** client_answers_cancel() - Give up all answers, or only those over TS2021 */
 void client_answers_cancel(struct control_client *client, bool all);
 
-/** client_bootstrap() - Ask a relay where control is; it's tried again with the answer */
+/* client_where.c */
+
+/** client_reached() - Control answered at @at: worth trying again; NULL is fine */
+void client_reached(struct control_client *client, const struct endpoint *at);
+
+/** client_dial_now() - There is news of where control is: don't wait out this backoff */
+void client_dial_now(struct control_client *client);
+
+/**
+ * client_bootstrap() - Control was not reached because of @err: perhaps ask a relay where it is
+ *
+ * Only where its name can't be resolved, and only with TLS, by which whoever answers there has
+ * to prove the name. An answer hurries one attempt, so a relay that lies costs no more.
+ */
 void client_bootstrap(struct control_client *client, const struct error *err);
+
+/** client_guesses() - Where control may be, best first; @ret holds NAMES_ADDRESSES_MAX */
+size_t client_guesses(const struct control_client *client, struct address *ret);
+
+/** client_tell_addresses() - Tell the node what is worth keeping, if that changed */
+void client_tell_addresses(struct control_client *client);

@@ -16,6 +16,9 @@
 /* A register answer is held by the server only while a person is waited for. */
 #define REGISTER_TIMEOUT (60 * NSEC_PER_SEC)
 
+/* Somebody waits for it at a terminal, and can try again. */
+#define LOGOUT_TIMEOUT (10 * NSEC_PER_SEC)
+
 int control_core_init(struct control_core *c, struct netmap *netmap)
 {
 	if (!netmap)
@@ -194,6 +197,11 @@ void control_core_retry_now(struct control_core *c)
 	registration_hurry(&c->registration);
 }
 
+void control_core_dial_now(struct control_core *c)
+{
+	c->retry_at = 0;
+}
+
 static int by_text(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -297,8 +305,12 @@ void control_core_connected(struct control_core *c, const struct error *err, nan
 		c->dial_plan_tried = false;
 		return;
 	}
-	/* Perhaps the server has another key by now. */
-	if (err->code == -EKEYREJECTED)
+	/*
+	 * Perhaps the server has another key by now, or it is somebody else who answers there:
+	 * where the key is had by TLS is where the server is.
+	 */
+	if (err->code == -EKEYREJECTED || err->code == -EPROTO || err->code == -EBADMSG ||
+	    err->code == -ETIMEDOUT)
 		c->have_server_key = false;
 	c->dial_plan_tried = c->dial_plan_count > 0 && !c->dial_plan_tried;
 	link_failed(c, err, now);
@@ -571,7 +583,7 @@ static enum control_output_kind go_on_registering(struct control_core *c,
 		registration_failed(r, &err, now, c->random());
 		return CONTROL_NOTHING;
 	}
-	out->timeout = r->following ? 0 : REGISTER_TIMEOUT;
+	out->timeout = r->following ? 0 : r->logout ? LOGOUT_TIMEOUT : REGISTER_TIMEOUT;
 	out->body_limit = LIMIT_RPC_BODY;
 	return control_core_send(c, CONTROL_SLOT_REGISTER, "/machine/register", out);
 }

@@ -120,7 +120,8 @@ struct node {
 	struct secret_key disco_key;
 	struct buffer handover; /* what the engine before us left; empty afterwards */
 	uint16_t cached_home;
-	struct address known_control; /* where control was last reached */
+	struct address known_control[CONTROL_KNOWN_MAX]; /* where control was reached */
+	size_t known_control_count;
 	struct netmap *cached_netmap; /* until the control client takes it */
 
 	/* The machine (machine.c) */

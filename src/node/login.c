@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "node/internal.h"
 #include "privsep/records.h"
+#include "transport/dial.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -227,8 +228,9 @@ static const char *remedy(int code)
 	case -ECONNREFUSED:
 		return ": is the login server right (TS_LOGIN_SERVER, --login-server), and does it "
 		       "run?";
-	case -ENOENT:
-		return ": is the login server's name right (TS_LOGIN_SERVER, --login-server)?";
+	case DIAL_UNRESOLVED:
+		return ": is the login server's name right (TS_LOGIN_SERVER, --login-server), and "
+		       "does the name server answer?";
 	case -ETIMEDOUT:
 	case -EHOSTUNREACH:
 	case -ENETUNREACH:
@@ -285,11 +287,20 @@ static void finish_logout(struct node *node, const struct error *error)
 static void on_logged_out(void *user, const struct error *error)
 {
 	struct node *node = user;
+	struct error told;
 
 	node->logging_out = false;
+	if (error) {
+		error_set(&told, error->code,
+			  "control was not told (%.300s). This machine has forgotten its keys all "
+			  "the "
+			  "same; remove the node at the control server, or let its key expire",
+			  error->text);
+		log_warn("logout: %s", told.text);
+	}
 	if (!node->stopping)
 		node_forget_login(node);
-	finish_logout(node, error);
+	finish_logout(node, error ? &told : NULL);
 }
 
 static void on_ping_done(void *context, json_t *result)
@@ -371,13 +382,12 @@ static void on_c2n(void *user, const struct control_c2n_request *request,
 	free(text);
 }
 
-static void on_reached(void *user, const struct address *address)
+static void on_reached(void *user, const struct address *addresses, size_t count)
 {
 	struct node *node = user;
 
-	if (address_equal(&node->known_control, address))
-		return;
-	node->known_control = *address;
+	memcpy(node->known_control, addresses, count * sizeof(*addresses));
+	node->known_control_count = count;
 	node_store_cache_later(node);
 }
 
@@ -435,7 +445,7 @@ static void forget_tailnet(struct node *node)
 void node_forget_server(struct node *node)
 {
 	forget_tailnet(node);
-	node->known_control = (struct address){0};
+	node->known_control_count = 0;
 }
 
 /** node_forget_login() - After a logout: no key, no addresses, and no login unless asked for */
@@ -472,8 +482,8 @@ int node_control_open(struct node *node, struct error *err)
 		.tls = node->tls,
 		.server_url = prefs_control_url(&node->state.prefs),
 		.machine_key = node->state.machine_key,
-		.known_addresses = &node->known_control,
-		.known_address_count = node->known_control.family != ADDRESS_NONE,
+		.known_addresses = node->known_control,
+		.known_address_count = node->known_control_count,
 		.netmap = has_key ? TAKE_PTR(node->cached_netmap) : NULL,
 		.handler = &handler,
 		.user = node,

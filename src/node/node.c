@@ -259,11 +259,14 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	if (options->sandbox_missing[0])
 		node_warn(node, NODE_WARN_SANDBOX, options->sandbox_missing);
 	if (config->crash_count) {
-		char text[256];
+		char text[320];
 
-		snprintf(text, sizeof(text), "%u engine%s died before this one; the last %s",
+		snprintf(text, sizeof(text),
+			 "%u engine%s died before this one (the last %s); tunnel and connections "
+			 "stayed. Nothing need be done once; if it happens again, report it with "
+			 "the log of that moment",
 			 config->crash_count, config->crash_count == 1 ? "" : "s",
-			 config->last_crash ? config->last_crash : "");
+			 config->last_crash ? config->last_crash : "for an unknown reason");
 		node_warn(node, NODE_WARN_CRASH, text);
 	}
 	begin(node);

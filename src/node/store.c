@@ -20,6 +20,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "node/internal.h"
+#include "privsep/cache.h"
 #include "privsep/records.h"
 
 #include <errno.h>
@@ -31,32 +32,31 @@
 /* The first netmap is stored soon: until then a restart without control knows nobody. */
 #define CACHE_FIRST_MS    2000
 #define CACHE_LIMIT       (LIMIT_MAP_OBJECT < PRIVSEP_BLOB_MAX ? LIMIT_MAP_OBJECT : PRIVSEP_BLOB_MAX)
-#define MEMORY_VERSION    1u
 
 enum memory_record {
-	MEMORY_VERSION_RECORD = 1, /* u32; first */
-	MEMORY_DISCO_KEY,          /* 32 bytes */
-	MEMORY_HOME,               /* u16 region */
-	MEMORY_CONTROL_ADDRESS,    /* struct address */
-	MEMORY_PEERS,              /* tunnel_export() */
-	MEMORY_NETMAP,             /* netmap_encode() */
+	/* CACHE_RECORD_VERSION is the first. */
+	MEMORY_DISCO_KEY = 2,   /* 32 bytes */
+	MEMORY_HOME,            /* u16 region */
+	MEMORY_CONTROL_ADDRESS, /* struct address; one for each */
+	MEMORY_PEERS,           /* tunnel_export() */
+	MEMORY_NETMAP,          /* netmap_encode() */
+	MEMORY_UDP_PORT = CACHE_RECORD_UDP_PORT,
 };
 
 /* encode_memory() - Cache or hand-over record */
 static int encode_memory(struct node *node, bool with_netmap, struct buffer *out)
 {
 	const struct netmap *map = node_netmap(node);
-	uint32_t version = MEMORY_VERSION;
 	int r;
 
-	r = record_put(out, MEMORY_VERSION_RECORD, &version, sizeof(version));
+	r = cache_head_put(out, (uint16_t)node->start->config.udp_port);
 	if (r == 0)
 		r = record_put(out, MEMORY_DISCO_KEY, node->disco_key.bytes, KEY_SIZE);
 	if (r == 0 && node->home_derp)
 		r = record_put(out, MEMORY_HOME, &node->home_derp, sizeof(node->home_derp));
-	if (r == 0 && node->known_control.family != ADDRESS_NONE)
-		r = record_put(out, MEMORY_CONTROL_ADDRESS, &node->known_control,
-			       sizeof(node->known_control));
+	for (size_t i = 0; r == 0 && i < node->known_control_count; i++)
+		r = record_put(out, MEMORY_CONTROL_ADDRESS, &node->known_control[i],
+			       sizeof(node->known_control[i]));
 	if (r == 0 && node->tunnel) {
 		struct buffer peers = BUFFER_INIT(HANDOVER_PAYLOAD_MAX / 2);
 
@@ -81,7 +81,8 @@ struct memory {
 	struct secret_key disco_key;
 	bool has_disco_key;
 	uint16_t home;
-	struct address control;
+	struct address control[CONTROL_KNOWN_MAX];
+	size_t control_count;
 	struct cursor peers;
 	struct cursor netmap;
 };
@@ -89,6 +90,7 @@ struct memory {
 static int decode_record(const struct record *record, struct memory *memory)
 {
 	struct cursor c = record->value;
+	struct address *address;
 
 	switch (record->kind) {
 	case MEMORY_DISCO_KEY:
@@ -99,10 +101,15 @@ static int decode_record(const struct record *record, struct memory *memory)
 		cursor_copy(&c, &memory->home, sizeof(memory->home));
 		break;
 	case MEMORY_CONTROL_ADDRESS:
-		cursor_copy(&c, &memory->control, sizeof(memory->control));
-		if (memory->control.family != ADDRESS_V4 && memory->control.family != ADDRESS_V6)
+		if (memory->control_count == CONTROL_KNOWN_MAX)
+			return -EBADMSG;
+		address = &memory->control[memory->control_count++];
+		cursor_copy(&c, address, sizeof(*address));
+		if (address->family != ADDRESS_V4 && address->family != ADDRESS_V6)
 			return -EBADMSG;
 		break;
+	case MEMORY_UDP_PORT: /* the supervisor has used it */
+		return 0;
 	case MEMORY_PEERS:
 		memory->peers = c;
 		return 0;
@@ -122,11 +129,11 @@ static int decode_memory(const struct buffer *bytes, struct memory *ret)
 	uint32_t version = 0;
 	int r;
 
-	if (record_next(&c, &record) != 1 || record.kind != MEMORY_VERSION_RECORD ||
+	if (record_next(&c, &record) != 1 || record.kind != CACHE_RECORD_VERSION ||
 	    record.value.left != sizeof(version))
 		return -EBADMSG;
 	cursor_copy(&record.value, &version, sizeof(version));
-	if (version != MEMORY_VERSION)
+	if (version != CACHE_VERSION)
 		return -EBADMSG;
 	while ((r = record_next(&c, &record)) == 1) {
 		r = decode_record(&record, ret);
@@ -145,8 +152,10 @@ static void take_memory(struct node *node, struct memory *memory, bool with_netm
 		node->disco_key = memory->disco_key;
 	if (memory->home)
 		node->cached_home = memory->home;
-	if (memory->control.family != ADDRESS_NONE)
-		node->known_control = memory->control;
+	if (memory->control_count) {
+		memcpy(node->known_control, memory->control, sizeof(memory->control));
+		node->known_control_count = memory->control_count;
+	}
 	if (memory->peers.left) {
 		buffer_consume(&node->handover, node->handover.length);
 		buffer_append(&node->handover, memory->peers.at, memory->peers.left);

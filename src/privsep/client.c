@@ -407,6 +407,10 @@ static int handle(struct privsep_client *client, const union privsep_message *me
 		if (on->reload)
 			on->reload(client->userdata);
 		break;
+	case PRIVSEP_PING:
+		r = send_message(client, &(union privsep_message){.header.type = PRIVSEP_ALIVE},
+				 NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+		break;
 	default: /* a second PRIVSEP_START */
 		r = -EBADMSG;
 	}

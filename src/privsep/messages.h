@@ -46,6 +46,7 @@ enum privsep_type {
 			    applied */
 	PRIVSEP_STATUS,  /* struct privsep_status: state and one line; no answer */
 	PRIVSEP_LOGIN,   /* struct privsep_login: where a person may log in; no answer */
+	PRIVSEP_ALIVE,   /* struct privsep_plain: the answer to PRIVSEP_PING */
 	/* supervisor → engine */
 	PRIVSEP_START = 64, /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */
@@ -53,6 +54,7 @@ enum privsep_type {
 	PRIVSEP_CHANGED,    /* struct privsep_changed [+ descriptor]: a named file is another now */
 	PRIVSEP_STOP,       /* struct privsep_plain: end in order, soon */
 	PRIVSEP_RELOAD,     /* struct privsep_plain: SIGHUP */
+	PRIVSEP_PING,       /* struct privsep_plain: does your loop still go round? */
 	PRIVSEP_TYPE_END,
 };
 

@@ -11,6 +11,11 @@
  *   that opens. `stream` is from then on the top of the stack. One timer serves the
  *   race and the deadline of the whole. Whatever the outcome, end() frees the dial
  *   first and tells afterwards.
+ *
+ *   Guesses (the fallback) are tried in the order given once the name has no answer for
+ *   FALLBACK_WAIT, or can't be resolved. Behind one of them may be anybody by now, so
+ *   after a failed TLS handshake the others have their turn, and then the name server's
+ *   answer if it came after all: the question goes on meanwhile.
  */
 #include "transport/dial.h"
 #include "base/cleanup.h"
@@ -26,6 +31,12 @@
 
 /* RFC 8305 §8, "Connection Attempt Delay". */
 #define ATTEMPT_DELAY (250 * NSEC_PER_MSEC)
+
+/* A name server that is well answers within this; what is slower is not waited for. */
+#define FALLBACK_WAIT (2 * NSEC_PER_SEC)
+
+/* What opens may not be who it was, and say nothing: after this the next guess has its turn. */
+#define GUESS_WAIT (3 * NSEC_PER_SEC)
 
 enum dial_phase {
 	PHASE_BEGIN,
@@ -60,9 +71,14 @@ struct dial {
 	size_t address_count;
 	struct address fallback[NAMES_ADDRESSES_MAX];
 	size_t fallback_count;
+	bool guessing;                            /* `addresses` are guesses */
+	nanoseconds guess_until;                  /* for the one that opened */
+	struct address late[NAMES_ADDRESSES_MAX]; /* the name server's, while guessing */
+	size_t late_count;
+	struct error unresolved; /* why there are none */
 	struct race race;
 	struct attempt attempts[NAMES_ADDRESSES_MAX];
-	struct error first; /* of the attempts */
+	struct error failed_v4, failed_v6; /* the first attempt of each family that did */
 
 	struct stream *stream;
 	struct endpoint to;
@@ -96,6 +112,20 @@ static void dial_free(struct dial *d)
 	free(d);
 }
 
+/* blame_names() - What failed was only tried because the name could not be resolved */
+static void blame_names(struct dial *d, struct error *err)
+{
+	struct error guess = *err;
+
+	if (!d->unresolved.code)
+		return;
+	*err = d->unresolved;
+	err->code = DIAL_UNRESOLVED;
+	if (d->guessing)
+		error_set(err, DIAL_UNRESOLVED, "%.240s; where it was before: %.200s",
+			  d->unresolved.text, guess.text);
+}
+
 /* end() - Tell the outcome; @d is gone afterwards. @err NULL: d->stream is open */
 static void end(struct dial *d, struct error *err)
 {
@@ -104,9 +134,10 @@ static void end(struct dial *d, struct error *err)
 	struct endpoint to = d->to;
 	void *user = d->user;
 
-	if (err)
+	if (err) {
+		blame_names(d, err);
 		error_wrap(err, "dial %s:%u", d->host, d->port);
-	else
+	} else
 		stream_set_events(stream, NULL, NULL);
 	dial_free(d);
 	done(user, stream, err ? NULL : &to, err);
@@ -116,6 +147,7 @@ static void end(struct dial *d, struct error *err)
 
 static void start_tls(struct dial *d);
 static void start_proxy(struct dial *d);
+static bool guess_again(struct dial *d, const struct error *err);
 
 static void upper_opened(void *user)
 {
@@ -138,7 +170,8 @@ static void upper_closed(void *user, const struct error *cause)
 		error_set(&err, -ECONNRESET, "the connection was closed");
 	if (d->proxy && d->phase != PHASE_TLS)
 		error_wrap(&err, "HTTPS_PROXY %s:%u", d->proxy->host, d->proxy->port);
-	end(d, &err);
+	if (!guess_again(d, &err))
+		end(d, &err);
 }
 
 static void proxy_data(void *user, const uint8_t *bytes, size_t length)
@@ -225,6 +258,28 @@ static void start_proxy(struct dial *d)
 static void attempt_failed(struct attempt *a, const struct error *err);
 static void run_race(struct dial *d);
 
+/* note_failure() - For what a person reads at the end: one of each family tells enough */
+static void note_failure(struct dial *d, enum address_family family, const struct error *err)
+{
+	struct error *slot = family == ADDRESS_V6 ? &d->failed_v6 : &d->failed_v4;
+
+	if (!slot->code && err)
+		*slot = *err;
+}
+
+/* what_failed() - Of both families where both failed: often one of them just isn't there */
+static void what_failed(const struct dial *d, struct error *err)
+{
+	const struct error *v4 = &d->failed_v4, *v6 = &d->failed_v6;
+
+	if (v4->code && v6->code)
+		error_set(err, v4->code, "%.220s; %.220s", v4->text, v6->text);
+	else if (v4->code || v6->code)
+		*err = v4->code ? *v4 : *v6;
+	else
+		error_set(err, -EADDRNOTAVAIL, "no usable address");
+}
+
 static void attempt_opened(void *user)
 {
 	struct attempt *a = user;
@@ -236,7 +291,8 @@ static void attempt_opened(void *user)
 	d->stream = TAKE_PTR(a->stream);
 	for (size_t i = 0; i < ARRAY_SIZE(d->attempts); i++)
 		stream_close(TAKE_PTR(d->attempts[i].stream));
-	loop_timer_at(d->timer, d->deadline);
+	d->guess_until = d->guessing ? clock_boottime() + GUESS_WAIT : DEADLINE_NEVER;
+	loop_timer_at(d->timer, deadline_min(d->guess_until, d->deadline));
 	options = (struct tls_options){.host = connect_host(d)};
 	if (!d->proxy)
 		start_tls(d);
@@ -265,8 +321,7 @@ static void attempt_failed(struct attempt *a, const struct error *err)
 {
 	struct dial *d = a->dial;
 
-	if (!d->first.code && err)
-		d->first = *err;
+	note_failure(d, d->addresses[a - d->attempts].family, err);
 	race_failed(&d->race, clock_boottime());
 }
 
@@ -289,25 +344,47 @@ static void start_attempt(struct dial *d, int index)
 		attempt_failed(a, &err);
 }
 
-/* run_race() - Start what is due; all lost is the end */
-static void run_race(struct dial *d)
+static void start_race(struct dial *d, const struct address *addresses, size_t count);
+
+static void wait_for_names(struct dial *d)
+{
+	d->phase = PHASE_RESOLVE;
+	d->guess_until = DEADLINE_NEVER;
+	loop_timer_at(d->timer, d->deadline);
+}
+
+/* all_lost() - No candidate is left: the name server's late answer, or the end */
+static void all_lost(struct dial *d)
 {
 	struct error err;
+
+	if (d->guessing && d->late_count) {
+		d->guessing = false;
+		start_race(d, d->late, d->late_count);
+		return;
+	}
+	if (d->guessing && d->query) {
+		wait_for_names(d);
+		return;
+	}
+	what_failed(d, &err);
+	end(d, &err);
+}
+
+/* run_race() - Start what is due */
+static void run_race(struct dial *d)
+{
 	int index;
 
 	while ((index = race_next(&d->race, clock_boottime())) != RACE_NONE)
 		start_attempt(d, index);
-	if (!race_lost(&d->race)) {
+	if (race_lost(&d->race))
+		all_lost(d);
+	else
 		loop_timer_at(d->timer, deadline_min(d->race.next, d->deadline));
-		return;
-	}
-	err = d->first;
-	if (!err.code)
-		error_set(&err, -EADDRNOTAVAIL, "no usable address");
-	end(d, &err);
 }
 
-/* start_race() - Keep the addresses of the wanted family, in the order of the race */
+/* start_race() - Keep the addresses of the wanted family; the order of guesses says something */
 static void start_race(struct dial *d, const struct address *addresses, size_t count)
 {
 	size_t kept = 0;
@@ -317,9 +394,35 @@ static void start_race(struct dial *d, const struct address *addresses, size_t c
 		if (d->only == ADDRESS_NONE || addresses[i].family == d->only)
 			d->addresses[kept++] = addresses[i];
 	d->address_count = kept;
-	race_order(d->addresses, kept);
+	if (!d->guessing)
+		race_order(d->addresses, kept);
 	race_init(&d->race, (unsigned int)kept, ATTEMPT_DELAY);
 	run_race(d);
+}
+
+static void start_guessing(struct dial *d)
+{
+	size_t count = d->fallback_count;
+
+	d->guessing = true;
+	d->fallback_count = 0;
+	start_race(d, d->fallback, count);
+}
+
+/* guess_again() - The guess that opened is not who we look for: the others, if there are any */
+static bool guess_again(struct dial *d, const struct error *err)
+{
+	size_t kept = 0;
+
+	if (!d->guessing || d->phase != PHASE_TLS)
+		return false;
+	stream_close(TAKE_PTR(d->stream));
+	note_failure(d, d->to.address.family, err);
+	for (size_t i = 0; i < d->address_count; i++)
+		if (!address_equal(&d->addresses[i], &d->to.address))
+			d->addresses[kept++] = d->addresses[i];
+	start_race(d, d->addresses, kept);
+	return true;
 }
 
 static void resolved(void *user, const struct address *addresses, size_t count,
@@ -329,13 +432,23 @@ static void resolved(void *user, const struct address *addresses, size_t count,
 	struct error err;
 
 	d->query = NULL;
+	if (count)
+		memcpy(d->late, addresses, count * sizeof(*addresses));
+	else
+		d->unresolved = *cause;
+	d->late_count = count;
+	if (d->phase != PHASE_RESOLVE)
+		return;
 	loop_timer_at(d->timer, d->deadline);
 	if (count) {
+		d->guessing = false;
 		start_race(d, addresses, count);
 	} else if (d->fallback_count) {
-		start_race(d, d->fallback, d->fallback_count);
+		start_guessing(d);
 	} else {
 		err = *cause;
+		if (d->guessing)
+			what_failed(d, &err);
 		end(d, &err);
 	}
 }
@@ -360,7 +473,8 @@ static void begin(struct dial *d)
 
 		d->phase = PHASE_RESOLVE;
 		if (d->fallback_count)
-			loop_timer_at(d->timer, now + (d->deadline - now) / 2);
+			loop_timer_at(d->timer, deadline_min(now + FALLBACK_WAIT,
+							     now + (d->deadline - now) / 2));
 		if (names_resolve(d->dialer.names, host, resolved, d, &d->query, &err) < 0)
 			end(d, &err);
 	}
@@ -384,18 +498,20 @@ static void on_timer(void *user)
 		return;
 	}
 	if (d->phase == PHASE_RESOLVE && d->fallback_count) {
-		names_cancel(TAKE_PTR(d->query));
-		start_race(d, d->fallback, d->fallback_count);
-		return;
-	}
-	if (clock_boottime() < d->deadline) {
-		if (d->phase == PHASE_CONNECT)
-			run_race(d);
-		else
-			loop_timer_at(d->timer, d->deadline);
+		start_guessing(d);
 		return;
 	}
 	error_set(&err, -ETIMEDOUT, "timed out while %s", doing[d->phase]);
+	if (clock_boottime() < d->deadline) {
+		if (d->phase == PHASE_CONNECT)
+			run_race(d);
+		else if (clock_boottime() < d->guess_until || !guess_again(d, &err))
+			loop_timer_at(d->timer, deadline_min(d->guess_until, d->deadline));
+		return;
+	}
+	if (d->query)
+		error_set(&d->unresolved, DIAL_UNRESOLVED, "resolve %s: no answer in time",
+			  connect_host(d));
 	end(d, &err);
 }
 
@@ -446,6 +562,7 @@ static int copy_options(struct dial *d, const struct dial_options *o, struct err
 	if (d->address_count)
 		memcpy(d->addresses, o->addresses, d->address_count * sizeof(*o->addresses));
 	d->deadline = clock_boottime() + (o->timeout ? o->timeout : DIAL_TIMEOUT);
+	d->guess_until = DEADLINE_NEVER;
 	return 0;
 }
 

@@ -13,6 +13,8 @@
 #include "transport/stream.h"
 #include "transport/tls.h"
 
+#include <errno.h>
+
 /* What every dial needs. It belongs to the caller, who may replace members between dials. */
 struct dialer {
 	uv_loop_t *loop;
@@ -30,7 +32,7 @@ struct dial_options {
 	/* Try these and ask no names (a DERP node's IPv4 and IPv6). */
 	const struct address *addresses;
 	size_t address_count;
-	/* Try these when the name can't be resolved within half the time: the last that worked. */
+	/* Try these, in this order, when the name can't be resolved soon: the last that worked. */
 	const struct address *fallback;
 	size_t fallback_count;
 	enum address_family only; /* ADDRESS_NONE: both */
@@ -38,6 +40,12 @@ struct dial_options {
 };
 
 #define DIAL_TIMEOUT (10 * NSEC_PER_SEC)
+
+/* For who has the same deadline: by then the dial has said what it was doing. */
+#define DIAL_GRACE (20 * NSEC_PER_MSEC)
+
+/* The code of a failure where the name could not be resolved, whatever else was tried. */
+#define DIAL_UNRESOLVED (-ENODATA)
 
 struct dial;
 

@@ -216,6 +216,11 @@ static void on_timeout(void *user)
 	struct http_exchange *x = user;
 	struct error err;
 
+	/* The dial says better what it was doing, and ends by itself at the same time. */
+	if (x->dial) {
+		loop_timer_at(x->timer, clock_boottime() + DIAL_GRACE);
+		return;
+	}
 	error_set(&err, -ETIMEDOUT, "%s does not answer in time", x->host);
 	fail(x, &err);
 }
@@ -275,8 +280,7 @@ static int start(const struct dialer *dialer, const struct http_request *request
 	r = dial_start(dialer, &request->to, on_dialed, x, &x->dial, err);
 	if (r < 0)
 		goto refused;
-	/* The dial says better what it was doing; give it the moment to. */
-	loop_timer_at(x->timer, clock_boottime() + timeout + NSEC_PER_MSEC);
+	loop_timer_at(x->timer, clock_boottime() + timeout);
 	*ret = x;
 	return 0;
 refused:

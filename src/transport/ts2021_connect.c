@@ -23,6 +23,9 @@
 #define WAYS_MAX  3
 #define WAY_DELAY (500 * NSEC_PER_MSEC)
 
+/* Each way ends by itself, and says better why; this is for those that hang in the handshake. */
+#define WAYS_GRACE (5 * DIAL_GRACE)
+
 struct way {
 	struct ts2021_connect *connect;
 	bool tls;
@@ -191,14 +194,14 @@ static void run_race(struct ts2021_connect *c)
 	if (race_lost(&c->race))
 		end(c, NULL);
 	else
-		loop_timer_at(c->timer, deadline_min(c->race.next, c->deadline));
+		loop_timer_at(c->timer, deadline_min(c->race.next, c->deadline + WAYS_GRACE));
 }
 
 static void on_timer(void *user)
 {
 	struct ts2021_connect *c = user;
 
-	if (clock_boottime() < c->deadline) {
+	if (clock_boottime() < c->deadline + WAYS_GRACE) {
 		run_race(c);
 		return;
 	}

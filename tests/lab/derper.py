@@ -12,8 +12,9 @@ REGION = 901
 class Derper:
     """derper with STUN; its certificate comes from the authority that Headscale brings along."""
 
-    def __init__(self, box):
+    def __init__(self, box, *flags):
         self.box = box
+        self.flags = flags
         self.process = None
 
     def start(self, authority: Authority):
@@ -30,7 +31,7 @@ class Derper:
         self.process = self.box.start(
             *[peer("derper"), f"--hostname={self.box.name}.lab", "--certmode=manual"],
             *[f"--certdir={self.box.folder / 'certificates'}", "--a=:443", "--http-port=-1"],
-            *["--stun", f"--c={self.box.folder / 'derper.json'}"],
+            *["--stun", f"--c={self.box.folder / 'derper.json'}", *self.flags],
         )
         self.process.wait_text("derper: serving", 15)
 

@@ -20,8 +20,7 @@ class OwnRelay(Derper):
     """
 
     def __init__(self, box, *flags):
-        super().__init__(box)
-        self.flags = flags
+        super().__init__(box, *flags)
         self.state = box.folder / "relay"
 
     def start(self, authority=None):

@@ -8,6 +8,9 @@
     programs.py ask PORT HOST...  ask such servers from one socket, bound to PORT or 0; prints each
                                   answer, or an empty line after a second without one
     programs.py names FILE        a name server for the lines "ADDRESS NAME" of a file
+    programs.py answer CERTIFICATE KEY FILE
+                                  an HTTPS server that answers each request with what is in FILE;
+                                  prints "asked TARGET" for each, "connection" for all it accepts
 
 The app answers on every address of both families. GET / names it, GET /bytes/N sends N bytes;
 a connection that begins with "echo\\n" gets every line back, one that begins with "ticks\\n" a
@@ -17,6 +20,7 @@ numbered line every 50 ms.
 import contextlib
 import ipaddress
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -167,6 +171,38 @@ def names(path):
             server.sendto(_answer(question, known), client)
 
 
+def _answer_connection(context, connection, path):
+    with contextlib.suppress(OSError, ValueError), connection:
+        connection.settimeout(20)
+        with context.wrap_socket(connection, server_side=True) as tls:
+            file = tls.makefile("rwb")
+            target = file.readline().split()[1].decode()
+            while file.readline() not in (b"\r\n", b"\n", b""):
+                pass
+            with open(path, "rb") as answer:
+                body = answer.read()
+            head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            print(f"asked {target}", flush=True)
+            file.write(head.encode() + body)
+            file.flush()
+
+
+def answer(certificate, key, path):
+    """On all addresses, port 443."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(
+        ("::", 443), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64
+    )
+    print("serving", flush=True)
+    while True:
+        connection, _ = listener.accept()
+        print("connection", flush=True)
+        threading.Thread(
+            target=_answer_connection, args=(context, connection, path), daemon=True
+        ).start()
+
+
 if __name__ == "__main__":
-    programs = (serve, hold, first, reflect, ask, names)
+    programs = (serve, hold, first, reflect, ask, names, answer)
     {program.__name__: program for program in programs}[sys.argv[1]](*sys.argv[2:])

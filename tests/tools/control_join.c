@@ -154,11 +154,12 @@ static void on_c2n(void *user, const struct control_c2n_request *request,
 	say(user, "c2n %s %s", request->method, request->path);
 }
 
-static void on_reached(void *user, const struct address *address)
+static void on_reached(void *user, const struct address *addresses, size_t count)
 {
 	char text[ADDRESS_TEXT_MAX];
 
-	say(user, "reached %s", address_format(address, text));
+	for (size_t i = 0; i < count; i++)
+		say(user, "reached %s", address_format(&addresses[i], text));
 }
 
 static void on_pop_browser(void *user, const char *url)

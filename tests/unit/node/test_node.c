@@ -416,7 +416,7 @@ static void another_server_is_another_tailnet(void **state)
 	int logout = 1;
 
 	(void)run(w);
-	client()->handler->reached(w->node, &reached);
+	client()->handler->reached(w->node, &reached, 1);
 	client()->handler->auth_url(w->node, RENEWAL_URL);
 	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
 	edit(w, "{\"ControlURL\":\"https://two.example\",\"ControlURLSet\":true}");

@@ -267,6 +267,20 @@ static void test_freed_by_a_handler(void **state)
 	assert_null(t.client);
 }
 
+static void test_sign_of_life(void **state)
+{
+	union privsep_message m;
+	struct privsep_fds fds;
+
+	(void)state;
+	peer_send(PRIVSEP_PING, 0, 0, "", -1);
+	assert_int_equal(privsep_receive(t.peer, PRIVSEP_FROM_ENGINE, &m, &fds), -EAGAIN);
+	assert_int_equal(privsep_client_dispatch(t.client), 0);
+	assert_int_equal(privsep_receive(t.peer, PRIVSEP_FROM_ENGINE, &m, &fds), 0);
+	assert_int_equal(m.header.type, PRIVSEP_ALIVE);
+	assert_int_equal(privsep_receive(t.peer, PRIVSEP_FROM_ENGINE, &m, &fds), -EAGAIN);
+}
+
 static void test_interfaces(void **state)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
@@ -328,6 +342,7 @@ int main(void)
 		CLIENT_TEST(test_sync_refused),
 		CLIENT_TEST(test_sync_deadline),
 		CLIENT_TEST(test_async),
+		CLIENT_TEST(test_sign_of_life),
 		CLIENT_TEST(test_async_ends_with_the_client),
 		CLIENT_TEST(test_pending_is_bounded),
 		CLIENT_TEST(test_gone_and_bad),

@@ -3,6 +3,7 @@
 #include "unit/unit.h"
 
 #include "base/cleanup.h"
+#include "privsep/cache.h"
 #include "privsep/handover.h"
 #include "privsep/messages.h"
 #include "privsep/records.h"
@@ -75,6 +76,11 @@ static const struct {
 	/* 46 */ {E, 0, 0, 0, 0, 0, 0, -EBADMSG},
 	/* 47 */ {S, PRIVSEP_TYPE_END, 0, 0, 0, 0, 0, -EBADMSG},
 	/* 48 */ {E, UINT32_MAX, 1, 0, 0, 0, 0, -EBADMSG},
+	/* 49 */ {S, PRIVSEP_PING, 0, 0, 0, 0, 0, 0},
+	/* 50 */ {E, PRIVSEP_PING, 0, 0, 0, 0, 0, -EBADMSG},
+	/* 51 */ {E, PRIVSEP_ALIVE, 0, 0, 0, 0, 0, 0},
+	/* 52 */ {E, PRIVSEP_ALIVE, 1, 0, 0, 0, 0, -EBADMSG},
+	/* 53 */ {S, PRIVSEP_ALIVE, 0, 0, 0, 0, 0, -EBADMSG},
 };
 /* clang-format on */
 
@@ -568,16 +574,63 @@ static void test_handover_hostile(void **state)
 	}
 }
 
+/* What the supervisor reads of the cache: one number that it may use, or nothing. */
+static void test_cache_head(void **state)
+{
+	static const struct {
+		size_t at; /* changed byte; past the end: none */
+		uint8_t to;
+		size_t length;
+		uint16_t port, read;
+	} heads[] = {
+		/* 1 */ {99, 0, 100, 41641, 41641},
+		/* 2: exactly the head */ {99, 0, 22, 50000, 50000},
+		/* 3 */ {99, 0, 21, 50000, 0},
+		/* 4 */ {99, 0, 0, 50000, 0},
+		/* 5: a port that is somebody's */ {99, 0, 100, 1023, 0},
+		/* 6 */ {99, 0, 100, 0, 0},
+		/* 7: another version */ {8, 9, 100, 50000, 0},
+		/* 8: no version record */ {0, 2, 100, 50000, 0},
+		/* 9: a longer version */ {4, 8, 100, 50000, 0},
+		/* 10: another record */ {12, 2, 100, 50000, 0},
+		/* 11: endless */ {19, 0xff, 100, 50000, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(heads); i++) {
+		_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(200);
+		_cleanup_close_ int fd = -1;
+
+		assert_int_equal(cache_head_put(&bytes, heads[i].port), 0);
+		assert_int_equal(bytes.length, 22);
+		assert_int_equal(record_put(&bytes, 2, (uint8_t[70]){1}, 70), 0);
+		if (heads[i].at < 22)
+			bytes.data[bytes.start + heads[i].at] = heads[i].to;
+		fd = memfd_seal("x", buffer_head(&bytes), heads[i].length);
+		assert_true(fd >= 0);
+		if (cache_head_port(fd) != heads[i].read)
+			fail_msg("row %zu: %u", i + 1, cache_head_port(fd));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_check_table),   cmocka_unit_test(test_check_lengths),
-		cmocka_unit_test(test_check_text),    cmocka_unit_test(test_check_url),
-		cmocka_unit_test(test_channel),       cmocka_unit_test(test_channel_too_many_fds),
-		cmocka_unit_test(test_memfd),         cmocka_unit_test(test_start),
-		cmocka_unit_test(test_start_flips),   cmocka_unit_test(test_network),
-		cmocka_unit_test(test_interfaces),    cmocka_unit_test(test_handover),
-		cmocka_unit_test(test_handover_torn), cmocka_unit_test(test_handover_hostile),
+		cmocka_unit_test(test_check_table),
+		cmocka_unit_test(test_check_lengths),
+		cmocka_unit_test(test_check_text),
+		cmocka_unit_test(test_check_url),
+		cmocka_unit_test(test_cache_head),
+		cmocka_unit_test(test_channel),
+		cmocka_unit_test(test_channel_too_many_fds),
+		cmocka_unit_test(test_memfd),
+		cmocka_unit_test(test_start),
+		cmocka_unit_test(test_start_flips),
+		cmocka_unit_test(test_network),
+		cmocka_unit_test(test_interfaces),
+		cmocka_unit_test(test_handover),
+		cmocka_unit_test(test_handover_torn),
+		cmocka_unit_test(test_handover_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

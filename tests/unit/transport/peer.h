@@ -63,15 +63,21 @@ static inline uint16_t peer_listen(const char *address, uint16_t port, int backl
 	return ntohs(in.sin_port);
 }
 
-static inline void peer_start(struct peer *p, void (*serve)(int, void *), void *user)
+static inline void peer_start_at(struct peer *p, const char *address, uint16_t port,
+				 void (*serve)(int, void *), void *user)
 {
 	memset(p, 0, sizeof(*p));
 	signal(SIGPIPE, SIG_IGN); /* as every program on libuv must */
 	p->serve = serve;
 	p->user = user;
-	p->port = peer_listen("127.0.0.1", 0, 16, &p->listener);
+	p->port = peer_listen(address, port, 16, &p->listener);
 	assert_int_equal(pipe(p->stop), 0);
 	assert_int_equal(pthread_create(&p->thread, NULL, peer_main, p), 0);
+}
+
+static inline void peer_start(struct peer *p, void (*serve)(int, void *), void *user)
+{
+	peer_start_at(p, "127.0.0.1", 0, serve, user);
 }
 
 static inline void peer_stop(struct peer *p)

@@ -24,7 +24,8 @@ static int set_up(void **state)
 	/* A name server that refuses: what isn't in hosts can't be resolved. */
 	static const char resolv[] = "nameserver [127.0.0.1]:1\noptions timeout:1 attempts:1";
 	static const char hosts[] =
-		"127.0.0.1 one.example\n127.0.0.2 race.example\n127.0.0.3 race.example\n";
+		"127.0.0.1 one.example\n127.0.0.2 race.example\n127.0.0.3 race.example\n"
+		"127.0.0.1 both.example\n::1 both.example\n";
 
 	(void)state;
 	uv_loop_init(&loop);
@@ -151,13 +152,13 @@ static void failures_by_table(void **state)
 		/* 3 */
 		{{.host = "none.example", .port = 1},
 		 0,
-		 -ECONNREFUSED,
+		 DIAL_UNRESOLVED,
 		 "resolve none.example: can't reach the name server"},
 		/* 4 */
 		{{.host = "none.example", .port = 1, .fallback = &loopback, .fallback_count = 1},
 		 0,
-		 -ECONNREFUSED,
-		 "connect 127.0.0.9:1"},
+		 DIAL_UNRESOLVED,
+		 "resolv.conf); where it was before: connect 127.0.0.9:1"},
 		/* 5 */
 		{{.host = "none.example", .port = 1, .addresses = &loopback, .address_count = 1},
 		 0,
@@ -168,6 +169,11 @@ static void failures_by_table(void **state)
 		 0,
 		 -EADDRNOTAVAIL,
 		 "no usable address"},
+		/* 6b: both families say why */
+		{{.host = "both.example", .port = 1},
+		 0,
+		 -ECONNREFUSED,
+		 "connect 127.0.0.1:1: Connection refused; connect [::1]:1: "},
 		/* 7 */ {{.host = "a b", .port = 1}, -EINVAL, 0, NULL},
 		/* 8 */ {{.host = NULL, .port = 1}, -EINVAL, 0, NULL},
 		/* 9: no CA */ {{.host = "one.example", .port = 1, .tls = &tls}, -EINVAL, 0, NULL},
@@ -190,6 +196,54 @@ static void failures_by_table(void **state)
 		if (o.err.code != rows[i].code || !strstr(o.err.text, rows[i].text))
 			fail_msg("row %zu: %d '%s'", i + 1, o.err.code, o.err.text);
 	}
+}
+
+/* What a guess says instead of TLS. */
+static void serve_no_tls(int fd, void *user)
+{
+	char bytes[1024];
+
+	if (user)
+		write_full(fd, user, strlen(user));
+	while (!user && read(fd, bytes, sizeof(bytes)) > 0)
+		;
+}
+
+/* Behind the first guess is somebody else by now, or somebody who is silent: the next is tried. */
+static void guesses_have_their_turn(void **state)
+{
+	struct address guesses[] = {
+		{.family = ADDRESS_V4, .bytes = {127, 0, 0, 2}},
+		{.family = ADDRESS_V4, .bytes = {127, 0, 0, 3}},
+		{.family = ADDRESS_V4, .bytes = {127, 0, 0, 4}},
+	};
+	struct tls_options tls = {0};
+	struct dial_options options = {
+		.host = "none.example", .tls = &tls, .fallback = guesses, .fallback_count = 3};
+	char *answers[] = {"SSH-2.0-x\r\n", NULL};
+
+	(void)state;
+	assert_int_equal(tls_context_create(&dialer.tls, NULL), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+		struct peer first, second;
+		nanoseconds began = clock_boottime();
+		struct outcome o;
+
+		peer_start_at(&first, "127.0.0.2", 0, serve_no_tls, answers[i]);
+		peer_start_at(&second, "127.0.0.3", first.port, serve_no_tls, answers[0]);
+		options.port = first.port;
+		run_dial(&options, &o);
+		assert_int_equal(o.err.code, DIAL_UNRESOLVED);
+		assert_non_null(strstr(o.err.text, "resolve none.example"));
+		assert_int_equal(first.connections, 1);
+		assert_int_equal(second.connections, 1);
+		/* The third is refused at once; only silence costs time, and not all of it. */
+		assert_true(o.at - began < DIAL_TIMEOUT);
+		uv_run(&loop, UV_RUN_DEFAULT);
+		peer_stop(&first);
+		peer_stop(&second);
+	}
+	tls_context_release(TAKE_PTR(dialer.tls));
 }
 
 static void time_runs_out(void **state)
@@ -633,6 +687,7 @@ int main(void)
 		cmocka_unit_test(a_refused_address_costs_nothing),
 		cmocka_unit_test(failures_by_table),
 		cmocka_unit_test(time_runs_out),
+		cmocka_unit_test(guesses_have_their_turn),
 		cmocka_unit_test(a_cancelled_dial_is_silent),
 		cmocka_unit_test(proxies_by_table),
 		cmocka_unit_test(proxy_values_are_checked),

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * privsep/cache.h - how the cache blob opens: what the supervisor needs before any engine lives
+ *
+ * The blob is the engine's, but for its first two records: a version, and the UDP port that
+ * was in use, which is tried first at the next start, so that mappings in routers and what
+ * peers know of us go on being true. The supervisor reads these few bytes and no more, as
+ * hostile input: the engine that wrote them may have been captured.
+ */
+#pragma once
+
+#include "base/buffer.h"
+
+#include <stdint.h>
+
+#define CACHE_VERSION 1u
+
+/* Record kinds; the rest are the engine's own (node/store.c). */
+#define CACHE_RECORD_VERSION  1u /* u32 */
+#define CACHE_RECORD_UDP_PORT 7u /* u16 */
+
+/** cache_head_put() - Append both records; as buffer_append() */
+int cache_head_put(struct buffer *out, uint16_t udp_port);
+
+/**
+ * cache_head_port() - The port, from the start of the file @fd
+ *
+ * Return: 1024 to 65535; 0 where there is none (another version, an older blob, nonsense)
+ */
+uint16_t cache_head_port(int fd);
