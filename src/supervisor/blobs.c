@@ -137,6 +137,48 @@ static void done_ready(struct loop_source *source, uint32_t events)
 	}
 }
 
+/* start_worker() - With the first store: most processes of a fleet store little */
+static int start_worker(struct blobs *blobs)
+{
+	pthread_attr_t attributes;
+	int r;
+
+	if (blobs->thread_runs)
+		return 0;
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, WORKER_STACK);
+	r = -pthread_create(&blobs->thread, &attributes, worker, blobs);
+	pthread_attr_destroy(&attributes);
+	blobs->thread_runs = r == 0;
+	return r;
+}
+
+/* enqueue() - For the worker; takes job->memfd. 0, or negative errno and it was closed */
+static int enqueue(struct blobs *blobs, struct blob_job *job)
+{
+	_cleanup_close_ int memfd = TAKE_FD(job->memfd);
+	int r = start_worker(blobs);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&blobs->mutex);
+	if (blobs->waiting + blobs->finished == BLOBS_QUEUE_MAX) {
+		r = -EBUSY;
+	} else {
+		unsigned int at =
+			(blobs->first + blobs->finished + blobs->waiting) % BLOBS_QUEUE_MAX;
+
+		blobs->queue[at] = *job;
+		blobs->queue[at].memfd = TAKE_FD(memfd);
+		blobs->waiting++;
+		pthread_cond_broadcast(&blobs->wake);
+	}
+	pthread_mutex_unlock(&blobs->mutex);
+	return r;
+}
+
+static void turn_fire(struct loop_timer *timer, nanoseconds now);
+
 int blobs_open(struct blobs *blobs, struct loop *loop, const char *state_dir, blobs_stored stored,
 	       void *userdata, struct error *err)
 {
@@ -149,9 +191,14 @@ int blobs_open(struct blobs *blobs, struct loop *loop, const char *state_dir, bl
 		.done = LOOP_SOURCE(done_ready),
 		.stored = stored,
 		.userdata = userdata,
+		.clock = clock_boottime,
+		.turn = LOOP_TIMER(turn_fire),
 	};
-	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++)
+	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++) {
 		blobs->memory[i] = -1;
+		blobs->late[i].memfd = -1;
+		blobs->writes[i] = (struct quota){BLOBS_BURST, BLOBS_INTERVAL, 0};
+	}
 	pthread_mutex_init(&blobs->mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -174,6 +221,10 @@ void blobs_close(struct blobs *blobs, nanoseconds deadline)
 	nanoseconds left = deadline - clock_boottime();
 	struct timespec until;
 
+	timer_cancel(blobs->loop, &blobs->turn);
+	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++)
+		if (blobs->late[i].memfd >= 0)
+			(void)enqueue(blobs, &blobs->late[i]);
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	left += until.tv_nsec + until.tv_sec * NSEC_PER_SEC;
 	until = (struct timespec){.tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC};
@@ -195,7 +246,9 @@ int blobs_load(struct blobs *blobs, enum privsep_blob_name name)
 {
 	int fd;
 
-	if (blobs->folder < 0) {
+	if (blobs->late[name].memfd >= 0) {
+		fd = fcntl(blobs->late[name].memfd, F_DUPFD_CLOEXEC, 0);
+	} else if (blobs->folder < 0) {
 		if (blobs->memory[name] < 0)
 			return -ENOENT;
 		fd = fcntl(blobs->memory[name], F_DUPFD_CLOEXEC, 0);
@@ -206,28 +259,59 @@ int blobs_load(struct blobs *blobs, enum privsep_blob_name name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* start_worker() - With the first store: most processes of a fleet store little */
-static int start_worker(struct blobs *blobs)
+/* answer() - That a job is over which the worker never saw */
+static void answer(struct blobs *blobs, struct blob_job *job, int result)
 {
-	pthread_attr_t attributes;
-	int r;
+	job->result = result;
+	blobs->stored(blobs->userdata, job);
+}
 
-	if (blobs->thread_runs)
-		return 0;
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, WORKER_STACK);
-	r = -pthread_create(&blobs->thread, &attributes, worker, blobs);
-	pthread_attr_destroy(&attributes);
-	blobs->thread_runs = r == 0;
-	return r;
+/* delay() - Keep a job until its turn; the one that waited for it is overtaken */
+static void delay(struct blobs *blobs, struct blob_job *job, nanoseconds now)
+{
+	struct blob_job overtaken = blobs->late[job->name];
+
+	blobs->late[job->name] = *job;
+	if (blobs->turn.at == 0)
+		timer_arm(blobs->loop, &blobs->turn,
+			  now + quota_wait(&blobs->writes[job->name], now));
+	if (overtaken.memfd < 0)
+		return;
+	cleanup_close_at(&overtaken.memfd);
+	answer(blobs, &overtaken, -ECANCELED);
+}
+
+static void turn_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct blobs *blobs = container_of(timer, struct blobs, turn);
+	nanoseconds next = DEADLINE_NEVER;
+
+	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++) {
+		struct blob_job job = blobs->late[i];
+		int r;
+
+		if (job.memfd < 0)
+			continue;
+		if (!quota_take(&blobs->writes[i], now)) {
+			next = deadline_min(next, now + quota_wait(&blobs->writes[i], now));
+			continue;
+		}
+		blobs->late[i].memfd = -1;
+		r = enqueue(blobs, &job);
+		if (r < 0)
+			answer(blobs, &job, r);
+	}
+	if (next != DEADLINE_NEVER)
+		timer_arm(blobs->loop, timer, next);
 }
 
 int blobs_store(struct blobs *blobs, const struct blob_job *job)
 {
 	_cleanup_close_ int memfd = job->memfd;
 	int seals = fcntl(memfd, F_GET_SEALS);
+	struct blob_job kept = *job;
+	nanoseconds now = blobs->clock();
 	struct stat st;
-	int r = 0;
 
 	/* Sealed, so that what we copy is what was sent. */
 	if (seals < 0 || (seals & ALL_THE_SEALS) != ALL_THE_SEALS)
@@ -237,30 +321,16 @@ int blobs_store(struct blobs *blobs, const struct blob_job *job)
 	if (st.st_size > size_limits[job->name])
 		return -EMSGSIZE;
 	if (blobs->folder < 0) {
-		struct blob_job kept = *job;
-
 		cleanup_close_at(&blobs->memory[job->name]);
 		blobs->memory[job->name] = TAKE_FD(memfd);
 		blobs->stored(blobs->userdata, &kept);
 		return 0;
 	}
-	r = start_worker(blobs);
-	if (r < 0)
-		return r;
-	pthread_mutex_lock(&blobs->mutex);
-	if (blobs->waiting + blobs->finished == BLOBS_QUEUE_MAX) {
-		r = -EBUSY;
-	} else {
-		unsigned int at =
-			(blobs->first + blobs->finished + blobs->waiting) % BLOBS_QUEUE_MAX;
-
-		blobs->queue[at] = *job;
-		blobs->queue[at].memfd = TAKE_FD(memfd);
-		blobs->waiting++;
-		pthread_cond_broadcast(&blobs->wake);
-	}
-	pthread_mutex_unlock(&blobs->mutex);
-	return r;
+	TAKE_FD(memfd);
+	if (blobs->late[job->name].memfd < 0 && quota_take(&blobs->writes[job->name], now))
+		return enqueue(blobs, &kept);
+	delay(blobs, &kept, now);
+	return 0;
 }
 
 bool blobs_need_dac(const char *state_dir)

@@ -8,16 +8,24 @@
  * take seconds and PID 1's loop may not: temporary file, fsync, rename, fsync of the
  * folder. Jobs are done in the order of their arrival. In memory mode the memfd itself
  * is kept. Nothing here looks at a byte of what is stored.
+ *
+ * A disk wears out: after BLOBS_BURST of one name at once a store waits for its turn, one
+ * each BLOBS_INTERVAL. Of those that wait only the newest is kept, and it's what is loaded
+ * meanwhile; the older ones are answered with -ECANCELED. The last one is never lost.
  */
 #pragma once
 
 #include "base/error.h"
 #include "privsep/messages.h"
 #include "supervisor/loop.h"
+#include "supervisor/policy.h"
 
 #include <pthread.h>
 
 #define BLOBS_QUEUE_MAX 16u
+
+#define BLOBS_BURST    20u
+#define BLOBS_INTERVAL (5 * NSEC_PER_SEC)
 
 struct blob_job {
 	enum privsep_blob_name name;
@@ -37,6 +45,10 @@ struct blobs {
 	struct loop_source done; /* eventfd */
 	blobs_stored stored;
 	void *userdata;
+	nanoseconds (*clock)(void); /* clock_boottime() but in tests */
+	struct quota writes[PRIVSEP_BLOB_COUNT];
+	struct blob_job late[PRIVSEP_BLOB_COUNT]; /* waits for its turn; memfd -1: none does */
+	struct loop_timer turn;
 
 	pthread_t thread;
 	bool thread_runs;

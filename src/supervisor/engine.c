@@ -9,6 +9,10 @@
  *                            ▼
  *                         stopping ──exit, or SIGKILL after STOP_GRACE──▶ gone
  *
+ * One that hangs (an endless loop, SIGSTOP) does not end by itself: it is asked for a sign of
+ * life every WATCHDOG_INTERVAL, and killed after WATCHDOG_TURNS without one. Then it is
+ * replaced as one that crashed.
+ *
  * The program is opened once, O_PATH, beside /proc/self/exe, and run by execveat: no
  * PATH, no variable, and the same version even when the file was replaced meanwhile.
  * The child gets /dev/null, its log pipe as stderr, the channel as descriptor 3, SIGPIPE
@@ -71,6 +75,7 @@ int engine_find(struct error *err)
 static void channel_ready(struct loop_source *source, uint32_t events);
 static void restart_fire(struct loop_timer *timer, nanoseconds now);
 static void kill_fire(struct loop_timer *timer, nanoseconds now);
+static void watch_fire(struct loop_timer *timer, nanoseconds now);
 
 void engine_init(struct supervisor *s)
 {
@@ -79,6 +84,7 @@ void engine_init(struct supervisor *s)
 		.channel = LOOP_SOURCE(channel_ready),
 		.restart = LOOP_TIMER(restart_fire),
 		.kill = LOOP_TIMER(kill_fire),
+		.watch = LOOP_TIMER(watch_fire),
 	};
 	s->engine.queue_end = &s->engine.queue;
 }
@@ -175,14 +181,18 @@ void engine_start(struct supervisor *s)
 	engine->number++;
 	engine->started = clock_boottime();
 	engine->stopping = false;
+	engine->hung = false;
+	engine->watchdog = (struct watchdog){0};
 	engine->log_dropped = 0;
 	engine->sockets = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 32};
 	engine->files = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 8};
+	engine->said = (struct quota){.burst = 64, .interval = 2 * NSEC_PER_SEC};
 	life_new_engine(&s->life);
 	r = spawn(s);
 	if (r == 0)
 		r = requests_start(s);
 	if (r == 0) {
+		timer_arm(&s->loop, &engine->watch, engine->started + WATCHDOG_INTERVAL);
 		log_debug("engine %u started, process %d", engine->number, (int)engine->pid);
 		return;
 	}
@@ -227,6 +237,31 @@ void engine_kill(struct supervisor *s, const char *why)
 	log_error("the engine is killed: %s", why);
 	loop_remove(&s->loop, &s->engine.channel);
 	send_signal(s, SIGKILL);
+}
+
+static void watch_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, engine.watch);
+	union privsep_message ping = {.header.type = PRIVSEP_PING};
+	char why[96];
+
+	/* A stopping one has a deadline of its own; one whose channel is closed is dying. */
+	if (s->engine.pid == 0 || s->engine.stopping || s->engine.channel.fd < 0)
+		return;
+	timer_arm(&s->loop, timer, now + WATCHDOG_INTERVAL);
+	switch (watchdog_turn(&s->engine.watchdog)) {
+	case WATCHDOG_ASK:
+		engine_send(s, &ping, NULL, 0);
+		break;
+	case WATCHDOG_HANGS:
+		s->engine.hung = true;
+		snprintf(why, sizeof(why), "it hangs: no sign of life for %lld s",
+			 (long long)(WATCHDOG_TURNS * WATCHDOG_INTERVAL / NSEC_PER_SEC));
+		engine_kill(s, why);
+		break;
+	case WATCHDOG_WAIT:
+		break;
+	}
 }
 
 void engine_stop(struct supervisor *s)
@@ -343,6 +378,7 @@ static void forget(struct supervisor *s)
 	cleanup_close_at(&engine->fd);
 	engine->fd = -1;
 	timer_cancel(&s->loop, &engine->kill);
+	timer_cancel(&s->loop, &engine->watch);
 	while (engine->queue) {
 		struct outgoing *next = engine->queue->next;
 
@@ -370,7 +406,10 @@ bool engine_exited(struct supervisor *s, pid_t pid, int status)
 		if (requests_receive(s) < 0)
 			break;
 	forget(s);
-	crashes_words(status, words);
+	if (engine->hung)
+		snprintf(words, sizeof(words), "hung, and was killed");
+	else
+		crashes_words(status, words);
 	if (s->ending) {
 		if (status != 0)
 			log_warn("the engine died while stopping (%s)", words);

@@ -50,9 +50,11 @@ struct engine {
 	struct loop_source channel; /* fd, while we still listen to it */
 	struct outgoing *queue, **queue_end;
 	size_t queue_length;
-	struct loop_timer restart, kill;
+	struct loop_timer restart, kill, watch;
 	struct crashes crashes;
-	struct quota sockets, files;
+	struct watchdog watchdog;
+	bool hung;                         /* and is killed for it */
+	struct quota sockets, files, said; /* said: lines of ours that it causes */
 	uint32_t log_dropped;
 };
 

@@ -33,6 +33,7 @@ static int open_file(struct logs *logs)
 }
 
 static void pipe_ready(struct loop_source *source, uint32_t events);
+static void say_dropped_fire(struct loop_timer *timer, nanoseconds now);
 
 int logs_open(struct logs *logs, struct loop *loop, const char *path, struct error *err)
 {
@@ -43,6 +44,7 @@ int logs_open(struct logs *logs, struct loop *loop, const char *path, struct err
 		.out = STDERR_FILENO,
 		.loop = loop,
 		.pipe = LOOP_SOURCE(pipe_ready),
+		.say_dropped = LOOP_TIMER(say_dropped_fire),
 	};
 	if (!path)
 		return 0;
@@ -72,10 +74,8 @@ static bool write_out(struct logs *logs, const char *text, size_t length)
 	return true;
 }
 
-static void pass_on(void *user, const char *text, size_t length)
+static void hand_out(struct logs *logs, const char *text, size_t length)
 {
-	struct logs *logs = user;
-
 	if (logs->lost > 0) {
 		char said[96];
 		int n = snprintf(said, sizeof(said),
@@ -90,6 +90,35 @@ static void pass_on(void *user, const char *text, size_t length)
 	}
 	if (!write_out(logs, text, length))
 		logs->lost++;
+}
+
+/* say_dropped_fire() - A second after the first one that was; a flood says it once a second */
+static void say_dropped_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct logs *logs = container_of(timer, struct logs, say_dropped);
+	char said[128];
+	int n;
+
+	(void)now;
+	if (logs->flood.dropped == 0)
+		return;
+	n = snprintf(said, sizeof(said),
+		     "supervisor: %lu log lines of the engine were dropped: it said too much in "
+		     "a short time\n",
+		     logs->flood.dropped);
+	logs->flood.dropped = 0;
+	hand_out(logs, said, (size_t)n);
+}
+
+static void pass_on(void *user, const char *text, size_t length)
+{
+	struct logs *logs = user;
+	nanoseconds now = clock_boottime();
+
+	if (flood_pass(&logs->flood, length, now))
+		hand_out(logs, text, length);
+	else if (logs->flood.dropped == 1)
+		timer_arm(logs->loop, &logs->say_dropped, now + NSEC_PER_SEC);
 }
 
 /* take() - Read once; false at the end, or when nothing is there */

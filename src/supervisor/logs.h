@@ -4,13 +4,15 @@
  *
  * Lines go to stderr as they are, or in the background to a file that is kept below
  * LOGS_FILE_MAX by moving it to FILE.1. A reader of stderr who stands still must not
- * stop PID 1: what can't be written at once is counted and said later.
+ * stop PID 1: what can't be written at once is counted and said later. So is what a child
+ * says faster than a log can bear (policy.h): a captured one could fill the disk else.
  */
 #pragma once
 
 #include "base/error.h"
 #include "base/lines.h"
 #include "supervisor/loop.h"
+#include "supervisor/policy.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,6 +24,8 @@ struct logs {
 	int out;
 	size_t written;     /* to the file, so far */
 	unsigned long lost; /* lines, not yet said */
+	struct flood flood; /* of the child */
+	struct loop_timer say_dropped;
 	struct loop *loop;
 	struct loop_source pipe; /* a child's stderr */
 	struct lines lines;

@@ -186,7 +186,7 @@ static void apply_failed(struct supervisor *s, const char text[static PRIVSEP_TE
 {
 	struct network *network = &s->network;
 
-	if (strcmp(network->failure, text) != 0)
+	if (strcmp(network->failure, text) != 0 && quota_take(&s->engine.said, clock_boottime()))
 		log_warn("the network state could not be set, trying again: %s", text);
 	memcpy(network->failure, text, sizeof(network->failure));
 	timer_arm(&s->loop, &network->repair, clock_boottime() + network->retry_wait);
@@ -209,7 +209,7 @@ static unsigned int apply(struct supervisor *s)
 	r = netlink_apply(network->netlink, &wanted, &report, &err);
 	if (r == 0) {
 		report_text(network, &report, text);
-		if (network->failure[0])
+		if (network->failure[0] && quota_take(&s->engine.said, clock_boottime()))
 			log_info("the network state is set");
 		network->failure[0] = 0;
 		network->retry_wait = RETRY_WAIT;

@@ -111,7 +111,8 @@ void requests_file_changed(void *userdata, enum privsep_file_name name, int fd)
 static void on_status(struct supervisor *s, const struct privsep_status *m)
 {
 	memcpy(s->last_text, m->text, sizeof(s->last_text));
-	if (m->log_dropped != s->engine.log_dropped)
+	if (m->log_dropped != s->engine.log_dropped &&
+	    quota_take(&s->engine.said, clock_boottime()))
 		log_warn("%u log lines of the engine were lost to a full pipe",
 			 m->log_dropped - s->engine.log_dropped);
 	s->engine.log_dropped = m->log_dropped;
@@ -162,8 +163,11 @@ int requests_receive(struct supervisor *s)
 		on_status(s, &m.status);
 		break;
 	case PRIVSEP_LOGIN:
-		if (s->options->show_login)
+		if (s->options->show_login && quota_take(&s->engine.said, clock_boottime()))
 			s->options->show_login(m.login.url);
+		break;
+	case PRIVSEP_ALIVE:
+		watchdog_answered(&s->engine.watchdog);
 		break;
 	default:
 		r = -EBADMSG;

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/secret.h"
 #include "base/text.h"
+#include "privsep/cache.h"
 #include "privsep/handover.h"
 #include "supervisor/capabilities.h"
 #include "supervisor/cpu.h"
@@ -231,16 +232,34 @@ static int take_lock(struct supervisor *s, int signals, struct error *err)
 
 /* Start and end */
 
+/* last_port() - What the last run listened on; 0: not known */
+static uint16_t last_port(struct supervisor *s)
+{
+	_cleanup_close_ int fd = blobs_load(&s->blobs, PRIVSEP_BLOB_CACHE);
+
+	return fd < 0 ? 0 : cache_head_port(fd);
+}
+
+/*
+ * open_udp() - On the port that a person named, else on the last one, so that what routers and
+ * peers know of us stays true; else on the usual one; else on any
+ */
 static void open_udp(struct supervisor *s, struct error *err)
 {
-	uint16_t wanted = s->options->udp_port;
+	uint16_t wanted = s->options->udp_port, last = last_port(s);
+	bool named = s->options->udp_port_named;
+	const uint16_t ports[] = {named ? wanted : last, named ? last : wanted, 0};
 	char text[128];
-	int r = udp_pair_open(wanted, &s->udp, err);
+	int r = -EADDRINUSE;
 
-	if (r == -EADDRINUSE) {
+	for (size_t i = 0; i < ARRAY_SIZE(ports) && r == -EADDRINUSE; i++) {
+		if (i < ARRAY_SIZE(ports) - 1 && ports[i] == 0)
+			continue;
+		r = udp_pair_open(ports[i], &s->udp, err);
+		if (r != -EADDRINUSE || ports[i] != wanted || wanted == 0)
+			continue;
 		snprintf(text, sizeof(text), "UDP port %u is taken; using another", wanted);
 		supervisor_warn(s, text);
-		r = udp_pair_open(0, &s->udp, err);
 	}
 	if (r < 0)
 		s->udp = (struct udp_pair){.v4 = -1, .v6 = -1};
@@ -320,6 +339,9 @@ static int bring_up(struct supervisor *s, int signals, struct error *err)
 	s->threads = cpu_threads("", PACKET_THREADS_MAX);
 	if (network_open(s, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
+	r = blobs_open(&s->blobs, &s->loop, state_dir, requests_stored, s, err);
+	if (r < 0)
+		return SUPERVISOR_EXIT_MACHINE;
 	open_udp(s, err);
 	r = open_listeners(s, err);
 	if (r != 0)
@@ -329,9 +351,7 @@ static int bring_up(struct supervisor *s, int signals, struct error *err)
 		error_set_errno(err, s->handover, "make the hand-over record");
 		return SUPERVISOR_EXIT_MACHINE;
 	}
-	r = blobs_open(&s->blobs, &s->loop, state_dir, requests_stored, s, err);
-	if (r == 0)
-		r = files_open(&s->files, &s->loop, options, s->auth_key, requests_file_changed, s);
+	r = files_open(&s->files, &s->loop, options, s->auth_key, requests_file_changed, s);
 	if (r < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	if (options->boot_timeout > 0)

@@ -40,6 +40,7 @@ struct supervisor_options {
 	const char *socket_link;    /* symlink to it, or NULL; failing to make it only warns */
 	const char *health_address; /* "[::]:9002"; used when start.health_check or start.metrics */
 	uint16_t udp_port;          /* wanted: 0 for any; taken already: any, with a warning */
+	bool udp_port_named;        /* by a person; else the one of the last run goes first */
 
 	const char *auth_key;      /* the key itself, or NULL */
 	const char *auth_key_file; /* or the file that holds it, read at each request */

@@ -3,7 +3,9 @@
 
 import time
 
+import pytest
 from lab import Containerboot, Pillion, wait_for
+from lab.network import PROGRAMS, PYTHON
 
 
 def test_join_over_relay_then_direct(world):
@@ -130,3 +132,38 @@ def test_the_official_image_takes_over_and_gives_back(world, pillion_only):
         assert world.headscale.node("sidecar")["node_key"] == key
         world.fetch_both_ways()
     assert sorted(world.headscale.nodes()) == ["laptop", "sidecar"]
+
+
+def udp_ports(box):
+    """Ports on which somebody in the box listens."""
+    lines = box.run("ss", "-Hlun").stdout.splitlines()
+    return {int(line.split()[3].rsplit(":", 1)[1]) for line in lines}
+
+
+@pytest.mark.usefixtures("pillion_only")
+def test_the_port_stays(world):
+    """The usual one is taken: what was chosen then is what routers and peers know, so it stays."""
+    box = world.sidecar.box
+    taker = box.start(PYTHON, PROGRAMS, "reflect", 41641, log="taker")
+    taker.wait_text("^serving", 10)
+    before = udp_ports(box)
+    world.sidecar.join()
+    ours = udp_ports(box) - before
+    assert len(ours) == 1
+    world.sidecar.stop()
+    assert not udp_ports(box) - before
+    world.sidecar.start()
+    world.sidecar.wait_running()
+    assert udp_ports(box) - before == ours
+    world.sidecar.stop()
+    # The usual one is free again, and yet.
+    taker.kill()
+    world.sidecar.start()
+    world.sidecar.wait_running()
+    assert udp_ports(box) == ours
+    world.sidecar.stop()
+    # What a person says goes first.
+    world.sidecar.start(environment={"TS_TAILSCALED_EXTRA_ARGS": "--port=5555"})
+    world.sidecar.wait_running()
+    assert udp_ports(box) == {5555}
+    world.fetch_both_ways()

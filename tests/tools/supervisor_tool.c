@@ -82,6 +82,7 @@ static void apply(struct supervisor_options *options, int flag, char *value)
 		break;
 	case UDP_PORT:
 		options->udp_port = (uint16_t)atoi(value);
+		options->udp_port_named = options->udp_port != 0;
 		break;
 	case AUTH_KEY:
 		options->auth_key = value;

@@ -20,6 +20,7 @@
 #define REQUEST_MAX           (4u * 1024 * 1024)
 #define READ_SIZE             (64u * 1024)
 #define CALL_TIMEOUT_MS       60000
+#define ASK_TIMEOUT_MS        5000 /* what an engine that lives answers at once */
 
 /* A connection with one request on it. */
 struct exchange {
@@ -236,7 +237,10 @@ static int reply_error(struct exchange *x, struct error *err)
 int localapi_call(const char *path, const char *method, const char *target, const json_t *body,
 		  json_t **ret, struct error *err)
 {
-	return localapi_call_within(CALL_TIMEOUT_MS, path, method, target, body, ret, err);
+	bool asks = strcmp(method, "GET") == 0;
+
+	return localapi_call_within(asks ? ASK_TIMEOUT_MS : CALL_TIMEOUT_MS, path, method, target,
+				    body, ret, err);
 }
 
 int localapi_call_within(int timeout_ms, const char *path, const char *method, const char *target,
@@ -253,9 +257,11 @@ int localapi_call_within(int timeout_ms, const char *path, const char *method, c
 		r = advance(&x, deadline);
 		if (r == 0)
 			return error_set(err, -ETIMEDOUT,
-					 "the daemon at %s took the request and does not answer; "
-					 "see its log",
-					 path);
+					 "the daemon at %s does not answer within %d s: its engine "
+					 "is busy, hangs or is being started again. One that hangs "
+					 "is replaced within half a minute: try again then; else "
+					 "see the daemon's log",
+					 path, timeout_ms / 1000);
 		if (r < 0)
 			return error_set_errno(err, r, "read the answer of the daemon at %s", path);
 	}

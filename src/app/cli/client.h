@@ -19,7 +19,7 @@ struct localapi_stream;
 const char *localapi_socket_path(const char *flag);
 
 /**
- * localapi_call() - One request
+ * localapi_call() - One request, with a limit of 5 s for a GET and a minute for the rest
  * @body: borrowed; NULL for none
  * @ret:  the JSON of the reply, NULL when it has none; may be NULL
  *
@@ -29,7 +29,7 @@ const char *localapi_socket_path(const char *flag);
 int localapi_call(const char *socket_path, const char *method, const char *target,
 		  const json_t *body, json_t **ret, struct error *err);
 
-/** localapi_call_within() - As localapi_call(), with a limit of its own instead of a minute */
+/** localapi_call_within() - As localapi_call(), with a limit of its own */
 int localapi_call_within(int timeout_ms, const char *socket_path, const char *method,
 			 const char *target, const json_t *body, json_t **ret, struct error *err);
 

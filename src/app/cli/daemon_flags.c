@@ -227,6 +227,7 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 	if (r < 0)
 		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
 	o->udp_port = (uint16_t)port;
+	o->udp_port_named = values[DAEMON_PORT].given && port != 0;
 	if (values[DAEMON_ALLOW_EXIT_NODE].given)
 		o->start.allow_exit_node = values[DAEMON_ALLOW_EXIT_NODE].on;
 	if (values[DAEMON_EXIT_ON_FAILURE].given)

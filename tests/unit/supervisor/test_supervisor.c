@@ -116,6 +116,52 @@ static void test_quota(void **state)
 	assert_true(taken >= (now - start) / 100);
 }
 
+/* What counts is turns of the supervisor's loop; how long one took doesn't come in. */
+static void test_watchdog(void **state)
+{
+	struct watchdog w = {0};
+
+	(void)state;
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(watchdog_turn(&w), WATCHDOG_ASK);
+		/* A slow one is waited for, and starts from zero when it has answered. */
+		for (unsigned int k = 0; k < WATCHDOG_TURNS - 1; k++)
+			assert_int_equal(watchdog_turn(&w), WATCHDOG_WAIT);
+		watchdog_answered(&w);
+	}
+	assert_int_equal(watchdog_turn(&w), WATCHDOG_ASK);
+	for (unsigned int k = 0; k < WATCHDOG_TURNS - 1; k++)
+		assert_int_equal(watchdog_turn(&w), WATCHDOG_WAIT);
+	assert_int_equal(watchdog_turn(&w), WATCHDOG_HANGS);
+}
+
+/* An hour of a child that writes as fast as it can, and one that is merely chatty. */
+static void test_flood(void **state)
+{
+	struct flood flood = {0}, chatty = {0};
+	unsigned long passed = 0, bytes = 0, lines = 0;
+
+	(void)state;
+	for (nanoseconds now = S; now < 3601 * S; now += MS) {
+		size_t length = (size_t)(now / MS * 37 % 4096);
+
+		lines++;
+		if (flood_pass(&flood, length, now)) {
+			passed++;
+			bytes += length;
+		}
+		if (now % (5 * MS) == 0) /* 200 lines a second of 150 bytes */
+			assert_true(flood_pass(&chatty, 150, now));
+	}
+	assert_int_equal(passed + flood.dropped, lines);
+	assert_true(bytes <= (FLOOD_BURST + 3601ul * FLOOD_SECOND) * FLOOD_UNIT);
+	assert_true(bytes >= 3000ul * FLOOD_SECOND * FLOOD_UNIT / 2);
+	/* Silence mends it. */
+	for (unsigned int i = 0; i < FLOOD_BURST; i++)
+		assert_true(flood_pass(&flood, 100, 3700 * S));
+	assert_false(flood_pass(&flood, 100, 3700 * S));
+}
+
 static char *copy(const char *text)
 {
 	char *out = strdup(text);
@@ -345,6 +391,87 @@ static void test_blobs(void **state)
 	loop_close(&l.loop);
 }
 
+static nanoseconds fake_now;
+
+static nanoseconds fake_clock(void)
+{
+	return fake_now;
+}
+
+static struct {
+	unsigned int count, cancelled;
+} late;
+
+static void on_late_stored(void *userdata, const struct blob_job *job)
+{
+	(void)userdata;
+	late.count++;
+	late.cancelled += job->result == -ECANCELED;
+}
+
+/* on_disk() - Wait for the worker */
+static void on_disk(struct blobs *blobs)
+{
+	pthread_mutex_lock(&blobs->mutex);
+	while (blobs->waiting > 0)
+		pthread_cond_wait(&blobs->wake, &blobs->mutex);
+	pthread_mutex_unlock(&blobs->mutex);
+	blobs->done.ready(&blobs->done, EPOLLIN);
+}
+
+/* An engine that stores without end: few writes an hour, the newest is what counts. */
+static void test_blobs_wear(void **state)
+{
+	struct blobs blobs;
+	struct error err = {0};
+	char text[32] = "";
+	unsigned int asked = 0, written;
+
+	(void)state;
+	memset(&late, 0, sizeof(late));
+	assert_int_equal(loop_init(&l.loop), 0);
+	assert_int_equal(blobs_open(&blobs, &l.loop, folder, on_late_stored, NULL, &err), 0);
+	blobs.clock = fake_clock;
+	for (fake_now = S; fake_now < 600 * S; fake_now += S / 2) {
+		snprintf(text, sizeof(text), "state %u", ++asked);
+		assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, text), 0);
+		/* Whoever asks now gets the newest, written or not. */
+		if (blobs.late[PRIVSEP_BLOB_STATE].memfd >= 0)
+			expect_blob(&blobs, PRIVSEP_BLOB_STATE, text);
+		if (blobs.turn.at != 0 && blobs.turn.at <= fake_now) {
+			timer_cancel(&l.loop, &blobs.turn);
+			blobs.turn.fire(&blobs.turn, fake_now);
+		}
+		on_disk(&blobs);
+	}
+	written = late.count - late.cancelled;
+	assert_true(written <= BLOBS_BURST + 600 * S / BLOBS_INTERVAL + 1);
+	assert_true(written >= 600 * S / BLOBS_INTERVAL - 1);
+	/* The other name has its own turns. */
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_CACHE, "cache"), 0);
+	assert_int_equal(blobs.late[PRIVSEP_BLOB_CACHE].memfd, -1);
+	/* The last one is never lost: not by waiting, */
+	snprintf(text, sizeof(text), "almost last");
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, text), 0);
+	fake_now += BLOBS_INTERVAL;
+	timer_cancel(&l.loop, &blobs.turn);
+	blobs.turn.fire(&blobs.turn, fake_now);
+	assert_int_equal(blobs.late[PRIVSEP_BLOB_STATE].memfd, -1);
+	on_disk(&blobs);
+	expect_blob(&blobs, PRIVSEP_BLOB_STATE, text);
+	/* and not by the end. */
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "a"), 0);
+	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "last"), 0);
+	assert_true(blobs.late[PRIVSEP_BLOB_STATE].memfd >= 0);
+	blobs_close(&blobs, clock_boottime() + 5 * S);
+	loop_remove(&l.loop, &blobs.done);
+	assert_int_equal(blobs_open(&blobs, &l.loop, folder, on_late_stored, NULL, &err), 0);
+	expect_blob(&blobs, PRIVSEP_BLOB_STATE, "last");
+	blobs_close(&blobs, clock_boottime() + 5 * S);
+	loop_remove(&l.loop, &blobs.done);
+	loop_close(&l.loop);
+}
+
 static void test_blobs_memory(void **state)
 {
 	struct blobs blobs;
@@ -385,7 +512,10 @@ static void test_logs_file(void **state)
 	struct logs logs;
 	struct error err = {0};
 	struct stat st;
-	int pipes[2];
+	static const char said[] =
+		"supervisor: 2 log lines of the engine were dropped: it said too "
+		"much in a short time\n";
+	int pipes[2], fd;
 
 	(void)state;
 	memset(line, 'x', sizeof(line));
@@ -399,6 +529,7 @@ static void test_logs_file(void **state)
 		for (int i = 0; i < 200; i++)
 			sent += (unsigned int)write(pipes[1], line, sizeof(line));
 		close(pipes[1]);
+		logs.flood = (struct flood){0};
 		assert_int_equal(logs_follow(&logs, pipes[0]), 0);
 		logs_drain(&logs);
 	}
@@ -408,6 +539,23 @@ static void test_logs_file(void **state)
 	assert_int_equal(stat(old, &st), 0);
 	assert_true(st.st_size <= LOGS_FILE_MAX + LINES_MAX);
 	assert_int_equal(st.st_size % (off_t)sizeof(line), 0);
+
+	/* Too much of it is dropped, which is said a second later. */
+	logs.flood = (struct flood){.quota.full_at = clock_boottime() + 60 * S};
+	assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
+	assert_int_equal(write(pipes[1], "one\ntwo\n", 8), 8);
+	close(pipes[1]);
+	assert_int_equal(logs_follow(&logs, pipes[0]), 0);
+	logs_drain(&logs);
+	assert_int_equal(logs.flood.dropped, 2);
+	assert_true(logs.say_dropped.at > 0);
+	logs.say_dropped.fire(&logs.say_dropped, 0);
+	assert_int_equal(logs.flood.dropped, 0);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(pread(fd, line, 40, st.st_size - (off_t)strlen(said)), 40);
+	assert_memory_equal(line, said, 40);
+	close(fd);
 	close(logs.out);
 	loop_close(&l.loop);
 }
@@ -461,8 +609,9 @@ int main(void)
 		cmocka_unit_test(test_quota),     cmocka_unit_test(test_hide_secrets),
 		cmocka_unit_test(test_loop),      cmocka_unit_test(test_blobs_memory),
 		cmocka_unit_test(test_logs_full), WITH_FOLDER(test_cpu),
-		WITH_FOLDER(test_blobs),          WITH_FOLDER(test_lock),
-		WITH_FOLDER(test_logs_file),
+		cmocka_unit_test(test_watchdog),  cmocka_unit_test(test_flood),
+		WITH_FOLDER(test_blobs_wear),     WITH_FOLDER(test_blobs),
+		WITH_FOLDER(test_lock),           WITH_FOLDER(test_logs_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
