@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define CAPABILITY_PREFIX "cap:"
+#define NET_TEXT_MAX      (2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX)
 
 static void clear_grant(struct tailcfg_cap_grant *grant)
 {
@@ -308,11 +309,21 @@ static void encode_grant(struct json_writer *w, const struct tailcfg_cap_grant *
 	json_end_object(w);
 }
 
-static void encode_rule(struct json_writer *w, const struct tailcfg_filter_rule *rule)
+void tailcfg_nets_encode(struct json_writer *w, const char *name, const struct tailcfg_net *nets,
+			 uint32_t count)
 {
-	char text[2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX] = CAPABILITY_PREFIX;
+	char text[NET_TEXT_MAX];
 
-	json_begin_object(w, NULL);
+	json_begin_array(w, name);
+	for (uint32_t i = 0; i < count; i++)
+		json_put_string(w, NULL, net_format(&nets[i], text));
+	json_end_array(w);
+}
+
+static void put_sources(struct json_writer *w, const struct tailcfg_filter_rule *rule)
+{
+	char text[NET_TEXT_MAX];
+
 	json_begin_array(w, "SrcIPs");
 	for (uint32_t i = 0; i < rule->source_count; i++)
 		json_put_string(w, NULL, net_format(&rule->sources[i], text));
@@ -329,6 +340,17 @@ static void encode_rule(struct json_writer *w, const struct tailcfg_filter_rule 
 		buffer_free(&source);
 	}
 	json_end_array(w);
+}
+
+static void encode_rule(struct json_writer *w, const struct tailcfg_filter_rule *rule)
+{
+	char text[NET_TEXT_MAX];
+
+	json_begin_object(w, NULL);
+	if (rule->sources_text && rule->source_capabilities.count == 0)
+		json_put_raw(w, "SrcIPs", rule->sources_text);
+	else
+		put_sources(w, rule);
 	json_begin_array(w, "DstPorts");
 	for (uint32_t i = 0; i < rule->destination_count; i++) {
 		json_begin_object(w, NULL);

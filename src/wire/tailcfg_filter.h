@@ -35,6 +35,8 @@ struct tailcfg_cap_grant {
 struct tailcfg_filter_rule {
 	struct tailcfg_net *sources;
 	uint32_t source_count;
+	const char
+		*sources_text; /* the same as tailcfg_nets_encode() makes it, borrowed; or NULL */
 	struct string_list source_capabilities; /* "cap:NAME" sources: nodes that hold NAME */
 	struct tailcfg_net_ports *destinations;
 	uint32_t destination_count;
@@ -49,6 +51,10 @@ struct tailcfg_filter {
 	struct tailcfg_filter_rule *rules;
 	uint32_t count;
 };
+
+/** tailcfg_nets_encode() - An array of their texts */
+void tailcfg_nets_encode(struct json_writer *w, const char *name, const struct tailcfg_net *nets,
+			 uint32_t count);
 
 void tailcfg_filter_rule_clear(struct tailcfg_filter_rule *rule);
 void tailcfg_filter_clear(struct tailcfg_filter *filter);

@@ -166,7 +166,7 @@ bool policy_tailnet_sees(struct policy_tailnet *t, int64_t a, int64_t b);
 
 /**
  * policy_tailnet_filter() - The inbound filter of a node
- * @ret: released by tailcfg_filter_clear(); no rules: nobody may reach it
+ * @ret: released by tailcfg_filter_clear(), before @t changes; no rules: nobody may reach it
  *
  * Return: 0, -ENOENT, -ENOMEM
  */

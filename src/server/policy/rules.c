@@ -2,6 +2,7 @@
 /* server/policy/rules.c - the inbound filter of a node, as the rules that a client is sent */
 #include "server/policy/tailnet_internal.h"
 
+#include "base/limits.h"
 #include "filter/ip_set.h"
 
 #include <errno.h>
@@ -161,6 +162,7 @@ static int rule_sources(struct policy_tailnet *t, uint32_t index, const struct s
 			return r;
 	}
 	free(nets->items);
+	free(nets->text);
 	*nets = (struct source_nets){.items = items, .count = count, .valid = true};
 	return 0;
 }
@@ -329,6 +331,21 @@ static int own_sources(const struct compile *c, const struct policy_rule *from,
 	return freeze_nets(&b, r, &rule->sources, &rule->source_count);
 }
 
+/* sources_text() - Written once for all destinations of the rule; NULL without memory */
+static const char *sources_text(struct source_nets *nets)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer w = json_writer_to(&text);
+
+	if (nets->text)
+		return nets->text;
+	tailcfg_nets_encode(&w, NULL, nets->items, nets->count);
+	if (json_writer_result(&w) == 0)
+		nets->text = strndup((char *)buffer_head(&text), text.length);
+	buffer_free(&text);
+	return nets->text;
+}
+
 static int copy_sources(const struct compile *c, uint32_t index, struct tailcfg_filter_rule *rule)
 {
 	const struct source_nets *nets;
@@ -341,6 +358,7 @@ static int copy_sources(const struct compile *c, uint32_t index, struct tailcfg_
 		return -ENOMEM;
 	memcpy(rule->sources, nets->items, nets->count * sizeof(*nets->items));
 	rule->source_count = nets->count;
+	rule->sources_text = sources_text(&c->t->sources[index]);
 	return 0;
 }
 

@@ -712,8 +712,10 @@ static void release(struct policy_tailnet *t)
 	}
 	for (uint32_t i = 0; t->members && i < t->policy->selector_count; i++)
 		free(t->members[i].items);
-	for (uint32_t i = 0; t->sources && i < t->policy->rule_count; i++)
+	for (uint32_t i = 0; t->sources && i < t->policy->rule_count; i++) {
 		free(t->sources[i].items);
+		free(t->sources[i].text);
+	}
 	free(t->members);
 	free(t->sources);
 	free(t->selector_marks);

@@ -61,6 +61,7 @@ struct tailnet_node {
 struct source_nets {
 	struct tailcfg_net *items;
 	uint32_t count;
+	char *text; /* the same in JSON, once somebody asked for it */
 	bool valid;
 };
 
