@@ -340,6 +340,21 @@ def test_a_login_is_approved_in_the_page(server, nodes):
     assert key not in server.log.read_text()
 
 
+def test_no_page_key_in_plain_text(server, nodes):
+    """Where the pages are plain HTTP on a network, there is no form and no key for one."""
+    key = server.cli("page-key", "create")["key"]
+    server.stop()
+    server.start("--url=http://192.0.2.1", f"--listen=127.0.0.1:{server.port}")
+    done = server.run("page-key", "create")
+    assert done.returncode == 1
+    assert "plain text" in done.stderr
+    path = urllib.parse.urlsplit(login_url(nodes(""))).path
+    assert "<form" not in get(server.url + path)[1]
+    assert post(server.url + path, user="alice", key=key)[0] == HTTPStatus.FORBIDDEN
+    assert "order POST page-key" in server.log.read_text()
+    assert key not in server.log.read_text()
+
+
 def test_names_of_strangers_are_text_in_the_page(server, nodes):
     node = nodes("")
     login_url(node)

@@ -161,3 +161,6 @@ void operator_put_checks(const struct control *c, struct json_writer *w);
 
 /** pages_serve() - GET or POST of /register/ID or /ssh/ID; false: it is none of these */
 bool pages_serve(struct control *c, struct web_exchange *x);
+
+/** pages_may_approve() - Whether a secret may go by them: over TLS, or on this machine */
+bool pages_may_approve(const struct control *c);

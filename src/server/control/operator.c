@@ -345,8 +345,13 @@ static int decide_check(struct order *o)
 static int create_page_key(struct order *o)
 {
 	_cleanup_(secret_string_free_at) char *secret = NULL;
-	int r = registry_set_page_key(&o->c->tailnet.registry, &secret);
+	int r;
 
+	if (!pages_may_approve(o->c))
+		return error_set(&o->err, -EINVAL,
+				 "the pages are at %s, where the key would travel in plain text",
+				 o->c->tailnet.settings.server_url);
+	r = registry_set_page_key(&o->c->tailnet.registry, &secret);
 	if (r < 0)
 		return r;
 	json_begin_object(&o->w, NULL);
@@ -480,6 +485,21 @@ static int be_writable(struct order *o)
 	return r;
 }
 
+/* keep() - The disk gets what an order changed, and the log a line */
+static int keep(struct order *o)
+{
+	int r = control_write(o->c, &o->err);
+
+	if (r < 0)
+		error_wrap(&o->err, "done, but not stored yet: lost if the server ends before the "
+				    "disk takes it");
+	else
+		log_info("order %s %s%s%s%s%s", o->x->head->method, o->parts[0],
+			 o->part_count > 1 ? "/" : "", o->part_count > 1 ? o->parts[1] : "",
+			 o->part_count > 2 ? "/" : "", o->part_count > 2 ? o->parts[2] : "");
+	return r;
+}
+
 static int run(struct order *o)
 {
 	int r = -ENOENT;
@@ -501,13 +521,7 @@ static int run(struct order *o)
 		/* Nobody is shown what a crash takes back. */
 		if (r == 0 && reads && !o->c->store_failed)
 			(void)control_write(o->c, NULL);
-		if (r == 0 && !reads) {
-			r = control_write(o->c, &o->err);
-			if (r < 0)
-				error_wrap(&o->err, "done, but not stored yet: lost if the server "
-						    "ends before the disk takes it");
-		}
-		return r;
+		return r == 0 && !reads ? keep(o) : r;
 	}
 	return error_set(&o->err, r, "there is no such order");
 }

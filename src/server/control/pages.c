@@ -5,14 +5,15 @@
  * Theory of operation
  *   Who knows the URL sees what waits. Who also knows the operator's page key ('pillion control
  *   page-key create') may decide it there: the key goes with the form, so there is no cookie and
- *   no session that another site could use. Without such a key the page has no form, and says
- *   the command instead.
+ *   no session that another site could use. Without such a key, or where it would travel in
+ *   plain text, the page has no form, and says the command instead.
  */
 #define LOG_ROOM "control"
 #include "server/control/internal.h"
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "transport/url.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -76,10 +77,23 @@ static void say(struct web_exchange *x, int status, const char *heading, const c
 	reply(x, status, &page);
 }
 
+bool pages_may_approve(const struct control *c)
+{
+	const char *url = c->tailnet.settings.server_url;
+	struct url parsed;
+	struct address address;
+
+	if (url_parse(url, &parsed, NULL) < 0)
+		return false;
+	return parsed.tls || strcmp(parsed.host, "localhost") == 0 ||
+	       (address_parse(parsed.host, strlen(parsed.host), &address) == 0 &&
+		address_is_loopback(&address));
+}
+
 /* put_decision() - The form, or the command */
 static void put_decision(const struct control *c, struct buffer *out, bool login, const char *id)
 {
-	if (c->tailnet.registry.has_page_key) {
+	if (c->tailnet.registry.has_page_key && pages_may_approve(c)) {
 		put(out, "<form method=post autocomplete=on>");
 		if (login)
 			put(out, "<label>Whose node it is<input name=user value=default required>"
@@ -158,7 +172,7 @@ static bool may_decide(struct control *c, struct web_exchange *x)
 
 	(void)control_form_field((char *)buffer_head(x->body), x->body->length, "key", key,
 				 sizeof(key));
-	good = registry_check_page_key(&c->tailnet.registry, key);
+	good = pages_may_approve(c) && registry_check_page_key(&c->tailnet.registry, key);
 	explicit_bzero(key, sizeof(key));
 	if (!good) {
 		/* Strangers can have this said as often as they like. */
