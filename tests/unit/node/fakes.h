@@ -41,6 +41,7 @@ struct privsep_client {
 	const char *passwd; /* contents; NULL: there is none */
 	enum privsep_state told;
 	char login[PRIVSEP_TEXT_MAX]; /* the last URL */
+	char network[512];            /* the last that was asked for, as text */
 };
 
 struct control_client {
@@ -246,10 +247,40 @@ int privsep_client_store(struct privsep_client *privsep, enum privsep_blob_name 
 	return wait_for_answer(privsep, (struct fake_request){false, name, done, userdata});
 }
 
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* write_network() - "up, nft; 100.64.0.1/32; 100.64.0.2/32 100.64.0.3/32": routes in order */
+static void write_network(const struct privsep_network *n, char *out, size_t size)
+{
+	char routes[16][PREFIX_TEXT_MAX], text[PREFIX_TEXT_MAX];
+	size_t used;
+
+	used = (size_t)snprintf(out, size, "%s%s;", n->up ? "up" : "down",
+				n->netfilter ? ", nft" : "");
+	for (size_t i = 0; i < n->address_count; i++)
+		used += (size_t)snprintf(out + used, size - used, " %s",
+					 prefix_format(&n->addresses[i], text));
+	used += (size_t)snprintf(out + used, size - used, ";");
+	if (n->route_count > ARRAY_SIZE(routes)) {
+		snprintf(out + used, size - used, " many");
+		return;
+	}
+	for (size_t i = 0; i < n->route_count; i++)
+		prefix_format(&n->routes[i], routes[i]);
+	if (n->route_count)
+		qsort(routes, n->route_count, sizeof(routes[0]), by_text);
+	for (size_t i = 0; i < n->route_count; i++)
+		used += (size_t)snprintf(out + used, size - used, " %s", routes[i]);
+	assert_true(used < size);
+}
+
 int privsep_client_network(struct privsep_client *privsep, const struct privsep_network *network,
 			   privsep_done done, void *userdata)
 {
-	(void)network;
+	write_network(network, privsep->network, sizeof(privsep->network));
 	return wait_for_answer(privsep,
 			       (struct fake_request){true, PRIVSEP_BLOB_STATE, done, userdata});
 }

@@ -665,6 +665,44 @@ static void routes_of_others_are_chosen_not_taken(void **state)
 	assert_null(owner_of(w, &subnet));
 }
 
+/* What the kernel is asked for; see write_network() */
+static void the_kernel_gets_our_addresses_and_their_routes(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	assert_string_equal(w->privsep.network,
+			    "up, nft; 100.64.0.1/32; 100.64.0.2/32 100.64.0.3/32");
+	/* IPv6 of the tailnet is one route, however many have it; a subnet only if it is wanted. */
+	map(w, &key,
+	    "{\"PeersChanged\":["
+	    "{\"ID\":2,\"Key\":\"PEER1\",\"Addresses\":[\"100.64.0.2/32\",\"fd7a:115c:a1e0::2/"
+	    "128\"],"
+	    "\"AllowedIPs\":[\"100.64.0.2/32\",\"fd7a:115c:a1e0::2/128\",\"198.51.100.0/24\"]},"
+	    "{\"ID\":3,\"Key\":\"PEER2\",\"Addresses\":[\"100.64.0.3/32\",\"fd7a:115c:a1e0::3/"
+	    "128\"]}"
+	    "]}");
+	assert_string_equal(
+		w->privsep.network,
+		"up, nft; 100.64.0.1/32; 100.64.0.2/32 100.64.0.3/32 fd7a:115c:a1e0::/48");
+	edit(w, "{\"RouteAll\":true,\"RouteAllSet\":true,"
+		"\"NetfilterMode\":0,\"NetfilterModeSet\":true}");
+	answer_all(w);
+	assert_string_equal(w->privsep.network,
+			    "up; 100.64.0.1/32; 100.64.0.2/32 100.64.0.3/32 198.51.100.0/24 "
+			    "fd7a:115c:a1e0::/48");
+	/* Who has expired is not routed to; nothing at all where the node is down. */
+	map(w, &key,
+	    "{\"PeersChangedPatch\":[{\"NodeID\":2,\"KeyExpiry\":\"2024-01-01T00:00:00Z\"}]}");
+	assert_string_equal(w->privsep.network,
+			    "up; 100.64.0.1/32; 100.64.0.3/32 fd7a:115c:a1e0::/48");
+	map(w, &key, "{\"PeersRemoved\":[3]}");
+	assert_string_equal(w->privsep.network, "up; 100.64.0.1/32;");
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	answer_all(w);
+	assert_string_equal(w->privsep.network, "down;;");
+}
+
 #define REGION(id, flags) \
 	"\"" #id "\":{\"RegionID\":" #id flags ",\"Nodes\":[{\"Name\":\"a\",\"HostName\":\"a\"}]}"
 
@@ -841,6 +879,7 @@ int main(void)
 		TEST(the_map_says_how_a_peer_is_treated),
 		TEST(a_locked_tailnet_has_no_peers),
 		TEST(routes_of_others_are_chosen_not_taken),
+		TEST(the_kernel_gets_our_addresses_and_their_routes),
 		TEST(some_regions_never_become_home),
 		TEST(shields_up_holds_at_once),
 		TEST(odd_netmaps_do_no_harm),
