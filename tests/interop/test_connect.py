@@ -6,10 +6,11 @@ control (Headscale) ── switch ── dev (pillion connect, then its daemon)
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from lab import Headscale
+from lab import Headscale, wait_for
 from lab.pillion import build_folder
 
 PILLION = build_folder() / "pillion"
@@ -24,19 +25,24 @@ class Developer:
         self.state = box.folder / "state"
         self.socket = box.folder / "run" / "node.sock"
 
+    def environment(self):
+        return {
+            "PATH": os.environ["PATH"],
+            "TS_SOCKET": str(self.socket),
+            "TS_STATE_DIR": str(self.state),
+            # By address: what runs in a box has its own network, and the machine's resolv.conf.
+            "TS_LOGIN_SERVER": f"https://{self.headscale.box.v4}",
+            "TS_CA_FILE": str(self.headscale.authority.certificate),
+            "TS_HOSTNAME": "dev",
+        }
+
     def run(self, *arguments, code=0, variables=None):
         """Waits until stdout and stderr are closed, as hooks do: a daemon must not keep them."""
         done = self.box.run(
             *[PILLION, *arguments],
             check=False,
             environment={
-                "PATH": os.environ["PATH"],
-                "TS_SOCKET": str(self.socket),
-                "TS_STATE_DIR": str(self.state),
-                # By address: what runs in a box has its own network, and the machine's resolv.conf.
-                "TS_LOGIN_SERVER": f"https://{self.headscale.box.v4}",
-                "TS_CA_FILE": str(self.headscale.authority.certificate),
-                "TS_HOSTNAME": "dev",
+                **self.environment(),
                 **(variables or {}),
             },
         )
@@ -117,6 +123,28 @@ def test_a_wrong_key_fails_and_the_daemon_stays_for_a_good_one(dev):
     assert "Not logged in" in dev.run("status", code=1)
     good = dev.headscale.auth_key()
     assert "connected as" in dev.run("connect", variables={"TS_AUTHKEY": good})
+
+
+def test_in_the_foreground(dev):
+    """It is the daemon itself, until `disconnect` or a signal; others see it as one in the back."""
+    keyed = {**dev.environment(), "TS_AUTHKEY": dev.headscale.auth_key()}
+    for by_signal in (False, True):
+        with subprocess.Popen(
+            dev.box.enter(PILLION, "connect", "--foreground"),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=keyed,
+        ) as process:
+            wait_for(lambda: "tailscale0" in dev.links(), 20, "its interface")
+            dev.run("connect", "--timeout=20s")
+            assert dev.run("connect", "--if-configured") == "connected already\n"
+            if by_signal:
+                process.terminate()
+            else:
+                dev.run("disconnect")
+            assert process.wait(15) == 0
+        assert "tailscale0" not in dev.links()
+        keyed = dev.environment()
 
 
 def test_who_waits_is_told_for_what(dev):
