@@ -12,12 +12,20 @@ each kind of node, the kinds taking turns, and measures:
     memory      all processes of the node together after joining (bench/memory.py), MiB
 
 Most of a join is the time that Headscale collects writes before it answers (500 ms for each step):
---batch 5ms has it answer at once, so that what is left is the node's own time.
+--batch 5ms has it answer at once, so that what is left is the node's own time. --timeline shows
+where the time of pillion's join goes, by both logs:
+
+    ready       from the start of the entrypoint to the engine's first line
+    register    what Headscale says that it took to answer /machine/register ("elapsed")
+    ask         the rest of the time until the node says "registered": key, TS2021, store of the key
+    map         from there to Running: the map request, its answer, addresses and routes
+    say         from there to "Startup complete"
 
 Medians, with the fastest and slowest round. Needs root, scripts/peers and a release build.
 """
 
 import argparse
+import re
 import statistics
 import sys
 import tempfile
@@ -31,6 +39,7 @@ import memory  # noqa: E402
 from lab import App, Containerboot, Headscale, Lab, Pillion, Tailscaled, wait_for  # noqa: E402
 from lab.app import PORT  # noqa: E402
 from lab.network import PROGRAMS, PYTHON  # noqa: E402
+from lab.sidecar import STARTED  # noqa: E402
 
 KINDS = {"containerboot": Containerboot, "pillion": Pillion}
 COLUMNS = {"started": "s", "first byte": "s", "running": "s", "memory": "MiB"}
@@ -69,12 +78,45 @@ def one_round(kind, batch):
         return result
 
 
-def table(results):
-    head = "".join(f"{name + ', ' + unit:>24}" for name, unit in COLUMNS.items())
+def stamp(text, pattern):
+    """When the first line with the pattern was logged, in seconds of the day."""
+    found = re.search(rf"^\d+-\d+-\d+T(\d+):(\d+):([\d.]+)Z .*{pattern}", text, re.MULTILINE)
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
+def timeline(batch):
+    with tempfile.TemporaryDirectory() as folder, Lab(Path(folder) / "lab") as lab:
+        headscale = Headscale(lab.box("control"), batch=batch)
+        node = Pillion(lab.box("sidecar"), headscale)
+        key = headscale.auth_key()
+        began = time.time() % 86400
+        node.start(key)
+        node.wait_started()
+        text = node.process.text()
+        ready, registered, running, said = (
+            stamp(text, line)
+            for line in ("state NeedsLogin", "registered with", "state Running", STARTED)
+        )
+        answered = re.search(
+            r"elapsed=([\d.]+) method=POST path=/machine/register", headscale.process.text()
+        )
+        register = float(answered[1]) / 1000
+        return {
+            "ready": ready - began,
+            "register": register,
+            "ask": registered - ready - register,
+            "map": running - registered,
+            "say": said - running,
+            "all": said - began,
+        }
+
+
+def table(results, columns):
+    head = "".join(f"{name + ', ' + unit:>24}" for name, unit in columns.items())
     lines = [f"{'':14}{head}"]
     for kind, rounds in results.items():
         cells = ""
-        for name in COLUMNS:
+        for name in columns:
             values = [each[name] for each in rounds]
             median = statistics.median(values)
             cells += f"{f'{median:.2f} ({min(values):.2f}-{max(values):.2f})':>24}"
@@ -89,7 +131,12 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     parser.add_argument("--kinds", default="containerboot,pillion", metavar="LIST")
     parser.add_argument("--batch", metavar="TIME", help="Headscale's node_store_batch_timeout")
+    parser.add_argument("--timeline", action="store_true", help="where the time of a join goes")
     arguments = parser.parse_args()
+    if arguments.timeline:
+        rounds = [timeline(arguments.batch) for _ in range(arguments.rounds)]
+        print(table({"pillion": rounds}, dict.fromkeys(rounds[0], "s")))
+        return
     kinds = arguments.kinds.split(",")
     if unknown := set(kinds) - set(KINDS):
         parser.error(f"unknown kinds: {', '.join(unknown)} (there are {', '.join(KINDS)})")
@@ -98,7 +145,7 @@ def main():
         for kind in kinds:
             print(f"round {number + 1}: {kind}", file=sys.stderr)
             results[kind].append(one_round(kind, arguments.batch))
-    print(table(results))
+    print(table(results, COLUMNS))
 
 
 if __name__ == "__main__":
