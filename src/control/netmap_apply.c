@@ -2,9 +2,8 @@
 /*
  * control/netmap_apply.c - one message of the map stream into the netmap
  *
- * Order: full list of peers, or the deltas (removed, changed, seen, online, patched);
- * then self; then the other parts. A part is "changed" when it looks different as
- * JSON afterwards; it is only looked at when the message mentions it, or when the
+ * Order: peers (netmap_peers.c); then self; then the other parts. A part is "changed" when it looks
+ * different as JSON afterwards; it is only looked at when the message mentions it, or when the
  * message begins a session and so says everything by what it leaves out.
  */
 #include "control/netmap_internal.h"
@@ -19,411 +18,14 @@
 
 #define OFFSET_MOST (INT64_C(100) * 365 * 86400 * NSEC_PER_SEC)
 
-struct apply {
-	struct netmap *map;
-	struct tailcfg_map_response *response;
-	struct netmap_change *change;
-	nanoseconds now;
-	bool fresh;
-};
-
-/* --- What differs between two nodes --- */
-
-static bool text_equal(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
-}
-
-static bool capabilities_equal(const struct tailcfg_capability_list *a,
-			       const struct tailcfg_capability_list *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (uint32_t i = 0; i < a->count; i++)
-		if (!text_equal(a->items[i].name, b->items[i].name) ||
-		    !text_equal(a->items[i].values, b->items[i].values))
-			return false;
-	return true;
-}
-
-static bool strings_equal(const struct string_list *a, const struct string_list *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (uint32_t i = 0; i < a->count; i++)
-		if (strcmp(a->items[i], b->items[i]) != 0)
-			return false;
-	return true;
-}
-
-static bool buffers_equal(struct buffer *a, struct buffer *b)
-{
-	return a->length == b->length &&
-	       (!a->length || memcmp(buffer_head(a), buffer_head(b), a->length) == 0);
-}
-
-static bool hostinfo_equal(const struct tailcfg_hostinfo *a, const struct tailcfg_hostinfo *b)
-{
-	struct buffer left = BUFFER_INIT(LIMIT_MAP_OBJECT), right = left;
-	struct json_writer w;
-	bool equal;
-
-	if (!a || !b)
-		return a == b;
-	w = json_writer_to(&left);
-	tailcfg_hostinfo_encode(&w, NULL, a);
-	w = json_writer_to(&right);
-	tailcfg_hostinfo_encode(&w, NULL, b);
-	equal = buffers_equal(&left, &right);
-	buffer_free(&left);
-	buffer_free(&right);
-	return equal;
-}
-
-/* enum netmap_node_change of what differs */
-static uint32_t differences(const struct tailcfg_node *a, const struct tailcfg_node *b)
-{
-	uint32_t what = 0;
-
-	if (!public_key_equal(&a->key, &b->key))
-		what |= NETMAP_NODE_KEY;
-	if (!public_key_equal(&a->disco_key, &b->disco_key))
-		what |= NETMAP_NODE_DISCO_KEY;
-	if (!endpoint_list_equal(&a->endpoints, &b->endpoints))
-		what |= NETMAP_NODE_ENDPOINTS;
-	if (a->home_derp != b->home_derp)
-		what |= NETMAP_NODE_HOME_DERP;
-	if (!prefix_list_equal(&a->addresses, &b->addresses))
-		what |= NETMAP_NODE_ADDRESSES;
-	if (!prefix_list_equal(&a->allowed_ips, &b->allowed_ips) ||
-	    !prefix_list_equal(&a->primary_routes, &b->primary_routes))
-		what |= NETMAP_NODE_ALLOWED_IPS;
-	if (a->online != b->online || a->last_seen != b->last_seen)
-		what |= NETMAP_NODE_ONLINE;
-	if (a->key_expiry != b->key_expiry || a->expired != b->expired)
-		what |= NETMAP_NODE_EXPIRY;
-	if (!capabilities_equal(&a->cap_map, &b->cap_map) || a->cap != b->cap)
-		what |= NETMAP_NODE_CAPABILITIES;
-	if (!text_equal(a->name, b->name) || !text_equal(a->computed_name, b->computed_name))
-		what |= NETMAP_NODE_NAME;
-	if (!address_equal(&a->self_v4_masq_for_this_peer, &b->self_v4_masq_for_this_peer) ||
-	    !address_equal(&a->self_v6_masq_for_this_peer, &b->self_v6_masq_for_this_peer) ||
-	    a->is_jailed != b->is_jailed || a->is_wireguard_only != b->is_wireguard_only ||
-	    a->unsigned_peer_api_only != b->unsigned_peer_api_only)
-		what |= NETMAP_NODE_TREATMENT;
-	if (!text_equal(a->stable_id, b->stable_id) || a->user != b->user ||
-	    a->sharer != b->sharer || a->created != b->created ||
-	    a->machine_authorized != b->machine_authorized ||
-	    !public_key_equal(&a->machine, &b->machine) ||
-	    !text_equal(a->key_signature, b->key_signature) ||
-	    !text_equal(a->stable_tailnet_id, b->stable_tailnet_id) ||
-	    !strings_equal(&a->tags, &b->tags) || !hostinfo_equal(a->hostinfo, b->hostinfo))
-		what |= NETMAP_NODE_OTHER;
-	return what;
-}
-
-/* --- Peers --- */
-
-/* Remember the first thing that was passed over. */
-static void note_trouble(struct apply *a, const struct error *why, const char *what)
-{
-	if (a->change->trouble.code == 0) {
-		a->change->trouble = *why;
-		error_wrap(&a->change->trouble, "%s", what);
-	}
-}
-
-static int remove_peer(struct apply *a, struct netmap_peer *peer)
-{
-	int r = netmap_note_removal(a->change, peer);
-
-	/* One whose end can't be told stays: others hold what they were told of. */
-	if (r == 0)
-		netmap_peer_delete(a->map, peer);
-	return r;
-}
-
-/* Add or replace by ID; @node moves, or is freed. */
-static int upsert_peer(struct apply *a, struct tailcfg_node *node)
-{
-	struct netmap_peer *peer = netmap_peer_by_id(a->map, node->id);
-	struct public_key old_key;
-	struct error why = {0};
-	bool was_expired;
-	uint32_t what;
-
-	if (!peer) {
-		if (netmap_peer_count(a->map) >= LIMIT_PEERS) {
-			tailcfg_node_clear(node);
-			a->change->skipped++;
-			error_set(&why, -E2BIG, "more than %u peers", LIMIT_PEERS);
-			note_trouble(a, &why, "peers were left out");
-			return 0;
-		}
-		peer = netmap_peer_insert(a->map, node);
-		if (!peer) {
-			tailcfg_node_clear(node);
-			return -ENOMEM;
-		}
-		peer->mark = a->map->mark;
-		netmap_peer_check_expiry(a->map, peer, a->now);
-		return netmap_note_update(a->change, peer, NETMAP_NODE_ALL, NULL);
-	}
-	old_key = peer->node.key;
-	was_expired = peer->node.expired;
-	peer->mark = a->map->mark;
-	/* Compare what control said, not what we found out by the clock. */
-	peer->node.expired = node->expired;
-	what = differences(&peer->node, node);
-	if (what & NETMAP_NODE_KEY)
-		netmap_peer_set_key(a->map, peer, &node->key);
-	tailcfg_node_clear(&peer->node);
-	peer->node = *node;
-	netmap_peer_check_expiry(a->map, peer, a->now);
-	if (was_expired != peer->node.expired)
-		what |= NETMAP_NODE_EXPIRY;
-	return netmap_note_update(a->change, peer, what, &old_key);
-}
-
-/* The ID of a peer that can't be read as a whole; 0 if even that can't be. */
-static int64_t id_of(struct json_range text)
-{
-	struct json_range key, value;
-	struct json_scan scan;
-	int64_t id = 0;
-	json_t *json;
-
-	if (json_scan_open(text, '{', &scan) < 0)
-		return 0;
-	while (json_scan_member(&scan, &key, &value) == 1) {
-		if (!json_range_is(key, "ID"))
-			continue;
-		json = json_parse(value, NULL);
-		id = json_integer_value(json);
-		json_decref(json);
-	}
-	return id;
-}
-
-/* Peers or PeersChanged, one at a time. */
-static int upsert_peers(struct apply *a, struct json_range list)
-{
-	struct tailcfg_node node;
-	struct json_range text;
-	struct json_scan scan;
-	int r;
-
-	if (!list.at || json_scan_open(list, '[', &scan) < 0)
-		return 0;
-	while ((r = json_scan_element(&scan, &text)) == 1) {
-		struct netmap_peer *peer;
-		struct error why = {0};
-
-		r = tailcfg_node_parse(text, &node, &why);
-		if (r == 0)
-			r = upsert_peer(a, &node);
-		if (r == -ENOMEM)
-			return r;
-		if (r == 0)
-			continue;
-		/* Not trusting what can't be read is safe; losing all the others is not. */
-		a->change->skipped++;
-		note_trouble(a, &why, "a peer was left out");
-		peer = netmap_peer_by_id(a->map, id_of(text));
-		if (peer && remove_peer(a, peer) < 0)
-			return -ENOMEM;
-	}
-	return r;
-}
-
-/* What the full list did not name. */
-static int sweep_peers(struct apply *a)
-{
-	struct netmap_peer *peer = a->map->peers_by_id, *next;
-
-	for (; peer; peer = next) {
-		next = peer->by_id.next;
-		a->map->visits++;
-		if (peer->mark != a->map->mark && remove_peer(a, peer) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static int apply_online(struct apply *a, int64_t id, enum optional_bool online)
-{
-	struct netmap_peer *peer = netmap_peer_by_id(a->map, id);
-
-	if (!peer || peer->node.online == online)
-		return 0;
-	peer->node.online = online;
-	a->map->visits++;
-	return netmap_note_update(a->change, peer, NETMAP_NODE_ONLINE, NULL);
-}
-
-static int apply_last_seen(struct apply *a, int64_t id, nanoseconds last_seen)
-{
-	struct netmap_peer *peer = netmap_peer_by_id(a->map, id);
-
-	if (!peer || peer->node.last_seen == last_seen)
-		return 0;
-	peer->node.last_seen = last_seen;
-	a->map->visits++;
-	return netmap_note_update(a->change, peer, NETMAP_NODE_ONLINE, NULL);
-}
-
-/* Swap what the patch holds into the node; what it held before is freed with the patch. */
-#define SWAP(left, right)                             \
-	do {                                          \
-		__typeof__(left) swap_held_ = (left); \
-		(left) = (right);                     \
-		(right) = swap_held_;                 \
-	} while (0)
-
-static int patch_peer(struct apply *a, struct netmap_peer *peer, struct tailcfg_peer_change *patch)
-{
-	struct tailcfg_node *node = &peer->node;
-	struct public_key old_key = node->key;
-	uint32_t what = 0;
-
-	a->map->visits++;
-	if (patch->derp_region && patch->derp_region != node->home_derp) {
-		node->home_derp = patch->derp_region;
-		what |= NETMAP_NODE_HOME_DERP;
-	}
-	if (patch->cap && patch->cap != node->cap) {
-		node->cap = patch->cap;
-		what |= NETMAP_NODE_CAPABILITIES;
-	}
-	if (patch->has_cap_map && !capabilities_equal(&patch->cap_map, &node->cap_map)) {
-		SWAP(node->cap_map, patch->cap_map);
-		what |= NETMAP_NODE_CAPABILITIES;
-	}
-	if (patch->has_endpoints && !endpoint_list_equal(&patch->endpoints, &node->endpoints)) {
-		SWAP(node->endpoints, patch->endpoints);
-		what |= NETMAP_NODE_ENDPOINTS;
-	}
-	if (patch->has_key && !public_key_equal(&patch->key, &node->key)) {
-		netmap_peer_set_key(a->map, peer, &patch->key);
-		what |= NETMAP_NODE_KEY;
-	}
-	if (patch->key_signature && !text_equal(patch->key_signature, node->key_signature)) {
-		SWAP(node->key_signature, patch->key_signature);
-		what |= NETMAP_NODE_OTHER;
-	}
-	if (patch->has_disco_key && !public_key_equal(&patch->disco_key, &node->disco_key)) {
-		node->disco_key = patch->disco_key;
-		what |= NETMAP_NODE_DISCO_KEY;
-	}
-	if (patch->online != OPTIONAL_UNSET && patch->online != node->online) {
-		node->online = patch->online;
-		what |= NETMAP_NODE_ONLINE;
-	}
-	if (patch->has_last_seen && patch->last_seen != node->last_seen) {
-		node->last_seen = patch->last_seen;
-		what |= NETMAP_NODE_ONLINE;
-	}
-	if (patch->has_key_expiry && patch->key_expiry != node->key_expiry) {
-		node->key_expiry = patch->key_expiry;
-		node->expired = false;
-		netmap_peer_check_expiry(a->map, peer, a->now);
-		what |= NETMAP_NODE_EXPIRY;
-	}
-	return netmap_note_update(a->change, peer, what, &old_key);
-}
-
-static int apply_patches(struct apply *a)
-{
-	struct json_range list = a->response->peers_changed_patch, text;
-	struct json_scan scan;
-	int r;
-
-	if (!list.at || json_scan_open(list, '[', &scan) < 0)
-		return 0;
-	while ((r = json_scan_element(&scan, &text)) == 1) {
-		struct tailcfg_peer_change patch;
-		struct netmap_peer *peer;
-		struct error why = {0};
-		json_t *json;
-
-		if (json_range_is_null(text))
-			continue;
-		json = json_parse(text, &why);
-		r = json ? tailcfg_peer_change_decode(json, &patch, &why) : -EINVAL;
-		json_decref(json);
-		if (r == -ENOMEM)
-			return r;
-		if (r < 0) {
-			note_trouble(a, &why, "a change of a peer was left out");
-			a->change->skipped++;
-			continue;
-		}
-		peer = netmap_peer_by_id(a->map, patch.node_id);
-		if (peer)
-			r = patch_peer(a, peer, &patch);
-		tailcfg_peer_change_clear(&patch);
-		if (r < 0)
-			return r;
-	}
-	return r;
-}
-
-static int apply_deltas(struct apply *a)
-{
-	const struct tailcfg_map_response *m = a->response;
-	int r = 0;
-
-	for (uint32_t i = 0; i < m->peers_removed_count && r == 0; i++) {
-		struct netmap_peer *peer = netmap_peer_by_id(a->map, m->peers_removed[i]);
-
-		a->map->visits++;
-		if (peer)
-			r = remove_peer(a, peer);
-	}
-	if (r == 0)
-		r = upsert_peers(a, m->peers_changed);
-	for (uint32_t i = 0; i < m->peer_seen_change_count && r == 0; i++)
-		r = apply_last_seen(a, m->peer_seen_change[i].id,
-				    m->peer_seen_change[i].value ? a->now : JSON_TIME_NONE);
-	for (uint32_t i = 0; i < m->online_change_count && r == 0; i++)
-		r = apply_online(a, m->online_change[i].id,
-				 m->online_change[i].value ? OPTIONAL_TRUE : OPTIONAL_FALSE);
-	return r < 0 ? r : apply_patches(a);
-}
-
-/* `[]` and null look alike to the servers, so only a list with something in it is full. */
-static bool has_elements(struct json_range list)
-{
-	struct json_range first;
-	struct json_scan scan;
-
-	return list.at && json_scan_open(list, '[', &scan) == 0 &&
-	       json_scan_element(&scan, &first) == 1;
-}
-
-static int apply_peers(struct apply *a)
-{
-	bool full = has_elements(a->response->peers);
-	int r;
-
-	if (full || a->fresh)
-		a->map->mark++;
-	r = full ? upsert_peers(a, a->response->peers) : apply_deltas(a);
-	if (r == 0 && (full || a->fresh))
-		r = sweep_peers(a);
-	return r;
-}
-
-/* --- Self and the other parts --- */
-
-static void apply_self(struct apply *a)
+static void apply_self(struct netmap_apply *a)
 {
 	struct tailcfg_node *node = a->response->node;
 	uint32_t what;
 
 	if (!node)
 		return;
-	what = a->map->self ? differences(a->map->self, node) : NETMAP_NODE_ALL;
+	what = a->map->self ? netmap_node_differences(a->map->self, node) : NETMAP_NODE_ALL;
 	if (a->map->self)
 		tailcfg_node_clear(a->map->self);
 	free(a->map->self);
@@ -435,7 +37,7 @@ static void apply_self(struct apply *a)
 	}
 }
 
-static int apply_users(struct apply *a)
+static int apply_users(struct netmap_apply *a)
 {
 	struct netmap_user *user, *next;
 
@@ -457,7 +59,7 @@ static int apply_users(struct apply *a)
 	return 0;
 }
 
-static int apply_derp(struct apply *a)
+static int apply_derp(struct netmap_apply *a)
 {
 	/* A session that says nothing of relays keeps them: without any nobody is reached. */
 	if (a->response->derp_map)
@@ -497,13 +99,13 @@ static int apply_filter(struct netmap *map, struct tailcfg_named_filter *filter)
 	return 0;
 }
 
-static int apply_filters(struct apply *a)
+static int apply_filters(struct netmap_apply *a)
 {
 	struct tailcfg_map_response *m = a->response;
 	int r = 0;
 
 	if (m->filter_error.code < 0) {
-		note_trouble(a, &m->filter_error, "the packet filter stays as it was");
+		netmap_note_trouble(a, &m->filter_error, "the packet filter stays as it was");
 		return 0;
 	}
 	if (a->fresh || m->filters_clear) {
@@ -518,7 +120,7 @@ static int apply_filters(struct apply *a)
 	return r;
 }
 
-static int apply_dns(struct apply *a)
+static int apply_dns(struct netmap_apply *a)
 {
 	tailcfg_dns_config_clear(&a->map->dns_config);
 	if (a->response->dns_config) {
@@ -555,7 +157,7 @@ static int apply_display_message(struct netmap *map, struct tailcfg_display_mess
 	return 0;
 }
 
-static int apply_health(struct apply *a)
+static int apply_health(struct netmap_apply *a)
 {
 	struct tailcfg_map_response *m = a->response;
 	int r = 0;
@@ -580,19 +182,19 @@ static void move_text(char **to, char **from)
 	*from = NULL;
 }
 
-static int apply_domain(struct apply *a)
+static int apply_domain(struct netmap_apply *a)
 {
 	move_text(&a->map->domain, &a->response->domain);
 	return 0;
 }
 
-static int apply_ssh(struct apply *a)
+static int apply_ssh(struct netmap_apply *a)
 {
 	move_text(&a->map->ssh_policy, &a->response->ssh_policy);
 	return 0;
 }
 
-static int apply_locked(struct apply *a)
+static int apply_locked(struct netmap_apply *a)
 {
 	const struct tailcfg_map_response *m = a->response;
 
@@ -603,7 +205,7 @@ static int apply_locked(struct apply *a)
 	return 0;
 }
 
-static int apply_client_version(struct apply *a)
+static int apply_client_version(struct netmap_apply *a)
 {
 	if (a->map->client_version)
 		tailcfg_client_version_clear(a->map->client_version);
@@ -614,7 +216,8 @@ static int apply_client_version(struct apply *a)
 }
 
 /* Apply one part, and say so if it looks different afterwards. */
-static int apply_part(struct apply *a, bool mentioned, uint32_t flag, int (*apply)(struct apply *),
+static int apply_part(struct netmap_apply *a, bool mentioned, uint32_t flag,
+		      int (*apply)(struct netmap_apply *),
 		      void (*encode)(struct json_writer *, const struct netmap *))
 {
 	struct buffer before = BUFFER_INIT(SIZE_MAX), after = before;
@@ -633,20 +236,20 @@ static int apply_part(struct apply *a, bool mentioned, uint32_t flag, int (*appl
 		encode(&w, a->map);
 		r = json_writer_result(&w);
 	}
-	if (r == 0 && !buffers_equal(&before, &after))
+	if (r == 0 && !netmap_text_equal(&before, &after))
 		a->change->parts |= flag;
 	buffer_free(&before);
 	buffer_free(&after);
 	return r;
 }
 
-static int apply_parts(struct apply *a)
+static int apply_parts(struct netmap_apply *a)
 {
 	const struct tailcfg_map_response *m = a->response;
 	const struct {
 		bool mentioned;
 		uint32_t flag;
-		int (*apply)(struct apply *);
+		int (*apply)(struct netmap_apply *);
 		void (*encode)(struct json_writer *, const struct netmap *);
 	} parts[] = {
 		{m->derp_map, NETMAP_DERP, apply_derp, netmap_encode_derp},
@@ -682,7 +285,7 @@ static void note_control_time(struct netmap *map, nanoseconds control_time, nano
 int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nanoseconds now,
 		 struct netmap_change *ret, struct error *err)
 {
-	struct apply a = {
+	struct netmap_apply a = {
 		.map = map, .response = response, .change = ret, .now = now, .fresh = map->fresh};
 	int r;
 
@@ -695,7 +298,7 @@ int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nano
 	}
 	if (map->fresh && !response->node)
 		return error_set(err, -EPROTO, "map: the first message has no Node");
-	r = apply_peers(&a);
+	r = netmap_apply_peers(&a);
 	if (r == 0) {
 		apply_self(&a);
 		r = apply_users(&a);

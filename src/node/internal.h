@@ -12,6 +12,7 @@
  *	node.c      start and stop, state
  *	store.c     what outlives us: state file, cache, hand-over record
  *	login.c     control client: registering, keys, what we tell control
+ *	asks.c      what control asks of us: pings, C2N
  *	peers.c     netmap change → tunnel peers, filter, kernel network state
  *	machine.c   files and addresses of the machine: roots, resolv.conf, endpoints
  *	status.c    what we say about ourselves, as JSON
@@ -86,14 +87,6 @@ struct node_bus {
 	struct node_watch *watches;
 	unsigned int depth; /* messages going round */
 	uint64_t sessions;
-};
-
-/* A ping that control asked for. */
-struct node_control_ping {
-	struct node *node;
-	const char *type;
-	struct address ip;
-	char *url;
 };
 
 struct node {
@@ -196,6 +189,11 @@ void node_store_cache_later(struct node *node);
 void node_store_cache_now(struct node *node);
 void node_store_handover(struct node *node);
 void node_store_rest(struct node *node);
+
+/* asks.c, of struct control_handler */
+void node_answer_ping(void *user, const struct control_ping *ping);
+void node_answer_c2n(void *user, const struct control_c2n_request *request,
+		     struct control_c2n_reply *reply);
 
 /* login.c */
 int node_control_open(struct node *node, struct error *err);

@@ -303,85 +303,6 @@ static void on_logged_out(void *user, const struct error *error)
 	finish_logout(node, error ? &told : NULL);
 }
 
-static void on_ping_done(void *context, json_t *result)
-{
-	struct node_control_ping *ping = context;
-	const json_t *latency = json_object_get(result, "LatencySeconds");
-	const char *error = json_string_value(json_object_get(result, "Err"));
-	const char *endpoint = json_string_value(json_object_get(result, "Endpoint"));
-	struct control_ping_reply reply = {
-		.type = ping->type,
-		.ip = ping->ip,
-		.node_ip = json_string_value(json_object_get(result, "NodeIP")),
-		.node_name = json_string_value(json_object_get(result, "NodeName")),
-		.error = error && error[0] ? error : NULL,
-		.latency_seconds = json_number_value(latency),
-		.derp_region_id =
-			(uint16_t)json_integer_value(json_object_get(result, "DERPRegionID")),
-		.derp_region_code = json_string_value(json_object_get(result, "DERPRegionCode")),
-	};
-
-	if (endpoint)
-		(void)endpoint_parse(endpoint, strlen(endpoint), &reply.endpoint);
-	ping->node->control_pings--;
-	if (ping->node->control)
-		control_client_ping_reply(ping->node->control, ping->url, &reply);
-	json_decref(result);
-	free(ping->url);
-	free(ping);
-}
-
-static void on_ping(void *user, const struct control_ping *ping)
-{
-	static const char *const known[] = {"disco", "TSMP", "ICMP"};
-	struct node *node = user;
-
-	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
-		struct node_control_ping *pending;
-
-		if (!strstr(ping->types, known[i]) || node->control_pings >= LIMIT_CONTROL_PINGS)
-			continue;
-		pending = calloc(1, sizeof(*pending));
-		if (!pending)
-			return;
-		pending->node = node;
-		pending->type = known[i];
-		pending->ip = ping->ip;
-		pending->url = strdup(ping->url);
-		if (pending->url &&
-		    node_ping(node, &ping->ip, known[i], on_ping_done, pending) == 0) {
-			node->control_pings++;
-		} else {
-			free(pending->url);
-			free(pending);
-		}
-	}
-}
-
-static void on_c2n(void *user, const struct control_c2n_request *request,
-		   struct control_c2n_reply *reply)
-{
-	struct node *node = user;
-	json_t *json = NULL;
-	char *text;
-
-	if (strcmp(request->path, "/debug/health") == 0)
-		json = node_health_json(node);
-	else if (strcmp(request->path, "/debug/netmap") == 0)
-		json = node_netmap_json(node);
-	else if (strcmp(request->path, "/debug/prefs") == 0)
-		json = node_prefs_json(node);
-	if (!json)
-		return;
-	text = json_dumps(json, JSON_COMPACT);
-	json_decref(json);
-	if (text && buffer_append(&reply->body, text, strlen(text)) == 0) {
-		reply->status = 200;
-		reply->content_type = "application/json";
-	}
-	free(text);
-}
-
 static void on_reached(void *user, const struct address *addresses, size_t count)
 {
 	struct node *node = user;
@@ -408,8 +329,8 @@ static const struct control_handler handler = {
 	.healthy = on_healthy,
 	.key_expired = on_key_expired,
 	.logged_out = on_logged_out,
-	.ping = on_ping,
-	.c2n = on_c2n,
+	.ping = node_answer_ping,
+	.c2n = node_answer_c2n,
 	.reached = on_reached,
 	.pop_browser = on_pop_browser,
 };
