@@ -37,91 +37,63 @@ struct claim {
 	bool tailnet_address;     /* one of @tuns has an address of a tailnet */
 };
 
-static int take_rule(const struct net_message *message, void *context)
+static int take_rule(const struct net_rule *rule, void *context)
 {
 	struct claim *claim = context;
-	struct net_rule rule;
-	int r;
 
-	if (message->type != RTM_NEWRULE)
-		return 0;
-	r = net_parse_rule(message->body, &rule);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
-		bool tunnel = rule.priority == NET_RULE_TUNNEL;
-		struct net_rule shape = net_rule_of_ours(i, tunnel ? rule.table : claim->table);
+		bool tunnel = rule->priority == NET_RULE_TUNNEL;
+		struct net_rule shape = net_rule_of_ours(i, tunnel ? rule->table : claim->table);
 
-		shape.protocol = rule.protocol;
-		if (!net_rule_equal(&rule, &shape))
+		shape.protocol = rule->protocol;
+		if (!net_rule_equal(rule, &shape))
 			continue;
-		if (tunnel && rule.table != claim->table) {
+		if (tunnel && rule->table != claim->table) {
 			claim->other_tunnel = true;
 			continue;
 		}
 		claim->tunnel_rule |= tunnel;
-		if (rule.protocol != NET_ROUTE_PROTOCOL && claim->rule_count < KEPT)
-			claim->rules[claim->rule_count++] = rule;
+		if (rule->protocol != NET_ROUTE_PROTOCOL && claim->rule_count < KEPT)
+			claim->rules[claim->rule_count++] = *rule;
 	}
 	return 0;
 }
 
-static int take_route(const struct net_message *message, void *context)
+static int take_route(const struct net_route *route, void *context)
 {
 	struct claim *claim = context;
-	struct net_route route;
-	int r;
 
-	if (message->type != RTM_NEWROUTE)
+	if (route->table != claim->table)
 		return 0;
-	r = net_parse_route(message->body, &route);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
-	if (route.table != claim->table)
-		return 0;
-	for (size_t i = 0; route.type == RTN_UNICAST && i < claim->route_count; i++)
-		if (claim->routes[i].oif == route.oif)
+	for (size_t i = 0; route->type == RTN_UNICAST && i < claim->route_count; i++)
+		if (claim->routes[i].oif == route->oif)
 			return 0;
 	if (claim->route_count < KEPT)
-		claim->routes[claim->route_count++] = route;
+		claim->routes[claim->route_count++] = *route;
 	return 0;
 }
 
-static int take_link(const struct net_message *message, void *context)
+static int take_link(const struct net_link *link, void *context)
 {
 	struct claim *claim = context;
-	struct net_link link;
-	int r;
 
-	if (message->type != RTM_NEWLINK)
+	if (!link->carrier)
 		return 0;
-	r = net_parse_link(message->body, &link);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
-	if (!link.carrier)
-		return 0;
-	if (link.is_tun && claim->tun_count < KEPT)
-		claim->tuns[claim->tun_count++] = link;
+	if (link->is_tun && claim->tun_count < KEPT)
+		claim->tuns[claim->tun_count++] = *link;
 	for (size_t i = 0; i < claim->route_count; i++)
-		if (claim->routes[i].type == RTN_UNICAST && claim->routes[i].oif == link.ifindex)
-			memcpy(claim->routed_to, link.name, sizeof(claim->routed_to));
+		if (claim->routes[i].type == RTN_UNICAST && claim->routes[i].oif == link->ifindex)
+			memcpy(claim->routed_to, link->name, sizeof(claim->routed_to));
 	return 0;
 }
 
-static int take_address(const struct net_message *message, void *context)
+static int take_address(const struct net_address *address, void *context)
 {
 	struct claim *claim = context;
-	struct net_address address;
-	int r;
 
-	if (message->type != RTM_NEWADDR)
-		return 0;
-	r = net_parse_address(message->body, &address);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
 	for (size_t i = 0; i < claim->tun_count; i++)
-		if (claim->tuns[i].ifindex == address.ifindex &&
-		    address_is_tailnet(&address.prefix.address))
+		if (claim->tuns[i].ifindex == address->ifindex &&
+		    address_is_tailnet(&address->prefix.address))
 			claim->tailnet_address = true;
 	return 0;
 }

@@ -13,66 +13,45 @@ struct reading {
 	struct net_have have;
 };
 
-static int take_link(const struct net_message *message, void *context)
+static int take_link(const struct net_link *link, void *context)
 {
 	struct reading *reading = context;
 
-	return message->type == RTM_NEWLINK ? net_parse_link(message->body, &reading->have.link)
-					    : 0;
+	reading->have.link = *link;
+	return 0;
 }
 
-static int take_address(const struct net_message *message, void *context)
+static int take_address(const struct net_address *address, void *context)
 {
 	struct reading *reading = context;
-	struct net_address address;
-	int r;
 
-	if (message->type != RTM_NEWADDR)
+	if (address->ifindex != reading->ifindex || address_is_link_local(&address->prefix.address))
 		return 0;
-	r = net_parse_address(message->body, &address);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
-	if (address.ifindex != reading->ifindex || address_is_link_local(&address.prefix.address))
-		return 0;
-	return net_prefixes_add(&reading->have.addresses, &address.prefix);
+	return net_prefixes_add(&reading->have.addresses, &address->prefix);
 }
 
-static int take_route(const struct net_message *message, void *context)
+static int take_route(const struct net_route *route, void *context)
 {
 	struct reading *reading = context;
-	struct net_route route;
-	int r;
 
-	if (message->type != RTM_NEWROUTE)
+	if (route->table != reading->table || route->oif != reading->ifindex ||
+	    route->protocol != NET_ROUTE_PROTOCOL || route->type != RTN_UNICAST)
 		return 0;
-	r = net_parse_route(message->body, &route);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
-	if (route.table != reading->table || route.oif != reading->ifindex ||
-	    route.protocol != NET_ROUTE_PROTOCOL || route.type != RTN_UNICAST)
-		return 0;
-	return net_prefixes_add(&reading->have.routes, &route.prefix);
+	return net_prefixes_add(&reading->have.routes, &route->prefix);
 }
 
-static int take_rule(const struct net_message *message, void *context)
+static int take_rule(const struct net_rule *rule, void *context)
 {
 	struct reading *reading = context;
-	struct net_rule rule;
-	int r;
 
-	if (message->type != RTM_NEWRULE)
-		return 0;
-	r = net_parse_rule(message->body, &rule);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
 		struct net_rule ours = net_rule_of_ours(i, reading->table);
 
-		if (net_rule_equal(&rule, &ours))
+		if (net_rule_equal(rule, &ours))
 			reading->have.rules |= 1u << i;
 	}
-	if (rule.protocol == NET_ROUTE_PROTOCOL && rule.priority == NET_RULE_TUNNEL &&
-	    rule.table != reading->table)
+	if (rule->protocol == NET_ROUTE_PROTOCOL && rule->priority == NET_RULE_TUNNEL &&
+	    rule->table != reading->table)
 		reading->have.bypass_shared = true;
 	return 0;
 }

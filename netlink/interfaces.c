@@ -25,18 +25,11 @@ struct taking {
 	size_t omitted;
 };
 
-static int take_link(const struct net_message *message, void *context)
+static int take_link(const struct net_link *link, void *context)
 {
 	struct taking *taking = context;
-	struct net_link link;
-	int r;
+	int r = buffer_append(&taking->links, link, sizeof(*link));
 
-	if (message->type != RTM_NEWLINK)
-		return 0;
-	r = net_parse_link(message->body, &link);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
-	r = buffer_append(&taking->links, &link, sizeof(link));
 	return r == -EMSGSIZE ? 0 : r;
 }
 
@@ -59,26 +52,20 @@ static uint32_t flags_of(const struct net_link *link, const struct net_address *
 	return flags;
 }
 
-static int take_address(const struct net_message *message, void *context)
+static int take_address(const struct net_address *address, void *context)
 {
 	struct taking *taking = context;
 	const struct net_link *links = (const void *)taking->links.data;
-	struct net_address address;
 	int r;
 
-	if (message->type != RTM_NEWADDR)
-		return 0;
-	r = net_parse_address(message->body, &address);
-	if (r < 0)
-		return r == -EAFNOSUPPORT ? 0 : r;
 	for (size_t i = 0; i < taking->links.length / sizeof(*links); i++) {
 		struct net_interface one = {
 			.ifindex = links[i].ifindex,
-			.prefix = address.prefix,
-			.flags = flags_of(&links[i], &address),
+			.prefix = address->prefix,
+			.flags = flags_of(&links[i], address),
 		};
 
-		if (links[i].ifindex != address.ifindex)
+		if (links[i].ifindex != address->ifindex)
 			continue;
 		memcpy(one.name, links[i].name, sizeof(one.name));
 		r = buffer_append(&taking->addresses, &one, sizeof(one));
