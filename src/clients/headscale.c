@@ -3,6 +3,7 @@
 #include "clients/headscale.h"
 
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "wire/json.h"
 
 #include <errno.h>
@@ -17,13 +18,6 @@ void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZ
 	crypto_hash_sha256(hash, (const unsigned char *)account, strlen(account));
 	memcpy(out, "ss-", 3);
 	sodium_bin2hex(out + 3, HEADSCALE_USER_SIZE - 3, hash, sizeof(hash));
-}
-
-void headscale_key_free(char *key)
-{
-	if (key)
-		explicit_bzero(key, strlen(key));
-	free(key);
 }
 
 /* text_of() - A member that is a string, or "" */

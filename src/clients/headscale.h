@@ -50,7 +50,7 @@ void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZ
 
 /**
  * headscale_provision() - See to it that the account has its user and the device its key
- * @ret_key: the key; free by headscale_key_free()
+ * @ret_key: the key; free by secret_string_free()
  * @warning: set (code below 0) where something went wrong and the key is good nevertheless: the
  *           Headscale can't be reached and the kept key isn't over yet; the key could not be
  *           kept; the one before could not be expired, which is tried again the next time
@@ -61,9 +61,6 @@ void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZ
  */
 int headscale_provision(const struct headscale_api *api, const struct headscale_request *q,
 			char **ret_key, struct error *warning, struct error *err);
-
-/** headscale_key_free() - Zeroes it first. NULL is fine */
-void headscale_key_free(char *key);
 
 /* --- Kept keys (headscale_keys.c) --- */
 

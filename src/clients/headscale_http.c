@@ -2,8 +2,11 @@
 /* clients/headscale_http.c - Headscale's API over HTTP, one request at a time */
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/secret.h"
+#include "base/small_file.h"
 #include "clients/headscale.h"
 #include "transport/http_client.h"
+#include "transport/system_names.h"
 #include "transport/url.h"
 #include "wire/json.h"
 
@@ -32,52 +35,17 @@ struct answer {
 	struct error *err;
 };
 
-static int read_file(const char *path, struct buffer *out, struct error *err)
-{
-	FILE *f = fopen(path, "re");
-	char piece[4096];
-	size_t n;
-	int r = 0;
-
-	if (!f)
-		return error_set_errno(err, -errno, "%s", path);
-	while (r == 0 && (n = fread(piece, 1, sizeof(piece), f)) > 0)
-		r = buffer_append(out, piece, n);
-	fclose(f);
-	return r < 0 ? error_set_errno(err, r, "%s", path) : 0;
-}
-
 static int set_roots(struct headscale_http *h, const char *ca_file, struct error *err)
 {
 	const char *path = ca_file ? ca_file : SYSTEM_ROOTS;
-	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	_cleanup_(secret_string_free_at) char *pem = NULL;
 	int r = tls_context_create(&h->dialer.tls, err);
 
 	if (r == 0)
-		r = read_file(path, &pem, err);
+		r = small_file_read(path, &pem, err);
 	if (r == 0)
-		r = tls_context_add_roots(h->dialer.tls, (char *)buffer_head(&pem), pem.length,
-					  path, err);
-	buffer_free(&pem);
+		r = tls_context_add_roots(h->dialer.tls, pem, strlen(pem), path, err);
 	return r < 0 ? r : 0;
-}
-
-static int set_names(struct headscale_http *h, struct error *err)
-{
-	struct buffer resolv_conf = BUFFER_INIT(LIMIT_RESOLVER_TEXT);
-	struct buffer hosts = BUFFER_INIT(LIMIT_RESOLVER_TEXT);
-	int r = names_create(&h->loop, h->dialer.sockets, &h->dialer.names, err);
-
-	/* Either may be missing. */
-	(void)read_file("/etc/resolv.conf", &resolv_conf, NULL);
-	(void)read_file("/etc/hosts", &hosts, NULL);
-	if (r == 0)
-		r = names_configure(h->dialer.names, (char *)buffer_head(&resolv_conf),
-				    resolv_conf.length, (char *)buffer_head(&hosts), hosts.length,
-				    err);
-	buffer_free(&resolv_conf);
-	buffer_free(&hosts);
-	return r;
 }
 
 int headscale_http_new(const char *url, const char *api_key, const char *ca_file,
@@ -100,7 +68,7 @@ int headscale_http_new(const char *url, const char *api_key, const char *ca_file
 	if (r == 0 && h->url.tls)
 		r = set_roots(h, ca_file, err);
 	if (r == 0)
-		r = set_names(h, err);
+		r = names_open_system(&h->loop, &h->dialer.names, err);
 	if (r < 0) {
 		headscale_http_free(h);
 		return r;
@@ -115,7 +83,7 @@ void headscale_http_free(struct headscale_http *h)
 		return;
 	names_free(h->dialer.names);
 	tls_context_release(h->dialer.tls);
-	headscale_key_free(h->authorization);
+	secret_string_free(h->authorization);
 	for (int i = 0; i < CLOSING_ROUNDS && uv_loop_alive(&h->loop); i++)
 		uv_run(&h->loop, UV_RUN_NOWAIT);
 	(void)uv_loop_close(&h->loop);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* clients/headscale_keys.c - keys that Headscale shows once, kept in files of mode 0600 */
 #include "base/cleanup.h"
+#include "base/secret.h"
+#include "base/small_file.h"
 #include "clients/headscale.h"
 #include "wire/json.h"
 
@@ -16,7 +18,7 @@
 
 void headscale_kept_clear(struct headscale_kept *kept)
 {
-	headscale_key_free(kept->key);
+	secret_string_free(kept->key);
 	free(kept->id);
 	string_list_clear(&kept->superseded);
 	*kept = (struct headscale_kept){0};
@@ -55,22 +57,17 @@ int headscale_kept_read(const struct headscale_request *q, struct headscale_kept
 			struct error *err)
 {
 	_cleanup_free_ char *path = NULL;
-	_cleanup_close_ int fd = -1;
-	char text[FILE_MAX];
+	_cleanup_(secret_string_free_at) char *text = NULL;
 	struct json_reader r;
-	ssize_t length;
 	json_t *json;
 
 	if (file_of(q, &path) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	length = fd < 0 ? -1 : read(fd, text, sizeof(text));
-	if (length <= 0) {
+	if (small_file_read(path, &text, NULL) < 0) {
 		*ret = (struct headscale_kept){0};
 		return 0;
 	}
-	json = json_loadb(text, (size_t)length, 0, NULL);
-	explicit_bzero(text, sizeof(text));
+	json = json_loads(text, 0, NULL);
 	r = json_reader_of(json);
 	*ret = (struct headscale_kept){
 		.id = json_get_string(&r, "id"),
@@ -84,35 +81,13 @@ int headscale_kept_read(const struct headscale_request *q, struct headscale_kept
 	return 0;
 }
 
-/* write_all() - And to the disk */
-static int write_all(int fd, const struct buffer *text)
-{
-	size_t done = 0;
-
-	while (done < text->length) {
-		ssize_t n = write(fd, text->data + text->start + done, text->length - done);
-
-		if (n < 0 && errno != EINTR)
-			return -errno;
-		done += n > 0 ? (size_t)n : 0;
-	}
-	return fsync(fd) < 0 ? -errno : 0;
-}
-
-static int sync_folder(const char *folder)
-{
-	_cleanup_close_ int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
-}
-
 int headscale_kept_write(const struct headscale_request *q, const struct headscale_kept *kept,
 			 struct error *err)
 {
 	struct buffer text = BUFFER_INIT(FILE_MAX);
 	struct json_writer w = json_writer_to(&text);
-	_cleanup_free_ char *path = NULL, *fresh = NULL;
-	int fd, r = file_of(q, &path);
+	_cleanup_free_ char *path = NULL;
+	int r = file_of(q, &path);
 
 	json_begin_object(&w, NULL);
 	json_put_string(&w, "url", q->url);
@@ -123,19 +98,8 @@ int headscale_kept_write(const struct headscale_request *q, const struct headsca
 	json_end_object(&w);
 	if (r == 0)
 		r = json_writer_result(&w);
-	if (r == 0 && asprintf(&fresh, "%s.new", path) < 0)
-		r = -ENOMEM;
-	if (r == 0) {
-		(void)unlink(fresh);
-		fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-		r = fd < 0 ? -errno : write_all(fd, &text);
-		if (fd >= 0)
-			close(fd);
-	}
-	if (r == 0 && rename(fresh, path) < 0)
-		r = -errno;
 	if (r == 0)
-		r = sync_folder(q->folder);
+		r = small_file_replace(path, buffer_head(&text), text.length, NULL);
 	buffer_free_secret(&text);
 	return r < 0 ? error_set_errno(err, r, "the key can't be kept in %s", q->folder) : 0;
 }

@@ -15,7 +15,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "server/relay/relay_files.h"
+#include "base/small_file.h"
 #include "server/relay/relay_identity.h"
 #include "server/relay/relay_server.h"
 #include "server/web/certificate_files.h"
@@ -191,7 +191,7 @@ static int write_map(const struct derp *d, const char *folder, uint16_t region, 
 	if (r == 0 && asprintf(&path, "%s/derpmap.json", folder) < 0)
 		r = -ENOMEM;
 	if (r == 0) {
-		r = relay_file_write(path, buffer_head(&text), text.length, err);
+		r = small_file_replace(path, buffer_head(&text), text.length, err);
 		log_info("DERPMap for the control server: file=%s", path);
 	}
 done:

@@ -5,6 +5,7 @@
 #include "app/cli/flags.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "clients/headscale.h"
 #include "transport/tls.h"
 #include "wire/json.h"
@@ -136,7 +137,7 @@ static int provision(const struct flag_value v[FLAG_COUNT], struct error *err)
 			warning.text);
 	if (r == 0)
 		r = print_answer(q.url, key);
-	headscale_key_free(key);
+	secret_string_free(key);
 	headscale_http_free(http);
 	return r;
 }

@@ -4,8 +4,8 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/small_file.h"
 #include "server/control/authority.h"
-#include "server/relay/relay_files.h"
 #include "transport/url.h"
 #include "wire/json.h"
 
@@ -188,7 +188,7 @@ static int write_relays(const char *folder, const struct tailcfg_derp_map *map, 
 			r = line ? buffer_printf(&text, "  %s: %s\n", id, line) : -ENOMEM;
 	}
 	r = r < 0 ? error_set_errno(err, r, "relays")
-		  : relay_file_write(path, buffer_head(&text), text.length, err);
+		  : small_file_replace(path, buffer_head(&text), text.length, err);
 	json_decref(whole);
 	json_decref(small);
 	buffer_free(&json);
@@ -216,7 +216,7 @@ int headscale_config_write(const char *path, const struct headscale_settings *s,
 	}
 	put_all(&w, s, &url);
 	r = w.error < 0 ? error_set_errno(err, w.error, "make a configuration")
-			: relay_file_write(path, buffer_head(&w.text), w.text.length, err);
+			: small_file_replace(path, buffer_head(&w.text), w.text.length, err);
 	buffer_free(&w.text);
 	return r;
 }
@@ -261,7 +261,7 @@ int headscale_config_renew(const char *path, const char *folder, bool *ret_new, 
 	struct authority_made made = {0};
 	char address[URL_MAX];
 	struct url url;
-	int r = relay_file_read(path, &text, err);
+	int r = small_file_read(path, &text, err);
 
 	*ret_new = false;
 	if (r < 0 || !has_authority(text, folder) || !find_url(text, address))

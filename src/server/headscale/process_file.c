@@ -3,7 +3,7 @@
 #include "server/headscale/process_file.h"
 
 #include "base/cleanup.h"
-#include "server/relay/relay_files.h"
+#include "base/small_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,7 +91,7 @@ int process_file_write(const char *path, const struct process_identity *identity
 		snprintf(text, sizeof(text), "%d\n%llu %s\n%s\n", (int)identity->pid,
 			 (unsigned long long)identity->started, identity->boot, identity->program);
 
-	return relay_file_write(path, text, (size_t)length, err);
+	return small_file_replace(path, text, (size_t)length, err);
 }
 
 int process_file_read(const char *path, struct process_identity *ret)

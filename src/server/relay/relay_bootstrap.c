@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "server/relay/relay_files.h"
 #include "transport/loop_timer.h"
+#include "transport/system_names.h"
 #include "wire/json.h"
 
 #include <errno.h>
@@ -157,7 +157,7 @@ int relay_bootstrap_start(struct relay_bootstrap *b, struct error *err)
 		all_given &= b->entries[i]->given;
 	if (all_given)
 		return 0;
-	r = relay_names_open(b->loop, &b->names, err);
+	r = names_open_system(b->loop, &b->names, err);
 	if (r == 0)
 		loop_timer_soon(b->timer);
 	return r;

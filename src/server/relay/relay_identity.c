@@ -3,7 +3,7 @@
 #include "server/relay/relay_identity.h"
 
 #include "base/cleanup.h"
-#include "server/relay/relay_files.h"
+#include "base/small_file.h"
 #include "wire/keys.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define VALID_DAYS   3650L
 #define RENEW_BEFORE (30L * 24 * 3600) /* seconds */
@@ -40,7 +41,7 @@ int relay_key_load(const char *directory, struct secret_key *ret, struct error *
 
 	if (asprintf(&path, "%s/relay.key", directory) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
-	r = relay_file_read(path, &text, err);
+	r = small_file_read(path, &text, err);
 	if (r == 0) {
 		if (secret_key_parse(text, strcspn(text, "\n"), ret) < 0)
 			return error_set(err, -EINVAL,
@@ -53,7 +54,7 @@ int relay_key_load(const char *directory, struct secret_key *ret, struct error *
 		return r;
 	secret_key_generate(&key);
 	secret_key_format(&key, made);
-	r = relay_file_write(path, made, strlen(made), err);
+	r = small_file_replace(path, made, strlen(made), err);
 	if (r == 0)
 		*ret = key;
 	explicit_bzero(made, sizeof(made));
@@ -213,10 +214,10 @@ static int read_pair(const char *certificate_file, const char *key_file,
 		     struct relay_certificate *ret, struct error *err)
 {
 	_cleanup_(relay_certificate_clear) struct relay_certificate c = {0};
-	int r = relay_file_read(certificate_file, &c.certificate, err);
+	int r = small_file_read(certificate_file, &c.certificate, err);
 
 	if (r == 0)
-		r = relay_file_read(key_file, &c.key, err);
+		r = small_file_read(key_file, &c.key, err);
 	if (r < 0)
 		return r;
 	*ret = c;
@@ -244,14 +245,21 @@ int relay_certificate_load(const char *directory, const char *host, const struct
 		r = make(host, ipv4, ipv6, &c, err);
 		/* The key first: a certificate without its key would never be made anew. */
 		if (r == 0)
-			r = relay_file_write(key_file, c.key, strlen(c.key), err);
+			r = small_file_replace(key_file, c.key, strlen(c.key), err);
 		if (r == 0)
-			r = relay_file_write(certificate_file, c.certificate, strlen(c.certificate),
-					     err);
+			r = small_file_replace(certificate_file, c.certificate,
+					       strlen(c.certificate), err);
 	}
 	if (r < 0)
 		return r;
 	*ret = c;
 	c = (struct relay_certificate){0};
+	return 0;
+}
+
+int relay_directory_make(const char *path, struct error *err)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return error_set_errno(err, -errno, "make %s", path);
 	return 0;
 }

@@ -7,8 +7,9 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/secret.h"
-#include "server/relay/relay_files.h"
+#include "base/small_file.h"
 #include "transport/http_client.h"
+#include "transport/system_names.h"
 #include "transport/url.h"
 #include "wire/json.h"
 
@@ -56,7 +57,7 @@ static int read_roots(struct relay_verifier *v, const char *ca_file, struct erro
 	int r = tls_context_create(&v->dialer.tls, err);
 
 	if (r == 0)
-		r = relay_file_read(path, &pem, err);
+		r = small_file_read(path, &pem, err);
 	if (r == 0)
 		r = tls_context_add_roots(v->dialer.tls, pem, strlen(pem), path, err);
 	return r < 0 ? r : 0;
@@ -76,7 +77,7 @@ int relay_verifier_new(uv_loop_t *loop, const char *url, const char *ca_file,
 	if (r == 0 && v->url.tls)
 		r = read_roots(v, ca_file, err);
 	if (r == 0)
-		r = relay_names_open(loop, &v->dialer.names, err);
+		r = names_open_system(loop, &v->dialer.names, err);
 	if (r < 0) {
 		error_wrap(err, "verification by %s", url);
 		relay_verifier_free(v);

@@ -4,6 +4,7 @@
 #include "unit/unit.h"
 
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "clients/headscale.h"
 #include "wire/json.h"
 
@@ -131,7 +132,7 @@ static int provision(const char *where, const char *device, struct error *warnin
 		return r;
 	}
 	assert_int_equal(sscanf(key, "hskey-auth-%4u-secret", &number), 1);
-	headscale_key_free(key);
+	secret_string_free(key);
 	return (int)number;
 }
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/relay/relay_files.c - small files, read whole and replaced whole */
-#include "server/relay/relay_files.h"
+/* base/small_file.c - small files, read whole and replaced whole */
+#include "base/small_file.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/secret.h"
-#include "server/relay/relay_identity.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int relay_file_read(const char *path, char **ret, struct error *err)
+int small_file_read(const char *path, char **ret, struct error *err)
 {
 	_cleanup_(secret_string_free_at) char *text = NULL;
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -68,7 +67,7 @@ static int sync_directory(const char *path)
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-int relay_file_write(const char *path, const void *bytes, size_t length, struct error *err)
+int small_file_replace(const char *path, const void *bytes, size_t length, struct error *err)
 {
 	_cleanup_free_ char *beside = NULL;
 	_cleanup_close_ int fd = -1;
@@ -87,31 +86,4 @@ int relay_file_write(const char *path, const void *bytes, size_t length, struct 
 		return error_set_errno(err, r, "write %s", path);
 	}
 	return 0;
-}
-
-int relay_directory_make(const char *path, struct error *err)
-{
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return error_set_errno(err, -errno, "make %s", path);
-	return 0;
-}
-
-int relay_names_open(uv_loop_t *loop, struct names **ret, struct error *err)
-{
-	_cleanup_free_ char *resolv_conf = NULL, *hosts = NULL;
-	struct names *names = NULL;
-	int r = names_create(loop, socket_source_direct(), &names, err);
-
-	if (r < 0)
-		return r;
-	/* Either may be missing. */
-	(void)relay_file_read("/etc/resolv.conf", &resolv_conf, NULL);
-	(void)relay_file_read("/etc/hosts", &hosts, NULL);
-	r = names_configure(names, resolv_conf, resolv_conf ? strlen(resolv_conf) : 0, hosts,
-			    hosts ? strlen(hosts) : 0, err);
-	if (r < 0)
-		names_free(names);
-	else
-		*ret = names;
-	return r;
 }

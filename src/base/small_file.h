@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* base/small_file.h - small files, read whole and replaced whole */
+#pragma once
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+/**
+ * small_file_read() - The text of a file of at most LIMIT_STATE_FILE bytes, ended by a zero
+ * @ret: free by secret_string_free()
+ */
+int small_file_read(const char *path, char **ret, struct error *err);
+
+/** small_file_replace() - Replace @path, mode 0600, so that a crash leaves the old or the new */
+int small_file_replace(const char *path, const void *bytes, size_t length, struct error *err);
