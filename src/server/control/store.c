@@ -133,6 +133,9 @@ static int prepare_layout(struct store *store, struct error *err)
 	int r = execute(store,
 			"PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
 			"PRAGMA synchronous = FULL; PRAGMA cache_size = -1024;"
+			/* A statement that touches many pages keeps what they were: not in a
+			 * file, for no other can be opened once we are confined. */
+			"PRAGMA temp_store = MEMORY;"
 			"BEGIN EXCLUSIVE; COMMIT;",
 			err);
 

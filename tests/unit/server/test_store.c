@@ -7,7 +7,10 @@
 #include "unit/unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define NOW INT64_C(1700000000000000000)
@@ -311,6 +314,48 @@ static void test_the_noise_key_stays(void **state)
 	assert_memory_equal(&one, &two, sizeof(one));
 }
 
+/* Once confined, the process can open no file: not for what a large transaction keeps either. */
+static void test_thousands_of_nodes_open_no_file(void **state)
+{
+	enum { COUNT = 6000 };
+	struct fixture *f = *state;
+	struct rlimit old, none;
+	struct public_key machine, key;
+	struct error err = {0};
+	int fd, r;
+
+	randombytes_buf_deterministic(machine.bytes, KEY_SIZE, (uint8_t[32]){1});
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	close(fd);
+	none = (struct rlimit){.rlim_cur = (rlim_t)fd, .rlim_max = old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (int i = 0; i < COUNT; i++) {
+		struct control_node *node;
+		char name[32];
+
+		crypto_generichash(key.bytes, KEY_SIZE, machine.bytes, KEY_SIZE, NULL, 0);
+		crypto_generichash(machine.bytes, KEY_SIZE, key.bytes, KEY_SIZE, NULL, 0);
+		snprintf(name, sizeof(name), "%02x%02x-%d", key.bytes[0], key.bytes[1], i);
+		assert_int_equal(
+			registry_add_node(&f->registry, &machine, &key, name, NOW, &node, &err), 0);
+		node->hostinfo.os_version = calloc(1, 701);
+		memset(node->hostinfo.os_version, 'x', 700);
+	}
+	for (int round = 0; round < 2; round++) {
+		r = store_flush(f->store, &f->registry, &err);
+		for (struct control_node *n = f->registry.nodes; n; n = n->by_id.next)
+			registry_touch(&f->registry, &n->record);
+		if (r < 0)
+			break;
+	}
+	setrlimit(RLIMIT_NOFILE, &old);
+	if (r < 0)
+		fail_msg("%s", err.text);
+	flush(f);
+}
+
 static void test_the_policy_stays(void **state)
 {
 	struct fixture *f = *state;
@@ -390,6 +435,7 @@ int main(void)
 		TEST(test_users),
 		TEST(test_a_second_process),
 		TEST(test_the_noise_key_stays),
+		TEST(test_thousands_of_nodes_open_no_file),
 		TEST(test_the_policy_stays),
 		TEST(test_not_a_database),
 		TEST(test_a_hostinfo_too_large),
