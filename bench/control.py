@@ -4,8 +4,8 @@
 
     control_load (N nodes on one event loop) ──loopback, plain HTTP, TS2021──▶ the server
 
-Shapes: "groups", 100 tags, each allowed to reach itself, so that a node sees N/100 others; "mesh",
-everybody sees everybody. Servers: pillion, and headscale beside it with the same program and policy.
+Shapes: "groups", a tag for each 100 nodes that is allowed to reach itself, so that a node sees 100
+others; "mesh", everybody sees everybody. Servers: pillion, and headscale beside it with the same program and policy.
 
     all joined       seconds until all have registered, hold a map stream and have told their endpoints
     memory           private memory of the server, less what it has without nodes, a node; and the peak
@@ -41,7 +41,7 @@ from lab.pki import Authority  # noqa: E402
 from lab.relay_tool import free_port  # noqa: E402
 
 BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "release")
-GROUPS = 100
+GROUP = 100  # nodes
 VERSION = 138
 REGION = {
     "RegionID": 999,
@@ -222,7 +222,7 @@ class Load:
 
 
 def measure(kind, options):
-    groups = GROUPS if options.shape == "groups" else 1
+    groups = max(options.nodes // GROUP, 1) if options.shape == "groups" else 1
     result = {"server": kind, "shape": options.shape, "nodes": options.nodes}
 
     def note(name, value):
