@@ -44,7 +44,7 @@ static int take(const char *path, struct look *look, int which, struct buffer *o
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	ssize_t length = 1;
-	struct stat st;
+	struct stat st = {0};
 	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
 
 	if (r == 0 && !S_ISREG(st.st_mode))
