@@ -24,6 +24,18 @@
 #define LIMIT_SERVER_PATIENCE    10
 
 /*
+ * Of one address (or /64) but loopback, where a proxy may be: connections without a whole request,
+ * and new ones, a second and at once.
+ */
+#define LIMIT_SERVER_SOURCE       128u
+#define LIMIT_SERVER_SOURCE_RATE  200u
+#define LIMIT_SERVER_SOURCE_BURST 1000u
+
+/* Machines that proved a key which no node has: connections, and those of one address (or /64). */
+#define LIMIT_CONTROL_GUESTS       2048u
+#define LIMIT_CONTROL_GUEST_SOURCE 128u
+
+/*
  * Relay server. Queued for one client, each of discovery and data: packets and bytes; bytes
  * queued for all. The greeting's frame; destinations remembered of one client; connections with
  * one key, and from one address (or /64); verdicts asked for at once.
@@ -40,10 +52,9 @@
 /* Names that one relay answers /bootstrap-dns with. */
 #define LIMIT_BOOTSTRAP_NAMES 64u
 
-/* STUN server: answers a second to one address (or /64), at once, and addresses told apart. */
+/* STUN server: answers to one address (or /64), a second and at once. */
 #define LIMIT_STUN_SOURCE_RATE  100u
 #define LIMIT_STUN_SOURCE_BURST 200u
-#define LIMIT_STUN_SOURCES      4096u
 
 /* LocalAPI: connections, those of them kept for who may write; one reply; bytes queued for a
  * reader of the bus. */

@@ -24,7 +24,7 @@ struct exchange {
 	struct http2_exchange public;
 	struct exchange *next, **link;
 	int32_t id;
-	nanoseconds began;
+	nanoseconds began; /* the request; its answer, once that is whole */
 	struct buffer out;
 	char *type;
 	struct {
@@ -347,6 +347,7 @@ static int answer(struct exchange *x, int status, const char *type)
 	if (x->answered)
 		return -EALREADY;
 	x->answered = true;
+	x->began = clock_boottime();
 	/* What the request said isn't needed any more. */
 	c->body_bytes -= x->public.body.length;
 	buffer_free_secret(&x->public.body);
@@ -446,6 +447,7 @@ void http2_finish(struct http2_exchange *public)
 
 	http2_link_enter(&c->link);
 	x->finished = true;
+	x->began = clock_boottime();
 	(void)nghttp2_session_resume_data(c->link.session, x->id);
 	leave(&c->link, 0);
 }
@@ -465,7 +467,7 @@ nanoseconds http2_server_waiting_since(const struct http2_server *c)
 	nanoseconds since = DEADLINE_NEVER;
 
 	for (const struct exchange *x = c->exchanges; x; x = x->next)
-		if (!x->complete)
+		if (!x->complete || x->finished)
 			since = deadline_min(since, x->began);
 	return since;
 }

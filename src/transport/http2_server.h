@@ -86,7 +86,11 @@ void http2_finish(struct http2_exchange *x);
 /** http2_reset() - Cut the exchange off; `gone` follows */
 void http2_reset(struct http2_exchange *x);
 
-/** http2_server_waiting_since() - When the oldest request that isn't complete began; or NEVER */
+/**
+ * http2_server_waiting_since() - Since when we wait for the client, or DEADLINE_NEVER
+ *
+ * For the rest of a request, or for it to take a whole answer.
+ */
 nanoseconds http2_server_waiting_since(const struct http2_server *c);
 
 /** http2_server_exchanges() - Exchanges under way */

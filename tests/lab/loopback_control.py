@@ -3,6 +3,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -57,6 +58,8 @@ class LoopbackControl:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                # What a sanitizer keeps of freed memory would hide what the server keeps.
+                env={**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=8"},
             )
 
     def start(self, *flags):

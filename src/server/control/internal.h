@@ -22,7 +22,11 @@ struct node_connection {
 	uint16_t version;
 	nanoseconds idle_since; /* without an exchange; NEVER while there is one */
 	struct deadline due;    /* when it is looked at */
-	bool used;              /* it has had one: a handshake alone costs a stranger nothing */
+	/* Nobody's yet: it asked for no map of a node. */
+	bool guest;
+	unsigned int source;
+	struct node_connection *newer, *older; /* guests */
+	bool used; /* it has had one: a handshake alone costs a stranger nothing */
 };
 
 enum exchange_kind {
@@ -66,6 +70,10 @@ struct control {
 	struct public_key noise_public;
 	struct web_server *web, *operator;
 	struct node_connection *connections;
+	struct node_connection *oldest_guest, *newest_guest;
+	size_t guest_count;
+	uint64_t guests_cut;
+	uint16_t guests_of[SOURCE_SLOTS + 1];
 	struct node_exchange *exchanges[EXCHANGE_KINDS]; /* newest first */
 	struct loop_timer *flush, *tick;
 	struct dns_hook *dns_hook;   /* NULL: none */

@@ -120,6 +120,34 @@ void node_answer_exchange(struct node_exchange *e, struct buffer *body)
 	control_settle(e->control);
 }
 
+/* Guests: who has proved a machine key, which anybody can make */
+
+static void guest_begin(struct node_connection *n)
+{
+	struct control *c = n->control;
+
+	n->guest = true;
+	n->older = c->newest_guest;
+	*(n->older ? &n->older->newer : &c->oldest_guest) = n;
+	c->newest_guest = n;
+	c->guest_count++;
+	c->guests_of[n->source]++;
+}
+
+static void guest_end(struct node_connection *n)
+{
+	struct control *c = n->control;
+
+	if (!n->guest)
+		return;
+	n->guest = false;
+	*(n->older ? &n->older->newer : &c->oldest_guest) = n->newer;
+	*(n->newer ? &n->newer->older : &c->newest_guest) = n->older;
+	n->older = n->newer = NULL;
+	c->guest_count--;
+	c->guests_of[n->source]--;
+}
+
 /* Registering */
 
 static void hold(struct control *c, struct http2_exchange *x, const struct public_key *machine,
@@ -362,8 +390,10 @@ static void serve_map(struct node_connection *n, struct http2_exchange *x)
 	} else if (tailnet_update(&c->tailnet, node, &request, tailnet_now()) < 0) {
 		node_reply_text(x, 503, "out of memory");
 	} else if (request.stream) {
+		guest_end(n);
 		begin_stream(c, x, node, request.compress);
 	} else {
+		guest_end(n);
 		node_answer_later(c, x, &none);
 	}
 	control_map_request_clear(&request);
@@ -436,9 +466,24 @@ static void on_gone(void *user, struct http2_exchange *x)
 	deadlines_set(&n->control->connections_due, &n->due, n->idle_since + LOOK_EVERY);
 }
 
+/* guests_bound() - One more came: the oldest of its source goes, or of all, where there are many */
+static void guests_bound(struct control *c, unsigned int source)
+{
+	struct node_connection *oldest = c->oldest_guest;
+
+	if (source != WEB_SOURCE_LOCAL && c->guests_of[source] > LIMIT_CONTROL_GUEST_SOURCE)
+		while (oldest->source != source)
+			oldest = oldest->newer;
+	else if (c->guest_count <= LIMIT_CONTROL_GUESTS)
+		return;
+	c->guests_cut++;
+	node_connection_close(oldest);
+}
+
 static void connection_free(struct node_connection *n)
 {
 	deadlines_clear(&n->due);
+	guest_end(n);
 	*n->link = n->next;
 	if (n->next)
 		n->next->link = n->link;
@@ -499,7 +544,7 @@ static int early_payload(struct stream *stream)
 
 /* begin_http2() - The connection from here on; @stream is taken */
 static void begin_http2(struct control *c, struct stream *stream, const struct public_key *machine,
-			uint16_t version)
+			uint16_t version, unsigned int source)
 {
 	struct node_connection *n = calloc(1, sizeof(*n));
 	struct error err;
@@ -519,10 +564,13 @@ static void begin_http2(struct control *c, struct stream *stream, const struct p
 		n->next->link = &n->next;
 	c->connections = n;
 	deadlines_set(&c->connections_due, &n->due, n->idle_since + LOOK_EVERY);
+	n->source = source;
+	guest_begin(n);
 	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
 		connection_free(n);
 		return;
 	}
+	guests_bound(c, source);
 	stream_resume(stream);
 }
 
@@ -535,6 +583,7 @@ void node_accept(struct control *c, struct web_exchange *x)
 	struct stream *stream;
 	struct error err;
 	uint16_t version;
+	unsigned int source = x->source;
 
 	if (!x->head->upgrade || !http1_header_has(x->head, "Upgrade", TS2021_PROTOCOL)) {
 		web_reply_text(x, 500,
@@ -561,7 +610,7 @@ void node_accept(struct control *c, struct web_exchange *x)
 	if (stream && stream_write(stream, response, sizeof(response)) == 0 &&
 	    ts2021_session_stream(&session, stream, buffer_head(&head), head.length, &stream,
 				  &err) == 0)
-		begin_http2(c, stream, &machine, version);
+		begin_http2(c, stream, &machine, version, source);
 	else if (stream)
 		stream_close(stream);
 	ts2021_session_wipe(&session);

@@ -12,67 +12,14 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <sodium.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define BATCH      32
 #define BATCHES    4 /* a wake-up; then others have their turn */
 #define PACKET_MAX 512
-#define V6_SOURCE  8 /* bytes of an IPv6 address that tell sources apart */
 
-/* Sources that share a bucket share its rate: better than a table that a stranger can fill. */
-struct source {
-	float level;
-	nanoseconds since;
-};
-
-struct stun_limiter {
-	uint8_t secret[crypto_shorthash_KEYBYTES];
-	struct source sources[LIMIT_STUN_SOURCES];
-};
-
-struct stun_limiter *stun_limiter_new(void)
-{
-	struct stun_limiter *limiter = calloc(1, sizeof(*limiter));
-
-	if (limiter)
-		randombytes_buf(limiter->secret, sizeof(limiter->secret));
-	return limiter;
-}
-
-void stun_limiter_free(struct stun_limiter *limiter)
-{
-	free(limiter);
-}
-
-/* admit() - Whether @address may have one more answer */
-static bool admit(struct stun_limiter *limiter, const struct address *address, nanoseconds now)
-{
-	union {
-		uint8_t bytes[crypto_shorthash_BYTES];
-		uint64_t number;
-	} hash;
-	struct source *source;
-
-	crypto_shorthash(hash.bytes, address->bytes, address->family == ADDRESS_V4 ? 4 : V6_SOURCE,
-			 limiter->secret);
-	source = &limiter->sources[hash.number % LIMIT_STUN_SOURCES];
-	if (source->since == 0)
-		source->level = LIMIT_STUN_SOURCE_BURST;
-	else
-		source->level += (float)(now - source->since) / (float)NSEC_PER_SEC *
-				 (float)LIMIT_STUN_SOURCE_RATE;
-	if (source->level > (float)LIMIT_STUN_SOURCE_BURST)
-		source->level = (float)LIMIT_STUN_SOURCE_BURST;
-	source->since = now;
-	if (source->level < 1)
-		return false;
-	source->level -= 1;
-	return true;
-}
-
-size_t stun_answer(struct stun_limiter *limiter, const void *packet, size_t length,
+size_t stun_answer(struct source_limit *limiter, const void *packet, size_t length,
 		   const struct endpoint *source, nanoseconds now,
 		   uint8_t out[static STUN_RESPONSE_MAX], struct stun_statistics *statistics)
 {
@@ -82,7 +29,7 @@ size_t stun_answer(struct stun_limiter *limiter, const void *packet, size_t leng
 		statistics->malformed++;
 		return 0;
 	}
-	if (!admit(limiter, &source->address, now)) {
+	if (!source_limit_admit(limiter, source_limit_slot(limiter, &source->address), now)) {
 		statistics->limited++;
 		return 0;
 	}
@@ -106,7 +53,7 @@ struct stun_server {
 	uv_poll_t poll;
 	int fd;
 	struct endpoint endpoint;
-	struct stun_limiter *limiter;
+	struct source_limit *limiter;
 	struct stun_statistics statistics;
 	struct mmsghdr messages[BATCH];
 	struct datagram datagrams[BATCH];
@@ -233,7 +180,7 @@ int stun_server_new(uv_loop_t *loop, const struct endpoint *at, struct stun_serv
 		r = s->fd;
 		goto not_open;
 	}
-	s->limiter = stun_limiter_new();
+	s->limiter = source_limit_new(LIMIT_STUN_SOURCE_RATE, LIMIT_STUN_SOURCE_BURST);
 	if (!s->limiter || getsockname(s->fd, (struct sockaddr *)&address, &size) < 0 ||
 	    endpoint_from_sockaddr((struct sockaddr *)&address, &s->endpoint) < 0) {
 		r = error_set(err, -ENOMEM, "STUN: out of memory");
@@ -249,7 +196,7 @@ int stun_server_new(uv_loop_t *loop, const struct endpoint *at, struct stun_serv
 	*ret = s;
 	return 0;
 open:
-	stun_limiter_free(s->limiter);
+	source_limit_free(s->limiter);
 	close(s->fd);
 not_open:
 	free(s);
@@ -261,7 +208,7 @@ static void closed(uv_handle_t *handle)
 	struct stun_server *s = handle->data;
 
 	close(s->fd);
-	stun_limiter_free(s->limiter);
+	source_limit_free(s->limiter);
 	free(s);
 }
 

@@ -11,14 +11,13 @@
 #include "base/address.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "server/web/source_limit.h"
 #include "wire/stun.h"
 
 #include <stdbool.h>
 #include <uv.h>
 
 /* Sans-I/O */
-
-struct stun_limiter;
 
 struct stun_statistics {
 	uint64_t answered;
@@ -27,16 +26,12 @@ struct stun_statistics {
 	uint64_t unsent; /* the kernel's buffer was full */
 };
 
-/** stun_limiter_new() - A token bucket for each of LIMIT_STUN_SOURCES; NULL without memory */
-struct stun_limiter *stun_limiter_new(void);
-void stun_limiter_free(struct stun_limiter *limiter);
-
 /**
  * stun_answer() - What to answer to a datagram
  *
  * Return: bytes of @out, or 0: nothing
  */
-size_t stun_answer(struct stun_limiter *limiter, const void *packet, size_t length,
+size_t stun_answer(struct source_limit *limiter, const void *packet, size_t length,
 		   const struct endpoint *source, nanoseconds now,
 		   uint8_t out[static STUN_RESPONSE_MAX], struct stun_statistics *statistics);
 

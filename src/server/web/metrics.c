@@ -34,6 +34,7 @@ int metrics_write_web(struct buffer *out, const char *prefix, const struct web_s
 		{"http_accepted_total", NULL, "Connections accepted", w->accepted, false},
 		{"http_cut_total", "reason=\"full\"", "Connections cut before their request",
 		 w->refused, false},
+		{"http_cut_total", "reason=\"source\"", NULL, w->limited, false},
 		{"http_cut_total", "reason=\"timeout\"", NULL, w->timed_out, false},
 		{"http_cut_total", "reason=\"malformed\"", NULL, w->malformed, false},
 	};

@@ -64,7 +64,8 @@ struct web_server {
 	struct connection *connections;
 	struct connection *oldest, *youngest; /* in READING */
 	struct web_statistics statistics;
-	bool polling;
+	struct source_limit *limit;
+	uint16_t young_of[SOURCE_SLOTS + 1]; /* in READING, of each source */
 };
 
 static void work(struct connection *c);
@@ -84,6 +85,7 @@ static void wait_begin(struct connection *c)
 		s->oldest = c;
 	s->youngest = c;
 	s->statistics.young++;
+	s->young_of[c->x.source]++;
 }
 
 static void wait_end(struct connection *c)
@@ -94,6 +96,7 @@ static void wait_end(struct connection *c)
 	*(c->younger ? &c->younger->older : &s->youngest) = c->older;
 	c->older = c->younger = NULL;
 	s->statistics.young--;
+	s->young_of[c->x.source]--;
 }
 
 static void connection_free(struct connection *c)
@@ -153,7 +156,7 @@ static void next_request(struct connection *c, bool keep)
 	buffer_free(&c->extra);
 	c->extra = BUFFER_INIT(EXTRA_HEADERS_MAX);
 	free(TAKE_PTR(c->target));
-	c->x = (struct web_exchange){.peer = c->x.peer};
+	c->x = (struct web_exchange){.peer = c->x.peer, .source = c->x.source};
 	if (!keep) {
 		c->state = CLOSED;
 		c->x.gone = NULL;
@@ -384,6 +387,37 @@ static void sweep(void *user)
 	loop_timer_at(s->sweep, s->oldest ? s->oldest->since + patience : now + patience);
 }
 
+static bool is_loopback(const struct address *a)
+{
+	static const uint8_t v6[16] = {[15] = 1};
+
+	return a->family == ADDRESS_V4 ? a->bytes[0] == 127 : memcmp(a->bytes, v6, sizeof(v6)) == 0;
+}
+
+/* source_of() - The slot that a connection is counted in; local ones are not strangers */
+static unsigned int source_of(const struct web_server *s, const struct endpoint *peer)
+{
+	if (peer->address.family == ADDRESS_NONE || is_loopback(&peer->address))
+		return WEB_SOURCE_LOCAL;
+	return source_limit_slot(s->limit, &peer->address);
+}
+
+/* make_room() - The oldest goes: of the newcomer's source where that has its share, or of all */
+static void make_room(struct web_server *s, unsigned int source)
+{
+	struct connection *oldest = s->oldest;
+
+	if (source != WEB_SOURCE_LOCAL && s->young_of[source] > LIMIT_SERVER_SOURCE) {
+		while (oldest->x.source != source)
+			oldest = oldest->younger;
+		s->statistics.limited++;
+		drop(oldest);
+	} else if (s->statistics.young > LIMIT_SERVER_YOUNG) {
+		s->statistics.refused++;
+		drop(oldest);
+	}
+}
+
 static void adopt(struct web_server *s, int fd, const struct sockaddr *address)
 {
 	unsigned int dead_after = DEAD_AFTER_MS;
@@ -396,7 +430,9 @@ static void adopt(struct web_server *s, int fd, const struct sockaddr *address)
 		close(fd);
 		return;
 	}
+	c->x.source = WEB_SOURCE_LOCAL;
 	if (endpoint_from_sockaddr(address, &c->x.peer) == 0) {
+		c->x.source = source_of(s, &c->x.peer);
 		/* Refused only where it would not matter. */
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_after,
 				 sizeof(dead_after));
@@ -426,10 +462,19 @@ static void adopt(struct web_server *s, int fd, const struct sockaddr *address)
 	s->statistics.open++;
 	wait_begin(c);
 	stream_set_events(stream, &events, c);
-	if (s->statistics.young > LIMIT_SERVER_YOUNG) {
-		s->statistics.refused++;
-		drop(s->oldest);
-	}
+	make_room(s, c->x.source);
+}
+
+/* may_connect() - Whether this source was not here too often in the last seconds */
+static bool may_connect(struct web_server *s, const struct sockaddr *address)
+{
+	struct endpoint peer = {0};
+	unsigned int source;
+
+	if (endpoint_from_sockaddr(address, &peer) < 0)
+		return true;
+	source = source_of(s, &peer);
+	return source == WEB_SOURCE_LOCAL || source_limit_admit(s->limit, source, clock_boottime());
 }
 
 static void on_readable(uv_poll_t *poll, int status, int what)
@@ -463,6 +508,11 @@ static void on_readable(uv_poll_t *poll, int status, int what)
 			close(fd);
 			continue;
 		}
+		if (!may_connect(s, (struct sockaddr *)&address)) {
+			s->statistics.limited++;
+			close(fd);
+			continue;
+		}
 		adopt(s, fd, (struct sockaddr *)&address);
 	}
 }
@@ -479,6 +529,7 @@ static void poll_closed(uv_handle_t *handle)
 	struct web_server *s = handle->data;
 
 	close(s->options.listen_fd);
+	source_limit_free(s->limit);
 	free(s);
 }
 
@@ -493,6 +544,11 @@ int web_server_new(const struct web_server_options *options, struct web_server *
 		return error_set(err, r, "out of memory");
 	}
 	s->options = *options;
+	s->limit = source_limit_new(LIMIT_SERVER_SOURCE_RATE, LIMIT_SERVER_SOURCE_BURST);
+	if (!s->limit) {
+		r = error_set(err, -ENOMEM, "out of memory");
+		goto refused;
+	}
 	if (loop_timer_create(options->loop, sweep, s, &s->sweep) < 0 ||
 	    loop_timer_create(options->loop, end_pause, s, &s->pause) < 0) {
 		r = error_set(err, -ENOMEM, "out of memory");
@@ -511,6 +567,7 @@ int web_server_new(const struct web_server_options *options, struct web_server *
 	*ret = s;
 	return 0;
 refused:
+	source_limit_free(s->limit);
 	loop_timer_free(s->sweep);
 	loop_timer_free(s->pause);
 	close(options->listen_fd);

@@ -10,7 +10,9 @@
  *
  *   Hostile clients: who hasn't sent a whole request within LIMIT_SERVER_PATIENCE is
  *   cut; of such connections at most LIMIT_SERVER_YOUNG are kept, and the oldest goes
- *   for the next one, so a flood of half-open connections keeps nobody out for long. Dead
+ *   for the next one, so a flood of half-open connections keeps nobody out for long. Of one
+ *   source (an address, a /64) there are fewer: its own oldest goes, and one that connects
+ *   too often is closed before a byte of it is read; only loopback is not counted. Dead
  *   ones are found by the kernel (TCP_USER_TIMEOUT, keep-alive), upgraded ones too.
  */
 #pragma once
@@ -18,6 +20,7 @@
 #include "base/address.h"
 #include "base/buffer.h"
 #include "base/error.h"
+#include "server/web/source_limit.h"
 #include "transport/http1.h"
 #include "transport/stream.h"
 #include "transport/tls.h"
@@ -26,13 +29,17 @@
 
 struct web_server;
 
+#define WEB_SOURCE_LOCAL SOURCE_SLOTS
+
 struct web_exchange {
 	const struct http1_head *head;
 	char *path;           /* without query; writable */
 	const char *query;    /* after '?', or "" */
 	struct buffer *body;  /* whole */
 	struct endpoint peer; /* ADDRESS_NONE on a Unix socket */
-	void *context;        /* the handler's own, NULL at first */
+	unsigned int
+		source; /* its slot, as of source_limit_slot(); WEB_SOURCE_LOCAL: not counted */
+	void *context;  /* the handler's own, NULL at first */
 	/* Called when the connection ends before the answer. NULL: never mind. */
 	void (*gone)(struct web_exchange *x);
 };
@@ -50,6 +57,7 @@ struct web_server_options {
 struct web_statistics {
 	uint64_t accepted;
 	uint64_t refused;   /* over LIMIT_SERVER_CONNECTIONS, or pushed out by newer ones */
+	uint64_t limited;   /* of a source with too many */
 	uint64_t timed_out; /* no whole request in time */
 	uint64_t malformed;
 	size_t open;

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/web/source_limit.c - how much one address, or one /64, may ask of us */
+#include "server/web/source_limit.h"
+
+#include "base/cleanup.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+
+#define V6_SOURCE 8 /* bytes of an IPv6 address that tell sources apart */
+
+struct slot {
+	float level;
+	nanoseconds since;
+};
+
+struct source_limit {
+	uint8_t secret[crypto_shorthash_KEYBYTES];
+	float rate, burst;
+	struct slot slots[SOURCE_SLOTS];
+};
+
+struct source_limit *source_limit_new(unsigned int rate, unsigned int burst)
+{
+	struct source_limit *limit = calloc(1, sizeof(*limit));
+
+	if (!limit)
+		return NULL;
+	limit->rate = (float)rate;
+	limit->burst = (float)burst;
+	randombytes_buf(limit->secret, sizeof(limit->secret));
+	return limit;
+}
+
+void source_limit_free(struct source_limit *limit)
+{
+	free(limit);
+}
+
+unsigned int source_limit_slot(const struct source_limit *limit, const struct address *address)
+{
+	union {
+		uint8_t bytes[crypto_shorthash_BYTES];
+		uint64_t number;
+	} hash;
+
+	crypto_shorthash(hash.bytes, address->bytes, address->family == ADDRESS_V4 ? 4 : V6_SOURCE,
+			 limit->secret);
+	return (unsigned int)(hash.number % SOURCE_SLOTS);
+}
+
+bool source_limit_admit(struct source_limit *limit, unsigned int at, nanoseconds now)
+{
+	struct slot *slot = &limit->slots[at];
+
+	if (slot->since == 0)
+		slot->level = limit->burst;
+	else
+		slot->level += (float)(now - slot->since) / (float)NSEC_PER_SEC * limit->rate;
+	if (slot->level > limit->burst)
+		slot->level = limit->burst;
+	slot->since = now;
+	if (slot->level < 1)
+		return false;
+	slot->level -= 1;
+	return true;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/web/source_limit.h - how much one address, or one /64, may ask of us
+ *
+ * Theory of operation
+ *   A table of fixed size, found by a keyed hash: a stranger can neither fill it nor choose whom
+ *   to share a slot with. Sources that do share one share its rate.
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/clock.h"
+
+#include <stdbool.h>
+
+#define SOURCE_SLOTS 4096u
+
+struct source_limit;
+
+/**
+ * source_limit_new() - NULL without memory
+ * @rate:  a second
+ * @burst: at once
+ */
+struct source_limit *source_limit_new(unsigned int rate, unsigned int burst);
+
+/** source_limit_free() - NULL is fine */
+void source_limit_free(struct source_limit *limit);
+
+/** source_limit_slot() - Where @address belongs: below SOURCE_SLOTS */
+unsigned int source_limit_slot(const struct source_limit *limit, const struct address *address);
+
+/** source_limit_admit() - Whether slot @slot may have one more thing now */
+bool source_limit_admit(struct source_limit *limit, unsigned int slot, nanoseconds now);
