@@ -137,6 +137,7 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
 	_cleanup_(privsep_network_free) struct privsep_network wish = {0};
 	struct network *network = &s->network;
+	char before[PRIVSEP_TEXT_MAX];
 	struct error err = {0};
 	int r = memfd_read(memfd, PRIVSEP_NETWORK_MAX, &bytes);
 
@@ -146,11 +147,14 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 		requests_reply(s, id, r, "the wanted network state can't be read", -1);
 		return;
 	}
+	memcpy(before, network->refused, sizeof(before));
 	r = restrict_to_allowed(s, &wish, network->refused, &err);
 	if (r < 0) {
 		requests_reply(s, id, r, err.text, -1);
 		return;
 	}
+	if (network->refused[0] && strcmp(network->refused, before) != 0)
+		log_warn("a peer's route was left out: %s", network->refused);
 	if (network->request != 0)
 		requests_reply(s, network->request, -ECANCELED, "overtaken by a newer one", -1);
 	privsep_network_free(&network->wanted);
