@@ -2,6 +2,8 @@
 /* control/backoff.c - how long to wait before the next try */
 #include "control/backoff.h"
 
+#define EASED 3 /* failures: the next wait is 2³ × first */
+
 #define RETRY_AFTER_ABSURD  3600
 #define RETRY_AFTER_MOST    300
 #define RETRY_AFTER_DEFAULT (5 * NSEC_PER_SEC)
@@ -23,6 +25,12 @@ nanoseconds backoff_next(struct backoff *b, nanoseconds first, nanoseconds most,
 	else
 		b->failures++;
 	return wait / 2 + part_of(wait / 2, random);
+}
+
+void backoff_ease(struct backoff *b)
+{
+	if (b->failures > EASED)
+		b->failures = EASED;
 }
 
 nanoseconds retry_after_wait(int64_t seconds, uint32_t random)

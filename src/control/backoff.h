@@ -26,6 +26,9 @@ struct backoff {
  */
 nanoseconds backoff_next(struct backoff *b, nanoseconds first, nanoseconds most, uint32_t random);
 
+/** backoff_ease() - It worked once: wait no more than 8 × first after the next failure */
+void backoff_ease(struct backoff *b);
+
 /**
  * retry_after_wait() - What a 429 or 503 asks for (protocol.md 3.3)
  * @seconds: of Retry-After; -1 when it was missing or unreadable

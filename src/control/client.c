@@ -333,7 +333,8 @@ static void on_failed(void *user, const struct error *err)
 
 	slot->request = NULL;
 	control_core_failed(&slot->client->core, slot->slot, err, clock_boottime());
-	client_pump(slot->client);
+	/* Perhaps the connection ends, which is told next: it is one trouble. */
+	soon(slot->client);
 }
 
 static const struct http2_events slot_events = {

@@ -19,6 +19,9 @@
 /* Somebody waits for it at a terminal, and can try again. */
 #define LOGOUT_TIMEOUT (10 * NSEC_PER_SEC)
 
+/* A session that lived so long is no sign of trouble that lasts; one that ends sooner is. */
+#define STEADY_AFTER (10 * NSEC_PER_SEC)
+
 int control_core_init(struct control_core *c, struct netmap *netmap)
 {
 	if (!netmap)
@@ -131,8 +134,13 @@ void control_core_map_failed(struct control_core *c, const struct error *err, na
 	control_core_note_trouble(c, err, c->map_retry_at);
 }
 
-nanoseconds control_core_map_backoff(struct control_core *c)
+nanoseconds control_core_map_backoff(struct control_core *c, nanoseconds now)
 {
+	if (c->live_since && now - c->live_since >= STEADY_AFTER) {
+		c->map_backoff = (struct backoff){0};
+		c->link_backoff = (struct backoff){0};
+	}
+	c->live_since = 0;
 	return backoff_next(&c->map_backoff, BACKOFF_FIRST, BACKOFF_MOST, c->random());
 }
 
@@ -355,7 +363,7 @@ void control_core_data(struct control_core *c, enum control_slot slot, const uin
 
 		if (r < 0) {
 			error_set_errno(&err, r, "map: a frame");
-			control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+			control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
 		}
 		return;
 	}
@@ -404,7 +412,7 @@ void control_core_failed(struct control_core *c, enum control_slot slot, const s
 	if (slot == CONTROL_SLOT_REGISTER)
 		registration_failed(&c->registration, err, now, c->random());
 	else if (slot == CONTROL_SLOT_MAP)
-		control_core_map_failed(c, err, control_core_map_backoff(c), now);
+		control_core_map_failed(c, err, control_core_map_backoff(c, now), now);
 	else
 		c->update_retry_at = now + backoff_next(&c->update_backoff, BACKOFF_FIRST,
 							BACKOFF_MOST, c->random());

@@ -127,6 +127,7 @@ struct control_core {
 	enum control_map map;
 	struct map_stream stream;
 	struct backoff map_backoff;
+	nanoseconds live_since; /* the first netmap of this session; 0: none yet */
 	nanoseconds map_retry_at;
 	nanoseconds watchdog; /* while the map slot is busy */
 	nanoseconds sleep_until;

@@ -17,8 +17,8 @@ void control_core_note_trouble(struct control_core *c, const struct error *err, 
 void control_core_map_failed(struct control_core *c, const struct error *err, nanoseconds wait,
 			     nanoseconds now);
 
-/** control_core_map_backoff() - The next wait of the map session */
-nanoseconds control_core_map_backoff(struct control_core *c);
+/** control_core_map_backoff() - The next wait of the map session, which has just ended */
+nanoseconds control_core_map_backoff(struct control_core *c, nanoseconds now);
 
 /** control_core_map_ended() - The server ended the map response */
 void control_core_map_ended(struct control_core *c, nanoseconds now);

@@ -72,12 +72,13 @@ static enum control_output_kind open_session(struct control_core *c, struct cont
 	r = encode_request(c, true, &c->body_told);
 	if (r < 0) {
 		error_set_errno(&err, r, "map request");
-		control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+		control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
 		return CONTROL_NOTHING;
 	}
 	netmap_begin_session(c->netmap);
 	map_stream_init(&c->stream, true);
 	c->map = CONTROL_MAP_OPENING;
+	c->live_since = 0;
 	c->watchdog = now + MAP_WATCHDOG;
 	return control_core_send(c, CONTROL_SLOT_MAP, MAP_PATH, out);
 }
@@ -134,14 +135,18 @@ static nanoseconds sleep_of(const struct tailcfg_map_response *m)
 }
 
 /* A real netmap: control works, as far as we are concerned. */
-static void note_netmap(struct control_core *c)
+static void note_netmap(struct control_core *c, nanoseconds now)
 {
 	/* Servers repeat themselves; nobody needs to hear of it but at the beginning. */
 	c->tell_netmap =
 		c->map == CONTROL_MAP_OPENING || c->change.parts || c->change.trouble.code < 0;
 	c->map = CONTROL_MAP_LIVE;
-	c->map_backoff = (struct backoff){0};
-	c->link_backoff = (struct backoff){0};
+	if (!c->live_since)
+		c->live_since = now;
+	/* It works, but perhaps not for long: what is lost soon is tried again soon, not at once.
+	 */
+	backoff_ease(&c->map_backoff);
+	backoff_ease(&c->link_backoff);
 	c->tell_healthy |= !c->healthy;
 	c->healthy = true;
 	/* A trouble that is over before anybody heard of it. */
@@ -163,11 +168,11 @@ static void apply_message(struct control_core *c, struct tailcfg_map_response *m
 	note_browser_url(c, m);
 	keep_dial_plan(c, m);
 	if (netmap_apply(c->netmap, m, wall_clock, &c->change, &err) < 0) {
-		control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+		control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
 		/* What was done before memory ran out is told all the same: others hold peers. */
 		c->tell_netmap = c->change.update_count || c->change.removal_count;
 	} else if (!m->keep_alive) {
-		note_netmap(c);
+		note_netmap(c, now);
 	}
 }
 
@@ -194,7 +199,7 @@ static bool take_message(struct control_core *c, nanoseconds now, nanoseconds wa
 		buffer_free(&text);
 	}
 	if (r < 0)
-		control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+		control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
 	return true;
 }
 
@@ -202,7 +207,7 @@ void control_core_map_ended(struct control_core *c, nanoseconds now)
 {
 	struct control_slot_state *s = &c->slots[CONTROL_SLOT_MAP];
 	int shown = (int)(s->body.length < SERVER_TEXT ? s->body.length : SERVER_TEXT);
-	nanoseconds wait = control_core_map_backoff(c);
+	nanoseconds wait = control_core_map_backoff(c, now);
 	struct error err = {0};
 	int status = s->status;
 
@@ -319,7 +324,7 @@ static bool watchdog_bit(struct control_core *c, struct control_output *out, nan
 	}
 	error_set(&err, -ETIMEDOUT, "map: nothing came for %d s",
 		  (int)(MAP_WATCHDOG / NSEC_PER_SEC));
-	control_core_map_failed(c, &err, control_core_map_backoff(c), now);
+	control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
 	/* The connection is as dead as the session, whatever its pings say. */
 	c->disconnect = true;
 	control_core_lost(c, &err, now);

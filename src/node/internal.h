@@ -135,6 +135,7 @@ struct node {
 	bool key_expired;
 	bool needs_person; /* CONTROL_NEED_LOGIN or _AUTH_KEY */
 	bool needs_approval;
+	bool map_awaited;       /* logged in anew: the map there is may be another node's */
 	bool login_wanted;      /* not to be held back by LoggedOut */
 	bool login_interactive; /* a person asked for a new login */
 	bool renewing;          /* a new login is under way, and the key that we have is good */

@@ -111,6 +111,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	log_info("registered with %s%s", prefs_control_url(&node->state.prefs),
 		 response->machine_authorized ? ""
 					      : ": an administrator must approve this machine");
+	node->map_awaited |= node->needs_person;
 	node->registered = true;
 	node->renewing = false;
 	node->key_given = false;
@@ -196,6 +197,15 @@ static void record_identity(struct node *node, const struct netmap *map)
 	json_decref(network);
 }
 
+/* is_ours() - Whether the map is that of the key that was registered */
+static bool is_ours(const struct node *node, const struct netmap *map)
+{
+	struct public_key key;
+
+	secret_key_public(&node->state.persist.node_key, &key);
+	return map->self && public_key_equal(&map->self->key, &key);
+}
+
 static void on_netmap(void *user, const struct netmap *map, const struct netmap_change *change)
 {
 	struct node *node = user;
@@ -206,6 +216,8 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 		node->told_trouble = change->trouble;
 		log_warn("part of the network map was passed over: %s", change->trouble.text);
 	}
+	if (node->map_awaited && is_ours(node, map))
+		node->map_awaited = false;
 	if (change->parts & NETMAP_SELF) {
 		if (node->needs_approval && map->self->machine_authorized) {
 			log_info("this machine is approved");
@@ -264,12 +276,13 @@ static void on_healthy(void *user)
 
 static void on_key_expired(void *user)
 {
+	static const char line[] =
+		"the node key has expired: log in again with `pillion login`, or give an auth key";
 	struct node *node = user;
 
 	node->key_expired = true;
-	node_warn(
-		node, NODE_WARN_LOGIN,
-		"the node key has expired: log in again with `pillion login`, or give an auth key");
+	log_warn("%s", line);
+	node_warn(node, NODE_WARN_LOGIN, line);
 	node_state_changed(node);
 }
 
@@ -343,6 +356,7 @@ void node_forget_session(struct node *node)
 	node->key_given = false;
 	node->needs_person = false;
 	node->needs_approval = false;
+	node->map_awaited = false;
 	node_set_auth_url(node, NULL);
 	node_warn(node, NODE_WARN_LOGIN, NULL);
 	node_warn(node, NODE_WARN_CONTROL, NULL);

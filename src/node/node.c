@@ -57,7 +57,7 @@ enum node_state node_state(const struct node *node)
 		return NODE_NEEDS_LOGIN;
 	if (node->needs_approval)
 		return NODE_NEEDS_MACHINE_AUTH;
-	if (map && map->self && node->network_applied)
+	if (map && map->self && node->network_applied && !node->map_awaited)
 		return NODE_RUNNING;
 	return NODE_STARTING;
 }

@@ -111,7 +111,8 @@ static void noise_closed(void *user, const struct error *cause)
 		err = *cause;
 	else
 		error_set(&err, -ECONNRESET, "the control server closed the connection");
-	if (err.code == -EBADMSG)
+	/* Servers don't tell a stranger's handshake from one for a key that they had before. */
+	if (err.code != -ETIMEDOUT)
 		err.code = -EKEYREJECTED;
 	stream_close(TAKE_PTR(w->stream));
 	way_failed(w, &err);

@@ -48,8 +48,8 @@ struct ts2021_connect;
  * ts2021_connected - The end, called once and never before ts2021_connect() returned
  * @stream: open and proved, owned by the callee; NULL on failure
  * @to:     the address that worked
- * @err:    NULL, or why. -EKEYREJECTED: a server answered, but can't have the key that we
- *          expect: fetch /key again
+ * @err:    NULL, or why. -EKEYREJECTED: a server upgraded, but perhaps has another key than
+ *          we expect: fetch /key again. -EPROTO: it answered otherwise than by an upgrade
  */
 typedef void ts2021_connected(void *user, struct stream *stream, const struct endpoint *to,
 			      const struct error *err);

@@ -4,6 +4,7 @@
  *
  * Logins and keys are in test_core_login.c; the scripted transport in core_world.h.
  */
+#include "base/cleanup.h"
 #include "unit/control/core_world.h"
 
 static void the_straight_way(void **state)
@@ -174,7 +175,31 @@ static void keep_alives_do_not_reset_the_backoff(void **state)
 	}
 	first_message(f);
 	EXPECT(f, CONTROL_TELL_NETMAP);
-	assert_int_equal(f->c.map_backoff.failures, 0);
+	assert_int_equal(f->c.map_backoff.failures, 3);
+}
+
+static void sessions_that_end_soon_are_not_begun_at_once(void **state)
+{
+	struct fixture *f = *state;
+	nanoseconds wait = 0;
+
+	to_map_request(f);
+	for (int i = 0; i < 8; i++) {
+		first_message(f);
+		while (next(f) != CONTROL_NOTHING)
+			;
+		f->now += i < 6 ? SECOND : 10 * SECOND;
+		control_core_end(&f->c, CONTROL_SLOT_MAP, f->now);
+		EXPECT(f, CONTROL_TELL_TROUBLE);
+		EXPECT(f, CONTROL_NOTHING);
+		wait = f->out.deadline - f->now;
+		/* 0.1, 0.2, 0.4, 0.8, 0.8 … s, and then 0.1 again. */
+		assert_int_equal(wait,
+				 i < 6 ? BACKOFF_FIRST / 2 << (i < 3 ? i : 3) : BACKOFF_FIRST / 2);
+		sleep_until_deadline(f);
+		EXPECT(f, CONTROL_SEND);
+		EXPECT(f, CONTROL_NOTHING);
+	}
 }
 
 static void the_first_message_needs_a_node(void **state)
@@ -268,20 +293,27 @@ static void a_lost_link_comes_back_with_backoff(void **state)
 
 static void another_server_key_is_fetched(void **state)
 {
-	struct error rejected = {-EKEYREJECTED, "another key"};
+	static const struct error rejected[] = {{-EKEYREJECTED, "another key"},
+						{-EPROTO, "HTTP 400"}};
 	struct fixture *f = *state;
 
 	to_live(f);
 	control_core_lost(&f->c, NULL, f->now);
-	EXPECT(f, CONTROL_TELL_TROUBLE);
-	EXPECT(f, CONTROL_NOTHING);
-	sleep_until_deadline(f);
-	EXPECT(f, CONTROL_CONNECT);
-	control_core_connected(&f->c, &rejected, f->now);
-	EXPECT(f, CONTROL_TELL_TROUBLE);
-	EXPECT(f, CONTROL_NOTHING);
-	sleep_until_deadline(f);
-	EXPECT(f, CONTROL_FETCH_KEY);
+	for (size_t i = 0; i < ARRAY_SIZE(rejected); i++) {
+		EXPECT(f, CONTROL_TELL_TROUBLE);
+		EXPECT(f, CONTROL_NOTHING);
+		sleep_until_deadline(f);
+		EXPECT(f, CONTROL_CONNECT);
+		control_core_connected(&f->c, &rejected[i], f->now);
+		EXPECT(f, CONTROL_TELL_TROUBLE);
+		EXPECT(f, CONTROL_NOTHING);
+		sleep_until_deadline(f);
+		EXPECT(f, CONTROL_FETCH_KEY);
+		control_core_key(&f->c, &f->server_key, NULL, f->now);
+		EXPECT(f, CONTROL_CONNECT);
+		control_core_connected(&f->c, NULL, f->now);
+		control_core_lost(&f->c, NULL, f->now);
+	}
 }
 
 static void control_may_ask_for_quiet(void **state)
@@ -370,6 +402,7 @@ int main(void)
 		TEST(routes_and_tags_have_no_order),
 		TEST(silence_is_noticed),
 		TEST(keep_alives_do_not_reset_the_backoff),
+		TEST(sessions_that_end_soon_are_not_begun_at_once),
 		TEST(the_first_message_needs_a_node),
 		TEST(garbage_ends_the_session_only),
 		TEST(a_busy_server_says_when_to_come_back),

@@ -226,7 +226,7 @@ static void servers_by_table(void **state)
 	} rows[] = {
 		/* 1 */ {ECHOES, true, 0, NULL},
 		/* 2 */ {SLOWLY, true, 0, NULL},
-		/* 3 */ {REFUSES, false, -ECONNREFUSED, "refused the handshake: too old"},
+		/* 3 */ {REFUSES, false, -EKEYREJECTED, "refused the handshake: too old"},
 		/* 4 */ {WRONG_KEY, false, -EKEYREJECTED, "did not prove the key"},
 		/* 5 */ {NOT_TS2021, false, -EPROTO, "404 Not Found: nothing"},
 		/* 6 */ {FORGES, true, -EBADMSG, "isn't authentic"},
