@@ -43,9 +43,15 @@ def pytest_runtest_makereport(item, call):
 
 
 @pytest.fixture
-def lab(tmp_path):
+def hermetic():
+    """Whether only our own programs are nodes."""
+    return False
+
+
+@pytest.fixture
+def lab(tmp_path, hermetic):
     """An empty lab: the switch, and nothing on it yet."""
-    with Lab(tmp_path / "lab") as made:
+    with Lab(tmp_path / "lab", hermetic) as made:
         yield made
         if sanitized():
             made.stop_built()

@@ -11,7 +11,7 @@ from lab import Acme, Control, Tailscaled
 def test_a_stock_node_gets_a_certificate(lab):
     control = Control(lab.box("control"))
     acme = Acme(lab.box("acme"), control.authority)
-    control.kill()
+    control.stop()
     control.start(f"--dns-hook={acme.set_record}", "--base-domain=tail.example.com")
     laptop = Tailscaled(lab.box("laptop"), control)
     laptop.start(control.auth_key(), {"TS_DEBUG_ACME_DIRECTORY_URL": acme.directory})

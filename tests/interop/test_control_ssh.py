@@ -67,7 +67,7 @@ def test_a_check_is_confirmed_by_command(laptop_and_server, control):
     second.wait_text(r"(?m)^in\s*$", 20)
     assert "pillion control ssh" not in second.text()
     # After a restart of the server, which forgets what was confirmed, somebody is.
-    control.kill()
+    control.stop()
     control.start()
     third = begin(laptop, server, "root", 3)
     check = third.wait_text(r"pillion control ssh approve ([0-9a-f]{32})", 60).group(1)

@@ -10,14 +10,14 @@ The other interop tests run against it too: pytest tests/interop --control=pilli
 import contextlib
 
 import pytest
-from lab import App, Control, Pillion, Tailscaled, wait_for
+from lab import App, Control, Derper, Pillion, Tailscaled, wait_for
 from lab.app import url
 from lab.peers import peer
 
 
 @pytest.fixture
 def control(lab):
-    return Control(lab.box("control"))
+    return Control(lab.box("control"), Derper(lab.box("relay")))
 
 
 def stock(lab, control, name):
@@ -128,7 +128,7 @@ def test_the_server_dies_and_comes_back(lab, control):
     for node in (one, sidecar):
         App(node.box)
     assert fetches(one, sidecar)
-    control.kill()
+    control.stop()
     assert fetches(one, sidecar)
     assert fetches(sidecar, one)
     control.start()

@@ -13,8 +13,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import make_world
-from lab import Derper, wait_for
+from lab import Derper, Headscale, Pillion, Tailscaled, make_world, wait_for
 from lab.network import PROGRAMS, PYTHON
 from lab.pki import Authority
 
@@ -90,10 +89,10 @@ def start_online(world, timeout=45):
 
 
 @pytest.fixture
-def world_with_names(lab, kind):
+def world_with_names(lab):
     """The relay knows where control is."""
     derper = Derper(lab.box("relay"), "--bootstrap-dns-names=control.lab")
-    return make_world(lab, kind, derper)
+    return make_world(lab, Headscale, Pillion, Tailscaled, derper)
 
 
 @pytest.mark.parametrize("how", ["unreachable", "silent"])
@@ -179,10 +178,10 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def test_a_relay_that_lies(lab, kind):
+def test_a_relay_that_lies(lab):
     """It is asked, believed in nothing, and the truth is taken when it comes."""
     relay = Liar(lab.box("relay"))
-    world = make_world(lab, kind, relay)
+    world = make_world(lab, Headscale, Pillion, Tailscaled, relay)
     world.sidecar.join()
     world.sidecar.stop()
     kill_resolver(world, "refusing")

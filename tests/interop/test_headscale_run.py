@@ -19,8 +19,7 @@ from types import SimpleNamespace
 import pytest
 from lab import App, Pillion, Tailscaled, wait_for
 from lab.app import url
-from lab.peers import peer
-from lab.pillion import build_folder
+from lab.peers import build_folder, peer
 
 PORT = 8443
 

@@ -22,8 +22,10 @@ starts ends with it. The switch can cut UDP between two boxes (close_udp), which
 of nodes their relay, or cut all of it (close).
 
     lab.Lab          boxes and what runs in them; a context manager that leaves nothing behind
+    lab.World        a server, a laptop, a node under test, their apps: what scenarios run in
     lab.Process      one program: its log, its pid, waiting for what it says
     lab.Control      our own coordination server, behind the interface of lab.Headscale
+    lab.Faults       a server that misbehaves on demand, in front of either
     lab.Headscale    the real control server with its embedded relay; lab.Derper one on its own
     lab.Acme         a certificate authority (Pebble) with the DNS that it looks at
     lab.OwnRelay     our own relay in the place of lab.Derper
@@ -36,6 +38,7 @@ from lab.acme import Acme
 from lab.app import App, Held
 from lab.control import Control
 from lab.derper import Derper
+from lab.faults import Faults
 from lab.headscale import Headscale
 from lab.network import Box, Lab
 from lab.own_relay import OwnRelay
@@ -44,6 +47,7 @@ from lab.process import Process
 from lab.sidecar import Sidecar
 from lab.tailscaled import Containerboot, OfficialDaemon, Tailscaled
 from lab.waiting import Timeout, wait_for
+from lab.world import World, make_world
 
 __all__ = [
     "Acme",
@@ -52,6 +56,7 @@ __all__ = [
     "Containerboot",
     "Control",
     "Derper",
+    "Faults",
     "Headscale",
     "Held",
     "Lab",
@@ -62,5 +67,7 @@ __all__ = [
     "Sidecar",
     "Tailscaled",
     "Timeout",
+    "World",
+    "make_world",
     "wait_for",
 ]

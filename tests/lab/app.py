@@ -70,9 +70,12 @@ class Held:
         self.process.wait_text(f"^got {text} ", timeout)
         return time.monotonic() - began
 
-    def wait_ticks(self, more, timeout):
-        """Wait for so many more ticks (kind "ticks"); none is missing, and none came twice."""
-        want = len(self.lines()) + more
+    def wait_ticks(self, more, timeout, since=None):
+        """Wait for so many ticks (kind "ticks") from line `since` on, or from now on.
+
+        None is missing, and none came twice.
+        """
+        want = (len(self.lines()) if since is None else since) + more
         wait_for(lambda: len(self.lines()) >= want, timeout, lambda: self.process.describe())
         numbers = [int(text) for text, _ in self.lines()]
         assert numbers == list(range(len(numbers))), "the stream of ticks has a hole"

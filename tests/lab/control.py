@@ -5,8 +5,7 @@ import json
 import time
 
 from lab import prometheus
-from lab.derper import REGION, Derper
-from lab.pillion import build_folder
+from lab.peers import build_folder
 from lab.pki import Authority
 from lab.waiting import wait_for
 
@@ -14,67 +13,38 @@ METRICS = 9100
 
 
 class Control:
-    """`pillion-server control serve`, with a stock derper on a host of its own.
+    """`pillion-server control serve` with the relay that it has inside, or with one beside it.
 
-    start() and stop() may alternate: its state stays. A derper that was not given goes down and
-    comes up with it. own_relay=True: the relay and STUN server of its own, and no derper.
+    start() and stop() may alternate: its state stays.
     """
 
-    def __init__(self, box, derper=None, own_relay=False):
+    def __init__(self, box, derper=None):
         self.box = box
         self.url = f"https://{box.name}.lab"
         self.authority = Authority(box.folder / "pki")
         self._certificate, self._key = self.authority.issue(f"{box.name}.lab", box.v4, box.v6)
         self._state = box.folder / "control"
-        self._own_derper = derper is None and not own_relay
-        self._relay_flags = ["--relay-http=[::]:80"]
-        if not own_relay:
-            self._derper = derper or Derper(box.lab.box("relay"))
-            self._derper.start(self.authority)
-            derp_map = box.folder / "derp.json"
-            derp_map.write_text(json.dumps(self._derp_map()))
-            self._relay_flags = [f"--derp-map={derp_map}"]
+        self._relay = ["--relay-http=[::]:80"]
+        if derper:
+            derper.start(self.authority)
+            (box.folder / "derp.json").write_text(json.dumps(derper.derp_map()))
+            self._relay = [f"--derp-map={box.folder / 'derp.json'}"]
         self.process = None
         self.start()
 
-    def _derp_map(self):
-        box = self._derper.box
-        node = {
-            "Name": f"{REGION}a",
-            "RegionID": REGION,
-            "HostName": f"{box.name}.lab",
-            "IPv4": box.v4,
-            "IPv6": box.v6,
-        }
-        region = {
-            "RegionID": REGION,
-            "RegionCode": "own",
-            "RegionName": "Own relay",
-            "Nodes": [node],
-        }
-        return {"Regions": {str(REGION): region}}
-
     def start(self, *flags):
-        if self._own_derper and not self._derper.process.running():
-            self._derper.restart()
-        said = len(self.process.text()) if self.process else 0
+        since = len(self.process.text()) if self.process else 0
         self.process = self.box.start(
-            *[build_folder() / "pillion-server", "control", "serve"],
-            *[f"--url={self.url}", f"--state={self._state}", f"--metrics=[::]:{METRICS}"],
-            *[f"--certificate={self._certificate}", f"--key={self._key}", "--log-level=debug"],
-            *self._relay_flags,
+            *[build_folder() / "pillion-server", "control", "serve", f"--url={self.url}"],
+            *[f"--state={self._state}", f"--certificate={self._certificate}"],
+            *[f"--key={self._key}", f"--metrics=[::]:{METRICS}", "--log-level=debug"],
+            *self._relay,
             *flags,
         )
-        self.process.wait_text("serving url=", 15, said)
+        self.process.wait_text("serving url=", 15, since)
 
     def stop(self):
-        """All of it: control, relay and STUN. At once, as a crash would."""
-        self.process.kill()
-        if self._own_derper:
-            self._derper.process.kill()
-
-    def kill(self):
-        """The coordination server alone."""
+        """All of it: control, and relay and STUN if they are inside. At once, as a crash would."""
         self.process.kill()
 
     def terminate(self):

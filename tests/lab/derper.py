@@ -35,19 +35,33 @@ class Derper:
         )
         self.process.wait_text("derper: serving", 15)
 
-    def map(self):
-        """A DERP map with this relay alone, in YAML (of which JSON is a part)."""
+    def derp_map(self):
+        """A DERPMap with this relay alone."""
         node = {
-            "name": "901a",
-            "regionid": REGION,
-            "hostname": f"{self.box.name}.lab",
-            "ipv4": self.box.v4,
-            "ipv6": self.box.v6,
+            "Name": f"{REGION}a",
+            "RegionID": REGION,
+            "HostName": f"{self.box.name}.lab",
+            "IPv4": self.box.v4,
+            "IPv6": self.box.v6,
         }
         region = {
-            "regionid": REGION,
-            "regioncode": "own",
-            "regionname": "Own relay",
-            "nodes": [node],
+            "RegionID": REGION,
+            "RegionCode": "own",
+            "RegionName": "Own relay",
+            "Nodes": [node],
         }
+        return {"Regions": {str(REGION): region}}
+
+    def map(self):
+        """The same as Headscale wants it: YAML (of which JSON is a part), names in lower case."""
+        region = lower(self.derp_map()["Regions"][str(REGION)])
         return f"regions:\n  {REGION}: {json.dumps(region)}\n"
+
+
+def lower(value):
+    """The names of all members in lower case."""
+    if isinstance(value, dict):
+        return {name.lower(): lower(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [lower(member) for member in value]
+    return value

@@ -137,15 +137,16 @@ class Box:
 
 
 class Lab:
-    """The switch and the boxes on it.
+    """The switch and the boxes on it. In a hermetic one only our own programs are nodes.
 
     with Lab(folder) as lab:
         control = lab.box("control")
         …
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, hermetic=False):
         self.folder = Path(folder)
+        self.hermetic = hermetic
         self.folder.mkdir(parents=True, exist_ok=True)
         self.names = self.folder / "names"  # what the name server knows
         self.hosts = self.folder / "hosts"

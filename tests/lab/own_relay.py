@@ -8,7 +8,7 @@ import subprocess
 
 from lab import prometheus
 from lab.derper import REGION, Derper
-from lab.pillion import build_folder
+from lab.peers import build_folder
 from lab.relay_tool import BUILD, TIMEOUT, free_port
 from lab.waiting import wait_for
 
@@ -40,11 +40,6 @@ class OwnRelay(Derper):
         """As `pillion derp` writes it for people."""
         return json.loads((self.state / "derpmap.json").read_text())
 
-    def map(self):
-        """The same as Headscale wants it: the members' names in lower case."""
-        region = lower(self.derp_map()["Regions"][str(REGION)])
-        return f"regions:\n  {REGION}: {json.dumps(region)}\n"
-
     def metrics(self):
         """Name with labels: value."""
         text = self.box.run(
@@ -58,15 +53,6 @@ def relay_metrics(text):
     values = prometheus.parse(text)
     assert all(name.startswith("pillion_relay_") for name in values)
     return {name.removeprefix("pillion_relay_"): value for name, value in values.items()}
-
-
-def lower(value):
-    """The names of all members in lower case."""
-    if isinstance(value, dict):
-        return {name.lower(): lower(member) for name, member in value.items()}
-    if isinstance(value, list):
-        return [lower(member) for member in value]
-    return value
 
 
 class LoopbackRelay:

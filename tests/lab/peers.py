@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Where the real peers are that scripts/peers built."""
+"""Where programs are: our own build, and the real peers that scripts/peers built."""
 
 import os
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def build_folder():
+    """build/$PILLION_BUILD, release unless told otherwise."""
+    return ROOT / "build" / os.environ.get("PILLION_BUILD", "release")
 
 
 @cache

@@ -4,13 +4,9 @@
 import os
 from pathlib import Path
 
-from lab.peers import ROOT
+from lab.peers import build_folder
 from lab.process import command_name, descendants
 from lab.sidecar import Sidecar
-
-
-def build_folder():
-    return ROOT / "build" / os.environ.get("PILLION_BUILD", "release")
 
 
 def sanitized():

@@ -5,7 +5,7 @@ import json
 import os
 import re
 
-from lab.peers import peer
+from lab.peers import build_folder, peer
 from lab.process import descendants
 from lab.waiting import wait_for
 
@@ -32,6 +32,7 @@ class Sidecar:
         self.state.mkdir(exist_ok=True)
         self.socket = box.folder / "sock"
         self.process = None
+        self.key = None  # that it joined with
 
     # What subclasses provide.
 
@@ -69,7 +70,8 @@ class Sidecar:
 
     def join(self, timeout=30):
         """Start with a fresh key and wait until it runs."""
-        self.start(self.headscale.auth_key())
+        self.key = self.headscale.auth_key()
+        self.start(self.key)
         self.wait_running(timeout)
         return self
 
@@ -82,21 +84,31 @@ class Sidecar:
         self.process.kill()
 
     def cli(self, *arguments, check=True, timeout=60):
-        """The official command line against this node's socket."""
+        """The official command line against this node's socket; ours in a hermetic lab."""
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.box.folder),
             "SSL_CERT_FILE": str(self.headscale.authority.certificate),
         }
+        hermetic = self.box.lab.hermetic
         return self.box.run(
-            *[peer("tailscale"), f"--socket={self.socket}", *arguments],
+            build_folder() / "pillion" if hermetic else peer("tailscale"),
+            *[f"--socket={self.socket}", *arguments],
             check=check,
             timeout=timeout,
             environment=environment,
         )
 
+    def up(self, auth_key, *flags, check=True):
+        """Log in with a key, and wait until it runs."""
+        return self.cli(
+            *["up", f"--auth-key={auth_key}", f"--login-server={self.headscale.url}"],
+            *[f"--hostname={self.hostname}", "--accept-dns=false", "--timeout=30s", *flags],
+            check=check,
+        )
+
     def status(self):
-        return json.loads(self.cli("status", "--json").stdout)
+        return json.loads(self.cli("status", "--json", check=False).stdout)
 
     def running(self):
         status = self.status()
@@ -140,7 +152,7 @@ class Sidecar:
         )
         if "pong from" not in done.stdout:
             return None
-        return "relay" if "via DERP" in done.stdout else "direct"
+        return "relay" if re.search("via DERP|by relay", done.stdout) else "direct"
 
     def wait_path(self, other, path, timeout=30):
         seen = []

@@ -30,13 +30,6 @@ class Tailscaled(Sidecar):
         if auth_key:
             self.up(auth_key)
 
-    def up(self, auth_key, *flags, check=True):
-        return self.cli(
-            *["up", f"--auth-key={auth_key}", f"--login-server={self.headscale.url}"],
-            *[f"--hostname={self.hostname}", "--accept-dns=false", "--timeout=30s", *flags],
-            check=check,
-        )
-
     def engine_pid(self):
         return self.process.pid
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Fixtures of the tests of the coordination server."""
+"""The coordination server by itself, and the world of the hermetic tests: pillion on all sides."""
 
 import pytest
+from lab import Control, OwnRelay, Pillion, make_world
 from lab.loopback_control import JoinedNode, LoopbackControl
 
 
@@ -24,3 +25,34 @@ def nodes(server, tmp_path):
     yield join
     for node in made:
         node.close()
+
+
+@pytest.fixture
+def hermetic():
+    return True
+
+
+@pytest.fixture
+def world(lab):
+    return make_world(lab, Control, Pillion, Pillion)
+
+
+@pytest.fixture
+def world_with_relay(lab):
+    return make_world(lab, Control, Pillion, Pillion, OwnRelay(lab.box("relay")))
+
+
+@pytest.fixture
+def outage():
+    """For how many seconds control is away."""
+    return 6
+
+
+@pytest.fixture
+def pillion_only():
+    """All nodes are ours."""
+
+
+@pytest.fixture
+def healing_only():
+    """All nodes heal."""

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.pillion import build_folder
+from lab.peers import build_folder
 from lab.process import children
 from lab.waiting import wait_for
 
