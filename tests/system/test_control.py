@@ -7,6 +7,8 @@ What nodes do with each other by it is in tests/interop.
 """
 
 import contextlib
+import os
+import resource
 import signal
 import socket
 import subprocess
@@ -204,6 +206,26 @@ def test_a_flood_of_half_open_connections(server, nodes):
         for s in sockets:
             s.close()
     assert server.healthy()
+
+
+def test_no_descriptor_left(server):
+    """Said once, with the remedy; nothing is burnt, and it heals when connections end."""
+    pid = server.process.pid
+    open_now = len(os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 8, open_now + 8))
+    sockets = [socket.create_connection(("127.0.0.1", server.port), 10) for _ in range(16)]
+    try:
+        wait_for(lambda: "no new connection" in server.log.read_text(), 10, server.log.read_text)
+        before = server.cpu()
+        # Tried ten times a second meanwhile.
+        time.sleep(2)
+        assert server.cpu() - before < 1
+        assert server.log.read_text().count("no new connection") == 1
+        assert "ulimit -n" in server.log.read_text()
+    finally:
+        for s in sockets:
+            s.close()
+    wait_for(server.healthy, 10, server.log.read_text)
 
 
 def test_memory_of_a_flood_of_requests(server):

@@ -27,11 +27,12 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define BACKLOG           4096
-#define ACCEPTS_A_WAKEUP  64
-#define ACCEPT_PAUSE      (100 * NSEC_PER_MSEC)
-#define DEAD_AFTER_MS     60000 /* sent, and not acknowledged */
-#define EXTRA_HEADERS_MAX 4096
+#define BACKLOG              4096
+#define ACCEPTS_A_WAKEUP     64
+#define ACCEPT_PAUSE         (100 * NSEC_PER_MSEC)
+#define ACCEPT_WARNING_EVERY (60 * NSEC_PER_SEC)
+#define DEAD_AFTER_MS        60000 /* sent, and not acknowledged */
+#define EXTRA_HEADERS_MAX    4096
 
 /* No more requests of a connection are served while this much of its answers waits. */
 #define QUEUE_HIGH (64u * 1024)
@@ -65,6 +66,7 @@ struct web_server {
 	struct connection *oldest, *youngest; /* in READING */
 	struct web_statistics statistics;
 	struct source_limit *limit;
+	int64_t warned;                      /* when, that accept() fails; or 0 */
 	uint16_t young_of[SOURCE_SLOTS + 1]; /* in READING, of each source */
 };
 
@@ -477,6 +479,22 @@ static bool may_connect(struct web_server *s, const struct sockaddr *address)
 	return source == WEB_SOURCE_LOCAL || source_limit_admit(s->limit, source, clock_boottime());
 }
 
+/* warn_accept() - Nobody new can be taken: once a minute, since it is tried ten times a second */
+static void warn_accept(struct web_server *s, int error)
+{
+	int64_t now = clock_boottime();
+
+	if (s->warned && now < s->warned + ACCEPT_WARNING_EVERY)
+		return;
+	s->warned = now;
+	if (error == EMFILE || error == ENFILE)
+		log_warn("no new connection can be taken, %zu are open: %s; raise the limit of "
+			 "open files (ulimit -n, LimitNOFILE=, docker run --ulimit nofile=)",
+			 s->statistics.open, strerror(error));
+	else
+		log_warn("no new connection can be taken: %s", strerror(error));
+}
+
 static void on_readable(uv_poll_t *poll, int status, int what)
 {
 	struct web_server *s = poll->data;
@@ -497,7 +515,7 @@ static void on_readable(uv_poll_t *poll, int status, int what)
 		if (fd < 0 && errno == EAGAIN)
 			return;
 		if (fd < 0) { /* no descriptors or memory: the backlog waits */
-			log_warn("accept: %s", strerror(errno));
+			warn_accept(s, errno);
 			uv_poll_stop(&s->poll);
 			loop_timer_at(s->pause, clock_boottime() + ACCEPT_PAUSE);
 			return;
