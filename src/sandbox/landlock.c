@@ -66,8 +66,8 @@ static int grant(int ruleset, const char *path, uint64_t rights)
 	struct landlock_path_beneath_attr rule = {.allowed_access = rights, .parent_fd = fd};
 	struct stat st;
 
-	if (fd < 0)
-		return errno == ENOENT ? 0 : -errno;
+	if (fd < 0) /* what isn't there, or can't be reached, needs no rule */
+		return errno == ENOENT || errno == EACCES || errno == ENOTDIR ? 0 : -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISDIR(st.st_mode))

@@ -261,6 +261,21 @@ static time_t end_of(const X509 *certificate)
 	return ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &at) == 1 ? timegm(&at) : 0;
 }
 
+/* not_there() - An authority that nodes may trust is never replaced because it can't be used */
+static int not_there(const char *folder, struct error *err)
+{
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/ca.pem", folder) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (access(path, F_OK) == 0)
+		return error_set(err, -EINVAL,
+				 "%s is there, but it and ca.key can't be used together: bring "
+				 "them back, or move both away for a new authority",
+				 path);
+	return 0;
+}
+
 int authority_ensure(const char *folder, const char *const *names, size_t count,
 		     struct buffer *ret_certificate, struct buffer *ret_key,
 		     struct authority_made *ret, struct error *err)
@@ -273,6 +288,8 @@ int authority_ensure(const char *folder, const char *const *names, size_t count,
 						   X509_check_private_key(ca, ca_key) != 1};
 	int r = readable(folder, err);
 
+	if (r == 0 && made.authority)
+		r = not_there(folder, err);
 	if (r == 0 && made.authority) {
 		X509_free(TAKE_PTR(ca));
 		EVP_PKEY_free(TAKE_PTR(ca_key));

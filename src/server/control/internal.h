@@ -44,6 +44,7 @@ struct node_exchange {
 	struct node_exchange *next, **link;
 	enum exchange_kind kind;
 	struct http2_exchange *x;
+	bool *gone; /* where to say that it was freed while it is written to; or NULL */
 
 	struct buffer answer; /* ANSWER */
 

@@ -30,6 +30,7 @@
 #define LOOK_EVERY        (10 * NSEC_PER_SEC)  /* at a connection that has an exchange */
 #define TELL_SLICE        (20 * NSEC_PER_MSEC) /* then others have a turn of the loop */
 #define TEXT_KEPT         (64u * 1024)
+#define SESSIONS_MAX      8u /* map streams of one node */
 #define STALLED_MAX       (60 * NSEC_PER_SEC)
 #define REQUEST_MAX       (30 * NSEC_PER_SEC) /* for a request to be complete */
 #define IDLE_MAX          (180 * NSEC_PER_SEC)
@@ -79,6 +80,8 @@ struct node_exchange *node_exchange_new(struct control *c, struct http2_exchange
 
 void node_exchange_free(struct node_exchange *e)
 {
+	if (e->gone)
+		*e->gone = true;
 	unlist(e);
 	deadlines_clear(&e->due);
 	e->control->queued -= e->queued;
@@ -267,7 +270,11 @@ static int make_frame(struct control *c, bool compress, const void *text, size_t
 	return 0;
 }
 
-/* push_frame() - Many get the same message one after the other: it is compressed once */
+/*
+ * push_frame() - Many get the same message one after the other: it is compressed once
+ *
+ * Return: 0 or negative errno; -ECANCELED: writing ended the connection, @e is freed
+ */
 static int push_frame(struct node_exchange *e, const void *text, size_t length)
 {
 	struct control *c = e->control;
@@ -279,8 +286,15 @@ static int push_frame(struct node_exchange *e, const void *text, size_t length)
 		c->last.length = 0;
 	if (r == 0 && !same && e->compress && length <= TEXT_KEPT)
 		r = buffer_append(&c->last, text, length);
-	if (r == 0)
+	if (r == 0) {
+		bool gone = false;
+
+		e->gone = &gone;
 		r = http2_push(e->x, buffer_head(&c->frame), c->frame.length);
+		if (gone)
+			return -ECANCELED;
+		e->gone = NULL;
+	}
 	return r;
 }
 
@@ -334,6 +348,12 @@ static void tell(struct map_session *s, struct tailnet_time now)
 	r = map_session_take(s, now, &c->text);
 	if (r > 0)
 		r = push_frame(e, buffer_head(&c->text), c->text.length);
+	if (full) {
+		drop_large(&c->text);
+		drop_large(&c->frame);
+	}
+	if (r == -ECANCELED)
+		return; /* its session too */
 	if (r < 0) {
 		log_error("no map for node=%lld: %s", (long long)s->node->record.id, strerror(-r));
 		http2_reset(e->x);
@@ -342,8 +362,6 @@ static void tell(struct map_session *s, struct tailnet_time now)
 	if (full) {
 		e->queued = http2_pushed(e->x);
 		c->queued += e->queued;
-		drop_large(&c->text);
-		drop_large(&c->frame);
 	}
 	set_keep_alive(e, now.boot);
 }
@@ -351,9 +369,17 @@ static void tell(struct map_session *s, struct tailnet_time now)
 static void begin_stream(struct control *c, struct http2_exchange *x, struct control_node *node,
 			 bool compress)
 {
-	struct node_exchange *e = node_exchange_new(c, x, EXCHANGE_MAP);
 	struct tailnet_time now = tailnet_now();
+	struct node_exchange *e;
+	unsigned int open = 0;
 
+	for (struct map_session *s = node->sessions; s; s = s->node_next)
+		open++;
+	if (open >= SESSIONS_MAX) {
+		node_reply_text(x, 429, "this node has too many map streams");
+		return;
+	}
+	e = node_exchange_new(c, x, EXCHANGE_MAP);
 	if (e)
 		e->session = map_session_open(&c->tailnet, node, e, now);
 	if (!e || !e->session) {
@@ -627,14 +653,14 @@ void node_accept(struct control *c, struct web_exchange *x)
  */
 static void tell_all(struct control *c)
 {
-	struct map_session *s, *waiting = NULL, **end = &waiting;
+	/* One round: who has to wait goes to the end of the list. */
+	size_t left = c->tailnet.session_count;
 	struct tailnet_time now = tailnet_now();
+	struct map_session *s;
 
-	while ((s = tailnet_next_ready(&c->tailnet))) {
+	while (left-- > 0 && (s = tailnet_next_ready(&c->tailnet))) {
 		if (s->node && s->wants & WANTS_FULL && c->queued > LIMIT_CONTROL_QUEUED) {
-			*end = s;
-			end = &s->next_ready;
-			*end = NULL;
+			session_wake(s);
 			continue;
 		}
 		tell(s, now);
@@ -642,10 +668,6 @@ static void tell_all(struct control *c)
 			control_settle(c);
 			break;
 		}
-	}
-	while ((s = waiting)) {
-		waiting = s->next_ready;
-		session_wake(s);
 	}
 }
 
@@ -680,11 +702,17 @@ static void map_due(struct node_exchange *e, nanoseconds now)
 		look_at(e);
 		return;
 	}
-	if (http2_pushed(e->x) > 0)
+	if (http2_pushed(e->x) > 0) {
 		e->stalled_since = deadline_min(e->stalled_since, now);
-	else if (push_frame(e, keep_alive, sizeof(keep_alive) - 1) < 0) {
-		http2_reset(e->x);
-		return;
+	} else {
+		int r = push_frame(e, keep_alive, sizeof(keep_alive) - 1);
+
+		if (r == -ECANCELED)
+			return;
+		if (r < 0) {
+			http2_reset(e->x);
+			return;
+		}
 	}
 	set_keep_alive(e, now);
 }

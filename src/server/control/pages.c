@@ -176,9 +176,10 @@ static bool may_decide(struct control *c, struct web_exchange *x)
 	explicit_bzero(key, sizeof(key));
 	if (!good) {
 		/* Strangers can have this said as often as they like. */
-		if (clock_boottime() >= c->page_warning_at)
+		if (clock_boottime() >= c->page_warning_at) {
 			log_warn("a wrong page key was given at %s", x->path);
-		c->page_warning_at = clock_boottime() + 60 * NSEC_PER_SEC;
+			c->page_warning_at = clock_boottime() + 60 * NSEC_PER_SEC;
+		}
 		say(x, 403, "That is not the page key",
 		    c->tailnet.registry.has_page_key
 			    ? "Go back and try again; 'pillion control page-key create' makes a "
