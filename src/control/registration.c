@@ -316,6 +316,18 @@ static void answer_done(struct registration *r)
 	r->news = REGISTRATION_NEWS_DONE;
 }
 
+/* trouble() - No answer that we can use: again later, but a logout ends here, with the error */
+static void trouble(struct registration *r, nanoseconds now, uint32_t random)
+{
+	if (r->logout) {
+		r->step = REGISTRATION_DONE;
+		r->news = REGISTRATION_NEWS_LOGGED_OUT;
+		return;
+	}
+	r->news = REGISTRATION_NEWS_TROUBLE;
+	retry(r, now, random);
+}
+
 static void answer_ok(struct registration *r, const void *body, size_t length, nanoseconds now,
 		      uint32_t random)
 {
@@ -323,8 +335,7 @@ static void answer_ok(struct registration *r, const void *body, size_t length, n
 
 	tailcfg_register_response_clear(response);
 	if (tailcfg_register_response_parse(body, length, response, &r->error) < 0) {
-		r->news = REGISTRATION_NEWS_TROUBLE;
-		retry(r, now, random);
+		trouble(r, now, random);
 	} else if (response->error) {
 		error_set(&r->error, -EACCES, "control refused%s: %.*s",
 			  r->auth_key_was_sent ? " the auth key" : "", SERVER_TEXT_MAX,
@@ -372,6 +383,10 @@ void registration_answer(struct registration *r, int status, int64_t retry_after
 		shown--;
 	error_set(&r->error, -EPROTO, "register: HTTP %d%s%.*s", status, shown ? ": " : "", shown,
 		  (const char *)body);
+	if (r->logout) {
+		trouble(r, now, random);
+		return;
+	}
 	r->news = REGISTRATION_NEWS_TROUBLE;
 	if (status == 429 || (status == 503 && retry_after >= 0)) {
 		wait_for(r, REGISTRATION_SEND, now + retry_after_wait(retry_after, random));

@@ -66,6 +66,7 @@ static void after_edit(struct node *node, const struct prefs *before)
 static int settle_edit(struct node *node, struct prefs *before, struct error *err)
 {
 	struct prefs refused;
+	uid_t operator_uid = node->operator_uid;
 	int r = node_check_supported(before, &node->state.prefs, err);
 
 	if (r == 0)
@@ -77,7 +78,7 @@ static int settle_edit(struct node *node, struct prefs *before, struct error *er
 	refused = node->state.prefs;
 	node->state.prefs = *before;
 	*before = refused;
-	(void)node_machine_find_operator(node);
+	node->operator_uid = operator_uid;
 	return r;
 }
 
@@ -147,6 +148,8 @@ int node_login_interactive(struct node *node, struct error *err)
 
 	if (r < 0)
 		return r;
+	if (node->logging_out)
+		return error_set(err, -EBUSY, "a logout is under way; try again when it has ended");
 	node->login_wanted = true;
 	/* Another login beside one by a key would spend the key again. */
 	if (node->key_given)

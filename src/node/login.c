@@ -202,8 +202,15 @@ static bool is_ours(const struct node *node, const struct netmap *map)
 {
 	struct public_key key;
 
+	if (!map->self)
+		return false;
 	secret_key_public(&node->state.persist.node_key, &key);
-	return map->self && public_key_equal(&map->self->key, &key);
+	if (public_key_equal(&map->self->key, &key))
+		return true;
+	/* While a new login waits, control knows us by the pair before. */
+	secret_key_public(&node->state.persist.old_node_key, &key);
+	return !sodium_is_zero(node->state.persist.old_node_key.bytes, KEY_SIZE) &&
+	       public_key_equal(&map->self->key, &key);
 }
 
 static void on_netmap(void *user, const struct netmap *map, const struct netmap_change *change)
@@ -460,7 +467,8 @@ void node_control_start(struct node *node)
 		.ephemeral = node->ephemeral,
 	};
 
-	if (node->control_started && !node->login_interactive)
+	/* The end of a logout decides whether there is anything to start. */
+	if (node->logging_out || (node->control_started && !node->login_interactive))
 		return;
 	node->renewing = login.interactive && node->registered && !node->key_expired;
 	node->login_interactive = false;

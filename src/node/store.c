@@ -243,7 +243,7 @@ static void on_state_stored(void *context, int result, const char *text)
 	bool key_waits = node->key_waits;
 
 	node->storing = false;
-	if (node->stopping && result == -EPIPE)
+	if (node->stopping && (result == -EPIPE || result == -ECANCELED))
 		return;
 	if (result < 0) {
 		const char *told = node->warnings[NODE_WARN_STORE];

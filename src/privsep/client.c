@@ -343,11 +343,15 @@ int privsep_client_status(struct privsep_client *client, enum privsep_state stat
 
 int privsep_client_login(struct privsep_client *client, const char *url)
 {
-	union privsep_message message = {.login.header.type = PRIVSEP_LOGIN};
+	union privsep_message message = {.login.header.type = PRIVSEP_LOGIN}, checked;
 
 	if (snprintf(message.login.url, sizeof(message.login.url), "%s", url) >=
 	    (int)sizeof(message.login.url))
 		return -EMSGSIZE;
+	/* Control chose it: the supervisor would take a text that can't be shown for an engine gone
+	 * mad. */
+	if (privsep_check(PRIVSEP_FROM_ENGINE, &message, sizeof(message.login), 0, &checked) < 0)
+		return -EINVAL;
 	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
 }
 

@@ -101,8 +101,8 @@ static void *worker(void *argument)
 		pthread_mutex_unlock(&blobs->mutex);
 		/* The slot is ours until it is counted as finished. */
 		r = write_file(blobs->folder, file_names[job->name], job->memfd);
-		close(job->memfd);
 		pthread_mutex_lock(&blobs->mutex);
+		close(job->memfd);
 		job->memfd = -1;
 		job->result = r;
 		blobs->waiting--;
@@ -242,6 +242,23 @@ void blobs_close(struct blobs *blobs, nanoseconds deadline)
 		cleanup_close_at(&blobs->memory[i]);
 }
 
+/* queued() - A copy of the newest that isn't on disk yet; -1: there is none */
+static int queued(struct blobs *blobs, enum privsep_blob_name name)
+{
+	int fd = -1;
+
+	pthread_mutex_lock(&blobs->mutex);
+	for (unsigned int i = blobs->waiting; i > 0 && fd < 0; i--) {
+		const struct blob_job *job =
+			&blobs->queue[(blobs->first + blobs->finished + i - 1) % BLOBS_QUEUE_MAX];
+
+		if (job->name == name)
+			fd = fcntl(job->memfd, F_DUPFD_CLOEXEC, 0);
+	}
+	pthread_mutex_unlock(&blobs->mutex);
+	return fd;
+}
+
 int blobs_load(struct blobs *blobs, enum privsep_blob_name name)
 {
 	int fd;
@@ -253,8 +270,10 @@ int blobs_load(struct blobs *blobs, enum privsep_blob_name name)
 			return -ENOENT;
 		fd = fcntl(blobs->memory[name], F_DUPFD_CLOEXEC, 0);
 	} else {
-		fd = openat(blobs->folder, file_names[name],
-			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+		fd = queued(blobs, name);
+		if (fd < 0)
+			fd = openat(blobs->folder, file_names[name],
+				    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	}
 	return fd < 0 ? -errno : fd;
 }

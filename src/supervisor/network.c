@@ -153,7 +153,8 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 		requests_reply(s, id, r, err.text, -1);
 		return;
 	}
-	if (network->refused[0] && strcmp(network->refused, before) != 0)
+	if (network->refused[0] && strcmp(network->refused, before) != 0 &&
+	    quota_take(&s->engine.said, clock_boottime()))
 		log_warn("a peer's route was left out: %s", network->refused);
 	if (network->request != 0)
 		requests_reply(s, network->request, -ECANCELED, "overtaken by a newer one", -1);

@@ -84,7 +84,7 @@ void requests_stored(void *userdata, const struct blob_job *job)
 	/* The engine that asked says it; where it is gone, we do. */
 	if (s->engine.pid != 0 && job->engine == s->engine.number)
 		requests_reply(s, job->id, job->result, text, -1);
-	else if (job->result < 0)
+	else if (job->result < 0 && job->result != -ECANCELED) /* overtaken by a newer one */
 		log_error("%s", text);
 }
 

@@ -253,7 +253,8 @@ static void open_udp(struct supervisor *s, struct error *err)
 	int r = -EADDRINUSE;
 
 	for (size_t i = 0; i < ARRAY_SIZE(ports) && r == -EADDRINUSE; i++) {
-		if (i < ARRAY_SIZE(ports) - 1 && ports[i] == 0)
+		if ((i < ARRAY_SIZE(ports) - 1 && ports[i] == 0) ||
+		    (i > 0 && ports[i] == ports[i - 1]))
 			continue;
 		r = udp_pair_open(ports[i], &s->udp, err);
 		if (r != -EADDRINUSE || ports[i] != wanted || wanted == 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/control/test_registration.c - backoff, and registering step by step */
+#include "base/cleanup.h"
 #include "control/registration.h"
 #include "unit/unit.h"
 
@@ -416,6 +417,10 @@ static void waits_by_status(void **state)
 
 static void logout_expires_the_key(void **state)
 {
+	static const struct {
+		int status;
+		const char *body;
+	} refusals[] = {{500, "broken"}, {429, ""}, {404, ""}, {200, "<html>"}};
 	struct fixture *f = *state;
 
 	known_key(f);
@@ -435,6 +440,14 @@ static void logout_expires_the_key(void **state)
 	registration_unreachable(&f->r, &(struct error){-ECONNREFUSED, "no"});
 	assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_LOGGED_OUT);
 	assert_int_equal(f->r.error.code, -ECONNREFUSED);
+	/* Nor is an answer that says nothing. */
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+		registration_begin_logout(&f->r);
+		request(f);
+		answer(f, refusals[i].status, refusals[i].body);
+		assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_LOGGED_OUT);
+		assert_int_not_equal(f->r.error.code, 0);
+	}
 }
 
 static void a_wrapped_key_is_unwrapped(void **state)

@@ -131,6 +131,19 @@ static void *answer_one(void *argument)
 	return NULL;
 }
 
+/* What the supervisor would end the engine for is not sent: control chose the text. */
+static void test_login_url_of_control(void **state)
+{
+	char bytes[4096];
+
+	(void)state;
+	assert_int_equal(privsep_client_login(t.client, "https://vpn.example/\xc3\xbc"), -EINVAL);
+	assert_int_equal(privsep_client_login(t.client, "https://vpn.example/a b"), -EINVAL);
+	assert_true(recv(t.peer, bytes, sizeof(bytes), 0) < 0);
+	assert_int_equal(privsep_client_login(t.client, "https://vpn.example/register/1"), 0);
+	assert_true(recv(t.peer, bytes, sizeof(bytes), 0) > 0);
+}
+
 static void test_sync_queues_events(void **state)
 {
 	_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(64);
@@ -348,6 +361,7 @@ int main(void)
 		CLIENT_TEST(test_gone_and_bad),
 		CLIENT_TEST(test_freed_by_a_handler),
 		CLIENT_TEST(test_interfaces),
+		CLIENT_TEST(test_login_url_of_control),
 		CLIENT_TEST(test_start),
 	};
 
