@@ -18,6 +18,12 @@ TIMEOUT = 120
 END = "Everything is taken down again."
 
 
+def heed_signals():
+    """As on a terminal, though we may run in the background, or under nohup."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Machine:
     """A mount namespace with an empty /run, and demos in it."""
 
@@ -49,6 +55,7 @@ class Machine:
             stdout=log,
             stderr=subprocess.STDOUT,
             process_group=0,
+            preexec_fn=heed_signals,
             env={**os.environ, "PILLION_BUILD": build_folder().name},
         )
         demo.log = log
