@@ -33,7 +33,8 @@ def test_nodes_move_to_headscale(lab, roots):
     for node in (laptop, sidecar):
         node.headscale = other
     sidecar.start(other.auth_key(), roots)
-    laptop.up(other.auth_key(), "--force-reauth")
+    # Reusable: told to begin anew, a stock node may ask twice.
+    laptop.up(other.auth_key(reusable=True), "--force-reauth")
     for node in (laptop, sidecar):
         node.wait_running()
     laptop.wait_knows(sidecar)
