@@ -7,6 +7,7 @@ What nodes do with each other by it is in tests/interop.
 """
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ from lab.loopback_control import BUILD, joined
 from lab.relay_tool import free_port
 
 PATIENCE = 10  # seconds that the server waits for a whole request
+LONG = 700_000  # quotes, which JSON doubles: more than a stream's queue
 YOUNG = 2048  # connections without a whole request that it keeps
 
 
@@ -206,6 +208,52 @@ def test_a_flood_of_half_open_connections(server, nodes):
         for s in sockets:
             s.close()
     assert server.healthy()
+
+
+def test_an_answer_longer_than_a_queue(server):
+    """Whole, for who reads slowly too, with the next answer behind it on the same connection."""
+    text = "// " + '"' * LONG + '\n{"acls": []}'
+    assert server.cli("policy", "set", "-", stdin=text) is not None
+    assert server.cli("policy", "get")["policy"] == text
+    get = b"GET /v1/%s HTTP/1.1\r\nHost: control\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(server.socket))
+        s.sendall(get % b"policy" + get % b"users")
+        time.sleep(1)  # the answer fills what the kernel holds
+        with s.makefile("rb") as file:
+            answers = [read_answer(file) for _ in range(2)]
+    assert answers[0]["policy"] == text
+    assert answers[1] == server.cli("users", "list")
+
+
+def test_who_leaves_a_long_answer(server):
+    """Not read, or cut short: the connection ends, and the server serves."""
+    text = "// " + '"' * LONG + '\n{"acls": []}'
+    assert server.cli("policy", "set", "-", stdin=text) is not None
+    descriptors = f"/proc/{server.process.pid}/fd"
+    before = len(os.listdir(descriptors))
+    sockets = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+    for number, s in enumerate(sockets):
+        s.connect(str(server.socket))
+        s.sendall(b"GET /v1/policy HTTP/1.1\r\nHost: control\r\n\r\n")
+        if number < 2:
+            s.close()
+    wait_for(lambda: len(os.listdir(descriptors)) == before + 2, 20, server.log.read_text)
+    wait_for(lambda: len(os.listdir(descriptors)) <= before, 60, server.log.read_text)
+    for s in sockets:
+        s.close()
+    assert server.healthy()
+
+
+def read_answer(file):
+    """One answer of HTTP/1.1, as JSON."""
+    length = 0
+    while (line := file.readline().strip()) != b"":
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length":
+            length = int(value)
+    return json.loads(file.read(length))
 
 
 def test_no_descriptor_left(server):

@@ -4,11 +4,12 @@
  *
  * Theory of operation
  *	accept -> READING --request--> SERVING --reply--> READING (keep-alive) or CLOSED
+ *	                                       \--long reply--> WRITING --taken--> READING or CLOSED
  *	                                       \--upgrade--> the stream goes, the connection ends
  *
- *   Connections in READING stand in a list, oldest first, so that the one timer of the
- *   server looks at its head only. Input that comes while a request is served waits in
- *   `in`, and the stream is paused.
+ *   Connections in READING and WRITING stand in a list, who moved least lately first, so
+ *   that the one timer of the server looks at its head only. Input that comes while a request is
+ *served waits in `in`, and the stream is paused.
  */
 #define LOG_ROOM "web"
 #include "server/web/web_server.h"
@@ -37,16 +38,20 @@
 /* No more requests of a connection are served while this much of its answers waits. */
 #define QUEUE_HIGH (64u * 1024)
 
+/* A longer answer waits here and leaves by pieces of this size; a stream takes only so much. */
+#define PIECE (64u * 1024)
+
 enum connection_state {
 	READING,
 	SERVING,
+	WRITING,
 	CLOSED,
 };
 
 struct connection {
 	struct web_server *server;
 	struct connection *next, **link;    /* all */
-	struct connection *younger, *older; /* in READING */
+	struct connection *younger, *older; /* in READING and WRITING */
 	nanoseconds since;
 	struct stream *stream;
 	enum connection_state state;
@@ -54,6 +59,7 @@ struct connection {
 	bool keep_alive;
 	struct http1_parser parser;
 	struct buffer in, body, extra;
+	struct buffer rest; /* WRITING: of the answer */
 	char *target;
 	struct web_exchange x;
 };
@@ -63,11 +69,11 @@ struct web_server {
 	uv_poll_t poll;
 	struct loop_timer *sweep, *pause;
 	struct connection *connections;
-	struct connection *oldest, *youngest; /* in READING */
+	struct connection *oldest, *youngest; /* in READING and WRITING */
 	struct web_statistics statistics;
 	struct source_limit *limit;
 	int64_t warned;                      /* when, that accept() fails; or 0 */
-	uint16_t young_of[SOURCE_SLOTS + 1]; /* in READING, of each source */
+	uint16_t young_of[SOURCE_SLOTS + 1]; /* of these, of each source */
 };
 
 static void work(struct connection *c);
@@ -107,6 +113,7 @@ static void connection_free(struct connection *c)
 	buffer_free_secret(&c->in);
 	buffer_free_secret(&c->body);
 	buffer_free(&c->extra);
+	buffer_free_secret(&c->rest);
 	free(c->target);
 	free(c);
 }
@@ -116,7 +123,7 @@ static void drop(struct connection *c)
 {
 	if (c->state == CLOSED)
 		return;
-	if (c->state == READING)
+	if (c->state == READING || c->state == WRITING)
 		wait_end(c);
 	if (c->state == SERVING && c->x.gone)
 		c->x.gone(&c->x);
@@ -131,6 +138,13 @@ static void drop(struct connection *c)
 		c->dead = true;
 	else
 		connection_free(c);
+}
+
+/* cut() - End the connection without waiting for who takes no bytes: a local peer need never */
+static void cut(struct connection *c)
+{
+	stream_close(TAKE_PTR(c->stream));
+	drop(c);
 }
 
 /* Answers */
@@ -180,6 +194,27 @@ static void next_request(struct connection *c, bool keep)
 		work(c);
 }
 
+/* write_rest() - As much of a long answer as the stream takes now; `drained` comes back */
+static void write_rest(struct connection *c)
+{
+	while (c->rest.length > 0) {
+		size_t length = c->rest.length < PIECE ? c->rest.length : PIECE;
+
+		if (stream_pending(c->stream) > 0)
+			return;
+		if (stream_write(c->stream, buffer_head(&c->rest), length) < 0) {
+			drop(c);
+			return;
+		}
+		buffer_consume(&c->rest, length);
+		wait_end(c);
+		wait_begin(c);
+	}
+	buffer_free_secret(&c->rest);
+	wait_end(c);
+	next_request(c, c->keep_alive);
+}
+
 void web_reply(struct web_exchange *x, int status, const char *type, const void *body,
 	       size_t length)
 {
@@ -201,6 +236,14 @@ void web_reply(struct web_exchange *x, int status, const char *type, const void 
 		r = http1_write_head_end(&out);
 	if (r == 0 && !head_only)
 		r = buffer_append(&out, body, length);
+	if (r == 0 && out.length > PIECE) {
+		c->rest = out;
+		c->x.gone = NULL;
+		c->state = WRITING;
+		wait_begin(c);
+		write_rest(c);
+		return;
+	}
 	if (r == 0)
 		r = stream_write(c->stream, buffer_head(&out), out.length);
 	buffer_free(&out);
@@ -361,7 +404,9 @@ static void on_drained(void *user)
 {
 	struct connection *c = user;
 
-	if (c->state == READING && !c->working)
+	if (c->state == WRITING)
+		write_rest(c);
+	else if (c->state == READING && !c->working)
 		work(c);
 }
 
@@ -383,8 +428,13 @@ static void sweep(void *user)
 	nanoseconds patience = LIMIT_SERVER_PATIENCE * NSEC_PER_SEC, now = clock_boottime();
 
 	while (s->oldest && s->oldest->since + patience <= now) {
+		bool local = s->oldest->x.peer.address.family == ADDRESS_NONE;
+
 		s->statistics.timed_out++;
-		drop(s->oldest);
+		if (local || s->oldest->state == WRITING)
+			cut(s->oldest);
+		else
+			drop(s->oldest);
 	}
 	loop_timer_at(s->sweep, s->oldest ? s->oldest->since + patience : now + patience);
 }
@@ -598,7 +648,7 @@ void web_server_free(struct web_server *s)
 	if (!s)
 		return;
 	while (s->connections)
-		drop(s->connections);
+		cut(s->connections);
 	loop_timer_free(s->sweep);
 	loop_timer_free(s->pause);
 	tls_context_release(s->options.tls);
