@@ -50,6 +50,7 @@ bool lines_write(int fd, const char *text, size_t length)
 	struct pollfd out = {.fd = fd, .events = POLLOUT};
 
 	/* Room for PIPE_BUF bytes, which no line exceeds, or none at all. */
+	/* #syscalls: poll ppoll write */
 	if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0)
 		return false;
 	return write(fd, text, length) == (ssize_t)length;

@@ -2,6 +2,8 @@
 /* base/log.c - one line an event, escaped, in text or JSON */
 #include "base/log.h"
 
+#include "base/lines.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -16,7 +18,7 @@ static struct {
 	int fd;
 	enum log_level level;
 	enum log_format format;
-	atomic_ulong dropped;
+	atomic_ulong lost; /* lines, since the last that said so */
 } log_state = {.fd = STDERR_FILENO, .level = LOG_INFO};
 
 static const char *const level_names[] = {
@@ -49,11 +51,6 @@ bool log_enabled(enum log_level level)
 	return level <= log_state.level;
 }
 
-unsigned long log_dropped(void)
-{
-	return atomic_load(&log_state.dropped);
-}
-
 /* escape() - Copy @text so that it stays on one line and, in JSON, inside its quotes */
 static size_t escape(char *out, size_t size, const char *text, bool json)
 {
@@ -76,35 +73,64 @@ static size_t escape(char *out, size_t size, const char *text, bool json)
 	return used;
 }
 
-void log_line(enum log_level level, const char *room, const char *format, ...)
+/* compose() - The line for @message, newline included; its length */
+static size_t compose(char line[static LOG_LINE_MAX], enum log_level level, const char *room,
+		      const char *message)
 {
-	char message[LOG_LINE_MAX / 2], escaped[LOG_LINE_MAX - 128], line[LOG_LINE_MAX], when[32];
+	char escaped[LOG_LINE_MAX - 128], when[32];
 	struct timespec now;
 	struct tm tm;
-	va_list args;
 	int length;
+
+	escape(escaped, sizeof(escaped), message, log_state.format == LOG_FORMAT_JSON);
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
+	if (log_state.format == LOG_FORMAT_JSON)
+		length = snprintf(line, LOG_LINE_MAX,
+				  "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"room\":\"%s\","
+				  "\"msg\":\"%s\"}\n",
+				  when, now.tv_nsec / 1000000, level_names[level], room, escaped);
+	else
+		length = snprintf(line, LOG_LINE_MAX, "%s.%03ldZ %-5s %s: %s\n", when,
+				  now.tv_nsec / 1000000, level_names[level], room, escaped);
+	if (length >= LOG_LINE_MAX) {
+		length = LOG_LINE_MAX - 1;
+		line[length - 1] = '\n';
+	}
+	return (size_t)length;
+}
+
+/* say_lost() - The line about the lines before it that were lost; false: it is lost as well */
+static bool say_lost(void)
+{
+	unsigned long lost = atomic_exchange(&log_state.lost, 0);
+	char message[96], line[LOG_LINE_MAX];
+
+	if (lost == 0)
+		return true;
+	snprintf(message, sizeof(message), "%lu log lines were lost: nothing read this log", lost);
+	if (lines_write(log_state.fd, line, compose(line, LOG_WARN, "log", message)))
+		return true;
+	atomic_fetch_add(&log_state.lost, lost);
+	return false;
+}
+
+void log_pass_on(const char *line, size_t length)
+{
+	if (!say_lost() || !lines_write(log_state.fd, line, length))
+		atomic_fetch_add(&log_state.lost, 1);
+}
+
+void log_line(enum log_level level, const char *room, const char *format, ...)
+{
+	char message[LOG_LINE_MAX / 2], line[LOG_LINE_MAX];
+	va_list args;
 
 	if (!log_enabled(level))
 		return;
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
-	escape(escaped, sizeof(escaped), message, log_state.format == LOG_FORMAT_JSON);
-	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	if (log_state.format == LOG_FORMAT_JSON)
-		length = snprintf(line, sizeof(line),
-				  "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"room\":\"%s\","
-				  "\"msg\":\"%s\"}\n",
-				  when, now.tv_nsec / 1000000, level_names[level], room, escaped);
-	else
-		length = snprintf(line, sizeof(line), "%s.%03ldZ %-5s %s: %s\n", when,
-				  now.tv_nsec / 1000000, level_names[level], room, escaped);
-	if (length >= (int)sizeof(line)) {
-		length = sizeof(line) - 1;
-		line[length - 1] = '\n';
-	}
-	if (write(log_state.fd, line, (size_t)length) < 0)
-		atomic_fetch_add(&log_state.dropped, 1);
+	log_pass_on(line, compose(line, level, room, message));
 }

@@ -5,10 +5,14 @@
  * "2026-11-24T21:40:00.123Z info  control: registered node=3 user=alice".
  * Rooms below the top return errors; only the code that handles an event logs it.
  * Bytes from outside are escaped here, so a hostile name can't forge a line.
+ *
+ * Writing a line never waits. A line for which the pipe has no room, because its reader has
+ * stopped, is lost; the next line that finds room is preceded by one that says how many were.
  */
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum log_level {
 	LOG_ERROR,
@@ -25,7 +29,7 @@ enum log_format {
 
 /**
  * log_setup() - Choose where lines go; call before the first thread
- * @fd:     written with one write() a line; a full non-blocking pipe drops the line and counts it
+ * @fd:     written with one write() a line
  * @level:  least urgent level that is still written
  * @format: text or JSON
  */
@@ -41,8 +45,11 @@ bool log_enabled(enum log_level level);
 void log_line(enum log_level level, const char *room, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/** log_dropped() - Lines lost so far because the pipe was full */
-unsigned long log_dropped(void);
+/**
+ * log_pass_on() - Write a line of another process among our own, as it is
+ * @line: whole, at most LINES_MAX bytes with its newline (base/lines.h)
+ */
+void log_pass_on(const char *line, size_t length);
 
 /* Each .c file that logs defines LOG_ROOM before including this header. */
 #define log_error(...) log_line(LOG_ERROR, LOG_ROOM, __VA_ARGS__)

@@ -333,7 +333,6 @@ int privsep_client_status(struct privsep_client *client, enum privsep_state stat
 			{
 				.header.type = PRIVSEP_STATUS,
 				.state = state,
-				.log_dropped = (uint32_t)log_dropped(),
 			},
 	};
 

@@ -118,7 +118,6 @@ struct privsep_blob {
 struct privsep_status {
 	struct privsep_header header;
 	uint32_t state;              /* enum privsep_state */
-	uint32_t log_dropped;        /* log lines that the engine's full pipe has cost so far */
 	char text[PRIVSEP_TEXT_MAX]; /* what to tell a person when we end because of it */
 };
 

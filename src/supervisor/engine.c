@@ -183,7 +183,6 @@ void engine_start(struct supervisor *s)
 	engine->stopping = false;
 	engine->hung = false;
 	engine->watchdog = (struct watchdog){0};
-	engine->log_dropped = 0;
 	engine->sockets = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 32};
 	engine->files = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 8};
 	engine->said = (struct quota){.burst = 64, .interval = 2 * NSEC_PER_SEC};

@@ -55,7 +55,6 @@ struct engine {
 	struct watchdog watchdog;
 	bool hung;                         /* and is killed for it */
 	struct quota sockets, files, said; /* said: lines of ours that it causes */
-	uint32_t log_dropped;
 };
 
 struct network {

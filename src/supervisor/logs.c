@@ -19,11 +19,9 @@ static int open_file(struct logs *logs)
 {
 	_cleanup_close_ int fd =
 		open(logs->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) < 0)
+	if (fd < 0)
 		return -errno;
-	logs->written = (size_t)st.st_size;
 	if (logs->out == STDERR_FILENO) {
 		logs->out = TAKE_FD(fd);
 		return 0;
@@ -57,57 +55,33 @@ static void rotate(struct logs *logs)
 {
 	char old[4096];
 
-	if (snprintf(old, sizeof(old), "%s.1", logs->path) >= (int)sizeof(old) ||
-	    rename(logs->path, old) < 0 || open_file(logs) < 0)
-		logs->written = 0; /* goes on in the old one, and is tried again later */
+	/* Where that fails, lines go on into the old file, and the next line tries again. */
+	if (snprintf(old, sizeof(old), "%s.1", logs->path) < (int)sizeof(old) &&
+	    rename(logs->path, old) == 0)
+		(void)open_file(logs);
 }
 
-static bool write_out(struct logs *logs, const char *text, size_t length)
-{
-	if (!lines_write(logs->out, text, length))
-		return false;
-	if (logs->path) {
-		logs->written += length;
-		if (logs->written > LOGS_FILE_MAX)
-			rotate(logs);
-	}
-	return true;
-}
-
+/* hand_out() - One line to the log; the file begins anew where it has grown too large */
 static void hand_out(struct logs *logs, const char *text, size_t length)
 {
-	if (logs->lost > 0) {
-		char said[96];
-		int n = snprintf(said, sizeof(said),
-				 "supervisor: %lu log lines were lost to a full pipe\n",
-				 logs->lost);
+	struct stat st;
 
-		if (!write_out(logs, said, (size_t)n)) {
-			logs->lost++;
-			return;
-		}
-		logs->lost = 0;
-	}
-	if (!write_out(logs, text, length))
-		logs->lost++;
+	log_pass_on(text, length);
+	if (logs->path && fstat(logs->out, &st) == 0 && st.st_size > (off_t)LOGS_FILE_MAX)
+		rotate(logs);
 }
 
 /* say_dropped_fire() - A second after the first one that was; a flood says it once a second */
 static void say_dropped_fire(struct loop_timer *timer, nanoseconds now)
 {
 	struct logs *logs = container_of(timer, struct logs, say_dropped);
-	char said[128];
-	int n;
 
 	(void)now;
-	if (logs->flood.dropped == 0)
-		return;
-	n = snprintf(said, sizeof(said),
-		     "supervisor: %lu log lines of the engine were dropped: it said too much in "
-		     "a short time\n",
-		     logs->flood.dropped);
+	if (logs->flood.dropped > 0)
+		log_warn("%lu log lines of the engine were dropped: it wrote too many in a short "
+			 "time",
+			 logs->flood.dropped);
 	logs->flood.dropped = 0;
-	hand_out(logs, said, (size_t)n);
 }
 
 static void pass_on(void *user, const char *text, size_t length)

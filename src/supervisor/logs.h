@@ -4,8 +4,9 @@
  *
  * Lines go to stderr as they are, or in the background to a file that is kept below
  * LOGS_FILE_MAX by moving it to FILE.1. A reader of stderr who stands still must not
- * stop PID 1: what can't be written at once is counted and said later. So is what a child
- * says faster than a log can bear (policy.h): a captured one could fill the disk else.
+ * stop PID 1: a line that can't be written at once is lost and counted (base/log.h). So is
+ * a line that a child says faster than a log can bear (policy.h): a captured child could
+ * fill the disk else.
  */
 #pragma once
 
@@ -22,8 +23,6 @@
 struct logs {
 	const char *path; /* NULL: stderr */
 	int out;
-	size_t written;     /* to the file, so far */
-	unsigned long lost; /* lines, not yet said */
 	struct flood flood; /* of the child */
 	struct loop_timer say_dropped;
 	struct loop *loop;

@@ -111,11 +111,6 @@ void requests_file_changed(void *userdata, enum privsep_file_name name, int fd)
 static void on_status(struct supervisor *s, const struct privsep_status *m)
 {
 	memcpy(s->last_text, m->text, sizeof(s->last_text));
-	if (m->log_dropped != s->engine.log_dropped &&
-	    quota_take(&s->engine.said, clock_boottime()))
-		log_warn("%u log lines of the engine were lost to a full pipe",
-			 m->log_dropped - s->engine.log_dropped);
-	s->engine.log_dropped = m->log_dropped;
 	switch (life_status(&s->life, (enum privsep_state)m->state,
 			    s->options->exit_on_failure && !s->ending)) {
 	case LIFE_ANNOUNCE:

@@ -1074,19 +1074,24 @@ def test_what_the_checks_find_is_in_the_log_file(start, tmp_path, folder):
     assert sidecar.log() == ""
 
 
-def test_a_reader_that_stands_still_stops_nobody(start, namespace, tmp_path):
-    """stderr is a full pipe that nobody reads: the supervisor goes on and ends in time."""
+def test_a_reader_that_stands_still_stops_nothing(start, namespace, tmp_path):
+    """stderr is a full pipe: the supervisor logs, replaces a dead engine and ends in time."""
     sidecar = start()
     sidecar.up()
     sidecar.end()
     read, write = os.pipe()
     process = subprocess.Popen(sidecar.command, stdin=subprocess.DEVNULL, stderr=write)
-    os.close(write)
     sidecar.process, sidecar.pid = process, process.pid
     sidecar.up()
-    for _ in range(5):
-        sidecar.ask("log 500")
-    assert sidecar.config()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(write, b"x" * 4096):
+            pass
+    os.close(write)
+    sidecar.ask("log 500")
+    first = sidecar.engine()
+    sidecar.kill_engine()
+    wait_for(lambda: sidecar.answers() and sidecar.engine() != first, what="another engine")
     code, seconds = sidecar.end()
     assert (code, seconds < 2) == (0, True)
     os.close(read)

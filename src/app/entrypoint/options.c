@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define LOG_ROOM "entrypoint"
+#include "base/log.h"
+
 #define HEALTH_ADDRESS_DEFAULT "[::]:9002"
 #define FILE_PREFIX            "file:"
 
@@ -155,10 +158,21 @@ static int set_prefs(const struct entry_settings *s, struct entry_options *o, st
 	return o->supervisor.start.prefs ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
-/* show_qr() - Into the log of the container, between its lines */
+/* show_qr() - Into the log of the container, line by line, since PID 1 must not wait for a reader
+ */
 static void show_qr(const char *url)
 {
-	print_qr(stderr, url);
+	_cleanup_free_ char *code = NULL;
+	size_t size = 0;
+	FILE *out = open_memstream(&code, &size);
+
+	if (!out)
+		return;
+	print_qr(out, url);
+	if (fclose(out) != 0)
+		return;
+	for (char *line = code, *end; (end = strchr(line, '\n')); line = end + 1)
+		log_pass_on(line, (size_t)(end - line) + 1);
 }
 
 int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)(const char *text),

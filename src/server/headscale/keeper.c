@@ -46,7 +46,6 @@ struct keeper {
 	struct crashes crashes;
 	struct lines lines;
 	struct log_file log;
-	unsigned long lost;      /* lines that our stderr did not take, not yet said */
 	char taken[CHECK_WORDS]; /* the line by which it said that its port is taken, or "" */
 	bool stopping, done;
 	struct error *err;
@@ -83,19 +82,11 @@ __attribute__((format(printf, 3, 4))) static void note(struct keeper *k, enum lo
 static void pass_on(void *user, const char *text, size_t length)
 {
 	struct keeper *k = user;
-	char said[80];
-	int n;
 
 	if (memmem(text, length, "address already in use", 22))
 		snprintf(k->taken, sizeof(k->taken), "%.*s", (int)length - 1, text);
 	log_file_add(&k->log, text, length);
-	if (k->lost > 0) {
-		n = snprintf(said, sizeof(said), "pillion: %lu lines are missing here\n", k->lost);
-		if (lines_write(STDERR_FILENO, said, (size_t)n))
-			k->lost = 0;
-	}
-	if (!lines_write(STDERR_FILENO, text, length))
-		k->lost++;
+	log_pass_on(text, length);
 }
 
 /* take() - Read once: 1; 0 when nothing is there; -EPIPE when nothing will be */

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "unit/unit.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 static void error_chain_reads_outside_in(void **state)
@@ -200,6 +201,36 @@ static void log_lines_cannot_be_forged(void **state)
 	close(fds[1]);
 }
 
+/* Nothing reads the pipe: our own lines don't wait for it, and the loss is said later. */
+static void a_reader_that_stops_does_not_stop_the_log(void **state)
+{
+	char bytes[8192];
+	ssize_t length;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(fcntl(fds[1], F_SETPIPE_SZ, 4096), 4096);
+	log_setup(fds[1], LOG_INFO, LOG_FORMAT_JSON);
+	for (int i = 0; i < 4; i++)
+		log_line(LOG_INFO, "test", "line %d", i);
+	length = read(fds[0], bytes, sizeof(bytes) - 1);
+	assert_true(length > 0);
+	bytes[length] = 0;
+	assert_non_null(strstr(bytes, "line 0"));
+	assert_null(strstr(bytes, "line 1"));
+	/* The line that tells of the loss takes the room; the next line counts as lost. */
+	log_line(LOG_INFO, "test", "line 4");
+	length = read(fds[0], bytes, sizeof(bytes) - 1);
+	assert_true(length > 0);
+	bytes[length] = 0;
+	assert_non_null(
+		strstr(bytes, "\"msg\":\"3 log lines were lost: nothing read this log\"}\n"));
+	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +242,7 @@ int main(void)
 		cmocka_unit_test(prefixes_contain),
 		cmocka_unit_test(classes_of_addresses),
 		cmocka_unit_test(log_lines_cannot_be_forged),
+		cmocka_unit_test(a_reader_that_stops_does_not_stop_the_log),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -512,9 +512,6 @@ static void test_logs_file(void **state)
 	struct logs logs;
 	struct error err = {0};
 	struct stat st;
-	static const char said[] =
-		"supervisor: 2 log lines of the engine were dropped: it said too "
-		"much in a short time\n";
 	int pipes[2], fd;
 
 	(void)state;
@@ -524,6 +521,7 @@ static void test_logs_file(void **state)
 	snprintf(old, sizeof(old), "%s.1", path);
 	assert_int_equal(loop_init(&l.loop), 0);
 	assert_int_equal(logs_open(&logs, &l.loop, path, &err), 0);
+	log_setup(logs.out, LOG_INFO, LOG_FORMAT_TEXT);
 	for (unsigned int sent = 0; sent < 3 * LOGS_FILE_MAX;) {
 		assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
 		for (int i = 0; i < 200; i++)
@@ -533,7 +531,6 @@ static void test_logs_file(void **state)
 		assert_int_equal(logs_follow(&logs, pipes[0]), 0);
 		logs_drain(&logs);
 	}
-	assert_int_equal(logs.lost, 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_true(st.st_size <= LOGS_FILE_MAX && st.st_size % (off_t)sizeof(line) == 0);
 	assert_int_equal(stat(old, &st), 0);
@@ -553,9 +550,11 @@ static void test_logs_file(void **state)
 	assert_int_equal(logs.flood.dropped, 0);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_int_equal(fstat(fd, &st), 0);
-	assert_int_equal(pread(fd, line, 40, st.st_size - (off_t)strlen(said)), 40);
-	assert_memory_equal(line, said, 40);
+	memset(line, 0, sizeof(line));
+	assert_true(pread(fd, line, sizeof(line) - 1, st.st_size - 100) > 0);
+	assert_non_null(strstr(line, "2 log lines of the engine were dropped"));
 	close(fd);
+	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
 	close(logs.out);
 	loop_close(&l.loop);
 }
@@ -575,6 +574,7 @@ static void test_logs_full(void **state)
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	assert_int_equal(fcntl(out[1], F_SETPIPE_SZ, 4096), 4096);
 	logs.out = out[1];
+	log_setup(logs.out, LOG_INFO, LOG_FORMAT_TEXT);
 	for (int round = 0; round < 2; round++) {
 		assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
 		assert_int_equal(write(pipes[1], "one\ntwo\nthree", 13), 13);
@@ -583,7 +583,6 @@ static void test_logs_full(void **state)
 		logs_drain(&logs);
 	}
 	/* The first line made the pipe "full": less than PIPE_BUF is left. */
-	assert_int_equal(logs.lost, 5);
 	n = read(out[0], bytes, sizeof(bytes));
 	assert_int_equal(n, 4);
 	assert_memory_equal(bytes, "one\n", 4);
@@ -596,6 +595,7 @@ static void test_logs_full(void **state)
 	assert_true(n > 0);
 	bytes[n] = 0;
 	assert_non_null(strstr(bytes, "5 log lines were lost"));
+	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
 	close(out[0]);
 	close(out[1]);
 	loop_close(&l.loop);
