@@ -11,7 +11,8 @@
  *
  * One that hangs (an endless loop, SIGSTOP) does not end by itself: it is asked for a sign of
  * life every WATCHDOG_INTERVAL, and killed after WATCHDOG_TURNS without one. Then it is
- * replaced as one that crashed.
+ * replaced as one that crashed. SIGKILL is sent every KILL_RETRY until the process is gone:
+ * sending it can fail, since it takes a fork where we lack CAP_KILL.
  *
  * The program is opened once, O_PATH, beside /proc/self/exe, and run by execveat: no
  * PATH, no variable, and the same version even when the file was replaced meanwhile.
@@ -182,6 +183,7 @@ void engine_start(struct supervisor *s)
 	engine->started = clock_boottime();
 	engine->stopping = false;
 	engine->hung = false;
+	engine->killed = false;
 	engine->watchdog = (struct watchdog){0};
 	engine->sockets = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 32};
 	engine->files = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 8};
@@ -209,13 +211,16 @@ static void restart_fire(struct loop_timer *timer, nanoseconds now)
 	engine_start(container_of(timer, struct supervisor, engine.restart));
 }
 
-static void send_signal(struct supervisor *s, int signal_number)
+/* send_kill() - SIGKILL, now and again until the process is gone */
+static void send_kill(struct supervisor *s)
 {
-	int r = capabilities_kill(s->engine.pid, signal_number, s->split, s->options->engine_uid,
+	int r = capabilities_kill(s->engine.pid, SIGKILL, s->split, s->options->engine_uid,
 				  s->options->engine_gid);
 
-	if (r < 0 && r != -ESRCH)
-		log_error("can't signal the engine: %s", strerror(-r));
+	if (r < 0 && r != -ESRCH && quota_take(&s->engine.said, clock_boottime()))
+		log_error("can't kill the engine, trying again: %s", strerror(-r));
+	s->engine.killed = true;
+	timer_arm(&s->loop, &s->engine.kill, clock_boottime() + KILL_RETRY);
 }
 
 static void kill_fire(struct loop_timer *timer, nanoseconds now)
@@ -225,8 +230,9 @@ static void kill_fire(struct loop_timer *timer, nanoseconds now)
 	(void)now;
 	if (s->engine.pid == 0)
 		return;
-	log_warn("the engine did not end in time and is killed");
-	send_signal(s, SIGKILL);
+	if (!s->engine.killed)
+		log_warn("the engine did not end in time and is killed");
+	send_kill(s);
 }
 
 void engine_kill(struct supervisor *s, const char *why)
@@ -235,7 +241,7 @@ void engine_kill(struct supervisor *s, const char *why)
 		return;
 	log_error("the engine is killed: %s", why);
 	loop_remove(&s->loop, &s->engine.channel);
-	send_signal(s, SIGKILL);
+	send_kill(s);
 }
 
 static void watch_fire(struct loop_timer *timer, nanoseconds now)
@@ -254,8 +260,8 @@ static void watch_fire(struct loop_timer *timer, nanoseconds now)
 		break;
 	case WATCHDOG_HANGS:
 		s->engine.hung = true;
-		snprintf(why, sizeof(why), "it hangs: no sign of life for %lld s",
-			 (long long)(WATCHDOG_TURNS * WATCHDOG_INTERVAL / NSEC_PER_SEC));
+		snprintf(why, sizeof(why), "it hangs: no sign of life for %.1f s",
+			 (double)(WATCHDOG_TURNS * WATCHDOG_INTERVAL) / (double)NSEC_PER_SEC);
 		engine_kill(s, why);
 		break;
 	case WATCHDOG_WAIT:
@@ -361,7 +367,7 @@ static void channel_ready(struct loop_source *source, uint32_t events)
 			/* Closed: it is dying, or of no use. A stopping one may take its time. */
 			loop_remove(&s->loop, source);
 			if (!s->engine.stopping)
-				send_signal(s, SIGKILL);
+				send_kill(s);
 		} else if (r < 0 && r != -EAGAIN) {
 			engine_kill(s, "it said something that can't be");
 		}

@@ -28,6 +28,7 @@
 
 #define STOP_GRACE    (1500 * NSEC_PER_MSEC) /* for an engine to end in order */
 #define STOP_TOTAL    (1900 * NSEC_PER_MSEC) /* until we are gone */
+#define KILL_RETRY    (100 * NSEC_PER_MSEC)  /* while the engine outlives SIGKILL */
 #define OUTGOING_MAX  64u                    /* messages that an engine has not taken yet */
 #define SNAPSHOT_WAIT (100 * NSEC_PER_MSEC)  /* changes of interfaces come in bursts */
 
@@ -54,6 +55,7 @@ struct engine {
 	struct crashes crashes;
 	struct watchdog watchdog;
 	bool hung;                         /* and is killed for it */
+	bool killed;                       /* SIGKILL was sent, or tried */
 	struct quota sockets, files, said; /* said: lines of ours that it causes */
 };
 
@@ -85,6 +87,7 @@ struct supervisor {
 	struct life life;
 	struct loop_source signals;
 	struct loop_timer boot;
+	struct loop_timer end;       /* while ending: the latest moment */
 	struct loop_timer give_back; /* what only the start needed of the libraries */
 	struct udp_pair udp;
 	int engine_program; /* O_PATH */

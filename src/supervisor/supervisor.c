@@ -305,6 +305,15 @@ static void boot_fire(struct loop_timer *timer, nanoseconds now)
 	supervisor_end(s, SUPERVISOR_EXIT_MACHINE);
 }
 
+static void end_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct supervisor *s = container_of(timer, struct supervisor, end);
+
+	(void)now;
+	log_error("the engine (process %d) can't be ended and is left behind", (int)s->engine.pid);
+	s->loop.done = true;
+}
+
 void supervisor_end(struct supervisor *s, int code)
 {
 	if (s->ending)
@@ -313,6 +322,7 @@ void supervisor_end(struct supervisor *s, int code)
 	s->exit_code = code;
 	s->end_by = clock_boottime() + STOP_TOTAL;
 	timer_cancel(&s->loop, &s->boot);
+	timer_arm(&s->loop, &s->end, s->end_by);
 	engine_stop(s);
 }
 
@@ -455,6 +465,7 @@ int supervisor_run(const struct supervisor_options *options)
 		.options = options,
 		.signals = LOOP_SOURCE(signals_ready),
 		.boot = LOOP_TIMER(boot_fire),
+		.end = LOOP_TIMER(end_fire),
 		.give_back = LOOP_TIMER(give_back_fire),
 		.udp = {.v4 = -1, .v6 = -1},
 		.engine_program = -1,

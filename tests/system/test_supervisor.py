@@ -42,6 +42,7 @@ MODES = {
     "split-no-kill": [*SETPRIV, "--bounding-set=-all,+net_admin,+setuid,+setgid"],
     "same-user": [*SETPRIV, "--bounding-set=-all,+net_admin"],
 }
+NO_LEAK_CHECK = {"ASAN_OPTIONS": "detect_leaks=0"}  # it traces its process, as strace does
 numbers = itertools.count(1)
 
 
@@ -205,6 +206,12 @@ class Sidecar:
 
     def wait(self, seconds=10):
         return self.process.wait(timeout=seconds)
+
+
+def failing_kills(folder, which):
+    """A wrapper under which these of the supervisor's calls of kill fail, counted from 1."""
+    inject = ["-e", "trace=kill", "-e", f"inject=kill:error=EAGAIN:when={which}"]
+    return ["strace", "-f", "-qq", "-o", folder / "strace", *inject]
 
 
 @pytest.fixture
@@ -1028,6 +1035,37 @@ def test_leftovers_of_a_killed_supervisor(start, namespace):
     assert namespace.run("ip rule").count("5270") == 1
     assert second.end()[0] == 0
     assert "5270" not in namespace.run("ip rule") + namespace.run("ip -6 rule")
+
+
+def supervisor_below(tracer):
+    """The supervisor that strace runs."""
+    return wait_for(lambda: children_of(tracer.pid), what="the traced supervisor")[0]
+
+
+@pytest.mark.parametrize("command", ["garbage", "hang"])
+def test_a_kill_that_fails_is_repeated(start, tmp_path, command):
+    """As without a free process id, where sending the signal takes a fork."""
+    sidecar = start(mode="same-user", wrap=failing_kills(tmp_path, "1..3"), env=NO_LEAK_CHECK)
+    first = sidecar.up()["pid"]
+    if command == "hang":
+        os.kill(int(first), signal.SIGSTOP)
+    else:
+        sidecar.ask(command)
+    wait_for(lambda: "can't kill the engine, trying again" in sidecar.log(), 30, "a failed kill")
+    wait_for(lambda: sidecar.answers() and sidecar.engine() != int(first), 30, "another engine")
+    os.kill(supervisor_below(sidecar), signal.SIGTERM)
+    assert sidecar.wait() == 0
+
+
+def test_the_end_comes_even_if_the_engine_stays(start, tmp_path):
+    sidecar = start(mode="same-user", wrap=failing_kills(tmp_path, "1+"), env=NO_LEAK_CHECK)
+    engine = int(sidecar.up()["pid"])
+    supervisor = supervisor_below(sidecar)
+    os.kill(engine, signal.SIGSTOP)
+    os.kill(supervisor, signal.SIGTERM)
+    wait_for(lambda: "can't be ended and is left behind" in sidecar.log(), 30, "the end")
+    os.kill(engine, signal.SIGKILL)
+    assert sidecar.wait() == 0
 
 
 # Log lines

@@ -259,7 +259,7 @@ int localapi_call_within(int timeout_ms, const char *path, const char *method, c
 			return error_set(err, -ETIMEDOUT,
 					 "the daemon at %s does not answer within %d s: its engine "
 					 "is busy, hangs or is being started again. One that hangs "
-					 "is replaced within half a minute: try again then; else "
+					 "is replaced within 10 seconds: try again then; else "
 					 "see the daemon's log",
 					 path, timeout_ms / 1000);
 		if (r < 0)

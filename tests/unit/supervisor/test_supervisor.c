@@ -121,6 +121,9 @@ static void test_watchdog(void **state)
 {
 	struct watchdog w = {0};
 
+	/* The longest that a hanging engine lives: it stopped just after it had answered. */
+	assert_true((WATCHDOG_TURNS + 1) * WATCHDOG_INTERVAL <= 10 * S);
+
 	(void)state;
 	for (int i = 0; i < 100; i++) {
 		assert_int_equal(watchdog_turn(&w), WATCHDOG_ASK);
