@@ -222,7 +222,7 @@ int access_set(struct access *a, const char *text, size_t length, struct error *
 	if (r < 0)
 		return r;
 	copy = length ? strndup(text, length) : NULL;
-	r = length && !copy ? -ENOMEM : policy_tailnet_replace(a->nodes, policy);
+	r = length && !copy ? -ENOMEM : policy_tailnet_replace(&a->nodes, policy);
 	if (r < 0) {
 		policy_free(policy);
 		free(copy);

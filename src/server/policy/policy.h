@@ -131,11 +131,12 @@ void policy_tailnet_free(struct policy_tailnet *t);
 
 /**
  * policy_tailnet_replace() - Another policy for the same nodes
+ * @t:      on success another object; the old one is freed
  * @policy: taken, on success
  *
  * Afterwards every answer may be another one. Return: 0 or -ENOMEM, and nothing has changed
  */
-int policy_tailnet_replace(struct policy_tailnet *t, struct policy *policy);
+int policy_tailnet_replace(struct policy_tailnet **t, struct policy *policy);
 
 /** policy_tailnet_policy() - The one that holds */
 const struct policy *policy_tailnet_policy(const struct policy_tailnet *t);

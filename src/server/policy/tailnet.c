@@ -760,15 +760,15 @@ int policy_tailnet_create(struct policy *policy, struct policy_tailnet **ret)
 	return 0;
 }
 
-int policy_tailnet_replace(struct policy_tailnet *t, struct policy *policy)
+int policy_tailnet_replace(struct policy_tailnet **t, struct policy *policy)
 {
-	struct policy_tailnet *fresh, old;
+	struct policy_tailnet *fresh;
 	struct tailnet_node *node, *next;
 	int r = policy_tailnet_create(policy, &fresh);
 
 	if (r < 0)
 		return r;
-	HASH_ITER(hh, t->nodes, node, next) {
+	HASH_ITER(hh, (*t)->nodes, node, next) {
 		struct policy_node copy = {
 			.id = node->id,
 			.user = node->user,
@@ -784,10 +784,8 @@ int policy_tailnet_replace(struct policy_tailnet *t, struct policy *policy)
 			return r;
 		}
 	}
-	old = *t;
-	*t = *fresh;
-	*fresh = old;
-	policy_tailnet_free(fresh);
+	policy_tailnet_free(*t);
+	*t = fresh;
 	return 0;
 }
 

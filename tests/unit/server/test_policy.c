@@ -662,11 +662,43 @@ static void the_policy_is_replaced(void **state)
 	assert_int_equal(ids.count, 6);
 	policy_ids_clear(&ids);
 	assert_int_equal(policy_parse(closed, strlen(closed), &policy, &err), 0);
-	assert_int_equal(policy_tailnet_replace(t, policy), 0);
+	assert_int_equal(policy_tailnet_replace(&t, policy), 0);
 	assert_ptr_equal(policy_tailnet_policy(t), policy);
 	assert_int_equal(policy_tailnet_peers(t, 1, &ids), 0);
 	assert_int_equal(ids.count, 0);
 	assert_int_equal(policy_tailnet_peers(t, 8, &ids), -ENOENT);
+	policy_tailnet_free(t);
+}
+
+/* Each kind of list that a node is in belongs to the tailnet that holds it: selectors, its user's
+ * nodes, routers. After a replacement nodes leave all of them, and enter them. */
+static void nodes_change_after_a_replacement(void **state)
+{
+	static const char lan[] =
+		"{\"acls\": [{\"action\": \"accept\", \"src\": [\"bob@example.com\"], "
+		"\"dst\": [\"10.1.0.0/24:22\", \"autogroup:self:*\"]}]}";
+	struct world_node nodes[7];
+	struct policy_tailnet *t = world("// nothing\n", nodes);
+	struct policy *policy;
+	struct policy_ids ids;
+	struct error err = {0};
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(policy_parse(lan, strlen(lan), &policy, &err), 0);
+		assert_int_equal(policy_tailnet_replace(&t, policy), 0);
+		assert_true(policy_tailnet_sees(t, 3, 6));
+		world_set(&nodes[5], 6, "carol@", "", "");
+		assert_int_equal(policy_tailnet_put(t, &nodes[5].node, NULL), 0);
+		assert_false(policy_tailnet_sees(t, 3, 6));
+		world_set(&nodes[5], 6, "carol@", "", "10.1.0.0/24");
+		assert_int_equal(policy_tailnet_put(t, &nodes[5].node, NULL), 0);
+		assert_int_equal(policy_tailnet_peers(t, 3, &ids), 0);
+		assert_int_equal(ids.count, 1);
+		policy_ids_clear(&ids);
+	}
+	for (int i = 0; i < 7; i++)
+		assert_int_equal(policy_tailnet_remove(t, nodes[i].node.id, NULL), 0);
 	policy_tailnet_free(t);
 }
 
@@ -681,6 +713,7 @@ int main(void)
 		cmocka_unit_test(capabilities),
 		cmocka_unit_test(ssh),
 		cmocka_unit_test(the_policy_is_replaced),
+		cmocka_unit_test(nodes_change_after_a_replacement),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
