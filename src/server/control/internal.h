@@ -47,6 +47,7 @@ struct node_exchange {
 	bool *gone; /* where to say that it was freed while it is written to; or NULL */
 
 	struct buffer answer; /* ANSWER */
+	int status;           /* ANSWER; or NODE_ANSWER_RESET */
 
 	struct public_key machine;               /* HELD, SSH */
 	struct control_register_request request; /* HELD */
@@ -123,8 +124,16 @@ void node_reply_text(struct http2_exchange *x, int status, const char *text);
 /** node_answer_later() - Answer 200 once the disk has what changed; @body is taken */
 void node_answer_later(struct control *c, struct http2_exchange *x, struct buffer *body);
 
-/** node_answer_exchange() - The same for an exchange that was kept */
-void node_answer_exchange(struct node_exchange *e, struct buffer *body);
+#define NODE_ANSWER_RESET 0 /* the stream is reset: the client asks again */
+
+/**
+ * node_answer_exchange() - The same for an exchange that was kept
+ * @status: 200 with JSON, another one with text, or NODE_ANSWER_RESET
+ *
+ * Whoever walks a list of exchanges answers by this alone: to send at once may end the connection,
+ * which frees its other exchanges.
+ */
+void node_answer_exchange(struct node_exchange *e, int status, struct buffer *body);
 
 /* node_asks.c: what nodes ask beside registering and maps */
 

@@ -38,7 +38,7 @@
 
 #define ZSTD_LEVEL 1
 
-static const char answer_type[] = "application/json";
+static const char answer_type[] = "application/json", text_type[] = "text/plain; charset=utf-8";
 
 /* Exchanges */
 
@@ -96,7 +96,7 @@ void node_exchange_free(struct node_exchange *e)
 
 void node_reply_text(struct http2_exchange *x, int status, const char *text)
 {
-	(void)http2_reply(x, status, "text/plain; charset=utf-8", text, strlen(text));
+	(void)http2_reply(x, status, text_type, text, strlen(text));
 }
 
 /* node_answer_later() - Once the disk has it */
@@ -109,15 +109,17 @@ void node_answer_later(struct control *c, struct http2_exchange *x, struct buffe
 		node_reply_text(x, 503, "out of memory");
 		return;
 	}
+	e->status = 200;
 	e->answer = *body;
 	*body = BUFFER_INIT(0);
 	control_settle(c);
 }
 
-void node_answer_exchange(struct node_exchange *e, struct buffer *body)
+void node_answer_exchange(struct node_exchange *e, int status, struct buffer *body)
 {
 	unlist(e);
 	list_as(e, EXCHANGE_ANSWER);
+	e->status = status;
 	e->answer = *body;
 	*body = BUFFER_INIT(0);
 	control_settle(e->control);
@@ -226,13 +228,11 @@ static void decide(struct node_exchange *e, bool patient)
 	int r = tailnet_register(&c->tailnet, &e->machine, &e->request, patient, tailnet_now(),
 				 &body, &err);
 
-	if (r == REGISTER_ANSWER) {
-		node_answer_exchange(e, &body);
+	if (r == REGISTER_HOLD)
 		return;
-	}
-	buffer_free(&body);
-	if (r != REGISTER_HOLD)
-		http2_reset(e->x); /* the client asks again */
+	if (r != REGISTER_ANSWER)
+		buffer_free(&body);
+	node_answer_exchange(e, r == REGISTER_ANSWER ? 200 : NODE_ANSWER_RESET, &body);
 }
 
 void node_logins_decided(struct control *c)
@@ -675,14 +675,19 @@ void node_answer(struct control *c)
 {
 	struct node_exchange *e;
 
+	/* An answer may end its connection: only the head of the list is sure to be there. */
 	while ((e = c->exchanges[EXCHANGE_ANSWER])) {
 		struct http2_exchange *x = e->x;
 		struct buffer answer = e->answer;
+		int status = e->status;
+		const char *type = status != 200 ? text_type : answer.length ? answer_type : NULL;
 
 		e->answer = BUFFER_INIT(0);
 		node_exchange_free(e);
-		(void)http2_reply(x, 200, answer.length ? answer_type : NULL, buffer_head(&answer),
-				  answer.length);
+		if (status == NODE_ANSWER_RESET)
+			http2_reset(x);
+		else
+			(void)http2_reply(x, status, type, buffer_head(&answer), answer.length);
 		buffer_free(&answer);
 	}
 	tell_all(c);

@@ -113,43 +113,51 @@ void node_dns_done(void *user, uint32_t id, int result)
 		(void)http2_reply(x, 200, "application/json", "{}", 2);
 }
 
+/* hold_ssh() - Keep the request until a person decides: REGISTER_HOLD, or -ENOMEM */
+static int hold_ssh(struct control *c, struct http2_exchange *x, const struct public_key *machine,
+		    const struct control_ssh_request *q)
+{
+	struct node_exchange *e = node_exchange_new(c, x, EXCHANGE_SSH);
+
+	if (!e)
+		return -ENOMEM;
+	e->ssh = malloc(sizeof(*e->ssh));
+	if (!e->ssh) {
+		node_exchange_free(e);
+		return -ENOMEM;
+	}
+	e->machine = *machine;
+	*e->ssh = *q;
+	e->until = clock_boottime() + HOLD_MAX;
+	return REGISTER_HOLD;
+}
+
 /* answer_ssh() - @e is NULL: not held before */
 static void answer_ssh(struct control *c, struct http2_exchange *x, struct node_exchange *e,
 		       const struct public_key *machine, const struct control_ssh_request *q,
 		       bool patient)
 {
 	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
-	struct error err = {0};
+	struct error err = {.text = "out of memory"};
 	int r = tailnet_ssh_action(&c->tailnet, machine, q, patient, tailnet_now(), &body, &err);
+	int status;
 
-	if (r == REGISTER_HOLD && e)
+	if (r == REGISTER_HOLD && !e)
+		r = hold_ssh(c, x, machine, q);
+	if (r == REGISTER_HOLD)
 		return;
-	if (r == REGISTER_HOLD) {
-		e = node_exchange_new(c, x, EXCHANGE_SSH);
-		if (e)
-			e->ssh = malloc(sizeof(*e->ssh));
-		if (e && e->ssh) {
-			e->machine = *machine;
-			*e->ssh = *q;
-			e->until = clock_boottime() + HOLD_MAX;
-			return;
-		}
-		r = -ENOMEM;
+	status = r == REGISTER_ANSWER ? 200 : r == REGISTER_REFUSED ? 404 : 503;
+	if (status != 200) {
+		body.length = 0;
+		(void)buffer_append(&body, err.text, strlen(err.text));
 	}
-	if (r == REGISTER_ANSWER) {
-		if (e)
-			node_answer_exchange(e, &body);
-		else
-			node_answer_later(c, x, &body);
-		return;
-	}
-	buffer_free(&body);
 	if (e)
-		node_exchange_free(e);
-	if (r == REGISTER_REFUSED)
-		node_reply_text(x, 404, err.text);
+		node_answer_exchange(e, status, &body);
+	else if (status == 200)
+		node_answer_later(c, x, &body);
 	else
-		node_reply_text(x, 503, "out of memory");
+		node_reply_text(x, status, err.text);
+	buffer_free(&body);
 }
 
 void node_ssh_action(struct node_connection *n, struct http2_exchange *x)

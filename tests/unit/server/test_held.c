@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tests/unit/server/test_held.c - answers to held requests, where each one ends its connection
+ *
+ * Writing an answer may find the connection broken, which frees all of its exchanges. Linked with
+ * --wrap, each answer here does that.
+ */
+#include "base/limits.h"
+#include "server/control/internal.h"
+#include "unit/unit.h"
+
+int __wrap_http2_reply(struct http2_exchange *x, int status, const char *type, const void *body,
+		       size_t length);
+void __wrap_http2_reset(struct http2_exchange *x);
+
+#define EXCHANGES 3
+
+static struct control *control;
+static struct http2_exchange exchanges[EXCHANGES];
+static int last_status;
+static int answers;
+
+static void end_connection(int status)
+{
+	last_status = status;
+	answers++;
+	for (int i = 0; i < EXCHANGES; i++)
+		if (exchanges[i].context)
+			node_exchange_free(exchanges[i].context);
+}
+
+int __wrap_http2_reply(struct http2_exchange *x, int status, const char *type, const void *body,
+		       size_t length)
+{
+	(void)x;
+	(void)type;
+	(void)body;
+	(void)length;
+	end_connection(status);
+	return 0;
+}
+
+void __wrap_http2_reset(struct http2_exchange *x)
+{
+	(void)x;
+	end_connection(0);
+}
+
+static int setup(void **state)
+{
+	static const struct tailnet_settings settings = {.server_url = "https://c.test",
+							 .base_domain = "t.test"};
+
+	(void)state;
+	control = calloc(1, sizeof(*control));
+	assert_non_null(control);
+	tailnet_init(&control->tailnet, &settings);
+	control->stopping = true; /* there is no loop */
+	answers = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	tailnet_clear(&control->tailnet);
+	free(control);
+	return 0;
+}
+
+static void hold(enum exchange_kind kind)
+{
+	for (int i = 0; i < EXCHANGES; i++) {
+		struct node_exchange *e = node_exchange_new(control, &exchanges[i], kind);
+
+		assert_non_null(e);
+		e->until = 0;
+		if (kind == EXCHANGE_SSH) {
+			e->ssh = calloc(1, sizeof(*e->ssh));
+			assert_non_null(e->ssh);
+		}
+	}
+}
+
+static void run(void (*walk)(struct control *c), enum exchange_kind kind, int status)
+{
+	hold(kind);
+	walk(control);
+	/* Nothing is sent while the list is walked. */
+	assert_int_equal(answers, 0);
+	node_answer(control);
+	assert_int_equal(answers, 1);
+	assert_int_equal(last_status, status);
+	for (int i = 0; i < EXCHANGE_KINDS; i++)
+		assert_null(control->exchanges[i]);
+}
+
+static void ssh_tick(struct control *c)
+{
+	node_ssh_tick(c, 1);
+}
+
+static void tick(struct control *c)
+{
+	node_tick(c, 1);
+}
+
+/* Nobody knows the nodes of these sessions: 404. */
+static void sessions_are_decided(void **state)
+{
+	(void)state;
+	run(node_ssh_decided, EXCHANGE_SSH, 404);
+}
+
+static void sessions_have_waited_for_long(void **state)
+{
+	(void)state;
+	run(ssh_tick, EXCHANGE_SSH, 404);
+}
+
+/* Their capability version is 0, which is refused: the stream is reset. */
+static void logins_are_decided(void **state)
+{
+	(void)state;
+	run(node_logins_decided, EXCHANGE_HELD, 0);
+}
+
+static void logins_have_waited_for_long(void **state)
+{
+	(void)state;
+	run(tick, EXCHANGE_HELD, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(sessions_are_decided, setup, teardown),
+		cmocka_unit_test_setup_teardown(sessions_have_waited_for_long, setup, teardown),
+		cmocka_unit_test_setup_teardown(logins_are_decided, setup, teardown),
+		cmocka_unit_test_setup_teardown(logins_have_waited_for_long, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
