@@ -2,6 +2,8 @@
 /* control/backoff.c - how long to wait before the next try */
 #include "control/backoff.h"
 
+#include <stdbool.h>
+
 #define EASED 3 /* failures: the next wait is 2³ × first */
 
 #define RETRY_AFTER_ABSURD  3600
@@ -16,13 +18,16 @@ static nanoseconds part_of(nanoseconds span, uint32_t random)
 
 nanoseconds backoff_next(struct backoff *b, nanoseconds first, nanoseconds most, uint32_t random)
 {
+	bool soon = first < BACKOFF_SOON && b->failures < BACKOFF_SOON_TRIES;
 	nanoseconds wait = first;
 
+	if (soon && most > BACKOFF_SOON)
+		most = BACKOFF_SOON;
 	for (unsigned int i = 0; i < b->failures && wait < most; i++)
 		wait *= 2;
-	if (wait >= most)
+	if (wait > most)
 		wait = most;
-	else
+	if (soon || wait < most)
 		b->failures++;
 	return wait / 2 + part_of(wait / 2, random);
 }

@@ -9,6 +9,11 @@
 #define BACKOFF_FIRST (200 * NSEC_PER_MSEC)
 #define BACKOFF_MOST  (30 * NSEC_PER_SEC)
 
+/* So often no wait is longer than this: a server that restarts is found again soon. All of
+ * these waits are a minute at least. */
+#define BACKOFF_SOON       (5 * NSEC_PER_SEC)
+#define BACKOFF_SOON_TRIES 28
+
 /* What no waiting of seconds heals (a refused auth key), but still may heal. */
 #define BACKOFF_SLOW_FIRST (30 * NSEC_PER_SEC)
 #define BACKOFF_SLOW_MOST  (600 * NSEC_PER_SEC)
@@ -21,8 +26,8 @@ struct backoff {
  * backoff_next() - After one more failure: how long to wait
  * @random: 32 random bits
  *
- * d = min(first × 2ⁿ, most), and the wait is drawn evenly from [d/2, d]: so many
- * nodes that lost their server at once come back spread out.
+ * d = min(first × 2ⁿ, most), and at most BACKOFF_SOON for the first BACKOFF_SOON_TRIES; the wait is
+ * drawn evenly from [d/2, d]: so many nodes that lost their server at once come back spread out.
  */
 nanoseconds backoff_next(struct backoff *b, nanoseconds first, nanoseconds most, uint32_t random);
 

@@ -192,6 +192,7 @@ static void print_node(const json_t *node)
 		"expired",
 		"expiry",
 		"ephemeral",
+		"valid_auth_key",
 		"advertised_routes",
 		"approved_routes",
 		"serving_routes",
@@ -239,6 +240,18 @@ static void print_any(const json_t *json)
 {
 	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
 	putchar('\n');
+}
+
+/* warn_of_return() - Who was deleted or expired may hold the key to join again at once */
+static void warn_of_return(const json_t *node)
+{
+	const char *key = text_of(node, "valid_auth_key");
+
+	if (*key)
+		control_complain(EXIT_OK,
+				 "%s can join again at once: the key %s that it joined with is "
+				 "good; 'pillion control keys expire %s' keeps it out",
+				 text_of(node, "name"), key, key);
 }
 
 static void print_nothing(const json_t *json)
@@ -315,8 +328,8 @@ static const struct {
 	{{"nodes", NULL}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
 	{{"nodes", "list"}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
 	{{"nodes", "show"}, 1, "GET", "/v1/nodes/%s", NULL, print_node, false},
-	{{"nodes", "expire"}, 1, "POST", "/v1/nodes/%s/expire", NULL, print_nothing, false},
-	{{"nodes", "delete"}, 1, "DELETE", "/v1/nodes/%s", NULL, print_nothing, false},
+	{{"nodes", "expire"}, 1, "POST", "/v1/nodes/%s/expire", NULL, warn_of_return, false},
+	{{"nodes", "delete"}, 1, "DELETE", "/v1/nodes/%s", NULL, warn_of_return, false},
 	{{"nodes", "rename"}, 2, "POST", "/v1/nodes/%s/rename", body_of_name, print_nothing, false},
 	{{"nodes", "tag"}, 2, "POST", "/v1/nodes/%s/tags", body_of_tags, print_nothing, false},
 	{{"nodes", "approve-routes"},

@@ -166,8 +166,10 @@ void operator_put_user(struct json_writer *w, const struct control_user *user);
 /** operator_put_key() - @secret: NULL but when the key was just made */
 void operator_put_key(const struct control *c, struct json_writer *w, const struct control_key *key,
 		      const char *secret, nanoseconds now);
+
+/** operator_put_node() - @alone: with what has to be searched for, which a list has not */
 void operator_put_node(const struct control *c, struct json_writer *w,
-		       const struct control_node *node, nanoseconds now);
+		       const struct control_node *node, nanoseconds now, bool alone);
 
 /** operator_put_logins() - Who waits to become a node */
 void operator_put_logins(const struct control *c, struct json_writer *w, const char *name);

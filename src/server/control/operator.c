@@ -10,7 +10,7 @@
  *	POST   /v1/keys/PREFIX/expire
  *	GET    /v1/nodes			{nodes, logins}
  *	GET    /v1/nodes/NODE
- *	DELETE /v1/nodes/NODE
+ *	DELETE /v1/nodes/NODE			the node as it was
  *	POST   /v1/nodes/NODE/expire
  *	POST   /v1/nodes/NODE/rename {name}
  *	POST   /v1/nodes/NODE/tags {tags}
@@ -37,6 +37,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_KEY_LIFE (3600 * NSEC_PER_SEC)
@@ -48,6 +49,8 @@ struct order {
 	struct web_exchange *x;
 	char *parts[PARTS_MAX]; /* of the path behind /v1/ */
 	size_t part_count;
+	/* For the log: what it was about, from what is known of it, never from the request. */
+	char subject[256];
 	json_t *json; /* of the body; NULL: none */
 	struct json_reader r;
 	struct tailnet_time now;
@@ -73,9 +76,26 @@ static int http_status(int code)
 	}
 }
 
+/* about_node() - The log says which node the order was about; so about_user(), about_key() */
+static void about_node(struct order *o, const struct control_node *node)
+{
+	snprintf(o->subject, sizeof(o->subject), " node=%lld name=%s", (long long)node->record.id,
+		 node->name);
+}
+
+static void about_user(struct order *o, const struct control_user *user)
+{
+	snprintf(o->subject, sizeof(o->subject), " user=%s", user->name);
+}
+
+static void about_key(struct order *o, const struct control_key *key)
+{
+	snprintf(o->subject, sizeof(o->subject), " key=%s", key->prefix);
+}
+
 static void put_node(struct order *o, const struct control_node *node)
 {
-	operator_put_node(o->c, &o->w, node, o->now.wall);
+	operator_put_node(o->c, &o->w, node, o->now.wall, true);
 }
 
 /* Orders: 0 when what they say is in @o->out, or negative errno with @o->err */
@@ -83,25 +103,30 @@ static void put_node(struct order *o, const struct control_node *node)
 static int find_node(struct order *o, struct control_node **ret)
 {
 	*ret = registry_node_find(&o->c->tailnet.registry, o->parts[1]);
-	return *ret ? 0
-		    : error_set(&o->err, -ENOENT,
-				"there is no node %s; 'pillion control nodes "
-				"list' lists them",
-				o->parts[1]);
+	if (!*ret)
+		return error_set(&o->err, -ENOENT,
+				 "there is no node %s; 'pillion control nodes list' lists them",
+				 o->parts[1]);
+	about_node(o, *ret);
+	return 0;
 }
 
 static int find_user(struct order *o, const char *name, bool make, struct control_user **ret)
 {
 	struct registry *registry = &o->c->tailnet.registry;
 
+	int r = 0;
+
 	*ret = registry_user_named(registry, name);
-	if (*ret)
-		return 0;
-	if (make)
-		return registry_add_user(registry, name, o->now.wall, ret, &o->err);
-	return error_set(&o->err, -ENOENT,
-			 "there is no user %s; 'pillion control users create %s' makes it", name,
-			 name);
+	if (!*ret && make)
+		r = registry_add_user(registry, name, o->now.wall, ret, &o->err);
+	else if (!*ret)
+		r = error_set(&o->err, -ENOENT,
+			      "there is no user %s; 'pillion control users create %s' makes it",
+			      name, name);
+	if (r == 0)
+		about_user(o, *ret);
+	return r;
 }
 
 static int list_users(struct order *o)
@@ -119,9 +144,11 @@ static int create_user(struct order *o)
 	int r = registry_add_user(&o->c->tailnet.registry, json_get_text(&o->r, "name"),
 				  o->now.wall, &user, &o->err);
 
-	if (r == 0)
-		operator_put_user(&o->w, user);
-	return r;
+	if (r < 0)
+		return r;
+	about_user(o, user);
+	operator_put_user(&o->w, user);
+	return 0;
 }
 
 static int delete_user(struct order *o)
@@ -183,8 +210,10 @@ static int create_key(struct order *o)
 		r = registry_add_key(&o->c->tailnet.registry, &options, o->now.wall, &key, &secret,
 				     &o->err);
 	}
-	if (r == 0)
+	if (r == 0) {
+		about_key(o, key);
 		operator_put_key(o->c, &o->w, key, secret, o->now.wall);
+	}
 	string_list_clear(&tags);
 	return r;
 }
@@ -195,6 +224,7 @@ static int expire_key(struct order *o)
 
 	if (!key)
 		return error_set(&o->err, -ENOENT, "there is no key %s", o->parts[1]);
+	about_key(o, key);
 	key->expiry = o->now.wall;
 	registry_touch(&o->c->tailnet.registry, &key->record);
 	operator_put_key(o->c, &o->w, key, NULL, o->now.wall);
@@ -208,7 +238,7 @@ static int list_nodes(struct order *o)
 	json_begin_object(&o->w, NULL);
 	json_begin_array(&o->w, "nodes");
 	for (struct control_node *n = t->registry.nodes; n; n = n->by_id.next)
-		put_node(o, n);
+		operator_put_node(o->c, &o->w, n, o->now.wall, false);
 	json_end_array(&o->w);
 	operator_put_logins(o->c, &o->w, "logins");
 	json_end_object(&o->w);
@@ -230,9 +260,11 @@ static int delete_node(struct order *o)
 	struct control_node *node = NULL;
 	int r = find_node(o, &node);
 
-	if (r == 0)
-		tailnet_remove(&o->c->tailnet, node);
-	return r;
+	if (r < 0)
+		return r;
+	put_node(o, node);
+	tailnet_remove(&o->c->tailnet, node);
+	return 0;
 }
 
 static int expire_node(struct order *o)
@@ -314,6 +346,7 @@ static int approve_login(struct order *o)
 		r = tailnet_approve(&o->c->tailnet, o->parts[1], user,
 				    json_get(&o->r, "tags") ? &tags : NULL, o->now, &node, &o->err);
 	if (r == 0) {
+		about_node(o, node);
 		node_logins_decided(o->c);
 		put_node(o, node);
 	}
@@ -336,6 +369,8 @@ static int decide_check(struct order *o)
 		return error_set(&o->err, -ENOENT,
 				 "no session %s waits; 'pillion control ssh' lists them",
 				 o->parts[1]);
+	snprintf(o->subject, sizeof(o->subject), " from=%lld to=%lld user=%s",
+		 (long long)check->from, (long long)check->to, check->user);
 	r = tailnet_ssh_decide(&o->c->tailnet, check, strcmp(o->parts[2], "approve") == 0, o->now);
 	if (r == 0)
 		node_ssh_decided(o->c);
@@ -485,8 +520,9 @@ static int be_writable(struct order *o)
 	return r;
 }
 
-/* keep() - The disk gets what an order changed, and the log a line */
-static int keep(struct order *o)
+/* keep() - The disk gets what an order changed, and the log a line: @path is of the table, since
+ * what stands in the request may be a key */
+static int keep(struct order *o, const char *path)
 {
 	int r = control_write(o->c, &o->err);
 
@@ -494,9 +530,7 @@ static int keep(struct order *o)
 		error_wrap(&o->err, "done, but not stored yet: lost if the server ends before the "
 				    "disk takes it");
 	else
-		log_info("order %s %s%s%s%s%s", o->x->head->method, o->parts[0],
-			 o->part_count > 1 ? "/" : "", o->part_count > 1 ? o->parts[1] : "",
-			 o->part_count > 2 ? "/" : "", o->part_count > 2 ? o->parts[2] : "");
+		log_info("order %s %s%s", o->x->head->method, path, o->subject);
 	return r;
 }
 
@@ -521,7 +555,7 @@ static int run(struct order *o)
 		/* Nobody is shown what a crash takes back. */
 		if (r == 0 && reads && !o->c->store_failed)
 			(void)control_write(o->c, NULL);
-		return r == 0 && !reads ? keep(o) : r;
+		return r == 0 && !reads ? keep(o, orders[i].path) : r;
 	}
 	return error_set(&o->err, r, "there is no such order");
 }

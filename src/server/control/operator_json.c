@@ -18,11 +18,28 @@ static const char *user_name(const struct control *c, int64_t id)
 	return user ? user->name : "";
 }
 
-void operator_put_key(const struct control *c, struct json_writer *w, const struct control_key *key,
-		      const char *secret, nanoseconds now)
+static bool key_is_valid(const struct control_key *key, nanoseconds now)
 {
 	bool expired = key->expiry != JSON_TIME_NONE && key->expiry <= now;
 
+	return !expired && (key->reusable || !key->used);
+}
+
+/* way_back() - The key that @node joined with, where that is still good: with it the node can join
+ * again, whatever was done to it; NULL: none */
+static const char *way_back(const struct control *c, const struct control_node *node,
+			    nanoseconds now)
+{
+	const struct control_key *key = c->tailnet.registry.keys;
+
+	while (key && key->record.id != node->auth_key)
+		key = key->next;
+	return key && key_is_valid(key, now) ? key->prefix : NULL;
+}
+
+void operator_put_key(const struct control *c, struct json_writer *w, const struct control_key *key,
+		      const char *secret, nanoseconds now)
+{
 	json_begin_object(w, NULL);
 	json_put_int(w, "id", key->record.id);
 	json_put_string(w, "prefix", key->prefix);
@@ -31,7 +48,7 @@ void operator_put_key(const struct control *c, struct json_writer *w, const stru
 	json_put_bool(w, "reusable", key->reusable);
 	json_put_bool(w, "ephemeral", key->ephemeral);
 	json_put_bool(w, "used", key->used);
-	json_put_bool(w, "valid", !expired && (key->reusable || !key->used));
+	json_put_bool(w, "valid", key_is_valid(key, now));
 	json_put_strings(w, "tags", &key->tags);
 	json_put_time(w, "created", key->created);
 	json_put_time_if(w, "expiry", key->expiry);
@@ -39,7 +56,7 @@ void operator_put_key(const struct control *c, struct json_writer *w, const stru
 }
 
 void operator_put_node(const struct control *c, struct json_writer *w,
-		       const struct control_node *node, nanoseconds now)
+		       const struct control_node *node, nanoseconds now, bool alone)
 {
 	char v4[ADDRESS_TEXT_MAX], v6[ADDRESS_TEXT_MAX];
 
@@ -57,6 +74,8 @@ void operator_put_node(const struct control *c, struct json_writer *w,
 	json_put_bool(w, "expired", control_node_is_expired(node, now));
 	json_put_bool(w, "ephemeral", node->ephemeral);
 	json_put_bool(w, "authorized", node->authorized);
+	if (alone)
+		json_put_string_if(w, "valid_auth_key", way_back(c, node, now));
 	json_put_strings(w, "tags", &node->tags);
 	json_put_prefixes(w, "advertised_routes", &node->hostinfo.routable_ips);
 	json_put_prefixes(w, "approved_routes", &node->approved_routes);

@@ -268,9 +268,10 @@ static void a_lost_link_comes_back_with_backoff(void **state)
 	to_live(f);
 	control_core_lost(&f->c, NULL, f->now);
 	EXPECT(f, CONTROL_TELL_TROUBLE);
-	for (int i = 0; i < 12; i++) {
+	for (int i = 0; i < BACKOFF_SOON_TRIES + 2; i++) {
 		EXPECT(f, CONTROL_NOTHING);
-		assert_true(f->out.deadline - f->now <= BACKOFF_MOST);
+		assert_true(f->out.deadline - f->now <=
+			    (i < BACKOFF_SOON_TRIES ? BACKOFF_SOON : BACKOFF_MOST));
 		sleep_until_deadline(f);
 		EXPECT(f, CONTROL_CONNECT);
 		EXPECT(f, CONTROL_NOTHING);

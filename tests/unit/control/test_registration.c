@@ -496,17 +496,23 @@ static void nonsense_is_trouble_not_an_end(void **state)
 static void backoff_grows_and_spreads(void **state)
 {
 	struct backoff low = {0}, high = {0};
-	nanoseconds span = BACKOFF_FIRST;
+	nanoseconds span = BACKOFF_FIRST, waited = 0;
 
 	(void)state;
 	for (int i = 0; i < 40; i++) {
 		nanoseconds least = backoff_next(&low, BACKOFF_FIRST, BACKOFF_MOST, 0);
 		nanoseconds most = backoff_next(&high, BACKOFF_FIRST, BACKOFF_MOST, UINT32_MAX);
 
+		if (waited < 60 * NSEC_PER_SEC)
+			assert_true(most <= 5 * NSEC_PER_SEC);
+		else
+			span = BACKOFF_MOST;
 		assert_int_equal(least, span / 2);
 		assert_true(most > span - NSEC_PER_MSEC && most <= span);
-		span = span * 2 < BACKOFF_MOST ? span * 2 : BACKOFF_MOST;
+		span = span * 2 < BACKOFF_SOON ? span * 2 : BACKOFF_SOON;
+		waited += least;
 	}
+	assert_int_equal(backoff_next(&low, BACKOFF_FIRST, BACKOFF_MOST, 0), BACKOFF_MOST / 2);
 }
 
 int main(void)
