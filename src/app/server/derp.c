@@ -78,8 +78,9 @@ static const struct flag flags[FLAG_COUNT] = {
 		"hash in the DERPMap)"),
 	[KEY_FILE] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
 	[PLAIN] = FLAG_ON("plain", "no TLS: behind a proxy that has it, or for tests"),
-	[VERIFY_URL] = FLAG_OF("verify-url", FLAG_STRING, "URL",
-			       "ask there who may connect (Headscale: https://…/verify)"),
+	[VERIFY_URL] = FLAG_OF(
+		"verify-url", FLAG_STRING, "URL",
+		"ask there who may connect (of pillion control and Headscale: https://…/verify)"),
 	[VERIFY_CA] = FLAG_OF("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it"),
 	[VERIFY_OPEN] = FLAG_ON("verify-fail-open", "let everybody in while it can't be asked"),
 	[RATE] = FLAG_OF("rate", FLAG_INTEGER, "BYTES",
@@ -312,7 +313,7 @@ static void usage(const struct flag_group *group)
 	       "A relay for a tailnet (DERP), with a STUN server.\n\n"
 	       "Examples:\n"
 	       "  pillion derp --hostname relay.example.com --verify-url "
-	       "https://headscale.example.com/verify\n\n");
+	       "https://vpn.example.com/verify\n\n");
 	flags_print(group);
 }
 

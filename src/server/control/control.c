@@ -44,6 +44,25 @@ static void serve_key(struct control *c, struct web_exchange *x)
 	web_reply(x, 200, "application/json", body, (size_t)length);
 }
 
+/* serve_verify() - A relay by itself asks whether a node may connect, as it asks Headscale */
+static void serve_verify(struct control *c, struct web_exchange *x)
+{
+	static const char *const verdicts[] = {"{\"Allow\":false}", "{\"Allow\":true}"};
+	struct public_key node;
+	struct error err = {0};
+	const char *verdict;
+
+	if (strcmp(x->head->method, "POST") != 0) {
+		web_reply_text(x, 405, "POST {\"NodePublic\":\"nodekey:...\"} is wanted");
+	} else if (control_verify_request_parse(buffer_head(x->body), x->body->length, &node,
+						&err) < 0) {
+		web_reply_text(x, 400, "%s", err.text);
+	} else {
+		verdict = verdicts[control_knows(c, &node)];
+		web_reply(x, 200, "application/json", verdict, strlen(verdict));
+	}
+}
+
 static void serve_web(void *user, struct web_exchange *x)
 {
 	struct control *c = user;
@@ -53,6 +72,8 @@ static void serve_web(void *user, struct web_exchange *x)
 		node_accept(c, x);
 	else if (pages_serve(c, x))
 		return;
+	else if (strcmp(x->path, "/verify") == 0)
+		serve_verify(c, x);
 	else if (!get)
 		web_reply_text(x, 405, "only GET here");
 	else if (strcmp(x->path, "/key") == 0)

@@ -192,6 +192,24 @@ int control_set_dns_request_parse(const void *body, size_t length,
 	return result;
 }
 
+int control_verify_request_parse(const void *body, size_t length, struct public_key *ret,
+				 struct error *err)
+{
+	struct json_reader r;
+	int result = 0;
+	json_t *json = parse_body(body, length, &result, err);
+
+	if (!json)
+		return result;
+	r = json_reader_of(json);
+	*ret = json_get_key(&r, "NodePublic", KEY_NODE);
+	if (public_key_is_zero(ret))
+		json_reader_fail(&r, "NodePublic", -EINVAL);
+	result = json_reader_result(&r, err, "verify");
+	json_decref(json);
+	return result;
+}
+
 /* take_id() - A node's id in decimal, up to @end */
 static const char *take_id(const char *text, char end, int64_t *ret)
 {

@@ -73,6 +73,11 @@ int control_map_request_parse(const void *body, size_t length, struct control_ma
 int control_set_dns_request_parse(const void *body, size_t length,
 				  struct control_set_dns_request *ret, struct error *err);
 
+/** control_verify_request_parse() - Which node key a relay asks about; as
+ *  control_register_request_parse() */
+int control_verify_request_parse(const void *body, size_t length, struct public_key *ret,
+				 struct error *err);
+
 /**
  * control_ssh_request_parse() - From the path and query of a GET: what follows POLICY_SSH_ACTION
  *
