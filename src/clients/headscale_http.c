@@ -44,7 +44,7 @@ static int set_roots(struct headscale_http *h, const char *ca_file, struct error
 	if (r == 0)
 		r = small_file_read(path, &pem, err);
 	if (r == 0)
-		r = tls_context_add_roots(h->dialer.tls, pem, strlen(pem), path, err);
+		r = tls_context_set_roots(h->dialer.tls, 0, pem, strlen(pem), path, err);
 	return r < 0 ? r : 0;
 }
 

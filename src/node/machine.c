@@ -27,23 +27,6 @@ static int read_fd(int fd, size_t limit, struct buffer *ret)
 	return fd < 0 ? fd : file_read(fd, limit, ret);
 }
 
-static void add_roots(struct node *node, int fd, const char *name)
-{
-	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
-	struct error err = {0};
-	int r = read_fd(fd, LIMIT_CA_BUNDLE, &pem);
-
-	if (r == 0 && pem.length) {
-		r = tls_context_add_roots(node->tls, (const char *)buffer_head(&pem), pem.length,
-					  name, &err);
-		if (r < 0)
-			log_warn("%s", err.text);
-	} else if (r < 0 && r != -ENOENT) {
-		log_warn("%s can't be read: %s", name, strerror(-r));
-	}
-	buffer_free(&pem);
-}
-
 static const struct {
 	enum privsep_file_name file;
 	const char *name;
@@ -52,6 +35,36 @@ static const struct {
 	{PRIVSEP_FILE_CA_FILE, "--ca-file (TS_CA_FILE, SSL_CERT_FILE)"},
 	{PRIVSEP_FILE_CA_DIRECTORY, "the folder of SSL_CERT_DIR"},
 };
+_Static_assert(ARRAY_SIZE(roots) <= TLS_ROOT_SOURCES, "a source a file");
+
+/* take_roots() - Trust what @fd holds, and no more what that file held before */
+static void take_roots(struct node *node, unsigned int source, int fd)
+{
+	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	struct error err = {0};
+	int r = read_fd(fd, LIMIT_CA_BUNDLE, &pem);
+	bool is_gone = r == -ENOENT || (r == 0 && pem.length == 0);
+
+	if (r == 0 || is_gone)
+		r = tls_context_set_roots(node->tls, source,
+					  is_gone ? NULL : (const char *)buffer_head(&pem),
+					  pem.length, roots[source].name, &err);
+	else
+		error_set_errno(&err, r, "read %s", roots[source].name);
+	if (r < 0)
+		log_warn("%s; the authorities that were known stay", err.text);
+	buffer_free(&pem);
+}
+
+/* check_roots() - Whether any authority is known, for health */
+static void check_roots(struct node *node)
+{
+	node_warn(node, NODE_WARN_CERTIFICATES,
+		  tls_context_roots(node->tls) > 0
+			  ? NULL
+			  : "no certificate authority is known: install ca-certificates, or name a "
+			    "PEM file by --ca-file or TS_CA_FILE");
+}
 
 static void configure_names(struct node *node)
 {
@@ -87,13 +100,9 @@ int node_machine_open(struct node *node, struct error *err)
 	r = tls_context_create(&node->tls, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
-		add_roots(node, privsep_client_open_file(node->privsep, roots[i].file),
-			  roots[i].name);
-	if (tls_context_roots(node->tls) == 0)
-		node_warn(node, NODE_WARN_CERTIFICATES,
-			  "no certificate authority is known: install ca-certificates, or name a "
-			  "PEM file by --ca-file or TS_CA_FILE");
+	for (unsigned int i = 0; i < ARRAY_SIZE(roots); i++)
+		take_roots(node, i, privsep_client_open_file(node->privsep, roots[i].file));
+	check_roots(node);
 	return 0;
 }
 
@@ -170,9 +179,10 @@ void node_machine_file_changed(struct node *node, enum privsep_file_name name, i
 	default:
 		break;
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(roots); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(roots); i++)
 		if (roots[i].file == name) {
-			add_roots(node, fd, roots[i].name);
+			take_roots(node, i, fd);
+			check_roots(node);
 			return;
 		}
 	if (fd >= 0)

@@ -117,7 +117,6 @@ int tls_context_create(struct tls_context **ret, struct error *err)
 	if (!context)
 		return error_set(err, -ENOMEM, "out of memory");
 	context->holds = 1;
-	context->der = BUFFER_INIT(LIMIT_CA_BUNDLE);
 	context->ctx = SSL_CTX_new(TLS_client_method());
 	if (!context->ctx || tls_roots_attach(context) < 0) {
 		tls_context_release(context);
@@ -146,8 +145,8 @@ void tls_context_release(struct tls_context *context)
 	if (!context || --context->holds)
 		return;
 	SSL_CTX_free(context->ctx);
-	buffer_free(&context->der);
-	free(context->roots);
+	for (size_t i = 0; i < TLS_ROOT_SOURCES; i++)
+		tls_roots_free(&context->roots[i]);
 	free(context);
 }
 

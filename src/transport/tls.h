@@ -15,6 +15,9 @@
 
 struct tls_context;
 
+/* Files that roots come from; each can be replaced by itself. */
+#define TLS_ROOT_SOURCES 3u
+
 /* Who the other end must prove to be. */
 struct tls_options {
 	const char *host; /* server name indication (unless an IP literal), and what is verified */
@@ -40,15 +43,19 @@ struct tls_context *tls_context_hold(struct tls_context *context);
 void tls_context_release(struct tls_context *context);
 
 /**
- * tls_context_add_roots() - Trust the certificates in @length bytes of PEM text
- * @name: what to call the text in errors ("/etc/ssl/certs/ca-certificates.crt")
+ * tls_context_set_roots() - Trust the certificates in @length bytes of PEM text
+ * @source: below TLS_ROOT_SOURCES; what it gave before is trusted no more. The roots of
+ *          the other sources stay
+ * @pem:    NULL: the source has none now
+ * @name:   what to call the text in errors ("/etc/ssl/certs/ca-certificates.crt")
  *
- * A certificate that doesn't parse is passed over (bundles hold old oddities).
- * Return: how many were added, or negative errno: -EINVAL when there was none, with
+ * A certificate that doesn't parse is passed over (bundles hold old oddities). On failure
+ * the roots stay as they were.
+ * Return: how many there are, or negative errno: -EINVAL when the text holds none, with
  * @err set
  */
-int tls_context_add_roots(struct tls_context *context, const char *pem, size_t length,
-			  const char *name, struct error *err);
+int tls_context_set_roots(struct tls_context *context, unsigned int source, const char *pem,
+			  size_t length, const char *name, struct error *err);
 
 /** tls_context_roots() - How many roots it trusts */
 size_t tls_context_roots(const struct tls_context *context);

@@ -10,15 +10,20 @@
 /* One trusted root, not yet parsed. */
 struct tls_root {
 	uint32_t subject_hash;
-	uint32_t offset, length; /* in tls_context.der */
+	uint32_t offset, length; /* in tls_roots.der */
 	bool parsed;             /* the store has it */
+};
+
+/* The roots of one source. */
+struct tls_roots {
+	struct buffer der;
+	struct tls_root *list;
+	size_t count;
 };
 
 struct tls_context {
 	SSL_CTX *ctx;
-	struct buffer der;
-	struct tls_root *roots;
-	size_t root_count;
+	struct tls_roots roots[TLS_ROOT_SOURCES];
 	unsigned int holds;
 };
 
@@ -31,8 +36,11 @@ struct tls_verification {
 	const struct tls_context *context;
 };
 
-/** tls_roots_attach() - Let @context's store find its roots when a chain asks for them */
+/** tls_roots_attach() - Give @context an empty store that finds roots when a chain asks for them */
 int tls_roots_attach(struct tls_context *context);
+
+/** tls_roots_free() - Forget the roots of one source */
+void tls_roots_free(struct tls_roots *roots);
 
 /** tls_verify_init() - Take the index by which an SSL finds its tls_verification; -ENOMEM */
 int tls_verify_init(void);

@@ -18,15 +18,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* parse_matching() - Move the roots named @name into the store; the first of them, borrowed */
-static X509 *parse_matching(struct tls_context *context, X509_STORE *store, const X509_NAME *name)
+/* parse_those() - parse_matching() for the roots of one source */
+static X509 *parse_those(struct tls_roots *roots, X509_STORE *store, const X509_NAME *name,
+			 uint32_t hash)
 {
-	uint32_t hash = (uint32_t)X509_NAME_hash_ex(name, NULL, NULL, NULL);
 	X509 *first = NULL;
 
-	for (size_t i = 0; i < context->root_count; i++) {
-		struct tls_root *root = &context->roots[i];
-		const uint8_t *der = buffer_head(&context->der) + root->offset;
+	for (size_t i = 0; i < roots->count; i++) {
+		struct tls_root *root = &roots->list[i];
+		const uint8_t *der = buffer_head(&roots->der) + root->offset;
 		X509 *certificate;
 
 		if (root->subject_hash != hash || root->parsed)
@@ -40,6 +40,19 @@ static X509 *parse_matching(struct tls_context *context, X509_STORE *store, cons
 				first = certificate;
 		}
 		X509_free(certificate); /* the store has its own reference */
+	}
+	return first;
+}
+
+/* parse_matching() - Move the roots named @name into the store; the first of them, borrowed */
+static X509 *parse_matching(struct tls_context *context, X509_STORE *store, const X509_NAME *name)
+{
+	uint32_t hash = (uint32_t)X509_NAME_hash_ex(name, NULL, NULL, NULL);
+	X509 *first = NULL, *found;
+
+	for (size_t i = 0; i < TLS_ROOT_SOURCES; i++) {
+		found = parse_those(&context->roots[i], store, name, hash);
+		first = first ?: found;
 	}
 	return first;
 }
@@ -64,16 +77,24 @@ int tls_roots_attach(struct tls_context *context)
 {
 	static X509_LOOKUP_METHOD *method;
 	X509_LOOKUP *lookup;
+	X509_STORE *store;
 
 	if (!method) {
 		method = X509_LOOKUP_meth_new("pillion roots");
 		if (!method || !X509_LOOKUP_meth_set_get_by_subject(method, get_by_subject))
 			return -ENOMEM;
 	}
-	lookup = X509_STORE_add_lookup(SSL_CTX_get_cert_store(context->ctx), method);
-	if (!lookup)
+	store = X509_STORE_new();
+	lookup = store ? X509_STORE_add_lookup(store, method) : NULL;
+	if (!lookup) {
+		X509_STORE_free(store);
 		return -ENOMEM;
+	}
 	X509_LOOKUP_set_method_data(lookup, context);
+	SSL_CTX_set_cert_store(context->ctx, store); /* takes it, and drops the one before */
+	for (size_t i = 0; i < TLS_ROOT_SOURCES; i++)
+		for (size_t j = 0; j < context->roots[i].count; j++)
+			context->roots[i].list[j].parsed = false;
 	return 0;
 }
 
@@ -131,33 +152,33 @@ static struct cursor find_subject(const uint8_t *der, size_t length, size_t *ret
 }
 
 /* add_root() - Keep one DER certificate if it is one: 1, 0, or -ENOMEM, -EMSGSIZE */
-static int add_root(struct tls_context *context, const uint8_t *der, size_t length)
+static int add_root(struct tls_roots *roots, const uint8_t *der, size_t length)
 {
 	size_t size;
 	struct cursor subject = find_subject(der, length, &size);
 	const uint8_t *at = subject.at;
-	struct tls_root *roots;
+	struct tls_root *list;
 	X509_NAME *name;
 	int r;
 
 	name = subject.left ? d2i_X509_NAME(NULL, &at, (long)subject.left) : NULL;
 	if (!name)
 		return 0;
-	roots = reallocarray(context->roots, context->root_count + 1, sizeof(*roots));
-	if (!roots) {
+	list = reallocarray(roots->list, roots->count + 1, sizeof(*list));
+	if (!list) {
 		r = -ENOMEM;
 		goto freed;
 	}
-	context->roots = roots;
-	roots += context->root_count;
-	*roots = (struct tls_root){
+	roots->list = list;
+	list += roots->count;
+	*list = (struct tls_root){
 		.subject_hash = (uint32_t)X509_NAME_hash_ex(name, NULL, NULL, NULL),
-		.offset = (uint32_t)context->der.length,
+		.offset = (uint32_t)roots->der.length,
 		.length = (uint32_t)size, /* without what a TRUSTED CERTIFICATE has behind it */
 	};
-	r = buffer_append(&context->der, der, roots->length);
+	r = buffer_append(&roots->der, der, list->length);
 	if (r == 0) {
-		context->root_count++;
+		roots->count++;
 		r = 1;
 	}
 freed:
@@ -165,11 +186,19 @@ freed:
 	return r;
 }
 
-int tls_context_add_roots(struct tls_context *context, const char *pem, size_t length,
-			  const char *name, struct error *err)
+void tls_roots_free(struct tls_roots *roots)
+{
+	buffer_free(&roots->der);
+	free(roots->list);
+	*roots = (struct tls_roots){0};
+}
+
+/* read_roots() - Into @roots, from PEM text; as tls_context_set_roots() */
+static int read_roots(struct tls_roots *roots, const char *pem, size_t length, const char *name,
+		      struct error *err)
 {
 	BIO *text = BIO_new_mem_buf(pem, (int)(length > INT32_MAX ? INT32_MAX : length));
-	int added = 0, r = 0;
+	int r = 0;
 
 	if (!text)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -187,8 +216,7 @@ int tls_context_add_roots(struct tls_context *context, const char *pem, size_t l
 		}
 		if (strcmp(kind, PEM_STRING_X509) == 0 || strcmp(kind, PEM_STRING_X509_OLD) == 0 ||
 		    strcmp(kind, PEM_STRING_X509_TRUSTED) == 0)
-			r = add_root(context, der, (size_t)size);
-		added += r > 0;
+			r = add_root(roots, der, (size_t)size);
 		OPENSSL_free(kind);
 		OPENSSL_free(header);
 		OPENSSL_free(der);
@@ -197,12 +225,34 @@ int tls_context_add_roots(struct tls_context *context, const char *pem, size_t l
 	BIO_free(text);
 	if (r < 0)
 		return error_set_errno(err, r, "CA file %s", name);
-	if (added == 0)
+	if (roots->count == 0)
 		return error_set(err, -EINVAL, "CA file %s holds no certificate in PEM form", name);
-	return added;
+	return 0;
+}
+
+int tls_context_set_roots(struct tls_context *context, unsigned int source, const char *pem,
+			  size_t length, const char *name, struct error *err)
+{
+	struct tls_roots roots = {.der = BUFFER_INIT(LIMIT_CA_BUNDLE)};
+	int r = pem ? read_roots(&roots, pem, length, name, err) : 0;
+
+	/* What the store has parsed may be gone from the text: it begins anew. */
+	if (r == 0 && tls_roots_attach(context) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
+	if (r < 0) {
+		tls_roots_free(&roots);
+		return r;
+	}
+	tls_roots_free(&context->roots[source]);
+	context->roots[source] = roots;
+	return (int)roots.count;
 }
 
 size_t tls_context_roots(const struct tls_context *context)
 {
-	return context->root_count;
+	size_t count = 0;
+
+	for (size_t i = 0; i < TLS_ROOT_SOURCES; i++)
+		count += context->roots[i].count;
+	return count;
 }

@@ -208,7 +208,8 @@ static void explain(X509_STORE_CTX *chain, struct tls_verification *v)
 		error_set(&v->problem, -EKEYREJECTED,
 			  "the certificate of %s is not trusted here (%s%s): %s", v->host,
 			  X509_verify_cert_error_string(code),
-			  v->context->root_count ? "" : "; no CA certificates are loaded", remedy);
+			  tls_context_roots(v->context) ? "" : "; no CA certificates are loaded",
+			  remedy);
 	}
 }
 

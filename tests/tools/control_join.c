@@ -300,7 +300,7 @@ static int set_up_tls(const char *path, struct tls_context **ret, struct error *
 	if (r == 0)
 		r = tls_context_create(ret, err);
 	if (r == 0)
-		r = tls_context_add_roots(*ret, pem, length, path, err);
+		r = tls_context_set_roots(*ret, 0, pem, length, path, err);
 	free(pem);
 	return r < 0 ? r : 0;
 }

@@ -292,7 +292,7 @@ int main(int argc, char **argv)
 			size_t length;
 			_cleanup_free_ char *pem = read_file(argv[++i], &length);
 
-			if (tls_context_add_roots(t.tls, pem, length, argv[i], &err) < 0)
+			if (tls_context_set_roots(t.tls, 0, pem, length, argv[i], &err) < 0)
 				die("CA", err.text);
 		} else {
 			die("unknown argument", argv[i]);

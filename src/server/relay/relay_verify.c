@@ -59,7 +59,7 @@ static int read_roots(struct relay_verifier *v, const char *ca_file, struct erro
 	if (r == 0)
 		r = small_file_read(path, &pem, err);
 	if (r == 0)
-		r = tls_context_add_roots(v->dialer.tls, pem, strlen(pem), path, err);
+		r = tls_context_set_roots(v->dialer.tls, 0, pem, strlen(pem), path, err);
 	return r < 0 ? r : 0;
 }
 

@@ -276,7 +276,8 @@ static struct tls_context *context_with_root(void)
 
 	assert_int_equal(tls_context_create(&context, &err), 0);
 	assert_int_equal(
-		tls_context_add_roots(context, certs.pem, certs.pem_length, "test.pem", &err), 1);
+		tls_context_set_roots(context, 0, certs.pem, certs.pem_length, "test.pem", &err),
+		1);
 	assert_int_equal(tls_context_roots(context), 1);
 	return context;
 }
@@ -400,7 +401,8 @@ static void a_file_without_certificates_is_refused(void **state)
 
 	(void)state;
 	assert_int_equal(tls_context_create(&context, &err), 0);
-	assert_int_equal(tls_context_add_roots(context, "hello", 5, "/etc/hello", &err), -EINVAL);
+	assert_int_equal(tls_context_set_roots(context, 0, "hello", 5, "/etc/hello", &err),
+			 -EINVAL);
 	assert_non_null(strstr(err.text, "/etc/hello holds no certificate"));
 	tls_context_release(context);
 }
@@ -420,12 +422,78 @@ static void damaged_certificates_are_passed_over(void **state)
 		PEM_write_bio(bio, "CERTIFICATE", "", der, cut);
 		size = BIO_get_mem_data(bio, &text);
 		assert_int_equal(tls_context_create(&context, NULL), 0);
-		assert_int_equal(tls_context_add_roots(context, text, (size_t)size, "x", NULL),
+		assert_int_equal(tls_context_set_roots(context, 0, text, (size_t)size, "x", NULL),
 				 cut == length ? 1 : -EINVAL);
 		tls_context_release(context);
 		BIO_free(bio);
 	}
 	OPENSSL_free(der);
+}
+
+/* how_it_ends() - The code of a connection to @kind with the roots of @context */
+static int how_it_ends(struct tls_context *context, enum server_kind kind)
+{
+	struct tls_options options = {.host = "good.example"};
+	struct client c;
+	struct peer p;
+
+	peer_start(&p, serve, &kind);
+	assert_int_equal(run_client(&c, context, p.port, &options, 0), 0);
+	peer_stop(&p);
+	return c.err.code;
+}
+
+static void set_one(struct tls_context *context, unsigned int source, X509 *root)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text;
+	long size;
+
+	PEM_write_bio_X509(bio, root);
+	size = BIO_get_mem_data(bio, &text);
+	assert_int_equal(tls_context_set_roots(context, source, text, (size_t)size, "x", NULL), 1);
+	BIO_free(bio);
+}
+
+static void a_source_of_roots_is_replaced(void **state)
+{
+	struct tls_context *context = context_with_root();
+	struct error err = {0};
+	char *large;
+
+	(void)state;
+	assert_int_equal(how_it_ends(context, GOOD), 0);
+	assert_int_equal(how_it_ends(context, UNKNOWN), -EKEYREJECTED);
+
+	/* The authority that was there, and was used, is trusted no more. */
+	set_one(context, 0, certs.other);
+	assert_int_equal(tls_context_roots(context), 1);
+	assert_int_equal(how_it_ends(context, GOOD), -EKEYREJECTED);
+	assert_int_equal(how_it_ends(context, UNKNOWN), 0);
+
+	/* What can't be read changes nothing. */
+	assert_int_equal(tls_context_set_roots(context, 0, "cut", 3, "x", &err), -EINVAL);
+	assert_int_equal(how_it_ends(context, UNKNOWN), 0);
+
+	/* Each source by itself. */
+	set_one(context, 1, certs.root);
+	assert_int_equal(how_it_ends(context, GOOD), 0);
+	assert_int_equal(how_it_ends(context, UNKNOWN), 0);
+	assert_int_equal(tls_context_set_roots(context, 0, NULL, 0, "x", NULL), 0);
+	assert_int_equal(how_it_ends(context, GOOD), 0);
+	assert_int_equal(how_it_ends(context, UNKNOWN), -EKEYREJECTED);
+
+	/* As often as it likes: half of what is allowed at most, each time. */
+	large = malloc(certs.pem_length * 1000);
+	for (size_t i = 0; i < 1000; i++)
+		memcpy(large + i * certs.pem_length, certs.pem, certs.pem_length);
+	for (size_t i = 0; i < LIMIT_CA_BUNDLE / (certs.pem_length * 100); i++)
+		assert_int_equal(tls_context_set_roots(context, 0, large, certs.pem_length * 1000,
+						       "x", NULL),
+				 1000);
+	free(large);
+	assert_int_equal(tls_context_roots(context), 1001);
+	tls_context_release(context);
 }
 
 static void a_context_outlives_its_owner(void **state)
@@ -523,6 +591,7 @@ int main(void)
 		cmocka_unit_test(bytes_arrive_whole_through_pauses),
 		cmocka_unit_test(a_file_without_certificates_is_refused),
 		cmocka_unit_test(damaged_certificates_are_passed_over),
+		cmocka_unit_test(a_source_of_roots_is_replaced),
 		cmocka_unit_test(a_context_outlives_its_owner),
 		cmocka_unit_test(dials_verify_the_name_they_were_given),
 	};
