@@ -183,8 +183,20 @@ struct netmap_peer *netmap_peer_next(const struct netmap *map, const struct netm
 /** netmap_user() - The profile of a user, or NULL */
 const struct tailcfg_user_profile *netmap_user(const struct netmap *map, int64_t id);
 
-/** netmap_encode() - The whole map as one MapResponse, for the disk; 0, -EMSGSIZE, -ENOMEM */
-int netmap_encode(const struct netmap *map, struct buffer *out);
+/* Ranks of peers in netmap_encode(): 0 comes first. */
+#define NETMAP_RANKS 3u
+
+/** netmap_rank - How soon a peer is wanted, below NETMAP_RANKS */
+typedef unsigned int (*netmap_rank)(void *context, const struct netmap_peer *peer);
+
+/**
+ * netmap_encode() - The map as one MapResponse, for the disk
+ * @rank: NULL where all peers are equal
+ * @out:  whose limit decides how many peers there are; user profiles take a quarter at most
+ *
+ * Return: how many peers found no room; -EMSGSIZE where not even the rest did; -ENODATA, -ENOMEM
+ */
+int netmap_encode(const struct netmap *map, netmap_rank rank, void *context, struct buffer *out);
 
 /**
  * netmap_decode() - A map that netmap_encode() wrote

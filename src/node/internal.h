@@ -109,6 +109,7 @@ struct node {
 	bool key_waits;    /* control waits for the store of a new node key */
 	bool cache_dirty;
 	bool cache_stored; /* at least once, or tried */
+	bool cache_cut;    /* the netmap did not fit, and that was said */
 	uv_timer_t cache_timer;
 	struct secret_key disco_key;
 	struct buffer handover; /* what the engine before us left; empty afterwards */

@@ -33,6 +33,9 @@
 #define CACHE_FIRST_MS    2000
 #define CACHE_LIMIT       (LIMIT_MAP_OBJECT < PRIVSEP_BLOB_MAX ? LIMIT_MAP_OBJECT : PRIVSEP_BLOB_MAX)
 
+/* Kept free for the head of the netmap's record. */
+#define CACHE_SLACK 64u
+
 enum memory_record {
 	/* CACHE_RECORD_VERSION is the first. */
 	MEMORY_DISCO_KEY = 2,   /* 32 bytes */
@@ -42,6 +45,39 @@ enum memory_record {
 	MEMORY_NETMAP,          /* netmap_encode() */
 	MEMORY_UDP_PORT = CACHE_RECORD_UDP_PORT,
 };
+
+/* rank_peer() - Who is active comes first, then with whom there was a session */
+static unsigned int rank_peer(void *context, const struct netmap_peer *peer)
+{
+	struct tunnel_peer_status status = {0};
+	struct node *node = context;
+
+	if (!node->tunnel || tunnel_peer_status(node->tunnel, &peer->node.key, &status) < 0)
+		return 2;
+	return status.path.active ? 0 : status.path.last_sent || status.last_handshake ? 1 : 2;
+}
+
+/* encode_netmap() - Behind the other records, with as many peers as there is room for */
+static int encode_netmap(struct node *node, struct buffer *out)
+{
+	/* The record's head is small beside this. */
+	struct buffer text = BUFFER_INIT(CACHE_LIMIT - CACHE_SLACK - out->length);
+	int left = netmap_encode(node_netmap(node), rank_peer, node, &text);
+	int r = left;
+
+	if (left >= 0)
+		r = record_put(out, MEMORY_NETMAP, buffer_head(&text), text.length);
+	buffer_free(&text);
+	if (left == -EMSGSIZE || left > 0) {
+		if (!node->cache_cut)
+			log_warn("the network map is larger than the cache (%u MiB): a start "
+				 "without control knows %s",
+				 CACHE_LIMIT >> 20, left > 0 ? "some of the peers" : "no peers");
+		r = left > 0 ? r : 0;
+	}
+	node->cache_cut = left > 0 || left == -EMSGSIZE;
+	return r;
+}
 
 /* encode_memory() - Cache or hand-over record */
 static int encode_memory(struct node *node, bool with_netmap, struct buffer *out)
@@ -65,14 +101,8 @@ static int encode_memory(struct node *node, bool with_netmap, struct buffer *out
 			r = record_put(out, MEMORY_PEERS, buffer_head(&peers), peers.length);
 		buffer_free(&peers);
 	}
-	if (r == 0 && with_netmap && map && map->self) {
-		struct buffer text = BUFFER_INIT(CACHE_LIMIT / 2);
-
-		r = netmap_encode(map, &text);
-		if (r == 0)
-			r = record_put(out, MEMORY_NETMAP, buffer_head(&text), text.length);
-		buffer_free(&text);
-	}
+	if (r == 0 && with_netmap && map && map->self)
+		r = encode_netmap(node, out);
 	return r;
 }
 

@@ -60,7 +60,7 @@ static void through_the_cache(struct netmap *map)
 	struct netmap *again;
 
 	if (map->self) {
-		MUST(netmap_encode(map, &bytes) == 0);
+		MUST(netmap_encode(map, NULL, NULL, &bytes) == 0);
 		MUST(netmap_decode(buffer_head(&bytes), bytes.length, NOW, &again, NULL) == 0);
 		MUST(netmap_peer_count(again) == netmap_peer_count(map));
 		MUST(again->filter_count == map->filter_count);

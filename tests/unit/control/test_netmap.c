@@ -478,10 +478,10 @@ static void the_cache_gives_the_same_map(void **state)
 			      "\"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567ABCDEFGHIJKLMNOPQRST\"}}",
 			      &f->change),
 			 0);
-	assert_int_equal(netmap_encode(f->map, &first), 0);
+	assert_int_equal(netmap_encode(f->map, NULL, NULL, &first), 0);
 	if (netmap_decode(buffer_head(&first), first.length, NOW, &again, &err) < 0)
 		fail_msg("%s", err.text);
-	assert_int_equal(netmap_encode(again, &second), 0);
+	assert_int_equal(netmap_encode(again, NULL, NULL, &second), 0);
 	assert_int_equal(first.length, second.length);
 	assert_memory_equal(buffer_head(&first), buffer_head(&second), first.length);
 	assert_int_equal(netmap_peer_count(again), 2);
@@ -490,6 +490,68 @@ static void the_cache_gives_the_same_map(void **state)
 	netmap_free(again);
 	buffer_free(&first);
 	buffer_free(&second);
+}
+
+/* rank_odd() - Peers with an odd ID first, then the ID that @context points to */
+static unsigned int rank_odd(void *context, const struct netmap_peer *peer)
+{
+	return peer->node.id % 2 ? 0 : peer->node.id == *(int64_t *)context ? 1 : 2;
+}
+
+static void the_cache_holds_the_peers_that_fit(void **state)
+{
+	enum {
+		PEERS = 200,
+	};
+	struct fixture *f = *state;
+	struct buffer text = BUFFER_INIT(1 << 20), whole = BUFFER_INIT(1 << 20);
+	int64_t second = 100;
+	int least = PEERS + 1;
+	int64_t id;
+
+	buffer_printf(&text, "{\"Peers\":[");
+	for (id = 2; id < 2 + PEERS; id++)
+		buffer_printf(&text,
+			      "%s{\"ID\":%d,\"Key\":\"nodekey:%064x\",\"User\":%d,\"Addresses\":["
+			      "\"100.64.1.%d/32\"]}",
+			      id == 2 ? "" : ",", (int)id, (unsigned int)id, (int)id, (int)id);
+	buffer_printf(&text, "],\"UserProfiles\":[");
+	for (id = 2; id < 2 + PEERS; id++)
+		buffer_printf(&text, "%s{\"ID\":%d,\"LoginName\":\"user\"}", id == 2 ? "" : ",",
+			      (int)id);
+	buffer_printf(&text, "]}");
+	buffer_append(&text, "", 1);
+	assert_int_equal(feed(f->map, (char *)buffer_head(&text), &f->change), 0);
+	assert_int_equal(netmap_encode(f->map, rank_odd, &second, &whole), 0);
+
+	for (size_t limit = 0; limit < whole.length + 400; limit += 397) {
+		struct buffer cut = BUFFER_INIT(limit);
+		int left = netmap_encode(f->map, rank_odd, &second, &cut);
+		struct netmap *again = NULL;
+		struct error err = {0};
+
+		if (left == -EMSGSIZE) {
+			assert_int_equal(least, PEERS + 1); /* only below the first that fits */
+			buffer_free(&cut);
+			continue;
+		}
+		assert_true(left >= 0 && left <= least);
+		least = left;
+		if (netmap_decode(buffer_head(&cut), cut.length, NOW, &again, &err) < 0)
+			fail_msg("limit %zu: %s", limit, err.text);
+		assert_int_equal(netmap_peer_count(again), PEERS - left);
+		assert_int_equal(again->has_filter, true);
+		/* In their order: no even one while an odd one is missing. */
+		for (id = 2; id < 2 + PEERS; id++)
+			if (left >= PEERS / 2 && id % 2 == 0)
+				assert_null(netmap_peer_by_id(again, id));
+		assert_int_equal(netmap_peer_by_id(again, second) != NULL, left < PEERS / 2);
+		netmap_free(again);
+		buffer_free(&cut);
+	}
+	assert_int_equal(least, 0);
+	buffer_free(&text);
+	buffer_free(&whole);
 }
 
 static void a_spoilt_cache_is_an_error(void **state)
@@ -532,6 +594,7 @@ int main(void)
 		TEST(users_merge_by_id),
 		TEST(a_delta_costs_what_it_changes),
 		TEST(the_cache_gives_the_same_map),
+		TEST(the_cache_holds_the_peers_that_fit),
 		cmocka_unit_test(a_spoilt_cache_is_an_error),
 	};
 

@@ -368,7 +368,7 @@ static int set_up(void **state)
 	assert_int_equal(uv_loop_init(&w->loop), 0);
 	w->privsep.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->privsep.state = BUFFER_INIT(1 << 20);
-	w->privsep.cache = BUFFER_INIT(1 << 20);
+	w->privsep.cache = BUFFER_INIT(PRIVSEP_BLOB_MAX);
 	privsep_start_init(&w->start.config);
 	w->start.config.tun_name = strdup("tailscale0");
 	w->start.config.prefs =

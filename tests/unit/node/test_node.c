@@ -490,6 +490,32 @@ static void a_full_disk_loses_nothing(void **state)
 	assert_string_equal(w->node->state.prefs.hostname, "renamed");
 }
 
+static void what_is_small_is_cached_beside_a_large_map(void **state)
+{
+	const char head[] = "{\"SSHPolicy\":{\"rules\":\"", tail[] = "\"}}";
+	struct world *w = *state;
+	struct secret_key key = run(w), disco = w->node->disco_key;
+	char *text = malloc(PRIVSEP_BLOB_MAX + sizeof(head) + sizeof(tail));
+
+	memset(mempcpy(text, head, strlen(head)), 'x', PRIVSEP_BLOB_MAX);
+	strcpy(text + strlen(head) + PRIVSEP_BLOB_MAX, tail);
+	map(w, &key, text);
+	free(text);
+	w->node->home_derp = 7;
+	node_store_cache_now(w->node);
+	assert_true(w->privsep.cache.length > 0 && w->privsep.cache.length < 1000);
+	assert_true(w->node->cache_cut);
+	end_node(w);
+	start_node(w);
+	assert_memory_equal(disco.bytes, w->node->disco_key.bytes, KEY_SIZE);
+	assert_int_equal(w->node->cached_home, 7);
+
+	/* And no longer than it has to be. */
+	map(w, &key, FULL_MAP);
+	node_store_cache_now(w->node);
+	assert_false(w->node->cache_cut);
+}
+
 static void a_change_behind_a_slow_store_is_not_lost(void **state)
 {
 	struct world *w = *state;
@@ -872,6 +898,7 @@ int main(void)
 		TEST(another_server_at_the_start),
 		TEST(the_end_answers_a_logout),
 		TEST(a_full_disk_loses_nothing),
+		TEST(what_is_small_is_cached_beside_a_large_map),
 		TEST(a_change_behind_a_slow_store_is_not_lost),
 		TEST(the_kernel_is_asked_again),
 		TEST(a_state_that_could_not_be_read_is_read_again),
