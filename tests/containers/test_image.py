@@ -129,3 +129,25 @@ def test_a_volume_of_the_official_image_is_adopted(tailnet, docker_cli):
     tailnet.wait_started(ours)
     assert tailnet.address(ours) == address
     tailnet.fetch(address)
+
+
+def test_a_daemon_in_the_background_ends_with_disconnect(tailnet, docker_cli):
+    """In a container whose command is another: nobody there may trace the daemon."""
+    for name, rights in (("default", ["--cap-add", "NET_ADMIN"]), ("most", LEAST)):
+        box = tailnet.start(
+            *[f"hook-{name}", *rights, "--device", "/dev/net/tun"],
+            *["--entrypoint", "sleep", tailnet.image, "infinity"],
+        )
+        where = ["--state=mem:", "--login-server=http://127.0.0.1:9", "--timeout=1s"]
+        docker_cli("exec", box, "pillion", "connect", *where, check=False)
+        docker_cli("exec", box, "pillion", "disconnect")
+        done = docker_cli("exec", box, "pillion", "status", check=False)
+        assert "no daemon answers" in done.stderr
+
+
+def test_the_official_command_finds_the_node_without_a_flag(tailnet, docker_cli):
+    side = tailnet.sidecar("found", *LEAST)
+    tailnet.wait_started(side)
+    assert tailnet.address(side) in docker_cli("exec", side, "tailscale", "status").stdout
+    linked = docker_cli("exec", side, "tailscale", "--socket=/tmp/tailscaled.sock", "ip").stdout
+    assert tailnet.address(side) in linked

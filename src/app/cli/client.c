@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/listener.h"
 #include "transport/http1.h"
 
 #include <errno.h>
@@ -14,13 +15,15 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define CONTAINER_SOCKET_PATH "/tmp/tailscaled.sock"
-#define LOCALAPI_HOST         "local-tailscaled.sock"
-#define REPLY_MAX             (64u * 1024 * 1024)
-#define REQUEST_MAX           (4u * 1024 * 1024)
-#define READ_SIZE             (64u * 1024)
-#define CALL_TIMEOUT_MS       60000
-#define ASK_TIMEOUT_MS        5000 /* what an engine that lives answers at once */
+#define LOCALAPI_HOST   "local-tailscaled.sock"
+#define REPLY_MAX       (64u * 1024 * 1024)
+#define REQUEST_MAX     (4u * 1024 * 1024)
+#define READ_SIZE       (64u * 1024)
+#define CALL_TIMEOUT_MS 60000
+#define ASK_TIMEOUT_MS  5000 /* what an engine that lives answers at once */
+
+/* Compared by its address: a path that a person wrote is another one, whatever it says. */
+static const char unnamed_path[] = DEFAULT_SOCKET_PATH;
 
 /* A connection with one request on it. */
 struct exchange {
@@ -44,9 +47,8 @@ const char *localapi_socket_path(const char *flag)
 		return flag;
 	if (variable && *variable)
 		return variable;
-	if (access(DEFAULT_SOCKET_PATH, F_OK) < 0 && access(CONTAINER_SOCKET_PATH, F_OK) == 0)
-		return CONTAINER_SOCKET_PATH;
-	return DEFAULT_SOCKET_PATH;
+	/* Never one in a folder where every user may make a socket. */
+	return unnamed_path;
 }
 
 static int connect_socket(const char *path, int *ret, struct error *err)
@@ -61,8 +63,11 @@ static int connect_socket(const char *path, int *ret, struct error *err)
 	if (fd < 0)
 		return error_set_errno(err, -errno, "make a socket");
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
-		*ret = TAKE_FD(fd);
-		return 0;
+		int r = listener_check(fd, path, path != unnamed_path, err);
+
+		if (r == 0)
+			*ret = TAKE_FD(fd);
+		return r;
 	}
 	code = errno;
 	if (code == ENOENT || code == ECONNREFUSED || code == ENOTDIR)
@@ -345,18 +350,18 @@ void localapi_stream_close(struct localapi_stream *s)
 	free(s);
 }
 
-int localapi_daemon_pid(const char *path, pid_t *ret)
+int localapi_daemon_pid(const char *path, pid_t *ret, struct error *err)
 {
 	struct ucred credentials;
 	socklen_t length = sizeof(credentials);
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	r = connect_socket(path, &fd, NULL);
+	r = connect_socket(path, &fd, err);
 	if (r < 0)
 		return r;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
-		return -errno;
+		return error_set_errno(err, -errno, "ask who listens at %s", path);
 	*ret = credentials.pid;
 	return 0;
 }

@@ -15,7 +15,7 @@
 
 struct localapi_stream;
 
-/** localapi_socket_path() - --socket, else TS_SOCKET, else where a daemon of ours usually is */
+/** localapi_socket_path() - --socket, else TS_SOCKET, else the path of the official daemon */
 const char *localapi_socket_path(const char *flag);
 
 /**
@@ -24,7 +24,7 @@ const char *localapi_socket_path(const char *flag);
  * @ret:  the JSON of the reply, NULL when it has none; may be NULL
  *
  * Return: 0 for a 2xx reply; -ENOENT: no daemon; -EACCES: it refuses us (403); -ESRCH: it says
- * 404; -ETIMEDOUT; others. @err is set
+ * 404; -ETIMEDOUT; -EPERM: another user's program listens there; others. @err is set
  */
 int localapi_call(const char *socket_path, const char *method, const char *target,
 		  const json_t *body, json_t **ret, struct error *err);
@@ -48,5 +48,5 @@ int localapi_stream_next(struct localapi_stream *s, int timeout_ms, json_t **ret
 /** localapi_stream_close() - NULL is fine */
 void localapi_stream_close(struct localapi_stream *s);
 
-/** localapi_daemon_pid() - Who listens on the socket, by its credentials; -ENOENT: nobody */
-int localapi_daemon_pid(const char *socket_path, pid_t *ret);
+/** localapi_daemon_pid() - Who listens on the socket, by its credentials; as localapi_call() */
+int localapi_daemon_pid(const char *socket_path, pid_t *ret, struct error *err);

@@ -33,6 +33,7 @@
 #include <time.h>
 
 #define SELF                 "/proc/self/exe"
+#define PROGRAM              "pillion"
 #define LOG_NAME             "pillion.log"
 #define LOG_TAIL             2048
 #define ANSWER_TIMEOUT       (10 * NSEC_PER_SEC)
@@ -135,7 +136,7 @@ static int daemon_arguments(const struct entry_settings *s, const struct entry_o
 	size_t count = 0;
 	int r;
 
-	r = argument(argv, &count, "pillion");
+	r = argument(argv, &count, PROGRAM);
 	if (r == 0)
 		r = argument(argv, &count, "daemon");
 	for (size_t i = 0; r == 0 && i < DAEMON_OURS_END; i++) {
@@ -217,13 +218,17 @@ static int wait_for_answer(pid_t child, const char *socket_path, const char *log
 {
 	nanoseconds deadline = clock_boottime() + ANSWER_TIMEOUT;
 	const struct timespec pause = {.tv_nsec = ANSWER_INTERVAL};
+	struct error err = {0};
+	int status, r;
 	pid_t pid;
-	int status;
 
 	for (;;) {
 		/* It is asked about the socket alone: an engine may still be on its way. */
-		if (localapi_daemon_pid(socket_path, &pid) == 0)
+		r = localapi_daemon_pid(socket_path, &pid, &err);
+		if (r == 0)
 			return EXIT_OK;
+		if (r == -EPERM)
+			return complain("connect", EXIT_FAILS, "%s", err.text);
 		if (waitpid(child, &status, WNOHANG) == child) {
 			print_log_tail(log_path, log_start);
 			complain("connect", 0, "the daemon could not start; its log is %s",
@@ -434,33 +439,70 @@ int run_connect(struct command_line *line)
 
 /* --- disconnect --- */
 
-/* is_our_daemon() - A `pillion daemon`; not the entry point of a container, nor another program */
-static bool is_our_daemon(pid_t pid)
+/* read_proc() - /proc/@pid/@name, zero-terminated; the length or negative errno */
+static ssize_t read_proc(pid_t pid, const char *name, char *text, size_t size)
+{
+	_cleanup_close_ int fd = -1;
+	ssize_t length;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	length = fd < 0 ? -1 : read(fd, text, size - 1);
+	if (length < 0)
+		return -errno;
+	text[length] = 0;
+	return length;
+}
+
+/* is_our_program() - By /proc/@pid/exe; -EACCES: only who may trace a process may read that */
+static int is_our_program(pid_t pid)
 {
 	char path[64], text[PATH_MAX];
-	_cleanup_close_ int fd = -1;
-	const char *word, *slash;
+	const char *slash;
 	ssize_t length;
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
 	length = readlink(path, text, sizeof(text) - 1);
-	if (length <= 0)
-		return false;
+	if (length < 0)
+		return -errno;
 	text[length] = 0;
 	slash = strrchr(text, '/');
 	/* " (deleted)" follows the name while an update has replaced the file. */
-	if (strncmp(slash ? slash + 1 : text, "pillion", strlen("pillion")) != 0)
+	return strncmp(slash ? slash + 1 : text, PROGRAM, strlen(PROGRAM)) == 0;
+}
+
+/* says_pillion() - Whether the daemon gives a version of ours */
+static bool says_pillion(const char *socket)
+{
+	_cleanup_(json_free) json_t *status = NULL;
+
+	return localapi_call(socket, "GET", "/localapi/v0/status?peers=false", NULL, &status,
+			     NULL) == 0 &&
+	       strstr(text_of(status, "Version"), "-" PROGRAM);
+}
+
+/*
+ * is_our_daemon() - A `pillion daemon`; not the entry point of a container, nor another program
+ *
+ * In a container nobody has the right to trace, so its program can't be read: there its command
+ * line says what it is, and under the official name its version.
+ */
+static bool is_our_daemon(const char *socket, pid_t pid)
+{
+	int ours = is_our_program(pid);
+	const char *word, *slash;
+	char text[PATH_MAX];
+	ssize_t length = read_proc(pid, "cmdline", text, sizeof(text));
+
+	if (ours == 0 || length <= 0)
 		return false;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	length = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-	if (length <= 0)
-		return false;
-	text[length] = 0;
 	slash = strrchr(text, '/');
 	word = slash ? slash + 1 : text;
 	if (strcmp(word, "tailscaled") == 0)
-		return true;
+		return ours > 0 || says_pillion(socket);
+	if (ours < 0 && strcmp(word, PROGRAM) != 0)
+		return false;
 	word = text + strlen(text) + 1;
 	return word < text + length &&
 	       (strcmp(word, "daemon") == 0 || strcmp(word, "connect") == 0);
@@ -483,25 +525,26 @@ int run_disconnect(struct command_line *line)
 	int64_t timeout = given->given ? given->number : END_TIMEOUT;
 	const char *socket = localapi_socket_path(line->socket);
 	_cleanup_close_ int pidfd = -1;
+	struct error err = {0};
 	pid_t pid, again;
 	int r;
 
 	if (timeout > INT_MAX * NSEC_PER_MSEC)
 		return complain("disconnect", EXIT_USAGE, "--timeout: that is too long");
-	r = localapi_daemon_pid(socket, &pid);
+	r = localapi_daemon_pid(socket, &pid, &err);
 	if (r == -ENOENT) {
 		fprintf(stderr, "not connected: no daemon at %s\n", socket);
 		return EXIT_OK;
 	}
 	if (r < 0)
-		return complain("disconnect", EXIT_FAILS, "%s: %s", socket, strerror(-r));
+		return complain("disconnect", EXIT_FAILS, "%s", err.text);
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	/* Asked again with the pidfd in hand: the number was not given to another since. */
-	if (pidfd < 0 || localapi_daemon_pid(socket, &again) < 0 || again != pid)
+	if (pidfd < 0 || localapi_daemon_pid(socket, &again, NULL) < 0 || again != pid)
 		return complain("disconnect", EXIT_FAILS,
 				"the daemon at %s is in another PID namespace or just ended",
 				socket);
-	if (!is_our_daemon(pid))
+	if (!is_our_daemon(socket, pid))
 		return complain("disconnect", EXIT_FAILS,
 				"process %d at %s is no 'pillion daemon'; stop it where it was "
 				"started (a container: stop the container), or take the node down "

@@ -7,10 +7,11 @@
 #include "app/cli/flags.h"
 #include "supervisor/supervisor.h"
 
-#define DEFAULT_STATE_DIR   "/var/lib/tailscale"
-#define DEFAULT_SOCKET_PATH "/var/run/tailscale/tailscaled.sock"
-#define DEFAULT_TUN         "tailscale0"
-#define STATE_FILE_NAME     "tailscaled.state"
+#define DEFAULT_STATE_DIR     "/var/lib/tailscale"
+#define DEFAULT_SOCKET_FOLDER "/var/run/tailscale"
+#define DEFAULT_SOCKET_PATH   DEFAULT_SOCKET_FOLDER "/tailscaled.sock"
+#define DEFAULT_TUN           "tailscale0"
+#define STATE_FILE_NAME       "tailscaled.state"
 
 enum daemon_flag {
 	DAEMON_STATE_DIR,

@@ -12,12 +12,14 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOG_ROOM "entrypoint"
 #include "base/log.h"
 
-#define CONTAINER_SOCKET_PATH "/tmp/tailscaled.sock"
+/* Where the official entrypoint listens, and scripts that name its socket look. */
+#define OFFICIAL_SOCKET_PATH "/tmp/tailscaled.sock"
 
 static void warn(const char *text)
 {
@@ -34,6 +36,20 @@ static void say_userspace(const struct entry_settings *s)
 	else if (!s->userspace.given)
 		log_info("TS_USERSPACE is unset: pillion always uses a kernel interface, which "
 			 "needs NET_ADMIN and /dev/net/tun");
+}
+
+/* choose_socket() - Where commands look; a read-only root file system may leave /tmp alone */
+static const char *choose_socket(void)
+{
+	static const char folder[] = DEFAULT_SOCKET_FOLDER;
+
+	if ((mkdir(folder, 0755) == 0 || errno == EEXIST) && access(folder, W_OK) == 0)
+		return DEFAULT_SOCKET_PATH;
+	log_warn("%s can't be written, so the LocalAPI socket is %s: set "
+		 "TS_SOCKET to that path, so that commands in this container find it, or mount a "
+		 "tmpfs at /run",
+		 folder, OFFICIAL_SOCKET_PATH);
+	return OFFICIAL_SOCKET_PATH;
 }
 
 /* run_defaults() - What the official entrypoint does where no variable says otherwise */
@@ -53,7 +69,7 @@ static void run_defaults(struct entry_settings *s)
 		s->daemon[DAEMON_STATE] = (struct flag_value){.given = true, .text = "mem:"};
 	if (!s->daemon[DAEMON_SOCKET].given)
 		s->daemon[DAEMON_SOCKET] =
-			(struct flag_value){.given = true, .text = CONTAINER_SOCKET_PATH};
+			(struct flag_value){.given = true, .text = choose_socket()};
 	if (s->auth_once.on && !s->daemon[DAEMON_STATE_DIR].given &&
 	    strcmp(s->daemon[DAEMON_STATE].text, "mem:") == 0)
 		log_warn("TS_AUTH_ONCE=true without TS_STATE_DIR: nothing is kept, so every start "
@@ -82,8 +98,10 @@ int run_entrypoint(struct command_line *line)
 	options.supervisor.start.up = true;
 	options.supervisor.argc = line->argc;
 	options.supervisor.argv = line->argv;
-	if (strcmp(options.supervisor.socket_path, DEFAULT_SOCKET_PATH) != 0)
-		options.supervisor.socket_link = DEFAULT_SOCKET_PATH;
+	options.supervisor.socket_link =
+		strcmp(options.supervisor.socket_path, DEFAULT_SOCKET_PATH) == 0
+			? OFFICIAL_SOCKET_PATH
+			: DEFAULT_SOCKET_PATH;
 	r = daemon_options_finish(&options.supervisor, &err);
 	if (r < 0) {
 		entry_options_clear(&options);

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/listener.h"
 #include "transport/http1.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@ static int open_socket(const char *path, struct error *err)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct timeval timeout = {.tv_sec = TIMEOUT_SECONDS};
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int r;
 
 	if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
 		return error_set(err, -EINVAL, "socket path %s", path);
@@ -30,7 +32,8 @@ static int open_socket(const char *path, struct error *err)
 				 "no server answers at %s (%s): start one with 'pillion control "
 				 "serve', or name its socket by --socket",
 				 path, strerror(errno));
-	return TAKE_FD(fd);
+	r = listener_check(fd, path, true, err);
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 static int send_all(int fd, struct buffer *out)
