@@ -90,15 +90,17 @@ bool capabilities_can_split(uid_t uid, gid_t gid)
 	return pid > 0 && wait_for_child(pid) == 0;
 }
 
-int capabilities_reduce(bool split, bool dac, struct error *err)
+int capabilities_reduce(const struct capabilities_kept *kept, struct error *err)
 {
-	uint64_t keep = BIT(CAP_NET_ADMIN) | BIT(CAP_KILL) | (dac ? BIT(CAP_DAC_OVERRIDE) : 0);
+	uint64_t keep = BIT(CAP_NET_ADMIN) | BIT(CAP_KILL) |
+			(kept->files ? BIT(CAP_DAC_OVERRIDE) : 0) |
+			(kept->low_ports ? BIT(CAP_NET_BIND_SERVICE) : 0);
 	struct sets sets = {0};
 	int r = sets_get(&sets);
 
 	if (r == 0)
 		r = sets_set(sets.permitted & keep,
-			     sets.permitted & (keep | (split ? USER_BITS : 0)));
+			     sets.permitted & (keep | (kept->users ? USER_BITS : 0)));
 	if (r < 0)
 		return error_set_errno(err, r, "drop capabilities");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -4,7 +4,8 @@
  *
  * NET_ADMIN is effective for good, KILL too where we have it. SETUID and SETGID stay
  * permitted but are raised only in a child that is about to become another user.
- * DAC_OVERRIDE stays only where a file that we were pointed to can't be had without.
+ * DAC_OVERRIDE stays only where a file that we were pointed to can't be had without, and
+ * NET_BIND_SERVICE only where the UDP port may have to be bound again below 1024.
  */
 #pragma once
 
@@ -27,12 +28,15 @@ bool capability_permitted(unsigned int number);
  */
 bool capabilities_can_split(uid_t uid, gid_t gid);
 
-/**
- * capabilities_reduce() - Drop to what is kept, and set no_new_privs
- * @split: keep SETUID and SETGID permitted
- * @dac:   keep DAC_OVERRIDE
- */
-int capabilities_reduce(bool split, bool dac, struct error *err);
+/* What is kept beside NET_ADMIN and KILL. */
+struct capabilities_kept {
+	bool users;     /* SETUID and SETGID, permitted only */
+	bool files;     /* DAC_OVERRIDE */
+	bool low_ports; /* NET_BIND_SERVICE */
+};
+
+/** capabilities_reduce() - Drop to what is kept, and set no_new_privs */
+int capabilities_reduce(const struct capabilities_kept *kept, struct error *err);
 
 /**
  * capabilities_dac_needed() - Whether @path opens to us by DAC_OVERRIDE alone

@@ -184,6 +184,12 @@ int listener_health(const char *address, struct error *err)
 			"port %u for health and metrics is taken, likely by the app in this "
 			"network namespace: choose another with TS_LOCAL_ADDR_PORT",
 			at.port);
+	if (fd == -EACCES)
+		return error_set(err, fd,
+				 "port %u for health and metrics takes the capability "
+				 "NET_BIND_SERVICE, which is missing: choose a port from 1024 on "
+				 "with TS_LOCAL_ADDR_PORT, or add `cap_add: [NET_BIND_SERVICE]`",
+				 at.port);
 	if (fd < 0)
 		return error_set_errno(err, fd,
 				       "listen for health and metrics at %s "
@@ -275,6 +281,11 @@ int udp_pair_open(uint16_t port, struct udp_pair *ret, struct error *err)
 	while (r == -EADDRINUSE && --rounds > 0);
 	if (r == -EADDRINUSE)
 		return error_set(err, r, "UDP port %u is taken", port);
+	if (r == -EACCES)
+		return error_set(err, r,
+				 "UDP port %u takes the capability NET_BIND_SERVICE, which is "
+				 "missing (`cap_add: [NET_BIND_SERVICE]`)",
+				 port);
 	return r < 0 ? error_set_errno(err, r, "open UDP sockets") : 0;
 }
 

@@ -9,9 +9,10 @@
  * or --exit-on-failure ends the process: as PID 1 of a network namespace it would
  * take the app down with it.
  *
- * Order: secrets copied and overwritten; checks; capabilities dropped; state lock;
- * leftovers, TUN, UDP sockets, listeners; engine. The end, within STOP_TOTAL: engine
- * asked to stop, killed after STOP_GRACE; blobs on disk; rules, routes and link gone.
+ * Order: secrets copied and overwritten; checks; state lock; leftovers, TUN, UDP sockets,
+ * listeners, all with the rights that we were given; capabilities dropped; engine. The end, within
+ * STOP_TOTAL: engine asked to stop, killed after STOP_GRACE; blobs on disk; rules, routes and link
+ * gone.
  */
 #include "supervisor/internal.h"
 
@@ -40,7 +41,8 @@
 #define LOG_ROOM "supervisor"
 #include "base/log.h"
 
-#define LOCK_RETRY_MS 500
+#define LOCK_RETRY_MS   500
+#define FIRST_USER_PORT 1024 /* those below take NET_BIND_SERVICE */
 
 void supervisor_options_init(struct supervisor_options *options)
 {
@@ -112,6 +114,22 @@ static int check_state_dir(const struct supervisor_options *options, struct erro
 	return 0;
 }
 
+/* folder_needs_dac() - Whether that holds for the folder of @path, in which we make and remove
+ * files */
+static bool folder_needs_dac(const char *path)
+{
+	char folder[PATH_MAX];
+	char *slash;
+
+	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+		return false;
+	slash = strrchr(folder, '/');
+	if (!slash)
+		return capabilities_dac_needed(".", W_OK | X_OK);
+	slash[slash == folder] = 0;
+	return capabilities_dac_needed(folder, W_OK | X_OK);
+}
+
 /* need_dac() - Whether something we were pointed to is ours only because root may do all */
 static bool need_dac(const struct supervisor_options *options)
 {
@@ -119,11 +137,15 @@ static bool need_dac(const struct supervisor_options *options)
 		options->auth_key_file,
 		options->ca_file,
 		options->ssl_cert_file,
+		options->ssl_cert_dir,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		if (files[i] && capabilities_dac_needed(files[i], R_OK))
 			return true;
+	if (folder_needs_dac(options->socket_path) ||
+	    (options->log_path && folder_needs_dac(options->log_path)))
+		return true;
 	return options->start.state_mode != START_STATE_MEMORY &&
 	       (capabilities_dac_needed(options->state_dir, R_OK | W_OK | X_OK) ||
 		blobs_need_dac(options->state_dir));
@@ -249,23 +271,29 @@ static void open_udp(struct supervisor *s, struct error *err)
 	uint16_t wanted = s->options->udp_port, last = last_port(s);
 	bool named = s->options->udp_port_named;
 	const uint16_t ports[] = {named ? wanted : last, named ? last : wanted, 0};
-	char text[128];
-	int r = -EADDRINUSE;
+	char text[sizeof(err->text) + 64];
+	int r = -EINVAL;
 
-	for (size_t i = 0; i < ARRAY_SIZE(ports) && r == -EADDRINUSE; i++) {
-		if ((i < ARRAY_SIZE(ports) - 1 && ports[i] == 0) ||
-		    (i > 0 && ports[i] == ports[i - 1]))
+	for (size_t i = 0; i < ARRAY_SIZE(ports) && r < 0; i++) {
+		bool any = i == ARRAY_SIZE(ports) - 1;
+
+		if (!any && (ports[i] == 0 || (i > 0 && ports[i] == ports[i - 1])))
 			continue;
+		*err = (struct error){0};
 		r = udp_pair_open(ports[i], &s->udp, err);
-		if (r != -EADDRINUSE || ports[i] != wanted || wanted == 0)
+		if (r == 0 || ports[i] != wanted || wanted == 0)
 			continue;
-		snprintf(text, sizeof(text), "UDP port %u is taken; using another", wanted);
+		snprintf(text, sizeof(text), "%s; using another port", err->text);
 		supervisor_warn(s, text);
 	}
-	if (r < 0)
+	if (r < 0) {
 		s->udp = (struct udp_pair){.v4 = -1, .v6 = -1};
-	else if (s->udp.v6 < 0)
+		snprintf(text, sizeof(text), "no direct paths, only relays: %s", err->text);
+		supervisor_warn(s, text);
+		*err = (struct error){0};
+	} else if (s->udp.v6 < 0) {
 		supervisor_warn(s, "no IPv6 in this kernel: direct paths by IPv4 only");
+	}
 }
 
 static int open_listeners(struct supervisor *s, struct error *err)
@@ -331,8 +359,28 @@ void supervisor_engine_gone(struct supervisor *s)
 	s->loop.done = true;
 }
 
+/* reduce() - From here on NET_ADMIN and what the design lets us keep beside it */
+static int reduce(struct supervisor *s, bool dac, struct error *err)
+{
+	const struct supervisor_options *options = s->options;
+	const struct capabilities_kept kept = {
+		.users = !options->same_user &&
+			 capabilities_can_split(options->engine_uid, options->engine_gid),
+		.files = dac,
+		.low_ports = s->udp.port != 0 && s->udp.port < FIRST_USER_PORT,
+	};
+
+	s->split = kept.users;
+	if (dac)
+		log_info("keeping DAC_OVERRIDE: a file we were pointed to belongs to another user");
+	if (!s->split)
+		log_info("the engine runs as our own user, without capabilities%s",
+			 options->same_user ? "" : " (no right to take another)");
+	return capabilities_reduce(&kept, err);
+}
+
 /* bring_up() - All that engines are given, then the first of them; exit code, 0 is fine */
-static int bring_up(struct supervisor *s, int signals, struct error *err)
+static int bring_up(struct supervisor *s, int signals, bool dac, struct error *err)
 {
 	const struct supervisor_options *options = s->options;
 	const char *state_dir =
@@ -363,7 +411,7 @@ static int bring_up(struct supervisor *s, int signals, struct error *err)
 		return SUPERVISOR_EXIT_MACHINE;
 	}
 	r = files_open(&s->files, &s->loop, options, s->auth_key, requests_file_changed, s);
-	if (r < 0)
+	if (r < 0 || reduce(s, dac, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	if (options->boot_timeout > 0)
 		timer_arm(&s->loop, &s->boot, clock_boottime() + options->boot_timeout);
@@ -399,22 +447,6 @@ static void take_down(struct supervisor *s)
 	free(s->last_crash);
 }
 
-/* reduce() - From here on NET_ADMIN and what the design lets us keep beside it */
-static int reduce(struct supervisor *s, bool dac, struct error *err)
-{
-	const struct supervisor_options *options = s->options;
-
-	s->split = !options->same_user &&
-		   capabilities_can_split(options->engine_uid, options->engine_gid);
-	if (dac)
-		log_info("keeping DAC_OVERRIDE: a file we were pointed to belongs to another user");
-	if (!s->split)
-		log_info("the engine runs as our own user, without capabilities%s",
-			 options->same_user ? "" : " (no right to take another)");
-	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	return capabilities_reduce(s->split, dac, err);
-}
-
 static int open_log(struct supervisor *s, struct error *err)
 {
 	const struct privsep_start *start = &s->options->start;
@@ -441,10 +473,11 @@ static int run(struct supervisor *s, struct error *err)
 	code = check_machine(s->options, &dac, err);
 	if (code != 0)
 		return code;
-	if ((early < 0 && open_log(s, err) < 0) || reduce(s, dac, err) < 0)
+	if (early < 0 && open_log(s, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
+	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	engine_init(s);
-	code = bring_up(s, signals, err);
+	code = bring_up(s, signals, dac, err);
 	if (code == 0 && !s->ending) {
 		int r = loop_run(&s->loop);
 

@@ -28,6 +28,7 @@ TOOLS = ROOT / "build" / PRESET / "tests/tools"
 ENGINE = ROOT / "build" / PRESET / "pillion-engine"
 SANITIZED = PRESET in ("debug", "tsan")
 NET_ADMIN, SETGID, SETUID, KILL = 1 << 12, 1 << 6, 1 << 7, 1 << 5
+NET_BIND_SERVICE = 1 << 10
 STATE, CACHE = 0, 1
 CA_FILE, CA_DIRECTORY, AUTH_KEY, RESOLV_CONF, HOSTS = 4, 5, 6, 0, 1
 NEEDS_LOGIN, RUNNING, STOPPED = 1, 4, 5
@@ -998,6 +999,56 @@ def test_udp_port_taken(start, namespace):
         config = start().up()
         assert config["udp_port"] not in ("41641", "0")
         assert "41641 is taken" in config["warnings"]
+
+
+def test_named_udp_port_taken(start, namespace):
+    with namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as app:
+        app.bind(("0.0.0.0", 7777))
+        config = start("--udp-port", "7777").up()
+        assert config["udp_port"] not in ("7777", "0")
+        assert "7777 is taken" in config["warnings"]
+
+
+NO_LOW_PORTS = [*SETPRIV, "--bounding-set=-net_bind_service"]
+
+
+def test_rights_are_used_before_they_are_dropped(start, namespace):
+    """Ports below 1024 and a missing /dev/net/tun, with the rights that Docker gives."""
+    script = 'mount -t tmpfs x /dev/net && exec "$0" "$@"'
+    sidecar = start(
+        "--udp-port", "443", "--health", "[::]:80", wrap=["unshare", "-m", "sh", "-c", script]
+    )
+    config = sidecar.up()
+    assert (config["udp_port"], config["health"], config["warnings"]) == ("443", "1", "-")
+    effective = int(status_of(sidecar.pid)["CapEff"], 16)
+    assert effective == NET_ADMIN | KILL | NET_BIND_SERVICE
+    # From the second crash in a row the port is bound anew.
+    for _ in range(2):
+        old = sidecar.engine()
+        sidecar.kill_engine()
+        wait_for(lambda old=old: sidecar.answers() and sidecar.engine() != old, 20, "an engine")
+    assert sidecar.config()["udp_port"] == "443"
+
+
+def test_a_low_udp_port_without_the_right(start):
+    config = start("--udp-port", "443", wrap=NO_LOW_PORTS).up()
+    assert config["udp_port"] not in ("443", "0")
+    assert "UDP port 443 takes the capability NET_BIND_SERVICE" in config["warnings"]
+
+
+def test_a_low_health_port_without_the_right(start):
+    refused(start("--health", "[::]:80", wrap=NO_LOW_PORTS), 1, "80", "NET_BIND_SERVICE")
+
+
+def test_a_socket_in_the_folder_of_another_user(start, tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir(mode=0o755)
+    os.chown(folder, 1000, 1000)
+    sidecar = start("--socket", folder / "s", "--log-path", folder / "log")
+    sidecar.socket = folder / "s"
+    sidecar.up()
+    assert sidecar.end()[0] == 0
+    assert not sidecar.socket.exists()
 
 
 def test_incomplete_installation(start):
