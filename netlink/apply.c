@@ -33,6 +33,7 @@ struct applying {
 	struct net_report *report;
 	bool again;
 	bool conflict; /* a route found another's in its place */
+	uint32_t left; /* changes of routes that may still be sent */
 	struct prefix first_conflict;
 	int failure; /* the first */
 	struct error *err;
@@ -146,6 +147,10 @@ static int send_changes(struct net_channel *channel, struct applying *applying, 
 		if (change->kind == NET_ROUTE_ADD && change->prefix.address.family == ADDRESS_V6 &&
 		    applying->report->warnings & NET_WARNING_IPV6_OFF)
 			continue;
+		if (routes && applying->left-- == 0) {
+			applying->report->partial = true;
+			break;
+		}
 		r = net_batch_add(
 			&batch,
 			net_message_change(net_batch_request(&batch), change, ifindex, table), i);
@@ -164,13 +169,19 @@ static int apply_round(struct netlink *nl, const struct net_wanted *wanted, bool
 		       struct net_report *report, struct error *err)
 {
 	struct net_changes changes = {0};
-	struct applying applying = {.changes = &changes, .report = report, .err = err};
+	struct applying applying = {
+		.changes = &changes,
+		.left = wanted->route_changes_max ?: UINT32_MAX,
+		.report = report,
+		.err = err,
+	};
 	struct net_have have = {0};
 	struct error cause = {0};
 	uint32_t table;
 	int r;
 
 	report->rounds++;
+	report->partial = false;
 	r = net_have_read(&nl->route, wanted->ifindex, wanted->table, &report->warnings, &have,
 			  &cause);
 	if (is_passing(r))

@@ -68,6 +68,7 @@ struct net_wanted {
 	size_t address_count;
 	const struct prefix *routes;
 	size_t route_count;
+	uint32_t route_changes_max; /* in one call; 0: all. See net_report.partial */
 };
 
 /* What could not be had; the rest stands. net_warning_text() has the remedy. */
@@ -88,6 +89,7 @@ enum net_warning {
  */
 struct net_report {
 	unsigned int changes;
+	bool partial; /* stopped at route_changes_max: call again */
 	unsigned int rounds;
 	unsigned int warnings;
 	struct prefix conflict;

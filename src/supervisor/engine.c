@@ -187,6 +187,8 @@ void engine_start(struct supervisor *s)
 	engine->watchdog = (struct watchdog){0};
 	engine->sockets = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 32};
 	engine->files = (struct quota){.burst = 64, .interval = NSEC_PER_SEC / 8};
+	engine->loads = (struct quota){.burst = 16, .interval = NSEC_PER_SEC};
+	engine->networks = (struct quota){.burst = 16, .interval = NSEC_PER_SEC / 4};
 	engine->said = (struct quota){.burst = 64, .interval = 2 * NSEC_PER_SEC};
 	life_new_engine(&s->life);
 	r = spawn(s);

@@ -54,9 +54,10 @@ struct engine {
 	struct loop_timer restart, kill, watch;
 	struct crashes crashes;
 	struct watchdog watchdog;
-	bool hung;                         /* and is killed for it */
-	bool killed;                       /* SIGKILL was sent, or tried */
-	struct quota sockets, files, said; /* said: lines of ours that it causes */
+	bool hung;   /* and is killed for it */
+	bool killed; /* SIGKILL was sent, or tried */
+	struct quota sockets, files, loads, networks;
+	struct quota said; /* lines of ours that it causes */
 };
 
 struct network {
@@ -70,7 +71,9 @@ struct network {
 	struct privsep_network wanted; /* as last asked for, and allowed */
 	char refused[PRIVSEP_TEXT_MAX];
 	bool have_wanted;
-	uint32_t request;               /* id that waits for the apply; 0: none */
+	uint32_t request; /* id that waits for the apply; 0: none */
+	int asked;        /* memfd of the newest request, not read yet; -1: none */
+	uint32_t asked_id;
 	unsigned int warnings;          /* of the last report, logged already */
 	nanoseconds retry_wait;         /* after the next failure */
 	char failure[PRIVSEP_TEXT_MAX]; /* of the last apply, logged already; empty: it went well */
@@ -161,7 +164,7 @@ void requests_interfaces(struct supervisor *s);
 /** network_open() - Claim the namespace, make the TUN, watch; 0 or negative errno with @err */
 int network_open(struct supervisor *s, struct error *err);
 
-/** network_request() - The engine wants what @memfd says; answered later */
+/** network_request() - The engine wants what @memfd, which becomes ours, says; answered later */
 void network_request(struct supervisor *s, uint32_t id, int memfd);
 
 /** network_engine_gone() - Nobody waits for an answer any more */

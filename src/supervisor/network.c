@@ -4,10 +4,10 @@
  *
  * DOC: Theory of operation
  *
- * The engine sends what it wants as a whole; the last one is kept and applied at the
- * end of the loop's turn, so that of many in a row only the newest costs a dump, and
- * the older ones are answered with -ECANCELED. What it may not have (netlink/check.h)
- * is left out and named in the answer; an address that is refused refuses all.
+ * The engine sends what it wants as a whole. The newest request is kept, unread, until its
+ * turn, which a quota bounds: reading, checking and applying one may take a good part of a
+ * second. The requests that it overtakes are answered with -ECANCELED. What it may not have
+ * (netlink/check.h) is left out and named in the answer; an address that is refused refuses all.
  *
  * The monitor tells of two things: the machine's own addresses changed (a snapshot
  * goes to the engine, SNAPSHOT_WAIT after the first of a burst), or somebody changed
@@ -28,6 +28,9 @@
 
 #define LOG_ROOM "supervisor"
 #include "base/log.h"
+
+/* In one turn of the loop, so that a signal waits for no more than these: some 50 ms. */
+#define ROUTE_CHANGES_MAX 8192u
 
 #define RETRY_WAIT     (1 * NSEC_PER_SEC)
 #define RETRY_WAIT_MAX (16 * NSEC_PER_SEC)
@@ -68,6 +71,7 @@ int network_open(struct supervisor *s, struct error *err)
 		.snapshot = LOOP_TIMER(snapshot_fire),
 		.renew = LOOP_TIMER(renew_fire),
 		.retry_wait = RETRY_WAIT,
+		.asked = -1,
 	};
 	r = netlink_open(&network->netlink, err);
 	if (r == 0)
@@ -102,6 +106,7 @@ static struct net_wanted wanted_of(const struct supervisor *s, const struct priv
 		.address_count = wish->up ? wish->address_count : 0,
 		.routes = wish->routes,
 		.route_count = wish->up ? wish->route_count : 0,
+		.route_changes_max = ROUTE_CHANGES_MAX,
 	};
 }
 
@@ -134,6 +139,21 @@ static int restrict_to_allowed(struct supervisor *s, struct privsep_network *wis
 
 void network_request(struct supervisor *s, uint32_t id, int memfd)
 {
+	struct network *network = &s->network;
+	nanoseconds now = clock_boottime();
+
+	if (network->asked >= 0) {
+		close(network->asked);
+		requests_reply(s, network->asked_id, -ECANCELED, "overtaken by a newer one", -1);
+	}
+	network->asked = memfd;
+	network->asked_id = id;
+	timer_arm(&s->loop, &network->apply, now + quota_wait(&s->engine.networks, now));
+}
+
+/* take_request() - Make what the engine asked for what is wanted, as far as it is allowed */
+static void take_request(struct supervisor *s, uint32_t id, int memfd)
+{
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
 	_cleanup_(privsep_network_free) struct privsep_network wish = {0};
 	struct network *network = &s->network;
@@ -163,7 +183,6 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 	wish = (struct privsep_network){0};
 	network->have_wanted = true;
 	network->request = id;
-	timer_arm(&s->loop, &network->apply, clock_boottime());
 }
 
 /* report_text() - The warnings of an apply in one text; new ones are logged */
@@ -212,6 +231,12 @@ static unsigned int apply(struct supervisor *s)
 	if (!has_link(network))
 		return 0; /* it is applied as soon as there is one */
 	r = netlink_apply(network->netlink, &wanted, &report, &err);
+	if (r == 0 && report.partial) {
+		/* The rest in the next turn, but for one who waits for its own. */
+		if (network->asked < 0)
+			timer_arm(&s->loop, &network->apply, clock_boottime());
+		return report.changes;
+	}
 	if (r == 0) {
 		report_text(network, &report, text);
 		if (network->failure[0] && quota_take(&s->engine.said, clock_boottime()))
@@ -230,8 +255,17 @@ static unsigned int apply(struct supervisor *s)
 
 static void apply_fire(struct loop_timer *timer, nanoseconds now)
 {
-	(void)now;
-	apply(container_of(timer, struct supervisor, network.apply));
+	struct supervisor *s = container_of(timer, struct supervisor, network.apply);
+	_cleanup_close_ int memfd = TAKE_FD(s->network.asked);
+
+	if (s->ending)
+		return;
+	if (memfd >= 0) {
+		(void)quota_take(&s->engine.networks, now);
+		take_request(s, s->network.asked_id, memfd);
+	}
+	if (s->network.have_wanted)
+		apply(s);
 }
 
 static void repair_fire(struct loop_timer *timer, nanoseconds now)
@@ -333,6 +367,8 @@ static void events_ready(struct loop_source *source, uint32_t events)
 void network_engine_gone(struct supervisor *s)
 {
 	s->network.request = 0;
+	cleanup_close_at(&s->network.asked);
+	s->network.asked = -1;
 }
 
 void network_close(struct supervisor *s)

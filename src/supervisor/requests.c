@@ -56,6 +56,15 @@ static void on_file(struct supervisor *s, const struct privsep_file *m)
 	reply_fd(s, m->header.id, files_get(&s->files, (enum privsep_file_name)m->name));
 }
 
+static void on_load(struct supervisor *s, const struct privsep_blob *m)
+{
+	if (!quota_take(&s->engine.loads, clock_boottime())) {
+		reply_fd(s, m->header.id, -EDQUOT);
+		return;
+	}
+	reply_fd(s, m->header.id, blobs_load(&s->blobs, (enum privsep_blob_name)m->name));
+}
+
 static void on_store(struct supervisor *s, const struct privsep_blob *m, int memfd)
 {
 	struct blob_job job = {
@@ -144,8 +153,7 @@ int requests_receive(struct supervisor *s)
 		on_file(s, &m.file);
 		break;
 	case PRIVSEP_LOAD:
-		reply_fd(s, m.header.id,
-			 blobs_load(&s->blobs, (enum privsep_blob_name)m.blob.name));
+		on_load(s, &m.blob);
 		break;
 	case PRIVSEP_STORE:
 		on_store(s, &m.blob, fds.fd[0]);
@@ -153,6 +161,7 @@ int requests_receive(struct supervisor *s)
 		break;
 	case PRIVSEP_NETWORK:
 		network_request(s, m.header.id, fds.fd[0]);
+		fds.count = 0;
 		break;
 	case PRIVSEP_STATUS:
 		on_status(s, &m.status);

@@ -439,6 +439,34 @@ def test_misbehaving_engine_is_replaced(start, command):
     assert sidecar.process.poll() is None
 
 
+@pytest.mark.parametrize("routes", [1, 65536])
+def test_a_flood_of_requests_does_not_hold_the_supervisor(start, routes):
+    """SIGTERM is answered soon (in 0.2 s on a quiet machine) while an engine asks for all it can."""
+    sidecar = start()
+    sidecar.up()
+    with sidecar.connect() as client:
+        client.sendall(f"flood {routes}\n".encode())
+        time.sleep(3)  # the flood itself: it is to last, and nothing is waited for
+        os.kill(sidecar.pid, signal.SIGTERM)
+        began = time.monotonic()
+        wait_for(lambda: "SIGTERM: stopping" in sidecar.log(), 20, "an answer to SIGTERM")
+        answered = time.monotonic() - began
+        assert sidecar.wait() == 0
+    assert answered < 5, answered
+
+
+def test_many_routes_are_set_piece_by_piece(start, namespace):
+    """More than one turn takes; the engine that asked dies meanwhile."""
+    sidecar = start()
+    engine = int(sidecar.up()["pid"])
+    count = "ip route show table 52 2>/dev/null | wc -l"
+    with sidecar.connect() as client:
+        client.sendall(b"flood 20000\n")
+        wait_for(lambda: int(namespace.run(count)) > 0, 20, "the first routes")
+        os.kill(engine, signal.SIGKILL)
+    wait_for(lambda: int(namespace.run(count)) == 20000, 30, "all routes")
+
+
 def test_engine_program_may_vanish(start):
     """The descriptor was opened at the start: an upgrade half done changes nothing."""
     sidecar = start()

@@ -10,7 +10,7 @@
  *	status N TEXT      handover [TEXT]    udp                tun
  *	events             interfaces         stop-ignored       garbage
  *	hang-up            crash              forbidden          log COUNT
- *	thread             leak
+ *	thread             leak               flood COUNT
  */
 #include "base/cleanup.h"
 #include "privsep/client.h"
@@ -258,6 +258,48 @@ static void *idle_thread(void *argument)
 	return NULL;
 }
 
+/* many_routes() - A wish with @count routes, as a sealed memfd */
+static int many_routes(uint32_t first, size_t count)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+	struct privsep_network network = {.up = true, .netfilter = true, .route_count = count};
+	struct prefix *routes = calloc(count, sizeof(*routes));
+	int fd = -ENOMEM;
+
+	for (size_t i = 0; routes && i < count; i++) {
+		uint32_t at = htonl(first + (uint32_t)i);
+
+		routes[i] = (struct prefix){.bits = 32};
+		routes[i].address = address_v4((const uint8_t *)&at);
+	}
+	network.routes = routes;
+	if (routes && privsep_network_encode(&network, &bytes) == 0)
+		fd = memfd_seal("flood", buffer_head(&bytes), bytes.length);
+	free(routes);
+	return fd;
+}
+
+/* do_flood() - All that a captured engine can ask, as fast as it can, until it is stopped */
+static void do_flood(size_t count)
+{
+	const int wishes[] = {many_routes(0x64400001, count), many_routes(0x64600001, count)};
+	struct pollfd room = {.fd = PRIVSEP_CHANNEL_FD, .events = POLLOUT};
+
+	for (unsigned int i = 0;; i++) {
+		union privsep_message network = {.header = {PRIVSEP_NETWORK, i + 1}};
+		union privsep_message load = {.blob = {.header = {PRIVSEP_LOAD, i + 1}}};
+		char answer[sizeof(union privsep_message)];
+
+		while (recv(PRIVSEP_CHANNEL_FD, answer, sizeof(answer), MSG_DONTWAIT) > 0)
+			;
+		if (privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &network, &wishes[i % 2],
+				 1) == -EAGAIN ||
+		    privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &load, NULL, 0) ==
+			    -EAGAIN)
+			(void)poll(&room, 1, 1);
+	}
+}
+
 static void act(char *line, FILE *out)
 {
 	char *arguments = strchr(line, ' ');
@@ -301,6 +343,8 @@ static void act(char *line, FILE *out)
 		fprintf(out, "%s", stub.events);
 	else if (strcmp(line, "interfaces") == 0)
 		fprintf(out, "%s", stub.interfaces);
+	else if (strcmp(line, "flood") == 0)
+		do_flood((size_t)atol(arguments));
 	else if (strcmp(line, "stop-ignored") == 0)
 		stub.ignore_stop = true;
 	else if (strcmp(line, "garbage") == 0)
