@@ -117,28 +117,50 @@ struct admission {
 	const struct string_list *tags; /* NULL: none */
 };
 
-/* existing() - The node that this is the next key of, or NULL */
-static struct control_node *existing(struct tailnet *t, const struct admission *a)
+/* existing() - The node that this is the next key of, or NULL; -EEXIST: the key is another
+ * machine's by now */
+static int existing(const struct tailnet *t, const struct admission *a, struct control_node **ret,
+		    struct error *err)
 {
 	struct control_node *node = registry_node_of_key(&t->registry, a->key);
 
+	if (node && !public_key_equal(&node->machine, a->machine))
+		return error_set(err, -EEXIST, "this node key belongs to another machine");
 	if (!node && !public_key_is_zero(a->old_key))
 		node = registry_node_of_key(&t->registry, a->old_key);
 	if (node && !public_key_equal(&node->machine, a->machine))
 		node = NULL;
-	return node ? node : registry_node_of_machine(&t->registry, a->machine, a->user);
+	*ret = node ? node : registry_node_of_machine(&t->registry, a->machine, a->user);
+	return 0;
+}
+
+/* take_hostinfo() - A registration's is older than what the node's maps said: its network and home
+ * region stay until the next of those */
+static void take_hostinfo(struct control_node *node, struct tailcfg_hostinfo *info)
+{
+	struct tailcfg_net_info *known = node->hostinfo.net_info;
+
+	if (known && (!info->net_info || !info->net_info->preferred_derp)) {
+		node->hostinfo.net_info = info->net_info;
+		info->net_info = known;
+	}
+	tailcfg_hostinfo_clear(&node->hostinfo);
+	node->hostinfo = *info;
+	*info = (struct tailcfg_hostinfo){0};
 }
 
 /* admit() - Make it a node, or give the node its new key */
 static int admit(struct tailnet *t, const struct admission *a, struct tailnet_time now,
 		 struct control_node **ret, struct error *err)
 {
-	struct control_node *node = existing(t, a);
+	struct control_node *node = NULL;
 	struct tailcfg_hostinfo info = {0};
 	const char *hostname = a->hostinfo->hostname;
 	bool tagged = a->tags && a->tags->count;
-	int r = tailcfg_hostinfo_copy(a->hostinfo, &info);
+	int r = existing(t, a, &node, err);
 
+	if (r == 0)
+		r = tailcfg_hostinfo_copy(a->hostinfo, &info);
 	if (r == 0 && !node) {
 		r = registry_add_node(&t->registry, a->machine, a->key, hostname, now.wall, &node,
 				      err);
@@ -152,10 +174,7 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	if (!public_key_equal(&node->key, a->key))
 		tailnet_key_gone(t, node);
 	registry_set_key(&t->registry, node, a->key);
-	if (!info.net_info)
-		info.net_info = TAKE_PTR(node->hostinfo.net_info);
-	tailcfg_hostinfo_clear(&node->hostinfo);
-	node->hostinfo = info;
+	take_hostinfo(node, &info);
 	node->user = a->user;
 	node->auth_key = a->auth_key;
 	node->ephemeral = a->ephemeral;
@@ -202,6 +221,56 @@ static int may_have_tags(const struct tailnet *t, int64_t user_id, const struct 
 	return 0;
 }
 
+/* Logins */
+
+/* login_find() - By id, or by a URL that ends in one */
+static struct tailnet_login *login_find(const struct tailnet *t, const char *text)
+{
+	const char *slash = strrchr(text, '/');
+	struct tailnet_login *login = t->logins;
+
+	text = slash ? slash + 1 : text;
+	while (login && strcmp(login->id, text) != 0)
+		login = login->next;
+	return login;
+}
+
+const struct tailnet_login *tailnet_login(const struct tailnet *t, const char *id)
+{
+	return login_find(t, id);
+}
+
+static struct tailnet_login *login_of_key(const struct tailnet *t, const struct public_key *key)
+{
+	struct tailnet_login *login = t->logins;
+
+	while (login && !public_key_equal(&login->key, key))
+		login = login->next;
+	return login;
+}
+
+static void login_remove(struct tailnet *t, struct tailnet_login **link)
+{
+	struct tailnet_login *login = *link;
+
+	*link = login->next;
+	t->login_count--;
+	login_free(login);
+}
+
+/* drop_logins() - A machine is in: what waited for it, or with its key, is over */
+static void drop_logins(struct tailnet *t, const struct control_node *node)
+{
+	struct tailnet_login **link = &t->logins;
+
+	while (*link)
+		if (public_key_equal(&(*link)->machine, &node->machine) ||
+		    public_key_equal(&(*link)->key, &node->key))
+			login_remove(t, link);
+		else
+			link = &(*link)->next;
+}
+
 static int register_by_key(struct tailnet *t, const struct public_key *machine,
 			   const struct control_register_request *q, struct tailnet_time now,
 			   struct buffer *out)
@@ -232,50 +301,12 @@ static int register_by_key(struct tailnet *t, const struct public_key *machine,
 		r = admit(t, &a, now, &node, &err);
 	if (r < 0)
 		return put_error(t, err.text, out);
+	drop_logins(t, node);
 	if (!key->used) {
 		key->used = true;
 		registry_touch(&t->registry, &key->record);
 	}
 	return put_answer(t, &(struct answer){.node = node}, out);
-}
-
-/* Logins */
-
-/* login_find() - By id, or by a URL that ends in one */
-static struct tailnet_login *login_find(const struct tailnet *t, const char *text)
-{
-	const char *slash = strrchr(text, '/');
-	struct tailnet_login *login = t->logins;
-
-	text = slash ? slash + 1 : text;
-	while (login && strcmp(login->id, text) != 0)
-		login = login->next;
-	return login;
-}
-
-const struct tailnet_login *tailnet_login(const struct tailnet *t, const char *id)
-{
-	return login_find(t, id);
-}
-
-static struct tailnet_login *login_of_key(const struct tailnet *t, const struct public_key *key)
-{
-	struct tailnet_login *login = t->logins;
-
-	while (login && !public_key_equal(&login->key, key))
-		login = login->next;
-	return login;
-}
-
-static void login_remove(struct tailnet *t, struct tailnet_login *login)
-{
-	struct tailnet_login **link = &t->logins;
-
-	while (*link != login)
-		link = &(*link)->next;
-	*link = login->next;
-	t->login_count--;
-	login_free(login);
 }
 
 static struct tailnet_login *login_add(struct tailnet *t, const struct public_key *machine,
@@ -287,9 +318,11 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 
 	/* Strangers can make these: the oldest goes. */
 	if (t->login_count >= LIMIT_CONTROL_PENDING) {
-		for (login = t->logins; login->next; login = login->next)
-			;
-		login_remove(t, login);
+		struct tailnet_login **link = &t->logins;
+
+		while ((*link)->next)
+			link = &(*link)->next;
+		login_remove(t, link);
 	}
 	login = calloc(1, sizeof(*login));
 	if (!login || tailcfg_hostinfo_copy(&q->hostinfo, &login->hostinfo) < 0) {
@@ -362,7 +395,7 @@ int tailnet_approve(struct tailnet *t, const char *id, struct control_user *user
 	};
 	r = admit(t, &a, now, ret, err);
 	if (r == 0)
-		login_remove(t, login);
+		drop_logins(t, *ret);
 	return r;
 }
 

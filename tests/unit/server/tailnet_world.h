@@ -105,6 +105,7 @@ struct ask {
 	nanoseconds expiry;
 	int64_t version; /* 0: ours */
 	bool impatient;
+	bool network; /* it says something of its network, but no home */
 };
 
 static inline int ask(struct ask a, struct tailcfg_register_response *ret)
@@ -123,6 +124,8 @@ static inline int ask(struct ask a, struct tailcfg_register_response *ret)
 
 	if (a.old_key)
 		q.old_node_key = key_of(a.old_key);
+	if (a.network)
+		q.hostinfo.net_info = calloc(1, sizeof(*q.hostinfo.net_info));
 	q.hostinfo.hostname = strdup(a.hostname ? a.hostname : "host");
 	if (a.tag)
 		string_list_add(&q.hostinfo.request_tags, a.tag);

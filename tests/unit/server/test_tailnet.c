@@ -214,6 +214,91 @@ static void test_tags_of_a_login(void **state)
 	string_list_clear(&own);
 }
 
+/* A machine that is in has no login that waits, by whatever key: approved later, it would give
+ * the node that is in use another key, or its first Hostinfo. */
+static void test_a_key_ends_the_login(void **state)
+{
+	char *key = mint("alice", true, false, NULL);
+	struct tailcfg_register_response r;
+	struct control_user *alice;
+	struct control_node *node;
+	struct error err;
+	char url[256];
+
+	(void)state;
+	for (unsigned int other = 0; other < 2; other++) {
+		ASK(.machine = 1, .key = 1 + 2 * other);
+		snprintf(url, sizeof(url), "%s", r.auth_url);
+		DONE();
+		ASK(.machine = 9, .key = 9);
+		DONE();
+		ASK(.machine = 1, .key = 1 + 3 * other, .auth_key = key);
+		DONE();
+		assert_int_equal(tailnet.login_count, 1);
+		alice = registry_user_named(&tailnet.registry, "alice");
+		assert_int_equal(tailnet_approve(&tailnet, url, alice, NULL, now, &node, &err),
+				 -ENOENT);
+	}
+	assert_int_equal(tailnet.registry.node_count, 1);
+	assert_non_null(node_of(4));
+	secret_string_free(key);
+}
+
+/* What a node said of its network in a map is newer than what a registration says. */
+static void test_a_registration_keeps_the_home(void **state)
+{
+	char *key = mint("alice", true, false, NULL);
+	struct tailcfg_register_response r;
+	struct control_map_request map = {.version = TAILCFG_CAPABILITY_VERSION};
+
+	(void)state;
+	ASK(.machine = 1, .key = 1, .auth_key = key, .network = true);
+	DONE();
+	map.hostinfo = calloc(1, sizeof(*map.hostinfo));
+	map.hostinfo->net_info = calloc(1, sizeof(*map.hostinfo->net_info));
+	map.hostinfo->net_info->preferred_derp = 7;
+	assert_int_equal(tailnet_update(&tailnet, node_of(1), &map, now), 0);
+	control_map_request_clear(&map);
+	ASK(.machine = 1, .key = 2, .old_key = 1, .auth_key = key, .network = true);
+	DONE();
+	assert_int_equal(control_node_home(node_of(2)), 7);
+	secret_string_free(key);
+}
+
+/* A node key that became another machine's while a login waited */
+static void test_a_key_of_another_machine(void **state)
+{
+	char *key = mint("alice", true, false, NULL);
+	struct tailcfg_register_response r;
+	struct control_user *alice;
+	struct control_node *node;
+	struct error err;
+	char url[256];
+
+	(void)state;
+	ASK(.machine = 1, .key = 1);
+	snprintf(url, sizeof(url), "%s", r.auth_url);
+	DONE();
+	/* As it would be, had the login outlived that. */
+	node = plain_node(2);
+	registry_set_key(&tailnet.registry, node, &(struct public_key){{1, [31] = 1}});
+	alice = registry_user_named(&tailnet.registry, "alice");
+	assert_int_equal(tailnet_approve(&tailnet, url, alice, NULL, now, &node, &err), -EEXIST);
+	assert_int_equal(tailnet.registry.node_count, 1);
+	assert_ptr_equal(node_of(1), node);
+	/* By a key: the other's login ends with it. */
+	ASK(.machine = 3, .key = 3);
+	DONE();
+	ASK(.machine = 4, .key = 3, .auth_key = key);
+	assert_true(r.machine_authorized);
+	DONE();
+	ASK(.machine = 3, .key = 3);
+	assert_non_null(r.error);
+	DONE();
+	assert_int_equal(tailnet.login_count, 1);
+	secret_string_free(key);
+}
+
 static void test_logins_are_bounded(void **state)
 {
 	struct tailcfg_register_response r;
@@ -337,6 +422,9 @@ int main(void)
 		TEST(test_logout),
 		TEST(test_login_by_url),
 		TEST(test_tags_of_a_login),
+		TEST(test_a_key_ends_the_login),
+		TEST(test_a_registration_keeps_the_home),
+		TEST(test_a_key_of_another_machine),
 		TEST(test_logins_are_bounded),
 		TEST(test_too_old),
 		TEST(test_online),
