@@ -171,8 +171,7 @@ void registry_touch(struct registry *r, struct registry_record *record)
 	r->dirty = record;
 }
 
-/* untouch() - @record is going away */
-static void untouch(struct registry *r, struct registry_record *record)
+void registry_untouch(struct registry *r, struct registry_record *record)
 {
 	struct registry_record **link = &r->dirty;
 
@@ -181,6 +180,7 @@ static void untouch(struct registry *r, struct registry_record *record)
 	while (*link != record)
 		link = &(*link)->next_dirty;
 	*link = record->next_dirty;
+	record->dirty = false;
 }
 
 bool registry_is_dirty(const struct registry *r)
@@ -283,7 +283,7 @@ int registry_remove_user(struct registry *r, struct control_user *user, struct e
 			key = &gone->next;
 			continue;
 		}
-		untouch(r, &gone->record);
+		registry_untouch(r, &gone->record);
 		*key = gone->next;
 		key_free(gone);
 	}
@@ -291,7 +291,7 @@ int registry_remove_user(struct registry *r, struct control_user *user, struct e
 		link = &(*link)->next;
 	*link = user->next;
 	HASH_DELETE(by_id, r->users_by_id, user);
-	untouch(r, &user->record);
+	registry_untouch(r, &user->record);
 	note_deleted(&r->deleted_users, &r->deleted_user_count, user->record.id);
 	user_free(user);
 	return 0;
@@ -627,7 +627,7 @@ int registry_insert_node(struct registry *r, struct control_node *node)
 
 void registry_remove_node(struct registry *r, struct control_node *node)
 {
-	untouch(r, &node->record);
+	registry_untouch(r, &node->record);
 	note_deleted(&r->deleted_nodes, &r->deleted_count, node->record.id);
 	unlink_node(r, node);
 	control_node_free(node);

@@ -134,6 +134,9 @@ void registry_clear(struct registry *r);
 /** registry_touch() - @record has changed: to be stored */
 void registry_touch(struct registry *r, struct registry_record *record);
 
+/** registry_untouch() - @record is stored, or goes away */
+void registry_untouch(struct registry *r, struct registry_record *record);
+
 /** registry_is_dirty() - Whether anything waits to be stored */
 bool registry_is_dirty(const struct registry *r);
 

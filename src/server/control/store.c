@@ -5,11 +5,17 @@
  * Theory of operation
  *   One table a kind of record, a row a record, written whole. Lists and Hostinfo are JSON
  *   text in a column: only the server reads them, and never in a query.
+ *
+ *   Deletions are a transaction of their own, before the rest: they free what others need, space
+ *   and names. The rest is one transaction. A record that can't be a row (too long, or in conflict
+ *   with another row) is left out with a log line, and the others are written.
  */
+#define LOG_ROOM "control"
 #include "server/control/store.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,9 +62,10 @@ static const char *const statements[STATEMENT_COUNT] = {
 		     " ON CONFLICT (id) DO UPDATE SET name = ?2",
 	[PUT_KEY] = "INSERT INTO auth_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
 		    " ON CONFLICT (id) DO UPDATE SET used = ?7, expiry = ?10",
-	[PUT_NODE] = "INSERT OR REPLACE INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+	[PUT_NODE] = "INSERT INTO nodes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
 		     " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
-	[PUT_META] = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+	[PUT_META] = "INSERT INTO meta VALUES (?1, ?2)"
+		     " ON CONFLICT (name) DO UPDATE SET value = ?2",
 	[DELETE_NODE] = "DELETE FROM nodes WHERE id = ?1",
 	[DELETE_USER] = "DELETE FROM users WHERE id = ?1",
 	[DELETE_USER_KEYS] = "DELETE FROM auth_keys WHERE user = ?1",
@@ -70,6 +77,7 @@ static const char *const statements[STATEMENT_COUNT] = {
 struct store {
 	sqlite3 *db;
 	sqlite3_stmt *prepared[STATEMENT_COUNT];
+	struct registry_record *bad; /* the one that failed by its own fault, or NULL */
 };
 
 static int errno_of(int code)
@@ -94,7 +102,8 @@ static int errno_of(int code)
 static int store_error(struct store *store, int code, struct error *err, const char *what)
 {
 	return error_set(err, errno_of(code), "%s: %s", what,
-			 store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code));
+			 store->db && sqlite3_errcode(store->db) == code ? sqlite3_errmsg(store->db)
+									 : sqlite3_errstr(code));
 }
 
 static int execute(struct store *store, const char *sql, struct error *err)
@@ -210,7 +219,7 @@ static void bind_key(sqlite3_stmt *s, int at, const struct public_key *key)
 	sqlite3_bind_blob(s, at, key->bytes, KEY_SIZE, SQLITE_TRANSIENT);
 }
 
-/* bind_json() - What @put writes as one JSON value, in column @at */
+/* bind_json() - What @put writes as one JSON value, in column @at; 0 or SQLite's code */
 static int bind_json(sqlite3_stmt *s, int at, void (*put)(struct json_writer *, const void *),
 		     const void *value)
 {
@@ -220,9 +229,11 @@ static int bind_json(sqlite3_stmt *s, int at, void (*put)(struct json_writer *, 
 
 	put(&w, value);
 	r = json_writer_result(&w);
-	if (r == 0 && sqlite3_bind_text(s, at, (char *)buffer_head(&text), (int)text.length,
-					SQLITE_TRANSIENT) != SQLITE_OK)
-		r = -ENOMEM;
+	if (r == 0)
+		r = sqlite3_bind_text(s, at, (char *)buffer_head(&text), (int)text.length,
+				      SQLITE_TRANSIENT);
+	else
+		r = r == -ENOMEM ? SQLITE_NOMEM : SQLITE_TOOBIG;
 	buffer_free(&text);
 	return r;
 }
@@ -260,6 +271,7 @@ static int put_user(struct store *store, const struct control_user *user)
 static int put_key(struct store *store, const struct control_key *key)
 {
 	sqlite3_stmt *s = store->prepared[PUT_KEY];
+	int code;
 
 	sqlite3_bind_int64(s, 1, key->record.id);
 	sqlite3_bind_text(s, 2, key->prefix, -1, SQLITE_STATIC);
@@ -268,17 +280,17 @@ static int put_key(struct store *store, const struct control_key *key)
 	sqlite3_bind_int(s, 5, key->reusable);
 	sqlite3_bind_int(s, 6, key->ephemeral);
 	sqlite3_bind_int(s, 7, key->used);
-	if (bind_json(s, 8, put_strings, &key->tags) < 0)
-		return SQLITE_NOMEM;
+	code = bind_json(s, 8, put_strings, &key->tags);
 	sqlite3_bind_int64(s, 9, key->created);
 	sqlite3_bind_int64(s, 10, key->expiry);
-	return run(store, PUT_KEY);
+	return code ? code : run(store, PUT_KEY);
 }
 
 static int put_node(struct store *store, const struct control_node *node)
 {
 	sqlite3_stmt *s = store->prepared[PUT_NODE];
 	char v4[ADDRESS_TEXT_MAX], v6[ADDRESS_TEXT_MAX];
+	int code;
 
 	sqlite3_bind_int64(s, 1, node->record.id);
 	bind_key(s, 2, &node->machine);
@@ -292,16 +304,18 @@ static int put_node(struct store *store, const struct control_node *node)
 	sqlite3_bind_int(s, 10, node->authorized);
 	sqlite3_bind_text(s, 11, address_format(&node->v4, v4), -1, SQLITE_TRANSIENT);
 	sqlite3_bind_text(s, 12, address_format(&node->v6, v6), -1, SQLITE_TRANSIENT);
-	if (bind_json(s, 13, put_strings, &node->tags) < 0 ||
-	    bind_json(s, 14, put_prefixes, &node->approved_routes) < 0 ||
-	    bind_json(s, 15, put_hostinfo, &node->hostinfo) < 0 ||
-	    bind_json(s, 16, put_endpoints, &node->endpoints) < 0)
-		return SQLITE_NOMEM;
+	code = bind_json(s, 13, put_strings, &node->tags);
+	if (code == 0)
+		code = bind_json(s, 14, put_prefixes, &node->approved_routes);
+	if (code == 0)
+		code = bind_json(s, 15, put_hostinfo, &node->hostinfo);
+	if (code == 0)
+		code = bind_json(s, 16, put_endpoints, &node->endpoints);
 	sqlite3_bind_int(s, 17, node->cap);
 	sqlite3_bind_int64(s, 18, node->created);
 	sqlite3_bind_int64(s, 19, node->expiry);
 	sqlite3_bind_int64(s, 20, node->last_seen);
-	return run(store, PUT_NODE);
+	return code ? code : run(store, PUT_NODE);
 }
 
 static int put_record(struct store *store, const struct registry_record *record)
@@ -323,8 +337,7 @@ static int delete_by_id(struct store *store, enum statement which, int64_t id)
 	return run(store, which);
 }
 
-/* write_all() - Deletions first: a new record may have an old one's name */
-static int write_all(struct store *store, const struct registry *registry)
+static int write_deletions(struct store *store, const struct registry *registry)
 {
 	int code = 0;
 
@@ -335,9 +348,31 @@ static int write_all(struct store *store, const struct registry *registry)
 		if (code == 0)
 			code = delete_by_id(store, DELETE_USER, registry->deleted_users[i]);
 	}
-	for (const struct registry_record *record = registry->dirty; code == 0 && record;
+	return code;
+}
+
+static bool is_own_fault(int code)
+{
+	code &= 0xff;
+	return code == SQLITE_TOOBIG || code == SQLITE_CONSTRAINT;
+}
+
+static int write_changes(struct store *store, const struct registry *registry)
+{
+	int code = 0;
+
+	/* All old rows of nodes go first: of two that changed, one may have the other's old name.
+	 */
+	for (struct registry_record *record = registry->dirty; code == 0 && record;
 	     record = record->next_dirty)
+		if (record->kind == REGISTRY_NODE)
+			code = delete_by_id(store, DELETE_NODE, record->id);
+	for (struct registry_record *record = registry->dirty; code == 0 && record;
+	     record = record->next_dirty) {
 		code = put_record(store, record);
+		if (is_own_fault(code))
+			store->bad = record;
+	}
 	if (code == 0 && registry->policy_dirty) {
 		sqlite3_stmt *s = store->prepared[PUT_META];
 
@@ -359,31 +394,59 @@ static int write_all(struct store *store, const struct registry *registry)
 	return code;
 }
 
-int store_flush(struct store *store, struct registry *registry, struct error *err)
+/* transact() - All that @write writes, or nothing of it */
+static int transact(struct store *store, const struct registry *registry,
+		    int (*write)(struct store *, const struct registry *), struct error *err)
 {
-	int code, r;
+	int code = run(store, BEGIN), r;
 
-	if (!registry_is_dirty(registry))
-		return 0;
-	code = run(store, BEGIN);
 	if (code == 0)
-		code = write_all(store, registry);
+		code = write(store, registry);
 	if (code == 0)
 		code = run(store, COMMIT);
-	if (code != 0) {
-		r = store_error(store, code, err, "the database can't be written");
-		if (!sqlite3_get_autocommit(store->db))
-			(void)run(store, ROLLBACK);
-		return r;
-	}
-	while (registry->dirty) {
-		struct registry_record *record = registry->dirty;
+	if (code == 0)
+		return 0;
+	r = store_error(store, code, err, "the database can't be written");
+	if (!sqlite3_get_autocommit(store->db))
+		(void)run(store, ROLLBACK);
+	return r;
+}
 
-		registry->dirty = record->next_dirty;
-		record->dirty = false;
+/* give_up() - What is stored of @bad stays as it was, until it changes again */
+static void give_up(struct store *store, struct registry *registry, struct registry_record *bad,
+		    const struct error *err)
+{
+	static const char *const kinds[] = {
+		[REGISTRY_USER] = "user", [REGISTRY_KEY] = "key", [REGISTRY_NODE] = "node"};
+
+	log_error("%s=%lld can't be stored, and its change is lost when this server ends: %s",
+		  kinds[bad->kind], (long long)bad->id, err->text);
+	registry_untouch(registry, bad);
+	store->bad = NULL;
+}
+
+int store_flush(struct store *store, struct registry *registry, struct error *err)
+{
+	int r;
+
+	if (registry->deleted_count || registry->deleted_user_count) {
+		r = transact(store, registry, write_deletions, err);
+		if (r < 0)
+			return r;
+		registry->deleted_count = registry->deleted_user_count = 0;
 	}
-	registry->deleted_count = registry->deleted_user_count = 0;
-	registry->policy_dirty = registry->page_key_dirty = false;
+	while (registry_is_dirty(registry)) {
+		r = transact(store, registry, write_changes, err);
+		if (r < 0 && !store->bad)
+			return r;
+		if (r < 0) {
+			give_up(store, registry, store->bad, err);
+			continue;
+		}
+		while (registry->dirty)
+			registry_untouch(registry, registry->dirty);
+		registry->policy_dirty = registry->page_key_dirty = false;
+	}
 	return 0;
 }
 

@@ -26,9 +26,10 @@ void store_close(struct store *store);
 int store_load(struct store *store, struct registry *registry, struct error *err);
 
 /**
- * store_flush() - Write what is dirty in @registry, in one transaction
+ * store_flush() - Write what is dirty in @registry: deletions, then the rest in one transaction
  *
- * After a failure nothing was written and all of it is still dirty: try again later.
+ * What failed is still dirty, as a whole: try again later. A record that can't be a row fails
+ * alone: it is logged and no longer dirty.
  */
 int store_flush(struct store *store, struct registry *registry, struct error *err);
 

@@ -212,6 +212,51 @@ static void test_names(void **state)
 	assert_non_null(registry_node_named(&f->registry, "web-2"));
 }
 
+/* Within one transaction names and keys move from node to node, in any order. */
+static void test_names_move(void **state)
+{
+	struct fixture *f = *state;
+	struct control_node *one = add_node(f, 1, "one"), *two = add_node(f, 2, "two");
+	struct public_key k1 = key_of(1), k2 = key_of(2), k3 = key_of(3);
+
+	flush(f);
+	assert_int_equal(registry_rename(&f->registry, one, "other", true), 0);
+	assert_int_equal(registry_rename(&f->registry, two, "one", true), 0);
+	assert_int_equal(registry_rename(&f->registry, one, "two", true), 0);
+	registry_set_key(&f->registry, one, &k3);
+	registry_set_key(&f->registry, two, &k1);
+	registry_set_key(&f->registry, one, &k2);
+	flush(f);
+	reopen(f);
+	assert_int_equal(f->registry.node_count, 2);
+	assert_int_equal(registry_node_named(&f->registry, "one")->record.id, 2);
+	assert_int_equal(registry_node_of_key(&f->registry, &k2)->record.id, 1);
+}
+
+/* A record that can't be a row is left out: the others are stored, and its old row stays. */
+static void test_one_bad_record(void **state)
+{
+	struct fixture *f = *state;
+	struct control_node *bad = add_node(f, 1, "bad"), *good = add_node(f, 2, "good"), *twin;
+	struct public_key key = key_of(2);
+
+	flush(f);
+	for (int i = 0; i < 20000; i++)
+		string_list_add(&bad->tags, "tag:a-tag-that-is-there-too-often");
+	registry_touch(&f->registry, &good->record);
+	registry_touch(&f->registry, &bad->record);
+	good->cap = 111;
+	flush(f);
+	/* No part of the server does this: two nodes with one key. */
+	twin = add_node(f, 3, "twin");
+	twin->key = key;
+	flush(f);
+	reopen(f);
+	assert_int_equal(f->registry.node_count, 2);
+	assert_int_equal(registry_node_named(&f->registry, "bad")->tags.count, 0);
+	assert_int_equal(registry_node_of_key(&f->registry, &key)->cap, 111);
+}
+
 static void test_addresses(void **state)
 {
 	struct fixture *f = *state;
@@ -430,6 +475,8 @@ int main(void)
 		TEST(test_nodes_come_back),
 		TEST(test_what_was_deleted_stays_so),
 		TEST(test_names),
+		TEST(test_names_move),
+		TEST(test_one_bad_record),
 		TEST(test_addresses),
 		TEST(test_keys),
 		TEST(test_users),
