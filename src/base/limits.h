@@ -80,9 +80,18 @@
 /* Peers of whom we remember through which relay region they were heard. */
 #define LIMIT_RELAY_ROUTES 4096u
 
-/* Paths: endpoints that one peer may be tried at; its pings that we wait for. */
+/*
+ * Paths: endpoints that one peer may be tried at; its pings that we wait for. Pings to endpoints
+ * that are not proved: at once and a second, of one peer and of all; and how many of one peer's
+ * are kept for endpoints that control or a CallMeMaybe named.
+ */
 #define LIMIT_PATH_CANDIDATES 100u
 #define LIMIT_PATH_PINGS      256u
+#define LIMIT_PATH_PEER_BURST 128u
+#define LIMIT_PATH_PEER_RATE  20u
+#define LIMIT_PATH_PEER_NAMED 64u
+#define LIMIT_PATH_ALL_BURST  2048u
+#define LIMIT_PATH_ALL_RATE   500u
 
 /* Coordination server: one JSON text of a node's row; logins that wait for an operator; bytes of
  * full maps that have not left yet, past which others wait. */

@@ -43,38 +43,11 @@ void life_new_engine(struct life *life)
 	life->was_running = false;
 }
 
-/* take() - @count tokens, or none of them */
-static bool take(struct quota *quota, unsigned int count, nanoseconds now)
-{
-	nanoseconds span = (nanoseconds)quota->burst * quota->interval;
-	nanoseconds cost = (nanoseconds)count * quota->interval;
-
-	if (quota->full_at < now)
-		quota->full_at = now;
-	if (quota->full_at + cost > now + span)
-		return false;
-	quota->full_at += cost;
-	return true;
-}
-
-bool quota_take(struct quota *quota, nanoseconds now)
-{
-	return take(quota, 1, now);
-}
-
-nanoseconds quota_wait(const struct quota *quota, nanoseconds now)
-{
-	nanoseconds span = (nanoseconds)quota->burst * quota->interval;
-	nanoseconds at = quota->full_at + quota->interval - span;
-
-	return at > now ? at - now : 0;
-}
-
 bool flood_pass(struct flood *flood, size_t length, nanoseconds now)
 {
 	flood->quota.burst = FLOOD_BURST;
 	flood->quota.interval = NSEC_PER_SEC / FLOOD_SECOND;
-	if (take(&flood->quota, (unsigned int)(length / FLOOD_UNIT) + 1, now))
+	if (quota_take_many(&flood->quota, (unsigned int)(length / FLOOD_UNIT) + 1, now))
 		return true;
 	flood->dropped++;
 	return false;

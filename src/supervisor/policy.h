@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/crashes.h"
+#include "base/quota.h"
 #include "privsep/messages.h"
 
 #include <stdbool.h>
@@ -60,19 +61,6 @@ enum life_verdict life_status(struct life *life, enum privsep_state state, bool 
 
 /** life_new_engine() - Another engine begins; it has not been Running yet */
 void life_new_engine(struct life *life);
-
-/** struct quota - A token bucket: how often a child may ask */
-struct quota {
-	unsigned int burst;
-	nanoseconds interval; /* a new token each */
-	nanoseconds full_at;
-};
-
-/** quota_take() - Whether one more request is allowed at @now */
-bool quota_take(struct quota *quota, nanoseconds now);
-
-/** quota_wait() - How long from @now until quota_take() succeeds; 0: at once */
-nanoseconds quota_wait(const struct quota *quota, nanoseconds now);
 
 /* Of a child's log: this much at once, and then so much a second, in units of 256 bytes. */
 #define FLOOD_UNIT   256u

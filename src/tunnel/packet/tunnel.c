@@ -68,6 +68,13 @@ static void on_endpoints_changed(void *ctx, const struct path_endpoint *list, si
 	tunnel->callbacks->endpoints_changed(tunnel->ctx, list, count, working_udp);
 }
 
+static bool is_peer(void *ctx, const struct public_key *key)
+{
+	const struct tunnel *tunnel = ctx;
+
+	return path_peer_find(tunnel->path, key) != NULL;
+}
+
 static void on_relay_connected(void *ctx, uint16_t region, bool home, bool connected)
 {
 	struct tunnel *tunnel = ctx;
@@ -140,6 +147,7 @@ static const struct path_callbacks path_callbacks = {
 
 static const struct relay_callbacks relay_callbacks = {
 	.packet = tunnel_from_relay,
+	.is_peer = is_peer,
 	.connected = on_relay_connected,
 	.peer_present = on_peer_present,
 	.health = on_relay_health,

@@ -174,28 +174,56 @@ void path_send_call(struct path_peer *p, nanoseconds now)
 	send_message(e, key, &m, NULL, p->home_region, &p->node_key);
 }
 
-/* ping_candidates() - All that were not pinged within 5 s; whether any was */
-static bool ping_candidates(struct path_peer *p, nanoseconds now)
+/*
+ * may_discover() - Whether one more message may leave that a peer's word is the cause of
+ *
+ * A peer names any addresses, as often as it likes; who has recorded its pings does so too. What
+ * is only heard leaves some tokens to what was named.
+ */
+static bool may_discover(struct path_peer *p, bool named, nanoseconds now)
+{
+	return quota_left(&p->discovery, named ? 0 : LIMIT_PATH_PEER_NAMED, now) &&
+	       quota_take(&p->engine->discovery, now) && quota_take(&p->discovery, now);
+}
+
+/* ping_some() - Those that were @named, or were not, and not pinged within 5 s; whether any was */
+static bool ping_some(struct path_peer *p, bool named, nanoseconds now)
 {
 	bool sent = false;
 
-	path_prune(p, now);
-	p->last_full_ping = now;
-	p->next_full_ping = now + PATH_PING_INTERVAL;
 	/* By index: a send that fails at once changes candidates, but moves none. */
 	for (size_t i = 0; i < p->candidate_count; i++) {
 		struct candidate *c = &p->candidates[i];
 
+		if (path_is_named(c) != named)
+			continue;
 		if (c->pinged_at && now - c->pinged_at < PATH_PING_INTERVAL) {
 			p->next_full_ping =
 				deadline_min(p->next_full_ping, c->pinged_at + PATH_PING_INTERVAL);
 			continue;
+		}
+		if (!may_discover(p, named, now)) {
+			p->next_full_ping = deadline_min(p->next_full_ping, now + NSEC_PER_SEC);
+			break;
 		}
 		c->pinged_at = now;
 		path_send_ping(p, &c->endpoint, PING_DISCOVERY, 0, now);
 		sent = true;
 	}
 	return sent;
+}
+
+/* ping_candidates() - All that are due, the named ones first; whether any was pinged */
+static bool ping_candidates(struct path_peer *p, nanoseconds now)
+{
+	bool named, heard;
+
+	path_prune(p, now);
+	p->last_full_ping = now;
+	p->next_full_ping = now + PATH_PING_INTERVAL;
+	named = ping_some(p, true, now);
+	heard = ping_some(p, false, now);
+	return named || heard;
 }
 
 static bool wants_discovery(const struct path_peer *p, nanoseconds now)
@@ -216,7 +244,7 @@ void path_discover(struct path_peer *p, nanoseconds now)
 		return;
 	sent = ping_candidates(p, now);
 	/* Even if we know none of its endpoints, it can ping ours. */
-	if (sent || p->candidate_count == 0)
+	if (sent || (p->candidate_count == 0 && may_discover(p, true, now)))
 		path_send_call(p, now);
 }
 
@@ -403,18 +431,21 @@ static void candidate_heard(struct path_peer *p, const struct endpoint *source,
 	c->heard_txid = *txid;
 	/* Its ping came through, so ours to where it came from probably will. */
 	if (active && !path_is_trusted(p, now) &&
-	    (!c->pinged_at || now - c->pinged_at >= PATH_PING_BACK_INTERVAL)) {
+	    (!c->pinged_at || now - c->pinged_at >= PATH_PING_BACK_INTERVAL) &&
+	    may_discover(p, path_is_named(c), now)) {
 		c->pinged_at = now;
 		path_send_ping(p, &c->endpoint, PING_DISCOVERY, 0, now);
 	}
 }
 
-static bool is_duplicate(struct path_peer *p, const struct endpoint *source,
-			 const struct disco_txid *txid)
+/* find_ping() - The candidate that the ping with @txid came from before; NULL: it is new */
+static struct candidate *find_ping(struct path_peer *p, const struct disco_txid *txid)
 {
-	const struct candidate *c = path_find_candidate(p, source);
-
-	return c && c->heard_at && memcmp(&c->heard_txid, txid, sizeof(*txid)) == 0;
+	for (size_t i = 0; i < p->candidate_count; i++)
+		if (p->candidates[i].heard_at &&
+		    memcmp(&p->candidates[i].heard_txid, txid, sizeof(*txid)) == 0)
+			return &p->candidates[i];
+	return NULL;
 }
 
 void path_on_ping(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
@@ -424,13 +455,14 @@ void path_on_ping(struct path_engine *e, struct disco_key *key, const struct dis
 	const struct public_key *claimed = m->ping.has_node_key ? &m->ping.node_key : NULL;
 	struct path_peer *p = path_peer_of(key, node ? node : claimed);
 	struct disco_message pong = {.type = DISCO_PONG};
+	struct candidate *before = p && source ? find_ping(p, &m->ping.txid) : NULL;
 
 	if (node && (!p || !public_key_equal(&p->node_key, node))) {
 		e->statistics.unknown_sender++;
 		return;
 	}
 	e->statistics.pings_received++;
-	if (p && source && is_duplicate(p, source, &m->ping.txid))
+	if (before && endpoint_equal(&before->endpoint, source))
 		return;
 	if (p)
 		path_use_key(p, key, now);
@@ -443,7 +475,10 @@ void path_on_ping(struct path_engine *e, struct disco_key *key, const struct dis
 	if (source) {
 		path_note_udp(e, now);
 		path_bind_source(p, source);
-		candidate_heard(p, source, &m->ping.txid, now);
+		/* From two places: recorded, and sent again. The pong tells the peer itself enough.
+		 */
+		if (!before)
+			candidate_heard(p, source, &m->ping.txid, now);
 	}
 	heard(p, PATH_EVIDENCE_PING, now);
 }
@@ -488,6 +523,7 @@ void path_on_pong(struct path_engine *e, struct disco_key *key, const struct dis
 {
 	struct sent_ping ping;
 	struct path_peer *p = take_ping(key, &m->pong.txid, now, &ping);
+	struct candidate *c = NULL;
 	nanoseconds latency;
 
 	if (!p) {
@@ -501,8 +537,12 @@ void path_on_pong(struct path_engine *e, struct disco_key *key, const struct dis
 		path_bind_source(p, source);
 	}
 	/* A ping by UDP that is answered by relay says nothing about UDP. */
-	if (source && ping.to.address.family != ADDRESS_NONE && path_find_candidate(p, &ping.to))
+	if (source && ping.to.address.family != ADDRESS_NONE)
+		c = path_add_candidate(p, &ping.to, now);
+	if (c) {
+		c->proved_at = now;
 		promote(p, &ping.to, latency, now);
+	}
 	if (ping.purpose == PING_HEARTBEAT && p->heartbeat_at)
 		p->heartbeat_at = ping.at + PATH_HEARTBEAT;
 	if (ping.purpose == PING_MANUAL)

@@ -10,6 +10,8 @@
  */
 #include "tunnel/path/path_internal.h"
 
+#include "base/limits.h"
+
 #include <stdlib.h>
 
 struct path_engine *path_engine_new(const struct secret_key *disco, const struct public_key *node,
@@ -26,6 +28,7 @@ struct path_engine *path_engine_new(const struct secret_key *disco, const struct
 	e->ctx = ctx;
 	e->deadline = DEADLINE_NEVER;
 	e->stun.next_round = DEADLINE_NEVER;
+	e->discovery = (struct quota){LIMIT_PATH_ALL_BURST, NSEC_PER_SEC / LIMIT_PATH_ALL_RATE, 0};
 	return e;
 }
 

@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "base/quota.h"
 #include "tunnel/path/path.h"
 #include "wire/disco.h"
 #include "wire/stun.h"
@@ -78,6 +79,7 @@ struct candidate {
 	bool in_netmap;
 	bool called;           /* the last CallMeMaybe named it */
 	nanoseconds heard_at;  /* last ping from it; 0: never */
+	nanoseconds proved_at; /* last pong to a ping of ours there; 0: never */
 	nanoseconds pinged_at; /* last ping to it; 0: ping it at the next occasion */
 	struct disco_txid heard_txid;
 };
@@ -138,6 +140,7 @@ struct path_peer {
 	nanoseconds last_full_ping; /* 0: never, or the peer restarted */
 	nanoseconds next_full_ping; /* before that a full ping would send nothing */
 	nanoseconds last_call;
+	struct quota discovery;   /* pings to candidates */
 	nanoseconds heartbeat_at; /* 0: not active */
 	nanoseconds probes_began;
 	nanoseconds probe_at; /* 0: none due */
@@ -195,6 +198,7 @@ struct path_engine {
 	struct source *sources;  /* hash by endpoint */
 	struct path_peer *live;  /* list */
 	nanoseconds deadline;    /* nothing is due before */
+	struct quota discovery;  /* pings to candidates, of all peers */
 	uint32_t next_manual;
 
 	struct path_endpoint *local; /* as node set them */
@@ -242,7 +246,10 @@ void path_bind_source(struct path_peer *p, const struct endpoint *source);
 
 struct candidate *path_find_candidate(struct path_peer *p, const struct endpoint *endpoint);
 
-/** path_add_candidate() - Find or add; NULL if the list is full or memory is */
+/** path_is_named() - Whether control or the last CallMeMaybe named it */
+bool path_is_named(const struct candidate *c);
+
+/** path_add_candidate() - Find or add; NULL if none can make room, or without memory */
 struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint *endpoint,
 				     nanoseconds now);
 

@@ -10,6 +10,8 @@
  */
 #include "tunnel/path/path_internal.h"
 
+#include "base/limits.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -271,6 +273,8 @@ int path_peer_add(struct path_engine *e, const struct path_peer_config *config, 
 	p->engine = e;
 	p->user = user;
 	p->node_key = config->node_key;
+	p->discovery =
+		(struct quota){LIMIT_PATH_PEER_BURST, NSEC_PER_SEC / LIMIT_PATH_PEER_RATE, 0};
 	for (int kind = 0; kind < SLOT_COUNT; kind++)
 		p->slots[kind].peer = p;
 	HASH_ADD(hh, e->peers, node_key, sizeof(p->node_key), p);

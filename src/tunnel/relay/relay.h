@@ -38,6 +38,9 @@ struct relay_callbacks {
 	void (*packet)(void *ctx, uint16_t region, const struct public_key *source,
 		       const uint8_t *data, size_t length);
 
+	/** @is_peer: whether the way of @key is worth remembering; NULL: each is */
+	bool (*is_peer)(void *ctx, const struct public_key *key);
+
 	/**
 	 * @connected: a region is ready, or no longer; @home if it is the home region
 	 *

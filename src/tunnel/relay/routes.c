@@ -2,7 +2,7 @@
 /*
  * tunnel/relay/routes.c - through which region a peer was last heard
  *
- * Whoever knows our node key can send to us and so be remembered here; the oldest
+ * Whoever knows our node key can send to us, but only peers are remembered here; the oldest
  * entry makes room for a new one.
  */
 #include "base/limits.h"
@@ -32,6 +32,8 @@ void routes_learn(struct relay *r, const struct public_key *peer, struct relay_r
 		route->region = region;
 		return;
 	}
+	if (r->callbacks->is_peer && !r->callbacks->is_peer(r->ctx, peer))
+		return;
 	if (HASH_COUNT(r->routes) >= LIMIT_RELAY_ROUTES)
 		drop(r, r->routes); /* the hash keeps the order of insertion */
 	route = calloc(1, sizeof(*route));

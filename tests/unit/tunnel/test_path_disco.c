@@ -5,24 +5,6 @@
  */
 #include "unit/tunnel/path_world.h"
 
-/* A disco packet of host @from's, sealed for the other with @secret. */
-static size_t seal(struct world *w, int from, const struct secret_key *secret,
-		   const struct disco_message *m, uint8_t out[static DISCO_PACKET_MAX])
-{
-	static uint8_t counter;
-	uint8_t nonce[DISCO_NONCE_SIZE] = {1, ++counter};
-	struct public_key public, peer;
-	struct disco_box box;
-	ssize_t length;
-
-	secret_key_public(secret, &public);
-	secret_key_public(&w->hosts[1 - from].disco, &peer);
-	assert_int_equal(disco_box_init(secret, &peer, &box), 0);
-	length = disco_seal(out, DISCO_PACKET_MAX, &public, &box, nonce, m);
-	assert_true(length > 0);
-	return (size_t)length;
-}
-
 static void both_keys_are_accepted_and_the_used_one_is_active(void **state)
 {
 	struct world *w = world_new(21);
@@ -43,11 +25,11 @@ static void both_keys_are_accepted_and_the_used_one_is_active(void **state)
 	path_peer_set_tunnel_disco_key(a->peer, &other_public, w->now);
 	assert_true(public_key_equal(&path_active_key(a->peer)->key, &other_public));
 	/* A ping sealed with the control key makes it active again at once. */
-	length = seal(w, 1, &b->disco, &ping, packet);
+	length = world_seal(w, 1, &b->disco, &ping, packet);
 	path_receive_udp(a->engine, &from, packet, length, w->now);
 	assert_true(public_key_equal(&path_active_key(a->peer)->key, &first));
 	ping.ping.txid.bytes[0] = 1;
-	length = seal(w, 1, &other, &ping, packet);
+	length = world_seal(w, 1, &other, &ping, packet);
 	path_receive_udp(a->engine, &from, packet, length, w->now);
 	assert_true(public_key_equal(&path_active_key(a->peer)->key, &other_public));
 	/* The netmap names none: the tunnel's stays, and is the only one. */
@@ -55,7 +37,7 @@ static void both_keys_are_accepted_and_the_used_one_is_active(void **state)
 	memset(&config.disco_key, 0, sizeof(config.disco_key));
 	assert_int_equal(path_peer_update(a->peer, &config, w->now), 0);
 	assert_true(public_key_equal(&path_active_key(a->peer)->key, &other_public));
-	length = seal(w, 1, &b->disco, &ping, packet);
+	length = world_seal(w, 1, &b->disco, &ping, packet);
 	path_receive_udp(a->engine, &from, packet, length, w->now);
 	assert_int_equal(path_statistics(a->engine)->unknown_sender, 1);
 	/* Neither: no disco, but the relay still carries data. */
@@ -89,7 +71,7 @@ static void only_pongs_to_our_own_pings_move_the_path(void **state)
 	world_run(w, 10 S);
 	before = world_best(a);
 	/* 1: a pong with a txid of its own invention. */
-	length = seal(w, 1, &b->disco, &m, packet);
+	length = world_seal(w, 1, &b->disco, &m, packet);
 	path_receive_udp(a->engine, &evil, packet, length, w->now);
 	assert_int_equal(path_statistics(a->engine)->unexpected_pong, 1);
 	/* 2: data from elsewhere, however authentic. */
@@ -97,7 +79,7 @@ static void only_pongs_to_our_own_pings_move_the_path(void **state)
 	assert_ptr_equal(path_for_source(a->engine, &evil), a->peer);
 	/* 3: a ping from elsewhere is answered there and makes it a candidate, no more. */
 	m = (struct disco_message){.type = DISCO_PING};
-	length = seal(w, 1, &b->disco, &m, packet);
+	length = world_seal(w, 1, &b->disco, &m, packet);
 	sent = a->udp_sent;
 	path_receive_udp(a->engine, &evil, packet, length, w->now);
 	assert_int_equal(a->udp_sent, sent + 1);
@@ -109,16 +91,16 @@ static void only_pongs_to_our_own_pings_move_the_path(void **state)
 	m = (struct disco_message){.type = DISCO_CALL_ME_MAYBE};
 	m.call_me_maybe.count = 1;
 	m.call_me_maybe.endpoints[0] = world_endpoint("203.0.113.67:667");
-	length = seal(w, 1, &b->disco, &m, packet);
+	length = world_seal(w, 1, &b->disco, &m, packet);
 	path_receive_udp(a->engine, &evil, packet, length, w->now);
 	path_receive_relay(a->engine, RELAY_REGION, &stranger, packet, length, w->now);
 	assert_int_equal(path_statistics(a->engine)->refused_call, 2);
 	assert_null(path_find_candidate(a->peer, &m.call_me_maybe.endpoints[0]));
 	/* 7: a stranger's disco key; 8: one bit; 9: a peer relay's message. */
-	length = seal(w, 1, &(struct secret_key){{8, 77}}, &m, packet);
+	length = world_seal(w, 1, &(struct secret_key){{8, 77}}, &m, packet);
 	path_receive_udp(a->engine, &evil, packet, length, w->now);
 	assert_int_equal(path_statistics(a->engine)->unknown_sender, 1);
-	length = seal(w, 1, &b->disco, &m, packet);
+	length = world_seal(w, 1, &b->disco, &m, packet);
 	packet[length - 1] ^= 1;
 	path_receive_udp(a->engine, &evil, packet, length, w->now);
 	assert_int_equal(path_statistics(a->engine)->not_authentic, 1);
@@ -147,7 +129,7 @@ static void a_call_is_answered_with_pings_not_with_a_call(void **state)
 	sent = a->udp_sent;
 	relay = a->relay_sent;
 	for (int i = 0; i < 3; i++) {
-		length = seal(w, 1, &b->disco, &m, packet);
+		length = world_seal(w, 1, &b->disco, &m, packet);
 		path_receive_relay(a->engine, RELAY_REGION, &b->node, packet, length, w->now);
 		/* At once, whenever they were pinged last. */
 		assert_int_equal(a->udp_sent, sent + 2 * (unsigned int)(i + 1));
@@ -157,7 +139,7 @@ static void a_call_is_answered_with_pings_not_with_a_call(void **state)
 	assert_int_equal(a->heard[PATH_EVIDENCE_CALL], 3);
 	/* The next call replaces the set. */
 	m.call_me_maybe.count = 1;
-	length = seal(w, 1, &b->disco, &m, packet);
+	length = world_seal(w, 1, &b->disco, &m, packet);
 	path_receive_relay(a->engine, RELAY_REGION, &b->node, packet, length, w->now);
 	assert_int_equal(a->peer->candidate_count, 1);
 	world_free(w);
@@ -426,7 +408,7 @@ static void endpoints_come_and_go_with_what_speaks_for_them(void **state)
 		ping.ping.txid.bytes[0] = (uint8_t)i;
 		ping.ping.txid.bytes[1] = (uint8_t)(i >> 8);
 		from.port = (uint16_t)(1000 + i);
-		length = seal(w, 1, &b->disco, &ping, packet);
+		length = world_seal(w, 1, &b->disco, &ping, packet);
 		path_receive_udp(a->engine, &from, packet, length, w->now);
 	}
 	assert_int_equal(a->peer->candidate_count, 100);

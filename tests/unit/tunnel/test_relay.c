@@ -63,6 +63,14 @@ static void on_packet(void *ctx, uint16_t region, const struct public_key *sourc
 		assert_int_equal(relay_set_map(pool, &empty), 0);
 }
 
+static bool nobody_is_a_peer;
+
+static bool is_peer(void *ctx, const struct public_key *key)
+{
+	(void)ctx, (void)key;
+	return !nobody_is_a_peer;
+}
+
 static void on_connected(void *ctx, uint16_t region, bool home, bool connected)
 {
 	(void)ctx, (void)home;
@@ -87,6 +95,7 @@ static void on_health(void *ctx, uint16_t region, const char *problem)
 
 static const struct relay_callbacks callbacks = {
 	.packet = on_packet,
+	.is_peer = is_peer,
 	.connected = on_connected,
 	.peer_gone = on_peer_gone,
 	.health = on_health,
@@ -496,6 +505,12 @@ static void strangers_cannot_grow_the_routes(void **state)
 	}
 	assert_int_equal(HASH_COUNT(pool->routes), LIMIT_RELAY_ROUTES);
 	assert_non_null(routes_find(pool, &key)); /* the newest is there, the oldest is not */
+	/* Those that are no peers displace none. */
+	nobody_is_a_peer = true;
+	routes_learn(pool, &(struct public_key){{0xff, 0xff, 0xff, 0xff}}, pool->regions);
+	nobody_is_a_peer = false;
+	assert_null(routes_find(pool, &(struct public_key){{0xff, 0xff, 0xff, 0xff}}));
+	assert_int_equal(HASH_COUNT(pool->routes), LIMIT_RELAY_ROUTES);
 	memset(&key, 0, sizeof(key));
 	key.bytes[0] = 1;
 	assert_null(routes_find(pool, &key));
