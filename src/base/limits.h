@@ -12,7 +12,7 @@
 #define LIMIT_HTTP_HEADERS  100u
 #define LIMIT_KEY_BODY      (64u * 1024)
 #define LIMIT_RPC_BODY      (1024u * 1024)
-#define LIMIT_LOCALAPI_BODY (4u * 1024 * 1024)
+#define LIMIT_C2N_BODY      (4u * 1024 * 1024)
 #define LIMIT_HTTP2_STREAMS 32u /* of one client at once */
 
 /*
@@ -56,12 +56,19 @@
 #define LIMIT_STUN_SOURCE_RATE  100u
 #define LIMIT_STUN_SOURCE_BURST 200u
 
-/* LocalAPI: connections, those of them kept for who may write; one reply; bytes queued for a
- * reader of the bus. */
+/*
+ * LocalAPI and health listener, each: connections, those of them kept for users who may write, and
+ * those of one user who may not; bytes of bodies on all connections together; one reply; bytes
+ * queued for one reader of the bus; bytes that all readers have not taken yet, besides the newest
+ * reply.
+ */
 #define LIMIT_LOCALAPI_CONNECTIONS 64u
 #define LIMIT_LOCALAPI_RESERVED    16u
+#define LIMIT_LOCALAPI_USER        24u
+#define LIMIT_LOCALAPI_BODY        (1024u * 1024)
 #define LIMIT_LOCALAPI_RESPONSE    (64u * 1024 * 1024)
 #define LIMIT_LOCALAPI_QUEUE       (1024u * 1024)
+#define LIMIT_LOCALAPI_UNREAD      (8u * 1024 * 1024)
 
 /* Byte streams: what is queued towards a peer that does not read. */
 #define LIMIT_STREAM_QUEUE (1024u * 1024)

@@ -91,7 +91,7 @@ int c2n_respond(const uint8_t *request, size_t length, c2n_handler *handler, voi
 		struct buffer *out)
 {
 	struct parsed p = {.body = BUFFER_INIT(LIMIT_RPC_BODY)};
-	struct control_c2n_reply reply = {.body = BUFFER_INIT(LIMIT_LOCALAPI_BODY)};
+	struct control_c2n_reply reply = {.body = BUFFER_INIT(LIMIT_C2N_BODY)};
 	int r;
 
 	if (parse(request, length, &p) == 0)

@@ -117,7 +117,7 @@ static void send_answer(struct control_client *client, const char *text, bool no
 
 static void answer_c2n(struct control_client *client, const struct tailcfg_ping_request *ping)
 {
-	struct buffer out = BUFFER_INIT(LIMIT_LOCALAPI_BODY + LIMIT_HTTP_HEADER);
+	struct buffer out = BUFFER_INIT(LIMIT_C2N_BODY + LIMIT_HTTP_HEADER);
 
 	if (c2n_respond(ping->payload, ping->payload_length, client->handler->c2n, client->user,
 			&out) == 0 &&

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* localapi/health.c - /healthz and /metrics on a TCP listener, for probes */
+/*
+ * localapi/health.c - /healthz and /metrics on a TCP listener, for probes
+ *
+ * Host must be the address that was asked, localhost, or a name that was given: a page whose
+ * own name leads to this machine (DNS rebinding) can make a browser read neither.
+ */
 #include "base/limits.h"
 #include "localapi/http_server.h"
 #include "localapi/metrics.h"
@@ -8,11 +13,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 struct health_server {
 	struct node *node;
 	unsigned int paths;
+	char *names; /* comma-separated, or NULL */
 	struct http_server *http;
 };
 
@@ -38,12 +45,55 @@ void localapi_reply_metrics(struct node *node, struct http_exchange *x)
 	buffer_free(&text);
 }
 
+/* is_name() - Whether the @length bytes at @host are localhost or stand in @names, in any case */
+static bool is_name(const char *names, const char *host, size_t length)
+{
+	if (length == strlen("localhost") && strncasecmp(host, "localhost", length) == 0)
+		return true;
+	for (const char *at = names; at && *at; at += strcspn(at, ",")) {
+		at += strspn(at, ", ");
+		if (strcspn(at, ", ") == length && strncasecmp(at, host, length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* is_for_us() - Whether Host names this machine */
+static bool is_for_us(const struct health_server *s, struct http_exchange *x)
+{
+	const char *host = http1_header(x->head, "Host") ?: "";
+	struct address local, wanted;
+	struct endpoint endpoint;
+	size_t length = strlen(host);
+
+	if (length == 0)
+		return true; /* HTTP/1.0: no browser */
+	if (is_name(s->names, host, strcspn(host, ":")))
+		return true;
+	if (endpoint_parse(host, length, &endpoint) == 0)
+		wanted = endpoint.address;
+	else if (host[0] == '[' && host[length - 1] == ']' && length > 2) {
+		if (address_parse(host + 1, length - 2, &wanted) < 0)
+			return false;
+	} else if (address_parse(host, length, &wanted) < 0)
+		return false;
+	return http_local_address(x, &local) == 0 && address_equal(&local, &wanted);
+}
+
 static bool admit(void *user, struct http_exchange *x)
 {
-	(void)user;
-	if (strcmp(x->head->method, "GET") == 0 || strcmp(x->head->method, "HEAD") == 0)
+	const struct health_server *s = user;
+
+	if (!is_for_us(s, x))
+		http_reply_text(x, 403,
+				"the Host header names another machine: ask by this machine's "
+				"address, or set TS_LOCAL_HOSTS to the names that probes use");
+	else if (strcmp(x->head->method, "GET") != 0 && strcmp(x->head->method, "HEAD") != 0)
+		http_reply_text(x, 405, "method not allowed");
+	else if (http_has_body(x))
+		http_reply_text(x, 413, "a probe has no request body");
+	else
 		return true;
-	http_reply_text(x, 405, "method not allowed");
 	return false;
 }
 
@@ -61,13 +111,14 @@ static void serve(void *user, struct http_exchange *x)
 
 static const struct http_server_handler handler = {.admit = admit, .serve = serve};
 
-int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, struct node *node,
-		      struct health_server **ret, struct error *err)
+int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, const char *names,
+		      struct node *node, struct health_server **ret, struct error *err)
 {
 	struct health_server *s = calloc(1, sizeof(*s));
 	int r;
 
-	if (!s) {
+	if (!s || (names && !(s->names = strdup(names)))) {
+		free(s);
 		close(listen_fd);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
@@ -75,6 +126,7 @@ int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, struct
 	s->paths = paths;
 	r = http_server_new(loop, listen_fd, &handler, s, &s->http, err);
 	if (r < 0) {
+		free(s->names);
 		free(s);
 		error_wrap(err, "health server");
 		return r;
@@ -88,5 +140,6 @@ void health_server_free(struct health_server *s)
 	if (!s)
 		return;
 	http_server_free(s->http);
+	free(s->names);
 	free(s);
 }

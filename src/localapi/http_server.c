@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define READ_SIZE         (16u * 1024)
+#define READ_SIZE         (4u * 1024)
 #define ACCEPTS_A_WAKEUP  16
 #define ACCEPT_PAUSE_MS   200
 #define HEAD_TIMEOUT_MS   10000
@@ -31,16 +31,18 @@ enum connection_state {
 };
 
 struct connection {
-	struct http_server *server; /* NULL once the server is gone */
-	struct connection *next, **link;
+	struct http_server *server;      /* NULL once the server is gone */
+	struct connection *next, **link; /* the newest first */
 	int fd;
 	uv_poll_t poll;
 	uv_timer_t timer;
 	unsigned int holds; /* one for each open handle, and those of http_hold() */
 	enum connection_state state;
 	bool peer_done; /* it sent its last byte */
-	bool overrun;   /* a stream's reader was too slow */
+	bool failed;    /* closes as soon as the loop comes back */
 	bool working;   /* inside of work(): don't enter it again */
+	bool resume;    /* replied outside of work(): goes on when the loop comes back */
+	uint64_t since; /* when a byte came or went last, in the loop's milliseconds */
 	struct http1_parser parser;
 	struct buffer in;  /* read and not parsed yet */
 	struct buffer out; /* not taken by the kernel yet */
@@ -122,8 +124,25 @@ static void on_timeout(uv_timer_t *timer)
 
 static void deadline(struct connection *c, uint64_t milliseconds)
 {
-	if (c->state != STATE_CLOSED)
+	if (c->state != STATE_CLOSED && !c->failed)
 		uv_timer_start(&c->timer, on_timeout, milliseconds, 0);
+}
+
+static void no_deadline(struct connection *c)
+{
+	if (!c->failed)
+		uv_timer_stop(&c->timer);
+}
+
+/* fail() - Give back what is queued now, and close in the loop: the caller may be the handler */
+static void fail(struct connection *c)
+{
+	size_t limit = c->out.limit;
+
+	deadline(c, 0);
+	c->failed = true;
+	buffer_free_secret(&c->out);
+	c->out.limit = limit;
 }
 
 /* --- writing --- */
@@ -140,7 +159,7 @@ static void flush(struct connection *c)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN) {
-			connection_close(c);
+			fail(c);
 			return;
 		}
 		if (n < 0)
@@ -148,13 +167,57 @@ static void flush(struct connection *c)
 		buffer_consume(&c->out, (size_t)n);
 		progress = true;
 	}
+	if (progress)
+		c->since = uv_now(c->timer.loop);
 	/* While a request is being read the timer is its own. */
 	if (c->state == STATE_HEAD || c->state == STATE_BODY)
 		return;
 	if (c->out.length == 0)
-		uv_timer_stop(&c->timer);
+		no_deadline(c);
 	else if (progress || !uv_is_active((uv_handle_t *)&c->timer))
 		deadline(c, WRITE_TIMEOUT_MS);
+}
+
+/* shed() - Cut the slowest readers but @newest until the others hold no more than they may */
+static void shed(const struct connection *newest)
+{
+	for (;;) {
+		struct connection *slowest = NULL;
+		size_t unread = 0;
+
+		for (struct connection *c = newest->server ? newest->server->connections : NULL; c;
+		     c = c->next) {
+			if (c == newest || c->out.length == 0)
+				continue;
+			unread += c->out.length;
+			if (!slowest || c->since <= slowest->since)
+				slowest = c;
+		}
+		if (unread <= LIMIT_LOCALAPI_UNREAD)
+			return;
+		fail(slowest);
+	}
+}
+
+bool http_has_body(const struct http_exchange *x)
+{
+	return x->head->chunked || x->head->content_length > 0;
+}
+
+int http_local_address(struct http_exchange *x, struct address *ret)
+{
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+	struct endpoint at;
+	int r;
+
+	/* #syscalls: getsockname */
+	if (getsockname(connection_of(x)->fd, (struct sockaddr *)&address, &length) < 0)
+		return -errno;
+	r = endpoint_from_sockaddr((struct sockaddr *)&address, &at);
+	if (r == 0)
+		*ret = at.address;
+	return r;
 }
 
 void http_reply_header(struct http_exchange *x, const char *name, const char *value)
@@ -188,7 +251,7 @@ void http_reply(struct http_exchange *x, int status, const char *type, const voi
 	bool close_after = !whole || !x->head->keep_alive || c->peer_done;
 	bool good;
 
-	if (c->state == STATE_CLOSED)
+	if (c->state == STATE_CLOSED || c->failed)
 		return;
 	good = write_head(c, status, type, close_after);
 	if (good && status != 204)
@@ -206,11 +269,14 @@ void http_reply(struct http_exchange *x, int status, const char *type, const voi
 	x->path = NULL;
 	x->context = NULL;
 	x->closed = NULL;
-	uv_timer_stop(&c->timer);
+	no_deadline(c);
 	c->state = close_after ? STATE_REFUSED : STATE_IDLE;
 	flush(c);
-	if (!c->working)
-		work(c);
+	shed(c);
+	if (c->working)
+		return;
+	c->resume = true;
+	watch(c);
 }
 
 void http_reply_text(struct http_exchange *x, int status, const char *format, ...)
@@ -229,7 +295,9 @@ void http_reply_text(struct http_exchange *x, int status, const char *format, ..
 
 bool http_is_open(struct http_exchange *x)
 {
-	return connection_of(x)->state != STATE_CLOSED;
+	const struct connection *c = connection_of(x);
+
+	return c->state != STATE_CLOSED && !c->failed;
 }
 
 int http_stream_begin(struct http_exchange *x, const char *type)
@@ -250,27 +318,22 @@ int http_stream_begin(struct http_exchange *x, const char *type)
 	return http_is_open(x) ? 0 : -EPIPE;
 }
 
-static void on_overrun(uv_timer_t *timer)
-{
-	connection_close(container_of(timer, struct connection, timer));
-}
-
 int http_stream_send(struct http_exchange *x, const void *bytes, size_t length)
 {
 	struct connection *c = connection_of(x);
 
-	if (c->state != STATE_STREAMING || c->overrun)
+	if (c->state != STATE_STREAMING || c->failed)
 		return -ENOBUFS;
 	/* One large piece may stand alone; behind it the bound holds. */
 	if ((c->out.length > 0 && c->out.length + length > LIMIT_LOCALAPI_QUEUE) ||
 	    http1_write_chunk(&c->out, bytes, length) < 0) {
-		c->overrun = true;
-		uv_timer_start(&c->timer, on_overrun, 0, 0);
+		fail(c);
 		return -ENOBUFS;
 	}
 	flush(c);
+	shed(c);
 	watch(c);
-	return 0;
+	return c->failed ? -ENOBUFS : 0;
 }
 
 void http_stream_end(struct http_exchange *x)
@@ -332,10 +395,22 @@ static void refuse(struct connection *c, int why)
 	}
 }
 
+/* add_body() - A piece of the body, within the limit for all bodies together */
+static int add_body(struct connection *c)
+{
+	size_t held = c->parser.body_length;
+
+	for (const struct connection *other = c->server->connections; other; other = other->next)
+		held += other->body.length;
+	if (held > LIMIT_LOCALAPI_BODY)
+		return -EMSGSIZE;
+	return buffer_append(&c->body, c->parser.body, c->parser.body_length);
+}
+
 /* parse() - Act on what was read, up to the end of one request */
 static void parse(struct connection *c)
 {
-	while (c->state <= STATE_BODY) {
+	while (c->state <= STATE_BODY && !c->failed) {
 		size_t used = 0;
 		int r;
 
@@ -347,8 +422,7 @@ static void parse(struct connection *c)
 			deadline(c, HEAD_TIMEOUT_MS);
 		}
 		r = http1_parse(&c->parser, buffer_head(&c->in), c->in.length, &used);
-		if (r == HTTP1_BODY &&
-		    buffer_append(&c->body, c->parser.body, c->parser.body_length) < 0) {
+		if (r == HTTP1_BODY && add_body(c) < 0) {
 			http_reply_text(&c->x, 413, "request body is too large");
 			return;
 		}
@@ -361,7 +435,7 @@ static void parse(struct connection *c)
 			begin(c);
 		if (r == HTTP1_END) {
 			c->state = STATE_HANDLING;
-			uv_timer_stop(&c->timer);
+			no_deadline(c);
 			c->server->handler->serve(c->server->user, &c->x);
 		}
 		if (r == HTTP1_MORE)
@@ -379,6 +453,7 @@ static void receive(struct connection *c)
 		return;
 	}
 	n = recv(c->fd, buffer_end(&c->in), READ_SIZE, MSG_DONTWAIT);
+	c->since = uv_now(c->timer.loop);
 	if (n > 0)
 		c->in.length += (size_t)n;
 	else if (n == 0)
@@ -391,9 +466,16 @@ static void receive(struct connection *c)
 static void work(struct connection *c)
 {
 	c->working = true;
+	c->resume = false;
 	c->holds++;
 	parse(c);
 	c->working = false;
+	if (c->in.length == 0) {
+		size_t limit = c->in.limit;
+
+		buffer_free_secret(&c->in);
+		c->in.limit = limit;
+	}
 	if (c->state == STATE_REFUSED && c->out.length == 0)
 		connection_close(c);
 	/* Its last request was cut short, or there was none: nothing more will come. */
@@ -420,7 +502,7 @@ static void on_ready(uv_poll_t *poll, int status, int events)
 		connection_close(c);
 	else if (c->state <= STATE_BODY && (events & (UV_READABLE | UV_DISCONNECT)))
 		receive(c);
-	if (c->state != STATE_CLOSED)
+	if (c->state != STATE_CLOSED && !c->failed)
 		work(c);
 	connection_unhold(c);
 }
@@ -436,9 +518,9 @@ static void watch(struct connection *c)
 		events |= UV_READABLE;
 	if (c->state == STATE_STREAMING)
 		events |= UV_DISCONNECT;
-	if (c->out.length > 0)
+	if (c->out.length > 0 || c->resume)
 		events |= UV_WRITABLE;
-	if (events)
+	if (events && !c->failed)
 		uv_poll_start(&c->poll, events, on_ready);
 	else
 		uv_poll_stop(&c->poll);
@@ -460,13 +542,41 @@ static uid_t peer_uid(int fd)
 	return credentials.uid;
 }
 
-/* admissible() - Whether there is room; the last places are for those who may write */
-static bool admissible(struct http_server *s, uid_t uid)
+static bool is_privileged(const struct http_server *s, uid_t uid)
 {
-	if (s->count < LIMIT_LOCALAPI_CONNECTIONS - LIMIT_LOCALAPI_RESERVED)
+	return s->handler->privileged && s->handler->privileged(s->user, uid);
+}
+
+/*
+ * make_room() - Whether a connection of @uid may come; the longest idle one makes way for it
+ *
+ * The last places are for users who may write. One who may not has a share of the others, and
+ * takes no place from one who may.
+ */
+static bool make_room(struct http_server *s, uid_t uid)
+{
+	bool privileged = is_privileged(s, uid), share_taken;
+	unsigned int places =
+		LIMIT_LOCALAPI_CONNECTIONS - (privileged ? 0 : LIMIT_LOCALAPI_RESERVED);
+	unsigned int same = 0;
+	struct connection *idle = NULL;
+
+	for (const struct connection *c = s->connections; c; c = c->next)
+		same += c->x.uid == uid;
+	share_taken = !privileged && uid != HTTP_UID_NONE && same >= LIMIT_LOCALAPI_USER;
+	if (s->count < places && !share_taken)
 		return true;
-	return s->count < LIMIT_LOCALAPI_CONNECTIONS && s->handler->privileged &&
-	       s->handler->privileged(s->user, uid);
+	for (struct connection *c = s->connections; c; c = c->next) {
+		bool waits = c->state <= STATE_BODY || c->state == STATE_REFUSED;
+
+		if (waits && (!share_taken || c->x.uid == uid) &&
+		    (privileged || !is_privileged(s, c->x.uid)) &&
+		    (!idle || c->since <= idle->since))
+			idle = c;
+	}
+	if (idle)
+		connection_close(idle);
+	return idle;
 }
 
 static void connection_new(struct http_server *s, int fd)
@@ -474,7 +584,7 @@ static void connection_new(struct http_server *s, int fd)
 	uid_t uid = peer_uid(fd);
 	struct connection *c;
 
-	if (!admissible(s, uid) || !(c = calloc(1, sizeof(*c)))) {
+	if (!make_room(s, uid) || !(c = calloc(1, sizeof(*c)))) {
 		close(fd);
 		return;
 	}
@@ -486,6 +596,7 @@ static void connection_new(struct http_server *s, int fd)
 	c->body.limit = LIMIT_LOCALAPI_BODY;
 	c->extra.limit = EXTRA_HEADERS_MAX;
 	http1_parser_init(&c->parser, false);
+	c->since = uv_now(s->loop);
 	uv_timer_init(s->loop, &c->timer);
 	if (uv_poll_init(s->loop, &c->poll, fd) < 0) {
 		/* Only possible without memory in the loop's table: let go of what began. */

@@ -9,9 +9,14 @@
  *   An exchange that is held stays valid until http_release(), also when its
  *   connection is gone by then (replying is then a no-op).
  *
- *   Bounds: connections, of which some are kept for those who may write; the time
- *   for a head, a body, and for a reader to take the next byte; the bytes queued on
- *   a stream.
+ *   A reply outside of `serve` only queues: the next request of the connection begins
+ *   when the loop comes back to it, never inside of the code that replied. For the same
+ *   reason a connection that fails while bytes are queued closes in the loop.
+ *
+ *   Bounds (base/limits.h): connections, of which some are kept for users who may write;
+ *   where there is no room the longest idle one makes way. The time for a head, a body,
+ *   and for a reader to take the next byte. The bytes of all bodies together, and of all
+ *   that readers have not taken: past it the reader that has been slowest is cut.
  *
  *   Nothing here but accept4(), recv(), send(), close() and getsockopt() touches the
  *   kernel: libuv only watches the descriptors (its own streams would open
@@ -19,6 +24,7 @@
  */
 #pragma once
 
+#include "base/address.h"
 #include "base/error.h"
 #include "transport/http1.h"
 
@@ -63,6 +69,12 @@ int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_server_han
 
 /** http_server_free() - Close the listener and every connection. NULL is fine */
 void http_server_free(struct http_server *server);
+
+/** http_has_body() - Whether the head of @x announces a body */
+bool http_has_body(const struct http_exchange *x);
+
+/** http_local_address() - Where the peer of a TCP connection reached us; -EAFNOSUPPORT: Unix */
+int http_local_address(struct http_exchange *x, struct address *ret);
 
 /** http_reply_header() - One more header for the reply that follows */
 void http_reply_header(struct http_exchange *x, const char *name, const char *value);

@@ -521,6 +521,10 @@ static bool admit(void *user, struct http_exchange *x)
 				"once as root: pillion set --operator=USER)");
 		return false;
 	}
+	if (route->access == ACCESS_READ && http_has_body(x)) {
+		http_reply_text(x, 413, "%.128s takes no request body", x->path);
+		return false;
+	}
 	return true;
 }
 

@@ -37,9 +37,10 @@ enum health_server_paths {
  * health_server_new() - Serve /healthz and /metrics
  * @listen_fd: a listening TCP socket; owned from here on, also on failure
  * @paths:     bits of enum health_server_paths; the others answer 404
+ * @names:     comma-separated host names that a request may ask for, or NULL; copied
  */
-int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, struct node *node,
-		      struct health_server **ret, struct error *err);
+int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, const char *names,
+		      struct node *node, struct health_server **ret, struct error *err);
 
 /** health_server_free() - As localapi_server_free() */
 void health_server_free(struct health_server *server);

@@ -49,6 +49,7 @@ static const struct field {
 	BOOL(allow_exit_node),
 	BOOL(health_check),
 	BOOL(metrics),
+	STRING(health_names, START_STRING_MAX),
 	NUMBER(log_level, LOG_LEVEL_COUNT - 1),
 	NUMBER(log_format, LOG_FORMAT_JSON),
 	NUMBER(udp_port, 65535),
@@ -59,7 +60,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 19, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 20, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {

@@ -43,6 +43,7 @@ struct privsep_start {
 	bool allow_exit_node;  /* a default route or one shorter than /8 is accepted */
 	bool health_check;     /* serve /healthz on the health listener */
 	bool metrics;          /* serve /metrics on the health listener */
+	char *health_names;    /* host names, comma-separated, that it is asked by; or NULL */
 	uint32_t log_level;    /* enum log_level */
 	uint32_t log_format;   /* enum log_format */
 

@@ -125,7 +125,8 @@ static int open_servers(struct engine *engine, struct error *err)
 	}
 	if (r == 0 && engine->start.health >= 0) {
 		fd = TAKE_FD(engine->start.health);
-		r = health_server_new(&engine->loop, fd, paths, engine->node, &engine->health, err);
+		r = health_server_new(&engine->loop, fd, paths, config->health_names, engine->node,
+				      &engine->health, err);
 	}
 	return r;
 }

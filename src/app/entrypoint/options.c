@@ -11,6 +11,7 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #define LOG_ROOM "entrypoint"
 #include "base/log.h"
@@ -87,6 +88,19 @@ static char *mend_address(const char *text)
 		return mended;
 	free(mended);
 	return NULL;
+}
+
+/* set_health_names() - By which names probes may ask: this machine's, and those that were given */
+static int set_health_names(const struct entry_settings *s, struct privsep_start *start)
+{
+	const char *more = s->local_hosts.given ? s->local_hosts.text : "";
+	struct utsname machine;
+
+	if (!start->health_check && !start->metrics)
+		return 0;
+	if (uname(&machine) < 0)
+		machine.nodename[0] = 0;
+	return asprintf(&start->health_names, "%s,%s", machine.nodename, more) < 0 ? -ENOMEM : 0;
 }
 
 /* set_health() - Where /healthz and /metrics are served, if they are */
@@ -185,6 +199,8 @@ int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)
 	r = daemon_flags_apply(s->daemon, strict, warn, &o.supervisor, err);
 	if (r == 0)
 		r = set_health(s, &o, err);
+	if (r == 0 && (r = set_health_names(s, &o.supervisor.start)) < 0)
+		error_set_errno(err, r, "the names for health and metrics");
 	if (r == 0)
 		r = check_operator(s, err);
 	if (r == 0)

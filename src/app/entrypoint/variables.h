@@ -67,6 +67,7 @@ struct entry_settings {
 	struct flag_value health_check;
 	struct flag_value metrics;
 	struct flag_value local_address;
+	struct flag_value local_hosts;
 	struct flag_value old_health_address;
 	struct flag_value boot_timeout;
 	struct flag_value extra_args;

@@ -144,6 +144,7 @@ static void variables_become_options(void **state)
 		"TS_SOCKET=/run/x.sock",
 		"TS_ENABLE_HEALTH_CHECK=true",
 		"TS_LOCAL_ADDR_PORT=::1:41234",
+		"TS_LOCAL_HOSTS=app.example,other",
 		"TS_AUTH_ONCE=true",
 		"TS_BOOT_TIMEOUT=1m30s",
 		"TS_LOGIN_SERVER=https://vpn.example.com",
@@ -168,6 +169,7 @@ static void variables_become_options(void **state)
 	assert_string_equal(o.supervisor.socket_path, "/run/x.sock");
 	assert_string_equal(o.supervisor.health_address, "[::1]:41234");
 	assert_true(o.supervisor.start.health_check);
+	assert_non_null(strstr(o.supervisor.start.health_names, ",app.example,other"));
 	assert_false(o.supervisor.start.metrics);
 	assert_true(o.supervisor.start.auth_key_present);
 	assert_non_null(o.supervisor.show_login);

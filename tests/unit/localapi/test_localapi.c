@@ -12,6 +12,8 @@
 
 #include "base/limits.h"
 
+#include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -55,7 +57,8 @@ static int setup(void **state)
 			 0);
 	assert_int_equal(health_server_new(&f->loop,
 					   listener(&f->health_address, &f->health_length),
-					   HEALTH_SERVE_HEALTHZ, &f->node, &f->health, &err),
+					   HEALTH_SERVE_HEALTHZ, "demo-app,probe.example", &f->node,
+					   &f->health, &err),
 			 0);
 	*state = f;
 	return 0;
@@ -289,6 +292,12 @@ static void browsers_and_garbage_are_refused(void **state)
 		{"POST /localapi/v0/start HTTP/1.1\r\n" HOST
 		 "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
 		 "400"},
+		/* 9: all may read, and so nothing is kept for them */
+		{"GET / HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\n", "413"},
+		/* 10 */
+		{"POST /localapi/v0/ping?ip=100.64.0.2&type=disco HTTP/1.1\r\n" HOST
+		 "Transfer-Encoding: chunked\r\n\r\n",
+		 "413"},
 	};
 	struct fixture *f = *state;
 	char got[4096];
@@ -432,26 +441,162 @@ static void an_answer_may_come_after_the_asker_left(void **state)
 	close(fd);
 }
 
-static void the_last_places_are_for_who_may_write(void **state)
+static void turn(struct fixture *f)
+{
+	for (int i = 0; i < 40; i++)
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+}
+
+/* is_closed() - Whether the server ended a connection of which it owes nothing */
+static bool is_closed(int fd)
+{
+	char byte;
+
+	return recv(fd, &byte, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN;
+}
+
+/* The code that answers may be about to free what the next request would free as well. */
+static void no_request_begins_inside_of_an_answer(void **state)
 {
 	struct fixture *f = *state;
-	int fds[LIMIT_LOCALAPI_CONNECTIONS + 1];
-	const unsigned int open = LIMIT_LOCALAPI_CONNECTIONS - LIMIT_LOCALAPI_RESERVED;
-	char got[4096] = "", byte;
+	int fd = dial(&f->address, f->length);
+	static const char requests[] =
+		"POST /localapi/v0/ping?ip=100.64.0.2&type=disco HTTP/1.1\r\n" HOST "\r\n"
+		"PATCH /localapi/v0/prefs HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\n{}";
+	char got[4096] = "";
+
+	f->node.answer_later = true;
+	assert_true(send(fd, requests, strlen(requests), 0) > 0);
+	for (int i = 0; i < TURNS_MAX && !f->node.ping_done; i++)
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	fake_node_answer(&f->node);
+	assert_null(f->node.last_edit);
+	for (int i = 0; i < TURNS_MAX && !f->node.last_edit; i++)
+		uv_run(&f->loop, UV_RUN_NOWAIT);
+	assert_non_null(f->node.last_edit);
+	wait_for(f, fd, got, sizeof(got), "{\"IP\":");
+	close(fd);
+}
+
+/* A user who may not write has a share; the longest idle connection makes way for the next. */
+static void an_idle_connection_makes_way(void **state)
+{
+	struct fixture *f = *state;
+	int fds[LIMIT_LOCALAPI_USER + 1];
+	char got[4096] = "";
 
 	f->node.writable = false;
-	for (unsigned int i = 0; i <= open; i++)
+	for (unsigned int i = 0; i <= LIMIT_LOCALAPI_USER; i++) {
 		fds[i] = dial(&f->address, f->length);
-	for (int i = 0; i < 20; i++)
-		uv_run(&f->loop, UV_RUN_NOWAIT);
-	assert_int_equal(recv(fds[open - 1], &byte, 1, MSG_DONTWAIT), -1);
-	assert_int_equal(recv(fds[open], &byte, 1, MSG_DONTWAIT), 0);
-	close(fds[open]);
-	f->node.writable = true;
+		turn(f);
+	}
+	assert_true(is_closed(fds[0]));
+	for (unsigned int i = 1; i <= LIMIT_LOCALAPI_USER; i++)
+		assert_false(is_closed(fds[i]));
 	ask(f, "GET / HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", got, sizeof(got));
 	assert_non_null(strstr(got, "200 OK"));
-	for (unsigned int i = 0; i < open; i++)
+	for (unsigned int i = 0; i <= LIMIT_LOCALAPI_USER; i++)
 		close(fds[i]);
+}
+
+static void a_probe_is_answered_while_others_are_idle(void **state)
+{
+	struct fixture *f = *state;
+	int fds[3 * LIMIT_LOCALAPI_CONNECTIONS], fd;
+	static const char half[] = "GET /healthz HTTP/1.1\r\nHost: loc";
+	static const char probe[] =
+		"GET /healthz HTTP/1.1\r\nHost: localhost:9002\r\nConnection: close\r\n\r\n";
+	char got[4096] = "";
+
+	f->node.healthy = true;
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++) {
+		fds[i] = dial(&f->health_address, f->health_length);
+		assert_true(send(fds[i], half, strlen(half), MSG_NOSIGNAL) > 0);
+		turn(f);
+	}
+	fd = dial(&f->health_address, f->health_length);
+	assert_true(send(fd, probe, strlen(probe), 0) > 0);
+	assert_true(wait_for(f, fd, got, sizeof(got), "\r\n\r\nok"));
+	close(fd);
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		close(fds[i]);
+}
+
+/* All bodies together, and not so much for each. */
+static void bodies_share_one_limit(void **state)
+{
+	struct fixture *f = *state;
+	int fds[8];
+	char head[256], *half = malloc(LIMIT_LOCALAPI_BODY / 2);
+	unsigned int refused = 0;
+
+	memset(half, ' ', LIMIT_LOCALAPI_BODY / 2);
+	snprintf(head, sizeof(head),
+		 "POST /localapi/v0/start HTTP/1.1\r\n" HOST "Content-Length: %u\r\n\r\n",
+		 LIMIT_LOCALAPI_BODY);
+	for (size_t i = 0; i < 8; i++) {
+		char got[4096] = "";
+		size_t sent = 0;
+
+		fds[i] = dial(&f->address, f->length);
+		assert_true(send(fds[i], head, strlen(head), 0) > 0);
+		for (int turns = 0; turns < TURNS_MAX && sent < LIMIT_LOCALAPI_BODY / 2; turns++) {
+			ssize_t n = send(fds[i], half + sent, LIMIT_LOCALAPI_BODY / 2 - sent,
+					 MSG_DONTWAIT | MSG_NOSIGNAL);
+
+			if (n < 0 && errno != EAGAIN)
+				break;
+			sent += n > 0 ? (size_t)n : 0;
+			uv_run(&f->loop, UV_RUN_NOWAIT);
+		}
+		for (int turns = 0; turns < 10; turns++)
+			turn(f);
+		/* Refused: an answer, or the end that follows it, since the rest is not read. */
+		if (recv(fds[i], got, sizeof(got) - 1, MSG_DONTWAIT) > 0)
+			assert_non_null(strstr(got, " 413 "));
+		refused += got[0] || is_closed(fds[i]);
+	}
+	assert_int_equal(refused, 6);
+	for (size_t i = 0; i < 8; i++)
+		close(fds[i]);
+	free(half);
+}
+
+/* Readers that take nothing of large answers: the slowest is cut, the newest is served. */
+static void unread_answers_share_one_limit(void **state)
+{
+	struct fixture *f = *state;
+	static const char request[] = "GET /localapi/v0/status HTTP/1.1\r\n" HOST "\r\n";
+	char *large = malloc(3 * 1024 * 1024 + 1);
+	int fds[6];
+	unsigned int cut = 0;
+
+	memset(large, 'x', 3 * 1024 * 1024);
+	large[3 * 1024 * 1024] = 0;
+	f->node.status = json_pack("{s:s}", "Version", large);
+	for (size_t i = 0; i < 6; i++) {
+		fds[i] = dial(&f->address, f->length);
+		assert_true(send(fds[i], request, strlen(request), 0) > 0);
+		turn(f);
+	}
+	for (size_t i = 0; i < 6; i++) {
+		size_t got = 0;
+		ssize_t n = 1;
+
+		for (int turns = 0; turns < TURNS_MAX && got < 3 * 1024 * 1024 && n != 0; turns++) {
+			n = recv(fds[i], large, 65536, MSG_DONTWAIT);
+			got += n > 0 ? (size_t)n : 0;
+			uv_run(&f->loop, UV_RUN_NOWAIT);
+		}
+		cut += got < 3 * 1024 * 1024;
+		/* Two may wait, and the newest besides. */
+		assert_int_equal(got < 3 * 1024 * 1024, i < 3);
+		close(fds[i]);
+	}
+	assert_int_equal(cut, 3);
+	json_decref(f->node.status);
+	f->node.status = NULL;
+	free(large);
 }
 
 static void probes_see_health(void **state)
@@ -469,6 +614,8 @@ static void probes_see_health(void **state)
 		/* 6 */ {"POST /healthz", true, "405", ""},
 		/* 7 */ {"GET /localapi/v0/status", true, "404", ""},
 	};
+	static const char *const hosts[] = {"localhost:9002", "LocalHost", "Demo-App:9002",
+					    "probe.example"};
 	struct fixture *f = *state;
 	char request[256], got[4096];
 
@@ -478,14 +625,63 @@ static void probes_see_health(void **state)
 		f->node.healthy = rows[i].healthy;
 		got[0] = 0;
 		snprintf(request, sizeof(request),
-			 "%s HTTP/1.1\r\nHost: 10.0.0.1:9002\r\nConnection: close\r\n\r\n",
-			 rows[i].request);
+			 "%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", rows[i].request,
+			 hosts[i % 4]);
 		assert_true(send(fd, request, strlen(request), 0) > 0);
 		wait_for(f, fd, got, sizeof(got), NULL);
 		if (strncmp(got + 9, rows[i].status, 3) != 0 || !strstr(got, rows[i].body))
 			fail_msg("row %zu: %s", i + 1, got);
 		close(fd);
 	}
+}
+
+/* A browser that was led here under a stranger's name, and a body that no probe has. */
+static void foreign_hosts_and_bodies_are_no_probe(void **state)
+{
+	static const struct {
+		const char *headers, *status;
+	} rows[] = {
+		/* 1 */ {"Host: 127.0.0.1:9002\r\n", "200"},
+		/* 2 */ {"Host: 127.0.0.1\r\n", "200"},
+		/* 3 */ {"Host: evil.example:9002\r\n", "403"},
+		/* 4 */ {"Host: 127.0.0.2:9002\r\n", "403"},
+		/* 5 */ {"Host: localhost.evil.example\r\n", "403"},
+		/* 6 */ {"Host: demo-app.evil.example\r\n", "403"},
+		/* 7 */ {"Host: [::1]:9002\r\n", "403"},
+		/* 8 */ {"Host: []\r\n", "403"},
+		/* 9 */ {"Host: localhost\r\nContent-Length: 5\r\n", "413"},
+		/* 10 */ {"Host: localhost\r\nTransfer-Encoding: chunked\r\n", "413"},
+		/* 11 */ {"Host: demo\r\n", "403"},
+	};
+	struct fixture *f = *state;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t length = sizeof(at);
+	struct health_server *server;
+	struct error err = {0};
+	char request[256], got[4096];
+
+	f->node.healthy = true;
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(fd, 16), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &length), 0);
+	assert_int_equal(health_server_new(&f->loop, fd, HEALTH_SERVE_HEALTHZ, "demo-app,",
+					   &f->node, &server, &err),
+			 0);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int client = socket(AF_INET, SOCK_STREAM, 0);
+
+		assert_int_equal(connect(client, (struct sockaddr *)&at, length), 0);
+		got[0] = 0;
+		snprintf(request, sizeof(request),
+			 "GET /healthz HTTP/1.1\r\n%sConnection: close\r\n\r\n", rows[i].headers);
+		assert_true(send(client, request, strlen(request), 0) > 0);
+		wait_for(f, client, got, sizeof(got), NULL);
+		if (strncmp(got + 9, rows[i].status, 3) != 0)
+			fail_msg("row %zu: %s", i + 1, got);
+		close(client);
+	}
+	health_server_free(server);
 }
 
 static void queries_decode(void **state)
@@ -536,7 +732,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_slow_reader_is_cut_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_answer_may_come_after_the_asker_left, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(the_last_places_are_for_who_may_write, setup,
+		cmocka_unit_test_setup_teardown(no_request_begins_inside_of_an_answer, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(an_idle_connection_makes_way, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_probe_is_answered_while_others_are_idle, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(bodies_share_one_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(unread_answers_share_one_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(foreign_hosts_and_bodies_are_no_probe, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(probes_see_health, setup, teardown),
 		cmocka_unit_test(queries_decode),
