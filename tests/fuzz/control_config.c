@@ -26,7 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	values[CONTROL_CONFIG].given = true;
 	values[CONTROL_CONFIG].text = path;
 	if (control_config_load(values, &config, &err) == 0) {
-		if (!config.url || !config.state || !config.socket || !config.listen)
+		if (!config.url || !config.state || !config.socket ||
+		    config.listen.address.family == ADDRESS_NONE)
 			abort();
 		control_config_clear(&config);
 	} else if (!err.text[0]) {

@@ -3,8 +3,8 @@
  * tests/fuzz/control_requests.c - what nodes send to the coordination server, taken over by it
  *
  * One text is read as a registration, a map request, a change of DNS, a question about an SSH
- * session and a form; what could be read is acted on, and the tailnet's messages must be readable
- * by the client's own parser afterwards.
+ * session or about a node key, and a form; what could be read is acted on, and the tailnet's
+ * messages must be readable by the client's own parser afterwards.
  */
 #include "base/limits.h"
 #include "server/control/dns_hook.h"
@@ -55,6 +55,7 @@ static void read_others(const char *text, size_t size)
 {
 	struct control_set_dns_request dns;
 	struct control_ssh_request ssh;
+	struct public_key key;
 	struct error err = {0};
 	char *path = strndup(text, size), field[64];
 
@@ -63,6 +64,8 @@ static void read_others(const char *text, size_t size)
 	     !is_printable(dns.type, sizeof(dns.type)) ||
 	     !is_printable(dns.value, sizeof(dns.value)) || public_key_is_zero(&dns.node_key) ||
 	     (dns_hook_name_is_valid(dns.name) && strpbrk(dns.name, "/;$ "))))
+		abort();
+	if (control_verify_request_parse(text, size, &key, &err) == 0 && public_key_is_zero(&key))
 		abort();
 	if (path && control_ssh_request_parse(path, &ssh) == 0 &&
 	    (ssh.from <= 0 || ssh.to <= 0 || !ssh.user[0] ||

@@ -127,9 +127,9 @@ class LoopbackControl:
 class JoinedNode:
     """control_join: joins, and prints a line an event."""
 
-    def __init__(self, server, key, folder):
+    def __init__(self, server, key, folder, wrapper=()):
         self.log = folder / f"node-{time.monotonic_ns()}.log"
-        arguments = [JOIN, server.url, key, *([server.ca] if server.ca else [])]
+        arguments = [*wrapper, JOIN, server.url, key, *([server.ca] if server.ca else [])]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 arguments, stdin=subprocess.PIPE, stdout=log, stderr=log

@@ -29,11 +29,11 @@ def free_port(kind=socket.SOCK_STREAM):
 class Tool:
     """A relay_tool with its events as a queue of lines."""
 
-    def __init__(self, folder, derp_map, *arguments):
+    def __init__(self, folder, derp_map, *arguments, wrapper=()):
         self.map = folder / f"map-{time.monotonic_ns()}.json"
         self.map.write_text(json.dumps(derp_map))
         self.process = subprocess.Popen(
-            [str(TOOL), str(self.map), *map(str, arguments)],
+            [*wrapper, str(TOOL), str(self.map), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

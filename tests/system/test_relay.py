@@ -214,6 +214,8 @@ USAGE = [
     (["--ipv4=x"], "no IP address", 2),
     (["--region=70000"], "--region", 2),
     (["--certificate=/x", "--ipv4=127.0.0.1"], "are given together", 2),
+    (["--plain", "--certificate=/x", "--key=/x"], "the proxy needs the certificate", 2),
+    (["--public-port=0"], "--public-port", 2),
     (["--verify-url=ftp://x", "--ipv4=127.0.0.1"], "verification by ftp://x", 1),
     (["--statdir=x"], "--statedir", 2),
 ]

@@ -12,10 +12,11 @@
 
 /* Configuration: flags win over variables (PILLION_CONTROL_…), those over the file. */
 struct control_config {
-	char *state;       /* folder */
-	char *socket;      /* of the operator */
-	char *url;         /* how nodes call the server; no slash at the end */
-	char *listen;      /* "ADDRESS:PORT" */
+	char *state;  /* folder */
+	char *socket; /* of the operator */
+	char *url;    /* how nodes call the server; no slash at the end */
+	struct endpoint listen;
+	bool plain;        /* no TLS there, by the scheme of --listen, else of `url` */
 	char *certificate; /* file; NULL: the private authority's */
 	char *key;         /* file */
 	char *base_domain;

@@ -25,8 +25,10 @@ const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 			"where the operator's commands go (default FOLDER/control.sock)"),
 	[CONTROL_URL] = FLAG_OF("url", FLAG_STRING, "URL",
 				"how nodes call this server (default https://HOSTNAME:8443)"),
-	[CONTROL_LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT",
-				   "(default all addresses, the port of the URL)"),
+	[CONTROL_LISTEN] = FLAG_OF(
+		"listen", FLAG_STRING, "[SCHEME://]ADDRESS:PORT",
+		"(default all addresses, scheme and port of the URL); http://127.0.0.1:8080 "
+		"behind a proxy that has the certificate"),
 	[CONTROL_CERTIFICATE] = FLAG_OF("certificate", FLAG_STRING, "FILE",
 					"PEM chain (default: from a private authority, made once)"),
 	[CONTROL_KEY] = FLAG_OF("key", FLAG_STRING, "FILE", "PEM key of the certificate"),
@@ -68,7 +70,6 @@ void control_config_clear(struct control_config *config)
 	free(config->state);
 	free(config->socket);
 	free(config->url);
-	free(config->listen);
 	free(config->certificate);
 	free(config->key);
 	free(config->base_domain);
@@ -261,7 +262,35 @@ static bool is_domain(const char *text)
 	return length <= 253 - CONTROL_NAME_MAX - 1;
 }
 
-static int complete(struct control_config *c, const char *relay, struct error *err)
+/* read_listen() - Where, and whether with TLS; @text may be NULL */
+static int read_listen(struct control_config *c, const char *text, const struct url *url,
+		       struct error *err)
+{
+	static const uint8_t any[16];
+	const char *at = text;
+
+	c->plain = !url->tls && !c->certificate;
+	c->listen = (struct endpoint){.address = address_v6(any), .port = url->port};
+	if (!text)
+		return 0;
+	if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0) {
+		c->plain = text[4] == ':';
+		at = strstr(text, "//") + 2;
+	}
+	if (endpoint_parse(at, strlen(at), &c->listen) < 0)
+		return error_set(err, -EINVAL,
+				 "listen: '%s' is no ADDRESS:PORT, with http:// or https:// "
+				 "before it or without",
+				 text);
+	if (c->plain && c->certificate)
+		return error_set(err, -EINVAL,
+				 "listen is plain HTTP, so the proxy needs the certificate: leave "
+				 "certificate and key out here");
+	return 0;
+}
+
+static int complete(struct control_config *c, const char *listen, const char *relay,
+		    struct error *err)
 {
 	char host[256] = "";
 	struct url url;
@@ -290,10 +319,9 @@ static int complete(struct control_config *c, const char *relay, struct error *e
 	r = url_parse(c->url, &url, err);
 	if (r < 0)
 		return error_wrap(err, "url %s", c->url);
-	if (!c->listen && asprintf(&c->listen, "[::]:%u", url.port) < 0) {
-		c->listen = NULL;
-		return error_set(err, -ENOMEM, "out of memory");
-	}
+	r = read_listen(c, listen, &url, err);
+	if (r < 0)
+		return r;
 	if (relay && strcmp(relay, "on") != 0 && strcmp(relay, "off") != 0)
 		return error_set(err, -EINVAL, "relay is on or off");
 	if (relay ? strcmp(relay, "off") == 0 : c->derp_map.region_count > 0) {
@@ -317,7 +345,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 			struct error *err)
 {
 	_cleanup_free_ char *path = pick(values, CONTROL_CONFIG, NULL);
-	_cleanup_free_ char *relay = NULL;
+	_cleanup_free_ char *listen = NULL, *relay = NULL;
 	struct control_config c = {0};
 	json_t *file = NULL;
 	int r = path ? read_json(path, &file, err) : 0;
@@ -328,7 +356,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 		c.state = pick(values, CONTROL_STATE, file);
 		c.socket = pick(values, CONTROL_SOCKET, file);
 		c.url = pick(values, CONTROL_URL, file);
-		c.listen = pick(values, CONTROL_LISTEN, file);
+		listen = pick(values, CONTROL_LISTEN, file);
 		c.certificate = pick(values, CONTROL_CERTIFICATE, file);
 		c.key = pick(values, CONTROL_KEY, file);
 		c.base_domain = pick(values, CONTROL_BASE_DOMAIN, file);
@@ -351,7 +379,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 	if (r == 0)
 		r = load_objects(values, file, &c, err);
 	if (r == 0)
-		r = complete(&c, relay, err);
+		r = complete(&c, listen, relay, err);
 	json_decref(file);
 	if (r < 0)
 		control_config_clear(&c);

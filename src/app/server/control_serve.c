@@ -65,8 +65,10 @@ static const char help[] =
 	"begin with '-'); status 0 says that the record can be looked up now.\n"
 	"\n"
 	"  pillion control serve --url=https://vpn.example.com\n"
+	"  pillion control serve --url=https://vpn.example.com --listen=http://127.0.0.1:8080\n"
+	"\tbehind a proxy that has the certificate; it has to pass upgrades on\n"
 	"  pillion control serve --url=http://127.0.0.1:8080\n"
-	"\tplain HTTP: on loopback, or behind a proxy with a --listen of its own\n"
+	"\tplain HTTP, on loopback\n"
 	"\n"
 	"Started as root it opens its ports and goes on as who owns the state folder, without any\n"
 	"privilege. SIGHUP: look at the certificate now.\n"
@@ -283,12 +285,8 @@ static int open_metrics(struct server *s, struct error *err)
 static int open_listeners(struct server *s, struct control_options *options, struct error *err)
 {
 	const struct control_config *c = &s->config;
-	struct endpoint at;
-	int r;
+	int r = web_listen(&c->listen, &options->listen_fd, err);
 
-	if (endpoint_parse(c->listen, strlen(c->listen), &at) < 0)
-		return error_set(err, -EINVAL, "listen: '%s' is no ADDRESS:PORT", c->listen);
-	r = web_listen(&at, &options->listen_fd, err);
 	if (r == 0)
 		r = web_listen_unix(c->socket, &options->operator_fd, err);
 	if (r == 0 && s->identity.change && lchown(c->socket, s->identity.uid, s->identity.gid) < 0)
@@ -331,7 +329,7 @@ static int start(struct server *s, struct error *err)
 		r = open_metrics(s, err);
 	if (r == 0)
 		r = sandbox_act_as(&s->identity, err);
-	if (r == 0 && s->url.tls && !s->tls.context)
+	if (r == 0 && !c->plain && !s->tls.context)
 		r = control_tls_open_authority(&s->tls, &s->loop, c->state, s->url.host, err);
 	if (r == 0 && c->relay_listen)
 		r = start_relay(s, &s->url, &c->derp_map, err);
@@ -348,6 +346,7 @@ static int start(struct server *s, struct error *err)
 	options.dns_hook_fd = TAKE_FD(s->dns_hook_fd);
 	options.database = database;
 	options.tls = s->tls.context;
+	options.behind_proxy = c->plain && s->url.tls;
 	options.settings = (struct tailnet_settings){
 		.server_url = c->url,
 		.base_domain = c->base_domain,
@@ -371,8 +370,9 @@ static void say_where(struct server *s)
 	char text[ENDPOINT_TEXT_MAX], stun[ENDPOINT_TEXT_MAX];
 
 	if (control_endpoint(s->control, &at) == 0)
-		log_info("serving url=%s listen=%s state=%s socket=%s", c->url,
-			 endpoint_format(&at, text), c->state, c->socket);
+		log_info("serving url=%s listen=%s://%s state=%s socket=%s", c->url,
+			 c->plain ? "http" : "https", endpoint_format(&at, text), c->state,
+			 c->socket);
 	if (s->relay)
 		log_info("relay listen=%s stun=%s",
 			 endpoint_format(relay_server_endpoint(s->relay), text),

@@ -33,6 +33,7 @@
 
 #define DEFAULT_FOLDER "/var/lib/pillion-derp"
 #define REGION_FIRST   900 /* as custom regions are numbered */
+#define HTTPS_PORT     443
 #define LAST_WORDS     (200 * NSEC_PER_MSEC)
 #define COME_BACK_IN   NSEC_PER_SEC
 #define COME_BACK_FOR  (30 * NSEC_PER_SEC)
@@ -44,6 +45,7 @@ enum {
 	IPV4,
 	IPV6,
 	LISTEN,
+	PUBLIC_PORT,
 	STUN,
 	PAGES,
 	CERTIFICATE_FILE,
@@ -68,6 +70,9 @@ static const struct flag flags[FLAG_COUNT] = {
 	[IPV4] = FLAG_OF("ipv4", FLAG_STRING, "ADDRESS", "likewise, so that they need no DNS"),
 	[IPV6] = FLAG_OF("ipv6", FLAG_STRING, "ADDRESS", "likewise"),
 	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT", "for TLS (default [::]:443)"),
+	[PUBLIC_PORT] = FLAG_OF("public-port", FLAG_INTEGER, "NUMBER",
+				"by which clients reach it (default that of --listen; 443 with "
+				"--plain)"),
 	[STUN] = FLAG_OF("stun", FLAG_STRING, "ADDRESS:PORT",
 			 "for STUN, or 'off' (default [::]:3478)"),
 	[PAGES] = FLAG_OF("http", FLAG_STRING, "ADDRESS:PORT",
@@ -77,7 +82,7 @@ static const struct flag flags[FLAG_COUNT] = {
 		"PEM, read again when it changes (default: a self-signed one, trusted by its "
 		"hash in the DERPMap)"),
 	[KEY_FILE] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
-	[PLAIN] = FLAG_ON("plain", "no TLS: behind a proxy that has it, or for tests"),
+	[PLAIN] = FLAG_ON("plain", "no TLS: a proxy before this relay has it"),
 	[VERIFY_URL] = FLAG_OF(
 		"verify-url", FLAG_STRING, "URL",
 		"ask there who may connect (of pillion control and Headscale: https://…/verify)"),
@@ -143,6 +148,13 @@ static int configure(const struct flag_value *v, struct relay_server_config *c, 
 		r = error_set(err, -EINVAL, "--source-clients is a number from 1");
 	if (r == 0 && v[REGION].given && (v[REGION].number < 1 || v[REGION].number > UINT16_MAX))
 		r = error_set(err, -EINVAL, "--region is a number from 1 to 65535");
+	if (r == 0 && v[PUBLIC_PORT].given &&
+	    (v[PUBLIC_PORT].number < 1 || v[PUBLIC_PORT].number > UINT16_MAX))
+		r = error_set(err, -EINVAL, "--public-port is a number from 1 to 65535");
+	if (r == 0 && v[PLAIN].on && v[CERTIFICATE_FILE].given)
+		r = error_set(err, -EINVAL,
+			      "with --plain the proxy needs the certificate: leave --certificate "
+			      "and --key out here");
 	if (r == 0 && !v[CERTIFICATE_FILE].given != !v[KEY_FILE].given)
 		r = error_set(err, -EINVAL, "--certificate and --key are given together");
 	if (r == 0 && v[HOST].text && !host_is_valid(v[HOST].text))
@@ -152,6 +164,9 @@ static int configure(const struct flag_value *v, struct relay_server_config *c, 
 	c->host_name = v[HOST].text;
 	c->directory = v[FOLDER].given ? v[FOLDER].text : DEFAULT_FOLDER;
 	c->plain = v[PLAIN].on;
+	c->public_port = v[PUBLIC_PORT].given ? (uint16_t)v[PUBLIC_PORT].number
+			 : c->plain           ? HTTPS_PORT
+					      : 0;
 	c->verify_url = v[VERIFY_URL].text;
 	c->verify_ca_file = v[VERIFY_CA].text;
 	c->verify_fail_open = v[VERIFY_OPEN].on;
@@ -313,7 +328,8 @@ static void usage(const struct flag_group *group)
 	       "A relay for a tailnet (DERP), with a STUN server.\n\n"
 	       "Examples:\n"
 	       "  pillion derp --hostname relay.example.com --verify-url "
-	       "https://vpn.example.com/verify\n\n");
+	       "https://vpn.example.com/verify\n"
+	       "  pillion derp --hostname relay.example.com --plain --listen 127.0.0.1:8081\n\n");
 	flags_print(group);
 }
 

@@ -139,6 +139,7 @@ static int open_web(struct control *c, const struct control_options *o, struct e
 		.loop = o->loop,
 		.listen_fd = o->listen_fd,
 		.tls = o->tls,
+		.behind_proxy = o->behind_proxy,
 		.body_limit = BODY_LIMIT,
 		.serve = serve_web,
 		.user = c,

@@ -28,6 +28,7 @@ struct control_options {
 	int operator_fd;         /* Unix socket; owned, also on failure; -1: none */
 	int dns_hook_fd;         /* of dns_hook_spawn(); owned, also on failure; -1: none */
 	struct tls_context *tls; /* held; NULL: plain HTTP */
+	bool behind_proxy;       /* as of struct web_server_options */
 	/* Strings need to live as long as the server; the DERP map and DNS are taken. */
 	struct tailnet_settings settings;
 };

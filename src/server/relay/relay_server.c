@@ -38,7 +38,6 @@ struct relay_server {
 	struct address ipv4, ipv6;
 	uint16_t public_port, public_stun_port;
 	char pin[RELAY_PIN_TEXT_MAX];
-	bool plain;
 	bool can_port_80;
 };
 
@@ -142,8 +141,8 @@ static struct endpoint or_any(const struct endpoint *e)
 
 /* listen_at() - A listener whose clients' kernel buffers hold little that isn't under way */
 static int listen_at(uv_loop_t *loop, const struct endpoint *at, struct tls_context *tls,
-		     void (*handler)(void *user, struct web_exchange *x), void *user,
-		     struct web_server **ret, struct error *err)
+		     bool behind_proxy, void (*handler)(void *user, struct web_exchange *x),
+		     void *user, struct web_server **ret, struct error *err)
 {
 	int fd = -1, unsent = UNSENT_MAX, r;
 
@@ -157,6 +156,7 @@ static int listen_at(uv_loop_t *loop, const struct endpoint *at, struct tls_cont
 			.loop = loop,
 			.listen_fd = fd,
 			.tls = tls,
+			.behind_proxy = behind_proxy,
 			.body_limit = BODY_MAX,
 			.serve = handler,
 			.user = user,
@@ -206,7 +206,7 @@ static int open_sockets(struct relay_server *s, uv_loop_t *loop,
 
 	if (r < 0)
 		return r;
-	r = listen_at(loop, &at, tls, serve, s, &s->web, err);
+	r = listen_at(loop, &at, tls, config->plain, serve, s, &s->web, err);
 	tls_context_release(tls);
 	if (r < 0)
 		return r;
@@ -214,7 +214,7 @@ static int open_sockets(struct relay_server *s, uv_loop_t *loop,
 	if (r < 0)
 		return error_set_errno(err, r, "relay's address");
 	if (pages.port)
-		r = listen_at(loop, &pages, NULL, serve_pages, s, &s->pages_web, err);
+		r = listen_at(loop, &pages, NULL, false, serve_pages, s, &s->pages_web, err);
 	if (r == 0 && !config->no_stun) {
 		r = stun_server_new(loop, &stun, &s->stun, err);
 		if (r == 0)
@@ -265,7 +265,6 @@ int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
 		return error_set(err, -ENOMEM, "out of memory");
 	s->ipv4 = config->ipv4;
 	s->ipv6 = config->ipv6;
-	s->plain = config->plain;
 	if (config->host_name) {
 		s->host_name = strdup(config->host_name);
 		if (!s->host_name) {

@@ -56,7 +56,7 @@ struct relay_server_config {
 
 	const char *directory;   /* made if missing, mode 0700 */
 	struct tls_context *tls; /* held; NULL: a self-signed certificate in `directory` */
-	bool plain;              /* no TLS at all: tests only, clients refuse it */
+	bool plain;              /* no TLS: a proxy before the relay has it, at `public_port` */
 
 	/*
 	 * Who may connect. @verify decides at once; @verify_url is asked by POST with

@@ -25,6 +25,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -61,6 +62,8 @@ struct connection {
 	struct buffer in, body, extra;
 	struct buffer rest; /* WRITING: of the answer */
 	char *target;
+	struct endpoint peer; /* of the connection; that of a request may come by a proxy */
+	unsigned int source;
 	struct web_exchange x;
 };
 
@@ -93,7 +96,7 @@ static void wait_begin(struct connection *c)
 		s->oldest = c;
 	s->youngest = c;
 	s->statistics.young++;
-	s->young_of[c->x.source]++;
+	s->young_of[c->source]++;
 }
 
 static void wait_end(struct connection *c)
@@ -104,7 +107,7 @@ static void wait_end(struct connection *c)
 	*(c->younger ? &c->younger->older : &s->youngest) = c->older;
 	c->older = c->younger = NULL;
 	s->statistics.young--;
-	s->young_of[c->x.source]--;
+	s->young_of[c->source]--;
 }
 
 static void connection_free(struct connection *c)
@@ -172,7 +175,7 @@ static void next_request(struct connection *c, bool keep)
 	buffer_free(&c->extra);
 	c->extra = BUFFER_INIT(EXTRA_HEADERS_MAX);
 	free(TAKE_PTR(c->target));
-	c->x = (struct web_exchange){.peer = c->x.peer, .source = c->x.source};
+	c->x = (struct web_exchange){.peer = c->peer, .source = c->source};
 	if (!keep) {
 		c->state = CLOSED;
 		c->x.gone = NULL;
@@ -306,6 +309,39 @@ struct stream *web_upgrade(struct web_exchange *x, const char *protocol, struct 
 	return stream;
 }
 
+/* Sources */
+
+/* source_of() - The slot that a peer is counted in; local ones and the proxy are not strangers */
+static unsigned int source_of(const struct web_server *s, const struct address *peer)
+{
+	if (peer->family == ADDRESS_NONE || address_is_loopback(peer) ||
+	    (s->options.behind_proxy && address_is_private(peer)))
+		return WEB_SOURCE_LOCAL;
+	return source_limit_slot(s->limit, peer);
+}
+
+/* forwarded() - The request is of whom the proxy says, if it says so */
+static void forwarded(struct connection *c)
+{
+	const struct http1_head *head = c->x.head;
+	const char *list = NULL, *last;
+	struct address address;
+
+	for (size_t i = 0; i < head->header_count; i++)
+		if (strcasecmp(head->headers[i].name, "X-Forwarded-For") == 0)
+			list = head->headers[i].value;
+	if (!list)
+		return;
+	/* What stands before the last comma came from the client, or from a proxy further away. */
+	last = strrchr(list, ',');
+	last = last ? last + 1 : list;
+	last += strspn(last, " \t");
+	if (address_parse(last, strcspn(last, " \t"), &address) < 0)
+		return;
+	c->x.peer = (struct endpoint){.address = address};
+	c->x.source = source_of(c->server, &address);
+}
+
 /* Requests */
 
 static void refuse(struct connection *c, int status, const char *text)
@@ -335,6 +371,8 @@ static void begin_serving(struct connection *c)
 		c->x.query = mark + 1;
 	}
 	c->x.body = &c->body;
+	if (c->server->options.behind_proxy && c->source == WEB_SOURCE_LOCAL)
+		forwarded(c);
 	c->keep_alive = c->parser.head.keep_alive;
 	wait_end(c);
 	c->state = SERVING;
@@ -428,7 +466,7 @@ static void sweep(void *user)
 	nanoseconds patience = LIMIT_SERVER_PATIENCE * NSEC_PER_SEC, now = clock_boottime();
 
 	while (s->oldest && s->oldest->since + patience <= now) {
-		bool local = s->oldest->x.peer.address.family == ADDRESS_NONE;
+		bool local = s->oldest->peer.address.family == ADDRESS_NONE;
 
 		s->statistics.timed_out++;
 		if (local || s->oldest->state == WRITING)
@@ -439,28 +477,13 @@ static void sweep(void *user)
 	loop_timer_at(s->sweep, s->oldest ? s->oldest->since + patience : now + patience);
 }
 
-static bool is_loopback(const struct address *a)
-{
-	static const uint8_t v6[16] = {[15] = 1};
-
-	return a->family == ADDRESS_V4 ? a->bytes[0] == 127 : memcmp(a->bytes, v6, sizeof(v6)) == 0;
-}
-
-/* source_of() - The slot that a connection is counted in; local ones are not strangers */
-static unsigned int source_of(const struct web_server *s, const struct endpoint *peer)
-{
-	if (peer->address.family == ADDRESS_NONE || is_loopback(&peer->address))
-		return WEB_SOURCE_LOCAL;
-	return source_limit_slot(s->limit, &peer->address);
-}
-
 /* make_room() - The oldest goes: of the newcomer's source where that has its share, or of all */
 static void make_room(struct web_server *s, unsigned int source)
 {
 	struct connection *oldest = s->oldest;
 
 	if (source != WEB_SOURCE_LOCAL && s->young_of[source] > LIMIT_SERVER_SOURCE) {
-		while (oldest->x.source != source)
+		while (oldest->source != source)
 			oldest = oldest->younger;
 		s->statistics.limited++;
 		drop(oldest);
@@ -482,9 +505,10 @@ static void adopt(struct web_server *s, int fd, const struct sockaddr *address)
 		close(fd);
 		return;
 	}
-	c->x.source = WEB_SOURCE_LOCAL;
-	if (endpoint_from_sockaddr(address, &c->x.peer) == 0) {
-		c->x.source = source_of(s, &c->x.peer);
+	c->server = s;
+	c->source = WEB_SOURCE_LOCAL;
+	if (endpoint_from_sockaddr(address, &c->peer) == 0) {
+		c->source = source_of(s, &c->peer.address);
 		/* Refused only where it would not matter. */
 		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &dead_after,
 				 sizeof(dead_after));
@@ -500,7 +524,7 @@ static void adopt(struct web_server *s, int fd, const struct sockaddr *address)
 		free(c);
 		return;
 	}
-	c->server = s;
+	c->x = (struct web_exchange){.peer = c->peer, .source = c->source};
 	c->stream = stream;
 	http1_parser_init(&c->parser, false);
 	c->in = BUFFER_INIT(LIMIT_STREAM_QUEUE);
@@ -514,7 +538,7 @@ static void adopt(struct web_server *s, int fd, const struct sockaddr *address)
 	s->statistics.open++;
 	wait_begin(c);
 	stream_set_events(stream, &events, c);
-	make_room(s, c->x.source);
+	make_room(s, c->source);
 }
 
 /* may_connect() - Whether this source was not here too often in the last seconds */
@@ -525,7 +549,7 @@ static bool may_connect(struct web_server *s, const struct sockaddr *address)
 
 	if (endpoint_from_sockaddr(address, &peer) < 0)
 		return true;
-	source = source_of(s, &peer);
+	source = source_of(s, &peer.address);
 	return source == WEB_SOURCE_LOCAL || source_limit_admit(s->limit, source, clock_boottime());
 }
 

@@ -14,6 +14,10 @@
  *   source (an address, a /64) there are fewer: its own oldest goes, and one that connects
  *   too often is closed before a byte of it is read; only loopback is not counted. Dead
  *   ones are found by the kernel (TCP_USER_TIMEOUT, keep-alive), upgraded ones too.
+ *
+ *   Behind a proxy (`behind_proxy`) a peer on loopback or in a private network is that proxy: its
+ *   connections are not counted, and each request is of the address that the proxy added to
+ *   X-Forwarded-For last.
  */
 #pragma once
 
@@ -49,6 +53,7 @@ struct web_server_options {
 	int listen_fd;           /* owned from web_server_new() on, also on failure */
 	struct tls_context *tls; /* of tls_server_context_create(), held; NULL: plain */
 	size_t body_limit;       /* longer ones are answered with 413 */
+	bool behind_proxy;
 	/** @serve: answer */
 	void (*serve)(void *user, struct web_exchange *x);
 	void *user;
