@@ -68,6 +68,7 @@ bool string_list_contains(const struct string_list *list, const char *text);
 
 /** prefix_list_equal(), endpoint_list_equal() - Same items in the same order */
 bool prefix_list_equal(const struct prefix_list *a, const struct prefix_list *b);
+bool prefix_list_contains(const struct prefix_list *list, const struct prefix *p);
 bool endpoint_list_equal(const struct endpoint_list *a, const struct endpoint_list *b);
 
 /**
@@ -135,7 +136,8 @@ struct public_key json_get_key(struct json_reader *r, const char *name, enum key
 /** json_get_address() - ADDRESS_NONE when absent, null or "" */
 struct address json_get_address(struct json_reader *r, const char *name);
 
-/** json_get_prefixes(), … - @ret is written in any case; one bad item marks the reader */
+/** json_get_prefixes(), … - @ret is written in any case; one bad item marks the reader. Prefixes
+ *  come without host bits */
 void json_get_prefixes(struct json_reader *r, const char *name, struct prefix_list *ret);
 void json_get_strings(struct json_reader *r, const char *name, struct string_list *ret);
 

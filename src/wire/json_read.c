@@ -190,12 +190,13 @@ void json_get_prefixes(struct json_reader *r, const char *name, struct prefix_li
 	if (!ret->items)
 		return;
 	json_array_foreach(array, i, item) {
+		struct prefix p;
+
 		if (!json_is_string(item) ||
-		    prefix_parse(json_string_value(item), json_string_length(item),
-				 &ret->items[ret->count]) < 0)
+		    prefix_parse(json_string_value(item), json_string_length(item), &p) < 0)
 			json_reader_fail(r, name, -EINVAL);
 		else
-			ret->count++;
+			ret->items[ret->count++] = prefix_mask(&p);
 	}
 }
 

@@ -52,6 +52,14 @@ bool string_list_contains(const struct string_list *list, const char *text)
 	return false;
 }
 
+bool prefix_list_contains(const struct prefix_list *list, const struct prefix *p)
+{
+	for (uint32_t i = 0; i < list->count; i++)
+		if (prefix_equal(&list->items[i], p))
+			return true;
+	return false;
+}
+
 bool prefix_list_equal(const struct prefix_list *a, const struct prefix_list *b)
 {
 	if (a->count != b->count)

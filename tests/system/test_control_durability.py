@@ -336,6 +336,9 @@ def test_a_full_disk(small, tmp_path):
     late = None
     try:
         joined(first)
+        second = JoinedNode(small, key, tmp_path)
+        joined(second)
+        second.close()
         small.fill()
         users = []
         while (done := small.run("users", "create", f"u{len(users)}")).returncode == 0:
@@ -344,7 +347,11 @@ def test_a_full_disk(small, tmp_path):
         assert done.returncode == 1
         assert "disk is full" in done.stderr
         assert "not stored yet" in done.stderr
-        for arguments in (("users", "create", "x"), ("nodes", "delete", "1"), ("keys", "create")):
+        for arguments in (
+            ("users", "create", "x"),
+            ("nodes", "rename", "1", "x"),
+            ("keys", "create"),
+        ):
             done = small.run(*arguments)
             assert done.returncode == 1
             assert "nothing was changed" in done.stderr
@@ -352,6 +359,10 @@ def test_a_full_disk(small, tmp_path):
         done = small.run("policy", "set", "-", stdin='{"acls": []}')
         assert "nothing was changed" in done.stderr
         wait_for(lambda: unhealthy(small), 10, "/health to say so")
+        # What takes a right holds at once.
+        done = small.run("nodes", "delete", "2")
+        assert done.returncode == 0 or "not stored yet" in done.stderr, done.stderr
+        deleted = done.returncode == 0
         assert [node["id"] for node in small.cli("nodes", "list")["nodes"]] == [1]
         late = JoinedNode(small, key, tmp_path)
         wait_for(lambda: "new-node-key" in late.text(), 10, late.text)
@@ -365,9 +376,13 @@ def test_a_full_disk(small, tmp_path):
         assert set(users) <= {user["name"] for user in small.cli("users")}
         assert small.cli("nodes", "show", "1")["node_key"] == first.registered()
         assert small.run("policy", "get").stdout == policy
+        if deleted:
+            assert [node["id"] for node in small.cli("nodes", "list")["nodes"]] == [1]
 
         small.free()
         wait_for(lambda: small.run("users", "create", "y").returncode == 0, 20, small.log.read_text)
+        if not deleted:
+            assert small.run("nodes", "delete", "2").returncode == 0
         joined(late, 60)
         assert len(small.cli("nodes", "list")["nodes"]) == 2
         wait_for(

@@ -7,9 +7,9 @@
 #include <errno.h>
 #include <string.h>
 
-/* describe() - @node as policy sees it; all but @routes is borrowed */
+/* describe() - @node as policy sees it; all but @routes (NULL: without them) is borrowed */
 static struct policy_node describe(const struct access *a, const struct control_node *node,
-				   struct prefix routes[static CONTROL_ROUTES_MAX])
+				   struct prefix *routes)
 {
 	const struct control_user *user = registry_user(&a->tailnet->registry, node->user);
 	struct policy_node n = {
@@ -21,8 +21,7 @@ static struct policy_node describe(const struct access *a, const struct control_
 		.routes.items = routes,
 	};
 
-	for (uint32_t i = 0; i < node->approved_routes.count && n.routes.count < CONTROL_ROUTES_MAX;
-	     i++)
+	for (uint32_t i = 0; routes && i < node->approved_routes.count; i++)
 		if (control_node_serves(node, &node->approved_routes.items[i]))
 			routes[n.routes.count++] = node->approved_routes.items[i];
 	return n;
@@ -87,8 +86,7 @@ static bool may_tag(void *user, const char *owner, const char *tag)
 static bool approves(void *user, const struct control_node *node, const struct prefix *route)
 {
 	const struct access *a = user;
-	struct prefix routes[CONTROL_ROUTES_MAX];
-	struct policy_node n = describe(a, node, routes);
+	struct policy_node n = describe(a, node, NULL);
 
 	return policy_approves_route(policy_tailnet_policy(a->nodes), &n, route);
 }
@@ -202,13 +200,9 @@ int access_check(const struct access *a, const char *text, size_t length, struct
 /* approve_routes() - What waits for an operator may need none any more */
 static void approve_routes(struct tailnet *t)
 {
-	for (struct control_node *n = t->registry.nodes; n; n = n->by_id.next) {
-		uint32_t before = n->approved_routes.count;
-
-		tailnet_settle_routes(t, n);
-		if (n->approved_routes.count != before)
+	for (struct control_node *n = t->registry.nodes; n; n = n->by_id.next)
+		if (tailnet_settle_routes(t, n))
 			tailnet_changed(t, n, CHANGE_NODE);
-	}
 	tailnet_elect_routes(t);
 }
 

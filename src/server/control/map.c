@@ -339,24 +339,45 @@ int tailnet_update(struct tailnet *t, struct control_node *node,
 
 /* Routes */
 
-void tailnet_settle_routes(struct tailnet *t, struct control_node *node)
+/* drop_unadvertised() - Of @routes keep what @node advertises; how many that are */
+static uint32_t drop_unadvertised(const struct control_node *node, struct prefix *routes,
+				  uint32_t count)
 {
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (prefix_list_contains(&node->hostinfo.routable_ips, &routes[i]))
+			routes[kept++] = routes[i];
+	return kept;
+}
+
+bool tailnet_settle_routes(struct tailnet *t, struct control_node *node)
+{
+	struct prefix routes[CONTROL_ROUTES_MAX];
+	struct prefix_list now = {.items = routes, .count = node->approved_routes.count};
+	bool changed = false;
+
+	if (now.count)
+		memcpy(routes, node->approved_routes.items, now.count * sizeof(*routes));
 	for (uint32_t i = 0; t->policy.approves && i < node->hostinfo.routable_ips.count; i++) {
 		const struct prefix *route = &node->hostinfo.routable_ips.items[i];
-		struct prefix *more;
 
-		if (control_node_serves(node, route) ||
+		if (prefix_list_contains(&now, route) ||
 		    !t->policy.approves(t->policy.user, node, route))
 			continue;
-		more = reallocarray(node->approved_routes.items, node->approved_routes.count + 1,
-				    sizeof(*more));
-		if (!more)
-			return;
-		more[node->approved_routes.count++] = *route;
-		node->approved_routes.items = more;
-		registry_routes_changed(&t->registry, node);
-		registry_touch(&t->registry, &node->record);
+		/* What it advertised once makes room for what it advertises now. */
+		if (now.count == CONTROL_ROUTES_MAX)
+			now.count = drop_unadvertised(node, routes, now.count);
+		if (now.count == CONTROL_ROUTES_MAX)
+			break;
+		routes[now.count++] = *route;
+		changed = true;
 	}
+	if (!changed || copy_prefixes(&node->approved_routes, routes, now.count) < 0)
+		return false;
+	registry_routes_changed(&t->registry, node);
+	registry_touch(&t->registry, &node->record);
+	return true;
 }
 
 /* is_served() - Whether another node has @route already */
@@ -418,11 +439,11 @@ void tailnet_elect_routes(struct tailnet *t)
 int tailnet_set_routes(struct tailnet *t, struct control_node *node,
 		       const struct prefix_list *routes)
 {
-	uint32_t count = routes->count < CONTROL_ROUTES_MAX ? routes->count : CONTROL_ROUTES_MAX;
-	int r = copy_prefixes(&node->approved_routes, routes->items, count);
+	int r = copy_prefixes(&node->approved_routes, routes->items, routes->count);
 
 	if (r < 0)
 		return r;
+	control_routes_tidy(&node->approved_routes);
 	registry_routes_changed(&t->registry, node);
 	registry_touch(&t->registry, &node->record);
 	tailnet_changed(t, node, CHANGE_NODE);

@@ -26,8 +26,8 @@
  *
  * NODE is an id, a name or an address. Errors are {"error": TEXT} with a 4xx or 5xx. An
  * order is answered once it is written. While the disk takes nothing, orders are refused before
- * they change anything; the one that found that out stays in memory, says so, and is written
- * as soon as that can be.
+ * they change anything, but for those that take a right or free space. What was changed and not
+ * written stays in memory, says so, and is written as soon as that can be.
  */
 #define LOG_ROOM "control"
 #include "server/control/internal.h"
@@ -171,14 +171,17 @@ static int list_keys(struct order *o)
 static bool tags_are_valid(const struct string_list *tags)
 {
 	for (uint32_t i = 0; i < tags->count; i++)
-		if (strncmp(tags->items[i], "tag:", 4) != 0 || !tags->items[i][4])
+		if (strncmp(tags->items[i], "tag:", 4) != 0 || !tags->items[i][4] ||
+		    strlen(tags->items[i]) > CONTROL_TAG_MAX)
 			return false;
 	return tags->count <= CONTROL_TAGS_MAX;
 }
 
 static int bad_tags(struct order *o)
 {
-	return error_set(&o->err, -EINVAL, "a tag is written tag:NAME");
+	return error_set(&o->err, -EINVAL,
+			 "a tag is written tag:NAME, in at most %u bytes; there may be %u",
+			 CONTROL_TAG_MAX, CONTROL_TAGS_MAX);
 }
 
 static int create_key(struct order *o)
@@ -323,6 +326,8 @@ static int approve_routes(struct order *o)
 	json_get_prefixes(&o->r, "routes", &routes);
 	if (r == 0 && o->r.error < 0)
 		r = error_set(&o->err, -EINVAL, "a route is written 10.1.0.0/16");
+	if (r == 0 && routes.count > CONTROL_ROUTES_MAX)
+		r = error_set(&o->err, -EINVAL, "a node has at most %u routes", CONTROL_ROUTES_MAX);
 	if (r == 0)
 		r = tailnet_set_routes(&o->c->tailnet, node, &routes);
 	if (r == 0)
@@ -433,6 +438,7 @@ static int show_netmap(struct order *o)
 
 #define TEXT_BODY 1u /* the body isn't JSON to be read here */
 #define READS     2u /* changes nothing; so does each GET */
+#define TAKES     4u /* takes a right or frees space: also while the disk takes nothing */
 
 static const struct {
 	const char *method;
@@ -442,23 +448,23 @@ static const struct {
 } orders[] = {
 	{"GET", "users", list_users, 0},
 	{"POST", "users", create_user, 0},
-	{"DELETE", "users/*", delete_user, 0},
+	{"DELETE", "users/*", delete_user, TAKES},
 	{"GET", "keys", list_keys, 0},
 	{"POST", "keys", create_key, 0},
-	{"POST", "keys/*/expire", expire_key, 0},
+	{"POST", "keys/*/expire", expire_key, TAKES},
 	{"GET", "nodes", list_nodes, 0},
 	{"GET", "nodes/*", show_node, 0},
-	{"DELETE", "nodes/*", delete_node, 0},
-	{"POST", "nodes/*/expire", expire_node, 0},
+	{"DELETE", "nodes/*", delete_node, TAKES},
+	{"POST", "nodes/*/expire", expire_node, TAKES},
 	{"POST", "nodes/*/rename", rename_node, 0},
 	{"POST", "nodes/*/tags", tag_node, 0},
 	{"POST", "nodes/*/routes", approve_routes, 0},
 	{"POST", "logins/*/approve", approve_login, 0},
 	{"GET", "ssh", list_checks, 0},
 	{"POST", "ssh/*/approve", decide_check, 0},
-	{"POST", "ssh/*/reject", decide_check, 0},
+	{"POST", "ssh/*/reject", decide_check, TAKES},
 	{"POST", "page-key", create_page_key, 0},
-	{"DELETE", "page-key", delete_page_key, 0},
+	{"DELETE", "page-key", delete_page_key, TAKES},
 	{"GET", "policy", get_policy, 0},
 	{"PUT", "policy", set_policy, TEXT_BODY},
 	{"POST", "policy/check", check_policy, TEXT_BODY | READS},
@@ -546,7 +552,7 @@ static int run(struct order *o)
 			continue;
 		r = orders[i].flags & TEXT_BODY ? 0 : read_body(o);
 		o->r = json_reader_of(o->json);
-		if (r == 0 && !reads)
+		if (r == 0 && !reads && !(orders[i].flags & TAKES))
 			r = be_writable(o);
 		if (r == 0)
 			r = orders[i].run(o);

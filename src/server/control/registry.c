@@ -663,15 +663,8 @@ bool control_node_is_expired(const struct control_node *node, nanoseconds now)
 	return node->expiry != JSON_TIME_NONE && node->expiry <= now;
 }
 
-static bool lists(const struct prefix_list *list, const struct prefix *p)
-{
-	for (uint32_t i = 0; i < list->count; i++)
-		if (prefix_equal(&list->items[i], p))
-			return true;
-	return false;
-}
-
 bool control_node_serves(const struct control_node *node, const struct prefix *route)
 {
-	return lists(&node->hostinfo.routable_ips, route) && lists(&node->approved_routes, route);
+	return prefix_list_contains(&node->hostinfo.routable_ips, route) &&
+	       prefix_list_contains(&node->approved_routes, route);
 }

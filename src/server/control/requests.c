@@ -42,11 +42,20 @@ static json_t *parse_body(const void *body, size_t length, int *ret, struct erro
 	return json;
 }
 
+void control_routes_tidy(struct prefix_list *routes)
+{
+	struct prefix_list kept = {.items = routes->items};
+
+	for (uint32_t i = 0; i < routes->count && kept.count < CONTROL_ROUTES_MAX; i++)
+		if (!prefix_list_contains(&kept, &routes->items[i]))
+			kept.items[kept.count++] = routes->items[i];
+	*routes = kept;
+}
+
 /* clip() - Keep what a node may have of each list */
 static void clip(struct tailcfg_hostinfo *info)
 {
-	while (info->routable_ips.count > CONTROL_ROUTES_MAX)
-		info->routable_ips.count--;
+	control_routes_tidy(&info->routable_ips);
 	while (info->request_tags.count > CONTROL_TAGS_MAX)
 		free(info->request_tags.items[--info->request_tags.count]);
 	while (info->ssh_host_keys.count > CONTROL_TAGS_MAX)

@@ -12,6 +12,11 @@
 #define CONTROL_ENDPOINTS_MAX 64u
 #define CONTROL_ROUTES_MAX    256u
 #define CONTROL_TAGS_MAX      64u
+#define CONTROL_TAG_MAX       128u /* bytes of one, as an operator gives it */
+
+/** control_routes_tidy() - Each prefix once, and at most CONTROL_ROUTES_MAX: what a node may have
+ */
+void control_routes_tidy(struct prefix_list *routes);
 
 struct control_register_request {
 	int64_t version;

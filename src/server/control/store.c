@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "server/control/requests.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -580,8 +581,11 @@ static int load_node(struct registry *registry, sqlite3_stmt *s)
 	    column_key(s, 3, &node->disco) && column_address(s, 10, &node->v4) &&
 	    column_address(s, 11, &node->v6) && column_strings(s, 12, &node->tags) &&
 	    column_prefixes(s, 13, &node->approved_routes) &&
-	    column_hostinfo(s, 14, &node->hostinfo) && column_endpoints(s, 15, &node->endpoints))
+	    column_hostinfo(s, 14, &node->hostinfo) && column_endpoints(s, 15, &node->endpoints)) {
+		control_routes_tidy(&node->approved_routes);
+		control_routes_tidy(&node->hostinfo.routable_ips);
 		r = registry_insert_node(registry, node);
+	}
 	if (r < 0)
 		control_node_free(node);
 	return r;

@@ -343,5 +343,6 @@ void session_wake(struct map_session *s);
 /** tailnet_elect_routes() - Who serves each approved route now; peers are told of changes */
 void tailnet_elect_routes(struct tailnet *t);
 
-/** tailnet_settle_routes() - Approve what policy approves of @node's routes by itself */
-void tailnet_settle_routes(struct tailnet *t, struct control_node *node);
+/** tailnet_settle_routes() - Approve what policy approves of @node's routes by itself; whether that
+ *  changed anything */
+bool tailnet_settle_routes(struct tailnet *t, struct control_node *node);

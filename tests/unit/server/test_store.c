@@ -233,6 +233,30 @@ static void test_names_move(void **state)
 	assert_int_equal(registry_node_of_key(&f->registry, &k2)->record.id, 1);
 }
 
+/* An older version stored routes as they came, and without a limit. */
+static void test_old_routes(void **state)
+{
+	struct fixture *f = *state;
+	struct control_node *node = add_node(f, 1, "router");
+	struct prefix_list *routes = &node->approved_routes;
+
+	routes->items = calloc(6000, sizeof(*routes->items));
+	for (; routes->count < 6000; routes->count++) {
+		char text[PREFIX_TEXT_MAX];
+
+		snprintf(text, sizeof(text), routes->count < 1000 ? "1.2.%u.%u/0" : "10.1.%u.%u/32",
+			 routes->count / 256, routes->count % 256);
+		prefix_parse(text, strlen(text), &routes->items[routes->count]);
+	}
+	flush(f);
+	reopen(f);
+	node = registry_node_named(&f->registry, "router");
+	assert_int_equal(node->approved_routes.count, CONTROL_ROUTES_MAX);
+	assert_int_equal(node->approved_routes.items[0].bits, 0);
+	assert_int_equal(node->approved_routes.items[0].address.bytes[0], 0);
+	assert_int_equal(node->approved_routes.items[1].bits, 32);
+}
+
 /* A record that can't be a row is left out: the others are stored, and its old row stays. */
 static void test_one_bad_record(void **state)
 {
@@ -476,6 +500,7 @@ int main(void)
 		TEST(test_what_was_deleted_stays_so),
 		TEST(test_names),
 		TEST(test_names_move),
+		TEST(test_old_routes),
 		TEST(test_one_bad_record),
 		TEST(test_addresses),
 		TEST(test_keys),

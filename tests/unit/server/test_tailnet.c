@@ -382,6 +382,88 @@ static void serve_route(struct control_node *node, const char *text)
 	node->hostinfo.routable_ips.count = 1;
 }
 
+/* advertise() - What a node sends, through the parser: @routes in JSON */
+static void advertise(struct control_node *node, const char *routes)
+{
+	struct control_map_request map = {0};
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct error err = {0};
+	char key[KEY_TEXT_MAX];
+
+	buffer_printf(&body,
+		      "{\"Version\":138,\"NodeKey\":\"%s\",\"Hostinfo\":{\"RoutableIPs\":%s}}",
+		      public_key_format(&node->key, KEY_NODE, key), routes);
+	if (control_map_request_parse(buffer_head(&body), body.length, &map, &err) < 0)
+		fail_msg("%s", err.text);
+	assert_int_equal(tailnet_update(&tailnet, node, &map, now), 0);
+	control_map_request_clear(&map);
+	buffer_free(&body);
+}
+
+static bool approve_all(void *user, const struct control_node *node, const struct prefix *route)
+{
+	(void)user;
+	(void)node;
+	(void)route;
+	return true;
+}
+
+/* A prefix has one form: its host bits are no other route, and no way past "an exit route". */
+static void test_routes_have_one_form(void **state)
+{
+	struct control_node *one = plain_node(1), *two = plain_node(2);
+	struct map_session *s1 = map_session_open(&tailnet, one, NULL, now);
+	struct map_session *s2 = map_session_open(&tailnet, two, NULL, now);
+	char text[PREFIX_TEXT_MAX];
+
+	(void)state;
+	tailnet.policy.approves = approve_all;
+	advertise(one, "[\"10.0.0.1/8\",\"10.0.0.2/8\",\"1.2.3.4/0\",\"fd00::1/64\"]");
+	advertise(two, "[\"10.0.0.0/8\"]");
+	assert_int_equal(one->hostinfo.routable_ips.count, 3);
+	assert_int_equal(one->approved_routes.count, 3);
+	assert_string_equal(prefix_format(&one->approved_routes.items[0], text), "10.0.0.0/8");
+	assert_string_equal(prefix_format(&one->approved_routes.items[1], text), "0.0.0.0/0");
+	assert_string_equal(prefix_format(&one->approved_routes.items[2], text), "fd00::/64");
+	assert_int_equal(one->primary_routes.count, 2);
+	assert_int_equal(two->primary_routes.count, 0);
+	map_session_close(s1, now);
+	map_session_close(s2, now);
+}
+
+/* Under autoApprovers a node may change its routes for ever. */
+static void test_routes_are_bounded(void **state)
+{
+	struct control_node *node = plain_node(1);
+	struct prefix kept;
+
+	(void)state;
+	tailnet.policy.approves = approve_all;
+	prefix_parse("192.0.2.0/24", 12, &kept);
+	assert_int_equal(tailnet_set_routes(&tailnet, node,
+					    &(struct prefix_list){.items = &kept, .count = 1}),
+			 0);
+	for (unsigned int round = 0; round < 20; round++) {
+		struct buffer routes = BUFFER_INIT(LIMIT_RPC_BODY);
+
+		for (unsigned int i = 0; i < 2 * CONTROL_ROUTES_MAX; i++)
+			buffer_printf(&routes, "%s\"10.%u.%u.%u/32\"", i ? "," : "[", round, i >> 8,
+				      i & 0xff);
+		buffer_append(&routes, "]", 2);
+		advertise(node, (char *)buffer_head(&routes));
+		buffer_free(&routes);
+		/* What it advertises now is approved; what it did before made room. */
+		assert_int_equal(node->hostinfo.routable_ips.count, CONTROL_ROUTES_MAX);
+		assert_int_equal(node->approved_routes.count, CONTROL_ROUTES_MAX);
+		for (uint32_t i = 0; i < CONTROL_ROUTES_MAX; i++)
+			assert_true(
+				control_node_serves(node, &node->hostinfo.routable_ips.items[i]));
+	}
+	/* Below the limit an approval outlives the advertisement. */
+	advertise(node, "[]");
+	assert_int_equal(node->approved_routes.count, CONTROL_ROUTES_MAX);
+}
+
 static void test_routes(void **state)
 {
 	struct control_node *one = plain_node(1), *two = plain_node(2);
@@ -430,6 +512,8 @@ int main(void)
 		TEST(test_online),
 		TEST(test_ephemeral),
 		TEST(test_routes),
+		TEST(test_routes_have_one_form),
+		TEST(test_routes_are_bounded),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

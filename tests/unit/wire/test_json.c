@@ -177,7 +177,7 @@ static void reader_takes_null_and_absent_for_zero(void **state)
 {
 	json_t *json =
 		json_loads("{\"n\":null,\"i\":7,\"s\":\"x\",\"e\":\"\",\"l\":[],\"b\":false,"
-			   "\"p\":[\"10.0.0.0/8\"],\"ep\":[\"1.2.3.4:5\",\"[fe80::1%eth0]:1\","
+			   "\"p\":[\"10.1.2.3/8\"],\"ep\":[\"1.2.3.4:5\",\"[fe80::1%eth0]:1\","
 			   "\"\"],\"k\":\"\"}",
 			   0, NULL);
 	struct json_reader r = json_reader_of(json);
@@ -206,6 +206,7 @@ static void reader_takes_null_and_absent_for_zero(void **state)
 	assert_int_equal(strings.count, 0);
 	json_get_prefixes(&r, "p", &prefixes);
 	assert_int_equal(prefixes.count, 1);
+	assert_int_equal(prefixes.items[0].address.bytes[1], 0); /* without host bits */
 	json_get_endpoints(&r, "ep", &endpoints);
 	assert_int_equal(endpoints.count, 1); /* zones and "" are passed over */
 	assert_int_equal(json_reader_result(&r, &err, "thing"), 0);
