@@ -2,34 +2,46 @@
 /* base/error.c - an errno with the causal chain that a person will read */
 #include "base/error.h"
 
+#include "base/printable.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+/* keep() - What names and messages of others a text quotes is printable from here on */
+static void keep(struct error *err, const char *text)
+{
+	printable(err->text, sizeof(err->text), text, utf8_whole(text, strlen(text)));
+}
+
 int error_set(struct error *err, int code, const char *format, ...)
 {
+	char text[ERROR_TEXT_MAX];
 	va_list args;
 
 	if (!err)
 		return code;
-	err->code = code;
 	va_start(args, format);
-	vsnprintf(err->text, sizeof(err->text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	err->code = code;
+	keep(err, text);
 	return code;
 }
 
 int error_set_errno(struct error *err, int code, const char *format, ...)
 {
+	char text[ERROR_TEXT_MAX];
 	va_list args;
 	size_t used;
 
 	if (!err)
 		return code;
-	err->code = code;
 	va_start(args, format);
-	vsnprintf(err->text, sizeof(err->text), format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	err->code = code;
+	keep(err, text);
 	used = strlen(err->text);
 	snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerror(-code));
 	return code;
@@ -37,19 +49,17 @@ int error_set_errno(struct error *err, int code, const char *format, ...)
 
 int error_wrap(struct error *err, const char *format, ...)
 {
-	char prefix[ERROR_TEXT_MAX];
-	char old[ERROR_TEXT_MAX];
+	char text[2 * ERROR_TEXT_MAX];
 	va_list args;
 	size_t used;
 
 	if (!err)
 		return 0;
 	va_start(args, format);
-	vsnprintf(prefix, sizeof(prefix), format, args);
+	vsnprintf(text, ERROR_TEXT_MAX, format, args);
 	va_end(args);
-	memcpy(old, err->text, sizeof(old));
-	memcpy(err->text, prefix, sizeof(prefix));
-	used = strlen(err->text);
-	snprintf(err->text + used, sizeof(err->text) - used, ": %s", old);
+	used = strlen(text);
+	snprintf(text + used, sizeof(text) - used, ": %s", err->text);
+	keep(err, text);
 	return err->code;
 }

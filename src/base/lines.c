@@ -2,6 +2,8 @@
 /* base/lines.c - what a child writes, cut into bounded lines that no terminal obeys */
 #include "base/lines.h"
 
+#include "base/printable.h"
+
 #include <limits.h>
 #include <poll.h>
 #include <string.h>
@@ -9,40 +11,42 @@
 
 _Static_assert(LINES_MAX <= PIPE_BUF, "a line is one write");
 
-/* tame() - A child escapes what it quotes; should it not, the reader's terminal is told nothing */
-static void tame(char *text, size_t length)
+/* pass() - The first @length bytes as a line; what stands after them stays */
+static void pass(struct lines *lines, size_t length, lines_ready *ready, void *user)
 {
-	for (size_t i = 0; i < length; i++)
-		if ((text[i] >= 0 && text[i] < ' ' && text[i] != '\n') || text[i] == 0x7f)
-			text[i] = '?';
+	size_t rest = lines->used - length;
+	char next[UTF8_MAX];
+
+	/* A child escapes what it quotes; should it not, the reader's terminal is told nothing. */
+	printable_in_place(lines->text, length);
+	memcpy(next, lines->text + length, rest);
+	lines->text[length] = '\n';
+	ready(user, lines->text, length + 1);
+	memcpy(lines->text, next, rest);
+	lines->used = rest;
 }
 
 void lines_take(struct lines *lines, size_t length, lines_ready *ready, void *user)
 {
 	char *newline;
 
-	tame(lines_end(lines), length);
 	lines->used += length;
 	while ((newline = memchr(lines->text, '\n', lines->used))) {
 		size_t whole = (size_t)(newline - lines->text) + 1;
 
+		printable_in_place(lines->text, whole - 1);
 		ready(user, lines->text, whole);
 		lines->used -= whole;
 		memmove(lines->text, newline + 1, lines->used);
 	}
 	if (lines_room(lines) == 0)
-		lines_finish(lines, ready, user);
+		pass(lines, utf8_whole(lines->text, lines->used), ready, user);
 }
 
 void lines_finish(struct lines *lines, lines_ready *ready, void *user)
 {
-	size_t length = lines->used;
-
-	if (length == 0)
-		return;
-	lines->text[length++] = '\n';
-	lines->used = 0;
-	ready(user, lines->text, length);
+	if (lines->used > 0)
+		pass(lines, lines->used, ready, user);
 }
 
 bool lines_write(int fd, const char *text, size_t length)

@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include "base/lines.h"
+#include "base/printable.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -51,26 +52,25 @@ bool log_enabled(enum log_level level)
 	return level <= log_state.level;
 }
 
-/* escape() - Copy @text so that it stays on one line and, in JSON, inside its quotes */
-static size_t escape(char *out, size_t size, const char *text, bool json)
+/* escape() - @text printable and, in JSON, inside its quotes; cut after a whole character */
+static void escape(char *out, size_t size, const char *text, bool json)
 {
-	size_t used = 0;
+	size_t left = strlen(text), used = 0;
+	char form[PRINTABLE_MAX];
 
-	for (; *text && used + 8 < size; text++) {
-		unsigned char c = (unsigned char)*text;
+	left = utf8_whole(text, left);
+	while (left > 0 && used + 2 * PRINTABLE_MAX < size) {
+		size_t taken = printable_next(text, left, form);
 
-		if (c == '\n')
-			used += (size_t)snprintf(out + used, size - used, "\\n");
-		else if (c < 0x20 || c == 0x7f)
-			used += (size_t)snprintf(out + used, size - used,
-						 json ? "\\u%04x" : "\\x%02x", c);
-		else if (json && (c == '"' || c == '\\'))
-			used += (size_t)snprintf(out + used, size - used, "\\%c", c);
-		else
-			out[used++] = (char)c;
+		for (const char *c = form; *c; c++) {
+			if (json && (*c == '"' || *c == '\\'))
+				out[used++] = '\\';
+			out[used++] = *c;
+		}
+		text += taken;
+		left -= taken;
 	}
 	out[used] = 0;
-	return used;
 }
 
 /* compose() - The line for @message, newline included; its length */

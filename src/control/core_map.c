@@ -14,6 +14,7 @@
 #include "control/core_internal.h"
 
 #include "base/limits.h"
+#include "base/printable.h"
 
 #include <errno.h>
 #include <math.h>
@@ -206,7 +207,10 @@ static bool take_message(struct control_core *c, nanoseconds now, nanoseconds wa
 void control_core_map_ended(struct control_core *c, nanoseconds now)
 {
 	struct control_slot_state *s = &c->slots[CONTROL_SLOT_MAP];
-	int shown = (int)(s->body.length < SERVER_TEXT ? s->body.length : SERVER_TEXT);
+	int shown = s->body.length ? (int)utf8_whole((char *)buffer_head(&s->body),
+						     s->body.length < SERVER_TEXT ? s->body.length
+										  : SERVER_TEXT)
+				   : 0;
 	nanoseconds wait = control_core_map_backoff(c, now);
 	struct error err = {0};
 	int status = s->status;

@@ -3,6 +3,7 @@
 #include "control/registration.h"
 
 #include "base/cleanup.h"
+#include "base/printable.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -328,6 +329,12 @@ static void trouble(struct registration *r, nanoseconds now, uint32_t random)
 	retry(r, now, random);
 }
 
+/* shown_length() - How much of control's text a message quotes */
+static int shown_length(const char *text, size_t length)
+{
+	return (int)utf8_whole(text, length < SERVER_TEXT_MAX ? length : SERVER_TEXT_MAX);
+}
+
 static void answer_ok(struct registration *r, const void *body, size_t length, nanoseconds now,
 		      uint32_t random)
 {
@@ -338,8 +345,8 @@ static void answer_ok(struct registration *r, const void *body, size_t length, n
 		trouble(r, now, random);
 	} else if (response->error) {
 		error_set(&r->error, -EACCES, "control refused%s: %.*s",
-			  r->auth_key_was_sent ? " the auth key" : "", SERVER_TEXT_MAX,
-			  response->error);
+			  r->auth_key_was_sent ? " the auth key" : "",
+			  shown_length(response->error, strlen(response->error)), response->error);
 		refused(r, now, random);
 	} else if (response->node_key_signature) {
 		error_set(&r->error, -ENOTSUP,
@@ -371,7 +378,7 @@ static void answer_ok(struct registration *r, const void *body, size_t length, n
 void registration_answer(struct registration *r, int status, int64_t retry_after, const void *body,
 			 size_t length, nanoseconds now, uint32_t random)
 {
-	int shown = (int)(length < SERVER_TEXT_MAX ? length : SERVER_TEXT_MAX);
+	int shown = shown_length(body, length);
 
 	if (r->step != REGISTRATION_SENT)
 		return;
@@ -379,7 +386,7 @@ void registration_answer(struct registration *r, int status, int64_t retry_after
 		answer_ok(r, body, length, now, random);
 		return;
 	}
-	while (shown > 0 && ((const char *)body)[shown - 1] <= ' ')
+	while (shown > 0 && ((const uint8_t *)body)[shown - 1] <= ' ')
 		shown--;
 	error_set(&r->error, -EPROTO, "register: HTTP %d%s%.*s", status, shown ? ": " : "", shown,
 		  (const char *)body);

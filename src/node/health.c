@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* node/health.c - what is wrong, for status, bus and /healthz */
+#include "base/printable.h"
 #include "node/internal.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define WARNING_MAX 1024
 
 /* The code of each warning on the bus, and whether peers can't be reached because of it. */
 static const struct {
@@ -30,7 +33,13 @@ _Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "a code a warning");
 void node_warn(struct node *node, enum node_warning warning, const char *text)
 {
 	char **slot = &node->warnings[warning];
+	char line[WARNING_MAX];
 
+	/* It may quote control or a relay, cut anywhere: JSON would not hold half a character. */
+	if (text) {
+		printable(line, sizeof(line), text, utf8_whole(text, strlen(text)));
+		text = line;
+	}
 	if ((!text && !*slot) || (text && *slot && strcmp(text, *slot) == 0))
 		return;
 	free(*slot);
@@ -61,6 +70,7 @@ static void add_control_warnings(const struct netmap *netmap, json_t *map)
 		char code[128];
 
 		snprintf(code, sizeof(code), "control-health.%s", m->id);
+		code[utf8_whole(code, strlen(code))] = 0;
 		json_object_set_new(map, code, control_warning(m, code));
 	}
 }

@@ -170,7 +170,7 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	node_warn(node, NODE_WARN_LOGIN, line);
 	/* An approval is waited for; the rest ends the command that asked. */
 	if (need != CONTROL_NEED_APPROVAL)
-		node_bus_send(node, "ErrMessage", json_string(line));
+		node_bus_send(node, "ErrMessage", json_string(node->warnings[NODE_WARN_LOGIN]));
 	node_state_changed(node);
 }
 

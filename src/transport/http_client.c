@@ -10,6 +10,7 @@
  */
 #include "transport/http_client.h"
 #include "base/cleanup.h"
+#include "base/printable.h"
 #include "transport/loop_timer.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@
 
 /* How much of a refusal's body is shown. */
 #define REFUSAL_BODY 1024
+#define SHOWN_MAX    127u /* of it */
 
 struct http_exchange {
 	struct buffer request;
@@ -80,20 +82,15 @@ static void fail(struct http_exchange *x, const struct error *cause)
 /* refused_upgrade() - The answer was complete, and not 101 */
 static void refused_upgrade(struct http_exchange *x)
 {
-	char shown[128];
-	size_t used = 0;
+	const char *text = x->body.length ? (const char *)buffer_head(&x->body) : "";
+	size_t length = x->body.length < SHOWN_MAX ? x->body.length : SHOWN_MAX, used = 0;
 	struct error err;
 
-	for (size_t i = 0; i < x->body.length && used + 1 < sizeof(shown); i++) {
-		uint8_t c = buffer_head(&x->body)[i];
-
-		if (c == '\n' || c == '\r')
-			break;
-		shown[used++] = c < 0x20 || c == 0x7f ? '?' : (char)c;
-	}
-	shown[used] = 0;
-	error_set(&err, -EPROTO, "%s refused the upgrade to %s: %d %s%s%s", x->host, x->protocol,
-		  x->parser.head.status, x->parser.head.reason, used ? ": " : "", shown);
+	while (used < length && text[used] != '\n' && text[used] != '\r')
+		used++;
+	used = utf8_whole(text, used);
+	error_set(&err, -EPROTO, "%s refused the upgrade to %s: %d %s%s%.*s", x->host, x->protocol,
+		  x->parser.head.status, x->parser.head.reason, used ? ": " : "", (int)used, text);
 	finish(x, NULL, buffer_head(&x->body), x->body.length, &err);
 }
 

@@ -10,6 +10,7 @@
 #include "transport/ts2021.h"
 #include "base/cursor.h"
 #include "base/limits.h"
+#include "base/printable.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,6 +29,7 @@ enum message_type {
 #define INITIATION_BODY (TS2021_INITIATION_SIZE - 5)
 #define RESPONSE_BODY   (TS2021_RESPONSE_SIZE - TS2021_HEADER_SIZE)
 #define ERROR_BODY_MAX  1024u
+#define SHOWN_MAX       255u /* of an error body */
 
 _Static_assert(INITIATION_BODY == KEY_SIZE + (KEY_SIZE + TS2021_TAG_SIZE) + TS2021_TAG_SIZE,
 	       "e, encrypted s, empty payload");
@@ -90,13 +92,10 @@ void ts2021_client_wipe(struct ts2021_client *c)
 /* refused() - The server's error message: text that nothing vouches for */
 static int refused(const uint8_t *text, size_t length, struct error *err)
 {
-	char safe[256];
-	size_t used = 0;
+	size_t shown = utf8_whole((const char *)text, length < SHOWN_MAX ? length : SHOWN_MAX);
 
-	for (size_t i = 0; i < length && used + 1 < sizeof(safe); i++)
-		safe[used++] = text[i] < 0x20 || text[i] >= 0x7f ? '?' : (char)text[i];
-	safe[used] = 0;
-	return error_set(err, -ECONNREFUSED, "the control server refused the handshake: %s", safe);
+	return error_set(err, -ECONNREFUSED, "the control server refused the handshake: %.*s",
+			 (int)shown, (const char *)text);
 }
 
 static int client_open_response(struct ts2021_client *c, const uint8_t *body,

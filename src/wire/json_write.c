@@ -2,6 +2,8 @@
 /* wire/json_write.c - JSON appended to a buffer, without a tree */
 #include "wire/json.h"
 
+#include "base/printable.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
@@ -29,51 +31,29 @@ static void put_text(struct json_writer *w, const char *text)
 	put(w, text, strlen(text));
 }
 
-/* Length of the UTF-8 character at @text (zero-terminated), or 0 if it is none. */
-static size_t utf8_length(const unsigned char *text)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t length = text[0] < 0x80         ? 1
-			: (text[0] >> 5) == 6  ? 2
-			: (text[0] >> 4) == 14 ? 3
-			: (text[0] >> 3) == 30 ? 4
-					       : 0;
-	uint32_t c;
-
-	if (length <= 1)
-		return length;
-	c = text[0] & (0x7fu >> length);
-	for (size_t i = 1; i < length; i++) {
-		if (text[i] >> 6 != 2)
-			return 0;
-		c = c << 6 | (text[i] & 0x3f);
-	}
-	return c < least[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff) ? 0 : length;
-}
-
 static void put_quoted(struct json_writer *w, const char *text)
 {
-	const unsigned char *at = (const unsigned char *)text;
-	const unsigned char *plain = at;
+	const char *at = text, *plain = at;
 
 	put_text(w, "\"");
 	while (*at) {
-		size_t length = utf8_length(at);
+		size_t length = utf8_length(at, UTF8_MAX);
+		unsigned char byte = (unsigned char)*at;
 		char escape[8];
 
-		if (length && *at >= 0x20 && *at != '"' && *at != '\\') {
+		if (length && byte >= 0x20 && *at != '"' && *at != '\\') {
 			at += length;
 			continue;
 		}
-		put(w, (const char *)plain, (size_t)(at - plain));
+		put(w, plain, (size_t)(at - plain));
 		if (*at == '"' || *at == '\\')
 			snprintf(escape, sizeof(escape), "\\%c", *at);
 		else
-			snprintf(escape, sizeof(escape), "\\u%04x", length ? *at : 0xfffdu);
+			snprintf(escape, sizeof(escape), "\\u%04x", length ? byte : 0xfffdu);
 		put_text(w, escape);
 		plain = ++at;
 	}
-	put(w, (const char *)plain, (size_t)(at - plain));
+	put(w, plain, (size_t)(at - plain));
 	put_text(w, "\"");
 }
 

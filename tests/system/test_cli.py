@@ -10,9 +10,11 @@ with the status of a node official and a peer laptop. Needs neither root nor net
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -39,17 +41,11 @@ def pillion(*arguments, variables=None, program="pillion"):
     )
 
 
-@pytest.fixture
-def node(tmp_path):
-    """A LocalAPI whose node is running; the path of its socket."""
-    path = tmp_path / "node.sock"
+@contextmanager
+def localapi(path, status=DATA / "status.json", whois=DATA / "whois.json"):
+    """A LocalAPI whose node is running."""
     tool = subprocess.Popen(
-        [
-            BUILD / "tests/tools/localapi_tool",
-            path,
-            DATA / "status.json",
-            DATA / "whois.json",
-        ],
+        [BUILD / "tests/tools/localapi_tool", path, status, whois],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -57,6 +53,13 @@ def node(tmp_path):
     yield path
     tool.send_signal(signal.SIGTERM)
     assert tool.wait(TIMEOUT) == 0
+
+
+@pytest.fixture
+def node(tmp_path):
+    """The path of its socket."""
+    with localapi(tmp_path / "node.sock") as path:
+        yield path
 
 
 def test_every_command_has_help_with_an_example():
@@ -292,6 +295,55 @@ def test_colour_only_on_a_terminal(node):
 
     assert "\x1b[32mconnected" in on_terminal({})
     assert "\x1b" not in on_terminal({"NO_COLOR": "1"})
+
+
+def hostile(value):
+    """The same with what a terminal obeys in every string: a title, CSI as C1, a direction."""
+    if isinstance(value, dict):
+        return {name: hostile(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [hostile(member) for member in value]
+    return value + "\x1b]0;owned\x07\u009b2J\u202e\n" if isinstance(value, str) else value
+
+
+def on_a_terminal(*command):
+    leader, follower = pty.openpty()
+    subprocess.run(command, check=False, stdout=follower, stderr=follower, timeout=TIMEOUT)
+    os.close(follower)
+    text = b""
+    with suppress(OSError):
+        while more := os.read(leader, 65536):
+            text += more
+    os.close(leader)
+    return text.decode()
+
+
+def test_no_terminal_obeys_what_others_say(tmp_path):
+    """Every string of a status and a whois comes from an engine that was taken over."""
+    status, whois = (json.loads((DATA / f"{n}.json").read_text()) for n in ("status", "whois"))
+    status["Health"] = ["wrong"]
+    broken = hostile(status) | {"BackendState": "Running"}
+    (tmp_path / "status.json").write_text(json.dumps(broken))
+    (tmp_path / "whois.json").write_text(json.dumps(hostile(whois)))
+    path = tmp_path / "node.sock"
+    with localapi(path, tmp_path / "status.json", tmp_path / "whois.json"):
+        for command in (
+            ["status"],
+            ["status", "--json"],
+            ["ip"],
+            ["ip", "laptop"],
+            ["whois", "100.64.0.2"],
+            ["whois", "--json", "100.64.0.2"],
+            ["version", "--daemon"],
+            ["version", "--daemon", "--json"],
+            ["ping", "-c", "1", "laptop"],
+            ["up"],
+            ["login"],
+            ["connect"],
+        ):
+            said = on_a_terminal(BUILD / "pillion", f"--socket={path}", *command)
+            coloured = re.sub(r"\x1b\[\d+m", "", said.replace("\r\n", "\n"))
+            assert said and re.findall(r"[^\n\t -~\u00a0-\u200d]", coloured) == [], command
 
 
 def test_completion_and_manual_are_well_formed():

@@ -4,13 +4,15 @@
 
 #include "app/cli/values.h"
 #include "base/cleanup.h"
+#include "base/printable.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define COMMANDS_MAX 32
+#define COMMANDS_MAX  32
+#define COMPLAINT_MAX 2048
 
 static const struct flag status_flags[] = {
 	[STATUS_JSON] = FLAG_ON("json", "print the whole status as JSON"),
@@ -295,12 +297,15 @@ static struct flag_value socket_value;
 
 int complain(const char *name, int code, const char *format, ...)
 {
+	char text[COMPLAINT_MAX];
 	va_list args;
 
-	fprintf(stderr, "pillion%s%s: ", name ? " " : "", name ? name : "");
 	va_start(args, format);
-	vfprintf(stderr, format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
+	fprintf(stderr, "pillion%s%s: ", name ? " " : "", name ? name : "");
+	/* It often quotes what the daemon says. */
+	printable_put(stderr, text, 0);
 	fputc('\n', stderr);
 	return code;
 }

@@ -209,7 +209,12 @@ static void print_log_tail(const char *path, off_t from)
 	if (length <= 0)
 		return;
 	text[length] = 0;
-	fprintf(stderr, "%s", text);
+	for (char *rest = text, *one; (one = strsep(&rest, "\n"));) {
+		if (!rest && !*one)
+			break;
+		printable_put(stderr, one, 0);
+		fputc('\n', stderr);
+	}
 }
 
 /* wait_for_answer() - Until the daemon's socket is there, or the daemon is not */

@@ -72,7 +72,7 @@ static void say_url(const struct join *j, struct progress *p, const char *url)
 		return;
 	}
 	fprintf(stderr, "\nTo log in, visit:\n\n\t");
-	print_escaped(stderr, url, 0);
+	printable_put(stderr, url, 0);
 	fprintf(stderr, "\n\n");
 	if (j->qr)
 		print_qr(stderr, url);
@@ -97,7 +97,8 @@ static void hear(const struct join *j, struct progress *p, const json_t *notify)
 	/* The official daemon writes members without a value as null. */
 	if (json_is_object(json_object_get(notify, "LoginFinished")))
 		p->logged_in = true;
-	snprintf(p->message, sizeof(p->message), "%s", text_of(notify, "ErrMessage"));
+	printable(p->message, sizeof(p->message), text_of(notify, "ErrMessage"),
+		  strlen(text_of(notify, "ErrMessage")));
 	say_url(j, p, text_of(notify, "BrowseToURL"));
 	say_approval(p);
 }
@@ -192,7 +193,7 @@ static void say_troubles(const struct join *j, struct progress *p)
 		if (holds(p->troubles, line))
 			continue;
 		fprintf(stderr, "waiting: ");
-		print_escaped(stderr, json_string_value(line) ?: "", 0);
+		printable_put(stderr, json_string_value(line) ?: "", 0);
 		fputc('\n', stderr);
 	}
 	json_decref(p->troubles);
@@ -218,10 +219,12 @@ static void say_done(const struct join *j)
 		return;
 	}
 	fprintf(stderr, "%sconnected%s as ", style(stderr, STYLE_GOOD), style(stderr, STYLE_PLAIN));
-	print_escaped(stderr, peer_name(json_object_get(status, "Self"), name), 0);
+	printable_put(stderr, peer_name(json_object_get(status, "Self"), name), 0);
 	addresses = json_object_get(status, "TailscaleIPs");
-	json_array_foreach(addresses, i, address)
-		fprintf(stderr, ", %s", json_string_value(address) ?: "");
+	json_array_foreach(addresses, i, address) {
+		fputs(", ", stderr);
+		printable_put(stderr, json_string_value(address) ?: "", 0);
+	}
 	fputc('\n', stderr);
 }
 
@@ -242,7 +245,7 @@ static int say_timeout(const struct join *j, const struct progress *p)
 	health = json_object_get(status, "Health");
 	json_array_foreach(health, i, line) {
 		fprintf(stderr, "  - ");
-		print_escaped(stderr, json_string_value(line) ?: "", 0);
+		printable_put(stderr, json_string_value(line) ?: "", 0);
 		fputc('\n', stderr);
 	}
 	return EXIT_FAILS;

@@ -31,7 +31,8 @@ const char *style(FILE *to, enum style which)
 
 void print_json(const json_t *value)
 {
-	json_dumpf(value, stdout, JSON_INDENT(2));
+	/* jansson leaves what is above ASCII as it is, and a terminal obeys some of that. */
+	json_dumpf(value, stdout, JSON_INDENT(2) | (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0));
 	putchar('\n');
 }
 
@@ -66,19 +67,4 @@ const char *text_of(const json_t *object, const char *name)
 	const char *text = json_string_value(json_object_get(object, name));
 
 	return text ? text : "";
-}
-
-void print_escaped(FILE *to, const char *text, int width)
-{
-	int used = 0;
-
-	for (; *text; text++) {
-		unsigned char c = (unsigned char)*text;
-
-		if (c < 0x20 || c == 0x7f)
-			used += fprintf(to, "\\x%02x", c);
-		else
-			used += fputc(c, to) != EOF && (c & 0xc0) != 0x80;
-	}
-	fprintf(to, "%*s", used < width ? width - used : 0, "");
 }

@@ -2,6 +2,8 @@
 /* app/cli/output.h - what commands print for a person */
 #pragma once
 
+#include "base/printable.h"
+
 #include <jansson.h>
 #include <stdio.h>
 
@@ -23,6 +25,3 @@ void print_qr(FILE *to, const char *text);
 
 /** text_of() - The string member @name of @object, or "" */
 const char *text_of(const json_t *object, const char *name);
-
-/** print_escaped() - @text with control bytes as \xNN, padded to @width; for names from outside */
-void print_escaped(FILE *to, const char *text, int width);

@@ -63,13 +63,17 @@ static void print_pong(const json_t *result)
 	const char *relay = text_of(result, "DERPRegionCode");
 
 	printf("pong from ");
-	print_escaped(stdout, text_of(result, "NodeName"), 0);
-	printf(" (%s) ", text_of(result, "NodeIP"));
+	printable_put(stdout, text_of(result, "NodeName"), 0);
+	printf(" (");
+	printable_put(stdout, text_of(result, "NodeIP"), 0);
+	printf(") ");
 	if (*endpoint) {
-		printf("directly, %s,", endpoint);
+		printf("directly, ");
+		printable_put(stdout, endpoint, 0);
+		putchar(',');
 	} else if (*relay) {
 		printf("by relay ");
-		print_escaped(stdout, relay, 0);
+		printable_put(stdout, relay, 0);
 	} else {
 		printf("through WireGuard");
 	}
@@ -124,12 +128,13 @@ int run_ping(struct command_line *line)
 			continue;
 		}
 		if (json_is_true(json_object_get(result, "IsLocalIP"))) {
-			printf("%s is this node\n", address);
+			printable_put(stdout, address, 0);
+			printf(" is this node\n");
 			return EXIT_OK;
 		}
 		if (*text_of(result, "Err")) {
 			printf("no answer: ");
-			print_escaped(stdout, text_of(result, "Err"), 0);
+			printable_put(stdout, text_of(result, "Err"), 0);
 			putchar('\n');
 		} else {
 			print_pong(result);

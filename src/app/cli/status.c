@@ -43,9 +43,9 @@ static void short_name(const json_t *peer, char *ret, size_t size)
 	const char *name = text_of(peer, "DNSName");
 
 	if (*name)
-		snprintf(ret, size, "%.*s", (int)strcspn(name, "."), name);
+		printable(ret, size, name, strcspn(name, "."));
 	else
-		snprintf(ret, size, "%s", text_of(peer, "HostName"));
+		printable(ret, size, text_of(peer, "HostName"), strlen(text_of(peer, "HostName")));
 }
 
 /* print_path() - "direct 192.0.2.1:41641, tx 120 rx 96", "relay fra", "offline", … */
@@ -70,13 +70,8 @@ static void print_path(const json_t *peer)
 		return;
 	}
 	printf("%s", active ? "active; " : "idle; ");
-	if (*address)
-		printf("direct %s", address);
-	else if (*relay) {
-		printf("relay ");
-		print_escaped(stdout, relay, 0);
-	} else
-		printf("no path yet");
+	printf("%s", *address ? "direct " : *relay ? "relay " : "no path yet");
+	printable_put(stdout, *address ? address : relay, 0);
 	printf(", tx %lld rx %lld", tx, rx);
 }
 
@@ -85,12 +80,13 @@ static void print_node(const json_t *status, const json_t *peer, bool self)
 	char name[64];
 
 	short_name(peer, name, sizeof(name));
-	printf("%-15s ", peer_address(peer));
-	print_escaped(stdout, name, 20);
+	printable_put(stdout, peer_address(peer), 15);
 	putchar(' ');
-	print_escaped(stdout, user_of(status, peer), 20);
+	printable_put(stdout, name, 20);
 	putchar(' ');
-	print_escaped(stdout, text_of(peer, "OS"), 7);
+	printable_put(stdout, user_of(status, peer), 20);
+	putchar(' ');
+	printable_put(stdout, text_of(peer, "OS"), 7);
 	putchar(' ');
 	if (self)
 		printf("-");
@@ -134,7 +130,7 @@ static void print_health(const json_t *status)
 	printf("\n%sHealth:%s\n", style(stdout, STYLE_BAD), style(stdout, STYLE_PLAIN));
 	json_array_foreach(health, i, line) {
 		printf("  - ");
-		print_escaped(stdout, json_string_value(line) ?: "", 0);
+		printable_put(stdout, json_string_value(line) ?: "", 0);
 		putchar('\n');
 	}
 }
@@ -148,7 +144,7 @@ static void explain(const json_t *status)
 		printf("Not logged in. Log in with 'pillion up' (as root).\n");
 		if (*url) {
 			printf("Log in at: ");
-			print_escaped(stdout, url, 0);
+			printable_put(stdout, url, 0);
 			putchar('\n');
 		}
 	} else if (strcmp(state, "Stopped") == 0) {
@@ -211,7 +207,8 @@ int run_ip(struct command_line *line)
 
 		if ((v4 && is_v6) || (v6 && !is_v6) || (line->own[IP_FIRST].on && found))
 			continue;
-		printf("%s\n", text);
+		printable_put(stdout, text, 0);
+		putchar('\n');
 		found = true;
 	}
 	if (!found)
@@ -259,23 +256,25 @@ int run_whois(struct command_line *line)
 	node = json_object_get(found, "Node");
 	user = json_object_get(found, "UserProfile");
 	printf("Machine:\n  Name:          ");
-	print_escaped(stdout, text_of(node, "Name"), 0);
+	printable_put(stdout, text_of(node, "Name"), 0);
 	printf("\n  ID:            ");
-	print_escaped(stdout, text_of(node, "StableID"), 0);
+	printable_put(stdout, text_of(node, "StableID"), 0);
 	printf("\n  Addresses:     ");
 	addresses = json_object_get(node, "Addresses");
-	json_array_foreach(addresses, i, address)
-		printf("%s%s", i ? ", " : "", json_string_value(address) ?: "");
+	json_array_foreach(addresses, i, address) {
+		fputs(i ? ", " : "", stdout);
+		printable_put(stdout, json_string_value(address) ?: "", 0);
+	}
 	tags = json_object_get(node, "Tags");
 	if (json_array_size(tags) > 0) {
 		printf("\n  Tags:          ");
 		json_array_foreach(tags, i, tag) {
 			printf("%s", i ? ", " : "");
-			print_escaped(stdout, json_string_value(tag) ?: "", 0);
+			printable_put(stdout, json_string_value(tag) ?: "", 0);
 		}
 	} else {
 		printf("\nUser:\n  Name:          ");
-		print_escaped(stdout, text_of(user, "LoginName"), 0);
+		printable_put(stdout, text_of(user, "LoginName"), 0);
 		printf("\n  ID:            %lld",
 		       (long long)json_integer_value(json_object_get(user, "ID")));
 	}
@@ -301,7 +300,10 @@ int run_version(struct command_line *line)
 	}
 	printf("%s\n  to the network: %s, capability version %d\n", PILLION_VERSION,
 	       TAILCFG_IPN_VERSION, TAILCFG_CAPABILITY_VERSION);
-	if (status)
-		printf("  daemon: %s\n", text_of(status, "Version"));
+	if (status) {
+		printf("  daemon: ");
+		printable_put(stdout, text_of(status, "Version"), 0);
+		putchar('\n');
+	}
 	return EXIT_OK;
 }

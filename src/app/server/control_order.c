@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/printable.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -54,16 +55,11 @@ struct order {
 
 /* Printing */
 
-/* put() - @text in @width columns; control bytes as '?', for names come from outside */
+/* put() - @text in @width columns, and a space at least */
 static void put(const char *text, int width)
 {
-	int columns = 0;
-
-	for (const char *c = text; *c; c++, columns++)
-		putchar((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
-	do
-		putchar(' ');
-	while (++columns < width);
+	printable_put(stdout, text, width - 1);
+	putchar(' ');
 }
 
 static const char *text_of(const json_t *object, const char *name)
@@ -76,6 +72,15 @@ static const char *text_of(const json_t *object, const char *name)
 static bool is_true(const json_t *object, const char *name)
 {
 	return json_is_true(json_object_get(object, name));
+}
+
+/* put_time() - To the second, and the end of the line */
+static void put_time(const char *text)
+{
+	char shown[20];
+
+	printable(shown, sizeof(shown), text, strlen(text));
+	puts(shown);
 }
 
 /* put_list() - The strings of a list, with commas */
@@ -100,7 +105,7 @@ static void print_users(const json_t *users)
 	json_array_foreach(users, i, user) {
 		printf("%-5lld ", (long long)json_integer_value(json_object_get(user, "id")));
 		put(text_of(user, "name"), 26);
-		printf("%.19s\n", text_of(user, "created"));
+		put_time(text_of(user, "created"));
 	}
 }
 
@@ -124,8 +129,7 @@ static void print_keys(const json_t *keys)
 		    10);
 		put(kind, 20);
 		put_list(json_object_get(key, "tags"), 18);
-		printf("%.19s\n",
-		       json_object_get(key, "expiry") ? text_of(key, "expiry") : "never");
+		put_time(json_object_get(key, "expiry") ? text_of(key, "expiry") : "never");
 	}
 }
 
@@ -149,13 +153,14 @@ static void print_nodes(const json_t *answer)
 		    : is_true(node, "online") ? "online"
 					      : "offline",
 		    10);
-		printf("%.19s\n", is_true(node, "online") ? "" : text_of(node, "last_seen"));
+		put_time(is_true(node, "online") ? "" : text_of(node, "last_seen"));
 	}
 	json_array_foreach(json_object_get(answer, "logins"), i, node) {
 		printf("waits: ");
 		put(text_of(node, "hostname"), 1);
-		printf("- let it in with 'pillion control nodes approve %s'\n",
-		       text_of(node, "id"));
+		printf("- let it in with 'pillion control nodes approve ");
+		printable_put(stdout, text_of(node, "id"), 0);
+		printf("'\n");
 	}
 }
 
@@ -238,7 +243,9 @@ static void print_policy(const json_t *answer)
 
 static void print_any(const json_t *json)
 {
-	json_dumpf(json, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	json_dumpf(json, stdout,
+		   JSON_INDENT(2) | JSON_ENCODE_ANY |
+			   (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0));
 	putchar('\n');
 }
 

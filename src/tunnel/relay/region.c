@@ -19,6 +19,7 @@
  *   sets `lost` and wakes the loop, where the rest is done.
  */
 #include "base/cleanup.h"
+#include "base/printable.h"
 #include "tunnel/relay/relay_internal.h"
 
 #include <errno.h>
@@ -172,7 +173,7 @@ static void wait_to_retry(struct relay_region *g, nanoseconds now)
 
 static void note_problem(struct relay_region *g, const char *text)
 {
-	snprintf(g->problem, sizeof(g->problem), "%.*s", RELAY_PROBLEM_MAX - 1, text);
+	printable(g->problem, sizeof(g->problem), text, strlen(text));
 }
 
 static bool attempts_left(const struct relay_region *g)
@@ -278,9 +279,8 @@ static void on_ready(struct relay_region *g, nanoseconds now)
 
 static void on_health(struct relay_region *g, const uint8_t *text, size_t length)
 {
-	int shown = (int)(length < sizeof(g->problem) ? length : sizeof(g->problem) - 1);
-
-	snprintf(g->problem, sizeof(g->problem), "%.*s", shown, (const char *)text);
+	printable(g->problem, sizeof(g->problem), (const char *)text,
+		  strnlen((const char *)text, length));
 	region_tell(g);
 }
 
@@ -373,8 +373,10 @@ static void on_closed(void *user, const struct error *err)
 	struct relay_region *g = user;
 	char problem[RELAY_PROBLEM_MAX];
 
-	snprintf(problem, sizeof(problem), "the relay %.64s closed the connection%s%.48s",
-		 g->nodes[g->node].host, err ? ": " : "", err ? err->text : "");
+	snprintf(problem, sizeof(problem), "the relay %.64s closed the connection%s%.*s",
+		 g->nodes[g->node].host, err ? ": " : "",
+		 err ? (int)utf8_whole(err->text, strnlen(err->text, 48)) : 0,
+		 err ? err->text : "");
 	connection_failed(g, problem);
 }
 

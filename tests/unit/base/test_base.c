@@ -2,9 +2,11 @@
 /* tests/unit/base/test_base.c - errors, cursors, buffers, addresses, log escaping */
 #include "base/address.h"
 #include "base/buffer.h"
+#include "base/cleanup.h"
 #include "base/cursor.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/printable.h"
 #include "unit/unit.h"
 
 #include <fcntl.h>
@@ -180,6 +182,73 @@ static void classes_of_addresses(void **state)
 	}
 }
 
+static void texts_of_others_are_printable(void **state)
+{
+	static const struct {
+		const char *text, *shown;
+	} rows[] = {
+		/* 1 */ {"", ""},
+		/* 2 */
+		{"web \xc3\xa4 \xf0\x9f\x90\x98 \\ \"", "web \xc3\xa4 \xf0\x9f\x90\x98 \\ \""},
+		/* 3 */ {"\x1b[31m\x07\x7f\r\n\t", "\\x1b[31m\\x07\\x7f\\x0d\\n\\x09"},
+		/* 4: CSI as C1 */
+		{"\xc2\x9b"
+		 "2J",
+		 "\\u009b2J"},
+		/* 5: raw */
+		{"\x9b"
+		 "2J",
+		 "\\x9b2J"},
+		/* 6: override of direction */
+		{"\xe2\x80\xae"
+		 "exe",
+		 "\\u202eexe"},
+		/* 7: half of one */ {"a\xe2\x82", "a\\xe2\\x82"},
+		/* 8: longer than it needs to be */ {"\xc0\xaf", "\\xc0\\xaf"},
+		/* 9: a surrogate */ {"\xed\xa0\x80", "\\xed\\xa0\\x80"},
+	};
+	char shown[128], again[128];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		size_t length = printable(shown, sizeof(shown), rows[i].text, strlen(rows[i].text));
+
+		assert_string_equal(shown, rows[i].shown);
+		assert_int_equal(length, strlen(shown));
+		printable(again, sizeof(again), shown, length);
+		assert_string_equal(again, shown);
+	}
+	/* Cut after a whole character, whether it grew or not. */
+	for (size_t size = 1; size < 12; size++) {
+		assert_true(printable(shown, size, "\xc3\xa4\xe2\x82\xac\x1b", 6) < size);
+		assert_int_equal(utf8_whole(shown, strlen(shown)), strlen(shown));
+	}
+	assert_int_equal(utf8_whole("a\xe2\x82\xac", 4), 4);
+	assert_int_equal(utf8_whole("a\xe2\x82\xac", 3), 1);
+	assert_int_equal(utf8_whole("a\xe2\x82\xac", 2), 1);
+	assert_int_equal(utf8_whole("\x80\x80\x80\x80", 4), 4);
+}
+
+static void an_error_is_never_cut_inside_a_character(void **state)
+{
+	char text[2 * ERROR_TEXT_MAX];
+
+	(void)state;
+	for (size_t lead = 0; lead < 3; lead++) {
+		struct error err = {0};
+
+		memset(text, 'a', lead);
+		for (size_t i = lead; i + 4 < sizeof(text); i += 3)
+			memcpy(text + i, "\xe2\x82\xac", 4);
+		error_set(&err, -EINVAL, "%s", text);
+		assert_null(strchr(err.text, '\\'));
+		assert_int_equal(utf8_whole(err.text, strlen(err.text)), strlen(err.text));
+		error_wrap(&err, "\x1b]0;%s", "owned");
+		assert_null(strchr(err.text, '\x1b'));
+		assert_int_equal(utf8_whole(err.text, strlen(err.text)), strlen(err.text));
+	}
+}
+
 static void log_lines_cannot_be_forged(void **state)
 {
 	char line[512];
@@ -241,6 +310,8 @@ int main(void)
 		cmocka_unit_test(endpoints_parse_and_format),
 		cmocka_unit_test(prefixes_contain),
 		cmocka_unit_test(classes_of_addresses),
+		cmocka_unit_test(texts_of_others_are_printable),
+		cmocka_unit_test(an_error_is_never_cut_inside_a_character),
 		cmocka_unit_test(log_lines_cannot_be_forged),
 		cmocka_unit_test(a_reader_that_stops_does_not_stop_the_log),
 	};

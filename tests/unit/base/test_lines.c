@@ -54,6 +54,38 @@ static void cuts_lines_however_they_come(void **state)
 	}
 }
 
+static void nothing_that_a_terminal_obeys_is_passed_on(void **state)
+{
+	/* CSI as one C1 character and as a raw byte; an override of direction; half a character */
+	static const char text[] = "a\xc2\x9b"
+				   "31m\x9b"
+				   "b\xe2\x80\xae"
+				   "c\xe2\x82\n\xf0\x9f\x90\x98\n";
+
+	(void)state;
+	for (size_t step = 1; step < sizeof(text); step++) {
+		struct lines lines = {0};
+
+		got[0] = 0;
+		feed(&lines, text, sizeof(text) - 1, step);
+		assert_string_equal(got, "|a??31m?b???c??\n|\xf0\x9f\x90\x98\n");
+	}
+}
+
+static void a_long_line_is_cut_between_characters(void **state)
+{
+	static char text[LINES_MAX + 8];
+	struct lines lines = {0};
+
+	(void)state;
+	for (size_t i = 0; i + 1 < sizeof(text); i += 2)
+		memcpy(text + i, "\xc3\xa4", 2);
+	got[0] = 0;
+	feed(&lines, text, sizeof(text), 100);
+	lines_finish(&lines, keep, got);
+	assert_null(strchr(got, '?'));
+}
+
 static void a_long_line_is_several(void **state)
 {
 	struct lines lines = {0};
@@ -105,6 +137,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(cuts_lines_however_they_come),
+		cmocka_unit_test(nothing_that_a_terminal_obeys_is_passed_on),
+		cmocka_unit_test(a_long_line_is_cut_between_characters),
 		cmocka_unit_test(a_long_line_is_several),
 		cmocka_unit_test(a_reader_who_stands_still_loses_lines),
 		cmocka_unit_test(says_how_a_child_ended),

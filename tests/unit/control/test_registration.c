@@ -493,6 +493,26 @@ static void nonsense_is_trouble_not_an_end(void **state)
 	assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_REFUSED);
 }
 
+static void a_long_refusal_is_cut_between_characters(void **state)
+{
+	struct fixture *f = *state;
+	char text[400];
+
+	known_key(f);
+	for (size_t lead = 0; lead < 3; lead++) {
+		size_t length = (size_t)snprintf(text, sizeof(text), "%.*s", (int)lead, "aa");
+
+		request(f);
+		while (length < 300)
+			length += (size_t)snprintf(text + length, 4, "\xe2\x82\xac");
+		answer(f, 500, text);
+		assert_non_null(strstr(f->r.error.text, "register: HTTP 500: "));
+		assert_null(strchr(f->r.error.text, '\\')); /* no byte of half a character */
+		registration_hurry(&f->r);
+		registration_tick(&f->r, 0);
+	}
+}
+
 static void backoff_grows_and_spreads(void **state)
 {
 	struct backoff low = {0}, high = {0};
@@ -525,6 +545,7 @@ int main(void)
 		TEST(without_an_auth_key_a_person_is_waited_for),
 		TEST(an_auth_key_saves_the_person_the_work),
 		TEST(a_refused_key_is_no_storm),
+		TEST(a_long_refusal_is_cut_between_characters),
 		TEST(an_expired_key_is_rotated_once),
 		TEST(a_key_that_cannot_be_stored_is_not_sent),
 		TEST(a_login_that_was_given_up_costs_nothing),

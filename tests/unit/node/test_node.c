@@ -173,6 +173,38 @@ static void an_approval_is_waited_for(void **state)
 	json_decref(log);
 }
 
+static void what_control_says_is_never_lost(void **state)
+{
+	struct error refused = {.code = -EACCES};
+	struct world *w = *state;
+	json_t *log = json_array(), *lines;
+	struct node_watch *watch = node_watch_new(w->node, 0, on_notify, log);
+	char text[ERROR_TEXT_MAX];
+
+	start(w, NULL);
+	(void)new_key(w, NULL);
+	answer_all(w);
+	/* So long that one of the buffers on the way cuts a character of three bytes. */
+	for (size_t i = 0; i + 4 < sizeof(text); i += 3)
+		memcpy(text + i, "\xe2\x82\xac", 4);
+	for (size_t i = 0; i < 3; i++) {
+		error_set(&refused, -EACCES, "%s", text + 3 * i);
+		client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+		assert_int_equal(messages_with(log, "ErrMessage"), i + 1);
+		lines = node_health_lines(w->node);
+		assert_true(json_array_size(lines) > 0);
+		json_decref(lines);
+		lines = node_health_json(w->node);
+		assert_non_null(
+			json_object_get(json_object_get(lines, "Warnings"), "login-needed"));
+		json_decref(lines);
+		memmove(text + 1, text, sizeof(text) - 2);
+		text[0] = 'a';
+	}
+	node_watch_free(watch);
+	json_decref(log);
+}
+
 static void warnings_end_with_their_cause(void **state)
 {
 	struct world *w = *state;
@@ -888,6 +920,7 @@ int main(void)
 		TEST(a_new_login_leaves_a_running_node_running),
 		TEST(a_login_that_was_given_up_is_survived),
 		TEST(an_approval_is_waited_for),
+		TEST(what_control_says_is_never_lost),
 		TEST(warnings_end_with_their_cause),
 		TEST(whois_tells_what_the_policy_grants),
 		TEST(what_control_wants_shown_is_shown),

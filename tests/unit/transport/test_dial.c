@@ -589,7 +589,7 @@ static void upgrades_by_table(void **state)
 		 0, -EPROTO, "another protocol"},
 		/* 4 */
 		{"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 8\r\n\r\nDERP\x01\nno", 426,
-		 -EPROTO, "426 Upgrade Required: DERP?"},
+		 -EPROTO, "426 Upgrade Required: DERP\\x01"},
 		/* 5 */
 		{"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, -EPROTO,
 		 "refused the upgrade to DERP: 200 OK"},
