@@ -4,8 +4,10 @@
  *
  * A PingRequest is one of three: HEAD a URL (Headscale probes subnet routers so); an
  * HTTP request to us, whose answer is posted back (C2N); or a ping to a peer, which
- * the node does. Answers go by TS2021 or by a connection of their own; nobody waits
- * for what comes back, and at most CLIENT_ANSWERS_MAX are under way.
+ * the node does. Answers go by TS2021, or by a connection of their own to the login server's
+ * address and no other: else control could make us send requests to this machine or its
+ * cloud's metadata service. Nothing waits for what comes back, and at most CLIENT_ANSWERS_MAX
+ * are under way.
  */
 #include "control/client_internal.h"
 
@@ -72,6 +74,13 @@ static struct client_answer *free_answer(struct control_client *client)
 	return NULL;
 }
 
+/* is_login_server() - Whether @url leads where the login server's does */
+static bool is_login_server(const struct control_client *client, const struct url *url)
+{
+	return url->tls == client->url.tls && url->port == client->url.port &&
+	       strcmp(url->host, client->url.host) == 0;
+}
+
 /* Send @body to @text, over TS2021 or not. What goes wrong is control's to notice. */
 static void send_answer(struct control_client *client, const char *text, bool noise,
 			const char *method, struct buffer *body, nanoseconds timeout)
@@ -94,7 +103,7 @@ static void send_answer(struct control_client *client, const char *text, bool no
 		};
 
 		http2_send(client->http2, &message, &answer_events, answer, &answer->request, NULL);
-	} else if (!noise) {
+	} else if (!noise && is_login_server(client, &url)) {
 		const struct tls_options tls = {.host = url.host};
 		struct http_request request = {
 			.to = {.host = url.host,

@@ -139,6 +139,9 @@ class Lane:
         """A message that comes in the map session that is open."""
         self.faults.insert(message(content))
 
+    def peer_address(self):
+        return self.peer.addresses()[0]
+
     def peer_in_netmap(self):
         (found,) = (p for p in self.netmap()["Peers"] if p["Hostinfo"]["Hostname"] == "peer")
         return found
@@ -474,6 +477,20 @@ def pings_and_questions(lane):
     lane.live()
     assert lane.reaches()
     lane.flows()
+
+
+@case("pings-to-what-is-not-control")
+def pings_to_what_is_not_control(lane):
+    """URLs that name a service of the node's own machine: nothing is sent there."""
+    inside = lane.node.box.start("nc", "-l", "-v", "-k", "-n", "127.0.0.1", "8081", log="inside")
+    inside.wait_text("[Ll]istening", 10)
+    url = "http://127.0.0.1:8081/latest/meta-data"
+    lane.delta({"PingRequest": {"URL": url}})
+    lane.delta({"PingRequest": {"URL": f"{url}/2", "Types": "disco", "IP": "100.64.0.9"}})
+    lane.delta({"PingRequest": {"URL": f"{url}/3", "Types": "TSMP", "IP": lane.peer_address()}})
+    lane.live()
+    assert "onnect" not in inside.text(), inside.text()
+    inside.stop()
 
 
 # All of it
