@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct policy *policy;
 	struct error err = {0};
 
-	if (policy_parse((const char *)data, size, &policy, &err) < 0) {
+	if (policy_parse((const char *)data, size, &policy, NULL, &err) < 0) {
 		if (!err.text[0])
 			abort();
 		return 0;
@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < 6; i++)
 		if (policy_tailnet_put(t, &nodes[i].node, NULL) < 0)
 			abort();
-	policy_test(policy, t, &err);
+	policy_test(policy, t, NULL, &err);
 	policy_may_tag(policy, "a", &nodes[2].node.tags, "tag:b");
 	policy_approves_route(policy, &nodes[3].node, &nodes[3].routes[0]);
 	for (int64_t id = 1; id <= 6; id++)

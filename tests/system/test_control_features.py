@@ -283,6 +283,13 @@ def test_policy_commands(server, tmp_path):
         done = server.run("policy", order, "-", stdin=bad)
         assert done.returncode == 1
         assert "must reach" in done.stderr
+        wrong = '{"acls": [{"action": "deny",\n"src": ["tag:x"], "dst": ["*:http"]}]}'
+        lines = server.run("policy", order, "-", stdin=wrong).stderr.splitlines()
+        assert [line.split(": ")[1] for line in lines] == [
+            "line 1, column 22",
+            "line 2, column 9",
+            "line 2, column 27",
+        ]
     assert server.run("policy", "get").stdout == good
     assert server.run("policy", "set", "-", stdin="").returncode == 0
     assert server.run("policy", "get").stdout == ""

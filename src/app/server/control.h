@@ -79,7 +79,7 @@ int control_order(int argc, char **argv);
 
 /**
  * control_ask() - One request over the operator's socket
- * @ret_json: the answer, or NULL where it has none
+ * @ret_json: the answer, or NULL where it has none; also where the server refused
  *
  * Return: 0; -ENOENT, -ECONNREFUSED when no server answers; negative errno with the server's own
  * words in @err

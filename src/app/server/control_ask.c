@@ -127,8 +127,8 @@ int control_ask(const char *socket, const char *method, const char *path, const 
 			      text ? text : "the server refused");
 	} else {
 		r = 0;
-		*ret_json = TAKE_PTR(json);
 	}
+	*ret_json = TAKE_PTR(json);
 out:
 	json_decref(json);
 	buffer_free_secret(&answer);

@@ -401,6 +401,18 @@ static int read_input(const char *path, struct buffer *out, struct error *err)
 	return r == 0 ? 0 : error_set_errno(err, r, "read %s", path);
 }
 
+/* complain_all() - @err, and what else is among @errors, which may be NULL */
+static void complain_all(const struct error *err, const json_t *errors)
+{
+	const json_t *one;
+	size_t i;
+
+	control_complain(EXIT_FAILS, "%s", err->text);
+	json_array_foreach(errors, i, one)
+		if (json_is_string(one) && strcmp(json_string_value(one), err->text) != 0)
+			control_complain(EXIT_FAILS, "%s", json_string_value(one));
+}
+
 static int run(const struct order *o, size_t which)
 {
 	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
@@ -426,7 +438,7 @@ static int run(const struct order *o, size_t which)
 		r = control_ask(o->socket, orders[which].method, path, buffer_head(&body),
 				body.length, &answer, &err);
 	if (r < 0)
-		control_complain(EXIT_FAILS, "%s", err.text);
+		complain_all(&err, json_object_get(answer, "errors"));
 	else if (o->flags[ORDER_JSON].on && answer)
 		print_any(answer);
 	else if (answer)

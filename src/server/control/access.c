@@ -129,7 +129,7 @@ int access_open(struct access *a, struct tailnet *t, struct error *err)
 {
 	const char *text = t->registry.policy;
 	struct policy *policy;
-	int r = policy_parse(text, text ? strlen(text) : 0, &policy, err);
+	int r = policy_parse(text, text ? strlen(text) : 0, &policy, NULL, err);
 
 	if (r < 0) {
 		error_wrap(err, "the stored policy");
@@ -173,13 +173,13 @@ void access_close(struct access *a)
 
 /* read_policy() - Parsed, and its tests passed */
 static int read_policy(const struct access *a, const char *text, size_t length, struct policy **ret,
-		       struct error *err)
+		       struct string_list *problems, struct error *err)
 {
 	struct policy *policy;
-	int r = policy_parse(text, length, &policy, err);
+	int r = policy_parse(text, length, &policy, problems, err);
 
 	if (r == 0) {
-		r = policy_test(policy, a->nodes, err);
+		r = policy_test(policy, a->nodes, problems, err);
 		if (r == 0)
 			*ret = policy;
 		else
@@ -188,10 +188,11 @@ static int read_policy(const struct access *a, const char *text, size_t length, 
 	return r;
 }
 
-int access_check(const struct access *a, const char *text, size_t length, struct error *err)
+int access_check(const struct access *a, const char *text, size_t length,
+		 struct string_list *problems, struct error *err)
 {
 	struct policy *policy = NULL;
-	int r = read_policy(a, text, length, &policy, err);
+	int r = read_policy(a, text, length, &policy, problems, err);
 
 	policy_free(policy);
 	return r;
@@ -206,12 +207,13 @@ static void approve_routes(struct tailnet *t)
 	tailnet_elect_routes(t);
 }
 
-int access_set(struct access *a, const char *text, size_t length, struct error *err)
+int access_set(struct access *a, const char *text, size_t length, struct string_list *problems,
+	       struct error *err)
 {
 	struct registry *registry = &a->tailnet->registry;
 	struct policy *policy = NULL;
 	char *copy;
-	int r = read_policy(a, text, length, &policy, err);
+	int r = read_policy(a, text, length, &policy, problems, err);
 
 	if (r < 0)
 		return r;

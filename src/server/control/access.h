@@ -23,8 +23,13 @@ struct access {
 int access_open(struct access *a, struct tailnet *t, struct error *err);
 void access_close(struct access *a);
 
-/** access_set() - Put a policy in force, once its own tests pass; "" takes it away */
-int access_set(struct access *a, const char *text, size_t length, struct error *err);
+/**
+ * access_set() - Put a policy in force, once its own tests pass; "" takes it away
+ * @problems: NULL, or gets all that is wrong; @err is the first
+ */
+int access_set(struct access *a, const char *text, size_t length, struct string_list *problems,
+	       struct error *err);
 
 /** access_check() - Whether access_set() would take it */
-int access_check(const struct access *a, const char *text, size_t length, struct error *err);
+int access_check(const struct access *a, const char *text, size_t length,
+		 struct string_list *problems, struct error *err);

@@ -24,7 +24,8 @@
  *	POST   /v1/policy/check
  *	GET    /v1/netmap/NODE
  *
- * NODE is an id, a name or an address. Errors are {"error": TEXT} with a 4xx or 5xx. An
+ * NODE is an id, a name or an address. Errors are {"error": TEXT} with a 4xx or 5xx, and "errors":
+ * [TEXT, …] beside it where a policy has more than one. An
  * order is answered once it is written. While the disk takes nothing, orders are refused before
  * they change anything, but for those that take a right or free space. What was changed and not
  * written stays in memory, says so, and is written as soon as that can be.
@@ -55,6 +56,7 @@ struct order {
 	struct json_reader r;
 	struct tailnet_time now;
 	struct error err;
+	struct string_list problems; /* all of them, where there may be several */
 	struct buffer out;
 	struct json_writer w;
 };
@@ -417,13 +419,13 @@ static int get_policy(struct order *o)
 static int set_policy(struct order *o)
 {
 	return access_set(&o->c->access, (char *)buffer_head(o->x->body), o->x->body->length,
-			  &o->err);
+			  &o->problems, &o->err);
 }
 
 static int check_policy(struct order *o)
 {
 	return access_check(&o->c->access, (char *)buffer_head(o->x->body), o->x->body->length,
-			    &o->err);
+			    &o->problems, &o->err);
 }
 
 static int show_netmap(struct order *o)
@@ -580,8 +582,11 @@ void operator_serve(void *user, struct web_exchange *x)
 		o.w = json_writer_to(&o.out);
 		json_begin_object(&o.w, NULL);
 		json_put_string(&o.w, "error", o.err.code ? o.err.text : strerror(-r));
+		if (o.problems.count > 1)
+			json_put_strings(&o.w, "errors", &o.problems);
 		json_end_object(&o.w);
 	}
+	string_list_clear(&o.problems);
 	json_decref(o.json);
 	/* What it changed is told after this round; the exchange ends here. */
 	control_settle(o.c);

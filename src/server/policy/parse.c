@@ -16,7 +16,7 @@
 #include <string.h>
 #include <strings.h>
 
-int parse_fail(const struct parse *ps, struct json_range at, const char *format, ...)
+int parse_fail(struct parse *ps, struct json_range at, const char *format, ...)
 {
 	const char *text = ps->policy->text;
 	struct hujson_position p = hujson_position(text, at.at ? (size_t)(at.at - text) : 0);
@@ -26,15 +26,43 @@ int parse_fail(const struct parse *ps, struct json_range at, const char *format,
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
-	return error_set(ps->err, -EINVAL, "line %zu, column %zu: %s", p.line, p.column, message);
+	error_set(ps->err, -EINVAL, "line %zu, column %zu: %s", p.line, p.column, message);
+	if (!ps->first.code)
+		ps->first = *ps->err;
+	ps->problem_count++;
+	/* What is read twice, as keys are, is said once. */
+	if (ps->problems && ps->problem_count <= POLICY_PROBLEMS_MAX &&
+	    !string_list_contains(ps->problems, ps->err->text) &&
+	    string_list_add(ps->problems, ps->err->text) < 0)
+		return parse_no_memory(ps);
+	return -EINVAL;
 }
 
-int parse_no_memory(const struct parse *ps)
+int parse_unsupported(struct parse *ps, enum unsupported what, struct json_range at)
+{
+	static const char *const texts[] = {
+		[UNSUPPORTED_IPSETS] = "ipsets are not supported: write their prefixes where they "
+				       "are used, or name them under \"hosts\"",
+		[UNSUPPORTED_POSTURES] =
+			"postures are not supported: leave them out, and \"srcPosture\" "
+			"of every rule",
+		[UNSUPPORTED_VIA] =
+			"\"via\" is not supported: leave it out of every grant, and approve "
+			"the route on one node only",
+	};
+
+	if (ps->said[what])
+		return -EINVAL;
+	ps->said[what] = true;
+	return parse_fail(ps, at, "%s", texts[what]);
+}
+
+int parse_no_memory(struct parse *ps)
 {
 	return error_set_errno(ps->err, -ENOMEM, "policy");
 }
 
-int parse_string(const struct parse *ps, struct json_range at, const char *what, char **ret)
+int parse_string(struct parse *ps, struct json_range at, const char *what, char **ret)
 {
 	json_t *value;
 	char *text;
@@ -62,18 +90,18 @@ int parse_each(struct parse *ps, struct json_range array, const char *what,
 {
 	struct json_scan scan;
 	struct json_range value;
-	int r;
+	int r, worst = 0;
 
 	if (json_range_is_null(array))
 		return 0;
 	if (json_scan_open(array, '[', &scan) < 0)
 		return parse_fail(ps, array, "%s is a list: put it in [ ]", what);
 	while ((r = json_scan_element(&scan, &value)) > 0) {
-		r = each(ps, value, data);
-		if (r < 0)
-			return r;
+		worst = parse_both(worst, each(ps, value, data));
+		if (!parse_goes_on(ps, worst))
+			return worst;
 	}
-	return r;
+	return parse_both(worst, r);
 }
 
 int parse_members(struct parse *ps, struct json_range object, const char *what,
@@ -83,7 +111,7 @@ int parse_members(struct parse *ps, struct json_range object, const char *what,
 {
 	struct json_scan scan;
 	struct json_range key, value;
-	int r;
+	int r, worst = 0;
 
 	if (json_range_is_null(object))
 		return 0;
@@ -92,11 +120,11 @@ int parse_members(struct parse *ps, struct json_range object, const char *what,
 	while ((r = json_scan_member(&scan, &key, &value)) > 0) {
 		key.at--; /* with its quotes */
 		key.length += 2;
-		r = each(ps, key, value, data);
-		if (r < 0)
-			return r;
+		worst = parse_both(worst, each(ps, key, value, data));
+		if (!parse_goes_on(ps, worst))
+			return worst;
 	}
-	return r;
+	return parse_both(worst, r);
 }
 
 struct fields_walk {
@@ -115,16 +143,34 @@ static void known_names(const struct parse_field *fields, char *out, size_t size
 					 fields->name);
 }
 
+/* is_key() - Without regard to case; @key has its quotes */
+static bool is_key(struct json_range key, const char *name)
+{
+	return strlen(name) == key.length - 2 && strncasecmp(name, key.at + 1, key.length - 2) == 0;
+}
+
 static int take_field(struct parse *ps, struct json_range key, struct json_range value, void *data)
 {
+	static const struct {
+		const char *name;
+		enum unsupported what;
+	} unsupported[] = {
+		{"ipsets", UNSUPPORTED_IPSETS},
+		{"postures", UNSUPPORTED_POSTURES},
+		{"srcPosture", UNSUPPORTED_POSTURES},
+		{"defaultSrcPosture", UNSUPPORTED_POSTURES},
+		{"via", UNSUPPORTED_VIA},
+	};
 	struct fields_walk *walk = data;
 	char known[200];
 
 	if (key.at[1] == '#' || key.at[1] == '$')
 		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(unsupported); i++)
+		if (is_key(key, unsupported[i].name))
+			return parse_unsupported(ps, unsupported[i].what, key);
 	for (struct parse_field *f = walk->fields; f->name; f++) {
-		if (strlen(f->name) != key.length - 2 ||
-		    strncasecmp(f->name, key.at + 1, key.length - 2) != 0)
+		if (!is_key(key, f->name))
 			continue;
 		if (f->key.at)
 			return parse_fail(ps, key, "%.*s stands here twice", (int)key.length,
@@ -173,8 +219,10 @@ static int add_approver(struct parse *ps, struct json_range value, void *data)
 	uint32_t selector;
 	int r = parse_string(ps, value, "a user, group or tag", &text);
 
-	if (r == 0)
-		r = parse_selector(ps, PART_APPROVER, text, value, &selector);
+	/* The operator approves by an order. */
+	if (r < 0 || parse_is_role(text))
+		return r;
+	r = parse_selector(ps, PART_APPROVER, text, value, &selector);
 	if (r == 0 && indexes_add(data, selector) < 0)
 		r = parse_no_memory(ps);
 	return r;
@@ -220,15 +268,15 @@ static int parse_auto_approvers(struct parse *ps, struct json_range object)
 	if (!object.at)
 		return 0;
 	r = parse_fields(ps, object, "autoApprovers", fields);
-	if (r == 0)
-		r = parse_members(ps, fields[0].value, "routes", add_route, NULL);
-	if (r < 0 || !fields[1].value.at)
+	r = parse_both(r, parse_members(ps, fields[0].value, "routes", add_route, NULL));
+	if (!parse_goes_on(ps, r) || !fields[1].value.at)
 		return r;
 	approval = add_approval(ps->policy);
 	if (!approval)
 		return parse_no_memory(ps);
 	approval->exit_node = true;
-	return parse_each(ps, fields[1].value, "exitNode", add_approver, &approval->approvers);
+	return parse_both(
+		r, parse_each(ps, fields[1].value, "exitNode", add_approver, &approval->approvers));
 }
 
 enum section {
@@ -292,39 +340,33 @@ static int parse_file(struct parse *ps, struct json_range file)
 		[SECTION_RANDOM_PORT] = {.name = "randomizeClientPort"},
 		{0},
 	};
+	static int (*const parsers[])(struct parse * ps, struct json_range value) = {
+		[SECTION_GROUPS] = parse_groups,
+		[SECTION_HOSTS] = parse_hosts,
+		[SECTION_TAG_OWNERS] = parse_tag_owners,
+		[SECTION_ACLS] = parse_acls,
+		[SECTION_GRANTS] = parse_grants,
+		[SECTION_AUTO_APPROVERS] = parse_auto_approvers,
+		[SECTION_SSH] = parse_ssh,
+		[SECTION_NODE_ATTRS] = parse_attributes,
+		[SECTION_TESTS] = parse_tests,
+		[SECTION_SSH_TESTS] = parse_ssh_tests,
+		[SECTION_RANDOM_PORT] = parse_random_port,
+	};
 	int r = file.at ? parse_fields(ps, file, "a policy", f) : 0;
 
-	if (r == 0)
-		r = parse_groups(ps, f[SECTION_GROUPS].value);
-	if (r == 0)
-		r = parse_hosts(ps, f[SECTION_HOSTS].value);
-	if (r == 0)
-		r = parse_tag_owners(ps, f[SECTION_TAG_OWNERS].value);
-	if (r == 0)
-		r = parse_acls(ps, f[SECTION_ACLS].value);
-	if (r == 0)
-		r = parse_grants(ps, f[SECTION_GRANTS].value);
+	for (size_t i = 0; i < ARRAY_SIZE(parsers) && parse_goes_on(ps, r); i++)
+		r = parse_both(r, parsers[i](ps, f[i].value));
 	if (r == 0 && !f[SECTION_ACLS].value.at && !f[SECTION_GRANTS].value.at)
 		r = parse_open(ps);
-	if (r == 0)
-		r = parse_auto_approvers(ps, f[SECTION_AUTO_APPROVERS].value);
-	if (r == 0)
-		r = parse_ssh(ps, f[SECTION_SSH].value);
-	if (r == 0)
-		r = parse_attributes(ps, f[SECTION_NODE_ATTRS].value);
-	if (r == 0)
-		r = parse_random_port(ps, f[SECTION_RANDOM_PORT].value);
-	if (r == 0)
-		r = parse_tests(ps, f[SECTION_TESTS].value);
-	if (r == 0)
-		r = parse_ssh_tests(ps, f[SECTION_SSH_TESTS].value);
 	return r;
 }
 
-int policy_parse(const char *text, size_t length, struct policy **ret, struct error *err)
+int policy_parse(const char *text, size_t length, struct policy **ret, struct string_list *problems,
+		 struct error *err)
 {
 	struct error unread;
-	struct parse ps = {.err = err ? err : &unread};
+	struct parse ps = {.err = err ? err : &unread, .problems = problems};
 	struct json_range file = {0};
 	int r;
 
@@ -352,6 +394,9 @@ int policy_parse(const char *text, size_t length, struct policy **ret, struct er
 	return 0;
 
 failed:
+	/* Nothing but the last error may be of another kind. */
+	if (r == -EINVAL && ps.first.code)
+		*ps.err = ps.first;
 	policy_free(ps.policy);
 	return r;
 }

@@ -8,11 +8,14 @@
 #include <errno.h>
 #include <string.h>
 
-/* Deepest nesting of groups, and of tags that own tags. */
+/* Deepest nesting of groups. */
 #define NAMES_DEPTH_MAX 32
 
 /* Logins in all groups together, each counted in every group that holds it. */
 #define GROUP_MEMBERS_MAX (1024u * 1024)
+
+/* Tags that own tags, directly or not, each counted for every tag that it owns. */
+#define TAG_OWNERS_MAX (1024u * 1024)
 
 static bool is_name(const char *text)
 {
@@ -117,28 +120,26 @@ static int fill_group(struct parse *ps, struct json_range key, struct json_range
 	return r < 0 ? r : parse_each(ps, value, "a group", add_to_group, group);
 }
 
-/* check_cycle() - @name must not be reached from itself. @chain names the way for the error */
-static int check_cycle(struct parse *ps, enum name_kind kind, struct policy_name *name,
-		       struct policy_name **chain, uint32_t depth)
+/* check_cycle() - A group must not be reached from itself. @chain names the way for the error */
+static int check_cycle(struct parse *ps, struct policy_name *name, struct policy_name **chain,
+		       uint32_t depth)
 {
-	const struct indexes *next = kind == NAME_GROUP ? &name->groups : &name->tags;
-	const char *verb = kind == NAME_GROUP ? "contains" : "owns";
 	struct policy *p = ps->policy;
 
 	for (uint32_t i = 0; i < depth; i++)
 		if (chain[i] == name)
 			return parse_fail(ps, name->at,
-					  "\"%s\" %s itself, by way of \"%s\": take one of them "
-					  "out of the other",
-					  name->text, verb, chain[depth - 1]->text);
+					  "\"%s\" contains itself, by way of \"%s\": take one of "
+					  "them out of the other",
+					  name->text, chain[depth - 1]->text);
 	if (name->visited == p->visit)
 		return 0;
 	if (depth == NAMES_DEPTH_MAX)
 		return parse_fail(ps, name->at, "\"%s\" is nested deeper than %d levels",
 				  name->text, NAMES_DEPTH_MAX);
 	chain[depth] = name;
-	for (uint32_t i = 0; i < next->count; i++) {
-		int r = check_cycle(ps, kind, p->names[kind].items[next->items[i]], chain,
+	for (uint32_t i = 0; i < name->groups.count; i++) {
+		int r = check_cycle(ps, p->names[NAME_GROUP].items[name->groups.items[i]], chain,
 				    depth + 1);
 
 		if (r < 0)
@@ -148,15 +149,15 @@ static int check_cycle(struct parse *ps, enum name_kind kind, struct policy_name
 	return 0;
 }
 
-static int check_cycles(struct parse *ps, enum name_kind kind)
+static int check_cycles(struct parse *ps)
 {
 	struct policy_name *chain[NAMES_DEPTH_MAX];
 	struct policy *p = ps->policy;
 	int r = 0;
 
 	p->visit++;
-	for (uint32_t i = 0; i < p->names[kind].count && r == 0; i++)
-		r = check_cycle(ps, kind, p->names[kind].items[i], chain, 0);
+	for (uint32_t i = 0; i < p->names[NAME_GROUP].count && r == 0; i++)
+		r = check_cycle(ps, p->names[NAME_GROUP].items[i], chain, 0);
 	return r;
 }
 
@@ -198,10 +199,10 @@ int parse_groups(struct parse *ps, struct json_range object)
 	uint32_t budget = GROUP_MEMBERS_MAX;
 	int r = parse_members(ps, object, "groups", declare_group, NULL);
 
-	if (r == 0)
-		r = parse_members(ps, object, "groups", fill_group, NULL);
-	if (r == 0)
-		r = check_cycles(ps, NAME_GROUP);
+	if (parse_goes_on(ps, r))
+		r = parse_both(r, parse_members(ps, object, "groups", fill_group, NULL));
+	if (parse_goes_on(ps, r))
+		r = parse_both(r, check_cycles(ps));
 	for (uint32_t i = 0; r == 0 && i < p->names[NAME_GROUP].count; i++) {
 		struct policy_name *group = p->names[NAME_GROUP].items[i];
 
@@ -238,10 +239,13 @@ static int add_owner(struct parse *ps, struct json_range value, void *data)
 		tag->any_member = true;
 		return 0;
 	}
+	/* The operator gives tags by keys and orders, whatever stands here. */
+	if (parse_is_role(text))
+		return 0;
 	if (!strncmp(text, "autogroup:", 10))
 		return parse_fail(ps, value,
-				  "\"%s\" can't own a tag; there are no roles here, name users, a "
-				  "group, or autogroup:member",
+				  "\"%s\" can't own a tag: name users, a group, a tag, a role as "
+				  "autogroup:admin, or autogroup:member",
 				  text);
 	if (!strchr(text, '@'))
 		return parse_fail(ps, value,
@@ -260,47 +264,62 @@ static int fill_tag(struct parse *ps, struct json_range key, struct json_range v
 	return r < 0 ? r : parse_each(ps, value, "who owns a tag", add_owner, tag);
 }
 
-/* gather_owners() - The tags that own @name, whether directly or not, into @all */
-static int gather_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
+static int add_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
 {
 	for (uint32_t i = 0; i < name->tags.count; i++) {
 		struct policy_name *owner = p->names[NAME_TAG].items[name->tags.items[i]];
-		int r;
 
 		if (owner->visited == p->visit)
 			continue;
 		owner->visited = p->visit;
-		r = indexes_add(all, owner->number);
-		if (r == 0)
-			r = gather_owners(p, owner, all);
-		if (r < 0)
-			return r;
+		if (indexes_add(all, owner->number) < 0)
+			return -ENOMEM;
 	}
 	return 0;
+}
+
+/* gather_owners() - The tags that own @name, whether directly or not, into @all; tags may own each
+ * other and themselves */
+static int gather_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
+{
+	int r = add_owners(p, name, all);
+
+	for (uint32_t i = 0; i < all->count && r == 0; i++)
+		r = add_owners(p, p->names[NAME_TAG].items[all->items[i]], all);
+	return r;
 }
 
 int parse_tag_owners(struct parse *ps, struct json_range object)
 {
 	struct policy *p = ps->policy;
 	struct name_table *tags = &p->names[NAME_TAG];
+	uint32_t budget = TAG_OWNERS_MAX;
+	struct indexes *all;
 	int r = parse_members(ps, object, "tagOwners", declare_tag, NULL);
 
-	if (r == 0)
-		r = parse_members(ps, object, "tagOwners", fill_tag, NULL);
-	if (r == 0)
-		r = check_cycles(ps, NAME_TAG);
-	/* A tag whose owners are complete already is as good as one whose aren't. */
-	for (uint32_t i = 0; r == 0 && i < tags->count; i++) {
-		struct indexes all = {0};
-
+	if (parse_goes_on(ps, r))
+		r = parse_both(r, parse_members(ps, object, "tagOwners", fill_tag, NULL));
+	if (r < 0 || tags->count == 0)
+		return r;
+	all = calloc(tags->count, sizeof(*all));
+	if (!all)
+		return parse_no_memory(ps);
+	for (uint32_t i = 0; i < tags->count && r == 0; i++) {
 		p->visit++;
-		if (gather_owners(p, tags->items[i], &all) < 0) {
-			indexes_clear(&all);
-			return parse_no_memory(ps);
-		}
-		indexes_clear(&tags->items[i]->tags);
-		tags->items[i]->tags = all;
+		if (gather_owners(p, tags->items[i], &all[i]) < 0)
+			r = parse_no_memory(ps);
+		else if (all[i].count > budget)
+			r = parse_fail(ps, tags->items[i]->at,
+				       "the tags have more than %u tags as owners together",
+				       TAG_OWNERS_MAX);
+		budget -= all[i].count;
 	}
+	/* All of them at once: while they were gathered, each had its own owners alone. */
+	for (uint32_t i = 0; i < tags->count; i++) {
+		indexes_clear(&tags->items[i]->tags);
+		tags->items[i]->tags = all[i];
+	}
+	free(all);
 	return r;
 }
 

@@ -123,12 +123,12 @@ static int add_acl_destination(struct parse *ps, struct json_range value, void *
 
 	if (r == 0)
 		r = parse_split(ps, value, text, &host, &ports_text);
-	if (r == 0)
+	if (r == 0) {
 		r = parse_ports(ps, value, ports_text, &ports, &count);
-	if (r == 0)
-		r = check_ports(ps, *protocol, ports, count, value);
-	if (r == 0)
-		r = parse_selector(ps, PART_DESTINATION, host, value, &selector);
+		if (r == 0)
+			r = check_ports(ps, *protocol, ports, count, value);
+		r = parse_both(r, parse_selector(ps, PART_DESTINATION, host, value, &selector));
+	}
 	if (r < 0) {
 		free(ports);
 		return r;
@@ -163,22 +163,22 @@ static int parse_acl(struct parse *ps, struct json_range value, void *data)
 	int r = parse_fields(ps, value, "an acl", f);
 
 	(void)data;
-	if (r == 0)
-		r = check_action(ps, &f[0], value);
-	if (r == 0)
-		r = parse_optional_text(ps, f[1].value, "a protocol", &protocol_text);
-	if (r == 0)
-		r = parse_protocol(ps, f[1].value, protocol_text, &protocol);
-	if (r == 0 && (!f[2].value.at || !f[3].value.at))
-		r = parse_fail(ps, value, "an acl without \"%s\"", f[2].value.at ? "dst" : "src");
-	if (r == 0)
-		r = parse_selectors(ps, PART_SOURCE, f[2].value, "src", &sources);
-	if (r == 0) {
+	if (!parse_is_object(value))
+		return r;
+	r = parse_both(r, check_action(ps, &f[0], value));
+	r = parse_both(r, parse_optional_text(ps, f[1].value, "a protocol", &protocol_text));
+	r = parse_both(r, parse_protocol(ps, f[1].value, protocol_text, &protocol));
+	if (!f[2].value.at || !f[3].value.at)
+		r = parse_both(r, parse_fail(ps, value, "an acl without \"%s\"",
+					     f[2].value.at ? "dst" : "src"));
+	r = parse_both(r, parse_selectors(ps, PART_SOURCE, f[2].value, "src", &sources));
+	if (parse_goes_on(ps, r)) {
 		rule = add_rule(ps, &sources, value);
 		if (rule)
 			rule->protocol = protocol;
-		r = rule ? parse_each(ps, f[3].value, "dst", add_acl_destination, &protocol)
-			 : ps->err->code;
+		r = parse_both(
+			r, rule ? parse_each(ps, f[3].value, "dst", add_acl_destination, &protocol)
+				: ps->err->code);
 	}
 	if (r == 0 && ps->policy->rules[ps->policy->rule_count - 1].has_self)
 		r = check_self(ps, &sources, true, f[2].value);
@@ -266,7 +266,7 @@ static int add_valued(struct parse *ps, struct json_range key, struct json_range
 					  "them in [ ]");
 		tree = json_parse(value, ps->err);
 		if (!tree)
-			return ps->err->code;
+			return parse_fail(ps, value, "not values that can be read");
 		values = json_dumps(tree, JSON_COMPACT);
 		json_decref(tree);
 		if (!values)
@@ -474,33 +474,31 @@ static int check_grant(struct parse *ps, struct grant *g, const struct parse_fie
 
 static int parse_grant(struct parse *ps, struct json_range value, void *data)
 {
-	struct parse_field f[] = {{.name = "src"}, {.name = "dst"}, {.name = "ip"},
-				  {.name = "app"}, {.name = "via"}, {0}};
+	struct parse_field f[] = {
+		{.name = "src"}, {.name = "dst"}, {.name = "ip"}, {.name = "app"}, {0}};
 	struct grant g = {.at = value};
 	int r = parse_fields(ps, value, "a grant", f);
 
 	(void)data;
-	if (r == 0 && f[4].value.at)
-		r = parse_fail(ps, f[4].key,
-			       "\"via\" is not supported yet: approve the route on "
-			       "one node only, and leave it out");
-	if (r == 0 && (!f[0].value.at || !f[1].value.at))
-		r = parse_fail(ps, value, "a grant without \"%s\"", f[0].value.at ? "dst" : "src");
-	if (r == 0 && !f[2].value.at && !f[3].value.at)
-		r = parse_fail(ps, value, "a grant of nothing: add \"ip\": [\"*\"] or \"app\"");
-	if (r == 0)
-		r = parse_selectors(ps, PART_SOURCE, f[0].value, "src", &g.sources);
-	if (r == 0)
-		r = parse_selectors(ps, PART_DESTINATION, f[1].value, "dst", &g.destinations);
-	if (r == 0)
-		r = check_grant(ps, &g, f);
-	if (r == 0)
-		r = parse_each(ps, f[2].value, "ip", add_ip, &g);
+	if (!parse_is_object(value))
+		return r;
+	if (!f[0].value.at || !f[1].value.at)
+		r = parse_both(r, parse_fail(ps, value, "a grant without \"%s\"",
+					     f[0].value.at ? "dst" : "src"));
+	if (!f[2].value.at && !f[3].value.at)
+		r = parse_both(r, parse_fail(ps, value,
+					     "a grant of nothing: add \"ip\": [\"*\"] "
+					     "or \"app\""));
+	r = parse_both(r, parse_selectors(ps, PART_SOURCE, f[0].value, "src", &g.sources));
+	r = parse_both(r,
+		       parse_selectors(ps, PART_DESTINATION, f[1].value, "dst", &g.destinations));
+	r = parse_both(r, check_grant(ps, &g, f));
+	r = parse_both(r, parse_each(ps, f[2].value, "ip", add_ip, &g));
 	for (uint32_t i = 0; i < g.protocol_count && r == 0; i++)
 		r = add_grant_rule(ps, &g, g.protocols[i].protocol, g.protocols[i].ports,
 				   g.protocols[i].port_count);
-	if (r == 0 && f[3].value.at)
-		r = parse_app(ps, &g, f[3].value);
+	if (parse_goes_on(ps, r) && f[3].value.at)
+		r = parse_both(r, parse_app(ps, &g, f[3].value));
 	for (uint32_t i = 0; i < g.protocol_count; i++)
 		free(g.protocols[i].ports);
 	free(g.protocols);
@@ -526,23 +524,26 @@ static int parse_attribute(struct parse *ps, struct json_range value, void *data
 	int r = parse_fields(ps, value, "nodeAttrs", f);
 
 	(void)data;
-	if (r < 0)
+	if (!parse_is_object(value))
 		return r;
 	if (f[3].value.at)
-		return parse_fail(ps, f[3].key, "\"ipPool\" is not supported: leave it out");
+		r = parse_both(
+			r, parse_fail(ps, f[3].key, "\"ipPool\" is not supported: leave it out"));
 	if (!f[0].value.at)
-		return parse_fail(ps, value, "nodeAttrs without \"target\"; [\"*\"] is every node");
+		r = parse_both(r,
+			       parse_fail(ps, value,
+					  "nodeAttrs without \"target\"; [\"*\"] is every node"));
+	if (!parse_goes_on(ps, r))
+		return r;
 	a = policy_grow(p->attributes, &p->attribute_count, &p->attribute_capacity, sizeof(*a));
 	if (!a)
 		return parse_no_memory(ps);
 	p->attributes = a;
 	a = &a[p->attribute_count - 1];
 	walk = (struct capabilities_walk){&a->capabilities, &a->capability_count};
-	r = parse_selectors(ps, PART_ATTRIBUTE, f[0].value, "target", &a->targets);
-	if (r == 0)
-		r = parse_each(ps, f[1].value, "attr", add_plain, &walk);
-	if (r == 0)
-		r = parse_members(ps, f[2].value, "app", add_valued, &walk);
+	r = parse_both(r, parse_selectors(ps, PART_ATTRIBUTE, f[0].value, "target", &a->targets));
+	r = parse_both(r, parse_each(ps, f[1].value, "attr", add_plain, &walk));
+	r = parse_both(r, parse_members(ps, f[2].value, "app", add_valued, &walk));
 	for (uint32_t i = 0; i < a->targets.count && r == 0; i++)
 		if (indexes_add(&p->selectors[a->targets.items[i]]->uses, p->attribute_count - 1) <
 		    0)

@@ -38,6 +38,20 @@ static const struct {
 	{"autogroup:members", SELECT_MEMBER}, {"autogroup:danger-all", SELECT_DANGER_ALL},
 };
 
+bool parse_is_role(const char *text)
+{
+	static const char *const roles[] = {
+		"owner", "admin", "network-admin", "it-admin", "billing-admin", "auditor",
+	};
+
+	if (strncmp(text, "autogroup:", 10) != 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(roles); i++)
+		if (!strcmp(text + 10, roles[i]))
+			return true;
+	return false;
+}
+
 static int parse_autogroup(struct parse *ps, const char *text, struct json_range at,
 			   struct selector_key *key)
 {
@@ -50,9 +64,12 @@ static int parse_autogroup(struct parse *ps, const char *text, struct json_range
 	if (!strcmp(text, "autogroup:nonroot"))
 		return parse_fail(ps, at, "\"%s\" stands only among the users of an ssh rule",
 				  text);
+	if (parse_is_role(text))
+		return parse_fail(ps, at, "\"%s\": users have no roles here: name users or a group",
+				  text);
 	return parse_fail(ps, at,
 			  "there is no \"%s\": known are autogroup:member, :tagged, :self and "
-			  ":internet; there are no roles here, so name users or a group",
+			  ":internet",
 			  text);
 }
 
@@ -109,6 +126,8 @@ int parse_selector(struct parse *ps, enum policy_part part, const char *text, st
 		r = parse_known(ps, NAME_GROUP, text, at, &key);
 	} else if (!strncmp(text, "tag:", 4)) {
 		r = parse_known(ps, NAME_TAG, text, at, &key);
+	} else if (!strncmp(text, "ipset:", 6)) {
+		return parse_unsupported(ps, UNSUPPORTED_IPSETS, at);
 	} else if (!strncmp(text, "autogroup:", 10)) {
 		r = parse_autogroup(ps, text, at, &key);
 	} else if (strchr(text, '@')) {

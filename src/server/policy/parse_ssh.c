@@ -125,34 +125,32 @@ static int parse_ssh_rule(struct parse *ps, struct json_range value, void *data)
 	int r = parse_fields(ps, value, "an ssh rule", f);
 
 	(void)data;
-	for (size_t i = 1; i <= 3 && r == 0; i++)
+	if (!parse_is_object(value))
+		return r;
+	for (size_t i = 1; i <= 3; i++)
 		if (!f[i].value.at)
-			r = parse_fail(ps, value, "an ssh rule without \"%s\"", f[i].name);
-	if (r < 0)
+			r = parse_both(
+				r, parse_fail(ps, value, "an ssh rule without \"%s\"", f[i].name));
+	if (!parse_goes_on(ps, r))
 		return r;
 	rule = policy_grow(p->ssh, &p->ssh_count, &p->ssh_capacity, sizeof(*rule));
 	if (!rule)
 		return parse_no_memory(ps);
 	p->ssh = rule;
 	rule = &rule[p->ssh_count - 1];
-	r = parse_action(ps, f[0].value, value, &rule->check);
-	if (r == 0)
-		r = parse_selectors(ps, PART_SSH_SOURCE, f[1].value, "src", &rule->sources);
-	if (r == 0)
-		r = parse_selectors(ps, PART_SSH_DESTINATION, f[2].value, "dst",
-				    &rule->destinations);
+	r = parse_both(r, parse_action(ps, f[0].value, value, &rule->check));
+	r = parse_both(r, parse_selectors(ps, PART_SSH_SOURCE, f[1].value, "src", &rule->sources));
+	r = parse_both(r, parse_selectors(ps, PART_SSH_DESTINATION, f[2].value, "dst",
+					  &rule->destinations));
 	if (r == 0)
 		r = check_pairs(ps, rule, f[2].value);
-	if (r == 0)
-		r = parse_each(ps, f[3].value, "users", parse_user, rule);
+	r = parse_both(r, parse_each(ps, f[3].value, "users", parse_user, rule));
 	if (r == 0 && !rule->root && !rule->nonroot && !rule->users.count && !rule->domains.count)
 		r = parse_fail(ps, f[3].value,
 			       "an ssh rule for no user: add \"root\" or "
 			       "\"autogroup:nonroot\"");
-	if (r == 0)
-		r = parse_period(ps, &f[4], rule);
-	if (r == 0)
-		r = parse_strings(ps, f[5].value, "acceptEnv", &rule->environment);
+	r = parse_both(r, parse_period(ps, &f[4], rule));
+	r = parse_both(r, parse_strings(ps, f[5].value, "acceptEnv", &rule->environment));
 	for (uint32_t i = 0; i < rule->destinations.count; i++)
 		rule->has_self |=
 			parse_selector_at(ps, rule->destinations.items[i])->key.kind == SELECT_SELF;

@@ -43,12 +43,12 @@ static int add_assertion(struct parse *ps, struct json_range value, void *data)
 
 	if (r == 0)
 		r = parse_split(ps, value, text, &host, &ports_text);
-	if (r == 0)
-		r = parse_ports(ps, value, ports_text, &ports, &count);
+	if (r < 0)
+		return r;
+	r = parse_ports(ps, value, ports_text, &ports, &count);
 	if (r == 0 && (count != 1 || ports[0].first != ports[0].last))
 		r = parse_fail(ps, value, "a test is about one port, not \"%s\"", ports_text);
-	if (r == 0)
-		r = parse_selector(ps, PART_TEST, host, value, &a.target.selector);
+	r = parse_both(r, parse_selector(ps, PART_TEST, host, value, &a.target.selector));
 	if (r < 0)
 		return r;
 	target = parse_selector_at(ps, a.target.selector);
@@ -75,21 +75,19 @@ static int parse_test(struct parse *ps, struct json_range value, void *data)
 	int r = parse_fields(ps, value, "a test", f);
 
 	(void)data;
-	if (r == 0)
-		r = parse_source(ps, f[0].value, value, &walk.source);
-	if (r == 0 && f[1].value.at && !json_range_is(f[1].value, "\"\""))
-		r = parse_string(ps, f[1].value, "a protocol", &protocol);
-	if (r == 0)
-		r = parse_protocol(ps, f[1].value, protocol, &walk.protocol);
+	if (!parse_is_object(value))
+		return r;
+	r = parse_both(r, parse_source(ps, f[0].value, value, &walk.source));
+	if (f[1].value.at && !json_range_is(f[1].value, "\"\""))
+		r = parse_both(r, parse_string(ps, f[1].value, "a protocol", &protocol));
+	r = parse_both(r, parse_protocol(ps, f[1].value, protocol, &walk.protocol));
 	if (r == 0 && walk.protocol && walk.protocol != IP_PROTOCOL_TCP &&
 	    walk.protocol != IP_PROTOCOL_UDP && walk.protocol != IP_PROTOCOL_SCTP)
 		r = parse_fail(ps, f[1].value, "a test is of tcp, udp or sctp");
 	walk.allowed = true;
-	if (r == 0)
-		r = parse_each(ps, f[2].value, "accept", add_assertion, &walk);
+	r = parse_both(r, parse_each(ps, f[2].value, "accept", add_assertion, &walk));
 	walk.allowed = false;
-	if (r == 0)
-		r = parse_each(ps, f[3].value, "deny", add_assertion, &walk);
+	r = parse_both(r, parse_each(ps, f[3].value, "deny", add_assertion, &walk));
 	if (r == 0 && ps->policy->assertion_count == before)
 		r = parse_fail(ps, value, "a test of nothing: add \"accept\" or \"deny\"");
 	return r;
@@ -158,15 +156,16 @@ static int parse_ssh_test(struct parse *ps, struct json_range value, void *data)
 	int r = parse_fields(ps, value, "an ssh test", f);
 
 	(void)data;
-	if (r == 0)
-		r = parse_source(ps, f[0].value, value, &walk.source);
-	if (r == 0)
-		r = parse_each(ps, f[1].value, "dst", add_ssh_destination, &walk);
+	if (!parse_is_object(value))
+		return r;
+	r = parse_both(r, parse_source(ps, f[0].value, value, &walk.source));
+	r = parse_both(r, parse_each(ps, f[1].value, "dst", add_ssh_destination, &walk));
 	if (r == 0 && walk.destinations.count == 0)
 		r = parse_fail(ps, value, "an ssh test without \"dst\"");
-	for (unsigned int e = EXPECT_ACCEPT; e <= EXPECT_DENY && r == 0; e++) {
+	for (unsigned int e = EXPECT_ACCEPT; e <= EXPECT_DENY; e++) {
 		walk.expectation = e;
-		r = parse_each(ps, f[2 + e].value, f[2 + e].name, add_ssh_assertions, &walk);
+		r = parse_both(r, parse_each(ps, f[2 + e].value, f[2 + e].name, add_ssh_assertions,
+					     &walk));
 	}
 	indexes_clear(&walk.destinations);
 	return r;

@@ -11,8 +11,8 @@
  * of a node: whose answers are others now. An answer costs what it is long, not what the
  * tailnet is large.
  *
- *	policy_parse(text, length, &policy, &err);
- *	policy_test(policy, NULL, &err);
+ *	policy_parse(text, length, &policy, &problems, &err);
+ *	policy_test(policy, NULL, &problems, &err);
  *	policy_tailnet_create(policy, &tailnet);
  *	policy_tailnet_put(tailnet, &node, &affected);
  *
@@ -47,25 +47,32 @@
 struct policy;
 struct policy_tailnet;
 
+/* As many errors of one file are said. */
+#define POLICY_PROBLEMS_MAX 100
+
 /**
  * policy_parse() - Read a policy file
- * @text:   @length bytes, at most LIMIT_POLICY_TEXT; NULL, or nothing but blanks and comments,
- *          or a file with neither acls nor grants: everybody may reach everybody
- * @ret:    released by policy_free(), or by the tailnet that took it
+ * @text:     @length bytes, at most LIMIT_POLICY_TEXT; NULL, or nothing but blanks and comments,
+ *            or a file with neither acls nor grants: everybody may reach everybody
+ * @ret:      released by policy_free(), or by the tailnet that took it
+ * @problems: NULL, or gets all that is wrong, a line each; released by the caller in any case
  *
  * Its tests are read, and run by policy_test().
  *
- * Return: 0; -EINVAL with @err set ("line 3, column 12: …"); -E2BIG; -ENOMEM
+ * Return: 0; -EINVAL with @err set to what is wrong first ("line 3, column 12: …"); -E2BIG;
+ * -ENOMEM
  */
-int policy_parse(const char *text, size_t length, struct policy **ret, struct error *err);
+int policy_parse(const char *text, size_t length, struct policy **ret, struct string_list *problems,
+		 struct error *err);
 
 /** policy_free() - NULL is fine */
 void policy_free(struct policy *policy);
 
 /**
  * policy_test() - Run the policy's own tests
- * @nodes: a tailnet, under whatever policy: an address of a node in it stands for that node,
- *         with its user and tags. NULL: an address is only an address
+ * @nodes:    a tailnet, under whatever policy: an address of a node in it stands for that node,
+ *            with its user and tags. NULL: an address is only an address
+ * @problems: NULL, or gets each assertion that failed, up to POLICY_PROBLEMS_MAX of them
  *
  * A user in a test stands for any node of that user, a tag for a node with it, a group for each
  * of its members: "accept" wants all of them in, "deny" all of them out. So but for addresses
@@ -73,7 +80,8 @@ void policy_free(struct policy *policy);
  *
  * Return: 0, or -EPERM with the first failed assertion in @err; -ENOMEM
  */
-int policy_test(const struct policy *policy, const struct policy_tailnet *nodes, struct error *err);
+int policy_test(const struct policy *policy, const struct policy_tailnet *nodes,
+		struct string_list *problems, struct error *err);
 
 /** policy_has_tag() - Whether tagOwners names @tag ("tag:web") */
 bool policy_has_tag(const struct policy *policy, const char *tag);

@@ -335,15 +335,30 @@ static int run_ssh_assertion(const struct policy *p, const struct policy_tailnet
 	return r;
 }
 
-int policy_test(const struct policy *policy, const struct policy_tailnet *nodes, struct error *err)
+int policy_test(const struct policy *policy, const struct policy_tailnet *nodes,
+		struct string_list *problems, struct error *err)
 {
+	uint32_t count = policy->assertion_count + policy->ssh_assertion_count, failed = 0;
 	int r = 0;
 
-	for (uint32_t i = 0; i < policy->assertion_count && r == 0; i++)
-		r = run_assertion(policy, nodes, &policy->assertions[i], err);
-	for (uint32_t i = 0; i < policy->ssh_assertion_count && r == 0; i++)
-		r = run_ssh_assertion(policy, nodes, &policy->ssh_assertions[i], err);
-	if (r == -ENOMEM)
-		error_set_errno(err, r, "policy tests");
+	for (uint32_t i = 0; i < count && failed < POLICY_PROBLEMS_MAX && r != -ENOMEM; i++) {
+		struct error one = {0};
+		int failure =
+			i < policy->assertion_count
+				? run_assertion(policy, nodes, &policy->assertions[i], &one)
+				: run_ssh_assertion(
+					  policy, nodes,
+					  &policy->ssh_assertions[i - policy->assertion_count],
+					  &one);
+
+		if (failure == 0)
+			continue;
+		if (failure != -ENOMEM && problems && string_list_add(problems, one.text) < 0)
+			failure = -ENOMEM;
+		if (failure == -ENOMEM)
+			r = error_set_errno(err, failure, "policy tests");
+		else if (failed++ == 0)
+			r = error_set(err, failure, "%s", one.text);
+	}
 	return r;
 }

@@ -128,15 +128,15 @@ static void a_policy_comes_and_goes(void **state)
 	/* One that fails its own tests changes nothing. */
 	static const char failing[] = "{\"acls\": [], \"tests\": [{\"src\": \"alice@\", "
 				      "\"accept\": [\"bob@:1\"]}]}";
-	assert_int_equal(access_check(&access_of, failing, strlen(failing), &err), -EPERM);
-	assert_int_equal(access_set(&access_of, failing, strlen(failing), &err), -EPERM);
+	assert_int_equal(access_check(&access_of, failing, strlen(failing), NULL, &err), -EPERM);
+	assert_int_equal(access_set(&access_of, failing, strlen(failing), NULL, &err), -EPERM);
 	assert_non_null(strstr(err.text, "alice must reach"));
-	assert_int_equal(access_set(&access_of, "{", 1, &err), -EINVAL);
+	assert_int_equal(access_set(&access_of, "{", 1, NULL, &err), -EINVAL);
 	quiet(a);
 	quiet(b);
 	assert_null(tailnet.registry.policy);
 
-	assert_int_equal(access_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), &err), 0);
+	assert_int_equal(access_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
 	assert_true(tailnet.registry.policy_dirty);
 	assert_string_equal(tailnet.registry.policy, WEB_ONLY);
 	m = next(b);
@@ -201,7 +201,7 @@ static void a_policy_comes_and_goes(void **state)
 	quiet(b);
 
 	/* Without a policy again. */
-	assert_int_equal(access_set(&access_of, "", 0, &err), 0);
+	assert_int_equal(access_set(&access_of, "", 0, NULL, &err), 0);
 	assert_null(tailnet.registry.policy);
 	m = next(b);
 	assert_true(has(m, "PeersChanged", alice->record.id) &&
@@ -224,7 +224,7 @@ static void owners_and_approvers(void **state)
 	web->hostinfo.routable_ips.items = malloc(sizeof(route));
 	web->hostinfo.routable_ips.items[0] = route;
 	web->hostinfo.routable_ips.count = 1;
-	assert_int_equal(access_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), &err), 0);
+	assert_int_equal(access_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
 	/* What was advertised before is approved at once. */
 	assert_int_equal(web->approved_routes.count, 1);
 	assert_true(tailnet.policy.may_tag(tailnet.policy.user, "alice", "tag:web"));

@@ -34,7 +34,7 @@ static int setup(void **state)
 	tailnet_init(&tailnet, &settings);
 	now = (struct tailnet_time){.boot = 1000 * NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
 	if (access_open(&access_of, &tailnet, &err) < 0 ||
-	    access_set(&access_of, POLICY, strlen(POLICY), &err) < 0)
+	    access_set(&access_of, POLICY, strlen(POLICY), NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	return 0;
 }
@@ -207,7 +207,7 @@ static void test_what_ends_a_confirmation(void **state)
 	tailnet_set_expiry(&tailnet, alice, now.wall, now);
 	assert_true(ask(alice, db, "root", "", true).reject);
 	tailnet_set_expiry(&tailnet, alice, JSON_TIME_NONE, now);
-	assert_int_equal(access_set(&access_of, closed, strlen(closed), &err), 0);
+	assert_int_equal(access_set(&access_of, closed, strlen(closed), NULL, &err), 0);
 	assert_true(ask(alice, db, "root", "", true).reject);
 }
 

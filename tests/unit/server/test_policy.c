@@ -18,7 +18,7 @@ static struct policy_tailnet *world(const char *text, struct world_node nodes[7]
 	struct policy *policy;
 	struct error err = {0};
 
-	if (policy_parse(text, strlen(text), &policy, &err) < 0)
+	if (policy_parse(text, strlen(text), &policy, NULL, &err) < 0)
 		fail_msg("%s\n%s", err.text, text);
 	assert_int_equal(policy_tailnet_create(policy, &t), 0);
 	world_set(&nodes[0], 1, "alice", "", "");
@@ -266,11 +266,12 @@ static void what_is_wrong(void **state)
 		{"{\"groups\": {\"group:a\": [\"bob\"]}}",
 		 "\"bob\" is no user: users hold an @, as \"bob@\""},
 		/* 9 */
-		{"{\"tagOwners\": {\"tag:a\": [\"tag:b\"], \"tag:b\": [\"tag:a\"]}}",
-		 "\"tag:a\" owns itself"},
+		{"{\"grants\": [{\"src\": [\"autogroup:admin\"], \"dst\": [\"*\"], \"ip\": "
+		 "[\"*\"]}]}",
+		 "\"autogroup:admin\": users have no roles here: name users or a group"},
 		/* 10 */ {"{\"tagOwners\": {\"tag:1\": []}}", "a letter first"},
 		/* 11 */
-		{"{\"tagOwners\": {\"tag:a\": [\"autogroup:admin\"]}}", "there are no roles here"},
+		{"{\"tagOwners\": {\"tag:a\": [\"autogroup:tagged\"]}}", "can't own a tag"},
 		/* 12 */
 		{"{\"hosts\": {\"x\": \"10.0.0.300\"}}",
 		 "line 1, column 17: \"10.0.0.300\" is no address"},
@@ -322,7 +323,7 @@ static void what_is_wrong(void **state)
 		/* 26 */
 		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"], \"ip\": [\"*\"], \"via\": "
 		 "[\"tag:x\"]}]}",
-		 "\"via\" is not supported yet"},
+		 "\"via\" is not supported"},
 		/* 27 */
 		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"], \"app\": {\"x\": []}}]}",
 		 "\"x\": a capability is named as example.com/cap/name"},
@@ -361,11 +362,173 @@ static void what_is_wrong(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct policy *policy = NULL;
 		struct error err = {0};
-		int r = policy_parse(rows[i].text, strlen(rows[i].text), &policy, &err);
+		int r = policy_parse(rows[i].text, strlen(rows[i].text), &policy, NULL, &err);
 
 		if (r != -EINVAL || err.code != r || !strstr(err.text, rows[i].error))
 			fail_msg("row %zu: %d \"%s\", not \"%s\"", i, r, err.text, rows[i].error);
 		assert_null(policy);
+	}
+}
+
+/* all_problems() - What is wrong with a text, a line each */
+static void all_problems(const char *text, size_t length, char *out, size_t size)
+{
+	struct string_list problems = {0};
+	struct policy *policy = NULL;
+	struct error err = {0};
+	int r = policy_parse(text, length, &policy, &problems, &err);
+
+	if (r == 0) {
+		r = policy_test(policy, NULL, &problems, &err);
+		policy_free(policy);
+	}
+	out[0] = 0;
+	for (uint32_t i = 0; i < problems.count; i++)
+		snprintf(out + strlen(out), size - strlen(out), "%s\n", problems.items[i]);
+	if (r < 0)
+		assert_string_equal(err.text, problems.items[0]);
+	string_list_clear(&problems);
+}
+
+static void all_that_is_wrong(void **state)
+{
+	static const char policy[] =
+		"{\"postures\": {\"posture:x\": []}, \"ipsets\": {\"ipset:db\": []},\n"
+		"\"groups\": {\"group:a\": [\"bob\"], \"dev\": []},\n"
+		"\"acls\": [{\"action\": \"deny\", \"src\": [\"group:b\", \"ipset:db\"], \"dst\": "
+		"[\"tag:x:http\"]},\n"
+		"{\"action\": \"accept\", \"src\": [\"*\"], \"dst\": [\"*:22\"], \"srcPosture\": "
+		"[\"posture:x\"]}],\n"
+		"\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"], \"ip\": [\"*\"], \"via\": "
+		"[\"tag:r\"]},\n"
+		"{\"src\": [\"*\"], \"dst\": [\"*\"], \"ip\": [\"tcp:x\"], \"via\": "
+		"[\"tag:r\"]}],\n"
+		"\"autoApprovers\": {\"routes\": {\"ten\": []}, \"exitNode\": [\"carol\"]},\n"
+		"\"ssh\": [{\"action\": \"no\", \"src\": [\"*\"], \"dst\": [\"tag:y\"], \"users\": "
+		"[\"*\"]}],\n"
+		"\"nodeAttrs\": [{\"attr\": [7]}],\n"
+		"\"tests\": [{\"src\": \"x\", \"accept\": [\"tag:z:http\"]}]}";
+	static const char *const lines[] = {
+		"line 1, column 2: postures are not supported: ",
+		"line 1, column 33: ipsets are not supported: ",
+		"line 2, column 32: \"dev\": write it as \"group:dev\"",
+		"line 2, column 24: \"bob\" is no user",
+		"line 3, column 21: an acl's action is \"accept\"",
+		"line 3, column 37: there is no \"group:b\"",
+		"line 3, column 69: \"http\" is no port",
+		"line 3, column 69: \"tag:x\" has no owner",
+		"line 5, column 54: \"via\" is not supported: ",
+		"line 6, column 37: \"x\" is no port",
+		"line 7, column 30: \"ten\" is no prefix",
+		"line 7, column 55: there is no host \"carol\"",
+		"line 8, column 20: an ssh rule's action",
+		"line 8, column 34: \"*\" can't be the source of an ssh rule",
+		"line 8, column 48: \"tag:y\" has no owner",
+		"line 8, column 68: \"*\" is no user",
+		"line 9, column 15: nodeAttrs without \"target\"",
+		"line 9, column 25: 7: a capability is wanted here",
+		"line 10, column 19: there is no host \"x\"",
+		"line 10, column 35: \"http\" is no port",
+		"line 10, column 35: \"tag:z\" has no owner",
+	};
+	static const char failing[] =
+		"{\"acls\": [], \"tests\": [{\"src\": \"a@\", \"accept\": [\"b@:1\", \"c@:2\"]}]}";
+	static char many[200000], out[40000];
+	const char *at = out;
+	size_t used;
+
+	(void)state;
+	all_problems(policy, strlen(policy), out, sizeof(out));
+	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		if (strncmp(at, lines[i], strlen(lines[i])) != 0)
+			fail_msg("line %zu: not \"%s\" but %s", i, lines[i], at);
+		at = strchr(at, '\n') + 1;
+	}
+	assert_string_equal(at, "");
+	/* Tests that fail, too. */
+	all_problems(failing, strlen(failing), out, sizeof(out));
+	assert_non_null(strstr(out, "lets it reach \"b@:1\"\n"));
+	assert_non_null(strstr(out, "lets it reach \"c@:2\"\n"));
+	/* Not without end. */
+	used = (size_t)sprintf(many, "{\"acls\": [0");
+	while (used < sizeof(many) - 10)
+		used += (size_t)sprintf(many + used, ", 0");
+	used += (size_t)sprintf(many + used, "]}");
+	all_problems(many, used, out, sizeof(out));
+	used = 0;
+	for (at = out; (at = strchr(at, '\n')); at++)
+		used++;
+	assert_int_equal(used, POLICY_PROBLEMS_MAX);
+}
+
+/* owned_tags() - Tags that own themselves and each other, and roles, which are the operator's */
+static void owned_tags(void **state)
+{
+	static const char text[] =
+		"{\"tagOwners\": {\"tag:ci\": [\"tag:iac\", \"tag:ci\"], \"tag:iac\": "
+		"[\"alice@\"],\n"
+		"\"tag:a\": [\"tag:b\"], \"tag:b\": [\"tag:c\", \"bob@\"], \"tag:c\": "
+		"[\"tag:a\"],\n"
+		"\"tag:op\": [\"autogroup:admin\", \"autogroup:owner\", "
+		"\"autogroup:network-admin\", "
+		"\"autogroup:it-admin\", \"autogroup:billing-admin\", \"autogroup:auditor\"]},\n"
+		"\"autoApprovers\": {\"routes\": {\"10.0.0.0/8\": [\"autogroup:admin\", "
+		"\"tag:a\"]}, "
+		"\"exitNode\": [\"autogroup:owner\"]}}";
+	static const struct {
+		const char *user, *bears, *tag;
+		bool may;
+	} rows[] = {
+		{"alice@", "", "tag:ci", true},     {"bob@", "", "tag:ci", false},
+		{NULL, "tag:ci", "tag:ci", true},   {NULL, "tag:iac", "tag:ci", true},
+		{NULL, "tag:ci", "tag:iac", false}, {"bob@", "", "tag:a", true},
+		{"bob@", "", "tag:c", true},        {NULL, "tag:a", "tag:b", true},
+		{NULL, "tag:b", "tag:a", true},     {"alice@", "", "tag:a", false},
+		{"alice@", "", "tag:op", false},    {NULL, "tag:ci", "tag:op", false},
+	};
+	struct world_node router, exit_node;
+	struct policy *policy = NULL;
+	struct error err = {0};
+
+	(void)state;
+	if (policy_parse(text, strlen(text), &policy, NULL, &err) < 0)
+		fail_msg("%s", err.text);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world_node bearer;
+
+		world_set(&bearer, 9, NULL, rows[i].bears, "");
+		if (policy_may_tag(policy, rows[i].user, &bearer.node.tags, rows[i].tag) !=
+		    rows[i].may)
+			fail_msg("row %zu", i);
+	}
+	world_set(&router, 1, NULL, "tag:a", "10.1.0.0/16");
+	world_set(&exit_node, 2, "alice@", "", "0.0.0.0/0");
+	assert_true(policy_approves_route(policy, &router.node, &router.routes[0]));
+	assert_false(policy_approves_route(policy, &exit_node.node, &exit_node.routes[0]));
+	policy_free(policy);
+}
+
+/* many_owners() - A ring of tags costs what its size says, and one too large is refused */
+static void many_owners(void **state)
+{
+	static char text[100000];
+
+	(void)state;
+	for (int tags = 1000; tags <= 1100; tags += 100) {
+		size_t used = (size_t)sprintf(text, "{\"tagOwners\": {");
+		struct policy *policy = NULL;
+		struct error err = {0};
+		int r;
+
+		for (int i = 0; i < tags; i++)
+			used += (size_t)sprintf(text + used, "%s\"tag:t%d\": [\"tag:t%d\"]",
+						i ? ", " : "", i, (i + 1) % tags);
+		used += (size_t)sprintf(text + used, "}}");
+		r = policy_parse(text, used, &policy, NULL, &err);
+		assert_int_equal(r, tags == 1000 ? 0 : -EINVAL);
+		if (r < 0)
+			assert_non_null(strstr(err.text, "tags as owners together"));
+		policy_free(policy);
 	}
 }
 
@@ -435,7 +598,7 @@ static void tests_of_the_policy(void **state)
 		snprintf(text, sizeof(text), HEAD "\"acls\": [%s], \"tests\": [%s]}", rows[i].rules,
 			 rows[i].tests);
 		t = world(text, nodes);
-		r = policy_test(policy_tailnet_policy(t), t, &err);
+		r = policy_test(policy_tailnet_policy(t), t, NULL, &err);
 		if (rows[i].error ? r != -EPERM || !strstr(err.text, rows[i].error) : r != 0)
 			fail_msg("row %zu: %d \"%s\"", i, r, err.text);
 		policy_tailnet_free(t);
@@ -639,7 +802,7 @@ static void ssh(void **state)
 		    rows[i].action)
 			fail_msg("row %zu", i);
 	assert_int_equal(period, INT64_C(3600) * 1000000000);
-	if (policy_test(policy_tailnet_policy(t), NULL, &err) < 0)
+	if (policy_test(policy_tailnet_policy(t), NULL, NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	policy_tailnet_free(t);
 	t = world("{}", nodes);
@@ -661,7 +824,7 @@ static void the_policy_is_replaced(void **state)
 	assert_int_equal(policy_tailnet_peers(t, 1, &ids), 0);
 	assert_int_equal(ids.count, 6);
 	policy_ids_clear(&ids);
-	assert_int_equal(policy_parse(closed, strlen(closed), &policy, &err), 0);
+	assert_int_equal(policy_parse(closed, strlen(closed), &policy, NULL, &err), 0);
 	assert_int_equal(policy_tailnet_replace(&t, policy), 0);
 	assert_ptr_equal(policy_tailnet_policy(t), policy);
 	assert_int_equal(policy_tailnet_peers(t, 1, &ids), 0);
@@ -685,7 +848,7 @@ static void nodes_change_after_a_replacement(void **state)
 
 	(void)state;
 	for (int round = 0; round < 2; round++) {
-		assert_int_equal(policy_parse(lan, strlen(lan), &policy, &err), 0);
+		assert_int_equal(policy_parse(lan, strlen(lan), &policy, NULL, &err), 0);
 		assert_int_equal(policy_tailnet_replace(&t, policy), 0);
 		assert_true(policy_tailnet_sees(t, 3, 6));
 		world_set(&nodes[5], 6, "carol@", "", "");
@@ -708,6 +871,9 @@ int main(void)
 		cmocka_unit_test(who_sees_whom),
 		cmocka_unit_test(packets),
 		cmocka_unit_test(what_is_wrong),
+		cmocka_unit_test(all_that_is_wrong),
+		cmocka_unit_test(owned_tags),
+		cmocka_unit_test(many_owners),
 		cmocka_unit_test(tests_of_the_policy),
 		cmocka_unit_test(tags_and_routes),
 		cmocka_unit_test(capabilities),

@@ -462,7 +462,7 @@ static struct policy_tailnet *build(const struct model *m)
 	struct policy *policy;
 	struct error err = {0};
 
-	if (policy_parse(m->text, strlen(m->text), &policy, &err) < 0)
+	if (policy_parse(m->text, strlen(m->text), &policy, NULL, &err) < 0)
 		fail_msg("%s\n%s", err.text, m->text);
 	assert_int_equal(policy_tailnet_create(policy, &t), 0);
 	for (int i = 0; i < NODES; i++)

@@ -37,7 +37,7 @@ static struct policy *teams(void)
 			g ? ", " : "", g, g);
 	fprintf(f, "]}");
 	fclose(f);
-	if (policy_parse(text, length, &policy, &err) < 0)
+	if (policy_parse(text, length, &policy, NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	free(text);
 	return policy;
@@ -124,7 +124,7 @@ static void a_full_mesh_is_walked_once(void **state)
 	uint64_t before = 0;
 
 	(void)state;
-	assert_int_equal(policy_parse(NULL, 0, &policy, &err), 0);
+	assert_int_equal(policy_parse(NULL, 0, &policy, NULL, &err), 0);
 	assert_int_equal(policy_tailnet_create(policy, &t), 0);
 	for (int id = 1; id <= 2000; id++) {
 		before = t->steps;
