@@ -106,6 +106,7 @@ struct node {
 	bool state_dirty;  /* changed since the last store began */
 	bool storing;      /* a store of the state is under way */
 	bool state_failed; /* the last store of it did */
+	bool settled;      /* the supervisor knows that the prefs of the start are stored */
 	bool key_waits;    /* control waits for the store of a new node key */
 	bool cache_dirty;
 	bool cache_stored; /* at least once, or tried */
@@ -191,6 +192,7 @@ void node_store_cache_later(struct node *node);
 void node_store_cache_now(struct node *node);
 void node_store_handover(struct node *node);
 void node_store_rest(struct node *node);
+void node_store_settled(struct node *node);
 
 /* asks.c, of struct control_handler */
 void node_answer_ping(void *user, const struct control_ping *ping);

@@ -144,7 +144,7 @@ static void apply_start_prefs(struct node *node)
 	}
 	if (config->up) {
 		prefs_masked_set(masked, "WantRunning", json_true());
-		node->login_wanted = true;
+		prefs_masked_set(masked, "LoggedOut", json_false());
 	}
 	if (prefs_edit(&node->state.prefs, masked, &err) < 0)
 		log_error("settings from the environment or flags are refused: %s", err.text);
@@ -154,7 +154,9 @@ static void apply_start_prefs(struct node *node)
 			 prefs_control_url(&node->state.prefs));
 		node_forget_server(node);
 	}
-	if (!prefs_equal(&before, &node->state.prefs))
+	if (prefs_equal(&before, &node->state.prefs))
+		node_store_settled(node);
+	else
 		node_store_state(node);
 out:
 	json_decref(masked);

@@ -267,6 +267,13 @@ int node_store_load(struct node *node)
 	return 0;
 }
 
+/** node_store_settled() - What the start asked for is stored: no engine has to be told it again */
+void node_store_settled(struct node *node)
+{
+	if (!node->settled)
+		node->settled = privsep_client_settled(node->privsep) == 0;
+}
+
 static void on_state_stored(void *context, int result, const char *text)
 {
 	struct node *node = context;
@@ -285,6 +292,7 @@ static void on_state_stored(void *context, int result, const char *text)
 			log_error("%s", line);
 		node_warn(node, NODE_WARN_STORE, line);
 	} else {
+		node_store_settled(node);
 		if (node->warnings[NODE_WARN_STORE])
 			log_info("the state is stored again");
 		node_warn(node, NODE_WARN_STORE, NULL);

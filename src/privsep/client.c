@@ -340,6 +340,18 @@ int privsep_client_status(struct privsep_client *client, enum privsep_state stat
 	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
 }
 
+/* send_plain() - A message that is nothing but its type */
+static int send_plain(struct privsep_client *client, enum privsep_type type)
+{
+	return send_message(client, &(union privsep_message){.header.type = type}, NULL, 0,
+			    clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+}
+
+int privsep_client_settled(struct privsep_client *client)
+{
+	return send_plain(client, PRIVSEP_SETTLED);
+}
+
 int privsep_client_login(struct privsep_client *client, const char *url)
 {
 	union privsep_message message = {.login.header.type = PRIVSEP_LOGIN}, checked;
@@ -411,8 +423,7 @@ static int handle(struct privsep_client *client, const union privsep_message *me
 			on->reload(client->userdata);
 		break;
 	case PRIVSEP_PING:
-		r = send_message(client, &(union privsep_message){.header.type = PRIVSEP_ALIVE},
-				 NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+		r = send_plain(client, PRIVSEP_ALIVE);
 		break;
 	default: /* a second PRIVSEP_START */
 		r = -EBADMSG;

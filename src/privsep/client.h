@@ -144,6 +144,9 @@ int privsep_client_store(struct privsep_client *client, enum privsep_blob_name n
 int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,
 			   privsep_done done, void *userdata);
 
+/** privsep_client_settled() - The prefs of the start are stored; 0 or negative errno */
+int privsep_client_settled(struct privsep_client *client);
+
 /** privsep_client_login() - Tell where a person may log in, for a QR code; 0, -EMSGSIZE, others */
 int privsep_client_login(struct privsep_client *client, const char *url);
 

@@ -23,6 +23,7 @@ static const struct {
 	{PRIVSEP_STATUS, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_status), 0, 0},
 	{PRIVSEP_LOGIN, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_login), 0, 0},
 	{PRIVSEP_ALIVE, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_plain), 0, 0},
+	{PRIVSEP_SETTLED, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_plain), 0, 0},
 	{PRIVSEP_START, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_begin), 3, PRIVSEP_FDS_MAX},
 	{PRIVSEP_REPLY, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_reply), 0, 1},
 	{PRIVSEP_INTERFACES, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_plain), 1, 1},

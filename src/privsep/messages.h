@@ -47,6 +47,8 @@ enum privsep_type {
 	PRIVSEP_STATUS,  /* struct privsep_status: state and one line; no answer */
 	PRIVSEP_LOGIN,   /* struct privsep_login: where a person may log in; no answer */
 	PRIVSEP_ALIVE,   /* struct privsep_plain: the answer to PRIVSEP_PING */
+	PRIVSEP_SETTLED, /* struct privsep_plain: prefs and `up` of the start are stored; engines
+			    to come are not given them again */
 	/* supervisor → engine */
 	PRIVSEP_START = 64, /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */

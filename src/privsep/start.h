@@ -35,11 +35,13 @@ struct privsep_start {
 	uint32_t state_mode;   /* enum start_state_mode */
 	char *prefs;           /* JSON object: MaskedPrefs in the official names, for node/prefs.h:
 				* ControlURL, Hostname, CorpDNS, RouteAll, AdvertiseTags, ShieldsUp,
-				* OperatorUser …; NULL: leave the stored prefs as they are */
+				* OperatorUser …; NULL: leave the stored prefs as they are. Given
+				* until an engine says PRIVSEP_SETTLED */
 	char *disable;         /* PILLION_DISABLE: comma-separated names of fallbacks to force */
 	char *socket_path;     /* of the LocalAPI, for messages */
 	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
-	bool up;               /* bring the node up without being asked (run); else as stored */
+	bool up;               /* bring the node up without being asked (run), until settled as
+				* well; else as stored */
 	bool allow_exit_node;  /* a default route or one shorter than /8 is accepted */
 	bool health_check;     /* serve /healthz on the health listener */
 	bool metrics;          /* serve /metrics on the health listener */

@@ -96,6 +96,7 @@ struct supervisor {
 	int engine_program; /* O_PATH */
 	int lock, localapi, health, handover;
 	bool split;
+	bool settled; /* an engine has stored the prefs of the start */
 	char *auth_key;
 	char *warnings; /* for the start configuration */
 	char *last_crash;

@@ -173,6 +173,9 @@ int requests_receive(struct supervisor *s)
 	case PRIVSEP_ALIVE:
 		watchdog_answered(&s->engine.watchdog);
 		break;
+	case PRIVSEP_SETTLED:
+		s->settled = true;
+		break;
 	default:
 		r = -EBADMSG;
 	}
@@ -199,6 +202,11 @@ int requests_start(struct supervisor *s)
 	size_t count = 0;
 	int r;
 
+	/* What a person changed since then must not be undone by a crash. */
+	if (s->settled) {
+		start.prefs = NULL;
+		start.up = false;
+	}
 	start.auth_key_present = s->auth_key || s->options->auth_key_file;
 	start.tun_name = s->network.tun.name;
 	start.udp_port = s->udp.port;

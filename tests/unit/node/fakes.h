@@ -41,7 +41,8 @@ struct privsep_client {
 	const char *passwd; /* contents; NULL: there is none */
 	enum privsep_state told;
 	char login[PRIVSEP_TEXT_MAX]; /* the last URL */
-	char network[512];            /* the last that was asked for, as text */
+	bool settled;
+	char network[512]; /* the last that was asked for, as text */
 };
 
 struct control_client {
@@ -293,6 +294,12 @@ int privsep_client_status(struct privsep_client *privsep, enum privsep_state sta
 	return 0;
 }
 
+int privsep_client_settled(struct privsep_client *privsep)
+{
+	privsep->settled = true;
+	return 0;
+}
+
 int privsep_client_login(struct privsep_client *privsep, const char *url)
 {
 	snprintf(privsep->login, sizeof(privsep->login), "%s", url);
@@ -333,8 +340,8 @@ static void on_stopped(void *context)
 	((struct world *)context)->stopped++;
 }
 
-/* start_node() - With what the supervisor has stored by now */
-static void start_node(struct world *w)
+/* begin_node() - With what the supervisor has stored by now, and before it answers */
+static void begin_node(struct world *w)
 {
 	struct node_options options = {
 		.loop = &w->loop,
@@ -346,7 +353,13 @@ static void start_node(struct world *w)
 	};
 	struct error err = {0};
 
+	w->privsep.settled = false;
 	assert_int_equal(node_new(&options, &w->node, &err), 0);
+}
+
+static void start_node(struct world *w)
+{
+	begin_node(w);
 	answer_all(w);
 }
 

@@ -483,6 +483,76 @@ static void another_server_at_the_start(void **state)
 	assert_false(has_peer(w, 1));
 }
 
+static void the_start_is_settled_once_stored(void **state)
+{
+	struct world *w = *state;
+
+	(void)run(w);
+	assert_true(w->privsep.settled); /* by the first start */
+	end_node(w);
+	free(w->start.config.prefs);
+	w->start.config.prefs = strdup("{\"Hostname\":\"from-start\",\"HostnameSet\":true}");
+	w->start.config.up = true;
+	begin_node(w);
+	assert_false(w->privsep.settled);
+	answer(w, false, -ENOSPC);
+	assert_false(w->privsep.settled); /* the next engine has to be told it again */
+	node_store_state(w->node);
+	answer_all(w);
+	assert_true(w->privsep.settled);
+	end_node(w);
+
+	/* Nothing to store is stored. */
+	begin_node(w);
+	assert_true(w->privsep.settled);
+	answer_all(w);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+
+	/* An engine after that is not told again, and what a person changed is as it was. */
+	edit(w, "{\"Hostname\":\"by-hand\",\"HostnameSet\":true,\"WantRunning\":false,"
+		"\"WantRunningSet\":true}");
+	answer_all(w);
+	end_node(w);
+	free(TAKE_PTR(w->start.config.prefs));
+	w->start.config.up = false;
+	start_node(w);
+	assert_string_equal(w->node->state.prefs.hostname, "by-hand");
+	assert_int_equal(node_state(w->node), NODE_STOPPED);
+}
+
+static void a_start_that_logs_in_outlives_its_engine(void **state)
+{
+	struct world *w = *state;
+	int logout = 1;
+
+	(void)run(w);
+	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
+	client()->handler->logged_out(w->node, NULL);
+	answer_all(w);
+	end_node(w);
+
+	/* A container that starts wants to be in, whatever was before. */
+	w->start.config.up = true;
+	start_node(w);
+	assert_true(w->privsep.settled);
+	assert_int_equal(client()->starts, 1);
+	end_node(w);
+
+	/* Its engine died while the login waited for a person: the next one waits on. */
+	w->start.config.up = false;
+	start_node(w);
+	assert_int_equal(client()->starts, 1);
+	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
+
+	/* But not once somebody has logged out. */
+	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
+	client()->handler->logged_out(w->node, NULL);
+	answer_all(w);
+	end_node(w);
+	start_node(w);
+	assert_null(client());
+}
+
 static void the_end_answers_a_logout(void **state)
 {
 	struct world *w = *state;
@@ -929,6 +999,8 @@ int main(void)
 		TEST(the_operator_may_change_the_node),
 		TEST(another_server_is_another_tailnet),
 		TEST(another_server_at_the_start),
+		TEST(the_start_is_settled_once_stored),
+		TEST(a_start_that_logs_in_outlives_its_engine),
 		TEST(the_end_answers_a_logout),
 		TEST(a_full_disk_loses_nothing),
 		TEST(what_is_small_is_cached_beside_a_large_map),

@@ -81,6 +81,8 @@ static const struct {
 	/* 51 */ {E, PRIVSEP_ALIVE, 0, 0, 0, 0, 0, 0},
 	/* 52 */ {E, PRIVSEP_ALIVE, 1, 0, 0, 0, 0, -EBADMSG},
 	/* 53 */ {S, PRIVSEP_ALIVE, 0, 0, 0, 0, 0, -EBADMSG},
+	/* 54 */ {E, PRIVSEP_SETTLED, 0, 0, 0, 0, 0, 0},
+	/* 55 */ {S, PRIVSEP_SETTLED, 0, 0, 0, 0, 0, -EBADMSG},
 };
 /* clang-format on */
 
