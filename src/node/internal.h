@@ -110,6 +110,7 @@ struct node {
 	bool key_waits;    /* control waits for the store of a new node key */
 	bool cache_dirty;
 	bool cache_stored; /* at least once, or tried */
+	bool cache_failed; /* the last store of it did, and that was said */
 	bool cache_cut;    /* the netmap did not fit, and that was said */
 	uv_timer_t cache_timer;
 	struct secret_key disco_key;

@@ -293,7 +293,7 @@ static void on_state_stored(void *context, int result, const char *text)
 		node_warn(node, NODE_WARN_STORE, line);
 	} else {
 		node_store_settled(node);
-		if (node->warnings[NODE_WARN_STORE])
+		if (node->state_failed)
 			log_info("the state is stored again");
 		node_warn(node, NODE_WARN_STORE, NULL);
 	}
@@ -348,11 +348,22 @@ static void on_cache_stored(void *context, int result, const char *text)
 	struct node *node = context;
 
 	/* At the stop nobody waits for the answer: the supervisor stores what was sent. */
-	if (result == 0 || result == -ECANCELED || node->stopping)
+	if (result == -ECANCELED || node->stopping)
 		return;
-	log_warn("the cache could not be stored: %s", text[0] ? text : strerror(-result));
-	if (result != -EMSGSIZE)
+	if (result < 0) {
+		char line[600];
+
+		snprintf(line, sizeof(line), "the cache could not be stored, trying again: %s",
+			 text[0] ? text : strerror(-result));
+		if (!node->cache_failed)
+			log_warn("%s", line);
+		if (!node->state_failed)
+			node_warn(node, NODE_WARN_STORE, line);
 		node_store_cache_later(node);
+	} else if (!node->state_failed) {
+		node_warn(node, NODE_WARN_STORE, NULL);
+	}
+	node->cache_failed = result < 0;
 }
 
 /** node_store_cache_now() - Store the cache, if anything changed */

@@ -360,7 +360,7 @@ bool blobs_need_dac(const char *state_dir)
 	} rows[] = {
 		{file_names[PRIVSEP_BLOB_STATE], R_OK},
 		{file_names[PRIVSEP_BLOB_CACHE], R_OK},
-		{LOCK_NAME, R_OK | W_OK},
+		{LOCK_NAME, R_OK},
 	};
 	char path[PATH_MAX];
 
@@ -372,28 +372,51 @@ bool blobs_need_dac(const char *state_dir)
 	return false;
 }
 
+bool blobs_have_state(const char *state_dir)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	return snprintf(path, sizeof(path), "%s/%s", state_dir, file_names[PRIVSEP_BLOB_STATE]) <
+		       (int)sizeof(path) &&
+	       stat(path, &st) == 0 && st.st_size > 0;
+}
+
+/* try_lock() - Open @path with @flags and lock it; a descriptor or negative errno */
+static int try_lock(const char *path, int flags)
+{
+	_cleanup_close_ int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
 int blobs_lock(const char *state_dir, struct error *err)
 {
-	_cleanup_close_ int fd = -1;
 	char path[PATH_MAX];
+	int r;
 
 	if (snprintf(path, sizeof(path), "%s/" LOCK_NAME, state_dir) >= (int)sizeof(path))
 		return error_set(err, -ENAMETOOLONG,
 				 "the path of the state directory %s is too "
 				 "long",
 				 state_dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return error_set_errno(err, -errno, "open the lock %s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno == EWOULDBLOCK)
-			return error_set(
-				err, -EWOULDBLOCK,
-				"the state directory %s is in use by another process: two "
-				"nodes can't share one state; stop the other, or give this "
-				"one a directory of its own (--statedir, TS_STATE_DIR)",
-				state_dir);
-		return error_set_errno(err, -errno, "lock %s", path);
-	}
-	return TAKE_FD(fd);
+	r = try_lock(path, O_RDONLY | O_CREAT);
+	if (r == -EBADF) /* NFS locks only what is open for writing */
+		r = try_lock(path, O_RDWR);
+	else if (r == -EROFS || r == -EACCES || r == -ENOSPC || r == -EDQUOT)
+		r = try_lock(state_dir, O_RDONLY | O_DIRECTORY);
+	if (r == -EWOULDBLOCK)
+		return error_set(err, r,
+				 "the state directory %s is in use by another process: two "
+				 "nodes can't share one state; stop the other, or give this "
+				 "one a directory of its own (--statedir, TS_STATE_DIR)",
+				 state_dir);
+	if (r < 0)
+		error_set(err, r,
+			  "the state directory %s can't be locked (%s): see to it that no other "
+			  "node uses it",
+			  state_dir, strerror(-r));
+	return r;
 }

@@ -75,10 +75,16 @@ int blobs_store(struct blobs *blobs, const struct blob_job *job);
 /** blobs_need_dac() - Whether files there are another user's, and ours by DAC_OVERRIDE alone */
 bool blobs_need_dac(const char *state_dir);
 
+/** blobs_have_state() - Whether a state is stored there: one that isn't empty */
+bool blobs_have_state(const char *state_dir);
+
 /**
- * blobs_lock() - Take <state_dir>/pillion.lock
+ * blobs_lock() - Take <state_dir>/pillion.lock, or the folder itself where that can't be made
+ *
+ * The file is open for reading only, so that it doesn't keep the volume from being
+ * remounted read-only.
  *
  * Return: a descriptor that holds the lock as long as it is open; -EWOULDBLOCK where
- * another process has it; negative errno with @err
+ * another process has it; another negative errno where there are no locks; both with @err
  */
 int blobs_lock(const char *state_dir, struct error *err);

@@ -343,7 +343,7 @@ void files_look_now(struct files *files)
 	timer_arm(files->loop, &files->look, clock_boottime());
 }
 
-int files_check(const struct supervisor_options *options, struct error *err)
+int files_check(const struct supervisor_options *options, bool have_state, struct error *err)
 {
 	const struct {
 		const char *path, *what;
@@ -354,19 +354,27 @@ int files_check(const struct supervisor_options *options, struct error *err)
 
 	for (size_t i = 0; i < ARRAY_SIZE(named); i++) {
 		_cleanup_close_ int fd = -1;
+		struct error why = {0};
 
 		if (!named[i].path)
 			continue;
 		fd = open_regular(named[i].path);
+		if (fd >= 0)
+			continue;
 		if (fd == -EINVAL)
-			return error_set(err, fd, "%s, %s, is not a regular file", named[i].what,
-					 named[i].path);
-		if (fd < 0)
-			return error_set_errno(
-				err, fd,
-				"open %s, %s (is it mounted into this container, and "
-				"readable?)",
-				named[i].what, named[i].path);
+			error_set(&why, fd, "%s, %s, is not a regular file", named[i].what,
+				  named[i].path);
+		else
+			error_set_errno(&why, fd,
+					"open %s, %s (is it mounted into this container, and "
+					"readable?)",
+					named[i].what, named[i].path);
+		if (!have_state) {
+			*err = why;
+			return fd;
+		}
+		/* A node that is known may need neither, and they are read again when it does. */
+		log_warn("%s", why.text);
 	}
 	return 0;
 }

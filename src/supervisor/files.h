@@ -54,5 +54,8 @@ int files_get(struct files *files, enum privsep_file_name name);
 /** files_look_now() - As if all had changed (SIGHUP) */
 void files_look_now(struct files *files);
 
-/** files_check() - Whether what options name can be read now; cause and remedy in @err */
-int files_check(const struct supervisor_options *options, struct error *err);
+/**
+ * files_check() - Whether what options name can be read now; cause and remedy in @err
+ * @have_state: there is a node, which may need none of it: then it's a warning
+ */
+int files_check(const struct supervisor_options *options, bool have_state, struct error *err);

@@ -79,17 +79,21 @@ static void on_store(struct supervisor *s, const struct privsep_blob *m, int mem
 		requests_reply(s, m->header.id, r, strerror(-r), -1);
 }
 
+static const char *remedy(int result)
+{
+	if (result == -ENOSPC || result == -EDQUOT)
+		return " (free some space)";
+	return result == -EROFS || result == -EACCES ? " (make it writable)" : "";
+}
+
 void requests_stored(void *userdata, const struct blob_job *job)
 {
 	struct supervisor *s = userdata;
 	char text[PRIVSEP_TEXT_MAX] = "";
 
-	if (job->result < 0) {
+	if (job->result < 0)
 		snprintf(text, sizeof(text), "write the state directory %s: %s%s",
-			 s->options->state_dir, strerror(-job->result),
-			 job->result == -ENOSPC || job->result == -EDQUOT ? " (free some space)"
-									  : "");
-	}
+			 s->options->state_dir, strerror(-job->result), remedy(job->result));
 	/* The engine that asked says it; where it is gone, we do. */
 	if (s->engine.pid != 0 && job->engine == s->engine.number)
 		requests_reply(s, job->id, job->result, text, -1);

@@ -64,8 +64,19 @@ void supervisor_warn(struct supervisor *s, const char *text)
 	log_warn("%s", text);
 	if (asprintf(&joined, "%s%s%s", s->warnings ?: "", s->warnings ? "\n" : "", text) < 0)
 		return;
+	if (strlen(joined) > START_STRING_MAX) {
+		free(joined); /* else no engine could be started */
+		return;
+	}
 	free(s->warnings);
 	s->warnings = joined;
+}
+
+/* forgive() - What is only written, or only makes things safer, is no reason to end */
+static void forgive(struct supervisor *s, struct error *err)
+{
+	supervisor_warn(s, err->text);
+	*err = (struct error){0};
 }
 
 /* The checks, before anything is touched */
@@ -81,8 +92,31 @@ static int check_net_admin(struct error *err)
 			 "securityContext.capabilities.add: [NET_ADMIN]; elsewhere run as root");
 }
 
-static int check_state_dir(const struct supervisor_options *options, struct error *err)
+/* check_writable() - What can't be written is enough for a node that has a login there */
+static int check_writable(struct supervisor *s, const struct stat *st, struct error *err)
 {
+	const char *dir = s->options->state_dir;
+	struct error why = {0};
+
+	if (faccessat(AT_FDCWD, dir, W_OK, AT_EACCESS) == 0)
+		return 0;
+	error_set_errno(&why, -errno,
+			"write the state directory %s (owner %u, mode %04o; make it writable, or "
+			"choose another with --statedir, TS_STATE_DIR)",
+			dir, st->st_uid, st->st_mode & 07777u);
+	if (!blobs_have_state(dir)) {
+		if (err)
+			*err = why;
+		return why.code;
+	}
+	error_wrap(&why, "the state can't be stored, and what changes is lost at the end");
+	forgive(s, &why);
+	return 0;
+}
+
+static int check_state_dir(struct supervisor *s, struct error *err)
+{
+	const struct supervisor_options *options = s->options;
 	const char *dir = options->state_dir;
 	struct stat st;
 
@@ -93,7 +127,7 @@ static int check_state_dir(const struct supervisor_options *options, struct erro
 				 "no state directory: name one with --statedir "
 				 "(TS_STATE_DIR), or keep the state in memory only "
 				 "with --state=mem:");
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+	if (stat(dir, &st) < 0 && errno == ENOENT && mkdir(dir, 0700) < 0)
 		return error_set_errno(
 			err, -errno,
 			"make the state directory %s (mount a volume there, or choose "
@@ -106,12 +140,12 @@ static int check_state_dir(const struct supervisor_options *options, struct erro
 				 "the state directory %s is no directory: choose "
 				 "another with --statedir (TS_STATE_DIR)",
 				 dir);
-	if (faccessat(AT_FDCWD, dir, R_OK | W_OK | X_OK, AT_EACCESS) < 0)
+	if (faccessat(AT_FDCWD, dir, R_OK | X_OK, AT_EACCESS) < 0)
 		return error_set_errno(err, -errno,
-				       "write the state directory %s (owner %u, mode %04o; make it "
-				       "writable, or choose another with --statedir, TS_STATE_DIR)",
+				       "read the state directory %s (owner %u, mode %04o; make it "
+				       "readable, or choose another with --statedir, TS_STATE_DIR)",
 				       dir, st.st_uid, st.st_mode & 07777u);
-	return 0;
+	return check_writable(s, &st, err);
 }
 
 /* folder_needs_dac() - Whether that holds for the folder of @path, in which we make and remove
@@ -152,15 +186,18 @@ static bool need_dac(const struct supervisor_options *options)
 }
 
 /* check_machine() - An exit code, or 0; the paragraph is in @err */
-static int check_machine(const struct supervisor_options *options, bool *ret_dac, struct error *err)
+static int check_machine(struct supervisor *s, bool *ret_dac, struct error *err)
 {
-	if (files_check(options, err) < 0)
+	const struct supervisor_options *options = s->options;
+
+	if (files_check(options, options->state_dir && blobs_have_state(options->state_dir), err) <
+	    0)
 		return SUPERVISOR_EXIT_CONFIGURATION;
 	if (!options->state_dir && options->start.state_mode != START_STATE_MEMORY) {
-		(void)check_state_dir(options, err);
+		(void)check_state_dir(s, err);
 		return SUPERVISOR_EXIT_CONFIGURATION;
 	}
-	if (check_net_admin(err) < 0 || check_state_dir(options, err) < 0 ||
+	if (check_net_admin(err) < 0 || check_state_dir(s, err) < 0 ||
 	    listener_probe(options->socket_path, err) < 0)
 		return err->code == -ENAMETOOLONG ? SUPERVISOR_EXIT_CONFIGURATION
 						  : SUPERVISOR_EXIT_MACHINE;
@@ -249,6 +286,10 @@ static int take_lock(struct supervisor *s, int signals, struct error *err)
 		if (signal_meanwhile(signals, LOCK_RETRY_MS))
 			return -EINTR;
 	}
+	if (s->lock < 0 && s->lock != -EWOULDBLOCK) {
+		forgive(s, err);
+		return 0;
+	}
 	return s->lock < 0 ? s->lock : 0;
 }
 
@@ -302,10 +343,13 @@ static int open_listeners(struct supervisor *s, struct error *err)
 	struct error link_err = {0};
 
 	s->localapi = listener_localapi(options->socket_path, err);
-	if (s->localapi < 0)
+	if (s->localapi < 0 && options->mode != SUPERVISOR_RUN)
 		return SUPERVISOR_EXIT_MACHINE;
-	if (options->socket_link &&
-	    listener_link(options->socket_path, options->socket_link, &link_err) < 0)
+	/* Nobody but a person needs it: the node does without, as on a read-only root. */
+	if (s->localapi < 0)
+		forgive(s, err);
+	else if (options->socket_link &&
+		 listener_link(options->socket_path, options->socket_link, &link_err) < 0)
 		supervisor_warn(s, link_err.text);
 	if (!options->start.health_check && !options->start.metrics)
 		return 0;
@@ -470,11 +514,13 @@ static int run(struct supervisor *s, struct error *err)
 		return SUPERVISOR_EXIT_MACHINE;
 	/* So that what the checks find is in the log; they make its folder, if it is theirs. */
 	early = open_log(s, NULL);
-	code = check_machine(s->options, &dac, err);
+	code = check_machine(s, &dac, err);
 	if (code != 0)
 		return code;
-	if (early < 0 && open_log(s, err) < 0)
-		return SUPERVISOR_EXIT_MACHINE;
+	if (early < 0 && open_log(s, err) < 0) {
+		(void)logs_open(&s->logs, &s->loop, NULL, NULL);
+		forgive(s, err);
+	}
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	engine_init(s);
 	code = bring_up(s, signals, dac, err);

@@ -7,6 +7,7 @@ What the real one does under it is in tests/interop/test_headscale_run.py.
 import contextlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -90,9 +91,11 @@ class Keeper:
         self.log = folder / "run.log"
         self.process = None
         self.strays = []
+        self.wrap = []
 
     def command(self, *flags):
-        return [build_folder() / "pillion", "headscale", "run", f"--state={self.state}", *flags]
+        program = build_folder() / "pillion"
+        return [*self.wrap, program, "headscale", "run", f"--state={self.state}", *flags]
 
     def environment(self, stub):
         path = f"{self.program.parent}:{os.environ['PATH']}"
@@ -396,6 +399,17 @@ def test_a_foreign_process_with_its_number_is_left_alone(keeper):
             stranger.kill()
     assert int(number) > 0
     assert program.startswith("/")
+
+
+def test_without_locks(keeper):
+    """On a network file system that has none it runs, and says what is missing."""
+    inject = ["-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"]
+    keeper.wrap = ["strace", "-f", "-qq", "-o", "/dev/null", *inject]
+    keeper.start()
+    assert "can't be locked" in keeper.text()
+    status = Path(f"/proc/{keeper.child()}/status").read_text()
+    os.kill(int(re.search(r"PPid:\t(\d+)", status)[1]), signal.SIGTERM)
+    assert keeper.process.wait(30) == 0
 
 
 def test_one_for_a_folder(keeper):

@@ -1008,6 +1008,109 @@ def test_localapi_socket(start, tmp_path):
     refused(start("--socket", tmp_path / ("x" * 120)), 2, "longer than 107 bytes")
 
 
+@contextlib.contextmanager
+def mounted(folder):
+    """@folder as a volume of its own; a function that makes it read-only, or writable again."""
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+
+    def remount(how):
+        subprocess.run(["mount", "-o", f"remount,bind,{how}", folder], check=True)
+
+    try:
+        yield remount
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_state_volume_that_becomes_read_only(start, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    with mounted(state) as remount:
+        sidecar = start(state=state)
+        sidecar.up()
+        assert sidecar.ask(f"store {STATE} good") == "0 "
+        remount("ro")  # nothing of ours is in the way
+        answer = sidecar.ask(f"store {STATE} better")
+        assert answer.startswith("-30 ") and "make it writable" in answer
+        assert sidecar.ask(f"load {STATE}") == "0 good"
+        remount("rw")
+        assert sidecar.ask(f"store {STATE} better") == "0 "
+        assert sidecar.end()[0] == 0
+
+
+@pytest.mark.parametrize("lock_file", [True, False])
+@pytest.mark.parametrize("mode", ["split", "same-user"])
+def test_a_read_only_state_volume(start, tmp_path, mode, lock_file):
+    """A node that is there runs from it; one that is not has nowhere to be kept."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    with mounted(state) as remount:
+        remount("ro")
+        refused(start(state=state, mode=mode), 1, "Read-only", "TS_STATE_DIR")
+        remount("rw")
+        (state / "tailscaled.state").write_text("identity")
+        if lock_file:
+            (state / "pillion.lock").touch()
+        remount("ro")
+        sidecar = start("--log-path", state / "log", state=state, mode=mode)
+        sidecar.up()
+        warnings = sidecar.ask("config")
+        assert "the state can't be stored" in warnings and "Read-only" in warnings
+        assert "open the log file" in warnings
+        assert "can't be locked" not in sidecar.log()
+        assert sidecar.ask(f"load {STATE}") == "0 identity"
+        other = Namespace()
+        try:
+            second = start(folder=tmp_path / "b", into=other, state=state, mode=mode)
+            assert second.wait() == 1
+            assert "in use by another process" in second.log()
+        finally:
+            other.remove()
+        assert sidecar.end()[0] == 0
+
+
+def test_a_socket_that_cannot_be_made(start, tmp_path):
+    """As on a read-only root: a sidecar does without, a daemon is of no use then."""
+    folder = tmp_path / "ro"
+    folder.mkdir()
+    with mounted(folder) as remount:
+        remount("ro")
+        path = folder / "pillion.sock"
+        refused(start("--socket", path), 1, str(path), "Read-only")
+        sidecar = start("--run", "--socket", path)
+        wait_for(lambda: "listen at the LocalAPI socket" in sidecar.log())
+        wait_for(lambda: children_of(sidecar.pid), what="an engine")
+        assert sidecar.end()[0] == 0
+
+
+@pytest.mark.parametrize("error", ["ENOLCK", "ENOSYS", "EBADF"])
+def test_without_locks(start, error):
+    """A network file system without its lock service."""
+    inject = ["-e", "trace=flock", "-e", f"inject=flock:error={error}"]
+    wrap = ["strace", "-f", "-qq", "-o", "/dev/null", *inject]
+    sidecar = start(mode="same-user", wrap=wrap, env=NO_LEAK_CHECK)
+    assert "can't be locked" in sidecar.up()["warnings"]
+    assert sidecar.ask(f"store {STATE} x") == "0 "
+    os.kill(supervisor_below(sidecar), signal.SIGTERM)
+    assert sidecar.wait() == 0
+
+
+def test_a_known_node_starts_without_its_files(start, tmp_path):
+    """The auth key's file and the CA file are looked at when one is wanted."""
+    key = tmp_path / "key"
+    flags = ["--auth-key-file", key, "--ca-file", tmp_path / "no"]
+    refused(start(*flags), 2, "auth key's file", "mounted")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/tailscaled.state").write_text("identity")
+    sidecar = start(*flags)
+    assert sidecar.up()["auth_key"] == "1"
+    assert "the auth key's file" in sidecar.log() and "the CA file" in sidecar.log()
+    assert sidecar.ask(f"file {AUTH_KEY}").startswith("-2")
+    key.write_text(KEY)
+    wait_for(lambda: f"file {AUTH_KEY} 0" in sidecar.ask("events"))
+    assert sidecar.ask(f"file {AUTH_KEY}").endswith(KEY)
+
+
 def test_configuration_errors(start, tmp_path):
     refused(start("--auth-key-file", tmp_path / "no"), 2, "auth key's file", "mounted")
     refused(start("--ca-file", tmp_path / "no"), 2, "--ca-file", "mounted")

@@ -67,20 +67,6 @@ static void merge_flags(struct entry_settings *s, const struct command_line *lin
 		s->auth_key_file = (struct flag_value){0};
 }
 
-/* has_login() - Whether the state folder knows a node, so that no key is needed */
-static bool has_login(const char *state_dir)
-{
-	_cleanup_free_ char *path = NULL;
-	_cleanup_(json_free) json_t *state = NULL;
-
-	if (!state_dir || asprintf(&path, "%s/" STATE_FILE_NAME, state_dir) < 0) {
-		path = NULL;
-		return false;
-	}
-	state = json_load_file(path, 0, NULL);
-	return json_is_string(json_object_get(state, "_current-profile"));
-}
-
 /* make_folder() - As mkdir -p; the last one gets @mode */
 static int make_folder(const char *path, mode_t mode)
 {
@@ -364,7 +350,8 @@ static int join(const struct entry_settings *s, const struct entry_options *o)
 	};
 
 	if (o->supervisor.auth_key_file) {
-		if (read_secret_file(o->supervisor.auth_key_file, &file_key, &err) < 0)
+		if (read_secret_file(o->supervisor.auth_key_file, &file_key, &err) < 0 &&
+		    !entry_has_login(&o->supervisor))
 			return complain("connect", EXIT_USAGE, "%s", err.text);
 		j.auth_key = file_key;
 	}
@@ -401,7 +388,7 @@ static int connect_with(struct command_line *line, const struct entry_settings *
 	if (r == 0 && strcmp(state, "Running") == 0 && !s->prefs[PREFS_FORCE_REAUTH].on)
 		return connected(socket, o);
 	if (if_configured && !keyed &&
-	    (status ? strcmp(state, "NeedsLogin") == 0 : !has_login(o->supervisor.state_dir))) {
+	    (status ? strcmp(state, "NeedsLogin") == 0 : !entry_has_login(&o->supervisor))) {
 		fprintf(stderr, "not configured: no key is set and nobody is logged in; nothing to "
 				"do\n");
 		return EXIT_OK;

@@ -8,6 +8,7 @@
 #include "base/secret.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
@@ -34,8 +35,51 @@ int check_auth_key(const char *key, struct error *err)
 	return 0;
 }
 
+bool entry_has_login(const struct supervisor_options *options)
+{
+	const char *state_dir = options->state_dir ?: DEFAULT_STATE_DIR;
+	char path[PATH_MAX];
+	json_t *state;
+	bool known;
+
+	if (options->start.state_mode == START_STATE_MEMORY ||
+	    snprintf(path, sizeof(path), "%s/" STATE_FILE_NAME, state_dir) >= (int)sizeof(path))
+		return false;
+	state = json_load_file(path, 0, NULL);
+	known = json_is_string(json_object_get(state, "_current-profile"));
+	json_decref(state);
+	return known;
+}
+
+/* check_key() - That @key, or what the file at @path holds, is one; with a login it's a warning */
+static int check_key(const char *key, const char *path, const struct entry_options *o,
+		     void (*warn)(const char *text), struct error *err)
+{
+	_cleanup_(secret_string_free_at) char *text = NULL;
+	bool known = entry_has_login(&o->supervisor);
+	struct error why = {0};
+	int r;
+
+	/* It's read when one is wanted, which may be never. */
+	if (path && known)
+		return 0;
+	r = path ? read_secret_file(path, &text, &why) : 0;
+	if (r == 0)
+		r = check_auth_key(path ? text : key, &why);
+	if (r == 0)
+		return 0;
+	if (!known) {
+		*err = why;
+		return r;
+	}
+	error_wrap(&why, "this node is logged in and goes on without an auth key");
+	warn(why.text);
+	return 0;
+}
+
 /* set_auth_key() - The key itself, or the file that the supervisor is to read it from */
-static int set_auth_key(const struct entry_settings *s, struct entry_options *o, struct error *err)
+static int set_auth_key(const struct entry_settings *s, struct entry_options *o,
+			void (*warn)(const char *text), struct error *err)
 {
 	const struct flag_value *key = &s->prefs[PREFS_AUTH_KEY];
 	const char *path = NULL;
@@ -47,22 +91,15 @@ static int set_auth_key(const struct entry_settings *s, struct entry_options *o,
 		path = key->text + strlen(FILE_PREFIX);
 	else if (!key->given || !*key->text)
 		return 0;
+	r = check_key(key->text, path, o, warn, err);
+	if (r < 0)
+		return r;
 	if (path) {
-		_cleanup_(secret_string_free_at) char *text = NULL;
-
-		r = read_secret_file(path, &text, err);
-		if (r == 0)
-			r = check_auth_key(text, err);
-		if (r < 0)
-			return r;
 		o->auth_key_path = strdup(path);
 		if (!o->auth_key_path)
 			return error_set(err, -ENOMEM, "out of memory");
 		o->supervisor.auth_key_file = o->auth_key_path;
 	} else {
-		r = check_auth_key(key->text, err);
-		if (r < 0)
-			return r;
 		o->auth_key = strdup(key->text);
 		if (!o->auth_key)
 			return error_set(err, -ENOMEM, "out of memory");
@@ -206,7 +243,7 @@ int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)
 	if (r == 0)
 		r = set_prefs(s, &o, err);
 	if (r == 0)
-		r = set_auth_key(s, &o, err);
+		r = set_auth_key(s, &o, warn, err);
 	if (r < 0) {
 		entry_options_clear(&o);
 		return r;

@@ -306,11 +306,14 @@ int keeper_lock(const char *folder, struct error *err)
 	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return error_set_errno(err, -errno, "%s", lock);
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-		return errno == EWOULDBLOCK
-			       ? error_set(err, -EBUSY,
-					   "'pillion headscale run' runs already for %s", folder)
-			       : error_set_errno(err, -errno, "lock %s", lock);
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno == EWOULDBLOCK)
+			return error_set(err, -EBUSY, "'pillion headscale run' runs already for %s",
+					 folder);
+		/* Some network file systems have no locks. */
+		log_warn("%s can't be locked (%s): see to it that nothing else runs for it", folder,
+			 strerror(errno));
+	}
 	r = end_orphan(process_file, err);
 	return r < 0 ? r : TAKE_FD(fd);
 }
