@@ -4,21 +4,17 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "netlink/reconcile.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* Routes shorter than this would take in what no subnet router can honestly hold. */
-#define SHORTEST_ROUTE 8
+/* Of the public internet, routes may take this much in all without an exit node. */
+#define PUBLIC_BITS_V4 8
+#define PUBLIC_BITS_V6 20
 
 #define MTU_MIN_V6 1280u
 #define MTU_MAX    65535u
-
-static bool overlaps(const struct prefix *a, const struct prefix *b)
-{
-	return a->bits <= b->bits ? prefix_contains(a, &b->address)
-				  : prefix_contains(b, &a->address);
-}
 
 static bool is_valid(const struct prefix *p)
 {
@@ -26,42 +22,41 @@ static bool is_valid(const struct prefix *p)
 	       p->bits <= address_bits(&p->address);
 }
 
-static bool is_host(const struct prefix *p)
-{
-	return p->bits == address_bits(&p->address);
-}
-
 /* refuse_special() - Ranges of this machine and its links (RFC 6890), whoever asks */
 static int refuse_special(const struct prefix *p, const char *text, struct error *err)
 {
 	static const struct {
 		const char *what;
-		const char *range;
+		struct prefix range;
 	} rows[] = {
-		{"loopback", "127.0.0.0/8"},      {"loopback", "::1"},
-		{"link-local", "169.254.0.0/16"}, {"link-local", "fe80::/10"},
-		{"multicast", "224.0.0.0/4"},     {"multicast", "ff00::/8"},
-		{"unspecified", "0.0.0.0/8"},     {"unspecified", "::"},
+		{"loopback", {{ADDRESS_V4, {127}}, 8}},
+		{"loopback", {{ADDRESS_V6, {[15] = 1}}, 128}},
+		{"link-local", {{ADDRESS_V4, {169, 254}}, 16}},
+		{"link-local", {{ADDRESS_V6, {0xfe, 0x80}}, 10}},
+		{"multicast", {{ADDRESS_V4, {224}}, 4}},
+		{"multicast", {{ADDRESS_V6, {0xff}}, 8}},
+		{"reserved", {{ADDRESS_V4, {240}}, 4}},
+		{"unspecified", {{ADDRESS_V4, {0}}, 8}},
+		{"unspecified", {{ADDRESS_V6, {0}}, 128}},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct prefix range;
+		char range[PREFIX_TEXT_MAX];
 
-		if (prefix_parse(rows[i].range, strlen(rows[i].range), &range) < 0 ||
-		    overlaps(p, &range))
+		if (prefix_overlaps(p, &rows[i].range))
 			return error_set(err, -EPERM, "%s is or holds a %s address (%s)", text,
-					 rows[i].what, rows[i].range);
+					 rows[i].what, prefix_format(&rows[i].range, range));
 	}
 	return 0;
 }
 
 /* refuse_local() - What this machine's other links have: addresses, on-link prefixes, gateways */
 static int refuse_local(const struct prefix *p, const char *text, uint32_t ifindex,
-			const struct net_interfaces *interfaces, struct error *err)
+			const struct net_interfaces *interfaces, bool inside_is_fine,
+			struct error *err)
 {
 	const struct net_default_route *defaults[] = {&interfaces->default_v4,
 						      &interfaces->default_v6};
-	bool inside_is_fine = is_host(p) && address_is_tailnet(&p->address);
 
 	for (size_t i = 0; i < interfaces->count; i++) {
 		const struct net_interface *have = &interfaces->list[i];
@@ -72,7 +67,7 @@ static int refuse_local(const struct prefix *p, const char *text, uint32_t ifind
 		if (prefix_contains(p, &have->prefix.address))
 			return error_set(err, -EPERM, "%s holds this machine's own address %s (%s)",
 					 text, prefix_format(&have->prefix, other), have->name);
-		if (!inside_is_fine && overlaps(p, &have->prefix))
+		if (!inside_is_fine && prefix_overlaps(p, &have->prefix))
 			return error_set(err, -EPERM, "%s overlaps the network %s of %s", text,
 					 prefix_format(&have->prefix, other), have->name);
 	}
@@ -87,8 +82,30 @@ static int refuse_local(const struct prefix *p, const char *text, uint32_t ifind
 	return 0;
 }
 
+/* is_allowed() - Whether the start allows a route, wherever this machine's own networks are */
+static int is_allowed(const struct prefix *p, const char *text, const struct net_allowed *allowed,
+		      struct error *err)
+{
+	const struct prefix tailnet_v6 = tailnet_ranges(&allowed->tailnet).list[1];
+
+	if (p->bits <= 1)
+		return allowed->exit_node
+			       ? 0
+			       : error_set(err, -EPERM,
+					   "%s is a default route or a half of one: allow it with "
+					   "--allow-exit-node",
+					   text);
+	if (prefix_is_tailnet_host(p, &allowed->tailnet) || prefix_equal(p, &tailnet_v6) ||
+	    prefix_set_holds(&allowed->routes, p))
+		return 0;
+	return error_set(err, -EPERM,
+			 "%s is no tailnet address, and --allow-routes does not hold it (for a "
+			 "tailnet with addresses of its own: --tailnet-prefix)",
+			 text);
+}
+
 int net_route_check(const struct prefix *route, uint32_t ifindex,
-		    const struct net_interfaces *interfaces, bool allow_exit_node,
+		    const struct net_interfaces *interfaces, const struct net_allowed *allowed,
 		    struct error *err)
 {
 	char text[PREFIX_TEXT_MAX];
@@ -100,32 +117,114 @@ int net_route_check(const struct prefix *route, uint32_t ifindex,
 				 route->address.family, route->bits);
 	masked = prefix_mask(route);
 	prefix_format(&masked, text);
-	if (masked.bits < SHORTEST_ROUTE) {
-		if (allow_exit_node)
-			return 0;
-		return error_set(err, -EPERM,
-				 "%s is shorter than /%d: allow it with --allow-exit-node", text,
-				 SHORTEST_ROUTE);
-	}
+	r = is_allowed(&masked, text, allowed, err);
+	if (r < 0 || masked.bits <= 1)
+		return r;
 	r = refuse_special(&masked, text, err);
-	return r < 0 ? r : refuse_local(&masked, text, ifindex, interfaces, err);
+	return r < 0 ? r
+		     : refuse_local(&masked, text, ifindex, interfaces,
+				    prefix_is_tailnet_host(&masked, &allowed->tailnet), err);
 }
 
 int net_address_check(const struct prefix *address, uint32_t ifindex,
-		      const struct net_interfaces *interfaces, struct error *err)
+		      const struct net_interfaces *interfaces, const struct net_allowed *allowed,
+		      struct error *err)
 {
 	char text[PREFIX_TEXT_MAX];
 
-	if (is_valid(address) && !is_host(address))
+	if (is_valid(address) && !prefix_is_tailnet_host(address, &allowed->tailnet))
 		return error_set(err, -EPERM,
-				 "%s is not one address: only /32 and /128 may be ours",
+				 "%s is no single tailnet address, so it can't be ours (for a "
+				 "tailnet with addresses of its own: --tailnet-prefix)",
 				 prefix_format(address, text));
-	return net_route_check(address, ifindex, interfaces, false, err);
+	return net_route_check(address, ifindex, interfaces, allowed, err);
+}
+
+/* private_ranges() - What networks give themselves: routes elsewhere are public */
+static struct prefix_set private_ranges(const struct net_allowed *allowed)
+{
+	static const struct prefix more[] = {
+		{{ADDRESS_V4, {10}}, 8},
+		{{ADDRESS_V4, {172, 16}}, 12},
+		{{ADDRESS_V4, {192, 168}}, 16},
+		{{ADDRESS_V6, {0xfc}}, 7},
+	};
+	struct prefix_set set = tailnet_ranges(&allowed->tailnet);
+
+	for (size_t i = 0; i < ARRAY_SIZE(more); i++)
+		set.list[set.count++] = more[i];
+	return set;
+}
+
+/* is_too_much() - Whether the public ones of @routes hold more than is allowed of either family */
+static int is_too_much(const struct prefix *routes, size_t count, const struct prefix_set *private)
+{
+	struct net_prefixes public = {0};
+	uint64_t held_v4 = 0, held_v6 = 0; /* in addresses; in /64s */
+	const struct prefix *last = NULL;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		struct prefix masked = prefix_mask(&routes[i]);
+
+		if (!prefix_set_holds(private, &masked))
+			r = net_prefixes_add(&public, &masked);
+	}
+	net_prefixes_unite(&public);
+	for (size_t i = 0; r == 0 && i < public.count; i++) {
+		const struct prefix *p = &public.list[i];
+
+		if (last && prefix_covers(last, p))
+			continue;
+		last = p;
+		if (p->address.family == ADDRESS_V4)
+			held_v4 += UINT64_C(1) << (32 - p->bits);
+		else
+			held_v6 += UINT64_C(1) << (p->bits < 64 ? 64 - p->bits : 0);
+	}
+	net_prefixes_free(&public);
+	if (r < 0)
+		return r;
+	return held_v4 > UINT64_C(1) << (32 - PUBLIC_BITS_V4) ||
+	       held_v6 > UINT64_C(1) << (64 - PUBLIC_BITS_V6);
+}
+
+static void refuse(struct net_verdict *verdict, const struct error *why)
+{
+	if (verdict->refused++ == 0)
+		verdict->why = *why;
+}
+
+/* check_set() - Take the public ones from @routes where together they are too much */
+static int check_set(struct prefix *routes, const struct net_allowed *allowed,
+		     struct net_verdict *verdict, struct error *err)
+{
+	const struct prefix_set private = private_ranges(allowed);
+	int r = allowed->exit_node ? 0 : is_too_much(routes, verdict->routes, &private);
+	struct error why = {0};
+	size_t kept = 0;
+
+	if (r < 0)
+		return error_set(err, r, "out of memory for the routes");
+	if (r == 0)
+		return 0;
+	error_set(&why, -EPERM,
+		  "the routes to public addresses hold more than a /%d of IPv4 or a /%d of IPv6 "
+		  "together: allow it with --allow-exit-node",
+		  PUBLIC_BITS_V4, PUBLIC_BITS_V6);
+	for (size_t i = 0; i < verdict->routes; i++) {
+		if (!prefix_set_holds(&private, &routes[i]))
+			refuse(verdict, &why);
+		else
+			routes[kept++] = routes[i];
+	}
+	verdict->routes = kept;
+	return 0;
 }
 
 int net_wanted_check(const struct net_wanted *wanted, const struct net_interfaces *interfaces,
-		     bool allow_exit_node, struct prefix *ret_routes, struct net_verdict *ret,
-		     struct error *err)
+		     const struct net_allowed *allowed, struct prefix *ret_addresses,
+		     struct prefix *ret_routes, struct net_verdict *ret, struct error *err)
 {
 	struct net_verdict verdict = {0};
 	int r;
@@ -140,19 +239,26 @@ int net_wanted_check(const struct net_wanted *wanted, const struct net_interface
 		return error_set(err, -E2BIG, "%zu routes, the limit is %u", wanted->route_count,
 				 LIMIT_NET_ROUTES);
 	for (size_t i = 0; i < wanted->address_count; i++) {
-		r = net_address_check(&wanted->addresses[i], wanted->ifindex, interfaces, err);
-		if (r < 0)
-			return r;
+		struct error why = {0};
+
+		if (net_address_check(&wanted->addresses[i], wanted->ifindex, interfaces, allowed,
+				      &why) == 0)
+			ret_addresses[verdict.addresses++] = wanted->addresses[i];
+		else
+			refuse(&verdict, &why);
 	}
 	for (size_t i = 0; i < wanted->route_count; i++) {
 		struct error why = {0};
 
-		if (net_route_check(&wanted->routes[i], wanted->ifindex, interfaces,
-				    allow_exit_node, &why) == 0)
+		if (net_route_check(&wanted->routes[i], wanted->ifindex, interfaces, allowed,
+				    &why) == 0)
 			ret_routes[verdict.routes++] = wanted->routes[i];
-		else if (verdict.refused++ == 0)
-			verdict.why = why;
+		else
+			refuse(&verdict, &why);
 	}
+	r = check_set(ret_routes, allowed, &verdict, err);
+	if (r < 0)
+		return r;
 	*ret = verdict;
 	return 0;
 }

@@ -12,45 +12,52 @@
 #include "netlink/netstate.h"
 
 /**
- * net_route_check() - Whether a route may lead into the tunnel
- * @route:           as asked for
- * @ifindex:         our own link, whose addresses are no obstacle
- * @interfaces:      snapshot of this namespace
- * @allow_exit_node: whether routes shorter than /8, the default route among them, are allowed
- * @err:             says which route, and why not
+ * net_route_check() - Whether a route by itself may lead into the tunnel
+ * @route:      as asked for
+ * @ifindex:    our own link, whose addresses are no obstacle
+ * @interfaces: snapshot of this namespace
+ * @allowed:    by the start
+ * @err:        says which route, and why not
  *
- * Refused: loopback, link-local, multicast; what overlaps an on-link prefix or holds an address
- * of this machine or its gateway. A host route to a tailnet address may lie inside an on-link
- * prefix (pods whose network is in 100.64.0.0/10), but not be such an address. A permitted
- * route shorter than /8 may cover anything.
+ * Allowed always: one tailnet address, and fd7a:115c:a1e0::/48; what lies in @allowed->routes;
+ * a default route or one half of it with @allowed->exit_node. Refused of these (but for the last):
+ * loopback, link-local, multicast; what overlaps an on-link prefix or holds an address of this
+ * machine or its gateway. A tailnet address may lie inside an on-link prefix (pods whose network
+ * is in 100.64.0.0/10), but not be such an address.
  *
  * Return: 0, -EINVAL (not a prefix) or -EPERM
  */
 int net_route_check(const struct prefix *route, uint32_t ifindex,
-		    const struct net_interfaces *interfaces, bool allow_exit_node,
+		    const struct net_interfaces *interfaces, const struct net_allowed *allowed,
 		    struct error *err);
 
 /**
- * net_address_check() - Whether our link may have this address: as net_route_check(), and a host
- * prefix
+ * net_address_check() - Whether our link may have this address: one of the tailnet's, and none of
+ * this machine's
  */
 int net_address_check(const struct prefix *address, uint32_t ifindex,
-		      const struct net_interfaces *interfaces, struct error *err);
+		      const struct net_interfaces *interfaces, const struct net_allowed *allowed,
+		      struct error *err);
 
 /* What net_wanted_check() lets pass. */
 struct net_verdict {
-	size_t routes;    /* that many */
-	size_t refused;   /* and that many not */
+	size_t addresses; /* that many */
+	size_t routes;
+	size_t refused;   /* addresses and routes that are not allowed */
 	struct error why; /* of the first of these */
 };
 
 /**
  * net_wanted_check() - What an engine chooses of a wanted state: MTU, counts, addresses, routes
- * @ret_routes: room for @wanted->route_count: the routes that may be
+ * @ret_addresses: room for @wanted->address_count: the addresses that may be
+ * @ret_routes:    room for @wanted->route_count: the routes that may be
  *
- * Return: 0, where routes may have been left out; or why there is nothing to apply (one address
- * that is refused refuses all), with @err set
+ * Each is judged by itself, and then the routes as a set: without @allowed->exit_node those to
+ * public addresses are all refused where together they hold more than a /8 of IPv4 or a /20 of
+ * IPv6, so that many short ones are no default route.
+ *
+ * Return: 0, where some may have been left out; or why there is nothing to apply, with @err set
  */
 int net_wanted_check(const struct net_wanted *wanted, const struct net_interfaces *interfaces,
-		     bool allow_exit_node, struct prefix *ret_routes, struct net_verdict *ret,
-		     struct error *err);
+		     const struct net_allowed *allowed, struct prefix *ret_addresses,
+		     struct prefix *ret_routes, struct net_verdict *ret, struct error *err);

@@ -46,6 +46,18 @@ enum net_rule_priority {
 };
 
 /**
+ * struct net_allowed - What the start allows an engine to ask for
+ * @exit_node: a default route, and routes to any share of the public internet
+ * @routes:    where subnet routes may lead; empty: none is allowed
+ * @tailnet:   ranges of tailnet addresses besides tailnet_ranges()' own
+ */
+struct net_allowed {
+	bool exit_node;
+	struct prefix_set routes;
+	struct prefix_set tailnet;
+};
+
+/**
  * struct net_wanted - The whole of what shall be
  * @ifindex:       our TUN link
  * @mtu:           in bytes, 0 leaves it

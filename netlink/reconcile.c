@@ -106,7 +106,7 @@ static int compare_prefixes(const void *left, const void *right)
 	return order != 0 ? order : a->bits - b->bits;
 }
 
-static void sort_and_unite(struct net_prefixes *p)
+void net_prefixes_unite(struct net_prefixes *p)
 {
 	size_t kept = 0;
 
@@ -133,7 +133,7 @@ static int collect(const struct prefix *list, size_t count, bool mask, bool v4_o
 		if (r < 0)
 			return r;
 	}
-	sort_and_unite(ret);
+	net_prefixes_unite(ret);
 	return 0;
 }
 
@@ -211,8 +211,8 @@ int net_reconcile(struct net_have *have, const struct net_wanted *wanted, unsign
 	struct net_changes changes = {0};
 	int r;
 
-	sort_and_unite(&have->addresses);
-	sort_and_unite(&have->routes);
+	net_prefixes_unite(&have->addresses);
+	net_prefixes_unite(&have->routes);
 	r = collect(wanted->addresses, wanted->address_count, false, v4_only, &addresses);
 	if (r == 0 && wanted->up)
 		r = collect(wanted->routes, wanted->route_count, true, v4_only, &routes);

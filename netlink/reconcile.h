@@ -69,6 +69,9 @@ bool net_rule_equal(const struct net_rule *a, const struct net_rule *b);
 
 /** net_prefixes_add() - Append; 0 or -ENOMEM */
 int net_prefixes_add(struct net_prefixes *prefixes, const struct prefix *prefix);
+
+/** net_prefixes_unite() - Sort by family, address, length; what stands twice stands once */
+void net_prefixes_unite(struct net_prefixes *prefixes);
 void net_prefixes_free(struct net_prefixes *prefixes);
 
 /** net_have_free() - Release the lists; @have is empty and valid after it */

@@ -171,7 +171,46 @@ struct prefix prefix_mask(const struct prefix *p)
 	return masked;
 }
 
-/* in_v4(), in_v6() - Whether @a lies in the prefix given as leading bytes and bits */
+bool prefix_covers(const struct prefix *outer, const struct prefix *inner)
+{
+	return outer->bits <= inner->bits && prefix_contains(outer, &inner->address);
+}
+
+bool prefix_overlaps(const struct prefix *a, const struct prefix *b)
+{
+	return prefix_covers(a, b) || prefix_covers(b, a);
+}
+
+int prefix_set_parse(const char *text, struct prefix_set *ret)
+{
+	struct prefix_set set = {0};
+
+	while (text && *text) {
+		size_t length = strcspn(text, ",");
+
+		if (set.count == PREFIX_SET_MAX)
+			return -E2BIG;
+		if (prefix_parse(text, length, &set.list[set.count]) < 0)
+			return -EINVAL;
+		set.list[set.count] = prefix_mask(&set.list[set.count]);
+		set.count++;
+		text += length;
+		if (*text && !*++text)
+			return -EINVAL;
+	}
+	*ret = set;
+	return 0;
+}
+
+bool prefix_set_holds(const struct prefix_set *set, const struct prefix *p)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (prefix_covers(&set->list[i], p))
+			return true;
+	return false;
+}
+
+/* in_bytes() - Whether @a lies in the prefix given as leading bytes and bits */
 static bool in_bytes(const struct address *a, uint8_t family, const uint8_t *bytes, size_t length,
 		     uint8_t bits)
 {
@@ -223,6 +262,29 @@ bool address_is_tailnet(const struct address *a)
 	if (IN_V4(a, 23, 100, 115, 92)) /* ChromeOS virtual machines */
 		return false;
 	return IN_V4(a, 10, 100, 64) || IN_V6(a, 48, 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0);
+}
+
+struct prefix_set tailnet_ranges(const struct prefix_set *named)
+{
+	struct prefix_set all = {
+		.list = {{{ADDRESS_V4, {100, 64}}, 10},
+			 {{ADDRESS_V6, {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0}}, 48}},
+		.count = 2,
+	};
+
+	for (size_t i = 0; i < named->count; i++)
+		all.list[all.count++] = named->list[i];
+	return all;
+}
+
+bool prefix_is_tailnet_host(const struct prefix *p, const struct prefix_set *named)
+{
+	const struct address *a = &p->address;
+
+	if (p->bits == 0 || p->bits != address_bits(a) ||
+	    IN_V6(a, 64, 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, 0x0b, 0x1a))
+		return false;
+	return address_is_tailnet(a) || prefix_set_holds(named, p);
 }
 
 socklen_t endpoint_to_sockaddr(const struct endpoint *e, struct sockaddr_storage *ret)

@@ -84,6 +84,31 @@ bool prefix_contains(const struct prefix *p, const struct address *a);
 /** prefix_mask() - @p with its host bits cleared */
 struct prefix prefix_mask(const struct prefix *p);
 
+#define PREFIX_SET_MAX  16
+#define PREFIX_SET_MORE 8 /* room beside what a person names, for what is always there */
+
+/** struct prefix_set - A few prefixes, as a person names them; all zeros is the empty set */
+struct prefix_set {
+	struct prefix list[PREFIX_SET_MAX + PREFIX_SET_MORE];
+	size_t count;
+};
+
+/**
+ * prefix_set_parse() - "10.0.0.0/8,fd00::/8"; NULL and "" are the empty set, host bits are cleared
+ *
+ * Return: 0; -EINVAL; -E2BIG for more than PREFIX_SET_MAX
+ */
+int prefix_set_parse(const char *text, struct prefix_set *ret);
+
+/** prefix_set_holds() - Whether one of @set holds the whole of @p */
+bool prefix_set_holds(const struct prefix_set *set, const struct prefix *p);
+
+/** prefix_covers() - Whether @outer holds the whole of @inner */
+bool prefix_covers(const struct prefix *outer, const struct prefix *inner);
+
+/** prefix_overlaps() - Whether @a and @b share an address */
+bool prefix_overlaps(const struct prefix *a, const struct prefix *b);
+
 /** address_is_loopback(), …_link_local(), …_multicast(), …_private(), …_unspecified() - RFC 6890 */
 bool address_is_loopback(const struct address *a);
 bool address_is_link_local(const struct address *a);
@@ -93,6 +118,18 @@ bool address_is_unspecified(const struct address *a);
 
 /** address_is_tailnet() - In 100.64.0.0/10 (without 100.115.92.0/23) or fd7a:115c:a1e0::/48 */
 bool address_is_tailnet(const struct address *a);
+
+/** tailnet_ranges() - 100.64.0.0/10, fd7a:115c:a1e0::/48, and what @named adds (--tailnet-prefix)
+ */
+struct prefix_set tailnet_ranges(const struct prefix_set *named);
+
+/**
+ * prefix_is_tailnet_host() - Whether @p is one address that a node may have: in the tailnet's
+ * ranges or in @named
+ *
+ * An address in fd7a:115c:a1e0:b1a::/64 is none: it leads to an IPv4 network behind a router.
+ */
+bool prefix_is_tailnet_host(const struct prefix *p, const struct prefix_set *named);
 
 /** endpoint_to_sockaddr() - Fill @ret; returns the length of the address, 0 for ADDRESS_NONE */
 socklen_t endpoint_to_sockaddr(const struct endpoint *e, struct sockaddr_storage *ret);

@@ -127,6 +127,7 @@ struct node {
 	struct buffer hosts;
 	uid_t operator_uid; /* of the user that the prefs name; NODE_NO_OPERATOR */
 	struct path_interface_address *interfaces;
+	struct prefix_set tailnet;         /* ranges that the operator named */
 	struct prefix *interface_prefixes; /* their networks */
 	size_t interface_count;
 	bool have_interfaces;

@@ -250,6 +250,8 @@ void node_machine_interfaces(struct node *node, const struct privsep_interfaces 
 	}
 	node_apply_filter(node);
 	node_tell_hostinfo(node);
+	if (node->network_wanted)
+		node_apply_network(node); /* which routes may stand depends on these networks */
 	if (moved && node->control && node->control_started)
 		control_client_retry_now(node->control);
 }

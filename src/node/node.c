@@ -239,6 +239,7 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	node->stopped = options->stopped;
 	node->stopped_context = options->context;
 	node->operator_uid = NODE_NO_OPERATOR;
+	(void)prefix_set_parse(config->tailnet_ranges, &node->tailnet); /* checked at the start */
 	node->ephemeral = config->state_mode == START_STATE_MEMORY;
 	node->handover = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
 	uv_timer_init(node->loop, &node->cache_timer);

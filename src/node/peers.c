@@ -24,18 +24,19 @@ static bool is_trusted(const struct netmap *map, const struct tailcfg_node *peer
 	       !public_key_equal(&peer->key, &map->self->key);
 }
 
-/* is_wanted_route() - Whether a peer's allowed IP is one that this node uses */
-static bool is_wanted_route(const struct node *node, const struct tailcfg_node *peer,
-			    const struct prefix *p)
+/*
+ * is_wanted_route() - Whether an allowed IP of a peer is one that this node uses
+ *
+ * Control names a peer's addresses and the routes behind it alike, so only the prefix itself
+ * says which it is.
+ */
+static bool is_wanted_route(const struct node *node, const struct prefix *p)
 {
-	if (p->bits == 0)
-		return false; /* exit nodes are chosen, not taken */
-	for (uint32_t i = 0; i < peer->addresses.count; i++)
-		if (prefix_equal(&peer->addresses.items[i], p))
-			return true;
-	if (p->bits == address_bits(&p->address) && address_is_tailnet(&p->address))
+	if (prefix_is_tailnet_host(p, &node->tailnet))
 		return true;
-	return node->state.prefs.route_all;
+	/* An exit node, which may come as two halves, is chosen and not taken; there is none yet.
+	 */
+	return node->state.prefs.route_all && p->bits > 1;
 }
 
 /* collect_allowed_ips() - Those of @peer that we use, into @out; returns the count */
@@ -45,7 +46,7 @@ static uint32_t collect_allowed_ips(const struct node *node, const struct tailcf
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < peer->allowed_ips.count; i++)
-		if (is_wanted_route(node, peer, &peer->allowed_ips.items[i]))
+		if (is_wanted_route(node, &peer->allowed_ips.items[i]))
 			out[count++] = prefix_mask(&peer->allowed_ips.items[i]);
 	return count;
 }
@@ -239,15 +240,11 @@ void node_choose_home(struct node *node)
 
 /* --- The kernel --- */
 
-/* Whether any peer has an IPv6 address: then the whole range is routed, as the official client
- * does. */
-static const struct prefix tailnet_v6 = {
-	.address = {.family = ADDRESS_V6, .bytes = {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0}},
-	.bits = 48,
-};
-
 static size_t collect_routes(const struct node *node, const struct netmap *map, struct prefix **ret)
 {
+	/* Whether any peer has an IPv6 address: then the whole range is routed, as the official
+	 * client does. */
+	const struct prefix tailnet_v6 = tailnet_ranges(&node->tailnet).list[1];
 	size_t count = 0, room = 1;
 	bool any_v6 = false;
 	struct prefix *list;

@@ -47,6 +47,8 @@ static const struct field {
 	BOOL(auth_key_present),
 	BOOL(up),
 	BOOL(allow_exit_node),
+	STRING(allow_routes, START_STRING_MAX),
+	STRING(tailnet_ranges, START_STRING_MAX),
 	BOOL(health_check),
 	BOOL(metrics),
 	STRING(health_names, START_STRING_MAX),
@@ -60,7 +62,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 20, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 22, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {
@@ -72,7 +74,6 @@ void privsep_start_init(struct privsep_start *start)
 	*start = (struct privsep_start){
 		.table = 52,
 		.mtu = 1280,
-		.allow_exit_node = true,
 		.log_level = LOG_INFO,
 		.packet_threads = 1,
 	};

@@ -42,7 +42,9 @@ struct privsep_start {
 	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
 	bool up;               /* bring the node up without being asked (run), until settled as
 				* well; else as stored */
-	bool allow_exit_node;  /* a default route or one shorter than /8 is accepted */
+	bool allow_exit_node;  /* a default route may lead into the tunnel */
+	char *allow_routes;    /* prefixes, with commas, that subnet routes may lie in; NULL: any */
+	char *tailnet_ranges;  /* with commas: of a tailnet with addresses of its own; or NULL */
 	bool health_check;     /* serve /healthz on the health listener */
 	bool metrics;          /* serve /metrics on the health listener */
 	char *health_names;    /* host names, comma-separated, that it is asked by; or NULL */

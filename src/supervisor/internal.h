@@ -68,7 +68,9 @@ struct network {
 	struct net_repair repairs;
 	struct tun tun;
 	struct net_interfaces interfaces;
-	struct privsep_network wanted; /* as last asked for, and allowed */
+	struct net_allowed allowed;    /* by the start */
+	struct privsep_network wish;   /* of the engine, at last */
+	struct privsep_network wanted; /* of that, what is allowed now */
 	char refused[PRIVSEP_TEXT_MAX];
 	bool have_wanted;
 	uint32_t request; /* id that waits for the apply; 0: none */

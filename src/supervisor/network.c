@@ -7,13 +7,15 @@
  * The engine sends what it wants as a whole. The newest request is kept, unread, until its
  * turn, which a quota bounds: reading, checking and applying one may take a good part of a
  * second. The requests that it overtakes are answered with -ECANCELED. What it may not have
- * (netlink/check.h) is left out and named in the answer; an address that is refused refuses all.
+ * (netlink/check.h) is left out and named in the answer.
  *
  * The monitor tells of two things: the machine's own addresses changed (a snapshot
- * goes to the engine, SNAPSHOT_WAIT after the first of a burst), or somebody changed
- * what is ours (it is repaired, not more often than net_repair allows). A TUN link
- * that was deleted takes its queues with it: a new one is made, for as long as it takes,
- * and a new engine gets it. Without an engine the state stays as it is.
+ * goes to the engine, SNAPSHOT_WAIT after the first of a burst, and what it asked for
+ * is judged again: a route may cover a network that came, or be free of one that went),
+ * or somebody changed what is ours (it is repaired, not more often than net_repair
+ * allows). A TUN link that was deleted takes its queues with it: a new one is made, for
+ * as long as it takes, and a new engine gets it. Without an engine the state stays as
+ * it is.
  */
 #include "supervisor/internal.h"
 
@@ -34,6 +36,7 @@
 
 #define RETRY_WAIT     (1 * NSEC_PER_SEC)
 #define RETRY_WAIT_MAX (16 * NSEC_PER_SEC)
+#define ANY_ROUTE      "0.0.0.0/0,::/0"
 
 static void apply_fire(struct loop_timer *timer, nanoseconds now);
 static void repair_fire(struct loop_timer *timer, nanoseconds now);
@@ -57,6 +60,18 @@ static int open_tun(struct supervisor *s, struct error *err)
 	return r;
 }
 
+static int read_allowed(const struct privsep_start *start, struct net_allowed *ret,
+			struct error *err)
+{
+	*ret = (struct net_allowed){.exit_node = start->allow_exit_node};
+	if (prefix_set_parse(start->tailnet_ranges, &ret->tailnet) < 0 ||
+	    prefix_set_parse(start->allow_routes ?: ANY_ROUTE, &ret->routes) < 0)
+		return error_set(err, -EINVAL,
+				 "--tailnet-prefix or --allow-routes is no list of "
+				 "prefixes");
+	return 0;
+}
+
 int network_open(struct supervisor *s, struct error *err)
 {
 	const struct privsep_start *start = &s->options->start;
@@ -73,7 +88,9 @@ int network_open(struct supervisor *s, struct error *err)
 		.retry_wait = RETRY_WAIT,
 		.asked = -1,
 	};
-	r = netlink_open(&network->netlink, err);
+	r = read_allowed(start, &network->allowed, err);
+	if (r == 0)
+		r = netlink_open(&network->netlink, err);
 	if (r == 0)
 		r = netlink_claim(network->netlink, start->table,
 				  start->tun_name ?: TUN_NAME_DEFAULT, &removed, err);
@@ -110,30 +127,43 @@ static struct net_wanted wanted_of(const struct supervisor *s, const struct priv
 	};
 }
 
-/* restrict_to_allowed() - Take from a wish the routes that may not be; the first is named */
-static int restrict_to_allowed(struct supervisor *s, struct privsep_network *wish,
-			       char refused[static PRIVSEP_TEXT_MAX], struct error *err)
+/* judge() - Of what the engine asked for, what is allowed now; the first that is not is named */
+static int judge(struct supervisor *s, struct error *err)
 {
-	const struct net_wanted wanted = wanted_of(s, wish);
-	struct prefix *routes = calloc(wish->route_count + 1, sizeof(*routes));
+	struct network *network = &s->network;
+	const struct privsep_network *asked = &network->wish;
+	const struct net_wanted wanted = wanted_of(s, asked);
+	struct prefix *addresses = calloc(asked->address_count + 1, sizeof(*addresses));
+	struct prefix *routes = calloc(asked->route_count + 1, sizeof(*routes));
+	char refused[PRIVSEP_TEXT_MAX] = "";
 	struct net_verdict verdict;
-	int r;
+	int r = -ENOMEM;
 
-	if (!routes)
-		return error_set(err, -ENOMEM, "out of memory for the routes");
-	r = net_wanted_check(&wanted, &s->network.interfaces, s->options->start.allow_exit_node,
-			     routes, &verdict, err);
+	if (!addresses || !routes)
+		error_set(err, r, "out of memory for the routes");
+	else
+		r = net_wanted_check(&wanted, &network->interfaces, &network->allowed, addresses,
+				     routes, &verdict, err);
 	if (r < 0) {
+		free(addresses);
 		free(routes);
 		return r;
 	}
-	free((void *)(uintptr_t)wish->routes);
-	wish->routes = routes;
-	wish->route_count = verdict.routes;
-	snprintf(refused, PRIVSEP_TEXT_MAX, "%s", verdict.refused ? verdict.why.text : "");
+	if (verdict.refused > 0)
+		snprintf(refused, sizeof(refused), "%s", verdict.why.text);
 	if (verdict.refused > 1)
-		snprintf(refused + strlen(refused), PRIVSEP_TEXT_MAX - strlen(refused),
+		snprintf(refused + strlen(refused), sizeof(refused) - strlen(refused),
 			 " (and %zu more routes)", verdict.refused - 1);
+	if (refused[0] && strcmp(refused, network->refused) != 0 &&
+	    quota_take(&s->engine.said, clock_boottime()))
+		log_warn("an address or a peer's route was left out: %s", refused);
+	memcpy(network->refused, refused, sizeof(refused));
+	privsep_network_free(&network->wanted);
+	network->wanted = *asked;
+	network->wanted.addresses = addresses;
+	network->wanted.address_count = verdict.addresses;
+	network->wanted.routes = routes;
+	network->wanted.route_count = verdict.routes;
 	return 0;
 }
 
@@ -155,9 +185,9 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 static void take_request(struct supervisor *s, uint32_t id, int memfd)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
-	_cleanup_(privsep_network_free) struct privsep_network wish = {0};
+	_cleanup_(privsep_network_free) struct privsep_network before = {0};
 	struct network *network = &s->network;
-	char before[PRIVSEP_TEXT_MAX];
+	struct privsep_network wish;
 	struct error err = {0};
 	int r = memfd_read(memfd, PRIVSEP_NETWORK_MAX, &bytes);
 
@@ -167,20 +197,17 @@ static void take_request(struct supervisor *s, uint32_t id, int memfd)
 		requests_reply(s, id, r, "the wanted network state can't be read", -1);
 		return;
 	}
-	memcpy(before, network->refused, sizeof(before));
-	r = restrict_to_allowed(s, &wish, network->refused, &err);
+	before = network->wish;
+	network->wish = wish;
+	r = judge(s, &err);
 	if (r < 0) {
+		network->wish = before;
+		before = wish;
 		requests_reply(s, id, r, err.text, -1);
 		return;
 	}
-	if (network->refused[0] && strcmp(network->refused, before) != 0 &&
-	    quota_take(&s->engine.said, clock_boottime()))
-		log_warn("a peer's route was left out: %s", network->refused);
 	if (network->request != 0)
 		requests_reply(s, network->request, -ECANCELED, "overtaken by a newer one", -1);
-	privsep_network_free(&network->wanted);
-	network->wanted = wish;
-	wish = (struct privsep_network){0};
 	network->have_wanted = true;
 	network->request = id;
 }
@@ -297,6 +324,12 @@ static void look(struct supervisor *s)
 	net_interfaces_free(&s->network.interfaces);
 	s->network.interfaces = seen;
 	requests_interfaces(s);
+	if (!s->network.have_wanted)
+		return;
+	if (judge(s, &err) < 0)
+		log_warn("can't judge the routes again: %s", err.text);
+	else if (s->network.asked < 0) /* else its turn comes, and applies this too */
+		timer_arm(&s->loop, &s->network.apply, clock_boottime());
 }
 
 static void snapshot_fire(struct loop_timer *timer, nanoseconds now)
@@ -385,5 +418,6 @@ void network_close(struct supervisor *s)
 	network->monitor = net_monitor_close(network->monitor);
 	network->netlink = netlink_close(network->netlink);
 	net_interfaces_free(&network->interfaces);
+	privsep_network_free(&network->wish);
 	privsep_network_free(&network->wanted);
 }

@@ -397,6 +397,38 @@ def hostile_routes(lane):
     lane.heals()
 
 
+@case("addresses-that-are-routes")
+def addresses_that_are_routes(lane):
+    """A peer whose addresses are the internet, in halves or in parts: nobody accepted a route."""
+    peer = lane.peer_in_netmap()
+    for stolen in (
+        ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"],
+        [f"{first}.0.0.0/8" for first in range(1, 224)] + ["2000::/3"],
+        ["8.8.8.8/32", "10.96.0.10/32", "2001:4860:4860::8888/128"],
+        ["fd7a:115c:a1e0:b1a:0:1:a00:0/112", "100.96.0.0/16"],
+    ):
+        everything = peer["Addresses"] + stolen
+        lane.delta({"PeersChanged": [peer | {"Addresses": everything, "AllowedIPs": everything}]})
+        lane.stands()
+        routed = {
+            line.split()[0]
+            for family in ("-4", "-6")
+            for line in lane.node.box.run(
+                "ip", family, "route", "show", "table", "52"
+            ).stdout.splitlines()
+        }
+        own = {address.removesuffix("/32") for address in peer["Addresses"] if "." in address}
+        assert (
+            own
+            <= routed
+            <= own
+            | {"fd7a:115c:a1e0::/48"}
+            | {route for route in routed if route.startswith("100.") and "/" not in route}
+        )
+    lane.faults.cut()
+    lane.heals()
+
+
 @case("deltas-by-the-thousand")
 def deltas_by_the_thousand(lane):
     """For seconds, as fast as they are read: what comes after them comes, and traffic flows."""

@@ -649,9 +649,11 @@ def test_network_state(start, namespace):
     assert "127." not in routes
     assert "fwmark 0x80000" in namespace.run("ip rule")
     assert "mtu 1280" in namespace.run("ip link show tailscale0")
-    # An address that is refused refuses all.
-    assert sidecar.ask("network 127.0.0.1/32").split()[0] in ("-1", "-22")
+    # An address that is refused leaves the others.
+    answer = sidecar.ask("network 8.8.8.8/32 100.64.0.1/32 route 100.64.0.2/32 10.9.0.0/16")
+    assert answer.startswith("0 8.8.8.8/32 is no single tailnet address"), answer
     assert "100.64.0.1/32" in namespace.run("ip -o addr show dev tailscale0")
+    assert "8.8.8.8" not in namespace.run("ip -o addr show dev tailscale0")
     # Somebody takes away what is ours.
     namespace.run("ip rule del priority 5270; ip route flush table 52")
     wait_for(lambda: "5270:" in namespace.run("ip rule"), what="repair")
@@ -668,10 +670,58 @@ def test_network_state(start, namespace):
     assert "52" not in namespace.run("ip rule") + namespace.run("ip -6 rule")
 
 
-def test_no_exit_node(start):
-    sidecar = start("--no-exit-node")
+EIGHTHS = " ".join(f"{first}.0.0.0/8" for first in range(256))
+
+
+def table_52(namespace):
+    return {
+        line.split()[0]
+        for family in ("-4", "-6")
+        for line in namespace.run(f"ip {family} route show table 52 || true").splitlines()
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked", "stands"),
+    [
+        ((), "0.0.0.0/0 ::/0", set()),
+        ((), "0.0.0.0/1 128.0.0.0/1 ::/1 8000::/1", set()),
+        ((), "0.0.0.0/2 64.0.0.0/2 128.0.0.0/2 192.0.0.0/2", set()),
+        ((), EIGHTHS, {"10.0.0.0/8"}),
+        ((), "10.9.0.0/16 16.0.0.0/8", {"10.9.0.0/16", "16.0.0.0/8"}),
+        (("--allow-routes", ""), "8.8.8.8/32 10.96.0.10/32 100.65.0.0/16", set()),
+        (("--allow-routes", "10.9.0.0/16"), "10.9.3.0/24 10.0.0.0/8", {"10.9.3.0/24"}),
+        (("--tailnet-prefix", "10.99.0.0/16", "--allow-routes", ""), "10.99.0.7/32", {"10.99.0.7"}),
+        (("--exit-node",), "0.0.0.0/1 128.0.0.0/1", {"0.0.0.0/1", "128.0.0.0/1"}),
+        (("--exit-node",), "126.0.0.0/7 224.0.0.0/3", set()),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else None,
+)
+def test_what_a_captured_engine_may_route(start, namespace, flags, asked, stands):
+    """Whatever it asks for: what the start allows, and this not in many parts either."""
+    sidecar = start(*flags)
     sidecar.up()
-    assert sidecar.ask("network 100.64.0.1/32 route 0.0.0.0/0").startswith("0 0.0.0.0/0")
+    answer = sidecar.ask(f"network 100.64.0.1/32 route 100.64.0.2/32 {asked}")
+    assert answer.startswith("0 "), answer
+    assert (len(answer) > 2) == (len(stands) < len(asked.split())), answer
+    assert table_52(namespace) == stands | {"100.64.0.2"}
+
+
+def test_routes_are_judged_again_when_networks_change(start, namespace):
+    """A network that comes is not captured by a route that was there before; the other way too."""
+    sidecar = start()
+    sidecar.up()
+    both = {"100.64.0.2", "10.9.0.0/16"}
+    assert sidecar.ask("network 100.64.0.1/32 route 100.64.0.2/32 10.9.0.0/16") == "0 "
+    assert table_52(namespace) == both
+    sidecar.kill_engine(signal.SIGSTOP)  # no engine has to ask for it
+    namespace.run("ip link add eth0 type veth peer name eth1 && ip link set eth0 up")
+    namespace.run("ip addr add 10.9.7.1/24 dev eth0")
+    wait_for(lambda: table_52(namespace) == {"100.64.0.2"}, what="the route to go")
+    assert "eth0" in namespace.run("ip route get 10.9.7.2")
+    wait_for(lambda: "10.9.0.0/16 holds this machine's own" in sidecar.log(), what="a word")
+    namespace.run("ip link del eth0")
+    wait_for(lambda: table_52(namespace) == both, what="the route to come back")
 
 
 def test_deleted_link_is_made_again(start, namespace):

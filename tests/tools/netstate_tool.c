@@ -173,6 +173,8 @@ static void interfaces(void)
 
 static void check(bool allow_exit_node)
 {
+	struct net_allowed allowed = {.exit_node = allow_exit_node};
+	struct prefix addresses[LIMIT_NET_ADDRESSES + 1];
 	struct net_interfaces snapshot = {0};
 	struct error err = {0};
 	struct prefix *routes = calloc(tool.wanted.route_count + 1, sizeof(*routes));
@@ -180,7 +182,9 @@ static void check(bool allow_exit_node)
 	int r = net_interfaces_read(tool.nl, &snapshot, &err);
 
 	if (r == 0)
-		r = net_wanted_check(&tool.wanted, &snapshot, allow_exit_node, routes, &verdict,
+		r = prefix_set_parse("0.0.0.0/0,::/0", &allowed.routes);
+	if (r == 0)
+		r = net_wanted_check(&tool.wanted, &snapshot, &allowed, addresses, routes, &verdict,
 				     &err);
 	if (r == 0 && verdict.refused > 0) {
 		err = verdict.why;

@@ -196,7 +196,7 @@ static void do_socket(const char *arguments, FILE *out)
 static void do_network(char *arguments, FILE *out)
 {
 	struct privsep_network network = {.up = true, .netfilter = true};
-	struct prefix addresses[8], routes[64];
+	struct prefix addresses[8], routes[300];
 	bool route = false;
 
 	for (char *word = strtok(arguments, " "); word; word = strtok(NULL, " ")) {

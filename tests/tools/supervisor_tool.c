@@ -31,7 +31,9 @@ enum flag {
 	LOG_PATH,
 	TUN,
 	TABLE,
-	NO_EXIT_NODE,
+	EXIT_NODE,
+	ALLOW_ROUTES,
+	TAILNET_PREFIX,
 };
 
 static const struct option flags[] = {
@@ -52,7 +54,9 @@ static const struct option flags[] = {
 	{"log-path", required_argument, NULL, LOG_PATH},
 	{"tun", required_argument, NULL, TUN},
 	{"table", required_argument, NULL, TABLE},
-	{"no-exit-node", no_argument, NULL, NO_EXIT_NODE},
+	{"exit-node", no_argument, NULL, EXIT_NODE},
+	{"allow-routes", required_argument, NULL, ALLOW_ROUTES},
+	{"tailnet-prefix", required_argument, NULL, TAILNET_PREFIX},
 	{0},
 };
 
@@ -114,8 +118,14 @@ static void apply(struct supervisor_options *options, int flag, char *value)
 	case TABLE:
 		start->table = (uint32_t)atoi(value);
 		break;
-	case NO_EXIT_NODE:
-		start->allow_exit_node = false;
+	case EXIT_NODE:
+		start->allow_exit_node = true;
+		break;
+	case ALLOW_ROUTES:
+		start->allow_routes = strdup(value);
+		break;
+	case TAILNET_PREFIX:
+		start->tailnet_ranges = strdup(value);
 		break;
 	}
 }

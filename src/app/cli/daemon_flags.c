@@ -2,6 +2,7 @@
 /* app/cli/daemon_flags.c - the flags of tailscaled, and the options of the supervisor from them */
 #include "app/cli/daemon_flags.h"
 
+#include "base/address.h"
 #include "base/cleanup.h"
 
 #include <errno.h>
@@ -32,7 +33,13 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 	[DAEMON_HEALTH] = FLAG_OF("health", FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
 	[DAEMON_METRICS] = FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT", "serve /metrics there"),
 	[DAEMON_ALLOW_EXIT_NODE] =
-		FLAG_ON("allow-exit-node", "accept a default route (default true)"),
+		FLAG_ON("allow-exit-node", "let a default route lead into the tailnet"),
+	[DAEMON_ALLOW_ROUTES] = FLAG_OF("allow-routes", FLAG_STRING, "PREFIXES",
+					"where --accept-routes may lead: 'all' (default), 'none', "
+					"or prefixes with commas"),
+	[DAEMON_TAILNET_PREFIX] = FLAG_OF("tailnet-prefix", FLAG_STRING, "PREFIXES",
+					  "addresses of this tailnet besides 100.64.0.0/10 and "
+					  "fd7a:115c:a1e0::/48"),
 	[DAEMON_EXIT_ON_FAILURE] =
 		FLAG_ON("exit-on-failure", "end with 1 when the node stops running"),
 	[DAEMON_SAME_USER] = FLAG_ON("same-user", "don't give the engine a user of its own"),
@@ -188,6 +195,49 @@ static int apply_log(const struct flag_value *values, struct supervisor_options 
 	return 0;
 }
 
+/* The shortest pool that a server may give its nodes' addresses from. */
+#define SHORTEST_POOL 8
+
+/* apply_prefixes() - A flag that names prefixes, into a string of the start configuration */
+static int apply_prefixes(const struct flag_value *values, enum daemon_flag flag, uint8_t shortest,
+			  char **field, struct error *err)
+{
+	const char *text = values[flag].text;
+	struct prefix_set set;
+
+	if (!values[flag].given)
+		return 0;
+	if (prefix_set_parse(text, &set) < 0)
+		return error_set(err, -EINVAL,
+				 "--%s=%.64s: write at most %d prefixes with commas, as "
+				 "10.0.0.0/8,fd00::/8",
+				 daemon_flags[flag].name, text, PREFIX_SET_MAX);
+	for (size_t i = 0; i < set.count; i++) {
+		if (set.list[i].bits < shortest)
+			return error_set(err, -EINVAL,
+					 "--%s=%.64s: a prefix shorter than /%d is no pool of a "
+					 "tailnet; name the server's own",
+					 daemon_flags[flag].name, text, shortest);
+	}
+	return daemon_set(field, text);
+}
+
+static int apply_routes(const struct flag_value *values, struct supervisor_options *o,
+			struct error *err)
+{
+	const struct flag_value *routes = &values[DAEMON_ALLOW_ROUTES];
+	int r = apply_prefixes(values, DAEMON_TAILNET_PREFIX, SHORTEST_POOL,
+			       &o->start.tailnet_ranges, err);
+
+	if (values[DAEMON_ALLOW_EXIT_NODE].given)
+		o->start.allow_exit_node = values[DAEMON_ALLOW_EXIT_NODE].on;
+	if (r < 0 || !routes->given || strcmp(routes->text, "all") == 0)
+		return r;
+	if (strcmp(routes->text, "none") == 0)
+		return daemon_set(&o->start.allow_routes, "");
+	return apply_prefixes(values, DAEMON_ALLOW_ROUTES, 0, &o->start.allow_routes, err);
+}
+
 int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT], bool strict,
 		       void (*warn)(const char *text), struct supervisor_options *o,
 		       struct error *err)
@@ -224,12 +274,12 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 		r = apply_health(values, o, err);
 	if (r == 0)
 		r = apply_log(values, o, err);
+	if (r == 0)
+		r = apply_routes(values, o, err);
 	if (r < 0)
 		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
 	o->udp_port = (uint16_t)port;
 	o->udp_port_named = values[DAEMON_PORT].given && port != 0;
-	if (values[DAEMON_ALLOW_EXIT_NODE].given)
-		o->start.allow_exit_node = values[DAEMON_ALLOW_EXIT_NODE].on;
 	if (values[DAEMON_EXIT_ON_FAILURE].given)
 		o->exit_on_failure = values[DAEMON_EXIT_ON_FAILURE].on;
 	if (values[DAEMON_SAME_USER].given)

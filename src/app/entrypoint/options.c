@@ -206,7 +206,13 @@ static int set_prefs(const struct entry_settings *s, struct entry_options *o, st
 	if (!o->masked)
 		return err && err->code ? err->code : -EINVAL;
 	o->supervisor.start.prefs = json_dumps(o->masked, JSON_COMPACT);
-	return o->supervisor.start.prefs ? 0 : error_set(err, -ENOMEM, "out of memory");
+	if (!o->supervisor.start.prefs)
+		return error_set(err, -ENOMEM, "out of memory");
+	/* Who says no at the start is not to be overruled by a captured engine. */
+	if (s->prefs[PREFS_ACCEPT_ROUTES].given && !s->prefs[PREFS_ACCEPT_ROUTES].on &&
+	    !s->daemon[DAEMON_ALLOW_ROUTES].given)
+		return daemon_set(&o->supervisor.start.allow_routes, "");
+	return 0;
 }
 
 /* show_qr() - Into the log of the container, line by line, since PID 1 must not wait for a reader

@@ -99,16 +99,6 @@ struct policy_name *policy_name_add(struct policy *p, enum name_kind kind, const
 
 /* --- Prefixes --- */
 
-bool prefix_covers(const struct prefix *outer, const struct prefix *inner)
-{
-	return outer->bits <= inner->bits && prefix_contains(outer, &inner->address);
-}
-
-bool prefix_overlaps(const struct prefix *a, const struct prefix *b)
-{
-	return prefix_covers(a, b) || prefix_covers(b, a);
-}
-
 #define V4(a, b, c, length)                                                           \
 	{                                                                             \
 		.address = {.family = ADDRESS_V4, .bytes = {a, b, c}}, .bits = length \

@@ -242,12 +242,6 @@ const struct prefix *policy_internet(size_t *ret_count);
 /** policy_tailnet_prefixes() - The two that "*" is as a source */
 const struct prefix *policy_tailnet_prefixes(void);
 
-/** prefix_covers() - Whether all of @inner is in @outer */
-bool prefix_covers(const struct prefix *outer, const struct prefix *inner);
-
-/** prefix_overlaps() - Whether some address is in both */
-bool prefix_overlaps(const struct prefix *a, const struct prefix *b);
-
 /** policy_is_internet() - Whether the prefix holds nothing but public addresses */
 bool policy_is_internet(const struct prefix *p);
 

@@ -451,6 +451,13 @@ static void daemon_flags_become_options(void **state)
 		/* 18 */ {{"--table=252"}, NULL},
 		/* 19 */ {{"--table=253"}, "table of the system's"},
 		/* 20 */ {{"--table=255"}, "table of the system's"},
+		/* 21 */ {{"--allow-routes=10.0.0.0/8,fd00::/8"}, NULL},
+		/* 22 */ {{"--allow-routes=none"}, NULL},
+		/* 23 */ {{"--allow-routes=all", "--allow-exit-node"}, NULL},
+		/* 24 */ {{"--allow-routes=some"}, "prefixes with commas"},
+		/* 25 */ {{"--allow-routes=10.0.0.0/8,"}, "prefixes with commas"},
+		/* 26 */ {{"--tailnet-prefix=10.99.0.0/16"}, NULL},
+		/* 27 */ {{"--tailnet-prefix=0.0.0.0/0"}, "no pool"},
 	};
 
 	(void)state;
@@ -475,6 +482,15 @@ static void daemon_flags_become_options(void **state)
 			assert_int_equal(o.udp_port, 41641);
 			assert_string_equal(o.start.tun_name, "ts0");
 		}
+		assert_true(o.start.allow_exit_node == (i == 22));
+		if (i == 20)
+			assert_string_equal(o.start.allow_routes, "10.0.0.0/8,fd00::/8");
+		if (i == 21)
+			assert_string_equal(o.start.allow_routes, "");
+		if (i == 22)
+			assert_null(o.start.allow_routes);
+		if (i == 25)
+			assert_string_equal(o.start.tailnet_ranges, "10.99.0.0/16");
 		if (i == 7)
 			assert_int_equal(o.start.state_mode, START_STATE_MEMORY);
 		privsep_start_clear(&o.start);

@@ -149,7 +149,8 @@ static void variables_become_options(void **state)
 		"TS_BOOT_TIMEOUT=1m30s",
 		"TS_LOGIN_SERVER=https://vpn.example.com",
 		"TS_CA_FILE=/ca.pem",
-		"TS_EXTRA_ARGS=--hostname=later --advertise-tags=web --qr",
+		"TS_TAILNET_PREFIX=10.99.0.0/16",
+		"TS_EXTRA_ARGS=--accept-routes=false --hostname=later --advertise-tags=web --qr",
 		"TS_TAILSCALED_EXTRA_ARGS=--verbose=1 --port 7",
 		NULL,
 	};
@@ -177,6 +178,8 @@ static void variables_become_options(void **state)
 	assert_int_equal(o.supervisor.udp_port, 7);
 	assert_int_equal(o.supervisor.start.log_level, LOG_DEBUG);
 	assert_string_equal(o.supervisor.ca_file, "/ca.pem");
+	assert_string_equal(o.supervisor.start.tailnet_ranges, "10.99.0.0/16");
+	assert_string_equal(o.supervisor.start.allow_routes, ""); /* nobody overrules that no */
 	assert_string_equal(o.supervisor.auth_key_file, path);
 	assert_null(o.supervisor.auth_key);
 	masked = json_loads(o.supervisor.start.prefs, 0, NULL);

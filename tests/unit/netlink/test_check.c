@@ -33,9 +33,18 @@ static struct net_interface interface(uint32_t ifindex, const char *name, const 
 static struct net_interface list[6];
 static struct net_interfaces interfaces = {.list = list, .count = 6};
 
-static int set_up(void **state)
+static struct net_allowed any, none;
+
+static int set_up_allowed(void **state)
 {
 	(void)state;
+	none = (struct net_allowed){0};
+	any = (struct net_allowed){.exit_node = true};
+	return prefix_set_parse("0.0.0.0/0,::/0", &any.routes);
+}
+
+static int set_up(void **state)
+{
 	list[0] = interface(1, "lo", "127.0.0.1/8");
 	list[1] = interface(2, "eth0", "10.0.3.4/24");
 	list[2] = interface(2, "eth0", "fe80::1/64");
@@ -46,66 +55,153 @@ static int set_up(void **state)
 		(struct net_default_route){true, 2, prefix_of_text("10.0.3.1").address};
 	interfaces.default_v6 =
 		(struct net_default_route){true, 2, prefix_of_text("fe80::99").address};
-	return 0;
+	return set_up_allowed(state);
 }
 
 static void routes_are_judged(void **state)
 {
 	static const struct {
 		const char *route;
-		bool exit_node;
+		char allowed; /* e: all and an exit node, r: all routes, n: none */
 		int code;
 	} rows[] = {
-		/* 0 */ {"100.64.0.7", false, 0},
-		/* 1 */ {"fd7a:115c:a1e0::/48", false, 0},
-		/* 2 */ {"100.100.100.100", false, 0},
-		/* 3 */ {"192.168.7.0/24", false, 0},
-		/* 4 */ {"172.16.0.0/12", false, 0},
-		/* 5 */ {"0.0.0.0/0", false, -EPERM},
-		/* 6 */ {"0.0.0.0/0", true, 0},
-		/* 7 */ {"::/0", true, 0},
-		/* 8 */ {"::/0", false, -EPERM},
-		/* 9 */ {"128.0.0.0/1", false, -EPERM},
-		/* 10 */ {"2000::/3", false, -EPERM},
-		/* 11 */ {"16.0.0.0/7", false, -EPERM},
-		/* 12 */ {"16.0.0.0/8", false, 0},
-		/* 13 */ {"127.0.0.53", true, -EPERM},
-		/* 14 */ {"::1", true, -EPERM},
-		/* 15 */ {"169.254.169.254", true, -EPERM},
-		/* 16 */ {"169.0.0.0/8", true, -EPERM}, /* holds link-local */
-		/* 17 */ {"fe80::/64", true, -EPERM},
-		/* 18 */ {"224.0.0.251", true, -EPERM},
-		/* 19 */ {"ff02::1", true, -EPERM},
-		/* 20 */ {"0.0.0.0/8", true, -EPERM},
-		/* 21 */ {"10.0.3.0/24", true, -EPERM}, /* on-link */
-		/* 22 */ {"10.0.3.9", true, -EPERM},
-		/* 23 */ {"10.0.3.128/25", true, -EPERM},
-		/* 24 */ {"10.0.0.0/8", true, -EPERM}, /* covers what is on-link */
-		/* 25 */ {"10.0.4.0/24", true, 0},
-		/* 26 */ {"2001:db8:1::/48", true, -EPERM},
-		/* 27 */ {"2001:db8:2::/48", true, 0},
-		/* 28 */ {"100.80.9.9", true, 0},      /* a peer inside eth1's network … */
-		/* 29 */ {"100.80.0.5", true, -EPERM}, /* … but not our own address there */
-		/* 30 */ {"100.80.9.0/24", true, -EPERM},
-		/* 31 */ {"100.64.0.0/10", true, -EPERM},
-		/* 32 */ {"100.64.0.1", true, 0},       /* our own link is no obstacle */
-		/* 33 */ {"10.0.3.77/9", true, -EPERM}, /* host bits don't hide it */
+		/* 0 */ {"100.64.0.7", 'n', 0},
+		/* 1 */ {"fd7a:115c:a1e0::/48", 'n', 0},
+		/* 2 */ {"100.100.100.100", 'n', 0},
+		/* 3 */ {"192.168.7.0/24", 'r', 0},
+		/* 4 */ {"172.16.0.0/12", 'r', 0},
+		/* 5 */ {"0.0.0.0/0", 'r', -EPERM},
+		/* 6 */ {"0.0.0.0/0", 'e', 0},
+		/* 7 */ {"::/0", 'e', 0},
+		/* 8 */ {"::/0", 'r', -EPERM},
+		/* 9 */ {"128.0.0.0/1", 'r', -EPERM},
+		/* 10 */ {"128.0.0.0/1", 'e', 0},
+		/* 11 */ {"8000::/1", 'r', -EPERM},
+		/* 12 */ {"16.0.0.0/8", 'r', 0},
+		/* 13 */ {"127.0.0.53", 'e', -EPERM},
+		/* 14 */ {"::1", 'e', -EPERM},
+		/* 15 */ {"169.254.169.254", 'e', -EPERM},
+		/* 16 */ {"169.0.0.0/8", 'e', -EPERM}, /* holds link-local */
+		/* 17 */ {"fe80::/64", 'e', -EPERM},
+		/* 18 */ {"224.0.0.251", 'e', -EPERM},
+		/* 19 */ {"ff02::1", 'e', -EPERM},
+		/* 20 */ {"0.0.0.0/8", 'e', -EPERM},
+		/* 21 */ {"10.0.3.0/24", 'e', -EPERM}, /* on-link */
+		/* 22 */ {"10.0.3.9", 'e', -EPERM},
+		/* 23 */ {"10.0.3.128/25", 'e', -EPERM},
+		/* 24 */ {"10.0.0.0/8", 'e', -EPERM}, /* covers what is on-link */
+		/* 25 */ {"10.0.4.0/24", 'e', 0},
+		/* 26 */ {"2001:db8:1::/48", 'e', -EPERM},
+		/* 27 */ {"2001:db8:2::/48", 'e', 0},
+		/* 28 */ {"100.80.9.9", 'n', 0},      /* a peer inside eth1's network … */
+		/* 29 */ {"100.80.0.5", 'e', -EPERM}, /* … but not our own address there */
+		/* 30 */ {"100.80.9.0/24", 'e', -EPERM},
+		/* 31 */ {"100.64.0.0/10", 'e', -EPERM},
+		/* 32 */ {"100.64.0.1", 'n', 0},       /* our own link is no obstacle */
+		/* 33 */ {"10.0.3.77/9", 'e', -EPERM}, /* host bits don't hide it */
+		/* 34 */ {"8.8.8.8", 'n', -EPERM},     /* a single address, but not a tailnet's */
+		/* 35 */ {"10.96.0.10", 'n', -EPERM},  /* a cluster's DNS */
+		/* 36 */ {"100.64.8.0/24", 'n', -EPERM},
+		/* 37 */ {"fd7a:115c:a1e0:b1a::a01:2", 'n', -EPERM}, /* an IPv4 network's */
+		/* 38 */ {"fd7a:115c:a1e0:b1a::/64", 'r', 0},
+		/* 39 */ {"fd7a:115c:a1e0::/47", 'n', -EPERM},
+		/* 40 */ {"64.0.0.0/2", 'e', -EPERM}, /* no half: holds a network of this machine */
+		/* 41 */ {"224.0.0.0/3", 'e', -EPERM}, /* … or a special one */
+		/* 42 */ {"255.255.255.255", 'e', -EPERM},
+		/* 43 */ {"127.0.0.77/2", 'r', -EPERM},
 	};
 	struct error err;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct prefix p = prefix_of_text(rows[i].route);
-		int r = net_route_check(&p, OURS, &interfaces, rows[i].exit_node, &err);
+		struct net_allowed allowed = any;
+		int r;
 
+		allowed.exit_node = rows[i].allowed == 'e';
+		if (rows[i].allowed == 'n')
+			allowed = none;
+		r = net_route_check(&p, OURS, &interfaces, &allowed, &err);
 		if (r != rows[i].code)
 			fail_msg("row %zu: %s gave %d", i, rows[i].route, r);
 	}
-	assert_int_equal(net_route_check(&(struct prefix){0}, OURS, &interfaces, true, &err),
+	assert_int_equal(net_route_check(&(struct prefix){0}, OURS, &interfaces, &any, &err),
 			 -EINVAL);
 	assert_int_equal(net_route_check(&(struct prefix){.address.family = ADDRESS_V4, .bits = 33},
-					 OURS, &interfaces, true, &err),
+					 OURS, &interfaces, &any, &err),
 			 -EINVAL);
+}
+
+static void routes_lie_where_the_start_lets_them(void **state)
+{
+	struct prefix inside = prefix_of_text("10.20.0.0/16"), at = prefix_of_text("10.99.0.3");
+	struct prefix wider = prefix_of_text("10.16.0.0/12");
+	struct net_allowed allowed = {0};
+	struct error err;
+
+	(void)state;
+	assert_int_equal(prefix_set_parse("10.20.0.0/14,fd00::/8", &allowed.routes), 0);
+	assert_int_equal(net_route_check(&inside, OURS, &interfaces, &allowed, &err), 0);
+	assert_int_equal(net_route_check(&wider, OURS, &interfaces, &allowed, &err), -EPERM);
+	/* A tailnet with addresses of its own. */
+	assert_int_equal(net_route_check(&at, OURS, &interfaces, &allowed, &err), -EPERM);
+	assert_int_equal(net_address_check(&at, OURS, &interfaces, &allowed, &err), -EPERM);
+	assert_int_equal(prefix_set_parse("10.99.0.0/16", &allowed.tailnet), 0);
+	assert_int_equal(net_route_check(&at, OURS, &interfaces, &allowed, &err), 0);
+	assert_int_equal(net_address_check(&at, OURS, &interfaces, &allowed, &err), 0);
+}
+
+static size_t let_pass(const struct net_allowed *allowed, const struct prefix *routes, size_t count)
+{
+	static struct prefix passed[600], address;
+	struct net_wanted wanted = {.ifindex = OURS, .routes = routes, .route_count = count};
+	struct net_verdict verdict;
+	struct error err;
+
+	assert_int_equal(
+		net_wanted_check(&wanted, &interfaces, allowed, &address, passed, &verdict, &err),
+		0);
+	assert_int_equal(verdict.routes + verdict.refused, count);
+	return verdict.routes;
+}
+
+static void many_short_routes_are_no_default_route(void **state)
+{
+	struct prefix routes[600];
+	size_t count = 0;
+
+	(void)state;
+	any.exit_node = false;
+	/* A whole /8 of the internet, and all private networks but this machine's, are fine. */
+	for (const char *const *text =
+		     (const char *const[]){"16.0.0.0/8", "16.5.0.0/16", "16.0.0.9/8",
+					   "172.16.0.0/12", "192.168.0.0/16", "2600::/20",
+					   "2600:1::/32", "fd00::/10", NULL};
+	     *text; text++)
+		routes[count++] = prefix_of_text(*text);
+	assert_int_equal(let_pass(&any, routes, count), count);
+	/* One address more, and all of the public ones go. */
+	routes[count++] = prefix_of_text("8.8.8.8");
+	assert_int_equal(let_pass(&any, routes, count), 3);
+	routes[count - 1] = prefix_of_text("2a00::/64");
+	assert_int_equal(let_pass(&any, routes, count), 3);
+	any.exit_node = true;
+	assert_int_equal(let_pass(&any, routes, count), count);
+	any.exit_node = false;
+	/* The internet in 256 parts, or in two. */
+	for (count = 0; count < 256; count++)
+		routes[count] = (struct prefix){{ADDRESS_V4, {(uint8_t)count}}, 8};
+	assert_int_equal(let_pass(&any, routes, count), 0);
+	for (count = 0; count < 512; count++)
+		routes[count] = (struct prefix){
+			{ADDRESS_V4, {(uint8_t)(count / 2), (uint8_t)(count % 2 * 128)}}, 9};
+	assert_true(let_pass(&any, routes, count) <= 2);
+	routes[0] = prefix_of_text("0.0.0.0/1");
+	routes[1] = prefix_of_text("128.0.0.0/1");
+	assert_int_equal(let_pass(&any, routes, 2), 0);
+	for (count = 0; count < 8; count++)
+		routes[count] = (struct prefix){{ADDRESS_V6, {0x20, (uint8_t)(count * 0x10)}}, 12};
+	assert_int_equal(let_pass(&any, routes, count), 0);
 }
 
 static void a_tailnet_gateway_is_no_route(void **state)
@@ -115,7 +211,7 @@ static void a_tailnet_gateway_is_no_route(void **state)
 
 	(void)state;
 	interfaces.default_v4 = (struct net_default_route){true, 3, p.address};
-	assert_int_equal(net_route_check(&p, OURS, &interfaces, true, &err), -EPERM);
+	assert_int_equal(net_route_check(&p, OURS, &interfaces, &any, &err), -EPERM);
 	assert_string_equal(err.text, "100.80.0.1/32 holds the default gateway 100.80.0.1");
 }
 
@@ -128,7 +224,8 @@ static void addresses_are_judged(void **state)
 		/* 0 */ {"100.64.0.1", 0},         /* 1 */ {"fd7a:115c:a1e0::1", 0},
 		/* 2 */ {"100.64.0.1/24", -EPERM}, /* 3 */ {"10.0.3.1", -EPERM},
 		/* 4 */ {"127.0.0.2", -EPERM},     /* 5 */ {"0.0.0.0/0", -EPERM},
-		/* 6 */ {"10.0.3.4", -EPERM},      /* 7 */ {"172.20.1.1", 0},
+		/* 6 */ {"10.0.3.4", -EPERM},      /* 7 */ {"172.20.1.1", -EPERM},
+		/* 8 */ {"8.8.8.8", -EPERM},       /* 9 */ {"100.80.0.5", -EPERM},
 	};
 	struct error err;
 
@@ -136,7 +233,7 @@ static void addresses_are_judged(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct prefix p = prefix_of_text(rows[i].address);
 
-		if (net_address_check(&p, OURS, &interfaces, &err) != rows[i].code)
+		if (net_address_check(&p, OURS, &interfaces, &any, &err) != rows[i].code)
 			fail_msg("row %zu: %s", i, rows[i].address);
 	}
 }
@@ -144,12 +241,13 @@ static void addresses_are_judged(void **state)
 static void a_whole_wish_is_judged(void **state)
 {
 	static struct prefix routes[LIMIT_NET_ROUTES + 1];
-	struct prefix address = prefix_of_text("100.64.0.1");
+	struct prefix address[2] = {prefix_of_text("100.64.0.1"), prefix_of_text("8.8.8.8")};
+	struct prefix passed[2];
 	const struct net_wanted good = {
 		.ifindex = OURS,
 		.mtu = 1280,
 		.table = 52,
-		.addresses = &address,
+		.addresses = address,
 		.address_count = 1,
 		.routes = routes,
 		.route_count = 2,
@@ -162,7 +260,8 @@ static void a_whole_wish_is_judged(void **state)
 	(void)state;
 	for (size_t i = 0; i < LIMIT_NET_ROUTES + 1; i++)
 		routes[i] = prefix_of_text("100.64.0.9");
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err), 0);
+	assert_int_equal(
+		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err), 0);
 	assert_int_equal(verdict.routes, 2);
 	assert_int_equal(verdict.refused, 0);
 	/* Routes are left out one by one, and the first is named. */
@@ -170,7 +269,8 @@ static void a_whole_wish_is_judged(void **state)
 	routes[0] = prefix_of_text("127.0.0.1");
 	routes[1] = prefix_of_text("100.64.0.10");
 	routes[2] = prefix_of_text("224.0.0.1");
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err), 0);
+	assert_int_equal(
+		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err), 0);
 	assert_int_equal(verdict.routes, 2);
 	assert_true(prefix_equal(&allowed[0], &routes[1]));
 	assert_true(prefix_equal(&allowed[1], &routes[3]));
@@ -180,29 +280,36 @@ static void a_whole_wish_is_judged(void **state)
 			    "127.0.0.1/32 is or holds a loopback address (127.0.0.0/8)");
 	routes[0] = routes[1] = routes[2] = routes[3];
 	wanted = good;
-	/* An address that is refused refuses all. */
-	address = prefix_of_text("127.0.0.1");
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
-			 -EPERM);
-	address = prefix_of_text("100.64.0.1");
+	/* So are addresses. */
+	wanted.address_count = 2;
+	assert_int_equal(
+		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err), 0);
+	assert_int_equal(verdict.addresses, 1);
+	assert_int_equal(verdict.refused, 1);
+	assert_true(prefix_equal(&passed[0], &address[0]));
 	wanted = good;
 	wanted.mtu = 1279;
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
-			 -EINVAL);
+	assert_int_equal(
+		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err),
+		-EINVAL);
 	wanted = good;
 	wanted.route_count = LIMIT_NET_ROUTES + 1;
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
-			 -E2BIG);
+	assert_int_equal(
+		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err),
+		-E2BIG);
 	wanted = good;
 	wanted.address_count = LIMIT_NET_ADDRESSES + 1;
-	assert_int_equal(net_wanted_check(&wanted, &interfaces, true, allowed, &verdict, &err),
-			 -E2BIG);
+	assert_int_equal(
+		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err),
+		-E2BIG);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(routes_are_judged, set_up),
+		cmocka_unit_test_setup(routes_lie_where_the_start_lets_them, set_up),
+		cmocka_unit_test_setup(many_short_routes_are_no_default_route, set_up),
 		cmocka_unit_test_setup(a_tailnet_gateway_is_no_route, set_up),
 		cmocka_unit_test_setup(addresses_are_judged, set_up),
 		cmocka_unit_test_setup(a_whole_wish_is_judged, set_up),

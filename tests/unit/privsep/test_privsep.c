@@ -287,6 +287,9 @@ static void fill(struct privsep_start *start)
 	start->disable = strdup("udp-gso,tun-uso");
 	start->socket_path = strdup("/tmp/tailscaled.sock");
 	start->health_check = true;
+	start->allow_exit_node = true;
+	start->allow_routes = strdup("");
+	start->tailnet_ranges = strdup("10.99.0.0/16");
 	start->udp_port = 41641;
 	start->last_crash = strdup("killed by SIGSEGV");
 	start->crash_count = 3;
@@ -307,6 +310,8 @@ static void test_start(void **state)
 	assert_string_equal(got.last_crash, start.last_crash);
 	assert_null(got.warnings);
 	assert_true(got.health_check && got.allow_exit_node);
+	assert_string_equal(got.allow_routes, ""); /* none, where NULL is any */
+	assert_string_equal(got.tailnet_ranges, "10.99.0.0/16");
 	assert_false(got.metrics || got.auth_key_present || got.up);
 	assert_int_equal(got.table, 52);
 	assert_int_equal(got.mtu, 1280);
