@@ -148,6 +148,7 @@ struct control_core {
 	bool tell_healthy;
 	bool tell_approval;
 	bool tell_expired;
+	nanoseconds wall_base; /* of the steady clock by which peers' keys expire */
 	bool tell_netmap;
 	bool healthy;
 	struct netmap_change change;

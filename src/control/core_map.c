@@ -154,6 +154,17 @@ static void note_netmap(struct control_core *c, nanoseconds now)
 	c->tell_trouble = false;
 }
 
+/*
+ * steady_clock() - The wall clock as it was when control first told its own, and since then as
+ * much later as time has passed: the keys of peers don't expire because our clock is set
+ */
+static nanoseconds steady_clock(struct control_core *c, nanoseconds now, nanoseconds wall_clock)
+{
+	if (!c->netmap->control_known)
+		c->wall_base = wall_clock - now;
+	return now + c->wall_base;
+}
+
 static void apply_message(struct control_core *c, struct tailcfg_map_response *m, nanoseconds now,
 			  nanoseconds wall_clock)
 {
@@ -168,7 +179,7 @@ static void apply_message(struct control_core *c, struct tailcfg_map_response *m
 	}
 	note_browser_url(c, m);
 	keep_dial_plan(c, m);
-	if (netmap_apply(c->netmap, m, wall_clock, &c->change, &err) < 0) {
+	if (netmap_apply(c->netmap, m, steady_clock(c, now, wall_clock), &c->change, &err) < 0) {
 		control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
 		/* What was done before memory ran out is told all the same: others hold peers. */
 		c->tell_netmap = c->change.update_count || c->change.removal_count;
@@ -282,21 +293,18 @@ static enum control_output_kind tell_control(struct control_core *c, struct cont
 
 /* --- Clocks --- */
 
-/* Keys of peers, and our own: by the clock of control, on which ours is no guide. */
+/* Keys of peers by the clock of control, on which ours is no guide; our own key by ours. */
 static void check_expiry(struct control_core *c, struct control_output *out, nanoseconds now,
 			 nanoseconds wall_clock)
 {
-	nanoseconds next;
+	nanoseconds steady = steady_clock(c, now, wall_clock), next;
 
-	if (netmap_expire(c->netmap, wall_clock, &c->change, &next) == 0 && c->change.update_count)
+	if (netmap_expire(c->netmap, steady, &c->change, &next) == 0 && c->change.update_count)
 		c->tell_netmap = true;
-	if (c->netmap->self && c->netmap->self->key_expiry != JSON_TIME_NONE) {
-		nanoseconds own = netmap_local_time(c->netmap, c->netmap->self->key_expiry);
-
-		if (own > wall_clock)
-			next = deadline_min(next, own);
-	}
-	if (next > wall_clock && !__builtin_add_overflow(now, next - wall_clock, &next))
+	if (next > steady && !__builtin_add_overflow(now, next - steady, &next))
+		out->deadline = deadline_min(out->deadline, next);
+	if (c->netmap->self && c->netmap->self->key_expiry > wall_clock &&
+	    !__builtin_add_overflow(now, c->netmap->self->key_expiry - wall_clock, &next))
 		out->deadline = deadline_min(out->deadline, next);
 	/* The map may still be that of the key before. */
 	if (c->netmap->self && !public_key_equal(&c->netmap->self->key, &c->node_public))

@@ -3,8 +3,8 @@
  * control/netmap.c - what the netmap holds: peers, users, expiry
  *
  * A peer is found by its ID, which deltas use, and by its node key. Two peers with
- * one key are not refused here: control may rename a node that way within a message;
- * the by_key table then gives one of them.
+ * one key ("twins") are not refused here: control may rename a node that way within a
+ * message; the by_key table then gives one of them.
  */
 #include "control/netmap_internal.h"
 
@@ -14,12 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * A clock before this (2023-01-10) is one that was never set: keys are not called
- * expired by it.
- */
-#define SANE_CLOCK (INT64_C(1673373066) * NSEC_PER_SEC)
-
 struct netmap *netmap_new(void)
 {
 	struct netmap *map = calloc(1, sizeof(*map));
@@ -27,6 +21,7 @@ struct netmap *netmap_new(void)
 	if (map) {
 		map->fresh = true;
 		map->next_expiry = DEADLINE_NEVER;
+		map->last_expiry = INT64_MIN;
 	}
 	return map;
 }
@@ -71,15 +66,18 @@ void netmap_begin_session(struct netmap *map)
 /* Without memory it is in no table, and not found by its key. */
 static void index_key(struct netmap *map, struct netmap_peer *peer)
 {
+	map->twins += netmap_peer_by_key(map, &peer->node.key) != NULL;
 	peer->by_key.tbl = NULL;
 	HASH_ADD(by_key, map->peers_by_key, node.key, sizeof(peer->node.key), peer);
 }
 
 static void unindex_key(struct netmap *map, struct netmap_peer *peer)
 {
-	if (peer->by_key.tbl)
-		HASH_DELETE(by_key, map->peers_by_key, peer);
+	if (!peer->by_key.tbl)
+		return;
+	HASH_DELETE(by_key, map->peers_by_key, peer);
 	peer->by_key.tbl = NULL;
+	map->twins -= netmap_peer_by_key(map, &peer->node.key) != NULL;
 }
 
 struct netmap_peer *netmap_peer_insert(struct netmap *map, struct tailcfg_node *node)
@@ -229,27 +227,26 @@ nanoseconds netmap_local_time(const struct netmap *map, nanoseconds control_time
 static bool expired_by(const struct tailcfg_node *node, nanoseconds control_now)
 {
 	return node->key_expiry != JSON_TIME_NONE && node->key_expiry <= control_now &&
-	       control_now >= SANE_CLOCK;
+	       control_now >= NETMAP_SANE_CLOCK;
 }
 
 bool netmap_self_expired(const struct netmap *map, nanoseconds now)
 {
-	return map->self &&
-	       (map->self->expired || expired_by(map->self, netmap_control_time(map, now)));
+	return map->self && (map->self->expired || expired_by(map->self, now));
 }
 
 bool netmap_peer_check_expiry(struct netmap *map, struct netmap_peer *peer, nanoseconds now)
 {
+	nanoseconds expiry = peer->node.key_expiry;
+	bool was = peer->expired, by_clock = expired_by(&peer->node, netmap_control_time(map, now));
+
 	map->visits++;
-	if (peer->node.expired)
-		return false;
-	if (expired_by(&peer->node, netmap_control_time(map, now))) {
-		peer->node.expired = true;
-		return true;
-	}
-	if (peer->node.key_expiry != JSON_TIME_NONE)
-		map->next_expiry = deadline_min(map->next_expiry, peer->node.key_expiry);
-	return false;
+	peer->expired = peer->node.expired || by_clock;
+	if (by_clock && expiry > map->last_expiry)
+		map->last_expiry = expiry;
+	else if (!by_clock && expiry != JSON_TIME_NONE)
+		map->next_expiry = deadline_min(map->next_expiry, expiry);
+	return peer->expired != was;
 }
 
 int netmap_expire(struct netmap *map, nanoseconds now, struct netmap_change *ret,
@@ -258,8 +255,9 @@ int netmap_expire(struct netmap *map, nanoseconds now, struct netmap_change *ret
 	nanoseconds control_now = netmap_control_time(map, now);
 	int r = 0;
 
-	if (map->next_expiry <= control_now) {
+	if (map->next_expiry <= control_now || control_now < map->last_expiry) {
 		map->next_expiry = DEADLINE_NEVER;
+		map->last_expiry = INT64_MIN;
 		for (struct netmap_peer *p = map->peers_by_id; p; p = p->by_id.next)
 			if (netmap_peer_check_expiry(map, p, now) && r == 0)
 				r = netmap_note_update(ret, p, NETMAP_NODE_EXPIRY, NULL);

@@ -25,6 +25,7 @@ struct netmap_peer {
 	struct tailcfg_node node;
 	UT_hash_handle by_id;
 	UT_hash_handle by_key;
+	bool expired; /* control says so, or its clock: derived; node.expired is what it said */
 	uint32_t change_index; /* its place in the change being made, plus 1 */
 	uint32_t mark;         /* last full list that named it */
 };
@@ -55,10 +56,13 @@ struct netmap {
 	struct tailcfg_client_version *client_version;
 	bool locked;                /* Tailnet Lock is on and we can't verify it: trust no peer */
 	nanoseconds control_offset; /* control's clock minus ours; see netmap_control_time() */
+	bool control_known;         /* it was told, and plausibly */
+	uint32_t twins;             /* peers whose node key another one has too */
 
 	bool fresh;              /* the next message is the whole truth */
 	uint32_t mark;           /* of the latest full list */
 	nanoseconds next_expiry; /* no peer's key expires before; control's clock */
+	nanoseconds last_expiry; /* the latest of those that have expired; control's clock */
 	unsigned long visits;    /* peers that were looked at, for tests of the cost */
 };
 
@@ -133,7 +137,8 @@ void netmap_begin_session(struct netmap *map);
 /**
  * netmap_apply() - Apply one message, in the order of protocol.md 4.3
  * @response: from tailcfg_map_response_parse(); what is kept moves out of it
- * @now:      our wall clock, nanoseconds since 1970 (last seen, expiry)
+ * @now:      our wall clock, nanoseconds since 1970 (last seen, expiry). Once control_known it
+ *            should not follow steps of that clock: the offset to control's was taken from it
  * @ret:      what changed; all zero before, netmap_change_clear() afterwards
  *
  * A filter that can't be read keeps the one before; a peer that can't be read is
@@ -146,10 +151,11 @@ int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nano
 		 struct netmap_change *ret, struct error *err);
 
 /**
- * netmap_expire() - Mark peers whose key has expired by now
- * @ret_next: when to call again, on our wall clock; DEADLINE_NEVER
+ * netmap_expire() - Mark peers whose key has expired by now, and those whose key has not any more
+ * @now:      as for netmap_apply()
+ * @ret_next: when to call again, on the clock of @now; DEADLINE_NEVER
  *
- * Looks at the peers only when the time has come, not at each call.
+ * Looks at the peers only when the time has come, or has gone back, not at each call.
  *
  * Return: 0 or -ENOMEM
  */
@@ -163,10 +169,10 @@ nanoseconds netmap_control_time(const struct netmap *map, nanoseconds now);
  */
 nanoseconds netmap_local_time(const struct netmap *map, nanoseconds control_time);
 
-/** netmap_self_expired() - Whether our own node key has expired */
+/** netmap_self_expired() - Whether our own node key has expired, by our own clock */
 bool netmap_self_expired(const struct netmap *map, nanoseconds now);
 
-/** netmap_peer_by_id(), netmap_peer_by_key() - The peer, or NULL */
+/** netmap_peer_by_id(), netmap_peer_by_key() - The peer, or NULL; of twins any */
 struct netmap_peer *netmap_peer_by_id(const struct netmap *map, int64_t id);
 struct netmap_peer *netmap_peer_by_key(const struct netmap *map, const struct public_key *key);
 

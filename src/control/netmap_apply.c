@@ -272,14 +272,17 @@ static int apply_parts(struct netmap_apply *a)
 	return r;
 }
 
-/* A clock that is a century away is no clock. */
+/* A clock that is a century away, or before this was built, is no clock. */
 static void note_control_time(struct netmap *map, nanoseconds control_time, nanoseconds now)
 {
 	nanoseconds offset;
 
-	if (control_time != JSON_TIME_NONE && !__builtin_sub_overflow(control_time, now, &offset) &&
-	    offset < OFFSET_MOST && offset > -OFFSET_MOST)
-		map->control_offset = offset;
+	if (control_time < NETMAP_SANE_CLOCK ||
+	    __builtin_sub_overflow(control_time, now, &offset) || offset >= OFFSET_MOST ||
+	    offset <= -OFFSET_MOST)
+		return;
+	map->control_offset = offset;
+	map->control_known = true;
 }
 
 int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nanoseconds now,

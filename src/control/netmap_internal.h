@@ -4,6 +4,12 @@
 
 #include "control/netmap.h"
 
+/*
+ * When this was built. A clock before that is wrong: control's is not believed, and by ours no
+ * key is called expired.
+ */
+#define NETMAP_SANE_CLOCK ((nanoseconds)PILLION_BUILD_TIME * NSEC_PER_SEC)
+
 /** netmap_peer_insert() - Put @node, which moves, under its ID; NULL without memory */
 struct netmap_peer *netmap_peer_insert(struct netmap *map, struct tailcfg_node *node);
 
@@ -14,7 +20,7 @@ void netmap_peer_delete(struct netmap *map, struct netmap_peer *peer);
 void netmap_peer_set_key(struct netmap *map, struct netmap_peer *peer,
 			 const struct public_key *key);
 
-/** netmap_peer_check_expiry() - Mark it if its key has expired; whether that is news */
+/** netmap_peer_check_expiry() - Whether its key has expired, into peer->expired; true: news */
 bool netmap_peer_check_expiry(struct netmap *map, struct netmap_peer *peer, nanoseconds now);
 
 /** netmap_user_put() - Add or replace a profile, which moves; 1 it differs, 0, -ENOMEM */

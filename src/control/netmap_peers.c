@@ -132,7 +132,6 @@ static int upsert_peer(struct netmap_apply *a, struct tailcfg_node *node)
 	struct netmap_peer *peer = netmap_peer_by_id(a->map, node->id);
 	struct public_key old_key;
 	struct error why = {0};
-	bool was_expired;
 	uint32_t what;
 
 	if (!peer) {
@@ -153,17 +152,13 @@ static int upsert_peer(struct netmap_apply *a, struct tailcfg_node *node)
 		return netmap_note_update(a->change, peer, NETMAP_NODE_ALL, NULL);
 	}
 	old_key = peer->node.key;
-	was_expired = peer->node.expired;
 	peer->mark = a->map->mark;
-	/* Compare what control said, not what we found out by the clock. */
-	peer->node.expired = node->expired;
 	what = netmap_node_differences(&peer->node, node);
 	if (what & NETMAP_NODE_KEY)
 		netmap_peer_set_key(a->map, peer, &node->key);
 	tailcfg_node_clear(&peer->node);
 	peer->node = *node;
-	netmap_peer_check_expiry(a->map, peer, a->now);
-	if (was_expired != peer->node.expired)
+	if (netmap_peer_check_expiry(a->map, peer, a->now))
 		what |= NETMAP_NODE_EXPIRY;
 	return netmap_note_update(a->change, peer, what, &old_key);
 }

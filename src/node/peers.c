@@ -18,10 +18,28 @@
 #define NODE_GREETINGS_MAX 16
 
 /* is_trusted() - Whether packets may go to and come from this peer */
-static bool is_trusted(const struct netmap *map, const struct tailcfg_node *peer)
+static bool is_trusted(const struct netmap *map, const struct netmap_peer *peer)
 {
-	return !map->locked && !peer->expired && !public_key_is_zero(&peer->key) &&
-	       !public_key_equal(&peer->key, &map->self->key);
+	const struct public_key *key = &peer->node.key;
+
+	return !map->locked && !peer->expired && !public_key_is_zero(key) &&
+	       !public_key_equal(key, &map->self->key);
+}
+
+/* holder_of() - The peer that has @key and is trusted, of twins the newest; NULL: none */
+static struct netmap_peer *holder_of(const struct netmap *map, const struct public_key *key)
+{
+	struct netmap_peer *found = netmap_peer_by_key(map, key);
+
+	if (found && map->twins == 0)
+		return is_trusted(map, found) ? found : NULL;
+	found = NULL;
+	for (struct netmap_peer *p = map->twins ? netmap_peer_next(map, NULL) : NULL; p;
+	     p = netmap_peer_next(map, p))
+		if (public_key_equal(&p->node.key, key) && is_trusted(map, p) &&
+		    (!found || p->node.id > found->node.id))
+			found = p;
+	return found;
 }
 
 /*
@@ -105,8 +123,19 @@ static void set_peer(struct node *node, const struct netmap *map, const struct t
 static void set_peers(struct node *node, const struct netmap *map)
 {
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		if (is_trusted(map, &p->node))
+		if (holder_of(map, &p->node.key) == p)
 			set_peer(node, map, &p->node);
+}
+
+/* settle_key() - The tunnel's peer with @key becomes what the netmap says of that key now */
+static void settle_key(struct node *node, const struct netmap *map, const struct public_key *key)
+{
+	const struct netmap_peer *holder = holder_of(map, key);
+
+	if (holder)
+		set_peer(node, map, &holder->node);
+	else
+		tunnel_peer_remove(node->tunnel, key);
 }
 
 static bool has_capability(const void *peer, const struct address *source, const char *capability)
@@ -257,7 +286,7 @@ static size_t collect_routes(const struct node *node, const struct netmap *map, 
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p)) {
 		uint32_t added;
 
-		if (!is_trusted(map, &p->node))
+		if (!is_trusted(map, p))
 			continue;
 		added = collect_allowed_ips(node, &p->node, list + count);
 		for (uint32_t i = 0; i < added; i++) {
@@ -371,7 +400,7 @@ static void greet_peers(struct node *node)
 	node->new_here = false;
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p && greeted < NODE_GREETINGS_MAX;
 	     p = netmap_peer_next(map, p))
-		if (p->node.online == OPTIONAL_TRUE && is_trusted(map, &p->node)) {
+		if (p->node.online == OPTIONAL_TRUE && is_trusted(map, p)) {
 			tunnel_greet(node->tunnel, &p->node.key);
 			greeted++;
 		}
@@ -535,7 +564,7 @@ void node_apply_change(struct node *node, const struct netmap_change *change)
 		return;
 	}
 	for (uint32_t i = 0; i < change->removal_count; i++)
-		tunnel_peer_remove(node->tunnel, &change->removals[i].key);
+		settle_key(node, map, &change->removals[i].key);
 	if (change->parts & NETMAP_SELF) {
 		tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
 					 map->self->addresses.count);
@@ -552,15 +581,12 @@ void node_apply_change(struct node *node, const struct netmap_change *change)
 		const struct netmap_update *update = &change->updates[i];
 
 		if (update->what & NETMAP_NODE_KEY && !(update->what & NETMAP_NODE_ADDED))
-			tunnel_peer_remove(node->tunnel, &update->old_key);
+			settle_key(node, map, &update->old_key);
 	}
 	for (uint32_t i = 0; i < change->update_count; i++) {
 		const struct netmap_update *update = &change->updates[i];
 
-		if (is_trusted(map, &update->peer->node))
-			set_peer(node, map, &update->peer->node);
-		else
-			tunnel_peer_remove(node->tunnel, &update->peer->node.key);
+		settle_key(node, map, &update->peer->node.key);
 		routes |= (update->what & ROUTE_CHANGES) != 0;
 		/* Whether the filter lets in somebody that nobody signed is to be seen again. */
 		filter |= update->peer->node.unsigned_peer_api_only &&

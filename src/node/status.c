@@ -85,7 +85,7 @@ static void magic_dns_suffix(const struct netmap *map, char *out, size_t size)
 }
 
 /* peer_status() - What is the same for self and peers */
-static json_t *peer_status(const struct tailcfg_node *peer)
+static json_t *peer_status(const struct tailcfg_node *peer, bool expired)
 {
 	json_t *json = json_object();
 	char key[KEY_TEXT_MAX], name[64];
@@ -119,7 +119,7 @@ static json_t *peer_status(const struct tailcfg_node *peer)
 	if (peer->cap_map.count)
 		json_set(json, "CapMap", json_cap_map(&peer->cap_map));
 	json_set(json, "InNetworkMap", json_true());
-	if (peer->expired)
+	if (expired)
 		json_set(json, "Expired", json_true());
 	if (peer->key_expiry != JSON_TIME_NONE)
 		json_set(json, "KeyExpiry", json_time(peer->key_expiry));
@@ -132,9 +132,10 @@ static nanoseconds to_wall(nanoseconds boottime)
 	return boottime ? clock_realtime() - (clock_boottime() - boottime) : JSON_TIME_NONE;
 }
 
-static json_t *one_peer(struct node *node, const struct tailcfg_node *peer)
+static json_t *one_peer(struct node *node, const struct netmap_peer *entry)
 {
-	json_t *json = peer_status(peer);
+	const struct tailcfg_node *peer = &entry->node;
+	json_t *json = peer_status(peer, entry->expired);
 	struct tunnel_peer_status status = {0};
 	bool known = node->tunnel && tunnel_peer_status(node->tunnel, &peer->key, &status) == 0;
 	const char *code =
@@ -165,7 +166,7 @@ static json_t *self_status(struct node *node, const struct netmap *map)
 	json_t *json, *endpoints = json_array();
 
 	if (map && map->self) {
-		json = peer_status(map->self);
+		json = peer_status(map->self, netmap_self_expired(map, clock_realtime()));
 		json_set(json, "Online", json_boolean(!node->warnings[NODE_WARN_CONTROL]));
 	} else {
 		json = json_object();
@@ -216,8 +217,7 @@ static void add_peers(struct node *node, const struct netmap *map, json_t *json)
 	char key[KEY_TEXT_MAX], id[24];
 
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		json_set(peers, public_key_format(&p->node.key, KEY_NODE, key),
-			 one_peer(node, &p->node));
+		json_set(peers, public_key_format(&p->node.key, KEY_NODE, key), one_peer(node, p));
 	for (const struct netmap_user *u = map->users; u; u = u->by_id.next) {
 		snprintf(id, sizeof(id), "%lld", (long long)u->profile.id);
 		json_set(users, id, user_profile(&u->profile));

@@ -21,7 +21,8 @@ struct fixture {
 	struct control_core c;
 	struct control_output out;
 	nanoseconds now;
-	struct buffer body; /* of the last request */
+	nanoseconds wall_step; /* by which the wall clock was set */
+	struct buffer body;    /* of the last request */
 	struct public_key server_key;
 };
 
@@ -83,8 +84,8 @@ static inline int teardown(void **state)
 
 static inline enum control_output_kind next(struct fixture *f)
 {
-	enum control_output_kind kind =
-		control_core_next(&f->c, f->now, WALL + (f->now - 1000 * SECOND), &f->out);
+	enum control_output_kind kind = control_core_next(
+		&f->c, f->now, WALL + f->wall_step + (f->now - 1000 * SECOND), &f->out);
 
 	if (kind == CONTROL_SEND) {
 		buffer_free_secret(&f->body);

@@ -50,25 +50,25 @@ static void an_auth_key_ends_the_wait_for_a_person(void **state)
 	assert_true(body_has(f, "\"AuthKey\":\"k\""));
 }
 
-static void our_own_key_expires_by_the_clock_of_control(void **state)
+static void our_own_key_expires_by_our_own_clock(void **state)
 {
 	struct fixture *f = *state;
 	char text[400], key[KEY_TEXT_MAX];
 
 	to_live(f);
-	/* An hour from now by our clock; control's is half an hour ahead. */
+	/* An hour from now by our clock; control's is two hours ahead. */
 	snprintf(text, sizeof(text),
 		 "{\"Node\":{\"ID\":1,\"Key\":\"%s\",\"KeyExpiry\":\"2027-01-15T09:00:00Z\"},"
-		 "\"ControlTime\":\"2027-01-15T08:30:00Z\"}",
+		 "\"ControlTime\":\"2027-01-15T10:00:00Z\"}",
 		 public_key_format(&f->c.node_public, KEY_NODE, key));
 	map_message(f, text);
 	EXPECT(f, CONTROL_TELL_NETMAP);
-	for (int i = 0; i < 17; i++) {
+	for (int i = 0; i < 35; i++) {
 		f->now += 100 * SECOND;
 		map_message(f, "{\"KeepAlive\":true}");
 		EXPECT(f, CONTROL_NOTHING);
 	}
-	f->now = 1000 * SECOND + 1800 * SECOND;
+	f->now = 1000 * SECOND + 3600 * SECOND;
 	map_message(f, "{\"KeepAlive\":true}");
 	EXPECT(f, CONTROL_TELL_KEY_EXPIRED);
 	EXPECT(f, CONTROL_TELL_STORE_KEY); /* a new login, by auth key if there is one */
@@ -83,6 +83,41 @@ static void our_own_key_expires_by_the_clock_of_control(void **state)
 	EXPECT(f, CONTROL_SEND); /* the map of the new key; the old map's expiry says nothing */
 	assert_int_equal(f->out.slot, CONTROL_SLOT_MAP);
 	EXPECT(f, CONTROL_NOTHING);
+}
+
+/* By a year, each way; control's clock is ten minutes ahead of the true one. */
+static void peers_do_not_expire_because_our_clock_is_set(void **state)
+{
+	const nanoseconds year = 365 * 86400 * SECOND;
+	const nanoseconds steps[] = {year, -year, 0};
+	struct fixture *f = *state;
+	const struct netmap_peer *peer;
+
+	to_live(f);
+	map_message(f, "{\"ControlTime\":\"2027-01-15T08:10:00Z\",\"PeersChanged\":[{\"ID\":2,"
+		       "\"KeyExpiry\":\"2027-01-15T09:10:00Z\"}]}");
+	EXPECT(f, CONTROL_TELL_NETMAP);
+	peer = netmap_peer_by_id(f->c.netmap, 2);
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		f->now += 10 * SECOND;
+		f->wall_step = steps[i];
+		EXPECT(f, CONTROL_NOTHING);
+		assert_false(peer->expired);
+		/* A message that names the peer, and no time. */
+		map_message(f, "{\"PeersChanged\":[{\"ID\":2,"
+			       "\"KeyExpiry\":\"2027-01-15T09:10:00Z\"}]}");
+		EXPECT(f, CONTROL_NOTHING);
+		assert_false(peer->expired);
+	}
+	while (f->now < (1000 + 3600) * SECOND) {
+		assert_false(peer->expired);
+		f->now += 100 * SECOND;
+		map_message(f, "{\"KeepAlive\":true}");
+		if (next(f) == CONTROL_TELL_NETMAP)
+			break;
+	}
+	assert_true(peer->expired);
+	assert_true(f->now >= (1000 + 3600) * SECOND && f->now <= (1000 + 3700) * SECOND);
 }
 
 static void a_key_that_is_prolonged_needs_no_login(void **state)
@@ -188,7 +223,8 @@ int main(void)
 		TEST(an_unknown_node_registers_again),
 		TEST(a_new_login_leaves_the_session_until_it_is_through),
 		TEST(an_auth_key_ends_the_wait_for_a_person),
-		TEST(our_own_key_expires_by_the_clock_of_control),
+		TEST(our_own_key_expires_by_our_own_clock),
+		TEST(peers_do_not_expire_because_our_clock_is_set),
 		TEST(a_key_that_is_prolonged_needs_no_login),
 		TEST(logout_tells_and_is_silent_then),
 		TEST(logout_without_control_ends),

@@ -307,11 +307,12 @@ static void keys_expire_by_the_clock_of_control(void **state)
 		     "}",
 		     &f->change),
 		0);
-	assert_true(netmap_peer_by_id(f->map, 2)->node.expired); /* already, by control's clock */
+	assert_true(netmap_peer_by_id(f->map, 2)->expired); /* already, by control's clock */
 	peer = netmap_peer_by_id(f->map, 3);
-	assert_false(peer->node.expired);
-	assert_false(netmap_self_expired(f->map, NOW));
-	assert_true(netmap_self_expired(f->map, NOW + 3600 * NSEC_PER_SEC));
+	assert_false(peer->expired);
+	/* Our own by our own clock. */
+	assert_false(netmap_self_expired(f->map, NOW + 3600 * NSEC_PER_SEC));
+	assert_true(netmap_self_expired(f->map, NOW + 7200 * NSEC_PER_SEC));
 
 	netmap_change_clear(&f->change);
 	assert_int_equal(netmap_expire(f->map, NOW, &f->change, &next), 0);
@@ -320,7 +321,7 @@ static void keys_expire_by_the_clock_of_control(void **state)
 	assert_int_equal(netmap_expire(f->map, next, &f->change, &next), 0);
 	assert_int_equal(f->change.update_count, 1);
 	assert_int_equal(f->change.updates[0].what, NETMAP_NODE_EXPIRY);
-	assert_true(peer->node.expired);
+	assert_true(peer->expired);
 	assert_int_equal(next, DEADLINE_NEVER);
 	/* Extended. */
 	assert_int_equal(feed(f->map,
@@ -328,39 +329,66 @@ static void keys_expire_by_the_clock_of_control(void **state)
 			      "\"0001-01-01T00:00:00Z\"}]}",
 			      &f->change),
 			 0);
-	assert_false(peer->node.expired);
+	assert_false(peer->expired);
+}
+
+/* What the clock showed is no fact about the peer: it is looked at again when the clock goes back.
+ */
+static void a_clock_that_goes_back_revives(void **state)
+{
+	const nanoseconds year = 365 * 86400 * NSEC_PER_SEC;
+	struct fixture *f = *state;
+	nanoseconds next;
+
+	assert_int_equal(feed(f->map,
+			      "{\"PeersChanged\":["
+			      "{\"ID\":2,\"KeyExpiry\":\"2027-02-01T00:00:00Z\"},"
+			      "{\"ID\":3,\"Expired\":true},"
+			      "{\"ID\":4,\"KeyExpiry\":\"2026-12-01T00:00:00Z\"}]}",
+			      &f->change),
+			 0);
+	for (int round = 0; round < 2; round++) {
+		netmap_change_clear(&f->change);
+		assert_int_equal(netmap_expire(f->map, NOW + year, &f->change, &next), 0);
+		assert_int_equal(f->change.update_count, 1);
+		assert_true(netmap_peer_by_id(f->map, 2)->expired);
+		netmap_change_clear(&f->change);
+		assert_int_equal(netmap_expire(f->map, NOW, &f->change, &next), 0);
+		assert_int_equal(f->change.update_count, 1);
+		assert_int_equal(f->change.updates[0].peer->node.id, 2);
+		assert_int_equal(f->change.updates[0].what, NETMAP_NODE_EXPIRY);
+		assert_false(netmap_peer_by_id(f->map, 2)->expired);
+		assert_true(netmap_peer_by_id(f->map, 3)->expired);
+		assert_true(netmap_peer_by_id(f->map, 4)->expired);
+	}
+	/* What is stored is what control said. */
+	assert_false(netmap_peer_by_id(f->map, 4)->node.expired);
 }
 
 static void an_absurd_clock_is_not_believed(void **state)
 {
+	static const char *const absurd[] = {"9999-01-01T00:00:00Z", "1930-01-01T00:00:00Z",
+					     "1970-01-02T00:00:00Z", "2020-01-01T00:00:00Z"};
 	struct fixture *f = *state;
-	nanoseconds next;
+	char text[100];
 
-	assert_int_equal(feed(f->map, "{\"ControlTime\":\"9999-01-01T00:00:00Z\"}", &f->change), 0);
-	assert_int_equal(f->map->control_offset, 0);
-	assert_int_equal(
-		feed(f->map,
-		     "{\"ControlTime\":\"1930-01-01T00:00:00Z\",\"PeersChanged\":[{\"ID\":2,"
-		     "\"KeyExpiry\":\"9999-01-01T00:00:00Z\"}]}",
-		     &f->change),
-		0);
-	assert_true(f->map->control_offset < 0);
-	netmap_change_clear(&f->change);
-	assert_int_equal(netmap_expire(f->map, NOW, &f->change, &next), 0);
-	assert_int_equal(next, DEADLINE_NEVER);
+	for (size_t i = 0; i < sizeof(absurd) / sizeof(absurd[0]); i++) {
+		snprintf(text, sizeof(text), "{\"ControlTime\":\"%s\"}", absurd[i]);
+		assert_int_equal(feed(f->map, text, &f->change), 0);
+		assert_int_equal(f->map->control_offset, 0);
+	}
 }
 
-static void a_clock_never_set_expires_nobody(void **state)
+static void a_clock_never_set_expires_nothing(void **state)
 {
 	struct fixture *f = *state;
 
-	assert_int_equal(
-		feed(f->map,
-		     "{\"ControlTime\":\"1970-01-02T00:00:00Z\",\"PeersChanged\":[{\"ID\":2,"
-		     "\"KeyExpiry\":\"1970-01-01T00:00:01Z\"}]}",
-		     &f->change),
-		0);
-	assert_false(netmap_peer_by_id(f->map, 2)->node.expired);
+	assert_int_equal(feed(f->map,
+			      "{\"Node\":{\"ID\":1,\"KeyExpiry\":\"1970-01-01T00:00:01Z\"}}",
+			      &f->change),
+			 0);
+	assert_false(netmap_self_expired(f->map, 100 * NSEC_PER_SEC));
+	assert_true(netmap_self_expired(f->map, NOW));
 }
 
 static void tailnet_lock_is_noticed(void **state)
@@ -588,7 +616,8 @@ int main(void)
 		TEST(keep_alive_changes_nothing_but_the_clock),
 		TEST(keys_expire_by_the_clock_of_control),
 		TEST(an_absurd_clock_is_not_believed),
-		TEST(a_clock_never_set_expires_nobody),
+		TEST(a_clock_never_set_expires_nothing),
+		TEST(a_clock_that_goes_back_revives),
 		TEST(tailnet_lock_is_noticed),
 		TEST(health_and_messages),
 		TEST(users_merge_by_id),

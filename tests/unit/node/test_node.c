@@ -689,6 +689,41 @@ static void peers_may_trade_their_keys(void **state)
 	assert_false(has_peer(w, 2));
 }
 
+static struct tunnel_peer *owner_of(struct world *w, const struct address *address);
+static struct tunnel_peer *tunnel_peer(struct world *w, int number);
+
+/* One key, two entries: the end of one is not the end of the other. */
+static void a_twin_outlives_its_twin(void **state)
+{
+	const struct address old = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}};
+	const struct address new = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 4}};
+	static const char twin[] = "{\"PeersChanged\":[{\"ID\":4,\"Key\":\"PEER1\","
+				   "\"Addresses\":[\"100.64.0.4/32\"]}]}";
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	map(w, &key, twin);
+	assert_ptr_equal(owner_of(w, &new), tunnel_peer(w, 1));
+	/* The newer one goes: the older is put back. */
+	map(w, &key, "{\"PeersRemoved\":[4]}");
+	assert_ptr_equal(owner_of(w, &old), tunnel_peer(w, 1));
+	assert_null(owner_of(w, &new));
+	/* The older one goes, by removal or another key, and the newer stays. */
+	map(w, &key, twin);
+	map(w, &key, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Key\":\"PEER3\"}]}");
+	assert_ptr_equal(owner_of(w, &new), tunnel_peer(w, 1));
+	map(w, &key, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Key\":\"PEER1\"}]}");
+	map(w, &key, "{\"PeersRemoved\":[2]}");
+	assert_ptr_equal(owner_of(w, &new), tunnel_peer(w, 1));
+	/* One that has expired is no holder. */
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":9,\"Key\":\"PEER1\",\"Expired\":true,"
+	    "\"Addresses\":[\"100.64.0.9/32\"]}]}");
+	assert_ptr_equal(owner_of(w, &new), tunnel_peer(w, 1));
+	map(w, &key, "{\"PeersRemoved\":[4]}");
+	assert_false(has_peer(w, 1));
+}
+
 static struct tunnel_peer *tunnel_peer(struct world *w, int number)
 {
 	const struct public_key key = peer_key(number);
@@ -1008,6 +1043,7 @@ int main(void)
 		TEST(the_kernel_is_asked_again),
 		TEST(a_state_that_could_not_be_read_is_read_again),
 		TEST(peers_may_trade_their_keys),
+		TEST(a_twin_outlives_its_twin),
 		TEST(the_map_says_how_a_peer_is_treated),
 		TEST(a_locked_tailnet_has_no_peers),
 		TEST(routes_of_others_are_chosen_not_taken),
