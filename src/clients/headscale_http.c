@@ -23,6 +23,7 @@
 struct headscale_http {
 	uv_loop_t loop;
 	struct dialer dialer;
+	struct proxy *proxy; /* of the dialer; NULL: none */
 	struct url url;
 	char *authorization; /* "Bearer …" */
 };
@@ -69,6 +70,9 @@ int headscale_http_new(const char *url, const char *api_key, const char *ca_file
 		r = set_roots(h, ca_file, err);
 	if (r == 0)
 		r = names_open_system(&h->loop, &h->dialer.names, err);
+	if (r == 0)
+		r = proxy_from_environment(&h->proxy, err);
+	h->dialer.proxy = h->proxy;
 	if (r < 0) {
 		headscale_http_free(h);
 		return r;
@@ -82,6 +86,7 @@ void headscale_http_free(struct headscale_http *h)
 	if (!h)
 		return;
 	names_free(h->dialer.names);
+	proxy_free(h->proxy);
 	tls_context_release(h->dialer.tls);
 	secret_string_free(h->authorization);
 	for (int i = 0; i < CLOSING_ROUNDS && uv_loop_alive(&h->loop); i++)

@@ -77,6 +77,7 @@ enum node_warning {
 	NODE_WARN_CRASH,      /* engines before us died */
 	NODE_WARN_CERTIFICATES,
 	NODE_WARN_SETTINGS, /* some have no effect */
+	NODE_WARN_PROXY,    /* HTTPS_PROXY can't be used */
 	NODE_WARN_COUNT,
 };
 
@@ -123,6 +124,7 @@ struct node {
 	/* The machine (machine.c) */
 	struct names *names;
 	struct tls_context *tls;
+	struct proxy *proxy;       /* HTTPS_PROXY, or NULL */
 	struct buffer resolv_conf; /* texts */
 	struct buffer hosts;
 	uid_t operator_uid; /* of the user that the prefs name; NODE_NO_OPERATOR */

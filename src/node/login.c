@@ -244,6 +244,9 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 static const char *remedy(int code)
 {
 	switch (code) {
+	case DIAL_PROXY_FAILED:
+		return ": is HTTPS_PROXY right (http://user:password@host:port), or does NO_PROXY "
+		       "lack the login server?";
 	case -ECONNREFUSED:
 		return ": is the login server right (TS_LOGIN_SERVER, --login-server), and does it "
 		       "run?";
@@ -422,6 +425,7 @@ int node_control_open(struct node *node, struct error *err)
 		.sockets = node->sockets,
 		.names = node->names,
 		.tls = node->tls,
+		.proxy = node->proxy,
 		.server_url = prefs_control_url(&node->state.prefs),
 		.machine_key = node->state.machine_key,
 		.known_addresses = node->known_control,

@@ -11,6 +11,7 @@
 #include "node/internal.h"
 #include "privsep/records.h"
 #include "transport/names.h"
+#include "transport/proxy.h"
 #include "transport/tls.h"
 
 #include <errno.h>
@@ -83,6 +84,28 @@ static void take_text(struct buffer *text, int fd)
 	(void)read_fd(fd, text->limit, text);
 }
 
+/* open_proxy() - HTTPS_PROXY as the supervisor found it; one that can't be used is said */
+static int open_proxy(struct node *node)
+{
+	const struct privsep_start *config = &node->start->config;
+	char text[ERROR_TEXT_MAX];
+	struct error err = {0};
+	int r = proxy_create(config->https_proxy, config->no_proxy, &node->proxy, &err);
+
+	if (r == -EINVAL) {
+		snprintf(text, sizeof(text),
+			 "%.400s: no proxy is used; write http://host:port, and user:password@ "
+			 "before the host where it wants them",
+			 err.text);
+		log_warn("%s", text);
+		node_warn(node, NODE_WARN_PROXY, text);
+		return 0;
+	}
+	if (r == 0 && node->proxy)
+		log_info("control and relays are reached through HTTPS_PROXY");
+	return r;
+}
+
 int node_machine_open(struct node *node, struct error *err)
 {
 	int r;
@@ -97,6 +120,9 @@ int node_machine_open(struct node *node, struct error *err)
 	take_text(&node->hosts, privsep_client_open_file(node->privsep, PRIVSEP_FILE_HOSTS));
 	configure_names(node);
 
+	r = open_proxy(node);
+	if (r < 0)
+		return error_set(err, r, "out of memory");
 	r = tls_context_create(&node->tls, err);
 	if (r < 0)
 		return r;
@@ -109,6 +135,7 @@ int node_machine_open(struct node *node, struct error *err)
 void node_machine_close(struct node *node)
 {
 	names_free(node->names);
+	proxy_free(node->proxy);
 	tls_context_release(node->tls);
 	buffer_free(&node->resolv_conf);
 	buffer_free(&node->hosts);

@@ -471,6 +471,7 @@ int node_tunnel_open(struct node *node)
 		.sockets = node->sockets,
 		.names = node->names,
 		.tls = node->tls,
+		.proxy = node->proxy,
 		.tun = node->start->tun,
 		.tun_count = node->start->tun_count,
 		.udp_v4 = node->start->udp_v4,

@@ -8,6 +8,7 @@
 #include "privsep/start.h"
 
 #include "base/cleanup.h"
+#include "base/secret.h"
 #include "privsep/records.h"
 
 #include <errno.h>
@@ -44,6 +45,8 @@ static const struct field {
 	STRING(prefs, START_PREFS_MAX),
 	STRING(disable, START_STRING_MAX),
 	STRING(socket_path, START_STRING_MAX),
+	STRING(https_proxy, START_PROXY_MAX),
+	STRING(no_proxy, START_PROXY_MAX),
 	BOOL(auth_key_present),
 	BOOL(up),
 	BOOL(allow_exit_node),
@@ -62,7 +65,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 22, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 24, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {
@@ -83,7 +86,7 @@ void privsep_start_clear(struct privsep_start *start)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		if (fields[i].type == FIELD_STRING)
-			free(*(char **)member(start, &fields[i]));
+			secret_string_free(*(char **)member(start, &fields[i]));
 	*start = (struct privsep_start){0};
 }
 

@@ -20,6 +20,7 @@
 #define START_PREFS_MAX   (64u * 1024)
 #define START_STRING_MAX  4096u
 #define START_THREADS_MAX 4u
+#define START_PROXY_MAX   (16u * 1024)
 
 enum start_state_mode {
 	START_STATE_DIR,    /* blobs are files in the state directory */
@@ -39,6 +40,8 @@ struct privsep_start {
 				* until an engine says PRIVSEP_SETTLED */
 	char *disable;         /* PILLION_DISABLE: comma-separated names of fallbacks to force */
 	char *socket_path;     /* of the LocalAPI, for messages */
+	char *https_proxy;     /* HTTPS_PROXY, perhaps with a password, or NULL */
+	char *no_proxy;        /* NO_PROXY, or NULL */
 	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
 	bool up;               /* bring the node up without being asked (run), until settled as
 				* well; else as stored */
@@ -62,7 +65,7 @@ struct privsep_start {
 /** privsep_start_init() - The defaults that are written above */
 void privsep_start_init(struct privsep_start *start);
 
-/** privsep_start_clear() - Free the strings, back to zeros */
+/** privsep_start_clear() - Wipe and free the strings, back to zeros */
 void privsep_start_clear(struct privsep_start *start);
 
 /** privsep_start_encode() - Append the records of @start to @out; 0, -EMSGSIZE, -ENOMEM */

@@ -198,7 +198,7 @@ static uint32_t add_fd(int *fds, size_t *count, int fd)
 
 int requests_start(struct supervisor *s)
 {
-	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_START_MAX);
+	_cleanup_(buffer_free_secret) struct buffer bytes = BUFFER_INIT(PRIVSEP_START_MAX);
 	union privsep_message m = {.begin.header.type = PRIVSEP_START};
 	struct privsep_start start = s->options->start;
 	_cleanup_close_ int memfd = -1;

@@ -14,6 +14,9 @@
 /* Endings of the names of variables that hold secrets; `…_FILE` holds a path and stays. */
 static const char *const secret_endings[] = {"KEY", "SECRET", "TOKEN", "PASSWORD"};
 
+/* A proxy's URL may hold a user and a password. */
+static const char *const proxy_endings[] = {"_PROXY", "_proxy"};
+
 static const char *const secret_flags[] = {
 	"--auth-key", "--authkey", "--client-secret", "--id-token",
 	"-auth-key",  "-authkey",  "-client-secret",  "-id-token",
@@ -34,11 +37,14 @@ static bool ends_with(const char *name, size_t length, const char *ending)
 	return length >= tail && memcmp(name + length - tail, ending, tail) == 0;
 }
 
-static bool names_secret(const char *name, size_t length)
+static bool holds_secret(const char *name, size_t length, const char *value)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(secret_endings); i++)
 		if (ends_with(name, length, secret_endings[i]))
 			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(proxy_endings); i++)
+		if (ends_with(name, length, proxy_endings[i]))
+			return strchr(value, '@') != NULL;
 	return false;
 }
 
@@ -92,7 +98,7 @@ void supervisor_hide_secrets(int argc, char **argv, char **environment)
 
 		if (!equals)
 			continue;
-		if (names_secret(*environment, (size_t)(equals - *environment)))
+		if (holds_secret(*environment, (size_t)(equals - *environment), equals + 1))
 			overwrite(equals + 1);
 		else if (ends_with(*environment, (size_t)(equals - *environment), "_ARGS"))
 			hide_in_flags(equals + 1);

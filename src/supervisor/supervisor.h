@@ -77,8 +77,8 @@ int supervisor_run(const struct supervisor_options *options);
 /**
  * supervisor_hide_secrets() - Overwrite secrets in argv and environ in place
  *
- * Values of variables whose name ends in KEY, SECRET, TOKEN or PASSWORD, and of
- * --auth-key and its like, also inside TS_EXTRA_ARGS. What a caller still needs it
- * must have copied. supervisor_run() does it itself.
+ * Values of variables whose name ends in KEY, SECRET, TOKEN or PASSWORD, of proxies with a
+ * user, and of --auth-key and its like, also inside TS_EXTRA_ARGS. What a caller still needs
+ * it must have copied. supervisor_run() does it itself.
  */
 void supervisor_hide_secrets(int argc, char **argv, char **environment);

@@ -136,6 +136,10 @@ static void end(struct dial *d, struct error *err)
 
 	if (err) {
 		blame_names(d, err);
+		if (d->proxy && d->phase != PHASE_TLS) {
+			error_wrap(err, "HTTPS_PROXY %s:%u", d->proxy->host, d->proxy->port);
+			err->code = DIAL_PROXY_FAILED;
+		}
 		error_wrap(err, "dial %s:%u", d->host, d->port);
 	} else
 		stream_set_events(stream, NULL, NULL);
@@ -168,8 +172,6 @@ static void upper_closed(void *user, const struct error *cause)
 		err = *cause;
 	else
 		error_set(&err, -ECONNRESET, "the connection was closed");
-	if (d->proxy && d->phase != PHASE_TLS)
-		error_wrap(&err, "HTTPS_PROXY %s:%u", d->proxy->host, d->proxy->port);
 	if (!guess_again(d, &err))
 		end(d, &err);
 }
@@ -183,23 +185,19 @@ static void proxy_data(void *user, const uint8_t *bytes, size_t length)
 
 	if (r == HTTP1_MORE)
 		return;
-	if (r == HTTP1_HEAD && d->parser.head.status == 200 && used == length) {
+	if (r == HTTP1_HEAD && d->parser.head.status / 100 == 2 && used == length) {
 		start_tls(d);
 		return;
 	}
-	if (r == HTTP1_HEAD && d->parser.head.status == 407)
-		error_set(
-			&err, -EACCES,
-			"HTTPS_PROXY %s:%u wants another user and password (407): write them into "
-			"its URL",
-			d->proxy->host, d->proxy->port);
+	/* Some say 401 to a wrong password. */
+	if (r == HTTP1_HEAD && (d->parser.head.status == 407 || d->parser.head.status == 401))
+		error_set(&err, -EACCES, "it wants another user and password (%d)",
+			  d->parser.head.status);
 	else if (r == HTTP1_HEAD)
-		error_set(&err, -ECONNREFUSED, "HTTPS_PROXY %s:%u refused to connect: %d %s",
-			  d->proxy->host, d->proxy->port, d->parser.head.status,
-			  d->parser.head.reason);
+		error_set(&err, -ECONNREFUSED, "it refused to connect: %d %s",
+			  d->parser.head.status, d->parser.head.reason);
 	else
-		error_set(&err, -EPROTO, "HTTPS_PROXY %s:%u does not answer as a proxy: %s",
-			  d->proxy->host, d->proxy->port, d->parser.error);
+		error_set(&err, -EPROTO, "it does not answer as a proxy: %s", d->parser.error);
 	end(d, &err);
 }
 
@@ -248,7 +246,7 @@ static void start_proxy(struct dial *d)
 		r = stream_write(d->stream, buffer_head(&request), request.length);
 	buffer_free_secret(&request);
 	if (r < 0) {
-		error_set_errno(&err, r, "HTTPS_PROXY %s:%u", d->proxy->host, d->proxy->port);
+		error_set_errno(&err, r, "ask it to connect");
 		end(d, &err);
 	}
 }
@@ -483,12 +481,9 @@ static void begin(struct dial *d)
 static void on_timer(void *user)
 {
 	static const char *const doing[] = {
-		[PHASE_BEGIN] = "starting",
-		[PHASE_RESOLVE] = "resolving the name",
-		[PHASE_CONNECT] = "connecting",
-		[PHASE_PROXY_TLS] = "the TLS handshake with HTTPS_PROXY",
-		[PHASE_PROXY] = "HTTPS_PROXY",
-		[PHASE_TLS] = "the TLS handshake",
+		[PHASE_BEGIN] = "starting",     [PHASE_RESOLVE] = "resolving the name",
+		[PHASE_CONNECT] = "connecting", [PHASE_PROXY_TLS] = "the TLS handshake",
+		[PHASE_PROXY] = "it connects",  [PHASE_TLS] = "the TLS handshake",
 	};
 	struct dial *d = user;
 	struct error err;

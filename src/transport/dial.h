@@ -47,6 +47,9 @@ struct dial_options {
 /* The code of a failure where the name could not be resolved, whatever else was tried. */
 #define DIAL_UNRESOLVED (-ENODATA)
 
+/* The code of a failure on the way to the far end of HTTPS_PROXY. */
+#define DIAL_PROXY_FAILED (-EREMOTEIO)
+
 struct dial;
 
 /**

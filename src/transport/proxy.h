@@ -7,7 +7,20 @@
 #include "base/buffer.h"
 #include "transport/url.h"
 
+#include <stdlib.h>
+
 struct proxy;
+
+/** proxy_variable() - Of the environment, in capitals or small letters; NULL if empty or not there
+ */
+static inline const char *proxy_variable(const char *capitals, const char *small)
+{
+	const char *value = getenv(capitals);
+
+	if (!value || !*value)
+		value = getenv(small);
+	return value && *value ? value : NULL;
+}
 
 /**
  * proxy_create() - From the values of HTTPS_PROXY and NO_PROXY
@@ -20,6 +33,9 @@ struct proxy;
  */
 int proxy_create(const char *https_proxy, const char *no_proxy, struct proxy **ret,
 		 struct error *err);
+
+/** proxy_from_environment() - The same, for a process that has one */
+int proxy_from_environment(struct proxy **ret, struct error *err);
 
 /** proxy_free() - Wipes the password. NULL is fine */
 void proxy_free(struct proxy *proxy);

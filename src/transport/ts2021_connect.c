@@ -85,12 +85,14 @@ static void end(struct ts2021_connect *c, struct way *winner)
 
 static void run_race(struct ts2021_connect *c);
 
-/* way_failed() - A wrong key tells more than a refused connection; else the URL's own way does */
+/* way_failed() - A wrong key tells more than a refused connection; else the URL's own way does,
+ * whichever failed first */
 static void way_failed(struct way *w, const struct error *err)
 {
 	struct ts2021_connect *c = w->connect;
 
-	if (!c->best.code || (c->best.code != -EKEYREJECTED && err->code == -EKEYREJECTED))
+	if (!c->best.code ||
+	    (c->best.code != -EKEYREJECTED && (err->code == -EKEYREJECTED || w == c->ways)))
 		c->best = *err;
 	race_failed(&c->race, clock_boottime());
 }

@@ -41,7 +41,8 @@ struct tunnel_config {
 	struct socket_source *sockets;
 	struct names *names;
 	struct tls_context *tls;
-	const int *tun; /* queues; all are read. The descriptors stay the caller's */
+	const struct proxy *proxy; /* of the relays' connections; NULL: none */
+	const int *tun;            /* queues; all are read. The descriptors stay the caller's */
 	size_t tun_count;
 	int udp_v4; /* bound sockets, or -1 */
 	int udp_v6;

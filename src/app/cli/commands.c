@@ -206,7 +206,8 @@ const struct command commands[] = {
 		.name = "daemon",
 		.summary = "Be the daemon, in the foreground, configured by flags alone",
 		.description = "Needs NET_ADMIN and /dev/net/tun. Log in with 'pillion up' from\n"
-			       "another terminal. This is what 'tailscaled' runs.",
+			       "another terminal. This is what 'tailscaled' runs. HTTPS_PROXY and\n"
+			       "NO_PROXY say how control and relays are reached.",
 		.examples = "pillion daemon --statedir=/var/lib/tailscale\n\tas a service does\n"
 			    "pillion daemon --state=mem:\n\tkeep nothing: an ephemeral node\n",
 		.tables = TAKES_DAEMON,
@@ -219,7 +220,9 @@ const struct command commands[] = {
 			"The entry point of the container image, also as 'containerboot'. Reads\n"
 			"TS_AUTHKEY, TS_AUTHKEY_FILE, TS_LOGIN_SERVER, TS_HOSTNAME, TS_STATE_DIR,\n"
 			"TS_EXTRA_ARGS and the other variables of the official image, joins the\n"
-			"tailnet, and stays: it ends by itself only for what no waiting heals.",
+			"tailnet, and stays: it ends by itself only for what no waiting heals.\n"
+			"HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY say how\n"
+			"control and relays are reached.",
 		.examples = "TS_AUTHKEY=file:/run/secrets/key TS_STATE_DIR=/var/lib/tailscale "
 			    "pillion run\n\tas the image does\n",
 		.run = run_entrypoint,

@@ -149,8 +149,12 @@ static int daemon_arguments(const struct entry_settings *s, const struct entry_o
 	return r;
 }
 
-/* daemon_environment() - What the daemon needs of ours, and nothing else: no key is in it */
-static void daemon_environment(char **environment)
+/*
+ * daemon_environment() - What the daemon needs of ours, and nothing else: no key is in it
+ * @proxies: HTTPS_PROXY and NO_PROXY, since our own are overwritten by now
+ */
+static int daemon_environment(const struct privsep_start *start, char *proxies[static 2],
+			      char **environment)
 {
 	static const char *const kept[] = {
 		"PATH=",         "SSL_CERT_FILE=", "SSL_CERT_DIR=", "PILLION_DISABLE=",
@@ -162,7 +166,15 @@ static void daemon_environment(char **environment)
 			if (strncmp(*e, kept[i], strlen(kept[i])) == 0 &&
 			    count < DAEMON_VARIABLES_MAX)
 				environment[count++] = *e;
+	if ((start->https_proxy &&
+	     asprintf(&proxies[0], "HTTPS_PROXY=%s", start->https_proxy) < 0) ||
+	    (start->no_proxy && asprintf(&proxies[1], "NO_PROXY=%s", start->no_proxy) < 0))
+		return -ENOMEM;
+	for (size_t i = 0; i < 2; i++)
+		if (proxies[i])
+			environment[count++] = proxies[i];
 	environment[count] = NULL;
+	return 0;
 }
 
 /* become_daemon() - In the child: a session of its own, no descriptor of ours, then exec */
@@ -261,7 +273,7 @@ static int start_daemon(const struct entry_settings *s, const struct entry_optio
 {
 	const struct supervisor_options *sup = &o->supervisor;
 	char *argv[DAEMON_ARGUMENTS_MAX + 4] = {0};
-	char *environment[DAEMON_VARIABLES_MAX + 1];
+	char *environment[DAEMON_VARIABLES_MAX + 3], *proxies[2] = {NULL};
 	_cleanup_free_ char *log_path = choose_log(s, sup);
 	struct stat log = {0};
 	pid_t child;
@@ -282,12 +294,15 @@ static int start_daemon(const struct entry_settings *s, const struct entry_optio
 				"another with --socket",
 				sup->socket_path, strerror(-r));
 	(void)stat(log_path, &log);
-	daemon_environment(environment);
+	if (daemon_environment(&sup->start, proxies, environment) < 0)
+		return complain("connect", EXIT_FAILS, "out of memory");
 	child = fork();
 	if (child < 0)
 		return complain("connect", EXIT_FAILS, "fork: %s", strerror(errno));
 	if (child == 0)
 		become_daemon(argv, environment);
+	secret_string_free(proxies[0]);
+	secret_string_free(proxies[1]);
 	r = wait_for_answer(child, sup->socket_path, log_path, log.st_size);
 	for (size_t i = 0; argv[i]; i++)
 		free(argv[i]);

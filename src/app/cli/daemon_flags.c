@@ -4,6 +4,7 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "transport/proxy.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
@@ -287,9 +288,23 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 	return 0;
 }
 
+/* take_proxy() - One of the variables of proxies, for the engine */
+static int take_proxy(const char *capitals, const char *small, char **to, struct error *err)
+{
+	const char *value = proxy_variable(capitals, small);
+
+	if (!value)
+		return 0;
+	if (strlen(value) > START_PROXY_MAX)
+		return error_set(err, -EINVAL, "%s is longer than %u bytes; shorten it", capitals,
+				 START_PROXY_MAX);
+	return daemon_set(to, value) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
 int daemon_options_finish(struct supervisor_options *o, struct error *err)
 {
 	const char *disable = getenv("PILLION_DISABLE");
+	int r;
 
 	if (!o->state_dir && o->start.state_mode == START_STATE_DIR)
 		o->state_dir = DEFAULT_STATE_DIR;
@@ -303,5 +318,6 @@ int daemon_options_finish(struct supervisor_options *o, struct error *err)
 	    daemon_set(&o->start.socket_path, o->socket_path) < 0 ||
 	    (disable && *disable && daemon_set(&o->start.disable, disable) < 0))
 		return error_set(err, -ENOMEM, "out of memory");
-	return 0;
+	r = take_proxy("HTTPS_PROXY", "https_proxy", &o->start.https_proxy, err);
+	return r < 0 ? r : take_proxy("NO_PROXY", "no_proxy", &o->start.no_proxy, err);
 }

@@ -32,6 +32,7 @@ struct relay_question {
 struct relay_verifier {
 	struct url url;
 	struct dialer dialer;
+	struct proxy *proxy; /* of the dialer; NULL: none */
 	struct relay_question *questions;
 	size_t asking;
 	nanoseconds quiet_until;
@@ -78,6 +79,9 @@ int relay_verifier_new(uv_loop_t *loop, const char *url, const char *ca_file,
 		r = read_roots(v, ca_file, err);
 	if (r == 0)
 		r = names_open_system(loop, &v->dialer.names, err);
+	if (r == 0)
+		r = proxy_from_environment(&v->proxy, err);
+	v->dialer.proxy = v->proxy;
 	if (r < 0) {
 		error_wrap(err, "verification by %s", url);
 		relay_verifier_free(v);
@@ -94,6 +98,7 @@ void relay_verifier_free(struct relay_verifier *v)
 	while (v->questions)
 		relay_question_cancel(v->questions);
 	names_free(v->dialer.names);
+	proxy_free(v->proxy);
 	tls_context_release(v->dialer.tls);
 	explicit_bzero(&v->url, sizeof(v->url));
 	free(v);

@@ -250,6 +250,7 @@ int tunnel_new(const struct tunnel_config *config, struct tunnel **ret)
 		.sockets = config->sockets,
 		.names = config->names,
 		.tls = config->tls,
+		.proxy = config->proxy,
 		.node_key = config->node_key,
 		.app_name = config->app_name,
 		.callbacks = &relay_callbacks,

@@ -173,16 +173,6 @@ void relay_set_node_key(struct relay *r, const struct secret_key *node_key)
 	relay_wake(r, 0);
 }
 
-void relay_set_tls(struct relay *r, struct tls_context *tls)
-{
-	r->dialer.tls = tls;
-}
-
-void relay_set_proxy(struct relay *r, const struct proxy *proxy)
-{
-	r->dialer.proxy = proxy;
-}
-
 int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
 	       size_t length)
 {

@@ -100,10 +100,6 @@ void relay_set_home(struct relay *r, uint16_t region);
 /** relay_set_node_key() - A new node key: all connections are made anew */
 void relay_set_node_key(struct relay *r, const struct secret_key *node_key);
 
-/** relay_set_tls(), relay_set_proxy() - For the connections made from now on; kept by reference */
-void relay_set_tls(struct relay *r, struct tls_context *tls);
-void relay_set_proxy(struct relay *r, const struct proxy *proxy);
-
 /**
  * relay_send() - Send @data to @to
  * @region: the peer's home region, or 0 if it isn't known

@@ -286,6 +286,8 @@ static void fill(struct privsep_start *start)
 	start->prefs = strdup("{\"Hostname\":\"app\"}");
 	start->disable = strdup("udp-gso,tun-uso");
 	start->socket_path = strdup("/tmp/tailscaled.sock");
+	start->https_proxy = strdup("http://user:password@proxy:3128");
+	start->no_proxy = strdup("localhost,.lan");
 	start->health_check = true;
 	start->allow_exit_node = true;
 	start->allow_routes = strdup("");

@@ -197,6 +197,10 @@ static void test_hide_secrets(void **state)
 		/* 13 */
 		{"TS_EXTRA_ARGS=--x\t--authkey \t abc", "TS_EXTRA_ARGS=--x\t--authkey \t xxx"},
 		/* 14 */ {"TS_EXTRA_ARGS=--authkey= --ssh", "TS_EXTRA_ARGS=--authkey= --ssh"},
+		/* 15 */ {"HTTPS_PROXY=u:p@h:1", "HTTPS_PROXY=xxxxxxx"},
+		/* 16 */ {"http_proxy=http://u@h", "http_proxy=xxxxxxxxxx"},
+		/* 17 */ {"https_proxy=http://h:1", "https_proxy=http://h:1"},
+		/* 18 */ {"NO_PROXY=.lan", "NO_PROXY=.lan"},
 	};
 	static const char *const arguments[][2] = {
 		{"pillion", "pillion"},       {"--auth-key=abc", "--auth-key=xxx"},

@@ -369,17 +369,21 @@ static void the_proxy_answers(void **state)
 		int code;
 		const char *text;
 	} rows[] = {
-		/* 1 */ {"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", -EACCES,
-			 "wants another user and password"},
+		/* 1 */ {"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", DIAL_PROXY_FAILED,
+			 "it wants another user and password"},
 		/* 2 */
-		{"HTTP/1.1 403 Forbidden\r\n\r\n", -ECONNREFUSED,
+		{"HTTP/1.1 403 Forbidden\r\n\r\n", DIAL_PROXY_FAILED,
 		 "refused to connect: 403 Forbidden"},
-		/* 3 */ {"SSH-2.0-x\r\n", -EPROTO, "does not answer as a proxy"},
+		/* 3 */ {"SSH-2.0-x\r\n", DIAL_PROXY_FAILED, "does not answer as a proxy"},
 		/* 4: bytes before TLS began */
-		{"HTTP/1.1 200 OK\r\n\r\nsurprise", -ECONNREFUSED, "refused to connect: 200"},
-		/* 5 */ {"", -ETIMEDOUT, "timed out while HTTPS_PROXY"},
+		{"HTTP/1.1 200 OK\r\n\r\nsurprise", DIAL_PROXY_FAILED, "refused to connect: 200"},
+		/* 5 */ {"", DIAL_PROXY_FAILED, "timed out while it connects"},
 		/* 6: the tunnel stands; TLS through it doesn't come */
 		{"HTTP/1.1 200 OK\r\n\r\n", -ETIMEDOUT, "timed out while the TLS handshake"},
+		/* 7: an old one; 8: another success */
+		{"HTTP/1.0 200 Connection established\r\n\r\n", -ETIMEDOUT, "the TLS handshake"},
+		{"HTTP/1.1 202 Accepted\r\n\r\n", -ETIMEDOUT, "the TLS handshake"},
+		/* 9 */ {NULL, DIAL_PROXY_FAILED, "HTTPS_PROXY one.example:1: connect"},
 	};
 	struct tls_options tls = {0};
 	struct dial_options options = {
@@ -393,7 +397,9 @@ static void the_proxy_answers(void **state)
 		struct peer p;
 		char url[64];
 
-		peer_start(&p, serve_proxy, rows[i].answer);
+		p.port = 1;
+		if (rows[i].answer)
+			peer_start(&p, serve_proxy, rows[i].answer);
 		snprintf(url, sizeof(url), "http://one.example:%u", p.port);
 		assert_int_equal(proxy_create(url, NULL, &proxy, NULL), 0);
 		dialer.proxy = proxy;
@@ -401,7 +407,11 @@ static void the_proxy_answers(void **state)
 		if (o.err.code != rows[i].code || !strstr(o.err.text, rows[i].text))
 			fail_msg("row %zu: %d '%s'", i + 1, o.err.code, o.err.text);
 		uv_run(&loop, UV_RUN_DEFAULT); /* its sockets close, so the peer returns */
-		peer_stop(&p);
+		if (rows[i].answer)
+			peer_stop(&p);
+		assert_non_null(strstr(o.err.text, rows[i].code == DIAL_PROXY_FAILED
+							   ? "HTTPS_PROXY one.example:"
+							   : "dial far.example:443: "));
 		proxy_free(proxy);
 	}
 	dialer.proxy = NULL;
