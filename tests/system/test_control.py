@@ -85,7 +85,8 @@ def test_commands_say_what_is_wrong(server):
         (("keys", "create", "--tags", "web"), 1, "tag:NAME"),
         (("nodes", "frob"), 2, "no such command"),
         (("nodes", "rename", "x"), 2, "takes 2 argument"),
-        (("nodes", "show", "../keys"), 1, "there is no node keys"),
+        (("nodes", "show", "../keys"), 2, "'../keys' is no name"),
+        (("nodes", "delete", "100.64.0.9/32"), 2, "'100.64.0.9/32' is no name"),
     ):
         done = server.run(*arguments)
         assert (done.returncode, text in done.stderr) == (code, True), done.stderr

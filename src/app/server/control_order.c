@@ -374,8 +374,8 @@ static bool path_of(const char *pattern, const char *argument, char *out, size_t
 		snprintf(out, size, "%s", pattern);
 		return true;
 	}
-	/* A login may be given as its whole URL. */
-	slash = strrchr(argument, '/');
+	/* What a page is about may be given as the page's whole URL. */
+	slash = strstr(argument, "://") ? strrchr(argument, '/') : NULL;
 	argument = slash ? slash + 1 : argument;
 	for (const char *c = argument; *c; c++)
 		if (!isalnum((unsigned char)*c) && !strchr("-_.@+:", *c))

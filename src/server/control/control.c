@@ -133,6 +133,24 @@ static void tick(void *user)
 
 /* Life */
 
+/* settle_names() - A name that is reserved by now, or that an older version allowed, is given up */
+static void settle_names(struct control *c)
+{
+	struct registry *registry = &c->tailnet.registry;
+
+	for (struct control_node *n = registry->nodes; n; n = n->by_id.next) {
+		char old[CONTROL_NAME_MAX + 1];
+
+		if (!registry_reserves(registry, n->name))
+			continue;
+		strcpy(old, n->name);
+		if (registry_rename(registry, n, old, false) == 0)
+			log_warn("node=%lld is now called %s: %s is a number, or the name of this "
+				 "server, a relay or a DNS record",
+				 (long long)n->record.id, n->name, old);
+	}
+}
+
 static int open_web(struct control *c, const struct control_options *o, struct error *err)
 {
 	struct web_server_options web = {
@@ -183,6 +201,7 @@ int control_new(const struct control_options *o, struct control **ret, struct er
 		r = access_open(&c->access, &c->tailnet, err);
 	if (r == 0) {
 		secret_key_public(&c->noise_key, &c->noise_public);
+		settle_names(c);
 		tailnet_loaded(&c->tailnet, tailnet_now());
 		c->zstd = ZSTD_createCCtx();
 		if (!c->zstd || loop_timer_create(c->loop, flush, c, &c->flush) < 0 ||

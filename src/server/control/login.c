@@ -34,6 +34,8 @@ void tailnet_init(struct tailnet *t, const struct tailnet_settings *settings)
 {
 	*t = (struct tailnet){.settings = *settings};
 	registry_init(&t->registry);
+	t->registry.reserved = tailnet_reserves;
+	t->registry.reserved_user = t;
 }
 
 static void login_free(struct tailnet_login *login)

@@ -24,11 +24,11 @@
  *	POST   /v1/policy/check
  *	GET    /v1/netmap/NODE
  *
- * NODE is an id, a name or an address. Errors are {"error": TEXT} with a 4xx or 5xx, and "errors":
- * [TEXT, …] beside it where a policy has more than one. An
- * order is answered once it is written. While the disk takes nothing, orders are refused before
- * they change anything, but for those that take a right or free space. What was changed and not
- * written stays in memory, says so, and is written as soon as that can be.
+ * NODE is an id (any number is one), a name or an address. Errors are {"error": TEXT} with a 4xx
+ * or 5xx, and "errors": [TEXT, …] beside it where a policy has more than one. An order is answered
+ * once it is written. While the disk takes nothing, orders are refused before they change anything,
+ * but for those that take a right or free space. What was changed and not written stays in memory,
+ * says so, and is written as soon as that can be.
  */
 #define LOG_ROOM "control"
 #include "server/control/internal.h"
@@ -294,6 +294,11 @@ static int rename_node(struct order *o)
 		r = tailnet_rename(&o->c->tailnet, node, name);
 	if (r == -EEXIST)
 		return error_set(&o->err, r, "another node is called %s", name);
+	if (r == -EPERM)
+		return error_set(&o->err, r,
+				 "%s is a number, or the name of this server, a relay or a DNS "
+				 "record",
+				 name);
 	if (r == -EINVAL)
 		return error_set(&o->err, r,
 				 "a name has lower-case letters, digits and inner hyphens");

@@ -453,18 +453,21 @@ static struct control_node *node_at(const struct registry *r, const struct addre
 	return node;
 }
 
+static bool is_number(const char *text)
+{
+	return *text && strspn(text, "0123456789") == strlen(text);
+}
+
 struct control_node *registry_node_find(const struct registry *r, const char *text)
 {
-	struct control_node *node = registry_node_named(r, text);
+	struct control_node *node;
 	struct address address;
-	char *end;
-	long long id;
 
+	if (is_number(text))
+		return registry_node(r, strtoll(text, NULL, 10));
+	node = registry_node_named(r, text);
 	if (node)
 		return node;
-	id = strtoll(text, &end, 10);
-	if (*text && !*end)
-		return registry_node(r, id);
 	if (address_parse(text, strlen(text), &address) < 0)
 		return NULL;
 	for (node = r->nodes; node; node = node->by_id.next)
@@ -518,22 +521,36 @@ static bool numbered(const struct control_node *node, const char *label)
 	       (!label[length] || strlen(node->name) == CONTROL_NAME_MAX);
 }
 
+bool registry_reserves(const struct registry *r, const char *label)
+{
+	return is_number(label) || (r->reserved && r->reserved(r->reserved_user, label));
+}
+
+/* may_have() - Whether @node may be called @name: no other node is, and it isn't reserved */
+static bool may_have(const struct registry *r, const struct control_node *node, const char *name)
+{
+	const struct control_node *other = registry_node_named(r, name);
+
+	return (!other || other == node) && !registry_reserves(r, name);
+}
+
 int registry_rename(struct registry *r, struct control_node *node, const char *wanted, bool exact)
 {
 	char label[CONTROL_NAME_MAX + 1], name[CONTROL_NAME_MAX + 16];
-	struct control_node *first, *other;
+	struct control_node *first;
+	uint32_t tried = 0;
 
 	control_label(wanted, label);
 	if (exact && strcmp(label, wanted) != 0)
 		return -EINVAL;
+	if (exact && !may_have(r, node, label))
+		return registry_reserves(r, label) ? -EPERM : -EEXIST;
 	strcpy(name, label);
 	first = registry_node_named(r, name);
-	if (first && first != node && exact)
-		return -EEXIST;
-	if (first && first != node && numbered(node, label))
+	if (!may_have(r, node, label) && numbered(node, label))
 		return 0;
-	while ((other = registry_node_named(r, name)) && other != node) {
-		unsigned int i = ++first->next_label;
+	while (!may_have(r, node, name)) {
+		unsigned int i = first ? ++first->next_label : ++tried;
 		int number = snprintf(NULL, 0, "-%u", i);
 
 		snprintf(name, sizeof(name), "%.*s-%u", CONTROL_NAME_MAX - number, label, i);

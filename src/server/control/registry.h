@@ -114,6 +114,10 @@ struct registry {
 	int64_t last_user, last_key, last_node; /* ids are never used again */
 	uint32_t next_host;                     /* where the search for a free address begins */
 
+	/** @reserved: whether @label is not for nodes; NULL: none is but numbers */
+	bool (*reserved)(const void *user, const char *label);
+	const void *reserved_user;
+
 	/* What the store has to be told. */
 	struct registry_record *dirty;
 	int64_t *deleted_nodes;
@@ -195,7 +199,8 @@ struct control_node *registry_node(const struct registry *r, int64_t id);
 struct control_node *registry_node_of_key(const struct registry *r, const struct public_key *key);
 struct control_node *registry_node_named(const struct registry *r, const char *name);
 
-/** registry_node_find() - What an operator means: an id, a name or an address; or NULL */
+/** registry_node_find() - What an operator means: an id (any number), a name or an address; or
+ *  NULL */
 struct control_node *registry_node_find(const struct registry *r, const char *text);
 
 /** registry_node_of_machine() - The node that @machine has with @user, or NULL */
@@ -222,9 +227,14 @@ void registry_routes_changed(struct registry *r, struct control_node *node);
 /** registry_set_key() - Its node key from now on */
 void registry_set_key(struct registry *r, struct control_node *node, const struct public_key *key);
 
+/** registry_reserves() - Whether no node may have the name @label: a number, which is an id where
+ *  an operator names a node; or what @reserved says */
+bool registry_reserves(const struct registry *r, const char *label);
+
 /**
  * registry_rename() - Give it a name made from @wanted
- * @exact: -EEXIST when it is taken, -EINVAL when it is no label; else the next free one is taken
+ * @exact: -EEXIST when it is taken, -EPERM when it is reserved, -EINVAL when it is no label; else
+ *         the next free one is taken
  */
 int registry_rename(struct registry *r, struct control_node *node, const char *wanted, bool exact);
 

@@ -309,6 +309,11 @@ void tailnet_tick(struct tailnet *t, struct tailnet_time now);
 
 /* Between the files of this part */
 
+/** tailnet_reserves() - Whether LABEL.BASE-DOMAIN is the name of this server, of a relay, of an
+ *  extra record or of a split-DNS route: a node of that name would be answered for it, and get its
+ *  certificate. @user: the tailnet */
+bool tailnet_reserves(const void *user, const char *label);
+
 /** tailnet_key_gone() - @node's key may not be used from here on */
 void tailnet_key_gone(struct tailnet *t, const struct control_node *node);
 

@@ -189,6 +189,8 @@ static void test_names(void **state)
 		{"my_host  name", "my-host-name"},
 		{"--", "node"},
 		{"", "node-1"},
+		{"1", "1-1"},
+		{"007.example.com", "007-1"},
 		{"näme", "n-me"},
 		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
@@ -205,6 +207,14 @@ static void test_names(void **state)
 	}
 	assert_int_equal(registry_rename(&f->registry, node, "web", true), -EEXIST);
 	assert_int_equal(registry_rename(&f->registry, node, "Web", true), -EINVAL);
+	assert_int_equal(registry_rename(&f->registry, node, "1", true), -EPERM);
+	/* What an older version allowed: a number is an id all the same. */
+	HASH_DELETE(by_name, f->registry.nodes_by_name, node);
+	strcpy(node->name, "1");
+	HASH_ADD_KEYPTR(by_name, f->registry.nodes_by_name, node->name, 1, node);
+	assert_int_equal(registry_node_find(&f->registry, "1")->record.id, 1);
+	assert_null(registry_node_find(&f->registry, "+1"));
+	assert_null(registry_node_find(&f->registry, " 1"));
 	assert_int_equal(registry_rename(&f->registry, node, "other", true), 0);
 	assert_ptr_equal(registry_node_named(&f->registry, "other"), node);
 	flush(f);

@@ -311,6 +311,56 @@ static void test_logins_are_bounded(void **state)
 	assert_int_equal(tailnet.login_count, LIMIT_CONTROL_PENDING);
 }
 
+/* Where the base domain holds names of others, a node gets none of them, whatever it is called. */
+static void test_reserved_names(void **state)
+{
+	static const char *const reserved[] = {"control", "relay", "cert", "wiki", "corp"};
+	struct tailcfg_derp_node relay = {.host_name = (char *)(uintptr_t) "Relay.Tailnet.example",
+					  .cert_name = (char *)(uintptr_t) "cert.tailnet.example"};
+	struct tailcfg_derp_region region = {.id = 900, .nodes = &relay, .node_count = 1};
+	struct tailcfg_dns_record record = {.name = (char *)(uintptr_t) "wiki.tailnet.example."};
+	struct tailcfg_dns_route route = {.suffix = (char *)(uintptr_t) "corp.tailnet.example"};
+	char *key = mint("alice", true, false, NULL), name[64];
+	struct tailcfg_register_response r;
+
+	(void)state;
+	tailnet.settings.server_url = "https://control.tailnet.example:8443";
+	tailnet.settings.derp_map.regions = &region;
+	tailnet.settings.derp_map.region_count = 1;
+	tailnet.settings.dns.extra_records = &record;
+	tailnet.settings.dns.extra_record_count = 1;
+	tailnet.settings.dns.routes = &route;
+	tailnet.settings.dns.route_count = 1;
+	for (unsigned int i = 0; i < ARRAY_SIZE(reserved); i++) {
+		ASK(.machine = 2 * i + 1, .key = 2 * i + 1, .auth_key = key,
+		    .hostname = reserved[i]);
+		DONE();
+		snprintf(name, sizeof(name), "%s-1", reserved[i]);
+		assert_string_equal(node_of(2 * i + 1)->name, name);
+		ASK(.machine = 2 * i + 2, .key = 2 * i + 2, .auth_key = key,
+		    .hostname = reserved[i]);
+		DONE();
+		snprintf(name, sizeof(name), "%s-2", reserved[i]);
+		assert_string_equal(node_of(2 * i + 2)->name, name);
+		assert_int_equal(tailnet_rename(&tailnet, node_of(1), reserved[i]), -EPERM);
+		/* Asked again, it keeps its number. */
+		assert_int_equal(
+			registry_rename(&tailnet.registry, node_of(2 * i + 2), reserved[i], false),
+			0);
+		assert_string_equal(node_of(2 * i + 2)->name, name);
+	}
+	/* Only what is right below the base domain: these are no names of others. */
+	assert_int_equal(tailnet_rename(&tailnet, node_of(1), "tailnet"), 0);
+	assert_int_equal(tailnet_rename(&tailnet, node_of(1), "example"), 0);
+	/* The server at the apex: no node has an empty name. */
+	tailnet.settings.server_url = "https://tailnet.example";
+	assert_int_equal(tailnet_rename(&tailnet, node_of(1), ""), -EINVAL);
+	assert_int_equal(tailnet_rename(&tailnet, node_of(1), "control"), 0);
+	tailnet.settings.derp_map.region_count = 0;
+	tailnet.settings.dns = (struct tailcfg_dns_config){0};
+	secret_string_free(key);
+}
+
 static void test_too_old(void **state)
 {
 	struct tailcfg_register_response r;
@@ -508,6 +558,7 @@ int main(void)
 		TEST(test_a_registration_keeps_the_home),
 		TEST(test_a_key_of_another_machine),
 		TEST(test_logins_are_bounded),
+		TEST(test_reserved_names),
 		TEST(test_too_old),
 		TEST(test_online),
 		TEST(test_ephemeral),
