@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* wire/derp_info.c - ClientInfo and ServerInfo: JSON in a NaCl crypto_box */
 #include "wire/derp.h"
+#include "wire/json.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -69,7 +70,7 @@ static int open_sealed(const struct derp_message *m, const struct derp_box *box,
 		return -EBADMSG;
 	if (crypto_box_open_easy_afternm((uint8_t *)text, c.at, c.left, nonce, box->key) != 0)
 		return -EBADMSG;
-	json = json_loadb(text, c.left - DERP_BOX_TAG, 0, NULL);
+	json = json_parse((struct json_range){text, c.left - DERP_BOX_TAG}, NULL);
 	explicit_bzero(text, sizeof(text));
 	if (!json_is_object(json)) {
 		json_decref(json);

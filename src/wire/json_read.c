@@ -6,12 +6,54 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Nothing that we read nests so deep; tailcfg has some ten levels. */
+#define DEPTH_KEPT 64u
+
+/* A NUL inside of a string must not spoil the map: getters cut it off there. */
+#define LOAD_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
+
+/* prune() - Write @text to @out, of the same size, with 0 for what is nested too deep; length */
+static size_t prune(struct json_range text, char *out)
+{
+	size_t depth = 0, length = 0;
+	bool string = false, escaped = false;
+
+	for (size_t i = 0; i < text.length; i++) {
+		char c = text.at[i];
+		bool opens = !string && (c == '{' || c == '[');
+		bool closes = !string && (c == '}' || c == ']');
+
+		if (opens && depth++ == DEPTH_KEPT) {
+			out[length++] = '0';
+		} else if (depth <= DEPTH_KEPT) {
+			out[length++] = c;
+		}
+		if (closes && depth > 0)
+			depth--;
+		if (string && !escaped && c == '\\') {
+			escaped = true;
+			continue;
+		}
+		if (c == '"' && !escaped)
+			string = !string;
+		escaped = false;
+	}
+	return length;
+}
+
 json_t *json_parse(struct json_range text, struct error *err)
 {
 	json_error_t error;
-	/* A NUL inside of a string must not spoil the map: getters cut it off there. */
-	json_t *json = json_loadb(text.at, text.length, JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+	json_t *json = json_loadb(text.at, text.length, LOAD_FLAGS, &error);
+	char *pruned;
 
+	/* jansson's own depth is bounded; a member that we don't know may be nested deeper. */
+	if (!json && json_error_code(&error) == json_error_stack_overflow &&
+	    (pruned = malloc(text.length))) {
+		json = json_loadb(pruned, prune(text, pruned), LOAD_FLAGS, &error);
+		explicit_bzero(pruned, text.length);
+		free(pruned);
+	}
 	if (!json)
 		error_set(err, -EINVAL, "JSON: %s", error.text);
 	return json;

@@ -7,7 +7,8 @@
  * and jansson sees one element at a time.
  *
  * The grammar is RFC 8259, strict: no trailing commas, no comments, no leading
- * zeros, no control characters in strings; nesting is limited. Bytes inside strings
+ * zeros, no control characters in strings. Any depth is walked over, since a member
+ * that we don't know may hold anything. Bytes inside strings
  * are not checked to be UTF-8, nor escaped surrogates to pair up: jansson does both
  * for each element that is decoded.
  */
@@ -15,9 +16,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-
-/* Deepest nesting that is accepted; tailcfg itself nests about ten deep. */
-#define JSON_DEPTH_MAX 64
 
 /* Bytes of a text that is not owned: one JSON value, without the blanks around it. */
 struct json_range {
@@ -36,7 +34,7 @@ struct json_scan {
  * @text:   @length bytes; blanks around the value are fine
  * @ret:    the value's range inside @text
  *
- * Return: 0, -EBADMSG (not JSON), -E2BIG (nested deeper than JSON_DEPTH_MAX)
+ * Return: 0, -EBADMSG (not JSON), -ENOMEM (where it is nested deeper than 64 levels)
  */
 int json_scan_value(const char *text, size_t length, struct json_range *ret);
 

@@ -613,7 +613,7 @@ int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_m
 
 	r = json_scan_value(text, length, &range);
 	if (r < 0)
-		return error_set(err, r, r == -E2BIG ? "map: nested too deep" : "map: not JSON");
+		return error_set(err, r, r == -ENOMEM ? "map: out of memory" : "map: not JSON");
 	rest = json_object();
 	if (!rest)
 		return error_set(err, -ENOMEM, "map: out of memory");

@@ -145,7 +145,7 @@ int tailcfg_map_request_encode(const struct tailcfg_map_request *request, struct
  * tailcfg_map_response_parse() - One message of the map stream
  * @text:   stays the caller's, and must live as long as @ret: the peers are ranges of it
  *
- * Return: 0, -EBADMSG (not JSON), -E2BIG (nested too deep), -EINVAL (wrong types), -ENOMEM;
+ * Return: 0, -EBADMSG (not JSON), -EINVAL (wrong types), -ENOMEM;
  *         @err says which member
  */
 int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_map_response *ret,

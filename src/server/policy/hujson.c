@@ -137,8 +137,6 @@ int hujson_parse(char *text, size_t length, struct json_range *ret, struct error
 	}
 	json_decref(tree);
 	r = json_scan_value(text, length, &value);
-	if (r == -E2BIG)
-		return error_set(err, r, "nested deeper than %d levels", JSON_DEPTH_MAX);
 	if (r < 0)
 		return error_set(err, -EINVAL, "not JSON");
 	*ret = value;

@@ -28,7 +28,7 @@ int hujson_standardize(char *text, size_t length, struct error *err);
  *
  * Members of an object must have different names.
  *
- * Return: 0; -EINVAL with position and cause in @err; -E2BIG (nested too deep); -ENOMEM
+ * Return: 0; -EINVAL with position and cause in @err; -ENOMEM
  */
 int hujson_parse(char *text, size_t length, struct json_range *ret, struct error *err);
 

@@ -49,18 +49,57 @@ static void scanner_takes_json_and_nothing_else(void **state)
 	}
 }
 
-static void scanner_limits_nesting(void **state)
+/* As deep as the text is long; each level keeps its kind. */
+static void scanner_walks_over_any_depth(void **state)
 {
-	char text[2 * JSON_DEPTH_MAX + 2];
+	static const size_t depths[] = {1, 63, 64, 65, 127, 128, 129, 1000, 1000000};
 	struct json_range range;
 
 	(void)state;
-	memset(text, '[', JSON_DEPTH_MAX);
-	memset(text + JSON_DEPTH_MAX, ']', JSON_DEPTH_MAX);
-	assert_int_equal(json_scan_value(text, 2 * JSON_DEPTH_MAX, &range), 0);
-	memset(text, '[', JSON_DEPTH_MAX + 1);
-	memset(text + JSON_DEPTH_MAX + 1, ']', JSON_DEPTH_MAX + 1);
-	assert_int_equal(json_scan_value(text, 2 * JSON_DEPTH_MAX + 2, &range), -E2BIG);
+	for (size_t i = 0; i < sizeof(depths) / sizeof(depths[0]); i++) {
+		size_t depth = depths[i], used = 0;
+		char *text = malloc(6 * depth);
+
+		/* [{"":[{"":[… */
+		for (size_t k = 0; k < depth; k++) {
+			memcpy(text + used, k % 2 ? "{\"\":" : "[", k % 2 ? 4 : 1);
+			used += k % 2 ? 4 : 1;
+		}
+		text[used++] = '1';
+		for (size_t k = depth; k-- > 0;)
+			text[used++] = k % 2 ? '}' : ']';
+		assert_int_equal(json_scan_value(text, used, &range), 0);
+		assert_int_equal(json_scan_value(text, used - 1, &range), -EBADMSG);
+		text[used - 1] = '}';
+		assert_int_equal(json_scan_value(text, used, &range), -EBADMSG);
+		free(text);
+	}
+}
+
+/* A member that we don't know, deeper than jansson goes: the others are read all the same. */
+static void a_deep_member_spoils_no_object(void **state)
+{
+	static const char head[] = "{\"a\":1,\"deep\":{\"s\":\"]\\\"}\",\"x\":",
+			  tail[] = "},\"b\":[2,{\"c\":3}]}";
+	size_t depth = 100000, length = strlen(head) + 2 * depth + strlen(tail);
+	char *text = malloc(length);
+	json_t *json;
+
+	(void)state;
+	memcpy(text, head, strlen(head));
+	memset(text + strlen(head), '[', depth);
+	memset(text + strlen(head) + depth, ']', depth);
+	memcpy(text + strlen(head) + 2 * depth, tail, strlen(tail));
+	json = json_parse((struct json_range){text, length}, NULL);
+	assert_non_null(json);
+	assert_int_equal(json_integer_value(json_object_get(json, "a")), 1);
+	assert_string_equal(json_string_value(json_object_get(json_object_get(json, "deep"), "s")),
+			    "]\"}");
+	assert_int_equal(json_integer_value(json_object_get(
+				 json_array_get(json_object_get(json, "b"), 1), "c")),
+			 3);
+	json_decref(json);
+	free(text);
 }
 
 static void scanner_walks_members_and_elements(void **state)
@@ -262,7 +301,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(scanner_takes_json_and_nothing_else),
-		cmocka_unit_test(scanner_limits_nesting),
+		cmocka_unit_test(scanner_walks_over_any_depth),
+		cmocka_unit_test(a_deep_member_spoils_no_object),
 		cmocka_unit_test(scanner_walks_members_and_elements),
 		cmocka_unit_test(times_are_read_and_written),
 		cmocka_unit_test(durations_are_read),
