@@ -538,6 +538,34 @@ static int run(struct supervisor *s, struct error *err)
 	return code;
 }
 
+int supervisor_clean_up(const struct supervisor_options *options)
+{
+	const struct privsep_start *start = &options->start;
+	struct netlink *netlink = NULL;
+	unsigned int removed = 0;
+	struct error err = {0};
+	struct stat st;
+	int r = listener_probe(options->socket_path, &err);
+
+	if (r == 0)
+		r = netlink_open(&netlink, &err);
+	if (r == 0)
+		r = netlink_claim(netlink, start->table, start->tun_name ?: TUN_NAME_DEFAULT,
+				  &removed, &err);
+	if (r == 0)
+		r = netlink_teardown(netlink, start->table, 0, &err);
+	if (r == 0 && lstat(options->socket_path, &st) == 0 && S_ISSOCK(st.st_mode))
+		(void)unlink(options->socket_path);
+	netlink_close(netlink);
+	if (r == -EBUSY || r == -EADDRINUSE) {
+		log_warn("nothing was cleaned up: %s", err.text);
+		return 0;
+	}
+	if (r < 0)
+		log_error("clean up: %s", err.text);
+	return r < 0 ? SUPERVISOR_EXIT_MACHINE : 0;
+}
+
 int supervisor_run(const struct supervisor_options *options)
 {
 	struct supervisor s = {

@@ -75,6 +75,14 @@ void supervisor_options_init(struct supervisor_options *options);
 int supervisor_run(const struct supervisor_options *options);
 
 /**
+ * supervisor_clean_up() - Remove what a daemon that was killed left: rules, routes, nft, socket
+ *
+ * What belongs to a node that runs is left alone.
+ * Return: exit code
+ */
+int supervisor_clean_up(const struct supervisor_options *options);
+
+/**
  * supervisor_hide_secrets() - Overwrite secrets in argv and environ in place
  *
  * Values of variables whose name ends in KEY, SECRET, TOKEN or PASSWORD, of proxies with a

@@ -7,13 +7,16 @@ localapi_tool is our LocalAPI over a node that only acts (tests/tools/localapi_t
 with the status of a node official and a peer laptop. Needs neither root nor network.
 """
 
+import http.server
 import json
 import os
 import pty
 import re
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -81,7 +84,9 @@ def test_every_command_has_help_with_an_example():
         (["status", "--jsn"], "did you mean --json?"),
         (["status", "word"], "takes no argument"),
         (["up", "--ssh"], "--ssh is not supported yet"),
-        (["up", "--accept-risk=all"], "nothing to do here"),
+        (["up", "--host-routes"], "nothing to do here"),
+        (["daemon", "--config=x"], "use flags and variables"),
+        (["ip", "--assert=laptop"], "an address is wanted"),
         (["up", "--login-server=vpn.example.com"], "https://vpn.example.com"),
         (["up", "--auth-key=file:/nonexistent/key"], "/nonexistent/key"),
         (["up", "--timeout=5"], "30s"),
@@ -162,9 +167,6 @@ def test_without_a_daemon_commands_say_how_to_start_one(tmp_path):
     for command in (
         ["status"],
         ["up"],
-        ["down"],
-        ["ip"],
-        ["logout"],
         ["ping", "100.64.0.2"],
     ):
         done = pillion("--socket", path, *command)
@@ -205,6 +207,128 @@ def test_ip_whois_ping(node):
     ping = ask("ping", "laptop")
     assert ping.returncode == OK
     assert ping.stdout == "pong from laptop (100.64.0.2) directly, 192.0.2.7:41641, in 12.3 ms\n"
+
+
+def test_columns_that_are_asked_for(node):
+    def lines(*arguments):
+        return pillion("--socket", node, "status", *arguments).stdout.splitlines()
+
+    assert lines("--header")[0].split() == ["IP", "HOSTNAME", "OWNER", "OS", "STATUS"]
+    assert lines("--header")[1:] == lines()
+    assert lines("--self=false") == lines()[1:]
+    assert lines("--self=false", "--peers=false") == []
+    assert lines("--peers=false") == lines()[:1]
+
+
+def test_an_address_is_asserted(node):
+    for address, code in (
+        ("100.64.0.1", OK),
+        ("fd7a:115c:a1e0:0::1", OK),
+        ("100.64.0.2", FAILS),
+    ):
+        done = pillion("--socket", node, "ip", f"--assert={address}")
+        assert done.returncode == code and done.stdout == ""
+
+
+def test_official_flags_without_a_meaning_are_taken_in_silence(node):
+    for command in (
+        ["down", "--accept-risk=lose-ssh", "--reason=lunch"],
+        ["up", "--accept-risk=all"],
+        ["set", "--accept-risk=all", "--shields-up"],
+        ["status", "--listen=:80", "--browser=false"],
+        ["ping", "--verbose", "-c=1", "laptop"],
+        ["version", "--track=unstable"],
+        ["logout", "--reason=lunch"],
+    ):
+        done = pillion("--socket", node, *command)
+        assert done.returncode == OK, done.stderr
+        assert "risk" not in done.stderr and "not" not in done.stderr
+
+
+def test_output_that_is_not_written_is_a_failure(node):
+    for command in (
+        [BUILD / "pillion", f"--socket={node}", "status"],
+        [BUILD / "pillion", f"--socket={node}", "status", "--json"],
+        [BUILD / "pillion", "version"],
+        [BUILD / "pillion", "manual"],
+        [BUILD / "pillion", "completion", "zsh"],
+        [BUILD / "pillion", "up", "--help"],
+        [BUILD / "pillion", "--help"],
+        [BUILD / "pillion-server", "--help"],
+        [BUILD / "pillion-server", "version"],
+        [BUILD / "pillion-server", "control", "--help"],
+        [BUILD / "pillion-server", "derp", "--help"],
+        [BUILD / "pillion-server", "headscale", "--help"],
+    ):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                command, check=False, stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert done.returncode == FAILS, command
+        assert done.stderr.count("\n") == 1 and "could not be written" in done.stderr
+
+
+def test_a_daemon_that_was_just_started_is_waited_for(tmp_path):
+    """As in `tailscaled & tailscale up`."""
+    path = tmp_path / "late.sock"
+    waiting = subprocess.Popen(
+        [BUILD / "pillion", f"--socket={path}", "ip", "-4"], stdout=subprocess.PIPE, text=True
+    )
+    with localapi(path):
+        assert waiting.communicate(timeout=TIMEOUT)[0] == "100.64.0.1\n"
+
+
+class Unapproved(http.server.BaseHTTPRequestHandler):
+    """A LocalAPI whose node waits for an administrator's approval."""
+
+    server_url = ""
+
+    def do_GET(self):
+        self.send_response(200)
+        if "watch-ipn-bus" in self.path:
+            self.end_headers()
+            self.server.stop.wait()
+            return
+        text = json.dumps(
+            {"ControlURL": self.server_url}
+            if "prefs" in self.path
+            else {"BackendState": "NeedsMachineAuth", "HaveNodeKey": True}
+        ).encode()
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_PATCH = do_POST = do_GET
+
+    def address_string(self):
+        return "unix"
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    "url, page",
+    [
+        ("https://vpn.example.com", "https://vpn.example.com/admin"),
+        ("https://controlplane.tailscale.com", "https://login.tailscale.com/admin"),
+    ],
+)
+def test_who_waits_for_approval_reads_where_it_is_given(tmp_path, url, page):
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        stop = threading.Event()
+        daemon_threads = True
+
+    handler = type("Handler", (Unapproved,), {"server_url": url})
+    path = tmp_path / "node.sock"
+    with Server(str(path), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        up = pillion("--socket", path, "up", "--timeout=300ms")
+        machine = pillion("--socket", path, "up", "--json", "--timeout=300ms")
+        server.stop.set()
+        server.shutdown()
+    assert up.returncode == FAILS and f"\n\t{page}\n" in up.stderr
+    assert json.loads(machine.stdout) == {"BackendState": "NeedsMachineAuth"}
 
 
 def test_down_up_set(node):
@@ -249,6 +373,22 @@ def test_login_by_a_person_and_by_a_key(node, tmp_path):
     assert same.returncode == OK and same.stderr == "connected already\n"
     other = ask("connect", "--hostname=other", variables={"TS_HOSTNAME": "web"})
     assert other.returncode == OK and "settings were changed" in other.stderr
+
+
+def test_who_reads_the_url_gets_it_in_one_piece(node):
+    """Each write to stderr is a datagram here: a reader of a pipe would see it as it comes."""
+    assert pillion("--socket", node, "logout").returncode == OK
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        command = [BUILD / "pillion", f"--socket={node}", "login", "--timeout=300ms"]
+        subprocess.run(command, check=False, stderr=theirs, timeout=TIMEOUT)
+        ours.setblocking(False)
+        pieces = []
+        with suppress(BlockingIOError):
+            while True:
+                pieces.append(ours.recv(65536))
+    assert any(b"https://login.test/1\n" in piece for piece in pieces)
+    assert all(piece.endswith(b"\n") for piece in pieces)
 
 
 def test_a_key_is_gone_from_the_command_line_once_read(tmp_path):

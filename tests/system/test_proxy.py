@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The snippets of docs/proxy.md as they stand, each before the server and before a relay.
 
-    node ──TLS──▶ nginx, Caddy or HAProxy (vpn.example.com:443) ──HTTP──▶ control serve, or derp
+node ──TLS──▶ nginx, Caddy or HAProxy (vpn.example.com:443) ──HTTP──▶ control serve, or derp
 """
 
 import json

@@ -9,11 +9,14 @@
 #include "base/listener.h"
 #include "transport/http1.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
 #define LOCALAPI_HOST   "local-tailscaled.sock"
 #define REPLY_MAX       (64u * 1024 * 1024)
@@ -21,6 +24,10 @@
 #define READ_SIZE       (64u * 1024)
 #define CALL_TIMEOUT_MS 60000
 #define ASK_TIMEOUT_MS  5000 /* what an engine that lives answers at once */
+
+#define CONNECT_INTERVAL         (100 * NSEC_PER_MSEC)
+#define CONNECT_TIMEOUT          (2 * NSEC_PER_SEC)
+#define CONNECT_TIMEOUT_STARTING (5 * NSEC_PER_SEC) /* where a daemon is on its way */
 
 /* Compared by its address: a path that a person wrote is another one, whatever it says. */
 static const char unnamed_path[] = DEFAULT_SOCKET_PATH;
@@ -51,7 +58,34 @@ const char *localapi_socket_path(const char *flag)
 	return unnamed_path;
 }
 
-static int connect_socket(const char *path, int *ret, struct error *err)
+/* a_daemon_starts() - Whether a program is there that will listen, by its name in /proc */
+static bool a_daemon_starts(void)
+{
+	static const char *const names[] = {"tailscaled\n", "containerboot\n", "pillion\n"};
+	DIR *processes = opendir("/proc");
+	struct dirent *entry;
+	bool found = false;
+
+	while (processes && !found && (entry = readdir(processes))) {
+		char path[NAME_MAX + 16], comm[32] = "";
+		FILE *file;
+
+		if (atoi(entry->d_name) <= 0 || atoi(entry->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
+		file = fopen(path, "re");
+		if (file && fgets(comm, sizeof(comm), file))
+			for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+				found |= strcmp(comm, names[i]) == 0;
+		if (file)
+			fclose(file);
+	}
+	if (processes)
+		closedir(processes);
+	return found;
+}
+
+static int connect_once(const char *path, int *ret, struct error *err)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -79,6 +113,23 @@ static int connect_socket(const char *path, int *ret, struct error *err)
 		return error_set(err, -EACCES,
 				 "the socket %s is not open to this user; try as root", path);
 	return error_set_errno(err, -code, "connect to %s", path);
+}
+
+/* connect_socket() - "tailscaled & tailscale up": one that was just started is waited for */
+static int connect_socket(const char *path, int *ret, struct error *err)
+{
+	const struct timespec pause = {.tv_nsec = CONNECT_INTERVAL};
+	nanoseconds begun = clock_boottime(), waited;
+	int r;
+
+	while ((r = connect_once(path, ret, err)) == -ENOENT) {
+		waited = clock_boottime() - begun;
+		if (waited >= CONNECT_TIMEOUT &&
+		    (waited >= CONNECT_TIMEOUT_STARTING || !a_daemon_starts()))
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return r;
 }
 
 static int send_all(int fd, struct buffer *out)
@@ -357,7 +408,7 @@ int localapi_daemon_pid(const char *path, pid_t *ret, struct error *err)
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	r = connect_socket(path, &fd, err);
+	r = connect_once(path, &fd, err);
 	if (r < 0)
 		return r;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)

@@ -20,6 +20,8 @@ const char *localapi_socket_path(const char *flag);
 
 /**
  * localapi_call() - One request, with a limit of 5 s for a GET and a minute for the rest
+ *
+ * Where nothing listens it waits for a daemon: 2 s, and 5 s while one starts.
  * @body: borrowed; NULL for none
  * @ret:  the JSON of the reply, NULL when it has none; may be NULL
  *
@@ -48,5 +50,6 @@ int localapi_stream_next(struct localapi_stream *s, int timeout_ms, json_t **ret
 /** localapi_stream_close() - NULL is fine */
 void localapi_stream_close(struct localapi_stream *s);
 
-/** localapi_daemon_pid() - Who listens on the socket, by its credentials; as localapi_call() */
+/** localapi_daemon_pid() - Who listens on the socket, by its credentials; -ENOENT at once: nobody
+ */
 int localapi_daemon_pid(const char *socket_path, pid_t *ret, struct error *err);

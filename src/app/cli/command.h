@@ -25,7 +25,8 @@ struct command_line {
 	const char *socket; /* --socket before or after the command, or NULL */
 	const char **rest;  /* arguments that are no flags */
 	int rest_count;
-	int argc; /* of main */
+	bool official; /* called as tailscaled: its other flags are passed over */
+	int argc;      /* of main */
 	char **argv;
 };
 
@@ -74,6 +75,9 @@ int command_main(int argc, char **argv);
 int complain(const char *name, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/** print_version() - Of this program, and what it tells the network */
+void print_version(void);
+
 /* Each in its file. */
 int run_up(struct command_line *line);
 int run_login(struct command_line *line);
@@ -95,8 +99,15 @@ int run_help(struct command_line *line);
 int run_server(struct command_line *line);
 
 /* The own flags of each, in the order of its table. */
-enum status_flag { STATUS_JSON, STATUS_PEERS, STATUS_ACTIVE };
-enum ip_flag { IP_FIRST, IP_V4, IP_V6 };
+enum status_flag {
+	STATUS_JSON,
+	STATUS_PEERS,
+	STATUS_ACTIVE,
+	STATUS_SELF,
+	STATUS_HEADER,
+	STATUS_WEB
+};
+enum ip_flag { IP_FIRST, IP_V4, IP_V6, IP_ASSERT };
 enum ping_flag {
 	PING_COUNT,
 	PING_TSMP,
@@ -107,6 +118,7 @@ enum ping_flag {
 	PING_UNTIL_DIRECT
 };
 enum whois_flag { WHOIS_JSON, WHOIS_PROTO };
-enum version_flag { VERSION_JSON, VERSION_DAEMON };
+enum version_flag { VERSION_JSON, VERSION_DAEMON, VERSION_UPSTREAM };
+enum daemon_own_flag { DAEMON_OWN_CLEAN_UP, DAEMON_OWN_VERSION };
 enum connect_flag { CONNECT_FOREGROUND, CONNECT_IF_CONFIGURED };
 enum disconnect_flag { DISCONNECT_TIMEOUT };

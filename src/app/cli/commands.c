@@ -18,11 +18,18 @@ static const struct flag status_flags[] = {
 	[STATUS_JSON] = FLAG_ON("json", "print the whole status as JSON"),
 	[STATUS_PEERS] = FLAG_ON("peers", "list the other nodes (default true)"),
 	[STATUS_ACTIVE] = FLAG_ON("active", "list only nodes with traffic"),
+	[STATUS_SELF] = FLAG_ON("self", "list this node (default true)"),
+	[STATUS_HEADER] = FLAG_ON("header", "print a line over the columns"),
+	[STATUS_WEB] = FLAG_QUIET("web", FLAG_BOOL),
+	FLAG_QUIET("listen", FLAG_STRING),
+	FLAG_QUIET("browser", FLAG_BOOL),
 };
 static const struct flag ip_flags[] = {
 	[IP_FIRST] = FLAG_ON("1", "print only the first address"),
 	[IP_V4] = FLAG_ON("4", "print only the IPv4 address"),
 	[IP_V6] = FLAG_ON("6", "print only the IPv6 address"),
+	[IP_ASSERT] = FLAG_OF("assert", FLAG_STRING, "IP",
+			      "print nothing; exit code 0 when it is one of this node's, else 1"),
 };
 static const struct flag ping_flags[] = {
 	[PING_COUNT] = FLAG_OF("c", FLAG_INTEGER, "COUNT",
@@ -35,7 +42,13 @@ static const struct flag ping_flags[] = {
 		FLAG_OF("timeout", FLAG_DURATION, "DURATION", "for one answer (default 5s)"),
 	[PING_UNTIL_DIRECT] =
 		FLAG_ON("until-direct", "stop once the path is direct (default true)"),
+	FLAG_QUIET("verbose", FLAG_BOOL),
 };
+static const struct flag down_flags[] = {
+	FLAG_QUIET("accept-risk", FLAG_STRING),
+	FLAG_QUIET("reason", FLAG_STRING),
+};
+static const struct flag logout_flags[] = {FLAG_QUIET("reason", FLAG_STRING)};
 static const struct flag whois_flags[] = {
 	[WHOIS_JSON] = FLAG_ON("json", "print JSON"),
 	[WHOIS_PROTO] = FLAG_OF("proto", FLAG_STRING, "PROTOCOL", "tcp or udp, for an IP:PORT"),
@@ -43,6 +56,13 @@ static const struct flag whois_flags[] = {
 static const struct flag version_flags[] = {
 	[VERSION_JSON] = FLAG_ON("json", "print JSON"),
 	[VERSION_DAEMON] = FLAG_ON("daemon", "ask the running daemon for its version too"),
+	[VERSION_UPSTREAM] = FLAG_QUIET("upstream", FLAG_BOOL),
+	FLAG_QUIET("track", FLAG_STRING),
+};
+static const struct flag daemon_own_flags[] = {
+	[DAEMON_OWN_CLEAN_UP] =
+		FLAG_ON("cleanup", "remove what a killed daemon left in the network, and end"),
+	[DAEMON_OWN_VERSION] = FLAG_ON("version", "print the version, and end"),
 };
 static const struct flag connect_flags[] = {
 	[CONNECT_FOREGROUND] = FLAG_ON("foreground", "stay, as the daemon, instead of detaching"),
@@ -115,6 +135,7 @@ const struct command commands[] = {
 		.summary = "Take the node down, keeping its login",
 		.description = "The daemon keeps running and the node stays registered.",
 		.examples = "pillion down\n\tdisconnect until 'pillion up'\n",
+		FLAGS(down_flags),
 		.tables = TAKES_SOCKET,
 		.run = run_down,
 	},
@@ -144,6 +165,7 @@ const struct command commands[] = {
 		.summary = "Log out: the node key expires and is forgotten",
 		.description = "The next login makes a new node.",
 		.examples = "pillion logout\n\tleave the tailnet for good\n",
+		FLAGS(logout_flags),
 		.tables = TAKES_SOCKET,
 		.run = run_logout,
 	},
@@ -210,6 +232,7 @@ const struct command commands[] = {
 			       "NO_PROXY say how control and relays are reached.",
 		.examples = "pillion daemon --statedir=/var/lib/tailscale\n\tas a service does\n"
 			    "pillion daemon --state=mem:\n\tkeep nothing: an ephemeral node\n",
+		FLAGS(daemon_own_flags),
 		.tables = TAKES_DAEMON,
 		.run = run_daemon,
 	},
@@ -348,6 +371,11 @@ size_t command_groups(const struct command *c, struct command_line *line,
 	return count;
 }
 
+static void warn_of_flag(const char *text)
+{
+	complain(NULL, 0, "warning: %s", text);
+}
+
 /* run_command() - Read what stands after the name of a command, and run it */
 static int run_command(const struct command *c, struct command_line *line, int argc, char **argv)
 {
@@ -358,8 +386,9 @@ static int run_command(const struct command *c, struct command_line *line, int a
 	struct flag_reader reader = {
 		.groups = groups,
 		.count = command_groups(c, line, groups),
-		.source = FLAGS_COMMAND_LINE,
+		.source = line->official ? FLAGS_OFFICIAL : FLAGS_COMMAND_LINE,
 		.where = where,
+		.warn = warn_of_flag,
 	};
 	int r;
 
@@ -385,10 +414,23 @@ static int run_command(const struct command *c, struct command_line *line, int a
 	return c->run(line);
 }
 
+/* What the official command has and we do not. */
+static const char *const not_yet[] = {
+	"appc-routes", "bugreport", "cert",     "configure",  "debug",    "dns",      "drive",
+	"exit-node",   "file",      "funnel",   "get",        "id-token", "licenses", "lock",
+	"metrics",     "nc",        "netcheck", "routecheck", "serve",    "service",  "ssh",
+	"switch",      "syspolicy", "systray",  "update",     "wait",     "web",      "whoami",
+};
+
 static int unknown_command(const char *name)
 {
 	const char *names[COMMANDS_MAX], *near;
 
+	for (size_t i = 0; i < ARRAY_SIZE(not_yet); i++)
+		if (strcmp(name, not_yet[i]) == 0)
+			return complain(NULL, EXIT_FAILS,
+					"'%s' is not supported yet; 'pillion --help' lists what is",
+					name);
 	for (size_t i = 0; i < command_count; i++)
 		names[i] = commands[i].name;
 	near = value_nearest(name, names, command_count);
@@ -405,8 +447,8 @@ int command_main(int argc, char **argv)
 	const struct command *c;
 	int at = 1;
 
-	line.argc = argc;
-	line.argv = argv;
+	line = (struct command_line){.argc = argc, .argv = argv};
+	line.official = argc > 0 && strcmp(basename(argv[0]), "tailscaled") == 0;
 	/* --socket may stand before the command, as for the official client. */
 	for (; at < argc && argv[at][0] == '-'; at++) {
 		const char *name = argv[at] + 1 + (argv[at][1] == '-');

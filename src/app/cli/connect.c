@@ -394,9 +394,13 @@ static int connect_with(struct command_line *line, const struct entry_settings *
 	_cleanup_(json_free) json_t *status = NULL;
 	struct error err = {0};
 	const char *state;
+	pid_t pid;
 	int r;
 
-	r = localapi_call(socket, "GET", "/localapi/v0/status?peers=false", NULL, &status, &err);
+	r = localapi_daemon_pid(socket, &pid, &err);
+	if (r == 0)
+		r = localapi_call(socket, "GET", "/localapi/v0/status?peers=false", NULL, &status,
+				  &err);
 	if (r < 0 && r != -ENOENT)
 		return complain("connect", EXIT_FAILS, "%s", err.text);
 	state = text_of(status, "BackendState");

@@ -2,6 +2,7 @@
 /* app/cli/daemon.c - daemon: the supervisor in the foreground, configured by flags alone */
 #include "app/cli/command.h"
 #include "base/cleanup.h"
+#include "wire/tailcfg.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,15 +22,26 @@ int run_daemon(struct command_line *line)
 	struct error err = {0};
 	int r;
 
+	if (line->own[DAEMON_OWN_VERSION].on) {
+		print_version();
+		return EXIT_OK;
+	}
 	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
 	supervisor_options_init(&options);
-	r = daemon_flags_apply(line->daemon, true, warn, &options, &err);
+	r = daemon_flags_apply(line->daemon, !line->official, warn, &options, &err);
 	if (r == 0)
 		r = daemon_options_finish(&options, &err);
 	if (r < 0) {
 		privsep_start_clear(&options.start);
 		return complain("daemon", r == -ENOMEM ? EXIT_FAILS : EXIT_USAGE, "%s", err.text);
 	}
+	if (line->own[DAEMON_OWN_CLEAN_UP].on) {
+		r = supervisor_clean_up(&options);
+		privsep_start_clear(&options.start);
+		return r;
+	}
+	/* The first words are what scripts look for. */
+	log_info("Program starting: v" TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION);
 	options.mode = SUPERVISOR_DAEMON;
 	options.argc = line->argc;
 	options.argv = line->argv;

@@ -37,7 +37,7 @@ enum daemon_flag {
 	DAEMON_LOG_FORMAT,
 	DAEMON_OURS_END,
 
-	DAEMON_FLAG_COUNT = DAEMON_OURS_END + 11,
+	DAEMON_FLAG_COUNT = DAEMON_OURS_END + 10,
 };
 
 extern const struct flag daemon_flags[DAEMON_FLAG_COUNT];

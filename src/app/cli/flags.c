@@ -69,12 +69,13 @@ static int refuse_unknown(const struct flag_reader *reader, const char *text, si
 /* pass_over() - An official flag that isn't ours: an error or a warning, by where it stands */
 static int pass_over(const struct flag_reader *reader, const struct flag *flag, struct error *err)
 {
+	bool nothing = flag->status == FLAG_NOT_NEEDED;
 	char text[ERROR_TEXT_MAX];
 
 	snprintf(text, sizeof(text), "%s: --%s %s%s%s", reader->where, flag->name,
-		 flag->status == FLAG_NOT_YET ? "is not supported yet" : "has nothing to do here",
+		 nothing ? "has nothing to do here" : "is not supported yet",
 		 flag->help ? ": " : "", flag->help ? flag->help : "");
-	if (reader->source == FLAGS_COMMAND_LINE)
+	if (reader->source == FLAGS_COMMAND_LINE || flag->status == FLAG_BINDING)
 		return error_set(err, -EINVAL, "%s; leave it out", text);
 	if (reader->warn)
 		reader->warn(text);
@@ -140,7 +141,7 @@ static int read_flag(const struct flag_reader *reader, int argc, char *const *ar
 		text = argv[at + 1];
 		words = 2;
 	}
-	if (flag->status != FLAG_OURS)
+	if (flag->status != FLAG_OURS && flag->status != FLAG_SILENT)
 		r = pass_over(reader, flag, err);
 	else
 		r = set_value(reader, flag, text, value, err);

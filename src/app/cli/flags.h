@@ -25,6 +25,8 @@ enum flag_status {
 	FLAG_OURS,       /* does what it says */
 	FLAG_NOT_YET,    /* the official client has it, we don't yet */
 	FLAG_NOT_NEEDED, /* the official client has it, and there is nothing to do for it here */
+	FLAG_BINDING,    /* as FLAG_NOT_YET; without it the rest would mean something else */
+	FLAG_SILENT,     /* taken and passed over: whoever gives it loses nothing */
 };
 
 struct flag {
@@ -58,6 +60,15 @@ struct flag {
 		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_NEEDED \
 	}
 
+#define FLAG_MEANT(flag_name, kind_, help_)                                             \
+	{                                                                               \
+		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_BINDING \
+	}
+#define FLAG_QUIET(flag_name, kind_)                                    \
+	{                                                               \
+		.name = flag_name, .kind = kind_, .status = FLAG_SILENT \
+	}
+
 struct flag_value {
 	bool given;
 	bool on;          /* FLAG_BOOL */
@@ -75,6 +86,7 @@ struct flag_group {
 enum flag_source {
 	FLAGS_COMMAND_LINE, /* flags that aren't ours are errors */
 	FLAGS_VARIABLE,     /* official ones are warned of and passed over */
+	FLAGS_OFFICIAL,     /* the same, on the command line of an official name */
 };
 
 struct flag_reader {

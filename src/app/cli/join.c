@@ -53,6 +53,16 @@ static void stream_free(struct localapi_stream **s)
 	localapi_stream_close(*s);
 }
 
+/* print_state() - For a program that reads our output */
+static void print_state(const char *state)
+{
+	json_t *value = json_pack("{s:s}", "BackendState", state);
+
+	print_json(value);
+	json_decref(value);
+	fflush(stdout);
+}
+
 static void set_state(struct progress *p, const char *state)
 {
 	snprintf(p->state, sizeof(p->state), "%s", state);
@@ -78,12 +88,38 @@ static void say_url(const struct join *j, struct progress *p, const char *url)
 		print_qr(stderr, url);
 }
 
-static void say_approval(struct progress *p)
+/* admin_url() - Where an administrator of the tailnet approves nodes; heap, or NULL */
+static char *admin_url(const struct join *j)
 {
+	_cleanup_(json_free) json_t *json = NULL;
+	_cleanup_(prefs_free) struct prefs prefs = {0};
+	const char *server;
+	char *url = NULL;
+
+	if (localapi_call(j->socket, "GET", "/localapi/v0/prefs", NULL, &json, NULL) < 0 ||
+	    prefs_decode(json, &prefs, NULL) < 0)
+		return NULL;
+	server = prefs_control_url(&prefs);
+	if (strcmp(server, PREFS_DEFAULT_CONTROL_URL) == 0)
+		server = "https://login.tailscale.com";
+	return asprintf(&url, "%s/admin", server) < 0 ? NULL : url;
+}
+
+static void say_approval(const struct join *j, struct progress *p)
+{
+	_cleanup_free_ char *url = NULL;
+
 	if (p->approval_said || strcmp(p->state, "NeedsMachineAuth") != 0)
 		return;
 	p->approval_said = true;
-	fprintf(stderr, "The node waits for an administrator of the tailnet to approve it.\n");
+	if (j->json) {
+		print_state(p->state);
+		return;
+	}
+	url = admin_url(j);
+	fprintf(stderr, "\nTo approve this node, visit as administrator:\n\n\t");
+	printable_put(stderr, url ? url : "the administrator's page of the control server", 0);
+	fprintf(stderr, "\n\n");
 }
 
 /* hear() - One ipn.Notify */
@@ -100,7 +136,7 @@ static void hear(const struct join *j, struct progress *p, const json_t *notify)
 	printable(p->message, sizeof(p->message), text_of(notify, "ErrMessage"),
 		  strlen(text_of(notify, "ErrMessage")));
 	say_url(j, p, text_of(notify, "BrowseToURL"));
-	say_approval(p);
+	say_approval(j, p);
 }
 
 static int get_status(const struct join *j, json_t **ret, struct error *err)
@@ -212,10 +248,7 @@ static void say_done(const struct join *j)
 	if (get_status(j, &status, &err) < 0)
 		return;
 	if (j->json) {
-		json_t *done = json_pack("{s:s}", "BackendState", "Running");
-
-		print_json(done);
-		json_decref(done);
+		print_state("Running");
 		return;
 	}
 	fprintf(stderr, "%sconnected%s as ", style(stderr, STYLE_GOOD), style(stderr, STYLE_PLAIN));
@@ -307,7 +340,7 @@ int join_tailnet(const struct join *j)
 	/* The URL of an older login attempt is not the one that was asked for. */
 	if (!j->force || strcmp(text_of(before, "AuthURL"), text_of(after, "AuthURL")) != 0)
 		say_url(j, &p, text_of(after, "AuthURL"));
-	say_approval(&p);
+	say_approval(j, &p);
 	r = wait_for_running(j, bus, &p);
 	json_decref(p.troubles);
 	return r;

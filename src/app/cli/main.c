@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/cli/main.c - `pillion`, and the official names that it goes by as symlinks */
 #include "app/cli/command.h"
+#include "app/cli/finish.h"
 #include "base/cleanup.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,8 +33,10 @@ int main(int argc, char **argv)
 	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
 	const char *program = slash ? slash + 1 : argc > 0 ? argv[0] : "";
 
+	/* A reader of stderr gets whole lines, a login URL among them. */
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(program, names[i].program) == 0)
-			return as_command(names[i].command, argc, argv);
-	return command_main(argc, argv);
+			return finish(program, as_command(names[i].command, argc, argv));
+	return finish("pillion", command_main(argc, argv));
 }

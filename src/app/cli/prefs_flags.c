@@ -57,7 +57,7 @@ const struct flag prefs_flags[PREFS_FLAG_COUNT] = {
 	FLAG_LATER("sync", FLAG_BOOL, NULL),
 	FLAG_LATER("netfilter-mode", FLAG_STRING, "the firewall rules are our own nftables table"),
 	FLAG_NEVER("qr-format", FLAG_STRING, "the QR code fits the terminal"),
-	FLAG_NEVER("accept-risk", FLAG_STRING, "nothing is asked"),
+	FLAG_QUIET("accept-risk", FLAG_STRING),
 	FLAG_NEVER("host-routes", FLAG_BOOL, "they are always installed"),
 	FLAG_NEVER("auto-update", FLAG_BOOL, "update the package or image instead"),
 	FLAG_NEVER("update-check", FLAG_BOOL, "update the package or image instead"),

@@ -163,6 +163,8 @@ int run_status(struct command_line *line)
 	struct error err = {0};
 	bool running;
 
+	if (line->own[STATUS_WEB].on)
+		return complain("status", EXIT_FAILS, "--web is not supported");
 	if (get_status(line, peers, &status, &err) < 0)
 		return complain("status", EXIT_FAILS, "%s", err.text);
 	running = strcmp(text_of(status, "BackendState"), "Running") == 0;
@@ -173,7 +175,11 @@ int run_status(struct command_line *line)
 	}
 	explain(status);
 	if (running || strcmp(text_of(status, "BackendState"), "Starting") == 0) {
-		print_node(status, json_object_get(status, "Self"), true);
+		if (line->own[STATUS_HEADER].on)
+			printf("%-15s %-20s %-20s %-7s %s\n", "IP", "HOSTNAME", "OWNER", "OS",
+			       "STATUS");
+		if (!line->own[STATUS_SELF].given || line->own[STATUS_SELF].on)
+			print_node(status, json_object_get(status, "Self"), true);
 		if (peers)
 			print_peers(status, line->own[STATUS_ACTIVE].on);
 	}
@@ -181,20 +187,44 @@ int run_status(struct command_line *line)
 	return running ? EXIT_OK : EXIT_FAILS;
 }
 
+/* assert_address() - --assert: whether this node has the address */
+static int assert_address(const json_t *status, const struct address *asked)
+{
+	const json_t *addresses = json_object_get(status, "TailscaleIPs"), *text;
+	char wanted[ADDRESS_TEXT_MAX];
+	struct address own;
+	size_t i;
+
+	json_array_foreach(addresses, i, text)
+		if (json_is_string(text) &&
+		    address_parse(json_string_value(text), json_string_length(text), &own) == 0 &&
+		    address_equal(&own, asked))
+			return EXIT_OK;
+	return complain("ip", EXIT_FAILS, "%s is no address of this node; its state is %s",
+			address_format(asked, wanted), text_of(status, "BackendState"));
+}
+
 int run_ip(struct command_line *line)
 {
 	_cleanup_(json_free) json_t *status = NULL;
 	const json_t *node, *addresses, *address;
+	const struct flag_value *wanted = &line->own[IP_ASSERT];
+	struct address asked;
 	bool v4 = line->own[IP_V4].on, v6 = line->own[IP_V6].on, found = false;
 	struct error err = {0};
 	size_t i;
 
+	if (wanted->given && address_parse(wanted->text, strlen(wanted->text), &asked) < 0)
+		return complain("ip", EXIT_USAGE, "--assert=%.64s: an address is wanted",
+				wanted->text);
 	if (v4 && v6)
 		return complain("ip", EXIT_USAGE, "-4 and -6 exclude each other");
 	if (line->rest_count > 1)
 		return complain("ip", EXIT_USAGE, "name one host at most");
 	if (get_status(line, line->rest_count == 1, &status, &err) < 0)
 		return complain("ip", EXIT_FAILS, "%s", err.text);
+	if (wanted->given)
+		return assert_address(status, &asked);
 	node = line->rest_count ? peer_find(status, line->rest[0], &err)
 				: json_object_get(status, "Self");
 	if (!node)
@@ -282,11 +312,19 @@ int run_whois(struct command_line *line)
 	return EXIT_OK;
 }
 
+void print_version(void)
+{
+	printf("%s\n  to the network: %s, capability version %d\n", PILLION_VERSION,
+	       TAILCFG_IPN_VERSION, TAILCFG_CAPABILITY_VERSION);
+}
+
 int run_version(struct command_line *line)
 {
 	_cleanup_(json_free) json_t *status = NULL, *value = NULL;
 	struct error err = {0};
 
+	if (line->own[VERSION_UPSTREAM].on)
+		return complain("version", EXIT_FAILS, "--upstream is not supported");
 	if (line->own[VERSION_DAEMON].on && get_status(line, false, &status, &err) < 0)
 		return complain("version", EXIT_FAILS, "%s", err.text);
 	if (line->own[VERSION_JSON].on) {
@@ -298,8 +336,7 @@ int run_version(struct command_line *line)
 		print_json(value);
 		return EXIT_OK;
 	}
-	printf("%s\n  to the network: %s, capability version %d\n", PILLION_VERSION,
-	       TAILCFG_IPN_VERSION, TAILCFG_CAPABILITY_VERSION);
+	print_version();
 	if (status) {
 		printf("  daemon: ");
 		printable_put(stdout, text_of(status, "Version"), 0);

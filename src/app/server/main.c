@@ -5,6 +5,8 @@
  *	pillion-server NAME ARGUMENT…	(by `pillion NAME ARGUMENT…`, which runs this program)
  */
 #include "app/server/command.h"
+
+#include "app/cli/finish.h"
 #include "base/cleanup.h"
 
 #include <stdio.h>
@@ -37,13 +39,14 @@ int run_version(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	setvbuf(stderr, NULL, _IOLBF, BUFSIZ);
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		usage(stdout);
-		return EXIT_SUCCESS;
+		return finish("pillion-server", EXIT_SUCCESS);
 	}
 	for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+			return finish("pillion-server", commands[i].run(argc - 1, argv + 1));
 	usage(stderr);
 	return 2;
 }

@@ -95,6 +95,9 @@ static void mistakes_end_with_two(void **state)
 		/* 10 */ {"pillion", "daemon", "--tun=userspace-networking", NULL},
 		/* 11 */ {"pillion", "daemon", "--socks5-server=:1", NULL},
 		/* 12 */ {"pillion", "up", "--timeout=5", NULL},
+		/* 13 */ {"tailscaled", "daemon", "--config=x", NULL},
+		/* 14 */ {"tailscaled", "daemon", "--nonsense", NULL},
+		/* 15 */ {"pillion", "daemon", "--no-logs-no-support", NULL},
 	};
 
 	(void)state;
@@ -108,12 +111,45 @@ static void mistakes_end_with_two(void **state)
 	}
 }
 
+/* What the official command takes, that means nothing here or is not there yet. */
+static void official_words_are_known(void **state)
+{
+	static const struct {
+		char *words[6];
+		int code;
+	} rows[] = {
+		/* 1 */ {{"tailscaled", "daemon", "--debug=:1", "--bird-socket=x", "--version"}, 0},
+		/* 2 */ {{"tailscaled", "daemon", "--socks5-server=:1", "--version"}, 0},
+		/* 3 */
+		{{"tailscaled", "daemon", "--outbound-http-proxy-listen=:1", "--version"}, 0},
+		/* 4 */ {{"tailscaled", "daemon", "--no-logs-no-support", "--version"}, 0},
+		/* 5 */ {{"pillion", "version", "--track=stable"}, 0},
+		/* 6 */ {{"pillion", "version", "--upstream"}, EXIT_FAILS},
+		/* 7 */
+		{{"pillion", "status", "--web", "--listen=:1", "--browser=false"}, EXIT_FAILS},
+		/* 8 */ {{"pillion", "serve", "status"}, EXIT_FAILS},
+		/* 9 */ {{"pillion", "ssh", "host"}, EXIT_FAILS},
+		/* 10 */ {{"pillion", "help", "netcheck"}, EXIT_FAILS},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		int argc = 0;
+
+		while (argc < 6 && rows[i].words[argc])
+			argc++;
+		if (command_main(argc, (char **)rows[i].words) != rows[i].code)
+			fail_msg("row %zu", i + 1);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_command_explains_itself),
 		cmocka_unit_test(flags_of_a_command_are_distinct),
 		cmocka_unit_test(mistakes_end_with_two),
+		cmocka_unit_test(official_words_are_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -270,7 +270,6 @@ static void all_official_flags_are_known(void **state)
 	};
 	static const char *const daemon[] = {
 		"bird-socket",
-		"cleanup",
 		"config",
 		"debug",
 		"encrypt-state",

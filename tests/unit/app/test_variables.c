@@ -114,7 +114,7 @@ static void what_is_passed_over_is_named(void **state)
 		/* 11 */ {"TS_EXTRA_ARGS=--ssh", "TS_EXTRA_ARGS: --ssh is not supported yet"},
 		/* 12 */
 		{"TS_TAILSCALED_EXTRA_ARGS=--tun=userspace-networking", "kernel interface"},
-		/* 13 */ {"TS_EXTRA_ARGS=--accept-risk=all", "nothing to do"},
+		/* 13 */ {"TS_EXTRA_ARGS=--accept-risk=all", NULL},
 		/* 14 */ {"TS_TAILSCALED_EXTRA_ARGS=--socks5-server=:1080", "kernel interface"},
 	};
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""`pillion disconnect` in a container, where nobody may trace a process.
+"""The daemon in a container, under our name and the official one.
 
-dev (a network and PID namespace, the rights of a container): connect, its daemon, disconnect
+dev (a network and PID namespace, the rights of a container): a daemon, commands
 """
 
 import subprocess
@@ -66,3 +66,48 @@ def test_it_leaves_the_entry_point_of_a_container_alone(lab):
     )
     assert "stop the container" in done.stderr
     assert done.stdout != "", done.stderr
+
+
+def test_what_is_given_to_the_official_daemon_is_taken_or_said(lab, tmp_path):
+    link = tmp_path / "tailscaled"
+    link.symlink_to(PILLION)
+    flags = (
+        "--state=mem: --socks5-server=localhost:0 --outbound-http-proxy-listen=localhost:0 "
+        "--debug=localhost:0 --bird-socket=/run/bird --no-logs-no-support --verbose=1 "
+        "--tun=userspace-networking"
+    )
+    done = in_container(lab, f"{link} {flags} & {WAIT}; {PILLION} disconnect; wait", LEAST)
+    assert "Program starting: " in done.stderr
+    for flag in ("socks5-server", "outbound-http-proxy-listen", "debug", "bird-socket"):
+        assert f"--{flag} is not supported yet" in done.stderr
+    assert "--no-logs-no-support has nothing to do here" in done.stderr
+    assert "--tun=userspace-networking: pillion always uses a kernel interface" in done.stderr
+
+
+def test_cleanup_removes_what_a_killed_daemon_left(lab, tmp_path):
+    link = tmp_path / "tailscaled"
+    link.symlink_to(PILLION)
+    bind = "import socket; socket.socket(socket.AF_UNIX).bind('/run/tailscale/tailscaled.sock')"
+    look = "ip rule | grep -c 5270; nft list tables | grep -c pillion; ls /run/tailscale"
+    done = in_container(
+        lab,
+        # As a killed daemon leaves them: no link leads to them any more.
+        "ip rule add pref 5270 table 52 protocol 80; nft add table inet pillion; "
+        f'mkdir /run/tailscale; /usr/bin/python3 -c "{bind}"; {look}; '
+        f"{link} --cleanup && echo cleaned; {look}",
+        LEAST,
+    )
+    assert done.stdout == "1\n1\ntailscaled.sock\ncleaned\n0\n0\n", done.stderr
+
+
+def test_cleanup_leaves_a_daemon_that_runs_alone(lab, tmp_path):
+    link = tmp_path / "tailscaled"
+    link.symlink_to(PILLION)
+    done = in_container(
+        lab,
+        f"{link} --state=mem: 2>/dev/null & {WAIT}; {link} --cleanup && echo cleaned; "
+        f"{PILLION} status --json | grep -c BackendState; {PILLION} disconnect; wait",
+        LEAST,
+    )
+    assert done.stdout == "cleaned\n1\n", done.stderr
+    assert "nothing was cleaned up" in done.stderr
