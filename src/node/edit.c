@@ -21,13 +21,15 @@ json_t *node_prefs_json(struct node *node)
 	return prefs;
 }
 
-static int check_usable(const struct node *node, struct error *err)
+/* check_usable() - @what can be done, with the state that there is; in the official words first */
+static int check_usable(const struct node *node, const char *what, struct error *err)
 {
+	const char *why = node->warnings[NODE_WARN_STATE];
+
 	if (node->state_usable)
 		return 0;
-	return error_set(err, -EBUSY, "%s",
-			 node->warnings[NODE_WARN_STATE] ? node->warnings[NODE_WARN_STATE]
-							 : "the state is not loaded yet");
+	return error_set(err, -EBUSY, "cannot %s when state store is unhealthy: %s", what,
+			 why ? why + strlen(NODE_STATE_TROUBLE) : "it is not loaded yet");
 }
 
 /* check_operator() - An operator who isn't there yet would be a setting without effect */
@@ -85,7 +87,7 @@ static int settle_edit(struct node *node, struct prefs *before, struct error *er
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 {
 	struct prefs before = {0};
-	int r = check_usable(node, err);
+	int r = check_usable(node, "change settings", err);
 
 	if (r < 0)
 		return r;
@@ -121,7 +123,7 @@ int node_start(struct node *node, json_t *ipn_options, struct error *err)
 {
 	const json_t *update = json_object_get(ipn_options, "UpdatePrefs");
 	const char *key = json_string_value(json_object_get(ipn_options, "AuthKey"));
-	int r = check_usable(node, err);
+	int r = check_usable(node, "start backend", err);
 
 	if (r < 0)
 		return r;
@@ -144,7 +146,7 @@ int node_start(struct node *node, json_t *ipn_options, struct error *err)
 
 int node_login_interactive(struct node *node, struct error *err)
 {
-	int r = check_usable(node, err);
+	int r = check_usable(node, "log in", err);
 
 	if (r < 0)
 		return r;
@@ -168,7 +170,7 @@ int node_login_interactive(struct node *node, struct error *err)
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context, struct error *err)
 {
-	int r = check_usable(node, err);
+	int r = check_usable(node, "log out", err);
 
 	if (r < 0)
 		return r;

@@ -13,7 +13,7 @@ static const struct {
 	const char *code;
 	bool impacts_connectivity;
 } warnings[] = {
-	[NODE_WARN_STATE] = {"state-unusable", true},
+	[NODE_WARN_STATE] = {"state-store-health", true},
 	[NODE_WARN_STORE] = {"state-not-stored", false},
 	[NODE_WARN_LOGIN] = {"login-needed", true},
 	[NODE_WARN_CONTROL] = {"not-in-map-poll", false},

@@ -81,6 +81,11 @@ enum node_warning {
 	NODE_WARN_COUNT,
 };
 
+/* How a warning about the state begins: what scripts look for, as the official daemon says it. */
+#define NODE_STATE_TROUBLE                                                         \
+	"State store failed to initialize, Tailscale will not work until this is " \
+	"resolved. See https://tailscale.com/s/state-store-init-error. Error: "
+
 /* A uid that nobody has: (uid_t)-1 means "leave it" to system calls. */
 #define NODE_NO_OPERATOR ((uid_t)-1)
 

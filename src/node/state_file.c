@@ -208,8 +208,10 @@ static int decode_profile(struct state_file *s, const char *entry, struct error 
 	r = entry_object(s->entries, entry, &object, err);
 	if (r < 0)
 		return r;
+	/* What is listed was there: this is no new profile. */
 	if (!object)
-		return prefs_init(&s->prefs);
+		return error_set(err, -EBADMSG, "state: %s, the current profile, is empty; " REMEDY,
+				 entry);
 	r = prefs_decode(object, &s->prefs, err);
 	if (r < 0) {
 		if (err)
@@ -235,6 +237,11 @@ static int decode_machine_key(struct state_file *s, struct error *err)
 	if (r < 0)
 		return r;
 	if (text.length == 0) {
+		/* Control knows the node by both: with another one it would be nobody. */
+		if (!key_is_zero(&s->persist.node_key))
+			return error_set(err, -EBADMSG,
+					 "state: the node's key is there, but " ENTRY_MACHINE_KEY
+					 " is not; " REMEDY);
 		secret_key_generate(&s->machine_key);
 		return 0;
 	}
@@ -329,11 +336,11 @@ int state_file_decode(const void *bytes, size_t length, struct state_file *ret, 
 				 s.entries ? 1 : why.line);
 	if (is_sealed(s.entries))
 		goto sealed;
-	r = decode_machine_key(&s, err);
-	if (r == 0)
-		r = current_entry(&s, entry, sizeof(entry), err);
+	r = current_entry(&s, entry, sizeof(entry), err);
 	if (r == 0)
 		r = *entry ? decode_profile(&s, entry, err) : prefs_init(&s.prefs);
+	if (r == 0)
+		r = decode_machine_key(&s, err);
 	if (r < 0)
 		return r;
 	if (key_is_zero(&s.persist.network_lock_seed))

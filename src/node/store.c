@@ -202,7 +202,7 @@ static void load_cache(struct node *node)
 	struct memory memory = {0};
 	int r;
 
-	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_CACHE, CACHE_LIMIT, &bytes);
+	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_CACHE, CACHE_LIMIT, &bytes, NULL);
 	if (r == 0)
 		r = decode_memory(&bytes, &memory);
 	if (r == 0)
@@ -241,22 +241,26 @@ int node_store_load(struct node *node)
 	struct error err = {0};
 	int r;
 
-	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_STATE, LIMIT_STATE_FILE, &bytes);
+	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_STATE, LIMIT_STATE_FILE, &bytes, &err);
+	if (r == 0 && bytes.length == 0)
+		log_warn("the state file is empty: this is a new node");
 	if (r == 0 || r == -ENOENT)
 		r = state_file_decode(buffer_head(&bytes), bytes.length, &node->state, &err);
 	else if (r == -ELOOP)
 		error_set(&err, r,
 			  "the state file is a symbolic link, which is not followed: put the file "
 			  "itself into the state directory");
-	else
+	else if (!err.text[0])
 		error_set_errno(&err, r, "read the state file");
 	buffer_free_secret(&bytes);
 	if (r < 0) {
 		const char *told = node->warnings[NODE_WARN_STATE];
+		char line[sizeof(NODE_STATE_TROUBLE) + ERROR_TEXT_MAX];
 
-		if (!told || strcmp(told, err.text) != 0)
+		snprintf(line, sizeof(line), NODE_STATE_TROUBLE "%s", err.text);
+		if (!told || strcmp(told, line) != 0)
 			log_error("%s", err.text);
-		node_warn(node, NODE_WARN_STATE, err.text);
+		node_warn(node, NODE_WARN_STATE, line);
 		return r;
 	}
 	node->state_usable = true;

@@ -209,11 +209,12 @@ static int receive(struct privsep_client *client, union privsep_message *ret,
 
 /*
  * call() - Send a request and wait for its answer, queueing what else arrives
+ * @err: gets the text of a refusal; may be NULL
  *
  * Return: the answer's descriptor (which must be there iff @want_fd), 0 without one,
  * or negative errno
  */
-static int call(struct privsep_client *client, union privsep_message *request)
+static int call(struct privsep_client *client, union privsep_message *request, struct error *err)
 {
 	nanoseconds deadline = clock_boottime() + PRIVSEP_CLIENT_DEADLINE;
 	uint32_t id = next_id(client);
@@ -231,7 +232,8 @@ static int call(struct privsep_client *client, union privsep_message *request)
 		} else if (r == 0 && message.header.type == PRIVSEP_REPLY &&
 			   message.header.id == id) {
 			if (message.reply.result < 0)
-				return message.reply.result;
+				return error_set(err, message.reply.result, "%s",
+						 message.reply.text);
 			return fds.count == 1 ? fds.fd[0] : -EBADMSG;
 		} else if (r == 0) {
 			r = enqueue(client, &message, &fds);
@@ -250,7 +252,7 @@ static int sockets_open(struct socket_source *self, enum socket_kind kind,
 		.socket = {.header.type = PRIVSEP_SOCKET, .kind = kind, .family = family},
 	};
 
-	return call(client, &request);
+	return call(client, &request, NULL);
 }
 
 struct socket_source *privsep_client_sockets(struct privsep_client *client)
@@ -264,16 +266,16 @@ int privsep_client_open_file(struct privsep_client *client, enum privsep_file_na
 		.file = {.header.type = PRIVSEP_FILE, .name = name},
 	};
 
-	return call(client, &request);
+	return call(client, &request, NULL);
 }
 
 int privsep_client_load(struct privsep_client *client, enum privsep_blob_name name, size_t limit,
-			struct buffer *ret)
+			struct buffer *ret, struct error *err)
 {
 	union privsep_message request = {
 		.blob = {.header.type = PRIVSEP_LOAD, .name = name},
 	};
-	_cleanup_close_ int fd = call(client, &request);
+	_cleanup_close_ int fd = call(client, &request, err);
 
 	return fd < 0 ? fd : file_read(fd, limit, ret);
 }

@@ -120,11 +120,12 @@ int privsep_client_open_file(struct privsep_client *client, enum privsep_file_na
  * privsep_client_load() - A stored blob
  * @limit: most bytes to take
  * @ret:   appended; untouched on failure
+ * @err:   what the supervisor says about a failure; without text where it says nothing
  *
- * Return: 0, -ENOENT where none was stored, -EMSGSIZE, negative errno
+ * Return: 0, -ENOENT where none was stored, -ENODATA where it was lost, -EMSGSIZE, negative errno
  */
 int privsep_client_load(struct privsep_client *client, enum privsep_blob_name name, size_t limit,
-			struct buffer *ret);
+			struct buffer *ret, struct error *err);
 
 /**
  * privsep_client_store() - Keep a blob; on disk when @done is called with 0

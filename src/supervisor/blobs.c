@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "supervisor/capabilities.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -259,7 +260,60 @@ static int queued(struct blobs *blobs, enum privsep_blob_name name)
 	return fd;
 }
 
-int blobs_load(struct blobs *blobs, enum privsep_blob_name name)
+/* is_empty() - Of no bytes; what can't be looked at isn't */
+static bool is_empty(int folder, const char *name)
+{
+	struct stat st;
+
+	return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0;
+}
+
+/* find_remains() - A file with content that a state left: a copy of it, or else the cache */
+static int find_remains(int folder, char ret[static NAME_MAX + 1])
+{
+	const char *state = file_names[PRIVSEP_BLOB_STATE], *cache = file_names[PRIVSEP_BLOB_CACHE];
+	int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+	struct dirent *entry;
+
+	*ret = 0;
+	while (dir && (entry = readdir(dir))) {
+		const char *name = entry->d_name + (entry->d_name[0] == '.');
+
+		if ((strncmp(name, state, strlen(state)) == 0 || strcmp(name, cache) == 0) &&
+		    !is_empty(folder, entry->d_name) && (!*ret || strcmp(ret, cache) == 0))
+			snprintf(ret, NAME_MAX + 1, "%s", entry->d_name);
+	}
+	if (dir)
+		closedir(dir);
+	else
+		cleanup_close_at(&copy);
+	return *ret ? 0 : -ENOENT;
+}
+
+/* check_lost() - Whether an empty state is a first start, or the end of one that was there */
+static int check_lost(const struct blobs *blobs, struct error *err)
+{
+	const char *name = file_names[PRIVSEP_BLOB_STATE];
+	char remains[NAME_MAX + 1];
+
+	if (!is_empty(blobs->folder, name) || find_remains(blobs->folder, remains) < 0)
+		return 0;
+	if (strcmp(remains, file_names[PRIVSEP_BLOB_CACHE]) == 0)
+		return error_set(
+			err, -ENODATA,
+			"%s is empty, as after a loss of power, and %s shows that there was "
+			"a node: restore a backup, or remove %s to start as a new node",
+			name, remains, name);
+	return error_set(
+		err, -ENODATA,
+		"%s is empty, as after a loss of power, but %s beside it is not: if that "
+		"is a whole state, rename it to %s; else restore a backup, or remove %s to "
+		"start as a new node",
+		name, remains, name, name);
+}
+
+int blobs_load(struct blobs *blobs, enum privsep_blob_name name, struct error *err)
 {
 	int fd;
 
@@ -271,6 +325,8 @@ int blobs_load(struct blobs *blobs, enum privsep_blob_name name)
 		fd = fcntl(blobs->memory[name], F_DUPFD_CLOEXEC, 0);
 	} else {
 		fd = queued(blobs, name);
+		if (fd < 0 && name == PRIVSEP_BLOB_STATE && check_lost(blobs, err) < 0)
+			return -ENODATA;
 		if (fd < 0)
 			fd = openat(blobs->folder, file_names[name],
 				    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);

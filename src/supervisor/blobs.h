@@ -66,8 +66,13 @@ int blobs_open(struct blobs *blobs, struct loop *loop, const char *state_dir, bl
 /** blobs_close() - Wait until what is queued is on disk, at most until @deadline */
 void blobs_close(struct blobs *blobs, nanoseconds deadline);
 
-/** blobs_load() - A descriptor to read the blob from; -ENOENT where none was stored */
-int blobs_load(struct blobs *blobs, enum privsep_blob_name name);
+/**
+ * blobs_load() - A descriptor to read the blob from
+ *
+ * Return: -ENOENT where none was stored; -ENODATA with @err where the state is empty and what
+ * lies beside it shows that there was one. Negative errno
+ */
+int blobs_load(struct blobs *blobs, enum privsep_blob_name name, struct error *err);
 
 /** blobs_store() - Queue a job; takes job->memfd. 0, or negative errno and it was closed */
 int blobs_store(struct blobs *blobs, const struct blob_job *job);

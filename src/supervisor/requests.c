@@ -58,11 +58,15 @@ static void on_file(struct supervisor *s, const struct privsep_file *m)
 
 static void on_load(struct supervisor *s, const struct privsep_blob *m)
 {
+	_cleanup_close_ int fd = -1;
+	struct error err = {0};
+
 	if (!quota_take(&s->engine.loads, clock_boottime())) {
 		reply_fd(s, m->header.id, -EDQUOT);
 		return;
 	}
-	reply_fd(s, m->header.id, blobs_load(&s->blobs, (enum privsep_blob_name)m->name));
+	fd = blobs_load(&s->blobs, (enum privsep_blob_name)m->name, &err);
+	requests_reply(s, m->header.id, fd < 0 ? fd : 0, err.text, fd);
 }
 
 static void on_store(struct supervisor *s, const struct privsep_blob *m, int memfd)

@@ -298,7 +298,7 @@ static int take_lock(struct supervisor *s, int signals, struct error *err)
 /* last_port() - What the last run listened on; 0: not known */
 static uint16_t last_port(struct supervisor *s)
 {
-	_cleanup_close_ int fd = blobs_load(&s->blobs, PRIVSEP_BLOB_CACHE);
+	_cleanup_close_ int fd = blobs_load(&s->blobs, PRIVSEP_BLOB_CACHE, NULL);
 
 	return fd < 0 ? 0 : cache_head_port(fd);
 }

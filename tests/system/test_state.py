@@ -4,6 +4,7 @@
 import contextlib
 import subprocess
 
+import pytest
 from lab import wait_for
 
 
@@ -109,3 +110,43 @@ def test_a_login_needs_no_key(world):
         file.unlink()
     sidecar.start(environment=gone)
     assert sidecar.process.wait(20) == 2
+
+
+def test_an_empty_state_is_no_first_start(world):
+    """Zero bytes beside a whole temporary file, as a power cut leaves them: nobody is registered."""
+    sidecar = world.sidecar.join()
+    node = world.headscale.node("sidecar")
+    sidecar.stop()
+    state, temporary = (sidecar.state / f"tailscaled.state{end}" for end in ("", ".tmp123456"))
+    state.rename(temporary)
+    state.touch()
+    sidecar.start(world.headscale.auth_key())
+    sidecar.wait_state("NoState")
+    assert temporary.name in sidecar.process.text()
+    said = health(sidecar)
+    assert said.startswith("State store failed to initialize") and temporary.name in said
+    up = sidecar.cli("up", "--timeout=5s", check=False)
+    assert up.returncode != 0
+    assert "cannot start backend when state store is unhealthy" in up.stdout + up.stderr
+    assert state.stat().st_size == 0
+    assert len(world.headscale.nodes()) == 2
+
+    # It is whole: once it has its name the node is back, without a restart.
+    temporary.rename(state)
+    sidecar.wait_running(90)
+    assert world.headscale.node("sidecar")["id"] == node["id"]
+
+
+@pytest.mark.parametrize("content", ["bad json", "{"])
+def test_a_state_that_cannot_be_read(world, content):
+    """It is left as it is, and said in the words that scripts look for."""
+    sidecar = world.sidecar
+    state = sidecar.state / "tailscaled.state"
+    state.write_text(content)
+    sidecar.start(world.headscale.auth_key())
+    sidecar.wait_state("NoState")
+    assert health(sidecar).startswith("State store failed to initialize")
+    assert "left as it is" in health(sidecar)
+    up = sidecar.cli("up", "--timeout=5s", check=False)
+    assert "cannot start backend when state store is unhealthy" in up.stdout + up.stderr
+    assert state.read_text() == content

@@ -1133,6 +1133,25 @@ def test_a_socket_that_cannot_be_made(start, tmp_path):
         assert sidecar.end()[0] == 0
 
 
+@pytest.mark.parametrize(
+    "beside", ["tailscaled.state.tmp123456", ".tailscaled.state.tmp", "pillion.cache"]
+)
+def test_an_empty_state_beside_a_whole_one(start, tmp_path, beside):
+    """As after a loss of power: not a first start, and healed by a rename."""
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "tailscaled.state").touch()
+    (state / "pillion.cache").touch()
+    sidecar = start()
+    sidecar.up()
+    assert sidecar.ask(f"load {STATE}") == "0 "  # nothing was ever there
+    (state / beside).write_text("whole")
+    answer = sidecar.ask(f"load {STATE}")
+    assert answer.startswith("-61 tailscaled.state is empty") and f" {beside} " in answer
+    (state / beside).rename(state / "tailscaled.state")
+    assert sidecar.ask(f"load {STATE}") == "0 whole"
+
+
 @pytest.mark.parametrize("error", ["ENOLCK", "ENOSYS", "EBADF"])
 def test_without_locks(start, error):
     """A network file system without its lock service."""

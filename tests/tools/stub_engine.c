@@ -321,10 +321,12 @@ static void act(char *line, FILE *out)
 		      out);
 	else if (strcmp(line, "load") == 0) {
 		_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(4 << 20);
+		struct error err = {0};
 		int r = privsep_client_load(stub.client, (enum privsep_blob_name)atoi(arguments),
-					    4 << 20, &got);
+					    4 << 20, &got, &err);
 
-		fprintf(out, "%d %.*s", r, (int)got.length, (const char *)buffer_head(&got));
+		fprintf(out, "%d %s%.*s", r, err.text, (int)got.length,
+			(const char *)buffer_head(&got));
 	} else if (strcmp(line, "socket") == 0)
 		do_socket(arguments, out);
 	else if (strcmp(line, "network") == 0)

@@ -42,6 +42,7 @@ struct privsep_client {
 	enum privsep_state told;
 	char login[PRIVSEP_TEXT_MAX]; /* the last URL */
 	bool settled;
+	const char *lost;  /* why there is no state, though there was one */
 	char network[512]; /* the last that was asked for, as text */
 };
 
@@ -221,11 +222,13 @@ int privsep_client_open_file(struct privsep_client *privsep, enum privsep_file_n
 }
 
 int privsep_client_load(struct privsep_client *privsep, enum privsep_blob_name name, size_t limit,
-			struct buffer *ret)
+			struct buffer *ret, struct error *err)
 {
 	struct buffer *from = name == PRIVSEP_BLOB_STATE ? &privsep->state : &privsep->cache;
 
 	(void)limit;
+	if (name == PRIVSEP_BLOB_STATE && privsep->lost)
+		return error_set(err, -ENODATA, "%s", privsep->lost);
 	if (!from->length)
 		return -ENOENT;
 	return buffer_append(ret, buffer_head(from), from->length);

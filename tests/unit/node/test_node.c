@@ -652,6 +652,40 @@ static void the_kernel_is_asked_again(void **state)
 	assert_null(w->node->warnings[NODE_WARN_NETWORK]);
 }
 
+/* assert_refused_by_state() - In the words that scripts look for, and with @why in ours */
+static void assert_refused_by_state(struct world *w, const char *why)
+{
+	const char *line = w->node->warnings[NODE_WARN_STATE];
+	json_t *nothing = json_object();
+	struct error err = {0};
+
+	assert_ptr_equal(strstr(line, NODE_STATE_TROUBLE), line);
+	assert_non_null(strstr(line, why));
+	assert_true(node_start(w->node, nothing, &err) < 0);
+	assert_ptr_equal(strstr(err.text, "cannot start backend when state store is unhealthy"),
+			 err.text);
+	assert_non_null(strstr(err.text, why));
+	assert_true(node_login_interactive(w->node, &err) < 0);
+	assert_ptr_equal(strstr(err.text, "cannot log in when state store is unhealthy"), err.text);
+	json_decref(nothing);
+}
+
+static void a_state_that_was_lost_is_no_first_start(void **state)
+{
+	struct world *w = *state;
+
+	end_node(w);
+	w->privsep.lost = "empty, but a copy is not";
+	start_node(w);
+	assert_int_equal(node_state(w->node), NODE_NO_STATE);
+	assert_refused_by_state(w, w->privsep.lost);
+	assert_null(client());
+	w->privsep.lost = NULL;
+	buffer_consume(&w->privsep.state, w->privsep.state.length);
+	assert_true(wait_for_request(w, false, 5000));
+	assert_null(w->node->warnings[NODE_WARN_STATE]);
+}
+
 /* It was moved away, or mended: nobody has to start us anew for that. */
 static void a_state_that_could_not_be_read_is_read_again(void **state)
 {
@@ -664,6 +698,7 @@ static void a_state_that_could_not_be_read_is_read_again(void **state)
 	start_node(w);
 	assert_int_equal(node_state(w->node), NODE_NO_STATE);
 	assert_non_null(w->node->warnings[NODE_WARN_STATE]);
+	assert_refused_by_state(w, "not the JSON object");
 	assert_false(wait_for_request(w, false, 1500));
 	buffer_consume(file, file->length);
 	assert_true(wait_for_request(w, false, 5000));
@@ -1041,6 +1076,7 @@ int main(void)
 		TEST(what_is_small_is_cached_beside_a_large_map),
 		TEST(a_change_behind_a_slow_store_is_not_lost),
 		TEST(the_kernel_is_asked_again),
+		TEST(a_state_that_was_lost_is_no_first_start),
 		TEST(a_state_that_could_not_be_read_is_read_again),
 		TEST(peers_may_trade_their_keys),
 		TEST(a_twin_outlives_its_twin),

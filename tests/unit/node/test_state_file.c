@@ -188,6 +188,16 @@ static void bad_bytes_are_refused_with_a_remedy(void **state)
 		/* 12 */ {"tpmseal:abc", -ENOTSUP, "TPM"},
 		/* 13: cut in the middle of a write */
 		{"{\n  \"_current-profile\": \"cHJvZmls", -EBADMSG, "move it away"},
+		/* 14: profile-1 is the current one, and listed */
+		{"{\"_current-profile\":\"cHJvZmlsZS0x\",\"_profiles\":"
+		 "\"eyIxIjogeyJJRCI6ICIxIiwgIktleSI6ICJwcm9maWxlLTEifX0=\"}",
+		 -EBADMSG, "profile-1, the current profile, is empty"},
+		/* 15: {"Config":{"PrivateNodeKey":"privkey:11…"}} */
+		{"{\"_machinekey\":\"\",\"_daemon\":"
+		 "\"eyJDb25maWciOiB7IlByaXZhdGVOb2RlS2V5IjogInByaXZrZXk6MTExMTExMTExMTExMTExMTExMTE"
+		 "xMTEx"
+		 "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMSJ9fQ==\"}",
+		 -EBADMSG, "but _machinekey is not"},
 	};
 
 	(void)state;

@@ -152,7 +152,7 @@ static void test_sync_queues_events(void **state)
 
 	(void)state;
 	pthread_create(&thread, NULL, answer_one, &result);
-	assert_int_equal(privsep_client_load(t.client, PRIVSEP_BLOB_STATE, 64, &got), 0);
+	assert_int_equal(privsep_client_load(t.client, PRIVSEP_BLOB_STATE, 64, &got, NULL), 0);
 	pthread_join(thread, NULL);
 	assert_memory_equal(got.data, "contents", 8);
 	assert_int_equal(t.reloads, 0);
