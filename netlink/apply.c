@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ROUNDS 5
 
@@ -56,6 +57,13 @@ const char *net_warning_text(enum net_warning warning)
 	case NET_WARNING_ROUTE_CONFLICT:
 		return "another program's route stands where one of ours belongs; remove it, or "
 		       "give us a table of our own with --table";
+	case NET_WARNING_NO_SOCKET_RULE:
+		return "this kernel has no nft_socket, so a route into the tailnet that covers the "
+		       "server, a relay or a peer's own address cuts us off from it; load the "
+		       "module nft_socket on the host";
+	case NET_WARNING_NO_RANGE_RULE:
+		return "this kernel has no nft_ct, so a neighbour on the LAN could forge tailnet "
+		       "addresses that no peer has; load the module nft_ct on the host";
 	}
 	return "";
 }
@@ -68,6 +76,8 @@ int netlink_open(struct netlink **ret, struct error *err)
 	if (!nl)
 		return error_set_errno(err, -ENOMEM, "netlink");
 	nl->nft.bus = NETLINK_NETFILTER;
+	nl->mark = NET_BYPASS_MARK;
+	netlink_set_tailnet(nl, &(struct prefix_set){0});
 	r = net_channel_open(&nl->route, NETLINK_ROUTE);
 	if (r < 0) {
 		free(nl);
@@ -75,6 +85,11 @@ int netlink_open(struct netlink **ret, struct error *err)
 	}
 	*ret = nl;
 	return 0;
+}
+
+void netlink_set_tailnet(struct netlink *nl, const struct prefix_set *named)
+{
+	nl->ranges = tailnet_ranges(named);
 }
 
 struct netlink *netlink_close(struct netlink *nl)
@@ -223,32 +238,45 @@ static int check_shape(const struct net_wanted *wanted, struct error *err)
 	return 0;
 }
 
-/* nft_form() - With a default route into the tunnel, every source address leads there */
-static enum net_nft_form nft_form(const struct net_wanted *wanted)
+/* has_default_route() - With one into the tunnel, every source address leads there */
+static bool has_default_route(const struct net_wanted *wanted)
 {
-	if (!wanted->protect_input)
-		return NET_NFT_NONE;
 	for (size_t i = 0; i < wanted->route_count; i++)
-		if (wanted->routes[i].bits < 8)
-			return NET_NFT_RANGES;
-	return NET_NFT_ALL;
+		if (wanted->routes[i].bits <= 1)
+			return true;
+	return false;
 }
 
 static void apply_nft(struct netlink *nl, const struct net_wanted *wanted,
 		      struct net_report *report)
 {
-	enum net_nft_form form = nft_form(wanted);
+	struct net_nft_wanted nft;
+	unsigned int parts;
 	bool changed = false;
 	char name[32];
 	int r;
 
+	memset(&nft, 0, sizeof(nft)); /* it is compared by its bytes, padding among them */
+	nft.ifindex = wanted->ifindex;
+	nft.mark = nl->mark;
+	nft.all = !has_default_route(wanted);
+	nft.ranges = nl->ranges;
+	nft.whole = wanted->whole_ranges;
 	net_nft_table_name(wanted->table, name);
-	r = net_nft_apply(&nl->nft, name, form, wanted->ifindex, &changed, NULL);
+	r = net_nft_apply(&nl->nft, name, wanted->protect_input ? &nft : NULL, &changed, &parts,
+			  NULL);
 	report->changes += changed;
-	if (r < 0 && form != NET_NFT_NONE) {
+	if (!wanted->protect_input)
+		return;
+	if (r < 0) {
 		report->warnings |= NET_WARNING_NO_NFTABLES;
 		report->nftables_error = r;
+		return;
 	}
+	if (!(parts & NET_NFT_OWN_SOCKETS))
+		report->warnings |= NET_WARNING_NO_SOCKET_RULE;
+	if (!(parts & NET_NFT_WHOLE) && nft.whole)
+		report->warnings |= NET_WARNING_NO_RANGE_RULE;
 }
 
 static int apply_all(struct netlink *nl, const struct net_wanted *wanted, struct net_report *ret,

@@ -25,7 +25,9 @@ struct net_channel {
 
 struct netlink {
 	struct net_channel route;
-	struct net_channel nft; /* opened when first needed; may not exist in this kernel */
+	struct net_channel nft;   /* opened when first needed; may not exist in this kernel */
+	uint32_t mark;            /* of our sockets */
+	struct prefix_set ranges; /* of tailnet addresses */
 };
 
 /* Room for one answer; a dump's datagrams are never larger than the receiver's buffer. */

@@ -2,6 +2,7 @@
 /* netlink/classify.c - what a notification means to us */
 #include "netlink/classify.h"
 
+#include "netlink/interfaces.h"
 #include "netlink/monitor.h"
 #include "netlink/parse.h"
 #include "netlink/reconcile.h"
@@ -57,6 +58,9 @@ static int of_route(const struct net_message *message, const struct net_watch *w
 		return message->portid == watch->route_portid ? 0 : NET_EVENT_OURS;
 	if (route.prefix.bits == 0 &&
 	    (route.table == RT_TABLE_MAIN || route.table == RT_TABLE_DEFAULT))
+		return NET_EVENT_INTERFACES;
+	if (route.table == RT_TABLE_MAIN && route.protocol != NET_ROUTE_PROTOCOL && watch->ranges &&
+	    net_ranges_shared(watch->ranges, &route.prefix))
 		return NET_EVENT_INTERFACES;
 	return 0;
 }

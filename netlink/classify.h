@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "base/address.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +14,7 @@ struct net_watch {
 	uint32_t ifindex; /* 0: none yet */
 	uint32_t table;
 	char nft_table[32];
+	const struct prefix_set *ranges; /* of tailnet addresses; NULL: none */
 	uint32_t route_portid;
 	uint32_t nft_portid;
 };

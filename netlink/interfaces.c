@@ -108,6 +108,20 @@ static int look_up(struct net_channel *channel, const char *far_away, struct net
 	return r == -ENOBUFS || r == -ETIMEDOUT || r == -ENOTCONN ? r : 0;
 }
 
+struct routed {
+	const struct prefix_set *ranges;
+	uint32_t *bits;
+};
+
+static int take_route(const struct net_route *route, void *context)
+{
+	struct routed *routed = context;
+
+	if (route->type == RTN_UNICAST && route->protocol != NET_ROUTE_PROTOCOL)
+		*routed->bits |= net_ranges_shared(routed->ranges, &route->prefix);
+	return 0;
+}
+
 static int compare(const void *left, const void *right)
 {
 	const struct net_interface *a = left, *b = right;
@@ -116,9 +130,11 @@ static int compare(const void *left, const void *right)
 	return order != 0 ? order : memcmp(&a->prefix, &b->prefix, sizeof(a->prefix));
 }
 
-static int read_once(struct net_channel *channel, struct taking *taking,
-		     struct net_interfaces *interfaces, struct error *err)
+static int read_once(struct netlink *nl, struct taking *taking, struct net_interfaces *interfaces,
+		     struct error *err)
 {
+	struct routed routed = {.ranges = &nl->ranges, .bits = &interfaces->routed_ranges};
+	struct net_channel *channel = &nl->route;
 	int r;
 
 	buffer_consume(&taking->links, taking->links.length);
@@ -128,6 +144,8 @@ static int read_once(struct net_channel *channel, struct taking *taking,
 	r = net_dump_links(channel, 0, take_link, taking, err);
 	if (r == 0)
 		r = net_dump_addresses(channel, 0, take_address, taking, err);
+	if (r == 0)
+		r = net_dump_routes(channel, RT_TABLE_MAIN, 0, 0, take_route, &routed, err);
 	if (r < 0)
 		return r;
 	r = look_up(channel, FAR_AWAY_V4, &interfaces->default_v4);
@@ -148,7 +166,7 @@ int net_interfaces_read(struct netlink *nl, struct net_interfaces *ret, struct e
 	int r;
 
 	do {
-		r = read_once(&nl->route, &taking, &interfaces, &cause);
+		r = read_once(nl, &taking, &interfaces, &cause);
 	} while ((r == -EINTR || r == -ENOBUFS) && ++attempts < ATTEMPTS);
 	buffer_free(&taking.links);
 	if (r < 0) {
@@ -165,6 +183,30 @@ int net_interfaces_read(struct netlink *nl, struct net_interfaces *ret, struct e
 	return 0;
 }
 
+uint32_t net_ranges_shared(const struct prefix_set *ranges, const struct prefix *p)
+{
+	uint32_t bits = 0;
+
+	for (size_t i = 0; p->bits > 1 && i < ranges->count; i++)
+		if (prefix_overlaps(&ranges->list[i], p))
+			bits |= 1u << i;
+	return bits;
+}
+
+uint32_t net_ranges_alone(const struct netlink *nl, uint32_t ifindex,
+			  const struct net_interfaces *interfaces)
+{
+	uint32_t shared = interfaces->routed_ranges;
+
+	for (size_t i = 0; i < interfaces->count; i++) {
+		const struct net_interface *one = &interfaces->list[i];
+
+		if (one->ifindex != ifindex && !(one->flags & NET_INTERFACE_LOOPBACK))
+			shared |= net_ranges_shared(&nl->ranges, &one->prefix);
+	}
+	return ~shared & (uint32_t)((UINT64_C(1) << nl->ranges.count) - 1);
+}
+
 void net_interfaces_free(struct net_interfaces *interfaces)
 {
 	free(interfaces->list);
@@ -179,7 +221,8 @@ static bool default_equal(const struct net_default_route *a, const struct net_de
 
 bool net_interfaces_equal(const struct net_interfaces *a, const struct net_interfaces *b)
 {
-	if (a->count != b->count || !default_equal(&a->default_v4, &b->default_v4) ||
+	if (a->count != b->count || a->routed_ranges != b->routed_ranges ||
+	    !default_equal(&a->default_v4, &b->default_v4) ||
 	    !default_equal(&a->default_v6, &b->default_v6))
 		return false;
 	for (size_t i = 0; i < a->count; i++) {

@@ -41,7 +41,8 @@ struct net_default_route {
 struct net_interfaces {
 	struct net_interface *list; /* sorted by ifindex, family, address */
 	size_t count;
-	size_t omitted; /* beyond LIMIT_NET_INTERFACES */
+	size_t omitted;         /* beyond LIMIT_NET_INTERFACES */
+	uint32_t routed_ranges; /* of the tailnet's, by bit: another's route shares addresses */
 	struct net_default_route default_v4;
 	struct net_default_route default_v6;
 };
@@ -56,6 +57,20 @@ struct net_interfaces {
  * Return: 0 or negative errno
  */
 int net_interfaces_read(struct netlink *nl, struct net_interfaces *ret, struct error *err);
+
+/** net_ranges_shared() - Those of @ranges, by bit, with addresses of @p; no default route has any
+ */
+uint32_t net_ranges_shared(const struct prefix_set *ranges, const struct prefix *p);
+
+/**
+ * net_ranges_alone() - The tailnet's ranges, by bit, that only the tailnet has addresses in
+ * @ifindex: our link
+ *
+ * No other link of @interfaces has an address there, nor does a route of this machine lead there,
+ * but for a default route.
+ */
+uint32_t net_ranges_alone(const struct netlink *nl, uint32_t ifindex,
+			  const struct net_interfaces *interfaces);
 
 /** net_interfaces_free() - Release; @interfaces is empty and valid after it */
 void net_interfaces_free(struct net_interfaces *interfaces);

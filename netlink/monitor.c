@@ -74,6 +74,7 @@ int net_monitor_open(struct netlink *nl, struct net_monitor **ret, struct error 
 	if (!monitor)
 		return error_set_errno(err, -ENOMEM, "network monitor");
 	monitor->nl = nl;
+	monitor->watch.ranges = &nl->ranges;
 	monitor->epoll = epoll_create1(EPOLL_CLOEXEC);
 	r = monitor->epoll < 0 ? -errno : 0;
 	if (r == 0)

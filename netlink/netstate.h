@@ -65,6 +65,8 @@ struct net_allowed {
  * @rules:         whether the policy rules stand, for IPv4 and IPv6
  * @protect_input: whether packets that come in by another link with a source address that is
  *                 reached through ours are dropped (forged tailnet addresses)
+ * @whole_ranges:  with it: ranges of the tailnet from which nothing comes by another link, peer or
+ *                 not; see net_ranges_alone()
  * @table:         routing table, NET_TABLE_DEFAULT unless --table; not 0, main, default or local
  * @addresses:     of the link, each a host prefix (/32, /128)
  * @routes:        through the link; host bits are ignored, doubles count once
@@ -75,6 +77,7 @@ struct net_wanted {
 	bool up;
 	bool rules;
 	bool protect_input;
+	uint32_t whole_ranges;
 	uint32_t table;
 	const struct prefix *addresses;
 	size_t address_count;
@@ -89,6 +92,8 @@ enum net_warning {
 	NET_WARNING_NO_NFTABLES = 1 << 1,    /* input is not protected */
 	NET_WARNING_NO_RULES = 1 << 2,       /* no policy routing: routes went to table main */
 	NET_WARNING_ROUTE_CONFLICT = 1 << 3, /* somebody else's route stands where ours belongs */
+	NET_WARNING_NO_SOCKET_RULE = 1 << 4, /* answers to us out of a routed prefix are dropped */
+	NET_WARNING_NO_RANGE_RULE = 1 << 5,  /* tailnet addresses of no peer may be forged */
 };
 
 /**
@@ -118,6 +123,9 @@ const char *net_warning_text(enum net_warning warning);
  * Return: 0 or negative errno
  */
 int netlink_open(struct netlink **ret, struct error *err);
+
+/** netlink_set_tailnet() - Ranges of tailnet addresses besides tailnet_ranges()' own */
+void netlink_set_tailnet(struct netlink *nl, const struct prefix_set *named);
 
 /** netlink_close() - Close; the kernel keeps what was applied. Takes NULL, returns NULL */
 struct netlink *netlink_close(struct netlink *nl);

@@ -14,13 +14,15 @@
 #include <libnftnl/rule.h>
 #include <libnftnl/udata.h>
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4.h>
 
 #define CHAIN            "input"
 #define LOOPBACK_IFINDEX 1u
-#define TRANSACTION_SIZE 4096
+#define TRANSACTION_SIZE 32768 /* 50 rules of some 600 bytes */
+#define COMMENT_MAX      64
 #define MESSAGE(type)    ((uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | (type)))
 
 /* Where the source address stands in an IPv4 and an IPv6 header (RFC 791, RFC 8200). */
@@ -28,22 +30,6 @@
 #define SOURCE_OFFSET_V6 8
 
 static_assert(NFTNL_UDATA_RULE_COMMENT == 0, "parse.c reads it by this number");
-
-/* The tailnet's ranges: 100.64.0.0/10 and fd7a:115c:a1e0::/48 (protocol.md 10.4). */
-static const struct range {
-	uint8_t protocol; /* NFPROTO_… */
-	uint32_t offset;
-	uint32_t length; /* bytes compared */
-	uint8_t mask[6];
-	uint8_t value[6];
-} ranges[] = {
-	{NFPROTO_IPV4, SOURCE_OFFSET_V4, 4, {0xff, 0xc0, 0, 0}, {100, 64, 0, 0}},
-	{NFPROTO_IPV6,
-	 SOURCE_OFFSET_V6,
-	 6,
-	 {0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
-	 {0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0}},
-};
 
 /* One atomic change of the rule set: all of its requests, or none. */
 struct transaction {
@@ -154,31 +140,73 @@ static bool add_compare(struct nftnl_rule *rule, uint32_t operation, const void 
 	return nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, length) == 0;
 }
 
-static bool add_range(struct nftnl_rule *rule, const struct range *range)
+/* add_masked() - Of what register 1 holds, the bits of @mask are those of @value */
+static bool add_masked(struct nftnl_rule *rule, const void *mask, uint32_t operation,
+		       const void *value, uint32_t length)
 {
-	static const uint8_t zero[sizeof(range->mask)];
+	static const uint8_t zero[16];
+	struct nftnl_expr *e = expression(rule, "bitwise");
+
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, length);
+	return nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, mask, length) == 0 &&
+	       nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, zero, length) == 0 &&
+	       add_compare(rule, operation, value, length);
+}
+
+/* add_source_in() - The source address lies in @range */
+static bool add_source_in(struct nftnl_rule *rule, const struct prefix *range)
+{
+	bool v4 = range->address.family == ADDRESS_V4;
+	const uint8_t protocol = v4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+	uint32_t length = (uint32_t)address_length(&range->address);
+	struct prefix mask = {.address.family = range->address.family, .bits = range->bits};
 	struct nftnl_expr *e;
 
+	memset(mask.address.bytes, 0xff, length);
+	mask = prefix_mask(&mask);
 	if (!add_meta(rule, NFT_META_NFPROTO) ||
-	    !add_compare(rule, NFT_CMP_EQ, &range->protocol, sizeof(range->protocol)))
+	    !add_compare(rule, NFT_CMP_EQ, &protocol, sizeof(protocol)))
 		return false;
 	e = expression(rule, "payload");
 	if (!e)
 		return false;
 	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
 	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, range->offset);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, range->length);
-	e = expression(rule, "bitwise");
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, v4 ? SOURCE_OFFSET_V4 : SOURCE_OFFSET_V6);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, length);
+	return add_masked(rule, mask.address.bytes, NFT_CMP_EQ, range->address.bytes, length);
+}
+
+/* add_own_socket() - It is for a socket with our mark */
+static bool add_own_socket(struct nftnl_rule *rule, uint32_t mark)
+{
+	const uint32_t mask = NET_MARK_MASK;
+	struct nftnl_expr *e = expression(rule, "socket");
+
 	if (!e)
 		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, range->length);
-	return nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, range->mask, range->length) == 0 &&
-	       nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, zero, range->length) == 0 &&
-	       add_compare(rule, NFT_CMP_EQ, range->value, range->length);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_MARK);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_SOCKET_DREG, NFT_REG_1);
+	return add_masked(rule, &mask, NFT_CMP_EQ, &mark, sizeof(mark));
+}
+
+/* add_answer() - It belongs to what this machine began */
+static bool add_answer(struct nftnl_rule *rule)
+{
+	static const uint32_t states =
+		NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED);
+	struct nftnl_expr *e = expression(rule, "ct");
+
+	if (!e)
+		return false;
+	nftnl_expr_set_u32(e, NFTNL_EXPR_CT_KEY, NFT_CT_STATE);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_CT_DREG, NFT_REG_1);
+	return add_masked(rule, &states, NFT_CMP_NEQ, &(uint32_t){0}, sizeof(states));
 }
 
 /* add_source_leads_to() - fib saddr oif @ifindex */
@@ -194,17 +222,17 @@ static bool add_source_leads_to(struct nftnl_rule *rule, uint32_t ifindex)
 	return add_compare(rule, NFT_CMP_EQ, &ifindex, sizeof(ifindex));
 }
 
-static bool add_counter_and_drop(struct nftnl_rule *rule)
+static bool add_verdict(struct nftnl_rule *rule, uint32_t verdict)
 {
-	struct nftnl_expr *e = expression(rule, "counter");
+	struct nftnl_expr *e;
 
-	if (!e)
+	if (verdict == NF_DROP && !expression(rule, "counter"))
 		return false;
 	e = expression(rule, "immediate");
 	if (!e)
 		return false;
 	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, NF_DROP);
+	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, verdict);
 	return true;
 }
 
@@ -222,22 +250,76 @@ static bool add_comment(struct nftnl_rule *rule, const char *comment)
 	return done;
 }
 
-/* rule_request() - The drop rule, for one range or (NULL) all addresses; NULL: out of memory */
-static struct nlmsghdr *rule_request(struct transaction *t, const char *name,
-				     const struct range *range, uint32_t ifindex,
-				     const char *comment)
+enum rule_kind {
+	RULE_OWN_SOCKETS,
+	RULE_FORGED, /* the source leads into the tunnel */
+	RULE_ANSWERS,
+	RULE_WHOLE, /* the source is in a range, whether it leads anywhere or not */
+};
+
+/* The rules that a table holds, in order; @range NULL: every source. */
+struct rules {
+	struct {
+		enum rule_kind kind;
+		const struct prefix *range;
+	} list[2 + 2 * ARRAY_SIZE(((struct prefix_set *)0)->list)];
+	unsigned int count;
+};
+
+static struct rules rules_of(const struct net_nft_wanted *wanted, unsigned int parts)
 {
+	const struct prefix_set *ranges = &wanted->ranges;
+	struct rules rules = {0};
+
+	if (parts & NET_NFT_OWN_SOCKETS)
+		rules.list[rules.count++].kind = RULE_OWN_SOCKETS;
+	if (wanted->all)
+		rules.list[rules.count++].kind = RULE_FORGED;
+	for (size_t i = 0; !wanted->all && i < ranges->count; i++) {
+		rules.list[rules.count].kind = RULE_FORGED;
+		rules.list[rules.count++].range = &ranges->list[i];
+	}
+	if (!(parts & NET_NFT_WHOLE) || !wanted->whole)
+		return rules;
+	rules.list[rules.count++].kind = RULE_ANSWERS;
+	for (size_t i = 0; i < ranges->count; i++) {
+		if (!(wanted->whole & 1u << i))
+			continue;
+		rules.list[rules.count].kind = RULE_WHOLE;
+		rules.list[rules.count++].range = &ranges->list[i];
+	}
+	return rules;
+}
+
+static bool add_matches(struct nftnl_rule *rule, enum rule_kind kind, const struct prefix *range,
+			const struct net_nft_wanted *wanted)
+{
+	const uint32_t loopback = LOOPBACK_IFINDEX, ifindex = wanted->ifindex;
+
+	if (kind == RULE_OWN_SOCKETS)
+		return add_own_socket(rule, wanted->mark);
+	if (kind == RULE_ANSWERS)
+		return add_answer(rule);
+	return add_meta(rule, NFT_META_IIF) &&
+	       add_compare(rule, NFT_CMP_NEQ, &loopback, sizeof(loopback)) &&
+	       add_compare(rule, NFT_CMP_NEQ, &ifindex, sizeof(ifindex)) &&
+	       (!range || add_source_in(rule, range)) &&
+	       (kind == RULE_WHOLE || add_source_leads_to(rule, ifindex));
+}
+
+/* rule_request() - One rule; NULL: out of memory */
+static struct nlmsghdr *rule_request(struct transaction *t, const char *name, enum rule_kind kind,
+				     const struct prefix *range,
+				     const struct net_nft_wanted *wanted, const char *comment)
+{
+	bool drops = kind == RULE_FORGED || kind == RULE_WHOLE;
 	struct nftnl_rule *rule = nftnl_rule_alloc();
-	const uint32_t loopback = LOOPBACK_IFINDEX;
 	struct nlmsghdr *request = NULL;
 
 	if (rule && nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, name) == 0 &&
 	    nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, CHAIN) == 0 && add_comment(rule, comment) &&
-	    add_meta(rule, NFT_META_IIF) &&
-	    add_compare(rule, NFT_CMP_NEQ, &loopback, sizeof(loopback)) &&
-	    add_compare(rule, NFT_CMP_NEQ, &ifindex, sizeof(ifindex)) &&
-	    (!range || add_range(rule, range)) && add_source_leads_to(rule, ifindex) &&
-	    add_counter_and_drop(rule)) {
+	    add_matches(rule, kind, range, wanted) &&
+	    add_verdict(rule, drops ? NF_DROP : NF_ACCEPT)) {
 		request = request_begin(t, NFT_MSG_NEWRULE, NFPROTO_INET,
 					NLM_F_CREATE | NLM_F_APPEND);
 		nftnl_rule_nlmsg_build_payload(request, rule);
@@ -248,15 +330,29 @@ static struct nlmsghdr *rule_request(struct transaction *t, const char *name,
 	return request;
 }
 
+/* write_comment() - What a table was made for; different for each @wanted and @parts */
+static void write_comment(const struct net_nft_wanted *wanted, unsigned int parts,
+			  char out[static COMMENT_MAX])
+{
+	const uint8_t *bytes = (const uint8_t *)wanted;
+	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+	for (size_t i = 0; i < sizeof(*wanted); i++)
+		hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+	snprintf(out, COMMENT_MAX, "forged source: not by link %u (%u, %016llx)", wanted->ifindex,
+		 parts, (unsigned long long)hash);
+}
+
+/* The rules that there are, and of them those that were made for @wanted with some parts. */
 struct census {
-	const char *comment;
+	char comments[NET_NFT_PARTS + 1][COMMENT_MAX];
 	unsigned int rules;
-	unsigned int right; /* of them with that comment */
+	unsigned int right[NET_NFT_PARTS + 1];
 };
 
 static int take_rule(const struct net_message *message, void *context)
 {
-	char table[64], comment[64];
+	char table[64], comment[COMMENT_MAX];
 	struct census *census = context;
 	int r;
 
@@ -266,7 +362,8 @@ static int take_rule(const struct net_message *message, void *context)
 	if (r < 0)
 		return r;
 	census->rules++;
-	census->right += strcmp(comment, census->comment) == 0;
+	for (unsigned int parts = 0; parts <= NET_NFT_PARTS; parts++)
+		census->right[parts] += strcmp(comment, census->comments[parts]) == 0;
 	return 0;
 }
 
@@ -317,39 +414,57 @@ static int remove_table(struct net_channel *channel, const char *name, bool *cha
 	return 0;
 }
 
-int net_nft_apply(struct net_channel *channel, const char *name, enum net_nft_form form,
-		  uint32_t ifindex, bool *changed, struct error *err)
+/* replace_table() - In one transaction, so that there is no gap */
+static int replace_table(struct net_channel *channel, const char *name,
+			 const struct net_nft_wanted *wanted, const struct rules *rules,
+			 const char *comment, struct error *err)
 {
-	unsigned int rules = form == NET_NFT_RANGES ? ARRAY_SIZE(ranges) : 1;
 	struct nlmsghdr *last = NULL;
-	struct census census = {0};
 	struct transaction t;
-	char comment[64];
-	int r;
 
-	*changed = false;
-	if (form == NET_NFT_NONE)
-		return remove_table(channel, name, changed, err);
-
-	snprintf(comment, sizeof(comment), "forged source: not by link %u%s", ifindex,
-		 form == NET_NFT_RANGES ? ", ranges only" : "");
-	census.comment = comment;
-	r = count_rules(channel, name, &census);
-	if (r == 0 && census.rules == rules && census.right == rules)
-		return 0;
-	/* Deleting needs a table, so it is made first; all at once, so there is no gap. */
+	/* Deleting needs a table, so it is made first. */
 	transaction_begin(&t, channel);
 	table_request(&t, NFT_MSG_NEWTABLE, NLM_F_CREATE, name);
 	table_request(&t, NFT_MSG_DELTABLE, 0, name);
 	table_request(&t, NFT_MSG_NEWTABLE, NLM_F_CREATE, name);
 	chain_request(&t, name);
-	for (unsigned int i = 0; i < rules; i++) {
-		last = rule_request(&t, name, form == NET_NFT_RANGES ? &ranges[i] : NULL, ifindex,
+	for (unsigned int i = 0; i < rules->count; i++) {
+		last = rule_request(&t, name, rules->list[i].kind, rules->list[i].range, wanted,
 				    comment);
 		if (!last)
 			return error_set_errno(err, -ENOMEM, "nft rule");
 	}
-	r = transaction_commit(&t, last, err);
+	return transaction_commit(&t, last, err);
+}
+
+int net_nft_apply(struct net_channel *channel, const char *name,
+		  const struct net_nft_wanted *wanted, bool *changed, unsigned int *ret_parts,
+		  struct error *err)
+{
+	struct census census = {0};
+	int r;
+
+	*changed = false;
+	*ret_parts = NET_NFT_PARTS;
+	if (!wanted)
+		return remove_table(channel, name, changed, err);
+	for (unsigned int parts = 0; parts <= NET_NFT_PARTS; parts++)
+		write_comment(wanted, parts, census.comments[parts]);
+	r = count_rules(channel, name, &census);
+	for (unsigned int left = NET_NFT_PARTS + 1; r == 0 && left-- > 0;) {
+		*ret_parts = left;
+		if (census.rules > 0 && census.right[left] == census.rules &&
+		    rules_of(wanted, left).count == census.rules)
+			return 0;
+	}
+	for (unsigned int left = NET_NFT_PARTS + 1; left-- > 0;) {
+		const struct rules rules = rules_of(wanted, left);
+
+		*ret_parts = left;
+		r = replace_table(channel, name, wanted, &rules, census.comments[left], err);
+		if (r != -ENOENT && r != -EOPNOTSUPP)
+			break;
+	}
 	*changed = r == 0;
 	return r;
 }

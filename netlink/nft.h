@@ -5,47 +5,75 @@
  *	table inet pillion {
  *		chain input {
  *			type filter hook input priority filter; policy accept;
+ *			socket mark & 0xff0000 == 0x80000 accept
  *			iif != { lo, TUN } fib saddr oif TUN counter drop
+ *			ct state established,related accept
+ *			iif != { lo, TUN } ip saddr 100.64.0.0/10 counter drop
+ *			iif != { lo, TUN } ip6 saddr fd7a:115c:a1e0::/48 counter drop
  *		}
  *	}
  *
  * A packet whose source address would be answered through the tunnel, but which
- * didn't come out of it, is forged (by a neighbour on the LAN, say). Exact where a
- * blanket drop of 100.64.0.0/10 would cut off networks that really lie there. With a
- * default route into the tunnel every address is answered through it, so then only
- * the tailnet's own ranges are held to it:
+ * didn't come out of it, is forged (by a neighbour on the LAN, say). The first rule is
+ * for our own sockets: what they talk to (control, relays, peers, name servers) may have
+ * an address that a route into the tunnel covers, and is authenticated by itself.
+ *
+ * The last rules are for addresses of the tailnet that no peer has. A range is dropped
+ * as a whole only where this machine has no network of its own inside of it; a server in
+ * the range that the app asks (a cloud's name server) still answers, by the rule before.
+ *
+ * With a default route into the tunnel every address is answered through it, so then
+ * only the tailnet's own ranges are held to it:
  *
  *			iif != { lo, TUN } ip saddr 100.64.0.0/10 fib saddr oif TUN counter drop
- *			iif != { lo, TUN } ip6 saddr fd7a:115c:a1e0::/48 fib saddr oif TUN counter
- *drop
  *
- * Each rule's comment says for which link and form it was made; a table whose
- * comments are right is left alone, any other is replaced in one transaction.
+ * Each rule's comment says for what it was made; a table whose comments are right is left
+ * alone, any other is replaced in one transaction.
  */
 #pragma once
 
+#include "base/address.h"
 #include "netlink/channel.h"
 
 #include <stdbool.h>
 
-enum net_nft_form {
-	NET_NFT_NONE,   /* no table */
-	NET_NFT_ALL,    /* every source address that leads into the tunnel */
-	NET_NFT_RANGES, /* the tailnet's ranges alone */
+/**
+ * struct net_nft_wanted - What the table holds
+ * @ifindex: our link
+ * @mark:    of our sockets, within NET_MARK_MASK
+ * @all:     every source address that leads into the tunnel is held to it; else those in @ranges
+ * @ranges:  of tailnet addresses
+ * @whole:   of these, by bit: no packet from there comes by another link
+ */
+struct net_nft_wanted {
+	uint32_t ifindex;
+	uint32_t mark;
+	bool all;
+	struct prefix_set ranges;
+	uint32_t whole;
+};
+
+/* Rules that need what an old kernel may lack; they are left out there. */
+enum net_nft_part {
+	NET_NFT_OWN_SOCKETS = 1 << 0, /* nft_socket */
+	NET_NFT_WHOLE = 1 << 1,       /* nft_ct */
+	NET_NFT_PARTS = NET_NFT_OWN_SOCKETS | NET_NFT_WHOLE,
 };
 
 /** net_nft_table_name() - "pillion", or "pillion-53" for another routing table than the default */
 void net_nft_table_name(uint32_t table, char out[static 32]);
 
 /**
- * net_nft_apply() - Make the table of @name what @form says
- * @ifindex: our link
- * @changed: whether something was to do
+ * net_nft_apply() - Make the table of @name what is wanted
+ * @wanted:    NULL: there is no such table
+ * @changed:   whether something was to do
+ * @ret_parts: bits of enum net_nft_part that this kernel has
  *
  * Return: 0, or negative errno: whatever it is, the kernel has no such table now that is wrong
  */
-int net_nft_apply(struct net_channel *channel, const char *name, enum net_nft_form form,
-		  uint32_t ifindex, bool *changed, struct error *err);
+int net_nft_apply(struct net_channel *channel, const char *name,
+		  const struct net_nft_wanted *wanted, bool *changed, unsigned int *ret_parts,
+		  struct error *err);
 
 /**
  * net_nft_flush_official() - Empty the chains that a crashed official client left (ts-input,

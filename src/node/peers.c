@@ -358,6 +358,8 @@ void node_apply_network(struct node *node)
 		return;
 	if (node->network_wanted) {
 		network.up = true;
+		network.share_ranges = tailcfg_capability_find(&map->self->cap_map,
+							       "disable-linux-cgnat-drop-rule");
 		network.addresses = map->self->addresses.items;
 		network.address_count = map->self->addresses.count;
 		network.route_count = collect_routes(node, map, &routes);
@@ -569,6 +571,7 @@ void node_apply_change(struct node *node, const struct netmap_change *change)
 	if (change->parts & NETMAP_SELF) {
 		tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
 					 map->self->addresses.count);
+		routes |= (change->self_what & NETMAP_NODE_CAPABILITIES) != 0;
 		if (change->self_what & NETMAP_NODE_ADDRESSES) {
 			routes = true;
 			set_peers(node,

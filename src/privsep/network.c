@@ -22,7 +22,8 @@ enum {
 struct wanted_flags {
 	uint8_t up;
 	uint8_t netfilter;
-	uint16_t zero;
+	uint8_t share_ranges;
+	uint8_t zero;
 	uint32_t mtu;
 };
 _Static_assert(sizeof(struct wanted_flags) == 8, "no padding");
@@ -33,6 +34,7 @@ int privsep_network_encode(const struct privsep_network *network, struct buffer 
 	struct wanted_flags flags = {
 		.up = network->up,
 		.netfilter = network->netfilter,
+		.share_ranges = network->share_ranges,
 		.mtu = network->mtu,
 	};
 	int r;
@@ -102,7 +104,7 @@ int privsep_network_decode(const void *bytes, size_t length, struct privsep_netw
 	if (r <= 0 || record.kind != RECORD_FLAGS || record.value.left != sizeof(flags))
 		return -EBADMSG;
 	cursor_copy(&record.value, &flags, sizeof(flags));
-	if (flags.up > 1 || flags.netfilter > 1 || flags.zero != 0 ||
+	if (flags.up > 1 || flags.netfilter > 1 || flags.share_ranges > 1 || flags.zero != 0 ||
 	    (flags.mtu != 0 && (flags.mtu < MTU_MIN || flags.mtu > MTU_MAX)))
 		return -EBADMSG;
 	addresses = calloc(addresses_max + 1, sizeof(*addresses));
@@ -123,6 +125,7 @@ int privsep_network_decode(const void *bytes, size_t length, struct privsep_netw
 		return r;
 	network.up = flags.up == 1;
 	network.netfilter = flags.netfilter == 1;
+	network.share_ranges = flags.share_ranges == 1;
 	network.mtu = flags.mtu;
 	network.addresses = TAKE_PTR(addresses);
 	network.routes = TAKE_PTR(routes);

@@ -26,6 +26,7 @@
 struct privsep_network {
 	bool up;                        /* false: link down, no addresses, routes or rules */
 	bool netfilter;                 /* the input chain against forged tailnet sources */
+	bool share_ranges;              /* tailnet addresses of no peer may come by other links */
 	uint32_t mtu;                   /* 0: as the start configuration says */
 	const struct prefix *addresses; /* own tailnet addresses, /32 and /128 */
 	size_t address_count;

@@ -92,6 +92,8 @@ int network_open(struct supervisor *s, struct error *err)
 	if (r == 0)
 		r = netlink_open(&network->netlink, err);
 	if (r == 0)
+		netlink_set_tailnet(network->netlink, &network->allowed.tailnet);
+	if (r == 0)
 		r = netlink_claim(network->netlink, start->table,
 				  start->tun_name ?: TUN_NAME_DEFAULT, &removed, err);
 	if (r < 0)
@@ -118,6 +120,10 @@ static struct net_wanted wanted_of(const struct supervisor *s, const struct priv
 		.up = wish->up,
 		.rules = wish->up,
 		.protect_input = wish->up && wish->netfilter,
+		.whole_ranges = wish->share_ranges ? 0
+						   : net_ranges_alone(s->network.netlink,
+								      s->network.tun.ifindex,
+								      &s->network.interfaces),
 		.table = s->options->start.table,
 		.addresses = wish->addresses,
 		.address_count = wish->up ? wish->address_count : 0,

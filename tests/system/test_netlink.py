@@ -4,6 +4,7 @@ netstate_tool stands where the supervisor will: it holds the TUN and applies wha
 is told. What it did is asked of `ip` and `nft`, and of packets.
 """
 
+import contextlib
 import itertools
 import signal
 import socket
@@ -359,17 +360,20 @@ class Lan:
         (forges 100.64.0.7, fd7a:115c:a1e0::7)
     """
 
-    def __init__(self, make, box):
+    def __init__(self, make, box, cgnat=True):
         self.box, self.neighbour = box, make.namespace()
         box.run("ip link add eth0 type veth peer name lan0")
         box.run(f"ip link set lan0 netns {self.neighbour.name}")
         for namespace, link, host in ((box, "eth0", 1), (self.neighbour, "lan0", 2)):
             namespace.run(
                 f"sysctl -qw net.ipv6.conf.{link}.accept_dad=0;"
-                f"ip addr add 100.64.9.{host}/24 dev {link};"
-                f"ip addr add 192.168.5.{host}/24 dev {link};"
+                + (f"ip addr add 100.64.9.{host}/24 dev {link};" if cgnat else "")
+                + f"ip addr add 192.168.5.{host}/24 dev {link};"
                 f"ip addr add fd00:5::{host}/64 dev {link} nodad; ip link set {link} up"
             )
+        # Else a packet that waits for a link address is overtaken by the one after it.
+        for address in ("192.168.5.1", "fd00:5::1", *["100.64.9.1"] * cgnat):
+            self.neighbour.run(f"ping -c1 -w10 {address}")
         self.neighbour.run("ip addr add 100.64.0.7/32 dev lo")
         self.neighbour.run("ip -6 addr add fd7a:115c:a1e0::7/128 dev lo nodad")
         self.app = {}
@@ -379,6 +383,29 @@ class Lan:
                 self.app[family].setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self.app[family].bind(("", 8080))
             self.app[family].settimeout(5)
+
+    def has(self, *addresses):
+        """The neighbour has, or forges, more addresses."""
+        for address in addresses:
+            self.neighbour.run(f"ip addr add {address} dev lo" + (" nodad" * (":" in address)))
+
+    def answers(self, address, mark=0, kind=socket.SOCK_DGRAM):
+        """Whether who has @address is heard when he is asked."""
+        with self.neighbour.socket(socket.AF_INET, kind) as server:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((address, 53))
+            server.settimeout(5)
+            with self.box.socket(socket.AF_INET, kind) as client:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+                client.settimeout(5 if mark else 1)
+                if kind == socket.SOCK_STREAM:
+                    server.listen()
+                    return client.connect_ex((address, 53)) == 0
+                client.sendto(b"?", (address, 53))
+                server.sendto(b"!", server.recvfrom(10)[1])
+                with contextlib.suppress(TimeoutError):
+                    return client.recv(10) == b"!"
+                return False
 
     def arrives(self, source, to):
         """Whether a datagram gets in: it, and then one that surely does."""
@@ -411,6 +438,48 @@ def test_forged_sources_are_dropped_and_a_real_cgnat_lan_is_not(make, box, node)
     assert lan.arrives("fd00:5::2", "fd00:5::1")
     counters = box.run("nft list table inet pillion")
     assert "counter packets 2" in counters
+
+
+def test_a_range_is_dropped_as_a_whole_where_only_the_tailnet_is_in_it(make, box, node):
+    """Addresses that no peer has: an app may trust the whole range."""
+    lan = Lan(make, box, cgnat=False)
+    box.run("ip route add default via 192.168.5.2; ip -6 route add default via fd00:5::2")
+    lan.has("100.70.1.1/32", "100.100.2.136/32", "fd7a:115c:a1e0::99/128", "fd7a:115c:a1e0:5::1")
+    node("ranges", "apply")
+    assert node("apply")["changes"] == 0
+    for forged in ("100.64.0.7", "100.70.1.1", "100.100.2.136"):
+        assert not lan.arrives(forged, "192.168.5.1")
+    assert not lan.arrives("fd7a:115c:a1e0::99", "fd00:5::1")
+    assert lan.answers("100.100.2.136"), "a cloud's name server in the range"
+    node.settle()
+    # A route to a network there, and an address of a pod: what is there is real.
+    for command, undo in (
+        ("ip route add 100.80.0.0/16 via 192.168.5.2", "ip route del 100.80.0.0/16"),
+        ("ip addr add 100.70.9.9/32 dev eth0", "ip addr del 100.70.9.9/32 dev eth0"),
+    ):
+        box.run(command)
+        node.wait_for("interfaces")
+        node("ranges", "apply")
+        assert lan.arrives("100.70.1.1", "192.168.5.1")
+        assert not lan.arrives("100.64.0.7", "192.168.5.1"), "a peer's"
+        assert not lan.arrives("fd7a:115c:a1e0::99", "fd00:5::1")
+        node.settle()
+        box.run(undo)
+        node.wait_for("interfaces")
+        node("ranges", "apply")
+        assert not lan.arrives("100.70.1.1", "192.168.5.1")
+        node.settle()
+
+
+def test_a_server_inside_a_routed_prefix_is_heard_by_our_sockets(make, box, node):
+    lan = Lan(make, box, cgnat=False)
+    box.run("ip route add default via 192.168.5.2")
+    lan.has("10.50.0.9/32")
+    node("route 10.50.0.0/16", "apply")
+    assert "tailscale0" in box.run("ip route get 10.50.0.9")
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        assert lan.answers("10.50.0.9", 0x80000, kind)
+    assert not lan.arrives("10.50.0.9", "192.168.5.1"), "by another socket it is forged"
 
 
 def test_with_an_exit_node_only_the_tailnets_ranges_are_guarded(make, box, node):

@@ -714,14 +714,19 @@ def test_routes_are_judged_again_when_networks_change(start, namespace):
     both = {"100.64.0.2", "10.9.0.0/16"}
     assert sidecar.ask("network 100.64.0.1/32 route 100.64.0.2/32 10.9.0.0/16") == "0 "
     assert table_52(namespace) == both
+    drop = re.compile(r"ip saddr 100\.64\.0\.0/10 counter packets \d+ bytes \d+ drop")
+    assert drop.search(namespace.run("nft list table inet pillion"))
     sidecar.kill_engine(signal.SIGSTOP)  # no engine has to ask for it
     namespace.run("ip link add eth0 type veth peer name eth1 && ip link set eth0 up")
     namespace.run("ip addr add 10.9.7.1/24 dev eth0")
     wait_for(lambda: table_52(namespace) == {"100.64.0.2"}, what="the route to go")
     assert "eth0" in namespace.run("ip route get 10.9.7.2")
     wait_for(lambda: "10.9.0.0/16 holds this machine's own" in sidecar.log(), what="a word")
+    namespace.run("ip addr add 100.90.0.1/32 dev eth0")  # the range is not the tailnet's alone now
+    wait_for(lambda: not drop.search(namespace.run("nft list table inet pillion")), what="no drop")
     namespace.run("ip link del eth0")
     wait_for(lambda: table_52(namespace) == both, what="the route to come back")
+    assert drop.search(namespace.run("nft list table inet pillion"))
 
 
 def test_deleted_link_is_made_again(start, namespace):

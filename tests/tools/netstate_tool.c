@@ -11,6 +11,7 @@
  *	protect 0|1          table N              address PREFIX      route PREFIX
  *	routes FIRST COUNT   apply                teardown            check 0|1
  *	interfaces           monitor              events MILLISECONDS memory
+ *	ranges (of the tailnet alone, from which nothing comes by another link)
  *
  * With --without-nftables it sees a kernel without nf_tables (socket() is refused).
  */
@@ -109,7 +110,7 @@ static json_t *warnings_of(unsigned int warnings)
 {
 	json_t *list = json_array();
 
-	for (unsigned int bit = 1; bit <= NET_WARNING_ROUTE_CONFLICT; bit <<= 1)
+	for (unsigned int bit = 1; bit <= NET_WARNING_NO_RANGE_RULE; bit <<= 1)
 		if (warnings & bit)
 			json_array_append_new(list, json_string(net_warning_text(bit)));
 	return list;
@@ -169,6 +170,19 @@ static void interfaces(void)
 	}
 	json_object_set_new(fields, "list", list);
 	answer(r, &err, fields);
+}
+
+static void ranges(void)
+{
+	struct net_interfaces snapshot = {0};
+	struct error err = {0};
+	int r = net_interfaces_read(tool.nl, &snapshot, &err);
+
+	if (r == 0)
+		tool.wanted.whole_ranges =
+			net_ranges_alone(tool.nl, tool.wanted.ifindex, &snapshot);
+	net_interfaces_free(&snapshot);
+	answer(r, &err, NULL);
 }
 
 static void check(bool allow_exit_node)
@@ -285,6 +299,8 @@ static void command(const char *verb, const char *first, const char *second)
 		apply();
 	else if (strcmp(verb, "interfaces") == 0)
 		interfaces();
+	else if (strcmp(verb, "ranges") == 0)
+		ranges();
 	else if (strcmp(verb, "check") == 0)
 		check(number != 0);
 	else if (strcmp(verb, "monitor") == 0)

@@ -387,6 +387,7 @@ static void test_network(void **state)
 				   prefix_from("::/0")};
 	struct privsep_network wanted = {
 		.up = true,
+		.share_ranges = true,
 		.mtu = 1280,
 		.addresses = addresses,
 		.address_count = 2,
@@ -398,7 +399,7 @@ static void test_network(void **state)
 	(void)state;
 	assert_int_equal(privsep_network_encode(&wanted, &bytes), 0);
 	assert_int_equal(privsep_network_decode(bytes.data, bytes.length, &got), 0);
-	assert_true(got.up && !got.netfilter);
+	assert_true(got.up && !got.netfilter && got.share_ranges);
 	assert_int_equal(got.address_count, 2);
 	assert_int_equal(got.route_count, 3);
 	assert_true(prefix_equal(&got.routes[2], &routes[2]));
