@@ -25,7 +25,10 @@
 #define MAP_WATCHDOG (120 * NSEC_PER_SEC) /* for a whole message, keep-alives too */
 #define SLEEP_MOST   (300 * NSEC_PER_SEC)
 #define UPDATE_LIMIT (30 * NSEC_PER_SEC)
-#define SERVER_TEXT  200
+
+/* A server that is slower than our news gets one update whole after so many. */
+#define UPDATES_OVERTAKEN_MAX 10u
+#define SERVER_TEXT           200
 
 /* --- The request --- */
 
@@ -260,6 +263,7 @@ void control_core_update_ended(struct control_core *c, nanoseconds now)
 		c->telling = free_one;
 		buffer_free(&c->telling);
 		c->update_backoff = (struct backoff){0};
+		c->updates_overtaken = 0;
 		return;
 	}
 	c->update_retry_at = now + (s->status == 429 || (s->status == 503 && s->retry_after >= 0)
@@ -268,17 +272,31 @@ void control_core_update_ended(struct control_core *c, nanoseconds now)
 							   BACKOFF_MOST, c->random()));
 }
 
+static bool same_bytes(struct buffer *a, struct buffer *b)
+{
+	return a->length == b->length && memcmp(buffer_head(a), buffer_head(b), a->length) == 0;
+}
+
 static enum control_output_kind tell_control(struct control_core *c, struct control_output *out,
 					     nanoseconds now)
 {
-	if (c->slots[CONTROL_SLOT_UPDATE].busy)
+	struct buffer news = BUFFER_INIT(LIMIT_RPC_BODY);
+	bool busy = c->slots[CONTROL_SLOT_UPDATE].busy;
+
+	if (encode_essence(c, &news) < 0 || same_bytes(&news, busy ? &c->telling : &c->told) ||
+	    (busy && c->updates_overtaken == UPDATES_OVERTAKEN_MAX)) {
+		buffer_free(&news);
 		return CONTROL_NOTHING;
+	}
 	buffer_free(&c->telling);
-	if (encode_essence(c, &c->telling) < 0)
+	c->telling = news;
+	if (busy) {
+		/* Control may hold the older one for long; only the newest counts. */
+		c->updates_overtaken++;
+		control_core_cancel(c, CONTROL_SLOT_UPDATE);
+		out->deadline = now;
 		return CONTROL_NOTHING;
-	if (c->telling.length == c->told.length &&
-	    memcmp(buffer_head(&c->telling), buffer_head(&c->told), c->told.length) == 0)
-		return CONTROL_NOTHING;
+	}
 	if (now < c->update_retry_at) {
 		out->deadline = deadline_min(out->deadline, c->update_retry_at);
 		return CONTROL_NOTHING;
@@ -286,6 +304,8 @@ static enum control_output_kind tell_control(struct control_core *c, struct cont
 	buffer_free_secret(&c->body_told);
 	if (encode_request(c, false, &c->body_told) < 0)
 		return CONTROL_NOTHING;
+	/* Whether control has taken it is known when it answers. */
+	buffer_free(&c->told);
 	out->timeout = UPDATE_LIMIT;
 	out->body_limit = LIMIT_RPC_BODY;
 	return control_core_send(c, CONTROL_SLOT_UPDATE, MAP_PATH, out);
