@@ -155,6 +155,7 @@ def ids(server):
             '{"listen": "http://[::1]:1", "certificate": "a", "key": "b"}',
             "the proxy needs the certificate",
         ),
+        ('{"derp_map": {}}', "a DERP map has an object 'Regions'"),
         ("[]", "no JSON object"),
         ("{", "line 1"),
     ],
@@ -268,6 +269,15 @@ def test_nodes_as_tables_and_json(server, nodes):
     assert ids(server) == []
 
 
+def test_empty_flags_of_keys(server):
+    """A variable of a script that is empty makes no key with other rights than were meant."""
+    for flag in ("--tags", "--user"):
+        done = server.run("keys", "create", f"{flag}=")
+        assert done.returncode == 2
+        assert f"{flag} is empty" in done.stderr
+    assert server.cli("keys", "list") == []
+
+
 def test_policy_commands(server, tmp_path):
     good = (
         '// who may reach whom\n{"acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],}\n'
@@ -291,7 +301,20 @@ def test_policy_commands(server, tmp_path):
             "line 2, column 27",
         ]
     assert server.run("policy", "get").stdout == good
-    assert server.run("policy", "set", "-", stdin="").returncode == 0
+    # What is empty, cut off or unreadable opens nothing.
+    for order in ("check", "set"):
+        for nothing in ("", " \n", "// to be written\n"):
+            done = server.run("policy", order, "-", stdin=nothing)
+            assert done.returncode == 1
+            assert "policy delete" in done.stderr
+        done = server.run("policy", order, str(tmp_path))
+        assert done.returncode == 1
+        assert f"read {tmp_path}: Is a directory" in done.stderr
+    done = server.run("policy", "delete")
+    assert done.returncode == 2
+    assert "everybody may reach everybody" in done.stderr
+    assert server.run("policy", "get").stdout == good
+    assert server.run("policy", "delete", "--yes").returncode == 0
     assert server.run("policy", "get").stdout == ""
 
 

@@ -32,6 +32,7 @@ static const char help[] =
 	"  nodes approve-routes NODE 10.0.0.0/8,…\n"
 	"  policy get                         who may reach whom\n"
 	"  policy set|check FILE              \"-\" reads the standard input\n"
+	"  policy delete --yes                everybody may reach everybody\n"
 	"  debug netmap NODE                  what the node is told, as JSON\n"
 	"\n"
 	"All but serve take --socket PATH (where the server said, default\n"

@@ -192,6 +192,9 @@ static int load_objects(const struct flag_value *values, json_t *file, struct co
 		r = read_json(path, &own, err);
 		map = own;
 	}
+	if (r == 0 && map && !json_is_object(json_object_get(map, "Regions")))
+		r = error_set(err, -EINVAL, "%s: a DERP map has an object 'Regions'",
+			      path ? path : "derp_map");
 	if (r == 0 && json_is_object(map))
 		r = tailcfg_derp_map_decode(map, &c->derp_map, err);
 	json_decref(own);

@@ -19,6 +19,7 @@ enum order_flag {
 	ORDER_EPHEMERAL,
 	ORDER_TAGS,
 	ORDER_EXPIRY,
+	ORDER_YES,
 	ORDER_FLAG_COUNT
 };
 
@@ -44,6 +45,7 @@ static const struct flag order_flags[ORDER_FLAG_COUNT] = {
 			  .argument = "DURATION",
 			  .kind = FLAG_DURATION,
 			  .help = "how long the key is good (default 1h; 0: for ever)"},
+	[ORDER_YES] = {.name = "yes", .kind = FLAG_BOOL, .help = "'policy delete' is meant"},
 };
 
 struct order {
@@ -316,53 +318,57 @@ static void body_of_routes(const struct order *o, json_t *body)
 	add_tags(body, o->rest[o->rest_count - 1], "routes");
 }
 
+#define BODY_IS_FILE 1u /* the one that the argument names */
+#define OPENS_ALL    2u /* it wants --yes */
+
 static const struct {
 	const char *words[2]; /* the second is NULL: the default of the first */
 	int arguments;
 	const char *method, *path; /* "%s" is the first argument */
 	void (*body)(const struct order *o, json_t *body);
 	void (*print)(const json_t *answer);
-	bool file; /* the body is the file that the argument names */
+	unsigned int traits;
 } orders[] = {
-	{{"users", NULL}, 0, "GET", "/v1/users", NULL, print_users, false},
-	{{"users", "list"}, 0, "GET", "/v1/users", NULL, print_users, false},
-	{{"users", "create"}, 1, "POST", "/v1/users", body_of_name, print_nothing, false},
-	{{"users", "delete"}, 1, "DELETE", "/v1/users/%s", NULL, print_nothing, false},
-	{{"keys", NULL}, 0, "GET", "/v1/keys", NULL, print_keys, false},
-	{{"keys", "list"}, 0, "GET", "/v1/keys", NULL, print_keys, false},
-	{{"keys", "create"}, 0, "POST", "/v1/keys", body_of_key, print_key, false},
-	{{"keys", "expire"}, 1, "POST", "/v1/keys/%s/expire", NULL, print_nothing, false},
-	{{"nodes", NULL}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
-	{{"nodes", "list"}, 0, "GET", "/v1/nodes", NULL, print_nodes, false},
-	{{"nodes", "show"}, 1, "GET", "/v1/nodes/%s", NULL, print_node, false},
-	{{"nodes", "expire"}, 1, "POST", "/v1/nodes/%s/expire", NULL, warn_of_return, false},
-	{{"nodes", "delete"}, 1, "DELETE", "/v1/nodes/%s", NULL, warn_of_return, false},
-	{{"nodes", "rename"}, 2, "POST", "/v1/nodes/%s/rename", body_of_name, print_nothing, false},
-	{{"nodes", "tag"}, 2, "POST", "/v1/nodes/%s/tags", body_of_tags, print_nothing, false},
+	{{"users", NULL}, 0, "GET", "/v1/users", NULL, print_users, 0},
+	{{"users", "list"}, 0, "GET", "/v1/users", NULL, print_users, 0},
+	{{"users", "create"}, 1, "POST", "/v1/users", body_of_name, print_nothing, 0},
+	{{"users", "delete"}, 1, "DELETE", "/v1/users/%s", NULL, print_nothing, 0},
+	{{"keys", NULL}, 0, "GET", "/v1/keys", NULL, print_keys, 0},
+	{{"keys", "list"}, 0, "GET", "/v1/keys", NULL, print_keys, 0},
+	{{"keys", "create"}, 0, "POST", "/v1/keys", body_of_key, print_key, 0},
+	{{"keys", "expire"}, 1, "POST", "/v1/keys/%s/expire", NULL, print_nothing, 0},
+	{{"nodes", NULL}, 0, "GET", "/v1/nodes", NULL, print_nodes, 0},
+	{{"nodes", "list"}, 0, "GET", "/v1/nodes", NULL, print_nodes, 0},
+	{{"nodes", "show"}, 1, "GET", "/v1/nodes/%s", NULL, print_node, 0},
+	{{"nodes", "expire"}, 1, "POST", "/v1/nodes/%s/expire", NULL, warn_of_return, 0},
+	{{"nodes", "delete"}, 1, "DELETE", "/v1/nodes/%s", NULL, warn_of_return, 0},
+	{{"nodes", "rename"}, 2, "POST", "/v1/nodes/%s/rename", body_of_name, print_nothing, 0},
+	{{"nodes", "tag"}, 2, "POST", "/v1/nodes/%s/tags", body_of_tags, print_nothing, 0},
 	{{"nodes", "approve-routes"},
 	 2,
 	 "POST",
 	 "/v1/nodes/%s/routes",
 	 body_of_routes,
 	 print_nothing,
-	 false},
+	 0},
 	{{"nodes", "approve"},
 	 1,
 	 "POST",
 	 "/v1/logins/%s/approve",
 	 add_user_and_tags,
 	 print_nothing,
-	 false},
-	{{"ssh", NULL}, 0, "GET", "/v1/ssh", NULL, print_checks, false},
-	{{"ssh", "list"}, 0, "GET", "/v1/ssh", NULL, print_checks, false},
-	{{"ssh", "approve"}, 1, "POST", "/v1/ssh/%s/approve", NULL, print_nothing, false},
-	{{"ssh", "reject"}, 1, "POST", "/v1/ssh/%s/reject", NULL, print_nothing, false},
-	{{"page-key", "create"}, 0, "POST", "/v1/page-key", NULL, print_key, false},
-	{{"page-key", "delete"}, 0, "DELETE", "/v1/page-key", NULL, print_nothing, false},
-	{{"policy", "get"}, 0, "GET", "/v1/policy", NULL, print_policy, false},
-	{{"policy", "set"}, 1, "PUT", "/v1/policy", NULL, print_nothing, true},
-	{{"policy", "check"}, 1, "POST", "/v1/policy/check", NULL, print_nothing, true},
-	{{"debug", "netmap"}, 1, "GET", "/v1/netmap/%s", NULL, print_any, false},
+	 0},
+	{{"ssh", NULL}, 0, "GET", "/v1/ssh", NULL, print_checks, 0},
+	{{"ssh", "list"}, 0, "GET", "/v1/ssh", NULL, print_checks, 0},
+	{{"ssh", "approve"}, 1, "POST", "/v1/ssh/%s/approve", NULL, print_nothing, 0},
+	{{"ssh", "reject"}, 1, "POST", "/v1/ssh/%s/reject", NULL, print_nothing, 0},
+	{{"page-key", "create"}, 0, "POST", "/v1/page-key", NULL, print_key, 0},
+	{{"page-key", "delete"}, 0, "DELETE", "/v1/page-key", NULL, print_nothing, 0},
+	{{"policy", "get"}, 0, "GET", "/v1/policy", NULL, print_policy, 0},
+	{{"policy", "set"}, 1, "PUT", "/v1/policy", NULL, print_nothing, BODY_IS_FILE},
+	{{"policy", "delete"}, 0, "DELETE", "/v1/policy", NULL, print_nothing, OPENS_ALL},
+	{{"policy", "check"}, 1, "POST", "/v1/policy/check", NULL, print_nothing, BODY_IS_FILE},
+	{{"debug", "netmap"}, 1, "GET", "/v1/netmap/%s", NULL, print_any, 0},
 };
 
 /* path_of() - The order's path with the argument in it; false when that can't stand there */
@@ -393,8 +399,10 @@ static int read_input(const char *path, struct buffer *out, struct error *err)
 		size_t length = fread(buffer_end(out), 1, 4096, file);
 
 		out->length += length;
-		if (length == 0)
+		if (length == 0) {
+			r = ferror(file) ? -errno : 0;
 			break;
+		}
 	}
 	if (file && file != stdin)
 		fclose(file);
@@ -423,7 +431,15 @@ static int run(const struct order *o, size_t which)
 
 	if (!path_of(orders[which].path, o->rest_count ? o->rest[0] : "", path, sizeof(path)))
 		return control_complain(EXIT_USAGE, "'%s' is no name", o->rest[0]);
-	if (orders[which].file) {
+	if (orders[which].traits & OPENS_ALL && !o->flags[ORDER_YES].on)
+		return control_complain(EXIT_USAGE,
+					"without a policy everybody may reach everybody; if that "
+					"is meant, add --yes");
+	if (o->flags[ORDER_USER].given && !*o->flags[ORDER_USER].text)
+		return control_complain(EXIT_USAGE, "--user is empty");
+	if (o->flags[ORDER_TAGS].given && !*o->flags[ORDER_TAGS].text)
+		return control_complain(EXIT_USAGE, "--tags is empty");
+	if (orders[which].traits & BODY_IS_FILE) {
 		r = read_input(o->rest[0], &body, &err);
 	} else if (orders[which].body) {
 		char *text;

@@ -171,13 +171,20 @@ void access_close(struct access *a)
 	*a = (struct access){0};
 }
 
-/* read_policy() - Parsed, and its tests passed */
+/* read_policy() - Parsed, not empty, and its tests passed */
 static int read_policy(const struct access *a, const char *text, size_t length, struct policy **ret,
 		       struct string_list *problems, struct error *err)
 {
 	struct policy *policy;
 	int r = policy_parse(text, length, &policy, problems, err);
 
+	/* As of a file that was cut, or a program that failed: what it opens is said nowhere. */
+	if (r == 0 && policy_is_blank(policy)) {
+		policy_free(policy);
+		return error_set(err, -EINVAL,
+				 "the policy is empty, and without one everybody may reach "
+				 "everybody; if that is meant: 'pillion control policy delete'");
+	}
 	if (r == 0) {
 		r = policy_test(policy, a->nodes, problems, err);
 		if (r == 0)
@@ -207,18 +214,14 @@ static void approve_routes(struct tailnet *t)
 	tailnet_elect_routes(t);
 }
 
-int access_set(struct access *a, const char *text, size_t length, struct string_list *problems,
-	       struct error *err)
+/* put_in_force() - @policy, which is taken on success; @text: its text, NULL for none */
+static int put_in_force(struct access *a, struct policy *policy, const char *text, size_t length,
+			struct error *err)
 {
 	struct registry *registry = &a->tailnet->registry;
-	struct policy *policy = NULL;
-	char *copy;
-	int r = read_policy(a, text, length, &policy, problems, err);
+	char *copy = text ? strndup(text, length) : NULL;
+	int r = text && !copy ? -ENOMEM : policy_tailnet_replace(&a->nodes, policy);
 
-	if (r < 0)
-		return r;
-	copy = length ? strndup(text, length) : NULL;
-	r = length && !copy ? -ENOMEM : policy_tailnet_replace(&a->nodes, policy);
 	if (r < 0) {
 		policy_free(policy);
 		free(copy);
@@ -230,4 +233,21 @@ int access_set(struct access *a, const char *text, size_t length, struct string_
 	tailnet_policy_replaced(a->tailnet);
 	approve_routes(a->tailnet);
 	return 0;
+}
+
+int access_set(struct access *a, const char *text, size_t length, struct string_list *problems,
+	       struct error *err)
+{
+	struct policy *policy = NULL;
+	int r = read_policy(a, text, length, &policy, problems, err);
+
+	return r < 0 ? r : put_in_force(a, policy, text, length, err);
+}
+
+int access_delete(struct access *a, struct error *err)
+{
+	struct policy *policy = NULL;
+	int r = policy_parse(NULL, 0, &policy, NULL, err);
+
+	return r < 0 ? r : put_in_force(a, policy, NULL, 0, err);
 }

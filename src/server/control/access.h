@@ -24,11 +24,14 @@ int access_open(struct access *a, struct tailnet *t, struct error *err);
 void access_close(struct access *a);
 
 /**
- * access_set() - Put a policy in force, once its own tests pass; "" takes it away
+ * access_set() - Put a policy in force, once its own tests pass; one without any value is refused
  * @problems: NULL, or gets all that is wrong; @err is the first
  */
 int access_set(struct access *a, const char *text, size_t length, struct string_list *problems,
 	       struct error *err);
+
+/** access_delete() - From here on there is none: everybody may reach everybody */
+int access_delete(struct access *a, struct error *err);
 
 /** access_check() - Whether access_set() would take it */
 int access_check(const struct access *a, const char *text, size_t length,

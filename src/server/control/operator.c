@@ -20,7 +20,7 @@
  *	POST   /v1/ssh/ID/approve, /v1/ssh/ID/reject
  *	POST   /v1/page-key			a new one; DELETE: none
  *	GET    /v1/policy
- *	PUT    /v1/policy
+ *	PUT    /v1/policy			DELETE: none, which opens everything
  *	POST   /v1/policy/check
  *	GET    /v1/netmap/NODE
  *
@@ -427,6 +427,11 @@ static int set_policy(struct order *o)
 			  &o->problems, &o->err);
 }
 
+static int delete_policy(struct order *o)
+{
+	return access_delete(&o->c->access, &o->err);
+}
+
 static int check_policy(struct order *o)
 {
 	return access_check(&o->c->access, (char *)buffer_head(o->x->body), o->x->body->length,
@@ -474,6 +479,7 @@ static const struct {
 	{"DELETE", "page-key", delete_page_key, TAKES},
 	{"GET", "policy", get_policy, 0},
 	{"PUT", "policy", set_policy, TEXT_BODY},
+	{"DELETE", "policy", delete_policy, 0},
 	{"POST", "policy/check", check_policy, TEXT_BODY | READS},
 	{"GET", "netmap/*", show_netmap, 0},
 };

@@ -314,6 +314,12 @@ bool policy_approves_route(const struct policy *policy, const struct policy_node
 	return approved;
 }
 
+bool policy_is_blank(const struct policy *policy)
+{
+	/* Comments were made blanks. */
+	return !policy->text[strspn(policy->text, " \t\r\n")];
+}
+
 /* --- The end --- */
 
 static void names_free(struct name_table *table)

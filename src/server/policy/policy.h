@@ -65,6 +65,9 @@ struct policy_tailnet;
 int policy_parse(const char *text, size_t length, struct policy **ret, struct string_list *problems,
 		 struct error *err);
 
+/** policy_is_blank() - Whether the file has nothing but blanks and comments */
+bool policy_is_blank(const struct policy *policy);
+
 /** policy_free() - NULL is fine */
 void policy_free(struct policy *policy);
 

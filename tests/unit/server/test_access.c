@@ -2,6 +2,7 @@
 /* tests/unit/server/test_access.c - policy in the coordination server: live changes as deltas */
 #include "unit/unit.h"
 
+#include "base/cleanup.h"
 #include "base/limits.h"
 #include "server/control/access.h"
 
@@ -106,6 +107,8 @@ static size_t rule_count(const json_t *message)
 
 static void a_policy_comes_and_goes(void **state)
 {
+	static const char *const blank[] = {"",     "\n",          " \t\r\n", "// to be written\n",
+					    "/**/", "\xef\xbb\xbf"};
 	struct control_node *alice = join("alice", NULL), *bob = join("bob", NULL);
 	struct control_node *web = join("alice", "tag:web"), *second;
 	struct map_session *a = map_session_open(&tailnet, alice, NULL, now);
@@ -201,7 +204,15 @@ static void a_policy_comes_and_goes(void **state)
 	quiet(b);
 
 	/* Without a policy again. */
-	assert_int_equal(access_set(&access_of, "", 0, NULL, &err), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(blank); i++) {
+		assert_int_equal(access_set(&access_of, blank[i], strlen(blank[i]), NULL, &err),
+				 -EINVAL);
+		assert_int_equal(access_check(&access_of, blank[i], strlen(blank[i]), NULL, &err),
+				 -EINVAL);
+		assert_non_null(strstr(err.text, "policy delete"));
+	}
+	assert_non_null(tailnet.registry.policy);
+	assert_int_equal(access_delete(&access_of, &err), 0);
 	assert_null(tailnet.registry.policy);
 	m = next(b);
 	assert_true(has(m, "PeersChanged", alice->record.id) &&
