@@ -260,6 +260,8 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 			break;
 	if (i == ARRAY_SIZE(ping_types))
 		return -EINVAL;
+	if (!peer)
+		peer = node_peer_by_route(node, target);
 	if (!peer || !node->tunnel)
 		return -ENOENT;
 	ping = calloc(1, sizeof(*ping));

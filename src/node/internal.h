@@ -220,6 +220,8 @@ void node_forget_server(struct node *node);
 void node_set_auth_url(struct node *node, const char *url);
 
 /* peers.c */
+const struct netmap_peer *node_peer_by_route(const struct node *node,
+					     const struct address *address);
 int node_tunnel_open(struct node *node);
 void node_tunnel_close(struct node *node);
 void node_apply_change(struct node *node, const struct netmap_change *change);

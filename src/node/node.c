@@ -39,7 +39,7 @@ static bool has_node_key(const struct node *node)
 
 const struct netmap *node_netmap(const struct node *node)
 {
-	return node->control ? control_client_netmap(node->control) : NULL;
+	return node->control ? control_client_netmap(node->control) : node->cached_netmap;
 }
 
 enum node_state node_state(const struct node *node)

@@ -69,6 +69,27 @@ static uint32_t collect_allowed_ips(const struct node *node, const struct tailcf
 	return count;
 }
 
+/** node_peer_by_route() - The peer that packets to @address go to; NULL: none */
+const struct netmap_peer *node_peer_by_route(const struct node *node, const struct address *address)
+{
+	const struct netmap *map = node_netmap(node);
+	const struct netmap_peer *best = NULL;
+	int bits = -1;
+
+	for (struct netmap_peer *p = map && map->self ? netmap_peer_next(map, NULL) : NULL; p;
+	     p = netmap_peer_next(map, p))
+		for (uint32_t i = 0; i < p->node.allowed_ips.count && is_trusted(map, p); i++) {
+			const struct prefix *allowed = &p->node.allowed_ips.items[i];
+
+			if (allowed->bits > bits && prefix_contains(allowed, address) &&
+			    is_wanted_route(node, allowed)) {
+				best = p;
+				bits = allowed->bits;
+			}
+		}
+	return best;
+}
+
 static struct address first_of_family(const struct prefix_list *list, enum address_family family)
 {
 	for (uint32_t i = 0; i < list->count; i++)

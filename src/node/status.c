@@ -241,8 +241,7 @@ json_t *node_status_json(struct node *node, bool peers)
 		 json_boolean(!sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE)));
 	json_set(json, "AuthURL", json_text(node->auth_url));
 	json_set(json, "TailscaleIPs",
-		 map && map->self && state == NODE_RUNNING ? json_addresses(&map->self->addresses)
-							   : json_null());
+		 map && map->self ? json_addresses(&map->self->addresses) : json_null());
 	json_set(json, "Self", self_status(node, map));
 	json_set(json, "Health", node_health_lines(node));
 	json_set(json, "MagicDNSSuffix", json_string(suffix));

@@ -990,6 +990,59 @@ static void a_burst_of_peers_is_one_request(void **state)
 	assert_false(w->node->network_applied);
 }
 
+static void nothing_is_done(void *context, json_t *result)
+{
+	(void)context;
+	json_decref(result);
+}
+
+/* By its routes too, as far as packets are sent there; not every peer of the map is a way. */
+static void a_peer_is_pinged_by_what_is_behind_it(void **state)
+{
+	const struct address subnet = {.family = ADDRESS_V4, .bytes = {198, 51, 100, 7}};
+	const struct address nearer = {.family = ADDRESS_V4, .bytes = {198, 51, 100, 130}};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+	const struct netmap_peer *found;
+
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":2,\"Key\":\"PEER1\",\"Addresses\":[\"100.64.0.2/32\"],"
+	    "\"AllowedIPs\":[\"100.64.0.2/32\",\"198.51.100.0/24\"]},"
+	    "{\"ID\":3,\"Key\":\"PEER2\",\"Addresses\":[\"100.64.0.3/32\"],"
+	    "\"AllowedIPs\":[\"100.64.0.3/32\",\"198.51.100.128/25\"]}]}");
+	assert_int_equal(node_ping(w->node, &subnet, "disco", nothing_is_done, NULL), -ENOENT);
+	edit(w, "{\"RouteAll\":true,\"RouteAllSet\":true}");
+	answer_all(w);
+	found = node_peer_by_route(w->node, &subnet);
+	assert_true(found && found->node.id == 2);
+	found = node_peer_by_route(w->node, &nearer);
+	assert_true(found && found->node.id == 3);
+	assert_int_not_equal(node_ping(w->node, &subnet, "disco", nothing_is_done, NULL), -ENOENT);
+}
+
+/* While it is down, and after a restart, from what is stored. */
+static void addresses_are_known_while_stopped(void **state)
+{
+	struct world *w = *state;
+
+	(void)run(w);
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	answer_all(w);
+	for (int restart = 0; restart < 2; restart++) {
+		json_t *status = node_status_json(w->node, true);
+
+		assert_int_equal(node_state(w->node), NODE_STOPPED);
+		assert_string_equal(json_string_value(json_array_get(
+					    json_object_get(status, "TailscaleIPs"), 0)),
+				    "100.64.0.1");
+		assert_int_equal(json_object_size(json_object_get(status, "Peer")), 2);
+		json_decref(status);
+		node_store_cache_now(w->node);
+		end_node(w);
+		start_node(w);
+	}
+}
+
 static void control_may_ping_but_not_for_ever(void **state)
 {
 	const struct address address = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}};
@@ -1088,6 +1141,8 @@ int main(void)
 		TEST(shields_up_holds_at_once),
 		TEST(odd_netmaps_do_no_harm),
 		TEST(a_burst_of_peers_is_one_request),
+		TEST(a_peer_is_pinged_by_what_is_behind_it),
+		TEST(addresses_are_known_while_stopped),
 		TEST(control_may_ping_but_not_for_ever),
 		TEST(an_unsigned_peer_closes_the_filter),
 		TEST(only_other_networks_move_us),
