@@ -102,13 +102,15 @@
 
 /* Coordination server: one JSON text of a node's row; logins that wait for an operator; bytes of
  * full maps that have not left yet, past which others wait. */
-#define LIMIT_JSON_COLUMN       (256u * 1024)
-#define LIMIT_HOSTINFO          (64u * 1024) /* in its encoding; it has to fit into a column */
-#define LIMIT_CONTROL_PENDING   1024u
-#define LIMIT_CONTROL_CHECKS    16u /* SSH sessions to one node that wait for a person */
-#define LIMIT_CONTROL_CONFIRMED 4096u
-#define LIMIT_CONTROL_HOOKS     32u /* changes of DNS that wait for the operator's program */
-#define LIMIT_CONTROL_QUEUED    (64u * 1024 * 1024)
+#define LIMIT_JSON_COLUMN             (256u * 1024)
+#define LIMIT_HOSTINFO                (64u * 1024) /* in its encoding; it has to fit into a column */
+#define LIMIT_CONTROL_PENDING         1024u
+#define LIMIT_CONTROL_PENDING_MACHINE 4u  /* of them: of one machine key, */
+#define LIMIT_CONTROL_PENDING_SOURCE  32u /* of one address (or /64) */
+#define LIMIT_CONTROL_CHECKS          16u /* SSH sessions to one node that wait for a person */
+#define LIMIT_CONTROL_CONFIRMED       4096u
+#define LIMIT_CONTROL_HOOKS           32u /* changes of DNS that wait for the operator's program */
+#define LIMIT_CONTROL_QUEUED          (64u * 1024 * 1024)
 
 /* Stored files. */
 #define LIMIT_STATE_FILE    (4u * 1024 * 1024)

@@ -14,9 +14,10 @@ def build_folder():
 
 
 @cache
-def peer(name):
-    """The path of a peer's executable: "tailscaled", "headscale" …"""
-    folder = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
-    found = sorted(folder.glob(f"*/{name}"))
-    assert found, f"{name} is not in {folder}: run scripts/peers first"
+def peer(name, folder=""):
+    """The path of a peer's executable: "tailscaled", "headscale" …; folder: how its folder begins"""
+    cache_folder = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
+    # "oldest-…" stands before what is used unless it is asked for.
+    found = sorted(cache_folder.glob(f"{folder}*/{name}"))
+    assert found, f"no {folder}*/{name} in {cache_folder}: run scripts/peers first"
     return found[-1]

@@ -12,10 +12,11 @@ class Tailscaled(Sidecar):
     """tailscaled, and `tailscale up`, as on a laptop."""
 
     kind = "tailscaled"
+    peers = ""  # how the folder of its programs begins
 
     def _arguments(self):
         return [
-            peer("tailscaled"),
+            peer("tailscaled", self.peers),
             f"--statedir={self.state}",
             f"--socket={self.socket}",
             "--tun=tailscale0",
@@ -32,6 +33,12 @@ class Tailscaled(Sidecar):
 
     def engine_pid(self):
         return self.process.pid
+
+
+class OldestTailscaled(Tailscaled):
+    """Of the first release with the lowest capability version that our server admits."""
+
+    peers = "oldest-"
 
 
 class Containerboot(Sidecar):

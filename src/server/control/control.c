@@ -127,6 +127,7 @@ static void tick(void *user)
 
 	tailnet_tick(&c->tailnet, now);
 	node_tick(c, now.boot);
+	source_log_tick(c->strangers, now.boot);
 	control_settle(c);
 	loop_timer_at(c->tick, now.boot + TICK);
 }
@@ -204,7 +205,9 @@ int control_new(const struct control_options *o, struct control **ret, struct er
 		settle_names(c);
 		tailnet_loaded(&c->tailnet, tailnet_now());
 		c->zstd = ZSTD_createCCtx();
-		if (!c->zstd || loop_timer_create(c->loop, flush, c, &c->flush) < 0 ||
+		c->strangers = source_log_new();
+		if (!c->zstd || !c->strangers ||
+		    loop_timer_create(c->loop, flush, c, &c->flush) < 0 ||
 		    loop_timer_create(c->loop, tick, c, &c->tick) < 0)
 			r = error_set(err, -ENOMEM, "out of memory");
 	}
@@ -246,6 +249,7 @@ void control_free(struct control *c)
 	loop_timer_free(c->flush);
 	loop_timer_free(c->tick);
 	ZSTD_freeCCtx(c->zstd);
+	source_log_free(c->strangers);
 	buffer_free(&c->text);
 	buffer_free(&c->last);
 	buffer_free(&c->frame);

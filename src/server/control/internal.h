@@ -5,6 +5,7 @@
 #include "server/control/access.h"
 #include "server/control/control.h"
 #include "server/control/dns_hook.h"
+#include "server/control/source_log.h"
 #include "server/control/store.h"
 #include "server/web/web_server.h"
 #include "transport/http2_server.h"
@@ -25,6 +26,7 @@ struct node_connection {
 	/* Nobody's yet: it asked for no map of a node. */
 	bool guest;
 	unsigned int source;
+	struct address from;
 	struct node_connection *newer, *older; /* guests */
 	bool used; /* it has had one: a handshake alone costs a stranger nothing */
 };
@@ -78,7 +80,8 @@ struct control {
 	uint16_t guests_of[SOURCE_SLOTS + 1];
 	struct node_exchange *exchanges[EXCHANGE_KINDS]; /* newest first */
 	struct loop_timer *flush, *tick;
-	struct dns_hook *dns_hook;   /* NULL: none */
+	struct dns_hook *dns_hook; /* NULL: none */
+	struct source_log *strangers;
 	nanoseconds page_warning_at; /* from when on a wrong page key is logged again */
 	struct deadlines connections_due, maps_due;
 	ZSTD_CCtx *zstd;

@@ -5,6 +5,7 @@
  * Which row holds, from the top:
  *
  *	node key       request                        answer
+ *	any            of a client that is too old    Error
  *	known, other machine                          Error
  *	known          Expiry in the past             logged out (an ephemeral node is deleted)
  *	known, valid   anything                       as it is; nothing of Auth is looked at
@@ -17,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "server/control/tailnet.h"
+#include "server/web/source_limit.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -103,9 +105,10 @@ static int put_answer(const struct tailnet *t, const struct answer *a, struct bu
 	return json_writer_result(&w) < 0 ? json_writer_result(&w) : REGISTER_ANSWER;
 }
 
-static int put_error(const struct tailnet *t, const char *text, struct buffer *out)
+/* put_error() - A refusal, as in @err */
+static int put_error(const struct tailnet *t, const struct error *err, struct buffer *out)
 {
-	return put_answer(t, &(struct answer){.error = text}, out);
+	return put_answer(t, &(struct answer){.error = err->text}, out);
 }
 
 /* Becoming a node */
@@ -275,11 +278,10 @@ static void drop_logins(struct tailnet *t, const struct control_node *node)
 
 static int register_by_key(struct tailnet *t, const struct public_key *machine,
 			   const struct control_register_request *q, struct tailnet_time now,
-			   struct buffer *out)
+			   struct buffer *out, struct error *err)
 {
 	struct control_node *node = NULL;
 	struct control_key *key = NULL;
-	struct error err = {0};
 	struct admission a = {
 		.machine = machine,
 		.key = &q->node_key,
@@ -287,7 +289,7 @@ static int register_by_key(struct tailnet *t, const struct public_key *machine,
 		.hostinfo = &q->hostinfo,
 		.tags = &q->hostinfo.request_tags,
 	};
-	int r = registry_check_key(&t->registry, q->auth_key, now.wall, &key, &err);
+	int r = registry_check_key(&t->registry, q->auth_key, now.wall, &key, err);
 
 	if (r == 0) {
 		a.user = key->user;
@@ -297,18 +299,44 @@ static int register_by_key(struct tailnet *t, const struct public_key *machine,
 		if (key->tags.count)
 			a.tags = &key->tags;
 		else
-			r = may_have_tags(t, key->user, a.tags, &err);
+			r = may_have_tags(t, key->user, a.tags, err);
 	}
 	if (r == 0)
-		r = admit(t, &a, now, &node, &err);
+		r = admit(t, &a, now, &node, err);
 	if (r < 0)
-		return put_error(t, err.text, out);
+		return put_error(t, err, out);
 	drop_logins(t, node);
 	if (!key->used) {
 		key->used = true;
 		registry_touch(&t->registry, &key->record);
 	}
 	return put_answer(t, &(struct answer){.node = node}, out);
+}
+
+/* make_room() - Strangers can make logins: the oldest goes, of this machine or its address where
+ * those have their share, or of all */
+static void make_room(struct tailnet *t, const struct public_key *machine, unsigned int source)
+{
+	struct tailnet_login **of_machine = NULL, **of_source = NULL, **of_all = NULL;
+	size_t machines = 0, sources = 0;
+
+	for (struct tailnet_login **link = &t->logins; *link; link = &(*link)->next) {
+		of_all = link;
+		if (public_key_equal(&(*link)->machine, machine)) {
+			of_machine = link;
+			machines++;
+		}
+		if ((*link)->source == source && source != WEB_SOURCE_LOCAL) {
+			of_source = link;
+			sources++;
+		}
+	}
+	if (machines >= LIMIT_CONTROL_PENDING_MACHINE)
+		login_remove(t, of_machine);
+	else if (sources >= LIMIT_CONTROL_PENDING_SOURCE)
+		login_remove(t, of_source);
+	else if (t->login_count >= LIMIT_CONTROL_PENDING)
+		login_remove(t, of_all);
 }
 
 static struct tailnet_login *login_add(struct tailnet *t, const struct public_key *machine,
@@ -318,14 +346,7 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 	uint8_t random[TAILNET_LOGIN_ID_SIZE / 2];
 	struct tailnet_login *login;
 
-	/* Strangers can make these: the oldest goes. */
-	if (t->login_count >= LIMIT_CONTROL_PENDING) {
-		struct tailnet_login **link = &t->logins;
-
-		while ((*link)->next)
-			link = &(*link)->next;
-		login_remove(t, link);
-	}
+	make_room(t, machine, q->source);
 	login = calloc(1, sizeof(*login));
 	if (!login || tailcfg_hostinfo_copy(&q->hostinfo, &login->hostinfo) < 0) {
 		free(login);
@@ -337,6 +358,7 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 	login->key = q->node_key;
 	login->old_key = q->old_node_key;
 	login->ephemeral = q->ephemeral;
+	login->source = q->source;
 	login->until = now.boot + LOGIN_LIFE;
 	login->next = t->logins;
 	t->logins = login;
@@ -347,7 +369,7 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 
 static int register_by_login(struct tailnet *t, const struct public_key *machine,
 			     const struct control_register_request *q, bool patient,
-			     struct tailnet_time now, struct buffer *out)
+			     struct tailnet_time now, struct buffer *out, struct error *err)
 {
 	struct tailnet_login *login = q->followup ? login_find(t, q->followup) : NULL;
 	char url[512];
@@ -360,8 +382,10 @@ static int register_by_login(struct tailnet *t, const struct public_key *machine
 	/* Asking again is no second login. */
 	if (!login)
 		login = login_of_key(t, &q->node_key);
-	if (login && !public_key_equal(&login->machine, machine))
-		return put_error(t, "another machine is logging in with this node key", out);
+	if (login && !public_key_equal(&login->machine, machine)) {
+		error_set(err, -EEXIST, "another machine is logging in with this node key");
+		return put_error(t, err, out);
+	}
 	if (!login)
 		login = login_add(t, machine, q, now);
 	if (!login)
@@ -425,21 +449,23 @@ int tailnet_register(struct tailnet *t, const struct public_key *machine,
 
 	if (q->version < CONTROL_VERSION_MIN) {
 		error_set(err, -EPROTO,
-			  "this client is too old (capability version %lld, at least %d is "
-			  "needed)",
+			  "this client is too old: its capability version is %lld, and at least "
+			  "%d (Tailscale " CONTROL_VERSION_MIN_IPN ") is needed",
 			  (long long)q->version, CONTROL_VERSION_MIN);
-		return REGISTER_REFUSED;
+		return put_error(t, err, out);
 	}
-	if (node && !public_key_equal(&node->machine, machine))
-		return put_error(t, "this node key belongs to another machine", out);
+	if (node && !public_key_equal(&node->machine, machine)) {
+		error_set(err, -EEXIST, "this node key belongs to another machine");
+		return put_error(t, err, out);
+	}
 	if (leaving)
 		return node ? log_out(t, node, now, out)
 			    : put_answer(t, &(struct answer){.expired = true}, out);
 	if (node && !control_node_is_expired(node, now.wall))
 		return put_answer(t, &(struct answer){.node = node}, out);
 	if (q->auth_key)
-		return register_by_key(t, machine, q, now, out);
+		return register_by_key(t, machine, q, now, out, err);
 	if (node && !q->followup)
 		return put_answer(t, &(struct answer){.node = node, .expired = true}, out);
-	return register_by_login(t, machine, q, patient, now, out);
+	return register_by_login(t, machine, q, patient, now, out, err);
 }

@@ -38,6 +38,11 @@
 
 #define ZSTD_LEVEL 1
 
+#define LOGGED_MAX 64 /* bytes of a stranger's text */
+
+/* Older ones don't know what precedes HTTP/2. */
+#define NOISE_VERSION_MIN 49
+
 static const char answer_type[] = "application/json", text_type[] = "text/plain; charset=utf-8";
 
 /* Exchanges */
@@ -170,17 +175,60 @@ static void hold(struct control *c, struct http2_exchange *x, const struct publi
 	e->until = clock_boottime() + HOLD_MAX;
 }
 
-static void log_registration(const struct control *c, const struct control_register_request *q)
+/* shown_key() - What may be logged of an auth key */
+static const char *shown_key(const char *key, char out[static CONTROL_KEY_PREFIX_SIZE + 1])
 {
-	const struct control_node *node = registry_node_of_key(&c->tailnet.registry, &q->node_key);
+	if (!key)
+		return "none";
+	return registry_key_prefix(key, out) ? out : "foreign";
+}
+
+/* shown_length() - How much of a stranger's text is logged: whole characters */
+static int shown_length(const char *text)
+{
+	size_t length = strnlen(text, LOGGED_MAX);
+
+	if (length == LOGGED_MAX)
+		while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
+			length--;
+	return (int)length;
+}
+
+/* log_stranger() - Who waits or was refused, as far as strangers may have that logged */
+static void log_stranger(const struct node_connection *n, const struct control_register_request *q,
+			 const struct error *refused)
+{
+	char from[ADDRESS_TEXT_MAX], key[CONTROL_KEY_PREFIX_SIZE + 1];
+	const char *hostname = q->hostinfo.hostname ? q->hostinfo.hostname : "";
+	const char *version = q->hostinfo.ipn_version ? q->hostinfo.ipn_version : "";
+	int hostname_length = shown_length(hostname), version_length = shown_length(version);
+
+	if (!source_log_may(n->control->strangers, n->source, &n->from, clock_boottime()))
+		return;
+	address_format(&n->from, from);
+	if (refused)
+		log_warn("refused a node hostname=%.*s key=%s version=%.*s capability=%lld "
+			 "from=%s: %s",
+			 hostname_length, hostname, shown_key(q->auth_key, key), version_length,
+			 version, (long long)q->version, from, refused->text);
+	else
+		log_info("a node waits for approval hostname=%.*s from=%s: see 'pillion control "
+			 "nodes list'",
+			 hostname_length, hostname, from);
+}
+
+static void log_registration(const struct node_connection *n,
+			     const struct control_register_request *q, const struct error *err)
+{
+	const struct control_node *node =
+		registry_node_of_key(&n->control->tailnet.registry, &q->node_key);
 	char v4[ADDRESS_TEXT_MAX];
 
-	if (node)
+	if (err->code || !node)
+		log_stranger(n, q, err->code ? err : NULL);
+	else
 		log_info("registered node=%lld name=%s address=%s", (long long)node->record.id,
 			 node->name, address_format(&node->v4, v4));
-	else
-		log_info("a node waits for approval hostname=%s: see 'pillion control nodes list'",
-			 q->hostinfo.hostname ? q->hostinfo.hostname : "");
 }
 
 static void serve_register(struct node_connection *n, struct http2_exchange *x)
@@ -197,19 +245,17 @@ static void serve_register(struct node_connection *n, struct http2_exchange *x)
 		node_reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
 		return;
 	}
+	request.source = n->source;
 	known = registry_node_of_key(&c->tailnet.registry, &request.node_key) != NULL;
 	r = tailnet_register(&c->tailnet, &n->machine, &request, true, tailnet_now(), &body, &err);
 	switch (r) {
 	case REGISTER_ANSWER:
-		if (!known)
-			log_registration(c, &request);
+		if (!known || err.code)
+			log_registration(n, &request, &err);
 		node_answer_later(c, x, &body);
 		break;
 	case REGISTER_HOLD:
 		hold(c, x, &n->machine, &request);
-		break;
-	case REGISTER_REFUSED:
-		node_reply_text(x, 400, err.text);
 		break;
 	default:
 		node_reply_text(x, 503, "out of memory");
@@ -395,6 +441,18 @@ static void begin_stream(struct control *c, struct http2_exchange *x, struct con
 	control_settle(c);
 }
 
+/* refuse_old() - The log's line about a client that is too old, and registers not */
+static void refuse_old(struct control *c, unsigned int source, const struct address *from,
+		       int64_t version)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (source_log_may(c->strangers, source, from, clock_boottime()))
+		log_warn("refused a client that is too old capability=%lld from=%s: at least %d "
+			 "(Tailscale " CONTROL_VERSION_MIN_IPN ") is needed",
+			 (long long)version, address_format(from, text), CONTROL_VERSION_MIN);
+}
+
 static void serve_map(struct node_connection *n, struct http2_exchange *x)
 {
 	struct control_map_request request = {0};
@@ -410,7 +468,10 @@ static void serve_map(struct node_connection *n, struct http2_exchange *x)
 	}
 	node = registry_node_of_key(&c->tailnet.registry, &request.node_key);
 	if (request.version < CONTROL_VERSION_MIN) {
-		node_reply_text(x, 400, "this client is too old");
+		refuse_old(n->control, n->source, &n->from, request.version);
+		node_reply_text(x, 400,
+				"this client is too old: Tailscale " CONTROL_VERSION_MIN_IPN
+				" is needed");
 	} else if (!node || !public_key_equal(&node->machine, &n->machine)) {
 		node_reply_text(x, 404, "node not found");
 	} else if (tailnet_update(&c->tailnet, node, &request, tailnet_now()) < 0) {
@@ -570,7 +631,7 @@ static int early_payload(struct stream *stream)
 
 /* begin_http2() - The connection from here on; @stream is taken */
 static void begin_http2(struct control *c, struct stream *stream, const struct public_key *machine,
-			uint16_t version, unsigned int source)
+			uint16_t version, unsigned int source, const struct address *from)
 {
 	struct node_connection *n = calloc(1, sizeof(*n));
 	struct error err;
@@ -591,6 +652,7 @@ static void begin_http2(struct control *c, struct stream *stream, const struct p
 	c->connections = n;
 	deadlines_set(&c->connections_due, &n->due, n->idle_since + LOOK_EVERY);
 	n->source = source;
+	n->from = *from;
 	guest_begin(n);
 	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
 		connection_free(n);
@@ -610,6 +672,7 @@ void node_accept(struct control *c, struct web_exchange *x)
 	struct error err;
 	uint16_t version;
 	unsigned int source = x->source;
+	struct address from = x->peer.address;
 
 	if (!x->head->upgrade || !http1_header_has(x->head, "Upgrade", TS2021_PROTOCOL)) {
 		web_reply_text(x, 500,
@@ -626,8 +689,10 @@ void node_accept(struct control *c, struct web_exchange *x)
 		web_reply_text(x, 400, "the handshake is not for this server's key: fetch /key");
 		return;
 	}
-	if (version < CONTROL_VERSION_MIN) {
+	/* Younger ones are refused when they register: they show that. */
+	if (version < NOISE_VERSION_MIN) {
 		ts2021_session_wipe(&session);
+		refuse_old(c, source, &from, version);
 		web_reply_text(x, 400, "this client is too old (version %u; %d is needed)", version,
 			       CONTROL_VERSION_MIN);
 		return;
@@ -636,7 +701,7 @@ void node_accept(struct control *c, struct web_exchange *x)
 	if (stream && stream_write(stream, response, sizeof(response)) == 0 &&
 	    ts2021_session_stream(&session, stream, buffer_head(&head), head.length, &stream,
 				  &err) == 0)
-		begin_http2(c, stream, &machine, version, source);
+		begin_http2(c, stream, &machine, version, source, &from);
 	else if (stream)
 		stream_close(stream);
 	ts2021_session_wipe(&session);

@@ -356,6 +356,19 @@ struct control_key *registry_key_named(const struct registry *r, const char *pre
 	return key && strlen(prefix) >= CONTROL_KEY_PREFIX_SIZE ? key : NULL;
 }
 
+bool registry_key_prefix(const char *key, char out[static CONTROL_KEY_PREFIX_SIZE + 1])
+{
+	if (strncmp(key, KEY_LEAD, strlen(KEY_LEAD)) != 0)
+		return false;
+	key += strlen(KEY_LEAD);
+	if (strspn(key, "0123456789abcdef") != CONTROL_KEY_PREFIX_SIZE ||
+	    key[CONTROL_KEY_PREFIX_SIZE] != '-')
+		return false;
+	memcpy(out, key, CONTROL_KEY_PREFIX_SIZE);
+	out[CONTROL_KEY_PREFIX_SIZE] = '\0';
+	return true;
+}
+
 int registry_check_key(const struct registry *r, const char *text, nanoseconds now,
 		       struct control_key **ret, struct error *err)
 {

@@ -186,6 +186,9 @@ int registry_check_key(const struct registry *r, const char *text, nanoseconds n
 
 struct control_key *registry_key_named(const struct registry *r, const char *prefix);
 
+/** registry_key_prefix() - What may be shown of a key, of ours by its form; false: it isn't */
+bool registry_key_prefix(const char *key, char out[static CONTROL_KEY_PREFIX_SIZE + 1]);
+
 /** registry_set_page_key() - A new secret for the pages, the caller's to free; -ENOMEM */
 int registry_set_page_key(struct registry *r, char **ret_secret);
 void registry_drop_page_key(struct registry *r);

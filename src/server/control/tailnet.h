@@ -24,8 +24,12 @@
 #include "server/control/requests.h"
 #include "server/policy/policy.h"
 
-/* Releases before this capability version miss HomeDERP and named packet filters. */
-#define CONTROL_VERSION_MIN 111
+/*
+ * Tailscale 1.82. Releases before it take the hash of a relay's certificate for a name, and so
+ * can't use the relay of this program.
+ */
+#define CONTROL_VERSION_MIN     115
+#define CONTROL_VERSION_MIN_IPN "1.82"
 
 struct tailnet_time {
 	nanoseconds boot; /* CLOCK_BOOTTIME */
@@ -128,7 +132,8 @@ struct tailnet_login {
 	struct public_key machine, key, old_key;
 	struct tailcfg_hostinfo hostinfo;
 	bool ephemeral;
-	nanoseconds until; /* CLOCK_BOOTTIME */
+	unsigned int source; /* of control_register_request */
+	nanoseconds until;   /* CLOCK_BOOTTIME */
 	struct tailnet_login *next;
 };
 
@@ -201,7 +206,7 @@ bool tailnet_sees(const struct tailnet *t, const struct control_node *viewer,
 enum register_result {
 	REGISTER_ANSWER, /* the answer is in @out */
 	REGISTER_HOLD, /* wait for the operator: ask again when a login is decided, or in minutes */
-	REGISTER_REFUSED, /* HTTP 400 with the text in @err */
+	REGISTER_REFUSED, /* of a session over SSH: HTTP 404 with the text in @err */
 };
 
 /**
@@ -209,7 +214,8 @@ enum register_result {
  * @patient: the request may be held; else the answer to a followup is its URL again
  * @out:     the response's JSON
  *
- * Return: enum register_result, or -ENOMEM
+ * A refusal is an answer too, which the client shows; @err is set then.
+ * Return: REGISTER_ANSWER, REGISTER_HOLD or -ENOMEM
  */
 int tailnet_register(struct tailnet *t, const struct public_key *machine,
 		     const struct control_register_request *request, bool patient,

@@ -15,6 +15,9 @@
 
 #define SOURCE_SLOTS 4096u
 
+/* Of who is not counted: local programs, and a proxy. */
+#define WEB_SOURCE_LOCAL SOURCE_SLOTS
+
 struct source_limit;
 
 /**

@@ -33,8 +33,6 @@
 
 struct web_server;
 
-#define WEB_SOURCE_LOCAL SOURCE_SLOTS
-
 struct web_exchange {
 	const struct http1_head *head;
 	char *path;           /* without query; writable */

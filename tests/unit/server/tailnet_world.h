@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "server/control/tailnet.h"
+#include "server/web/source_limit.h"
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -104,6 +105,7 @@ struct ask {
 	const char *auth_key, *followup, *hostname, *tag;
 	nanoseconds expiry;
 	int64_t version; /* 0: ours */
+	unsigned int source;
 	bool impatient;
 	bool network; /* it says something of its network, but no home */
 };
@@ -116,6 +118,7 @@ static inline int ask(struct ask a, struct tailcfg_register_response *ret)
 		.auth_key = a.auth_key ? strdup(a.auth_key) : NULL,
 		.followup = a.followup ? strdup(a.followup) : NULL,
 		.expiry = a.expiry,
+		.source = a.source,
 	};
 	struct public_key machine = key_of(a.machine + 1000);
 	struct buffer out = BUFFER_INIT(LIMIT_RPC_BODY);

@@ -118,17 +118,17 @@ static void sessions_have_waited_for_long(void **state)
 	run(ssh_tick, EXCHANGE_SSH, 404);
 }
 
-/* Their capability version is 0, which is refused: the stream is reset. */
+/* Their capability version is 0, which is refused by an answer. */
 static void logins_are_decided(void **state)
 {
 	(void)state;
-	run(node_logins_decided, EXCHANGE_HELD, 0);
+	run(node_logins_decided, EXCHANGE_HELD, 200);
 }
 
 static void logins_have_waited_for_long(void **state)
 {
 	(void)state;
-	run(tick, EXCHANGE_HELD, 0);
+	run(tick, EXCHANGE_HELD, 200);
 }
 
 int main(void)

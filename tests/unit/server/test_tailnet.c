@@ -305,7 +305,7 @@ static void test_logins_are_bounded(void **state)
 
 	(void)state;
 	for (unsigned int i = 1; i < 2 * LIMIT_CONTROL_PENDING; i++) {
-		ASK(.machine = i, .key = i);
+		ASK(.machine = i, .key = i, .source = i);
 		DONE();
 	}
 	assert_int_equal(tailnet.login_count, LIMIT_CONTROL_PENDING);
@@ -361,13 +361,42 @@ static void test_reserved_names(void **state)
 	secret_string_free(key);
 }
 
+/* One machine, or one address, pushes its own logins out and nobody else's. */
+static void test_logins_of_one_stranger(void **state)
+{
+	struct tailcfg_register_response r;
+	char url[256];
+
+	(void)state;
+	ASK(.machine = 1, .key = 1, .source = 1);
+	snprintf(url, sizeof(url), "%s", r.auth_url);
+	DONE();
+	for (unsigned int i = 0; i < 2 * LIMIT_CONTROL_PENDING; i++) {
+		ASK(.machine = 2, .key = 10 + i, .source = WEB_SOURCE_LOCAL);
+		DONE();
+	}
+	assert_int_equal(tailnet.login_count, 1 + LIMIT_CONTROL_PENDING_MACHINE);
+	for (unsigned int i = 0; i < 2 * LIMIT_CONTROL_PENDING; i++) {
+		ASK(.machine = 3 + i, .key = 10000 + i, .source = 2);
+		DONE();
+	}
+	assert_int_equal(tailnet.login_count,
+			 1 + LIMIT_CONTROL_PENDING_MACHINE + LIMIT_CONTROL_PENDING_SOURCE);
+	assert_non_null(tailnet_login(&tailnet, url));
+}
+
 static void test_too_old(void **state)
 {
 	struct tailcfg_register_response r;
 
 	(void)state;
-	assert_int_equal(ask((struct ask){.machine = 1, .key = 1, .version = 90}, &r),
-			 REGISTER_REFUSED);
+	ASK(.machine = 1, .key = 1, .version = CONTROL_VERSION_MIN - 1);
+	assert_non_null(strstr(r.error, "this client is too old"));
+	assert_null(r.auth_url);
+	DONE();
+	ASK(.machine = 1, .key = 1, .version = CONTROL_VERSION_MIN);
+	assert_null(r.error);
+	DONE();
 }
 
 /* Time */
@@ -559,6 +588,7 @@ int main(void)
 		TEST(test_a_key_of_another_machine),
 		TEST(test_logins_are_bounded),
 		TEST(test_reserved_names),
+		TEST(test_logins_of_one_stranger),
 		TEST(test_too_old),
 		TEST(test_online),
 		TEST(test_ephemeral),
