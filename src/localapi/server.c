@@ -412,6 +412,66 @@ static void serve_watch(struct node *node, struct http_exchange *x)
 	http_release(x);
 }
 
+/* serve_debug() - The action stands in the query, or in a form as a body */
+static void serve_debug(struct node *node, struct http_exchange *x)
+{
+	char action[64] = "", form[256] = "";
+	struct error err = {0};
+	json_t *answer;
+
+	if (query_value(x->query, "action", action, sizeof(action)) < 0 &&
+	    x->body->length < sizeof(form)) {
+		if (x->body->length)
+			memcpy(form, buffer_head(x->body), x->body->length);
+		(void)query_value(form, "action", action, sizeof(action));
+	}
+	if (node_debug(node, action, &answer, &err) < 0)
+		http_reply_text(x, 400, "%s", err.text);
+	else if (answer)
+		reply_json(x, 200, answer, JSON_COMPACT);
+	else
+		http_reply_text(x, 200, "done");
+}
+
+/*
+ * serve_dial() - Where to connect for a host: the caller does it itself
+ *
+ * The tailnet is reached by the kernel's interface, in the namespace of whoever can ask here.
+ */
+static void serve_dial(struct node *node, struct http_exchange *x)
+{
+	const char *host = http1_header(x->head, "Dial-Host");
+	const char *port = http1_header(x->head, "Dial-Port");
+	char to[320];
+	struct address address;
+	struct endpoint at = {0};
+	unsigned long number;
+	char *end;
+
+	if (!host || !*host || !port || !*port) {
+		http_reply_text(x, 400, "missing Dial-Host or Dial-Port header");
+		return;
+	}
+	number = strtoul(port, &end, 10);
+	if (*end || port[0] < '0' || port[0] > '9' || number > UINT16_MAX) {
+		http_reply_text(x, 400, "Dial-Port is not a port number");
+		return;
+	}
+	if (address_parse(host, strlen(host), &address) == 0 ||
+	    node_address_of(node, host, &address)) {
+		char text[ENDPOINT_TEXT_MAX];
+
+		at = (struct endpoint){.address = address, .port = (uint16_t)number};
+		snprintf(to, sizeof(to), "%s", endpoint_format(&at, text));
+	} else if (snprintf(to, sizeof(to), "%s:%lu", host, number) >= (int)sizeof(to)) {
+		http_reply_text(x, 400, "the name in Dial-Host is too long");
+		return;
+	}
+	http_reply_header(x, "Dial-Self", "true");
+	http_reply_header(x, "Dial-Addr", to);
+	http_reply(x, 200, NULL, NULL, 0);
+}
+
 static void serve_no_warning(struct node *node, struct http_exchange *x)
 {
 	(void)node;
@@ -444,6 +504,8 @@ static const struct route routes[] = {
 	{"GET", "whois", ACCESS_READ, serve_whois},
 	{"GET", "watch-ipn-bus", ACCESS_READ, serve_watch},
 	{"GET", "netmap", ACCESS_WRITE, serve_netmap},
+	{"POST", "debug", ACCESS_WRITE, serve_debug},
+	{"POST", "dial", ACCESS_READ, serve_dial},
 	{"GET", "derpmap", ACCESS_READ, serve_derp_map},
 	{"GET", "usermetrics", ACCESS_READ, localapi_reply_metrics},
 	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics},

@@ -79,7 +79,7 @@ void node_answer_c2n(void *user, const struct control_c2n_request *request,
 	if (strcmp(request->path, "/debug/health") == 0)
 		json = node_health_json(node);
 	else if (strcmp(request->path, "/debug/netmap") == 0)
-		json = node_netmap_json(node);
+		json = node_c2n_netmap_json(node, request);
 	else if (strcmp(request->path, "/debug/prefs") == 0)
 		json = node_prefs_json(node);
 	if (!json)

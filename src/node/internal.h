@@ -13,6 +13,7 @@
  *	store.c     what outlives us: state file, cache, hand-over record
  *	login.c     control client: registering, keys, what we tell control
  *	asks.c      what control asks of us: pings, C2N
+ *	debug.c     the netmap and what it switches, for `debug` and C2N
  *	peers.c     netmap change → tunnel peers, filter, kernel network state
  *	machine.c   files and addresses of the machine: roots, resolv.conf, endpoints
  *	status.c    what we say about ourselves, as JSON
@@ -244,7 +245,13 @@ void node_warn(struct node *node, enum node_warning warning, const char *text);
 json_t *node_health_json(struct node *node);
 json_t *node_health_lines(struct node *node);
 
+/* debug.c */
+
+/** node_c2n_netmap_json() - The answer to /debug/netmap; NULL for a request that can't be read */
+json_t *node_c2n_netmap_json(struct node *node, const struct control_c2n_request *request);
+
 /* status.c */
+json_t *node_peer_json(const struct tailcfg_node *peer);
 char *node_hostname(const struct node *node, char out[static 64]);
 
 /* unsupported.c */

@@ -105,8 +105,21 @@ json_t *node_whois(struct node *node, const struct endpoint *who, int protocol);
  */
 json_t *node_derp_map_json(struct node *node);
 
-/** node_netmap_json() - netmap.NetworkMap without keys, or NULL before the first map */
+/** node_netmap_json() - netmap.NetworkMap without secrets, or NULL before the first map */
 json_t *node_netmap_json(struct node *node);
+
+/**
+ * node_debug() - Do what `tailscale debug` names
+ * @action: "current-netmap", "control-knobs", "peer-disco-keys", "rebind" …
+ * @ret:    the answer, the caller's; NULL where there is none but that it is done
+ *
+ * Return: 0, -EINVAL for an unknown action, -ENODATA
+ */
+int node_debug(struct node *node, const char *action, json_t **ret, struct error *err);
+
+/** node_address_of() - The first address of the node that is called @name: its name or first label
+ */
+bool node_address_of(struct node *node, const char *name, struct address *ret);
 
 /**
  * node_watch_new() - Follow the bus

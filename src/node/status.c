@@ -273,8 +273,8 @@ static json_t *written(const struct json_writer *w, struct buffer *text)
 	return json;
 }
 
-/* node_json() - A tailcfg.Node by our own encoder */
-static json_t *node_json(const struct tailcfg_node *peer)
+/** node_peer_json() - A tailcfg.Node by our own encoder */
+json_t *node_peer_json(const struct tailcfg_node *peer)
 {
 	struct buffer text = BUFFER_INIT(1024 * 1024);
 	struct json_writer w = json_writer_to(&text);
@@ -293,23 +293,6 @@ json_t *node_derp_map_json(struct node *node)
 		return NULL;
 	tailcfg_derp_map_encode(&w, NULL, &map->derp_map);
 	return written(&w, &text);
-}
-
-json_t *node_netmap_json(struct node *node)
-{
-	const struct netmap *map = node_netmap(node);
-	json_t *json, *peers;
-
-	if (!map || !map->self)
-		return NULL;
-	json = json_object();
-	peers = json_array();
-	json_set(json, "SelfNode", node_json(map->self));
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		json_array_append_new(peers, node_json(&p->node));
-	json_set(json, "Peers", peers);
-	json_set(json, "Domain", json_text(map->domain));
-	return json;
 }
 
 /* node_by_address() - Self, or the peer that has the address */
@@ -369,7 +352,7 @@ json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
 		return NULL;
 	user = netmap_user(map, owner->user);
 	json = json_object();
-	json_set(json, "Node", node_json(owner));
+	json_set(json, "Node", node_peer_json(owner));
 	json_set(json, "UserProfile", user ? user_profile(user) : json_null());
 	json_set(json, "CapMap", granted(node, owner, &who->address));
 	return json;

@@ -219,6 +219,15 @@ static void paths_answer_as_the_official_ones(void **state)
 		/* 40 */
 		{"GET /localapi/v0/check-ip-forwarding", NULL, false, 0, "200 OK",
 		 "{\"Warning\":\"\"}"},
+		/* 41 */
+		{"POST /localapi/v0/debug?action=control-knobs", NULL, true, 0, "200 OK",
+		 "{\"SilentDisco\":true}"},
+		{"POST /localapi/v0/debug", "x=1&action=rebind", true, 0, "200 OK", "done\n"},
+		{"POST /localapi/v0/debug?action=odd", NULL, true, 0, "400 Bad Request",
+		 "unknown action \"odd\""},
+		{"POST /localapi/v0/debug", NULL, true, 0, "400 Bad Request", "unknown action"},
+		{"POST /localapi/v0/debug?action=rebind", NULL, false, 0, "403 Forbidden", ""},
+		/* 46 */ {"POST /localapi/v0/dial", NULL, false, 0, "400 Bad Request", "Dial-Host"},
 	};
 	struct fixture *f = *state;
 	char request[1024], got[8192];
@@ -245,6 +254,36 @@ static void paths_answer_as_the_official_ones(void **state)
 			fail_msg("row %zu: no Tailscale-Cap: %s", i + 1, got);
 	}
 	assert_int_equal(f->node.logins, 1);
+}
+
+/* The caller connects by itself, and is told to what; as the official command line wants it. */
+static void dialling_is_left_to_the_caller(void **state)
+{
+	static const struct {
+		const char *host, *port, *wanted;
+	} rows[] = {
+		{"100.64.0.7", "80", "Dial-Addr: 100.64.0.7:80\r\n"},
+		{"fd7a:115c:a1e0::9", "22", "Dial-Addr: [fd7a:115c:a1e0::9]:22\r\n"},
+		{"app", "443", "Dial-Addr: [fd7a:115c:a1e0::2]:443\r\n"},
+		{"example.com", "443", "Dial-Addr: example.com:443\r\n"},
+		{"app", "65536", " 400 "},
+		{"app", "-1", " 400 "},
+		{"app", "80x", " 400 "},
+	};
+	struct fixture *f = *state;
+	char request[512], got[4096];
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(request, sizeof(request),
+			 "POST /localapi/v0/dial HTTP/1.1\r\n" HOST "Upgrade: ts-dial\r\n"
+			 "Connection: upgrade\r\nDial-Host: %s\r\nDial-Port: %s\r\n"
+			 "Content-Length: 0\r\n\r\n",
+			 rows[i].host, rows[i].port);
+		ask(f, request, got, sizeof(got));
+		if (!strstr(got, rows[i].wanted) ||
+		    !strstr(got, "Dial-Self: true\r\n") != !strstr(got, "Dial-Addr"))
+			fail_msg("row %zu: %s", i + 1, got);
+	}
 }
 
 static void status_says_peers_only_when_asked(void **state)
@@ -721,6 +760,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(paths_answer_as_the_official_ones, setup, teardown),
+		cmocka_unit_test_setup_teardown(dialling_is_left_to_the_caller, setup, teardown),
 		cmocka_unit_test_setup_teardown(status_says_peers_only_when_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(browsers_and_garbage_are_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(one_connection_takes_many_requests, setup,

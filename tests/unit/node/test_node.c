@@ -990,6 +990,83 @@ static void a_burst_of_peers_is_one_request(void **state)
 	assert_false(w->node->network_applied);
 }
 
+static const char *c2n(struct world *w, const char *body, struct control_c2n_reply *reply)
+{
+	const struct control_c2n_request request = {
+		.method = body ? "POST" : "GET",
+		.path = "/debug/netmap",
+		.body = (const uint8_t *)body,
+		.body_length = body ? strlen(body) : 0,
+	};
+
+	buffer_free(&reply->body);
+	*reply = (struct control_c2n_reply){.body = BUFFER_INIT(1 << 20)};
+	node_answer_c2n(w->node, &request, reply);
+	if (buffer_append(&reply->body, "", 1) < 0)
+		return "";
+	return (const char *)buffer_head(&reply->body);
+}
+
+/* As the official daemon: what is, and what a message of control would make. */
+static void control_asks_for_the_netmap(void **state)
+{
+	struct world *w = *state;
+	struct control_c2n_reply reply = {0};
+	const char *text;
+
+	(void)run(w);
+	text = c2n(w, NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_int_equal(strncmp(text, "{\"current\":{\"SelfNode\":", 23), 0);
+	assert_null(strstr(text, "candidate"));
+	assert_null(strstr(text, "privkey"));
+	text = c2n(w,
+		   "{\"omitFields\":[\"Peers\",\"Domain\"],\"candidate\":{\"Node\":{\"ID\":77}}}",
+		   &reply);
+	assert_int_equal(reply.status, 200);
+	assert_non_null(strstr(text, "{\"candidate\":{\"SelfNode\":{\"ID\":77"));
+	assert_non_null(strstr(text, "\"current\":"));
+	assert_null(strstr(text, "\"Peers\""));
+	(void)c2n(w, "{\"candidate\":{}}", &reply);
+	assert_int_not_equal(reply.status, 200);
+	(void)c2n(w, "[", &reply);
+	assert_int_not_equal(reply.status, 200);
+	buffer_free(&reply.body);
+}
+
+static void debug_actions_and_names(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+	struct error err = {0};
+	struct address address;
+	json_t *json;
+
+	map(w, &key,
+	    "{\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"Name\":\"me.example.ts.net.\","
+	    "\"MachineAuthorized\":true,\"CapMap\":{\"silent-disco\":null},"
+	    "\"Addresses\":[\"100.64.0.1/32\"]},\"PeersChanged\":[{\"ID\":2,\"Key\":\"PEER1\","
+	    "\"Name\":\"App.example.ts.net.\",\"Addresses\":[\"100.64.0.2/32\"]}]}");
+	assert_int_equal(node_debug(w->node, "control-knobs", &json, &err), 0);
+	assert_true(json_is_true(json_object_get(json, "SilentDisco")));
+	assert_true(json_is_false(json_object_get(json, "DisableUPnP")));
+	json_decref(json);
+	assert_int_equal(node_debug(w->node, "current-netmap", &json, &err), 0);
+	assert_int_equal(json_array_size(json_object_get(json, "Peers")), 2);
+	json_decref(json);
+	assert_int_equal(node_debug(w->node, "rebind", &json, &err), 0);
+	assert_null(json);
+	assert_int_equal(node_debug(w->node, "", &json, &err), -EINVAL);
+	assert_string_equal(err.text, "missing parameter 'action'");
+	assert_true(node_address_of(w->node, "app", &address) && is_v4(&address, 0, 2));
+	assert_true(node_address_of(w->node, "app.example.ts.net", &address));
+	assert_true(node_address_of(w->node, "ME.example.ts.net.", &address) &&
+		    is_v4(&address, 0, 1));
+	assert_false(node_address_of(w->node, "app.example", &address));
+	assert_false(node_address_of(w->node, "ap", &address));
+	assert_false(node_address_of(w->node, ".", &address));
+}
+
 static void nothing_is_done(void *context, json_t *result)
 {
 	(void)context;
@@ -1141,6 +1218,8 @@ int main(void)
 		TEST(shields_up_holds_at_once),
 		TEST(odd_netmaps_do_no_harm),
 		TEST(a_burst_of_peers_is_one_request),
+		TEST(control_asks_for_the_netmap),
+		TEST(debug_actions_and_names),
 		TEST(a_peer_is_pinged_by_what_is_behind_it),
 		TEST(addresses_are_known_while_stopped),
 		TEST(control_may_ping_but_not_for_ever),
