@@ -94,6 +94,8 @@ def test_every_command_has_help_with_an_example():
         (["set"], "name a setting"),
         (["ip", "-4", "-6"], "exclude each other"),
         (["whois", "laptop"], "100.64.0.2:80"),
+        (["up", f"--hostname={'a' * 64}"], "has 63 letters at most"),
+        (["set", f"--hostname={'a' * 80}"], "80 letters"),
         (["daemon", "--tun=userspace-networking"], "NET_ADMIN"),
         (["daemon", "--state=kube:x"], "--statedir=FOLDER"),
         (["daemon", "--socks5-server=:1080"], "leave it out"),
@@ -218,6 +220,20 @@ def test_columns_that_are_asked_for(node):
     assert lines("--self=false") == lines()[1:]
     assert lines("--self=false", "--peers=false") == []
     assert lines("--peers=false") == lines()[:1]
+
+
+def test_active_is_for_json_too(node, tmp_path):
+    def peers(*arguments):
+        done = pillion("--socket", node, "status", "--json", *arguments)
+        return len(json.loads(done.stdout)["Peer"])
+
+    assert peers() == peers("--active") == 1
+    status = json.loads((DATA / "status.json").read_text())
+    for peer in status["Peer"].values():
+        peer["Active"] = False
+    (tmp_path / "idle.json").write_text(json.dumps(status))
+    with localapi(tmp_path / "idle.sock", tmp_path / "idle.json") as node:
+        assert (peers(), peers("--active")) == (1, 0)
 
 
 def test_an_address_is_asserted(node):

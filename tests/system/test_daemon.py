@@ -111,3 +111,17 @@ def test_cleanup_leaves_a_daemon_that_runs_alone(lab, tmp_path):
     )
     assert done.stdout == "cleaned\n1\n", done.stderr
     assert "nothing was cleaned up" in done.stderr
+
+
+def test_flags_that_a_running_daemon_can_not_take_are_said(lab):
+    again = "--statedir=/run/a --port=1 --tun=other --timeout=1s --login-server=http://127.0.0.1:9"
+    done = in_container(
+        lab,
+        f"{BACKGROUND.replace('--state=mem:', '--statedir=/run/a')}; echo AGAIN >&2; "
+        f"{PILLION} connect {again}; {PILLION} disconnect",
+        LEAST,
+    )
+    said = done.stderr.split("AGAIN")[1]
+    for flag in ("--port", "--tun"):
+        assert f"warning: {flag} has no effect: a daemon runs already" in said
+    assert "--statedir has no effect" not in said, "it runs with that one"

@@ -97,6 +97,22 @@ static int make_folder_of(const char *path, mode_t mode)
 	return make_folder(folder, mode);
 }
 
+/* read_proc() - /proc/@pid/@name, zero-terminated; the length or negative errno */
+static ssize_t read_proc(pid_t pid, const char *name, char *text, size_t size)
+{
+	_cleanup_close_ int fd = -1;
+	ssize_t length;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	length = fd < 0 ? -1 : read(fd, text, size - 1);
+	if (length < 0)
+		return -errno;
+	text[length] = 0;
+	return length;
+}
+
 /* --- the daemon in the background --- */
 
 /* argument() - One more "--name=value" for the daemon; heap, lives as long as we do */
@@ -115,6 +131,21 @@ __attribute__((format(printf, 3, 4))) static int argument(char **argv, size_t *c
 	return 0;
 }
 
+/* flag_word() - "--name=value", as the daemon is given it; heap, or NULL */
+static char *flag_word(const struct flag *f, const struct flag_value *v)
+{
+	char *word = NULL;
+	int r;
+
+	if (f->kind == FLAG_BOOL)
+		r = asprintf(&word, "--%s=%s", f->name, v->on ? "true" : "false");
+	else if (f->kind == FLAG_STRING)
+		r = asprintf(&word, "--%s=%s", f->name, v->text);
+	else
+		r = asprintf(&word, "--%s=%lld", f->name, (long long)v->number);
+	return r < 0 ? NULL : word;
+}
+
 /* daemon_arguments() - The daemon's command line: the flags that we were given, and the log */
 static int daemon_arguments(const struct entry_settings *s, const struct entry_options *o,
 			    const char *log_path, char **argv)
@@ -131,12 +162,9 @@ static int daemon_arguments(const struct entry_settings *s, const struct entry_o
 
 		if (!v->given || i == DAEMON_LOG)
 			continue;
-		if (f->kind == FLAG_BOOL)
-			r = argument(argv, &count, "--%s=%s", f->name, v->on ? "true" : "false");
-		else if (f->kind == FLAG_STRING)
-			r = argument(argv, &count, "--%s=%s", f->name, v->text);
-		else
-			r = argument(argv, &count, "--%s=%lld", f->name, (long long)v->number);
+		argv[count] = flag_word(f, v);
+		r = argv[count] ? 0 : -ENOMEM;
+		count += r == 0;
 	}
 	/* From TS_ENABLE_HEALTH_CHECK and its like, where no flag said it. */
 	if (r == 0 && o->supervisor.start.health_check && !s->daemon[DAEMON_HEALTH].given)
@@ -385,6 +413,33 @@ static int foreground(struct command_line *line, struct entry_options *o)
 	return supervisor_run(&o->supervisor);
 }
 
+/* warn_of_daemon_flags() - A daemon that runs keeps the flags that it was started with */
+static void warn_of_daemon_flags(const struct command_line *line, pid_t pid)
+{
+	char running[PATH_MAX];
+	ssize_t length = read_proc(pid, "cmdline", running, sizeof(running));
+
+	for (size_t i = 0; i < DAEMON_OURS_END; i++) {
+		_cleanup_free_ char *word = NULL;
+		bool same = false;
+
+		if (!line->daemon[i].given || i == DAEMON_SOCKET)
+			continue;
+		word = flag_word(&daemon_flags[i], &line->daemon[i]);
+		for (const char *at = running; word && length > 0 && at < running + length;
+		     at += strlen(at) + 1)
+			same |= strcmp(at, word) == 0;
+		if (!same)
+			complain("connect", 0,
+				 "warning: --%s has no effect: a daemon runs already, with its own "
+				 "settings; 'pillion disconnect' first, then connect again",
+				 daemon_flags[i].name);
+	}
+	if (line->own[CONNECT_FOREGROUND].on)
+		complain("connect", 0,
+			 "warning: --foreground has no effect: a daemon runs already");
+}
+
 static int connect_with(struct command_line *line, const struct entry_settings *s,
 			struct entry_options *o)
 {
@@ -403,6 +458,8 @@ static int connect_with(struct command_line *line, const struct entry_settings *
 				  &err);
 	if (r < 0 && r != -ENOENT)
 		return complain("connect", EXIT_FAILS, "%s", err.text);
+	if (status)
+		warn_of_daemon_flags(line, pid);
 	state = text_of(status, "BackendState");
 	if (r == 0 && strcmp(state, "Running") == 0 && !s->prefs[PREFS_FORCE_REAUTH].on)
 		return connected(socket, o);
@@ -449,22 +506,6 @@ int run_connect(struct command_line *line)
 }
 
 /* --- disconnect --- */
-
-/* read_proc() - /proc/@pid/@name, zero-terminated; the length or negative errno */
-static ssize_t read_proc(pid_t pid, const char *name, char *text, size_t size)
-{
-	_cleanup_close_ int fd = -1;
-	ssize_t length;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	length = fd < 0 ? -1 : read(fd, text, size - 1);
-	if (length < 0)
-		return -errno;
-	text[length] = 0;
-	return length;
-}
 
 /* is_our_program() - By /proc/@pid/exe; -EACCES: only who may trace a process may read that */
 static int is_our_program(pid_t pid)

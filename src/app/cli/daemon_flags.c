@@ -36,11 +36,10 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 	[DAEMON_ALLOW_EXIT_NODE] =
 		FLAG_ON("allow-exit-node", "let a default route lead into the tailnet"),
 	[DAEMON_ALLOW_ROUTES] = FLAG_OF("allow-routes", FLAG_STRING, "PREFIXES",
-					"where --accept-routes may lead: 'all' (default), 'none', "
-					"or prefixes with commas"),
+					"where --accept-routes may lead: all (default), none or "
+					"prefixes"),
 	[DAEMON_TAILNET_PREFIX] = FLAG_OF("tailnet-prefix", FLAG_STRING, "PREFIXES",
-					  "addresses of this tailnet besides 100.64.0.0/10 and "
-					  "fd7a:115c:a1e0::/48"),
+					  "addresses of this tailnet besides the usual ranges"),
 	[DAEMON_EXIT_ON_FAILURE] =
 		FLAG_ON("exit-on-failure", "end with 1 when the node stops running"),
 	[DAEMON_SAME_USER] = FLAG_ON("same-user", "don't give the engine a user of its own"),
@@ -81,7 +80,8 @@ int daemon_set(char **field, const char *text)
 }
 
 /* apply_state() - --state: 'mem:', or a file that must have the official name */
-static int apply_state(const char *path, struct supervisor_options *o, struct error *err)
+static int apply_state(const char *path, void (*warn)(const char *text),
+		       struct supervisor_options *o, struct error *err)
 {
 	char *folder;
 	size_t length;
@@ -104,11 +104,15 @@ static int apply_state(const char *path, struct supervisor_options *o, struct er
 				 "--state=%.80s: the file must be called " STATE_FILE_NAME
 				 "; use --statedir=FOLDER",
 				 path);
-	if (o->state_dir)
-		return 0;
 	folder = strndup(path, length);
 	if (!folder)
 		return -ENOMEM;
+	if (o->state_dir) {
+		if (strcmp(folder, o->state_dir) != 0)
+			warn("--state has no effect: --statedir names another folder");
+		free(folder);
+		return 0;
+	}
 	o->state_dir = folder;
 	return 0;
 }
@@ -248,7 +252,7 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 	if (values[DAEMON_STATE_DIR].given)
 		o->state_dir = values[DAEMON_STATE_DIR].text;
 	if (values[DAEMON_STATE].given)
-		r = apply_state(values[DAEMON_STATE].text, o, err);
+		r = apply_state(values[DAEMON_STATE].text, warn, o, err);
 	if (r == 0 && values[DAEMON_TUN].given)
 		r = apply_tun(values[DAEMON_TUN].text, strict, warn, o, err);
 	if (values[DAEMON_SOCKET].given)

@@ -90,6 +90,7 @@ static int set_value(const struct flag_reader *reader, const struct flag *flag, 
 		[FLAG_STRING] = "text",
 		[FLAG_INTEGER] = "a whole number",
 		[FLAG_DURATION] = "a duration such as 30s or 1m30s",
+		[FLAG_PERIOD] = "a duration such as 90d, 12h or 30m",
 	};
 	struct flag_value v = {.given = true};
 	int r = 0;
@@ -107,6 +108,9 @@ static int set_value(const struct flag_reader *reader, const struct flag *flag, 
 		break;
 	case FLAG_DURATION:
 		r = value_parse_duration(text, &v.number);
+		break;
+	case FLAG_PERIOD:
+		r = value_parse_period(text, &v.number);
 		break;
 	}
 	if (r < 0)
@@ -173,6 +177,13 @@ int flags_parse(const struct flag_reader *reader, int argc, char *const *argv,
 		}
 	}
 	return rest;
+}
+
+void flags_print_words(const struct flag *flags, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (flags[i].status == FLAG_OURS)
+			printf("--%s%s\n", flags[i].name, flags[i].argument ? "=" : "");
 }
 
 void flags_print(const struct flag_group *group)

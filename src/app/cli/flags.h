@@ -19,6 +19,7 @@ enum flag_kind {
 	FLAG_STRING,
 	FLAG_INTEGER,
 	FLAG_DURATION,
+	FLAG_PERIOD, /* a duration that may be in days */
 };
 
 enum flag_status {
@@ -72,7 +73,7 @@ struct flag {
 struct flag_value {
 	bool given;
 	bool on;          /* FLAG_BOOL */
-	int64_t number;   /* FLAG_INTEGER; FLAG_DURATION in nanoseconds */
+	int64_t number;   /* FLAG_INTEGER; FLAG_DURATION, FLAG_PERIOD in nanoseconds */
 	const char *text; /* FLAG_STRING; points into argv */
 };
 
@@ -110,3 +111,6 @@ int flags_parse(const struct flag_reader *reader, int argc, char *const *argv,
 
 /** flags_print() - The help of a group, for flags that are ours; to stdout */
 void flags_print(const struct flag_group *group);
+
+/** flags_print_words() - "--name" or "--name=" of each flag that is ours, a line each, to stdout */
+void flags_print_words(const struct flag *flags, size_t count);

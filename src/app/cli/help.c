@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What may follow in a command of pillion-server: that program knows. */
+#define SERVER_WORDS "pillion %s complete %s 2>/dev/null"
+
 static struct command_line nothing; /* flags without values, to walk over */
 
 /* The examples are lines "command" and "\tmeaning" in turn. */
@@ -83,6 +86,13 @@ static void print_bash(void)
 			printf("%s%s", i ? " " : "", commands[i].name);
 	printf("' -- \"$word\")) ;;\n");
 	for (size_t i = 0; i < command_count; i++) {
+		if (commands[i].run == run_server) {
+			printf("\t%s) COMPREPLY=($(compgen -W \"$(" SERVER_WORDS ")\" -- "
+			       "\"$word\")) ;;\n",
+			       commands[i].name, commands[i].name,
+			       "\"${COMP_WORDS[@]:2:COMP_CWORD-2}\"");
+			continue;
+		}
 		printf("\t%s) COMPREPLY=($(compgen -W '", commands[i].name);
 		if (commands[i].run == run_completion)
 			printf("bash zsh fish");
@@ -136,6 +146,11 @@ static void print_zsh(void)
 	       "\tshift words\n\t((CURRENT--))\n"
 	       "\tcase $words[1] in\n");
 	for (size_t i = 0; i < command_count; i++) {
+		if (commands[i].run == run_server) {
+			printf("\t%s) compadd -- ${(f)\"$(" SERVER_WORDS ")\"} ;;\n",
+			       commands[i].name, commands[i].name, "${words[2,CURRENT-1]}");
+			continue;
+		}
 		printf("\t%s)\n\t\t_arguments", commands[i].name);
 		each_flag(&commands[i], zsh_flag);
 		if (commands[i].run == run_completion)
@@ -163,6 +178,10 @@ static void print_fish(void)
 			quoted(commands[i].summary, false);
 			printf("'\n");
 		}
+		if (commands[i].run == run_server)
+			printf("complete -c pillion -n '__fish_seen_subcommand_from %s' -a "
+			       "'(" SERVER_WORDS ")'\n",
+			       commands[i].name, commands[i].name, "(commandline -opc)[3..-1]");
 		each_flag(&commands[i], fish_flag);
 	}
 	printf("complete -c pillion -n '__fish_seen_subcommand_from completion' -a 'bash zsh "

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define SECRET_FILE_MAX 4096
+#define HOSTNAME_MAX    63 /* a label of DNS */
 
 const struct flag prefs_flags[PREFS_FLAG_COUNT] = {
 	[PREFS_ACCEPT_DNS] =
@@ -119,6 +120,12 @@ static int check(const json_t *masked, struct error *err)
 	if (prefs_init(&prefs) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = prefs_edit(&prefs, masked, err);
+	if (r == 0 && prefs.hostname && strlen(prefs.hostname) > HOSTNAME_MAX)
+		r = error_set(
+			err, -EINVAL,
+			"hostname '%.20s…' has %zu letters; a name in the tailnet has %d letters "
+			"at most",
+			prefs.hostname, strlen(prefs.hostname), HOSTNAME_MAX);
 	prefs_free(&prefs);
 	return r;
 }

@@ -156,6 +156,18 @@ static void explain(const json_t *status)
 	}
 }
 
+/* keep_active() - Take those without traffic out of the peers */
+static void keep_active(json_t *peers)
+{
+	const char *key;
+	json_t *peer;
+	void *next;
+
+	json_object_foreach_safe(peers, next, key, peer)
+		if (!json_is_true(json_object_get(peer, "Active")))
+			json_object_del(peers, key);
+}
+
 int run_status(struct command_line *line)
 {
 	bool peers = !line->own[STATUS_PEERS].given || line->own[STATUS_PEERS].on;
@@ -169,6 +181,8 @@ int run_status(struct command_line *line)
 		return complain("status", EXIT_FAILS, "%s", err.text);
 	running = strcmp(text_of(status, "BackendState"), "Running") == 0;
 	if (line->own[STATUS_JSON].on) {
+		if (line->own[STATUS_ACTIVE].on)
+			keep_active(json_object_get(status, "Peer"));
 		print_json(status);
 		/* As the official client: a program reads the state in the JSON. */
 		return EXIT_OK;

@@ -47,7 +47,7 @@ int value_parse_integer(const char *text, int64_t *ret)
 	return 0;
 }
 
-static int parse_unit(const char **text, int64_t *ret)
+static int parse_unit(const char **text, bool days, int64_t *ret)
 {
 	static const struct {
 		const char *name;
@@ -60,9 +60,10 @@ static int parse_unit(const char **text, int64_t *ret)
 		{"s", NSEC_PER_SEC},
 		{"m", 60 * NSEC_PER_SEC},
 		{"h", 3600 * NSEC_PER_SEC},
+		{"d", 24 * 3600 * NSEC_PER_SEC},
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(units) - !days; i++) {
 		size_t length = strlen(units[i].name);
 
 		/* "m" must not take the first letter of "ms", which stands before it. */
@@ -75,7 +76,7 @@ static int parse_unit(const char **text, int64_t *ret)
 	return -EINVAL;
 }
 
-int value_parse_duration(const char *text, int64_t *ret_nanoseconds)
+static int parse_duration(const char *text, bool days, int64_t *ret_nanoseconds)
 {
 	int64_t total = 0;
 
@@ -97,7 +98,7 @@ int value_parse_duration(const char *text, int64_t *ret_nanoseconds)
 		if (*text == '.')
 			for (text++; isdigit((unsigned char)*text); text++, digits = true)
 				number += (scale /= 10) * (*text - '0');
-		if (!digits || parse_unit(&text, &unit) < 0)
+		if (!digits || parse_unit(&text, days, &unit) < 0)
 			return -EINVAL;
 		number *= (double)unit;
 		if (number > 9e18 - (double)total)
@@ -106,6 +107,16 @@ int value_parse_duration(const char *text, int64_t *ret_nanoseconds)
 	}
 	*ret_nanoseconds = total;
 	return 0;
+}
+
+int value_parse_duration(const char *text, int64_t *ret_nanoseconds)
+{
+	return parse_duration(text, false, ret_nanoseconds);
+}
+
+int value_parse_period(const char *text, int64_t *ret_nanoseconds)
+{
+	return parse_duration(text, true, ret_nanoseconds);
 }
 
 /* distance() - Insertions, deletions, replacements and swaps of neighbours between two names */

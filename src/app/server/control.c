@@ -4,6 +4,7 @@
 #include "app/server/command.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,7 +41,7 @@ static const char help[] =
 	"\n"
 	"Examples:\n"
 	"  pillion control serve --url=https://vpn.example.com\n"
-	"  pillion control keys create --reusable --expiry 24h\n";
+	"  pillion control keys create --reusable --expiry 90d\n";
 
 int control_complain(int code, const char *format, ...)
 {
@@ -52,6 +53,25 @@ int control_complain(int code, const char *format, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	return code;
+}
+
+void control_help_lines(FILE *to, const char *word)
+{
+	size_t length = strlen(word);
+	bool wanted = false;
+
+	fprintf(to, "usage: pillion control COMMAND\n\n");
+	for (const char *line = help, *end; (end = strchr(line, '\n')); line = end + 1) {
+		/* A command stands after two spaces, what goes on from it after more. */
+		bool command = strncmp(line, "  ", 2) == 0 && line[2] != ' ';
+
+		if (command)
+			wanted = strncmp(line + 2, word, length) == 0 && line[2 + length] == ' ';
+		else
+			wanted = wanted && *line == ' ';
+		if (wanted)
+			fprintf(to, "%.*s\n", (int)(end - line), line);
+	}
 }
 
 int run_control(int argc, char **argv)
@@ -67,5 +87,7 @@ int run_control(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "serve") == 0)
 		return control_serve(argc - 1, argv + 1);
+	if (strcmp(argv[1], "complete") == 0)
+		return control_complete(argc - 2, argv + 2);
 	return control_order(argc - 1, argv + 1);
 }

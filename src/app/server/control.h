@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "server/control/tailnet.h"
 
+#include <stdio.h>
+
 #define EXIT_OK    0
 #define EXIT_FAILS 1
 #define EXIT_USAGE 2
@@ -73,6 +75,12 @@ int control_complain(int code, const char *format, ...) __attribute__((format(pr
 
 /** control_serve() - `pillion control serve`; exit code */
 int control_serve(int argc, char **argv);
+
+/** control_complete() - The words that may follow @argv, a line each, for completion; exit code */
+int control_complete(int argc, char **argv);
+
+/** control_help_lines() - What the help says of the commands that begin with @word */
+void control_help_lines(FILE *to, const char *word);
 
 /** control_order() - Any other command; exit code */
 int control_order(int argc, char **argv);

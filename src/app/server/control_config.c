@@ -2,18 +2,23 @@
 /* app/server/control_config.c - the configuration of `pillion control serve` */
 #include "app/server/control.h"
 
+#include "app/cli/values.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "transport/url.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #define SYSTEM_STATE "/var/lib/pillion-control"
 #define LOCAL_STATE  "pillion-control"
+
+#define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 	[CONTROL_CONFIG] = FLAG_OF("config", FLAG_STRING, "FILE", "JSON with any of what follows"),
@@ -49,10 +54,10 @@ const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 	[CONTROL_METRICS] =
 		FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT",
 			"serve /metrics and /healthz there, to everybody (default off)"),
-	[CONTROL_NODE_EXPIRY] = FLAG_OF("node-expiry", FLAG_DURATION, "DURATION",
+	[CONTROL_NODE_EXPIRY] = FLAG_OF("node-expiry", FLAG_PERIOD, "DURATION",
 					"how long a login lasts; 0: for ever (default 0)"),
 	[CONTROL_EPHEMERAL] =
-		FLAG_OF("ephemeral-timeout", FLAG_DURATION, "DURATION",
+		FLAG_OF("ephemeral-timeout", FLAG_PERIOD, "DURATION",
 			"until a disconnected ephemeral node is deleted (default 10m)"),
 	[CONTROL_DNS_HOOK] =
 		FLAG_OF("dns-hook", FLAG_STRING, "PROGRAM",
@@ -151,10 +156,12 @@ static int pick_duration(const struct flag_value *values, enum control_flag whic
 		return 0;
 	}
 	text = pick(values, which, file);
-	if (text && go_duration_parse(text, strlen(text), ret) < 0)
-		return error_set(err, -EINVAL, "%s: '%s' is no duration (90s, 12h)",
+	if (text && *text == '-')
+		return error_set(err, -EINVAL, "%s is negative", control_flags[which].name);
+	if (text && value_parse_period(text, ret) < 0)
+		return error_set(err, -EINVAL, "%s: '%s' is no duration (90s, 12h, 30d)",
 				 control_flags[which].name, text);
-	return *ret < 0 ? error_set(err, -EINVAL, "%s is negative", control_flags[which].name) : 0;
+	return 0;
 }
 
 /* check_dns() - The members of the DNSConfig that an operator may give */
@@ -292,6 +299,22 @@ static int read_listen(struct control_config *c, const char *text, const struct 
 	return 0;
 }
 
+/* make_absolute() - A command from another folder shall find what the log names */
+static void make_absolute(char **path, size_t most)
+{
+	_cleanup_free_ char *folder = getcwd(NULL, 0);
+	char *whole;
+
+	if (!folder || !*path || **path == '/' || asprintf(&whole, "%s/%s", folder, *path) < 0)
+		return;
+	if (strlen(whole) > most) {
+		free(whole);
+		return;
+	}
+	free(*path);
+	*path = whole;
+}
+
 static int complete(struct control_config *c, const char *listen, const char *relay,
 		    struct error *err)
 {
@@ -312,6 +335,8 @@ static int complete(struct control_config *c, const char *listen, const char *re
 	}
 	if (!c->state || !c->base_domain || !c->socket || !c->url)
 		return error_set(err, -ENOMEM, "out of memory");
+	make_absolute(&c->state, PATH_MAX);
+	make_absolute(&c->socket, SOCKET_PATH_MAX);
 	if (!is_domain(c->base_domain))
 		return error_set(err, -EINVAL,
 				 "base-domain: '%s' is no domain (lower case, without dots at the "
@@ -328,7 +353,10 @@ static int complete(struct control_config *c, const char *listen, const char *re
 	if (relay && strcmp(relay, "on") != 0 && strcmp(relay, "off") != 0)
 		return error_set(err, -EINVAL, "relay is on or off");
 	if (relay ? strcmp(relay, "off") == 0 : c->derp_map.region_count > 0) {
-		free(TAKE_PTR(c->relay_listen));
+		if (c->relay_listen || c->stun_listen || c->relay_http)
+			return error_set(err, -EINVAL,
+					 "relay-listen, stun-listen and relay-http have no effect "
+					 "without a relay here: leave them out, or add relay=on");
 	} else {
 		if (!c->relay_listen)
 			c->relay_listen = strdup("[::]:8444");

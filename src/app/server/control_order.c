@@ -43,8 +43,9 @@ static const struct flag order_flags[ORDER_FLAG_COUNT] = {
 			.help = "tag:A,tag:B: its nodes are nobody's, and have these tags"},
 	[ORDER_EXPIRY] = {.name = "expiry",
 			  .argument = "DURATION",
-			  .kind = FLAG_DURATION,
-			  .help = "how long the key is good (default 1h; 0: for ever)"},
+			  .kind = FLAG_PERIOD,
+			  .help = "how long the key is good, as 12h or 90d (default 1h; 0: for "
+				  "ever)"},
 	[ORDER_YES] = {.name = "yes", .kind = FLAG_BOOL, .help = "'policy delete' is meant"},
 };
 
@@ -371,6 +372,86 @@ static const struct {
 	{{"debug", "netmap"}, 1, "GET", "/v1/netmap/%s", NULL, print_any, 0},
 };
 
+#define FLAG(which) (1u << (which))
+
+/* flags_of() - What an order takes */
+static unsigned int flags_of(size_t which)
+{
+	unsigned int all = FLAG(ORDER_SOCKET) | FLAG(ORDER_JSON);
+	unsigned int owner = all | FLAG(ORDER_USER) | FLAG(ORDER_TAGS);
+
+	if (orders[which].body == body_of_key)
+		return owner | FLAG(ORDER_REUSABLE) | FLAG(ORDER_EPHEMERAL) | FLAG(ORDER_EXPIRY);
+	if (orders[which].traits & OPENS_ALL)
+		return all | FLAG(ORDER_YES);
+	return orders[which].body == add_user_and_tags ? owner : all;
+}
+
+/* begins() - Whether an order begins with @words, up to the first NULL of two */
+static bool begins(size_t which, const char *const words[2])
+{
+	for (size_t i = 0; i < 2 && words[i]; i++)
+		if (!orders[which].words[i] || strcmp(words[i], orders[which].words[i]) != 0)
+			return false;
+	return true;
+}
+
+/* flags_under() - Those that any order takes that begins with @words; 0: there is no such order */
+static unsigned int flags_under(const char *const words[2])
+{
+	unsigned int taken = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
+		if (begins(i, words))
+			taken |= flags_of(i);
+	return taken;
+}
+
+/* help_of() - The help of the orders that begin with @words; exit code */
+static int help_of(const char *const words[2])
+{
+	unsigned int taken = flags_under(words);
+	struct flag shown[ORDER_FLAG_COUNT];
+	struct flag_group group = {.title = "Flags", .flags = shown};
+
+	if (!words[0] || !taken)
+		return control_complain(EXIT_USAGE, "there is no such command; 'pillion control "
+						    "--help' lists them");
+	for (size_t i = 0; i < ORDER_FLAG_COUNT; i++)
+		if (taken & FLAG(i))
+			shown[group.count++] = order_flags[i];
+	control_help_lines(stdout, words[0]);
+	flags_print(&group);
+	return EXIT_OK;
+}
+
+int control_complete(int argc, char **argv)
+{
+	const char *words[2] = {NULL}, *said = NULL;
+	size_t count = 0;
+
+	for (int i = 0; i < argc && count < 2; i++)
+		if (argv[i][0] != '-')
+			words[count++] = argv[i];
+	if (count > 0 && strcmp(words[0], "serve") == 0) {
+		flags_print_words(control_flags, CONTROL_FLAG_COUNT);
+		return EXIT_OK;
+	}
+	if (count == 0)
+		puts("serve");
+	for (size_t i = 0; count < 2 && i < ARRAY_SIZE(orders); i++) {
+		const char *next = orders[i].words[count];
+
+		/* The orders of a word stand together. */
+		if (begins(i, words) && next && (!said || strcmp(said, next) != 0))
+			puts(said = next);
+	}
+	for (size_t i = 0; count > 0 && i < ORDER_FLAG_COUNT; i++)
+		if (flags_under(words) & FLAG(i))
+			flags_print_words(&order_flags[i], 1);
+	return EXIT_OK;
+}
+
 /* path_of() - The order's path with the argument in it; false when that can't stand there */
 static bool path_of(const char *pattern, const char *argument, char *out, size_t size)
 {
@@ -484,11 +565,8 @@ int control_order(int argc, char **argv)
 	if (!words)
 		return control_complain(EXIT_FAILS, "out of memory");
 	count = flags_parse(&reader, argc, argv, words, &err);
-	if (count == -ECANCELED) {
-		puts("see 'pillion control --help'");
-		flags_print(&group);
-		return EXIT_OK;
-	}
+	if (count == -ECANCELED)
+		return help_of((const char *[]){words[0], words[0] ? words[1] : NULL});
 	if (count < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		return EXIT_USAGE;
@@ -502,6 +580,14 @@ int control_order(int argc, char **argv)
 		if (count < used || strcmp(words[0], orders[i].words[0]) != 0 ||
 		    (orders[i].words[1] ? strcmp(words[1], orders[i].words[1]) != 0 : count != 1))
 			continue;
+		for (size_t f = 0; f < ORDER_FLAG_COUNT; f++)
+			if (o.flags[f].given && !(flags_of(i) & FLAG(f)))
+				return control_complain(EXIT_USAGE,
+							"'%s%s%s' takes no --%s; see 'pillion "
+							"control %s --help'",
+							words[0], used > 1 ? " " : "",
+							used > 1 ? words[1] : "",
+							order_flags[f].name, words[0]);
 		o.rest = words + used;
 		o.rest_count = count - used;
 		if (o.rest_count != orders[i].arguments)
@@ -510,6 +596,13 @@ int control_order(int argc, char **argv)
 						orders[i].words[1] ? orders[i].words[1] : "",
 						orders[i].arguments, o.rest_count);
 		return run(&o, i);
+	}
+	if (count > 0 && flags_under((const char *[]){words[0], NULL})) {
+		control_help_lines(stderr, words[0]);
+		return control_complain(EXIT_USAGE,
+					"there is no such command: one of these follows "
+					"'%s'",
+					words[0]);
 	}
 	return control_complain(EXIT_USAGE, "there is no such command; 'pillion control --help' "
 					    "lists them");

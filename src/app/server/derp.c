@@ -343,8 +343,13 @@ int run_derp(int argc, char **argv)
 	enum log_level level = LOG_INFO;
 	_cleanup_free_ char *names = NULL;
 	struct error err;
-	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+	int r;
 
+	if (argc > 1 && strcmp(argv[1], "complete") == 0) {
+		flags_print_words(flags, FLAG_COUNT);
+		return EXIT_SUCCESS;
+	}
+	r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
 	if (r == -ECANCELED) {
 		usage(&group);
 		return EXIT_SUCCESS;

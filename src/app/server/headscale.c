@@ -71,6 +71,11 @@ int run_headscale(int argc, char **argv)
 		fputs(help, stdout);
 		return EXIT_OK;
 	}
+	if (strcmp(argv[1], "complete") == 0) {
+		for (size_t i = 0; argc == 2 && i < ARRAY_SIZE(commands); i++)
+			puts(commands[i].name);
+		return EXIT_OK;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
