@@ -84,6 +84,55 @@ def test_serve_in_an_empty_folder(tmp_path):
         assert process.wait(10) == 0
 
 
+def test_a_folder_remembers_its_name(tmp_path):
+    """Started again without --url and --base-domain it goes on as before; what differs is said."""
+    state = tmp_path / "state"
+
+    def serve(*flags):
+        command = [
+            *[BUILD / "pillion-server", "control", "serve", f"--state={state}", "--relay=off"],
+            *[f"--listen=127.0.0.1:{free_port()}", *flags],
+        ]
+        log = tmp_path / "log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file)
+        try:
+            wait_for(
+                lambda: "serving url=" in log.read_text() or process.poll() is not None,
+                20,
+                log.read_text,
+            )
+        finally:
+            process.terminate()
+            status = process.wait(10)
+        return status, log.read_text()
+
+    names = ("--url=https://vpn.test:8443", "--base-domain=tail.test")
+    status, text = serve(*names, "--node-expiry=4320h")
+    assert status == 0
+    assert "served before" not in text
+    certificate = (state / "server.pem").read_bytes()
+
+    status, text = serve()
+    assert status == 0
+    assert "serving url=https://vpn.test:8443 " in text
+    assert (state / "server.pem").read_bytes() == certificate
+    assert "base_domain is" not in text
+    assert "node_expiry is 0s; it was 15552000s" in text
+
+    status, text = serve("--url=https://other.test:8443")
+    assert status == 0
+    assert "url is https://other.test:8443; it was https://vpn.test:8443" in text
+    assert "base_domain is" not in text
+    # The new name is what is remembered now.
+    assert "serving url=https://other.test:8443 " in serve()[1]
+
+    (state / "settings.json").write_text("")
+    status, text = serve(*names)
+    assert status == 2
+    assert "settings.json holds no settings: move it away" in text
+
+
 def test_flags_win_over_variables_and_those_over_the_file(tmp_path, server):
     server.stop()
     file = tmp_path / "config.json"

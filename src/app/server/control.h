@@ -34,6 +34,8 @@ struct control_config {
 	char *log_format;
 	struct tailcfg_derp_map derp_map;
 	struct tailcfg_dns_config dns;
+	char *derp_map_file; /* NULL: none, or the map stands in the configuration */
+	json_t *before;      /* settings when the folder was served before; NULL: it never was */
 };
 
 enum control_flag {
@@ -66,6 +68,13 @@ extern const struct flag control_flags[CONTROL_FLAG_COUNT];
 int control_config_load(const struct flag_value *values, struct control_config *ret,
 			struct error *err);
 void control_config_clear(struct control_config *config);
+
+/** control_memory_recall() - Read what the folder was served with before, and take URL and base
+ *  domain from there where none is given */
+int control_memory_recall(struct control_config *config, struct error *err);
+
+/** control_memory_keep() - Say what is other than before, and remember what holds now */
+void control_memory_keep(const struct control_config *config);
 
 /** control_config_socket() - Where the operator's socket is, for clients; the caller frees it */
 char *control_config_socket(const char *given);

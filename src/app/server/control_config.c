@@ -29,7 +29,8 @@ const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 		FLAG_OF("socket", FLAG_STRING, "PATH",
 			"where the operator's commands go (default FOLDER/control.sock)"),
 	[CONTROL_URL] = FLAG_OF("url", FLAG_STRING, "URL",
-				"how nodes call this server (default https://HOSTNAME:8443)"),
+				"how nodes call this server (default as before, or "
+				"https://HOSTNAME:8443)"),
 	[CONTROL_LISTEN] = FLAG_OF(
 		"listen", FLAG_STRING, "[SCHEME://]ADDRESS:PORT",
 		"(default all addresses, scheme and port of the URL); http://127.0.0.1:8080 "
@@ -38,7 +39,8 @@ const struct flag control_flags[CONTROL_FLAG_COUNT] = {
 					"PEM chain (default: from a private authority, made once)"),
 	[CONTROL_KEY] = FLAG_OF("key", FLAG_STRING, "FILE", "PEM key of the certificate"),
 	[CONTROL_BASE_DOMAIN] = FLAG_OF("base-domain", FLAG_STRING, "NAME",
-					"what follows a node's name (default tailnet.internal)"),
+					"what follows a node's name (default as before, or "
+					"tailnet.internal)"),
 	[CONTROL_DERP_MAP] =
 		FLAG_OF("derp-map", FLAG_STRING, "FILE",
 			"relays, as a DERPMap in JSON (default: the relay of this program)"),
@@ -87,6 +89,8 @@ void control_config_clear(struct control_config *config)
 	free(config->log_format);
 	tailcfg_derp_map_clear(&config->derp_map);
 	tailcfg_dns_config_clear(&config->dns);
+	free(config->derp_map_file);
+	json_decref(config->before);
 	*config = (struct control_config){0};
 }
 
@@ -191,7 +195,7 @@ static int check_dns(json_t *dns, struct error *err)
 static int load_objects(const struct flag_value *values, json_t *file, struct control_config *c,
 			struct error *err)
 {
-	_cleanup_free_ char *path = pick(values, CONTROL_DERP_MAP, file);
+	char *path = c->derp_map_file = pick(values, CONTROL_DERP_MAP, file);
 	json_t *map = json_object_get(file, "derp_map"), *own = NULL;
 	int r = 0;
 
@@ -324,6 +328,9 @@ static int complete(struct control_config *c, const char *listen, const char *re
 
 	if (!c->state)
 		c->state = default_state();
+	r = c->state ? control_memory_recall(c, err) : 0;
+	if (r < 0)
+		return r;
 	if (!c->base_domain)
 		c->base_domain = strdup("tailnet.internal");
 	if (!c->socket && c->state && asprintf(&c->socket, "%s/control.sock", c->state) < 0)

@@ -360,7 +360,10 @@ static int start(struct server *s, struct error *err)
 	c->derp_map = (struct tailcfg_derp_map){0};
 	c->dns = (struct tailcfg_dns_config){0};
 	r = control_new(&options, &s->control, err);
-	return r < 0 ? r : give_up(s, err);
+	if (r < 0)
+		return r;
+	control_memory_keep(c);
+	return give_up(s, err);
 }
 
 static void say_where(struct server *s)
