@@ -536,3 +536,22 @@ def test_help_has_examples():
     )
     assert done.returncode == 2
     assert "nonsense" in done.stderr
+
+
+def test_lost_settings_are_no_first_start(keeper):
+    """Without them the nodes would look for a server of another name."""
+    keeper.start("--url=https://vpn.test:9443")
+    keeper.stop()
+    text = keeper.config.read_text()
+    (keeper.state / "db.sqlite").write_text("data")
+    keeper.config.write_text("")
+    done = keeper.run()
+    assert done.returncode == 2
+    assert "config.yaml is empty" in done.stderr
+    keeper.config.unlink()
+    done = keeper.run()
+    assert done.returncode == 2
+    assert "config.yaml is gone" in done.stderr and "--url" in done.stderr
+    assert not keeper.config.exists()
+    keeper.start("--url=https://vpn.test:9443")
+    assert keeper.config.read_text() == text

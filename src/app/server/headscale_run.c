@@ -221,12 +221,36 @@ static int write_config(const char *path, const char *folder, const struct flag_
 	return r;
 }
 
+/* check_lost() - Settings that are gone while the data is there are not those of a first start */
+static int check_lost(const char *path, const char *folder, bool url_given, struct error *err)
+{
+	_cleanup_free_ char *data = NULL;
+	struct stat st;
+
+	if (stat(path, &st) == 0 && st.st_size == 0)
+		return error_set(
+			err, -EINVAL,
+			"%s is empty, as after a loss of power: restore it, or remove it and "
+			"give --url again",
+			path);
+	if (asprintf(&data, "%s/db.sqlite", folder) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (!url_given && stat(path, &st) < 0 && errno == ENOENT && access(data, F_OK) == 0)
+		return error_set(err, -EINVAL,
+				 "%s is gone, but %s is there: restore it, or give --url again, as "
+				 "nodes know it",
+				 path, data);
+	return 0;
+}
+
 static int ensure_config(const char *path, const char *folder, const struct flag_value *v,
 			 struct error *err)
 {
 	bool new_authority;
-	int r = 0;
+	int r = check_lost(path, folder, v[URL].given, err);
 
+	if (r < 0)
+		return r;
 	if (access(path, F_OK) != 0 && errno == ENOENT) {
 		r = write_config(path, folder, v, err);
 	} else {

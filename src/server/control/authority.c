@@ -146,9 +146,11 @@ refused:
 	return NULL;
 }
 
+/* make_authority() - @ret_key: an authority's that has lost its certificate, or NULL for another
+ * one. Nodes that trust the certificate that was lost trust one of the same key and name. */
 static int make_authority(const char *folder, X509 **ret, EVP_PKEY **ret_key, struct error *err)
 {
-	_cleanup_(pkey_free_at) EVP_PKEY *key = EVP_EC_gen("P-256");
+	_cleanup_(pkey_free_at) EVP_PKEY *key = *ret_key ? TAKE_PTR(*ret_key) : EVP_EC_gen("P-256");
 	_cleanup_(x509_free_at) X509 *ca =
 		key ? blank(key, "pillion control, private authority", AUTHORITY_DAYS) : NULL;
 	int r;
@@ -262,17 +264,23 @@ static time_t end_of(const X509 *certificate)
 }
 
 /* not_there() - An authority that nodes may trust is never replaced because it can't be used */
-static int not_there(const char *folder, struct error *err)
+static int not_there(const char *folder, bool has_key, struct error *err)
 {
-	_cleanup_free_ char *path = NULL;
+	/* A key without a certificate is what a first start leaves that was cut short. */
+	const char *const names[] = {"ca.pem", has_key ? NULL : "ca.key"};
 
-	if (asprintf(&path, "%s/ca.pem", folder) < 0)
-		return error_set(err, -ENOMEM, "out of memory");
-	if (access(path, F_OK) == 0)
-		return error_set(err, -EINVAL,
-				 "%s is there, but it and ca.key can't be used together: bring "
-				 "them back, or move both away for a new authority",
-				 path);
+	for (size_t i = 0; i < ARRAY_SIZE(names) && names[i]; i++) {
+		_cleanup_free_ char *path = NULL;
+
+		if (asprintf(&path, "%s/%s", folder, names[i]) < 0)
+			return error_set(err, -ENOMEM, "out of memory");
+		if (access(path, F_OK) == 0)
+			return error_set(
+				err, -EINVAL,
+				"%s is there, but ca.pem and ca.key can't be used together: "
+				"bring them back, or move both away for a new authority",
+				path);
+	}
 	return 0;
 }
 
@@ -289,10 +297,9 @@ int authority_ensure(const char *folder, const char *const *names, size_t count,
 	int r = readable(folder, err);
 
 	if (r == 0 && made.authority)
-		r = not_there(folder, err);
+		r = not_there(folder, ca_key != NULL, err);
 	if (r == 0 && made.authority) {
 		X509_free(TAKE_PTR(ca));
-		EVP_PKEY_free(TAKE_PTR(ca_key));
 		r = make_authority(folder, &ca, &ca_key, err);
 	}
 	if (r == 0) {

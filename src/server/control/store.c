@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define LAYOUT 1
 
@@ -166,20 +167,68 @@ static int prepare_layout(struct store *store, struct error *err)
 	return r;
 }
 
+/* create() - A database with its layout under its name, or nothing: so an empty one was lost */
+static int create(const char *path, struct error *err)
+{
+	_cleanup_free_ char *fresh = NULL;
+	struct store made = {0};
+	int code, fd, r;
+
+	if (asprintf(&fresh, "%s.new", path) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	(void)unlink(fresh);
+	/* SQLite gives its other files the mode of this one. */
+	fd = open(fresh, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return error_set_errno(err, -errno, "%s", fresh);
+	close(fd);
+	code = sqlite3_open_v2(fresh, &made.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	r = code == SQLITE_OK ? prepare_layout(&made, err) : store_error(&made, code, err, fresh);
+	sqlite3_close(made.db);
+	if (r == 0 && rename(fresh, path) < 0)
+		r = error_set_errno(err, -errno, "make %s", path);
+	if (r < 0)
+		(void)unlink(fresh);
+	return r;
+}
+
+/* ensure_file() - The database, made at the first start; one that was lost is not a first start */
+static int ensure_file(const char *path, struct error *err)
+{
+	_cleanup_free_ char *log = NULL;
+	struct stat st;
+
+	if (stat(path, &st) == 0 && st.st_size > 0)
+		return 0;
+	if (stat(path, &st) == 0)
+		return error_set(
+			err, -EINVAL,
+			"%s is empty, as after a loss of power: restore a backup, or remove "
+			"it to start with a new tailnet, which no node of the old one knows",
+			path);
+	if (errno != ENOENT)
+		return error_set_errno(err, -errno, "%s", path);
+	if (asprintf(&log, "%s-wal", path) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (stat(log, &st) == 0 && st.st_size > 0)
+		return error_set(
+			err, -EINVAL,
+			"%s is gone, but its log %s is there: restore a backup, or move the "
+			"log away to start with a new tailnet",
+			path, log);
+	return create(path, err);
+}
+
 int store_open(const char *path, struct store **ret, struct error *err)
 {
 	struct store *store = calloc(1, sizeof(*store));
-	int code, fd, r = 0;
+	int code, r;
 
 	if (!store)
 		return error_set(err, -ENOMEM, "out of memory");
-	/* SQLite gives its other files the mode of this one. */
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		r = error_set_errno(err, -errno, "%s", path);
+	r = ensure_file(path, err);
+	if (r < 0)
 		goto refused;
-	}
-	close(fd);
 	code = sqlite3_open_v2(path, &store->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
 	if (code != SQLITE_OK) {
 		r = store_error(store, code, err, path);

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define VALID_DAYS   3650L
 #define RENEW_BEFORE (30L * 24 * 3600) /* seconds */
@@ -109,6 +110,28 @@ static bool still_good(const char *pem, const char *host, const struct address *
 	return good;
 }
 
+static EVP_PKEY *parse_key(const char *pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+
+	BIO_free(bio);
+	return key;
+}
+
+/* belongs() - Whether the certificate and the key can be read, and are a pair */
+static bool belongs(const char *certificate, const char *key)
+{
+	EVP_PKEY *secret = parse_key(key);
+	X509 *x = parse_certificate(certificate);
+	bool good = x && secret && X509_check_private_key(x, secret) == 1;
+
+	EVP_PKEY_free(secret);
+	X509_free(x);
+	ERR_clear_error();
+	return good;
+}
+
 /* subject_names() - The text of a subjectAltName extension */
 static int subject_names(const char *host, const struct address *ipv4, const struct address *ipv6,
 			 char out[static NAMES_MAX])
@@ -184,11 +207,12 @@ static char *take_text(BIO *bio)
 	return text;
 }
 
+/* make() - @kept: the key of the one before, so that a crash between two files leaves a pair */
 static int make(const char *host, const struct address *ipv4, const struct address *ipv6,
-		struct relay_certificate *ret, struct error *err)
+		const char *kept, struct relay_certificate *ret, struct error *err)
 {
 	BIO *certificate = BIO_new(BIO_s_mem()), *secret = BIO_new(BIO_s_secmem());
-	EVP_PKEY *key = EVP_EC_gen("P-256");
+	EVP_PKEY *key = kept ? parse_key(kept) : EVP_EC_gen("P-256");
 	char names[NAMES_MAX];
 	X509 *x = NULL;
 	int r = 0;
@@ -240,9 +264,18 @@ int relay_certificate_load(const char *directory, const char *host, const struct
 	r = read_pair(certificate_file, key_file, &c, &reason);
 	if (r == -EACCES)
 		return error_set(err, r, "%s", reason.text);
+	/* Clients may have pinned it: only a certificate that can be read is ever replaced. */
+	if (access(certificate_file, F_OK) == 0 && (r < 0 || !belongs(c.certificate, c.key)))
+		return error_set(
+			err, -EINVAL,
+			"%s and %s can't be used together: restore them, or remove both for "
+			"a new certificate, whose hash differs from the one in maps of relays",
+			certificate_file, key_file);
 	if (r < 0 || !still_good(c.certificate, host, ipv4, ipv6)) {
+		_cleanup_(secret_string_free_at) char *kept = TAKE_PTR(c.key);
+
 		relay_certificate_clear(&c);
-		r = make(host, ipv4, ipv6, &c, err);
+		r = make(host, ipv4, ipv6, kept, &c, err);
 		/* The key first: a certificate without its key would never be made anew. */
 		if (r == 0)
 			r = small_file_replace(key_file, c.key, strlen(c.key), err);

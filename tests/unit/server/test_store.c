@@ -381,6 +381,35 @@ static void test_a_second_process(void **state)
 	assert_non_null(strstr(err.text, "in use"));
 }
 
+/* A first start never leaves an empty database, nor a log without its database. */
+static void test_a_lost_database_is_no_first_start(void **state)
+{
+	struct fixture *f = *state;
+	struct store *other = NULL;
+	struct error err = {0};
+	char path[128], log[160];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/other.db", f->folder);
+	snprintf(log, sizeof(log), "%s-wal", path);
+	fclose(fopen(path, "w"));
+	assert_int_equal(store_open(path, &other, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "is empty"));
+	assert_int_equal(unlink(path), 0);
+
+	file = fopen(log, "w");
+	fputs("what was written last", file);
+	fclose(file);
+	assert_int_equal(store_open(path, &other, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "is gone"));
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(unlink(log), 0);
+
+	assert_int_equal(store_open(path, &other, &err), 0);
+	store_close(other);
+	assert_int_equal(unlink(path), 0);
+}
+
 static void test_the_noise_key_stays(void **state)
 {
 	struct fixture *f = *state;
@@ -516,6 +545,7 @@ int main(void)
 		TEST(test_keys),
 		TEST(test_users),
 		TEST(test_a_second_process),
+		TEST(test_a_lost_database_is_no_first_start),
 		TEST(test_the_noise_key_stays),
 		TEST(test_thousands_of_nodes_open_no_file),
 		TEST(test_the_policy_stays),
