@@ -87,6 +87,11 @@ int netlink_open(struct netlink **ret, struct error *err)
 	return 0;
 }
 
+uint32_t netlink_mark(const struct netlink *nl)
+{
+	return nl->mark;
+}
+
 void netlink_set_tailnet(struct netlink *nl, const struct prefix_set *named)
 {
 	nl->ranges = tailnet_ranges(named);
@@ -140,7 +145,7 @@ static void on_ack(void *context, uint32_t tag, const struct net_ack *ack)
 
 /* send_changes() - All of @applying->changes; 0, or negative errno when the socket failed */
 static int send_changes(struct net_channel *channel, struct applying *applying, uint32_t ifindex,
-			uint32_t table)
+			uint32_t table, uint32_t mark)
 {
 	struct net_batch batch = {
 		.channel = channel,
@@ -168,7 +173,8 @@ static int send_changes(struct net_channel *channel, struct applying *applying, 
 		}
 		r = net_batch_add(
 			&batch,
-			net_message_change(net_batch_request(&batch), change, ifindex, table), i);
+			net_message_change(net_batch_request(&batch), change, ifindex, table, mark),
+			i);
 	}
 	return r < 0 ? r : net_batch_flush(&batch);
 }
@@ -197,8 +203,8 @@ static int apply_round(struct netlink *nl, const struct net_wanted *wanted, bool
 
 	report->rounds++;
 	report->partial = false;
-	r = net_have_read(&nl->route, wanted->ifindex, wanted->table, &report->warnings, &have,
-			  &cause);
+	r = net_have_read(&nl->route, wanted->ifindex, wanted->table, nl->mark, &report->warnings,
+			  &have, &cause);
 	if (is_passing(r))
 		return 1;
 	if (r < 0)
@@ -208,7 +214,7 @@ static int apply_round(struct netlink *nl, const struct net_wanted *wanted, bool
 	if (r < 0)
 		error_set_errno(err, r, "compare network state");
 	else
-		r = send_changes(&nl->route, &applying, wanted->ifindex, table);
+		r = send_changes(&nl->route, &applying, wanted->ifindex, table, nl->mark);
 	net_changes_free(&changes);
 	net_have_free(&have);
 	if (is_passing(r))

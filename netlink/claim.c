@@ -7,10 +7,12 @@
  * link are a crashed run's. Ours (by protocol number) are left standing, since the
  * next apply wants them; the official client's carry no protocol, and go.
  */
+#include "base/cleanup.h"
 #include "netlink/dump.h"
 #include "netlink/message.h"
 #include "netlink/netstate.h"
 #include "netlink/nft.h"
+#include "netlink/obstacle.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
@@ -28,6 +30,8 @@ struct claim {
 	bool tunnel_rule;  /* a rule leads to our table, whoever's */
 	bool other_tunnel; /* one leads to another table: the bypass rules may be its */
 
+	bool marks_taken[256]; /* by mark >> 16: a rule of another program takes it */
+
 	struct net_route routes[KEPT]; /* in our table; one for each link they lead to */
 	size_t route_count;
 
@@ -41,9 +45,12 @@ static int take_rule(const struct net_rule *rule, void *context)
 {
 	struct claim *claim = context;
 
+	for (uint32_t mark = 0; mark < ARRAY_SIZE(claim->marks_taken); mark++)
+		claim->marks_taken[mark] |= net_rule_takes_mark(rule, mark << 16);
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
 		bool tunnel = rule->priority == NET_RULE_TUNNEL;
-		struct net_rule shape = net_rule_of_ours(i, tunnel ? rule->table : claim->table);
+		struct net_rule shape =
+			net_rule_of_ours(i, tunnel ? rule->table : claim->table, NET_BYPASS_MARK);
 
 		shape.protocol = rule->protocol;
 		if (!net_rule_equal(rule, &shape))
@@ -193,6 +200,7 @@ int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned
 	r = refuse_living(&claim, err);
 	if (r < 0)
 		return r;
+	nl->mark = net_mark_choose(claim.marks_taken);
 	r = remove_dead(&nl->route, &claim, &removed);
 	if (r < 0)
 		return error_set_errno(err, r, "remove what a crashed run left");

@@ -59,6 +59,8 @@ static int of_route(const struct net_message *message, const struct net_watch *w
 	if (route.prefix.bits == 0 &&
 	    (route.table == RT_TABLE_MAIN || route.table == RT_TABLE_DEFAULT))
 		return NET_EVENT_INTERFACES;
+	if (route.prefix.bits <= 1 && route.table != RT_TABLE_MAIN)
+		return NET_EVENT_OURS; /* where a rule before ours may lead */
 	if (route.table == RT_TABLE_MAIN && route.protocol != NET_ROUTE_PROTOCOL && watch->ranges &&
 	    net_ranges_shared(watch->ranges, &route.prefix))
 		return NET_EVENT_INTERFACES;
@@ -75,12 +77,15 @@ static int of_rule(const struct net_message *message, const struct net_watch *wa
 	if (message->portid == watch->route_portid)
 		return 0;
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
-		struct net_rule ours = net_rule_of_ours(i, watch->table);
+		struct net_rule ours = net_rule_of_ours(i, watch->table, watch->mark);
 
 		if (net_rule_equal(&rule, &ours))
 			return NET_EVENT_OURS;
 	}
-	return 0;
+	/* Another's that stands before ours may take our packets. */
+	return rule.protocol != NET_ROUTE_PROTOCOL && rule.priority < NET_RULE_TUNNEL
+		       ? NET_EVENT_OURS
+		       : 0;
 }
 
 static int of_nft(const struct net_message *message, const struct net_watch *watch)

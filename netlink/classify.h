@@ -13,6 +13,7 @@
 struct net_watch {
 	uint32_t ifindex; /* 0: none yet */
 	uint32_t table;
+	uint32_t mark;
 	char nft_table[32];
 	const struct prefix_set *ranges; /* of tailnet addresses; NULL: none */
 	uint32_t route_portid;

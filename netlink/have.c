@@ -10,6 +10,7 @@
 struct reading {
 	uint32_t ifindex;
 	uint32_t table;
+	uint32_t mark;
 	struct net_have have;
 };
 
@@ -45,7 +46,7 @@ static int take_rule(const struct net_rule *rule, void *context)
 	struct reading *reading = context;
 
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
-		struct net_rule ours = net_rule_of_ours(i, reading->table);
+		struct net_rule ours = net_rule_of_ours(i, reading->table, reading->mark);
 
 		if (net_rule_equal(rule, &ours))
 			reading->have.rules |= 1u << i;
@@ -56,10 +57,10 @@ static int take_rule(const struct net_rule *rule, void *context)
 	return 0;
 }
 
-int net_have_read(struct net_channel *channel, uint32_t ifindex, uint32_t table,
+int net_have_read(struct net_channel *channel, uint32_t ifindex, uint32_t table, uint32_t mark,
 		  unsigned int *without, struct net_have *ret, struct error *err)
 {
-	struct reading reading = {.ifindex = ifindex, .table = table};
+	struct reading reading = {.ifindex = ifindex, .table = table, .mark = mark};
 	unsigned int lacks = 0;
 	int r = net_dump_rules(channel, take_rule, &reading, &lacks, err);
 

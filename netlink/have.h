@@ -20,5 +20,5 @@
  *
  * Return: 0; -ENODEV when link @ifindex doesn't exist; -EINTR, -ENOBUFS: dump again; other errno
  */
-int net_have_read(struct net_channel *channel, uint32_t ifindex, uint32_t table,
+int net_have_read(struct net_channel *channel, uint32_t ifindex, uint32_t table, uint32_t mark,
 		  unsigned int *without, struct net_have *ret, struct error *err);

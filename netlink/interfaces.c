@@ -96,7 +96,7 @@ static int take_default(const struct net_message *message, void *context)
 }
 
 /* look_up() - No route, for whatever reason, is an answer and not a failure */
-static int look_up(struct net_channel *channel, const char *far_away, struct net_default_route *ret)
+static int look_up(struct netlink *nl, const char *far_away, struct net_default_route *ret)
 {
 	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
 	struct address to;
@@ -104,7 +104,8 @@ static int look_up(struct net_channel *channel, const char *far_away, struct net
 
 	if (r < 0)
 		return r;
-	r = net_channel_ask(channel, net_message_lookup(request, &to), take_default, ret, NULL);
+	r = net_channel_ask(&nl->route, net_message_lookup(request, &to, nl->mark), take_default,
+			    ret, NULL);
 	return r == -ENOBUFS || r == -ETIMEDOUT || r == -ENOTCONN ? r : 0;
 }
 
@@ -148,9 +149,9 @@ static int read_once(struct netlink *nl, struct taking *taking, struct net_inter
 		r = net_dump_routes(channel, RT_TABLE_MAIN, 0, 0, take_route, &routed, err);
 	if (r < 0)
 		return r;
-	r = look_up(channel, FAR_AWAY_V4, &interfaces->default_v4);
+	r = look_up(nl, FAR_AWAY_V4, &interfaces->default_v4);
 	if (r == 0)
-		r = look_up(channel, FAR_AWAY_V6, &interfaces->default_v6);
+		r = look_up(nl, FAR_AWAY_V6, &interfaces->default_v6);
 	return r;
 }
 

@@ -125,7 +125,7 @@ struct nlmsghdr *net_message_rule(void *buffer, uint16_t type, const struct net_
 }
 
 struct nlmsghdr *net_message_change(void *buffer, const struct net_change *change, uint32_t ifindex,
-				    uint32_t table)
+				    uint32_t table, uint32_t mark)
 {
 	struct net_route route = {
 		.table = table,
@@ -140,7 +140,7 @@ struct nlmsghdr *net_message_change(void *buffer, const struct net_change *chang
 	switch (change->kind) {
 	case NET_RULE_ADD:
 	case NET_RULE_DELETE:
-		rule = net_rule_of_ours(change->rule, table);
+		rule = net_rule_of_ours(change->rule, table, mark);
 		return net_message_rule(
 			buffer, change->kind == NET_RULE_ADD ? RTM_NEWRULE : RTM_DELRULE, &rule);
 	case NET_LINK_MTU:
@@ -214,7 +214,7 @@ struct nlmsghdr *net_message_dump_rules(void *buffer, uint8_t family)
 	return request;
 }
 
-struct nlmsghdr *net_message_lookup(void *buffer, const struct address *to)
+struct nlmsghdr *net_message_lookup(void *buffer, const struct address *to, uint32_t mark)
 {
 	struct nlmsghdr *request = begin(buffer, RTM_GETROUTE, NLM_F_REQUEST);
 	struct rtmsg *header = extra(request, sizeof(*header));
@@ -222,6 +222,10 @@ struct nlmsghdr *net_message_lookup(void *buffer, const struct address *to)
 	header->rtm_family = kernel_family(to->family);
 	header->rtm_dst_len = address_bits(to);
 	put_address(request, RTA_DST, to);
-	mnl_attr_put_u32(request, RTA_MARK, NET_BYPASS_MARK);
+	/* IPv6 always says in which table the answer stands, and knows no flag for it. */
+	if (to->family == ADDRESS_V4)
+		header->rtm_flags = RTM_F_LOOKUP_TABLE;
+	if (mark)
+		mnl_attr_put_u32(request, RTA_MARK, mark);
 	return request;
 }

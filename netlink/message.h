@@ -11,9 +11,9 @@
 
 #include <linux/netlink.h>
 
-/** net_message_change() - The request that makes @change, on link @ifindex and table @table */
+/** net_message_change() - The request that makes @change; @mark is that of our sockets */
 struct nlmsghdr *net_message_change(void *buffer, const struct net_change *change, uint32_t ifindex,
-				    uint32_t table);
+				    uint32_t table, uint32_t mark);
 
 /** net_message_rule() - Add (@type RTM_NEWRULE) or delete (RTM_DELRULE) exactly @rule */
 struct nlmsghdr *net_message_rule(void *buffer, uint16_t type, const struct net_rule *rule);
@@ -34,5 +34,5 @@ struct nlmsghdr *net_message_dump_routes(void *buffer, uint8_t family, uint32_t 
 /** net_message_dump_rules() - All rules of a family */
 struct nlmsghdr *net_message_dump_rules(void *buffer, uint8_t family);
 
-/** net_message_lookup() - How a packet with the bypass mark to @to would be routed */
-struct nlmsghdr *net_message_lookup(void *buffer, const struct address *to);
+/** net_message_lookup() - How a packet to @to of a socket with @mark would be routed */
+struct nlmsghdr *net_message_lookup(void *buffer, const struct address *to, uint32_t mark);

@@ -147,6 +147,7 @@ int net_monitor_read(struct net_monitor *monitor)
 {
 	int events, more = 0;
 
+	monitor->watch.mark = monitor->nl->mark;
 	monitor->watch.route_portid = monitor->nl->route.portid;
 	monitor->watch.nft_portid = monitor->nl->nft.portid;
 	events = read_socket(monitor->route, NETLINK_ROUTE, &monitor->watch);

@@ -32,7 +32,8 @@ struct netlink;
 #define NET_TABLE_DEFAULT 52u
 #define NET_MTU_DEFAULT   1280u
 
-/* Every socket of the engine carries this mark and so never enters the tunnel. */
+/* Every socket of the engine carries a mark and so never enters the tunnel: this one, unless a rule
+ * of another program takes it (obstacle.h). */
 #define NET_BYPASS_MARK 0x80000u
 #define NET_MARK_MASK   0xff0000u
 
@@ -123,6 +124,9 @@ const char *net_warning_text(enum net_warning warning);
  * Return: 0 or negative errno
  */
 int netlink_open(struct netlink **ret, struct error *err);
+
+/** netlink_mark() - For sockets that never enter the tunnel; chosen by netlink_claim() */
+uint32_t netlink_mark(const struct netlink *nl);
 
 /** netlink_set_tailnet() - Ranges of tailnet addresses besides tailnet_ranges()' own */
 void netlink_set_tailnet(struct netlink *nl, const struct prefix_set *named);

@@ -10,7 +10,7 @@ static bool is_ipv6(const struct net_change *change)
 	switch (change->kind) {
 	case NET_RULE_ADD:
 	case NET_RULE_DELETE:
-		return net_rule_of_ours(change->rule, 0).family == ADDRESS_V6;
+		return net_rule_of_ours(change->rule, 0, 0).family == ADDRESS_V6;
 	case NET_ADDRESS_ADD:
 	case NET_ADDRESS_DELETE:
 	case NET_ROUTE_ADD:
@@ -75,7 +75,7 @@ const char *net_change_format(const struct net_change *change, char out[static 8
 
 	if (is_rule(change))
 		snprintf(out, 80, "%s %u (%s)", verbs[change->kind],
-			 net_rule_of_ours(change->rule, 0).priority,
+			 net_rule_of_ours(change->rule, 0, 0).priority,
 			 is_ipv6(change) ? "IPv6" : "IPv4");
 	else if (change->kind == NET_LINK_MTU)
 		snprintf(out, 80, "%s %u", verbs[change->kind], change->mtu);

@@ -295,8 +295,8 @@ int net_parse_rule(struct cursor body, struct net_rule *ret)
 		return -EAFNOSUPPORT;
 	rule.action = header.action;
 	rule.table = header.table;
-	rule.selective =
-		header.dst_len || header.src_len || header.tos || (header.flags & FIB_RULE_INVERT);
+	rule.inverted = header.flags & FIB_RULE_INVERT;
+	rule.selective = header.dst_len || header.src_len || header.tos || rule.inverted;
 	while (net_attribute_next(&body, &a)) {
 		switch (a.type) {
 		case FRA_PRIORITY:

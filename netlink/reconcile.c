@@ -63,7 +63,7 @@ static int change(struct net_changes *changes, struct net_change one)
 	return r;
 }
 
-struct net_rule net_rule_of_ours(unsigned int index, uint32_t table)
+struct net_rule net_rule_of_ours(unsigned int index, uint32_t table, uint32_t mark)
 {
 	static const struct {
 		enum net_rule_priority priority;
@@ -84,7 +84,7 @@ struct net_rule net_rule_of_ours(unsigned int index, uint32_t table)
 		.action = rows[row].action,
 		.priority = rows[row].priority,
 		.table = tunnel ? table : rows[row].table,
-		.mark = tunnel ? 0 : NET_BYPASS_MARK,
+		.mark = tunnel ? 0 : mark,
 		.mask = tunnel ? 0 : NET_MARK_MASK,
 	};
 }
@@ -175,7 +175,7 @@ static int add_rules(const struct net_have *have, struct net_changes *changes)
 static int delete_rules(const struct net_have *have, struct net_changes *changes)
 {
 	for (unsigned int i = NET_RULE_COUNT; i-- > 0;) {
-		bool tunnel = net_rule_of_ours(i, 0).priority == NET_RULE_TUNNEL;
+		bool tunnel = net_rule_of_ours(i, 0, 0).priority == NET_RULE_TUNNEL;
 		int r = 0;
 
 		if (have->rules & 1u << i && (tunnel || !have->bypass_shared))

@@ -23,7 +23,7 @@ struct net_have {
 	struct net_link link;
 	struct net_prefixes addresses;
 	struct net_prefixes routes;
-	unsigned int rules; /* bit i: net_rule_of_ours(i, table) stands */
+	unsigned int rules; /* bit i: net_rule_of_ours(i, table, mark) stands */
 	bool bypass_shared; /* a tunnel rule of another pillion (same protocol, other table) stands
 			     */
 };
@@ -58,11 +58,12 @@ struct net_changes {
 };
 
 /**
- * net_rule_of_ours() - The rule with index @index (0 to NET_RULE_COUNT - 1) for @table
+ * net_rule_of_ours() - The rule with index @index (0 to NET_RULE_COUNT - 1) for @table and sockets
+ * with @mark
  *
  * In the order of adding: the bypass stands before the rule that needs it.
  */
-struct net_rule net_rule_of_ours(unsigned int index, uint32_t table);
+struct net_rule net_rule_of_ours(unsigned int index, uint32_t table, uint32_t mark);
 
 /** net_rule_equal() - Whether two rules are the same to the kernel, protocol included */
 bool net_rule_equal(const struct net_rule *a, const struct net_rule *b);

@@ -171,12 +171,14 @@ void engine_start(struct supervisor *s)
 	if (s->ending || engine->pid != 0 || s->network.tun.queue_count == 0)
 		return;
 	if (crashes_want_fresh_sockets(&engine->crashes)) {
+		uint32_t mark = netlink_mark(s->network.netlink);
 		uint16_t port = s->udp.port;
 		struct error err = {0};
 
 		/* One that was shut down stays deaf, and nobody can tell by looking at it. */
 		udp_pair_close(&s->udp);
-		if (udp_pair_open(port, &s->udp, &err) < 0 && udp_pair_open(0, &s->udp, &err) < 0)
+		if (udp_pair_open(port, mark, &s->udp, &err) < 0 &&
+		    udp_pair_open(0, mark, &s->udp, &err) < 0)
 			log_error("%s", err.text);
 	}
 	engine->number++;

@@ -76,6 +76,7 @@ struct network {
 	uint32_t request; /* id that waits for the apply; 0: none */
 	int asked;        /* memfd of the newest request, not read yet; -1: none */
 	uint32_t asked_id;
+	char obstacle[256];             /* another program's rule, logged already */
 	unsigned int warnings;          /* of the last report, logged already */
 	nanoseconds retry_wait;         /* after the next failure */
 	char failure[PRIVSEP_TEXT_MAX]; /* of the last apply, logged already; empty: it went well */

@@ -198,7 +198,7 @@ int listener_health(const char *address, struct error *err)
 	return fd;
 }
 
-int socket_marked(enum socket_kind kind, enum address_family family)
+int socket_marked(enum socket_kind kind, enum address_family family, uint32_t mark)
 {
 	int domain = family == ADDRESS_V6 ? AF_INET6 : AF_INET;
 	int type = kind == SOCKET_TCP ? SOCK_STREAM : SOCK_DGRAM;
@@ -208,15 +208,14 @@ int socket_marked(enum socket_kind kind, enum address_family family)
 	if (kind == SOCKET_ICMP)
 		protocol = family == ADDRESS_V6 ? (int)IPPROTO_ICMPV6 : (int)IPPROTO_ICMP;
 	fd = socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-	if (fd < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_MARK, &(uint32_t){NET_BYPASS_MARK}, sizeof(uint32_t)) < 0)
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0)
 		return -errno;
 	return TAKE_FD(fd);
 }
 
-static int udp_bound(enum address_family family, uint16_t port)
+static int udp_bound(enum address_family family, uint16_t port, uint32_t mark)
 {
-	_cleanup_close_ int fd = socket_marked(SOCKET_UDP, family);
+	_cleanup_close_ int fd = socket_marked(SOCKET_UDP, family, mark);
 	struct endpoint at = {.address.family = (uint8_t)family, .port = port};
 	struct sockaddr_storage address;
 	socklen_t length = endpoint_to_sockaddr(&at, &address);
@@ -252,9 +251,9 @@ static int bound_port(int fd, uint16_t *ret)
 }
 
 /* try_pair() - Both families on @port; IPv6 that is off is no failure */
-static int try_pair(uint16_t port, struct udp_pair *ret)
+static int try_pair(uint16_t port, uint32_t mark, struct udp_pair *ret)
 {
-	_cleanup_close_ int v4 = udp_bound(ADDRESS_V4, port);
+	_cleanup_close_ int v4 = udp_bound(ADDRESS_V4, port, mark);
 	_cleanup_close_ int v6 = -1;
 	int r;
 
@@ -263,7 +262,7 @@ static int try_pair(uint16_t port, struct udp_pair *ret)
 	r = bound_port(v4, &port);
 	if (r < 0)
 		return r;
-	v6 = udp_bound(ADDRESS_V6, port);
+	v6 = udp_bound(ADDRESS_V6, port, mark);
 	if (v6 == -EADDRINUSE)
 		return v6;
 	*ret = (struct udp_pair){.port = port, .v4 = v4, .v6 = v6 < 0 ? -1 : v6};
@@ -271,13 +270,13 @@ static int try_pair(uint16_t port, struct udp_pair *ret)
 	return 0;
 }
 
-int udp_pair_open(uint16_t port, struct udp_pair *ret, struct error *err)
+int udp_pair_open(uint16_t port, uint32_t mark, struct udp_pair *ret, struct error *err)
 {
 	int rounds = port ? 1 : PORT_ROUNDS;
 	int r;
 
 	do
-		r = try_pair(port, ret);
+		r = try_pair(port, mark, ret);
 	while (r == -EADDRINUSE && --rounds > 0);
 	if (r == -EADDRINUSE)
 		return error_set(err, r, "UDP port %u is taken", port);

@@ -45,9 +45,9 @@ struct udp_pair {
  *
  * Return: 0; -EADDRINUSE where the wanted port is taken
  */
-int udp_pair_open(uint16_t port, struct udp_pair *ret, struct error *err);
+int udp_pair_open(uint16_t port, uint32_t mark, struct udp_pair *ret, struct error *err);
 
 void udp_pair_close(struct udp_pair *pair);
 
 /** socket_marked() - A socket of a kind that the engine may ask for */
-int socket_marked(enum socket_kind kind, enum address_family family);
+int socket_marked(enum socket_kind kind, enum address_family family, uint32_t mark);

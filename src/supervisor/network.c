@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "netlink/check.h"
+#include "netlink/obstacle.h"
 #include "privsep/records.h"
 
 #include <errno.h>
@@ -222,7 +223,9 @@ static void take_request(struct supervisor *s, uint32_t id, int memfd)
 static void report_text(struct network *network, const struct net_report *report,
 			char out[static PRIVSEP_TEXT_MAX])
 {
-	size_t used = (size_t)snprintf(out, PRIVSEP_TEXT_MAX, "%s", network->refused);
+	size_t used = (size_t)snprintf(out, PRIVSEP_TEXT_MAX, "%s%s%s", network->obstacle,
+				       network->obstacle[0] && network->refused[0] ? "; " : "",
+				       network->refused);
 
 	for (unsigned int bit = 0; bit < 32; bit++) {
 		enum net_warning warning = (enum net_warning)(1u << bit);
@@ -236,6 +239,26 @@ static void report_text(struct network *network, const struct net_report *report
 						 used ? "; " : "", net_warning_text(warning));
 	}
 	network->warnings = report->warnings;
+}
+
+/* find_obstacle() - A rule of another program that came, or went: to the log, and to the engine */
+static void find_obstacle(struct supervisor *s, const struct net_wanted *wanted)
+{
+	struct network *network = &s->network;
+	char found[sizeof(network->obstacle)];
+
+	if (netlink_obstacle(network->netlink, wanted, found) < 0 ||
+	    strcmp(found, network->obstacle) == 0)
+		return;
+	memcpy(network->obstacle, found, sizeof(found));
+	if (quota_take(&s->engine.said, clock_boottime())) {
+		if (found[0])
+			log_warn("%s", found);
+		else
+			log_info("no rule of another program takes our packets any more");
+	}
+	if (network->request == 0)
+		requests_interfaces(s); /* it asks again, and so hears of it */
 }
 
 /* apply_failed() - Try again later and later, and say so when it is news */
@@ -271,6 +294,7 @@ static unsigned int apply(struct supervisor *s)
 		return report.changes;
 	}
 	if (r == 0) {
+		find_obstacle(s, &wanted);
 		report_text(network, &report, text);
 		if (network->failure[0] && quota_take(&s->engine.said, clock_boottime()))
 			log_info("the network state is set");

@@ -44,7 +44,8 @@ static void on_socket(struct supervisor *s, const struct privsep_socket *m)
 		return;
 	}
 	reply_fd(s, m->header.id,
-		 socket_marked((enum socket_kind)m->kind, (enum address_family)m->family));
+		 socket_marked((enum socket_kind)m->kind, (enum address_family)m->family,
+			       netlink_mark(s->network.netlink)));
 }
 
 static void on_file(struct supervisor *s, const struct privsep_file *m)

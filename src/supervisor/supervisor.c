@@ -321,7 +321,7 @@ static void open_udp(struct supervisor *s, struct error *err)
 		if (!any && (ports[i] == 0 || (i > 0 && ports[i] == ports[i - 1])))
 			continue;
 		*err = (struct error){0};
-		r = udp_pair_open(ports[i], &s->udp, err);
+		r = udp_pair_open(ports[i], netlink_mark(s->network.netlink), &s->udp, err);
 		if (r == 0 || ports[i] != wanted || wanted == 0)
 			continue;
 		snprintf(text, sizeof(text), "%s; using another port", err->text);

@@ -429,6 +429,23 @@ def addresses_that_are_routes(lane):
     lane.heals()
 
 
+@case("rules-of-another-program")
+def rules_of_another_program(lane):
+    """Another VPN's rule takes IPv6 packets before ours: health names it, and forgets it."""
+    box = lane.node.box
+    box.run("ip", "-6", "route", "add", "default", "dev", "lo", "table", "51820")
+    rule = ("to", "fd7a:115c:a1e0::/48", "lookup", "51820", "priority", "101")
+    box.run("ip", "-6", "rule", "add", *rule)
+    wait_for(
+        lambda: any("rule 101 (lookup 51820)" in line for line in lane.node.status()["Health"]),
+        15,
+        "health to name the rule",
+    )
+    lane.stands()
+    box.run("ip", "-6", "rule", "del", *rule)
+    lane.heals()
+
+
 @case("deltas-by-the-thousand")
 def deltas_by_the_thousand(lane):
     """For seconds, as fast as they are read: what comes after them comes, and traffic flows."""

@@ -729,6 +729,39 @@ def test_routes_are_judged_again_when_networks_change(start, namespace):
     assert drop.search(namespace.run("nft list table inet pillion"))
 
 
+def test_rules_of_another_vpn(start, namespace):
+    """One before ours is named, with what to do, when it comes; a mark that is taken is not ours."""
+    namespace.run("ip link add wg0 type veth peer name wg1 && ip link set wg0 up")
+    namespace.run("ip route add default dev wg0 table 203")
+    namespace.run("ip rule add fwmark 0x80000/0x1e0000 lookup 203 priority 1000")
+    sidecar = start()
+    sidecar.up()
+    asked = "network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32 fd7a:115c:a1e0::/48"
+    assert sidecar.ask(asked) == "0 "
+    assert "fwmark 0x800000/0xff0000 lookup main" in namespace.run("ip rule")
+    assert sidecar.ask("socket 1 4").startswith("mark=800000 ")
+    assert "socket mark & 0x00ff0000 == 0x00800000" in namespace.run("nft list table inet pillion")
+    # What takes all that has not its own mark; it comes later, and its route after it.
+    namespace.run("ip rule add not fwmark 0xca6c lookup 51820 priority 101")
+    namespace.run("ip route add default dev wg0 table 51820")
+    assert "wg0" in namespace.run("ip route get 100.64.0.2")
+    wait_for(lambda: "rule 101 (not fwmark 0xca6c" in sidecar.log(), what="a word about rule 101")
+    answer = sidecar.ask(asked)
+    assert answer.startswith("0 rule 101 ("), answer
+    # The remedy that it names.
+    remedy = re.search("`(ip rule add .*)`", answer)[1]
+    namespace.run(remedy)
+    assert "tailscale0" in namespace.run("ip route get 100.64.0.2")
+    wait_for(lambda: "takes our packets any more" in sidecar.log(), what="the end of it")
+    assert sidecar.ask(asked) == "0 "
+    # One that takes our mark, where no other can be chosen any more.
+    namespace.run("ip rule add fwmark 0x800000/0xff0000 lookup 203 priority 1001")
+    wait_for(lambda: "rule 1001 (fwmark 0x800000/0xff0000, lookup 203)" in sidecar.log())
+    assert "our own sockets" in sidecar.ask(asked)
+    namespace.run("ip rule add to 100.64.0.0/10 unreachable priority 50")
+    wait_for(lambda: "rule 50 (no way out)" in sidecar.log())
+
+
 def test_deleted_link_is_made_again(start, namespace):
     sidecar = start()
     sidecar.up()

@@ -43,12 +43,12 @@ static struct nlmsghdr *change(enum net_change_kind kind, const char *prefix, ui
 	if (prefix)
 		one.prefix = prefix_of_text(prefix);
 	memset(request, 0, sizeof(request));
-	return net_message_change(request, &one, LINK, table);
+	return net_message_change(request, &one, LINK, table, NET_BYPASS_MARK);
 }
 
 static struct nlmsghdr *rule(unsigned int index, uint32_t table)
 {
-	struct net_rule one = net_rule_of_ours(index, table);
+	struct net_rule one = net_rule_of_ours(index, table, NET_BYPASS_MARK);
 
 	memset(request, 0, sizeof(request));
 	return net_message_rule(request, RTM_NEWRULE, &one);
@@ -74,7 +74,7 @@ static void what_we_build_reads_back(void **state)
 	(void)state;
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++)
 		for (uint32_t table = TABLE; table < 1000; table += 700) {
-			struct net_rule built = net_rule_of_ours(i, table);
+			struct net_rule built = net_rule_of_ours(i, table, NET_BYPASS_MARK);
 
 			assert_int_equal(net_parse_rule(body_of(rule(i, table)), &read), 0);
 			assert_true(net_rule_equal(&read, &built));
@@ -188,6 +188,7 @@ static void acknowledgements_carry_the_kernels_words(void **state)
 static const struct net_watch watch = {
 	.ifindex = LINK,
 	.table = TABLE,
+	.mark = NET_BYPASS_MARK,
 	.nft_table = "pillion",
 	.route_portid = US,
 	.nft_portid = US,
@@ -263,7 +264,7 @@ static void only_our_nft_table_matters(void **state)
 
 static void a_rule_that_selects_more_is_not_ours(void **state)
 {
-	struct net_rule ours = net_rule_of_ours(3, TABLE), read;
+	struct net_rule ours = net_rule_of_ours(3, TABLE, NET_BYPASS_MARK), read;
 	struct nlmsghdr *header = rule(3, TABLE);
 
 	(void)state;

@@ -235,7 +235,7 @@ static void shared_bypass_rules_stay(void **state)
 	assert_int_equal(changes.count, 2);
 	for (size_t i = 0; i < changes.count; i++) {
 		assert_int_equal(changes.list[i].kind, NET_RULE_DELETE);
-		assert_int_equal(net_rule_of_ours(changes.list[i].rule, 53).priority,
+		assert_int_equal(net_rule_of_ours(changes.list[i].rule, 53, 0).priority,
 				 NET_RULE_TUNNEL);
 	}
 	net_changes_free(&changes);

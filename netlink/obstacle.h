@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * netlink/obstacle.h - what another program's rules do to our packets
+ *
+ * Rules are asked in order of priority. One that stands before ours, another VPN's say, may take
+ * the packets to the tailnet, or those of our own sockets where it selects by a mark that ours has.
+ */
+#pragma once
+
+#include "netlink/netstate.h"
+#include "netlink/parse.h"
+
+/** net_rule_takes_mark() - Whether @rule is another's that selects packets with @mark, by it */
+bool net_rule_takes_mark(const struct net_rule *rule, uint32_t mark);
+
+/**
+ * net_mark_choose() - A mark for our sockets
+ * @taken: by mark >> 16: a rule of another's takes it
+ *
+ * Return: NET_BYPASS_MARK, or another one of NET_MARK_MASK where that is taken; NET_BYPASS_MARK
+ * too where all are
+ */
+uint32_t net_mark_choose(const bool taken[static 256]);
+
+/**
+ * netlink_obstacle() - The first rule of another's that keeps packets from their way
+ * @wanted: applied; the kernel is asked how it routes to the first of its routes
+ * @out:    one line for a person that names the rule and the remedy; empty if there is none
+ *
+ * Return: 0 or negative errno
+ */
+int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, char out[static 256]);
