@@ -5,12 +5,13 @@
  * Usage: control_join URL [AUTH-KEY [CA.pem]]
  *
  * One line an event on stdout; commands on stdin, one a line: "hostname NAME", "route
- * PREFIX", "endpoint ADDRESS:PORT", "login", "logout", "quit", and "rpc METHOD PATH [BODY]": a
- * request of one's own, in whose body $NODEKEY is the node key; its answer is the event "rpc
- * NUMBER STATUS BODY". The node key lives in memory only. Tests drive the control client alone
- * with it, without a tunnel.
+ * PREFIX …", "endpoint ADDRESS:PORT", "map" (the netmap as JSON in the event "map"), "login",
+ * "logout", "quit", and "rpc METHOD PATH [BODY]": a request of one's own, in whose body $NODEKEY
+ * is the node key; its answer is the event "rpc NUMBER STATUS BODY". The node key lives in memory
+ * only. Tests drive the control client alone with it, without a tunnel.
  */
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "control/client.h"
 #include "tests/tools/control_rpc.h"
 #include "transport/names.h"
@@ -22,13 +23,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ROUTES_MAX 8u
+
 struct joiner {
 	uv_loop_t loop;
 	struct control_client *client;
 	const char *auth_key;
 	struct tailcfg_hostinfo hostinfo;
 	struct tailcfg_net_info net_info;
-	struct prefix route;
+	struct prefix routes[ROUTES_MAX];
+	const struct netmap *map; /* NULL: none yet */
 	struct control_rpc_options rpc;
 	char node_key[KEY_TEXT_MAX];
 	char line[4096];
@@ -97,6 +101,7 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 {
 	char name[64], address[PREFIX_TEXT_MAX], endpoint[ENDPOINT_TEXT_MAX];
 
+	((struct joiner *)user)->map = map;
 	say(user, "netmap self=%lld peers=%u parts=%x filters=%u regions=%u domain=%s locked=%d",
 	    (long long)map->self->id, netmap_peer_count(map), change->parts, map->filter_count,
 	    map->derp_map.region_count, map->domain ? map->domain : "-", map->locked);
@@ -217,6 +222,33 @@ static void run_rpc(struct joiner *j, char *text)
 	control_rpc(&j->rpc);
 }
 
+static void say_map(struct joiner *j)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+
+	if (j->map && netmap_encode(j->map, NULL, NULL, &text) == 0)
+		say(j, "map %.*s", (int)text.length, (char *)buffer_head(&text));
+	else
+		say(j, "map null");
+	buffer_free(&text);
+}
+
+/* set_routes() - "PREFIX PREFIX …" */
+static void set_routes(struct joiner *j, char *text)
+{
+	uint32_t count = 0;
+	char *rest;
+
+	for (char *word = strtok_r(text, " ", &rest); word && count < ROUTES_MAX;
+	     word = strtok_r(NULL, " ", &rest))
+		if (prefix_parse(word, strlen(word), &j->routes[count]) == 0)
+			count++;
+		else
+			say(j, "no prefix %s", word);
+	j->hostinfo.routable_ips = (struct prefix_list){j->routes, count};
+	control_client_set_hostinfo(j->client, &j->hostinfo);
+}
+
 static void run_command(struct joiner *j, char *line)
 {
 	const struct control_login interactive = {.interactive = true};
@@ -229,10 +261,10 @@ static void run_command(struct joiner *j, char *line)
 		free(j->hostinfo.hostname);
 		j->hostinfo.hostname = strdup(argument);
 		control_client_set_hostinfo(j->client, &j->hostinfo);
-	} else if (strcmp(line, "route") == 0 && argument &&
-		   prefix_parse(argument, strlen(argument), &j->route) == 0) {
-		j->hostinfo.routable_ips = (struct prefix_list){&j->route, 1};
-		control_client_set_hostinfo(j->client, &j->hostinfo);
+	} else if (strcmp(line, "route") == 0 && argument) {
+		set_routes(j, argument);
+	} else if (strcmp(line, "map") == 0) {
+		say_map(j);
 	} else if (strcmp(line, "endpoint") == 0 && argument &&
 		   endpoint_parse(argument, strlen(argument), &endpoint.endpoint) == 0) {
 		control_client_set_endpoints(j->client, &endpoint, 1);

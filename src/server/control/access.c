@@ -34,6 +34,13 @@ static bool sees(void *user, const struct control_node *viewer, const struct con
 	return policy_tailnet_sees(a->nodes, viewer->record.id, peer->record.id);
 }
 
+static bool grants_route(void *user, const struct control_node *viewer, const struct prefix *route)
+{
+	const struct access *a = user;
+
+	return policy_tailnet_grants_route(a->nodes, viewer->record.id, route);
+}
+
 static void put_filter(void *user, const struct control_node *node, struct json_writer *w,
 		       const char *name)
 {
@@ -150,6 +157,7 @@ int access_open(struct access *a, struct tailnet *t, struct error *err)
 	t->policy = (struct tailnet_policy){
 		.user = a,
 		.sees = sees,
+		.grants_route = grants_route,
 		.filter = put_filter,
 		.ssh = put_ssh,
 		.ssh_action = ssh_action,

@@ -184,8 +184,7 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	node->auth_key = a->auth_key;
 	node->ephemeral = a->ephemeral;
 	node->authorized = true;
-	node->expiry = tagged || !t->settings.node_expiry ? JSON_TIME_NONE
-							  : now.wall + t->settings.node_expiry;
+	node->expiry = tailnet_new_expiry(t, tagged, now);
 	node->expired = false;
 	if (!node->named && hostname)
 		(void)registry_rename(&t->registry, node, hostname, false);
@@ -196,7 +195,7 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	if (tagged || node->tags.count) {
 		static const struct string_list none;
 
-		r = tailnet_set_tags(t, node, tagged ? a->tags : &none);
+		r = tailnet_set_tags(t, node, tagged ? a->tags : &none, now);
 		if (r < 0)
 			return error_set(err, r, "out of memory");
 	}

@@ -47,16 +47,17 @@ static void append(struct prefix *items, uint32_t *count, const struct prefix *p
 	items[(*count)++] = *p;
 }
 
-/* allowed_ips() - Its addresses, the routes that it serves, and exit routes */
-static uint32_t allowed_ips(const struct control_node *node, struct prefix *out)
+/* allowed_ips() - Its addresses, @routes of those that it serves, and exit routes */
+static uint32_t allowed_ips(const struct control_node *node, const struct prefix_list *routes,
+			    struct prefix *out)
 {
 	struct prefix v4 = prefix_of(&node->v4), v6 = prefix_of(&node->v6);
 	uint32_t count = 0;
 
 	append(out, &count, &v4);
 	append(out, &count, &v6);
-	for (uint32_t i = 0; i < node->primary_routes.count; i++)
-		append(out, &count, &node->primary_routes.items[i]);
+	for (uint32_t i = 0; i < routes->count; i++)
+		append(out, &count, &routes->items[i]);
 	for (uint32_t i = 0; i < node->approved_routes.count; i++)
 		if (is_exit_route(&node->approved_routes.items[i]) &&
 		    control_node_serves(node, &node->approved_routes.items[i]))
@@ -81,9 +82,11 @@ static void withhold(struct tailcfg_hostinfo *info, bool self)
 	info->no_logs_no_support = false;
 }
 
-/* encode() - As a Node. All but the copies made here is borrowed */
-static void encode(struct tailnet *t, const struct control_node *node, bool self,
-		   nanoseconds now_wall, struct json_writer *w, const char *name)
+/* encode() - As a Node with @routes of those that it serves. All but the copies made here is
+ * borrowed */
+static void encode(struct tailnet *t, const struct control_node *node,
+		   const struct prefix_list *routes, bool self, nanoseconds now_wall,
+		   struct json_writer *w, const char *name)
 {
 	struct prefix addresses[2] = {prefix_of(&node->v4), prefix_of(&node->v6)};
 	struct prefix allowed[2 + 2 * CONTROL_ROUTES_MAX];
@@ -102,8 +105,8 @@ static void encode(struct tailnet *t, const struct control_node *node, bool self
 		.created = node->created,
 		.last_seen = node->online ? JSON_TIME_NONE : node->last_seen,
 		.addresses = {.items = addresses, .count = 2},
-		.allowed_ips = {.items = allowed, .count = allowed_ips(node, allowed)},
-		.primary_routes = node->primary_routes,
+		.allowed_ips = {.items = allowed, .count = allowed_ips(node, routes, allowed)},
+		.primary_routes = *routes,
 		.endpoints = node->endpoints,
 		.home_derp = control_node_home(node),
 		.cap = node->cap,
@@ -129,24 +132,47 @@ static void encode(struct tailnet *t, const struct control_node *node, bool self
 	tailcfg_node_encode(w, name, &n);
 }
 
-const char *tailnet_encode_node(struct tailnet *t, struct control_node *node)
+/* encode_whole() - With all routes; NULL without memory. Kept until it changes */
+static const char *encode_whole(struct tailnet *t, struct control_node *node)
 {
 	struct buffer text = BUFFER_INIT(NODE_TEXT_MAX);
 	struct json_writer w = json_writer_to(&text);
 
 	if (node->encoded)
 		return node->encoded;
-	encode(t, node, false, 0, &w, NULL);
+	encode(t, node, &node->primary_routes, false, 0, &w, NULL);
 	if (json_writer_result(&w) == 0)
 		node->encoded = strndup((char *)buffer_head(&text), text.length);
 	buffer_free(&text);
 	return node->encoded;
 }
 
+void tailnet_encode_peer(struct tailnet *t, const struct control_node *viewer,
+			 struct control_node *node, struct json_writer *w)
+{
+	struct prefix granted[CONTROL_ROUTES_MAX];
+	struct prefix_list routes = {.items = granted};
+	const char *text;
+
+	for (uint32_t i = 0; i < node->primary_routes.count && i < CONTROL_ROUTES_MAX; i++)
+		if (!t->policy.grants_route ||
+		    t->policy.grants_route(t->policy.user, viewer, &node->primary_routes.items[i]))
+			append(granted, &routes.count, &node->primary_routes.items[i]);
+	if (routes.count < node->primary_routes.count) {
+		encode(t, node, &routes, false, 0, w, NULL);
+		return;
+	}
+	text = encode_whole(t, node);
+	if (text)
+		json_put_raw(w, NULL, text);
+	else
+		w->error = -ENOMEM;
+}
+
 void tailnet_encode_self(struct tailnet *t, struct control_node *node, struct tailnet_time now,
 			 struct json_writer *w, const char *name)
 {
-	encode(t, node, true, now.wall, w, name);
+	encode(t, node, &node->primary_routes, true, now.wall, w, name);
 }
 
 void tailnet_encode_change(const struct control_node *node, unsigned int what,
@@ -451,8 +477,10 @@ int tailnet_set_routes(struct tailnet *t, struct control_node *node,
 	return 0;
 }
 
-int tailnet_set_tags(struct tailnet *t, struct control_node *node, const struct string_list *tags)
+int tailnet_set_tags(struct tailnet *t, struct control_node *node, const struct string_list *tags,
+		     struct tailnet_time now)
 {
+	bool expired = control_node_is_expired(node, now.wall), was_tagged = node->tags.count;
 	struct string_list copy = {0};
 
 	for (uint32_t i = 0; i < tags->count && i < CONTROL_TAGS_MAX; i++)
@@ -462,6 +490,11 @@ int tailnet_set_tags(struct tailnet *t, struct control_node *node, const struct 
 		}
 	string_list_clear(&node->tags);
 	node->tags = copy;
+	/* Who was expired stays it: tags are no login. */
+	if (!expired && was_tagged != (copy.count > 0)) {
+		node->expiry = tailnet_new_expiry(t, copy.count > 0, now);
+		tailnet_schedule(t, node, now);
+	}
 	registry_touch(&t->registry, &node->record);
 	tailnet_changed(t, node, CHANGE_NODE);
 	/* Who sees whom may be other now: unless policy says whom that concerns, each one's view is

@@ -317,7 +317,7 @@ static int tag_node(struct order *o)
 	if (r == 0 && !tags_are_valid(&tags))
 		r = bad_tags(o);
 	if (r == 0)
-		r = tailnet_set_tags(&o->c->tailnet, node, &tags);
+		r = tailnet_set_tags(&o->c->tailnet, node, &tags, o->now);
 	if (r == 0)
 		put_node(o, node);
 	string_list_clear(&tags);

@@ -143,6 +143,15 @@ static void spread(struct tailnet *t, int64_t id, struct policy_affected *affect
 	policy_affected_clear(affected);
 }
 
+/* note_routers() - The session is to be told again of each router that it knows: which of their
+ * routes it is told may be others now */
+static void note_routers(struct map_session *s)
+{
+	for (struct control_node *n = s->tailnet->registry.routers; n; n = n->next_router)
+		if (n != s->node && knows(s, (uint32_t)n->record.id))
+			note(s, (uint32_t)n->record.id, CHANGE_NODE);
+}
+
 /* note_viewers() - Who sees @node is to be told; who knows it and sees it no more, was noted when
  * that came about */
 static void note_viewers(struct tailnet *t, struct control_node *node, unsigned int what)
@@ -171,6 +180,9 @@ void tailnet_changed(struct tailnet *t, struct control_node *node, unsigned int 
 	if (what & CHANGE_NODE && t->policy.changed) {
 		if (t->policy.changed(t->policy.user, node, &affected) < 0)
 			tailnet_changed_all(t, WANTS_FULL);
+		if (affected.rules.count)
+			for (struct map_session *s = node->sessions; s; s = s->node_next)
+				note_routers(s);
 		spread(t, node->record.id, &affected);
 	}
 	for (struct map_session *s = node->sessions; s; s = s->node_next)
@@ -358,6 +370,7 @@ void tailnet_policy_replaced(struct tailnet *t)
 			k += new <= old;
 		}
 		free(now.told);
+		note_routers(s);
 	}
 }
 
@@ -379,16 +392,6 @@ static bool tell_all(struct map_session *s)
 		s->told[s->told_count++] = (uint32_t)peer->record.id;
 	}
 	return true;
-}
-
-static void put_peer(struct tailnet *t, struct control_node *peer, struct json_writer *w)
-{
-	const char *text = tailnet_encode_node(t, peer);
-
-	if (text)
-		json_put_raw(w, NULL, text);
-	else
-		w->error = -ENOMEM;
 }
 
 /* name_profile() - The profile of whose @node is, once a list */
@@ -433,7 +436,7 @@ static bool put_full(struct map_session *s, struct tailnet_time now, struct json
 	if (s->told_count) {
 		json_begin_array(w, "Peers");
 		for (uint32_t i = 0; i < s->told_count; i++)
-			put_peer(t, registry_node(&t->registry, s->told[i]), w);
+			tailnet_encode_peer(t, s->node, registry_node(&t->registry, s->told[i]), w);
 		json_end_array(w);
 	} else if (known_count) {
 		json_begin_array(w, "PeersRemoved");
@@ -479,7 +482,7 @@ static bool put_notes(struct map_session *s, enum outcome which, const char *nam
 			json_begin_array(w, name);
 		any = true;
 		if (which == OUTCOME_NODE)
-			put_peer(t, registry_node(&t->registry, n->id), w);
+			tailnet_encode_peer(t, s->node, registry_node(&t->registry, n->id), w);
 		else if (which == OUTCOME_PATCH)
 			tailnet_encode_change(registry_node(&t->registry, n->id), n->change, w);
 		else

@@ -58,6 +58,9 @@ struct tailnet_policy {
 	/** @sees: whether @viewer is told of @peer */
 	bool (*sees)(void *user, const struct control_node *viewer,
 		     const struct control_node *peer);
+	/** @grants_route: whether @viewer is told that a peer serves @route; NULL: always */
+	bool (*grants_route)(void *user, const struct control_node *viewer,
+			     const struct prefix *route);
 	/** @filter: the rules of @node, as a JSON array */
 	void (*filter)(void *user, const struct control_node *node, struct json_writer *w,
 		       const char *name);
@@ -266,12 +269,26 @@ void tailnet_remove(struct tailnet *t, struct control_node *node);
 /** tailnet_schedule() - Its times or its expiry have changed */
 void tailnet_schedule(struct tailnet *t, struct control_node *node, struct tailnet_time now);
 
+/** tailnet_new_expiry() - When the key of a node that logs in now expires: never, with tags */
+static inline nanoseconds tailnet_new_expiry(const struct tailnet *t, bool tagged,
+					     struct tailnet_time now)
+{
+	return tagged || !t->settings.node_expiry ? JSON_TIME_NONE
+						  : now.wall + t->settings.node_expiry;
+}
+
 /** tailnet_set_expiry() - Its key expires at @expiry (JSON_TIME_NONE: never) */
 void tailnet_set_expiry(struct tailnet *t, struct control_node *node, nanoseconds expiry,
 			struct tailnet_time now);
 
-/** tailnet_set_tags() - Replace its tags */
-int tailnet_set_tags(struct tailnet *t, struct control_node *node, const struct string_list *tags);
+/**
+ * tailnet_set_tags() - Replace its tags
+ *
+ * A key that has not expired never does once there are tags, and has as long as a new one once
+ * there are none.
+ */
+int tailnet_set_tags(struct tailnet *t, struct control_node *node, const struct string_list *tags,
+		     struct tailnet_time now);
 
 /** tailnet_set_routes() - Replace the routes that an operator approved */
 int tailnet_set_routes(struct tailnet *t, struct control_node *node,
@@ -323,8 +340,9 @@ bool tailnet_reserves(const void *user, const char *label);
 /** tailnet_key_gone() - @node's key may not be used from here on */
 void tailnet_key_gone(struct tailnet *t, const struct control_node *node);
 
-/** tailnet_encode_node() - @node as peers see it; NULL without memory. Kept until it changes */
-const char *tailnet_encode_node(struct tailnet *t, struct control_node *node);
+/** tailnet_encode_peer() - @node as @viewer sees it: with the routes that policy grants @viewer */
+void tailnet_encode_peer(struct tailnet *t, const struct control_node *viewer,
+			 struct control_node *node, struct json_writer *w);
 
 /** tailnet_encode_self() - @node as it sees itself */
 void tailnet_encode_self(struct tailnet *t, struct control_node *node, struct tailnet_time now,

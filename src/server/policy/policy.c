@@ -215,19 +215,26 @@ static bool is_exit_node(const struct policy_node *node)
 	return false;
 }
 
-/* matches_prefix() - By its addresses; as source or destination also by routes that it serves */
-static bool matches_prefix(const struct policy_node *node, bool is_exit,
-			   const struct selector_key *key)
+bool policy_in_prefix(const struct selector_key *key, const struct address *v4,
+		      const struct address *v6, const struct prefix_list *routes)
 {
 	bool by_routes = key->part == PART_SOURCE || key->part == PART_DESTINATION;
 
-	if (prefix_contains(&key->prefix, &node->v4) || prefix_contains(&key->prefix, &node->v6))
+	if (prefix_contains(&key->prefix, v4) || prefix_contains(&key->prefix, v6))
 		return true;
-	for (uint32_t i = 0; by_routes && i < node->routes.count; i++)
-		if (!is_default_route(&node->routes.items[i]) &&
-		    prefix_overlaps(&key->prefix, &node->routes.items[i]))
+	for (uint32_t i = 0; by_routes && i < routes->count; i++)
+		if (!is_default_route(&routes->items[i]) &&
+		    prefix_overlaps(&key->prefix, &routes->items[i]))
 			return true;
-	return is_exit && key->part == PART_DESTINATION && policy_is_internet(&key->prefix);
+	return false;
+}
+
+/* matches_prefix() - Itself, or as an exit node that the rule has to pass */
+static bool matches_prefix(const struct policy_node *node, bool is_exit,
+			   const struct selector_key *key)
+{
+	return policy_in_prefix(key, &node->v4, &node->v6, &node->routes) ||
+	       (is_exit && key->part == PART_DESTINATION && policy_is_internet(&key->prefix));
 }
 
 static int add_user(const struct policy *p, const char *user, struct indexes *ret)

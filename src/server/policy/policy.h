@@ -17,8 +17,8 @@
  *	policy_tailnet_put(tailnet, &node, &affected);
  *
  * What selectors mean (as in Headscale 0.29):
- *   "*"                 source: 100.64.0.0/10, fd7a:115c:a1e0::/48 and every approved route that
- *                       isn't a default route; destination: anything
+ *   "*"                 source: 100.64.0.0/10 (less ChromeOS's part), fd7a:115c:a1e0::/48 and
+ *                       every approved route that isn't a default route; destination: anything
  *   "alice@", "a@b.c"   nodes of that user that have no tags ("alice@" is the login "alice")
  *   "group:NAME"        the same, of each member; a group may hold other groups
  *   "tag:NAME"          nodes with that tag
@@ -26,7 +26,8 @@
  *                       serves a route into them
  *   autogroup:member    nodes without tags; autogroup:tagged: those with
  *   autogroup:self      destination: the source's user's own nodes without tags
- *   autogroup:internet  destination: what exit nodes reach
+ *   autogroup:internet  destination: what exit nodes reach; they are peers by it, while by a
+ *                       public address or prefix they are not, and only let it through
  *   autogroup:danger-all  source: every address there is
  *
  * Pure: no I/O, no clock. Errors name line and column, the text at fault and the remedy.
@@ -175,6 +176,16 @@ int policy_tailnet_peers(struct policy_tailnet *t, int64_t id, struct policy_ids
 
 /** policy_tailnet_sees() - Whether @a is among the peers of @b, and so @b among those of @a */
 bool policy_tailnet_sees(struct policy_tailnet *t, int64_t a, int64_t b);
+
+/**
+ * policy_tailnet_grants_route() - Whether a node is told that a peer serves @route
+ *
+ * Where a rule lets the node, or a route that it serves itself, reach some of it, or be reached
+ * from there; and where it serves the route too. Default routes always: the user chooses an exit
+ * node, and its filter decides. Changes with the node and with the policy, not with the peer.
+ */
+bool policy_tailnet_grants_route(const struct policy_tailnet *t, int64_t id,
+				 const struct prefix *route);
 
 /**
  * policy_tailnet_filter() - The inbound filter of a node

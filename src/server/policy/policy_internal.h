@@ -245,6 +245,11 @@ const struct prefix *policy_tailnet_prefixes(void);
 /** policy_is_internet() - Whether the prefix holds nothing but public addresses */
 bool policy_is_internet(const struct prefix *p);
 
+/** policy_in_prefix() - Whether a node is in the selector, a prefix: by its addresses; as source or
+ *  destination also by routes that it serves */
+bool policy_in_prefix(const struct selector_key *key, const struct address *v4,
+		      const struct address *v6, const struct prefix_list *routes);
+
 /** is_default_route() - 0.0.0.0/0 or ::/0 */
 static inline bool is_default_route(const struct prefix *p)
 {

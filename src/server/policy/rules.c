@@ -87,11 +87,15 @@ static int add_members(struct policy_tailnet *t, struct ip_set_builder *b,
 /* add_any() - The tailnet, and what can be reached through it */
 static int add_any(const struct policy_tailnet *t, struct ip_set_builder *b)
 {
-	const struct prefix *own = policy_tailnet_prefixes();
-	int r = ip_set_add(b, &own[0]);
+	/* Between them are ChromeOS's virtual machines: no node has an address there. */
+	const struct address low[2] = {address_of_v4(0x64400000), address_of_v4(0x64735bff)};
+	const struct address high[2] = {address_of_v4(0x64735e00), address_of_v4(0x647fffff)};
+	int r = ip_set_add_range(b, &low[0], &low[1]);
 
 	if (r == 0)
-		r = ip_set_add(b, &own[1]);
+		r = ip_set_add_range(b, &high[0], &high[1]);
+	if (r == 0)
+		r = ip_set_add(b, &policy_tailnet_prefixes()[1]);
 	for (uint32_t i = 0; i < t->routers.count && r == 0; i++) {
 		const struct prefix_list *routes = &t->slots[t->routers.items[i].slot]->routes;
 

@@ -8,6 +8,7 @@ list(APPEND server_sources
 	policy/parse_tests.c
 	policy/policy.c
 	policy/policy_test.c
+	policy/routes.c
 	policy/rules.c
 	policy/ssh.c
 	policy/tailnet.c)

@@ -252,6 +252,7 @@ struct walk {
 	struct policy_tailnet *t;
 	const struct tailnet_node *self; /* not among them */
 	struct policy_ids *out;
+	bool filters; /* who has the rules in its filter, not who is reached by them */
 };
 
 static struct walk walk_begin(struct policy_tailnet *t, const struct tailnet_node *self,
@@ -279,12 +280,31 @@ static int visit_list(struct walk *w, const struct member_list *list)
 	return r;
 }
 
+bool tailnet_is_reached(const struct policy_tailnet *t, const struct tailnet_node *node,
+			uint32_t selector)
+{
+	const struct selector_key *key = &tailnet_selector(t, selector)->key;
+
+	return key->part != PART_DESTINATION || key->kind != SELECT_PREFIX ||
+	       !policy_is_internet(&key->prefix) ||
+	       policy_in_prefix(key, &node->v4, &node->v6, &node->routes);
+}
+
 static int visit_selector(struct walk *w, uint32_t selector)
 {
+	const struct member_list *list = &w->t->members[selector];
+	int r = 0;
+
 	if (w->t->selector_marks[selector] == w->t->mark)
 		return 0;
 	w->t->selector_marks[selector] = w->t->mark;
-	return visit_list(w, &w->t->members[selector]);
+	for (uint32_t i = 0; i < list->count && r == 0; i++) {
+		struct tailnet_node *node = w->t->slots[list->items[i].slot];
+
+		if (w->filters || tailnet_is_reached(w->t, node, selector))
+			r = visit_node(w, node);
+	}
+	return r;
 }
 
 /* visit_destinations() - All that a rule lets its sources reach; @owner's for autogroup:self */
@@ -351,7 +371,8 @@ static int gather_peers(struct policy_tailnet *t, const struct tailnet_node *nod
 
 			if (s->key.part == PART_SOURCE)
 				r = visit_destinations(&w, use, node->owner);
-			else if (s->key.part == PART_DESTINATION)
+			else if (s->key.part == PART_DESTINATION &&
+				 tailnet_is_reached(t, node, s->index))
 				r = visit_sources(&w, t->policy->destinations[use].rule);
 		}
 	}
@@ -389,11 +410,14 @@ static bool reaches(const struct policy_tailnet *t, const struct tailnet_node *f
 
 			if (rule->has_self && from->owner && from->owner == to->owner)
 				return true;
-			for (uint32_t d = 0; d < rule->destinations.count; d++)
-				if (tailnet_matches(
-					    to,
-					    p->destinations[rule->destinations.items[d]].selector))
+			for (uint32_t d = 0; d < rule->destinations.count; d++) {
+				uint32_t selector =
+					p->destinations[rule->destinations.items[d]].selector;
+
+				if (tailnet_matches(to, selector) &&
+				    tailnet_is_reached(t, to, selector))
 					return true;
+			}
 		}
 	}
 	return false;
@@ -521,6 +545,7 @@ static int gather_rules(struct policy_tailnet *t, const struct tailnet_node *old
 	}
 	/* @new is linked, so it is found when a rule has it; it is named first in any case. */
 	w = walk_begin(t, NULL, out);
+	w.filters = true;
 	r = new ? visit_node(&w, t->slots[new->slot]) : 0;
 	if (r == 0)
 		r = spread_all(t, old, old, new, &w);

@@ -93,6 +93,15 @@ bool tailnet_matches(const struct tailnet_node *node, uint32_t selector);
 /** tailnet_matches_any() - Whether it matches one of them */
 bool tailnet_matches_any(const struct tailnet_node *node, const struct indexes *selectors);
 
+/**
+ * tailnet_is_reached() - Whether the node is a peer by a selector that it matches
+ *
+ * A rule for public addresses is in the filter of an exit node, but it is autogroup:internet that
+ * grants the node.
+ */
+bool tailnet_is_reached(const struct policy_tailnet *t, const struct tailnet_node *node,
+			uint32_t selector);
+
 static inline const struct selector *tailnet_selector(const struct policy_tailnet *t,
 						      uint32_t index)
 {

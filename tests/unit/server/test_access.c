@@ -179,7 +179,7 @@ static void a_policy_comes_and_goes(void **state)
 	struct string_list tags = {0};
 
 	assert_int_equal(string_list_add(&tags, "tag:web"), 0);
-	assert_int_equal(tailnet_set_tags(&tailnet, second, &tags), 0);
+	assert_int_equal(tailnet_set_tags(&tailnet, second, &tags, now), 0);
 	m = next(a);
 	assert_true(has(m, "PeersChanged", second->record.id));
 	json_decref(m);
@@ -224,6 +224,132 @@ static void a_policy_comes_and_goes(void **state)
 	map_session_close(w, now);
 }
 
+/* routes_of() - Of the prefixes 10.1.0.0/16 and 10.2.0.0/16 those that a message says of the node
+ * @id, as bits; -1: it says nothing of it */
+static int routes_of(const json_t *message, int64_t id)
+{
+	static const char *const lists[] = {"Peers", "PeersChanged"};
+	static const char *const members[] = {"AllowedIPs", "PrimaryRoutes"};
+	const json_t *node, *prefix;
+	size_t i, k;
+
+	for (size_t l = 0; l < 2; l++)
+		json_array_foreach(json_object_get(message, lists[l]), i, node) {
+			int found[2] = {0};
+
+			if (json_integer_value(json_object_get(node, "ID")) != id)
+				continue;
+			for (size_t m = 0; m < 2; m++)
+				json_array_foreach(json_object_get(node, members[m]), k, prefix) {
+					const char *text = json_string_value(prefix);
+
+					found[m] |=
+						strcmp(text, "10.1.0.0/16") == 0
+							? 1
+							: (strcmp(text, "10.2.0.0/16") == 0) * 2;
+				}
+			assert_int_equal(found[0], found[1]);
+			return found[0];
+		}
+	return -1;
+}
+
+static int next_routes(struct map_session *s, int64_t id)
+{
+	json_t *message = next(s);
+	int routes = message ? routes_of(message, id) : -1;
+
+	json_decref(message);
+	return routes;
+}
+
+/* Who sees a router is told of those routes that policy grants, as they come and go. */
+static void granted_routes(void **state)
+{
+	static const char before[] =
+		"{\"tagOwners\": {\"tag:web\": [], \"tag:ops\": []}, \"acls\": ["
+		"{\"action\": \"accept\", \"src\": [\"alice@\"], \"dst\": [\"10.1.2.0/24:*\"]},"
+		"{\"action\": \"accept\", \"src\": [\"tag:ops\"], \"dst\": [\"10.2.0.0/16:*\"]},"
+		"{\"action\": \"accept\", \"src\": [\"bob@\"], \"dst\": [\"tag:web:22\"]}]}";
+	static const char after[] =
+		"{\"tagOwners\": {\"tag:web\": [], \"tag:ops\": []}, \"acls\": ["
+		"{\"action\": \"accept\", \"src\": [\"tag:ops\"], \"dst\": [\"tag:web:22\"]},"
+		"{\"action\": \"accept\", \"src\": [\"bob@\"], \"dst\": [\"10.0.0.0/8:22\"]}]}";
+	struct control_node *alice = join("alice", NULL), *bob = join("bob", NULL);
+	struct control_node *router = join("alice", "tag:web");
+	struct map_session *r = map_session_open(&tailnet, router, NULL, now), *a, *b;
+	struct string_list tags = {0};
+	struct prefix routes[2];
+	struct error err = {0};
+	int64_t id = router->record.id;
+
+	(void)state;
+	assert_int_equal(prefix_parse("10.1.0.0/16", 11, &routes[0]), 0);
+	assert_int_equal(prefix_parse("10.2.0.0/16", 11, &routes[1]), 0);
+	router->hostinfo.routable_ips.items = malloc(sizeof(routes));
+	memcpy(router->hostinfo.routable_ips.items, routes, sizeof(routes));
+	router->hostinfo.routable_ips.count = 2;
+	assert_int_equal(tailnet_set_routes(&tailnet, router,
+					    &(struct prefix_list){.items = routes, .count = 2}),
+			 0);
+	assert_int_equal(access_set(&access_of, before, strlen(before), NULL, &err), 0);
+	a = map_session_open(&tailnet, alice, NULL, now);
+	b = map_session_open(&tailnet, bob, NULL, now);
+	assert_int_equal(next_routes(a, id), 1);
+	assert_int_equal(next_routes(b, id), 0);
+
+	/* By tags the viewer is another one. */
+	assert_int_equal(string_list_add(&tags, "tag:ops"), 0);
+	assert_int_equal(tailnet_set_tags(&tailnet, alice, &tags, now), 0);
+	assert_int_equal(next_routes(a, id), 2);
+	assert_int_equal(next_routes(b, id), -1);
+	/* By another policy they are. */
+	assert_int_equal(access_set(&access_of, after, strlen(after), NULL, &err), 0);
+	assert_int_equal(next_routes(a, id), 0);
+	assert_int_equal(next_routes(b, id), 3);
+	/* Without one all are granted. */
+	assert_int_equal(access_delete(&access_of, &err), 0);
+	assert_int_equal(next_routes(a, id), 3);
+	string_list_clear(&tags);
+	map_session_close(a, now);
+	map_session_close(b, now);
+	map_session_close(r, now);
+}
+
+/* A key of a node with tags never expires; without them it has as long as one that is new. */
+static void expiry_follows_tags(void **state)
+{
+	struct control_node *node = join("alice", NULL);
+	struct string_list tags = {0}, none = {0};
+	nanoseconds later;
+
+	(void)state;
+	tailnet.settings.node_expiry = 180 * 24 * 3600 * NSEC_PER_SEC;
+	later = now.wall + tailnet.settings.node_expiry;
+	assert_int_equal(string_list_add(&tags, "tag:web"), 0);
+	tailnet_set_expiry(&tailnet, node, now.wall + NSEC_PER_SEC, now);
+	assert_int_equal(tailnet_set_tags(&tailnet, node, &tags, now), 0);
+	assert_true(node->expiry == JSON_TIME_NONE);
+	/* Other tags change nothing, nor do none again. */
+	tailnet_set_expiry(&tailnet, node, now.wall + NSEC_PER_SEC, now);
+	assert_int_equal(tailnet_set_tags(&tailnet, node, &tags, now), 0);
+	assert_true(node->expiry == now.wall + NSEC_PER_SEC);
+	assert_int_equal(tailnet_set_tags(&tailnet, node, &none, now), 0);
+	assert_true(node->expiry == later);
+	assert_int_equal(tailnet_set_tags(&tailnet, node, &none, now), 0);
+	assert_true(node->expiry == later);
+	/* What has expired needs a login. */
+	tailnet_set_expiry(&tailnet, node, now.wall, now);
+	assert_int_equal(tailnet_set_tags(&tailnet, node, &tags, now), 0);
+	assert_true(node->expiry == now.wall && node->expired);
+	/* Where keys never expire they don't. */
+	tailnet.settings.node_expiry = 0;
+	tailnet_set_expiry(&tailnet, node, now.wall + NSEC_PER_SEC, now);
+	assert_int_equal(tailnet_set_tags(&tailnet, node, &none, now), 0);
+	assert_true(node->expiry == JSON_TIME_NONE);
+	string_list_clear(&tags);
+}
+
 static void owners_and_approvers(void **state)
 {
 	struct control_node *web = join("alice", "tag:web");
@@ -263,6 +389,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_policy_comes_and_goes, setup, teardown),
+		cmocka_unit_test_setup_teardown(granted_routes, setup, teardown),
+		cmocka_unit_test_setup_teardown(expiry_follows_tags, setup, teardown),
 		cmocka_unit_test_setup_teardown(owners_and_approvers, setup, teardown),
 		cmocka_unit_test_setup_teardown(the_stored_policy_holds, setup, teardown),
 	};

@@ -132,7 +132,7 @@ static void change_something(struct control_node *node, unsigned int *next_key)
 	case 5:
 		if (randombytes_uniform(2))
 			string_list_add(&tags, "tag:x");
-		assert_int_equal(tailnet_set_tags(&tailnet, node, &tags), 0);
+		assert_int_equal(tailnet_set_tags(&tailnet, node, &tags, now), 0);
 		string_list_clear(&tags);
 		break;
 	case 6:

@@ -90,10 +90,10 @@ static void who_sees_whom(void **state)
 		{"\"acls\": [{\"action\": \"accept\", \"src\": [\"alice@\"], \"dst\": "
 		 "[\"autogroup:internet:*\"]}]",
 		 "17 27"},
-		/* 14 and a public address is part of it */
+		/* 14 a public address is part of it, and grants no exit node */
 		{"\"acls\": [{\"action\": \"accept\", \"src\": [\"alice@\"], \"dst\": "
 		 "[\"8.8.8.8:53\"]}]",
-		 "17 27"},
+		 ""},
 		/* 15 tagged */
 		{"\"acls\": [{\"action\": \"accept\", \"src\": [\"bob@example.com\"], \"dst\": "
 		 "[\"autogroup:tagged:*\"]}]",

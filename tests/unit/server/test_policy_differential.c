@@ -351,8 +351,7 @@ static bool is_target(const struct word *w, const struct policy_node *from,
 	if (is(w, "autogroup:internet"))
 		return is_exit(to);
 	return is(w, "*") || is_node(w, to) ||
-	       (as_prefix(w, &p) &&
-		(lies_in(to, &p) || routes_into(to, &p) || (is_exit(to) && w->internet)));
+	       (as_prefix(w, &p) && (lies_in(to, &p) || routes_into(to, &p)));
 }
 
 static bool judge_reaches(const struct model *m, const struct policy_node *from,
@@ -373,16 +372,52 @@ static bool judge_sees(const struct model *m, int a, int b)
 		judge_reaches(m, &m->nodes[b].node, &m->nodes[a].node));
 }
 
+static bool touches(const struct word *w, const struct prefix *route)
+{
+	struct prefix p;
+
+	return is(w, "*") || is(w, "autogroup:danger-all") ||
+	       (as_prefix(w, &p) && (naive_in(&p.address, route) || naive_in(&route->address, &p)));
+}
+
+/* judge_route() - Whether a node is told that another serves @route, which is no default route */
+static bool judge_route(const struct model *m, const struct policy_node *node,
+			const struct prefix *route)
+{
+	for (uint32_t i = 0; i < node->routes.count; i++)
+		if (prefix_equal(&node->routes.items[i], route))
+			return true;
+	for (unsigned int i = 0; i < m->rule_count; i++) {
+		const struct rule *rule = &m->rules[i];
+		bool to = false, from = false;
+
+		for (unsigned int k = 0; k < rule->destination_count; k++) {
+			const struct word *w = rule->destinations[k];
+
+			if (may_come(rule, node) && touches(w, route))
+				return true;
+			to |= !is(w, "autogroup:internet") && !is(w, "autogroup:self") &&
+			      is_target(w, node, node);
+		}
+		for (unsigned int k = 0; k < rule->source_count; k++)
+			from |= touches(rule->sources[k], route);
+		if (to && from)
+			return true;
+	}
+	return false;
+}
+
 static bool source_is(const struct model *m, const struct word *w, const struct address *a)
 {
 	static const char *const own[] = {"100.64.0.0/10", "fd7a:115c:a1e0::/48", NULL};
+	static const char *const chromeos[] = {"100.115.92.0/23", NULL};
 	struct prefix p;
 
 	if (is(w, "autogroup:danger-all"))
 		return true;
 	if (as_prefix(w, &p))
 		return naive_in(a, &p);
-	if (is(w, "*") && naive_in_text(a, own))
+	if (is(w, "*") && naive_in_text(a, own) && !naive_in_text(a, chromeos))
 		return true;
 	for (int i = 0; i < NODES; i++) {
 		const struct policy_node *n = &m->nodes[i].node;
@@ -496,16 +531,36 @@ static void compare_peers(const struct model *m, struct policy_tailnet *t)
 	}
 }
 
+static void compare_routes(const struct model *m, struct policy_tailnet *t, unsigned int counts[2])
+{
+	for (int a = 0; a < NODES; a++)
+		for (int b = 0; b < NODES; b++) {
+			const struct prefix_list *routes = &m->nodes[b].node.routes;
+
+			for (uint32_t i = 0; i < routes->count; i++) {
+				const struct prefix *route = &routes->items[i];
+				bool wanted =
+					m->present[a] && (route->bits == 0 ||
+							  judge_route(m, &m->nodes[a].node, route));
+
+				counts[wanted]++;
+				if (policy_tailnet_grants_route(t, a + 1, route) != wanted)
+					fail_msg("%d and a route of %d: not %d\n%s", a + 1, b + 1,
+						 wanted, m->text);
+			}
+		}
+}
+
 static struct address draw_from_or_to(struct draw *d, const struct model *m)
 {
 	static const char *const elsewhere[] = {"10.1.2.3",    "10.9.0.1",      "192.168.7.7",
 						"8.8.8.8",     "8.8.4.4",       "172.20.0.1",
 						"2001:db8::1", "2001:db8:1::1", "2606:4700::1",
-						"100.127.0.1", "fd00::1"};
+						"100.127.0.1", "fd00::1",       "100.115.92.1"};
 	const struct policy_node *n = &m->nodes[draw_below(d, NODES)].node;
 
 	if (draw_one_in(d, 3))
-		return world_address(elsewhere[draw_below(d, 11)]);
+		return world_address(elsewhere[draw_below(d, 12)]);
 	return n->v6.family && draw_one_in(d, 2) ? n->v6 : n->v4;
 }
 
@@ -547,7 +602,7 @@ static void compare_packets(struct draw *d, const struct model *m, struct policy
 
 static void policies_agree_with_their_words(void **state)
 {
-	unsigned int counts[2] = {0};
+	unsigned int counts[2] = {0}, route_counts[2] = {0};
 	struct model *m = calloc(1, sizeof(*m));
 
 	(void)state;
@@ -558,11 +613,13 @@ static void policies_agree_with_their_words(void **state)
 		model_draw(&d, m);
 		t = build(m);
 		compare_peers(m, t);
+		compare_routes(m, t, route_counts);
 		compare_packets(&d, m, t, counts);
 		policy_tailnet_free(t);
 	}
 	/* The draw is worth something only if both come about often. */
 	assert_true(counts[0] > 1000 && counts[1] > 1000);
+	assert_true(route_counts[0] > 1000 && route_counts[1] > 1000);
 	free(m->text);
 	free(m);
 }
