@@ -2,8 +2,10 @@
 """The official command line, which users' scripts call, against a whole node of ours."""
 
 import json
+import shlex
 
 import pytest
+from lab.app import PORT as APP_PORT
 
 pytestmark = pytest.mark.usefixtures("pillion_only")
 
@@ -24,6 +26,15 @@ def test_what_scripts_ask(world):
     assert "tailscaled_inbound_packets_total" in cli("metrics", "print").stdout
     assert "Nearest DERP: Lab" in cli("netcheck").stdout
     assert cli("wait").returncode == 0
+    assert json.loads(cli("debug", "control-knobs").stdout)["SilentDisco"] is False
+    names = [
+        peer["Name"].split(".")[0] for peer in json.loads(cli("debug", "netmap").stdout)["Peers"]
+    ]
+    assert "laptop" in names
+    # The page arrives before the end of standard input ends the connection.
+    sent = "printf 'GET / HTTP/1.0\\r\\n\\r\\n'; sleep 2"
+    command = shlex.join(map(str, world.sidecar.cli_command("nc", "laptop", APP_PORT)))
+    assert "this is laptop" in world.sidecar.box.run("sh", "-c", f"({sent}) | {command}").stdout
 
 
 def test_what_scripts_change(world):

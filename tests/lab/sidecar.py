@@ -83,6 +83,10 @@ class Sidecar:
         """All of it at once, as when the machine loses power."""
         self.process.kill()
 
+    def cli_command(self, *arguments):
+        program = build_folder() / "pillion" if self.box.lab.hermetic else peer("tailscale")
+        return [program, f"--socket={self.socket}", *arguments]
+
     def cli(self, *arguments, check=True, timeout=60):
         """The official command line against this node's socket; ours in a hermetic lab."""
         environment = {
@@ -90,10 +94,8 @@ class Sidecar:
             "HOME": str(self.box.folder),
             "SSL_CERT_FILE": str(self.headscale.authority.certificate),
         }
-        hermetic = self.box.lab.hermetic
         return self.box.run(
-            build_folder() / "pillion" if hermetic else peer("tailscale"),
-            *[f"--socket={self.socket}", *arguments],
+            *self.cli_command(*arguments),
             check=check,
             timeout=timeout,
             environment=environment,
