@@ -145,7 +145,11 @@ int control_client_set_endpoints(struct control_client *client,
 
 void control_client_start(struct control_client *client, const struct control_login *login)
 {
-	control_core_start(&client->core, login->interactive, login->ephemeral);
+	control_core_start(&client->core,
+			   login->interactive ? REGISTRATION_INTERACTIVE
+			   : login->unasked   ? REGISTRATION_UNASKED
+					      : REGISTRATION_ASKED,
+			   login->ephemeral);
 	soon(client);
 }
 
@@ -426,7 +430,8 @@ static void tell(struct control_client *client, const struct control_output *out
 		h->trouble(user, out->error, out->deadline > now ? out->deadline - now : 0);
 		break;
 	case CONTROL_TELL_KEY_EXPIRED:
-		h->key_expired(user);
+	case CONTROL_TELL_KEY_EXTENDED:
+		h->key_expired(user, out->kind == CONTROL_TELL_KEY_EXPIRED);
 		break;
 	case CONTROL_TELL_LOGGED_OUT:
 		h->logged_out(user, out->error->code < 0 ? out->error : NULL);

@@ -99,7 +99,10 @@ struct control_handler {
 	void (*registered)(void *user, const struct secret_key *node_key,
 			   const struct tailcfg_register_response *response);
 
-	/** @need: what only a person can mend; the client goes on trying, slowly */
+	/**
+	 * @need: what only a person can mend; the client goes on trying, slowly. @reason has the
+	 * code -EKEYEXPIRED when the node key has expired, and nobody asked for another
+	 */
 	void (*need)(void *user, enum control_need need, const struct error *reason);
 
 	/** @netmap: one message was applied. @map is the client's and stays valid between events */
@@ -111,8 +114,11 @@ struct control_handler {
 	/** @healthy: the map session stands again */
 	void (*healthy)(void *user);
 
-	/** @key_expired: our own node key has expired: a new login is needed */
-	void (*key_expired)(void *user);
+	/**
+	 * @key_expired: our own node key has expired, and a new login is needed; or (@expired
+	 * false) an administrator has extended it
+	 */
+	void (*key_expired)(void *user, bool expired);
 
 	/** @logged_out: control has forgotten this node key (or refused, if @error) */
 	void (*logged_out)(void *user, const struct error *error);
@@ -184,6 +190,7 @@ int control_client_set_endpoints(struct control_client *client,
 
 struct control_login {
 	bool interactive; /* a person asked: a new node key, and no auth key unless one is given */
+	bool unasked;     /* nobody asked: a key that has expired is not replaced */
 	bool ephemeral;
 };
 
@@ -192,13 +199,14 @@ struct control_login {
  *
  * With a stored node key it registers by that; an auth key is wanted only if control
  * does not know the key, or says that it has expired.
- * Calling it again with @login->interactive begins a new login; the map session that
- * stands goes on until it is through (seamless renewal).
+ * Calling it again begins a new login, and forgets the auth key of the one before; the map
+ * session that stands goes on until it is through (seamless renewal).
  */
 void control_client_start(struct control_client *client, const struct control_login *login);
 
 /**
- * control_client_give_auth_key() - Answer to auth_key_wanted, or a new key at any time
+ * control_client_give_auth_key() - Answer to auth_key_wanted; right after an interactive start: its
+ * key
  * @auth_key: heap string, taken over and wiped; NULL: there is none, show a login URL
  */
 void control_client_give_auth_key(struct control_client *client, char *auth_key);

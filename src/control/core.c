@@ -162,17 +162,13 @@ void control_core_set_keys(struct control_core *c, const struct secret_key *node
 		r->old_key = *old_key;
 }
 
-void control_core_start(struct control_core *c, bool interactive, bool ephemeral)
+void control_core_start(struct control_core *c, enum registration_cause cause, bool ephemeral)
 {
-	bool was_online = c->want == CONTROL_WANT_ONLINE;
-
 	c->want = CONTROL_WANT_ONLINE;
 	c->registration.ephemeral = ephemeral;
-	if (was_online && !interactive)
-		return;
 	control_core_cancel(c, CONTROL_SLOT_REGISTER);
 	c->retry_at = 0;
-	registration_begin(&c->registration, interactive, interactive);
+	registration_begin(&c->registration, cause);
 }
 
 void control_core_logout(struct control_core *c)
@@ -510,7 +506,7 @@ static enum control_output_kind tell(struct control_core *c, struct control_outp
 	}
 	if (c->tell_expired) {
 		c->tell_expired = false;
-		return CONTROL_TELL_KEY_EXPIRED;
+		return c->expired_told ? CONTROL_TELL_KEY_EXPIRED : CONTROL_TELL_KEY_EXTENDED;
 	}
 	return CONTROL_NOTHING;
 }
@@ -574,11 +570,6 @@ static enum control_output_kind go_on_registering(struct control_core *c,
 	case REGISTRATION_SEND:
 		break;
 	default:
-		return CONTROL_NOTHING;
-	}
-	/* An auth key came while a person was waited for: that wait is over. */
-	if (c->slots[CONTROL_SLOT_REGISTER].busy) {
-		control_core_cancel(c, CONTROL_SLOT_REGISTER);
 		return CONTROL_NOTHING;
 	}
 	if (c->link != CONTROL_LINK_UP)

@@ -49,6 +49,7 @@ enum control_output_kind {
 	CONTROL_TELL_HEALTHY,
 	CONTROL_TELL_TROUBLE, /* @error, @deadline of the next try */
 	CONTROL_TELL_KEY_EXPIRED,
+	CONTROL_TELL_KEY_EXTENDED,
 	CONTROL_TELL_LOGGED_OUT, /* @error, code 0: done */
 	CONTROL_TELL_PING,       /* @ping */
 	CONTROL_TELL_BROWSER,    /* @text */
@@ -177,7 +178,8 @@ enum control_output_kind control_core_next(struct control_core *c, nanoseconds n
 void control_core_set_keys(struct control_core *c, const struct secret_key *node_key,
 			   const struct secret_key *old_key);
 
-void control_core_start(struct control_core *c, bool interactive, bool ephemeral);
+/** control_core_start() - Register, and then hold the map session; again: begin a new login */
+void control_core_start(struct control_core *c, enum registration_cause cause, bool ephemeral);
 void control_core_logout(struct control_core *c);
 void control_core_pause(struct control_core *c);
 void control_core_retry_now(struct control_core *c);

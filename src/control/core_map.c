@@ -246,7 +246,7 @@ void control_core_map_ended(struct control_core *c, nanoseconds now)
 	if (status == 404 || status == 401) {
 		c->registered = false;
 		if (c->registration.step == REGISTRATION_DONE)
-			registration_begin(&c->registration, false, false);
+			registration_begin(&c->registration, REGISTRATION_UNASKED);
 	}
 }
 
@@ -331,19 +331,14 @@ static void check_expiry(struct control_core *c, struct control_output *out, nan
 		return;
 	if (c->expired_told == netmap_self_expired(c->netmap, wall_clock))
 		return;
-	if (c->expired_told) {
-		/* An administrator has prolonged it: nobody need log in any more. */
-		if (!registration_waits_for_person(&c->registration))
-			return;
-		c->expired_told = false;
-		control_core_cancel(c, CONTROL_SLOT_REGISTER);
-		registration_begin(&c->registration, false, false);
-		return;
-	}
-	c->expired_told = true;
+	/* The session goes on, so that an administrator's extension is heard of. */
+	c->expired_told = !c->expired_told;
 	c->tell_expired = true;
-	if (c->registration.step == REGISTRATION_DONE)
-		registration_begin(&c->registration, true, false);
+	if (!c->expired_told && registration_waits_for_person(&c->registration)) {
+		/* It is extended: nobody need log in any more. */
+		control_core_cancel(c, CONTROL_SLOT_REGISTER);
+		registration_begin(&c->registration, REGISTRATION_UNASKED);
+	}
 }
 
 static bool watchdog_bit(struct control_core *c, struct control_output *out, nanoseconds now)

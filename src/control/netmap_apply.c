@@ -313,5 +313,6 @@ int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nano
 	if (r < 0)
 		return error_set_errno(err, r, "map: apply");
 	map->fresh = false;
+	ret->whole = a.fresh;
 	return 0;
 }

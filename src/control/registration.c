@@ -60,17 +60,18 @@ static void new_candidate(struct registration *r)
 /* Next: send, unless it has to be found out first whether there is an auth key. */
 static void ask_or_send(struct registration *r)
 {
-	bool needed = r->fresh && !r->interactive && !r->asked && !r->auth_key;
+	bool needed = r->fresh && r->cause != REGISTRATION_INTERACTIVE && !r->asked && !r->auth_key;
 
 	r->step = needed ? REGISTRATION_ASK_AUTH_KEY : REGISTRATION_SEND;
 }
 
-void registration_begin(struct registration *r, bool new_key, bool interactive)
+void registration_begin(struct registration *r, enum registration_cause cause)
 {
-	bool first = key_is_zero(&r->node_key);
+	bool first = key_is_zero(&r->node_key), new_key = cause == REGISTRATION_INTERACTIVE;
 
 	registration_stop(r);
-	r->interactive = interactive;
+	forget_auth_key(r);
+	r->cause = cause;
 	if (first && !new_key && r->stored) {
 		/* It was perhaps sent, and an auth key with it: another pair would need another. */
 		ask_or_send(r);
@@ -150,19 +151,10 @@ void registration_key_stored(struct registration *r, int error, nanoseconds now,
 
 void registration_auth_key(struct registration *r, char *auth_key)
 {
-	bool news = auth_key && (!r->auth_key || strcmp(auth_key, r->auth_key) != 0);
-
 	forget_auth_key(r);
 	r->auth_key = auth_key;
 	if (r->step == REGISTRATION_ASKING || r->step == REGISTRATION_ASK_AUTH_KEY) {
 		r->asked = true;
-		r->step = REGISTRATION_SEND;
-	} else if (news && (r->following || (r->step == REGISTRATION_WAIT &&
-					     r->after_wait == REGISTRATION_ASK_AUTH_KEY))) {
-		/* Better than what was waited for. */
-		forget_url(r);
-		r->unknown = true;
-		r->slow = (struct backoff){0};
 		r->step = REGISTRATION_SEND;
 	}
 }
@@ -265,14 +257,17 @@ static void refused(struct registration *r, nanoseconds now, uint32_t random)
 		r->step = REGISTRATION_DONE;
 		return;
 	}
-	wait_for(r, r->interactive ? REGISTRATION_SEND : REGISTRATION_ASK_AUTH_KEY,
+	wait_for(r,
+		 r->cause == REGISTRATION_INTERACTIVE || r->error.code == -EKEYEXPIRED
+			 ? REGISTRATION_SEND
+			 : REGISTRATION_ASK_AUTH_KEY,
 		 now + backoff_next(&r->slow, BACKOFF_SLOW_FIRST, BACKOFF_SLOW_MOST, random));
 }
 
 static void answer_url(struct registration *r, char *auth_url, nanoseconds now, uint32_t random)
 {
 	bool same = r->auth_url && strcmp(r->auth_url, auth_url) == 0;
-	bool may_ask = !r->interactive && !r->asked && !r->auth_key;
+	bool may_ask = r->cause != REGISTRATION_INTERACTIVE && !r->asked && !r->auth_key;
 
 	if (go_back(r)) {
 		free(auth_url);
@@ -335,6 +330,23 @@ static int shown_length(const char *text, size_t length)
 	return (int)utf8_whole(text, length < SERVER_TEXT_MAX ? length : SERVER_TEXT_MAX);
 }
 
+/* answer_expired() - Control knows the key, which is not good any more */
+static void answer_expired(struct registration *r, nanoseconds now, uint32_t random)
+{
+	if (r->fresh) {
+		error_set(&r->error, -EKEYREJECTED, "control calls the new node key expired");
+		refused(r, now, random);
+	} else if (r->going_back) {
+		go_forth(r);
+		r->step = REGISTRATION_ASK_AUTH_KEY;
+	} else if (r->cause == REGISTRATION_UNASKED) {
+		error_set(&r->error, -EKEYEXPIRED, "control calls the node key expired");
+		refused(r, now, random);
+	} else {
+		new_candidate(r);
+	}
+}
+
 static void answer_ok(struct registration *r, const void *body, size_t length, nanoseconds now,
 		      uint32_t random)
 {
@@ -355,16 +367,7 @@ static void answer_ok(struct registration *r, const void *body, size_t length, n
 	} else if (r->logout) {
 		answer_done(r);
 	} else if (response->node_key_expired) {
-		if (r->fresh) {
-			error_set(&r->error, -EKEYEXPIRED,
-				  "control calls the new node key expired");
-			refused(r, now, random);
-		} else if (r->going_back) {
-			go_forth(r);
-			r->step = REGISTRATION_ASK_AUTH_KEY;
-		} else {
-			new_candidate(r);
-		}
+		answer_expired(r, now, random);
 	} else if (response->auth_url) {
 		char *auth_url = response->auth_url;
 

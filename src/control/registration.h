@@ -12,7 +12,7 @@
  *	             unknown key, none asked yet─┘  ├─► DONE
  *	                              followup, wait┘
  *
- *   STORE_KEY     a new key pair (first login, expiry, interactive login): nothing is
+ *   STORE_KEY     a new key pair (first login, expired key, interactive login): nothing is
  *                 sent with it before the store has acknowledged it, so a crash
  *                 between sending and answer loses no key and no one-shot auth key.
  *   ASK_AUTH_KEY  only when it's needed: with a new pair, or when control did not know
@@ -22,6 +22,9 @@
  *
  *   A stored pair that control doesn't know was perhaps made for a login that was given up:
  *   then the pair before it, which is stored with it, is tried before anything is asked for.
+ *
+ *   A key that has expired is replaced when somebody asked for the login: else an administrator
+ *   may still extend it, and peers must not learn of another.
  *
  *   A known node key is registered by itself, without an auth key: a one-shot key
  *   that is used up does no harm after the first time.
@@ -43,6 +46,14 @@ enum registration_step {
 	REGISTRATION_SENT,
 	REGISTRATION_WAIT, /* until @wait_until */
 	REGISTRATION_DONE,
+};
+
+/* Why it begins. */
+enum registration_cause {
+	REGISTRATION_UNASKED,     /* control lost the node, or an engine before this one died */
+	REGISTRATION_ASKED,       /* a person, or the start of the container */
+	REGISTRATION_INTERACTIVE, /* a person wants a new login: a new pair, no auth key asked for
+				   */
 };
 
 /* What the last answer has to tell; reset by registration_take_news(). */
@@ -79,7 +90,7 @@ struct registration {
 	bool stored;                 /* and acknowledged: it may be known to control */
 	bool going_back;             /* it is the pair before, of which the stored one knows */
 	bool logout;
-	bool interactive;
+	enum registration_cause cause;
 	bool asked;     /* whether there is an auth key is known */
 	bool unknown;   /* control doesn't know the candidate: the auth key goes along */
 	bool may_hurry; /* the wait is for the network's sake */
@@ -93,11 +104,9 @@ void registration_init(struct registration *r);
 void registration_clear(struct registration *r);
 
 /**
- * registration_begin() - Register; what was under way is forgotten
- * @new_key:     make a new pair even if there is one (interactive login, expiry)
- * @interactive: don't ask for an auth key
+ * registration_begin() - Register; what was under way, and the auth key for it, are forgotten
  */
-void registration_begin(struct registration *r, bool new_key, bool interactive);
+void registration_begin(struct registration *r, enum registration_cause cause);
 
 /** registration_begin_logout() - Tell control to expire the node key */
 void registration_begin_logout(struct registration *r);
@@ -109,11 +118,8 @@ void registration_stop(struct registration *r);
 void registration_key_stored(struct registration *r, int error, nanoseconds now, uint32_t random);
 
 /**
- * registration_auth_key() - Answer to ASK_AUTH_KEY, or a new one at any time
+ * registration_auth_key() - Answer to ASK_AUTH_KEY, or the key of an interactive login
  * @auth_key: heap string, taken over; NULL: there is none
- *
- * One that comes while another was refused, or while a person is waited for, is tried
- * at once.
  */
 void registration_auth_key(struct registration *r, char *auth_key);
 

@@ -85,10 +85,12 @@ static json_t *initial_message(struct node *node, unsigned int mask)
 	if (mask & NODE_WATCH_INITIAL_PREFS)
 		json_object_set_new(message, "Prefs", node_prefs_json(node));
 	if (mask & NODE_WATCH_INITIAL_NETMAP) {
-		json_t *netmap = node_netmap_json(node);
+		json_t *netmap = node_netmap_json(node), *self = node_self_json(node);
 
 		if (netmap)
 			json_object_set_new(message, "NetMap", netmap);
+		if (self)
+			json_object_set_new(message, "SelfChange", self);
 	}
 	if (mask & NODE_WATCH_INITIAL_HEALTH)
 		json_object_set_new(message, "Health", node_health_json(node));

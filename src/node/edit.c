@@ -59,6 +59,7 @@ static void after_edit(struct node *node, const struct prefs *before)
 	if (strcmp(prefs_control_url(before), prefs_control_url(now)) != 0)
 		node_forget_server(node);
 	node_tell_hostinfo(node);
+	node->login_asked |= now->want_running && !before->want_running;
 	if (now->want_running && before->want_running)
 		node_prefs_applied(node);
 	node_reconcile(node);
@@ -127,20 +128,21 @@ int node_start(struct node *node, json_t *ipn_options, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (key && key[0]) {
-		secret_string_free(node->auth_key);
-		node->auth_key = strdup(key);
-		node->login_wanted = true;
-	}
+	/* All of it is told again, changed or not: whoever asks for a start waits for that. */
+	node->told_state = NODE_NO_STATE;
+	node->login_asked = true;
+	node->login_again = true;
+	node->login_wanted |= key && key[0];
 	if (json_is_object(update)) {
 		r = replace_prefs(node, update, err);
-		if (r < 0)
+		if (r < 0) {
+			node->login_again = false;
 			return r;
+		}
 	}
+	secret_string_free(node->auth_key);
+	node->auth_key = key && key[0] ? strdup(key) : NULL;
 	node_reconcile(node);
-	/* Better than the one that was refused, or that control has not answered to. */
-	if (node->auth_key && node->control && (node->needs_person || node->key_given))
-		node_give_auth_key(node);
 	return 0;
 }
 
@@ -153,8 +155,9 @@ int node_login_interactive(struct node *node, struct error *err)
 	if (node->logging_out)
 		return error_set(err, -EBUSY, "a logout is under way; try again when it has ended");
 	node->login_wanted = true;
+	node->login_asked = true;
 	/* Another login beside one by a key would spend the key again. */
-	if (node->key_given)
+	if (node->given_key && (node->auth_key || !node_is_known(node)))
 		return 0;
 	if (node_state(node) != NODE_RUNNING && node->auth_url && !node->auth_key) {
 		/* There is one open already: say it again to whoever listens. */

@@ -11,7 +11,8 @@
  *
  *	node.c      start and stop, state
  *	store.c     what outlives us: state file, cache, hand-over record
- *	login.c     control client: registering, keys, what we tell control
+ *	login.c     control client: registering, keys
+ *	hostinfo.c  what we tell control of us
  *	asks.c      what control asks of us: pings, C2N
  *	debug.c     the netmap and what it switches, for `debug` and C2N
  *	peers.c     netmap change → tunnel peers, filter, kernel network state
@@ -149,10 +150,12 @@ struct node {
 	bool needs_approval;
 	bool map_awaited;       /* logged in anew: the map there is may be another node's */
 	bool login_wanted;      /* not to be held back by LoggedOut */
+	bool login_asked;       /* by a person or the container's start; until registered */
+	bool login_again;       /* begin the login anew, whatever is under way */
 	bool login_interactive; /* a person asked for a new login */
 	bool renewing;          /* a new login is under way, and the key that we have is good */
-	bool key_given;         /* a login by auth key is under way */
-	char *auth_key;         /* given by a local program; wiped when used */
+	char *auth_key;  /* given by a local program; wiped when control has answered to it */
+	char *given_key; /* a login by this one is under way */
 	char *auth_url;
 	bool ephemeral;
 	bool logging_out;
@@ -192,6 +195,7 @@ enum node_state node_state(const struct node *node);
 const char *node_state_name(enum node_state state);
 void node_state_changed(struct node *node);
 const struct netmap *node_netmap(const struct node *node);
+bool node_is_known(const struct node *node);
 void node_reconcile(struct node *node);
 void node_note_result(struct node *node, bool *failed, int result);
 
@@ -213,8 +217,6 @@ void node_answer_c2n(void *user, const struct control_c2n_request *request,
 int node_control_open(struct node *node, struct error *err);
 void node_control_close(struct node *node);
 void node_control_start(struct node *node);
-void node_tell_hostinfo(struct node *node);
-void node_give_auth_key(struct node *node);
 void node_forget_login(struct node *node);
 void node_forget_session(struct node *node);
 void node_forget_server(struct node *node);
@@ -252,7 +254,11 @@ json_t *node_c2n_netmap_json(struct node *node, const struct control_c2n_request
 
 /* status.c */
 json_t *node_peer_json(const struct tailcfg_node *peer);
+json_t *node_self_json(const struct node *node);
+
+/* hostinfo.c */
 char *node_hostname(const struct node *node, char out[static 64]);
+void node_tell_hostinfo(struct node *node);
 
 /* unsupported.c */
 

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/login.c - the control client: registering, keys, and what we tell control of us
+ * node/login.c - the control client: registering and keys
  *
  * Theory of operation
  *
  * A new node key is stored before control learns of it; until the supervisor says that
  * it is on disk, the client waits. An auth key is fetched only when control wants one,
- * so a node that is known needs none, and its expiry doesn't matter.
+ * so a node that is known needs none, and its expiry doesn't matter. A key of the
+ * environment that was spent doesn't renew a node key that has expired, unless somebody
+ * asks: else a node that an administrator lets expire would come back by itself.
+ *
+ * While our own key is expired no packet passes to any peer, as with the official daemon:
+ * the tunnel is closed until the key is extended or replaced. The map session goes on.
  */
 #define LOG_ROOM "node"
 #include "base/limits.h"
@@ -19,7 +24,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 /** node_set_auth_url() - A URL that a person must open; NULL: none any more */
 void node_set_auth_url(struct node *node, const char *url)
@@ -53,20 +57,47 @@ static char *read_key_file(struct node *node)
 	return key;
 }
 
-/** node_give_auth_key() - Answer the client's question with the key there is, or none */
-void node_give_auth_key(struct node *node)
+/* find_auth_key() - The key to log in with, or NULL */
+static char *find_auth_key(struct node *node)
 {
-	char *key = TAKE_PTR(node->auth_key);
+	if (node->auth_key)
+		return strdup(node->auth_key);
+	return node->start->config.auth_key_present ? read_key_file(node) : NULL;
+}
 
-	if (!key && node->start->config.auth_key_present)
-		key = read_key_file(node);
-	node->key_given = key != NULL;
+/* give_auth_key() - @key, or that there is none (NULL), to the login under way; taken over */
+static void give_auth_key(struct node *node, char *key)
+{
+	secret_string_free(node->given_key);
+	node->given_key = key ? strdup(key) : NULL;
 	control_client_give_auth_key(node->control, key);
+}
+
+/* forget_auth_key() - Control has answered to the key that was given */
+static void forget_auth_key(struct node *node)
+{
+	if (node->given_key)
+		secret_string_free(TAKE_PTR(node->auth_key));
+	secret_string_free(TAKE_PTR(node->given_key));
+}
+
+/* renew() - Our key has expired: log in anew if there is an auth key that was never spent */
+static void renew(struct node *node)
+{
+	char *key = find_auth_key(node);
+
+	if (key && !state_file_spent_key(&node->state, key)) {
+		secret_string_free(node->auth_key);
+		node->auth_key = TAKE_PTR(key);
+		node->login_interactive = true;
+		node_reconcile(node);
+	}
+	secret_string_free(key);
 }
 
 static void on_auth_key_wanted(void *user)
 {
-	node_give_auth_key(user);
+	give_auth_key(user, find_auth_key(user));
 }
 
 static void on_auth_url(void *user, const char *url)
@@ -76,7 +107,7 @@ static void on_auth_url(void *user, const char *url)
 	log_warn("to log in, open %s", url);
 	(void)privsep_client_login(node->privsep, url);
 	node_set_auth_url(node, url);
-	node->key_given = false;
+	forget_auth_key(node);
 	node->needs_person = !node->renewing;
 	node_state_changed(node);
 }
@@ -102,20 +133,35 @@ static void on_new_node_key(void *user, const struct secret_key *key, const stru
 	node_store_state(node);
 }
 
+/* is_in_map() - Whether the map is that of the node with this key */
+static bool is_in_map(const struct node *node, const struct secret_key *node_key)
+{
+	const struct netmap *map = node_netmap(node);
+	struct public_key key;
+
+	secret_key_public(node_key, &key);
+	return map && map->self && public_key_equal(&map->self->key, &key);
+}
+
 static void on_registered(void *user, const struct secret_key *node_key,
 			  const struct tailcfg_register_response *response)
 {
 	struct node *node = user;
 	json_t *masked = json_object();
+	/* A start with the key that control knew anyway is no login. */
+	bool anew = node->needs_person || node->key_expired || !is_in_map(node, node_key);
 
 	log_info("registered with %s%s", prefs_control_url(&node->state.prefs),
 		 response->machine_authorized ? ""
 					      : ": an administrator must approve this machine");
-	node->map_awaited |= node->needs_person;
+	node->map_awaited |= node->needs_person || node->key_expired;
 	node->registered = true;
 	node->renewing = false;
-	node->key_given = false;
+	if (node->given_key)
+		state_file_spend_key(&node->state, node->given_key);
+	forget_auth_key(node);
 	node->login_wanted = false;
+	node->login_asked = false;
 	node->key_expired = false;
 	node->needs_person = false;
 	node->needs_approval = !response->machine_authorized;
@@ -134,7 +180,8 @@ static void on_registered(void *user, const struct secret_key *node_key,
 		tunnel_set_node_key(node->tunnel, node_key);
 	else if (node_tunnel_open(node) == 0)
 		node_apply_netmap(node);
-	node_bus_send(node, "LoginFinished", json_object());
+	if (anew)
+		node_bus_send(node, "LoginFinished", json_object());
 	node_state_changed(node);
 }
 
@@ -143,7 +190,8 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	struct node *node = user;
 	char line[ERROR_TEXT_MAX + 160];
 
-	node->key_given = false;
+	if (need != CONTROL_NEED_APPROVAL)
+		forget_auth_key(node);
 	switch (need) {
 	case CONTROL_NEED_APPROVAL:
 		node->needs_approval = true;
@@ -172,6 +220,8 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	if (need != CONTROL_NEED_APPROVAL)
 		node_bus_send(node, "ErrMessage", json_string(node->warnings[NODE_WARN_LOGIN]));
 	node_state_changed(node);
+	if (reason && reason->code == -EKEYEXPIRED)
+		renew(node);
 }
 
 /* record_identity() - Keep who control says we are in the state file */
@@ -198,20 +248,19 @@ static void record_identity(struct node *node, const struct netmap *map)
 }
 
 /* is_ours() - Whether the map is that of the key that was registered */
-static bool is_ours(const struct node *node, const struct netmap *map)
+static bool is_ours(const struct node *node)
 {
-	struct public_key key;
+	const struct persist *persist = &node->state.persist;
 
-	if (!map->self)
-		return false;
-	secret_key_public(&node->state.persist.node_key, &key);
-	if (public_key_equal(&map->self->key, &key))
-		return true;
 	/* While a new login waits, control knows us by the pair before. */
-	secret_key_public(&node->state.persist.old_node_key, &key);
-	return !sodium_is_zero(node->state.persist.old_node_key.bytes, KEY_SIZE) &&
-	       public_key_equal(&map->self->key, &key);
+	return is_in_map(node, &persist->node_key) ||
+	       (!sodium_is_zero(persist->old_node_key.bytes, KEY_SIZE) &&
+		is_in_map(node, &persist->old_node_key));
 }
+
+/* What the official daemon takes in without a new map; all else it tells as SelfChange. */
+#define DELTA_PARTS \
+	(NETMAP_PEERS | NETMAP_FILTER | NETMAP_USERS | NETMAP_HEALTH | NETMAP_CLIENT_VERSION)
 
 static void on_netmap(void *user, const struct netmap *map, const struct netmap_change *change)
 {
@@ -223,7 +272,7 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 		node->told_trouble = change->trouble;
 		log_warn("part of the network map was passed over: %s", change->trouble.text);
 	}
-	if (node->map_awaited && is_ours(node, map))
+	if (node->map_awaited && is_ours(node))
 		node->map_awaited = false;
 	if (change->parts & NETMAP_SELF) {
 		if (node->needs_approval && map->self->machine_authorized) {
@@ -233,6 +282,9 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 		node->needs_approval = !map->self->machine_authorized;
 		record_identity(node, map);
 	}
+	/* Before the state: a command that waits for another node key ends with the latter. */
+	if (map->self && (change->whole || change->parts & ~(uint32_t)DELTA_PARTS))
+		node_bus_send(node, "SelfChange", node_self_json(node));
 	node_apply_change(node, change);
 	if (change->parts & NETMAP_HEALTH)
 		node_bus_send(node, "Health", node_health_json(node));
@@ -284,16 +336,27 @@ static void on_healthy(void *user)
 	node_state_changed(node);
 }
 
-static void on_key_expired(void *user)
+static void on_key_expired(void *user, bool expired)
 {
-	static const char line[] =
-		"the node key has expired: log in again with `pillion login`, or give an auth key";
+	static const char line[] = "the node key has expired: log in again with `pillion login`, "
+				   "give an auth key, or have an administrator extend it";
 	struct node *node = user;
 
-	node->key_expired = true;
-	log_warn("%s", line);
-	node_warn(node, NODE_WARN_LOGIN, line);
+	node->key_expired = expired;
+	if (expired) {
+		log_warn("%s", line);
+		node_tunnel_close(node);
+		node_apply_network(node);
+	} else {
+		log_info("the node key has been extended");
+		if (node_tunnel_open(node) == 0)
+			node_apply_netmap(node);
+	}
+	node_warn(node, NODE_WARN_LOGIN, expired ? line : NULL);
 	node_state_changed(node);
+	/* A login that is under way finds out by itself. */
+	if (expired && node->registered && !node->renewing)
+		renew(node);
 }
 
 /* finish_logout() - Tell whoever waits for it; nobody may */
@@ -362,8 +425,9 @@ static const struct control_handler handler = {
 void node_forget_session(struct node *node)
 {
 	node->control_started = false;
+	node->login_again = false;
 	node->renewing = false;
-	node->key_given = false;
+	secret_string_free(TAKE_PTR(node->given_key));
 	node->needs_person = false;
 	node->needs_approval = false;
 	node->map_awaited = false;
@@ -468,113 +532,22 @@ void node_control_start(struct node *node)
 {
 	struct control_login login = {
 		.interactive = node->login_interactive,
+		.unasked = !node->login_asked,
 		.ephemeral = node->ephemeral,
 	};
 
 	/* The end of a logout decides whether there is anything to start. */
-	if (node->logging_out || (node->control_started && !node->login_interactive))
+	if (node->logging_out ||
+	    (node->control_started && !node->login_interactive && !node->login_again))
 		return;
-	node->renewing = login.interactive && node->registered && !node->key_expired;
+	node->renewing = node->registered && !node->key_expired && !node->needs_person;
 	node->login_interactive = false;
+	node->login_again = false;
 	node->control_started = true;
-	if (login.interactive && node->auth_key)
-		node_give_auth_key(node);
+	/* An address that was shown before belongs to a login that is given up. */
+	node_set_auth_url(node, NULL);
+	secret_string_free(TAKE_PTR(node->given_key));
 	control_client_start(node->control, &login);
-}
-
-/** node_hostname() - The name we ask for; returns @out */
-char *node_hostname(const struct node *node, char out[static 64])
-{
-	const char *name = node->state.prefs.hostname;
-	struct utsname system;
-
-	if (!name || !name[0]) {
-		uname(&system);
-		snprintf(out, 64, "%.63s", system.nodename);
-	} else {
-		snprintf(out, 64, "%.63s", name);
-	}
-	return out;
-}
-
-static enum optional_bool optional(bool value)
-{
-	return value ? OPTIONAL_TRUE : OPTIONAL_FALSE;
-}
-
-/* has_family() - Whether the machine has a global address of @family beside our own link */
-static bool has_family(const struct node *node, enum address_family family)
-{
-	for (size_t i = 0; i < node->interface_count; i++) {
-		const struct address *a = &node->interfaces[i].address;
-
-		if (a->family == family && !node->interfaces[i].own_tunnel &&
-		    !address_is_loopback(a) && !address_is_link_local(a))
-			return true;
-	}
-	return false;
-}
-
-/**
- * node_tell_hostinfo() - Hand the client what we say about ourselves, as it is now
- *
- * #syscalls: uname
- */
-void node_tell_hostinfo(struct node *node)
-{
-	const struct prefs *prefs = &node->state.prefs;
-	struct tailcfg_net_info net = {
-		.working_udp = optional(node->working_udp),
-		.working_ipv6 = optional(has_family(node, ADDRESS_V6)),
-		.os_has_ipv6 = optional(node->start->udp_v6 >= 0),
-		.mapping_varies_by_dest_ip = OPTIONAL_FALSE,
-		.upnp = OPTIONAL_FALSE,
-		.pmp = OPTIONAL_FALSE,
-		.pcp = OPTIONAL_FALSE,
-		.working_icmpv4 = OPTIONAL_FALSE,
-		.preferred_derp = node->home_derp,
-		.link_type = (char *)"wired",
-		.firewall_mode = (char *)"nft-default",
-	};
-	struct tailcfg_hostinfo info = {
-		.ipn_version = (char *)NODE_VERSION,
-		.os = (char *)"linux",
-		.app = (char *)"pillion/" PILLION_VERSION,
-		.go_arch = (char *)NODE_ARCHITECTURE,
-		.shields_up = prefs->shields_up,
-		.no_logs_no_support = true,
-		.container = OPTIONAL_TRUE,
-		.userspace = OPTIONAL_FALSE,
-		.userspace_router = OPTIONAL_FALSE,
-		.net_info = &net,
-	};
-	struct tailcfg_endpoint endpoints[ARRAY_SIZE(node->endpoints)];
-	unsigned char digest[32];
-	char log_id[65], name[64];
-	struct utsname system;
-
-	if (!node->control)
-		return;
-	uname(&system);
-	info.os_version = system.release;
-	info.machine = system.machine;
-	info.hostname = node_hostname(node, name);
-	/* Some servers want a log id; ours only has to be stable and to say nothing. */
-	crypto_generichash(digest, sizeof(digest), node->state.machine_key.bytes, KEY_SIZE,
-			   (const unsigned char *)"pillion log id", 14);
-	sodium_bin2hex(log_id, sizeof(log_id), digest, sizeof(digest));
-	info.backend_log_id = log_id;
-	info.request_tags.items = (char **)prefs->advertise_tags;
-	info.request_tags.count = (uint32_t)prefs->advertise_tag_count;
-	info.routable_ips.items = prefs->advertise_routes;
-	info.routable_ips.count = (uint32_t)prefs->advertise_route_count;
-
-	for (size_t i = 0; i < node->endpoint_count; i++)
-		endpoints[i] = (struct tailcfg_endpoint){
-			.endpoint = node->endpoints[i].endpoint,
-			.type = (enum tailcfg_endpoint_type)node->endpoints[i].type,
-		};
-	if (control_client_set_hostinfo(node->control, &info) < 0 ||
-	    control_client_set_endpoints(node->control, endpoints, node->endpoint_count) < 0)
-		log_error("no memory to tell control about this node");
+	if (login.interactive && node->auth_key)
+		give_auth_key(node, strdup(node->auth_key));
 }

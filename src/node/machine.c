@@ -200,8 +200,11 @@ void node_machine_file_changed(struct node *node, enum privsep_file_name name, i
 		if (fd >= 0)
 			close(fd);
 		/* Somebody put a new key in place of one that was refused. */
-		if (node->control && node->needs_person)
-			node_give_auth_key(node);
+		if (node->control && (node->needs_person || node->key_expired)) {
+			node->login_asked = true;
+			node->login_again = true;
+			node_reconcile(node);
+		}
 		return;
 	default:
 		break;

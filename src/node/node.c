@@ -37,6 +37,16 @@ static bool has_node_key(const struct node *node)
 	return !sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE);
 }
 
+/** node_is_known() - Whether a login server has registered our node key, or the one before it */
+bool node_is_known(const struct node *node)
+{
+	const struct persist *persist = &node->state.persist;
+
+	return has_node_key(node) &&
+	       (node->registered || persist->node_id[0] ||
+		json_integer_value(json_object_get(persist->user_profile, "ID")) != 0);
+}
+
 const struct netmap *node_netmap(const struct node *node)
 {
 	return node->control ? control_client_netmap(node->control) : node->cached_netmap;
@@ -52,7 +62,7 @@ enum node_state node_state(const struct node *node)
 	if (!has_node_key(node) || prefs->logged_out)
 		return NODE_NEEDS_LOGIN;
 	if (!prefs->want_running)
-		return NODE_STOPPED;
+		return node_is_known(node) ? NODE_STOPPED : NODE_NEEDS_LOGIN;
 	if (node->needs_person || node->key_expired)
 		return NODE_NEEDS_LOGIN;
 	if (node->needs_approval)
@@ -88,6 +98,9 @@ void node_state_changed(struct node *node)
 
 	if (state == node->told_state)
 		return;
+	/* Whoever follows a start waits for both, as of the official daemon. */
+	if (state == NODE_RUNNING && node->told_state == NODE_NO_STATE)
+		node_bus_send(node, "State", json_integer(NODE_STARTING));
 	node->told_state = state;
 	log_info("state %s", node_state_name(state));
 	tell_supervisor(node, state);
@@ -120,7 +133,8 @@ void node_reconcile(struct node *node)
 		node_state_changed(node);
 		return;
 	}
-	if (has_node_key(node) && !prefs->logged_out && node_tunnel_open(node) == 0)
+	if (has_node_key(node) && !prefs->logged_out && !node->key_expired &&
+	    node_tunnel_open(node) == 0)
 		node_apply_netmap(node);
 	node_control_start(node);
 	node_state_changed(node);
@@ -146,6 +160,8 @@ static void apply_start_prefs(struct node *node)
 		prefs_masked_set(masked, "WantRunning", json_true());
 		prefs_masked_set(masked, "LoggedOut", json_false());
 	}
+	/* An engine that replaces another begins by itself. */
+	node->login_asked = config->up || config->crash_count == 0;
 	if (prefs_edit(&node->state.prefs, masked, &err) < 0)
 		log_error("settings from the environment or flags are refused: %s", err.text);
 	if (strcmp(prefs_control_url(&before), prefs_control_url(&node->state.prefs)) != 0 &&
@@ -352,6 +368,7 @@ void node_free(struct node *node)
 	state_file_free(&node->state);
 	secret_key_wipe(&node->disco_key);
 	secret_string_free(node->auth_key);
+	secret_string_free(node->given_key);
 	buffer_free_secret(&node->handover);
 	free(node->auth_url);
 	for (size_t i = 0; i < NODE_WARN_COUNT; i++)

@@ -25,6 +25,9 @@
 #define ENTRY_CURRENT_PROFILE "_current-profile"
 #define ENTRY_LEGACY_PREFS    "_daemon"
 
+/* A member of persist that only we know; the official daemon passes it over. */
+#define MEMBER_SPENT_KEY "PillionSpentKey"
+
 #define LOCK_KEY_PREFIX "nlpriv:"
 #define LOCK_KEY_HEX    (crypto_sign_SECRETKEYBYTES * 2)
 
@@ -675,6 +678,35 @@ int state_file_forget(struct state_file *s)
 	s->prefs = fresh;
 	s->profile_id[0] = 0;
 	return r;
+}
+
+/* spent_digest() - What stands for @auth_key in the file; useless without the machine key */
+static void spent_digest(const struct state_file *s, const char *auth_key, char ret[static 65])
+{
+	unsigned char digest[32];
+
+	crypto_generichash(digest, sizeof(digest), (const unsigned char *)auth_key,
+			   strlen(auth_key), s->machine_key.bytes, KEY_SIZE);
+	sodium_bin2hex(ret, 65, digest, sizeof(digest));
+}
+
+void state_file_spend_key(struct state_file *s, const char *auth_key)
+{
+	char digest[65];
+
+	spent_digest(s, auth_key, digest);
+	if (!s->persist.others)
+		s->persist.others = json_object();
+	(void)json_object_set_new(s->persist.others, MEMBER_SPENT_KEY, json_string(digest));
+}
+
+bool state_file_spent_key(const struct state_file *s, const char *auth_key)
+{
+	const char *spent = json_string_value(json_object_get(s->persist.others, MEMBER_SPENT_KEY));
+	char digest[65];
+
+	spent_digest(s, auth_key, digest);
+	return spent && strcmp(spent, digest) == 0;
 }
 
 void state_file_free(struct state_file *s)

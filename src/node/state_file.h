@@ -99,5 +99,15 @@ int state_file_set_identity(struct state_file *state, const char *node_id,
  */
 int state_file_forget(struct state_file *state);
 
+/**
+ * state_file_spend_key() - Record that this profile was registered by an auth key
+ *
+ * Only a digest is kept, with the profile; a logout drops it.
+ */
+void state_file_spend_key(struct state_file *state, const char *auth_key);
+
+/** state_file_spent_key() - Whether it is the key that state_file_spend_key() recorded last */
+bool state_file_spent_key(const struct state_file *state, const char *auth_key);
+
 /** state_file_free() - Wipe and release. A zeroed struct is fine */
 void state_file_free(struct state_file *state);

@@ -172,7 +172,7 @@ static json_t *self_status(struct node *node, const struct netmap *map)
 		json = json_object();
 		secret_key_public(&node->state.persist.node_key, &key);
 		json_set(json, "ID", json_string(""));
-		if (!sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE)) {
+		if (node_is_known(node)) {
 			char key_text[KEY_TEXT_MAX];
 
 			json_set(json, "PublicKey",
@@ -237,8 +237,7 @@ json_t *node_status_json(struct node *node, bool peers)
 	json_set(json, "Version", json_string(NODE_VERSION_LONG));
 	json_set(json, "TUN", json_true());
 	json_set(json, "BackendState", json_string(node_state_name(state)));
-	json_set(json, "HaveNodeKey",
-		 json_boolean(!sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE)));
+	json_set(json, "HaveNodeKey", json_boolean(node_is_known(node)));
 	json_set(json, "AuthURL", json_text(node->auth_url));
 	json_set(json, "TailscaleIPs",
 		 map && map->self ? json_addresses(&map->self->addresses) : json_null());
@@ -281,6 +280,14 @@ json_t *node_peer_json(const struct tailcfg_node *peer)
 
 	tailcfg_node_encode(&w, NULL, peer);
 	return written(&w, &text);
+}
+
+/** node_self_json() - The tailcfg.Node that control says we are; NULL before the first map */
+json_t *node_self_json(const struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+
+	return map && map->self ? node_peer_json(map->self) : NULL;
 }
 
 json_t *node_derp_map_json(struct node *node)

@@ -30,6 +30,22 @@ def test_a_bad_key_is_named_and_healed(world, pillion_only, which):
     assert good not in world.sidecar.process.text()
 
 
+def test_a_refused_key_is_answered_each_time(world, pillion_only):
+    """The command ends with the reason, however often it is given; another key is not blamed."""
+    key = bad_key(world, "wrong")
+    world.sidecar.start()
+    world.sidecar.wait_state("NeedsLogin")
+    for _ in range(2):
+        done = world.sidecar.pillion("up", f"--auth-key={key}", "--timeout=30s", check=False)
+        assert done.returncode == 1
+        assert "the auth key was refused" in done.stderr
+    good = world.headscale.auth_key()
+    world.sidecar.pillion("up", f"--auth-key={good}", "--timeout=30s")
+    for another in (key, good):  # it runs: no key is needed
+        world.sidecar.pillion("up", f"--auth-key={another}", "--timeout=30s")
+    world.fetch_both_ways()
+
+
 def test_a_node_key_that_expires(world, pillion_only):
     """An administrator ends it: said, nobody is reached by it, and a new key brings it back."""
     world.sidecar.join()

@@ -137,9 +137,9 @@ static void on_healthy(void *user)
 	say(user, "healthy");
 }
 
-static void on_key_expired(void *user)
+static void on_key_expired(void *user, bool expired)
 {
-	say(user, "key-expired");
+	say(user, expired ? "key-expired" : "key-extended");
 }
 
 static void on_logged_out(void *user, const struct error *error)

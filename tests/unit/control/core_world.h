@@ -43,6 +43,7 @@ static const char *const kinds[] = {
 	"TELL_HEALTHY",
 	"TELL_TROUBLE",
 	"TELL_KEY_EXPIRED",
+	"TELL_KEY_EXTENDED",
 	"TELL_LOGGED_OUT",
 	"TELL_PING",
 	"TELL_BROWSER",
@@ -154,7 +155,7 @@ static inline void link_up(struct fixture *f)
 /* From the start to a request that registers. */
 static inline void to_registering(struct fixture *f)
 {
-	control_core_start(&f->c, false, false);
+	control_core_start(&f->c, REGISTRATION_ASKED, false);
 	EXPECT(f, CONTROL_FETCH_KEY);
 	EXPECT(f, CONTROL_NOTHING);
 	control_core_key(&f->c, &f->server_key, NULL, f->now);

@@ -379,7 +379,7 @@ static void pause_is_silence_at_any_step(void **state)
 	EXPECT(f, CONTROL_DISCONNECT);
 	EXPECT(f, CONTROL_NOTHING);
 	assert_int_equal(f->out.deadline, DEADLINE_NEVER);
-	control_core_start(&f->c, false, false);
+	control_core_start(&f->c, REGISTRATION_ASKED, false);
 	EXPECT(f, CONTROL_CONNECT); /* the server's key is known */
 	control_core_pause(&f->c);
 	EXPECT(f, CONTROL_DISCONNECT);

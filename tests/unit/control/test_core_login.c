@@ -9,7 +9,7 @@ static void a_new_login_leaves_the_session_until_it_is_through(void **state)
 
 	to_live(f);
 	old = f->c.registration.node_key;
-	control_core_start(&f->c, true, false);
+	control_core_start(&f->c, REGISTRATION_INTERACTIVE, false);
 	EXPECT(f, CONTROL_TELL_STORE_KEY);
 	assert_memory_equal(f->out.old_key, &old, sizeof(old));
 	EXPECT(f, CONTROL_NOTHING);
@@ -30,7 +30,7 @@ static void a_new_login_leaves_the_session_until_it_is_through(void **state)
 	assert_int_equal(f->out.slot, CONTROL_SLOT_MAP);
 }
 
-static void an_auth_key_ends_the_wait_for_a_person(void **state)
+static void a_start_ends_the_wait_for_a_person(void **state)
 {
 	struct fixture *f = *state;
 
@@ -43,9 +43,13 @@ static void an_auth_key_ends_the_wait_for_a_person(void **state)
 	EXPECT(f, CONTROL_TELL_URL);
 	EXPECT(f, CONTROL_SEND);
 	EXPECT(f, CONTROL_NOTHING);
-	registration_auth_key(&f->c.registration, strdup("k"));
+	control_core_start(&f->c, REGISTRATION_ASKED, false);
 	EXPECT(f, CONTROL_CANCEL);
 	assert_int_equal(f->out.slot, CONTROL_SLOT_REGISTER);
+	EXPECT(f, CONTROL_SEND);
+	answer(f, CONTROL_SLOT_REGISTER, 200, "{\"AuthURL\":\"https://x/2\"}");
+	EXPECT(f, CONTROL_TELL_ASK_AUTH_KEY);
+	registration_auth_key(&f->c.registration, strdup("k"));
 	EXPECT(f, CONTROL_SEND);
 	assert_true(body_has(f, "\"AuthKey\":\"k\""));
 }
@@ -71,11 +75,11 @@ static void our_own_key_expires_by_our_own_clock(void **state)
 	f->now = 1000 * SECOND + 3600 * SECOND;
 	map_message(f, "{\"KeepAlive\":true}");
 	EXPECT(f, CONTROL_TELL_KEY_EXPIRED);
-	EXPECT(f, CONTROL_TELL_STORE_KEY); /* a new login, by auth key if there is one */
-	EXPECT(f, CONTROL_NOTHING);        /* told once */
-	registration_key_stored(&f->c.registration, 0, f->now, 0);
-	EXPECT(f, CONTROL_TELL_ASK_AUTH_KEY);
+	EXPECT(f, CONTROL_NOTHING); /* told once; nobody asked for a new login */
+	control_core_start(&f->c, REGISTRATION_INTERACTIVE, false);
 	registration_auth_key(&f->c.registration, strdup("k"));
+	EXPECT(f, CONTROL_TELL_STORE_KEY);
+	registration_key_stored(&f->c.registration, 0, f->now, 0);
 	EXPECT(f, CONTROL_SEND);
 	answer(f, CONTROL_SLOT_REGISTER, 200, "{\"MachineAuthorized\":true}");
 	EXPECT(f, CONTROL_TELL_REGISTERED);
@@ -120,34 +124,47 @@ static void peers_do_not_expire_because_our_clock_is_set(void **state)
 	assert_true(f->now >= (1000 + 3600) * SECOND && f->now <= (1000 + 3700) * SECOND);
 }
 
+/* extend() - Control says until when our node key is good */
+static void extend(struct fixture *f, const char *until)
+{
+	char text[400], key[KEY_TEXT_MAX];
+
+	snprintf(text, sizeof(text), "{\"Node\":{\"ID\":1,\"Key\":\"%s\",\"KeyExpiry\":\"%s\"}}",
+		 public_key_format(&f->c.node_public, KEY_NODE, key), until);
+	map_message(f, text);
+}
+
 static void a_key_that_is_prolonged_needs_no_login(void **state)
 {
 	struct fixture *f = *state;
-	char text[400], key[KEY_TEXT_MAX];
+	char key[KEY_TEXT_MAX];
 
 	to_live(f);
 	public_key_format(&f->c.node_public, KEY_NODE, key);
-	snprintf(text, sizeof(text),
-		 "{\"Node\":{\"ID\":1,\"Key\":\"%s\",\"KeyExpiry\":\"2027-01-01T00:00:00Z\"}}",
-		 key);
-	map_message(f, text);
+	extend(f, "2027-01-01T00:00:00Z");
 	EXPECT(f, CONTROL_TELL_NETMAP);
 	EXPECT(f, CONTROL_TELL_KEY_EXPIRED);
+	EXPECT(f, CONTROL_NOTHING);
+	extend(f, "2027-02-01T00:00:00Z");
+	EXPECT(f, CONTROL_TELL_NETMAP);
+	EXPECT(f, CONTROL_TELL_KEY_EXTENDED);
+	EXPECT(f, CONTROL_NOTHING);
+	/* A person had begun a new login meanwhile. */
+	extend(f, "2027-01-01T00:00:00Z");
+	EXPECT(f, CONTROL_TELL_NETMAP);
+	EXPECT(f, CONTROL_TELL_KEY_EXPIRED);
+	control_core_start(&f->c, REGISTRATION_INTERACTIVE, false);
 	EXPECT(f, CONTROL_TELL_STORE_KEY);
 	registration_key_stored(&f->c.registration, 0, f->now, 0);
-	EXPECT(f, CONTROL_TELL_ASK_AUTH_KEY);
-	registration_auth_key(&f->c.registration, NULL);
 	EXPECT(f, CONTROL_SEND);
 	answer(f, CONTROL_SLOT_REGISTER, 200, "{\"AuthURL\":\"https://x/1\"}");
 	EXPECT(f, CONTROL_TELL_URL);
 	EXPECT(f, CONTROL_SEND); /* held by the server until somebody logs in */
 	EXPECT(f, CONTROL_NOTHING);
-	snprintf(text, sizeof(text),
-		 "{\"Node\":{\"ID\":1,\"Key\":\"%s\",\"KeyExpiry\":\"2028-01-01T00:00:00Z\"}}",
-		 key);
-	map_message(f, text);
+	extend(f, "2028-01-01T00:00:00Z");
 	EXPECT(f, CONTROL_TELL_NETMAP);
 	EXPECT(f, CONTROL_CANCEL);
+	EXPECT(f, CONTROL_TELL_KEY_EXTENDED);
 	EXPECT(f, CONTROL_SEND);
 	assert_int_equal(f->out.slot, CONTROL_SLOT_REGISTER);
 	assert_true(body_has(f, key)); /* the key that we had */
@@ -170,7 +187,7 @@ static void logout_tells_and_is_silent_then(void **state)
 	EXPECT(f, CONTROL_NOTHING);
 	assert_int_equal(f->out.deadline, DEADLINE_NEVER);
 	/* The next start is a first login. */
-	control_core_start(&f->c, false, true);
+	control_core_start(&f->c, REGISTRATION_ASKED, true);
 	next(f);
 	while (f->out.kind != CONTROL_TELL_STORE_KEY && f->out.kind != CONTROL_NOTHING)
 		next(f);
@@ -222,7 +239,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_unknown_node_registers_again),
 		TEST(a_new_login_leaves_the_session_until_it_is_through),
-		TEST(an_auth_key_ends_the_wait_for_a_person),
+		TEST(a_start_ends_the_wait_for_a_person),
 		TEST(our_own_key_expires_by_our_own_clock),
 		TEST(peers_do_not_expire_because_our_clock_is_set),
 		TEST(a_key_that_is_prolonged_needs_no_login),

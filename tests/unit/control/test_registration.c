@@ -66,7 +66,7 @@ static bool key_is(const struct fixture *f, const char *name, const struct secre
 /* Up to the first request of a node that has no key yet. */
 static void first_login(struct fixture *f, const char *auth_key)
 {
-	registration_begin(&f->r, false, false);
+	registration_begin(&f->r, REGISTRATION_ASKED);
 	assert_int_equal(f->r.step, REGISTRATION_STORE_KEY);
 	registration_told(&f->r);
 	registration_tick(&f->r, f->now + 1000 * SECOND);
@@ -80,7 +80,7 @@ static void first_login(struct fixture *f, const char *auth_key)
 static void known_key(struct fixture *f)
 {
 	memset(f->r.node_key.bytes, 7, sizeof(f->r.node_key.bytes));
-	registration_begin(&f->r, false, false);
+	registration_begin(&f->r, REGISTRATION_ASKED);
 }
 
 static void first_login_with_a_key(void **state)
@@ -168,16 +168,32 @@ static void without_an_auth_key_a_person_is_waited_for(void **state)
 	assert_null(f->r.auth_url);
 }
 
-static void an_auth_key_saves_the_person_the_work(void **state)
+/* Whatever became of the tries before: the key is sent at once, and has an answer of its own. */
+static void a_login_anew_is_judged_by_itself(void **state)
 {
 	struct fixture *f = *state;
+	struct secret_key candidate;
 
 	first_login(f, NULL);
+	candidate = f->r.candidate;
 	request(f);
 	answer(f, 200, "{\"AuthURL\":\"https://x/1\"}");
 	request(f); /* held by the server */
+	for (int i = 0; i < 3; i++) {
+		registration_begin(&f->r, REGISTRATION_ASKED);
+		assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_NONE);
+		assert_int_equal(f->r.step, REGISTRATION_ASK_AUTH_KEY);
+		registration_told(&f->r);
+		registration_auth_key(&f->r, strdup("wrong"));
+		request(f);
+		answer(f, 200, "{\"Error\":\"no such key\"}");
+		assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_REFUSED);
+	}
+	registration_begin(&f->r, REGISTRATION_ASKED);
+	registration_told(&f->r);
 	registration_auth_key(&f->r, strdup("late"));
 	request(f);
+	assert_true(key_is(f, "NodeKey", &candidate));
 	assert_non_null(strstr((char *)buffer_head(&f->body), "\"AuthKey\":\"late\""));
 	assert_non_null(strstr((char *)buffer_head(&f->body), "\"Followup\":\"\""));
 }
@@ -215,7 +231,8 @@ static void a_refused_key_is_no_storm(void **state)
 	assert_memory_equal(&f->r.candidate, &candidate, sizeof(candidate)); /* never a new node */
 	request(f);
 	answer(f, 200, "{\"Error\":\"authkey already used\"}");
-	/* Another key is tried at once. */
+	registration_tick(&f->r, f->r.wait_until);
+	registration_told(&f->r);
 	registration_auth_key(&f->r, strdup("good"));
 	request(f);
 	assert_non_null(strstr((char *)buffer_head(&f->body), "\"AuthKey\":\"good\""));
@@ -259,12 +276,41 @@ static void an_expired_key_is_rotated_once(void **state)
 	assert_memory_equal(&f->r.old_key, &old, sizeof(old));
 }
 
+/* Peers must not learn of a new key that nobody asked for; an administrator may extend the old. */
+static void an_expired_key_is_not_replaced_unasked(void **state)
+{
+	struct fixture *f = *state;
+	struct secret_key old;
+
+	memset(f->r.node_key.bytes, 7, sizeof(f->r.node_key.bytes));
+	old = f->r.node_key;
+	registration_begin(&f->r, REGISTRATION_UNASKED);
+	for (int i = 0; i < 3; i++) {
+		request(f);
+		assert_true(key_is(f, "NodeKey", &old));
+		answer(f, 200, "{\"NodeKeyExpired\":true}");
+		assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_REFUSED);
+		assert_int_equal(f->r.error.code, -EKEYEXPIRED);
+		assert_int_equal(f->r.step, REGISTRATION_WAIT);
+		registration_tick(&f->r, f->r.wait_until);
+	}
+	request(f);
+	answer(f, 200, "{}");
+	assert_int_equal(registration_take_news(&f->r), REGISTRATION_NEWS_DONE);
+	assert_memory_equal(&f->r.node_key, &old, sizeof(old));
+	/* A node that control has forgotten is another matter. */
+	registration_begin(&f->r, REGISTRATION_UNASKED);
+	request(f);
+	answer(f, 200, "{\"AuthURL\":\"https://x/1\"}");
+	assert_int_equal(f->r.step, REGISTRATION_ASK_AUTH_KEY);
+}
+
 static void a_key_that_cannot_be_stored_is_not_sent(void **state)
 {
 	struct fixture *f = *state;
 	struct secret_key candidate;
 
-	registration_begin(&f->r, false, false);
+	registration_begin(&f->r, REGISTRATION_ASKED);
 	candidate = f->r.candidate;
 	registration_told(&f->r);
 	registration_key_stored(&f->r, -ENOSPC, f->now, 0);
@@ -295,7 +341,7 @@ static void a_login_that_was_given_up_costs_nothing(void **state)
 		secret_key_generate(&stored);
 		f->r.node_key = stored;
 		f->r.old_key = old;
-		registration_begin(&f->r, false, false);
+		registration_begin(&f->r, REGISTRATION_ASKED);
 		request(f);
 		assert_true(key_is(f, "NodeKey", &stored));
 		answer(f, 200, "{\"AuthURL\":\"https://x/1\"}");
@@ -339,17 +385,19 @@ static void a_pair_that_was_perhaps_sent_is_kept(void **state)
 	request(f);
 	/* Taken down and up again before the answer came: the key is spent, for this pair. */
 	registration_stop(&f->r);
-	registration_begin(&f->r, false, false);
+	registration_begin(&f->r, REGISTRATION_ASKED);
+	registration_told(&f->r);
+	registration_auth_key(&f->r, strdup("once"));
 	request(f);
 	assert_true(key_is(f, "NodeKey", &candidate));
 	assert_non_null(strstr((char *)buffer_head(&f->body), "\"AuthKey\":\"once\""));
 	/* A person's new login is another one, and after a logout there is none. */
-	registration_begin(&f->r, true, true);
+	registration_begin(&f->r, REGISTRATION_INTERACTIVE);
 	assert_memory_not_equal(&f->r.candidate, &candidate, sizeof(candidate));
 	registration_told(&f->r);
 	registration_key_stored(&f->r, 0, f->now, 0);
 	registration_begin_logout(&f->r);
-	registration_begin(&f->r, false, false);
+	registration_begin(&f->r, REGISTRATION_ASKED);
 	assert_int_equal(f->r.step, REGISTRATION_STORE_KEY);
 }
 
@@ -361,7 +409,7 @@ static void interactive_login_makes_a_new_key_and_asks_for_none(void **state)
 	request(f);
 	answer(f, 200, "{}");
 	registration_take_news(&f->r);
-	registration_begin(&f->r, true, true);
+	registration_begin(&f->r, REGISTRATION_INTERACTIVE);
 	registration_told(&f->r);
 	registration_key_stored(&f->r, 0, f->now, 0);
 	request(f);
@@ -399,7 +447,7 @@ static void waits_by_status(void **state)
 
 			registration_init(&r);
 			memset(r.node_key.bytes, 7, sizeof(r.node_key.bytes));
-			registration_begin(&r, false, false);
+			registration_begin(&r, REGISTRATION_ASKED);
 			assert_int_equal(registration_request(&r, &hostinfo, &body), 0);
 			registration_answer(&r, rows[i].status, rows[i].retry_after, "why\n", 4, 0,
 					    randoms[k]);
@@ -543,10 +591,11 @@ int main(void)
 		TEST(a_known_key_needs_no_auth_key),
 		TEST(an_unknown_key_asks_for_an_auth_key_then),
 		TEST(without_an_auth_key_a_person_is_waited_for),
-		TEST(an_auth_key_saves_the_person_the_work),
+		TEST(a_login_anew_is_judged_by_itself),
 		TEST(a_refused_key_is_no_storm),
 		TEST(a_long_refusal_is_cut_between_characters),
 		TEST(an_expired_key_is_rotated_once),
+		TEST(an_expired_key_is_not_replaced_unasked),
 		TEST(a_key_that_cannot_be_stored_is_not_sent),
 		TEST(a_login_that_was_given_up_costs_nothing),
 		TEST(a_pair_that_was_perhaps_sent_is_kept),

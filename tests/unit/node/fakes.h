@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define FAKE_CLIENTS 8
+#define RENEWAL_URL  "https://one.example/a/1"
 
 struct fake_request {
 	bool network;
@@ -54,7 +55,7 @@ struct control_client {
 	bool had_netmap;
 	size_t known_addresses;
 	struct public_key node_key;
-	unsigned int starts, interactive, pauses, logouts, keys, retries, replies;
+	unsigned int starts, interactive, unasked, pauses, logouts, keys, retries, replies;
 	char key[64]; /* the last auth key */
 	int stored;   /* the last answer about a key; 1: none yet */
 };
@@ -138,6 +139,7 @@ void control_client_start(struct control_client *c, const struct control_login *
 {
 	c->starts++;
 	c->interactive += login->interactive;
+	c->unasked += login->unasked;
 }
 
 void control_client_give_auth_key(struct control_client *c, char *auth_key)
@@ -421,7 +423,7 @@ static json_t *object(const char *text)
 	return json;
 }
 
-static void edit(struct world *w, const char *masked)
+static inline void edit(struct world *w, const char *masked)
 {
 	json_t *json = object(masked);
 	struct error err = {0};
@@ -444,7 +446,7 @@ static void start(struct world *w, const char *key)
 	answer_all(w);
 }
 
-static void login(struct world *w)
+static inline void login(struct world *w)
 {
 	struct error err = {0};
 
@@ -517,7 +519,7 @@ static struct public_key peer_key(int number)
 	return key;
 }
 
-static bool has_peer(struct world *w, int number)
+static inline bool has_peer(struct world *w, int number)
 {
 	const struct public_key key = peer_key(number);
 	struct tunnel_peer_status status;
@@ -525,8 +527,8 @@ static bool has_peer(struct world *w, int number)
 	return w->node->tunnel && tunnel_peer_status(w->node->tunnel, &key, &status) == 0;
 }
 
-#define SELF_NODE                                                         \
-	"\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"MachineAuthorized\":true," \
+#define SELF_NODE                                                                               \
+	"\"Node\":{\"ID\":1,\"StableID\":\"self\",\"Key\":\"SELF\",\"MachineAuthorized\":true," \
 	"\"Addresses\":[\"100.64.0.1/32\"]}"
 #define FULL_MAP                                                                         \
 	"{" SELF_NODE ",\"Peers\":["                                                     \
@@ -536,6 +538,11 @@ static bool has_peer(struct world *w, int number)
 	"\"100.64.0.3/32\"]}],"                                                          \
 	"\"PacketFilter\":[{\"SrcIPs\":[\"*\"],\"DstPorts\":[{\"IP\":\"*\",\"Ports\":{"  \
 	"\"First\":0,\"Last\":65535}}]}]}"
+
+#define UNSIGNED_PEER                                                         \
+	"{\"PeersChanged\":[{\"ID\":4,\"Key\":\"nodekey:"                     \
+	"4444444444444444444444444444444444444444444444444444444444444444\"," \
+	"\"Addresses\":[\"100.64.0.4/32\"],\"UnsignedPeerAPIOnly\":true}]}"
 
 /* run() - All the way to Running, with two peers; the node key */
 static struct secret_key run(struct world *w)
@@ -553,7 +560,7 @@ static struct secret_key run(struct world *w)
 	return key;
 }
 
-static bool is_waiting(const struct world *w, bool network)
+static inline bool is_waiting(const struct world *w, bool network)
 {
 	for (size_t i = 0; i < w->privsep.count; i++)
 		if (w->privsep.requests[i].network == network &&
@@ -569,7 +576,7 @@ static void on_patience_over(uv_timer_t *timer)
 
 /* wait_for_request() - Let time pass until the kernel's network, or a store of the state, is asked
  * for */
-static bool wait_for_request(struct world *w, bool network, uint64_t most_ms)
+static inline bool wait_for_request(struct world *w, bool network, uint64_t most_ms)
 {
 	uv_timer_t patience;
 	uint64_t until;
@@ -583,4 +590,29 @@ static bool wait_for_request(struct world *w, bool network, uint64_t most_ms)
 	uv_close((uv_handle_t *)&patience, NULL);
 	uv_run(&w->loop, UV_RUN_NOWAIT);
 	return is_waiting(w, network);
+}
+
+/* --- What the node tells --- */
+
+static inline unsigned int messages_with(json_t *log, const char *member)
+{
+	unsigned int count = 0;
+	json_t *message;
+	size_t i;
+
+	json_array_foreach(log, i, message)
+		count += json_object_get(message, member) != NULL;
+	return count;
+}
+
+static inline void on_notify(void *context, json_t *message)
+{
+	json_array_append_new(context, message);
+}
+
+static inline const char *text_at(const json_t *json, const char *name)
+{
+	const char *text = json_string_value(json_object_get(json, name));
+
+	return text ? text : "";
 }

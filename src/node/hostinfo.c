@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* node/hostinfo.c - what we tell control of us */
+#define LOG_ROOM "node"
+#include "base/log.h"
+#include "node/internal.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <sys/utsname.h>
+
+/** node_hostname() - The name we ask for; returns @out */
+char *node_hostname(const struct node *node, char out[static 64])
+{
+	const char *name = node->state.prefs.hostname;
+	struct utsname system;
+
+	if (!name || !name[0]) {
+		uname(&system);
+		snprintf(out, 64, "%.63s", system.nodename);
+	} else {
+		snprintf(out, 64, "%.63s", name);
+	}
+	return out;
+}
+
+static enum optional_bool optional(bool value)
+{
+	return value ? OPTIONAL_TRUE : OPTIONAL_FALSE;
+}
+
+/* has_family() - Whether the machine has a global address of @family beside our own link */
+static bool has_family(const struct node *node, enum address_family family)
+{
+	for (size_t i = 0; i < node->interface_count; i++) {
+		const struct address *a = &node->interfaces[i].address;
+
+		if (a->family == family && !node->interfaces[i].own_tunnel &&
+		    !address_is_loopback(a) && !address_is_link_local(a))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * node_tell_hostinfo() - Hand the client what we say about ourselves, as it is now
+ *
+ * #syscalls: uname
+ */
+void node_tell_hostinfo(struct node *node)
+{
+	const struct prefs *prefs = &node->state.prefs;
+	struct tailcfg_net_info net = {
+		.working_udp = optional(node->working_udp),
+		.working_ipv6 = optional(has_family(node, ADDRESS_V6)),
+		.os_has_ipv6 = optional(node->start->udp_v6 >= 0),
+		.mapping_varies_by_dest_ip = OPTIONAL_FALSE,
+		.upnp = OPTIONAL_FALSE,
+		.pmp = OPTIONAL_FALSE,
+		.pcp = OPTIONAL_FALSE,
+		.working_icmpv4 = OPTIONAL_FALSE,
+		.preferred_derp = node->home_derp,
+		.link_type = (char *)"wired",
+		.firewall_mode = (char *)"nft-default",
+	};
+	struct tailcfg_hostinfo info = {
+		.ipn_version = (char *)NODE_VERSION,
+		.os = (char *)"linux",
+		.app = (char *)"pillion/" PILLION_VERSION,
+		.go_arch = (char *)NODE_ARCHITECTURE,
+		.shields_up = prefs->shields_up,
+		.no_logs_no_support = true,
+		.container = OPTIONAL_TRUE,
+		.userspace = OPTIONAL_FALSE,
+		.userspace_router = OPTIONAL_FALSE,
+		.net_info = &net,
+	};
+	struct tailcfg_endpoint endpoints[ARRAY_SIZE(node->endpoints)];
+	unsigned char digest[32];
+	char log_id[65], name[64];
+	struct utsname system;
+
+	if (!node->control)
+		return;
+	uname(&system);
+	info.os_version = system.release;
+	info.machine = system.machine;
+	info.hostname = node_hostname(node, name);
+	/* Some servers want a log id; ours only has to be stable and to say nothing. */
+	crypto_generichash(digest, sizeof(digest), node->state.machine_key.bytes, KEY_SIZE,
+			   (const unsigned char *)"pillion log id", 14);
+	sodium_bin2hex(log_id, sizeof(log_id), digest, sizeof(digest));
+	info.backend_log_id = log_id;
+	info.request_tags.items = (char **)prefs->advertise_tags;
+	info.request_tags.count = (uint32_t)prefs->advertise_tag_count;
+	info.routable_ips.items = prefs->advertise_routes;
+	info.routable_ips.count = (uint32_t)prefs->advertise_route_count;
+
+	for (size_t i = 0; i < node->endpoint_count; i++)
+		endpoints[i] = (struct tailcfg_endpoint){
+			.endpoint = node->endpoints[i].endpoint,
+			.type = (enum tailcfg_endpoint_type)node->endpoints[i].type,
+		};
+	if (control_client_set_hostinfo(node->control, &info) < 0 ||
+	    control_client_set_endpoints(node->control, endpoints, node->endpoint_count) < 0)
+		log_error("no memory to tell control about this node");
+}
