@@ -30,6 +30,7 @@ struct headscale_http {
 
 /* struct answer - What the one request that is under way came to */
 struct answer {
+	const struct url *from;
 	bool done;
 	int result;
 	json_t *json;
@@ -99,8 +100,17 @@ void headscale_http_free(struct headscale_http *h)
 static int judge(const struct http_response *response, struct answer *a)
 {
 	int status = response->head->status;
+	char origin[URL_ORIGIN_MAX];
 	const char *message;
+	struct url to;
+	int r = http_redirect(a->from, response->head, &to, a->err);
 
+	if (r < 0)
+		return r;
+	if (r > 0)
+		return error_set(a->err, -EREMOTEIO,
+				 "the server redirects to %s://%s: use that as --url",
+				 to.tls ? "https" : "http", url_authority(&to, origin));
 	a->json = json_loadb((const char *)response->body, response->body_length, 0, NULL);
 	if (status >= 200 && status < 300)
 		return a->json ? 0 : error_set(a->err, -EREMOTEIO, "Headscale's answer is no JSON");
@@ -136,7 +146,7 @@ static int call(void *user, const char *method, const char *target, const char *
 	struct headscale_http *h = user;
 	const struct http1_header headers[] = {{"Authorization", h->authorization},
 					       {"Content-Type", "application/json"}};
-	struct answer a = {.err = err};
+	struct answer a = {.from = &h->url, .err = err};
 	struct http_exchange *exchange;
 	int r = http_start(&h->dialer,
 			   &(struct http_request){

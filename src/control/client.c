@@ -43,7 +43,7 @@ int control_client_new(const struct control_options *options, struct control_cli
 
 	if (!client)
 		return error_set(err, -ENOMEM, "control: out of memory");
-	r = url_parse(options->server_url, &client->url, err);
+	r = url_parse(options->server_url, &client->configured, err);
 	if (r < 0) {
 		error_wrap(err, "login server %s", options->server_url);
 		goto bad_url;
@@ -53,6 +53,7 @@ int control_client_new(const struct control_options *options, struct control_cli
 		r = error_set(err, -ENOMEM, "control: out of memory");
 		goto no_memory;
 	}
+	client->url = client->configured;
 	url_authority(&client->url, client->authority);
 	client->dialer = (struct dialer){
 		.loop = options->loop,
@@ -197,6 +198,25 @@ const struct netmap *control_client_netmap(const struct control_client *client)
 
 /* --- The link --- */
 
+static void ask_for_key(struct control_client *client);
+
+/* follow() - Ask where the answer points to; false: it points nowhere, or @err says why not */
+static bool follow(struct control_client *client, const struct http1_head *head, struct error *err)
+{
+	struct url to;
+
+	if (http_redirect(&client->url, head, &to, err) <= 0)
+		return false;
+	if (client->redirects++ == CLIENT_REDIRECTS_MAX) {
+		error_set(err, -EPROTO, "it redirects again and again");
+		return false;
+	}
+	client->url = to;
+	url_authority(&client->url, client->authority);
+	ask_for_key(client);
+	return true;
+}
+
 static void on_key(void *user, const struct http_response *response, const struct error *failure)
 {
 	struct control_client *client = user;
@@ -208,10 +228,12 @@ static void on_key(void *user, const struct http_response *response, const struc
 	client->pumping = true;
 	if (failure)
 		err = *failure;
-	else if (response->head->status != 200)
+	else if (follow(client, response->head, &err))
+		goto out;
+	else if (!err.code && response->head->status != 200)
 		error_set(&err, -EPROTO, "HTTP %d (is that a login server?)",
 			  response->head->status);
-	else
+	else if (!err.code)
 		good = tailcfg_server_keys_parse(response->body, response->body_length, &keys,
 						 &err) == 0;
 	if (good) {
@@ -222,29 +244,38 @@ static void on_key(void *user, const struct http_response *response, const struc
 		error_wrap(&err, "fetch the key of %s", client->authority);
 		control_core_key(&client->core, NULL, &err, clock_boottime());
 	}
+out:
 	client->pumping = false;
 	client_pump(client);
 }
 
-static void fetch_key(struct control_client *client)
+static void ask_for_key(struct control_client *client)
 {
 	const struct tls_options tls = {.host = client->url.host};
 	struct address guesses[NAMES_ADDRESSES_MAX];
-	char target[32];
 	struct http_request request = {
 		.to = {.host = client->url.host,
 		       .port = client->url.port,
 		       .tls = client->url.tls ? &tls : NULL,
 		       .fallback = guesses,
 		       .fallback_count = client_guesses(client, guesses)},
-		.target = target,
+		.target = client->url.path,
 		.body_limit = LIMIT_KEY_BODY,
 	};
 	struct error err = {0};
 
-	snprintf(target, sizeof(target), "/key?v=%d", TAILCFG_CAPABILITY_VERSION);
 	if (http_start(&client->dialer, &request, on_key, client, &client->key_fetch, &err) < 0)
 		control_core_key(&client->core, NULL, &err, clock_boottime());
+}
+
+static void fetch_key(struct control_client *client)
+{
+	client->redirects = 0;
+	client->url = client->configured;
+	snprintf(client->url.path, sizeof(client->url.path), "/key?v=%d",
+		 TAILCFG_CAPABILITY_VERSION);
+	url_authority(&client->url, client->authority);
+	ask_for_key(client);
 }
 
 static void on_http2_ended(void *user, const struct error *err)

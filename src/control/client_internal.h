@@ -14,6 +14,7 @@
 #define CLIENT_ADDRESSES_MAX CONTROL_KNOWN_MAX
 #define CLIENT_HEARSAY_MAX   4
 #define CLIENT_ANSWERS_MAX   8
+#define CLIENT_REDIRECTS_MAX 5u
 
 /* A request of ours that nobody waits for: an answer to control's own. */
 struct client_answer {
@@ -30,7 +31,9 @@ struct client_slot {
 struct control_client {
 	struct control_core core;
 	struct dialer dialer;
-	struct url url;
+	struct url configured; /* the login server's */
+	struct url url;        /* the same, or where its host redirects to; its path is the key's */
+	unsigned int redirects;
 	char authority[URL_ORIGIN_MAX];
 	struct secret_key machine_key;
 	const struct control_handler *handler;

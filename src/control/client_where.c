@@ -33,7 +33,8 @@ static size_t add(struct address *list, size_t count, size_t most, const struct 
 
 static bool behind_proxy(const struct control_client *client)
 {
-	return proxy_for(client->dialer.proxy, client->url.host, client->url.port) != NULL;
+	return client->url.tls &&
+	       proxy_for(client->dialer.proxy, client->url.host, client->url.port) != NULL;
 }
 
 void client_reached(struct control_client *client, const struct endpoint *at)

@@ -106,6 +106,9 @@ static void disconnect(struct control_core *c)
 
 void control_core_note_trouble(struct control_core *c, const struct error *err, nanoseconds until)
 {
+	/* Proxies and servers end what has lasted; that is no news if it is back at once. */
+	if (c->was_steady && (err->code == -EPIPE || err->code == -ECONNRESET))
+		return;
 	if (!c->tell_trouble && strcmp(c->trouble.text, err->text) == 0 &&
 	    until - c->trouble_until < TROUBLE_ONCE)
 		return;
@@ -139,6 +142,7 @@ nanoseconds control_core_map_backoff(struct control_core *c, nanoseconds now)
 	if (c->live_since && now - c->live_since >= STEADY_AFTER) {
 		c->map_backoff = (struct backoff){0};
 		c->link_backoff = (struct backoff){0};
+		c->was_steady = true;
 	}
 	c->live_since = 0;
 	return backoff_next(&c->map_backoff, BACKOFF_FIRST, BACKOFF_MOST, c->random());
@@ -520,6 +524,7 @@ static enum control_output_kind bring_up(struct control_core *c, struct control_
 		out->deadline = deadline_min(out->deadline, c->retry_at);
 		return CONTROL_NOTHING;
 	}
+	c->was_steady = false;
 	if (!c->have_server_key) {
 		c->link = CONTROL_LINK_FETCHING;
 		return CONTROL_FETCH_KEY;

@@ -82,6 +82,7 @@ static enum control_output_kind open_session(struct control_core *c, struct cont
 	netmap_begin_session(c->netmap);
 	map_stream_init(&c->stream, true);
 	c->map = CONTROL_MAP_OPENING;
+	c->was_steady = false;
 	c->live_since = 0;
 	c->watchdog = now + MAP_WATCHDOG;
 	return control_core_send(c, CONTROL_SLOT_MAP, MAP_PATH, out);

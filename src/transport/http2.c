@@ -41,6 +41,7 @@ struct http2_request {
 struct http2_client {
 	uv_loop_t *loop;
 	struct http2_link link;
+	struct loop_timer *keep_alive;
 	char *authority;
 	http2_ended *ended;
 	void *user;
@@ -87,6 +88,7 @@ static void client_free(struct http2_client *c)
 {
 	while (c->requests)
 		request_free(c->requests);
+	loop_timer_free(c->keep_alive);
 	stream_close(c->link.below);
 	nghttp2_session_del(c->link.session);
 	free(c->authority);
@@ -287,6 +289,19 @@ out:
 	return r;
 }
 
+static void on_keep_alive(void *user)
+{
+	struct http2_client *c = user;
+	int r;
+
+	if (c->link.over)
+		return;
+	loop_timer_at(c->keep_alive, clock_boottime() + HTTP2_KEEP_ALIVE);
+	http2_link_enter(&c->link);
+	r = nghttp2_submit_ping(c->link.session, NGHTTP2_FLAG_NONE, NULL);
+	leave(&c->link, r);
+}
+
 int http2_open(uv_loop_t *loop, struct stream *below, const char *authority, http2_ended *ended,
 	       void *user, struct http2_client **ret, struct error *err)
 {
@@ -302,10 +317,12 @@ int http2_open(uv_loop_t *loop, struct stream *below, const char *authority, htt
 	c->ended = ended;
 	c->user = user;
 	c->authority = strdup(authority);
-	if (!c->authority || create_session(c) < 0) {
+	if (!c->authority || loop_timer_create(loop, on_keep_alive, c, &c->keep_alive) < 0 ||
+	    create_session(c) < 0) {
 		client_free(c);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
+	loop_timer_at(c->keep_alive, clock_boottime() + HTTP2_KEEP_ALIVE);
 	http2_link_start(&c->link); /* preface and settings */
 	*ret = c;
 	return 0;

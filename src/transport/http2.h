@@ -13,6 +13,9 @@
 
 #include <uv.h>
 
+/* The server is pinged this often: proxies on the way cut what is idle for 50 or 60 s. */
+#define HTTP2_KEEP_ALIVE (25 * NSEC_PER_SEC)
+
 struct http2_client;
 struct http2_request;
 

@@ -314,6 +314,36 @@ int http_upgrade_start(const struct dialer *dialer, const struct http_request *r
 	return start(dialer, request, x, ret, err);
 }
 
+int http_redirect(const struct url *from, const struct http1_head *head, struct url *ret,
+		  struct error *err)
+{
+	const char *location = http1_header(head, "Location");
+	char text[URL_ORIGIN_MAX + URL_PATH_MAX + 8], origin[URL_ORIGIN_MAX];
+
+	if (head->status != 301 && head->status != 302 && head->status != 303 &&
+	    head->status != 307 && head->status != 308)
+		return 0;
+	if (!location)
+		return error_set(err, -EPROTO, "HTTP %d without a Location", head->status);
+	/* "/path" is of the same origin, "//host/path" of the same scheme. */
+	if (location[0] == '/')
+		snprintf(text, sizeof(text), "%s%s%s%.*s",
+			 from->tls ? "https:" : "http:", location[1] == '/' ? "" : "//",
+			 location[1] == '/' ? "" : url_authority(from, origin), URL_PATH_MAX,
+			 location);
+	else
+		snprintf(text, sizeof(text), "%.*s", (int)sizeof(text) - 1, location);
+	if (url_parse(text, ret, err) < 0) {
+		error_wrap(err, "HTTP %d to a URL that can't be used", head->status);
+		return err->code = -EPROTO;
+	}
+	explicit_bzero(ret->user, sizeof(ret->user));
+	if (strcmp(ret->host, from->host) == 0 && (ret->tls || !from->tls))
+		return 1;
+	return error_set(err, -EPROTO, "HTTP %d, a redirect to %s://%s, which is not followed",
+			 head->status, ret->tls ? "https" : "http", url_authority(ret, origin));
+}
+
 void http_cancel(struct http_exchange *x)
 {
 	if (x)

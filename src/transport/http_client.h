@@ -56,5 +56,14 @@ int http_upgrade_start(const struct dialer *dialer, const struct http_request *r
 		       const char *protocol, http_upgraded *done, void *user,
 		       struct http_exchange **ret, struct error *err);
 
+/**
+ * http_redirect() - Where an answer to a GET of @from points on
+ * @ret: on the same host, and not from https to http
+ *
+ * Return: 1; 0 when it is no redirect; -EPROTO with @err set: it leads elsewhere
+ */
+int http_redirect(const struct url *from, const struct http1_head *head, struct url *ret,
+		  struct error *err);
+
 /** http_cancel() - Give up; no call follows. NULL is fine */
 void http_cancel(struct http_exchange *exchange);

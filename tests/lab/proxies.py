@@ -3,6 +3,8 @@
 
 import re
 
+from lab.waiting import wait_for
+
 TINYPROXY = """\
 Port {port}
 Timeout 600
@@ -45,6 +47,87 @@ class Tinyproxy:
                     type filter hook output priority 0
                     oifname eth0 ip daddr != {self.box.v4} drop
                     oifname eth0 meta nfproto ipv6 drop
+                }}
+            }}
+            """
+        )
+
+
+NGINX = """\
+daemon off;
+error_log stderr;
+pid {folder}/nginx.pid;
+events {{}}
+http {{
+    log_format ended "ended $uri $status";
+    access_log {log} ended;
+    ssl_certificate {certificate};
+    ssl_certificate_key {key};
+    proxy_http_version 1.1;
+    proxy_set_header Host $host;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection Upgrade;
+    proxy_read_timeout {timeout};
+    proxy_send_timeout {timeout};
+    server {{ listen 80; return 301 https://$host$request_uri; }}
+    server {{ listen 443 ssl; location / {{ proxy_pass https://{control}:443; }} }}
+    server {{
+        listen 8444 ssl;
+        ssl_certificate {relay}/relay.crt;
+        ssl_certificate_key {relay}/relay.pem;
+        location / {{ proxy_pass https://{control}:8444; }}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """Before control and its relay, by TLS on both sides; port 80 redirects to 443."""
+
+    def __init__(self, box, control, timeout="60s", name=None):
+        self.box = box
+        self.control = control
+        self.log = box.folder / "access.log"
+        name = name or f"{box.name}.lab"
+        configuration = box.folder / "nginx.conf"
+        certificate, key = control.authority.issue(name, box.v4)
+        configuration.write_text(
+            NGINX.format(
+                folder=box.folder,
+                log=self.log,
+                certificate=certificate,
+                key=key,
+                control=control.box.v4,
+                relay=control.box.folder / "control" / "relay",
+                timeout=timeout,
+            )
+        )
+        self.process = box.start("nginx", "-c", configuration)
+        wait_for(
+            lambda: self.process.ensure_running()
+            and box.run("nc", "-z", "127.0.0.1", "8444", check=False).returncode == 0,
+            15,
+            lambda: self.process.describe(),
+        )
+
+    def ended(self, path):
+        """How many requests for a path, or connections that they became, are over."""
+        return self.log.read_text().count(f"ended {path} ") if self.log.exists() else 0
+
+    def stand_before(self, box):
+        """What the host sends to control and relay goes here instead, over IPv4 alone."""
+        box.nft(
+            f"""
+            table ip before {{
+                chain out {{
+                    type nat hook output priority -100
+                    ip daddr {self.control.box.v4} tcp dport {{ 443, 8444 }} dnat to {self.box.v4}
+                }}
+            }}
+            table ip6 before {{
+                chain out {{
+                    type filter hook output priority 0
+                    oifname eth0 meta l4proto tcp reject
                 }}
             }}
             """

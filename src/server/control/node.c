@@ -25,7 +25,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEEP_ALIVE        (50 * NSEC_PER_SEC)
+#define KEEP_ALIVE        (35 * NSEC_PER_SEC)  /* proxies cut what is idle for 50 or 60 s */
 #define KEEP_ALIVE_JITTER 10u                  /* seconds */
 #define LOOK_EVERY        (10 * NSEC_PER_SEC)  /* at a connection that has an exchange */
 #define TELL_SLICE        (20 * NSEC_PER_MSEC) /* then others have a turn of the loop */

@@ -39,7 +39,7 @@ struct derp_server;
 struct derp_connection;
 
 #define DERP_SERVER_PATIENCE      (10 * NSEC_PER_SEC) /* for ClientInfo, and for a verdict */
-#define DERP_SERVER_KEEP_ALIVE    (60 * NSEC_PER_SEC)
+#define DERP_SERVER_KEEP_ALIVE    (40 * NSEC_PER_SEC) /* proxies cut what is idle for 50 or 60 s */
 #define DERP_SERVER_JITTER        (5 * NSEC_PER_SEC)
 #define DERP_SERVER_WRITE_TIMEOUT (2 * NSEC_PER_SEC)
 #define DERP_SERVER_GONE_BURST    3 /* PeerGone for unknown destinations: a second, at once */

@@ -39,6 +39,7 @@ struct derp_client {
 	struct buffer inbox, output;
 	size_t taken;         /* bytes of inbox that the last event points into */
 	nanoseconds deadline; /* of the handshake, then of silence */
+	nanoseconds ping_at;  /* DEADLINE_NEVER: not ready */
 
 	/* The relay's rate limit as a token bucket; rate 0: none. */
 	uint64_t rate, burst;
@@ -62,6 +63,7 @@ struct derp_client *derp_client_new(const struct secret_key *node, const char *a
 	c->inbox = BUFFER_INIT(INBOX_LIMIT);
 	c->output = BUFFER_INIT(LIMIT_DERP_QUEUE);
 	c->deadline = now + HANDSHAKE_TIMEOUT;
+	c->ping_at = DEADLINE_NEVER;
 	return c;
 }
 
@@ -81,6 +83,7 @@ static int broken(struct derp_client *c, int error)
 	c->state = CLIENT_BROKEN;
 	c->error = error;
 	c->deadline = DEADLINE_NEVER;
+	c->ping_at = DEADLINE_NEVER;
 	return error;
 }
 
@@ -90,6 +93,12 @@ static void consume_taken(struct derp_client *c)
 	c->taken = 0;
 	if (c->inbox.length == 0 && c->inbox.capacity > INBOX_KEEP)
 		buffer_free(&c->inbox);
+}
+
+static void note_heard(struct derp_client *c, nanoseconds now)
+{
+	c->deadline = now + READ_TIMEOUT;
+	c->ping_at = now + DERP_CLIENT_KEEP_ALIVE;
 }
 
 int derp_client_receive(struct derp_client *c, const void *bytes, size_t length, nanoseconds now)
@@ -103,7 +112,7 @@ int derp_client_receive(struct derp_client *c, const void *bytes, size_t length,
 	if (r < 0)
 		return broken(c, r);
 	if (c->state == CLIENT_READY)
-		c->deadline = now + READ_TIMEOUT;
+		note_heard(c, now);
 	return 0;
 }
 
@@ -177,7 +186,7 @@ static int on_message(struct derp_client *c, const struct derp_message *m, nanos
 		if (r < 0 || c->state == CLIENT_READY)
 			return r;
 		c->state = CLIENT_READY;
-		c->deadline = now + READ_TIMEOUT;
+		note_heard(c, now);
 		event.type = DERP_EVENT_READY;
 		break;
 	case DERP_RECV_PACKET:
@@ -330,14 +339,23 @@ int derp_client_ping(struct derp_client *c, const uint8_t data[static DERP_PING_
 
 nanoseconds derp_client_deadline(const struct derp_client *c)
 {
-	return c->deadline;
+	return deadline_min(c->deadline, c->ping_at);
 }
 
 int derp_client_timeout(struct derp_client *c, nanoseconds now)
 {
 	if (c->state == CLIENT_BROKEN)
 		return c->error;
-	return now >= c->deadline ? broken(c, -ETIMEDOUT) : 0;
+	if (now >= c->deadline)
+		return broken(c, -ETIMEDOUT);
+	if (now >= c->ping_at) {
+		uint8_t data[DERP_PING_SIZE];
+
+		randombytes_buf(data, sizeof(data));
+		c->ping_at = now + DERP_CLIENT_KEEP_ALIVE;
+		(void)derp_client_ping(c, data); /* without room other bytes are on their way */
+	}
+	return 0;
 }
 
 const struct derp_client_statistics *derp_client_statistics(const struct derp_client *c)

@@ -11,8 +11,9 @@
  *	READY      packets both ways                nothing heard for 120 s: -ETIMEDOUT
  *	BROKEN     every call returns the error     the owner closes the stream
  *
- * The whole handshake must be done 10 s after derp_client_new(). The relay's own
- * keep-alives (each minute) are what feeds the 120 s; we send none.
+ * The whole handshake must be done 10 s after derp_client_new(). After DERP_CLIENT_KEEP_ALIVE
+ * without a byte from the relay it is pinged, and so every while: proxies on the way cut what is
+ * idle for 50 or 60 s, and relays send keep-alives more rarely.
  */
 #pragma once
 
@@ -21,6 +22,8 @@
 #include "base/secret.h"
 #include "wire/derp.h"
 #include "wire/keys.h"
+
+#define DERP_CLIENT_KEEP_ALIVE (25 * NSEC_PER_SEC)
 
 struct derp_client;
 

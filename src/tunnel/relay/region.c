@@ -12,6 +12,9 @@
  *   starts too, and the first whose upgrade succeeds wins. The region counts as
  *   connecting until the relay's greeting is done: only then are packets accepted.
  *
+ *   The end of a connection that was stable is not told for RELAY_QUIET, unless the next try
+ *   fails: proxies and relays end what is idle, which is no news when it is back at once.
+ *
  *   A packet goes straight to the stream while little waits there. Otherwise, and
  *   while connecting, it waits in the queue.
  *
@@ -187,6 +190,7 @@ static bool attempts_left(const struct relay_region *g)
 static void attempt_failed(struct relay_region *g, const char *problem, nanoseconds now)
 {
 	note_problem(g, problem);
+	g->quiet_until = 0;
 	start_next_node(g, now);
 	if (g->state == RELAY_CONNECTING && !g->client && !attempts_left(g))
 		wait_to_retry(g, now);
@@ -253,6 +257,8 @@ void region_tell(struct relay_region *g)
 	const struct relay_callbacks *callbacks = g->relay->callbacks;
 	bool connected = region_is_ready(g);
 
+	if (!connected && clock_boottime() < g->quiet_until && g->told_connected)
+		return;
 	if (connected != g->told_connected) {
 		g->told_connected = connected;
 		if (callbacks->connected)
@@ -372,7 +378,10 @@ static void on_closed(void *user, const struct error *err)
 {
 	struct relay_region *g = user;
 	char problem[RELAY_PROBLEM_MAX];
+	nanoseconds now = clock_boottime();
 
+	if (g->ready_at && now - g->ready_at >= RELAY_STABLE)
+		g->quiet_until = now + RELAY_QUIET;
 	snprintf(problem, sizeof(problem), "the relay %.64s closed the connection%s%.*s",
 		 g->nodes[g->node].host, err ? ": " : "",
 		 err ? (int)utf8_whole(err->text, strnlen(err->text, 48)) : 0,
@@ -534,6 +543,8 @@ void region_timeout(struct relay_region *g, nanoseconds now)
 							    : "the relay's greeting did not come");
 		g->lost = true;
 	}
+	if (g->client && !g->lost)
+		flush_output(g); /* a keep-alive */
 	if (g->probe_until && now >= g->probe_until) {
 		note_problem(g, "the relay does not answer since the network changed");
 		g->lost = true;
@@ -570,6 +581,8 @@ nanoseconds region_deadline(const struct relay_region *g)
 		at = deadline_min(at, g->stagger_at);
 	if (g->state == RELAY_WAITING)
 		at = deadline_min(at, g->retry_at);
+	if (g->told_connected && !region_is_ready(g) && g->quiet_until)
+		at = deadline_min(at, g->quiet_until);
 	if (g->state == RELAY_CONNECTED && g->id != g->relay->home)
 		at = deadline_min(at, g->last_wanted + RELAY_IDLE_CLOSE);
 	return at;

@@ -27,6 +27,7 @@
 #define RELAY_BACKOFF_MIN    (100 * NSEC_PER_MSEC)
 #define RELAY_BACKOFF_MAX    (5 * NSEC_PER_SEC)
 #define RELAY_STABLE         (10 * NSEC_PER_SEC)
+#define RELAY_QUIET          (3 * NSEC_PER_SEC)
 #define RELAY_PROBE_TIMEOUT  (5 * NSEC_PER_SEC)
 #define RELAY_RESTART_MAX    (30 * NSEC_PER_SEC)
 #define RELAY_PLAIN_PORT     3340
@@ -78,6 +79,7 @@ struct relay_region {
 	nanoseconds ready_at;    /* since when it has been connected; 0: it isn't */
 	nanoseconds retry_at;    /* WAITING */
 	nanoseconds probe_until; /* a pong is due by then; 0: none */
+	nanoseconds quiet_until; /* a loss is not told yet: it may be back before */
 	nanoseconds restart_in;  /* as the relay announced; 0: it didn't */
 	unsigned int failures;   /* in a row */
 

@@ -227,7 +227,9 @@ static void sessions_that_end_soon_are_not_begun_at_once(void **state)
 			;
 		f->now += i < 6 ? SECOND : 10 * SECOND;
 		control_core_end(&f->c, CONTROL_SLOT_MAP, f->now);
-		EXPECT(f, CONTROL_TELL_TROUBLE);
+		/* One that lasted is not told: it will be there again. */
+		if (i < 6)
+			EXPECT(f, CONTROL_TELL_TROUBLE);
 		EXPECT(f, CONTROL_NOTHING);
 		wait = f->out.deadline - f->now;
 		/* 0.1, 0.2, 0.4, 0.8, 0.8 … s, and then 0.1 again. */
@@ -237,6 +239,34 @@ static void sessions_that_end_soon_are_not_begun_at_once(void **state)
 		EXPECT(f, CONTROL_SEND);
 		EXPECT(f, CONTROL_NOTHING);
 	}
+}
+
+static void the_end_of_a_session_is_told_if_it_does_not_come_back(void **state)
+{
+	static const struct error refused = {-ECONNREFUSED, "refused"};
+	struct fixture *f = *state;
+
+	for (int i = 0; i < 3; i++) {
+		if (i == 0)
+			to_live(f);
+		f->now += 60 * SECOND;
+		control_core_lost(&f->c, NULL, f->now);
+		EXPECT(f, CONTROL_NOTHING);
+		sleep_until_deadline(f);
+		link_up(f);
+		EXPECT(f, CONTROL_SEND);
+		first_message(f);
+		EXPECT(f, CONTROL_TELL_NETMAP);
+		EXPECT(f, CONTROL_NOTHING);
+	}
+	f->now += 60 * SECOND;
+	control_core_lost(&f->c, NULL, f->now);
+	EXPECT(f, CONTROL_NOTHING);
+	sleep_until_deadline(f);
+	EXPECT(f, CONTROL_CONNECT);
+	control_core_connected(&f->c, &refused, f->now);
+	EXPECT(f, CONTROL_TELL_TROUBLE);
+	assert_int_equal(f->out.error->code, -ECONNREFUSED);
 }
 
 static void the_first_message_needs_a_node(void **state)
@@ -443,6 +473,7 @@ int main(void)
 		TEST(silence_is_noticed),
 		TEST(keep_alives_do_not_reset_the_backoff),
 		TEST(sessions_that_end_soon_are_not_begun_at_once),
+		TEST(the_end_of_a_session_is_told_if_it_does_not_come_back),
 		TEST(the_first_message_needs_a_node),
 		TEST(garbage_ends_the_session_only),
 		TEST(a_busy_server_says_when_to_come_back),

@@ -211,7 +211,7 @@ static void test_keep_alive(void **state)
 		while (!world_read(a, &m))
 			world_wait(&w, NSEC_PER_SEC);
 		assert_int_equal(m.type, DERP_KEEP_ALIVE);
-		assert_in_range((w.now - last) / NSEC_PER_SEC, 60, 66);
+		assert_in_range((w.now - last) / NSEC_PER_SEC, 40, 46);
 		last = w.now;
 	}
 	world_say(&w, a,

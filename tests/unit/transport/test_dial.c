@@ -418,6 +418,58 @@ static void the_proxy_answers(void **state)
 	tls_context_release(TAKE_PTR(dialer.tls));
 }
 
+/* Redirects */
+
+static void redirects_by_table(void **state)
+{
+	static const struct {
+		const char *from, *answer, *to; /* NULL: refused; "": none */
+	} rows[] = {
+		/* 1 */ {"http://a.example/key", "301 x\r\nLocation: https://a.example/key?v=1",
+			 "https a.example 443 /key?v=1"},
+		/* 2 */
+		{"http://a.example", "308 x\r\nLocation: https://A.example:8443/",
+		 "https a.example 8443 /"},
+		/* 3 */
+		{"https://a.example:8443", "302 x\r\nLocation: /other",
+		 "https a.example 8443 /other"},
+		/* 4 */
+		{"https://a.example", "307 x\r\nLocation: //a.example/x", "https a.example 443 /x"},
+		/* 5: elsewhere */
+		{"http://a.example", "301 x\r\nLocation: https://b.example/", NULL},
+		/* 6: down */ {"https://a.example", "301 x\r\nLocation: http://a.example/", NULL},
+		/* 7 */ {"https://a.example", "301 x\r\nLocation: ftp://a.example/", NULL},
+		/* 8 */ {"https://a.example", "301 x\r\nX: y", NULL},
+		/* 9 */ {"https://a.example", "200 OK\r\nLocation: /x", ""},
+		/* 10 */ {"https://a.example", "304 x\r\nLocation: /x", ""},
+		/* 11: no host of another's */
+		{"https://a.example", "301 x\r\nLocation: //b.example/x", NULL},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char text[512], got[512] = "";
+		struct http1_parser p;
+		struct error err = {0};
+		struct url from, to;
+		size_t used;
+		int r;
+
+		snprintf(text, sizeof(text), "HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n",
+			 rows[i].answer);
+		http1_parser_init(&p, true);
+		assert_int_equal(http1_parse(&p, (uint8_t *)text, strlen(text), &used), HTTP1_HEAD);
+		assert_int_equal(url_parse(rows[i].from, &from, NULL), 0);
+		r = http_redirect(&from, &p.head, &to, &err);
+		if (r == 1)
+			snprintf(got, sizeof(got), "%s %s %u %s", to.tls ? "https" : "http",
+				 to.host, to.port, to.path);
+		if (rows[i].to ? r < 0 || strcmp(got, rows[i].to) != 0 : r != -EPROTO)
+			fail_msg("row %zu: %d '%s' %s", i + 1, r, got, err.text);
+		http1_parser_free(&p);
+	}
+}
+
 /* Requests */
 
 static void serve_text(int fd, void *user)
@@ -702,6 +754,7 @@ int main(void)
 		cmocka_unit_test(proxies_by_table),
 		cmocka_unit_test(proxy_values_are_checked),
 		cmocka_unit_test(the_proxy_answers),
+		cmocka_unit_test(redirects_by_table),
 		cmocka_unit_test(requests_by_table),
 		cmocka_unit_test(requests_time_out_and_are_cancelled),
 		cmocka_unit_test(upgrades_by_table),

@@ -288,13 +288,26 @@ static void silence_ends_it(void **state)
 	assert_int_equal(derp_client_timeout(r.client, r.now + 10 * NSEC_PER_SEC), -ETIMEDOUT);
 	derp_client_free(r.client);
 
-	/* Then 120 s without a byte; keep-alives feed it. */
+	/* Then 120 s without a byte; keep-alives feed it. It is pinged long before. */
 	r = relay_ready(1000);
 	for (int minute = 0; minute < 60; minute++) {
 		r.now += 65 * NSEC_PER_SEC;
 		assert_int_equal(derp_client_timeout(r.client, r.now), 0);
 		assert_int_equal(give_message(&r, &m), 0);
 		assert_int_equal(event_count, 0);
+	}
+	buffer_consume(derp_client_output(r.client), derp_client_output(r.client)->length);
+	for (int i = 1; i <= 4; i++) {
+		nanoseconds at = derp_client_deadline(r.client);
+
+		assert_int_equal(at, r.now + i * DERP_CLIENT_KEEP_ALIVE);
+		assert_int_equal(derp_client_timeout(r.client, at - 1), 0);
+		assert_int_equal(derp_client_output(r.client)->length, 0);
+		assert_int_equal(derp_client_timeout(r.client, at), 0);
+		assert_int_equal(derp_client_output(r.client)->length,
+				 DERP_FRAME_HEADER + DERP_PING_SIZE);
+		assert_int_equal(buffer_head(derp_client_output(r.client))[0], DERP_PING);
+		buffer_consume(derp_client_output(r.client), DERP_FRAME_HEADER + DERP_PING_SIZE);
 	}
 	assert_int_equal(derp_client_deadline(r.client), r.now + 120 * NSEC_PER_SEC);
 	assert_int_equal(derp_client_timeout(r.client, r.now + 120 * NSEC_PER_SEC), -ETIMEDOUT);

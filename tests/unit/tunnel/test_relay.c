@@ -563,10 +563,19 @@ static void a_relay_that_throws_us_out_is_left_in_peace(void **state)
 	relay_find_region(pool, 1)->ready_at -= RELAY_STABLE;
 	before = lost[1];
 	uv_close((uv_handle_t *)&servers[0].sessions->tcp, session_closed);
+	RUN_UNTIL(!relay_is_connected(pool, 1));
+	RUN_UNTIL(relay_is_connected(pool, 1));
+	/* Nobody is told, unless it isn't there again at once. */
+	assert_int_equal(lost[1], before);
+	assert_string_equal(health, "");
+	relay_find_region(pool, 1)->ready_at -= RELAY_STABLE;
+	servers[0].manner = MANNER_REFUSES;
+	uv_close((uv_handle_t *)&servers[0].sessions->tcp, session_closed);
 	RUN_UNTIL(lost[1] > before);
+	assert_non_null(strstr(health, "403"));
+	servers[0].manner = MANNER_GOOD;
 	before = ready[1];
-	run_ms(200);
-	assert_int_equal(ready[1], before + 1);
+	RUN_UNTIL(ready[1] == before + 1);
 }
 
 static void a_relay_s_own_words_are_passed_on(void **state)
