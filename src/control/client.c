@@ -208,7 +208,7 @@ static bool follow(struct control_client *client, const struct http1_head *head,
 	if (http_redirect(&client->url, head, &to, err) <= 0)
 		return false;
 	if (client->redirects++ == CLIENT_REDIRECTS_MAX) {
-		error_set(err, -EPROTO, "it redirects again and again");
+		error_set(err, -EPROTO, "HTTP %d, and it redirects again and again", head->status);
 		return false;
 	}
 	client->url = to;
