@@ -36,6 +36,17 @@
 #define LIMIT_CONTROL_GUEST_SOURCE 128u
 
 /*
+ * And their requests: bytes of the bodies of one connection, of one address, of all. What is made
+ * of a body may take as much again while it waits, so they hold twice that at most.
+ */
+#define LIMIT_CONTROL_GUEST_BODIES       (128u * 1024)
+#define LIMIT_CONTROL_GUEST_SOURCE_BYTES (4u * 1024 * 1024)
+#define LIMIT_CONTROL_GUEST_BYTES        (24u * 1024 * 1024)
+
+/* Connections with one machine key. */
+#define LIMIT_CONTROL_MACHINE 16u
+
+/*
  * Relay server. Queued for one client, each of discovery and data: packets and bytes; bytes
  * queued for all. The greeting's frame; destinations remembered of one client; connections with
  * one key, and from one address (or /64); verdicts asked for at once.
@@ -105,12 +116,14 @@
 #define LIMIT_JSON_COLUMN             (256u * 1024)
 #define LIMIT_HOSTINFO                (64u * 1024) /* in its encoding; it has to fit into a column */
 #define LIMIT_CONTROL_PENDING         1024u
-#define LIMIT_CONTROL_PENDING_MACHINE 4u  /* of them: of one machine key, */
-#define LIMIT_CONTROL_PENDING_SOURCE  32u /* of one address (or /64) */
+#define LIMIT_CONTROL_PENDING_MACHINE 4u                  /* of them: of one machine key, */
+#define LIMIT_CONTROL_PENDING_SOURCE  32u                 /* of one address (or /64) */
+#define LIMIT_CONTROL_PENDING_BYTES   (16u * 1024 * 1024) /* of their Hostinfos, encoded */
 #define LIMIT_CONTROL_CHECKS          16u /* SSH sessions to one node that wait for a person */
 #define LIMIT_CONTROL_CONFIRMED       4096u
 #define LIMIT_CONTROL_HOOKS           32u /* changes of DNS that wait for the operator's program */
 #define LIMIT_CONTROL_QUEUED          (64u * 1024 * 1024)
+#define LIMIT_CONTROL_QUEUED_FIRST    (64u * 1024 * 1024) /* more, for the first map of a stream */
 
 /* Stored files. */
 #define LIMIT_STATE_FILE    (4u * 1024 * 1024)

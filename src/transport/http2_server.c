@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEADERS_MAX 8
+#define HEADERS_MAX   8
+#define PATH_MAX_KEPT 2048u
+#define EXCHANGE_COST 2048u /* beside its body */
 
 struct exchange {
 	struct http2_exchange public;
@@ -45,11 +47,19 @@ struct http2_server {
 	struct exchange *exchanges;
 	size_t count;
 	size_t body_bytes; /* of all requests */
+	size_t body_limit;
 };
 
 static struct exchange *exchange_of(struct http2_exchange *x)
 {
 	return container_of(x, struct exchange, public);
+}
+
+/* tell_held() - The owner may close the connection in this: nothing of it is touched afterwards */
+static void tell_held(struct http2_server *c)
+{
+	if (!c->link.closed && c->events->held)
+		c->events->held(c->user, c->body_bytes + c->count * EXCHANGE_COST);
 }
 
 /* exchange_free() - Tell that it is gone, and free it */
@@ -75,6 +85,7 @@ static void exchange_free(struct exchange *x)
 	free((char *)(uintptr_t)x->public.method);
 	free((char *)(uintptr_t)x->public.path);
 	free(x);
+	tell_held(c);
 }
 
 static void server_free(struct http2_server *c)
@@ -158,6 +169,8 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
+	if (c->link.closed)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	x = calloc(1, sizeof(*x));
 	if (!x)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -173,6 +186,7 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 	c->exchanges = x;
 	c->count++;
 	nghttp2_session_set_stream_user_data(session, x->id, x);
+	tell_held(c);
 	return 0;
 }
 
@@ -196,6 +210,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		kept = &x->public.path;
 	if (!kept || *kept)
 		return 0;
+	if (value_length > PATH_MAX_KEPT)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	*kept = strndup((const char *)value, value_length);
 	return *kept ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
@@ -210,7 +226,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	if (!x || x->complete)
 		return 0;
 	/* One connection's requests share what one request may have. */
-	if (c->body_bytes + length > LIMIT_RPC_BODY ||
+	if (c->body_bytes + length > c->body_limit ||
 	    buffer_append(&x->public.body, bytes, length) < 0) {
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id,
 					  NGHTTP2_ENHANCE_YOUR_CALM);
@@ -218,6 +234,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		return 0;
 	}
 	c->body_bytes += length;
+	tell_held(c);
 	return 0;
 }
 
@@ -230,7 +247,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	    !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	x = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-	if (!x || x->complete)
+	if (!x || x->complete || c->link.closed)
 		return 0;
 	if (!x->public.method || !x->public.path) {
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, x->id,
@@ -239,8 +256,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		return 0;
 	}
 	x->complete = true;
-	if (!c->link.closed)
-		c->events->request(c->user, &x->public);
+	c->events->request(c->user, &x->public);
 	return 0;
 }
 
@@ -324,6 +340,7 @@ int http2_serve(struct stream *below, const struct http2_server_events *events, 
 	c->link.ops = &link_ops;
 	c->events = events;
 	c->user = user;
+	c->body_limit = LIMIT_RPC_BODY;
 	if (create_session(c) < 0) {
 		stream_close(below);
 		nghttp2_session_del(c->link.session);
@@ -351,6 +368,7 @@ static int answer(struct exchange *x, int status, const char *type)
 	/* What the request said isn't needed any more. */
 	c->body_bytes -= x->public.body.length;
 	buffer_free_secret(&x->public.body);
+	tell_held(c);
 	snprintf(text, sizeof(text), "%d", status);
 	nv[count++] = http2_nv(":status", text);
 	if (type)
@@ -470,6 +488,11 @@ nanoseconds http2_server_waiting_since(const struct http2_server *c)
 		if (!x->complete || x->finished)
 			since = deadline_min(since, x->began);
 	return since;
+}
+
+void http2_server_limit_bodies(struct http2_server *c, size_t bytes)
+{
+	c->body_limit = bytes;
 }
 
 size_t http2_server_exchanges(const struct http2_server *c)

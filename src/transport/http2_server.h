@@ -9,7 +9,8 @@
  *   its `gone`, which comes in any case: answered and sent, reset by the client, or
  *   with the end of the connection. So an owner that keeps an exchange drops it there.
  *
- *   Bounds: streams at once, bytes of all bodies that one connection may make us hold.
+ *   Bounds: streams at once, bytes of all bodies that one connection may make us hold. What it
+ *   holds is told at each change, for limits over many connections.
  *   Time limits are the owner's: see http2_server_waiting_since().
  */
 #pragma once
@@ -35,6 +36,11 @@ struct http2_server_events {
 	void (*request)(void *user, struct http2_exchange *x);
 	/** @drained: all that was pushed has left; more may be. May be NULL */
 	void (*drained)(void *user, struct http2_exchange *x);
+	/**
+	 * @held: requests take so many bytes now. May be NULL. The owner may close the connection
+	 * when they have grown
+	 */
+	void (*held)(void *user, size_t bytes);
 	/** @gone: the exchange ended, for whatever reason. May be NULL */
 	void (*gone)(void *user, struct http2_exchange *x);
 	/**
@@ -92,6 +98,9 @@ void http2_reset(struct http2_exchange *x);
  * For the rest of a request, or for it to take a whole answer.
  */
 nanoseconds http2_server_waiting_since(const struct http2_server *c);
+
+/** http2_server_limit_bodies() - Of all requests at once; LIMIT_RPC_BODY unless told */
+void http2_server_limit_bodies(struct http2_server *c, size_t bytes);
 
 /** http2_server_exchanges() - Exchanges under way */
 size_t http2_server_exchanges(const struct http2_server *c);

@@ -3,10 +3,11 @@
  * tests/tools/ts2021_pipe.c - bytes into a coordination server's Noise channel, and out of it
  *
  *	ts2021_pipe ADDRESS PORT mkey:…		stdin goes in, stdout is what comes
- *	ts2021_pipe ADDRESS PORT mkey:… COUNT	so many connections, held until stdin ends
+ *	ts2021_pipe ADDRESS PORT mkey:… COUNT [one]
+ *		so many connections, held until stdin ends
  *
- * For tests that speak HTTP/2 as nobody should. Each connection has a machine key of its own. It
- * blocks where its reader does, and so does not read from the server then.
+ * For tests that speak HTTP/2 as nobody should. Each connection has a machine key of its own,
+ * but for "one". It blocks where its reader does, and so does not read from the server then.
  */
 #include "base/address.h"
 #include "base/cleanup.h"
@@ -88,13 +89,13 @@ static void upgrade(struct pipe *p)
 	buffer_consume(&p->in, (size_t)(end + 4 - (char *)buffer_head(&p->in)));
 }
 
-static void open_pipe(struct pipe *p, const struct endpoint *to, const struct public_key *server)
+static void open_pipe(struct pipe *p, const struct endpoint *to, const struct public_key *server,
+		      const struct secret_key *machine)
 {
 	uint8_t initiation[TS2021_INITIATION_SIZE];
 	struct sockaddr_storage address;
 	socklen_t size = endpoint_to_sockaddr(to, &address);
 	struct ts2021_client client;
-	struct secret_key machine;
 	char text[256], request[512];
 	struct error err = {0};
 	size_t used = 0;
@@ -105,8 +106,7 @@ static void open_pipe(struct pipe *p, const struct endpoint *to, const struct pu
 	p->fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (p->fd < 0 || connect(p->fd, (struct sockaddr *)&address, size) < 0)
 		die("connect");
-	secret_key_generate(&machine);
-	if (ts2021_client_start(&client, &machine, server, VERSION, NULL, initiation) < 0)
+	if (ts2021_client_start(&client, machine, server, VERSION, NULL, initiation) < 0)
 		die("the server's key");
 	sodium_bin2base64(text, sizeof(text), initiation, sizeof(initiation),
 			  sodium_base64_VARIANT_ORIGINAL);
@@ -186,6 +186,7 @@ static void pump(struct pipe *p)
 int main(int argc, char **argv)
 {
 	struct public_key server;
+	struct secret_key machine;
 	struct endpoint to;
 	struct pipe *pipes;
 	unsigned long count = argc > 4 ? strtoul(argv[4], NULL, 10) : 1;
@@ -193,15 +194,18 @@ int main(int argc, char **argv)
 
 	if (argc < 4 || count == 0 || address_parse(argv[1], strlen(argv[1]), &to.address) < 0 ||
 	    public_key_parse(argv[3], strlen(argv[3]), KEY_MACHINE, &server) < 0) {
-		fprintf(stderr, "usage: ts2021_pipe ADDRESS PORT mkey:… [COUNT]\n");
+		fprintf(stderr, "usage: ts2021_pipe ADDRESS PORT mkey:… [COUNT [one]]\n");
 		return 2;
 	}
 	to.port = (uint16_t)strtoul(argv[2], NULL, 10);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (sodium_init() < 0 || !(pipes = calloc(count, sizeof(*pipes))))
 		die("start");
-	for (unsigned long i = 0; i < count; i++)
-		open_pipe(&pipes[i], &to, &server);
+	for (unsigned long i = 0; i < count; i++) {
+		if (i == 0 || argc == 5)
+			secret_key_generate(&machine);
+		open_pipe(&pipes[i], &to, &server, &machine);
+	}
 	if (argc > 4) {
 		puts("open");
 		fflush(stdout);

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define TICK       NSEC_PER_SEC
-#define BODY_LIMIT (64u * 1024) /* over HTTP/1 nodes send none */
+#define BODY_LIMIT (4u * 1024) /* over HTTP/1 nodes send none; forms and relays do */
 
 /* Strangers over plain HTTP(S) */
 

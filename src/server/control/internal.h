@@ -14,6 +14,8 @@
 
 #include <zstd.h>
 
+struct machine;
+
 /* One TS2021 connection: a machine, proved by Noise. */
 struct node_connection {
 	struct control *control;
@@ -28,6 +30,9 @@ struct node_connection {
 	unsigned int source;
 	struct address from;
 	struct node_connection *newer, *older; /* guests */
+	size_t charged;                        /* a guest's bytes, as they count */
+	struct machine *of;
+	struct node_connection *next_of_machine;
 	bool used; /* it has had one: a handshake alone costs a stranger nothing */
 };
 
@@ -59,7 +64,10 @@ struct node_exchange {
 
 	struct map_session *session; /* MAP */
 	bool compress;
-	size_t queued; /* of a full map: until the stream has passed it on */
+	size_t queued;        /* of a full map: until the stream has passed it on */
+	size_t left;          /* of that, when it was last looked at and had become less, */
+	nanoseconds moved_at; /* which was then */
+	bool mapped;          /* its first map is out */
 	nanoseconds keep_alive_at;
 	nanoseconds stalled_since; /* NEVER while the reader keeps up */
 	struct deadline due;
@@ -78,6 +86,9 @@ struct control {
 	size_t guest_count;
 	uint64_t guests_cut;
 	uint16_t guests_of[SOURCE_SLOTS + 1];
+	size_t guest_bytes;
+	uint32_t guest_bytes_of[SOURCE_SLOTS + 1];
+	struct machine *machines;
 	struct node_exchange *exchanges[EXCHANGE_KINDS]; /* newest first */
 	struct loop_timer *flush, *tick;
 	struct dns_hook *dns_hook; /* NULL: none */
@@ -137,6 +148,21 @@ void node_answer_later(struct control *c, struct http2_exchange *x, struct buffe
  * which frees its other exchanges.
  */
 void node_answer_exchange(struct node_exchange *e, int status, struct buffer *body);
+
+/* node_quota.c */
+
+/** node_quota_begin() - A connection begins, as a guest's; -ENOMEM */
+int node_quota_begin(struct node_connection *n);
+
+/** node_quota_bound() - It serves now: whoever it is one too many for goes, perhaps itself */
+void node_quota_bound(struct node_connection *n);
+
+/** node_quota_held() - Its requests take so many bytes; whoever holds too much goes */
+void node_quota_held(struct node_connection *n, size_t bytes);
+
+/** node_quota_adopted() - It is a node's: no guest any more */
+void node_quota_adopted(struct node_connection *n);
+void node_quota_end(struct node_connection *n);
 
 /* node_asks.c: what nodes ask beside registering and maps */
 

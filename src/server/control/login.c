@@ -253,12 +253,13 @@ static struct tailnet_login *login_of_key(const struct tailnet *t, const struct 
 	return login;
 }
 
-static void login_remove(struct tailnet *t, struct tailnet_login **link)
+void tailnet_login_remove(struct tailnet *t, struct tailnet_login **link)
 {
 	struct tailnet_login *login = *link;
 
 	*link = login->next;
 	t->login_count--;
+	t->login_bytes -= login->size;
 	login_free(login);
 }
 
@@ -270,7 +271,7 @@ static void drop_logins(struct tailnet *t, const struct control_node *node)
 	while (*link)
 		if (public_key_equal(&(*link)->machine, &node->machine) ||
 		    public_key_equal(&(*link)->key, &node->key))
-			login_remove(t, link);
+			tailnet_login_remove(t, link);
 		else
 			link = &(*link)->next;
 }
@@ -313,14 +314,17 @@ static int register_by_key(struct tailnet *t, const struct public_key *machine,
 }
 
 /* make_room() - Strangers can make logins: the oldest goes, of this machine or its address where
- * those have their share, or of all */
+ * those have their share, or of all; or the largest, where they take too much memory */
 static void make_room(struct tailnet *t, const struct public_key *machine, unsigned int source)
 {
-	struct tailnet_login **of_machine = NULL, **of_source = NULL, **of_all = NULL;
+	struct tailnet_login **of_machine = NULL, **of_source = NULL, **of_all = NULL,
+			     **largest = NULL;
 	size_t machines = 0, sources = 0;
 
 	for (struct tailnet_login **link = &t->logins; *link; link = &(*link)->next) {
 		of_all = link;
+		if (!largest || (*link)->size >= (*largest)->size)
+			largest = link;
 		if (public_key_equal(&(*link)->machine, machine)) {
 			of_machine = link;
 			machines++;
@@ -331,11 +335,25 @@ static void make_room(struct tailnet *t, const struct public_key *machine, unsig
 		}
 	}
 	if (machines >= LIMIT_CONTROL_PENDING_MACHINE)
-		login_remove(t, of_machine);
+		tailnet_login_remove(t, of_machine);
 	else if (sources >= LIMIT_CONTROL_PENDING_SOURCE)
-		login_remove(t, of_source);
+		tailnet_login_remove(t, of_source);
 	else if (t->login_count >= LIMIT_CONTROL_PENDING)
-		login_remove(t, of_all);
+		tailnet_login_remove(t, of_all);
+	else if (t->login_bytes > LIMIT_CONTROL_PENDING_BYTES)
+		tailnet_login_remove(t, largest);
+}
+
+static size_t encoded_size(const struct tailcfg_hostinfo *info)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_HOSTINFO);
+	struct json_writer w = json_writer_to(&text);
+	size_t size;
+
+	tailcfg_hostinfo_encode(&w, NULL, info);
+	size = text.length;
+	buffer_free(&text);
+	return size;
 }
 
 static struct tailnet_login *login_add(struct tailnet *t, const struct public_key *machine,
@@ -358,6 +376,8 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 	login->old_key = q->old_node_key;
 	login->ephemeral = q->ephemeral;
 	login->source = q->source;
+	login->size = encoded_size(&login->hostinfo);
+	t->login_bytes += login->size;
 	login->until = now.boot + LOGIN_LIFE;
 	login->next = t->logins;
 	t->logins = login;

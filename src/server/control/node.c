@@ -32,6 +32,7 @@
 #define TEXT_KEPT         (64u * 1024)
 #define SESSIONS_MAX      8u /* map streams of one node */
 #define STALLED_MAX       (60 * NSEC_PER_SEC)
+#define PRESSED_MAX       (5 * NSEC_PER_SEC)  /* the same, where others wait */
 #define REQUEST_MAX       (30 * NSEC_PER_SEC) /* for a request to be complete */
 #define IDLE_MAX          (180 * NSEC_PER_SEC)
 #define HOLD_MAX          (300 * NSEC_PER_SEC)
@@ -128,34 +129,6 @@ void node_answer_exchange(struct node_exchange *e, int status, struct buffer *bo
 	e->answer = *body;
 	*body = BUFFER_INIT(0);
 	control_settle(e->control);
-}
-
-/* Guests: who has proved a machine key, which anybody can make */
-
-static void guest_begin(struct node_connection *n)
-{
-	struct control *c = n->control;
-
-	n->guest = true;
-	n->older = c->newest_guest;
-	*(n->older ? &n->older->newer : &c->oldest_guest) = n;
-	c->newest_guest = n;
-	c->guest_count++;
-	c->guests_of[n->source]++;
-}
-
-static void guest_end(struct node_connection *n)
-{
-	struct control *c = n->control;
-
-	if (!n->guest)
-		return;
-	n->guest = false;
-	*(n->older ? &n->older->newer : &c->oldest_guest) = n->newer;
-	*(n->newer ? &n->newer->older : &c->newest_guest) = n->older;
-	n->older = n->newer = NULL;
-	c->guest_count--;
-	c->guests_of[n->source]--;
 }
 
 /* Registering */
@@ -406,10 +379,36 @@ static void tell(struct map_session *s, struct tailnet_time now)
 		return;
 	}
 	if (full) {
-		e->queued = http2_pushed(e->x);
+		e->queued = e->left = http2_pushed(e->x);
+		e->moved_at = now.boot;
+		e->mapped = true;
 		c->queued += e->queued;
 	}
 	set_keep_alive(e, now.boot);
+}
+
+/* end_stream() - The client may begin another */
+static void end_stream(struct node_exchange *e)
+{
+	struct http2_exchange *x = e->x;
+
+	node_exchange_free(e);
+	http2_reset(x);
+}
+
+/* in_the_way() - Of a node that begins a stream: an older one whose full map has not left, which a
+ * link that died leaves behind, or the oldest of many; NULL: none */
+static struct node_exchange *in_the_way(const struct control_node *node)
+{
+	struct node_exchange *e = NULL;
+	unsigned int open = 0;
+
+	for (struct map_session *s = node->sessions; s; s = s->node_next, open++) {
+		e = s->owner;
+		if (e->queued)
+			return e;
+	}
+	return open >= SESSIONS_MAX ? e : NULL;
 }
 
 static void begin_stream(struct control *c, struct http2_exchange *x, struct control_node *node,
@@ -417,14 +416,9 @@ static void begin_stream(struct control *c, struct http2_exchange *x, struct con
 {
 	struct tailnet_time now = tailnet_now();
 	struct node_exchange *e;
-	unsigned int open = 0;
 
-	for (struct map_session *s = node->sessions; s; s = s->node_next)
-		open++;
-	if (open >= SESSIONS_MAX) {
-		node_reply_text(x, 429, "this node has too many map streams");
-		return;
-	}
+	while ((e = in_the_way(node)))
+		end_stream(e);
 	e = node_exchange_new(c, x, EXCHANGE_MAP);
 	if (e)
 		e->session = map_session_open(&c->tailnet, node, e, now);
@@ -453,6 +447,13 @@ static void refuse_old(struct control *c, unsigned int source, const struct addr
 			 (long long)version, address_format(from, text), CONTROL_VERSION_MIN);
 }
 
+/* adopt() - It is a node's connection */
+static void adopt(struct node_connection *n)
+{
+	node_quota_adopted(n);
+	http2_server_limit_bodies(n->http2, LIMIT_RPC_BODY);
+}
+
 static void serve_map(struct node_connection *n, struct http2_exchange *x)
 {
 	struct control_map_request request = {0};
@@ -477,10 +478,10 @@ static void serve_map(struct node_connection *n, struct http2_exchange *x)
 	} else if (tailnet_update(&c->tailnet, node, &request, tailnet_now()) < 0) {
 		node_reply_text(x, 503, "out of memory");
 	} else if (request.stream) {
-		guest_end(n);
+		adopt(n);
 		begin_stream(c, x, node, request.compress);
 	} else {
-		guest_end(n);
+		adopt(n);
 		node_answer_later(c, x, &none);
 	}
 	control_map_request_clear(&request);
@@ -553,24 +554,10 @@ static void on_gone(void *user, struct http2_exchange *x)
 	deadlines_set(&n->control->connections_due, &n->due, n->idle_since + LOOK_EVERY);
 }
 
-/* guests_bound() - One more came: the oldest of its source goes, or of all, where there are many */
-static void guests_bound(struct control *c, unsigned int source)
-{
-	struct node_connection *oldest = c->oldest_guest;
-
-	if (source != WEB_SOURCE_LOCAL && c->guests_of[source] > LIMIT_CONTROL_GUEST_SOURCE)
-		while (oldest->source != source)
-			oldest = oldest->newer;
-	else if (c->guest_count <= LIMIT_CONTROL_GUESTS)
-		return;
-	c->guests_cut++;
-	node_connection_close(oldest);
-}
-
 static void connection_free(struct node_connection *n)
 {
 	deadlines_clear(&n->due);
-	guest_end(n);
+	node_quota_end(n);
 	*n->link = n->next;
 	if (n->next)
 		n->next->link = n->link;
@@ -586,8 +573,14 @@ static void on_ended(void *user, const struct error *err)
 	node_connection_close(n);
 }
 
+static void on_held(void *user, size_t bytes)
+{
+	node_quota_held(user, bytes);
+}
+
 static const struct http2_server_events events = {
 	.request = on_request,
+	.held = on_held,
 	.drained = on_drained,
 	.gone = on_gone,
 	.ended = on_ended,
@@ -636,13 +629,17 @@ static void begin_http2(struct control *c, struct stream *stream, const struct p
 	struct node_connection *n = calloc(1, sizeof(*n));
 	struct error err;
 
-	if (!n || early_payload(stream) < 0) {
+	if (n) {
+		n->control = c;
+		n->machine = *machine;
+		n->source = source;
+		n->from = *from;
+	}
+	if (!n || early_payload(stream) < 0 || node_quota_begin(n) < 0) {
 		stream_close(stream);
 		free(n);
 		return;
 	}
-	n->control = c;
-	n->machine = *machine;
 	n->version = version;
 	n->idle_since = clock_boottime();
 	n->next = c->connections;
@@ -651,15 +648,13 @@ static void begin_http2(struct control *c, struct stream *stream, const struct p
 		n->next->link = &n->next;
 	c->connections = n;
 	deadlines_set(&c->connections_due, &n->due, n->idle_since + LOOK_EVERY);
-	n->source = source;
-	n->from = *from;
-	guest_begin(n);
 	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
 		connection_free(n);
 		return;
 	}
-	guests_bound(c, source);
+	http2_server_limit_bodies(n->http2, LIMIT_CONTROL_GUEST_BODIES);
 	stream_resume(stream);
+	node_quota_bound(n);
 }
 
 void node_accept(struct control *c, struct web_exchange *x)
@@ -710,6 +705,30 @@ void node_accept(struct control *c, struct web_exchange *x)
 
 /* Telling */
 
+/* has_to_wait() - Whether a full map would take too much; a first one may take more, so that
+ * changes for all don't keep newcomers waiting */
+static bool has_to_wait(const struct control *c, const struct node_exchange *e)
+{
+	return c->queued >
+	       LIMIT_CONTROL_QUEUED + (e->mapped ? 0 : (size_t)LIMIT_CONTROL_QUEUED_FIRST);
+}
+
+/* idle_reader() - Who has taken nothing of a full map for PRESSED_MAX; NULL: nobody */
+static struct node_exchange *idle_reader(const struct control *c, nanoseconds now)
+{
+	for (struct node_exchange *e = c->exchanges[EXCHANGE_MAP]; e; e = e->next) {
+		size_t left = e->queued ? http2_pushed(e->x) : 0;
+
+		if (left < e->left) {
+			e->left = left;
+			e->moved_at = now;
+		}
+		if (e->queued && e->moved_at + PRESSED_MAX <= now)
+			return e;
+	}
+	return NULL;
+}
+
 /*
  * tell_all() - Whoever has something to be told, for a while
  *
@@ -724,7 +743,7 @@ static void tell_all(struct control *c)
 	struct map_session *s;
 
 	while (left-- > 0 && (s = tailnet_next_ready(&c->tailnet))) {
-		if (s->node && s->wants & WANTS_FULL && c->queued > LIMIT_CONTROL_QUEUED) {
+		if (s->node && s->wants & WANTS_FULL && has_to_wait(c, s->owner)) {
 			session_wake(s);
 			continue;
 		}
@@ -811,7 +830,7 @@ static void connection_due(struct node_connection *n, nanoseconds now)
 
 void node_tick(struct control *c, nanoseconds now)
 {
-	struct node_exchange *next;
+	struct node_exchange *next, *idle;
 	struct deadline *due;
 
 	for (struct node_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
@@ -820,6 +839,9 @@ void node_tick(struct control *c, nanoseconds now)
 			decide(e, false);
 	}
 	node_ssh_tick(c, now);
+	/* Others wait for what these hold. */
+	while (c->queued > LIMIT_CONTROL_QUEUED && (idle = idle_reader(c, now)))
+		end_stream(idle);
 	deadlines_turn(&c->maps_due, now);
 	while ((due = deadlines_next(&c->maps_due)))
 		map_due(container_of(due, struct node_exchange, due), now);

@@ -2,6 +2,7 @@
 /* server/control/requests.c - what nodes ask of the coordination server, from JSON */
 #include "server/control/requests.h"
 
+#include "base/cleanup.h"
 #include "base/limits.h"
 
 #include <ctype.h>
@@ -52,6 +53,20 @@ void control_routes_tidy(struct prefix_list *routes)
 	*routes = kept;
 }
 
+/* shrink() - What a list no longer holds takes no memory either */
+static void shrink(void *items_at, uint32_t count, size_t size)
+{
+	void **items = items_at, *less;
+
+	if (count == 0) {
+		free(TAKE_PTR(*items));
+		return;
+	}
+	less = reallocarray(*items, count, size);
+	if (less)
+		*items = less;
+}
+
 /* clip() - Keep what a node may have of each list */
 static void clip(struct tailcfg_hostinfo *info)
 {
@@ -62,6 +77,10 @@ static void clip(struct tailcfg_hostinfo *info)
 		free(info->ssh_host_keys.items[--info->ssh_host_keys.count]);
 	while (info->service_count > CONTROL_ROUTES_MAX)
 		free(info->services[--info->service_count].description);
+	shrink(&info->routable_ips.items, info->routable_ips.count, sizeof(struct prefix));
+	shrink(&info->request_tags.items, info->request_tags.count, sizeof(char *));
+	shrink(&info->ssh_host_keys.items, info->ssh_host_keys.count, sizeof(char *));
+	shrink(&info->services, info->service_count, sizeof(*info->services));
 }
 
 /* fits() - Whether the node's row will hold it: nobody may write what can't be stored */
@@ -102,7 +121,13 @@ int control_register_request_parse(const void *body, size_t length,
 	member = json_get_object(&r, "Hostinfo");
 	if (member && tailcfg_hostinfo_decode(member, &q.hostinfo) < 0)
 		json_reader_fail(&r, "Hostinfo", -ENOMEM);
+	/* Its maps say that again, once it is in. */
+	while (q.hostinfo.service_count > 0)
+		free(q.hostinfo.services[--q.hostinfo.service_count].description);
 	clip(&q.hostinfo);
+	if ((q.followup && strlen(q.followup) > CONTROL_SECRET_MAX) ||
+	    (q.auth_key && strlen(q.auth_key) > CONTROL_SECRET_MAX))
+		json_reader_fail(&r, "Auth", -EINVAL);
 	if (!fits(&q.hostinfo))
 		json_reader_fail(&r, "Hostinfo", -EINVAL);
 	if (public_key_is_zero(&q.node_key))
@@ -137,6 +162,7 @@ int control_map_request_parse(const void *body, size_t length, struct control_ma
 	json_get_endpoints(&r, "Endpoints", &q.endpoints);
 	if (q.endpoints.count > CONTROL_ENDPOINTS_MAX)
 		q.endpoints.count = CONTROL_ENDPOINTS_MAX;
+	shrink(&q.endpoints.items, q.endpoints.count, sizeof(struct endpoint));
 	member = json_get_object(&r, "Hostinfo");
 	if (member) {
 		q.hostinfo = calloc(1, sizeof(*q.hostinfo));

@@ -12,7 +12,8 @@
 #define CONTROL_ENDPOINTS_MAX 64u
 #define CONTROL_ROUTES_MAX    256u
 #define CONTROL_TAGS_MAX      64u
-#define CONTROL_TAG_MAX       128u /* bytes of one, as an operator gives it */
+#define CONTROL_SECRET_MAX    2048u /* of an auth key, or of the URL of a login */
+#define CONTROL_TAG_MAX       128u  /* bytes of one, as an operator gives it */
 
 /** control_routes_tidy() - Each prefix once, and at most CONTROL_ROUTES_MAX: what a node may have
  */

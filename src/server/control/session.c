@@ -667,16 +667,9 @@ void tailnet_tick(struct tailnet *t, struct tailnet_time now)
 			node_due(t, node, now);
 	}
 	tailnet_ssh_tick(t, now.boot);
-	while (*login) {
-		struct tailnet_login *gone = *login;
-
-		if (gone->until > now.boot) {
-			login = &gone->next;
-			continue;
-		}
-		*login = gone->next;
-		t->login_count--;
-		tailcfg_hostinfo_clear(&gone->hostinfo);
-		free(gone);
-	}
+	while (*login)
+		if ((*login)->until > now.boot)
+			login = &(*login)->next;
+		else
+			tailnet_login_remove(t, login);
 }

@@ -136,6 +136,7 @@ struct tailnet_login {
 	struct tailcfg_hostinfo hostinfo;
 	bool ephemeral;
 	unsigned int source; /* of control_register_request */
+	size_t size;         /* of the encoded Hostinfo */
 	nanoseconds until;   /* CLOCK_BOOTTIME */
 	struct tailnet_login *next;
 };
@@ -174,7 +175,7 @@ struct tailnet {
 	uint64_t profile_mark;                  /* of the list of profiles at hand */
 	uint64_t tagged_mark;                   /* of the list that named those last */
 	struct tailnet_login *logins;
-	size_t login_count;
+	size_t login_count, login_bytes;
 	struct ssh_check *ssh_checks; /* newest first */
 	size_t ssh_check_count;
 	struct ssh_confirmation *ssh_confirmations; /* newest first */
@@ -331,6 +332,9 @@ int tailnet_full_map(struct tailnet *t, struct control_node *node, struct tailne
 void tailnet_tick(struct tailnet *t, struct tailnet_time now);
 
 /* Between the files of this part */
+
+/** tailnet_login_remove() - One that @link points to */
+void tailnet_login_remove(struct tailnet *t, struct tailnet_login **link);
 
 /** tailnet_reserves() - Whether LABEL.BASE-DOMAIN is the name of this server, of a relay, of an
  *  extra record or of a split-DNS route: a node of that name would be answered for it, and get its
