@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Long enough for a command to ask for the login that belongs to its start. */
+#define HELD_START_MS 2000
+
 json_t *node_prefs_json(struct node *node)
 {
 	json_t *prefs;
@@ -65,13 +68,32 @@ static void after_edit(struct node *node, const struct prefs *before)
 	node_reconcile(node);
 }
 
-/* settle_edit() - Make the prefs of @node hold, or put back those of @before */
-static int settle_edit(struct node *node, struct prefs *before, struct error *err)
+/* check_server() - A login that is good is not given up for another server, unless that is meant */
+static int check_server(struct node *node, const struct prefs *before, struct error *err)
+{
+	const char *from = prefs_control_url(before), *to = prefs_control_url(&node->state.prefs);
+
+	if (strcmp(from, to) == 0 || !node_is_known(node) || before->logged_out ||
+	    node->needs_person || node->key_expired)
+		return 0;
+	return error_set(err, -EXDEV,
+			 "can't change --login-server without --force-reauth: this node is logged "
+			 "in at %.200s, and would have to log in there again to come back",
+			 from);
+}
+
+/*
+ * settle_edit() - Make the prefs of @node hold, or put back those of @before
+ * @leave: the login server may be another one
+ */
+static int settle_edit(struct node *node, struct prefs *before, bool leave, struct error *err)
 {
 	struct prefs refused;
 	uid_t operator_uid = node->operator_uid;
 	int r = node_check_supported(before, &node->state.prefs, err);
 
+	if (r == 0 && !leave)
+		r = check_server(node, before, err);
 	if (r == 0)
 		r = check_operator(node, before, err);
 	if (r == 0) {
@@ -92,18 +114,19 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 
 	if (r < 0)
 		return r;
+	node_drop_held_start(node);
 	r = prefs_copy(&node->state.prefs, &before);
 	if (r < 0)
 		return error_set_errno(err, r, "prefs");
 	r = prefs_edit(&node->state.prefs, masked, err);
 	if (r == 0)
-		r = settle_edit(node, &before, err);
+		r = settle_edit(node, &before, false, err);
 	prefs_free(&before);
 	return r;
 }
 
 /* replace_prefs() - All of @object; what it leaves out gets its default */
-static int replace_prefs(struct node *node, const json_t *object, struct error *err)
+static int replace_prefs(struct node *node, const json_t *object, bool leave, struct error *err)
 {
 	struct prefs before = node->state.prefs, now = {0};
 	int r = prefs_decode(object, &now, err);
@@ -115,26 +138,63 @@ static int replace_prefs(struct node *node, const json_t *object, struct error *
 		return r;
 	}
 	node->state.prefs = now;
-	r = settle_edit(node, &before, err);
+	r = settle_edit(node, &before, leave, err);
 	prefs_free(&before);
 	return r;
 }
 
-int node_start(struct node *node, json_t *ipn_options, struct error *err)
+/* wipe_options() - Release an ipn.Options, which may hold an auth key */
+static void wipe_options(json_t *options)
+{
+	json_t *key = json_object_get(options, "AuthKey");
+
+	if (json_is_string(key))
+		explicit_bzero((char *)json_string_value(key), json_string_length(key));
+	json_decref(options);
+}
+
+/** node_drop_held_start() - Nobody asked for the login that it needs, or something else came */
+void node_drop_held_start(struct node *node)
+{
+	uv_timer_stop(&node->held_timer);
+	wipe_options(TAKE_PTR(node->held_start));
+}
+
+static void on_held_timer(uv_timer_t *timer)
+{
+	struct node *node = container_of(timer, struct node, held_timer);
+
+	node_drop_held_start(node);
+	node_bus_send(node, "ErrMessage", json_string(node->held_reason.text));
+}
+
+/*
+ * hold_start() - Keep a start that leaves the login server until a login is asked for
+ *
+ * `up --force-reauth` of the official command line is a start like any other, and then a
+ * login. A start alone is refused, on the bus, where whoever sent it waits.
+ */
+static int hold_start(struct node *node, const json_t *ipn_options, const struct error *reason)
+{
+	node->held_start = json_deep_copy(ipn_options);
+	node->held_reason = *reason;
+	uv_timer_start(&node->held_timer, on_held_timer, HELD_START_MS, 0);
+	return node->held_start ? 0 : -ENOMEM;
+}
+
+static int start(struct node *node, json_t *ipn_options, bool leave, struct error *err)
 {
 	const json_t *update = json_object_get(ipn_options, "UpdatePrefs");
 	const char *key = json_string_value(json_object_get(ipn_options, "AuthKey"));
-	int r = check_usable(node, "start backend", err);
+	int r;
 
-	if (r < 0)
-		return r;
 	/* All of it is told again, changed or not: whoever asks for a start waits for that. */
 	node->told_state = NODE_NO_STATE;
 	node->login_asked = true;
 	node->login_again = true;
 	node->login_wanted |= key && key[0];
 	if (json_is_object(update)) {
-		r = replace_prefs(node, update, err);
+		r = replace_prefs(node, update, leave, err);
 		if (r < 0) {
 			node->login_again = false;
 			return r;
@@ -146,6 +206,22 @@ int node_start(struct node *node, json_t *ipn_options, struct error *err)
 	return 0;
 }
 
+int node_start(struct node *node, json_t *ipn_options, struct error *err)
+{
+	struct error reason = {0};
+	int r = check_usable(node, "start backend", err);
+
+	if (r < 0)
+		return r;
+	node_drop_held_start(node);
+	r = start(node, ipn_options, false, &reason);
+	if (r == -EXDEV)
+		r = hold_start(node, ipn_options, &reason);
+	if (r < 0)
+		*err = reason;
+	return r;
+}
+
 int node_login_interactive(struct node *node, struct error *err)
 {
 	int r = check_usable(node, "log in", err);
@@ -154,6 +230,15 @@ int node_login_interactive(struct node *node, struct error *err)
 		return r;
 	if (node->logging_out)
 		return error_set(err, -EBUSY, "a logout is under way; try again when it has ended");
+	if (node->held_start) {
+		json_t *options = TAKE_PTR(node->held_start);
+
+		r = start(node, options, true, err);
+		wipe_options(options);
+		node_drop_held_start(node);
+		if (r < 0)
+			return r;
+	}
 	node->login_wanted = true;
 	node->login_asked = true;
 	/* Another login beside one by a key would spend the key again. */

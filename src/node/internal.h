@@ -157,6 +157,9 @@ struct node {
 	char *auth_key;  /* given by a local program; wiped when control has answered to it */
 	char *given_key; /* a login by this one is under way */
 	char *auth_url;
+	json_t *held_start; /* leaves the login server, once a login is asked for; see edit.c */
+	struct error held_reason;
+	uv_timer_t held_timer;
 	bool ephemeral;
 	bool logging_out;
 	bool stopping;
@@ -267,6 +270,9 @@ int node_check_supported(const struct prefs *before, const struct prefs *now, st
 
 /** node_warn_unsupported() - Say which of the settings have no effect */
 void node_warn_unsupported(struct node *node);
+
+/* edit.c */
+void node_drop_held_start(struct node *node);
 
 /* bus.c */
 void node_bus_send(struct node *node, const char *member, json_t *value);

@@ -454,6 +454,7 @@ static void forget_tailnet(struct node *node)
 void node_forget_server(struct node *node)
 {
 	forget_tailnet(node);
+	state_file_forget_identity(&node->state);
 	node->known_control_count = 0;
 }
 

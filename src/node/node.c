@@ -166,8 +166,8 @@ static void apply_start_prefs(struct node *node)
 		log_error("settings from the environment or flags are refused: %s", err.text);
 	if (strcmp(prefs_control_url(&before), prefs_control_url(&node->state.prefs)) != 0 &&
 	    has_node_key(node)) {
-		log_info("the login server changed to %s: this node registers there anew",
-			 prefs_control_url(&node->state.prefs));
+		log_warn("the login server changed from %s to %s: this node registers there anew",
+			 prefs_control_url(&before), prefs_control_url(&node->state.prefs));
 		node_forget_server(node);
 	}
 	if (prefs_equal(&before, &node->state.prefs))
@@ -261,6 +261,7 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	uv_timer_init(node->loop, &node->cache_timer);
 	uv_timer_init(node->loop, &node->stop_timer);
 	uv_timer_init(node->loop, &node->repair_timer);
+	uv_timer_init(node->loop, &node->held_timer);
 	r = uv_poll_init(node->loop, &node->privsep_poll, privsep_client_fd(node->privsep));
 	if (r < 0) {
 		free(node);
@@ -351,9 +352,8 @@ static void on_handle_closed(uv_handle_t *handle)
 void node_free(struct node *node)
 {
 	uv_handle_t *handles[] = {
-		(uv_handle_t *)&node->cache_timer,
-		(uv_handle_t *)&node->stop_timer,
-		(uv_handle_t *)&node->repair_timer,
+		(uv_handle_t *)&node->cache_timer,  (uv_handle_t *)&node->stop_timer,
+		(uv_handle_t *)&node->repair_timer, (uv_handle_t *)&node->held_timer,
 		(uv_handle_t *)&node->privsep_poll,
 	};
 
@@ -367,6 +367,7 @@ void node_free(struct node *node)
 	netmap_free(node->cached_netmap);
 	state_file_free(&node->state);
 	secret_key_wipe(&node->disco_key);
+	node_drop_held_start(node);
 	secret_string_free(node->auth_key);
 	secret_string_free(node->given_key);
 	buffer_free_secret(&node->handover);

@@ -58,9 +58,12 @@ json_t *node_prefs_json(struct node *node);
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err);
 
 /**
- * node_start() - Apply an ipn.Options: UpdatePrefs replaces the prefs, AuthKey is kept for the
- *                next login, or given to the one that waits for a person
+ * node_start() - Apply an ipn.Options, and begin the login anew: UpdatePrefs replaces the prefs,
+ *                AuthKey is for this login
  * @ipn_options: borrowed; the caller wipes what it holds
+ *
+ * The state is told on the bus, changed or not. Where another login server would cost the login
+ * that there is, nothing happens before node_login_interactive(); without that the bus says why.
  */
 int node_start(struct node *node, json_t *ipn_options, struct error *err);
 

@@ -645,6 +645,12 @@ int state_file_set_identity(struct state_file *s, const char *node_id, const jso
 	return changed || r > 0;
 }
 
+void state_file_forget_identity(struct state_file *s)
+{
+	json_decref(TAKE_PTR(s->persist.user_profile));
+	s->persist.node_id[0] = 0;
+}
+
 static void persist_free(struct persist *p)
 {
 	json_decref(p->user_profile);

@@ -4,6 +4,7 @@
 All of these pass with the official daemon too: --sidecar=official.
 """
 
+import json
 import re
 import signal
 import time
@@ -17,16 +18,16 @@ from lab.peers import peer
 AT_ONCE = 10
 
 
-def up(node, *flags, check=True):
+def up(node, *flags, server=None, check=True):
     """With all settings, as the command line wants it; the finished process."""
-    done = node.cli(*arguments(node), *flags, check=check, timeout=3 * AT_ONCE)
+    done = node.cli(*arguments(node, server), *flags, check=check, timeout=3 * AT_ONCE)
     assert "timeout waiting" not in done.stderr
     return done
 
 
-def arguments(node):
-    settings = [f"--login-server={node.headscale.url}", f"--hostname={node.hostname}"]
-    return ["up", "--reset", *settings, "--accept-dns=false", f"--timeout={AT_ONCE}s"]
+def arguments(node, server=None, seconds=AT_ONCE):
+    settings = [f"--login-server={server or node.headscale.url}", f"--hostname={node.hostname}"]
+    return ["up", "--reset", *settings, "--accept-dns=false", f"--timeout={seconds}s"]
 
 
 def login_url(node, *flags):
@@ -57,6 +58,35 @@ def test_on_a_running_node(world):
     assert world.sidecar.running()
     up(world.sidecar, "--force-reauth", f"--auth-key={world.headscale.auth_key()}")
     assert node_key(world) != before
+    world.sidecar.wait_running()
+    world.fetch_both_ways()
+
+
+def test_another_server_is_not_taken_by_mistake(world, pillion_only):
+    """Without --force-reauth the node stays where it is; the login of there is not lost."""
+    world.sidecar.join()
+    before = node_key(world)
+    typo = "https://contrl.lab"
+    flag = f"--login-server={typo}"
+    for wrong in ([flag], [flag, "--auth-key=any"]):
+        done = world.sidecar.pillion("up", *wrong, "--timeout=30s", check=False)
+        assert done.returncode == 1
+        assert "without --force-reauth" in done.stderr
+    world.sidecar.pillion("down")
+    done = up(
+        world.sidecar, server=typo, check=False
+    )  # the official one asks only of a running node
+    assert done.returncode == 1
+    assert "without --force-reauth" in done.stderr
+    up(world.sidecar)
+    world.sidecar.wait_running()
+    assert node_key(world) == before
+    world.fetch_both_ways()
+    # Meant, though wrong: there and back.
+    world.sidecar.cli(*arguments(world.sidecar, typo, 2), "--force-reauth", check=False)
+    assert json.loads(world.sidecar.cli("debug", "prefs").stdout)["ControlURL"] == typo
+    key = world.headscale.auth_key()
+    up(world.sidecar, "--force-reauth", f"--auth-key={key}")
     world.sidecar.wait_running()
     world.fetch_both_ways()
 

@@ -194,7 +194,11 @@ static int change(const struct join *j, const json_t *status, struct error *err)
 		return err->code;
 	/* As the official command line: a key alone is enough for a node that was logged in once.
 	 */
-	interactive = j->force || !known || (!j->auth_key && (expired || other_server));
+	if (other_server && known && !expired && !j->force)
+		return error_set(err, -EINVAL,
+				 "can't change --login-server without --force-reauth: this node is "
+				 "logged in, and would have to log in again to come back");
+	interactive = j->force || !known || (!j->auth_key && expired);
 	if (j->auth_key || interactive)
 		return log_in(j, prefs, interactive, err);
 	masked = json_deep_copy(j->masked);

@@ -236,6 +236,66 @@ static void another_server_is_another_tailnet(void **state)
 	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
 }
 
+static int start_elsewhere(struct world *w)
+{
+	json_t *json = object("{\"UpdatePrefs\":{\"ControlURL\":\"https://two.example\","
+			      "\"WantRunning\":true},\"AuthKey\":\"other\"}");
+	struct error err = {0};
+	int r = node_start(w->node, json, &err);
+
+	json_decref(json);
+	return r;
+}
+
+/* A slip of the pen would cost the login that there is. */
+static void a_login_is_not_left_by_mistake(void **state)
+{
+	struct world *w = *state;
+	json_t *log = json_array(), *masked;
+	struct node_watch *watch;
+	struct error err = {0};
+	uv_timer_t patience;
+
+	/* Nobody has registered us: nothing is lost. */
+	edit(w, "{\"ControlURL\":\"https://two.example\",\"ControlURLSet\":true}");
+	(void)run(w);
+	masked = object("{\"ControlURL\":\"https://two.example\",\"ControlURLSet\":true}");
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(node_edit_prefs(w->node, masked, &err), -EXDEV);
+		assert_non_null(strstr(err.text, "without --force-reauth"));
+		edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	}
+	json_decref(masked);
+	edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
+	answer_all(w);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+
+	/* A start alone changes nothing, and is told so. */
+	watch = node_watch_new(w->node, 0, on_notify, log);
+	assert_int_equal(start_elsewhere(w), 0);
+	uv_timer_init(&w->loop, &patience);
+	uv_timer_start(&patience, on_patience_over, 10000, 0);
+	while (!messages_with(log, "ErrMessage") && uv_is_active((uv_handle_t *)&patience))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&patience, NULL);
+	uv_run(&w->loop, UV_RUN_NOWAIT);
+	assert_int_equal(messages_with(log, "ErrMessage"), 1);
+	assert_int_equal(messages_with(log, "State"), 0);
+	assert_string_equal(client()->url, "https://one.example");
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	login(w); /* of another time */
+	assert_string_equal(client()->url, "https://one.example");
+
+	/* With a login it is meant. */
+	assert_int_equal(start_elsewhere(w), 0);
+	login(w);
+	assert_string_equal(client()->url, "https://two.example");
+	client()->handler->auth_key_wanted(w->node);
+	assert_string_equal(client()->key, "other");
+	node_watch_free(watch);
+	json_decref(log);
+}
+
 static void another_server_at_the_start(void **state)
 {
 	struct world *w = *state;
@@ -957,6 +1017,7 @@ int main(void)
 		TEST(what_has_no_effect_is_refused_or_said),
 		TEST(the_operator_may_change_the_node),
 		TEST(another_server_is_another_tailnet),
+		TEST(a_login_is_not_left_by_mistake),
 		TEST(another_server_at_the_start),
 		TEST(the_start_is_settled_once_stored),
 		TEST(a_start_that_logs_in_outlives_its_engine),
