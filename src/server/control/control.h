@@ -4,7 +4,7 @@
  *
  * Theory of operation
  *	listener -> web_server -> /key
- *	                       -> /ts2021 -> Noise -> HTTP/2 -> register, map (node.c)
+ *	                       -> /ts2021 -> Noise -> HTTP/2 -> register, map (node*.c)
  *	Unix socket -> web_server -> operator's API (operator.c)
  *
  *   What a request changed is written, with all that others changed in the same round of

@@ -124,9 +124,6 @@ void node_accept(struct control *c, struct web_exchange *x);
 /** node_answer() - What was written may be answered, and told */
 void node_answer(struct control *c);
 
-/** node_logins_decided() - Look at held logins again */
-void node_logins_decided(struct control *c);
-
 /** node_exchange_new() - Keep @x, on the list of @kind; NULL without memory */
 struct node_exchange *node_exchange_new(struct control *c, struct http2_exchange *x,
 					enum exchange_kind kind);
@@ -148,6 +145,37 @@ void node_answer_later(struct control *c, struct http2_exchange *x, struct buffe
  * which frees its other exchanges.
  */
 void node_answer_exchange(struct node_exchange *e, int status, struct buffer *body);
+
+#define NODE_ANSWER_TYPE "application/json"
+
+/* node_register.c */
+
+/** node_register() - POST /machine/register */
+void node_register(struct node_connection *n, struct http2_exchange *x);
+
+/** node_logins_decided() - Look at held logins again */
+void node_logins_decided(struct control *c);
+
+/** node_register_tick() - Who has waited for long is told to ask again */
+void node_register_tick(struct control *c, nanoseconds now);
+
+/** node_refuse_old() - The log's line about a client that is too old, and registers not */
+void node_refuse_old(struct control *c, unsigned int source, const struct address *from,
+		     int64_t version);
+
+/* node_maps.c */
+
+/** node_map() - POST /machine/map */
+void node_map(struct node_connection *n, struct http2_exchange *x);
+
+/** node_map_drained() - A stream has passed on what it was given */
+void node_map_drained(struct http2_exchange *x);
+
+/** node_maps_tell() - Whoever has something to be told, for a while */
+void node_maps_tell(struct control *c);
+
+/** node_maps_tick() - Keep-alives, and who reads nothing */
+void node_maps_tick(struct control *c, nanoseconds now);
 
 /* node_quota.c */
 
