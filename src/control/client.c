@@ -447,9 +447,6 @@ static void tell(struct control_client *client, const struct control_output *out
 		h->need(user, out->auth_key_sent ? CONTROL_NEED_AUTH_KEY : CONTROL_NEED_LOGIN,
 			out->error);
 		break;
-	case CONTROL_TELL_APPROVAL:
-		h->need(user, CONTROL_NEED_APPROVAL, NULL);
-		break;
 	case CONTROL_TELL_NETMAP:
 		h->netmap(user, client->core.netmap, out->change);
 		break;

@@ -35,7 +35,6 @@ struct tls_context;
 enum control_need {
 	CONTROL_NEED_LOGIN,    /* a person opens the URL, or an auth key is given */
 	CONTROL_NEED_AUTH_KEY, /* the auth key was refused: wrong, used, expired */
-	CONTROL_NEED_APPROVAL, /* an admin approves the machine */
 };
 
 struct control_ping {

@@ -448,7 +448,6 @@ static enum control_output_kind tell_registration(struct control_core *c,
 	case REGISTRATION_NEWS_DONE:
 		c->registered = true;
 		c->expired_told = false;
-		c->tell_approval = !r->response.machine_authorized;
 		/* A session of the key before goes on until here. */
 		control_core_cancel(c, CONTROL_SLOT_MAP);
 		control_core_cancel(c, CONTROL_SLOT_UPDATE);
@@ -504,10 +503,6 @@ static enum control_output_kind tell(struct control_core *c, struct control_outp
 	}
 	if (c->registration.news != REGISTRATION_NEWS_NONE)
 		return tell_registration(c, out, now);
-	if (c->tell_approval) {
-		c->tell_approval = false;
-		return CONTROL_TELL_APPROVAL;
-	}
 	if (c->tell_expired) {
 		c->tell_expired = false;
 		return c->expired_told ? CONTROL_TELL_KEY_EXPIRED : CONTROL_TELL_KEY_EXTENDED;

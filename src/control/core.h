@@ -44,8 +44,7 @@ enum control_output_kind {
 	CONTROL_TELL_URL,        /* @text */
 	CONTROL_TELL_REGISTERED, /* @key, @response */
 	CONTROL_TELL_REFUSED,    /* @error, @auth_key_sent */
-	CONTROL_TELL_APPROVAL,
-	CONTROL_TELL_NETMAP, /* @change */
+	CONTROL_TELL_NETMAP,     /* @change */
 	CONTROL_TELL_HEALTHY,
 	CONTROL_TELL_TROUBLE, /* @error, @deadline of the next try */
 	CONTROL_TELL_KEY_EXPIRED,
@@ -149,7 +148,6 @@ struct control_core {
 	struct error trouble;
 	nanoseconds trouble_until;
 	bool tell_healthy;
-	bool tell_approval;
 	bool tell_expired;
 	nanoseconds wall_base; /* of the steady clock by which peers' keys expire */
 	bool tell_netmap;

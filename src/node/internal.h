@@ -146,8 +146,7 @@ struct node {
 	bool control_started;
 	bool registered;
 	bool key_expired;
-	bool needs_person; /* CONTROL_NEED_LOGIN or _AUTH_KEY */
-	bool needs_approval;
+	bool needs_person;      /* CONTROL_NEED_LOGIN or _AUTH_KEY */
 	bool map_awaited;       /* logged in anew: the map there is may be another node's */
 	bool login_wanted;      /* not to be held back by LoggedOut */
 	bool login_asked;       /* by a person or the container's start; until registered */

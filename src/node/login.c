@@ -151,9 +151,8 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	/* A start with the key that control knew anyway is no login. */
 	bool anew = node->needs_person || node->key_expired || !is_in_map(node, node_key);
 
-	log_info("registered with %s%s", prefs_control_url(&node->state.prefs),
-		 response->machine_authorized ? ""
-					      : ": an administrator must approve this machine");
+	(void)response; /* whether the machine is approved is the map's to say */
+	log_info("registered with %s", prefs_control_url(&node->state.prefs));
 	node->map_awaited |= node->needs_person || node->key_expired;
 	node->registered = true;
 	node->renewing = false;
@@ -164,7 +163,6 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node->login_asked = false;
 	node->key_expired = false;
 	node->needs_person = false;
-	node->needs_approval = !response->machine_authorized;
 	node_set_auth_url(node, NULL);
 	node_warn(node, NODE_WARN_LOGIN, NULL);
 	node_warn(node, NODE_WARN_CONTROL, NULL);
@@ -190,14 +188,8 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	struct node *node = user;
 	char line[ERROR_TEXT_MAX + 160];
 
-	if (need != CONTROL_NEED_APPROVAL)
-		forget_auth_key(node);
+	forget_auth_key(node);
 	switch (need) {
-	case CONTROL_NEED_APPROVAL:
-		node->needs_approval = true;
-		snprintf(line, sizeof(line),
-			 "waiting for an administrator to approve this machine");
-		break;
 	case CONTROL_NEED_AUTH_KEY:
 		node->needs_person = !node->renewing;
 		snprintf(line, sizeof(line), "the auth key was refused (%s): %s", reason->text,
@@ -216,9 +208,7 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	if (!node->warnings[NODE_WARN_LOGIN] || strcmp(node->warnings[NODE_WARN_LOGIN], line) != 0)
 		log_warn("%s", line);
 	node_warn(node, NODE_WARN_LOGIN, line);
-	/* An approval is waited for; the rest ends the command that asked. */
-	if (need != CONTROL_NEED_APPROVAL)
-		node_bus_send(node, "ErrMessage", json_string(node->warnings[NODE_WARN_LOGIN]));
+	node_bus_send(node, "ErrMessage", json_string(node->warnings[NODE_WARN_LOGIN]));
 	node_state_changed(node);
 	if (reason && reason->code == -EKEYEXPIRED)
 		renew(node);
@@ -258,6 +248,22 @@ static bool is_ours(const struct node *node)
 		is_in_map(node, &persist->old_node_key));
 }
 
+/* note_approval() - Say what is waited for, and that it is over; commands go on waiting */
+static void note_approval(struct node *node, bool approved)
+{
+	static const char waits[] = "waiting for an administrator to approve this machine";
+	const char *warning = node->warnings[NODE_WARN_LOGIN];
+	bool waited = warning && strcmp(warning, waits) == 0;
+
+	if (approved == !waited)
+		return;
+	if (approved)
+		log_info("this machine is approved");
+	else
+		log_warn("%s", waits);
+	node_warn(node, NODE_WARN_LOGIN, approved ? NULL : waits);
+}
+
 /* What the official daemon takes in without a new map; all else it tells as SelfChange. */
 #define DELTA_PARTS \
 	(NETMAP_PEERS | NETMAP_FILTER | NETMAP_USERS | NETMAP_HEALTH | NETMAP_CLIENT_VERSION)
@@ -275,11 +281,7 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 	if (node->map_awaited && is_ours(node))
 		node->map_awaited = false;
 	if (change->parts & NETMAP_SELF) {
-		if (node->needs_approval && map->self->machine_authorized) {
-			log_info("this machine is approved");
-			node_warn(node, NODE_WARN_LOGIN, NULL);
-		}
-		node->needs_approval = !map->self->machine_authorized;
+		note_approval(node, map->self->machine_authorized);
 		record_identity(node, map);
 	}
 	/* Before the state: a command that waits for another node key ends with the latter. */
@@ -429,7 +431,6 @@ void node_forget_session(struct node *node)
 	node->renewing = false;
 	secret_string_free(TAKE_PTR(node->given_key));
 	node->needs_person = false;
-	node->needs_approval = false;
 	node->map_awaited = false;
 	node_set_auth_url(node, NULL);
 	node_warn(node, NODE_WARN_LOGIN, NULL);

@@ -65,7 +65,7 @@ enum node_state node_state(const struct node *node)
 		return node_is_known(node) ? NODE_STOPPED : NODE_NEEDS_LOGIN;
 	if (node->needs_person || node->key_expired)
 		return NODE_NEEDS_LOGIN;
-	if (node->needs_approval)
+	if (map && map->self && !map->self->machine_authorized)
 		return NODE_NEEDS_MACHINE_AUTH;
 	if (map && map->self && node->network_applied && !node->map_awaited)
 		return NODE_RUNNING;

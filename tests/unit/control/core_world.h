@@ -38,7 +38,6 @@ static const char *const kinds[] = {
 	"TELL_URL",
 	"TELL_REGISTERED",
 	"TELL_REFUSED",
-	"TELL_APPROVAL",
 	"TELL_NETMAP",
 	"TELL_HEALTHY",
 	"TELL_TROUBLE",

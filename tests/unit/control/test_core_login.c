@@ -25,7 +25,6 @@ static void a_new_login_leaves_the_session_until_it_is_through(void **state)
 	EXPECT(f, CONTROL_TELL_REGISTERED);
 	assert_memory_not_equal(f->out.key, &old, sizeof(old));
 	EXPECT(f, CONTROL_CANCEL);
-	EXPECT(f, CONTROL_TELL_APPROVAL);
 	EXPECT(f, CONTROL_SEND);
 	assert_int_equal(f->out.slot, CONTROL_SLOT_MAP);
 }

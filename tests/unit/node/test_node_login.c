@@ -391,12 +391,22 @@ static void an_approval_is_waited_for(void **state)
 	json_t *log = json_array();
 	struct node_watch *watch = node_watch_new(w->node, 0, on_notify, log);
 
+	struct secret_key key;
+
 	start(w, NULL);
-	(void)new_key(w, NULL);
+	key = new_key(w, NULL);
 	answer_all(w);
-	client()->handler->need(w->node, CONTROL_NEED_APPROVAL, NULL);
+	/* The answer to the registration says nothing of it, only the map does. */
+	client()->handler->registered(w->node, &key, &(struct tailcfg_register_response){0});
+	answer_all(w);
+	assert_int_equal(node_state(w->node), NODE_STARTING);
+	map(w, &key, "{\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"Addresses\":[\"100.64.0.1/32\"]}}");
 	assert_int_equal(node_state(w->node), NODE_NEEDS_MACHINE_AUTH);
+	assert_non_null(strstr(w->node->warnings[NODE_WARN_LOGIN], "an administrator"));
 	assert_int_equal(messages_with(log, "ErrMessage"), 0); /* it would end `up` */
+	map(w, &key, FULL_MAP);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	assert_null(w->node->warnings[NODE_WARN_LOGIN]);
 	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
 	assert_int_equal(messages_with(log, "ErrMessage"), 1);
 	node_watch_free(watch);
@@ -444,7 +454,7 @@ static void warnings_end_with_their_cause(void **state)
 	key = new_key(w, NULL);
 	answer_all(w);
 	registered(w, &key);
-	client()->handler->need(w->node, CONTROL_NEED_APPROVAL, NULL);
+	map(w, &key, "{\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"Addresses\":[\"100.64.0.1/32\"]}}");
 	map(w, &key, FULL_MAP); /* in which we are approved */
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
 	assert_null(w->node->warnings[NODE_WARN_LOGIN]);
