@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""compose.yaml: a tailnet of containers in which a laptop fetches the app's page.
+"""pillion-demo/compose.yaml: a tailnet of containers in which a laptop fetches the app's page.
 
 project's network ─┬─ control    `pillion control`; lays a key and its authority's certificate
                    │               where the nodes take them
@@ -16,6 +16,7 @@ from lab.peers import ROOT
 
 PROJECT = f"{conftest.NAME}-demo"
 LABEL = f"label=com.docker.compose.project={PROJECT}"
+DEMO = ROOT / "pillion-demo/compose.yaml"
 APP = """FROM {base}
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
 CMD ["nginx", "-g", "daemon off;"]
@@ -44,11 +45,11 @@ def compose(*arguments, check=True, folder=ROOT, images=()):
 
 @pytest.fixture
 def demo(image, app_image):
-    """Compose, with the profile demo; what it made is gone afterwards."""
+    """Compose, with the demo's file; what it made is gone afterwards."""
 
     def run(*arguments, check=True):
         images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]
-        return compose("--profile", "demo", *arguments, check=check, images=images)
+        return compose("-f", DEMO, *arguments, check=check, images=images)
 
     yield run
     run("down", "--volumes", "--timeout", "5", check=False)
@@ -61,7 +62,7 @@ def left():
 
 
 def test_the_example_of_settings_starts_the_own_tailnets(image, app_image, tmp_path, docker_cli):
-    """No profile named on the command line: .env names it."""
+    """As it is copied: no line has to be changed for what is made."""
     shutil.copy(ROOT / ".env.example", tmp_path / ".env")
     shutil.copy(ROOT / "compose.yaml", tmp_path)
     images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]

@@ -241,9 +241,8 @@ const struct command commands[] = {
 		.summary = "Be the sidecar of a container, configured by the TS_* variables",
 		.description =
 			"The entry point of the container image, also as 'containerboot'. Reads\n"
-			"TS_AUTHKEY, TS_AUTHKEY_FILE, TS_LOGIN_SERVER, TS_HOSTNAME, TS_STATE_DIR,\n"
-			"TS_EXTRA_ARGS and the other variables of the official image, joins the\n"
-			"tailnet, and stays: it ends by itself only for what no waiting heals.\n"
+			"the variables of the official image, joins the tailnet, and stays: it\n"
+			"ends by itself only for what no waiting heals.\n"
 			"HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY say how\n"
 			"control and relays are reached.",
 		.examples = "TS_AUTHKEY=file:/run/secrets/key TS_STATE_DIR=/var/lib/tailscale "

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/cli/help.c - help, completion and manual, generated from the table of commands */
 #include "app/cli/command.h"
+#include "app/entrypoint/variables.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -24,6 +25,11 @@ static void print_examples(const char *examples)
 	}
 }
 
+static void print_variable(const char *name, const char *text)
+{
+	printf("  %-26s %s\n", name, text);
+}
+
 void command_help(const struct command *c)
 {
 	struct flag_group groups[FLAG_GROUPS_MAX];
@@ -35,6 +41,10 @@ void command_help(const struct command *c)
 	print_examples(c->examples);
 	for (size_t i = 0; i < count; i++)
 		flags_print(&groups[i]);
+	if (c->run == run_entrypoint) {
+		printf("\nVariables:\n");
+		variables_each(print_variable);
+	}
 }
 
 void command_list(void)
@@ -235,6 +245,13 @@ static void roff_flag(const struct command *c, const struct flag *f)
 	printf("\n");
 }
 
+static void roff_variable(const char *name, const char *text)
+{
+	printf(".TP\n.B %s\n", name);
+	roff(text, strlen(text));
+	printf("\n");
+}
+
 static void roff_paragraphs(const char *text)
 {
 	while (*text) {
@@ -283,6 +300,8 @@ int run_manual(struct command_line *line)
 		printf(".\n.PP\n");
 		roff_paragraphs(c->description);
 		each_flag(c, roff_flag);
+		if (c->run == run_entrypoint)
+			variables_each(roff_variable);
 		printf(".PP\nExamples:\n");
 		roff_examples(c->examples);
 	}

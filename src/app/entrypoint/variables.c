@@ -15,49 +15,64 @@
 #define NAMES_MAX   128
 #define SETTING(at) offsetof(struct entry_settings, at)
 
-#define PREFS(name_, kind_, since_, flag_)                               \
-	{                                                                \
-		name_, kind_, since_, HANDLED, TARGET_PREFS, flag_, NULL \
+#define ROW(name_, kind_, since_, handling_, target_, flag_, text_)                   \
+	{                                                                             \
+		.name = name_, .kind = kind_, .since = since_, .handling = handling_, \
+		.target = target_, .flag = flag_, .text = text_                       \
 	}
-#define DAEMON(name_, kind_, since_, flag_)                               \
-	{                                                                 \
-		name_, kind_, since_, HANDLED, TARGET_DAEMON, flag_, NULL \
-	}
-#define OWN(name_, kind_, since_, at)                                             \
-	{                                                                         \
-		name_, kind_, since_, HANDLED, TARGET_SETTINGS, SETTING(at), NULL \
-	}
-#define LATER(name_, note_)                                                            \
-	{                                                                              \
-		name_, VARIABLE_STRING, SINCE_OFFICIAL, NOT_YET, TARGET_NONE, 0, note_ \
-	}
-#define NEVER(name_)                                                                     \
-	{                                                                                \
-		name_, VARIABLE_STRING, SINCE_OFFICIAL, NOT_NEEDED, TARGET_NONE, 0, NULL \
-	}
+#define PREFS(name_, kind_, since_, flag_, text_) \
+	ROW(name_, kind_, since_, HANDLED, TARGET_PREFS, flag_, text_)
+#define DAEMON(name_, kind_, since_, flag_, text_) \
+	ROW(name_, kind_, since_, HANDLED, TARGET_DAEMON, flag_, text_)
+#define OWN(name_, kind_, since_, at_, text_) \
+	ROW(name_, kind_, since_, HANDLED, TARGET_SETTINGS, SETTING(at_), text_)
+#define LATER(name_, text_) \
+	ROW(name_, VARIABLE_STRING, SINCE_OFFICIAL, NOT_YET, TARGET_NONE, 0, text_)
+#define NEVER(name_) ROW(name_, VARIABLE_STRING, SINCE_OFFICIAL, NOT_NEEDED, TARGET_NONE, 0, NULL)
 
 const struct variable variables[] = {
-	PREFS("TS_AUTHKEY", VARIABLE_STRING, SINCE_OFFICIAL, PREFS_AUTH_KEY),
-	OWN("TS_AUTH_KEY", VARIABLE_STRING, SINCE_OFFICIAL, auth_key_alias),
-	OWN("TS_AUTHKEY_FILE", VARIABLE_STRING, SINCE_PILLION, auth_key_file),
-	OWN("TS_AUTH_KEY_FILE", VARIABLE_STRING, SINCE_PILLION, auth_key_alias_file),
-	PREFS("TS_HOSTNAME", VARIABLE_STRING, SINCE_OFFICIAL, PREFS_HOSTNAME),
-	PREFS("TS_ACCEPT_DNS", VARIABLE_BOOL, SINCE_OFFICIAL, PREFS_ACCEPT_DNS),
-	PREFS("TS_LOGIN_SERVER", VARIABLE_STRING, SINCE_PILLION, PREFS_LOGIN_SERVER),
-	DAEMON("TS_STATE_DIR", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_STATE_DIR),
-	DAEMON("TS_SOCKET", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_SOCKET),
-	DAEMON("TS_CA_FILE", VARIABLE_STRING, SINCE_PILLION, DAEMON_CA_FILE),
-	DAEMON("TS_TAILNET_PREFIX", VARIABLE_STRING, SINCE_PILLION, DAEMON_TAILNET_PREFIX),
-	OWN("TS_EXTRA_ARGS", VARIABLE_WORDS, SINCE_OFFICIAL, extra_args),
-	OWN("TS_TAILSCALED_EXTRA_ARGS", VARIABLE_WORDS, SINCE_OFFICIAL, daemon_extra_args),
-	OWN("TS_USERSPACE", VARIABLE_BOOL, SINCE_OFFICIAL, userspace),
-	OWN("TS_AUTH_ONCE", VARIABLE_BOOL, SINCE_OFFICIAL, auth_once),
-	OWN("TS_ENABLE_HEALTH_CHECK", VARIABLE_BOOL, SINCE_OFFICIAL, health_check),
-	OWN("TS_ENABLE_METRICS", VARIABLE_BOOL, SINCE_OFFICIAL, metrics),
-	OWN("TS_LOCAL_ADDR_PORT", VARIABLE_ADDRESS, SINCE_OFFICIAL, local_address),
-	OWN("TS_LOCAL_HOSTS", VARIABLE_STRING, SINCE_PILLION, local_hosts),
-	OWN("TS_HEALTHCHECK_ADDR_PORT", VARIABLE_ADDRESS, SINCE_OFFICIAL, old_health_address),
-	OWN("TS_BOOT_TIMEOUT", VARIABLE_DURATION, SINCE_OFFICIAL, boot_timeout),
+	PREFS("TS_AUTHKEY", VARIABLE_STRING, SINCE_OFFICIAL, PREFS_AUTH_KEY,
+	      "the auth key, or file:PATH of one"),
+	OWN("TS_AUTH_KEY", VARIABLE_STRING, SINCE_OFFICIAL, auth_key_alias,
+	    "the same as TS_AUTHKEY"),
+	OWN("TS_AUTHKEY_FILE", VARIABLE_STRING, SINCE_PILLION, auth_key_file,
+	    "a file with the auth key"),
+	OWN("TS_AUTH_KEY_FILE", VARIABLE_STRING, SINCE_PILLION, auth_key_alias_file,
+	    "the same as TS_AUTHKEY_FILE"),
+	PREFS("TS_HOSTNAME", VARIABLE_STRING, SINCE_OFFICIAL, PREFS_HOSTNAME,
+	      "the node's name (default: the container's hostname)"),
+	PREFS("TS_ACCEPT_DNS", VARIABLE_BOOL, SINCE_OFFICIAL, PREFS_ACCEPT_DNS,
+	      "no effect yet: true is warned of (default: false)"),
+	PREFS("TS_LOGIN_SERVER", VARIABLE_STRING, SINCE_PILLION, PREFS_LOGIN_SERVER,
+	      "URL of the coordination server (default: Tailscale's)"),
+	DAEMON("TS_STATE_DIR", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_STATE_DIR,
+	       "folder of the node's identity (default: kept in memory only)"),
+	DAEMON("TS_SOCKET", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_SOCKET,
+	       "path of the LocalAPI socket"),
+	DAEMON("TS_CA_FILE", VARIABLE_STRING, SINCE_PILLION, DAEMON_CA_FILE,
+	       "PEM file of authorities to trust besides the system's"),
+	DAEMON("TS_TAILNET_PREFIX", VARIABLE_STRING, SINCE_PILLION, DAEMON_TAILNET_PREFIX,
+	       "address pools of a server that has its own: PREFIX,PREFIX"),
+	OWN("TS_EXTRA_ARGS", VARIABLE_WORDS, SINCE_OFFICIAL, extra_args,
+	    "flags of 'pillion up', separated by spaces"),
+	OWN("TS_TAILSCALED_EXTRA_ARGS", VARIABLE_WORDS, SINCE_OFFICIAL, daemon_extra_args,
+	    "flags of 'pillion daemon', separated by spaces"),
+	OWN("TS_USERSPACE", VARIABLE_BOOL, SINCE_OFFICIAL, userspace,
+	    "true is warned of: there is always a kernel interface"),
+	OWN("TS_AUTH_ONCE", VARIABLE_BOOL, SINCE_OFFICIAL, auth_once,
+	    "log in only when the state holds no login (default: false)"),
+	OWN("TS_ENABLE_HEALTH_CHECK", VARIABLE_BOOL, SINCE_OFFICIAL, health_check,
+	    "serve /healthz (default: false)"),
+	OWN("TS_ENABLE_METRICS", VARIABLE_BOOL, SINCE_OFFICIAL, metrics,
+	    "serve /metrics (default: false)"),
+	OWN("TS_LOCAL_ADDR_PORT", VARIABLE_ADDRESS, SINCE_OFFICIAL, local_address,
+	    "ADDRESS:PORT of both (default: [::]:9002)"),
+	OWN("TS_LOCAL_HOSTS", VARIABLE_STRING, SINCE_PILLION, local_hosts,
+	    "NAME,NAME by which probes may ask there, besides address and hostname"),
+	OWN("TS_HEALTHCHECK_ADDR_PORT", VARIABLE_ADDRESS, SINCE_OFFICIAL, old_health_address,
+	    "old: serve /healthz at ADDRESS:PORT"),
+	OWN("TS_BOOT_TIMEOUT", VARIABLE_DURATION, SINCE_OFFICIAL, boot_timeout,
+	    "end with 1 when it isn't running after that: 60s (default: wait)"),
 
 	LATER("TS_CLIENT_ID", "log in by TS_AUTHKEY"),
 	LATER("TS_CLIENT_SECRET", "log in by TS_AUTHKEY"),
@@ -84,7 +99,7 @@ const struct variable variables[] = {
 	LATER("TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV", NULL),
 
 	/* Read by the official daemon itself. */
-	DAEMON("TS_DEBUG_MTU", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_MTU),
+	DAEMON("TS_DEBUG_MTU", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_MTU, "MTU of the interface"),
 	NEVER("TS_NO_LOGS_NO_SUPPORT"),
 	NEVER("TS_LOGS_DIR"),
 	NEVER("TS_LOG_TARGET"),
@@ -104,6 +119,19 @@ const struct variable variables[] = {
 };
 const size_t variable_count = ARRAY_SIZE(variables);
 _Static_assert(ARRAY_SIZE(variables) <= NAMES_MAX, "room for the names");
+
+void variables_each(void (*print)(const char *name, const char *text))
+{
+	for (size_t i = 0; i < variable_count; i++)
+		if (variables[i].handling == HANDLED)
+			print(variables[i].name, variables[i].text);
+	for (size_t i = 0; i < variable_count; i++)
+		if (variables[i].handling == NOT_YET)
+			print(variables[i].name, "not supported yet");
+	for (size_t i = 0; i < variable_count; i++)
+		if (variables[i].handling == NOT_NEEDED)
+			print(variables[i].name, "not needed here");
+}
 
 static const struct variable *find(const char *name, size_t length)
 {
@@ -157,7 +185,7 @@ static int read_one(const struct variable *v, const char *text, void (*warn)(con
 	if (v->handling == NOT_YET) {
 		snprintf(line, sizeof(line),
 			 "the variable %s is not supported yet and passed over%s%s", v->name,
-			 v->note ? ": " : "", v->note ? v->note : "");
+			 v->text ? ": " : "", v->text ? v->text : "");
 		warn(line);
 	}
 	if (v->handling != HANDLED)

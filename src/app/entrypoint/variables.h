@@ -49,11 +49,14 @@ struct variable {
 	enum variable_handling handling;
 	enum variable_target target;
 	size_t flag;
-	const char *note; /* for the warning, or NULL */
+	const char *text; /* HANDLED: its help; NOT_YET: what to do instead, or NULL */
 };
 
 extern const struct variable variables[];
 extern const size_t variable_count;
+
+/** variables_each() - Call @print for every variable that we know, in the order of the help */
+void variables_each(void (*print)(const char *name, const char *text));
 
 /* What variables say. Strings point into the environment, or into words split from it. */
 struct entry_settings {
