@@ -159,6 +159,8 @@ static struct prefix_set private_ranges(const struct net_allowed *allowed)
 /* is_too_much() - Whether the public ones of @routes hold more than is allowed of either family */
 static int is_too_much(const struct prefix *routes, size_t count, const struct prefix_set *private)
 {
+	/* Where a network of IPv6 alone reaches all of IPv4 (NAT64, RFC 6052). */
+	static const struct prefix mapped_v4 = {{ADDRESS_V6, {[1] = 0x64, 0xff, 0x9b}}, 96};
 	struct net_prefixes public = {0};
 	uint64_t held_v4 = 0, held_v6 = 0; /* in addresses; in /64s */
 	const struct prefix *last = NULL;
@@ -181,6 +183,8 @@ static int is_too_much(const struct prefix *routes, size_t count, const struct p
 			held_v4 += UINT64_C(1) << (32 - p->bits);
 		else
 			held_v6 += UINT64_C(1) << (p->bits < 64 ? 64 - p->bits : 0);
+		if (prefix_overlaps(p, &mapped_v4))
+			held_v4 += UINT64_C(1) << (p->bits > 96 ? 128 - p->bits : 32);
 	}
 	net_prefixes_free(&public);
 	if (r < 0)

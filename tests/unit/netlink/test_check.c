@@ -202,6 +202,13 @@ static void many_short_routes_are_no_default_route(void **state)
 	for (count = 0; count < 8; count++)
 		routes[count] = (struct prefix){{ADDRESS_V6, {0x20, (uint8_t)(count * 0x10)}}, 12};
 	assert_int_equal(let_pass(&any, routes, count), 0);
+	/* All of IPv4 by NAT64, and a /8 of it. */
+	routes[0] = prefix_of_text("64:ff9b::/96");
+	assert_int_equal(let_pass(&any, routes, 1), 0);
+	routes[0] = prefix_of_text("64:ff9b::1000:0/104");
+	assert_int_equal(let_pass(&any, routes, 1), 1);
+	routes[1] = prefix_of_text("8.8.8.8");
+	assert_int_equal(let_pass(&any, routes, 2), 0);
 }
 
 static void a_tailnet_gateway_is_no_route(void **state)
