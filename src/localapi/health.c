@@ -2,8 +2,9 @@
 /*
  * localapi/health.c - /healthz and /metrics on a TCP listener, for probes
  *
- * Host must be the address that was asked, localhost, or a name that was given: a page whose
- * own name leads to this machine (DNS rebinding) can make a browser read neither.
+ * Host must be the address that was asked, localhost, a loopback address, or a name that was
+ * given: a page whose own name leads to this machine (DNS rebinding) can make a browser read
+ * neither.
  */
 #include "base/limits.h"
 #include "localapi/http_server.h"
@@ -77,7 +78,9 @@ static bool is_for_us(const struct health_server *s, struct http_exchange *x)
 			return false;
 	} else if (address_parse(host, length, &wanted) < 0)
 		return false;
-	return http_local_address(x, &local) == 0 && address_equal(&local, &wanted);
+	/* Each machine has loopback: a port of a container's host may lead here (docker -p). */
+	return address_is_loopback(&wanted) ||
+	       (http_local_address(x, &local) == 0 && address_equal(&local, &wanted));
 }
 
 static bool admit(void *user, struct http_exchange *x)

@@ -379,7 +379,7 @@ static void a_body_comes_in_pieces_and_its_key_arrives(void **state)
 	int fd = dial(&f->address, f->length);
 	char got[4096] = "";
 	static const char *const pieces[] = {
-		"POST /localapi/v0/start HTTP/1.1\r\n" HOST,
+		("POST /localapi/v0/start HTTP/1.1\r\n" HOST),
 		"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
 		"5\r\n{\"Aut\r\n",
 		"c\r\nhKey\":\"key1\"\r\n",
@@ -683,14 +683,17 @@ static void foreign_hosts_and_bodies_are_no_probe(void **state)
 		/* 1 */ {"Host: 127.0.0.1:9002\r\n", "200"},
 		/* 2 */ {"Host: 127.0.0.1\r\n", "200"},
 		/* 3 */ {"Host: evil.example:9002\r\n", "403"},
-		/* 4 */ {"Host: 127.0.0.2:9002\r\n", "403"},
+		/* 4 */ {"Host: 192.0.2.1:9002\r\n", "403"},
 		/* 5 */ {"Host: localhost.evil.example\r\n", "403"},
 		/* 6 */ {"Host: demo-app.evil.example\r\n", "403"},
-		/* 7 */ {"Host: [::1]:9002\r\n", "403"},
+		/* 7 */ {"Host: [2001:db8::1]:9002\r\n", "403"},
 		/* 8 */ {"Host: []\r\n", "403"},
 		/* 9 */ {"Host: localhost\r\nContent-Length: 5\r\n", "413"},
 		/* 10 */ {"Host: localhost\r\nTransfer-Encoding: chunked\r\n", "413"},
 		/* 11 */ {"Host: demo\r\n", "403"},
+		/* 12: by a port of the container's host */ {"Host: 127.0.0.2:9002\r\n", "200"},
+		/* 13 */ {"Host: [::1]:9002\r\n", "200"},
+		/* 14 */ {"Host: 127.0.0.1.evil.example\r\n", "403"},
 	};
 	struct fixture *f = *state;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
