@@ -25,8 +25,9 @@ struct claim {
 	uint32_t table;
 	const char *name;
 
-	struct net_rule rules[KEPT]; /* of the known shape and for our table, but not ours */
+	struct net_rule rules[KEPT]; /* of the known shape and for our table; ours with any mark */
 	size_t rule_count;
+	bool official;     /* one of @rules is the official client's */
 	bool tunnel_rule;  /* a rule leads to our table, whoever's */
 	bool other_tunnel; /* one leads to another table: the bypass rules may be its */
 
@@ -49,10 +50,13 @@ static int take_rule(const struct net_rule *rule, void *context)
 		claim->marks_taken[mark] |= net_rule_takes_mark(rule, mark << 16);
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
 		bool tunnel = rule->priority == NET_RULE_TUNNEL;
+		bool ours = rule->protocol == NET_ROUTE_PROTOCOL;
 		struct net_rule shape =
 			net_rule_of_ours(i, tunnel ? rule->table : claim->table, NET_BYPASS_MARK);
 
 		shape.protocol = rule->protocol;
+		if (ours && !tunnel)
+			shape.mark = rule->mark; /* a run before may have chosen another */
 		if (!net_rule_equal(rule, &shape))
 			continue;
 		if (tunnel && rule->table != claim->table) {
@@ -60,7 +64,8 @@ static int take_rule(const struct net_rule *rule, void *context)
 			continue;
 		}
 		claim->tunnel_rule |= tunnel;
-		if (rule->protocol != NET_ROUTE_PROTOCOL && claim->rule_count < KEPT)
+		claim->official |= !ours;
+		if ((!ours || !tunnel) && claim->rule_count < KEPT)
 			claim->rules[claim->rule_count++] = *rule;
 	}
 	return 0;
@@ -159,8 +164,8 @@ static void on_ack(void *context, uint32_t tag, const struct net_ack *ack)
 	*removed += ack->code == 0;
 }
 
-/* remove_dead() - Rules without our protocol number, and routes that lead nowhere */
-static int remove_dead(struct net_channel *channel, const struct claim *claim,
+/* remove_dead() - Rules without our protocol number or @mark, and routes that lead nowhere */
+static int remove_dead(struct net_channel *channel, const struct claim *claim, uint32_t mark,
 		       unsigned int *ret_removed)
 {
 	struct net_batch batch = {.channel = channel, .on_ack = on_ack, .context = ret_removed};
@@ -169,6 +174,8 @@ static int remove_dead(struct net_channel *channel, const struct claim *claim,
 	for (size_t i = 0; r == 0 && i < claim->rule_count; i++) {
 		const struct net_rule *rule = &claim->rules[i];
 
+		if (rule->protocol == NET_ROUTE_PROTOCOL && rule->mark == mark)
+			continue;
 		if (rule->priority == NET_RULE_TUNNEL || !claim->other_tunnel)
 			r = net_batch_add(
 				&batch,
@@ -201,10 +208,10 @@ int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned
 	if (r < 0)
 		return r;
 	nl->mark = net_mark_choose(claim.marks_taken);
-	r = remove_dead(&nl->route, &claim, &removed);
+	r = remove_dead(&nl->route, &claim, nl->mark, &removed);
 	if (r < 0)
 		return error_set_errno(err, r, "remove what a crashed run left");
-	if (claim.rule_count > 0 && table == NET_TABLE_DEFAULT)
+	if (claim.official && table == NET_TABLE_DEFAULT)
 		(void)net_nft_flush_official(&nl->nft);
 	*ret_removed = removed;
 	return 0;

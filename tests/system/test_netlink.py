@@ -233,6 +233,26 @@ def test_leftovers_of_a_killed_run_are_taken_over(make, box, node):
     assert box.rules(4) == [] and box.rules(6) == [] and box.run("nft list ruleset") == ""
 
 
+def test_leftovers_with_another_mark_go(make, box):
+    box.run("ip rule add pref 50 fwmark 0x80000/0xff0000 lookup 99")
+    dead = make.tool(box)
+    dead("claim tailscale0 52", "open tailscale0")
+    want(dead)
+    dead("apply")
+    assert "fwmark 0x800000/0xff0000" in box.run("ip rule; ip -6 rule")
+    assert dead.stop(signal.SIGKILL) == -signal.SIGKILL
+    box.run("ip rule del pref 50")
+    heir = make.tool(box)
+    assert heir("claim tailscale0 52")["removed"] == 6
+    heir("open tailscale0")
+    want(heir)
+    heir("apply")
+    assert "fwmark 0x800000/0xff0000" not in box.run("ip rule; ip -6 rule")
+    assert [rule[:2] for rule in box.rules()] == [(priority, "80") for priority in PRIORITIES]
+    heir("teardown")
+    assert box.rules(4) == [] and box.rules(6) == []
+
+
 def test_a_living_pillion_is_refused(make, box, node):
     node("apply")
     other = make.tool(box)
