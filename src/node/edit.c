@@ -186,6 +186,8 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 {
 	const json_t *update = json_object_get(ipn_options, "UpdatePrefs");
 	const char *key = json_string_value(json_object_get(ipn_options, "AuthKey"));
+	const bool wanted = node->login_wanted, asked = node->login_asked;
+	const enum node_state told = node->told_state;
 	int r;
 
 	/* All of it is told again, changed or not: whoever asks for a start waits for that. */
@@ -197,6 +199,9 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 		r = replace_prefs(node, update, leave, err);
 		if (r < 0) {
 			node->login_again = false;
+			node->login_wanted = wanted;
+			node->login_asked = asked;
+			node->told_state = told;
 			return r;
 		}
 	}

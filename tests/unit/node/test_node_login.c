@@ -58,6 +58,25 @@ static void a_wrong_key_then_a_good_one(void **state)
 	assert_int_equal(node_state(w->node), NODE_STARTING);
 }
 
+/* Its key must not bring back a node that was logged out. */
+static void a_start_that_is_refused_wants_no_login(void **state)
+{
+	struct world *w = *state;
+	json_t *options = object("{\"AuthKey\":\"key\",\"UpdatePrefs\":{\"Hostname\":\"a b\","
+				 "\"ControlURL\":\"https://one.example\","
+				 "\"LoggedOut\":true,\"WantRunning\":true}}");
+	struct error err = {0};
+
+	edit(w, "{\"LoggedOut\":true,\"LoggedOutSet\":true,"
+		"\"ControlURL\":\"https://one.example\",\"ControlURLSet\":true}");
+	assert_true(node_start(w->node, options, &err) < 0);
+	json_decref(options);
+	edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
+	answer_all(w);
+	assert_null(w->node->control);
+	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
+}
+
 static void a_running_node_logs_in_anew_by_key(void **state)
 {
 	struct world *w = *state;
@@ -476,6 +495,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_key_for_one_use_is_given_once),
 		TEST(a_wrong_key_then_a_good_one),
+		TEST(a_start_that_is_refused_wants_no_login),
 		TEST(a_running_node_logs_in_anew_by_key),
 		TEST(a_new_login_leaves_a_running_node_running),
 		TEST(a_login_that_was_given_up_is_survived),
