@@ -13,10 +13,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-int small_file_read(const char *path, char **ret, struct error *err)
+static int read_file(const char *path, int flags, char **ret, struct error *err)
 {
 	_cleanup_(secret_string_free_at) char *text = NULL;
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* The open of a FIFO would wait for a writer. */
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | flags);
 	size_t length = 0;
 	struct stat status;
 
@@ -40,6 +41,16 @@ int small_file_read(const char *path, char **ret, struct error *err)
 	}
 	*ret = TAKE_PTR(text);
 	return 0;
+}
+
+int small_file_read(const char *path, char **ret, struct error *err)
+{
+	return read_file(path, 0, ret, err);
+}
+
+int small_file_read_nofollow(const char *path, char **ret, struct error *err)
+{
+	return read_file(path, O_NOFOLLOW, ret, err);
 }
 
 static int write_all(int fd, const char *bytes, size_t length)

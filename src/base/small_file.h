@@ -12,5 +12,9 @@
  */
 int small_file_read(const char *path, char **ret, struct error *err);
 
+/** small_file_read_nofollow() - The same; -ELOOP where @path is a symbolic link. For root, in a
+ * folder of another user */
+int small_file_read_nofollow(const char *path, char **ret, struct error *err);
+
 /** small_file_replace() - Replace @path, mode 0600, so that a crash leaves the old or the new */
 int small_file_replace(const char *path, const void *bytes, size_t length, struct error *err);

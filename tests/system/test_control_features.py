@@ -132,6 +132,16 @@ def test_a_folder_remembers_its_name(tmp_path):
     assert status == 2
     assert "settings.json holds no settings: move it away" in text
 
+    # The folder may belong to another user: root neither waits there nor reads elsewhere.
+    elsewhere = tmp_path / "elsewhere.json"
+    elsewhere.write_text('{"url": "https://elsewhere.test:8443"}')
+    for trap in (os.mkfifo, lambda path: path.symlink_to(elsewhere)):
+        (state / "settings.json").unlink()
+        trap(state / "settings.json")
+        status, text = serve()
+        assert status == 2
+        assert "elsewhere.test" not in text
+
 
 def test_flags_win_over_variables_and_those_over_the_file(tmp_path, server):
     server.stop()

@@ -38,7 +38,8 @@ int control_memory_recall(struct control_config *c, struct error *err)
 {
 	_cleanup_free_ char *path = path_of(c);
 	char *text = NULL;
-	int r = path ? small_file_read(path, &text, err) : error_set(err, -ENOMEM, "out of memory");
+	int r = path ? small_file_read_nofollow(path, &text, err)
+		     : error_set(err, -ENOMEM, "out of memory");
 
 	if (r == -ENOENT)
 		return 0;
