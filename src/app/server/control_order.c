@@ -271,13 +271,15 @@ static void print_nothing(const json_t *json)
 
 /* Bodies */
 
+#define LIST_MARKS ", " /* between the items of a list */
+
 static int add_tags(json_t *body, const char *text, const char *name)
 {
 	json_t *list = json_array();
 	char *copy = strdup(text), *save = NULL;
 
-	for (char *item = copy ? strtok_r(copy, ", ", &save) : NULL; item;
-	     item = strtok_r(NULL, ", ", &save))
+	for (char *item = copy ? strtok_r(copy, LIST_MARKS, &save) : NULL; item;
+	     item = strtok_r(NULL, LIST_MARKS, &save))
 		json_array_append_new(list, json_string(item));
 	free(copy);
 	return json_object_set_new(body, name, list);
@@ -518,7 +520,8 @@ static int run(const struct order *o, size_t which)
 					"is meant, add --yes");
 	if (o->flags[ORDER_USER].given && !*o->flags[ORDER_USER].text)
 		return control_complain(EXIT_USAGE, "--user is empty");
-	if (o->flags[ORDER_TAGS].given && !*o->flags[ORDER_TAGS].text)
+	if (o->flags[ORDER_TAGS].given &&
+	    !o->flags[ORDER_TAGS].text[strspn(o->flags[ORDER_TAGS].text, LIST_MARKS)])
 		return control_complain(EXIT_USAGE, "--tags is empty");
 	if (orders[which].traits & BODY_IS_FILE) {
 		r = read_input(o->rest[0], &body, &err);

@@ -355,8 +355,11 @@ static int parse_file(struct parse *ps, struct json_range file)
 	};
 	int r = file.at ? parse_fields(ps, file, "a policy", f) : 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(parsers) && parse_goes_on(ps, r); i++)
+	ps->policy->blank = true;
+	for (size_t i = 0; i < ARRAY_SIZE(parsers) && parse_goes_on(ps, r); i++) {
+		ps->policy->blank &= !f[i].value.at;
 		r = parse_both(r, parsers[i](ps, f[i].value));
+	}
 	if (r == 0 && !f[SECTION_ACLS].value.at && !f[SECTION_GRANTS].value.at)
 		r = parse_open(ps);
 	return r;

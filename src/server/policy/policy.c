@@ -323,8 +323,7 @@ bool policy_approves_route(const struct policy *policy, const struct policy_node
 
 bool policy_is_blank(const struct policy *policy)
 {
-	/* Comments were made blanks. */
-	return !policy->text[strspn(policy->text, " \t\r\n")];
+	return policy->blank;
 }
 
 /* --- The end --- */

@@ -66,7 +66,7 @@ struct policy_tailnet;
 int policy_parse(const char *text, size_t length, struct policy **ret, struct string_list *problems,
 		 struct error *err);
 
-/** policy_is_blank() - Whether the file has nothing but blanks and comments */
+/** policy_is_blank() - Whether the file has no section: blanks, comments and `{}` alone */
 bool policy_is_blank(const struct policy *policy);
 
 /** policy_free() - NULL is fine */

@@ -191,6 +191,7 @@ struct policy_ssh_assertion {
 struct policy {
 	char *text; /* standardized; all struct json_range point into it */
 	bool open;  /* neither acls nor grants */
+	bool blank; /* no section at all */
 
 	struct name_table names[NAME_KINDS];
 	struct policy_host *hosts;       /* hash */

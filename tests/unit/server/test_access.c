@@ -107,8 +107,9 @@ static size_t rule_count(const json_t *message)
 
 static void a_policy_comes_and_goes(void **state)
 {
-	static const char *const blank[] = {"",     "\n",          " \t\r\n", "// to be written\n",
-					    "/**/", "\xef\xbb\xbf"};
+	static const char *const blank[] = {
+		"",     "\n",           " \t\r\n",      "// to be written\n",
+		"/**/", "\xef\xbb\xbf", "{ // none\n}", "{\"$schema\": \"x\"}"};
 	struct control_node *alice = join("alice", NULL), *bob = join("bob", NULL);
 	struct control_node *web = join("alice", "tag:web"), *second;
 	struct map_session *a = map_session_open(&tailnet, alice, NULL, now);
