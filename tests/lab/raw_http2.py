@@ -69,10 +69,10 @@ def request(stream, path, body=None, method="POST", more=()):
 class NoiseConnection:
     """One connection with a machine key of its own. What comes is gathered while `reading`."""
 
-    def __init__(self, server, reading=True):
+    def __init__(self, server, reading=True, more=()):
         key = json.loads(server.get("/key?v=138").read())["publicKey"]
         self.process = subprocess.Popen(
-            [str(PIPE), "127.0.0.1", str(server.port), key],
+            [str(PIPE), "127.0.0.1", str(server.port), key, *more],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -88,6 +88,15 @@ def connect(server):
         connection.close()
 
 
+def test_junk_behind_the_handshake(server, honest):
+    """The connection ends while it is being taken from HTTP/1."""
+    for _ in range(20):
+        junk = NoiseConnection(server, more=["junk"])
+        wait_for(junk.over, 20, "the end of the connection")
+        junk.close()
+    honest.told()
+
+
 def check_idle(server):
     """It computes nothing to speak of any more."""
     wait_for(lambda: busy(server) < 0.2, 30, "the server to be idle")

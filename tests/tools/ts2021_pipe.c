@@ -5,6 +5,8 @@
  *	ts2021_pipe ADDRESS PORT mkey:…		stdin goes in, stdout is what comes
  *	ts2021_pipe ADDRESS PORT mkey:… COUNT [one]
  *		so many connections, held until stdin ends
+ *	ts2021_pipe ADDRESS PORT mkey:… junk
+ *		behind the request, in the same packet, a record that is not authentic
  *
  * For tests that speak HTTP/2 as nobody should. Each connection has a machine key of its own,
  * but for "one". It blocks where its reader does, and so does not read from the server then.
@@ -90,13 +92,15 @@ static void upgrade(struct pipe *p)
 }
 
 static void open_pipe(struct pipe *p, const struct endpoint *to, const struct public_key *server,
-		      const struct secret_key *machine)
+		      const struct secret_key *machine, bool junk)
 {
+	static const uint8_t record[3 + 32] = {4, 0, 32};
 	uint8_t initiation[TS2021_INITIATION_SIZE];
 	struct sockaddr_storage address;
 	socklen_t size = endpoint_to_sockaddr(to, &address);
 	struct ts2021_client client;
-	char text[256], request[512];
+	char text[256], request[512 + sizeof(record)];
+	size_t length;
 	struct error err = {0};
 	size_t used = 0;
 	int r = -EAGAIN;
@@ -110,11 +114,13 @@ static void open_pipe(struct pipe *p, const struct endpoint *to, const struct pu
 		die("the server's key");
 	sodium_bin2base64(text, sizeof(text), initiation, sizeof(initiation),
 			  sodium_base64_VARIANT_ORIGINAL);
-	snprintf(request, sizeof(request),
-		 "POST /ts2021 HTTP/1.1\r\nHost: control\r\nUpgrade: %s\r\nConnection: upgrade\r\n"
-		 "X-Tailscale-Handshake: %s\r\nContent-Length: 0\r\n\r\n",
-		 TS2021_PROTOCOL, text);
-	write_all(p->fd, request, strlen(request));
+	length = (size_t)snprintf(
+		request, 512,
+		"POST /ts2021 HTTP/1.1\r\nHost: control\r\nUpgrade: %s\r\nConnection: upgrade\r\n"
+		"X-Tailscale-Handshake: %s\r\nContent-Length: 0\r\n\r\n",
+		TS2021_PROTOCOL, text);
+	memcpy(request + length, record, sizeof(record));
+	write_all(p->fd, request, length + (junk ? sizeof(record) : 0));
 	upgrade(p);
 	while (r == -EAGAIN) {
 		r = ts2021_client_finish(&client, buffer_head(&p->in), p->in.length, &used,
@@ -189,12 +195,13 @@ int main(int argc, char **argv)
 	struct secret_key machine;
 	struct endpoint to;
 	struct pipe *pipes;
-	unsigned long count = argc > 4 ? strtoul(argv[4], NULL, 10) : 1;
+	bool junk = argc > 4 && strcmp(argv[4], "junk") == 0;
+	unsigned long count = argc > 4 && !junk ? strtoul(argv[4], NULL, 10) : 1;
 	char byte;
 
 	if (argc < 4 || count == 0 || address_parse(argv[1], strlen(argv[1]), &to.address) < 0 ||
 	    public_key_parse(argv[3], strlen(argv[3]), KEY_MACHINE, &server) < 0) {
-		fprintf(stderr, "usage: ts2021_pipe ADDRESS PORT mkey:… [COUNT [one]]\n");
+		fprintf(stderr, "usage: ts2021_pipe ADDRESS PORT mkey:… [COUNT [one] | junk]\n");
 		return 2;
 	}
 	to.port = (uint16_t)strtoul(argv[2], NULL, 10);
@@ -204,9 +211,9 @@ int main(int argc, char **argv)
 	for (unsigned long i = 0; i < count; i++) {
 		if (i == 0 || argc == 5)
 			secret_key_generate(&machine);
-		open_pipe(&pipes[i], &to, &server, &machine);
+		open_pipe(&pipes[i], &to, &server, &machine, junk);
 	}
-	if (argc > 4) {
+	if (argc > 4 && !junk) {
 		puts("open");
 		fflush(stdout);
 		while (read(STDIN_FILENO, &byte, 1) > 0)

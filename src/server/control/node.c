@@ -267,8 +267,11 @@ static void begin_http2(struct control *c, struct stream *stream, const struct p
 		return;
 	}
 	http2_server_limit_bodies(n->http2, LIMIT_CONTROL_GUEST_BODIES);
-	stream_resume(stream);
+	/* Either may be the end of @n. */
+	stream_hold(stream);
 	node_quota_bound(n);
+	stream_resume(stream);
+	stream_release(stream);
 }
 
 void node_accept(struct control *c, struct web_exchange *x)
