@@ -79,8 +79,6 @@ struct web_server {
 	uint16_t young_of[SOURCE_SLOTS + 1]; /* of these, of each source */
 };
 
-static void work(struct connection *c);
-
 /* The list of those that we wait for */
 
 static void wait_begin(struct connection *c)
@@ -128,8 +126,6 @@ static void drop(struct connection *c)
 		return;
 	if (c->state == READING || c->state == WRITING)
 		wait_end(c);
-	if (c->state == SERVING && c->x.gone)
-		c->x.gone(&c->x);
 	c->state = CLOSED;
 	*c->link = c->next;
 	if (c->next)
@@ -167,7 +163,7 @@ void web_reply_close(struct web_exchange *x)
 	connection_of(x)->keep_alive = false;
 }
 
-/* next_request() - The exchange is over; the connection goes on or ends */
+/* next_request() - The exchange is over; the connection ends, or work() goes on with it */
 static void next_request(struct connection *c, bool keep)
 {
 	buffer_free_secret(&c->body);
@@ -178,7 +174,6 @@ static void next_request(struct connection *c, bool keep)
 	c->x = (struct web_exchange){.peer = c->peer, .source = c->source};
 	if (!keep) {
 		c->state = CLOSED;
-		c->x.gone = NULL;
 		*c->link = c->next;
 		if (c->next)
 			c->next->link = c->link;
@@ -193,8 +188,6 @@ static void next_request(struct connection *c, bool keep)
 	}
 	c->state = READING;
 	wait_begin(c);
-	if (!c->working)
-		work(c);
 }
 
 /* write_rest() - As much of a long answer as the stream takes now; `drained` comes back */
@@ -241,7 +234,6 @@ void web_reply(struct web_exchange *x, int status, const char *type, const void 
 		r = buffer_append(&out, body, length);
 	if (r == 0 && out.length > PIECE) {
 		c->rest = out;
-		c->x.gone = NULL;
 		c->state = WRITING;
 		wait_begin(c);
 		write_rest(c);
@@ -279,7 +271,6 @@ struct stream *web_take(struct web_exchange *x, struct buffer *ret_head)
 	c->in = BUFFER_INIT(0);
 	stream_pause(stream);
 	stream_set_events(stream, NULL, NULL);
-	c->x.gone = NULL;
 	next_request(c, false);
 	return stream;
 }
@@ -406,10 +397,12 @@ static void found(struct connection *c, int r)
 	}
 }
 
-/* work() - Parse what is in until more is needed or a request is being served */
+/* work() - Send what waits, parse what is in until more is needed or an answer is under way */
 static void work(struct connection *c)
 {
 	c->working = true;
+	if (c->state == WRITING)
+		write_rest(c);
 	while (c->state == READING && stream_pending(c->stream) <= QUEUE_HIGH) {
 		size_t used = 0;
 		int r = http1_parse(&c->parser, buffer_head(&c->in), c->in.length, &used);
@@ -442,9 +435,7 @@ static void on_drained(void *user)
 {
 	struct connection *c = user;
 
-	if (c->state == WRITING)
-		write_rest(c);
-	else if (c->state == READING && !c->working)
+	if (!c->working)
 		work(c);
 }
 

@@ -3,10 +3,9 @@
  * server/web/web_server.h - HTTP/1.1 on a listener of our own, TLS or plain, with upgrades
  *
  * Theory of operation
- *   One request at a time on a connection. `serve` gets the whole request and answers by
- *   web_reply(), now or later; or takes the connection's stream away for another
- *   protocol (web_upgrade()). An exchange is valid until it is answered or upgraded, or
- *   until its `gone`, which comes only when the connection ends before.
+ *   One request at a time on a connection. `serve` gets the whole request and, before it
+ *   returns, answers by web_reply() or takes the connection's stream away for another protocol
+ *   (web_upgrade()). An exchange is valid until then. No request is served inside of an answer.
  *
  *   Hostile clients: who hasn't sent a whole request within LIMIT_SERVER_PATIENCE is
  *   cut; of such connections at most LIMIT_SERVER_YOUNG are kept, and the oldest goes
@@ -41,9 +40,6 @@ struct web_exchange {
 	struct endpoint peer; /* ADDRESS_NONE on a Unix socket */
 	unsigned int
 		source; /* its slot, as of source_limit_slot(); WEB_SOURCE_LOCAL: not counted */
-	void *context;  /* the handler's own, NULL at first */
-	/* Called when the connection ends before the answer. NULL: never mind. */
-	void (*gone)(struct web_exchange *x);
 };
 
 struct web_server_options {
@@ -52,7 +48,7 @@ struct web_server_options {
 	struct tls_context *tls; /* of tls_server_context_create(), held; NULL: plain */
 	size_t body_limit;       /* longer ones are answered with 413 */
 	bool behind_proxy;
-	/** @serve: answer */
+	/** @serve: answer or upgrade before it returns */
 	void (*serve)(void *user, struct web_exchange *x);
 	void *user;
 };
