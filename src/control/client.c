@@ -231,8 +231,10 @@ static void on_key(void *user, const struct http_response *response, const struc
 	else if (follow(client, response->head, &err))
 		goto out;
 	else if (!err.code && response->head->status != 200)
-		error_set(&err, -EPROTO, "HTTP %d (is that a login server?)",
-			  response->head->status);
+		error_set(&err, -EPROTO, "HTTP %d (%s)", response->head->status,
+			  response->head->status == 400 && !client->url.tls
+				  ? "does it speak https?"
+				  : "is that a login server?");
 	else if (!err.code)
 		good = tailcfg_server_keys_parse(response->body, response->body_length, &keys,
 						 &err) == 0;

@@ -131,6 +131,11 @@ bool node_healthy(struct node *node, char *reason, size_t size)
 
 	if (state == NODE_RUNNING)
 		return true;
+	if (state == NODE_STOPPED) {
+		snprintf(reason, size, "%s: the node is down; 'pillion up' brings it up",
+			 node_state_name(state));
+		return false;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(causes); i++)
 		if (node->warnings[causes[i]]) {
 			snprintf(reason, size, "%s: %s", node_state_name(state),

@@ -15,6 +15,8 @@
 /* How long an ephemeral node may take to log out; the supervisor gives us 1.5 s in all. */
 #define NODE_LOGOUT_PATIENCE_MS 1000
 
+#define RUNNING_TEXT_MAX 256 /* our addresses in the log */
+
 /* What could not be stored or set is tried again, ever more slowly. */
 #define REPAIR_FIRST_MS 1000
 #define REPAIR_MOST_MS  60000
@@ -92,6 +94,20 @@ static void tell_supervisor(struct node *node, enum node_state state)
 	privsep_client_status(node->privsep, names[state], reason);
 }
 
+/* log_running() - As whom: the name, and each address of ours */
+static void log_running(const struct node *node)
+{
+	const struct tailcfg_node *self = node_netmap(node)->self;
+	const struct prefix_list *addresses = &self->addresses;
+	char text[RUNNING_TEXT_MAX] = "", address[ADDRESS_TEXT_MAX], name[64];
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < addresses->count && used < sizeof(text); i++)
+		used += (size_t)snprintf(text + used, sizeof(text) - used, ", %s",
+					 address_format(&addresses->items[i].address, address));
+	log_info("Running as %s%s", tailcfg_node_display_name(self, name), text);
+}
+
 void node_state_changed(struct node *node)
 {
 	enum node_state state = node_state(node);
@@ -103,6 +119,8 @@ void node_state_changed(struct node *node)
 		node_bus_send(node, "State", json_integer(NODE_STARTING));
 	node->told_state = state;
 	log_info("state %s", node_state_name(state));
+	if (state == NODE_RUNNING)
+		log_running(node);
 	tell_supervisor(node, state);
 	node_bus_send(node, "State", json_integer(state));
 }

@@ -100,10 +100,16 @@ static int check_writable(struct supervisor *s, const struct stat *st, struct er
 
 	if (faccessat(AT_FDCWD, dir, W_OK, AT_EACCESS) == 0)
 		return 0;
-	error_set_errno(&why, -errno,
-			"write the state directory %s (owner %u, mode %04o; make it writable, or "
-			"choose another with --statedir, TS_STATE_DIR)",
-			dir, st->st_uid, st->st_mode & 07777u);
+	if (errno == EROFS)
+		error_set_errno(&why, -errno,
+				"write the state directory %s (mount a writable volume at %s, or "
+				"choose another with --statedir, TS_STATE_DIR)",
+				dir, dir);
+	else
+		error_set_errno(&why, -errno,
+				"write the state directory %s (owner %u, mode %04o; make it "
+				"writable, or choose another with --statedir, TS_STATE_DIR)",
+				dir, st->st_uid, st->st_mode & 07777u);
 	if (!blobs_have_state(dir)) {
 		if (err)
 			*err = why;
@@ -130,9 +136,9 @@ static int check_state_dir(struct supervisor *s, struct error *err)
 	if (stat(dir, &st) < 0 && errno == ENOENT && mkdir(dir, 0700) < 0)
 		return error_set_errno(
 			err, -errno,
-			"make the state directory %s (mount a volume there, or choose "
+			"make the state directory %s (mount a writable volume at %s, or choose "
 			"another with --statedir, TS_STATE_DIR)",
-			dir);
+			dir, dir);
 	if (stat(dir, &st) < 0)
 		return error_set_errno(err, -errno, "look at the state directory %s", dir);
 	if (!S_ISDIR(st.st_mode))

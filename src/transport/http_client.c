@@ -32,6 +32,7 @@ struct http_exchange {
 	struct buffer body;
 	char host[URL_HOST_MAX];
 	bool have_head, upgrade;
+	bool plain; /* no TLS */
 	char protocol[64];
 	http_done *done;
 	http_upgraded *upgraded;
@@ -124,6 +125,12 @@ static bool switched(const struct http_exchange *x)
 	       http1_header_has(head, "Upgrade", x->protocol);
 }
 
+/* question() - What a port that serves TLS does with a plain request looks like no HTTP at all */
+static const char *question(const struct http_exchange *x)
+{
+	return x->plain && !x->have_head ? " (does it speak https?)" : "";
+}
+
 static void on_data(void *user, const uint8_t *bytes, size_t length)
 {
 	struct http_exchange *x = user;
@@ -157,9 +164,9 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 	}
 	if (r == HTTP1_MORE)
 		return;
+	error_set(&err, r < 0 ? r : -EPROTO, "%s does not answer in proper HTTP/1.1: %s%s", x->host,
+		  r < 0 ? x->parser.error : "101 to another protocol", r < 0 ? question(x) : "");
 	x->have_head = false;
-	error_set(&err, r < 0 ? r : -EPROTO, "%s does not answer in proper HTTP/1.1: %s", x->host,
-		  r < 0 ? x->parser.error : "101 to another protocol");
 	fail(x, &err);
 }
 
@@ -173,10 +180,11 @@ static void on_closed(void *user, const struct error *cause)
 		return;
 	}
 	if (cause)
-		err = *cause;
+		error_set(&err, cause->code, "%s%s", cause->text, question(x));
 	else
-		error_set(&err, -EPIPE, "%s closed the connection %s", x->host,
-			  x->have_head ? "in the middle of its answer" : "without an answer");
+		error_set(&err, -EPIPE, "%s closed the connection %s%s", x->host,
+			  x->have_head ? "in the middle of its answer" : "without an answer",
+			  question(x));
 	fail(x, &err);
 }
 
@@ -262,6 +270,7 @@ static int start(const struct dialer *dialer, const struct http_request *request
 		goto refused;
 	}
 	snprintf(x->host, sizeof(x->host), "%s", request->to.host);
+	x->plain = !request->to.tls;
 	x->request = BUFFER_INIT(LIMIT_STREAM_QUEUE / 2);
 	http1_parser_init(&x->parser, true);
 	r = write_request(x, request);

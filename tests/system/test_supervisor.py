@@ -1134,7 +1134,9 @@ def test_a_read_only_state_volume(start, tmp_path, mode, lock_file):
     state.mkdir(mode=0o700)
     with mounted(state) as remount:
         remount("ro")
-        refused(start(state=state, mode=mode), 1, "Read-only", "TS_STATE_DIR")
+        said = f"mount a writable volume at {state}"
+        refused(start(state=state, mode=mode), 1, "Read-only", said, "TS_STATE_DIR")
+        refused(start(state=state / "deeper", mode=mode), 1, "Read-only", f"{said}/deeper")
         remount("rw")
         (state / "tailscaled.state").write_text("identity")
         if lock_file:

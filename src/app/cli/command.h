@@ -7,12 +7,16 @@
 #include "app/cli/daemon_flags.h"
 #include "app/cli/flags.h"
 #include "app/cli/prefs_flags.h"
+#include "wire/tailcfg.h"
 
 #include <stdbool.h>
 
 #define EXIT_OK    0
 #define EXIT_FAILS 1
 #define EXIT_USAGE 2
+
+/* The first line of a daemon's log; scripts look for its first words. */
+#define PROGRAM_STARTING "Program starting: v" TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION
 
 #define OWN_FLAGS_MAX   12
 #define FLAG_GROUPS_MAX 6

@@ -2,7 +2,6 @@
 /* app/cli/daemon.c - daemon: the supervisor in the foreground, configured by flags alone */
 #include "app/cli/command.h"
 #include "base/cleanup.h"
-#include "wire/tailcfg.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -40,8 +39,7 @@ int run_daemon(struct command_line *line)
 		privsep_start_clear(&options.start);
 		return r;
 	}
-	/* The first words are what scripts look for. */
-	log_info("Program starting: v" TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION);
+	log_info(PROGRAM_STARTING);
 	options.mode = SUPERVISOR_DAEMON;
 	options.argc = line->argc;
 	options.argv = line->argv;

@@ -84,6 +84,7 @@ int run_entrypoint(struct command_line *line)
 	int r;
 
 	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
+	log_info(PROGRAM_STARTING);
 	r = variables_read(environ, warn, &settings, &err);
 	if (r < 0) {
 		log_error("%s", err.text);

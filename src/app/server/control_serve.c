@@ -124,7 +124,11 @@ static void take_signals(struct server *s)
 static int make_folder(const char *path, struct error *err)
 {
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return error_set_errno(err, -errno, "state folder %s", path);
+		return error_set_errno(
+			err, -errno,
+			"make the state folder %s (mount a writable volume at %s, or "
+			"choose another with --state)",
+			path, path);
 	return 0;
 }
 

@@ -293,6 +293,10 @@ int relay_certificate_load(const char *directory, const char *host, const struct
 int relay_directory_make(const char *path, struct error *err)
 {
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return error_set_errno(err, -errno, "make %s", path);
+		return error_set_errno(
+			err, -errno,
+			"make the folder %s (mount a writable volume at %s, or choose "
+			"another)",
+			path, path);
 	return 0;
 }

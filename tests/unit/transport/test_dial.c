@@ -522,12 +522,14 @@ static void requests_by_table(void **state)
 		/* 7 */
 		{"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", "GET", 0, -EPIPE,
 		 "in the middle"},
-		/* 8 */ {"", "GET", 0, -EPIPE, "without an answer"},
+		/* 8 */ {"", "GET", 0, -EPIPE, "without an answer (does it speak https?)"},
 		/* 9 */
 		{"HTTP/1.1 200 OK\nContent-Length: 2\r\n\r\nhi", "GET", 0, -EBADMSG, "line feed"},
 		/* 10 */
 		{"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-		 "GET", 0, -EPROTO, "101"},
+		 "GET", 0, -EPROTO, "101 to another protocol"},
+		/* 11: how an alert begins, which TLS says to a plain request */
+		{"\x15\x03\x03", "GET", 0, -EPIPE, "(does it speak https?)"},
 	};
 
 	(void)state;
