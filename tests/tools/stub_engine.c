@@ -289,14 +289,18 @@ static void do_flood(size_t count)
 		union privsep_message network = {.header = {PRIVSEP_NETWORK, i + 1}};
 		union privsep_message load = {.blob = {.header = {PRIVSEP_LOAD, i + 1}}};
 		char answer[sizeof(union privsep_message)];
+		int r;
 
 		while (recv(PRIVSEP_CHANNEL_FD, answer, sizeof(answer), MSG_DONTWAIT) > 0)
 			;
-		if (privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &network, &wishes[i % 2],
-				 1) == -EAGAIN ||
-		    privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &load, NULL, 0) ==
-			    -EAGAIN)
+		r = privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &network, &wishes[i % 2],
+				 1);
+		if (r == 0)
+			r = privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &load, NULL, 0);
+		if (r == -EAGAIN)
 			(void)poll(&room, 1, 1);
+		else if (r < 0)
+			return; /* the supervisor is gone */
 	}
 }
 
