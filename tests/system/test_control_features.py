@@ -6,6 +6,7 @@ each kind, approval in the page, DNS, the DNS hook, confirmation of SSH sessions
 import json
 import os
 import re
+import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -204,6 +205,7 @@ def ids(server):
         ('{"base_domain": ".x."}', "is no domain"),
         ('{"base_domain": "Upper.test"}', "is no domain"),
         ('{"node_expiry": "soon"}', "is no duration"),
+        ('{"node_expiry": "100000d"}', "node-expiry is at most 36500d"),
         ('{"ephemeral_timeout": "-5m"}', "negative"),
         ('{"dns_hook": "no-path"}', "is no path"),
         ('{"dns_hook": "/nowhere/hook"}', "can't be run"),
@@ -334,6 +336,24 @@ def test_empty_flags_of_keys(server):
         done = server.run("keys", "create", flag)
         assert done.returncode == 2
         assert f"{flag.split('=')[0]} is empty" in done.stderr
+    assert server.cli("keys", "list") == []
+
+
+def test_a_key_that_outlives_all(server):
+    """How long a key may be good is checked before it is added to the time."""
+    for flag in ("--expiry=100000d", "--expiry=3651d"):
+        done = server.run("keys", "create", flag)
+        assert done.returncode == 1
+        assert "10 years" in done.stderr
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(str(server.socket))
+        body = b'{"expiry_seconds": 9223372036854775807}'
+        s.sendall(
+            b"POST /v1/keys HTTP/1.1\r\nHost: control\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
+        s.sendall(body)
+        assert b" 400 " in s.recv(4096)
     assert server.cli("keys", "list") == []
 
 

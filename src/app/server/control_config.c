@@ -18,6 +18,8 @@
 #define SYSTEM_STATE "/var/lib/pillion-control"
 #define LOCAL_STATE  "pillion-control"
 
+#define DURATION_MAX (36500LL * 24 * 3600 * NSEC_PER_SEC) /* 100 years */
+
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
 const struct flag control_flags[CONTROL_FLAG_COUNT] = {
@@ -155,16 +157,19 @@ static int pick_duration(const struct flag_value *values, enum control_flag whic
 	_cleanup_free_ char *text = NULL;
 
 	*ret = otherwise;
-	if (values[which].given) {
+	if (values[which].given)
 		*ret = values[which].number;
-		return 0;
-	}
-	text = pick(values, which, file);
+	else
+		text = pick(values, which, file);
 	if (text && *text == '-')
 		return error_set(err, -EINVAL, "%s is negative", control_flags[which].name);
 	if (text && value_parse_period(text, ret) < 0)
 		return error_set(err, -EINVAL, "%s: '%s' is no duration (90s, 12h, 30d)",
 				 control_flags[which].name, text);
+	/* It is added to the time. */
+	if (*ret > DURATION_MAX)
+		return error_set(err, -EINVAL, "%s is at most %lldd", control_flags[which].name,
+				 DURATION_MAX / (24 * 3600 * NSEC_PER_SEC));
 	return 0;
 }
 

@@ -302,8 +302,8 @@ static void body_of_key(const struct order *o, json_t *body)
 	if (o->flags[ORDER_EXPIRY].given)
 		json_object_set_new(
 			body, "expiry_seconds",
-			json_integer((o->flags[ORDER_EXPIRY].number + NSEC_PER_SEC - 1) /
-				     NSEC_PER_SEC));
+			json_integer(o->flags[ORDER_EXPIRY].number / NSEC_PER_SEC +
+				     (o->flags[ORDER_EXPIRY].number % NSEC_PER_SEC != 0)));
 }
 
 static void body_of_name(const struct order *o, json_t *body)

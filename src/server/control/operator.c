@@ -189,6 +189,7 @@ static int bad_tags(struct order *o)
 static int create_key(struct order *o)
 {
 	struct control_key_options options = {
+		.expiry = JSON_TIME_NONE,
 		.reusable = json_get_bool(&o->r, "reusable"),
 		.ephemeral = json_get_bool(&o->r, "ephemeral"),
 	};
@@ -203,9 +204,12 @@ static int create_key(struct order *o)
 
 	json_get_strings(&o->r, "tags", &tags);
 	options.tags = &tags;
-	options.expiry = life ? o->now.wall + life * NSEC_PER_SEC : JSON_TIME_NONE;
-	if (o->r.error < 0 || life < 0 || life > KEY_LIFE_MAX / NSEC_PER_SEC)
+	if (o->r.error < 0)
+		r = json_reader_result(&o->r, &o->err, "a key's order");
+	else if (life < 0 || life > KEY_LIFE_MAX / NSEC_PER_SEC)
 		r = error_set(&o->err, -EINVAL, "a key is good for 1s to 10 years; 0: for ever");
+	else if (life)
+		options.expiry = o->now.wall + life * NSEC_PER_SEC;
 	if (r == 0 && !tags_are_valid(&tags))
 		r = bad_tags(o);
 	if (r == 0)
