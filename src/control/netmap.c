@@ -66,18 +66,15 @@ void netmap_begin_session(struct netmap *map)
 /* Without memory it is in no table, and not found by its key. */
 static void index_key(struct netmap *map, struct netmap_peer *peer)
 {
-	map->twins += netmap_peer_by_key(map, &peer->node.key) != NULL;
 	peer->by_key.tbl = NULL;
 	HASH_ADD(by_key, map->peers_by_key, node.key, sizeof(peer->node.key), peer);
 }
 
 static void unindex_key(struct netmap *map, struct netmap_peer *peer)
 {
-	if (!peer->by_key.tbl)
-		return;
-	HASH_DELETE(by_key, map->peers_by_key, peer);
+	if (peer->by_key.tbl)
+		HASH_DELETE(by_key, map->peers_by_key, peer);
 	peer->by_key.tbl = NULL;
-	map->twins -= netmap_peer_by_key(map, &peer->node.key) != NULL;
 }
 
 struct netmap_peer *netmap_peer_insert(struct netmap *map, struct tailcfg_node *node)
@@ -129,6 +126,18 @@ struct netmap_peer *netmap_peer_by_key(const struct netmap *map, const struct pu
 
 	HASH_FIND(by_key, map->peers_by_key, key, sizeof(*key), peer);
 	return peer;
+}
+
+struct netmap_peer *netmap_peer_next_twin(const struct netmap *map, const struct netmap_peer *peer)
+{
+	/* Equal keys share a bucket, and by_key gives the first of them there. */
+	for (UT_hash_handle *h = peer->by_key.hh_next; h; h = h->hh_next) {
+		struct netmap_peer *other = ELMT_FROM_HH(map->peers_by_key->by_key.tbl, h);
+
+		if (public_key_equal(&other->node.key, &peer->node.key))
+			return other;
+	}
+	return NULL;
 }
 
 struct netmap_peer *netmap_peer_by_address(const struct netmap *map, const struct address *address)

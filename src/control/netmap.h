@@ -57,7 +57,6 @@ struct netmap {
 	bool locked;                /* Tailnet Lock is on and we can't verify it: trust no peer */
 	nanoseconds control_offset; /* control's clock minus ours; see netmap_control_time() */
 	bool control_known;         /* it was told, and plausibly */
-	uint32_t twins;             /* peers whose node key another one has too */
 
 	bool fresh;              /* the next message is the whole truth */
 	uint32_t mark;           /* of the latest full list */
@@ -173,9 +172,12 @@ nanoseconds netmap_local_time(const struct netmap *map, nanoseconds control_time
 /** netmap_self_expired() - Whether our own node key has expired, by our own clock */
 bool netmap_self_expired(const struct netmap *map, nanoseconds now);
 
-/** netmap_peer_by_id(), netmap_peer_by_key() - The peer, or NULL; of twins any */
+/** netmap_peer_by_id(), netmap_peer_by_key() - The peer, or NULL; of twins the first */
 struct netmap_peer *netmap_peer_by_id(const struct netmap *map, int64_t id);
 struct netmap_peer *netmap_peer_by_key(const struct netmap *map, const struct public_key *key);
+
+/** netmap_peer_next_twin() - One more with the key of @peer, from netmap_peer_by_key() on; NULL */
+struct netmap_peer *netmap_peer_next_twin(const struct netmap *map, const struct netmap_peer *peer);
 
 /** netmap_peer_by_address() - The peer that has @address itself. Looks at all: for people's
  * questions */

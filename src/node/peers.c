@@ -29,15 +29,11 @@ static bool is_trusted(const struct netmap *map, const struct netmap_peer *peer)
 /* holder_of() - The peer that has @key and is trusted, of twins the newest; NULL: none */
 static struct netmap_peer *holder_of(const struct netmap *map, const struct public_key *key)
 {
-	struct netmap_peer *found = netmap_peer_by_key(map, key);
+	struct netmap_peer *found = NULL;
 
-	if (found && map->twins == 0)
-		return is_trusted(map, found) ? found : NULL;
-	found = NULL;
-	for (struct netmap_peer *p = map->twins ? netmap_peer_next(map, NULL) : NULL; p;
-	     p = netmap_peer_next(map, p))
-		if (public_key_equal(&p->node.key, key) && is_trusted(map, p) &&
-		    (!found || p->node.id > found->node.id))
+	for (struct netmap_peer *p = netmap_peer_by_key(map, key); p;
+	     p = netmap_peer_next_twin(map, p))
+		if (is_trusted(map, p) && (!found || p->node.id > found->node.id))
 			found = p;
 	return found;
 }
