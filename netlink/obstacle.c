@@ -69,6 +69,12 @@ static const struct prefix *first_route(const struct net_wanted *wanted, enum ad
 	return NULL;
 }
 
+/* takes_unmarked() - Whether the mark that @rule selects by, if any, leaves the app's packets to it */
+static bool takes_unmarked(const struct net_rule *rule)
+{
+	return rule->mask == 0 || (rule->mark & rule->mask) == 0 || rule->inverted;
+}
+
 /* taker() - Of the rules before ours, the one that leads where @answer says, or nowhere */
 static const struct net_rule *taker(const struct before *before, enum address_family family,
 				    const struct net_route *answer)
@@ -78,7 +84,7 @@ static const struct net_rule *taker(const struct before *before, enum address_fa
 		bool elsewhere = rule->action != FR_ACT_TO_TBL ||
 				 (rule->table != RT_TABLE_MAIN && rule->table != RT_TABLE_DEFAULT);
 
-		if (rule->family == family &&
+		if (rule->family == family && takes_unmarked(rule) &&
 		    (answer->oif ? rule->table == answer->table : elsewhere))
 			return rule;
 	}
@@ -130,7 +136,8 @@ static int of_family(struct netlink *nl, const struct net_wanted *wanted,
 	return 0;
 }
 
-int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, char out[static 256])
+int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, unsigned int warnings,
+		     char out[static 256])
 {
 	struct before before = {0};
 	char name[96];
@@ -142,7 +149,7 @@ int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, char o
 	r = net_dump_rules(&nl->route, take_rule, &before, NULL, NULL);
 	if (r == 0)
 		r = of_family(nl, wanted, &before, ADDRESS_V4, out);
-	if (r == 0 && !out[0])
+	if (r == 0 && !out[0] && !(warnings & NET_WARNING_IPV6_OFF))
 		r = of_family(nl, wanted, &before, ADDRESS_V6, out);
 	for (size_t i = 0; r == 0 && !out[0] && i < before.count; i++) {
 		if (!net_rule_takes_mark(&before.rules[i], nl->mark))

@@ -24,9 +24,11 @@ uint32_t net_mark_choose(const bool taken[static 256]);
 
 /**
  * netlink_obstacle() - The first rule of another's that keeps packets from their way
- * @wanted: applied; the kernel is asked how it routes to the first of its routes
- * @out:    one line for a person that names the rule and the remedy; empty if there is none
+ * @wanted:   applied; the kernel is asked how it routes to the first of its routes
+ * @warnings: of the apply: without IPv6 there are no such packets to take
+ * @out:      one line for a person that names the rule and the remedy; empty if there is none
  *
  * Return: 0 or negative errno
  */
-int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, char out[static 256]);
+int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, unsigned int warnings,
+		     char out[static 256]);

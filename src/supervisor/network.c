@@ -242,12 +242,13 @@ static void report_text(struct network *network, const struct net_report *report
 }
 
 /* find_obstacle() - A rule of another program that came, or went: to the log, and to the engine */
-static void find_obstacle(struct supervisor *s, const struct net_wanted *wanted)
+static void find_obstacle(struct supervisor *s, const struct net_wanted *wanted,
+			  unsigned int warnings)
 {
 	struct network *network = &s->network;
 	char found[sizeof(network->obstacle)];
 
-	if (netlink_obstacle(network->netlink, wanted, found) < 0 ||
+	if (netlink_obstacle(network->netlink, wanted, warnings, found) < 0 ||
 	    strcmp(found, network->obstacle) == 0)
 		return;
 	memcpy(network->obstacle, found, sizeof(found));
@@ -294,7 +295,7 @@ static unsigned int apply(struct supervisor *s)
 		return report.changes;
 	}
 	if (r == 0) {
-		find_obstacle(s, &wanted);
+		find_obstacle(s, &wanted, report.warnings);
 		report_text(network, &report, text);
 		if (network->failure[0] && quota_take(&s->engine.said, clock_boottime()))
 			log_info("the network state is set");

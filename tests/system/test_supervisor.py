@@ -741,6 +741,8 @@ def test_rules_of_another_vpn(start, namespace):
     assert "fwmark 0x800000/0xff0000 lookup main" in namespace.run("ip rule")
     assert sidecar.ask("socket 1 4").startswith("mark=800000 ")
     assert "socket mark & 0x00ff0000 == 0x00800000" in namespace.run("nft list table inet pillion")
+    # What takes only packets with a mark does not take the app's.
+    namespace.run("ip rule add fwmark 0x200/0xf00 lookup 51820 priority 100")
     # What takes all that has not its own mark; it comes later, and its route after it.
     namespace.run("ip rule add not fwmark 0xca6c lookup 51820 priority 101")
     namespace.run("ip route add default dev wg0 table 51820")
@@ -837,10 +839,12 @@ def test_interfaces_are_told(start, namespace):
 
 def test_without_ipv6(start, namespace):
     namespace.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")
+    namespace.run("ip -6 rule add lookup 203 priority 1000")
     sidecar = start("--health", "[::]:9002")
     assert sidecar.up()["health"] == "1"
-    answer = sidecar.ask("network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32")
-    assert answer.startswith("0 ") and "sysctl" in answer, answer
+    asked = "network 100.64.0.1/32 fd7a:115c:a1e0::1/128 route 100.64.0.2/32 fd7a:115c:a1e0::/48"
+    answer = sidecar.ask(asked)
+    assert answer.startswith("0 ") and "sysctl" in answer and "rule 1000" not in answer, answer
     assert "100.64.0.1/32" in namespace.run("ip -o addr")
 
 
