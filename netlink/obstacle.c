@@ -69,7 +69,8 @@ static const struct prefix *first_route(const struct net_wanted *wanted, enum ad
 	return NULL;
 }
 
-/* takes_unmarked() - Whether the mark that @rule selects by, if any, leaves the app's packets to it */
+/* takes_unmarked() - Whether the mark that @rule selects by, if any, leaves the app's packets to it
+ */
 static bool takes_unmarked(const struct net_rule *rule)
 {
 	return rule->mask == 0 || (rule->mark & rule->mask) == 0 || rule->inverted;

@@ -74,13 +74,6 @@ static struct client_answer *free_answer(struct control_client *client)
 	return NULL;
 }
 
-/* is_login_server() - Whether @url leads where the login server's does */
-static bool is_login_server(const struct control_client *client, const struct url *url)
-{
-	return url->tls == client->url.tls && url->port == client->url.port &&
-	       strcmp(url->host, client->url.host) == 0;
-}
-
 /* Send @body to @text, over TS2021 or not. What goes wrong is control's to notice. */
 static void send_answer(struct control_client *client, const char *text, bool noise,
 			const char *method, struct buffer *body, nanoseconds timeout)
@@ -103,7 +96,7 @@ static void send_answer(struct control_client *client, const char *text, bool no
 		};
 
 		http2_send(client->http2, &message, &answer_events, answer, &answer->request, NULL);
-	} else if (!noise && is_login_server(client, &url)) {
+	} else if (!noise && url_same_origin(&client->url, &url)) {
 		const struct tls_options tls = {.host = url.host};
 		struct http_request request = {
 			.to = {.host = url.host,

@@ -59,7 +59,7 @@ static void after_edit(struct node *node, const struct prefs *before)
 	node_store_state(node);
 	node_bus_send(node, "Prefs", node_prefs_json(node));
 	node_warn_unsupported(node);
-	if (strcmp(prefs_control_url(before), prefs_control_url(now)) != 0)
+	if (!prefs_same_server(prefs_control_url(before), prefs_control_url(now)))
 		node_forget_server(node);
 	node_tell_hostinfo(node);
 	node->login_asked |= now->want_running && !before->want_running;
@@ -73,7 +73,7 @@ static int check_server(struct node *node, const struct prefs *before, struct er
 {
 	const char *from = prefs_control_url(before), *to = prefs_control_url(&node->state.prefs);
 
-	if (strcmp(from, to) == 0 || !node_is_known(node) || before->logged_out ||
+	if (prefs_same_server(from, to) || !node_is_known(node) || before->logged_out ||
 	    node->needs_person || node->key_expired)
 		return 0;
 	return error_set(err, -EXDEV,

@@ -182,7 +182,7 @@ static void apply_start_prefs(struct node *node)
 	node->login_asked = config->up || config->crash_count == 0;
 	if (prefs_edit(&node->state.prefs, masked, &err) < 0)
 		log_error("settings from the environment or flags are refused: %s", err.text);
-	if (strcmp(prefs_control_url(&before), prefs_control_url(&node->state.prefs)) != 0 &&
+	if (!prefs_same_server(prefs_control_url(&before), prefs_control_url(&node->state.prefs)) &&
 	    has_node_key(node)) {
 		log_warn("the login server changed from %s to %s: this node registers there anew",
 			 prefs_control_url(&before), prefs_control_url(&node->state.prefs));

@@ -11,6 +11,7 @@
 #include "node/prefs.h"
 
 #include "base/cleanup.h"
+#include "transport/url.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -511,6 +512,15 @@ const char *prefs_control_url(const struct prefs *prefs)
 	if (!*prefs->control_url || strcmp(prefs->control_url, "https://login.tailscale.com") == 0)
 		return PREFS_DEFAULT_CONTROL_URL;
 	return prefs->control_url;
+}
+
+bool prefs_same_server(const char *one, const char *other)
+{
+	struct url a, b;
+
+	return strcmp(one, other) == 0 ||
+	       (url_parse(one, &a, NULL) == 0 && url_parse(other, &b, NULL) == 0 &&
+		url_same_origin(&a, &b));
 }
 
 void prefs_free(struct prefs *prefs)

@@ -93,6 +93,10 @@ bool prefs_equal(const struct prefs *a, const struct prefs *b);
 /** prefs_control_url() - The login server, with the default and its old synonyms resolved */
 const char *prefs_control_url(const struct prefs *prefs);
 
+/** prefs_same_server() - Whether two URLs name one login server: "https://a" and "https://A:443/"
+ */
+bool prefs_same_server(const char *one, const char *other);
+
 /** prefs_free() - Release what a decoded struct holds. A zeroed one is fine */
 void prefs_free(struct prefs *prefs);
 

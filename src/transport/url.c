@@ -125,6 +125,11 @@ int url_parse(const char *text, struct url *ret, struct error *err)
 	return 0;
 }
 
+bool url_same_origin(const struct url *a, const struct url *b)
+{
+	return a->tls == b->tls && a->port == b->port && strcmp(a->host, b->host) == 0;
+}
+
 const char *url_authority(const struct url *url, char out[static URL_ORIGIN_MAX])
 {
 	bool literal = strchr(url->host, ':');

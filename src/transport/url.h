@@ -29,5 +29,8 @@ struct url {
  */
 int url_parse(const char *text, struct url *ret, struct error *err);
 
+/** url_same_origin() - Whether both lead to the same host and port, by TLS or not */
+bool url_same_origin(const struct url *a, const struct url *b);
+
 /** url_authority() - For a Host header: "host", "host:8443", "[::1]:80"; returns @out */
 const char *url_authority(const struct url *url, char out[static URL_ORIGIN_MAX]);

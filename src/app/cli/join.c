@@ -158,7 +158,7 @@ static json_t *whole_prefs(const struct join *j, bool *ret_other_server, struct 
 	before = strdup(prefs_control_url(&prefs));
 	if (!before || prefs_edit(&prefs, j->masked, err) < 0)
 		return NULL;
-	*ret_other_server = strcmp(before, prefs_control_url(&prefs)) != 0;
+	*ret_other_server = !prefs_same_server(before, prefs_control_url(&prefs));
 	return prefs_json(&prefs);
 }
 

@@ -269,6 +269,10 @@ static void a_login_is_not_left_by_mistake(void **state)
 	edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
 	answer_all(w);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	/* Another text for the same server is none. */
+	edit(w, "{\"ControlURL\":\"https://ONE.example:443/\",\"ControlURLSet\":true}");
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	edit(w, "{\"ControlURL\":\"https://one.example\",\"ControlURLSet\":true}");
 
 	/* A start alone changes nothing, and is told so. */
 	watch = node_watch_new(w->node, 0, on_notify, log);
@@ -301,6 +305,12 @@ static void another_server_at_the_start(void **state)
 	struct world *w = *state;
 
 	(void)run(w);
+	end_node(w);
+	free(w->start.config.prefs);
+	w->start.config.prefs =
+		strdup("{\"ControlURL\":\"https://One.example/\",\"ControlURLSet\":true}");
+	start_node(w);
+	assert_true(client()->had_netmap);
 	end_node(w);
 	free(w->start.config.prefs);
 	w->start.config.prefs =
