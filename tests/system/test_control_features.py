@@ -209,7 +209,8 @@ def ids(server):
         ('{"ephemeral_timeout": "-5m"}', "negative"),
         ('{"dns_hook": "no-path"}', "is no path"),
         ('{"dns_hook": "/nowhere/hook"}', "can't be run"),
-        ('{"dns_hook_timeout": "1ms"}', "at least 1s"),
+        ('{"dns_hook": "/bin/true", "dns_hook_timeout": "1ms"}', "at least 1s"),
+        ('{"dns_hook_timeout": "5s"}', "has no effect without dns-hook"),
         ('{"url": "ftp://x"}', "url"),
         ('{"listen": "ftp://[::]:1"}', "is no ADDRESS:PORT"),
         (

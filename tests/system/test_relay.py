@@ -217,6 +217,8 @@ USAGE = [
     (["--plain", "--certificate=/x", "--key=/x"], "the proxy needs the certificate", 2),
     (["--public-port=0"], "--public-port", 2),
     (["--verify-url=ftp://x", "--ipv4=127.0.0.1"], "verification by ftp://x", 1),
+    (["--verify-fail-open", "--ipv4=127.0.0.1"], "without --verify-url", 2),
+    (["--verify-ca-file=/x", "--ipv4=127.0.0.1"], "without --verify-url", 2),
     (["--statdir=x"], "--statedir", 2),
 ]
 

@@ -18,6 +18,7 @@
 #define SYSTEM_STATE "/var/lib/pillion-control"
 #define LOCAL_STATE  "pillion-control"
 
+#define NOT_GIVEN    (-1)
 #define DURATION_MAX (36500LL * 24 * 3600 * NSEC_PER_SEC) /* 100 years */
 
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
@@ -377,6 +378,11 @@ static int complete(struct control_config *c, const char *listen, const char *re
 		if (!c->relay_listen || !c->stun_listen)
 			return error_set(err, -ENOMEM, "out of memory");
 	}
+	if (c->dns_hook_timeout == NOT_GIVEN)
+		c->dns_hook_timeout = 60 * NSEC_PER_SEC;
+	else if (!c->dns_hook)
+		return error_set(err, -EINVAL,
+				 "dns-hook-timeout has no effect without dns-hook: leave it out");
 	if (c->dns_hook_timeout < NSEC_PER_SEC)
 		return error_set(err, -EINVAL, "dns-hook-timeout is at least 1s");
 	if (!c->certificate != !c->key)
@@ -417,7 +423,7 @@ int control_config_load(const struct flag_value *values, struct control_config *
 		r = pick_duration(values, CONTROL_EPHEMERAL, file, 600 * NSEC_PER_SEC,
 				  &c.ephemeral_timeout, err);
 	if (r == 0)
-		r = pick_duration(values, CONTROL_DNS_HOOK_TIMEOUT, file, 60 * NSEC_PER_SEC,
+		r = pick_duration(values, CONTROL_DNS_HOOK_TIMEOUT, file, NOT_GIVEN,
 				  &c.dns_hook_timeout, err);
 	if (r == 0)
 		r = load_objects(values, file, &c, err);

@@ -157,6 +157,10 @@ static int configure(const struct flag_value *v, struct relay_server_config *c, 
 			      "and --key out here");
 	if (r == 0 && !v[CERTIFICATE_FILE].given != !v[KEY_FILE].given)
 		r = error_set(err, -EINVAL, "--certificate and --key are given together");
+	if (r == 0 && (v[VERIFY_CA].given || v[VERIFY_OPEN].on) && !v[VERIFY_URL].given)
+		r = error_set(err, -EINVAL,
+			      "--verify-ca-file and --verify-fail-open have no effect without "
+			      "--verify-url, and everybody may connect: add it, or leave them out");
 	if (r == 0 && v[HOST].text && !host_is_valid(v[HOST].text))
 		r = error_set(err, -EINVAL, "%s is no host name", v[HOST].text);
 	if (r < 0)
@@ -354,8 +358,11 @@ int run_derp(int argc, char **argv)
 		usage(&group);
 		return EXIT_SUCCESS;
 	}
-	if (r == 0)
-		r = configure(values, &config, &err);
+	if (r < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return 2;
+	}
+	r = configure(values, &config, &err);
 	if (r == 0 && values[BOOTSTRAP].given) {
 		names = strdup(values[BOOTSTRAP].text);
 		r = names ? read_names(names, &config, &err)
