@@ -94,7 +94,7 @@ def test_cleanup_removes_what_a_killed_daemon_left(lab, tmp_path):
         # As a killed daemon leaves them: no link leads to them any more.
         "ip rule add pref 5270 table 52 protocol 80; nft add table inet pillion; "
         f'mkdir /run/tailscale; /usr/bin/python3 -c "{bind}"; {look}; '
-        f"{link} --cleanup && echo cleaned; {look}",
+        f"{link} --cleanup --state=/var/lib/tailscale/tailscaled.state && echo cleaned; {look}",
         LEAST,
     )
     assert done.stdout == "1\n1\ntailscaled.sock\ncleaned\n0\n0\n", done.stderr

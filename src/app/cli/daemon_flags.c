@@ -7,6 +7,7 @@
 #include "transport/proxy.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <string.h>
@@ -83,7 +84,7 @@ int daemon_set(char **field, const char *text)
 static int apply_state(const char *path, void (*warn)(const char *text),
 		       struct supervisor_options *o, struct error *err)
 {
-	char *folder;
+	static char folder[PATH_MAX]; /* stays, as the text of the flag does */
 	size_t length;
 
 	if (strcmp(path, "mem:") == 0) {
@@ -104,16 +105,14 @@ static int apply_state(const char *path, void (*warn)(const char *text),
 				 "--state=%.80s: the file must be called " STATE_FILE_NAME
 				 "; use --statedir=FOLDER",
 				 path);
-	folder = strndup(path, length);
-	if (!folder)
-		return -ENOMEM;
-	if (o->state_dir) {
-		if (strcmp(folder, o->state_dir) != 0)
-			warn("--state has no effect: --statedir names another folder");
-		free(folder);
-		return 0;
-	}
-	o->state_dir = folder;
+	if (length >= sizeof(folder))
+		return error_set(err, -ENAMETOOLONG, "--state: the path is too long");
+	memcpy(folder, path, length);
+	folder[length] = 0;
+	if (!o->state_dir)
+		o->state_dir = folder;
+	else if (strcmp(folder, o->state_dir) != 0)
+		warn("--state has no effect: --statedir names another folder");
 	return 0;
 }
 
