@@ -11,7 +11,7 @@ struct entry_options {
 	struct supervisor_options supervisor;
 	json_t *masked;      /* settings, as ipn.MaskedPrefs; owned */
 	char *auth_key;      /* a copy, since what it was read from is wiped; or NULL; owned */
-	char *auth_key_path; /* likewise: a variable "file:…" is wiped too; owned */
+	char *auth_key_path; /* a copy too, since a variable "file:…" is wiped; owned */
 	char *health_text;   /* a mended address; owned */
 };
 

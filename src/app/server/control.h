@@ -29,7 +29,7 @@ struct control_config {
 	char *relay_listen; /* "ADDRESS:PORT"; NULL: no relay of our own */
 	char *stun_listen;
 	char *relay_http; /* "ADDRESS:PORT"; NULL: none */
-	char *metrics;    /* likewise */
+	char *metrics;    /* "ADDRESS:PORT"; NULL: none */
 	char *log_level;
 	char *log_format;
 	struct tailcfg_derp_map derp_map;

@@ -66,12 +66,13 @@ enum {
 static const struct flag flags[FLAG_COUNT] = {
 	[FOLDER] = FLAG_OF("statedir", FLAG_STRING, "FOLDER",
 			   "key, certificate, DERPMap (default " DEFAULT_FOLDER ")"),
-	[HOST] = FLAG_OF("hostname", FLAG_STRING, "NAME", "by which clients reach it"),
-	[IPV4] = FLAG_OF("ipv4", FLAG_STRING, "ADDRESS", "likewise, so that they need no DNS"),
-	[IPV6] = FLAG_OF("ipv6", FLAG_STRING, "ADDRESS", "likewise"),
+	[HOST] = FLAG_OF("hostname", FLAG_STRING, "NAME", "the name by which clients reach it"),
+	[IPV4] = FLAG_OF("ipv4", FLAG_STRING, "ADDRESS",
+			 "the address for clients, so that they need no DNS"),
+	[IPV6] = FLAG_OF("ipv6", FLAG_STRING, "ADDRESS", "the same for IPv6"),
 	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT", "for TLS (default [::]:443)"),
 	[PUBLIC_PORT] = FLAG_OF("public-port", FLAG_INTEGER, "NUMBER",
-				"by which clients reach it (default that of --listen; 443 with "
+				"the port for clients (default that of --listen; 443 with "
 				"--plain)"),
 	[STUN] = FLAG_OF("stun", FLAG_STRING, "ADDRESS:PORT",
 			 "for STUN, or 'off' (default [::]:3478)"),

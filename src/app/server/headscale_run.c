@@ -53,18 +53,24 @@ static const struct flag flags[FLAG_COUNT] = {
 		"url", FLAG_STRING, "URL",
 		"for a new configuration: how nodes call it (default https://HOSTNAME:8443)"),
 	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT",
-			   "likewise (default all addresses, the port of the URL)"),
+			   "for a new configuration: where Headscale listens (default all "
+			   "addresses, the port of the URL)"),
 	[STUN] = FLAG_OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
-			 "likewise, of the relay inside (default all addresses, port 3478)"),
+			 "for a new configuration: where its STUN server listens (default "
+			 "all addresses, port 3478)"),
 	[CERTIFICATE] =
 		FLAG_OF("certificate", FLAG_STRING, "FILE",
-			"likewise, PEM chain (default: from a private authority, made once)"),
-	[KEY] = FLAG_OF("key", FLAG_STRING, "FILE", "likewise, PEM key of the certificate"),
+			"for a new configuration: PEM chain (default: from a private authority, "
+			"made once)"),
+	[KEY] = FLAG_OF("key", FLAG_STRING, "FILE",
+			"for a new configuration: PEM key of the certificate"),
 	[BASE_DOMAIN] = FLAG_OF("base-domain", FLAG_STRING, "NAME",
-				"likewise, what follows a node's name (default tailnet.internal)"),
-	[DERP_MAP] = FLAG_OF("derp-map", FLAG_STRING, "FILE",
-			     "likewise, relays as a DERPMap in JSON, as 'pillion derp' writes it "
-			     "(default: the relay inside of Headscale)"),
+				"for a new configuration: what follows a node's name (default "
+				"tailnet.internal)"),
+	[DERP_MAP] = FLAG_OF(
+		"derp-map", FLAG_STRING, "FILE",
+		"for a new configuration: relays as a DERPMap in JSON, as 'pillion derp' writes it "
+		"(default: the relay inside of Headscale)"),
 	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_STRING, "LEVEL",
 				   "of our own lines: error, warn, info (default info)"),
 };

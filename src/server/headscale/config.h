@@ -17,7 +17,7 @@ struct headscale_settings {
 	const char *folder;      /* absolute */
 	const char *url;         /* how nodes call it */
 	const char *listen;      /* "ADDRESS:PORT" or ":PORT" */
-	const char *stun;        /* likewise; of the relay inside */
+	const char *stun;        /* as `listen`; of the relay inside */
 	const char *certificate; /* file; NULL: a private authority's, if the URL is https:// */
 	const char *key;         /* file */
 	const char *base_domain;

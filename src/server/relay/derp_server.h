@@ -63,7 +63,7 @@ struct derp_server_statistics {
 	uint64_t packets_out, bytes_out;
 	uint64_t dropped_unknown; /* destination not here */
 	uint64_t dropped_queue;   /* full queue of a destination, data */
-	uint64_t dropped_disco;   /* likewise, discovery */
+	uint64_t dropped_disco;   /* full queue of a destination, discovery */
 	uint64_t dropped_memory;  /* all queues together at their bound, or no memory */
 	uint64_t unknown_frames;
 	uint64_t peer_gone;

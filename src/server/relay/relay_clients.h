@@ -8,7 +8,7 @@
  *
  *   Fairness: in one turn of the loop a client is read TURN_BYTES at most; then it is
  *   paused, and resumed in the next turn, when all others have been looked at. A
- *   client over its rate is paused likewise, for as long as it takes.
+ *   client over its rate is paused too, for as long as it takes.
  *   Towards the kernel only one write is under way; until it has left, packets wait
  *   in the core's bounded queues.
  */

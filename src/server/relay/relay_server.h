@@ -52,7 +52,7 @@ struct relay_server_config {
 	const char *host_name;
 	struct address ipv4, ipv6;
 	uint16_t public_port;      /* 0: the one it listens on */
-	uint16_t public_stun_port; /* likewise */
+	uint16_t public_stun_port; /* 0: the one it listens on */
 
 	const char *directory;   /* made if missing, mode 0700 */
 	struct tls_context *tls; /* held; NULL: a self-signed certificate in `directory` */
