@@ -19,11 +19,11 @@
  * @allowed:    by the start
  * @err:        says which route, and why not
  *
- * Allowed always: one tailnet address, and fd7a:115c:a1e0::/48; what lies in @allowed->routes;
- * a default route or one half of it with @allowed->exit_node. Refused of these (but for the last):
- * loopback, link-local, multicast; what overlaps an on-link prefix or holds an address of this
- * machine or its gateway. A tailnet address may lie inside an on-link prefix (pods whose network
- * is in 100.64.0.0/10), but not be such an address.
+ * Always allowed are one tailnet address and fd7a:115c:a1e0::/48; then what lies in
+ * @allowed->routes; and with @allowed->exit_node a default route or one half of it. A route that is
+ * no such half is refused if it holds loopback, link-local or multicast addresses, an address of
+ * this machine or its gateway, or if it overlaps an on-link prefix. A tailnet address may lie
+ * inside an on-link prefix (pods whose network is in 100.64.0.0/10), but not be such an address.
  *
  * Return: 0, -EINVAL (not a prefix) or -EPERM
  */

@@ -140,7 +140,7 @@ static bool add_compare(struct nftnl_rule *rule, uint32_t operation, const void 
 	return nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, length) == 0;
 }
 
-/* add_masked() - Of what register 1 holds, the bits of @mask are those of @value */
+/* add_masked() - Compare register 1, masked with @mask, to @value by @operation */
 static bool add_masked(struct nftnl_rule *rule, const void *mask, uint32_t operation,
 		       const void *value, uint32_t length)
 {
@@ -182,7 +182,7 @@ static bool add_source_in(struct nftnl_rule *rule, const struct prefix *range)
 	return add_masked(rule, mask.address.bytes, NFT_CMP_EQ, range->address.bytes, length);
 }
 
-/* add_own_socket() - It is for a socket with our mark */
+/* add_own_socket() - The packet is for a socket with our mark */
 static bool add_own_socket(struct nftnl_rule *rule, uint32_t mark)
 {
 	const uint32_t mask = NET_MARK_MASK;
@@ -195,7 +195,7 @@ static bool add_own_socket(struct nftnl_rule *rule, uint32_t mark)
 	return add_masked(rule, &mask, NFT_CMP_EQ, &mark, sizeof(mark));
 }
 
-/* add_answer() - It belongs to what this machine began */
+/* add_answer() - The packet belongs to a connection that this machine began */
 static bool add_answer(struct nftnl_rule *rule)
 {
 	static const uint32_t states =
@@ -343,7 +343,7 @@ static void write_comment(const struct net_nft_wanted *wanted, unsigned int part
 		 parts, (unsigned long long)hash);
 }
 
-/* The rules that there are, and of them those that were made for @wanted with some parts. */
+/* How many rules the table has, and how many of them were made for each choice of parts. */
 struct census {
 	char comments[NET_NFT_PARTS + 1][COMMENT_MAX];
 	unsigned int rules;

@@ -17,7 +17,7 @@ static void pass(struct lines *lines, size_t length, lines_ready *ready, void *u
 	size_t rest = lines->used - length;
 	char next[UTF8_MAX];
 
-	/* A child escapes what it quotes; should it not, the reader's terminal is told nothing. */
+	/* A child escapes what it quotes. If it fails to, no control character passes here. */
 	printable_in_place(lines->text, length);
 	memcpy(next, lines->text + length, rest);
 	lines->text[length] = '\n';

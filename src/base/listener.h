@@ -12,7 +12,7 @@
  * @named: a person named the socket: a listener whose user has no number in this user namespace
  *         (a daemon of the host, seen from inside of a container) is accepted then
  *
- * A path says nothing of who made the socket there. Ask before the first byte is sent.
+ * Any user may have made the socket at a path. Ask before the first byte is sent.
  * Return: 0; -EPERM with @err: another user listens; other negative errno
  */
 int listener_check(int fd, const char *path, bool named, struct error *err);

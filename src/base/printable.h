@@ -34,7 +34,7 @@ size_t printable_next(const char *text, size_t length, char ret[static PRINTABLE
  * printable() - @length bytes of @text
  * @out: of @size bytes; zero-terminated, cut after a whole character
  *
- * Text that is printable stays as it is, so that going through here twice is once.
+ * Text that is printable stays as it is, so a second call changes nothing.
  * Return: bytes in @out
  */
 size_t printable(char *out, size_t size, const char *text, size_t length);

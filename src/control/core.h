@@ -127,7 +127,7 @@ struct control_core {
 	enum control_map map;
 	struct map_stream stream;
 	struct backoff map_backoff;
-	bool was_steady;        /* what ended; its end is told if the next try fails too */
+	bool was_steady; /* the connection that ended; its end is told if the next try fails too */
 	nanoseconds live_since; /* the first netmap of this session; 0: none yet */
 	nanoseconds map_retry_at;
 	nanoseconds watchdog; /* while the map slot is busy */

@@ -305,7 +305,7 @@ static enum control_output_kind tell_control(struct control_core *c, struct cont
 	buffer_free_secret(&c->body_told);
 	if (encode_request(c, false, &c->body_told) < 0)
 		return CONTROL_NOTHING;
-	/* Whether control has taken it is known when it answers. */
+	/* Until control answers, it is not known whether control has it. */
 	buffer_free(&c->told);
 	out->timeout = UPDATE_LIMIT;
 	out->body_limit = LIMIT_RPC_BODY;

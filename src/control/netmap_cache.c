@@ -14,7 +14,7 @@
 /* Stands for the head of a lock that we could not verify anyway. */
 #define ANY_TKA_HEAD "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
-#define USERS_SHARE   4u  /* user profiles take one part of these, of what the rest leaves */
+#define USERS_SHARE   4u  /* user profiles take 1/USERS_SHARE of what the rest leaves */
 #define ROOM_TO_CLOSE 16u /* what ends the list of peers and the map */
 
 void netmap_encode_derp(struct json_writer *w, const struct netmap *map)

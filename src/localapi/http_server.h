@@ -16,7 +16,7 @@
  *   Bounds (base/limits.h): connections, of which some are kept for users who may write;
  *   where there is no room the longest idle one makes way. The time for a head, a body,
  *   and for a reader to take the next byte. The bytes of all bodies together, and of all
- *   that readers have not taken: past it the reader that has been slowest is cut.
+ *   that readers have not taken: past that limit the reader that has been slowest is cut.
  *
  *   Nothing here but accept4(), recv(), send(), close() and getsockopt() touches the
  *   kernel: libuv only watches the descriptors (its own streams would open

@@ -114,7 +114,7 @@ json_t *node_netmap_json(struct node *node);
 /**
  * node_debug() - Do what `tailscale debug` names
  * @action: "current-netmap", "control-knobs", "peer-disco-keys", "rebind" …
- * @ret:    the answer, the caller's; NULL where there is none but that it is done
+ * @ret:    the answer, which the caller owns; NULL where the action has none
  *
  * Return: 0, -EINVAL for an unknown action, -ENODATA
  */

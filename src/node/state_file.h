@@ -92,7 +92,7 @@ json_t *state_file_public_config(const struct state_file *state);
 int state_file_set_identity(struct state_file *state, const char *node_id,
 			    const json_t *user_profile, const json_t *network);
 
-/** state_file_forget_identity() - Nobody knows who we are; the keys stay */
+/** state_file_forget_identity() - Forget the node ID and the user; the keys stay */
 void state_file_forget_identity(struct state_file *state);
 
 /**

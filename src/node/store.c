@@ -46,7 +46,7 @@ enum memory_record {
 	MEMORY_UDP_PORT = CACHE_RECORD_UDP_PORT,
 };
 
-/* rank_peer() - Who is active comes first, then with whom there was a session */
+/* rank_peer() - Active peers first, then those that we had a session with */
 static unsigned int rank_peer(void *context, const struct netmap_peer *peer)
 {
 	struct tunnel_peer_status status = {0};
@@ -271,7 +271,7 @@ int node_store_load(struct node *node)
 	return 0;
 }
 
-/** node_store_settled() - What the start asked for is stored: no engine has to be told it again */
+/** node_store_settled() - The prefs of the start are stored: engines to come are not given them */
 void node_store_settled(struct node *node)
 {
 	if (!node->settled)

@@ -188,7 +188,7 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 	timer_arm(&s->loop, &network->apply, now + quota_wait(&s->engine.networks, now));
 }
 
-/* take_request() - Make what the engine asked for what is wanted, as far as it is allowed */
+/* take_request() - Read a request; its allowed part becomes the wanted state */
 static void take_request(struct supervisor *s, uint32_t id, int memfd)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
@@ -289,7 +289,7 @@ static unsigned int apply(struct supervisor *s)
 		return 0; /* it is applied as soon as there is one */
 	r = netlink_apply(network->netlink, &wanted, &report, &err);
 	if (r == 0 && report.partial) {
-		/* The rest in the next turn, but for one who waits for its own. */
+		/* The next turn applies the rest; the turn of a newer request does so too. */
 		if (network->asked < 0)
 			timer_arm(&s->loop, &network->apply, clock_boottime());
 		return report.changes;

@@ -72,7 +72,7 @@ void supervisor_warn(struct supervisor *s, const char *text)
 	s->warnings = joined;
 }
 
-/* forgive() - What is only written, or only makes things safer, is no reason to end */
+/* forgive() - Turn a failure without which the node can run into a warning */
 static void forgive(struct supervisor *s, struct error *err)
 {
 	supervisor_warn(s, err->text);
