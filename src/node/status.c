@@ -172,7 +172,7 @@ static json_t *self_status(struct node *node, const struct netmap *map)
 		json = json_object();
 		secret_key_public(&node->state.persist.node_key, &key);
 		json_set(json, "ID", json_string(""));
-		if (node_is_known(node)) {
+		if (node_is_known(node) || node->auth_url) {
 			char key_text[KEY_TEXT_MAX];
 
 			json_set(json, "PublicKey",

@@ -438,9 +438,12 @@ def test_a_login_is_approved_in_the_page(server, nodes):
     key = server.cli("page-key", "create")["key"]
     assert "<form" in get(url)[1]
     assert post(url, user="alice", key="wrong")[0] == HTTPStatus.FORBIDDEN
-    assert post(url, user="a b", key=key)[0] == HTTPStatus.BAD_REQUEST
+    assert post(url, user="a b", key=key, new="yes")[0] == HTTPStatus.BAD_REQUEST
+    # A mistyped name makes no user.
+    status, page = post(url, user="alice", key=key, verdict="approve")
+    assert status == HTTPStatus.BAD_REQUEST and "no such user" in page
     assert ids(server) == []
-    assert post(url, user="alice", key=key)[0] == HTTPStatus.OK
+    assert post(url, user="alice", key=key, new="yes")[0] == HTTPStatus.OK
     joined(node)
     assert server.cli("nodes", "show", "control-join")["user"] == "alice"
     assert get(url)[0] == HTTPStatus.NOT_FOUND
@@ -454,6 +457,42 @@ def test_a_login_is_approved_in_the_page(server, nodes):
     assert post(login_url(other), user="bob", key=second)[0] == HTTPStatus.FORBIDDEN
     assert len(ids(server)) == 1
     assert key not in server.log.read_text()
+
+
+def test_a_login_is_rejected(server, nodes):
+    """In the page or by the command: the node hears it, and a later login is another one."""
+    key = server.cli("page-key", "create")["key"]
+    node = nodes("")
+    url = login_url(node)
+    assert post(url, key="wrong", verdict="reject")[0] == HTTPStatus.FORBIDDEN
+    status, page = post(url, key=key, verdict="reject")
+    assert status == HTTPStatus.OK and "Rejected" in page
+    wait_for(lambda: "the operator refused this login" in node.text(), 20, node.text)
+    assert get(url)[0] == HTTPStatus.NOT_FOUND
+    assert post(url, key=key, user="default", verdict="approve")[0] == HTTPStatus.NOT_FOUND
+    second = nodes("")
+    url = login_url(second)
+    server.cli("nodes", "reject", url)
+    assert server.run("nodes", "approve", url).returncode == 1
+    wait_for(lambda: "the operator refused this login" in second.text(), 20, second.text)
+    assert ids(server) == []
+
+
+def test_the_page_says_whose_the_machine_is(server, nodes):
+    """And wraps on a small screen: what is long may break anywhere."""
+    key = server.cli("page-key", "create")["key"]
+    node = nodes("")
+    url = login_url(node)
+    page = get(url)[1]
+    assert "already" not in page
+    assert "overflow-wrap:anywhere" in page and "pre-wrap" in page
+    assert post(url, user="default", key=key)[0] == HTTPStatus.OK
+    joined(node)
+    server.run("nodes", "expire", "1")
+    node.say("login")
+    url = wait_for(lambda: server.cli("nodes", "list")["logins"], 20, node.text)[0]["id"]
+    page = get(f"{server.url}/register/{url}")[1]
+    assert "This machine has the node <b>control-join</b> of <b>default</b> already" in page
 
 
 def test_no_page_key_in_plain_text(server, nodes):

@@ -47,3 +47,36 @@ def test_plain_http_to_a_port_that_speaks_tls(tmp_path):
         machine.wait_text("node.log", "does it speak https?")
     finally:
         machine.close()
+
+
+def test_status_shows_the_key_that_the_page_asks_to_compare(tmp_path):
+    machine = Machine(tmp_path, ["vpn.example.com"], ["/run", "/var/lib"])
+    try:
+        machine.start(
+            *["control.log", BUILD / "pillion-server", "control", "serve"],
+            *["--state=/run/control", "--url=https://vpn.example.com:8443"],
+        )
+        machine.wait_text("control.log", "serving url=")
+        variables = ["TS_LOGIN_SERVER=https://vpn.example.com:8443", "TS_CA_FILE=/run/ca.pem"]
+        machine.run("cp", "/run/control/ca.pem", "/run/ca.pem")
+        machine.start("node.log", "env", *variables, BUILD / "pillion", "run")
+
+        def status():
+            return machine.run(BUILD / "pillion", "status", check=False).stdout
+
+        text = wait_for(lambda: "/register/" in status() and status(), 20, status)
+        url = re.search(r"https://\S+/register/\w+", text)[0]
+        key = re.search(r"^Its key, to compare: (nodekey:\w{64})$", text, re.M)[1]
+        page = machine.run("curl", "-s", "--cacert", "/run/ca.pem", url).stdout
+        assert f"<code>{key}</code>" in page
+        machine.run(
+            BUILD / "pillion",
+            "control",
+            "nodes",
+            "reject",
+            url,
+            "--socket=/run/control/control.sock",
+        )
+        machine.wait_text("node.log", "the operator refused this login")
+    finally:
+        machine.close()

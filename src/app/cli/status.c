@@ -145,7 +145,8 @@ static void explain(const json_t *status)
 		if (*url) {
 			printf("Log in at: ");
 			printable_put(stdout, url, 0);
-			putchar('\n');
+			printf("\nIts key, to compare: %s\n",
+			       text_of(json_object_get(status, "Self"), "PublicKey"));
 		}
 	} else if (strcmp(state, "Stopped") == 0) {
 		printf("The node is down. Bring it up with 'pillion up' (as root).\n");

@@ -24,6 +24,7 @@ static const char help[] =
 	"  nodes show NODE                    NODE is a name, an id or an address\n"
 	"  nodes approve LOGIN [--user NAME] [--tags …]\n"
 	"                                     let in who shows a login URL\n"
+	"  nodes reject LOGIN                 turn it away\n"
 	"  page-key create|delete             a secret by which the page of a login URL approves\n"
 	"  ssh [list]                         sessions that a 'check' rule holds\n"
 	"  ssh approve|reject SESSION\n"

@@ -361,6 +361,7 @@ static const struct {
 	 add_user_and_tags,
 	 print_nothing,
 	 0},
+	{{"nodes", "reject"}, 1, "POST", "/v1/logins/%s/reject", NULL, print_nothing, 0},
 	{{"ssh", NULL}, 0, "GET", "/v1/ssh", NULL, print_checks, 0},
 	{{"ssh", "list"}, 0, "GET", "/v1/ssh", NULL, print_checks, 0},
 	{{"ssh", "approve"}, 1, "POST", "/v1/ssh/%s/approve", NULL, print_nothing, 0},

@@ -241,7 +241,9 @@ static struct tailnet_login *login_find(const struct tailnet *t, const char *tex
 
 const struct tailnet_login *tailnet_login(const struct tailnet *t, const char *id)
 {
-	return login_find(t, id);
+	const struct tailnet_login *login = login_find(t, id);
+
+	return login && !login->refused ? login : NULL;
 }
 
 static struct tailnet_login *login_of_key(const struct tailnet *t, const struct public_key *key)
@@ -261,6 +263,17 @@ void tailnet_login_remove(struct tailnet *t, struct tailnet_login **link)
 	t->login_count--;
 	t->login_bytes -= login->size;
 	login_free(login);
+}
+
+/* login_drop() - One that the list holds; NULL */
+static struct tailnet_login *login_drop(struct tailnet *t, const struct tailnet_login *login)
+{
+	struct tailnet_login **link = &t->logins;
+
+	while (*link != login)
+		link = &(*link)->next;
+	tailnet_login_remove(t, link);
+	return NULL;
 }
 
 /* drop_logins() - A machine is in: what waited for it, or with its key, is over */
@@ -396,11 +409,18 @@ static int register_by_login(struct tailnet *t, const struct public_key *machine
 	if (login && (!public_key_equal(&login->key, &q->node_key) ||
 		      !public_key_equal(&login->machine, machine)))
 		login = NULL;
+	if (login && login->refused) {
+		error_set(err, -EACCES, "the operator refused this login");
+		login_drop(t, login);
+		return put_error(t, err, out);
+	}
 	if (login && patient)
 		return REGISTER_HOLD;
-	/* Asking again is no second login. */
+	/* Asking again is no second login, but for one that was refused. */
 	if (!login)
 		login = login_of_key(t, &q->node_key);
+	if (login && login->refused)
+		login = login_drop(t, login);
 	if (login && !public_key_equal(&login->machine, machine)) {
 		error_set(err, -EEXIST, "another machine is logging in with this node key");
 		return put_error(t, err, out);
@@ -413,6 +433,21 @@ static int register_by_login(struct tailnet *t, const struct public_key *machine
 	return put_answer(t, &(struct answer){.auth_url = url}, out);
 }
 
+static int no_login(const char *id, struct error *err)
+{
+	return error_set(err, -ENOENT, "no login %s waits; the node may ask again", id);
+}
+
+int tailnet_refuse(struct tailnet *t, const char *id, struct error *err)
+{
+	struct tailnet_login *login = login_find(t, id);
+
+	if (!login || login->refused)
+		return no_login(id, err);
+	login->refused = true;
+	return 0;
+}
+
 int tailnet_approve(struct tailnet *t, const char *id, struct control_user *user,
 		    const struct string_list *tags, struct tailnet_time now,
 		    struct control_node **ret, struct error *err)
@@ -421,8 +456,8 @@ int tailnet_approve(struct tailnet *t, const char *id, struct control_user *user
 	struct admission a;
 	int r;
 
-	if (!login)
-		return error_set(err, -ENOENT, "no login %s waits; the node may ask again", id);
+	if (!login || login->refused)
+		return no_login(id, err);
 	if (!tags) {
 		tags = &login->hostinfo.request_tags;
 		r = may_have_tags(t, user->record.id, tags, err);

@@ -16,6 +16,7 @@
  *	POST   /v1/nodes/NODE/tags {tags}
  *	POST   /v1/nodes/NODE/routes {routes}
  *	POST   /v1/logins/ID/approve {user, tags}
+ *	POST   /v1/logins/ID/reject
  *	GET    /v1/ssh			sessions that wait to be confirmed
  *	POST   /v1/ssh/ID/approve, /v1/ssh/ID/reject
  *	POST   /v1/page-key			a new one; DELETE: none
@@ -370,6 +371,15 @@ static int approve_login(struct order *o)
 	return r;
 }
 
+static int reject_login(struct order *o)
+{
+	int r = tailnet_refuse(&o->c->tailnet, o->parts[1], &o->err);
+
+	if (r == 0)
+		node_logins_decided(o->c);
+	return r;
+}
+
 static int list_checks(struct order *o)
 {
 	operator_put_checks(o->c, &o->w);
@@ -476,6 +486,7 @@ static const struct {
 	{"POST", "nodes/*/tags", tag_node, 0},
 	{"POST", "nodes/*/routes", approve_routes, 0},
 	{"POST", "logins/*/approve", approve_login, 0},
+	{"POST", "logins/*/reject", reject_login, TAKES},
 	{"GET", "ssh", list_checks, 0},
 	{"POST", "ssh/*/approve", decide_check, 0},
 	{"POST", "ssh/*/reject", decide_check, TAKES},

@@ -110,7 +110,8 @@ void operator_put_logins(const struct control *c, struct json_writer *w, const c
 {
 	json_begin_array(w, name);
 	for (const struct tailnet_login *l = c->tailnet.logins; l; l = l->next)
-		put_login(w, l);
+		if (!l->refused)
+			put_login(w, l);
 	json_end_array(w);
 }
 

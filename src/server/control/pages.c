@@ -19,14 +19,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PAGE_MAX 16384
+#define PAGE_MAX     16384
+#define DEFAULT_USER "default" /* made when it is first named */
 
 static const char head[] =
 	"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
 	"content=\"width=device-width\"><title>pillion control</title>"
-	"<style>body{font:1.1em/1.5 sans-serif;max-width:40em;margin:4em auto;padding:0 1em}"
-	"pre{background:#8882;padding:1em;overflow:auto}label{display:block;margin:1em 0}"
-	"input{font:inherit;width:100%;box-sizing:border-box}"
+	"<style>body{font:1.1em/1.5 sans-serif;max-width:40em;margin:auto;padding:1em;"
+	"overflow-wrap:anywhere}pre{background:#8882;padding:1em;white-space:pre-wrap}"
+	"label{display:block;margin:1em 0}input{font:inherit}"
+	"input:not([type=checkbox]){width:100%;box-sizing:border-box}"
 	"button{font:inherit;margin-right:1em}:root{color-scheme:light dark}</style>";
 
 /* put_text() - Text of outsiders, as text */
@@ -96,14 +98,16 @@ static void put_decision(const struct control *c, struct buffer *out, bool login
 	if (c->tailnet.registry.has_page_key && pages_may_approve(c)) {
 		put(out, "<form method=post autocomplete=on>");
 		if (login)
-			put(out, "<label>Whose node it is<input name=user value=default required>"
-				 "</label>");
+			put(out,
+			    "<label>Whose node it is<input name=user value=" DEFAULT_USER
+			    " required>"
+			    "</label><label><input name=new type=checkbox value=yes> This is a "
+			    "new user</label>");
 		put(out, "<label>Page key of this server<input name=key type=password "
 			 "autocomplete=current-password required></label>"
-			 "<button name=verdict value=approve>Approve</button>");
-		if (!login)
-			put(out, "<button name=verdict value=reject>Refuse</button>");
-		put(out, "</form><p>Or, beside the server:");
+			 "<button name=verdict value=approve>Approve</button>"
+			 "<button name=verdict value=reject>Reject</button></form><p>Or, beside "
+			 "the server:");
 	} else {
 		put(out, "<p>Whoever runs this coordination server lets it in with:");
 	}
@@ -116,6 +120,9 @@ static void put_decision(const struct control *c, struct buffer *out, bool login
 static void show_login(const struct control *c, struct web_exchange *x,
 		       const struct tailnet_login *login)
 {
+	const struct registry *registry = &c->tailnet.registry;
+	const struct control_node *other = registry_first_of_machine(registry, &login->machine);
+	const struct control_user *user = other ? registry_user(registry, other->user) : NULL;
 	struct buffer page = BUFFER_INIT(PAGE_MAX);
 	char key[KEY_TEXT_MAX];
 
@@ -124,7 +131,8 @@ static void show_login(const struct control *c, struct web_exchange *x,
 	put_text(&page, login->hostinfo.hostname);
 	put(&page, "</b> (");
 	put_text(&page, login->hostinfo.os);
-	put(&page, "). Compare its key, if you doubt that it is yours: <code>");
+	put(&page, "). Compare its key with what 'pillion status' shows there, if you "
+		   "doubt that it is yours: <code>");
 	put(&page, public_key_format(&login->key, KEY_NODE, key));
 	put(&page, "</code>");
 	if (login->hostinfo.request_tags.count) {
@@ -133,6 +141,13 @@ static void show_login(const struct control *c, struct web_exchange *x,
 			put(&page, " ");
 			put_text(&page, login->hostinfo.request_tags.items[i]);
 		}
+	}
+	if (other) {
+		put(&page, "<p>This machine has the node <b>");
+		put_text(&page, other->name);
+		put(&page, "</b> of <b>");
+		put_text(&page, user ? user->name : "nobody");
+		put(&page, "</b> already: with another owner it becomes a second node.");
 	}
 	put_decision(c, &page, true, login->id);
 	reply(x, 200, &page);
@@ -164,14 +179,18 @@ static void show_check(const struct control *c, struct web_exchange *x,
 	reply(x, 200, &page);
 }
 
+static void form_field(struct web_exchange *x, const char *name, char *out, size_t size)
+{
+	(void)control_form_field((char *)buffer_head(x->body), x->body->length, name, out, size);
+}
+
 /* may_decide() - Whether the form has the page key; answered otherwise */
 static bool may_decide(struct control *c, struct web_exchange *x)
 {
 	char key[128];
 	bool good;
 
-	(void)control_form_field((char *)buffer_head(x->body), x->body->length, "key", key,
-				 sizeof(key));
+	form_field(x, "key", key, sizeof(key));
 	good = pages_may_approve(c) && registry_check_page_key(&c->tailnet.registry, key);
 	explicit_bzero(key, sizeof(key));
 	if (!good) {
@@ -201,20 +220,43 @@ static bool written(struct control *c, struct web_exchange *x)
 	return false;
 }
 
+static void reject_login(struct control *c, struct web_exchange *x, const char *id)
+{
+	struct error err = {0};
+
+	if (tailnet_refuse(&c->tailnet, id, &err) < 0) {
+		say(x, 400, "It was not refused", err.text);
+		return;
+	}
+	log_info("refused in the page login=%s", id);
+	node_logins_decided(c);
+	say(x, 200, "Rejected", "The node hears that. This page can be closed.");
+}
+
 static void approve_login(struct control *c, struct web_exchange *x, const char *id)
 {
 	struct control_user *user;
 	struct control_node *node = NULL;
 	struct tailnet_time now = tailnet_now();
 	struct error err = {0};
-	char name[160];
+	char name[160], choice[16];
 	int r;
 
 	if (!may_decide(c, x))
 		return;
-	(void)control_form_field((char *)buffer_head(x->body), x->body->length, "user", name,
-				 sizeof(name));
+	form_field(x, "verdict", choice, sizeof(choice));
+	if (strcmp(choice, "reject") == 0) {
+		reject_login(c, x, id);
+		return;
+	}
+	form_field(x, "user", name, sizeof(name));
+	form_field(x, "new", choice, sizeof(choice));
 	user = registry_user_named(&c->tailnet.registry, name);
+	if (!user && strcmp(name, DEFAULT_USER) != 0 && strcmp(choice, "yes") != 0) {
+		say(x, 400, "There is no such user",
+		    "Go back and correct the name, or tick that this is a new user.");
+		return;
+	}
 	r = user ? 0 : registry_add_user(&c->tailnet.registry, name, now.wall, &user, &err);
 	if (r == 0)
 		r = tailnet_approve(&c->tailnet, id, user, NULL, now, &node, &err);
@@ -236,8 +278,7 @@ static void decide_check(struct control *c, struct web_exchange *x, struct ssh_c
 
 	if (!may_decide(c, x))
 		return;
-	(void)control_form_field((char *)buffer_head(x->body), x->body->length, "verdict", verdict,
-				 sizeof(verdict));
+	form_field(x, "verdict", verdict, sizeof(verdict));
 	approved = strcmp(verdict, "approve") == 0;
 	if (tailnet_ssh_decide(&c->tailnet, check, approved, tailnet_now()) < 0) {
 		say(x, 503, "Out of memory", "Try again.");
@@ -247,7 +288,7 @@ static void decide_check(struct control *c, struct web_exchange *x, struct ssh_c
 		 approved ? "approved" : "refused", (long long)check->from, (long long)check->to,
 		 check->user);
 	node_ssh_decided(c);
-	say(x, 200, approved ? "Approved" : "Refused", "This page can be closed.");
+	say(x, 200, approved ? "Approved" : "Rejected", "This page can be closed.");
 }
 
 static bool is_id(const char *text)

@@ -489,12 +489,20 @@ struct control_node *registry_node_find(const struct registry *r, const char *te
 	return NULL;
 }
 
-struct control_node *registry_node_of_machine(const struct registry *r,
-					      const struct public_key *machine, int64_t user)
+struct control_node *registry_first_of_machine(const struct registry *r,
+					       const struct public_key *machine)
 {
 	struct control_node *node;
 
 	HASH_FIND(by_machine, r->nodes_by_machine, machine, sizeof(*machine), node);
+	return node;
+}
+
+struct control_node *registry_node_of_machine(const struct registry *r,
+					      const struct public_key *machine, int64_t user)
+{
+	struct control_node *node = registry_first_of_machine(r, machine);
+
 	while (node && node->user != user)
 		node = node->next_of_machine;
 	return node;

@@ -206,6 +206,10 @@ struct control_node *registry_node_named(const struct registry *r, const char *n
  *  NULL */
 struct control_node *registry_node_find(const struct registry *r, const char *text);
 
+/** registry_first_of_machine() - The latest node that @machine has with anybody, or NULL */
+struct control_node *registry_first_of_machine(const struct registry *r,
+					       const struct public_key *machine);
+
 /** registry_node_of_machine() - The node that @machine has with @user, or NULL */
 struct control_node *registry_node_of_machine(const struct registry *r,
 					      const struct public_key *machine, int64_t user);

@@ -138,6 +138,7 @@ struct tailnet_login {
 	unsigned int source; /* of control_register_request */
 	size_t size;         /* of the encoded Hostinfo */
 	nanoseconds until;   /* CLOCK_BOOTTIME */
+	bool refused;        /* kept until its node has heard that */
 	struct tailnet_login *next;
 };
 
@@ -224,6 +225,9 @@ enum register_result {
 int tailnet_register(struct tailnet *t, const struct public_key *machine,
 		     const struct control_register_request *request, bool patient,
 		     struct tailnet_time now, struct buffer *out, struct error *err);
+
+/** tailnet_refuse() - The login @id (or the whole URL) is over; its node hears that when it asks */
+int tailnet_refuse(struct tailnet *t, const char *id, struct error *err);
 
 /**
  * tailnet_approve() - Let in who waits with the login @id (or the whole URL), as @user's node
