@@ -507,7 +507,6 @@ static void the_official_state_path_names_its_folder(void **state)
 	supervisor_options_init(&o);
 	assert_int_equal(daemon_flags_apply(v, true, warn, &o, &err), 0);
 	assert_string_equal(o.state_dir, "/var/x");
-	free((char *)o.state_dir);
 	privsep_start_clear(&o.start);
 	/* In a variable userspace networking is only passed over. */
 	supervisor_options_init(&o);
