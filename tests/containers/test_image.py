@@ -145,6 +145,23 @@ def test_a_daemon_in_the_background_ends_with_disconnect(tailnet, docker_cli):
         assert "no daemon answers" in done.stderr
 
 
+def test_health_and_labels(tailnet, docker_cli):
+    """The image says by itself whether its node runs, without a variable."""
+    side = tailnet.sidecar("health", *LEAST)
+    facts = json.loads(docker_cli("inspect", side).stdout)[0]
+    labels = facts["Config"]["Labels"]
+    assert labels["org.opencontainers.image.title"] == "pillion"
+    assert labels["org.opencontainers.image.licenses"] == "BSD-3-Clause"
+
+    def health():
+        return json.loads(docker_cli("inspect", side).stdout)[0]["State"]["Health"]["Status"]
+
+    wait_for(lambda: health() == "healthy", 60, health)
+    docker_cli("exec", side, "pillion", "down")
+    wait_for(lambda: health() == "unhealthy", 90, health)
+    docker_cli("exec", side, "test", "-s", "/usr/local/share/man/man1/pillion.1")
+
+
 def test_the_official_command_finds_the_node_without_a_flag(tailnet, docker_cli):
     side = tailnet.sidecar("found", *LEAST)
     tailnet.wait_started(side)

@@ -284,6 +284,19 @@ def test_the_example_of_settings_fills_the_compose_file(ca, tmp_path):
     assert [m for m in sidecar["volumes"] if not m.startswith("state:")] == mounts
 
 
+def test_the_image_has_labels_a_health_check_and_the_manual(tmp_path):
+    """What can be seen without a container engine; tests/containers asks the image itself."""
+    text = (ROOT / "Containerfile").read_text().replace("\\\n", " ")
+    version = re.search(r"project\(pillion VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    assert f'org.opencontainers.image.version="{version}"' in text
+    check = re.search(r"^HEALTHCHECK .*CMD (.*)$", text, re.M)[1]
+    run("sh", "-nc", check)
+    check_pillion(shlex.split(check.split("||")[1]))
+    run("cmake", "--install", BUILD, "--prefix", tmp_path)
+    page = tmp_path / "share/man/man1/pillion.1"
+    assert page.read_text().startswith(".TH PILLION 1")
+
+
 @pytest.fixture
 def machine(tmp_path):
     """That the pages' hosts are, with our programs in its path and sudo, which changes nothing."""
