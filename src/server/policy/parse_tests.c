@@ -38,7 +38,7 @@ static int add_assertion(struct parse *ps, struct json_range value, void *data)
 	_cleanup_free_ struct port_range *ports = NULL;
 	const struct selector *target;
 	uint32_t count = 0;
-	char *host, *ports_text;
+	char *host = NULL, *ports_text = NULL;
 	int r = parse_string(ps, value, "host:port", &text);
 
 	if (r == 0)
