@@ -111,8 +111,11 @@ def check_docker(words):
     said = run("docker-compose", rest[0], "--help").stdout
     for flag in [word for word in rest[1:] if word.startswith("-")]:
         assert re.search(rf"(?<!\S){flag}\b", said), f"docker compose {rest[0]} has no {flag}"
-    for word in [word for word in rest[1:] if not word.startswith("-")]:
-        assert word in services, word
+    names = [word for word in rest[1:] if not word.startswith("-")]
+    if rest[0] == "exec":
+        check_pillion(names[1:])
+        names = names[:1]
+    assert set(names) <= set(services), names
 
 
 def check_copy(words):
@@ -245,6 +248,21 @@ def test_block(block, tmp_path):
 def test_pages_have_blocks():
     assert len(BLOCKS) >= 15
     assert {block.page for block in BLOCKS} >= {"README.md", "control.md", "proxy.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_within_sentences(page):
+    """Of ours and of compose; "…" stands for what the reader knows."""
+    for line in set(re.findall(r"`((?:pillion|docker compose) [^`…]+)`", page.read_text())):
+        words = shlex.split(line)
+        if words[0] == "docker":
+            check_docker(words)
+            continue
+        # A flag may stand there without its value.
+        names = [word for word in words[1:] if not word.startswith("-")]
+        said = run(BUILD / "pillion", *names, "--help").stdout
+        for flag in flags_of(words):
+            assert flag == "--help" or re.search(rf"{flag}\b", said), f"{line}: no {flag}"
 
 
 def test_each_variable_in_a_page_is_one():
