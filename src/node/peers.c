@@ -122,8 +122,10 @@ static void set_peer(struct node *node, const struct netmap *map, const struct t
 	int r;
 
 	allowed = calloc(peer->allowed_ips.count + 1, sizeof(*allowed));
-	if (!allowed)
+	if (!allowed) {
+		tunnel_peer_remove(node->tunnel, &peer->key);
 		return;
+	}
 	config.allowed_ips = allowed;
 	config.allowed_ip_count = collect_allowed_ips(node, peer, allowed);
 	r = tunnel_peer_set(node->tunnel, &config);

@@ -74,7 +74,11 @@ void tunnel_free(struct tunnel *tunnel);
 /** tunnel_set_node_key() - Our node key was rotated: all sessions end */
 void tunnel_set_node_key(struct tunnel *tunnel, const struct secret_key *node_key);
 
-/** tunnel_peer_set() - Add a peer, or change the one with that node key; 0 or negative errno */
+/**
+ * tunnel_peer_set() - Add a peer, or change the one with that node key
+ *
+ * Return: 0; or negative errno, and there is no peer with that key
+ */
 int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config);
 
 /** tunnel_peer_remove() - Forget a peer; one that isn't there is fine */

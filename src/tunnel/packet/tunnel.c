@@ -369,22 +369,6 @@ static int add_peer(struct tunnel *tunnel, const struct tunnel_peer_config *conf
 	return 0;
 }
 
-int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config)
-{
-	struct tunnel_peer *peer = find_peer(tunnel, &config->path.node_key);
-	int r = peer ? path_peer_update(peer->path, &config->path, clock_boottime())
-		     : add_peer(tunnel, config, &peer);
-
-	if (r < 0)
-		return r;
-	peer->masquerade = config->masquerade;
-	peer->address_v4 = config->address_v4;
-	peer->address_v6 = config->address_v6;
-	peer->filter.jailed = config->jailed;
-	peer->filter.node = config->node;
-	return wg_peer_set_allowed_ips(peer->wg, config->allowed_ips, config->allowed_ip_count);
-}
-
 static void remove_peer(struct tunnel *tunnel, struct tunnel_peer *peer)
 {
 	HASH_DEL(tunnel->peers, peer);
@@ -399,6 +383,29 @@ void tunnel_peer_remove(struct tunnel *tunnel, const struct public_key *node_key
 
 	if (peer)
 		remove_peer(tunnel, peer);
+}
+
+int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config)
+{
+	struct tunnel_peer *peer = find_peer(tunnel, &config->path.node_key);
+	int r = peer ? path_peer_update(peer->path, &config->path, clock_boottime())
+		     : add_peer(tunnel, config, &peer);
+
+	if (r == 0)
+		r = wg_peer_set_allowed_ips(peer->wg, config->allowed_ips,
+					    config->allowed_ip_count);
+	if (r < 0) {
+		/* What it was before may point to a node that is gone. */
+		if (peer)
+			remove_peer(tunnel, peer);
+		return r;
+	}
+	peer->masquerade = config->masquerade;
+	peer->address_v4 = config->address_v4;
+	peer->address_v6 = config->address_v6;
+	peer->filter.jailed = config->jailed;
+	peer->filter.node = config->node;
+	return 0;
 }
 
 void tunnel_greet(struct tunnel *tunnel, const struct public_key *node_key)

@@ -366,6 +366,21 @@ static void introduce_as(struct side *to, const struct side *peer, const struct 
 	assert_int_equal(tunnel_peer_set(to->tunnel, &config), 0);
 }
 
+/* The netmap's node that it was may be gone, so a peer that can't be set is none any more. */
+static void a_peer_that_cant_be_changed_is_removed(void **state)
+{
+	struct world *w = *state;
+	struct side bad = w->side[1];
+	struct tunnel_peer_status status;
+
+	assert_int_equal(try_introduce(&w->side[0], &w->side[1]), 0);
+	bad.address.bits = 33;
+	assert_int_equal(try_introduce(&w->side[0], &bad), -EINVAL);
+	assert_int_equal(tunnel_peer_status(w->side[0].tunnel, &bad.node, &status), -ENOENT);
+	assert_int_equal(try_introduce(&w->side[0], &w->side[1]), 0);
+	assert_int_equal(tunnel_peer_status(w->side[0].tunnel, &bad.node, &status), 0);
+}
+
 /* Side 0 is 100.64.0.1, but side 1 is to know it as 100.64.7.7. */
 static void a_peer_may_know_us_by_another_address(void **state)
 {
@@ -533,6 +548,8 @@ int main(void)
 						tear_down),
 		cmocka_unit_test_setup_teardown(without_a_rule_nothing_comes_in, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(pings_are_answered, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_peer_that_cant_be_changed_is_removed, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_peer_may_know_us_by_another_address, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(a_jailed_peer_may_only_answer, set_up, tear_down),
