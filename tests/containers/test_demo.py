@@ -8,11 +8,13 @@ project's network ─┬─ control    `pillion control`; lays a key and its aut
 """
 
 import json
+import re
 import shutil
 
 import conftest
 import pytest
 from lab.peers import ROOT
+from lab.waiting import wait_for
 
 PROJECT = f"{conftest.NAME}-demo"
 LABEL = f"label=com.docker.compose.project={PROJECT}"
@@ -77,6 +79,78 @@ def test_the_example_of_settings_starts_the_own_tailnets(image, app_image, tmp_p
         assert "TS_LOGIN_SERVER=https://headscale.example.com" in facts["Config"]["Env"]
     finally:
         compose("down", "--volumes", folder=tmp_path)
+    assert left() == [[], [], []]
+
+
+@pytest.fixture
+def control(image, tmp_path):
+    """`pillion control` with its own authority, as a container that other networks can be joined by."""
+    name = f"{conftest.NAME}-control"
+    conftest.docker(
+        *["run", "-d", "--name", name, "-v", f"{tmp_path}/control:/state"],
+        *["--entrypoint", "pillion", image, "control", "serve", "--state=/state"],
+        "--url=https://control:8443",
+    )
+
+    def ask(*arguments):
+        command = ["pillion", "control", *arguments, "--socket=/state/control.sock"]
+        return conftest.docker("exec", name, *command, check=False)
+
+    wait_for(lambda: ask("users").returncode == 0, 30, "the server")
+    yield name, tmp_path / "control/ca.pem", lambda: ask("keys", "create").stdout.strip()
+    conftest.docker("rm", "-f", "-v", name)
+
+
+def test_the_shipped_file_with_our_server_and_what_a_restart_costs(
+    image, app_image, control, tmp_path, docker_cli
+):
+    """.env has the key and ca.pem. Where Docker cuts the app off, its health check says so."""
+    name, authority, make_key = control
+    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    values = {"LOGIN_SERVER": "https://control:8443", "AUTHKEY": make_key(), "CA_FILE": authority}
+    lines = [f"{k}={values[k]}" if (k := line.split("=")[0]) in values else line for line in lines]
+    (tmp_path / ".env").write_text("\n".join(lines) + "\n")
+    images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]
+
+    def own(*arguments):
+        return compose(*arguments, folder=tmp_path, images=images).stdout
+
+    def health(service):
+        container = own("ps", "-q", service).strip()
+        facts = json.loads(docker_cli("inspect", container).stdout)[0]
+        return facts["State"]["Health"]["Status"]
+
+    def up(*flags):
+        own("up", "--no-build", "-d", *flags)
+        for service in ("pillion", "app"):
+            wait_for(lambda s=service: health(s) == "healthy", 120, lambda: own("logs"))
+
+    try:
+        own("up", "--no-build", "-d", "pillion")  # it makes the network, and waits for the server
+        docker_cli("network", "connect", "--alias", "control", f"{PROJECT}_default", name)
+        up()
+        said = own("logs", "--no-color", "pillion")
+        assert re.search(r"Running as demo-app, 100\.64\.0\.1, fd7a:", said), said
+        assert "IPv6" not in said
+        sidecar = own("ps", "-q", "pillion").strip()
+        # The engine dies: nothing is cut off.
+        kill = "kill -KILL $(grep -lx pillion-engine /proc/[0-9]*/comm | cut -d/ -f3)"
+        docker_cli("exec", sidecar, "sh", "-c", kill)
+        wait_for(lambda: own("logs", "pillion").count("Running as") >= 2, 30, lambda: own("logs"))
+        assert health("app") == "healthy"
+        docker_cli("restart", sidecar)
+        wait_for(lambda: health("app") == "unhealthy", 120, lambda: own("logs"))
+        wait_for(lambda: health("pillion") == "healthy", 60, lambda: own("logs"))
+        up("--force-recreate")
+        assert "Running as demo-app, 100.64.0.1" in own("logs", "--no-color", "pillion")
+        docker_cli("network", "disconnect", f"{PROJECT}_default", name)
+        own("down")
+        volumes = docker_cli("volume", "ls", "-q").stdout.split()
+        assert f"{PROJECT}_state" in volumes
+    finally:
+        docker_cli("network", "disconnect", "-f", f"{PROJECT}_default", name, check=False)
+        compose("down", "--volumes", folder=tmp_path, images=images)
     assert left() == [[], [], []]
 
 
