@@ -136,6 +136,27 @@ static void serve_prefs(struct node *node, struct http_exchange *x)
 	reply_json(x, 200, node_prefs_json(node), JSON_INDENT(1));
 }
 
+/* A command that ended well has changed something that a crash right after it does not lose. */
+static void reply_stored(struct node *node, struct http_exchange *x,
+			 void (*done)(struct node *node, void *context))
+{
+	http_hold(x);
+	node_when_stored(node, done, x);
+}
+
+static void stored_prefs(struct node *node, void *context)
+{
+	serve_prefs(node, context);
+	http_release(context);
+}
+
+static void stored_nothing(struct node *node, void *context)
+{
+	(void)node;
+	reply_nothing(context);
+	http_release(context);
+}
+
 static void serve_edit_prefs(struct node *node, struct http_exchange *x)
 {
 	json_t *masked = body_object(x);
@@ -149,7 +170,7 @@ static void serve_edit_prefs(struct node *node, struct http_exchange *x)
 	if (r < 0)
 		reply_error(x, 400, "Error", err.text);
 	else
-		serve_prefs(node, x);
+		reply_stored(node, x, stored_prefs);
 }
 
 static void serve_check_prefs(struct node *node, struct http_exchange *x)
@@ -173,17 +194,26 @@ static void serve_start(struct node *node, struct http_exchange *x)
 {
 	json_t *options = body_object(x);
 	struct error err = {0};
+	bool logs_in;
 	int r;
 
 	if (!options)
 		return;
+	/*
+	 * A login keeps its asker waiting until its keys are stored, and the prefs before them.
+	 * The login-interactive that belongs to it must not come late.
+	 */
+	logs_in =
+		!node_is_known(node) || json_string_length(json_object_get(options, "AuthKey")) > 0;
 	r = node_start(node, options, &err);
 	wipe_auth_key(options);
 	json_decref(options);
 	if (r < 0)
 		http_reply_text(x, 500, "%s", err.text);
-	else
+	else if (logs_in)
 		reply_nothing(x);
+	else
+		reply_stored(node, x, stored_nothing);
 }
 
 static void serve_login_interactive(struct node *node, struct http_exchange *x)
@@ -203,7 +233,7 @@ static void logout_done(void *context, const struct error *err)
 	if (err)
 		http_reply_text(x, 500, "%s", err->text);
 	else
-		reply_nothing(x);
+		reply_stored(x->context, x, stored_nothing);
 	http_release(x);
 }
 
@@ -213,6 +243,7 @@ static void serve_logout(struct node *node, struct http_exchange *x)
 	int r;
 
 	http_hold(x);
+	x->context = node;
 	r = node_logout(node, logout_done, x, &err);
 	if (r < 0) {
 		http_reply_text(x, 500, "logout: %s", err.text);

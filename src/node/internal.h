@@ -110,12 +110,13 @@ struct node {
 
 	/* What outlives us (store.c) */
 	struct state_file state;
-	bool state_usable; /* decoded, and so may be overwritten */
-	bool state_dirty;  /* changed since the last store began */
-	bool storing;      /* a store of the state is under way */
-	bool state_failed; /* the last store of it did */
-	bool settled;      /* the supervisor knows that the prefs of the start are stored */
-	bool key_waits;    /* control waits for the store of a new node key */
+	bool state_usable;                   /* decoded, and so may be overwritten */
+	bool state_dirty;                    /* changed since the last store began */
+	bool storing;                        /* a store of the state is under way */
+	struct node_store_wait *store_waits; /* who is answered after it */
+	bool state_failed;                   /* the last store of it did */
+	bool settled;   /* the supervisor knows that the prefs of the start are stored */
+	bool key_waits; /* control waits for the store of a new node key */
 	bool cache_dirty;
 	bool cache_stored; /* at least once, or tried */
 	bool cache_failed; /* the last store of it did, and that was said */
@@ -197,7 +198,6 @@ enum node_state node_state(const struct node *node);
 const char *node_state_name(enum node_state state);
 void node_state_changed(struct node *node);
 const struct netmap *node_netmap(const struct node *node);
-bool node_is_known(const struct node *node);
 void node_reconcile(struct node *node);
 void node_note_result(struct node *node, bool *failed, int result);
 
@@ -209,6 +209,7 @@ void node_store_cache_now(struct node *node);
 void node_store_handover(struct node *node);
 void node_store_rest(struct node *node);
 void node_store_settled(struct node *node);
+void node_store_answer(struct node *node);
 
 /* asks.c, of struct control_handler */
 void node_answer_ping(void *user, const struct control_ping *ping);

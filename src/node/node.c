@@ -39,7 +39,6 @@ static bool has_node_key(const struct node *node)
 	return !sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE);
 }
 
-/** node_is_known() - Whether a login server has registered our node key, or the one before it */
 bool node_is_known(const struct node *node)
 {
 	const struct persist *persist = &node->state.persist;
@@ -378,6 +377,7 @@ void node_free(struct node *node)
 	if (!node)
 		return;
 	node->stopping = true;
+	node_store_answer(node);
 	node_tunnel_close(node);
 	node_control_close(node);
 	node_machine_close(node);

@@ -50,12 +50,21 @@ json_t *node_status_json(struct node *node, bool peers);
 json_t *node_prefs_json(struct node *node);
 
 /**
- * node_edit_prefs() - Apply an ipn.MaskedPrefs, store the result and act on it
+ * node_edit_prefs() - Apply an ipn.MaskedPrefs, begin to store the result, and act on it
  * @masked: borrowed
  *
- * Return: 0, -EINVAL for what prefs_edit() refuses, or the error of the store
+ * Return: 0, or -EINVAL for what prefs_edit() refuses
  */
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err);
+
+/**
+ * node_when_stored() - Call @done once the prefs and keys of now are stored, or could not be
+ *
+ * At once where nothing waits to be stored; by node_free() at the latest. What could not be
+ * stored is a health warning, and is tried again.
+ */
+void node_when_stored(struct node *node, void (*done)(struct node *node, void *context),
+		      void *context);
 
 /**
  * node_start() - Apply an ipn.Options, and begin the login anew: UpdatePrefs replaces the prefs,
@@ -66,6 +75,9 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err);
  * that there is, nothing happens before node_login_interactive(); without that the bus says why.
  */
 int node_start(struct node *node, json_t *ipn_options, struct error *err);
+
+/** node_is_known() - Whether a login server has registered our node key, or the one before it */
+bool node_is_known(const struct node *node);
 
 /**
  * node_login_interactive() - Ask control for a login URL; it arrives as Notify.BrowseToURL

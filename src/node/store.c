@@ -278,6 +278,40 @@ void node_store_settled(struct node *node)
 		node->settled = privsep_client_settled(node->privsep) == 0;
 }
 
+/* One who waits for what changed. */
+struct node_store_wait {
+	struct node_store_wait *next;
+	void (*done)(struct node *node, void *context);
+	void *context;
+};
+
+/** node_store_answer() - Nothing more is going to be stored for those who wait */
+void node_store_answer(struct node *node)
+{
+	struct node_store_wait *wait = TAKE_PTR(node->store_waits);
+
+	while (wait) {
+		struct node_store_wait *next = wait->next;
+
+		wait->done(node, wait->context);
+		free(wait);
+		wait = next;
+	}
+}
+
+void node_when_stored(struct node *node, void (*done)(struct node *node, void *context),
+		      void *context)
+{
+	struct node_store_wait *wait = node->storing ? calloc(1, sizeof(*wait)) : NULL;
+
+	if (!wait) {
+		done(node, context);
+		return;
+	}
+	*wait = (struct node_store_wait){node->store_waits, done, context};
+	node->store_waits = wait;
+}
+
 static void on_state_stored(void *context, int result, const char *text)
 {
 	struct node *node = context;
@@ -312,6 +346,8 @@ static void on_state_stored(void *context, int result, const char *text)
 		node->key_waits = false;
 		control_client_key_stored(node->control, result);
 	}
+	if (!node->storing)
+		node_store_answer(node);
 }
 
 /** node_store_state() - Store keys and prefs now; stores of one after another never overtake */

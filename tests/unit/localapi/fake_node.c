@@ -65,6 +65,22 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 	return node->fail ? error_set(err, node->fail, "edit refused") : 0;
 }
 
+bool node_is_known(const struct node *node)
+{
+	return !node->status || !json_is_false(json_object_get(node->status, "HaveNodeKey"));
+}
+
+void node_when_stored(struct node *node, void (*done)(struct node *node, void *context),
+		      void *context)
+{
+	if (!node->store_slowly) {
+		done(node, context);
+		return;
+	}
+	node->stored_done = done;
+	node->done_context = context;
+}
+
 int node_start(struct node *node, json_t *ipn_options, struct error *err)
 {
 	json_decref(node->last_start);
@@ -137,9 +153,13 @@ void fake_node_answer(struct node *node)
 {
 	void (*ping_done)(void *, json_t *) = node->ping_done;
 	void (*logout_done)(void *, const struct error *) = node->logout_done;
+	void (*stored_done)(struct node *, void *) = node->stored_done;
 
 	node->ping_done = NULL;
 	node->logout_done = NULL;
+	node->stored_done = NULL;
+	if (stored_done)
+		stored_done(node, node->done_context);
 	if (ping_done)
 		ping_done(node->done_context,
 			  node->prefs ? pong() : json_pack("{s:s}", "IP", "100.64.0.2"));

@@ -25,6 +25,8 @@ struct node {
 	void (*ping_done)(void *context, json_t *result);
 	void (*logout_done)(void *context, const struct error *err);
 	void *done_context;
+	bool store_slowly; /* hold those who wait for a store until fake_node_answer() */
+	void (*stored_done)(struct node *node, void *context);
 };
 
 /** fake_node_notify() - Put a message on the bus */

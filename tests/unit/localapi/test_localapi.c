@@ -10,6 +10,7 @@
 #include "localapi/server.h"
 #include "unit/unit.h"
 
+#include "base/cleanup.h"
 #include "base/limits.h"
 
 #include <errno.h>
@@ -494,6 +495,36 @@ static bool is_closed(int fd)
 	return recv(fd, &byte, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN;
 }
 
+/* What a command has changed when it ends is not lost by a crash right after it. */
+static void a_change_is_answered_when_it_is_stored(void **state)
+{
+	struct fixture *f = *state;
+	static const struct {
+		const char *request, *answer;
+	} changes[] = {
+		{"PATCH /localapi/v0/prefs HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\n{}",
+		 "{\n \"Hostname\""},
+		{"POST /localapi/v0/start HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\n{}",
+		 "204 No Content"},
+		{"POST /localapi/v0/logout HTTP/1.1\r\n" HOST "\r\n", "204 No Content"},
+	};
+
+	f->node.store_slowly = true;
+	for (size_t i = 0; i < ARRAY_SIZE(changes); i++) {
+		char got[4096] = "";
+		int fd = dial(&f->address, f->length);
+
+		assert_true(send(fd, changes[i].request, strlen(changes[i].request), 0) > 0);
+		for (int turns = 0; turns < TURNS_MAX && !f->node.stored_done; turns++)
+			uv_run(&f->loop, UV_RUN_NOWAIT);
+		assert_non_null(f->node.stored_done);
+		assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), -1);
+		fake_node_answer(&f->node);
+		wait_for(f, fd, got, sizeof(got), changes[i].answer);
+		close(fd);
+	}
+}
+
 /* The code that answers may be about to free what the next request would free as well. */
 static void no_request_begins_inside_of_an_answer(void **state)
 {
@@ -774,6 +805,8 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(a_slow_reader_is_cut_off, setup, teardown),
 		cmocka_unit_test_setup_teardown(an_answer_may_come_after_the_asker_left, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_change_is_answered_when_it_is_stored, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(no_request_begins_inside_of_an_answer, setup,
 						teardown),

@@ -471,6 +471,48 @@ static void a_change_behind_a_slow_store_is_not_lost(void **state)
 	assert_string_equal(w->node->state.prefs.hostname, "two");
 }
 
+static void count_stored(struct node *node, void *context)
+{
+	(void)node;
+	++*(int *)context;
+}
+
+static void who_waits_for_a_store_is_answered_after_it(void **state)
+{
+	struct world *w = *state;
+	int stored = 0;
+
+	(void)run(w);
+	node_when_stored(w->node, count_stored, &stored);
+	assert_int_equal(stored, 1); /* nothing was being stored */
+
+	edit(w, "{\"Hostname\":\"one\",\"HostnameSet\":true}");
+	node_when_stored(w->node, count_stored, &stored);
+	edit(w, "{\"Hostname\":\"two\",\"HostnameSet\":true}");
+	node_when_stored(w->node, count_stored, &stored);
+	assert_int_equal(stored, 1);
+	/* The second change is a store of its own. */
+	answer(w, false, 0);
+	assert_int_equal(stored, 1);
+	answer(w, false, 0);
+	assert_int_equal(stored, 3);
+
+	edit(w, "{\"Hostname\":\"three\",\"HostnameSet\":true}");
+	node_when_stored(w->node, count_stored, &stored);
+	answer(w, false, -ENOSPC);
+	assert_int_equal(stored, 4);
+	answer_all(w);
+
+	edit(w, "{\"Hostname\":\"four\",\"HostnameSet\":true}");
+	node_when_stored(w->node, count_stored, &stored);
+	node_stop(w->node);
+	w->privsep.count = 0;
+	node_free(w->node);
+	assert_int_equal(stored, 5);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	start_node(w);
+}
+
 static void the_kernel_is_asked_again(void **state)
 {
 	struct world *w = *state;
@@ -1035,6 +1077,7 @@ int main(void)
 		TEST(a_full_disk_loses_nothing),
 		TEST(what_is_small_is_cached_beside_a_large_map),
 		TEST(a_change_behind_a_slow_store_is_not_lost),
+		TEST(who_waits_for_a_store_is_answered_after_it),
 		TEST(the_kernel_is_asked_again),
 		TEST(a_state_that_was_lost_is_no_first_start),
 		TEST(a_state_that_could_not_be_read_is_read_again),
