@@ -188,6 +188,14 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	struct node *node = user;
 	char line[ERROR_TEXT_MAX + 160];
 
+	/* The node key that we have is no longer good for control, but there is another way in. */
+	if (need == CONTROL_NEED_LOGIN && node->auth_key && !node->given_key) {
+		log_info("control refused the node key (%s): logging in with the auth key",
+			 reason->text);
+		node->login_interactive = true;
+		node_reconcile(node);
+		return;
+	}
 	forget_auth_key(node);
 	switch (need) {
 	case CONTROL_NEED_AUTH_KEY:

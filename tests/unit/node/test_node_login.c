@@ -219,6 +219,34 @@ static void a_start_is_answered_on_the_bus(void **state)
 	json_decref(log);
 }
 
+/* `up --auth-key` on a node that control no longer wants by its node key. */
+static void a_key_at_hand_is_tried_when_the_node_key_is_refused(void **state)
+{
+	struct error refused = {-EACCES, "no such node"};
+	struct world *w = *state;
+	json_t *log = json_array();
+	struct secret_key key = run(w);
+	struct node_watch *watch = node_watch_new(w->node, 0, on_notify, log);
+	unsigned int keys = client()->keys;
+
+	start(w, "fresh");
+	assert_int_equal(client()->interactive, 0);
+	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+	assert_int_equal(client()->interactive, 1);
+	assert_int_equal(client()->keys, keys + 1);
+	assert_string_equal(client()->key, "fresh");
+	login(w); /* what belongs to the start, come late */
+	assert_int_equal(client()->interactive, 1);
+	assert_int_equal(messages_with(log, "ErrMessage"), 0);
+	/* Once: the key is answered to now. */
+	client()->handler->need(w->node, CONTROL_NEED_AUTH_KEY, &refused);
+	assert_int_equal(client()->interactive, 1);
+	assert_int_equal(messages_with(log, "ErrMessage"), 1);
+	secret_key_wipe(&key);
+	node_watch_free(watch);
+	json_decref(log);
+}
+
 static void a_whole_map_says_who_we_are_and_then_the_state(void **state)
 {
 	struct world *w = *state;
@@ -501,6 +529,7 @@ int main(void)
 		TEST(a_new_login_leaves_a_running_node_running),
 		TEST(a_login_that_was_given_up_is_survived),
 		TEST(a_start_is_answered_on_the_bus),
+		TEST(a_key_at_hand_is_tried_when_the_node_key_is_refused),
 		TEST(a_whole_map_says_who_we_are_and_then_the_state),
 		TEST(a_node_key_is_had_once_it_is_registered),
 		TEST(a_start_drops_the_url_before),
