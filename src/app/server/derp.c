@@ -327,6 +327,19 @@ static int start(struct derp *d, struct relay_server_config *config, uint16_t re
 	return r;
 }
 
+/* finish() - Let go of what start() made, as far as it came: its timer at least */
+static void finish(struct derp *d)
+{
+	relay_server_free(d->relay);
+	certificate_files_free(d->certificate);
+	loop_timer_free(d->last_words);
+	for (size_t i = 0; i < ARRAY_SIZE(d->signals); i++)
+		uv_close((uv_handle_t *)&d->signals[i], NULL);
+	for (int round = 0; round < CLOSING_ROUNDS && uv_loop_alive(&d->loop); round++)
+		uv_run(&d->loop, UV_RUN_NOWAIT);
+	(void)uv_loop_close(&d->loop);
+}
+
 static void usage(const struct flag_group *group)
 {
 	printf("usage: pillion derp --hostname NAME [FLAG…]\n\n"
@@ -382,18 +395,11 @@ int run_derp(int argc, char **argv)
 	derp.watched[1] = values[KEY_FILE].text;
 	r = start(&derp, &config,
 		  values[REGION].given ? (uint16_t)values[REGION].number : REGION_FIRST, &err);
-	if (r < 0) {
+	if (r == 0)
+		uv_run(&derp.loop, UV_RUN_DEFAULT);
+	else
 		fprintf(stderr, "pillion derp: %s\n", err.text);
-		return EXIT_FAILURE;
-	}
-	uv_run(&derp.loop, UV_RUN_DEFAULT);
-	relay_server_free(derp.relay);
-	certificate_files_free(derp.certificate);
-	loop_timer_free(derp.last_words);
-	for (size_t i = 0; i < ARRAY_SIZE(derp.signals); i++)
-		uv_close((uv_handle_t *)&derp.signals[i], NULL);
-	for (int round = 0; round < CLOSING_ROUNDS && uv_loop_alive(&derp.loop); round++)
-		uv_run(&derp.loop, UV_RUN_NOWAIT);
-	(void)uv_loop_close(&derp.loop);
-	return EXIT_SUCCESS;
+	if (derp.last_words)
+		finish(&derp);
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
