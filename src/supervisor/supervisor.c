@@ -102,7 +102,8 @@ static int check_writable(struct supervisor *s, const struct stat *st, struct er
 		return 0;
 	if (errno == EROFS)
 		error_set_errno(&why, -errno,
-				"write the state directory %s (mount a writable volume at %s, or "
+				"write the state directory %s (mount a volume at %s that can be "
+				"written, or "
 				"choose another with --statedir, TS_STATE_DIR)",
 				dir, dir);
 	else
@@ -134,11 +135,11 @@ static int check_state_dir(struct supervisor *s, struct error *err)
 				 "(TS_STATE_DIR), or keep the state in memory only "
 				 "with --state=mem:");
 	if (stat(dir, &st) < 0 && errno == ENOENT && mkdir(dir, 0700) < 0)
-		return error_set_errno(
-			err, -errno,
-			"make the state directory %s (mount a writable volume at %s, or choose "
-			"another with --statedir, TS_STATE_DIR)",
-			dir, dir);
+		return error_set_errno(err, -errno,
+				       "make the state directory %s (mount a volume at %s that can "
+				       "be written, or choose "
+				       "another with --statedir, TS_STATE_DIR)",
+				       dir, dir);
 	if (stat(dir, &st) < 0)
 		return error_set_errno(err, -errno, "look at the state directory %s", dir);
 	if (!S_ISDIR(st.st_mode))

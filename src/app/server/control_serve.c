@@ -126,7 +126,7 @@ static int make_folder(const char *path, struct error *err)
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return error_set_errno(
 			err, -errno,
-			"make the state folder %s (mount a writable volume at %s, or "
+			"make the state folder %s (mount a volume at %s that can be written, or "
 			"choose another with --state)",
 			path, path);
 	return 0;

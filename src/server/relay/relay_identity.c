@@ -295,7 +295,7 @@ int relay_directory_make(const char *path, struct error *err)
 	if (mkdir(path, 0700) < 0 && errno != EEXIST)
 		return error_set_errno(
 			err, -errno,
-			"make the folder %s (mount a writable volume at %s, or choose "
+			"make the folder %s (mount a volume at %s that can be written, or choose "
 			"another)",
 			path, path);
 	return 0;
