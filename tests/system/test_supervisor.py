@@ -1138,7 +1138,7 @@ def test_a_read_only_state_volume(start, tmp_path, mode, lock_file):
     state.mkdir(mode=0o700)
     with mounted(state) as remount:
         remount("ro")
-        said = f"mount a volume at {state} that can be written"
+        said = f"mount a volume at {state}"
         refused(start(state=state, mode=mode), 1, "Read-only", said, "TS_STATE_DIR")
         refused(start(state=state / "deeper", mode=mode), 1, "Read-only", f"{said}/deeper")
         remount("rw")
