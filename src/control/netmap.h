@@ -113,7 +113,7 @@ struct netmap_removal {
 /* What one message changed. Act on the removals first. */
 struct netmap_change {
 	uint32_t parts;     /* enum netmap_part */
-	bool whole;         /* the message was a session's first: all there is to know */
+	bool full;          /* the message said more than peers, users and filters */
 	uint32_t self_what; /* enum netmap_node_change, with NETMAP_SELF */
 	struct netmap_update *updates;
 	uint32_t update_count;

@@ -285,6 +285,18 @@ static void note_control_time(struct netmap *map, nanoseconds control_time, nano
 	map->control_known = true;
 }
 
+/*
+ * is_full() - Whether the official client makes a new map of this message
+ *
+ * Changed or not: who follows its node is told of each such map.
+ */
+static bool is_full(const struct tailcfg_map_response *m)
+{
+	return m->node || m->peers.at || m->derp_map || m->dns_config || m->domain ||
+	       m->has_health || m->display_messages_clear || m->display_message_count ||
+	       m->ssh_policy || m->has_tka_info || m->client_version;
+}
+
 int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nanoseconds now,
 		 struct netmap_change *ret, struct error *err)
 {
@@ -293,6 +305,7 @@ int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nano
 	int r;
 
 	note_control_time(map, response->control_time, now);
+	ret->full = !response->keep_alive && is_full(response);
 	if (response->keep_alive) {
 		/* Its version notice counts, nothing else that it may carry. */
 		if (response->client_version)
@@ -313,6 +326,5 @@ int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nano
 	if (r < 0)
 		return error_set_errno(err, r, "map: apply");
 	map->fresh = false;
-	ret->whole = a.fresh;
 	return 0;
 }

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Who follows the peers; see node_bus_send_peers(). */
+#define PEER_BITS (NODE_WATCH_PEER_CHANGES | NODE_WATCH_PEER_PATCHES)
+
 struct node_watch {
 	struct node *node;
 	struct node_watch *next;
@@ -45,7 +48,8 @@ static json_t *new_message(void)
 	return json_pack("{s:s}", "Version", NODE_VERSION_LONG);
 }
 
-void node_bus_send(struct node *node, const char *member, json_t *value)
+/* send_members() - @members, which are released, to those whose mask has one of @bits; 0: to all */
+static void send_members(struct node *node, unsigned int bits, json_t *members)
 {
 	struct node_bus *bus = &node->bus;
 
@@ -53,10 +57,10 @@ void node_bus_send(struct node *node, const char *member, json_t *value)
 	for (struct node_watch *watch = bus->watches; watch; watch = watch->next) {
 		json_t *message;
 
-		if (watch->dead)
+		if (watch->dead || (bits && !(watch->mask & bits)))
 			continue;
 		message = new_message();
-		if (message && json_object_set(message, member, value) == 0)
+		if (message && json_object_update(message, members) == 0)
 			watch->notify(watch->context, message);
 		else
 			json_decref(message);
@@ -64,7 +68,61 @@ void node_bus_send(struct node *node, const char *member, json_t *value)
 	bus->depth--;
 	if (bus->depth == 0)
 		sweep(bus);
-	json_decref(value);
+	json_decref(members);
+}
+
+void node_bus_send(struct node *node, const char *member, json_t *value)
+{
+	send_members(node, 0, json_pack("{s:o}", member, value));
+}
+
+static bool is_followed(const struct node *node, unsigned int bits)
+{
+	for (const struct node_watch *watch = node->bus.watches; watch; watch = watch->next)
+		if (!watch->dead && watch->mask & bits)
+			return true;
+	return false;
+}
+
+/**
+ * node_bus_send_peers() - What a message changed of the peers, to those who asked for that
+ *
+ * Peers are told as a whole, also to those who take patches, and each with its user.
+ */
+void node_bus_send_peers(struct node *node, const struct netmap_change *change)
+{
+	const struct netmap *map = node_netmap(node);
+	json_t *members, *changed, *removed, *users;
+
+	if ((change->update_count == 0 && change->removal_count == 0) ||
+	    !is_followed(node, PEER_BITS))
+		return;
+	members = json_object();
+	changed = json_array();
+	removed = json_array();
+	users = json_object();
+	for (uint32_t i = 0; i < change->update_count; i++) {
+		const struct tailcfg_node *peer = &change->updates[i].peer->node;
+		const struct tailcfg_user_profile *user = netmap_user(map, peer->user);
+		char id[24];
+
+		json_array_append_new(changed, node_peer_json(peer));
+		snprintf(id, sizeof(id), "%lld", (long long)peer->user);
+		if (user)
+			json_object_set_new(users, id, node_user_json(user));
+	}
+	for (uint32_t i = 0; i < change->removal_count; i++)
+		json_array_append_new(removed, json_integer(change->removals[i].id));
+	if (json_object_size(users) > 0)
+		json_object_set(members, "UserProfiles", users);
+	if (change->update_count > 0)
+		json_object_set(members, "PeersChanged", changed);
+	if (change->removal_count > 0)
+		json_object_set(members, "PeersRemoved", removed);
+	json_decref(users);
+	json_decref(changed);
+	json_decref(removed);
+	send_members(node, PEER_BITS, members);
 }
 
 /* initial_message() - What the mask asks to be told first */
@@ -96,8 +154,7 @@ static json_t *initial_message(struct node *node, unsigned int mask)
 		json_object_set_new(message, "Health", node_health_json(node));
 	if (mask & NODE_WATCH_INITIAL_STATUS)
 		json_object_set_new(message, "InitialStatus",
-				    node_status_json(node, mask & (NODE_WATCH_PEER_CHANGES |
-								   NODE_WATCH_PEER_PATCHES)));
+				    node_status_json(node, mask & PEER_BITS));
 	return message;
 }
 

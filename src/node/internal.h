@@ -257,6 +257,7 @@ json_t *node_c2n_netmap_json(struct node *node, const struct control_c2n_request
 
 /* status.c */
 json_t *node_peer_json(const struct tailcfg_node *peer);
+json_t *node_user_json(const struct tailcfg_user_profile *user);
 json_t *node_self_json(const struct node *node);
 
 /* hostinfo.c */
@@ -276,4 +277,5 @@ void node_drop_held_start(struct node *node);
 
 /* bus.c */
 void node_bus_send(struct node *node, const char *member, json_t *value);
+void node_bus_send_peers(struct node *node, const struct netmap_change *change);
 void node_bus_close(struct node *node);

@@ -272,10 +272,6 @@ static void note_approval(struct node *node, bool approved)
 	node_warn(node, NODE_WARN_LOGIN, approved ? NULL : waits);
 }
 
-/* What the official daemon takes in without a new map; all else it tells as SelfChange. */
-#define DELTA_PARTS \
-	(NETMAP_PEERS | NETMAP_FILTER | NETMAP_USERS | NETMAP_HEALTH | NETMAP_CLIENT_VERSION)
-
 static void on_netmap(void *user, const struct netmap *map, const struct netmap_change *change)
 {
 	struct node *node = user;
@@ -293,8 +289,9 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 		record_identity(node, map);
 	}
 	/* Before the state: a command that waits for another node key ends with the latter. */
-	if (map->self && (change->whole || change->parts & ~(uint32_t)DELTA_PARTS))
+	if (map->self && (change->full || change->parts & NETMAP_SELF))
 		node_bus_send(node, "SelfChange", node_self_json(node));
+	node_bus_send_peers(node, change);
 	node_apply_change(node, change);
 	if (change->parts & NETMAP_HEALTH)
 		node_bus_send(node, "Health", node_health_json(node));

@@ -202,7 +202,8 @@ static json_t *self_status(struct node *node, const struct netmap *map)
 	return json;
 }
 
-static json_t *user_profile(const struct tailcfg_user_profile *user)
+/** node_user_json() - tailcfg.UserProfile */
+json_t *node_user_json(const struct tailcfg_user_profile *user)
 {
 	return json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)user->id, "LoginName",
 			 user->login_name ? user->login_name : "", "DisplayName",
@@ -220,7 +221,7 @@ static void add_peers(struct node *node, const struct netmap *map, json_t *json)
 		json_set(peers, public_key_format(&p->node.key, KEY_NODE, key), one_peer(node, p));
 	for (const struct netmap_user *u = map->users; u; u = u->by_id.next) {
 		snprintf(id, sizeof(id), "%lld", (long long)u->profile.id);
-		json_set(users, id, user_profile(&u->profile));
+		json_set(users, id, node_user_json(&u->profile));
 	}
 	json_set(json, "Peer", peers);
 	json_set(json, "User", users);
@@ -360,7 +361,7 @@ json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
 	user = netmap_user(map, owner->user);
 	json = json_object();
 	json_set(json, "Node", node_peer_json(owner));
-	json_set(json, "UserProfile", user ? user_profile(user) : json_null());
+	json_set(json, "UserProfile", user ? node_user_json(user) : json_null());
 	json_set(json, "CapMap", granted(node, owner, &who->address));
 	return json;
 }

@@ -219,6 +219,39 @@ static void a_start_is_answered_on_the_bus(void **state)
 	json_decref(log);
 }
 
+static void peers_are_told_to_who_asked(void **state)
+{
+	struct world *w = *state;
+	json_t *log = json_array(), *other = json_array(), *peers;
+	struct secret_key key = run(w);
+	struct node_watch *watch = node_watch_new(w->node, NODE_WATCH_PEER_CHANGES, on_notify, log);
+	struct node_watch *none = node_watch_new(w->node, 0, on_notify, other);
+
+	json_array_clear(log);
+	map(w, &key,
+	    "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":true}],"
+	    "\"UserProfiles\":[{\"ID\":7,\"LoginName\":\"alice\"}]}");
+	map(w, &key, "{\"PeersRemoved\":[3]}");
+	map(w, &key,
+	    "{\"PeersChanged\":[{\"ID\":4,\"Key\":\"PEER2\",\"User\":7,"
+	    "\"Addresses\":[\"100.64.0.4/32\"]}]}");
+	map(w, &key, "{\"Domain\":\"new\"}");
+	assert_int_equal(messages_with(log, "PeersChanged"), 2);
+	assert_int_equal(messages_with(log, "PeersRemoved"), 1);
+	peers = json_object_get(json_array_get(log, 0), "PeersChanged");
+	assert_true(json_is_true(json_object_get(json_array_get(peers, 0), "Online")));
+	peers = json_object_get(json_array_get(log, 1), "PeersRemoved");
+	assert_int_equal(json_integer_value(json_array_get(peers, 0)), 3);
+	peers = json_object_get(json_array_get(log, 2), "UserProfiles");
+	assert_string_equal(text_at(json_object_get(peers, "7"), "LoginName"), "alice");
+	assert_int_equal(
+		messages_with(other, "PeersChanged") + messages_with(other, "PeersRemoved"), 0);
+	node_watch_free(watch);
+	node_watch_free(none);
+	json_decref(log);
+	json_decref(other);
+}
+
 /* `up --auth-key` on a node that control no longer wants by its node key. */
 static void a_key_at_hand_is_tried_when_the_node_key_is_refused(void **state)
 {
@@ -274,6 +307,8 @@ static void a_whole_map_says_who_we_are_and_then_the_state(void **state)
 	json_array_clear(log);
 	map(w, &next, "{\"PeersChangedPatch\":[{\"NodeID\":2,\"Online\":true}]}");
 	assert_int_equal(messages_with(log, "SelfChange"), 0);
+	map(w, &next, FULL_MAP); /* nothing is new but that there is a map */
+	assert_int_equal(messages_with(log, "SelfChange"), 1);
 	/* A login from the beginning: before the state, which ends the command. */
 	client()->handler->key_expired(w->node, true);
 	key = new_key(w, &next);
@@ -529,6 +564,7 @@ int main(void)
 		TEST(a_new_login_leaves_a_running_node_running),
 		TEST(a_login_that_was_given_up_is_survived),
 		TEST(a_start_is_answered_on_the_bus),
+		TEST(peers_are_told_to_who_asked),
 		TEST(a_key_at_hand_is_tried_when_the_node_key_is_refused),
 		TEST(a_whole_map_says_who_we_are_and_then_the_state),
 		TEST(a_node_key_is_had_once_it_is_registered),
