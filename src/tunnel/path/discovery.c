@@ -411,7 +411,7 @@ nanoseconds path_peer_deadline(const struct path_peer *p)
 	if (p->ping_count > 0)
 		at = deadline_min(at, p->pings[0].at + PATH_PING_TIMEOUT);
 	for (const struct manual_ping *m = p->manuals; m; m = m->next)
-		at = deadline_min(at, m->deadline);
+		at = deadline_min(at, deadline_min(m->deadline, m->again));
 	if (p->told_direct)
 		at = deadline_min(at, p->trust_until + 1);
 	return at;

@@ -1,9 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/path/manual.c - pings for people */
+/*
+ * tunnel/path/manual.c - pings for people
+ *
+ * One that is not answered is sent again each second, until PATH_PING_TIMEOUT: a peer that control
+ * has not told of us yet can't answer the first.
+ */
 #include "tunnel/path/path_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#define SEND_AGAIN NSEC_PER_SEC
+
+/* send_manual() - Where the peer may be: the trusted endpoint, else the relay and all candidates */
+static void send_manual(struct path_peer *p, struct manual_ping *m, nanoseconds now)
+{
+	m->again = now + SEND_AGAIN;
+	if (path_is_trusted(p, now)) {
+		path_send_ping(p, &p->best, PING_MANUAL, m->id, now);
+		return;
+	}
+	if (p->home_region != 0)
+		path_send_ping(p, NULL, PING_MANUAL, m->id, now);
+	for (size_t i = 0; i < p->candidate_count; i++) {
+		p->candidates[i].pinged_at = now;
+		path_send_ping(p, &p->candidates[i].endpoint, PING_MANUAL, m->id, now);
+	}
+	/* The peer is called too, so that a person who pings again sees the path become direct. */
+	if (!p->last_call || now - p->last_call >= PATH_PING_INTERVAL)
+		path_send_call(p, now);
+}
 
 int path_ping(struct path_peer *p, nanoseconds now, path_ping_callback callback, void *ctx)
 {
@@ -21,19 +47,7 @@ int path_ping(struct path_peer *p, nanoseconds now, path_ping_callback callback,
 	m->next = p->manuals;
 	p->manuals = m;
 	path_live(p, m->deadline);
-	if (path_is_trusted(p, now)) {
-		path_send_ping(p, &p->best, PING_MANUAL, m->id, now);
-		return 0;
-	}
-	if (p->home_region != 0)
-		path_send_ping(p, NULL, PING_MANUAL, m->id, now);
-	for (size_t i = 0; i < p->candidate_count; i++) {
-		p->candidates[i].pinged_at = now;
-		path_send_ping(p, &p->candidates[i].endpoint, PING_MANUAL, m->id, now);
-	}
-	/* The peer is called too, so that a person who pings again sees the path become direct. */
-	if (!p->last_call || now - p->last_call >= PATH_PING_INTERVAL)
-		path_send_call(p, now);
+	send_manual(p, m, now);
 	return 0;
 }
 
@@ -76,6 +90,8 @@ void path_manual_timeout(struct path_peer *p, nanoseconds now)
 		next = m->next;
 		if (now >= m->deadline)
 			finish(p, m, &result);
+		else if (now >= m->again)
+			send_manual(p, m, now);
 	}
 }
 

@@ -105,6 +105,7 @@ struct manual_ping {
 	path_ping_callback callback;
 	void *ctx;
 	nanoseconds deadline;
+	nanoseconds again; /* when it is sent once more */
 	struct manual_ping *next;
 };
 

@@ -317,6 +317,16 @@ static void pings_for_people(void **state)
 	world_run(w, 6 S);
 	assert_int_equal(answer_count, 3);
 	assert_int_equal(answers[2].error, -ETIMEDOUT);
+	/* The peer hears of us only after the first was sent: it is sent again. */
+	assert_int_equal(path_ping(a->peer, w->now, answered, NULL), 0);
+	world_run(w, 500 MS);
+	config = world_config(&w->hosts[1]);
+	assert_int_equal(path_peer_add(w->hosts[1].engine, &config, NULL, &w->hosts[1].peer), 0);
+	world_run(w, 2 S);
+	assert_int_equal(answer_count, 4);
+	assert_int_equal(answers[3].error, 0);
+	path_peer_remove(w->hosts[1].peer);
+	w->hosts[1].peer = NULL;
 	/* 4: a callback that pings again. 5: the peer goes. */
 	answer_count = 0;
 	assert_int_equal(path_ping(a->peer, w->now, answered, a), 0);
