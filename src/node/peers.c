@@ -495,6 +495,7 @@ int node_tunnel_open(struct node *node)
 		.proxy = node->proxy,
 		.tun = node->start->tun,
 		.tun_count = node->start->tun_count,
+		.mtu = node->start->config.mtu,
 		.udp_v4 = node->start->udp_v4,
 		.udp_v6 = node->start->udp_v6,
 		.node_key = current_key(node),

@@ -44,6 +44,7 @@ struct tunnel_config {
 	const struct proxy *proxy; /* of the relays' connections; NULL: none */
 	const int *tun;            /* queues; all are read. The descriptors stay the caller's */
 	size_t tun_count;
+	size_t mtu; /* of the TUN, which padding doesn't exceed; 0: the default */
 	int udp_v4; /* bound sockets, or -1 */
 	int udp_v6;
 	const struct secret_key *node_key;

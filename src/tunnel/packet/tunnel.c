@@ -273,6 +273,8 @@ int tunnel_new(const struct tunnel_config *config, struct tunnel **ret)
 
 	tunnel->flows = filter_flows_create(seed);
 	tunnel->wg = wg_device_new(config->node_key, &wg_callbacks, tunnel);
+	if (tunnel->wg && config->mtu)
+		wg_device_set_mtu(tunnel->wg, config->mtu);
 	tunnel->path = path_engine_new(config->disco_key, &public, &path_callbacks, tunnel);
 	r = tunnel->flows && tunnel->wg && tunnel->path ? relay_new(&relay, &tunnel->relay)
 							: -ENOMEM;

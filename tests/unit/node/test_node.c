@@ -4,6 +4,7 @@
 #include "unit/node/fakes.h"
 
 #include "tunnel/packet/internal.h"
+#include "tunnel/wireguard/device.h"
 
 /* --- What local programs are told --- */
 
@@ -606,6 +607,21 @@ static void peers_may_trade_their_keys(void **state)
 static struct tunnel_peer *owner_of(struct world *w, const struct address *address);
 static struct tunnel_peer *tunnel_peer(struct world *w, int number);
 
+/* As --mtu or TS_DEBUG_MTU set it, or padding would be cut off at the default one. */
+static void the_tunnel_knows_its_mtu(void **state)
+{
+	struct world *w = *state;
+
+	(void)run(w);
+	assert_int_equal(w->node->tunnel->wg->mtu, 1280);
+	w->start.config.mtu = 1400;
+	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
+	answer_all(w);
+	edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
+	answer_all(w);
+	assert_int_equal(w->node->tunnel->wg->mtu, 1400);
+}
+
 /* One key, two entries: the end of one is not the end of the other. */
 static void a_twin_outlives_its_twin(void **state)
 {
@@ -1082,6 +1098,7 @@ int main(void)
 		TEST(a_state_that_was_lost_is_no_first_start),
 		TEST(a_state_that_could_not_be_read_is_read_again),
 		TEST(peers_may_trade_their_keys),
+		TEST(the_tunnel_knows_its_mtu),
 		TEST(a_twin_outlives_its_twin),
 		TEST(the_map_says_how_a_peer_is_treated),
 		TEST(a_locked_tailnet_has_no_peers),
