@@ -330,22 +330,25 @@ def test_wireguard_go_restarts(pair):
 
 
 def test_roaming(pair):
+    def all_arrive():
+        # The kernel may still look for a neighbour that moved, and drop what waits for it.
+        wait_until(lambda: pair.ping_go() == 3, "three answers of three", 10)
+
     assert pair.ping_go() == 3
     # wireguard-go moves: its next packet comes from another address, and ours go there.
     run("ip", "-n", pair.go_ns, "addr", "del", "192.0.2.2/24", "dev", "veth")
     run("ip", "-n", pair.go_ns, "addr", "add", "192.0.2.22/24", "dev", "veth")
     assert pair.ping_ours() >= 2
     assert pair.ask("stats")["source"] == "192.0.2.22:51820"
-    assert pair.ping_go() == 3
+    all_arrive()
     # We move, and it follows.
     run("ip", "-n", pair.ours_ns, "addr", "del", "192.0.2.1/24", "dev", "veth")
     run("ip", "-n", pair.ours_ns, "addr", "add", "192.0.2.11/24", "dev", "veth")
-    assert pair.ping_go() == 3
+    all_arrive()
     assert pair.uapi("get=1\n\n")["endpoint"] == "192.0.2.11:51820"
     # To the other family.
     assert pair.ask("endpoint [fd00::2]:51820")["ok"]
-    wait_until(lambda: pair.ping_go(count=1) == 1, "the way by IPv6", 10)
-    assert pair.ping_go() == 3
+    all_arrive()
     assert pair.ask("stats")["source"] == "[fd00::2]:51820"
     assert pair.ask("stats")["initiations_sent"] == 1  # all in one session
 
