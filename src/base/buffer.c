@@ -103,3 +103,9 @@ void buffer_free_secret(struct buffer *b)
 		explicit_bzero(b->data, b->capacity);
 	buffer_free(b);
 }
+
+bool buffer_equal(struct buffer *a, struct buffer *b)
+{
+	return a->length == b->length &&
+	       (!a->length || memcmp(buffer_head(a), buffer_head(b), a->length) == 0);
+}

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -44,6 +45,9 @@ void buffer_free(struct buffer *b);
 
 /** buffer_free_secret() - As buffer_free(), zeroing the whole allocation first */
 void buffer_free_secret(struct buffer *b);
+
+/** buffer_equal() - Whether two buffers hold the same bytes */
+bool buffer_equal(struct buffer *a, struct buffer *b);
 
 /* NULL while nothing was ever put in: even NULL + 0 is not C. */
 static inline uint8_t *buffer_head(struct buffer *b)

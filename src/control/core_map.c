@@ -273,18 +273,13 @@ void control_core_update_ended(struct control_core *c, nanoseconds now)
 							   BACKOFF_MOST, c->random()));
 }
 
-static bool same_bytes(struct buffer *a, struct buffer *b)
-{
-	return a->length == b->length && memcmp(buffer_head(a), buffer_head(b), a->length) == 0;
-}
-
 static enum control_output_kind tell_control(struct control_core *c, struct control_output *out,
 					     nanoseconds now)
 {
 	struct buffer news = BUFFER_INIT(LIMIT_RPC_BODY);
 	bool busy = c->slots[CONTROL_SLOT_UPDATE].busy;
 
-	if (encode_essence(c, &news) < 0 || same_bytes(&news, busy ? &c->telling : &c->told) ||
+	if (encode_essence(c, &news) < 0 || buffer_equal(&news, busy ? &c->telling : &c->told) ||
 	    (busy && c->updates_overtaken == UPDATES_OVERTAKEN_MAX)) {
 		buffer_free(&news);
 		return CONTROL_NOTHING;

@@ -236,7 +236,7 @@ static int apply_part(struct netmap_apply *a, bool mentioned, uint32_t flag,
 		encode(&w, a->map);
 		r = json_writer_result(&w);
 	}
-	if (r == 0 && !netmap_text_equal(&before, &after))
+	if (r == 0 && !buffer_equal(&before, &after))
 		a->change->parts |= flag;
 	buffer_free(&before);
 	buffer_free(&after);

@@ -64,6 +64,3 @@ uint32_t netmap_node_differences(const struct tailcfg_node *a, const struct tail
 
 /** netmap_note_trouble() - Remember the first thing that was passed over */
 void netmap_note_trouble(struct netmap_apply *a, const struct error *why, const char *what);
-
-/** netmap_text_equal() - Whether two encoded parts are the same bytes */
-bool netmap_text_equal(struct buffer *a, struct buffer *b);

@@ -41,12 +41,6 @@ static bool strings_equal(const struct string_list *a, const struct string_list 
 	return true;
 }
 
-bool netmap_text_equal(struct buffer *a, struct buffer *b)
-{
-	return a->length == b->length &&
-	       (!a->length || memcmp(buffer_head(a), buffer_head(b), a->length) == 0);
-}
-
 static bool hostinfo_equal(const struct tailcfg_hostinfo *a, const struct tailcfg_hostinfo *b)
 {
 	struct buffer left = BUFFER_INIT(LIMIT_MAP_OBJECT), right = left;
@@ -59,7 +53,7 @@ static bool hostinfo_equal(const struct tailcfg_hostinfo *a, const struct tailcf
 	tailcfg_hostinfo_encode(&w, NULL, a);
 	w = json_writer_to(&right);
 	tailcfg_hostinfo_encode(&w, NULL, b);
-	equal = netmap_text_equal(&left, &right);
+	equal = buffer_equal(&left, &right);
 	buffer_free(&left);
 	buffer_free(&right);
 	return equal;

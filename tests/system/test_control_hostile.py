@@ -59,14 +59,6 @@ class Honest:
 
 
 @pytest.fixture
-def server(tmp_path):
-    made = LoopbackControl(tmp_path)
-    made.start()
-    yield made
-    made.end()
-
-
-@pytest.fixture
 def honest(server, tmp_path):
     made = Honest(server, tmp_path)
     yield made

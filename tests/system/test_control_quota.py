@@ -8,21 +8,13 @@ import subprocess
 import pytest
 from lab import raw_http2 as h2
 from lab import wait_for
-from lab.loopback_control import LoopbackControl, joined
+from lab.loopback_control import joined
 from lab.raw_http2 import NoiseConnection, frame, request
 
 GUESTS = 100
 MEMORY = 96 << 20  # with what the sanitizers of a debug build add
 MACHINE = 16  # connections of one machine key
 STREAMS = 8  # of one node
-
-
-@pytest.fixture
-def server(tmp_path):
-    made = LoopbackControl(tmp_path)
-    made.start()
-    yield made
-    made.end()
 
 
 @pytest.fixture
