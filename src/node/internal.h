@@ -15,7 +15,8 @@
  *	hostinfo.c  what we tell control of us
  *	asks.c      what control asks of us: pings, C2N
  *	debug.c     the netmap and what it switches, for `debug` and C2N
- *	peers.c     netmap change → tunnel peers, filter, kernel network state
+ *	peers.c     netmap change → tunnel peers, packet filter, relays
+ *	node_network.c  addresses and routes for the kernel
  *	machine.c   files and addresses of the machine: roots, resolv.conf, endpoints
  *	status.c    what we say about ourselves, as JSON
  *	edit.c      what local programs change: prefs, start, login, logout, ping
@@ -232,9 +233,18 @@ int node_tunnel_open(struct node *node);
 void node_tunnel_close(struct node *node);
 void node_apply_change(struct node *node, const struct netmap_change *change);
 void node_apply_netmap(struct node *node);
-void node_apply_network(struct node *node);
 void node_apply_filter(struct node *node);
 void node_choose_home(struct node *node);
+
+/** node_peer_is_trusted() - Whether packets may go to @peer and come from it */
+bool node_peer_is_trusted(const struct netmap *map, const struct netmap_peer *peer);
+
+/** node_collect_allowed_ips() - The allowed IPs of @peer that this node uses; returns the count */
+uint32_t node_collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
+				  struct prefix *out);
+
+/* node_network.c */
+void node_apply_network(struct node *node);
 
 /* machine.c */
 int node_machine_open(struct node *node, struct error *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/peers.c - from the netmap to peers, packet filter, relays and the kernel
+ * node/peers.c - from the netmap to peers, packet filter and relays
  *
  * Control and tunnel don't know each other; this is where a change of the netmap
  * becomes a change of peers, in time that grows with the change.
@@ -17,8 +17,7 @@
 /* Peers that a new node greets. */
 #define NODE_GREETINGS_MAX 16
 
-/* is_trusted() - Whether packets may go to and come from this peer */
-static bool is_trusted(const struct netmap *map, const struct netmap_peer *peer)
+bool node_peer_is_trusted(const struct netmap *map, const struct netmap_peer *peer)
 {
 	const struct public_key *key = &peer->node.key;
 
@@ -33,7 +32,7 @@ static struct netmap_peer *holder_of(const struct netmap *map, const struct publ
 
 	for (struct netmap_peer *p = netmap_peer_by_key(map, key); p;
 	     p = netmap_peer_next_twin(map, p))
-		if (is_trusted(map, p) && (!found || p->node.id > found->node.id))
+		if (node_peer_is_trusted(map, p) && (!found || p->node.id > found->node.id))
 			found = p;
 	return found;
 }
@@ -53,9 +52,8 @@ static bool is_wanted_route(const struct node *node, const struct prefix *p)
 	return node->state.prefs.route_all && p->bits > 1;
 }
 
-/* collect_allowed_ips() - Those of @peer that we use, into @out; returns the count */
-static uint32_t collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
-				    struct prefix *out)
+uint32_t node_collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
+				  struct prefix *out)
 {
 	uint32_t count = 0;
 
@@ -74,7 +72,8 @@ const struct netmap_peer *node_peer_by_route(const struct node *node, const stru
 
 	for (struct netmap_peer *p = map && map->self ? netmap_peer_next(map, NULL) : NULL; p;
 	     p = netmap_peer_next(map, p))
-		for (uint32_t i = 0; i < p->node.allowed_ips.count && is_trusted(map, p); i++) {
+		for (uint32_t i = 0; i < p->node.allowed_ips.count && node_peer_is_trusted(map, p);
+		     i++) {
 			const struct prefix *allowed = &p->node.allowed_ips.items[i];
 
 			if (allowed->bits > bits && prefix_contains(allowed, address) &&
@@ -127,7 +126,7 @@ static void set_peer(struct node *node, const struct netmap *map, const struct t
 		return;
 	}
 	config.allowed_ips = allowed;
-	config.allowed_ip_count = collect_allowed_ips(node, peer, allowed);
+	config.allowed_ip_count = node_collect_allowed_ips(node, peer, allowed);
 	r = tunnel_peer_set(node->tunnel, &config);
 	if (r < 0) {
 		char key[8];
@@ -286,111 +285,6 @@ void node_choose_home(struct node *node)
 	}
 }
 
-/* --- The kernel --- */
-
-static size_t collect_routes(const struct node *node, const struct netmap *map, struct prefix **ret)
-{
-	/* Whether any peer has an IPv6 address: then the whole range is routed, as the official
-	 * client does. */
-	const struct prefix tailnet_v6 = tailnet_ranges(&node->tailnet).list[1];
-	size_t count = 0, room = 1;
-	bool any_v6 = false;
-	struct prefix *list;
-
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		room += p->node.allowed_ips.count;
-	list = calloc(room, sizeof(*list));
-	if (!list)
-		return 0;
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p)) {
-		uint32_t added;
-
-		if (!is_trusted(map, p))
-			continue;
-		added = collect_allowed_ips(node, &p->node, list + count);
-		for (uint32_t i = 0; i < added; i++) {
-			const struct prefix route = list[count + i];
-
-			if (prefix_contains(&tailnet_v6, &route.address) &&
-			    route.bits >= tailnet_v6.bits) {
-				any_v6 = true;
-				list[count + i] = list[count + --added];
-				i--;
-			}
-		}
-		count += added;
-	}
-	if (any_v6)
-		list[count++] = tailnet_v6;
-	*ret = list;
-	return count;
-}
-
-static void on_network_applied(void *context, int result, const char *text)
-{
-	struct node *node = context;
-
-	node->network_asked = false;
-	if (node->stopping)
-		return;
-	if (node->network_changed) {
-		node_apply_network(node);
-		return;
-	}
-	if (result < 0) {
-		const char *told = node->warnings[NODE_WARN_NETWORK];
-
-		if (!text[0])
-			text = strerror(-result);
-		if (!told || strcmp(told, text) != 0)
-			log_error("the kernel's network state could not be set, trying again: %s",
-				  text);
-		node_warn(node, NODE_WARN_NETWORK, text);
-	} else {
-		/* The supervisor has said it in the log. */
-		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : NULL);
-	}
-	node_note_result(node, &node->network_failed, result);
-	node->network_applied = result == 0 && node->network_wanted;
-	node_state_changed(node);
-}
-
-/**
- * node_apply_network() - Ask the supervisor for addresses and routes as they should be now
- *
- * One request at a time: a burst of changes becomes one more, when the first is answered.
- */
-void node_apply_network(struct node *node)
-{
-	const struct netmap *map = node_netmap(node);
-	struct privsep_network network = {
-		.netfilter = node->state.prefs.netfilter_mode != NETFILTER_OFF,
-	};
-	struct prefix *routes = NULL;
-	int r;
-
-	node->network_wanted = node->tunnel && map && map->self && map->self->addresses.count;
-	node->network_changed = node->network_asked;
-	if (!node->network_wanted)
-		node->network_applied = false;
-	if (node->network_asked)
-		return;
-	if (node->network_wanted) {
-		network.up = true;
-		network.share_ranges = tailcfg_capability_find(&map->self->cap_map,
-							       "disable-linux-cgnat-drop-rule");
-		network.addresses = map->self->addresses.items;
-		network.address_count = map->self->addresses.count;
-		network.route_count = collect_routes(node, map, &routes);
-		network.routes = routes;
-	}
-	r = privsep_client_network(node->privsep, &network, on_network_applied, node);
-	node->network_asked = r == 0;
-	if (r < 0)
-		on_network_applied(node, r, "");
-	free(routes);
-}
-
 /* --- The tunnel --- */
 
 static void on_endpoints_changed(void *ctx, const struct path_endpoint *list, size_t count,
@@ -421,7 +315,7 @@ static void greet_peers(struct node *node)
 	node->new_here = false;
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p && greeted < NODE_GREETINGS_MAX;
 	     p = netmap_peer_next(map, p))
-		if (p->node.online == OPTIONAL_TRUE && is_trusted(map, p)) {
+		if (p->node.online == OPTIONAL_TRUE && node_peer_is_trusted(map, p)) {
 			tunnel_greet(node->tunnel, &p->node.key);
 			greeted++;
 		}
