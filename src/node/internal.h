@@ -35,7 +35,7 @@
 #include "node/node.h"
 #include "node/prefs.h"
 #include "node/state_file.h"
-#include "privsep/client.h"
+#include "privsep/privsep_client.h"
 #include "tunnel/tunnel.h"
 
 #include <uv.h>

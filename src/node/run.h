@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "privsep/client.h"
+#include "privsep/privsep_client.h"
 
 #include <uv.h>
 

@@ -20,7 +20,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "node/internal.h"
-#include "privsep/cache.h"
+#include "privsep/cache_head.h"
 #include "privsep/records.h"
 
 #include <errno.h>

@@ -8,7 +8,7 @@
  * ones at every start.
  */
 #include "base/cleanup.h"
-#include "sandbox/internal.h"
+#include "sandbox/sandbox_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

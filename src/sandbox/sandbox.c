@@ -3,7 +3,7 @@
 #include "sandbox/sandbox.h"
 
 #include "base/cleanup.h"
-#include "sandbox/internal.h"
+#include "sandbox/sandbox_internal.h"
 
 #include <errno.h>
 #include <grp.h>

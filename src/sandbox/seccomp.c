@@ -6,7 +6,7 @@
  * dangerous in some of their forms.
  */
 #include "base/cleanup.h"
-#include "sandbox/internal.h"
+#include "sandbox/sandbox_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

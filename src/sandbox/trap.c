@@ -6,7 +6,7 @@
  * write(), and the process dies when it returns.
  */
 #include "base/cleanup.h"
-#include "sandbox/internal.h"
+#include "sandbox/sandbox_internal.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -16,8 +16,8 @@
 #pragma once
 
 #include "base/error.h"
-#include "privsep/messages.h"
-#include "supervisor/loop.h"
+#include "privsep/privsep_messages.h"
+#include "process/event_loop.h"
 #include "supervisor/policy.h"
 
 #include <pthread.h>

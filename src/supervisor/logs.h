@@ -12,7 +12,7 @@
 
 #include "base/error.h"
 #include "base/lines.h"
-#include "supervisor/loop.h"
+#include "process/event_loop.h"
 #include "supervisor/policy.h"
 
 #include <stdbool.h>

@@ -17,7 +17,7 @@
  * as long as it takes, and a new engine gets it. Without an engine the state stays as
  * it is.
  */
-#include "supervisor/internal.h"
+#include "supervisor/supervisor_internal.h"
 
 #include "base/cleanup.h"
 #include "netlink/check.h"

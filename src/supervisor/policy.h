@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/crashes.h"
 #include "base/quota.h"
-#include "privsep/messages.h"
+#include "privsep/privsep_messages.h"
 
 #include <stdbool.h>
 

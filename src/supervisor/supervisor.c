@@ -14,15 +14,15 @@
  * STOP_TOTAL: engine asked to stop, killed after STOP_GRACE; blobs on disk; rules, routes and link
  * gone.
  */
-#include "supervisor/internal.h"
+#include "supervisor/supervisor_internal.h"
 
 #include "base/cleanup.h"
 #include "base/secret.h"
 #include "base/text.h"
-#include "privsep/cache.h"
-#include "privsep/handover.h"
+#include "privsep/cache_head.h"
+#include "privsep/handover_record.h"
 #include "supervisor/capabilities.h"
-#include "supervisor/cpu.h"
+#include "supervisor/cpu_threads.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "privsep/start.h"
+#include "privsep/start_config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,7 +33,7 @@ enum supervisor_mode {
  */
 struct supervisor_options {
 	enum supervisor_mode mode;
-	struct privsep_start start; /* the caller's part of it; see privsep/start.h */
+	struct privsep_start start; /* the caller's part of it; see privsep/start_config.h */
 
 	const char *state_dir;      /* needed unless start.state_mode is START_STATE_MEMORY */
 	const char *socket_path;    /* of the LocalAPI */

@@ -6,8 +6,8 @@
  * must be the same.
  */
 #include "base/cleanup.h"
-#include "privsep/handover.h"
-#include "privsep/messages.h"
+#include "privsep/handover_record.h"
+#include "privsep/privsep_messages.h"
 #include "privsep/records.h"
 
 #include <string.h>

@@ -13,7 +13,7 @@
  *	thread             leak               flood COUNT
  */
 #include "base/cleanup.h"
-#include "privsep/client.h"
+#include "privsep/privsep_client.h"
 #include "sandbox/sandbox.h"
 
 #include <arpa/inet.h>

@@ -13,7 +13,7 @@
 #include "base/text.h"
 #include "localapi/server.h"
 #include "node/run.h"
-#include "privsep/client.h"
+#include "privsep/privsep_client.h"
 #include "sandbox/sandbox.h"
 #include "transport/tls.h"
 

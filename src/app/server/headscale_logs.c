@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/server/headscale_logs.c - `pillion headscale logs` */
 #include "app/cli/flags.h"
-#include "app/server/headscale.h"
+#include "app/server/headscale_command.h"
 #include "base/cleanup.h"
 #include "server/headscale/log_file.h"
 

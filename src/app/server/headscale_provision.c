@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/server/headscale_provision.c - `pillion headscale provision` */
-#include "app/server/headscale.h"
+#include "app/server/headscale_command.h"
 
 #include "app/cli/flags.h"
 #include "base/buffer.h"

@@ -184,7 +184,7 @@ void control_client_ping_reply(struct control_client *c, const char *url,
 	c->replies++;
 }
 
-/* --- privsep/client.h --- */
+/* --- privsep/privsep_client.h --- */
 
 struct socket_source *privsep_client_sockets(struct privsep_client *privsep)
 {

@@ -3,7 +3,7 @@
 #include "unit/unit.h"
 
 #include "base/cleanup.h"
-#include "privsep/client.h"
+#include "privsep/privsep_client.h"
 
 #include <fcntl.h>
 #include <poll.h>

@@ -3,9 +3,9 @@
 #include "unit/unit.h"
 
 #include "base/cleanup.h"
-#include "privsep/cache.h"
-#include "privsep/handover.h"
-#include "privsep/messages.h"
+#include "privsep/cache_head.h"
+#include "privsep/handover_record.h"
+#include "privsep/privsep_messages.h"
 #include "privsep/records.h"
 
 #include <fcntl.h>

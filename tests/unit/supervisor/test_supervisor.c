@@ -4,10 +4,10 @@
 
 #include "base/cleanup.h"
 #include "privsep/records.h"
+#include "process/event_loop.h"
 #include "supervisor/blobs.h"
-#include "supervisor/cpu.h"
+#include "supervisor/cpu_threads.h"
 #include "supervisor/logs.h"
-#include "supervisor/loop.h"
 #include "supervisor/policy.h"
 #include "supervisor/supervisor.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/headscale/config.h - a configuration for Headscale, where there is none yet
+ * server/headscale/headscale_config.h - a configuration for Headscale, where there is none yet
  *
  * In the folder, beside it: Headscale's database, keys and socket; with a private authority
  * its files (server/control/authority.h); derp.yaml when relays were named. What is there is the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* privsep/cache.c - how the cache blob opens */
-#include "privsep/cache.h"
+/* privsep/cache_head.c - how the cache blob opens */
+#include "privsep/cache_head.h"
 
 #include "privsep/records.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* privsep/client.c - the engine's end of its channel */
-#include "privsep/client.h"
+/* privsep/privsep_client.c - the engine's end of its channel */
+#include "privsep/privsep_client.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"

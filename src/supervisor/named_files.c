@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/files.c - the files that an engine may have, by name, and their changes */
-#include "supervisor/files.h"
+/* supervisor/named_files.c - the files that an engine may have, by name, and their changes */
+#include "supervisor/named_files.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* privsep/handover.c - two checksummed slots in a memfd of fixed size */
-#include "privsep/handover.h"
+/* privsep/handover_record.c - two checksummed slots in a memfd of fixed size */
+#include "privsep/handover_record.h"
 
 #include "base/cleanup.h"
 #include "base/cursor.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/start.h - what the engine is told at its start
+ * privsep/start_config.h - what the engine is told at its start
  *
  * The entrypoint fills it from variables and flags, the supervisor adds what only
  * it knows (marked below), and every engine, the first and each replacement, gets

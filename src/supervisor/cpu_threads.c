@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/cpu.c - how many packet threads the machine, or its quota, is good for */
-#include "supervisor/cpu.h"
+/* supervisor/cpu_threads.c - how many packet threads the machine, or its quota, is good for */
+#include "supervisor/cpu_threads.h"
 
 #include <limits.h>
 #include <sched.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/engine.c - the child: started, watched, stopped, started again
+ * supervisor/child.c - the child: started, watched, stopped, started again
  *
  * DOC: Theory of operation
  *
@@ -19,7 +19,7 @@
  * The child gets /dev/null, its log pipe as stderr, the channel as descriptor 3, SIGPIPE
  * ignored, no environment, and no capability but what it needs to become another user.
  */
-#include "supervisor/internal.h"
+#include "supervisor/supervisor_internal.h"
 
 #include "base/cleanup.h"
 #include "supervisor/capabilities.h"

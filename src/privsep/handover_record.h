@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/handover.h - what a dead engine leaves to the next
+ * privsep/handover_record.h - what a dead engine leaves to the next
  *
  * DOC: Theory of operation
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/headscale.c - `pillion headscale …` */
-#include "app/server/headscale.h"
+/* app/server/headscale_command.c - `pillion headscale …` */
+#include "app/server/headscale_command.h"
 
 #include "app/server/command.h"
 #include "base/cleanup.h"

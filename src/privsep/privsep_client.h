@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/client.h - the engine's end of its channel
+ * privsep/privsep_client.h - the engine's end of its channel
  *
  * DOC: Theory of operation
  *
@@ -24,8 +24,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/socket_source.h"
-#include "privsep/handover.h"
-#include "privsep/messages.h"
+#include "privsep/handover_record.h"
+#include "privsep/privsep_messages.h"
 #include "privsep/records.h"
 
 #define PRIVSEP_CLIENT_DEADLINE    (2 * NSEC_PER_SEC)

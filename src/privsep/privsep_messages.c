@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* privsep/messages.c - checking, sending and receiving the fixed messages */
-#include "privsep/messages.h"
+/* privsep/privsep_messages.c - checking, sending and receiving the fixed messages */
+#include "privsep/privsep_messages.h"
 
 #include "base/cleanup.h"
 

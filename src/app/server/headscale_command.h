@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/headscale.h - what the files of `pillion headscale` share */
+/* app/server/headscale_command.h - what the files of `pillion headscale` share */
 #pragma once
 
 #define EXIT_OK    0

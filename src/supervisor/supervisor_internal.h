@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/internal.h - the supervisor itself, for the files of this room
+ * supervisor/supervisor_internal.h - the supervisor itself, for the files of this room
  *
  *	supervisor.c  start-up in order, signals, the end
- *	engine.c      the child: started, watched, stopped, started again
- *	requests.c    what the child asks, and what it is told
+ *	child.c       a child: started, watched, stopped, started again
+ *	child_requests.c  what the child asks, and what it is told
  *	network.c     TUN, wanted network state, what changed
  *	files.c, blobs.c, listeners.c, logs.c, loop.c: each a part with its own header
  *	policy.c, cpu.c, secrets.c, capabilities.c: decisions and small tools
@@ -18,11 +18,11 @@
 #include "netlink/monitor.h"
 #include "netlink/netstate.h"
 #include "netlink/tun.h"
+#include "process/event_loop.h"
 #include "supervisor/blobs.h"
-#include "supervisor/files.h"
 #include "supervisor/listeners.h"
 #include "supervisor/logs.h"
-#include "supervisor/loop.h"
+#include "supervisor/named_files.h"
 #include "supervisor/policy.h"
 #include "supervisor/supervisor.h"
 
@@ -121,7 +121,7 @@ void supervisor_end(struct supervisor *s, int code);
 /** supervisor_engine_gone() - The engine has ended while we are ending */
 void supervisor_engine_gone(struct supervisor *s);
 
-/* engine.c */
+/* child.c */
 
 /** engine_find() - Open the sibling program; descriptor or negative errno with @err */
 int engine_find(struct error *err);
@@ -144,7 +144,7 @@ void engine_kill(struct supervisor *s, const char *why);
 void engine_send(struct supervisor *s, const union privsep_message *message, const int *fds,
 		 size_t fd_count);
 
-/* requests.c */
+/* child_requests.c */
 
 /**
  * requests_receive() - Handle one message of the engine

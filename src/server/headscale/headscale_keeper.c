@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/headscale/keeper.c - keep a Headscale running */
+/* server/headscale/headscale_keeper.c - keep a Headscale running */
 #define LOG_ROOM "headscale"
-#include "server/headscale/keeper.h"
+#include "server/headscale/headscale_keeper.h"
 
 #include "base/cleanup.h"
 #include "base/crashes.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/start.c - the start configuration as records
+ * privsep/start_config.c - the start configuration as records
  *
  * One table names every field; its row number is the record's kind, so that
  * writing, reading, bounds and freeing can't disagree.
  */
-#include "privsep/start.h"
+#include "privsep/start_config.h"
 
 #include "base/cleanup.h"
 #include "base/secret.h"

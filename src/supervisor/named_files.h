@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/files.h - the files that an engine may have, by name, and their changes
+ * supervisor/named_files.h - the files that an engine may have, by name, and their changes
  *
  * DOC: Theory of operation
  *
@@ -14,8 +14,8 @@
 #pragma once
 
 #include "base/error.h"
-#include "privsep/messages.h"
-#include "supervisor/loop.h"
+#include "privsep/privsep_messages.h"
+#include "process/event_loop.h"
 #include "supervisor/supervisor.h"
 
 #define FILES_DEBOUNCE (200 * NSEC_PER_MSEC)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/loop.c - the supervisor's event loop: descriptors and timers */
-#include "supervisor/loop.h"
+/* process/event_loop.c - the supervisor's event loop: descriptors and timers */
+#include "process/event_loop.h"
 
 #include "base/cleanup.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/headscale/keeper.h - keep a Headscale running
+ * server/headscale/headscale_keeper.h - keep a Headscale running
  *
  * DOC: Theory of operation
  *

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/cache.h - how the cache blob opens: what the supervisor needs before any engine lives
+ * privsep/cache_head.h - how the cache blob opens: what the supervisor needs before any engine lives
  *
  * The blob is the engine's, but for its first two records: a version, and the UDP port that
  * was in use, which is tried first at the next start, so that mappings in routers and what

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/headscale/config.c - a configuration for Headscale, where there is none yet */
-#include "server/headscale/config.h"
+/* server/headscale/headscale_config.c - a configuration for Headscale, where there is none yet */
+#include "server/headscale/headscale_config.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"

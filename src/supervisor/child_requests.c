@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/requests.c - what the engine asks, and what it is told
+ * supervisor/child_requests.c - what the engine asks, and what it is told
  *
  * The messages were checked by privsep_receive(); here is decided whether the engine
  * may have what it asks for. Nothing waits: a blob or the network is answered later.
  */
-#include "supervisor/internal.h"
+#include "supervisor/supervisor_internal.h"
 
 #include "base/cleanup.h"
 #include "privsep/records.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* sandbox/internal.h - between the files of this room */
+/* sandbox/sandbox_internal.h - between the files of this room */
 #pragma once
 
 #include "sandbox/sandbox.h"

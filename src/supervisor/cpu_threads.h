@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/cpu.h - how many packet threads the machine, or its quota, is good for */
+/* supervisor/cpu_threads.h - how many packet threads the machine, or its quota, is good for */
 #pragma once
 
 /**

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/messages.h - what the processes say to each other
+ * privsep/privsep_messages.h - what the processes say to each other
  *
  * DOC: Theory of operation
  *
@@ -21,7 +21,7 @@
 
 #include "base/socket_source.h"
 #include "privsep/network.h"
-#include "privsep/start.h"
+#include "privsep/start_config.h"
 
 #include <stddef.h>
 #include <stdint.h>
