@@ -24,25 +24,25 @@ struct health_server {
 	struct http_server *http;
 };
 
-static void serve_healthz(struct node *node, struct http_exchange *x)
+static void serve_healthz(struct node *node, struct http1_exchange *x)
 {
 	char reason[ERROR_TEXT_MAX] = "";
 
 	if (node_healthy(node, reason, sizeof(reason)))
-		http_reply(x, 200, "text/plain; charset=utf-8", "ok", 2);
+		http1_reply(x, 200, "text/plain; charset=utf-8", "ok", 2);
 	else
-		http_reply_text(x, 503, "%s", reason);
+		http1_reply_text(x, 503, "%s", reason);
 }
 
-void localapi_reply_metrics(struct node *node, struct http_exchange *x)
+void localapi_reply_metrics(struct node *node, struct http1_exchange *x)
 {
 	struct buffer text = BUFFER_INIT(LIMIT_RPC_BODY);
 
 	if (node_metrics(node, &text) < 0)
-		http_reply_text(x, 500, "out of memory");
+		http1_reply_text(x, 500, "out of memory");
 	else
-		http_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8",
-			   text.length ? buffer_head(&text) : NULL, text.length);
+		http1_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8",
+			    text.length ? buffer_head(&text) : NULL, text.length);
 	buffer_free(&text);
 }
 
@@ -60,7 +60,7 @@ static bool is_name(const char *names, const char *host, size_t length)
 }
 
 /* is_for_us() - Whether Host names this machine */
-static bool is_for_us(const struct health_server *s, struct http_exchange *x)
+static bool is_for_us(const struct health_server *s, struct http1_exchange *x)
 {
 	const char *host = http1_header(x->head, "Host") ?: "";
 	struct address local, wanted;
@@ -80,27 +80,27 @@ static bool is_for_us(const struct health_server *s, struct http_exchange *x)
 		return false;
 	/* Each machine has loopback: a port of a container's host may lead here (docker -p). */
 	return address_is_loopback(&wanted) ||
-	       (http_local_address(x, &local) == 0 && address_equal(&local, &wanted));
+	       (http1_local_address(x, &local) == 0 && address_equal(&local, &wanted));
 }
 
-static bool admit(void *user, struct http_exchange *x)
+static bool admit(void *user, struct http1_exchange *x)
 {
 	const struct health_server *s = user;
 
 	if (!is_for_us(s, x))
-		http_reply_text(x, 403,
-				"the Host header names another machine: ask by this machine's "
-				"address, or set TS_LOCAL_HOSTS to the names that probes use");
+		http1_reply_text(x, 403,
+				 "the Host header names another machine: ask by this machine's "
+				 "address, or set TS_LOCAL_HOSTS to the names that probes use");
 	else if (strcmp(x->head->method, "GET") != 0 && strcmp(x->head->method, "HEAD") != 0)
-		http_reply_text(x, 405, "method not allowed");
-	else if (http_has_body(x))
-		http_reply_text(x, 413, "a probe has no request body");
+		http1_reply_text(x, 405, "method not allowed");
+	else if (http1_has_body(x))
+		http1_reply_text(x, 413, "a probe has no request body");
 	else
 		return true;
 	return false;
 }
 
-static void serve(void *user, struct http_exchange *x)
+static void serve(void *user, struct http1_exchange *x)
 {
 	struct health_server *s = user;
 
@@ -109,7 +109,7 @@ static void serve(void *user, struct http_exchange *x)
 	else if ((s->paths & HEALTH_SERVE_METRICS) && strcmp(x->path, "/metrics") == 0)
 		localapi_reply_metrics(s->node, x);
 	else
-		http_reply_text(x, 404, "404 page not found");
+		http1_reply_text(x, 404, "404 page not found");
 }
 
 static const struct http_server_handler handler = {.admit = admit, .serve = serve};

@@ -36,7 +36,7 @@ struct connection {
 	int fd;
 	uv_poll_t poll;
 	uv_timer_t timer;
-	unsigned int holds; /* one for each open handle, and those of http_hold() */
+	unsigned int holds; /* one for each open handle, and those of http1_hold() */
 	enum connection_state state;
 	bool peer_done; /* it sent its last byte */
 	bool failed;    /* closes as soon as the loop comes back */
@@ -48,7 +48,7 @@ struct connection {
 	struct buffer out; /* not taken by the kernel yet */
 	struct buffer body;
 	struct buffer extra; /* headers of the reply to come, ready to send */
-	struct http_exchange x;
+	struct http1_exchange x;
 };
 
 struct http_server {
@@ -66,7 +66,7 @@ struct http_server {
 static void work(struct connection *c);
 static void watch(struct connection *c);
 
-static struct connection *connection_of(struct http_exchange *x)
+static struct connection *connection_of(struct http1_exchange *x)
 {
 	return container_of(x, struct connection, x);
 }
@@ -199,12 +199,12 @@ static void shed(const struct connection *newest)
 	}
 }
 
-bool http_has_body(const struct http_exchange *x)
+bool http1_has_body(const struct http1_exchange *x)
 {
 	return x->head->chunked || x->head->content_length > 0;
 }
 
-int http_local_address(struct http_exchange *x, struct address *ret)
+int http1_local_address(struct http1_exchange *x, struct address *ret)
 {
 	struct sockaddr_storage address;
 	socklen_t length = sizeof(address);
@@ -220,7 +220,7 @@ int http_local_address(struct http_exchange *x, struct address *ret)
 	return r;
 }
 
-void http_reply_header(struct http_exchange *x, const char *name, const char *value)
+void http1_reply_header(struct http1_exchange *x, const char *name, const char *value)
 {
 	(void)http1_write_header(&connection_of(x)->extra, name, value);
 }
@@ -241,8 +241,8 @@ static bool write_head(struct connection *c, int status, const char *type, bool 
 	return r == 0;
 }
 
-void http_reply(struct http_exchange *x, int status, const char *type, const void *body,
-		size_t length)
+void http1_reply(struct http1_exchange *x, int status, const char *type, const void *body,
+		 size_t length)
 {
 	struct connection *c = connection_of(x);
 	bool whole = c->state == STATE_HANDLING;
@@ -279,7 +279,7 @@ void http_reply(struct http_exchange *x, int status, const char *type, const voi
 	watch(c);
 }
 
-void http_reply_text(struct http_exchange *x, int status, const char *format, ...)
+void http1_reply_text(struct http1_exchange *x, int status, const char *format, ...)
 {
 	char text[ERROR_TEXT_MAX + 64];
 	va_list args;
@@ -290,17 +290,17 @@ void http_reply_text(struct http_exchange *x, int status, const char *format, ..
 	va_end(args);
 	length = strlen(text);
 	text[length++] = '\n';
-	http_reply(x, status, "text/plain; charset=utf-8", text, length);
+	http1_reply(x, status, "text/plain; charset=utf-8", text, length);
 }
 
-bool http_is_open(struct http_exchange *x)
+bool http1_is_open(struct http1_exchange *x)
 {
 	const struct connection *c = connection_of(x);
 
 	return c->state != STATE_CLOSED && !c->failed;
 }
 
-int http_stream_begin(struct http_exchange *x, const char *type)
+int http1_stream_begin(struct http1_exchange *x, const char *type)
 {
 	struct connection *c = connection_of(x);
 
@@ -315,10 +315,10 @@ int http_stream_begin(struct http_exchange *x, const char *type)
 	c->state = STATE_STREAMING;
 	flush(c);
 	watch(c);
-	return http_is_open(x) ? 0 : -EPIPE;
+	return http1_is_open(x) ? 0 : -EPIPE;
 }
 
-int http_stream_send(struct http_exchange *x, const void *bytes, size_t length)
+int http1_stream_send(struct http1_exchange *x, const void *bytes, size_t length)
 {
 	struct connection *c = connection_of(x);
 
@@ -336,17 +336,17 @@ int http_stream_send(struct http_exchange *x, const void *bytes, size_t length)
 	return c->failed ? -ENOBUFS : 0;
 }
 
-void http_stream_end(struct http_exchange *x)
+void http1_stream_end(struct http1_exchange *x)
 {
 	connection_close(connection_of(x));
 }
 
-void http_hold(struct http_exchange *x)
+void http1_hold(struct http1_exchange *x)
 {
 	connection_of(x)->holds++;
 }
 
-void http_release(struct http_exchange *x)
+void http1_release(struct http1_exchange *x)
 {
 	connection_unhold(connection_of(x));
 }
@@ -358,12 +358,12 @@ static void begin(struct connection *c)
 {
 	const struct http1_head *head = &c->parser.head;
 	const char *query = strchr(head->target, '?');
-	struct http_exchange *x = &c->x;
+	struct http1_exchange *x = &c->x;
 
 	c->state = STATE_BODY;
 	deadline(c, BODY_TIMEOUT_MS);
 	free(x->path);
-	*x = (struct http_exchange){.head = head, .body = &c->body, .uid = x->uid};
+	*x = (struct http1_exchange){.head = head, .body = &c->body, .uid = x->uid};
 	x->query = query ? query + 1 : "";
 	x->path = query ? strndup(head->target, (size_t)(query - head->target))
 			: strdup(head->target);
@@ -372,7 +372,7 @@ static void begin(struct connection *c)
 		return;
 	}
 	if (head->content_length > (int64_t)LIMIT_LOCALAPI_BODY) {
-		http_reply_text(x, 413, "request body is too large");
+		http1_reply_text(x, 413, "request body is too large");
 		return;
 	}
 	if (c->server->handler->admit && !c->server->handler->admit(c->server->user, x))
@@ -390,8 +390,8 @@ static void refuse(struct connection *c, int why)
 {
 	if (c->state == STATE_IDLE || c->state == STATE_HEAD || c->state == STATE_BODY) {
 		c->state = STATE_BODY;
-		http_reply_text(&c->x, why == -EMSGSIZE ? 431 : 400, "bad request: %s",
-				c->parser.error ? c->parser.error : "malformed");
+		http1_reply_text(&c->x, why == -EMSGSIZE ? 431 : 400, "bad request: %s",
+				 c->parser.error ? c->parser.error : "malformed");
 	}
 }
 
@@ -423,7 +423,7 @@ static void parse(struct connection *c)
 		}
 		r = http1_parse(&c->parser, buffer_head(&c->in), c->in.length, &used);
 		if (r == HTTP1_BODY && add_body(c) < 0) {
-			http_reply_text(&c->x, 413, "request body is too large");
+			http1_reply_text(&c->x, 413, "request body is too large");
 			return;
 		}
 		buffer_consume(&c->in, used);

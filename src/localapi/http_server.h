@@ -5,8 +5,8 @@
  * Theory of operation
  *   One exchange (request and response) at a time on a connection. `admit` decides
  *   at the head, before a body is taken; `serve` gets the whole request and answers
- *   by http_reply(), now or, after http_hold(), later; or begins a stream.
- *   An exchange that is held stays valid until http_release(), also when its
+ *   by http1_reply(), now or, after http1_hold(), later; or begins a stream.
+ *   An exchange that is held stays valid until http1_release(), also when its
  *   connection is gone by then (replying is then a no-op).
  *
  *   A reply outside of `serve` only queues: the next request of the connection begins
@@ -38,7 +38,7 @@
 
 struct http_server;
 
-struct http_exchange {
+struct http1_exchange {
 	const struct http1_head *head;
 	char *path;          /* without query; writable */
 	const char *query;   /* after '?', or "" */
@@ -47,14 +47,14 @@ struct http_exchange {
 
 	/* The handler's own. @closed is called once, when a stream's connection ends. */
 	void *context;
-	void (*closed)(struct http_exchange *x);
+	void (*closed)(struct http1_exchange *x);
 };
 
 struct http_server_handler {
 	/** @admit: whether to take the body; false once it replied. NULL: always */
-	bool (*admit)(void *user, struct http_exchange *x);
+	bool (*admit)(void *user, struct http1_exchange *x);
 	/** @serve: answer */
-	void (*serve)(void *user, struct http_exchange *x);
+	void (*serve)(void *user, struct http1_exchange *x);
 	/** @privileged: whether a peer may use the reserved connections. NULL: never */
 	bool (*privileged)(void *user, uid_t uid);
 };
@@ -70,43 +70,43 @@ int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_server_han
 /** http_server_free() - Close the listener and every connection. NULL is fine */
 void http_server_free(struct http_server *server);
 
-/** http_has_body() - Whether the head of @x announces a body */
-bool http_has_body(const struct http_exchange *x);
+/** http1_has_body() - Whether the head of @x announces a body */
+bool http1_has_body(const struct http1_exchange *x);
 
-/** http_local_address() - Where the peer of a TCP connection reached us; -EAFNOSUPPORT: Unix */
-int http_local_address(struct http_exchange *x, struct address *ret);
+/** http1_local_address() - Where the peer of a TCP connection reached us; -EAFNOSUPPORT: Unix */
+int http1_local_address(struct http1_exchange *x, struct address *ret);
 
-/** http_reply_header() - One more header for the reply that follows */
-void http_reply_header(struct http_exchange *x, const char *name, const char *value);
+/** http1_reply_header() - One more header for the reply that follows */
+void http1_reply_header(struct http1_exchange *x, const char *name, const char *value);
 
 /**
- * http_reply() - Answer and end the exchange
+ * http1_reply() - Answer and end the exchange
  * @type: Content-Type, or NULL where there is no body (204)
  */
-void http_reply(struct http_exchange *x, int status, const char *type, const void *body,
-		size_t length);
+void http1_reply(struct http1_exchange *x, int status, const char *type, const void *body,
+		 size_t length);
 
-/** http_reply_text() - Answer with a line of text (a newline is added) */
-void http_reply_text(struct http_exchange *x, int status, const char *format, ...)
+/** http1_reply_text() - Answer with a line of text (a newline is added) */
+void http1_reply_text(struct http1_exchange *x, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/** http_is_open() - Whether the connection of a held exchange still lives */
-bool http_is_open(struct http_exchange *x);
+/** http1_is_open() - Whether the connection of a held exchange still lives */
+bool http1_is_open(struct http1_exchange *x);
 
-/** http_stream_begin() - A chunked reply without end; then http_stream_send(). 0, or -EPIPE */
-int http_stream_begin(struct http_exchange *x, const char *type);
+/** http1_stream_begin() - A chunked reply without end; then http1_stream_send(). 0, or -EPIPE */
+int http1_stream_begin(struct http1_exchange *x, const char *type);
 
 /**
- * http_stream_send() - One more piece
+ * http1_stream_send() - One more piece
  *
  * Return: 0, or -ENOBUFS when the reader is too slow: the connection is closed (and `closed`
  * called) once this returns to the loop
  */
-int http_stream_send(struct http_exchange *x, const void *bytes, size_t length);
+int http1_stream_send(struct http1_exchange *x, const void *bytes, size_t length);
 
-/** http_stream_end() - Close the connection of a stream, from our side */
-void http_stream_end(struct http_exchange *x);
+/** http1_stream_end() - Close the connection of a stream, from our side */
+void http1_stream_end(struct http1_exchange *x);
 
-/** http_hold() - Keep @x until http_release(): the answer comes later */
-void http_hold(struct http_exchange *x);
-void http_release(struct http_exchange *x);
+/** http1_hold() - Keep @x until http1_release(): the answer comes later */
+void http1_hold(struct http1_exchange *x);
+void http1_release(struct http1_exchange *x);

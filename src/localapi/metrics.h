@@ -6,4 +6,4 @@
 #include "node/node.h"
 
 /** localapi_reply_metrics() - Answer with node_metrics() */
-void localapi_reply_metrics(struct node *node, struct http_exchange *x);
+void localapi_reply_metrics(struct node *node, struct http1_exchange *x);

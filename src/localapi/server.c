@@ -46,33 +46,33 @@ struct route {
 	const char *method;
 	const char *path; /* below LOCALAPI_PREFIX, or absolute */
 	enum access access;
-	void (*serve)(struct node *node, struct http_exchange *x);
+	void (*serve)(struct node *node, struct http1_exchange *x);
 };
 
 /* --- replies --- */
 
 /* reply_json() - Answer with @value, which is released; its text may be secret */
-static void reply_json(struct http_exchange *x, int status, json_t *value, size_t flags)
+static void reply_json(struct http1_exchange *x, int status, json_t *value, size_t flags)
 {
 	char *text = value ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
 
 	json_decref(value);
 	if (!text) {
-		http_reply_text(x, 500, "out of memory");
+		http1_reply_text(x, 500, "out of memory");
 		return;
 	}
-	http_reply(x, status, "application/json", text, strlen(text));
+	http1_reply(x, status, "application/json", text, strlen(text));
 	free(text);
 }
 
-static void reply_error(struct http_exchange *x, int status, const char *member, const char *text)
+static void reply_error(struct http1_exchange *x, int status, const char *member, const char *text)
 {
 	reply_json(x, status, json_pack("{s:s}", member, text), JSON_COMPACT);
 }
 
-static void reply_nothing(struct http_exchange *x)
+static void reply_nothing(struct http1_exchange *x)
 {
-	http_reply(x, 204, NULL, NULL, 0);
+	http1_reply(x, 204, NULL, NULL, 0);
 }
 
 /* wipe_auth_key() - The one secret that a body may hold */
@@ -85,7 +85,7 @@ static void wipe_auth_key(json_t *options)
 }
 
 /* body_object() - The JSON object in the body; NULL, and answered with 400, when it isn't one */
-static json_t *body_object(struct http_exchange *x)
+static json_t *body_object(struct http1_exchange *x)
 {
 	json_error_t why = {0};
 	json_t *object = NULL;
@@ -95,21 +95,21 @@ static json_t *body_object(struct http_exchange *x)
 	if (json_is_object(object))
 		return object;
 	json_decref(object);
-	http_reply_text(x, 400, "invalid JSON body: %s",
-			why.text[0] ? why.text : "an object is wanted");
+	http1_reply_text(x, 400, "invalid JSON body: %s",
+			 why.text[0] ? why.text : "an object is wanted");
 	return NULL;
 }
 
 /* --- the paths --- */
 
-static void serve_root(struct node *node, struct http_exchange *x)
+static void serve_root(struct node *node, struct http1_exchange *x)
 {
 	(void)node;
-	http_reply_text(x, 200, "tailscaled");
+	http1_reply_text(x, 200, "tailscaled");
 }
 
 /* Go's ParseBool; anything else is the default. */
-static bool query_bool(const struct http_exchange *x, const char *name, bool otherwise)
+static bool query_bool(const struct http1_exchange *x, const char *name, bool otherwise)
 {
 	static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
 	static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
@@ -126,38 +126,38 @@ static bool query_bool(const struct http_exchange *x, const char *name, bool oth
 	return otherwise;
 }
 
-static void serve_status(struct node *node, struct http_exchange *x)
+static void serve_status(struct node *node, struct http1_exchange *x)
 {
 	reply_json(x, 200, node_status_json(node, query_bool(x, "peers", true)), JSON_INDENT(1));
 }
 
-static void serve_prefs(struct node *node, struct http_exchange *x)
+static void serve_prefs(struct node *node, struct http1_exchange *x)
 {
 	reply_json(x, 200, node_prefs_json(node), JSON_INDENT(1));
 }
 
 /* A command that ended well has changed something that a crash right after it does not lose. */
-static void reply_stored(struct node *node, struct http_exchange *x,
+static void reply_stored(struct node *node, struct http1_exchange *x,
 			 void (*done)(struct node *node, void *context))
 {
-	http_hold(x);
+	http1_hold(x);
 	node_when_stored(node, done, x);
 }
 
 static void stored_prefs(struct node *node, void *context)
 {
 	serve_prefs(node, context);
-	http_release(context);
+	http1_release(context);
 }
 
 static void stored_nothing(struct node *node, void *context)
 {
 	(void)node;
 	reply_nothing(context);
-	http_release(context);
+	http1_release(context);
 }
 
-static void serve_edit_prefs(struct node *node, struct http_exchange *x)
+static void serve_edit_prefs(struct node *node, struct http1_exchange *x)
 {
 	json_t *masked = body_object(x);
 	struct error err = {0};
@@ -173,7 +173,7 @@ static void serve_edit_prefs(struct node *node, struct http_exchange *x)
 		reply_stored(node, x, stored_prefs);
 }
 
-static void serve_check_prefs(struct node *node, struct http_exchange *x)
+static void serve_check_prefs(struct node *node, struct http1_exchange *x)
 {
 	json_t *object = body_object(x);
 	struct prefs prefs = {0};
@@ -190,7 +190,7 @@ static void serve_check_prefs(struct node *node, struct http_exchange *x)
 		   JSON_COMPACT);
 }
 
-static void serve_start(struct node *node, struct http_exchange *x)
+static void serve_start(struct node *node, struct http1_exchange *x)
 {
 	json_t *options = body_object(x);
 	struct error err = {0};
@@ -209,54 +209,54 @@ static void serve_start(struct node *node, struct http_exchange *x)
 	wipe_auth_key(options);
 	json_decref(options);
 	if (r < 0)
-		http_reply_text(x, 500, "%s", err.text);
+		http1_reply_text(x, 500, "%s", err.text);
 	else if (logs_in)
 		reply_nothing(x);
 	else
 		reply_stored(node, x, stored_nothing);
 }
 
-static void serve_login_interactive(struct node *node, struct http_exchange *x)
+static void serve_login_interactive(struct node *node, struct http1_exchange *x)
 {
 	struct error err = {0};
 
 	if (node_login_interactive(node, &err) < 0)
-		http_reply_text(x, 500, "%s", err.text);
+		http1_reply_text(x, 500, "%s", err.text);
 	else
 		reply_nothing(x);
 }
 
 static void logout_done(void *context, const struct error *err)
 {
-	struct http_exchange *x = context;
+	struct http1_exchange *x = context;
 
 	if (err)
-		http_reply_text(x, 500, "%s", err->text);
+		http1_reply_text(x, 500, "%s", err->text);
 	else
 		reply_stored(x->context, x, stored_nothing);
-	http_release(x);
+	http1_release(x);
 }
 
-static void serve_logout(struct node *node, struct http_exchange *x)
+static void serve_logout(struct node *node, struct http1_exchange *x)
 {
 	struct error err = {0};
 	int r;
 
-	http_hold(x);
+	http1_hold(x);
 	x->context = node;
 	r = node_logout(node, logout_done, x, &err);
 	if (r < 0) {
-		http_reply_text(x, 500, "logout: %s", err.text);
-		http_release(x);
+		http1_reply_text(x, 500, "logout: %s", err.text);
+		http1_release(x);
 	}
 }
 
 static void ping_done(void *context, json_t *result)
 {
-	struct http_exchange *x = context;
+	struct http1_exchange *x = context;
 
 	reply_json(x, 200, result, JSON_COMPACT);
-	http_release(x);
+	http1_release(x);
 }
 
 static bool is_own_address(struct node *node, const char *ip)
@@ -272,7 +272,7 @@ static bool is_own_address(struct node *node, const char *ip)
 }
 
 /* reply_no_ping() - A ping that nobody needs to send, as a result: the client prints it */
-static void reply_no_ping(struct http_exchange *x, const char *ip, bool own)
+static void reply_no_ping(struct http1_exchange *x, const char *ip, bool own)
 {
 	char text[ADDRESS_TEXT_MAX + 32];
 
@@ -283,7 +283,7 @@ static void reply_no_ping(struct http_exchange *x, const char *ip, bool own)
 		   JSON_COMPACT);
 }
 
-static void serve_ping(struct node *node, struct http_exchange *x)
+static void serve_ping(struct node *node, struct http1_exchange *x)
 {
 	char ip[ADDRESS_TEXT_MAX], type[16], size_text[8] = "";
 	struct address target;
@@ -293,18 +293,18 @@ static void serve_ping(struct node *node, struct http_exchange *x)
 
 	if (query_value(x->query, "ip", ip, sizeof(ip)) < 0 ||
 	    address_parse(ip, strlen(ip), &target) < 0) {
-		http_reply_text(x, 400, "invalid IP");
+		http1_reply_text(x, 400, "invalid IP");
 		return;
 	}
 	if (query_value(x->query, "type", type, sizeof(type)) <= 0) {
-		http_reply_text(x, 400, "missing 'type' parameter");
+		http1_reply_text(x, 400, "missing 'type' parameter");
 		return;
 	}
 	r = query_value(x->query, "size", size_text, sizeof(size_text));
 	size = strtoul(size_text, &end, 10);
 	if (r == -EINVAL || *end || size > PING_SIZE_MAX || size_text[0] == '-' ||
 	    (size > 0 && strcmp(type, "disco") != 0)) {
-		http_reply_text(x, 400, "invalid 'size' parameter");
+		http1_reply_text(x, 400, "invalid 'size' parameter");
 		return;
 	}
 	if (size > 0) {
@@ -321,22 +321,22 @@ static void serve_ping(struct node *node, struct http_exchange *x)
 		reply_no_ping(x, ip, true);
 		return;
 	}
-	http_hold(x);
+	http1_hold(x);
 	r = node_ping(node, &target, type, ping_done, x);
 	if (r == -ENOENT) {
 		reply_no_ping(x, ip, false);
-		http_release(x);
+		http1_release(x);
 	} else if (r < 0) {
 		char text[80];
 
 		snprintf(text, sizeof(text), "ping: %s",
 			 r == -EINVAL ? "unknown type" : strerror(-r));
 		reply_error(x, 500, "error", text);
-		http_release(x);
+		http1_release(x);
 	}
 }
 
-static void serve_whois(struct node *node, struct http_exchange *x)
+static void serve_whois(struct node *node, struct http1_exchange *x)
 {
 	char addr[ENDPOINT_TEXT_MAX + 32], proto[8];
 	struct endpoint who = {0};
@@ -344,16 +344,16 @@ static void serve_whois(struct node *node, struct http_exchange *x)
 	json_t *found;
 
 	if (query_value(x->query, "addr", addr, sizeof(addr)) <= 0) {
-		http_reply_text(x, 400, "missing 'addr' parameter");
+		http1_reply_text(x, 400, "missing 'addr' parameter");
 		return;
 	}
 	if (strncmp(addr, "nodekey:", 8) == 0) {
-		http_reply_text(x, 501, "whois by node key is not supported; ask by address");
+		http1_reply_text(x, 501, "whois by node key is not supported; ask by address");
 		return;
 	}
 	if (address_parse(addr, strlen(addr), &who.address) < 0 &&
 	    endpoint_parse(addr, strlen(addr), &who) < 0) {
-		http_reply_text(x, 400, "invalid 'addr' parameter");
+		http1_reply_text(x, 400, "invalid 'addr' parameter");
 		return;
 	}
 	(void)query_value(x->query, "proto", proto, sizeof(proto));
@@ -365,32 +365,32 @@ static void serve_whois(struct node *node, struct http_exchange *x)
 	if (found)
 		reply_json(x, 200, found, JSON_INDENT(1));
 	else
-		http_reply_text(x, 404, "no match for IP:port");
+		http1_reply_text(x, 404, "no match for IP:port");
 }
 
-static void serve_netmap(struct node *node, struct http_exchange *x)
+static void serve_netmap(struct node *node, struct http1_exchange *x)
 {
 	json_t *netmap = node_netmap_json(node);
 
 	if (netmap)
 		reply_json(x, 200, netmap, JSON_INDENT(1));
 	else
-		http_reply_text(x, 503, "no netmap yet");
+		http1_reply_text(x, 503, "no netmap yet");
 }
 
-static void serve_derp_map(struct node *node, struct http_exchange *x)
+static void serve_derp_map(struct node *node, struct http1_exchange *x)
 {
 	json_t *map = node_derp_map_json(node);
 
 	if (map)
 		reply_json(x, 200, map, JSON_INDENT(1));
 	else
-		http_reply_text(x, 503, "no netmap yet");
+		http1_reply_text(x, 503, "no netmap yet");
 }
 
 static void watch_notify(void *context, json_t *message)
 {
-	struct http_exchange *x = context;
+	struct http1_exchange *x = context;
 	char *text = json_dumps(message, JSON_COMPACT);
 	size_t length;
 
@@ -401,17 +401,17 @@ static void watch_notify(void *context, json_t *message)
 	 * cut off, and dials again. */
 	length = strlen(text);
 	text[length] = '\n';
-	(void)http_stream_send(x, text, length + 1);
+	(void)http1_stream_send(x, text, length + 1);
 	free(text);
 }
 
-static void watch_closed(struct http_exchange *x)
+static void watch_closed(struct http1_exchange *x)
 {
 	node_watch_free(x->context);
 	x->context = NULL;
 }
 
-static void serve_watch(struct node *node, struct http_exchange *x)
+static void serve_watch(struct node *node, struct http1_exchange *x)
 {
 	char text[16];
 	struct node_watch *watch;
@@ -424,27 +424,27 @@ static void serve_watch(struct node *node, struct http_exchange *x)
 		mask = strtoul(text, &end, 10);
 	if (r == -EINVAL || (r > 0 && *end) || text[0] == '-' || mask >> WATCH_MASK_BITS ||
 	    (mask & WATCH_MASK_REFUSED)) {
-		http_reply_text(x, 400, "bad mask");
+		http1_reply_text(x, 400, "bad mask");
 		return;
 	}
-	http_hold(x);
-	if (http_stream_begin(x, "application/json") == 0) {
+	http1_hold(x);
+	if (http1_stream_begin(x, "application/json") == 0) {
 		watch = node_watch_new(node, (unsigned int)mask, watch_notify, x);
 		/* The initial notifies may have found the reader gone. */
-		if (http_is_open(x)) {
+		if (http1_is_open(x)) {
 			x->context = watch;
 			x->closed = watch_closed;
 		} else {
 			node_watch_free(watch);
 		}
 		if (!watch)
-			http_stream_end(x);
+			http1_stream_end(x);
 	}
-	http_release(x);
+	http1_release(x);
 }
 
 /* serve_debug() - The action stands in the query, or in a form as a body */
-static void serve_debug(struct node *node, struct http_exchange *x)
+static void serve_debug(struct node *node, struct http1_exchange *x)
 {
 	char action[64] = "", form[256] = "";
 	struct error err = {0};
@@ -457,11 +457,11 @@ static void serve_debug(struct node *node, struct http_exchange *x)
 		(void)query_value(form, "action", action, sizeof(action));
 	}
 	if (node_debug(node, action, &answer, &err) < 0)
-		http_reply_text(x, 400, "%s", err.text);
+		http1_reply_text(x, 400, "%s", err.text);
 	else if (answer)
 		reply_json(x, 200, answer, JSON_COMPACT);
 	else
-		http_reply_text(x, 200, "done");
+		http1_reply_text(x, 200, "done");
 }
 
 /*
@@ -469,7 +469,7 @@ static void serve_debug(struct node *node, struct http_exchange *x)
  *
  * The tailnet is reached by the kernel's interface, in the namespace of whoever can ask here.
  */
-static void serve_dial(struct node *node, struct http_exchange *x)
+static void serve_dial(struct node *node, struct http1_exchange *x)
 {
 	const char *host = http1_header(x->head, "Dial-Host");
 	const char *port = http1_header(x->head, "Dial-Port");
@@ -480,12 +480,12 @@ static void serve_dial(struct node *node, struct http_exchange *x)
 	char *end;
 
 	if (!host || !*host || !port || !*port) {
-		http_reply_text(x, 400, "missing Dial-Host or Dial-Port header");
+		http1_reply_text(x, 400, "missing Dial-Host or Dial-Port header");
 		return;
 	}
 	number = strtoul(port, &end, 10);
 	if (*end || port[0] < '0' || port[0] > '9' || number > UINT16_MAX) {
-		http_reply_text(x, 400, "Dial-Port is not a port number");
+		http1_reply_text(x, 400, "Dial-Port is not a port number");
 		return;
 	}
 	if (address_parse(host, strlen(host), &address) == 0 ||
@@ -495,28 +495,28 @@ static void serve_dial(struct node *node, struct http_exchange *x)
 		at = (struct endpoint){.address = address, .port = (uint16_t)number};
 		snprintf(to, sizeof(to), "%s", endpoint_format(&at, text));
 	} else if (snprintf(to, sizeof(to), "%s:%lu", host, number) >= (int)sizeof(to)) {
-		http_reply_text(x, 400, "the name in Dial-Host is too long");
+		http1_reply_text(x, 400, "the name in Dial-Host is too long");
 		return;
 	}
-	http_reply_header(x, "Dial-Self", "true");
-	http_reply_header(x, "Dial-Addr", to);
-	http_reply(x, 200, NULL, NULL, 0);
+	http1_reply_header(x, "Dial-Self", "true");
+	http1_reply_header(x, "Dial-Addr", to);
+	http1_reply(x, 200, NULL, NULL, 0);
 }
 
-static void serve_no_warning(struct node *node, struct http_exchange *x)
+static void serve_no_warning(struct node *node, struct http1_exchange *x)
 {
 	(void)node;
 	reply_json(x, 200, json_pack("{s:s}", "Warning", ""), JSON_COMPACT);
 }
 
-static void serve_mark_in_use(struct node *node, struct http_exchange *x)
+static void serve_mark_in_use(struct node *node, struct http1_exchange *x)
 {
 	(void)node;
 	reply_json(x, 200, json_pack("{s:b}", "UseSOMark", 1), JSON_COMPACT);
 }
 
 /* serve_serve_config() - Nothing is served yet, which is what an empty config says */
-static void serve_serve_config(struct node *node, struct http_exchange *x)
+static void serve_serve_config(struct node *node, struct http1_exchange *x)
 {
 	(void)node;
 	reply_json(x, 200, json_object(), JSON_COMPACT);
@@ -555,7 +555,7 @@ static bool same_method(const char *wanted, const char *method)
 }
 
 /* find_route() - The row for @x; NULL with @ret_known when only its method is wrong */
-static const struct route *find_route(const struct http_exchange *x, bool *ret_known)
+static const struct route *find_route(const struct http1_exchange *x, bool *ret_known)
 {
 	const size_t prefix = strlen(LOCALAPI_PREFIX);
 	const char *name = x->path;
@@ -584,44 +584,44 @@ static bool is_from_browser(const struct http1_head *head)
 	       (host && *host && strcmp(host, LOCALAPI_HOST) != 0);
 }
 
-static bool admit(void *user, struct http_exchange *x)
+static bool admit(void *user, struct http1_exchange *x)
 {
 	struct localapi_server *s = user;
 	const struct route *route;
 	bool known;
 
 	if (is_from_browser(x->head)) {
-		http_reply_text(x, 403, "invalid localapi request");
+		http1_reply_text(x, 403, "invalid localapi request");
 		return false;
 	}
 	/* No Tailscale-Version: the official command line warns of any other than its own. */
-	http_reply_header(x, "Tailscale-Cap", STRINGIFY(TAILCFG_CAPABILITY_VERSION));
-	http_reply_header(x, "Content-Security-Policy",
-			  "default-src 'none'; frame-ancestors 'none'");
-	http_reply_header(x, "X-Frame-Options", "DENY");
-	http_reply_header(x, "X-Content-Type-Options", "nosniff");
+	http1_reply_header(x, "Tailscale-Cap", STRINGIFY(TAILCFG_CAPABILITY_VERSION));
+	http1_reply_header(x, "Content-Security-Policy",
+			   "default-src 'none'; frame-ancestors 'none'");
+	http1_reply_header(x, "X-Frame-Options", "DENY");
+	http1_reply_header(x, "X-Content-Type-Options", "nosniff");
 	route = find_route(x, &known);
 	if (!route) {
 		if (known)
-			http_reply_text(x, 405, "method not allowed");
+			http1_reply_text(x, 405, "method not allowed");
 		else
-			http_reply_text(x, 404, "pillion has no %.128s", x->path);
+			http1_reply_text(x, 404, "pillion has no %.128s", x->path);
 		return false;
 	}
 	if (route->access == ACCESS_WRITE && !node_may_write(s->node, x->uid)) {
-		http_reply_text(x, 403,
-				"access denied: only root and the operator may do this (sudo, or "
-				"once as root: pillion set --operator=USER)");
+		http1_reply_text(x, 403,
+				 "access denied: only root and the operator may do this (sudo, or "
+				 "once as root: pillion set --operator=USER)");
 		return false;
 	}
-	if (route->access == ACCESS_READ && http_has_body(x)) {
-		http_reply_text(x, 413, "%.128s takes no request body", x->path);
+	if (route->access == ACCESS_READ && http1_has_body(x)) {
+		http1_reply_text(x, 413, "%.128s takes no request body", x->path);
 		return false;
 	}
 	return true;
 }
 
-static void serve(void *user, struct http_exchange *x)
+static void serve(void *user, struct http1_exchange *x)
 {
 	struct localapi_server *s = user;
 	bool known;

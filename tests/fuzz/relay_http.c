@@ -27,11 +27,11 @@ static struct relay_server *relay;
 static struct web_server *web;
 static struct sockaddr_un at = {.sun_family = AF_UNIX};
 
-static void serve(void *user, struct web_exchange *x)
+static void serve(void *user, struct http1_exchange *x)
 {
 	(void)user;
 	if (!relay_server_serve(relay, x))
-		web_reply_text(x, 404, "not found");
+		http1_reply_text(x, 404, "not found");
 }
 
 static void check(bool good, const char *what)

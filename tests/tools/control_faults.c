@@ -137,7 +137,7 @@ static void keep_stray(struct faults *f, struct stream *stream)
 	stream_resume(stream);
 }
 
-static void serve_upgrade(struct faults *f, struct web_exchange *x)
+static void serve_upgrade(struct faults *f, struct http1_exchange *x)
 {
 	const char *text = http1_header(x->head, "X-Tailscale-Handshake");
 	uint8_t initiation[TS2021_INITIATION_SIZE], response[TS2021_RESPONSE_SIZE];
@@ -150,7 +150,7 @@ static void serve_upgrade(struct faults *f, struct web_exchange *x)
 	size_t length;
 
 	if (f->upgrade.length) {
-		below = web_upgrade(x, TS2021_PROTOCOL, &head);
+		below = http1_upgrade(x, TS2021_PROTOCOL, &head);
 		if (below)
 			keep_stray(f, below);
 		buffer_free(&head);
@@ -162,10 +162,10 @@ static void serve_upgrade(struct faults *f, struct web_exchange *x)
 	    length != sizeof(initiation) ||
 	    ts2021_server_accept(&f->key, initiation, NULL, response, &machine, &version,
 				 &session) < 0) {
-		web_reply_text(x, 400, "the handshake is not for this server's key");
+		http1_reply_text(x, 400, "the handshake is not for this server's key");
 		return;
 	}
-	below = web_upgrade(x, TS2021_PROTOCOL, &head);
+	below = http1_upgrade(x, TS2021_PROTOCOL, &head);
 	if (below && stream_write(below, response, sizeof(response)) == 0 &&
 	    ts2021_session_stream(&session, below, buffer_head(&head), head.length, &noise, &err) ==
 		    0)
@@ -173,17 +173,17 @@ static void serve_upgrade(struct faults *f, struct web_exchange *x)
 	buffer_free(&head);
 }
 
-static void serve_key(const struct faults *f, struct web_exchange *x)
+static void serve_key(const struct faults *f, struct http1_exchange *x)
 {
 	char key[KEY_TEXT_MAX], body[256];
 	int length;
 
 	public_key_format(&f->public, KEY_MACHINE, key);
 	length = snprintf(body, sizeof(body), "{\"publicKey\":\"%s\"}", key);
-	web_reply(x, 200, "application/json", body, (size_t)length);
+	http1_reply(x, 200, "application/json", body, (size_t)length);
 }
 
-static void serve(void *user, struct web_exchange *x)
+static void serve(void *user, struct http1_exchange *x)
 {
 	struct faults *f = user;
 	struct fault *fault = faults_of(f, x->path);
@@ -196,16 +196,16 @@ static void serve(void *user, struct web_exchange *x)
 
 			snprintf(name, sizeof(name), "%.*s", (int)(colon - fault->headers[i]),
 				 fault->headers[i]);
-			web_reply_header(x, name, colon + 1);
+			http1_reply_header(x, name, colon + 1);
 		}
-		web_reply(x, fault->status, "text/html", buffer_head(&fault->body),
-			  fault->body.length);
+		http1_reply(x, fault->status, "text/html", buffer_head(&fault->body),
+			    fault->body.length);
 	} else if (!fault && strcmp(x->path, "/key") == 0) {
 		serve_key(f, x);
 	} else if (!fault && strcmp(x->path, "/ts2021") == 0) {
 		serve_upgrade(f, x);
 	} else if (!fault) {
-		web_reply_text(x, 404, "nothing here");
+		http1_reply_text(x, 404, "nothing here");
 	}
 }
 

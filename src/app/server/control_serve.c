@@ -241,27 +241,27 @@ static int start_relay(struct server *s, const struct url *url, struct tailcfg_d
 	return add_region(s, map) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
 }
 
-static void serve_metrics(void *user, struct web_exchange *x)
+static void serve_metrics(void *user, struct http1_exchange *x)
 {
 	struct server *s = user;
 	struct buffer text = BUFFER_INIT(2 * METRICS_MAX);
 	int r;
 
 	if (strcmp(x->path, "/healthz") == 0) {
-		web_reply_text(x, 200, "ok");
+		http1_reply_text(x, 200, "ok");
 		return;
 	}
 	if (strcmp(x->path, "/metrics") != 0) {
-		web_reply_text(x, 404, "only /metrics and /healthz here");
+		http1_reply_text(x, 404, "only /metrics and /healthz here");
 		return;
 	}
 	r = s->control ? control_metrics(s->control, &text) : 0;
 	if (r == 0 && s->relay)
 		r = relay_server_metrics(s->relay, &text);
 	if (r < 0)
-		web_reply_text(x, 503, "out of memory");
+		http1_reply_text(x, 503, "out of memory");
 	else
-		web_reply(x, 200, METRICS_TYPE, buffer_head(&text), text.length);
+		http1_reply(x, 200, METRICS_TYPE, buffer_head(&text), text.length);
 	buffer_free(&text);
 }
 

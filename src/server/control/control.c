@@ -27,25 +27,25 @@ static bool has_version(const char *query)
 	return *at >= '1' && *at <= '9';
 }
 
-static void serve_key(struct control *c, struct web_exchange *x)
+static void serve_key(struct control *c, struct http1_exchange *x)
 {
 	char key[KEY_TEXT_MAX], zero[KEY_TEXT_MAX], body[256];
 	static const struct public_key none;
 	int length;
 
 	if (!has_version(x->query)) {
-		web_reply_text(x, 400, "say your capability version: /key?v=NUMBER");
+		http1_reply_text(x, 400, "say your capability version: /key?v=NUMBER");
 		return;
 	}
 	public_key_format(&c->noise_public, KEY_MACHINE, key);
 	public_key_format(&none, KEY_MACHINE, zero);
 	length = snprintf(body, sizeof(body), "{\"legacyPublicKey\":\"%s\",\"publicKey\":\"%s\"}",
 			  zero, key);
-	web_reply(x, 200, "application/json", body, (size_t)length);
+	http1_reply(x, 200, "application/json", body, (size_t)length);
 }
 
 /* serve_verify() - A relay by itself asks whether a node may connect, as it asks Headscale */
-static void serve_verify(struct control *c, struct web_exchange *x)
+static void serve_verify(struct control *c, struct http1_exchange *x)
 {
 	static const char *const verdicts[] = {"{\"Allow\":false}", "{\"Allow\":true}"};
 	struct public_key node;
@@ -53,17 +53,17 @@ static void serve_verify(struct control *c, struct web_exchange *x)
 	const char *verdict;
 
 	if (strcmp(x->head->method, "POST") != 0) {
-		web_reply_text(x, 405, "POST {\"NodePublic\":\"nodekey:...\"} is wanted");
+		http1_reply_text(x, 405, "POST {\"NodePublic\":\"nodekey:...\"} is wanted");
 	} else if (control_verify_request_parse(buffer_head(x->body), x->body->length, &node,
 						&err) < 0) {
-		web_reply_text(x, 400, "%s", err.text);
+		http1_reply_text(x, 400, "%s", err.text);
 	} else {
 		verdict = verdicts[control_knows(c, &node)];
-		web_reply(x, 200, "application/json", verdict, strlen(verdict));
+		http1_reply(x, 200, "application/json", verdict, strlen(verdict));
 	}
 }
 
-static void serve_web(void *user, struct web_exchange *x)
+static void serve_web(void *user, struct http1_exchange *x)
 {
 	struct control *c = user;
 	bool get = strcmp(x->head->method, "GET") == 0 || strcmp(x->head->method, "HEAD") == 0;
@@ -75,15 +75,15 @@ static void serve_web(void *user, struct web_exchange *x)
 	else if (strcmp(x->path, "/verify") == 0)
 		serve_verify(c, x);
 	else if (!get)
-		web_reply_text(x, 405, "only GET here");
+		http1_reply_text(x, 405, "only GET here");
 	else if (strcmp(x->path, "/key") == 0)
 		serve_key(c, x);
 	else if (strcmp(x->path, "/health") == 0)
-		web_reply_text(x, c->store_failed ? 503 : 200, "%s",
-			       c->store_failed ? "the database can't be written" : "ok");
+		http1_reply_text(x, c->store_failed ? 503 : 200, "%s",
+				 c->store_failed ? "the database can't be written" : "ok");
 	else
-		web_reply_text(x, 404, "there is nothing here; nodes join with --login-server=%s",
-			       c->tailnet.settings.server_url);
+		http1_reply_text(x, 404, "there is nothing here; nodes join with --login-server=%s",
+				 c->tailnet.settings.server_url);
 }
 
 /* Writing, answering, telling: in this order */

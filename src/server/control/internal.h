@@ -119,7 +119,7 @@ int control_write(struct control *c, struct error *err);
 /* node.c */
 
 /** node_accept() - A /ts2021 request, whole; answers or upgrades */
-void node_accept(struct control *c, struct web_exchange *x);
+void node_accept(struct control *c, struct http1_exchange *x);
 
 /** node_answer() - What was written may be answered, and told */
 void node_answer(struct control *c);
@@ -215,7 +215,7 @@ void node_tick(struct control *c, nanoseconds now);
 void node_connection_close(struct node_connection *n);
 
 /* operator.c */
-void operator_serve(void *user, struct web_exchange *x);
+void operator_serve(void *user, struct http1_exchange *x);
 
 /* operator_json.c; @now is of the wall clock */
 void operator_put_user(struct json_writer *w, const struct control_user *user);
@@ -237,7 +237,7 @@ void operator_put_checks(const struct control *c, struct json_writer *w);
 /* pages.c */
 
 /** pages_serve() - GET or POST of /register/ID or /ssh/ID; false: it is none of these */
-bool pages_serve(struct control *c, struct web_exchange *x);
+bool pages_serve(struct control *c, struct http1_exchange *x);
 
 /** pages_may_approve() - Whether a secret may go by them: over TLS, or on this machine */
 bool pages_may_approve(const struct control *c);

@@ -274,7 +274,7 @@ static void begin_http2(struct control *c, struct stream *stream, const struct p
 	stream_release(stream);
 }
 
-void node_accept(struct control *c, struct web_exchange *x)
+void node_accept(struct control *c, struct http1_exchange *x)
 {
 	uint8_t initiation[TS2021_INITIATION_SIZE], response[TS2021_RESPONSE_SIZE];
 	struct ts2021_session session;
@@ -287,29 +287,29 @@ void node_accept(struct control *c, struct web_exchange *x)
 	struct address from = x->peer.address;
 
 	if (!x->head->upgrade || !http1_header_has(x->head, "Upgrade", TS2021_PROTOCOL)) {
-		web_reply_text(x, 500,
-			       "no Upgrade header came; a proxy before this server has to pass "
-			       "'Upgrade: " TS2021_PROTOCOL "' on");
+		http1_reply_text(x, 500,
+				 "no Upgrade header came; a proxy before this server has to pass "
+				 "'Upgrade: " TS2021_PROTOCOL "' on");
 		return;
 	}
 	if (!read_initiation(http1_header(x->head, "X-Tailscale-Handshake"), initiation)) {
-		web_reply_text(x, 400, "X-Tailscale-Handshake is missing or no handshake");
+		http1_reply_text(x, 400, "X-Tailscale-Handshake is missing or no handshake");
 		return;
 	}
 	if (ts2021_server_accept(&c->noise_key, initiation, NULL, response, &machine, &version,
 				 &session) < 0) {
-		web_reply_text(x, 400, "the handshake is not for this server's key: fetch /key");
+		http1_reply_text(x, 400, "the handshake is not for this server's key: fetch /key");
 		return;
 	}
 	/* Younger ones are refused when they register: they show that. */
 	if (version < NOISE_VERSION_MIN) {
 		ts2021_session_wipe(&session);
 		node_refuse_old(c, source, &from, version);
-		web_reply_text(x, 400, "this client is too old (version %u; %d is needed)", version,
-			       CONTROL_VERSION_MIN);
+		http1_reply_text(x, 400, "this client is too old (version %u; %d is needed)",
+				 version, CONTROL_VERSION_MIN);
 		return;
 	}
-	stream = web_upgrade(x, TS2021_PROTOCOL, &head);
+	stream = http1_upgrade(x, TS2021_PROTOCOL, &head);
 	if (stream && stream_write(stream, response, sizeof(response)) == 0 &&
 	    ts2021_session_stream(&session, stream, buffer_head(&head), head.length, &stream,
 				  &err) == 0)

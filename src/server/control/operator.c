@@ -48,7 +48,7 @@
 
 struct order {
 	struct control *c;
-	struct web_exchange *x;
+	struct http1_exchange *x;
 	char *parts[PARTS_MAX]; /* of the path behind /v1/ */
 	size_t part_count;
 	/* For the log: what it was about, from what is known of it, never from the request. */
@@ -594,7 +594,7 @@ static int run(struct order *o)
 	return error_set(&o->err, r, "there is no such order");
 }
 
-void operator_serve(void *user, struct web_exchange *x)
+void operator_serve(void *user, struct http1_exchange *x)
 {
 	struct order o = {
 		.c = user, .x = x, .now = tailnet_now(), .out = BUFFER_INIT(LIMIT_MAP_OBJECT)};
@@ -616,10 +616,10 @@ void operator_serve(void *user, struct web_exchange *x)
 	json_decref(o.json);
 	/* What it changed is told after this round; the exchange ends here. */
 	control_settle(o.c);
-	web_reply(x,
-		  r < 0          ? http_status(r)
-		  : o.out.length ? 200
-				 : 204,
-		  o.out.length ? "application/json" : NULL, buffer_head(&o.out), o.out.length);
+	http1_reply(x,
+		    r < 0          ? http_status(r)
+		    : o.out.length ? 200
+				   : 204,
+		    o.out.length ? "application/json" : NULL, buffer_head(&o.out), o.out.length);
 	buffer_free_secret(&o.out);
 }

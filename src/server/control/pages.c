@@ -54,20 +54,20 @@ static void put(struct buffer *out, const char *html)
 }
 
 /* reply() - The page; what didn't fit is a page without its end, which is no harm */
-static void reply(struct web_exchange *x, int status, struct buffer *page)
+static void reply(struct http1_exchange *x, int status, struct buffer *page)
 {
-	web_reply_header(x, "Cache-Control", "no-store");
-	web_reply_header(x, "Referrer-Policy", "no-referrer");
-	web_reply_header(x, "X-Content-Type-Options", "nosniff");
-	web_reply_header(x, "Content-Security-Policy",
-			 "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
-			 "frame-ancestors 'none'; base-uri 'none'");
-	web_reply(x, status, "text/html; charset=utf-8", buffer_head(page), page->length);
+	http1_reply_header(x, "Cache-Control", "no-store");
+	http1_reply_header(x, "Referrer-Policy", "no-referrer");
+	http1_reply_header(x, "X-Content-Type-Options", "nosniff");
+	http1_reply_header(x, "Content-Security-Policy",
+			   "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+			   "frame-ancestors 'none'; base-uri 'none'");
+	http1_reply(x, status, "text/html; charset=utf-8", buffer_head(page), page->length);
 	buffer_free(page);
 }
 
 /* say() - A page with a heading and a sentence */
-static void say(struct web_exchange *x, int status, const char *heading, const char *text)
+static void say(struct http1_exchange *x, int status, const char *heading, const char *text)
 {
 	struct buffer page = BUFFER_INIT(PAGE_MAX);
 
@@ -117,7 +117,7 @@ static void put_decision(const struct control *c, struct buffer *out, bool login
 		       : "<p>The session goes on by itself then; this page can be closed.");
 }
 
-static void show_login(const struct control *c, struct web_exchange *x,
+static void show_login(const struct control *c, struct http1_exchange *x,
 		       const struct tailnet_login *login)
 {
 	const struct registry *registry = &c->tailnet.registry;
@@ -162,7 +162,7 @@ static void put_node_name(const struct control *c, struct buffer *out, int64_t i
 	put(out, "</b>");
 }
 
-static void show_check(const struct control *c, struct web_exchange *x,
+static void show_check(const struct control *c, struct http1_exchange *x,
 		       const struct ssh_check *check)
 {
 	struct buffer page = BUFFER_INIT(PAGE_MAX);
@@ -179,13 +179,13 @@ static void show_check(const struct control *c, struct web_exchange *x,
 	reply(x, 200, &page);
 }
 
-static void form_field(struct web_exchange *x, const char *name, char *out, size_t size)
+static void form_field(struct http1_exchange *x, const char *name, char *out, size_t size)
 {
 	(void)control_form_field((char *)buffer_head(x->body), x->body->length, name, out, size);
 }
 
 /* may_decide() - Whether the form has the page key; answered otherwise */
-static bool may_decide(struct control *c, struct web_exchange *x)
+static bool may_decide(struct control *c, struct http1_exchange *x)
 {
 	char key[128];
 	bool good;
@@ -209,7 +209,7 @@ static bool may_decide(struct control *c, struct web_exchange *x)
 }
 
 /* written() - Whether the disk has it; answered otherwise */
-static bool written(struct control *c, struct web_exchange *x)
+static bool written(struct control *c, struct http1_exchange *x)
 {
 	struct error err = {0};
 
@@ -220,7 +220,7 @@ static bool written(struct control *c, struct web_exchange *x)
 	return false;
 }
 
-static void reject_login(struct control *c, struct web_exchange *x, const char *id)
+static void reject_login(struct control *c, struct http1_exchange *x, const char *id)
 {
 	struct error err = {0};
 
@@ -233,7 +233,7 @@ static void reject_login(struct control *c, struct web_exchange *x, const char *
 	say(x, 200, "Rejected", "The node hears that. This page can be closed.");
 }
 
-static void approve_login(struct control *c, struct web_exchange *x, const char *id)
+static void approve_login(struct control *c, struct http1_exchange *x, const char *id)
 {
 	struct control_user *user;
 	struct control_node *node = NULL;
@@ -271,7 +271,7 @@ static void approve_login(struct control *c, struct web_exchange *x, const char 
 		say(x, 200, "It is in", node->name);
 }
 
-static void decide_check(struct control *c, struct web_exchange *x, struct ssh_check *check)
+static void decide_check(struct control *c, struct http1_exchange *x, struct ssh_check *check)
 {
 	char verdict[16];
 	bool approved;
@@ -297,7 +297,7 @@ static bool is_id(const char *text)
 	       strspn(text, "0123456789abcdef") == TAILNET_LOGIN_ID_SIZE;
 }
 
-bool pages_serve(struct control *c, struct web_exchange *x)
+bool pages_serve(struct control *c, struct http1_exchange *x)
 {
 	bool login = strncmp(x->path, "/register/", strlen("/register/")) == 0;
 	bool ssh = strncmp(x->path, "/ssh/", strlen("/ssh/")) == 0;
@@ -309,7 +309,7 @@ bool pages_serve(struct control *c, struct web_exchange *x)
 	if (!login && !ssh)
 		return false;
 	if (!post && strcmp(x->head->method, "GET") != 0 && strcmp(x->head->method, "HEAD") != 0) {
-		web_reply_text(x, 405, "GET or POST is wanted");
+		http1_reply_text(x, 405, "GET or POST is wanted");
 		return true;
 	}
 	waits = login && is_id(id) ? tailnet_login(&c->tailnet, id) : NULL;

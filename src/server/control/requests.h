@@ -27,7 +27,7 @@ struct control_register_request {
 	char *followup;                 /* the login URL that is waited for; NULL: none */
 	nanoseconds expiry;             /* JSON_TIME_NONE; in the past: log out */
 	bool ephemeral;
-	unsigned int source; /* whose it is, as of struct web_exchange; not in the JSON */
+	unsigned int source; /* whose it is, as of struct http1_exchange; not in the JSON */
 	struct tailcfg_hostinfo hostinfo;
 };
 

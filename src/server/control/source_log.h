@@ -21,7 +21,7 @@ void source_log_free(struct source_log *log);
 
 /**
  * source_log_may() - Whether a line about a request of @who may be logged now; else it is counted
- * @source: as of struct web_exchange
+ * @source: as of struct http1_exchange
  */
 bool source_log_may(struct source_log *log, unsigned int source, const struct address *who,
 		    nanoseconds now);

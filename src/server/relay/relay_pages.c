@@ -64,14 +64,14 @@ int relay_metrics_write(const struct relay_pages *pages, struct buffer *out)
 	return r < 0 ? r : metrics_write_web(out, PREFIX, pages->web);
 }
 
-static void serve_probe(const struct relay_pages *pages, struct web_exchange *x)
+static void serve_probe(const struct relay_pages *pages, struct http1_exchange *x)
 {
 	(void)pages;
-	web_reply_header(x, "Access-Control-Allow-Origin", "*");
-	web_reply(x, 200, NULL, NULL, 0);
+	http1_reply_header(x, "Access-Control-Allow-Origin", "*");
+	http1_reply(x, 200, NULL, NULL, 0);
 }
 
-static void serve_generate_204(const struct relay_pages *pages, struct web_exchange *x)
+static void serve_generate_204(const struct relay_pages *pages, struct http1_exchange *x)
 {
 	const char *challenge = http1_header(x->head, "X-Tailscale-Challenge");
 	char answer[sizeof("response ") + RELAY_CHALLENGE_MAX];
@@ -79,50 +79,50 @@ static void serve_generate_204(const struct relay_pages *pages, struct web_excha
 	(void)pages;
 	if (challenge && relay_challenge_is_valid(challenge)) {
 		snprintf(answer, sizeof(answer), "response %s", challenge);
-		web_reply_header(x, "X-Tailscale-Response", answer);
+		http1_reply_header(x, "X-Tailscale-Response", answer);
 	}
-	web_reply_header(x, "Cache-Control", "no-cache, no-store, must-revalidate, no-transform");
-	web_reply(x, 204, NULL, NULL, 0);
+	http1_reply_header(x, "Cache-Control", "no-cache, no-store, must-revalidate, no-transform");
+	http1_reply(x, 204, NULL, NULL, 0);
 }
 
-static void serve_bootstrap(const struct relay_pages *pages, struct web_exchange *x)
+static void serve_bootstrap(const struct relay_pages *pages, struct http1_exchange *x)
 {
 	struct buffer text = BUFFER_INIT(LIMIT_KEY_BODY);
 
 	/* Whoever asks does so once, of a relay chosen by chance. */
-	web_reply_close(x);
+	http1_reply_close(x);
 	/* What was asked for (?q=) is in it, or is not known. */
 	if (relay_bootstrap_write(pages->bootstrap, &text) < 0)
-		web_reply_text(x, 503, "out of memory");
+		http1_reply_text(x, 503, "out of memory");
 	else
-		web_reply(x, 200, "application/json", buffer_head(&text), text.length);
+		http1_reply(x, 200, "application/json", buffer_head(&text), text.length);
 	buffer_free(&text);
 }
 
-static void serve_health(const struct relay_pages *pages, struct web_exchange *x)
+static void serve_health(const struct relay_pages *pages, struct http1_exchange *x)
 {
 	(void)pages;
-	web_reply_text(x, 200, "ok");
+	http1_reply_text(x, 200, "ok");
 }
 
-static void serve_metrics(const struct relay_pages *pages, struct web_exchange *x)
+static void serve_metrics(const struct relay_pages *pages, struct http1_exchange *x)
 {
 	struct buffer text = BUFFER_INIT(METRICS_MAX);
 
 	if (!pages->metrics)
-		web_reply_text(x, 404, "not found");
+		http1_reply_text(x, 404, "not found");
 	else if (relay_metrics_write(pages, &text) < 0)
-		web_reply_text(x, 503, "out of memory");
+		http1_reply_text(x, 503, "out of memory");
 	else
-		web_reply(x, 200, METRICS_TYPE, buffer_head(&text), text.length);
+		http1_reply(x, 200, METRICS_TYPE, buffer_head(&text), text.length);
 	buffer_free(&text);
 }
 
-bool relay_pages_serve(const struct relay_pages *pages, struct web_exchange *x)
+bool relay_pages_serve(const struct relay_pages *pages, struct http1_exchange *x)
 {
 	static const struct {
 		const char *path;
-		void (*serve)(const struct relay_pages *pages, struct web_exchange *x);
+		void (*serve)(const struct relay_pages *pages, struct http1_exchange *x);
 	} table[] = {
 		{"/derp/probe", serve_probe},
 		{"/derp/latency-check", serve_probe},
@@ -136,8 +136,8 @@ bool relay_pages_serve(const struct relay_pages *pages, struct web_exchange *x)
 		if (strcmp(x->path, table[i].path) != 0)
 			continue;
 		if (strcmp(x->head->method, "GET") != 0 && strcmp(x->head->method, "HEAD") != 0) {
-			web_reply_header(x, "Allow", "GET, HEAD");
-			web_reply_text(x, 405, "only GET and HEAD");
+			http1_reply_header(x, "Allow", "GET, HEAD");
+			http1_reply_text(x, 405, "only GET and HEAD");
 		} else {
 			table[i].serve(pages, x);
 		}

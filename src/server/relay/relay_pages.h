@@ -20,7 +20,7 @@ struct relay_pages {
 };
 
 /** relay_pages_serve() - Answer @x if its path is one of these; whether it was */
-bool relay_pages_serve(const struct relay_pages *pages, struct web_exchange *x);
+bool relay_pages_serve(const struct relay_pages *pages, struct http1_exchange *x);
 
 /** relay_challenge_is_valid() - 1 to 64 of [A-Za-z0-9.:_-]: what may be echoed into a header */
 bool relay_challenge_is_valid(const char *text);

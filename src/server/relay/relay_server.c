@@ -41,7 +41,7 @@ struct relay_server {
 	bool can_port_80;
 };
 
-static void upgrade(struct relay_server *s, struct web_exchange *x)
+static void upgrade(struct relay_server *s, struct http1_exchange *x)
 {
 	const char *fast = http1_header(x->head, "Derp-Fast-Start");
 	struct endpoint from = x->peer;
@@ -51,17 +51,17 @@ static void upgrade(struct relay_server *s, struct web_exchange *x)
 
 	if (!relay_clients_room(s->clients, &from.address)) {
 		s->pages.refused_source++;
-		web_reply_text(x, 429, "too many connections from this address");
+		http1_reply_text(x, 429, "too many connections from this address");
 		return;
 	}
 	if (fast && strcmp(fast, "1") == 0) {
-		stream = web_take(x, &head);
+		stream = http1_take(x, &head);
 	} else {
-		web_reply_header(x, "Derp-Version", "2");
-		web_reply_header(x, "Derp-Public-Key",
-				 public_key_format(derp_server_key(s->core), KEY_NODE, key) +
-					 strlen("nodekey:"));
-		stream = web_upgrade(x, "DERP", &head);
+		http1_reply_header(x, "Derp-Version", "2");
+		http1_reply_header(x, "Derp-Public-Key",
+				   public_key_format(derp_server_key(s->core), KEY_NODE, key) +
+					   strlen("nodekey:"));
+		stream = http1_upgrade(x, "DERP", &head);
 	}
 	if (stream)
 		relay_clients_add(s->clients, stream, head.length ? buffer_head(&head) : NULL,
@@ -69,7 +69,7 @@ static void upgrade(struct relay_server *s, struct web_exchange *x)
 	buffer_free(&head);
 }
 
-bool relay_server_serve(struct relay_server *s, struct web_exchange *x)
+bool relay_server_serve(struct relay_server *s, struct http1_exchange *x)
 {
 	if (strcmp(x->path, "/derp") != 0)
 		return relay_pages_serve(&s->pages, x);
@@ -77,31 +77,31 @@ bool relay_server_serve(struct relay_server *s, struct web_exchange *x)
 	    http1_header_has(x->head, "Upgrade", "DERP")) {
 		upgrade(s, x);
 	} else {
-		web_reply_header(x, "Upgrade", "DERP");
-		web_reply_text(x, 426, "DERP requires connection upgrade");
+		http1_reply_header(x, "Upgrade", "DERP");
+		http1_reply_text(x, 426, "DERP requires connection upgrade");
 	}
 	return true;
 }
 
-static void serve(void *user, struct web_exchange *x)
+static void serve(void *user, struct http1_exchange *x)
 {
 	static const char text[] = "This is a relay of a tailnet (DERP), by pillion.\n";
 
 	if (relay_server_serve(user, x))
 		return;
 	if (strcmp(x->path, "/") == 0)
-		web_reply(x, 200, "text/plain; charset=utf-8", text, sizeof(text) - 1);
+		http1_reply(x, 200, "text/plain; charset=utf-8", text, sizeof(text) - 1);
 	else
-		web_reply_text(x, 404, "not found");
+		http1_reply_text(x, 404, "not found");
 }
 
 /* serve_pages() - On the plain port: all but /derp itself */
-static void serve_pages(void *user, struct web_exchange *x)
+static void serve_pages(void *user, struct http1_exchange *x)
 {
 	struct relay_server *s = user;
 
 	if (!relay_pages_serve(&s->pages, x))
-		web_reply_text(x, 404, "not found");
+		http1_reply_text(x, 404, "not found");
 }
 
 /* open_tls() - The certificate, and a context with it; NULL for a plain relay */
@@ -141,7 +141,7 @@ static struct endpoint or_any(const struct endpoint *e)
 
 /* listen_at() - A listener whose clients' kernel buffers hold little that isn't under way */
 static int listen_at(uv_loop_t *loop, const struct endpoint *at, struct tls_context *tls,
-		     bool behind_proxy, void (*handler)(void *user, struct web_exchange *x),
+		     bool behind_proxy, void (*handler)(void *user, struct http1_exchange *x),
 		     void *user, struct web_server **ret, struct error *err)
 {
 	int fd = -1, unsent = UNSENT_MAX, r;

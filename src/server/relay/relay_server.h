@@ -28,8 +28,8 @@
 #include <uv.h>
 
 struct relay_server;
-struct tls_context;  /* transport/tls.h */
-struct web_exchange; /* server/web/web_server.h */
+struct tls_context;    /* transport/tls.h */
+struct http1_exchange; /* server/web/web_server.h */
 
 /* What /bootstrap-dns answers besides this relay's own name. */
 struct relay_bootstrap_name {
@@ -112,7 +112,7 @@ const struct endpoint *relay_server_stun(const struct relay_server *server);
  * So that control and relay can share one port. Return: whether the path was one of ours; if so,
  * @x is answered or taken.
  */
-bool relay_server_serve(struct relay_server *server, struct web_exchange *x);
+bool relay_server_serve(struct relay_server *server, struct http1_exchange *x);
 
 /** relay_server_expel() - Cut the connections of a node that may not connect any more */
 void relay_server_expel(struct relay_server *server, const struct public_key *node);

@@ -64,7 +64,7 @@ struct connection {
 	char *target;
 	struct endpoint peer; /* of the connection; that of a request may come by a proxy */
 	unsigned int source;
-	struct web_exchange x;
+	struct http1_exchange x;
 };
 
 struct web_server {
@@ -148,17 +148,17 @@ static void cut(struct connection *c)
 
 /* Answers */
 
-static struct connection *connection_of(struct web_exchange *x)
+static struct connection *connection_of(struct http1_exchange *x)
 {
 	return container_of(x, struct connection, x);
 }
 
-void web_reply_header(struct web_exchange *x, const char *name, const char *value)
+void http1_reply_header(struct http1_exchange *x, const char *name, const char *value)
 {
 	(void)http1_write_header(&connection_of(x)->extra, name, value);
 }
 
-void web_reply_close(struct web_exchange *x)
+void http1_reply_close(struct http1_exchange *x)
 {
 	connection_of(x)->keep_alive = false;
 }
@@ -171,7 +171,7 @@ static void next_request(struct connection *c, bool keep)
 	buffer_free(&c->extra);
 	c->extra = BUFFER_INIT(EXTRA_HEADERS_MAX);
 	free(TAKE_PTR(c->target));
-	c->x = (struct web_exchange){.peer = c->peer, .source = c->source};
+	c->x = (struct http1_exchange){.peer = c->peer, .source = c->source};
 	if (!keep) {
 		c->state = CLOSED;
 		*c->link = c->next;
@@ -211,8 +211,8 @@ static void write_rest(struct connection *c)
 	next_request(c, c->keep_alive);
 }
 
-void web_reply(struct web_exchange *x, int status, const char *type, const void *body,
-	       size_t length)
+void http1_reply(struct http1_exchange *x, int status, const char *type, const void *body,
+		 size_t length)
 {
 	struct connection *c = connection_of(x);
 	bool head_only = c->x.head && strcmp(c->x.head->method, "HEAD") == 0;
@@ -245,7 +245,7 @@ void web_reply(struct web_exchange *x, int status, const char *type, const void 
 	next_request(c, r == 0 && keep);
 }
 
-void web_reply_text(struct web_exchange *x, int status, const char *format, ...)
+void http1_reply_text(struct http1_exchange *x, int status, const char *format, ...)
 {
 	char text[1024];
 	va_list args;
@@ -259,10 +259,10 @@ void web_reply_text(struct web_exchange *x, int status, const char *format, ...)
 	if ((size_t)length > sizeof(text) - 2)
 		length = sizeof(text) - 2;
 	text[length++] = '\n';
-	web_reply(x, status, "text/plain; charset=utf-8", text, (size_t)length);
+	http1_reply(x, status, "text/plain; charset=utf-8", text, (size_t)length);
 }
 
-struct stream *web_take(struct web_exchange *x, struct buffer *ret_head)
+struct stream *http1_take(struct http1_exchange *x, struct buffer *ret_head)
 {
 	struct connection *c = connection_of(x);
 	struct stream *stream = TAKE_PTR(c->stream);
@@ -275,7 +275,8 @@ struct stream *web_take(struct web_exchange *x, struct buffer *ret_head)
 	return stream;
 }
 
-struct stream *web_upgrade(struct web_exchange *x, const char *protocol, struct buffer *ret_head)
+struct stream *http1_upgrade(struct http1_exchange *x, const char *protocol,
+			     struct buffer *ret_head)
 {
 	struct connection *c = connection_of(x);
 	struct buffer out = BUFFER_INIT(LIMIT_HTTP_HEADER);
@@ -294,7 +295,7 @@ struct stream *web_upgrade(struct web_exchange *x, const char *protocol, struct 
 		r = stream_write(c->stream, buffer_head(&out), out.length);
 	buffer_free(&out);
 	if (r == 0)
-		stream = web_take(x, ret_head);
+		stream = http1_take(x, ret_head);
 	else
 		next_request(c, false);
 	return stream;
@@ -341,7 +342,7 @@ static void refuse(struct connection *c, int status, const char *text)
 	c->keep_alive = false;
 	wait_end(c);
 	c->state = SERVING;
-	web_reply_text(&c->x, status, "%s", text);
+	http1_reply_text(&c->x, status, "%s", text);
 }
 
 static void begin_serving(struct connection *c)
@@ -515,7 +516,7 @@ static void adopt(struct web_server *s, int fd, const struct sockaddr *address)
 		free(c);
 		return;
 	}
-	c->x = (struct web_exchange){.peer = c->peer, .source = c->source};
+	c->x = (struct http1_exchange){.peer = c->peer, .source = c->source};
 	c->stream = stream;
 	http1_parser_init(&c->parser, false);
 	c->in = BUFFER_INIT(LIMIT_STREAM_QUEUE);

@@ -4,8 +4,8 @@
  *
  * Theory of operation
  *   One request at a time on a connection. `serve` gets the whole request and, before it
- *   returns, answers by web_reply() or takes the connection's stream away for another protocol
- *   (web_upgrade()). An exchange is valid until then. No request is served inside of an answer.
+ *   returns, answers by http1_reply() or takes the connection's stream away for another protocol
+ *   (http1_upgrade()). An exchange is valid until then. No request is served inside of an answer.
  *
  *   Hostile clients: who hasn't sent a whole request within LIMIT_SERVER_PATIENCE is
  *   cut; of such connections at most LIMIT_SERVER_YOUNG are kept, and the oldest goes
@@ -32,7 +32,7 @@
 
 struct web_server;
 
-struct web_exchange {
+struct http1_exchange {
 	const struct http1_head *head;
 	char *path;           /* without query; writable */
 	const char *query;    /* after '?', or "" */
@@ -49,7 +49,7 @@ struct web_server_options {
 	size_t body_limit;       /* longer ones are answered with 413 */
 	bool behind_proxy;
 	/** @serve: answer or upgrade before it returns */
-	void (*serve)(void *user, struct web_exchange *x);
+	void (*serve)(void *user, struct http1_exchange *x);
 	void *user;
 };
 
@@ -80,28 +80,29 @@ int web_server_endpoint(const struct web_server *server, struct endpoint *ret);
 
 const struct web_statistics *web_server_statistics(const struct web_server *server);
 
-/** web_reply_header() - One more header for the answer that follows */
-void web_reply_header(struct web_exchange *x, const char *name, const char *value);
+/** http1_reply_header() - One more header for the answer that follows */
+void http1_reply_header(struct http1_exchange *x, const char *name, const char *value);
 
-/** web_reply_close() - The connection ends with the answer that follows */
-void web_reply_close(struct web_exchange *x);
+/** http1_reply_close() - The connection ends with the answer that follows */
+void http1_reply_close(struct http1_exchange *x);
 
-/** web_reply() - Answer; @x is gone afterwards. @type NULL: no Content-Type */
-void web_reply(struct web_exchange *x, int status, const char *type, const void *body,
-	       size_t length);
+/** http1_reply() - Answer; @x is gone afterwards. @type NULL: no Content-Type */
+void http1_reply(struct http1_exchange *x, int status, const char *type, const void *body,
+		 size_t length);
 
-/** web_reply_text() - Answer with a line of text (a newline is added) */
-void web_reply_text(struct web_exchange *x, int status, const char *format, ...)
+/** http1_reply_text() - Answer with a line of text (a newline is added) */
+void http1_reply_text(struct http1_exchange *x, int status, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /**
- * web_upgrade() - Answer 101 with "Upgrade: @protocol", then hand the stream over
+ * http1_upgrade() - Answer 101 with "Upgrade: @protocol", then hand the stream over
  * @ret_head: bytes that came behind the request; the caller's to free
  *
- * Headers given by web_reply_header() are sent too. @x is gone afterwards, in any case.
+ * Headers given by http1_reply_header() are sent too. @x is gone afterwards, in any case.
  * Return: the stream, paused, without events, TLS included; NULL on failure
  */
-struct stream *web_upgrade(struct web_exchange *x, const char *protocol, struct buffer *ret_head);
+struct stream *http1_upgrade(struct http1_exchange *x, const char *protocol,
+			     struct buffer *ret_head);
 
-/** web_take() - As web_upgrade(), but nothing is sent (DERP's "fast start") */
-struct stream *web_take(struct web_exchange *x, struct buffer *ret_head);
+/** http1_take() - As http1_upgrade(), but nothing is sent (DERP's "fast start") */
+struct stream *http1_take(struct http1_exchange *x, struct buffer *ret_head);
