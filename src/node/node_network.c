@@ -2,7 +2,7 @@
 /* node/node_network.c - the addresses and routes that this node needs in the kernel */
 #define LOG_ROOM "node"
 #include "base/log.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -15,7 +15,7 @@
 
 #define CACHE_VERSION 1u
 
-/* Record kinds; the rest are the engine's own (node/store.c). */
+/* Record kinds; the rest are the engine's own (node/node_store.c). */
 #define CACHE_RECORD_VERSION  1u /* u32 */
 #define CACHE_RECORD_UDP_PORT 7u /* u16 */
 

@@ -5,8 +5,8 @@
  * A whole connection: they are sent in one piece and the loop is turned until the
  * server has closed or has nothing left to do.
  */
+#include "localapi/localapi.h"
 #include "../unit/localapi/fake_node.h"
-#include "localapi/server.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>

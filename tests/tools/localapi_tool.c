@@ -7,7 +7,7 @@
  * SIGTERM.
  */
 #include "fake_node.h"
-#include "localapi/server.h"
+#include "localapi/localapi.h"
 
 #include <signal.h>
 #include <stdio.h>

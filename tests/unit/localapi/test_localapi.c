@@ -6,8 +6,8 @@
  * what is waited for has come.
  */
 #include "fake_node.h"
+#include "localapi/localapi.h"
 #include "localapi/query.h"
-#include "localapi/server.h"
 #include "unit/unit.h"
 
 #include "base/cleanup.h"

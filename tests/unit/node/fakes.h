@@ -11,8 +11,8 @@
 #pragma once
 
 #include "base/cleanup.h"
-#include "node/internal.h"
-#include "node/run.h"
+#include "node/node_internal.h"
+#include "node/node_run.h"
 #include "unit/control/netmap_text.h"
 #include "unit/unit.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/hostinfo.c - what we tell control of us */
+/* node/node_hostinfo.c - what we tell control of us */
 #define LOG_ROOM "node"
 #include "base/log.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <sodium.h>
 #include <stdio.h>

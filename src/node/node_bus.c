@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/bus.c - who follows the node, and what they are told
+ * node/node_bus.c - who follows the node, and what they are told
  *
  * Theory of operation
  *
@@ -8,7 +8,7 @@
  * something, so freeing while a message is going round only marks the watch, and the
  * round sweeps afterwards.
  */
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/edit.c - what local programs ask the node to do: prefs, start, login, logout, ping */
+/* node/node_edit.c - what local programs ask the node to do: prefs, start, login, logout, ping */
 #define LOG_ROOM "node"
 #include "base/log.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <errno.h>
 #include <netinet/in.h>

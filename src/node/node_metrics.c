@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/metrics.c - what was counted, as Prometheus text
+ * node/node_metrics.c - what was counted, as Prometheus text
  *
  * Names that begin with tailscaled_ are the official daemon's, with its labels; what
  * only we count begins with pillion_.
  */
-#include "node/internal.h"
+#include "node/node_internal.h"
 #include "tunnel/wireguard/wireguard.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node.c - start and stop, and the state that is derived from everything else */
+/* node/node_run.c - start and stop, and the state that is derived from everything else */
 #define LOG_ROOM "node"
+#include "node/node_run.h"
 #include "base/log.h"
-#include "node/internal.h"
-#include "node/run.h"
+#include "node/node_internal.h"
 #include "transport/names.h"
 #include "transport/tls.h"
 

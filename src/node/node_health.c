@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/health.c - what is wrong, for status, bus and /healthz */
+/* node/node_health.c - what is wrong, for status, bus and /healthz */
 #include "base/printable.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

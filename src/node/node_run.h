@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/run.h - the node as its process sees it: start, events from the supervisor, stop
+ * node/node_run.h - the node as its process sees it: start, events from the supervisor, stop
  */
 #pragma once
 

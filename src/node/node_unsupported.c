@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/unsupported.c - settings of the official daemon that have no effect here yet
+ * node/node_unsupported.c - settings of the official daemon that have no effect here yet
  *
  * They are kept in the state file, for a volume that is handed back. Who turns one on
  * is refused, since he would rely on it: an exit node that isn't used lets traffic out
  * directly. One that a volume brought along is a warning.
  */
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <errno.h>
 #include <stdio.h>

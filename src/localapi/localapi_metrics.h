@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* localapi/metrics.h - the Prometheus text, as both servers give it */
+/* localapi/localapi_metrics.h - the Prometheus text, as both servers give it */
 #pragma once
 
 #include "localapi/http_server.h"

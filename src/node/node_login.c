@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/login.c - the control client: registering and keys
+ * node/node_login.c - the control client: registering and keys
  *
  * Theory of operation
  *
@@ -16,7 +16,7 @@
 #define LOG_ROOM "node"
 #include "base/limits.h"
 #include "base/log.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 #include "privsep/records.h"
 #include "transport/dial.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/asks.c - what control asks of us: pings of peers, and questions by HTTP (C2N) */
+/* node/node_asks.c - what control asks of us: pings of peers, and questions by HTTP (C2N) */
 #include "base/limits.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

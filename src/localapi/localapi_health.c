@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * localapi/health.c - /healthz and /metrics on a TCP listener, for probes
+ * localapi/localapi_health.c - /healthz and /metrics on a TCP listener, for probes
  *
  * Host must be the address that was asked, localhost, a loopback address, or a name that was
  * given: a page whose own name leads to this machine (DNS rebinding) can make a browser read
@@ -8,8 +8,8 @@
  */
 #include "base/limits.h"
 #include "localapi/http_server.h"
-#include "localapi/metrics.h"
-#include "localapi/server.h"
+#include "localapi/localapi.h"
+#include "localapi/localapi_metrics.h"
 
 #include <errno.h>
 #include <stdlib.h>

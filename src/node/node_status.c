@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/status.c - what we say about ourselves and our peers, in the official JSON */
+/* node/node_status.c - what we say about ourselves and our peers, in the official JSON */
 #include "base/limits.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 #include "wire/tailcfg.h"
 
 #include <sodium.h>

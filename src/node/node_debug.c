@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/debug.c - what `tailscale debug` asks, and control by C2N: the netmap and what it switches
+ * node/node_debug.c - what `tailscale debug` asks, and control by C2N: the netmap and what it switches
  *
  * JSON in the shapes of the official daemon, whose command line and tests read it.
  */
 #include "base/limits.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <errno.h>
 #include <string.h>

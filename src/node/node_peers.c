@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/peers.c - from the netmap to peers, packet filter and relays
+ * node/node_peers.c - from the netmap to peers, packet filter and relays
  *
  * Control and tunnel don't know each other; this is where a change of the netmap
  * becomes a change of peers, in time that grows with the change.
  */
 #define LOG_ROOM "node"
 #include "base/log.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 
 #include <errno.h>
 #include <sodium.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/internal.h - the node itself, for the files of this room
+ * node/node_internal.h - the node itself, for the files of this room
  *
  * Theory of operation
  *

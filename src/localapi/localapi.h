@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * localapi/server.h - how local programs ask the node
+ * localapi/localapi.h - how local programs ask the node
  *
  * HTTP/1.1 on listeners that the supervisor made: the LocalAPI on a Unix socket
  * (the official paths and JSON), and health and metrics on TCP. A request is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/machine.c - what the engine knows of the machine: roots, resolver, addresses
+ * node/node_machine.c - what the engine knows of the machine: roots, resolver, addresses
  *
  * The engine opens no file: each comes as a descriptor from the supervisor, which
  * hands it over again when it changes.
@@ -8,7 +8,7 @@
 #define LOG_ROOM "node"
 #include "base/limits.h"
 #include "base/log.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 #include "privsep/records.h"
 #include "transport/names.h"
 #include "transport/proxy.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/store.c - what outlives the engine: state file, cache, hand-over record
+ * node/node_store.c - what outlives the engine: state file, cache, hand-over record
  *
  * Theory of operation
  *
@@ -19,7 +19,7 @@
 #define LOG_ROOM "node"
 #include "base/limits.h"
 #include "base/log.h"
-#include "node/internal.h"
+#include "node/node_internal.h"
 #include "privsep/cache_head.h"
 #include "privsep/records.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * localapi/server.c - the official paths of the LocalAPI, answered from node.h
+ * localapi/localapi.c - the official paths of the LocalAPI, answered from node.h
  *
  * Theory of operation. One table: method, path, who may, function. The head of a
  * request is judged before its body is taken: a browser (Origin, Referer, another
@@ -8,12 +8,12 @@
  * or the operator. Replies are written as the official daemon writes them, since
  * its command line reads them.
  */
-#include "localapi/server.h"
+#include "localapi/localapi.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "localapi/http_server.h"
-#include "localapi/metrics.h"
+#include "localapi/localapi_metrics.h"
 #include "localapi/query.h"
 #include "node/prefs.h"
 #include "wire/tailcfg.h"
