@@ -3,6 +3,7 @@
 #include "sandbox/sandbox.h"
 
 #include "base/cleanup.h"
+#include "sandbox/capability_sets.h"
 #include "sandbox/sandbox_internal.h"
 
 #include <errno.h>
@@ -14,7 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LOG_ROOM "sandbox"
@@ -35,15 +35,14 @@ int sandbox_identity_parse(const char *text, struct sandbox_identity *ret)
 	return 0;
 }
 
-/* may_change_users() - Whether the kernel will let us drop groups, group and user */
+/* may_change_users() - Whether the kernel allows this process to drop groups, group and user */
 static bool may_change_users(void)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct got[2] = {0};
-	const uint32_t needed = (1u << CAP_SETUID) | (1u << CAP_SETGID);
+	const uint64_t needed = CAPABILITY_BIT(CAP_SETUID) | CAPABILITY_BIT(CAP_SETGID);
+	struct capability_sets sets;
 
-	return geteuid() == 0 && syscall(SYS_capget, &header, got) == 0 &&
-	       (got[0].effective & needed) == needed;
+	return geteuid() == 0 && capability_sets_get(&sets) == 0 &&
+	       (sets.effective & needed) == needed;
 }
 
 int sandbox_identity_of(const char *folder, struct sandbox_identity *ret, struct error *err)
@@ -96,13 +95,13 @@ static int take_identity(const struct sandbox_identity *identity, struct error *
 
 static int drop_capabilities(struct error *err)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct none[2] = {0}, got[2];
+	static const struct capability_sets none;
+	struct capability_sets left;
+	int r = capability_sets_set(&none);
 
-	if (syscall(SYS_capset, &header, none) < 0)
-		return error_set_errno(err, -errno, "drop all capabilities");
-	memset(got, 0xff, sizeof(got));
-	if (syscall(SYS_capget, &header, got) < 0 || memcmp(got, none, sizeof(got)) != 0)
+	if (r < 0)
+		return error_set_errno(err, r, "drop all capabilities");
+	if (capability_sets_get(&left) < 0 || (left.effective | left.permitted | left.inheritable))
 		return error_set(err, -EPERM, "capabilities are left after dropping them");
 	return 0;
 }

@@ -2,61 +2,33 @@
 /* supervisor/capabilities.c - what the supervisor keeps of root, and what a child gets */
 #include "supervisor/capabilities.h"
 
+#include "sandbox/capability_sets.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <signal.h>
-#include <stdint.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BIT(number) (UINT64_C(1) << (number))
+#define BIT(number) CAPABILITY_BIT(number)
 #define USER_BITS   (BIT(CAP_SETUID) | BIT(CAP_SETGID))
 #define DAC_BITS    (BIT(CAP_DAC_OVERRIDE) | BIT(CAP_DAC_READ_SEARCH))
 
-struct sets {
-	uint64_t effective, permitted;
-};
-
-static int sets_get(struct sets *ret)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2];
-
-	if (syscall(SYS_capget, &header, data) < 0)
-		return -errno;
-	ret->effective = data[0].effective | (uint64_t)data[1].effective << 32;
-	ret->permitted = data[0].permitted | (uint64_t)data[1].permitted << 32;
-	return 0;
-}
-
+/* sets_set() - With nothing inheritable */
 static int sets_set(uint64_t effective, uint64_t permitted)
 {
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[2] = {
-		{.effective = (uint32_t)effective, .permitted = (uint32_t)permitted},
-		{.effective = (uint32_t)(effective >> 32),
-		 .permitted = (uint32_t)(permitted >> 32)},
-	};
-
-	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+	return capability_sets_set(
+		&(struct capability_sets){.effective = effective, .permitted = permitted});
 }
 
 bool capability_held(unsigned int number)
 {
-	struct sets sets = {0};
+	struct capability_sets sets;
 
-	return sets_get(&sets) == 0 && (sets.effective & BIT(number)) != 0;
-}
-
-bool capability_permitted(unsigned int number)
-{
-	struct sets sets = {0};
-
-	return sets_get(&sets) == 0 && (sets.permitted & BIT(number)) != 0;
+	return capability_sets_get(&sets) == 0 && (sets.effective & BIT(number)) != 0;
 }
 
 static int become(uid_t uid, gid_t gid)
@@ -79,10 +51,11 @@ static int wait_for_child(pid_t pid)
 
 bool capabilities_can_split(uid_t uid, gid_t gid)
 {
-	struct sets sets = {0};
+	struct capability_sets sets;
 	pid_t pid;
 
-	if (geteuid() != 0 || sets_get(&sets) < 0 || (sets.permitted & USER_BITS) != USER_BITS)
+	if (geteuid() != 0 || capability_sets_get(&sets) < 0 ||
+	    (sets.permitted & USER_BITS) != USER_BITS)
 		return false;
 	pid = fork();
 	if (pid == 0)
@@ -95,8 +68,8 @@ int capabilities_reduce(const struct capabilities_kept *kept, struct error *err)
 	uint64_t keep = BIT(CAP_NET_ADMIN) | BIT(CAP_KILL) |
 			(kept->files ? BIT(CAP_DAC_OVERRIDE) : 0) |
 			(kept->low_ports ? BIT(CAP_NET_BIND_SERVICE) : 0);
-	struct sets sets = {0};
-	int r = sets_get(&sets);
+	struct capability_sets sets;
+	int r = capability_sets_get(&sets);
 
 	if (r == 0)
 		r = sets_set(sets.permitted & keep,
@@ -110,10 +83,10 @@ int capabilities_reduce(const struct capabilities_kept *kept, struct error *err)
 
 bool capabilities_dac_needed(const char *path, int mode)
 {
-	struct sets sets = {0};
+	struct capability_sets sets;
 	bool closed;
 
-	if (sets_get(&sets) < 0 || (sets.effective & DAC_BITS) == 0 ||
+	if (capability_sets_get(&sets) < 0 || (sets.effective & DAC_BITS) == 0 ||
 	    sets_set(sets.effective & ~DAC_BITS, sets.permitted) < 0)
 		return false;
 	closed = faccessat(AT_FDCWD, path, mode, AT_EACCESS) < 0 && errno == EACCES;
@@ -123,9 +96,9 @@ bool capabilities_dac_needed(const char *path, int mode)
 
 int capabilities_for_child(bool split)
 {
-	struct sets sets = {0};
+	struct capability_sets sets;
 	uint64_t keep;
-	int r = sets_get(&sets);
+	int r = capability_sets_get(&sets);
 
 	if (r < 0)
 		return r;

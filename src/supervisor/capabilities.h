@@ -17,9 +17,6 @@
 /** capability_held() - Whether CAP_@number is effective in this process now */
 bool capability_held(unsigned int number);
 
-/** capability_permitted() - Whether it is permitted, and so could be raised */
-bool capability_permitted(unsigned int number);
-
 /**
  * capabilities_can_split() - Whether we can start children as @uid
  *

@@ -298,6 +298,21 @@ static int open_listeners(struct server *s, struct control_options *options, str
 	return r;
 }
 
+/*
+ * give_up() - Enter the sandbox; the listeners are open
+ *
+ * SQLite opens the database, its write-ahead log and its locks. It asks where the file really is,
+ * and gives the log the mode and, as root, the owner of the database.
+ * #syscalls: openat newfstatat access faccessat readlink readlinkat getcwd
+ * #syscalls: pread64 pwrite64 ftruncate fsync fdatasync unlink unlinkat fchmod fchown
+ * #syscalls: fcntl:F_GETLK fcntl:F_SETLK fcntl:F_SETLKW
+ *
+ * A renewed certificate is written beside the old one, then renamed.
+ * #syscalls: rename renameat renameat2
+ *
+ * Names are resolved for clients whose DNS is broken (/bootstrap-dns).
+ * #syscalls: socket
+ */
 static int give_up(const struct server *s, struct error *err)
 {
 	const struct confine serving = {

@@ -243,7 +243,12 @@ static void on_signal(uv_signal_t *signal, int number)
 	loop_timer_at(d->last_words, clock_boottime() + LAST_WORDS);
 }
 
-/* give_up() - What isn't needed any more; its files are read and written */
+/*
+ * give_up() - Enter the sandbox; the relay's files are read and written, its listeners are open
+ *
+ * --verify-url takes connections to that URL, and names are resolved.
+ * #syscalls: socket
+ */
 static int give_up(const struct derp *d, const struct relay_server_config *config,
 		   struct error *err)
 {
