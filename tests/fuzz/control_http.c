@@ -101,7 +101,7 @@ static void set_up(void)
 static size_t open_connections(void)
 {
 	return web_server_statistics(control->web)->open +
-	       web_server_statistics(control->operator)->open;
+	       web_server_statistics(control->local_web)->open;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

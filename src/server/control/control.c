@@ -163,7 +163,7 @@ static int open_web(struct control *c, const struct control_options *o, struct e
 		.serve = serve_web,
 		.user = c,
 	};
-	struct web_server_options operator= {
+	struct web_server_options local = {
 		.loop = o->loop,
 		.listen_fd = o->operator_fd,
 		.body_limit = LIMIT_RPC_BODY,
@@ -177,7 +177,7 @@ static int open_web(struct control *c, const struct control_options *o, struct e
 			close(o->operator_fd);
 		return r;
 	}
-	return o->operator_fd >= 0 ? web_server_new(&operator, & c->operator, err) : 0;
+	return o->operator_fd >= 0 ? web_server_new(&local, &c->local_web, err) : 0;
 }
 
 int control_new(const struct control_options *o, struct control **ret, struct error *err)
@@ -239,7 +239,7 @@ void control_free(struct control *c)
 	if (!c)
 		return;
 	c->stopping = true;
-	web_server_free(c->operator);
+	web_server_free(c->local_web);
 	web_server_free(c->web);
 	while (c->connections)
 		node_connection_close(c->connections);

@@ -80,7 +80,7 @@ struct control {
 	struct store *store;
 	struct secret_key noise_key;
 	struct public_key noise_public;
-	struct web_server *web, *operator;
+	struct web_server *web, *local_web;
 	struct node_connection *connections;
 	struct node_connection *oldest_guest, *newest_guest;
 	size_t guest_count;
