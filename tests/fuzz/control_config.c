@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tests/fuzz/control_config.c - the configuration file of a coordination server
+ * tests/fuzz/coordinator_config.c - the configuration file of a coordination server
  */
-#include "app/server/control.h"
+#include "app/server/coordinator_command.h"
 #include "base/cleanup.h"
 
 #include <fcntl.h>
@@ -14,8 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct flag_value values[CONTROL_FLAG_COUNT] = {0};
-	struct control_config config;
+	struct flag_value values[COORDINATOR_FLAG_COUNT] = {0};
+	struct coordinator_config config;
 	struct error err = {0};
 	char path[32];
 	int fd = memfd_create("config", MFD_CLOEXEC);
@@ -23,13 +23,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (fd < 0 || write(fd, data, size) != (ssize_t)size)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	values[CONTROL_CONFIG].given = true;
-	values[CONTROL_CONFIG].text = path;
-	if (control_config_load(values, &config, &err) == 0) {
+	values[COORDINATOR_CONFIG].given = true;
+	values[COORDINATOR_CONFIG].text = path;
+	if (coordinator_config_load(values, &config, &err) == 0) {
 		if (!config.url || !config.state || !config.socket ||
 		    config.listen.address.family == ADDRESS_NONE)
 			abort();
-		control_config_clear(&config);
+		coordinator_config_clear(&config);
 	} else if (!err.text[0]) {
 		abort(); /* refused, and nobody would know why */
 	}

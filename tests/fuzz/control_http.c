@@ -8,7 +8,7 @@
  */
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "server/control/internal.h"
+#include "server/coordinator/coordinator_internal.h"
 #include "transport/tls.h"
 
 #include <signal.h>
@@ -27,7 +27,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uv_loop_t loop;
-static struct control *control;
+static struct coordinator *control;
 static char folder[32];
 static struct sockaddr_un at[2];
 static unsigned int age;
@@ -51,7 +51,7 @@ static void stop(void)
 	static const char *const names[] = {"web", "operator", "db", "db-wal", "db-shm"};
 	char path[64];
 
-	control_free(TAKE_PTR(control));
+	coordinator_free(TAKE_PTR(control));
 	for (int i = 0; i < ROUNDS && uv_loop_alive(&loop); i++)
 		uv_run(&loop, UV_RUN_NOWAIT);
 	uv_loop_close(&loop);
@@ -65,7 +65,7 @@ static void stop(void)
 static void start(void)
 {
 	static const char *const names[] = {"web", "operator"};
-	struct control_options options = {.loop = &loop, .dns_hook_fd = -1};
+	struct coordinator_options options = {.loop = &loop, .dns_hook_fd = -1};
 	int *fds[] = {&options.listen_fd, &options.operator_fd};
 	char database[64];
 	struct error err;
@@ -83,7 +83,7 @@ static void start(void)
 		.server_url = "http://control.test",
 		.base_domain = "tailnet.test",
 	};
-	check(control_new(&options, &control, &err) == 0, "control");
+	check(coordinator_new(&options, &control, &err) == 0, "control");
 	age = 0;
 }
 

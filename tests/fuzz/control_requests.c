@@ -7,8 +7,8 @@
  * messages must be readable by the client's own parser afterwards.
  */
 #include "base/limits.h"
-#include "server/control/dns_hook.h"
-#include "server/control/tailnet.h"
+#include "server/coordinator/dns_hook.h"
+#include "server/coordinator/tailnet.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void add_users_key(struct tailnet *t)
 {
-	struct control_user *user = NULL;
+	struct registry_user *user = NULL;
 	struct error err;
 
 	if (registry_add_user(&t->registry, "u", 1, &user, &err) < 0)
@@ -26,7 +26,7 @@ static void add_users_key(struct tailnet *t)
 }
 
 /* read_map() - A message of ours, with the client's eyes */
-static void read_map(struct tailnet *t, struct control_node *node, struct tailnet_time now)
+static void read_map(struct tailnet *t, struct registry_node *node, struct tailnet_time now)
 {
 	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
 	struct tailcfg_map_response response;
@@ -53,26 +53,26 @@ static bool is_printable(const char *text, size_t size)
 /* read_others() - What is no registration and no map request */
 static void read_others(const char *text, size_t size)
 {
-	struct control_set_dns_request dns;
-	struct control_ssh_request ssh;
+	struct machine_set_dns_request dns;
+	struct machine_ssh_request ssh;
 	struct public_key key;
 	struct error err = {0};
 	char *path = strndup(text, size), field[64];
 
-	if (control_set_dns_request_parse(text, size, &dns, &err) == 0 &&
+	if (machine_set_dns_request_parse(text, size, &dns, &err) == 0 &&
 	    (!is_printable(dns.name, sizeof(dns.name)) ||
 	     !is_printable(dns.type, sizeof(dns.type)) ||
 	     !is_printable(dns.value, sizeof(dns.value)) || public_key_is_zero(&dns.node_key) ||
 	     (dns_hook_name_is_valid(dns.name) && strpbrk(dns.name, "/;$ "))))
 		abort();
-	if (control_verify_request_parse(text, size, &key, &err) == 0 && public_key_is_zero(&key))
+	if (machine_verify_request_parse(text, size, &key, &err) == 0 && public_key_is_zero(&key))
 		abort();
-	if (path && control_ssh_request_parse(path, &ssh) == 0 &&
+	if (path && machine_ssh_request_parse(path, &ssh) == 0 &&
 	    (ssh.from <= 0 || ssh.to <= 0 || !ssh.user[0] ||
 	     !is_printable(ssh.user, sizeof(ssh.user)) ||
 	     !is_printable(ssh.check, sizeof(ssh.check))))
 		abort();
-	if (control_form_field(text, size, "key", field, sizeof(field)) < 0 && field[0])
+	if (machine_form_field(text, size, "key", field, sizeof(field)) < 0 && field[0])
 		abort();
 	if (!is_printable(field, sizeof(field)))
 		abort();
@@ -84,10 +84,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct string_list no_tags;
 	struct tailnet_settings settings = {.server_url = "https://c", .base_domain = "b"};
 	struct tailnet_time now = {.boot = NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
-	struct control_register_request registration = {0};
-	struct control_map_request map = {0};
+	struct machine_register_request registration = {0};
+	struct machine_map_request map = {0};
 	struct public_key machine = {{1}}, other = {{2}};
-	struct control_node *node = NULL, *peer = NULL;
+	struct registry_node *node = NULL, *peer = NULL;
 	struct buffer out = BUFFER_INIT(LIMIT_RPC_BODY);
 	struct error err = {0};
 	struct tailnet t;
@@ -95,18 +95,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	read_others((const char *)data, size);
 	tailnet_init(&t, &settings);
 	add_users_key(&t);
-	if (control_register_request_parse(data, size, &registration, &err) == 0) {
+	if (machine_register_request_parse(data, size, &registration, &err) == 0) {
 		if (public_key_is_zero(&registration.node_key) ||
-		    registration.hostinfo.routable_ips.count > CONTROL_ROUTES_MAX)
+		    registration.hostinfo.routable_ips.count > MACHINE_ROUTES_MAX)
 			abort();
 		tailnet_register(&t, &machine, &registration, true, now, &out, &err);
 		if (t.logins && (tailnet_approve(&t, t.logins->id, t.registry.users, &no_tags, now,
 						 &node, &err) < 0 ||
-				 strlen(node->name) > CONTROL_NAME_MAX || !node->name[0]))
+				 strlen(node->name) > REGISTRY_NAME_MAX || !node->name[0]))
 			abort();
 	}
-	if (control_map_request_parse(data, size, &map, &err) == 0) {
-		if (map.endpoints.count > CONTROL_ENDPOINTS_MAX)
+	if (machine_map_request_parse(data, size, &map, &err) == 0) {
+		if (map.endpoints.count > MACHINE_ENDPOINTS_MAX)
 			abort();
 		if (!node && registry_add_node(&t.registry, &machine, &map.node_key, "n", now.wall,
 					       &node, &err) < 0)
@@ -119,8 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		read_map(&t, node, now);
 		read_map(&t, peer, now);
 	}
-	control_register_request_clear(&registration);
-	control_map_request_clear(&map);
+	machine_register_request_clear(&registration);
+	machine_map_request_clear(&map);
 	buffer_free(&out);
 	tailnet_clear(&t);
 	return 0;

@@ -10,18 +10,18 @@ static bool any(void *data, const char *name, const char *values)
 	return name[0] || values;
 }
 
-static void ask(struct policy_tailnet *t, const struct world_node *nodes, int64_t id)
+static void ask(struct applied_policy *t, const struct world_node *nodes, int64_t id)
 {
 	struct buffer out = BUFFER_INIT(16u * 1024 * 1024);
 	struct policy_ids ids = {0};
 	nanoseconds period;
 	struct filter *f;
 
-	if (policy_tailnet_peers(t, id, &ids) < 0)
+	if (applied_policy_peers(t, id, &ids) < 0)
 		abort();
 	for (size_t i = 0; i < ids.count; i++)
-		if (!policy_tailnet_sees(t, ids.items[i], id) ||
-		    !policy_tailnet_sees(t, id, ids.items[i]))
+		if (!applied_policy_sees(t, ids.items[i], id) ||
+		    !applied_policy_sees(t, id, ids.items[i]))
 			abort();
 	policy_ids_clear(&ids);
 	/* What we tell a node, it understands; and whom it lets in, it sees. */
@@ -29,20 +29,20 @@ static void ask(struct policy_tailnet *t, const struct world_node *nodes, int64_
 	for (int64_t from = 1; from <= 6; from++)
 		if (from != id &&
 		    world_accepts(f, &nodes[from - 1].node.v4, &nodes[id - 1].node.v4, 6, 80) &&
-		    !policy_tailnet_sees(t, id, from))
+		    !applied_policy_sees(t, id, from))
 			abort();
 	filter_free(f);
-	if (policy_tailnet_ssh(t, id, &out) < 0)
+	if (applied_policy_ssh(t, id, &out) < 0)
 		abort();
 	buffer_free(&out);
-	policy_tailnet_ssh_action(t, id, 1, "root", &period);
-	policy_tailnet_capabilities(t, id, any, NULL);
+	applied_policy_ssh_action(t, id, 1, "root", &period);
+	applied_policy_capabilities(t, id, any, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct world_node nodes[6];
-	struct policy_tailnet *t;
+	struct applied_policy *t;
 	struct policy *policy;
 	struct error err = {0};
 
@@ -57,16 +57,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world_set(&nodes[3], 4, NULL, "tag:a tag:b", "10.1.0.0/24");
 	world_set(&nodes[4], 5, "b@c", "", "0.0.0.0/0 ::/0 fd00::/16");
 	world_set(&nodes[5], 6, "a", "", "");
-	if (policy_tailnet_create(policy, &t) < 0)
+	if (applied_policy_create(policy, &t) < 0)
 		abort();
 	for (int i = 0; i < 6; i++)
-		if (policy_tailnet_put(t, &nodes[i].node, NULL) < 0)
+		if (applied_policy_put(t, &nodes[i].node, NULL) < 0)
 			abort();
 	policy_test(policy, t, NULL, &err);
 	policy_may_tag(policy, "a", &nodes[2].node.tags, "tag:b");
 	policy_approves_route(policy, &nodes[3].node, &nodes[3].routes[0]);
 	for (int64_t id = 1; id <= 6; id++)
 		ask(t, nodes, id);
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 	return 0;
 }

@@ -38,8 +38,8 @@ def test_it_is_the_oldest(lab):
     """Its capability version is the one that the server asks for at least."""
     control = Control(lab.box("control"))
     OldestTailscaled(lab.box("old"), control).join()
-    header = (ROOT / "src/server/control/tailnet.h").read_text()
-    least = int(re.search(r"CONTROL_VERSION_MIN\s+(\d+)", header)[1])
-    release = re.search(r'CONTROL_VERSION_MIN_IPN "(.*)"', header)[1]
+    header = (ROOT / "src/server/coordinator/tailnet.h").read_text()
+    least = int(re.search(r"TAILNET_VERSION_MIN\s+(\d+)", header)[1])
+    release = re.search(r'TAILNET_VERSION_MIN_IPN "(.*)"', header)[1]
     assert control.node("old")["capability_version"] == least
     assert peer("tailscaled", "oldest-").parent.name.startswith(f"oldest-tailscale-{release}.")

@@ -5,7 +5,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/small_file.h"
-#include "server/control/authority.h"
+#include "server/coordinator/authority.h"
 #include "transport/url.h"
 #include "wire/json.h"
 

@@ -135,7 +135,7 @@ const struct prefix *policy_internet(size_t *ret_count)
 	return internet;
 }
 
-const struct prefix *policy_tailnet_prefixes(void)
+const struct prefix *policy_tailnet_ranges(void)
 {
 	return tailnet;
 }

@@ -6,15 +6,15 @@
  * share: groups, tagOwners, hosts, acls, grants, autoApprovers, ssh, nodeAttrs, tests; JSON
  * with comments and trailing commas. It never changes.
  *
- * A struct policy_tailnet is a policy and the nodes that it holds for. It answers for each
+ * A struct applied_policy is a policy and the nodes that it holds for. It answers for each
  * node: its peers, its inbound filter, its SSH policy, its capabilities; and for each change
  * of a node: whose answers are others now. An answer costs what it is long, not what the
  * tailnet is large.
  *
  *	policy_parse(text, length, &policy, &problems, &err);
  *	policy_test(policy, NULL, &problems, &err);
- *	policy_tailnet_create(policy, &tailnet);
- *	policy_tailnet_put(tailnet, &node, &affected);
+ *	applied_policy_create(policy, &tailnet);
+ *	applied_policy_put(tailnet, &node, &affected);
  *
  * What selectors mean (as in Headscale 0.29):
  *   "*"                 source: 100.64.0.0/10 (less ChromeOS's part), fd7a:115c:a1e0::/48 and
@@ -46,7 +46,7 @@
 #include <stdint.h>
 
 struct policy;
-struct policy_tailnet;
+struct applied_policy;
 
 /* As many errors of one file are said. */
 #define POLICY_PROBLEMS_MAX 100
@@ -84,7 +84,7 @@ void policy_free(struct policy *policy);
  *
  * Return: 0, or -EPERM with the first failed assertion in @err; -ENOMEM
  */
-int policy_test(const struct policy *policy, const struct policy_tailnet *nodes,
+int policy_test(const struct policy *policy, const struct applied_policy *nodes,
 		struct string_list *problems, struct error *err);
 
 /** policy_has_tag() - Whether tagOwners names @tag ("tag:web") */
@@ -124,76 +124,76 @@ void policy_ids_clear(struct policy_ids *ids);
 struct policy_affected {
 	struct policy_ids gained; /* these see it now, and it them; they did not before */
 	struct policy_ids lost;   /* these did, and don't any more */
-	struct policy_ids rules;  /* policy_tailnet_filter() or …_ssh() may say something else
+	struct policy_ids rules;  /* applied_policy_filter() or …_ssh() may say something else
 				   * for these; the subject is among them, if it's there */
 };
 
 void policy_affected_clear(struct policy_affected *affected);
 
 /**
- * policy_tailnet_create() - A tailnet without nodes
+ * applied_policy_create() - A tailnet without nodes
  * @policy: taken, on success
  *
  * Return: 0 or -ENOMEM
  */
-int policy_tailnet_create(struct policy *policy, struct policy_tailnet **ret);
+int applied_policy_create(struct policy *policy, struct applied_policy **ret);
 
-/** policy_tailnet_free() - NULL is fine */
-void policy_tailnet_free(struct policy_tailnet *t);
+/** applied_policy_free() - NULL is fine */
+void applied_policy_free(struct applied_policy *t);
 
 /**
- * policy_tailnet_replace() - Another policy for the same nodes
+ * applied_policy_replace() - Another policy for the same nodes
  * @t:      on success another object; the old one is freed
  * @policy: taken, on success
  *
  * Afterwards every answer may be another one. Return: 0 or -ENOMEM, and nothing has changed
  */
-int policy_tailnet_replace(struct policy_tailnet **t, struct policy *policy);
+int applied_policy_replace(struct applied_policy **t, struct policy *policy);
 
-/** policy_tailnet_policy() - The one that holds */
-const struct policy *policy_tailnet_policy(const struct policy_tailnet *t);
+/** applied_policy_source() - The one that holds */
+const struct policy *applied_policy_source(const struct applied_policy *t);
 
 /**
- * policy_tailnet_put() - A node that is new, or that isn't any more what it was
+ * applied_policy_put() - A node that is new, or that isn't any more what it was
  * @node: copied
  * @ret:  released by policy_affected_clear(), written on success; NULL: nobody asks. Empty when
  *        nothing that policy looks at has changed
  *
  * Return: 0; -ENOMEM, and nothing has changed
  */
-int policy_tailnet_put(struct policy_tailnet *t, const struct policy_node *node,
+int applied_policy_put(struct applied_policy *t, const struct policy_node *node,
 		       struct policy_affected *ret);
 
-/** policy_tailnet_remove() - A node that is gone; as policy_tailnet_put(), or -ENOENT */
-int policy_tailnet_remove(struct policy_tailnet *t, int64_t id, struct policy_affected *ret);
+/** applied_policy_remove() - A node that is gone; as applied_policy_put(), or -ENOENT */
+int applied_policy_remove(struct applied_policy *t, int64_t id, struct policy_affected *ret);
 
 /**
- * policy_tailnet_peers() - Whom a node sees: all that it may reach, or that may reach it
+ * applied_policy_peers() - Whom a node sees: all that it may reach, or that may reach it
  *
  * Return: 0, -ENOENT, -ENOMEM
  */
-int policy_tailnet_peers(struct policy_tailnet *t, int64_t id, struct policy_ids *ret);
+int applied_policy_peers(struct applied_policy *t, int64_t id, struct policy_ids *ret);
 
-/** policy_tailnet_sees() - Whether @a is among the peers of @b, and so @b among those of @a */
-bool policy_tailnet_sees(struct policy_tailnet *t, int64_t a, int64_t b);
+/** applied_policy_sees() - Whether @a is among the peers of @b, and so @b among those of @a */
+bool applied_policy_sees(struct applied_policy *t, int64_t a, int64_t b);
 
 /**
- * policy_tailnet_grants_route() - Whether a node is told that a peer serves @route
+ * applied_policy_grants_route() - Whether a node is told that a peer serves @route
  *
  * Where a rule lets the node, or a route that it serves itself, reach some of it, or be reached
  * from there; and where it serves the route too. Default routes always: the user chooses an exit
  * node, and its filter decides. Changes with the node and with the policy, not with the peer.
  */
-bool policy_tailnet_grants_route(const struct policy_tailnet *t, int64_t id,
+bool applied_policy_grants_route(const struct applied_policy *t, int64_t id,
 				 const struct prefix *route);
 
 /**
- * policy_tailnet_filter() - The inbound filter of a node
+ * applied_policy_filter() - The inbound filter of a node
  * @ret: released by tailcfg_filter_clear(), before @t changes; no rules: nobody may reach it
  *
  * Return: 0, -ENOENT, -ENOMEM
  */
-int policy_tailnet_filter(struct policy_tailnet *t, int64_t id, struct tailcfg_filter *ret);
+int applied_policy_filter(struct applied_policy *t, int64_t id, struct tailcfg_filter *ret);
 
 /* Where a node asks about a session that a `check` rule holds for, over Noise: the host is of no
  * use there. The rest is "SRC_ID/to/DST_ID?ssh_user=USER&local_user=USER". */
@@ -203,13 +203,13 @@ int policy_tailnet_filter(struct policy_tailnet *t, int64_t id, struct tailcfg_f
 	"?ssh_user=$SSH_USER&local_user=$LOCAL_USER"
 
 /**
- * policy_tailnet_ssh() - The SSH policy of a node, as a JSON object
+ * applied_policy_ssh() - The SSH policy of a node, as a JSON object
  * @out: appended to
  *
  * Return: 1; 0 and nothing appended when the policy has no ssh section; -ENOENT, -ENOMEM,
  * -EMSGSIZE
  */
-int policy_tailnet_ssh(struct policy_tailnet *t, int64_t id, struct buffer *out);
+int applied_policy_ssh(struct applied_policy *t, int64_t id, struct buffer *out);
 
 enum policy_ssh_action {
 	POLICY_SSH_REFUSE,
@@ -218,19 +218,19 @@ enum policy_ssh_action {
 };
 
 /**
- * policy_tailnet_ssh_action() - What holds for a session from one node to @user on another
+ * applied_policy_ssh_action() - What holds for a session from one node to @user on another
  * @ret_period: CHECK: for how long a confirmation is good, 0: asked each time
  */
-enum policy_ssh_action policy_tailnet_ssh_action(struct policy_tailnet *t, int64_t from, int64_t to,
+enum policy_ssh_action applied_policy_ssh_action(struct applied_policy *t, int64_t from, int64_t to,
 						 const char *user, nanoseconds *ret_period);
 
 /**
- * policy_tailnet_capabilities() - What nodeAttrs give a node
+ * applied_policy_capabilities() - What nodeAttrs give a node
  * @each: called for each capability, with its values (JSON array) or NULL when it has none; the
  *        same name may come more than once. Returns false to stop
  *
  * Return: 0, -ENOENT
  */
-int policy_tailnet_capabilities(struct policy_tailnet *t, int64_t id,
+int applied_policy_capabilities(struct applied_policy *t, int64_t id,
 				bool (*each)(void *data, const char *name, const char *values),
 				void *data);

@@ -240,8 +240,8 @@ int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *
 /** policy_internet() - The prefixes that autogroup:internet is */
 const struct prefix *policy_internet(size_t *ret_count);
 
-/** policy_tailnet_prefixes() - The two that "*" is as a source */
-const struct prefix *policy_tailnet_prefixes(void);
+/** policy_tailnet_ranges() - The two that "*" is as a source */
+const struct prefix *policy_tailnet_ranges(void);
 
 /** policy_is_internet() - Whether the prefix holds nothing but public addresses */
 bool policy_is_internet(const struct prefix *p);

@@ -5,7 +5,7 @@
  * A test is judged by what the policy says, not by the lists that tailnet.c keeps: someone is
  * made up who is what the test names, and each rule is asked about them.
  */
-#include "server/policy/tailnet_internal.h"
+#include "server/policy/applied_policy_internal.h"
 
 #include "server/policy/hujson.h"
 #include "wire/ip.h"
@@ -56,7 +56,7 @@ static bool is_login(const struct policy *p, const char *login, uint32_t number)
 /* in_prefix() - Whether all that is known of where they are lies in it */
 static bool in_prefix(const struct prefix *p, const struct someone *who)
 {
-	const struct prefix *own = policy_tailnet_prefixes();
+	const struct prefix *own = policy_tailnet_ranges();
 
 	if (who->address.address.family != ADDRESS_NONE)
 		return prefix_covers(p, &who->address);
@@ -65,7 +65,7 @@ static bool in_prefix(const struct prefix *p, const struct someone *who)
 
 static bool is_someone(const struct policy *p, const struct selector *s, const struct someone *who)
 {
-	const struct prefix *own = policy_tailnet_prefixes();
+	const struct prefix *own = policy_tailnet_ranges();
 
 	switch (s->key.kind) {
 	case SELECT_ANY:
@@ -168,10 +168,10 @@ static int add_someone(struct people *people, struct someone who)
 }
 
 /* node_at() - The node with an address, or NULL */
-static const struct tailnet_node *node_at(const struct policy_tailnet *nodes,
+static const struct applied_node *node_at(const struct applied_policy *nodes,
 					  const struct prefix *address)
 {
-	for (const struct tailnet_node *n = nodes ? nodes->nodes : NULL; n; n = n->hh.next)
+	for (const struct applied_node *n = nodes ? nodes->nodes : NULL; n; n = n->hh.next)
 		if (address->bits == address_bits(&address->address) &&
 		    (address_equal(&n->v4, &address->address) ||
 		     address_equal(&n->v6, &address->address)))
@@ -195,12 +195,12 @@ static int add_group(const struct policy *p, uint32_t group, struct people *peop
 	return r;
 }
 
-static int find_people(const struct policy *p, const struct policy_tailnet *nodes,
+static int find_people(const struct policy *p, const struct applied_policy *nodes,
 		       uint32_t selector, struct people *people)
 {
 	const struct selector *s = p->selectors[selector];
 	struct someone who = {.is_node = true};
-	const struct tailnet_node *node;
+	const struct applied_node *node;
 
 	switch (s->key.kind) {
 	case SELECT_USER:
@@ -242,7 +242,7 @@ static int fail(const struct policy *p, struct json_range at, const struct someo
 			 (int)(at.length < 80 ? at.length : 80), at.at);
 }
 
-static int run_assertion(const struct policy *p, const struct policy_tailnet *nodes,
+static int run_assertion(const struct policy *p, const struct applied_policy *nodes,
 			 const struct policy_assertion *a, struct error *err)
 {
 	struct people from = {0}, to = {0};
@@ -312,7 +312,7 @@ static bool ssh_holds(enum policy_ssh_action action, enum ssh_expectation expect
 	}
 }
 
-static int run_ssh_assertion(const struct policy *p, const struct policy_tailnet *nodes,
+static int run_ssh_assertion(const struct policy *p, const struct applied_policy *nodes,
 			     const struct policy_ssh_assertion *a, struct error *err)
 {
 	static const char *const what[] = {
@@ -335,7 +335,7 @@ static int run_ssh_assertion(const struct policy *p, const struct policy_tailnet
 	return r;
 }
 
-int policy_test(const struct policy *policy, const struct policy_tailnet *nodes,
+int policy_test(const struct policy *policy, const struct applied_policy *nodes,
 		struct string_list *problems, struct error *err)
 {
 	uint32_t count = policy->assertion_count + policy->ssh_assertion_count, failed = 0;

@@ -1,14 +1,14 @@
 list(APPEND server_sources
 	policy/hujson.c
-	policy/parse.c
-	policy/parse_names.c
-	policy/parse_rules.c
-	policy/parse_selector.c
-	policy/parse_ssh.c
-	policy/parse_tests.c
+	policy/policy_parse.c
+	policy/policy_parse_names.c
+	policy/policy_parse_rules.c
+	policy/policy_parse_selector.c
+	policy/policy_parse_ssh.c
+	policy/policy_parse_tests.c
 	policy/policy.c
 	policy/policy_test.c
-	policy/routes.c
-	policy/rules.c
-	policy/ssh.c
-	policy/tailnet.c)
+	policy/applied_routes.c
+	policy/applied_rules.c
+	policy/applied_ssh.c
+	policy/applied_policy.c)

@@ -58,7 +58,7 @@ static void world_set(struct world_node *w, int64_t id, const char *user, const 
 }
 
 /* world_filter() - The filter of a node as the node itself compiles it, by way of its JSON */
-static inline struct filter *world_filter(struct policy_tailnet *t, const struct policy_node *node)
+static inline struct filter *world_filter(struct applied_policy *t, const struct policy_node *node)
 {
 	struct buffer text = BUFFER_INIT(64u * 1024 * 1024);
 	struct json_writer json = json_writer_to(&text);
@@ -74,7 +74,7 @@ static inline struct filter *world_filter(struct policy_tailnet *t, const struct
 	struct filter *f = NULL;
 	struct error err = {0};
 
-	if (policy_tailnet_filter(t, node->id, &sent) < 0)
+	if (applied_policy_filter(t, node->id, &sent) < 0)
 		abort();
 	tailcfg_filter_encode(&json, NULL, &sent);
 	if (json_writer_result(&json) < 0)

@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
-#include "server/control/tailnet.h"
+#include "server/coordinator/tailnet.h"
 #include "server/web/source_limit.h"
 #include "unit/unit.h"
 
@@ -56,10 +56,10 @@ static inline void pass(nanoseconds time)
 	tailnet_tick(&tailnet, now);
 }
 
-static inline struct control_node *plain_node(unsigned int n)
+static inline struct registry_node *plain_node(unsigned int n)
 {
 	struct public_key machine = key_of(n + 1000), key = key_of(n);
-	struct control_node *node = NULL;
+	struct registry_node *node = NULL;
 	struct error err;
 
 	assert_int_equal(
@@ -69,7 +69,7 @@ static inline struct control_node *plain_node(unsigned int n)
 	return node;
 }
 
-static inline struct control_node *node_of(unsigned int key)
+static inline struct registry_node *node_of(unsigned int key)
 {
 	struct public_key k = key_of(key);
 
@@ -78,13 +78,13 @@ static inline struct control_node *node_of(unsigned int key)
 
 static inline char *mint(const char *user_name, bool reusable, bool ephemeral, const char *tag)
 {
-	struct control_user *user = registry_user_named(&tailnet.registry, user_name);
+	struct registry_user *user = registry_user_named(&tailnet.registry, user_name);
 	struct string_list tags = {0};
-	struct control_key_options options = {.reusable = reusable,
-					      .ephemeral = ephemeral,
-					      .tags = &tags,
-					      .expiry = now.wall + 3600 * SECOND};
-	struct control_key *key;
+	struct registry_key_options options = {.reusable = reusable,
+					       .ephemeral = ephemeral,
+					       .tags = &tags,
+					       .expiry = now.wall + 3600 * SECOND};
+	struct registry_key *key;
 	struct error err;
 	char *text;
 
@@ -112,7 +112,7 @@ struct ask {
 
 static inline int ask(struct ask a, struct tailcfg_register_response *ret)
 {
-	struct control_register_request q = {
+	struct machine_register_request q = {
 		.version = a.version ? a.version : TAILCFG_CAPABILITY_VERSION,
 		.node_key = key_of(a.key),
 		.auth_key = a.auth_key ? strdup(a.auth_key) : NULL,
@@ -139,7 +139,7 @@ static inline int ask(struct ask a, struct tailcfg_register_response *ret)
 			tailcfg_register_response_parse(buffer_head(&out), out.length, ret, &err),
 			0);
 	buffer_free(&out);
-	control_register_request_clear(&q);
+	machine_register_request_clear(&q);
 	return r;
 }
 

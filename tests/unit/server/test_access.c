@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
-#include "server/control/access.h"
+#include "server/coordinator/tailnet_policy.h"
 
 #define WEB_ONLY                                                                  \
 	"{\"tagOwners\": {\"tag:web\": [\"alice@\"]},\n"                          \
@@ -28,22 +28,22 @@ static int setup(void **state)
 	(void)state;
 	tailnet_init(&tailnet, &settings);
 	now = (struct tailnet_time){.boot = NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
-	return access_open(&access_of, &tailnet, &err);
+	return tailnet_policy_open(&access_of, &tailnet, &err);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	access_close(&access_of);
+	tailnet_policy_close(&access_of);
 	tailnet_clear(&tailnet);
 	return 0;
 }
 
-static struct control_node *join(const char *user_name, const char *tag)
+static struct registry_node *join(const char *user_name, const char *tag)
 {
-	struct control_user *user = registry_user_named(&tailnet.registry, user_name);
+	struct registry_user *user = registry_user_named(&tailnet.registry, user_name);
 	struct public_key machine = {{1}}, key = {{2}};
-	struct control_node *node;
+	struct registry_node *node;
 	struct error err;
 
 	if (!user)
@@ -110,8 +110,8 @@ static void a_policy_comes_and_goes(void **state)
 	static const char *const blank[] = {
 		"",     "\n",           " \t\r\n",      "// to be written\n",
 		"/**/", "\xef\xbb\xbf", "{ // none\n}", "{\"$schema\": \"x\"}"};
-	struct control_node *alice = join("alice", NULL), *bob = join("bob", NULL);
-	struct control_node *web = join("alice", "tag:web"), *second;
+	struct registry_node *alice = join("alice", NULL), *bob = join("bob", NULL);
+	struct registry_node *web = join("alice", "tag:web"), *second;
 	struct map_session *a = map_session_open(&tailnet, alice, NULL, now);
 	struct map_session *b = map_session_open(&tailnet, bob, NULL, now);
 	struct map_session *w = map_session_open(&tailnet, web, NULL, now), *s;
@@ -132,15 +132,17 @@ static void a_policy_comes_and_goes(void **state)
 	/* One that fails its own tests changes nothing. */
 	static const char failing[] = "{\"acls\": [], \"tests\": [{\"src\": \"alice@\", "
 				      "\"accept\": [\"bob@:1\"]}]}";
-	assert_int_equal(access_check(&access_of, failing, strlen(failing), NULL, &err), -EPERM);
-	assert_int_equal(access_set(&access_of, failing, strlen(failing), NULL, &err), -EPERM);
+	assert_int_equal(tailnet_policy_check(&access_of, failing, strlen(failing), NULL, &err),
+			 -EPERM);
+	assert_int_equal(tailnet_policy_set(&access_of, failing, strlen(failing), NULL, &err),
+			 -EPERM);
 	assert_non_null(strstr(err.text, "alice must reach"));
-	assert_int_equal(access_set(&access_of, "{", 1, NULL, &err), -EINVAL);
+	assert_int_equal(tailnet_policy_set(&access_of, "{", 1, NULL, &err), -EINVAL);
 	quiet(a);
 	quiet(b);
 	assert_null(tailnet.registry.policy);
 
-	assert_int_equal(access_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
 	assert_true(tailnet.registry.policy_dirty);
 	assert_string_equal(tailnet.registry.policy, WEB_ONLY);
 	m = next(b);
@@ -206,14 +208,16 @@ static void a_policy_comes_and_goes(void **state)
 
 	/* Without a policy again. */
 	for (size_t i = 0; i < ARRAY_SIZE(blank); i++) {
-		assert_int_equal(access_set(&access_of, blank[i], strlen(blank[i]), NULL, &err),
-				 -EINVAL);
-		assert_int_equal(access_check(&access_of, blank[i], strlen(blank[i]), NULL, &err),
-				 -EINVAL);
+		assert_int_equal(
+			tailnet_policy_set(&access_of, blank[i], strlen(blank[i]), NULL, &err),
+			-EINVAL);
+		assert_int_equal(
+			tailnet_policy_check(&access_of, blank[i], strlen(blank[i]), NULL, &err),
+			-EINVAL);
 		assert_non_null(strstr(err.text, "policy delete"));
 	}
 	assert_non_null(tailnet.registry.policy);
-	assert_int_equal(access_delete(&access_of, &err), 0);
+	assert_int_equal(tailnet_policy_delete(&access_of, &err), 0);
 	assert_null(tailnet.registry.policy);
 	m = next(b);
 	assert_true(has(m, "PeersChanged", alice->record.id) &&
@@ -276,8 +280,8 @@ static void granted_routes(void **state)
 		"{\"tagOwners\": {\"tag:web\": [], \"tag:ops\": []}, \"acls\": ["
 		"{\"action\": \"accept\", \"src\": [\"tag:ops\"], \"dst\": [\"tag:web:22\"]},"
 		"{\"action\": \"accept\", \"src\": [\"bob@\"], \"dst\": [\"10.0.0.0/8:22\"]}]}";
-	struct control_node *alice = join("alice", NULL), *bob = join("bob", NULL);
-	struct control_node *router = join("alice", "tag:web");
+	struct registry_node *alice = join("alice", NULL), *bob = join("bob", NULL);
+	struct registry_node *router = join("alice", "tag:web");
 	struct map_session *r = map_session_open(&tailnet, router, NULL, now), *a, *b;
 	struct string_list tags = {0};
 	struct prefix routes[2];
@@ -293,7 +297,7 @@ static void granted_routes(void **state)
 	assert_int_equal(tailnet_set_routes(&tailnet, router,
 					    &(struct prefix_list){.items = routes, .count = 2}),
 			 0);
-	assert_int_equal(access_set(&access_of, before, strlen(before), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&access_of, before, strlen(before), NULL, &err), 0);
 	a = map_session_open(&tailnet, alice, NULL, now);
 	b = map_session_open(&tailnet, bob, NULL, now);
 	assert_int_equal(next_routes(a, id), 1);
@@ -305,11 +309,11 @@ static void granted_routes(void **state)
 	assert_int_equal(next_routes(a, id), 2);
 	assert_int_equal(next_routes(b, id), -1);
 	/* By another policy they are. */
-	assert_int_equal(access_set(&access_of, after, strlen(after), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&access_of, after, strlen(after), NULL, &err), 0);
 	assert_int_equal(next_routes(a, id), 0);
 	assert_int_equal(next_routes(b, id), 3);
 	/* Without one all are granted. */
-	assert_int_equal(access_delete(&access_of, &err), 0);
+	assert_int_equal(tailnet_policy_delete(&access_of, &err), 0);
 	assert_int_equal(next_routes(a, id), 3);
 	string_list_clear(&tags);
 	map_session_close(a, now);
@@ -320,7 +324,7 @@ static void granted_routes(void **state)
 /* A key of a node with tags never expires; without them it has as long as one that is new. */
 static void expiry_follows_tags(void **state)
 {
-	struct control_node *node = join("alice", NULL);
+	struct registry_node *node = join("alice", NULL);
 	struct string_list tags = {0}, none = {0};
 	nanoseconds later;
 
@@ -353,7 +357,7 @@ static void expiry_follows_tags(void **state)
 
 static void owners_and_approvers(void **state)
 {
-	struct control_node *web = join("alice", "tag:web");
+	struct registry_node *web = join("alice", "tag:web");
 	struct prefix route;
 	struct error err = {0};
 
@@ -362,7 +366,7 @@ static void owners_and_approvers(void **state)
 	web->hostinfo.routable_ips.items = malloc(sizeof(route));
 	web->hostinfo.routable_ips.items[0] = route;
 	web->hostinfo.routable_ips.count = 1;
-	assert_int_equal(access_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
 	/* What was advertised before is approved at once. */
 	assert_int_equal(web->approved_routes.count, 1);
 	assert_true(tailnet.policy.may_tag(tailnet.policy.user, "alice", "tag:web"));
@@ -371,18 +375,18 @@ static void owners_and_approvers(void **state)
 
 static void the_stored_policy_holds(void **state)
 {
-	struct control_node *alice = join("alice", NULL), *bob = join("bob", NULL);
+	struct registry_node *alice = join("alice", NULL), *bob = join("bob", NULL);
 	struct error err = {0};
 
 	(void)state;
 	assert_true(tailnet_sees(&tailnet, alice, bob));
-	access_close(&access_of);
+	tailnet_policy_close(&access_of);
 	tailnet.registry.policy = strdup("{\"acls\": [}");
-	assert_int_equal(access_open(&access_of, &tailnet, &err), -EINVAL);
+	assert_int_equal(tailnet_policy_open(&access_of, &tailnet, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "the stored policy: line 1"));
 	free(tailnet.registry.policy);
 	tailnet.registry.policy = strdup(WEB_ONLY);
-	assert_int_equal(access_open(&access_of, &tailnet, &err), 0);
+	assert_int_equal(tailnet_policy_open(&access_of, &tailnet, &err), 0);
 	assert_false(tailnet_sees(&tailnet, alice, bob));
 }
 

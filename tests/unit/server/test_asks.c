@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/server/test_asks.c - what nodes and pages ask: DNS records, SSH sessions, forms */
 #include "base/limits.h"
-#include "server/control/access.h"
-#include "server/control/dns_hook.h"
+#include "server/coordinator/dns_hook.h"
+#include "server/coordinator/tailnet_policy.h"
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -33,8 +33,8 @@ static int setup(void **state)
 	(void)state;
 	tailnet_init(&tailnet, &settings);
 	now = (struct tailnet_time){.boot = 1000 * NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
-	if (access_open(&access_of, &tailnet, &err) < 0 ||
-	    access_set(&access_of, POLICY, strlen(POLICY), NULL, &err) < 0)
+	if (tailnet_policy_open(&access_of, &tailnet, &err) < 0 ||
+	    tailnet_policy_set(&access_of, POLICY, strlen(POLICY), NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	return 0;
 }
@@ -42,16 +42,16 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	access_close(&access_of);
+	tailnet_policy_close(&access_of);
 	tailnet_clear(&tailnet);
 	return 0;
 }
 
-static struct control_node *join(uint8_t n, const char *user_name, const char *tag)
+static struct registry_node *join(uint8_t n, const char *user_name, const char *tag)
 {
-	struct control_user *user = registry_user_named(&tailnet.registry, user_name);
+	struct registry_user *user = registry_user_named(&tailnet.registry, user_name);
 	struct public_key machine = {{100, n}}, key = {{1, n}};
-	struct control_node *node;
+	struct registry_node *node;
 	struct error err;
 
 	if (!user)
@@ -74,10 +74,10 @@ struct verdict {
 };
 
 /* ask() - As the node @to would, going on with the check @id */
-static struct verdict ask(const struct control_node *from, const struct control_node *to,
+static struct verdict ask(const struct registry_node *from, const struct registry_node *to,
 			  const char *user, const char *id, bool patient)
 {
-	struct control_ssh_request q = {.from = from->record.id, .to = to->record.id};
+	struct machine_ssh_request q = {.from = from->record.id, .to = to->record.id};
 	struct buffer out = BUFFER_INIT(LIMIT_RPC_BODY);
 	struct verdict v = {0};
 	struct error err = {0};
@@ -127,8 +127,8 @@ static void pass(nanoseconds time)
 
 static void test_a_session_is_confirmed(void **state)
 {
-	struct control_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
-	struct control_node *bob = join(3, "bob", NULL);
+	struct registry_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
+	struct registry_node *bob = join(3, "bob", NULL);
 	char text[256], id[64];
 	struct verdict v;
 
@@ -177,7 +177,7 @@ static void test_a_session_is_confirmed(void **state)
 
 static void test_each_time(void **state)
 {
-	struct control_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
+	struct registry_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
 	struct verdict v = ask(alice, db, "always", "", true);
 
 	(void)state;
@@ -191,7 +191,7 @@ static void test_each_time(void **state)
 
 static void test_what_ends_a_confirmation(void **state)
 {
-	struct control_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
+	struct registry_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
 	static const char closed[] = "{\"acls\": [], \"ssh\": []}";
 	struct public_key other = {{9, 9}};
 	struct error err = {0};
@@ -207,14 +207,14 @@ static void test_what_ends_a_confirmation(void **state)
 	tailnet_set_expiry(&tailnet, alice, now.wall, now);
 	assert_true(ask(alice, db, "root", "", true).reject);
 	tailnet_set_expiry(&tailnet, alice, JSON_TIME_NONE, now);
-	assert_int_equal(access_set(&access_of, closed, strlen(closed), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&access_of, closed, strlen(closed), NULL, &err), 0);
 	assert_true(ask(alice, db, "root", "", true).reject);
 }
 
 static void test_who_may_ask(void **state)
 {
-	struct control_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
-	struct control_ssh_request q = {
+	struct registry_node *alice = join(1, "alice", NULL), *db = join(2, "alice", "tag:db");
+	struct machine_ssh_request q = {
 		.from = alice->record.id, .to = db->record.id, .user = "root"};
 	struct buffer out = BUFFER_INIT(LIMIT_RPC_BODY);
 	struct error err = {0};
@@ -227,7 +227,7 @@ static void test_who_may_ask(void **state)
 			 REGISTER_REFUSED);
 	assert_int_equal(out.length, 0);
 	assert_int_equal(tailnet.ssh_check_count, 0);
-	q = (struct control_ssh_request){.from = 99, .to = db->record.id, .user = "root"};
+	q = (struct machine_ssh_request){.from = 99, .to = db->record.id, .user = "root"};
 	assert_int_equal(tailnet_ssh_action(&tailnet, &db->machine, &q, true, now, &out, &err),
 			 REGISTER_ANSWER);
 	assert_non_null(memmem(buffer_head(&out), out.length, "\"reject\":true", 13));
@@ -237,8 +237,8 @@ static void test_who_may_ask(void **state)
 /* One node can't push out what waits at another. */
 static void test_checks_are_bounded(void **state)
 {
-	struct control_node *db = join(1, "alice", "tag:db"), *other = join(2, "alice", "tag:db");
-	struct control_node *laptops[40];
+	struct registry_node *db = join(1, "alice", "tag:db"), *other = join(2, "alice", "tag:db");
+	struct registry_node *laptops[40];
 	char id[64];
 
 	(void)state;
@@ -279,8 +279,8 @@ static void test_ssh_requests(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct control_ssh_request q = {0};
-		int r = control_ssh_request_parse(rows[i].path, &q);
+		struct machine_ssh_request q = {0};
+		int r = machine_ssh_request_parse(rows[i].path, &q);
 
 		if (r != rows[i].r || (r == 0 && (q.from != rows[i].from || q.to != rows[i].to ||
 						  strcmp(q.user, rows[i].user) != 0 ||
@@ -308,14 +308,14 @@ static void test_forms(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (control_form_field(form, strlen(form), rows[i].name, out, sizeof(out)) !=
+		if (machine_form_field(form, strlen(form), rows[i].name, out, sizeof(out)) !=
 			    rows[i].r ||
 		    strcmp(out, rows[i].text) != 0)
 			fail_msg("row %zu: %s", i, out);
-	assert_int_equal(control_form_field(form, strlen(form), "user", large, sizeof(large)), 0);
+	assert_int_equal(machine_form_field(form, strlen(form), "user", large, sizeof(large)), 0);
 	assert_string_equal(large, "alice@example.com");
-	assert_int_equal(control_form_field("", 0, "user", out, sizeof(out)), -ENOENT);
-	assert_int_equal(control_form_field("&&=&a", 5, "a", out, sizeof(out)), -ENOENT);
+	assert_int_equal(machine_form_field("", 0, "user", out, sizeof(out)), -ENOENT);
+	assert_int_equal(machine_form_field("&&=&a", 5, "a", out, sizeof(out)), -ENOENT);
 }
 
 #define KEY "nodekey:0101010101010101010101010101010101010101010101010101010101010101"
@@ -344,14 +344,14 @@ static void test_set_dns_requests(void **state)
 		/* 5 */ {"[]", -EINVAL, NULL},
 		/* 6 */ {"{", -EBADMSG, NULL},
 	};
-	struct control_set_dns_request q;
+	struct machine_set_dns_request q;
 	struct error err = {0};
 	char text[1024];
 	int length;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int r = control_set_dns_request_parse(rows[i].json, strlen(rows[i].json), &q, &err);
+		int r = machine_set_dns_request_parse(rows[i].json, strlen(rows[i].json), &q, &err);
 
 		if (rows[i].r ? r >= 0 : r != 0 || strcmp(q.name, rows[i].name) != 0)
 			fail_msg("row %zu: %d", i, r);
@@ -362,7 +362,7 @@ static void test_set_dns_requests(void **state)
 				  "{\"NodeKey\":\"" KEY
 				  "\",\"Name\":\"a\",\"Type\":\"TXT\",\"Value\":\"%0*d\"}",
 				  size, 0);
-		assert_int_equal(control_set_dns_request_parse(text, (size_t)length, &q, &err),
+		assert_int_equal(machine_set_dns_request_parse(text, (size_t)length, &q, &err),
 				 size == 255 ? 0 : -EINVAL);
 	}
 }
@@ -391,7 +391,7 @@ static void test_names_and_values(void **state)
 /* With a hook a node knows which certificate it can have, also after it was renamed. */
 static void test_certificate_names(void **state)
 {
-	struct control_node *node = join(1, "alice", NULL);
+	struct registry_node *node = join(1, "alice", NULL);
 	struct buffer out = BUFFER_INIT(LIMIT_MAP_OBJECT);
 	struct map_session *s;
 

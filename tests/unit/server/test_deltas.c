@@ -19,7 +19,7 @@ struct client {
 
 static bool visible[NODES + 64][NODES + 64];
 
-static bool sees(void *user, const struct control_node *viewer, const struct control_node *peer)
+static bool sees(void *user, const struct registry_node *viewer, const struct registry_node *peer)
 {
 	(void)user;
 	return visible[viewer->record.id % (NODES + 64)][peer->record.id % (NODES + 64)];
@@ -84,7 +84,7 @@ static void check(struct client *c)
 	buffer_free(&text);
 }
 
-static void random_endpoints(struct control_node *node)
+static void random_endpoints(struct registry_node *node)
 {
 	uint32_t count = randombytes_uniform(4);
 
@@ -100,7 +100,7 @@ static void random_endpoints(struct control_node *node)
 	tailnet_changed(&tailnet, node, CHANGE_ENDPOINTS);
 }
 
-static void change_something(struct control_node *node, unsigned int *next_key)
+static void change_something(struct registry_node *node, unsigned int *next_key)
 {
 	struct string_list tags = {0};
 	struct public_key key;
@@ -152,7 +152,7 @@ static void differential(unsigned int round)
 {
 	struct client clients[4] = {{0}};
 	unsigned int next_key = 1;
-	struct control_user *user;
+	struct registry_user *user;
 	struct error err;
 
 	setup(NULL);
@@ -162,7 +162,7 @@ static void differential(unsigned int round)
 	for (size_t i = 0; i < NODES; i++)
 		plain_node(next_key++)->user = user->record.id;
 	for (size_t i = 0; i < ARRAY_SIZE(clients); i++) {
-		struct control_node *node = node_of((unsigned int)i + 1);
+		struct registry_node *node = node_of((unsigned int)i + 1);
 
 		clients[i].netmap = netmap_new();
 		netmap_begin_session(clients[i].netmap);
@@ -170,7 +170,7 @@ static void differential(unsigned int round)
 	}
 	for (unsigned int step = 0; step < 200; step++) {
 		uint32_t what = randombytes_uniform(20), count = 0;
-		struct control_node *node = tailnet.registry.nodes;
+		struct registry_node *node = tailnet.registry.nodes;
 
 		if (what == 0) {
 			plain_node(next_key++)->user = user->record.id;
@@ -213,14 +213,14 @@ static void test_a_join_costs_little(void **state)
 {
 	struct map_session *sessions[40];
 	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
-	struct control_node *joined;
+	struct registry_node *joined;
 	size_t told = 0;
 
 	(void)state;
 	tailnet.policy.sees = sees;
 	memset(visible, 0, sizeof(visible));
 	for (unsigned int i = 0; i < ARRAY_SIZE(sessions); i++) {
-		struct control_node *node = plain_node(i + 1);
+		struct registry_node *node = plain_node(i + 1);
 
 		sessions[i] = map_session_open(&tailnet, node, NULL, now);
 		if (i < 10)
@@ -252,7 +252,7 @@ static void test_a_new_node_is_told_with_its_first_map(void **state)
 	struct map_session *s = map_session_open(&tailnet, plain_node(1), NULL, now), *own;
 	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
 	struct tailcfg_register_response response;
-	struct control_node *joined;
+	struct registry_node *joined;
 	char *key = mint("alice", false, false, NULL);
 
 	(void)state;
@@ -282,7 +282,7 @@ static void test_a_new_node_is_told_with_its_first_map(void **state)
 
 static void test_a_deleted_node_ends_its_streams(void **state)
 {
-	struct control_node *node = plain_node(1);
+	struct registry_node *node = plain_node(1);
 	struct map_session *s = map_session_open(&tailnet, node, NULL, now);
 
 	(void)state;
@@ -297,7 +297,7 @@ static void test_a_deleted_node_ends_its_streams(void **state)
 /* What a session may be owed is bounded: past it one full map is due. */
 static void test_too_many_notes(void **state)
 {
-	struct control_node *node = plain_node(1);
+	struct registry_node *node = plain_node(1);
 	struct map_session *s = map_session_open(&tailnet, node, NULL, now);
 	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
 

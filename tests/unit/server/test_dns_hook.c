@@ -6,7 +6,7 @@
  */
 #include "base/cleanup.h"
 #include "base/limits.h"
-#include "server/control/dns_hook.h"
+#include "server/coordinator/dns_hook.h"
 #include "unit/unit.h"
 
 #include <errno.h>

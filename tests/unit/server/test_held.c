@@ -6,7 +6,7 @@
  * --wrap, each answer here does that.
  */
 #include "base/limits.h"
-#include "server/control/internal.h"
+#include "server/coordinator/coordinator_internal.h"
 #include "unit/unit.h"
 
 int __wrap_http2_reply(struct http2_exchange *x, int status, const char *type, const void *body,
@@ -15,7 +15,7 @@ void __wrap_http2_reset(struct http2_exchange *x);
 
 #define EXCHANGES 3
 
-static struct control *control;
+static struct coordinator *control;
 static struct http2_exchange exchanges[EXCHANGES];
 static int last_status;
 static int answers;
@@ -26,7 +26,7 @@ static void end_connection(int status)
 	answers++;
 	for (int i = 0; i < EXCHANGES; i++)
 		if (exchanges[i].context)
-			node_exchange_free(exchanges[i].context);
+			machine_exchange_free(exchanges[i].context);
 }
 
 int __wrap_http2_reply(struct http2_exchange *x, int status, const char *type, const void *body,
@@ -71,7 +71,7 @@ static int teardown(void **state)
 static void hold(enum exchange_kind kind)
 {
 	for (int i = 0; i < EXCHANGES; i++) {
-		struct node_exchange *e = node_exchange_new(control, &exchanges[i], kind);
+		struct machine_exchange *e = machine_exchange_new(control, &exchanges[i], kind);
 
 		assert_non_null(e);
 		e->until = 0;
@@ -82,34 +82,34 @@ static void hold(enum exchange_kind kind)
 	}
 }
 
-static void run(void (*walk)(struct control *c), enum exchange_kind kind, int status)
+static void run(void (*walk)(struct coordinator *c), enum exchange_kind kind, int status)
 {
 	hold(kind);
 	walk(control);
 	/* Nothing is sent while the list is walked. */
 	assert_int_equal(answers, 0);
-	node_answer(control);
+	machine_answer(control);
 	assert_int_equal(answers, 1);
 	assert_int_equal(last_status, status);
 	for (int i = 0; i < EXCHANGE_KINDS; i++)
 		assert_null(control->exchanges[i]);
 }
 
-static void ssh_tick(struct control *c)
+static void ssh_tick(struct coordinator *c)
 {
-	node_ssh_tick(c, 1);
+	machine_ssh_tick(c, 1);
 }
 
-static void tick(struct control *c)
+static void tick(struct coordinator *c)
 {
-	node_tick(c, 1);
+	machine_tick(c, 1);
 }
 
 /* Nobody knows the nodes of these sessions: 404. */
 static void sessions_are_decided(void **state)
 {
 	(void)state;
-	run(node_ssh_decided, EXCHANGE_SSH, 404);
+	run(machine_ssh_decided, EXCHANGE_SSH, 404);
 }
 
 static void sessions_have_waited_for_long(void **state)
@@ -122,7 +122,7 @@ static void sessions_have_waited_for_long(void **state)
 static void logins_are_decided(void **state)
 {
 	(void)state;
-	run(node_logins_decided, EXCHANGE_HELD, 200);
+	run(machine_logins_decided, EXCHANGE_HELD, 200);
 }
 
 static void logins_have_waited_for_long(void **state)

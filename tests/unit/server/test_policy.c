@@ -12,15 +12,15 @@
 	"\"tag:exit\": []},\n"
 
 /* The nodes of most tests: */
-static struct policy_tailnet *world(const char *text, struct world_node nodes[7])
+static struct applied_policy *world(const char *text, struct world_node nodes[7])
 {
-	struct policy_tailnet *t;
+	struct applied_policy *t;
 	struct policy *policy;
 	struct error err = {0};
 
 	if (policy_parse(text, strlen(text), &policy, NULL, &err) < 0)
 		fail_msg("%s\n%s", err.text, text);
-	assert_int_equal(policy_tailnet_create(policy, &t), 0);
+	assert_int_equal(applied_policy_create(policy, &t), 0);
 	world_set(&nodes[0], 1, "alice", "", "");
 	world_set(&nodes[1], 2, "alice", "", "");
 	world_set(&nodes[2], 3, "bob@example.com", "", "");
@@ -29,7 +29,7 @@ static struct policy_tailnet *world(const char *text, struct world_node nodes[7]
 	world_set(&nodes[5], 6, "carol@", "", "10.1.0.0/24");
 	world_set(&nodes[6], 7, "carol", "tag:exit", "0.0.0.0/0 ::/0");
 	for (int i = 0; i < 7; i++)
-		assert_int_equal(policy_tailnet_put(t, &nodes[i].node, NULL), 0);
+		assert_int_equal(applied_policy_put(t, &nodes[i].node, NULL), 0);
 	return t;
 }
 
@@ -131,14 +131,14 @@ static void who_sees_whom(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char text[2048];
-		struct policy_tailnet *t;
+		struct applied_policy *t;
 
 		snprintf(text, sizeof(text), HEAD "%s}", rows[i].rules);
 		t = world(text, nodes);
 		for (int a = 1; a <= 7; a++) {
 			struct policy_ids ids = {0};
 
-			assert_int_equal(policy_tailnet_peers(t, a, &ids), 0);
+			assert_int_equal(applied_policy_peers(t, a, &ids), 0);
 			for (int b = 1; b <= 7; b++) {
 				char pair[3] = {(char)('0' + (a < b ? a : b)),
 						(char)('0' + (a < b ? b : a)), 0};
@@ -147,12 +147,12 @@ static void who_sees_whom(void **state)
 
 				for (size_t k = 0; k < ids.count; k++)
 					is |= ids.items[k] == b;
-				if (is != wanted || policy_tailnet_sees(t, a, b) != wanted)
+				if (is != wanted || applied_policy_sees(t, a, b) != wanted)
 					fail_msg("row %zu: %d and %d", i, a, b);
 			}
 			policy_ids_clear(&ids);
 		}
-		policy_tailnet_free(t);
+		applied_policy_free(t);
 	}
 }
 
@@ -226,7 +226,7 @@ static void packets(void **state)
 		/* 34 nobody to carol */ {"100.64.0.1", 6, "100.64.0.6", 6, 22, false},
 	};
 	struct world_node nodes[7];
-	struct policy_tailnet *t = world(policy, nodes);
+	struct applied_policy *t = world(policy, nodes);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -238,7 +238,7 @@ static void packets(void **state)
 			fail_msg("row %zu", i);
 		filter_free(f);
 	}
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 }
 
 static void what_is_wrong(void **state)
@@ -591,17 +591,17 @@ static void tests_of_the_policy(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		char text[2048];
-		struct policy_tailnet *t;
+		struct applied_policy *t;
 		struct error err = {0};
 		int r;
 
 		snprintf(text, sizeof(text), HEAD "\"acls\": [%s], \"tests\": [%s]}", rows[i].rules,
 			 rows[i].tests);
 		t = world(text, nodes);
-		r = policy_test(policy_tailnet_policy(t), t, NULL, &err);
+		r = policy_test(applied_policy_source(t), t, NULL, &err);
 		if (rows[i].error ? r != -EPERM || !strstr(err.text, rows[i].error) : r != 0)
 			fail_msg("row %zu: %d \"%s\"", i, r, err.text);
-		policy_tailnet_free(t);
+		applied_policy_free(t);
 	}
 }
 
@@ -637,8 +637,8 @@ static void tags_and_routes(void **state)
 		/* 10 */ {7, "10.1.0.0/16", false},
 	};
 	struct world_node nodes[7];
-	struct policy_tailnet *t = world(policy, nodes);
-	const struct policy *p = policy_tailnet_policy(t);
+	struct applied_policy *t = world(policy, nodes);
+	const struct policy *p = applied_policy_source(t);
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
@@ -658,7 +658,7 @@ static void tags_and_routes(void **state)
 		    routes[i].approved)
 			fail_msg("route row %zu", i);
 	}
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 }
 
 static bool collect(void *data, const char *name, const char *values)
@@ -698,13 +698,13 @@ static void capabilities(void **state)
 		/* 4 */ {"100.64.0.2", 6, "100.64.0.6", ""},
 	};
 	struct world_node nodes[7];
-	struct policy_tailnet *t = world(policy, nodes);
+	struct applied_policy *t = world(policy, nodes);
 
 	(void)state;
 	for (int i = 0; i < 7; i++) {
 		char text[500] = "";
 
-		assert_int_equal(policy_tailnet_capabilities(t, i + 1, collect, text), 0);
+		assert_int_equal(applied_policy_capabilities(t, i + 1, collect, text), 0);
 		if (attributes[i])
 			assert_string_equal(text, attributes[i]);
 	}
@@ -721,7 +721,7 @@ static void capabilities(void **state)
 		assert_false(world_accepts(f, &from, &to, 6, 22));
 		filter_free(f);
 	}
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 }
 
 static void ssh(void **state)
@@ -782,7 +782,7 @@ static void ssh(void **state)
 		/* 9 */ {99, 1, "root", POLICY_SSH_REFUSE},
 	};
 	struct world_node nodes[7];
-	struct policy_tailnet *t = world(policy, nodes);
+	struct applied_policy *t = world(policy, nodes);
 	struct buffer none = BUFFER_INIT(10);
 	nanoseconds period = 0;
 	struct error err = {0};
@@ -791,46 +791,46 @@ static void ssh(void **state)
 	for (int i = 0; i < 7; i++) {
 		struct buffer out = BUFFER_INIT(10000);
 
-		assert_int_equal(policy_tailnet_ssh(t, i + 1, &out), 1);
+		assert_int_equal(applied_policy_ssh(t, i + 1, &out), 1);
 		assert_int_equal(buffer_append(&out, "", 1), 0);
 		if (wanted[i])
 			assert_string_equal((char *)buffer_head(&out), wanted[i]);
 		buffer_free(&out);
 	}
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (policy_tailnet_ssh_action(t, rows[i].from, rows[i].to, rows[i].user, &period) !=
+		if (applied_policy_ssh_action(t, rows[i].from, rows[i].to, rows[i].user, &period) !=
 		    rows[i].action)
 			fail_msg("row %zu", i);
 	assert_int_equal(period, INT64_C(3600) * 1000000000);
-	if (policy_test(policy_tailnet_policy(t), NULL, NULL, &err) < 0)
+	if (policy_test(applied_policy_source(t), NULL, NULL, &err) < 0)
 		fail_msg("%s", err.text);
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 	t = world("{}", nodes);
-	assert_int_equal(policy_tailnet_ssh(t, 1, &none), 0);
+	assert_int_equal(applied_policy_ssh(t, 1, &none), 0);
 	assert_int_equal(none.length, 0);
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 }
 
 static void the_policy_is_replaced(void **state)
 {
 	static const char closed[] = "{\"acls\": []}";
 	struct world_node nodes[7];
-	struct policy_tailnet *t = world("// nothing\n", nodes);
+	struct applied_policy *t = world("// nothing\n", nodes);
 	struct policy *policy;
 	struct policy_ids ids;
 	struct error err = {0};
 
 	(void)state;
-	assert_int_equal(policy_tailnet_peers(t, 1, &ids), 0);
+	assert_int_equal(applied_policy_peers(t, 1, &ids), 0);
 	assert_int_equal(ids.count, 6);
 	policy_ids_clear(&ids);
 	assert_int_equal(policy_parse(closed, strlen(closed), &policy, NULL, &err), 0);
-	assert_int_equal(policy_tailnet_replace(&t, policy), 0);
-	assert_ptr_equal(policy_tailnet_policy(t), policy);
-	assert_int_equal(policy_tailnet_peers(t, 1, &ids), 0);
+	assert_int_equal(applied_policy_replace(&t, policy), 0);
+	assert_ptr_equal(applied_policy_source(t), policy);
+	assert_int_equal(applied_policy_peers(t, 1, &ids), 0);
 	assert_int_equal(ids.count, 0);
-	assert_int_equal(policy_tailnet_peers(t, 8, &ids), -ENOENT);
-	policy_tailnet_free(t);
+	assert_int_equal(applied_policy_peers(t, 8, &ids), -ENOENT);
+	applied_policy_free(t);
 }
 
 /* Each kind of list that a node is in belongs to the tailnet that holds it: selectors, its user's
@@ -841,7 +841,7 @@ static void nodes_change_after_a_replacement(void **state)
 		"{\"acls\": [{\"action\": \"accept\", \"src\": [\"bob@example.com\"], "
 		"\"dst\": [\"10.1.0.0/24:22\", \"autogroup:self:*\"]}]}";
 	struct world_node nodes[7];
-	struct policy_tailnet *t = world("// nothing\n", nodes);
+	struct applied_policy *t = world("// nothing\n", nodes);
 	struct policy *policy;
 	struct policy_ids ids;
 	struct error err = {0};
@@ -849,20 +849,20 @@ static void nodes_change_after_a_replacement(void **state)
 	(void)state;
 	for (int round = 0; round < 2; round++) {
 		assert_int_equal(policy_parse(lan, strlen(lan), &policy, NULL, &err), 0);
-		assert_int_equal(policy_tailnet_replace(&t, policy), 0);
-		assert_true(policy_tailnet_sees(t, 3, 6));
+		assert_int_equal(applied_policy_replace(&t, policy), 0);
+		assert_true(applied_policy_sees(t, 3, 6));
 		world_set(&nodes[5], 6, "carol@", "", "");
-		assert_int_equal(policy_tailnet_put(t, &nodes[5].node, NULL), 0);
-		assert_false(policy_tailnet_sees(t, 3, 6));
+		assert_int_equal(applied_policy_put(t, &nodes[5].node, NULL), 0);
+		assert_false(applied_policy_sees(t, 3, 6));
 		world_set(&nodes[5], 6, "carol@", "", "10.1.0.0/24");
-		assert_int_equal(policy_tailnet_put(t, &nodes[5].node, NULL), 0);
-		assert_int_equal(policy_tailnet_peers(t, 3, &ids), 0);
+		assert_int_equal(applied_policy_put(t, &nodes[5].node, NULL), 0);
+		assert_int_equal(applied_policy_peers(t, 3, &ids), 0);
 		assert_int_equal(ids.count, 1);
 		policy_ids_clear(&ids);
 	}
 	for (int i = 0; i < 7; i++)
-		assert_int_equal(policy_tailnet_remove(t, nodes[i].node.id, NULL), 0);
-	policy_tailnet_free(t);
+		assert_int_equal(applied_policy_remove(t, nodes[i].node.id, NULL), 0);
+	applied_policy_free(t);
 }
 
 int main(void)

@@ -491,38 +491,38 @@ static bool judge_packet(const struct model *m, const struct policy_node *to,
 
 /* --- Both --- */
 
-static struct policy_tailnet *build(const struct model *m)
+static struct applied_policy *build(const struct model *m)
 {
-	struct policy_tailnet *t;
+	struct applied_policy *t;
 	struct policy *policy;
 	struct error err = {0};
 
 	if (policy_parse(m->text, strlen(m->text), &policy, NULL, &err) < 0)
 		fail_msg("%s\n%s", err.text, m->text);
-	assert_int_equal(policy_tailnet_create(policy, &t), 0);
+	assert_int_equal(applied_policy_create(policy, &t), 0);
 	for (int i = 0; i < NODES; i++)
 		if (m->present[i])
-			assert_int_equal(policy_tailnet_put(t, &m->nodes[i].node, NULL), 0);
+			assert_int_equal(applied_policy_put(t, &m->nodes[i].node, NULL), 0);
 	return t;
 }
 
-static void compare_peers(const struct model *m, struct policy_tailnet *t)
+static void compare_peers(const struct model *m, struct applied_policy *t)
 {
 	for (int a = 0; a < NODES; a++) {
 		struct policy_ids ids = {0};
 		size_t count = 0;
 
 		if (!m->present[a]) {
-			assert_int_equal(policy_tailnet_peers(t, a + 1, &ids), -ENOENT);
+			assert_int_equal(applied_policy_peers(t, a + 1, &ids), -ENOENT);
 			continue;
 		}
-		assert_int_equal(policy_tailnet_peers(t, a + 1, &ids), 0);
+		assert_int_equal(applied_policy_peers(t, a + 1, &ids), 0);
 		for (int b = 0; b < NODES; b++) {
 			bool wanted = judge_sees(m, a, b), found = false;
 
 			for (size_t i = 0; i < ids.count; i++)
 				found |= ids.items[i] == b + 1;
-			if (found != wanted || policy_tailnet_sees(t, a + 1, b + 1) != wanted)
+			if (found != wanted || applied_policy_sees(t, a + 1, b + 1) != wanted)
 				fail_msg("%d and %d: %d\n%s", a + 1, b + 1, wanted, m->text);
 			count += wanted;
 		}
@@ -531,7 +531,7 @@ static void compare_peers(const struct model *m, struct policy_tailnet *t)
 	}
 }
 
-static void compare_routes(const struct model *m, struct policy_tailnet *t, unsigned int counts[2])
+static void compare_routes(const struct model *m, struct applied_policy *t, unsigned int counts[2])
 {
 	for (int a = 0; a < NODES; a++)
 		for (int b = 0; b < NODES; b++) {
@@ -544,7 +544,7 @@ static void compare_routes(const struct model *m, struct policy_tailnet *t, unsi
 							  judge_route(m, &m->nodes[a].node, route));
 
 				counts[wanted]++;
-				if (policy_tailnet_grants_route(t, a + 1, route) != wanted)
+				if (applied_policy_grants_route(t, a + 1, route) != wanted)
 					fail_msg("%d and a route of %d: not %d\n%s", a + 1, b + 1,
 						 wanted, m->text);
 			}
@@ -564,7 +564,7 @@ static struct address draw_from_or_to(struct draw *d, const struct model *m)
 	return n->v6.family && draw_one_in(d, 2) ? n->v6 : n->v4;
 }
 
-static void compare_packets(struct draw *d, const struct model *m, struct policy_tailnet *t,
+static void compare_packets(struct draw *d, const struct model *m, struct applied_policy *t,
 			    unsigned int counts[2])
 {
 	static const uint8_t protocols[] = {6, 6, 17, 132, 47};
@@ -608,14 +608,14 @@ static void policies_agree_with_their_words(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		struct draw d = {.seed = seed * 7919};
-		struct policy_tailnet *t;
+		struct applied_policy *t;
 
 		model_draw(&d, m);
 		t = build(m);
 		compare_peers(m, t);
 		compare_routes(m, t, route_counts);
 		compare_packets(&d, m, t, counts);
-		policy_tailnet_free(t);
+		applied_policy_free(t);
 	}
 	/* The draw is worth something only if both come about often. */
 	assert_true(counts[0] > 1000 && counts[1] > 1000);
@@ -627,17 +627,17 @@ static void policies_agree_with_their_words(void **state)
 /* --- Changes --- */
 
 /* answer() - What a node is sent, as text; NULL: it isn't there */
-static char *answer(struct policy_tailnet *t, int64_t id)
+static char *answer(struct applied_policy *t, int64_t id)
 {
 	struct buffer out = BUFFER_INIT(1024 * 1024);
 	struct json_writer json = json_writer_to(&out);
 	struct tailcfg_filter filter;
 
-	if (policy_tailnet_filter(t, id, &filter) < 0)
+	if (applied_policy_filter(t, id, &filter) < 0)
 		return NULL;
 	tailcfg_filter_encode(&json, NULL, &filter);
 	tailcfg_filter_clear(&filter);
-	assert_int_equal(policy_tailnet_ssh(t, id, &out), 1);
+	assert_int_equal(applied_policy_ssh(t, id, &out), 1);
 	assert_int_equal(buffer_append(&out, "", 1), 0);
 	return (char *)out.data;
 }
@@ -659,7 +659,7 @@ static void fail_answers(const struct model *m, int id, int subject, const char 
 	fail_msg("%d was not named for %d", id, subject);
 }
 
-static void change(struct draw *d, struct model *m, struct policy_tailnet *t,
+static void change(struct draw *d, struct model *m, struct applied_policy *t,
 		   unsigned int counts[2])
 {
 	int subject = (int)draw_below(d, NODES);
@@ -675,9 +675,9 @@ static void change(struct draw *d, struct model *m, struct policy_tailnet *t,
 	if (!gone && draw_below(d, 5))
 		draw_node(d, &m->nodes[subject], subject + 1);
 	if (gone)
-		assert_int_equal(policy_tailnet_remove(t, subject + 1, &affected), 0);
+		assert_int_equal(applied_policy_remove(t, subject + 1, &affected), 0);
 	else
-		assert_int_equal(policy_tailnet_put(t, &m->nodes[subject].node, &affected), 0);
+		assert_int_equal(applied_policy_put(t, &m->nodes[subject].node, &affected), 0);
 	for (int i = 0; i < NODES; i++) {
 		bool after = judge_sees(m, subject, i);
 		char *now = answer(t, i + 1);
@@ -705,7 +705,7 @@ static void changes_name_whom_they_concern(void **state)
 	(void)state;
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
 		struct draw d = {.seed = seed * 104729};
-		struct policy_tailnet *t, *fresh;
+		struct applied_policy *t, *fresh;
 
 		model_draw(&d, m);
 		t = build(m);
@@ -723,8 +723,8 @@ static void changes_name_whom_they_concern(void **state)
 			free(grown);
 			free(made);
 		}
-		policy_tailnet_free(t);
-		policy_tailnet_free(fresh);
+		applied_policy_free(t);
+		applied_policy_free(fresh);
 	}
 	/* Most who are named for their rules do get others. */
 	assert_true(counts[1] > 1000 && counts[0] < counts[1] / 2);

@@ -7,7 +7,7 @@
  */
 #include "unit/unit.h"
 
-#include "server/policy/tailnet_internal.h"
+#include "server/policy/applied_policy_internal.h"
 #include "unit/server/policy_world.h"
 
 #define NODES 10000
@@ -43,26 +43,26 @@ static struct policy *teams(void)
 	return policy;
 }
 
-static void put(struct policy_tailnet *t, int id, struct policy_affected *ret)
+static void put(struct applied_policy *t, int id, struct policy_affected *ret)
 {
 	struct world_node node;
 	char user[16];
 
 	snprintf(user, sizeof(user), "u%d", id - 1);
 	world_set(&node, id, user, "", "");
-	assert_int_equal(policy_tailnet_put(t, &node.node, ret), 0);
+	assert_int_equal(applied_policy_put(t, &node.node, ret), 0);
 }
 
 static void a_join_costs_its_group(void **state)
 {
 	struct policy_affected affected;
-	struct policy_tailnet *t;
+	struct applied_policy *t;
 	struct policy_ids ids;
 	struct tailcfg_filter filter;
 	uint64_t before, most = 0;
 
 	(void)state;
-	assert_int_equal(policy_tailnet_create(teams(), &t), 0);
+	assert_int_equal(applied_policy_create(teams(), &t), 0);
 	for (int id = 1; id <= NODES; id++) {
 		before = t->steps;
 		put(t, id, &affected);
@@ -77,7 +77,7 @@ static void a_join_costs_its_group(void **state)
 
 	before = t->steps;
 	for (int id = 1; id <= NODES; id++) {
-		assert_int_equal(policy_tailnet_peers(t, id, &ids), 0);
+		assert_int_equal(applied_policy_peers(t, id, &ids), 0);
 		assert_int_equal(ids.count, GROUP - 1);
 		policy_ids_clear(&ids);
 	}
@@ -86,7 +86,7 @@ static void a_join_costs_its_group(void **state)
 	/* All filters: the sources of each rule are put together once. */
 	before = t->steps;
 	for (int id = 1; id <= NODES; id++) {
-		assert_int_equal(policy_tailnet_filter(t, id, &filter), 0);
+		assert_int_equal(applied_policy_filter(t, id, &filter), 0);
 		assert_int_equal(filter.count, 1);
 		/* One range of each family. */
 		assert_true(filter.rules[0].source_count <= 6);
@@ -96,12 +96,12 @@ static void a_join_costs_its_group(void **state)
 
 	/* One goes and comes back: only its group's rule is put together anew. */
 	before = t->steps;
-	assert_int_equal(policy_tailnet_remove(t, 77, &affected), 0);
+	assert_int_equal(applied_policy_remove(t, 77, &affected), 0);
 	assert_int_equal(affected.lost.count, GROUP - 1);
 	policy_affected_clear(&affected);
 	put(t, 77, &affected);
 	for (size_t i = 0; i < affected.rules.count; i++) {
-		assert_int_equal(policy_tailnet_filter(t, affected.rules.items[i], &filter), 0);
+		assert_int_equal(applied_policy_filter(t, affected.rules.items[i], &filter), 0);
 		tailcfg_filter_clear(&filter);
 	}
 	policy_affected_clear(&affected);
@@ -112,20 +112,20 @@ static void a_join_costs_its_group(void **state)
 	put(t, 78, &affected);
 	assert_int_equal(affected.rules.count + affected.gained.count + affected.lost.count, 0);
 	assert_int_equal(t->steps, before);
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 }
 
 static void a_full_mesh_is_walked_once(void **state)
 {
 	struct policy_affected affected;
-	struct policy_tailnet *t;
+	struct applied_policy *t;
 	struct policy *policy;
 	struct error err = {0};
 	uint64_t before = 0;
 
 	(void)state;
 	assert_int_equal(policy_parse(NULL, 0, &policy, NULL, &err), 0);
-	assert_int_equal(policy_tailnet_create(policy, &t), 0);
+	assert_int_equal(applied_policy_create(policy, &t), 0);
 	for (int id = 1; id <= 2000; id++) {
 		before = t->steps;
 		put(t, id, &affected);
@@ -135,7 +135,7 @@ static void a_full_mesh_is_walked_once(void **state)
 		policy_affected_clear(&affected);
 	}
 	assert_true(t->steps - before <= 2 * 2000 + 1);
-	policy_tailnet_free(t);
+	applied_policy_free(t);
 }
 
 int main(void)

@@ -2,7 +2,7 @@
 /* tests/unit/server/test_source_log.c - a line a source a minute, and the number of the others */
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "server/control/source_log.h"
+#include "server/coordinator/source_log.h"
 #include "server/web/source_limit.h"
 #include "unit/unit.h"
 

@@ -2,8 +2,8 @@
 /* tests/unit/server/test_store.c - users, keys and nodes, and that the disk has them */
 #include "base/cleanup.h"
 #include "base/limits.h"
-#include "server/control/requests.h"
-#include "server/control/store.h"
+#include "server/coordinator/machine_requests.h"
+#include "server/coordinator/registry_store.h"
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 struct fixture {
 	char folder[64], path[96];
-	struct store *store;
+	struct registry_store *store;
 	struct registry registry;
 };
 
@@ -34,15 +34,15 @@ static void open_it(struct fixture *f)
 	struct error err = {0};
 
 	registry_init(&f->registry);
-	if (store_open(f->path, &f->store, &err) < 0 ||
-	    store_load(f->store, &f->registry, &err) < 0)
+	if (registry_store_open(f->path, &f->store, &err) < 0 ||
+	    registry_store_load(f->store, &f->registry, &err) < 0)
 		fail_msg("%s", err.text);
 }
 
 /* reopen() - As after kill -9: nothing is closed in order but memory */
 static void reopen(struct fixture *f)
 {
-	store_close(f->store);
+	registry_store_close(f->store);
 	registry_clear(&f->registry);
 	open_it(f);
 }
@@ -65,7 +65,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 	char path[128];
 
-	store_close(f->store);
+	registry_store_close(f->store);
 	registry_clear(&f->registry);
 	for (size_t i = 0; i < ARRAY_SIZE(endings); i++) {
 		snprintf(path, sizeof(path), "%s%s", f->path, endings[i]);
@@ -80,24 +80,24 @@ static void flush(struct fixture *f)
 {
 	struct error err = {0};
 
-	if (store_flush(f->store, &f->registry, &err) < 0)
+	if (registry_store_flush(f->store, &f->registry, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_false(registry_is_dirty(&f->registry));
 }
 
-static struct control_user *add_user(struct fixture *f, const char *name)
+static struct registry_user *add_user(struct fixture *f, const char *name)
 {
-	struct control_user *user = NULL;
+	struct registry_user *user = NULL;
 	struct error err;
 
 	assert_int_equal(registry_add_user(&f->registry, name, NOW, &user, &err), 0);
 	return user;
 }
 
-static struct control_node *add_node(struct fixture *f, uint8_t n, const char *hostname)
+static struct registry_node *add_node(struct fixture *f, uint8_t n, const char *hostname)
 {
 	struct public_key machine = key_of((uint8_t)(n + 100)), key = key_of(n);
-	struct control_node *node = NULL;
+	struct registry_node *node = NULL;
 	struct error err;
 
 	assert_int_equal(
@@ -108,7 +108,7 @@ static struct control_node *add_node(struct fixture *f, uint8_t n, const char *h
 static void test_nodes_come_back(void **state)
 {
 	struct fixture *f = *state;
-	struct control_node *node = add_node(f, 1, "Alice's Laptop.local"), *other;
+	struct registry_node *node = add_node(f, 1, "Alice's Laptop.local"), *other;
 	struct public_key key = key_of(1);
 	struct prefix route;
 	struct stat info;
@@ -143,7 +143,7 @@ static void test_nodes_come_back(void **state)
 	assert_true(string_list_contains(&other->tags, "tag:web"));
 	assert_int_equal(other->approved_routes.count, 1);
 	assert_true(prefix_equal(&other->approved_routes.items[0], &route));
-	assert_int_equal(control_node_home(other), 9);
+	assert_int_equal(registry_node_home(other), 9);
 	assert_int_equal(other->endpoints.count, 1);
 	assert_int_equal(other->disco.bytes[0], 77);
 	assert_true(other->expiry == NOW + 5 && other->ephemeral && other->authorized);
@@ -153,7 +153,7 @@ static void test_nodes_come_back(void **state)
 static void test_what_was_deleted_stays_so(void **state)
 {
 	struct fixture *f = *state;
-	struct control_node *node = add_node(f, 1, "one");
+	struct registry_node *node = add_node(f, 1, "one");
 	struct error err;
 	int64_t id = node->record.id;
 
@@ -198,7 +198,7 @@ static void test_names(void **state)
 		 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-1"},
 	};
 	struct fixture *f = *state;
-	struct control_node *node = NULL;
+	struct registry_node *node = NULL;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		node = add_node(f, (uint8_t)(i + 1), rows[i].hostname);
@@ -226,7 +226,7 @@ static void test_names(void **state)
 static void test_names_move(void **state)
 {
 	struct fixture *f = *state;
-	struct control_node *one = add_node(f, 1, "one"), *two = add_node(f, 2, "two");
+	struct registry_node *one = add_node(f, 1, "one"), *two = add_node(f, 2, "two");
 	struct public_key k1 = key_of(1), k2 = key_of(2), k3 = key_of(3);
 
 	flush(f);
@@ -247,7 +247,7 @@ static void test_names_move(void **state)
 static void test_old_routes(void **state)
 {
 	struct fixture *f = *state;
-	struct control_node *node = add_node(f, 1, "router");
+	struct registry_node *node = add_node(f, 1, "router");
 	struct prefix_list *routes = &node->approved_routes;
 
 	routes->items = calloc(6000, sizeof(*routes->items));
@@ -261,7 +261,7 @@ static void test_old_routes(void **state)
 	flush(f);
 	reopen(f);
 	node = registry_node_named(&f->registry, "router");
-	assert_int_equal(node->approved_routes.count, CONTROL_ROUTES_MAX);
+	assert_int_equal(node->approved_routes.count, MACHINE_ROUTES_MAX);
 	assert_int_equal(node->approved_routes.items[0].bits, 0);
 	assert_int_equal(node->approved_routes.items[0].address.bytes[0], 0);
 	assert_int_equal(node->approved_routes.items[1].bits, 32);
@@ -271,7 +271,7 @@ static void test_old_routes(void **state)
 static void test_one_bad_record(void **state)
 {
 	struct fixture *f = *state;
-	struct control_node *bad = add_node(f, 1, "bad"), *good = add_node(f, 2, "good"), *twin;
+	struct registry_node *bad = add_node(f, 1, "bad"), *good = add_node(f, 2, "good"), *twin;
 	struct public_key key = key_of(2);
 
 	flush(f);
@@ -294,7 +294,7 @@ static void test_one_bad_record(void **state)
 static void test_addresses(void **state)
 {
 	struct fixture *f = *state;
-	struct control_node *node;
+	struct registry_node *node;
 	char text[ADDRESS_TEXT_MAX];
 
 	f->registry.next_host = 254;
@@ -318,9 +318,9 @@ static void test_addresses(void **state)
 static void test_keys(void **state)
 {
 	struct fixture *f = *state;
-	struct control_user *user = add_user(f, "alice");
-	struct control_key_options options = {.user = user->record.id, .expiry = NOW + 100};
-	struct control_key *key, *found;
+	struct registry_user *user = add_user(f, "alice");
+	struct registry_key_options options = {.user = user->record.id, .expiry = NOW + 100};
+	struct registry_key *key, *found;
 	struct error err = {0};
 	char *text, wrong[128];
 	FILE *file;
@@ -360,7 +360,7 @@ static void test_keys(void **state)
 static void test_users(void **state)
 {
 	struct fixture *f = *state;
-	struct control_user *user = add_user(f, "alice"), *other;
+	struct registry_user *user = add_user(f, "alice"), *other;
 	struct error err;
 
 	assert_int_equal(registry_add_user(&f->registry, "alice", NOW, &other, &err), -EEXIST);
@@ -374,10 +374,10 @@ static void test_users(void **state)
 static void test_a_second_process(void **state)
 {
 	struct fixture *f = *state;
-	struct store *second = NULL;
+	struct registry_store *second = NULL;
 	struct error err = {0};
 
-	assert_int_equal(store_open(f->path, &second, &err), -EBUSY);
+	assert_int_equal(registry_store_open(f->path, &second, &err), -EBUSY);
 	assert_non_null(strstr(err.text, "in use"));
 }
 
@@ -385,7 +385,7 @@ static void test_a_second_process(void **state)
 static void test_a_lost_database_is_no_first_start(void **state)
 {
 	struct fixture *f = *state;
-	struct store *other = NULL;
+	struct registry_store *other = NULL;
 	struct error err = {0};
 	char path[128], log[160];
 	FILE *file;
@@ -393,20 +393,20 @@ static void test_a_lost_database_is_no_first_start(void **state)
 	snprintf(path, sizeof(path), "%s/other.db", f->folder);
 	snprintf(log, sizeof(log), "%s-wal", path);
 	fclose(fopen(path, "w"));
-	assert_int_equal(store_open(path, &other, &err), -EINVAL);
+	assert_int_equal(registry_store_open(path, &other, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "is empty"));
 	assert_int_equal(unlink(path), 0);
 
 	file = fopen(log, "w");
 	fputs("what was written last", file);
 	fclose(file);
-	assert_int_equal(store_open(path, &other, &err), -EINVAL);
+	assert_int_equal(registry_store_open(path, &other, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "is gone"));
 	assert_int_equal(access(path, F_OK), -1);
 	assert_int_equal(unlink(log), 0);
 
-	assert_int_equal(store_open(path, &other, &err), 0);
-	store_close(other);
+	assert_int_equal(registry_store_open(path, &other, &err), 0);
+	registry_store_close(other);
 	assert_int_equal(unlink(path), 0);
 }
 
@@ -416,9 +416,9 @@ static void test_the_noise_key_stays(void **state)
 	struct secret_key one, two;
 	struct error err;
 
-	assert_int_equal(store_noise_key(f->store, &one, &err), 0);
+	assert_int_equal(registry_store_noise_key(f->store, &one, &err), 0);
 	reopen(f);
-	assert_int_equal(store_noise_key(f->store, &two, &err), 0);
+	assert_int_equal(registry_store_noise_key(f->store, &two, &err), 0);
 	assert_memory_equal(&one, &two, sizeof(one));
 }
 
@@ -440,7 +440,7 @@ static void test_thousands_of_nodes_open_no_file(void **state)
 	none = (struct rlimit){.rlim_cur = (rlim_t)fd, .rlim_max = old.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 	for (int i = 0; i < COUNT; i++) {
-		struct control_node *node;
+		struct registry_node *node;
 		char name[32];
 
 		crypto_generichash(key.bytes, KEY_SIZE, machine.bytes, KEY_SIZE, NULL, 0);
@@ -452,8 +452,8 @@ static void test_thousands_of_nodes_open_no_file(void **state)
 		memset(node->hostinfo.os_version, 'x', 700);
 	}
 	for (int round = 0; round < 2; round++) {
-		r = store_flush(f->store, &f->registry, &err);
-		for (struct control_node *n = f->registry.nodes; n; n = n->by_id.next)
+		r = registry_store_flush(f->store, &f->registry, &err);
+		for (struct registry_node *n = f->registry.nodes; n; n = n->by_id.next)
 			registry_touch(&f->registry, &n->record);
 		if (r < 0)
 			break;
@@ -484,7 +484,7 @@ static void test_the_policy_stays(void **state)
 static void test_not_a_database(void **state)
 {
 	struct fixture *f = *state;
-	struct store *other = NULL;
+	struct registry_store *other = NULL;
 	struct error err = {0};
 	char path[128];
 	FILE *file;
@@ -494,7 +494,7 @@ static void test_not_a_database(void **state)
 	for (int i = 0; i < 1000; i++)
 		fputs("this is no database, but somebody's letter ", file);
 	fclose(file);
-	assert_true(store_open(path, &other, &err) < 0);
+	assert_true(registry_store_open(path, &other, &err) < 0);
 	unlink(path);
 }
 
@@ -508,8 +508,8 @@ static void test_a_hostinfo_too_large(void **state)
 	(void)state;
 	public_key_format(&key, KEY_NODE, text);
 	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
-		struct control_map_request map = {0};
-		struct control_register_request registration = {0};
+		struct machine_map_request map = {0};
+		struct machine_register_request registration = {0};
 		struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
 		struct error err = {0};
 		int wanted = lengths[i] < LIMIT_HOSTINFO ? 0 : -EINVAL;
@@ -520,13 +520,13 @@ static void test_a_hostinfo_too_large(void **state)
 			buffer_append(&body, "a", 1);
 		buffer_append(&body, "\"}}", 3);
 		assert_int_equal(
-			control_map_request_parse(buffer_head(&body), body.length, &map, &err),
+			machine_map_request_parse(buffer_head(&body), body.length, &map, &err),
 			wanted);
-		assert_int_equal(control_register_request_parse(buffer_head(&body), body.length,
+		assert_int_equal(machine_register_request_parse(buffer_head(&body), body.length,
 								&registration, &err),
 				 wanted);
-		control_map_request_clear(&map);
-		control_register_request_clear(&registration);
+		machine_map_request_clear(&map);
+		machine_register_request_clear(&registration);
 		buffer_free(&body);
 	}
 }

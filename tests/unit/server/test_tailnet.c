@@ -74,7 +74,7 @@ static void test_rotation(void **state)
 {
 	struct tailcfg_register_response r;
 	char *key = mint("alice", true, false, NULL);
-	struct control_node *node;
+	struct registry_node *node;
 	int64_t id;
 
 	(void)state;
@@ -122,7 +122,7 @@ static void test_logout(void **state)
 	DONE();
 	ASK(.machine = 2, .key = 2, .expiry = TAILCFG_EXPIRY_LOGOUT);
 	DONE();
-	assert_true(control_node_is_expired(node_of(1), now.wall));
+	assert_true(registry_node_is_expired(node_of(1), now.wall));
 	assert_null(node_of(2));
 	/* Nobody else can log it out. */
 	ASK(.machine = 1, .key = 3, .auth_key = key);
@@ -130,7 +130,7 @@ static void test_logout(void **state)
 	ASK(.machine = 2, .key = 3, .expiry = TAILCFG_EXPIRY_LOGOUT);
 	assert_non_null(r.error);
 	DONE();
-	assert_false(control_node_is_expired(node_of(3), now.wall));
+	assert_false(registry_node_is_expired(node_of(3), now.wall));
 	secret_string_free(key);
 	secret_string_free(brief);
 }
@@ -138,8 +138,8 @@ static void test_logout(void **state)
 static void test_login_by_url(void **state)
 {
 	struct tailcfg_register_response r;
-	struct control_user *user;
-	struct control_node *node;
+	struct registry_user *user;
+	struct registry_node *node;
 	struct error err;
 	char url[256];
 
@@ -186,9 +186,9 @@ static bool alice_may(void *user, const char *owner, const char *tag)
 static void test_tags_of_a_login(void **state)
 {
 	struct tailcfg_register_response r;
-	struct control_user *alice, *bob;
+	struct registry_user *alice, *bob;
 	struct string_list own = {0};
-	struct control_node *node;
+	struct registry_node *node;
 	struct error err;
 	char url[256];
 
@@ -220,8 +220,8 @@ static void test_a_key_ends_the_login(void **state)
 {
 	char *key = mint("alice", true, false, NULL);
 	struct tailcfg_register_response r;
-	struct control_user *alice;
-	struct control_node *node;
+	struct registry_user *alice;
+	struct registry_node *node;
 	struct error err;
 	char url[256];
 
@@ -249,7 +249,7 @@ static void test_a_registration_keeps_the_home(void **state)
 {
 	char *key = mint("alice", true, false, NULL);
 	struct tailcfg_register_response r;
-	struct control_map_request map = {.version = TAILCFG_CAPABILITY_VERSION};
+	struct machine_map_request map = {.version = TAILCFG_CAPABILITY_VERSION};
 
 	(void)state;
 	ASK(.machine = 1, .key = 1, .auth_key = key, .network = true);
@@ -258,10 +258,10 @@ static void test_a_registration_keeps_the_home(void **state)
 	map.hostinfo->net_info = calloc(1, sizeof(*map.hostinfo->net_info));
 	map.hostinfo->net_info->preferred_derp = 7;
 	assert_int_equal(tailnet_update(&tailnet, node_of(1), &map, now), 0);
-	control_map_request_clear(&map);
+	machine_map_request_clear(&map);
 	ASK(.machine = 1, .key = 2, .old_key = 1, .auth_key = key, .network = true);
 	DONE();
-	assert_int_equal(control_node_home(node_of(2)), 7);
+	assert_int_equal(registry_node_home(node_of(2)), 7);
 	secret_string_free(key);
 }
 
@@ -270,8 +270,8 @@ static void test_a_key_of_another_machine(void **state)
 {
 	char *key = mint("alice", true, false, NULL);
 	struct tailcfg_register_response r;
-	struct control_user *alice;
-	struct control_node *node;
+	struct registry_user *alice;
+	struct registry_node *node;
 	struct error err;
 	char url[256];
 
@@ -390,11 +390,11 @@ static void test_too_old(void **state)
 	struct tailcfg_register_response r;
 
 	(void)state;
-	ASK(.machine = 1, .key = 1, .version = CONTROL_VERSION_MIN - 1);
+	ASK(.machine = 1, .key = 1, .version = TAILNET_VERSION_MIN - 1);
 	assert_non_null(strstr(r.error, "this client is too old"));
 	assert_null(r.auth_url);
 	DONE();
-	ASK(.machine = 1, .key = 1, .version = CONTROL_VERSION_MIN);
+	ASK(.machine = 1, .key = 1, .version = TAILNET_VERSION_MIN);
 	assert_null(r.error);
 	DONE();
 }
@@ -403,7 +403,7 @@ static void test_too_old(void **state)
 
 static void test_online(void **state)
 {
-	struct control_node *node = plain_node(1);
+	struct registry_node *node = plain_node(1);
 	struct map_session *s = map_session_open(&tailnet, node, NULL, now), *again;
 
 	(void)state;
@@ -431,7 +431,7 @@ static void test_online(void **state)
 
 static void test_ephemeral(void **state)
 {
-	struct control_node *node = plain_node(1);
+	struct registry_node *node = plain_node(1);
 	struct map_session *s = map_session_open(&tailnet, node, NULL, now);
 
 	(void)state;
@@ -450,7 +450,7 @@ static void test_ephemeral(void **state)
 
 /* Routes */
 
-static void serve_route(struct control_node *node, const char *text)
+static void serve_route(struct registry_node *node, const char *text)
 {
 	struct prefix p;
 
@@ -462,9 +462,9 @@ static void serve_route(struct control_node *node, const char *text)
 }
 
 /* advertise() - What a node sends, through the parser: @routes in JSON */
-static void advertise(struct control_node *node, const char *routes)
+static void advertise(struct registry_node *node, const char *routes)
 {
-	struct control_map_request map = {0};
+	struct machine_map_request map = {0};
 	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
 	struct error err = {0};
 	char key[KEY_TEXT_MAX];
@@ -472,14 +472,14 @@ static void advertise(struct control_node *node, const char *routes)
 	buffer_printf(&body,
 		      "{\"Version\":138,\"NodeKey\":\"%s\",\"Hostinfo\":{\"RoutableIPs\":%s}}",
 		      public_key_format(&node->key, KEY_NODE, key), routes);
-	if (control_map_request_parse(buffer_head(&body), body.length, &map, &err) < 0)
+	if (machine_map_request_parse(buffer_head(&body), body.length, &map, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_int_equal(tailnet_update(&tailnet, node, &map, now), 0);
-	control_map_request_clear(&map);
+	machine_map_request_clear(&map);
 	buffer_free(&body);
 }
 
-static bool approve_all(void *user, const struct control_node *node, const struct prefix *route)
+static bool approve_all(void *user, const struct registry_node *node, const struct prefix *route)
 {
 	(void)user;
 	(void)node;
@@ -490,7 +490,7 @@ static bool approve_all(void *user, const struct control_node *node, const struc
 /* A prefix has one form: its host bits are no other route, and no way past "an exit route". */
 static void test_routes_have_one_form(void **state)
 {
-	struct control_node *one = plain_node(1), *two = plain_node(2);
+	struct registry_node *one = plain_node(1), *two = plain_node(2);
 	struct map_session *s1 = map_session_open(&tailnet, one, NULL, now);
 	struct map_session *s2 = map_session_open(&tailnet, two, NULL, now);
 	char text[PREFIX_TEXT_MAX];
@@ -513,7 +513,7 @@ static void test_routes_have_one_form(void **state)
 /* Under autoApprovers a node may change its routes for ever. */
 static void test_routes_are_bounded(void **state)
 {
-	struct control_node *node = plain_node(1);
+	struct registry_node *node = plain_node(1);
 	struct prefix kept;
 
 	(void)state;
@@ -525,27 +525,27 @@ static void test_routes_are_bounded(void **state)
 	for (unsigned int round = 0; round < 20; round++) {
 		struct buffer routes = BUFFER_INIT(LIMIT_RPC_BODY);
 
-		for (unsigned int i = 0; i < 2 * CONTROL_ROUTES_MAX; i++)
+		for (unsigned int i = 0; i < 2 * MACHINE_ROUTES_MAX; i++)
 			buffer_printf(&routes, "%s\"10.%u.%u.%u/32\"", i ? "," : "[", round, i >> 8,
 				      i & 0xff);
 		buffer_append(&routes, "]", 2);
 		advertise(node, (char *)buffer_head(&routes));
 		buffer_free(&routes);
 		/* What it advertises now is approved; what it did before made room. */
-		assert_int_equal(node->hostinfo.routable_ips.count, CONTROL_ROUTES_MAX);
-		assert_int_equal(node->approved_routes.count, CONTROL_ROUTES_MAX);
-		for (uint32_t i = 0; i < CONTROL_ROUTES_MAX; i++)
+		assert_int_equal(node->hostinfo.routable_ips.count, MACHINE_ROUTES_MAX);
+		assert_int_equal(node->approved_routes.count, MACHINE_ROUTES_MAX);
+		for (uint32_t i = 0; i < MACHINE_ROUTES_MAX; i++)
 			assert_true(
-				control_node_serves(node, &node->hostinfo.routable_ips.items[i]));
+				registry_node_serves(node, &node->hostinfo.routable_ips.items[i]));
 	}
 	/* Below the limit an approval outlives the advertisement. */
 	advertise(node, "[]");
-	assert_int_equal(node->approved_routes.count, CONTROL_ROUTES_MAX);
+	assert_int_equal(node->approved_routes.count, MACHINE_ROUTES_MAX);
 }
 
 static void test_routes(void **state)
 {
-	struct control_node *one = plain_node(1), *two = plain_node(2);
+	struct registry_node *one = plain_node(1), *two = plain_node(2);
 	struct map_session *s1 = map_session_open(&tailnet, one, NULL, now);
 	struct map_session *s2 = map_session_open(&tailnet, two, NULL, now);
 	struct prefix p;

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/coordinator/coordinator_internal.h - what the parts of the server on the event loop share */
+#pragma once
+
+#include "server/coordinator/coordinator.h"
+#include "server/coordinator/dns_hook.h"
+#include "server/coordinator/registry_store.h"
+#include "server/coordinator/source_log.h"
+#include "server/coordinator/tailnet_policy.h"
+#include "server/web/web_server.h"
+#include "transport/http2_server.h"
+#include "transport/loop_timer.h"
+#include "transport/ts2021_stream.h"
+
+#include <zstd.h>
+
+struct machine;
+
+/* One TS2021 connection: a machine, proved by Noise. */
+struct machine_connection {
+	struct coordinator *control;
+	struct machine_connection *next, **link;
+	struct http2_server *http2;
+	struct public_key machine;
+	uint16_t version;
+	nanoseconds idle_since; /* without an exchange; NEVER while there is one */
+	struct deadline due;    /* when it is looked at */
+	/* Nobody's yet: it asked for no map of a node. */
+	bool guest;
+	unsigned int source;
+	struct address from;
+	struct machine_connection *newer, *older; /* guests */
+	size_t charged;                           /* a guest's bytes, as they count */
+	struct machine *of;
+	struct machine_connection *next_of_machine;
+	bool used; /* it has had one: a handshake alone costs a stranger nothing */
+};
+
+enum exchange_kind {
+	EXCHANGE_ANSWER, /* an answer that waits for the disk */
+	EXCHANGE_HELD,   /* a login that waits for an operator */
+	EXCHANGE_SSH,    /* a session over SSH that waits for a person */
+	EXCHANGE_DNS,    /* a change of DNS that waits for the operator's program */
+	EXCHANGE_MAP,    /* a map stream */
+	EXCHANGE_KINDS,
+};
+
+/* An exchange that isn't over with its request. */
+struct machine_exchange {
+	struct coordinator *control;
+	struct machine_exchange *next, **link;
+	enum exchange_kind kind;
+	struct http2_exchange *x;
+	bool *gone; /* where to say that it was freed while it is written to; or NULL */
+
+	struct buffer answer; /* ANSWER */
+	int status;           /* ANSWER; or MACHINE_ANSWER_RESET */
+
+	struct public_key machine;               /* HELD, SSH */
+	struct machine_register_request request; /* HELD */
+	struct machine_ssh_request *ssh;         /* SSH */
+	uint32_t hook_id;                        /* DNS */
+	nanoseconds until;                       /* HELD, SSH */
+
+	struct map_session *session; /* MAP */
+	bool compress;
+	size_t queued;        /* of a full map: until the stream has passed it on */
+	size_t left;          /* of that, when it was last looked at and had become less, */
+	nanoseconds moved_at; /* which was then */
+	bool mapped;          /* its first map is out */
+	nanoseconds keep_alive_at;
+	nanoseconds stalled_since; /* NEVER while the reader keeps up */
+	struct deadline due;
+};
+
+struct coordinator {
+	uv_loop_t *loop;
+	struct tailnet tailnet;
+	struct access access;
+	struct registry_store *store;
+	struct secret_key noise_key;
+	struct public_key noise_public;
+	struct web_server *web, *local_web;
+	struct machine_connection *connections;
+	struct machine_connection *oldest_guest, *newest_guest;
+	size_t guest_count;
+	uint64_t guests_cut;
+	uint16_t guests_of[SOURCE_SLOTS + 1];
+	size_t guest_bytes;
+	uint32_t guest_bytes_of[SOURCE_SLOTS + 1];
+	struct machine *machines;
+	struct machine_exchange *exchanges[EXCHANGE_KINDS]; /* newest first */
+	struct loop_timer *flush, *tick;
+	struct dns_hook *dns_hook; /* NULL: none */
+	struct source_log *strangers;
+	nanoseconds page_warning_at; /* from when on a wrong page key is logged again */
+	struct deadlines connections_due, maps_due;
+	ZSTD_CCtx *zstd;
+	struct buffer text;  /* of the message at hand */
+	struct buffer last;  /* the one before, which many others may get too, */
+	struct buffer frame; /* and what became of it */
+	size_t queued;       /* bytes of full maps that streams have not passed on */
+	uint32_t jitter;
+	bool stopping;
+	bool store_failed; /* and was logged */
+};
+
+/** coordinator_settle() - Something changed or is to be told: write and answer, once this round is over
+ */
+void coordinator_settle(struct coordinator *c);
+
+/**
+ * coordinator_write() - Write now what is dirty
+ *
+ * Return: 0, or negative errno with @err set: it stays dirty and is tried again
+ */
+int coordinator_write(struct coordinator *c, struct error *err);
+
+/* machine_connection.c */
+
+/** machine_accept() - A /ts2021 request, whole; answers or upgrades */
+void machine_accept(struct coordinator *c, struct http1_exchange *x);
+
+/** machine_answer() - What was written may be answered, and told */
+void machine_answer(struct coordinator *c);
+
+/** machine_exchange_new() - Keep @x, on the list of @kind; NULL without memory */
+struct machine_exchange *machine_exchange_new(struct coordinator *c, struct http2_exchange *x,
+					      enum exchange_kind kind);
+void machine_exchange_free(struct machine_exchange *e);
+
+/** machine_reply_text() - Answer with a line of text */
+void machine_reply_text(struct http2_exchange *x, int status, const char *text);
+
+/** machine_answer_later() - Answer 200 once the disk has what changed; @body is taken */
+void machine_answer_later(struct coordinator *c, struct http2_exchange *x, struct buffer *body);
+
+#define MACHINE_ANSWER_RESET 0 /* the stream is reset: the client asks again */
+
+/**
+ * machine_answer_exchange() - The same for an exchange that was kept
+ * @status: 200 with JSON, another one with text, or MACHINE_ANSWER_RESET
+ *
+ * Whoever walks a list of exchanges answers by this alone: to send at once may end the connection,
+ * which frees its other exchanges.
+ */
+void machine_answer_exchange(struct machine_exchange *e, int status, struct buffer *body);
+
+#define MACHINE_ANSWER_TYPE "application/json"
+
+/* machine_register.c */
+
+/** machine_register() - POST /machine/register */
+void machine_register(struct machine_connection *n, struct http2_exchange *x);
+
+/** machine_logins_decided() - Look at held logins again */
+void machine_logins_decided(struct coordinator *c);
+
+/** machine_register_tick() - Who has waited for long is told to ask again */
+void machine_register_tick(struct coordinator *c, nanoseconds now);
+
+/** machine_refuse_old() - The log's line about a client that is too old, and registers not */
+void machine_refuse_old(struct coordinator *c, unsigned int source, const struct address *from,
+			int64_t version);
+
+/* machine_maps.c */
+
+/** machine_map() - POST /machine/map */
+void machine_map(struct machine_connection *n, struct http2_exchange *x);
+
+/** machine_map_drained() - A stream has passed on what it was given */
+void machine_map_drained(struct http2_exchange *x);
+
+/** machine_maps_tell() - Whoever has something to be told, for a while */
+void machine_maps_tell(struct coordinator *c);
+
+/** machine_maps_tick() - Keep-alives, and who reads nothing */
+void machine_maps_tick(struct coordinator *c, nanoseconds now);
+
+/* machine_quota.c */
+
+/** machine_quota_begin() - A connection begins, as a guest's; -ENOMEM */
+int machine_quota_begin(struct machine_connection *n);
+
+/** machine_quota_bound() - It serves now: whoever it is one too many for goes, perhaps itself */
+void machine_quota_bound(struct machine_connection *n);
+
+/** machine_quota_held() - Its requests take so many bytes; whoever holds too much goes */
+void machine_quota_held(struct machine_connection *n, size_t bytes);
+
+/** machine_quota_adopted() - It is a node's: no guest any more */
+void machine_quota_adopted(struct machine_connection *n);
+void machine_quota_end(struct machine_connection *n);
+
+/* machine_asks.c: what nodes ask beside registering and maps */
+
+/** machine_set_dns() - POST /machine/set-dns */
+void machine_set_dns(struct machine_connection *n, struct http2_exchange *x);
+
+/** machine_dns_done() - The hook has run; of dns_hook_new() */
+void machine_dns_done(void *user, uint32_t id, int result);
+
+/** machine_ssh_action() - GET POLICY_SSH_ACTION… */
+void machine_ssh_action(struct machine_connection *n, struct http2_exchange *x);
+
+/** machine_ssh_decided() - Look at held sessions again */
+void machine_ssh_decided(struct coordinator *c);
+
+/** machine_ssh_tick() - Who has waited for long is told to ask again */
+void machine_ssh_tick(struct coordinator *c, nanoseconds now);
+
+/** machine_tick() - Once a second: keep-alives, slow readers, idle connections */
+void machine_tick(struct coordinator *c, nanoseconds now);
+
+void machine_connection_close(struct machine_connection *n);
+
+/* operator.c */
+void operator_serve(void *user, struct http1_exchange *x);
+
+/* operator_json.c; @now is of the wall clock */
+void operator_put_user(struct json_writer *w, const struct registry_user *user);
+
+/** operator_put_key() - @secret: NULL but when the key was just made */
+void operator_put_key(const struct coordinator *c, struct json_writer *w,
+		      const struct registry_key *key, const char *secret, nanoseconds now);
+
+/** operator_put_node() - @alone: with what has to be searched for, which a list has not */
+void operator_put_node(const struct coordinator *c, struct json_writer *w,
+		       const struct registry_node *node, nanoseconds now, bool alone);
+
+/** operator_put_logins() - Who waits to become a node */
+void operator_put_logins(const struct coordinator *c, struct json_writer *w, const char *name);
+
+/** operator_put_checks() - The SSH sessions that wait */
+void operator_put_checks(const struct coordinator *c, struct json_writer *w);
+
+/* login_pages.c */
+
+/** pages_serve() - GET or POST of /register/ID or /ssh/ID; false: it is none of these */
+bool pages_serve(struct coordinator *c, struct http1_exchange *x);
+
+/** pages_may_approve() - Whether a secret may go by them: over TLS, or on this machine */
+bool pages_may_approve(const struct coordinator *c);

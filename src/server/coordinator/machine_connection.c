@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/coordinator/machine_connection.c - what nodes ask over TS2021
+ *
+ * Theory of operation
+ *	/ts2021 --101, Noise, early payload--> HTTP/2:
+ *		POST /machine/register	machine_register.c
+ *		POST /machine/map	machine_maps.c
+ *		the rest		machine_asks.c
+ */
+#define LOG_ROOM "control"
+#include "server/coordinator/coordinator_internal.h"
+
+#include "base/cleanup.h"
+#include "base/cursor.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LOOK_EVERY  (10 * NSEC_PER_SEC) /* at a connection that has an exchange */
+#define REQUEST_MAX (30 * NSEC_PER_SEC) /* for a request to be complete */
+#define IDLE_MAX    (180 * NSEC_PER_SEC)
+
+/* Older ones don't know what precedes HTTP/2. */
+#define NOISE_VERSION_MIN 49
+
+static const char text_type[] = "text/plain; charset=utf-8";
+
+/* Exchanges */
+
+/* list_as() - Put it on the list of its kind */
+static void list_as(struct machine_exchange *e, enum exchange_kind kind)
+{
+	struct machine_exchange **list = &e->control->exchanges[kind];
+
+	e->kind = kind;
+	e->next = *list;
+	e->link = list;
+	if (e->next)
+		e->next->link = &e->next;
+	*list = e;
+}
+
+static void unlist(struct machine_exchange *e)
+{
+	*e->link = e->next;
+	if (e->next)
+		e->next->link = e->link;
+}
+
+struct machine_exchange *machine_exchange_new(struct coordinator *c, struct http2_exchange *x,
+					      enum exchange_kind kind)
+{
+	struct machine_exchange *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->control = c;
+	e->x = x;
+	e->answer = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	e->stalled_since = e->until = DEADLINE_NEVER;
+	list_as(e, kind);
+	x->context = e;
+	return e;
+}
+
+void machine_exchange_free(struct machine_exchange *e)
+{
+	if (e->gone)
+		*e->gone = true;
+	unlist(e);
+	deadlines_clear(&e->due);
+	e->control->queued -= e->queued;
+	if (e->session)
+		map_session_close(e->session, tailnet_now());
+	e->x->context = NULL;
+	buffer_free(&e->answer);
+	machine_register_request_clear(&e->request);
+	free(e->ssh);
+	free(e);
+}
+
+void machine_reply_text(struct http2_exchange *x, int status, const char *text)
+{
+	(void)http2_reply(x, status, text_type, text, strlen(text));
+}
+
+/* machine_answer_later() - Once the disk has it */
+void machine_answer_later(struct coordinator *c, struct http2_exchange *x, struct buffer *body)
+{
+	struct machine_exchange *e = machine_exchange_new(c, x, EXCHANGE_ANSWER);
+
+	if (!e) {
+		buffer_free(body);
+		machine_reply_text(x, 503, "out of memory");
+		return;
+	}
+	e->status = 200;
+	e->answer = *body;
+	*body = BUFFER_INIT(0);
+	coordinator_settle(c);
+}
+
+void machine_answer_exchange(struct machine_exchange *e, int status, struct buffer *body)
+{
+	unlist(e);
+	list_as(e, EXCHANGE_ANSWER);
+	e->status = status;
+	e->answer = *body;
+	*body = BUFFER_INIT(0);
+	coordinator_settle(e->control);
+}
+
+/* Connections */
+
+static void on_request(void *user, struct http2_exchange *x)
+{
+	static const char *const later[] = {
+		"/machine/id-token",      "/machine/audit-log",     "/machine/set-device-attr",
+		"/machine/feature/query", "/machine/update-health",
+	};
+	struct machine_connection *n = user;
+
+	n->idle_since = DEADLINE_NEVER;
+	n->used = true;
+	if (strcmp(x->path, "/machine/register") == 0 || strcmp(x->path, "/machine/map") == 0) {
+		if (strcmp(x->method, "POST") != 0)
+			machine_reply_text(x, 405, "POST is wanted");
+		else if (x->path[9] == 'r')
+			machine_register(n, x);
+		else
+			machine_map(n, x);
+		return;
+	}
+	if (strcmp(x->path, "/machine/set-dns") == 0) {
+		machine_set_dns(n, x);
+		return;
+	}
+	if (strncmp(x->path, POLICY_SSH_ACTION, strlen(POLICY_SSH_ACTION)) == 0) {
+		machine_ssh_action(n, x);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
+		if (strcmp(x->path, later[i]) == 0) {
+			machine_reply_text(x, 501, "this server does not do that");
+			return;
+		}
+	machine_reply_text(x, 404, "there is nothing here");
+}
+
+static void on_drained(void *user, struct http2_exchange *x)
+{
+	(void)user;
+	machine_map_drained(x);
+}
+
+static void on_gone(void *user, struct http2_exchange *x)
+{
+	struct machine_connection *n = user;
+
+	if (x->context)
+		machine_exchange_free(x->context);
+	n->idle_since = clock_boottime();
+	deadlines_set(&n->control->connections_due, &n->due, n->idle_since + LOOK_EVERY);
+}
+
+static void connection_free(struct machine_connection *n)
+{
+	deadlines_clear(&n->due);
+	machine_quota_end(n);
+	*n->link = n->next;
+	if (n->next)
+		n->next->link = n->link;
+	free(n);
+}
+
+static void on_ended(void *user, const struct error *err)
+{
+	struct machine_connection *n = user;
+
+	if (err)
+		log_debug("a node's connection ended: %s", err->text);
+	machine_connection_close(n);
+}
+
+static void on_held(void *user, size_t bytes)
+{
+	machine_quota_held(user, bytes);
+}
+
+static const struct http2_server_events events = {
+	.request = on_request,
+	.held = on_held,
+	.drained = on_drained,
+	.gone = on_gone,
+	.ended = on_ended,
+};
+
+void machine_connection_close(struct machine_connection *n)
+{
+	http2_server_close(TAKE_PTR(n->http2));
+	connection_free(n);
+}
+
+/* read_initiation() - The header's base64; false when it isn't one */
+static bool read_initiation(const char *text, uint8_t out[static TS2021_INITIATION_SIZE])
+{
+	size_t length;
+
+	return text &&
+	       sodium_base642bin(out, TS2021_INITIATION_SIZE, text, strlen(text), NULL, &length,
+				 NULL, sodium_base64_VARIANT_ORIGINAL) == 0 &&
+	       length == TS2021_INITIATION_SIZE;
+}
+
+/* early_payload() - What precedes HTTP/2: a challenge that no client answers (protocol.md 2.5) */
+static int early_payload(struct stream *stream)
+{
+	uint8_t bytes[9 + 128] = {0xff, 0xff, 0xff, 'T', 'S'};
+	struct public_key challenge;
+	struct secret_key unused;
+	char text[KEY_TEXT_MAX];
+	int length;
+
+	secret_key_generate(&unused);
+	secret_key_public(&unused, &challenge);
+	secret_key_wipe(&unused);
+	public_key_format(&challenge, KEY_CHALLENGE, text);
+	length = snprintf((char *)bytes + 9, sizeof(bytes) - 9, "{\"nodeKeyChallenge\":\"%s\"}",
+			  text);
+	put_be32(bytes + 5, (uint32_t)length);
+	return stream_write(stream, bytes, (size_t)length + 9);
+}
+
+/* begin_http2() - The connection from here on; @stream is taken */
+static void begin_http2(struct coordinator *c, struct stream *stream,
+			const struct public_key *machine, uint16_t version, unsigned int source,
+			const struct address *from)
+{
+	struct machine_connection *n = calloc(1, sizeof(*n));
+	struct error err;
+
+	if (n) {
+		n->control = c;
+		n->machine = *machine;
+		n->source = source;
+		n->from = *from;
+	}
+	if (!n || early_payload(stream) < 0 || machine_quota_begin(n) < 0) {
+		stream_close(stream);
+		free(n);
+		return;
+	}
+	n->version = version;
+	n->idle_since = clock_boottime();
+	n->next = c->connections;
+	n->link = &c->connections;
+	if (n->next)
+		n->next->link = &n->next;
+	c->connections = n;
+	deadlines_set(&c->connections_due, &n->due, n->idle_since + LOOK_EVERY);
+	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
+		connection_free(n);
+		return;
+	}
+	http2_server_limit_bodies(n->http2, LIMIT_CONTROL_GUEST_BODIES);
+	/* Either may be the end of @n. */
+	stream_hold(stream);
+	machine_quota_bound(n);
+	stream_resume(stream);
+	stream_release(stream);
+}
+
+void machine_accept(struct coordinator *c, struct http1_exchange *x)
+{
+	uint8_t initiation[TS2021_INITIATION_SIZE], response[TS2021_RESPONSE_SIZE];
+	struct ts2021_session session;
+	struct public_key machine;
+	struct buffer head = BUFFER_INIT(0);
+	struct stream *stream;
+	struct error err;
+	uint16_t version;
+	unsigned int source = x->source;
+	struct address from = x->peer.address;
+
+	if (!x->head->upgrade || !http1_header_has(x->head, "Upgrade", TS2021_PROTOCOL)) {
+		http1_reply_text(x, 500,
+				 "no Upgrade header came; a proxy before this server has to pass "
+				 "'Upgrade: " TS2021_PROTOCOL "' on");
+		return;
+	}
+	if (!read_initiation(http1_header(x->head, "X-Tailscale-Handshake"), initiation)) {
+		http1_reply_text(x, 400, "X-Tailscale-Handshake is missing or no handshake");
+		return;
+	}
+	if (ts2021_server_accept(&c->noise_key, initiation, NULL, response, &machine, &version,
+				 &session) < 0) {
+		http1_reply_text(x, 400, "the handshake is not for this server's key: fetch /key");
+		return;
+	}
+	/* Younger ones are refused when they register: they show that. */
+	if (version < NOISE_VERSION_MIN) {
+		ts2021_session_wipe(&session);
+		machine_refuse_old(c, source, &from, version);
+		http1_reply_text(x, 400, "this client is too old (version %u; %d is needed)",
+				 version, TAILNET_VERSION_MIN);
+		return;
+	}
+	stream = http1_upgrade(x, TS2021_PROTOCOL, &head);
+	if (stream && stream_write(stream, response, sizeof(response)) == 0 &&
+	    ts2021_session_stream(&session, stream, buffer_head(&head), head.length, &stream,
+				  &err) == 0)
+		begin_http2(c, stream, &machine, version, source, &from);
+	else if (stream)
+		stream_close(stream);
+	ts2021_session_wipe(&session);
+	buffer_free(&head);
+}
+
+void machine_answer(struct coordinator *c)
+{
+	struct machine_exchange *e;
+
+	/* An answer may end its connection: only the head of the list is sure to be there. */
+	while ((e = c->exchanges[EXCHANGE_ANSWER])) {
+		struct http2_exchange *x = e->x;
+		struct buffer answer = e->answer;
+		int status = e->status;
+		const char *type = status != 200   ? text_type
+				   : answer.length ? MACHINE_ANSWER_TYPE
+						   : NULL;
+
+		e->answer = BUFFER_INIT(0);
+		machine_exchange_free(e);
+		if (status == MACHINE_ANSWER_RESET)
+			http2_reset(x);
+		else
+			(void)http2_reply(x, status, type, buffer_head(&answer), answer.length);
+		buffer_free(&answer);
+	}
+	machine_maps_tell(c);
+}
+
+/* connection_due() - Whether it has waited for a request, or idled, for too long */
+static void connection_due(struct machine_connection *n, nanoseconds now)
+{
+	nanoseconds waiting = http2_server_waiting_since(n->http2), next = now + LOOK_EVERY;
+	nanoseconds idle_max = n->used ? IDLE_MAX : REQUEST_MAX;
+
+	if (waiting != DEADLINE_NEVER && waiting + REQUEST_MAX <= now) {
+		machine_connection_close(n);
+		return;
+	}
+	if (waiting != DEADLINE_NEVER)
+		next = deadline_min(next, waiting + REQUEST_MAX);
+	if (n->idle_since != DEADLINE_NEVER && http2_server_exchanges(n->http2) == 0) {
+		if (n->idle_since + idle_max <= now) {
+			machine_connection_close(n);
+			return;
+		}
+		next = deadline_min(next, n->idle_since + idle_max);
+	}
+	deadlines_set(&n->control->connections_due, &n->due, next);
+}
+
+void machine_tick(struct coordinator *c, nanoseconds now)
+{
+	struct deadline *due;
+
+	machine_register_tick(c, now);
+	machine_ssh_tick(c, now);
+	machine_maps_tick(c, now);
+	deadlines_turn(&c->connections_due, now);
+	while ((due = deadlines_next(&c->connections_due)))
+		connection_due(container_of(due, struct machine_connection, due), now);
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/coordinator/tailnet.h - what the coordination server decides (sans-I/O)
+ *
+ * Theory of operation
+ *   The registry holds the nodes; a map_session is one node's open map stream. A change of
+ *   a node is noted at each session that sees it, as (id, what changed), so that ten
+ *   changes of one peer before the session is next looked at cost one delta. Messages
+ *   are made only when the stream can take one (map_session_take()): a slow reader's
+ *   changes gather in its notes, which are bounded, and past the bound become one full
+ *   map. `told` is what the session's client knows, so visibility may change in any way
+ *   and the next message says what came and went.
+ *
+ *   What is true of a node's message: the peers told are exactly those it sees, each as it
+ *   is now, once all notes are taken. test_tailnet.c holds it to that, through the
+ *   client's own netmap.
+ *
+ *   Time: `now` is struct tailnet_time, both clocks, since expiry is of the wall and
+ *   timers are not.
+ */
+#pragma once
+
+#include "server/coordinator/machine_requests.h"
+#include "server/coordinator/registry.h"
+#include "server/policy/policy.h"
+
+/*
+ * Tailscale 1.82. Releases before it take the hash of a relay's certificate for a name, and so
+ * can't use the relay of this program.
+ */
+#define TAILNET_VERSION_MIN     115
+#define TAILNET_VERSION_MIN_IPN "1.82"
+
+struct tailnet_time {
+	nanoseconds boot; /* CLOCK_BOOTTIME */
+	nanoseconds wall;
+};
+
+/** tailnet_now() - Both clocks */
+struct tailnet_time tailnet_now(void);
+
+struct tailnet_settings {
+	const char *server_url;  /* without a slash at the end */
+	const char *base_domain; /* without dots at the ends */
+	struct tailcfg_derp_map derp_map;
+	struct tailcfg_dns_config dns; /* Proxied, Domains, CertDomains are ours to set */
+	bool certificates;             /* nodes may prove their names by DNS */
+	nanoseconds node_expiry;       /* of keys of users' nodes; 0: never */
+	nanoseconds ephemeral_timeout;
+	/** @key_gone: a node key that is nobody's any more, or expired; NULL: nobody asks */
+	void (*key_gone)(void *user, const struct public_key *key);
+	void *key_user;
+};
+
+/* What another part decides: all NULL is "everybody may reach everybody". */
+struct tailnet_policy {
+	void *user;
+	/** @sees: whether @viewer is told of @peer */
+	bool (*sees)(void *user, const struct registry_node *viewer,
+		     const struct registry_node *peer);
+	/** @grants_route: whether @viewer is told that a peer serves @route; NULL: always */
+	bool (*grants_route)(void *user, const struct registry_node *viewer,
+			     const struct prefix *route);
+	/** @filter: the rules of @node, as a JSON array */
+	void (*filter)(void *user, const struct registry_node *node, struct json_writer *w,
+		       const char *name);
+	/** @ssh: its SSHPolicy, as JSON; nothing is written when there is none */
+	void (*ssh)(void *user, const struct registry_node *node, struct json_writer *w,
+		    const char *name);
+	/** @ssh_action: what holds for a session; see policy.h */
+	enum policy_ssh_action (*ssh_action)(void *user, const struct registry_node *from,
+					     const struct registry_node *to, const char *ssh_user,
+					     nanoseconds *ret_period);
+	/** @may_tag: whether @owner (a user's name) may give a node @tag */
+	bool (*may_tag)(void *user, const char *owner, const char *tag);
+	/** @approves: whether @route of @node needs no operator */
+	bool (*approves)(void *user, const struct registry_node *node, const struct prefix *route);
+	/** @capabilities: what it gives @node, each by a call of @each; see policy.h */
+	void (*capabilities)(void *user, const struct registry_node *node,
+			     bool (*each)(void *data, const char *name, const char *values),
+			     void *data);
+
+	/* All three or none. Without them everybody is asked about (sees()) at each change. */
+
+	/** @peers: whom @node sees, as sees() does; 0 or -ENOMEM */
+	int (*peers)(void *user, const struct registry_node *node, struct policy_ids *ret);
+	/** @changed: @node is new or another than before; whom that concerns; 0 or -ENOMEM */
+	int (*changed)(void *user, const struct registry_node *node, struct policy_affected *ret);
+	/** @removed: @node goes */
+	int (*removed)(void *user, const struct registry_node *node, struct policy_affected *ret);
+};
+
+/* Which bits of a node changed; peers are told by a patch unless CHANGE_NODE is among them. */
+enum node_change {
+	CHANGE_ENDPOINTS = 1 << 0,
+	CHANGE_HOME = 1 << 1,
+	CHANGE_ONLINE = 1 << 2,
+	CHANGE_DISCO = 1 << 3,
+	CHANGE_NODE = 1 << 4,
+};
+
+enum session_wants {
+	WANTS_FULL = 1 << 0,
+	WANTS_SELF = 1 << 1,
+	WANTS_FILTER = 1 << 2, /* and the SSH policy */
+	WANTS_DERP_MAP = 1 << 3,
+	WANTS_DNS = 1 << 4,
+};
+
+struct session_note {
+	uint32_t id;
+	uint8_t change;  /* enum node_change */
+	uint8_t outcome; /* what the message at hand says of it */
+};
+
+struct map_session {
+	struct tailnet *tailnet;
+	struct registry_node *node;       /* NULL: it was deleted; the stream has to end */
+	struct map_session *next, **link; /* of all */
+	struct map_session *node_next;    /* of the node's */
+	struct map_session *next_ready, **ready_link; /* NULL: it isn't */
+	unsigned int wants;                           /* enum session_wants */
+	uint32_t *told; /* ids of the peers that it knows, ascending */
+	uint32_t told_count, told_room;
+	struct session_note *notes; /* by id, ascending */
+	uint32_t note_count, note_room;
+	void *owner;
+};
+
+#define TAILNET_LOGIN_ID_SIZE 32
+
+/* A registration that waits for an operator. Held in memory: a client asks again. */
+struct tailnet_login {
+	char id[TAILNET_LOGIN_ID_SIZE + 1];
+	struct public_key machine, key, old_key;
+	struct tailcfg_hostinfo hostinfo;
+	bool ephemeral;
+	unsigned int source; /* of machine_register_request */
+	size_t size;         /* of the encoded Hostinfo */
+	nanoseconds until;   /* CLOCK_BOOTTIME */
+	bool refused;        /* kept until its node has heard that */
+	struct tailnet_login *next;
+};
+
+/* A session over SSH that waits for a person. Held in memory: the node asks again. */
+struct ssh_check {
+	char id[MACHINE_SSH_ID_SIZE];
+	int64_t from, to;
+	char user[MACHINE_SSH_USER_SIZE];
+	enum ssh_verdict {
+		SSH_WAITS,
+		SSH_CONFIRMED,
+		SSH_REFUSED,
+	} verdict;
+	nanoseconds until; /* CLOCK_BOOTTIME */
+	struct ssh_check *next;
+};
+
+/* What was confirmed, and when: by a restart of the server it is forgotten, and asked again. */
+struct ssh_confirmation {
+	struct public_key from, to; /* node keys: a node that logs in again is asked again */
+	char user[MACHINE_SSH_USER_SIZE];
+	nanoseconds at; /* CLOCK_BOOTTIME */
+	struct ssh_confirmation *next;
+};
+
+struct tailnet {
+	struct registry registry;
+	struct tailnet_settings settings;
+	struct tailnet_policy policy;
+	struct map_session *sessions;
+	size_t session_count;
+	struct map_session *ready, **ready_end; /* who has something to be told, first come first */
+	struct deadlines due;                   /* of nodes */
+	nanoseconds wall_offset;                /* between the clocks, when last looked at */
+	uint64_t profile_mark;                  /* of the list of profiles at hand */
+	uint64_t tagged_mark;                   /* of the list that named those last */
+	struct tailnet_login *logins;
+	size_t login_count, login_bytes;
+	struct ssh_check *ssh_checks; /* newest first */
+	size_t ssh_check_count;
+	struct ssh_confirmation *ssh_confirmations; /* newest first */
+	size_t ssh_confirmation_count;
+	struct tailnet_statistics {
+		uint64_t registrations, logins, full_maps, deltas, notes, overflows;
+	} statistics;
+};
+
+void tailnet_init(struct tailnet *t, const struct tailnet_settings *settings);
+void tailnet_clear(struct tailnet *t);
+
+/** tailnet_loaded() - The registry was filled from the store: nodes that were connected get a
+ *  minute to come back before others hear that they went */
+void tailnet_loaded(struct tailnet *t, struct tailnet_time now);
+
+/** tailnet_changed() - Peers that see @node are to be told; @what: enum node_change */
+void tailnet_changed(struct tailnet *t, struct registry_node *node, unsigned int what);
+
+/** tailnet_changed_all() - A new policy or DERP map: @wants for every session, peers included */
+void tailnet_changed_all(struct tailnet *t, unsigned int wants);
+
+/** tailnet_policy_replaced() - Another policy holds: each session is told what came and went */
+void tailnet_policy_replaced(struct tailnet *t);
+
+/** tailnet_sees() - Whether @viewer is told of @peer */
+bool tailnet_sees(const struct tailnet *t, const struct registry_node *viewer,
+		  const struct registry_node *peer);
+
+/* Registering (tailnet_login.c) */
+
+enum register_result {
+	REGISTER_ANSWER, /* the answer is in @out */
+	REGISTER_HOLD, /* wait for the operator: ask again when a login is decided, or in minutes */
+	REGISTER_REFUSED, /* of a session over SSH: HTTP 404 with the text in @err */
+};
+
+/**
+ * tailnet_register() - POST /machine/register
+ * @patient: the request may be held; else the answer to a followup is its URL again
+ * @out:     the response's JSON
+ *
+ * A refusal is an answer too, which the client shows; @err is set then.
+ * Return: REGISTER_ANSWER, REGISTER_HOLD or -ENOMEM
+ */
+int tailnet_register(struct tailnet *t, const struct public_key *machine,
+		     const struct machine_register_request *request, bool patient,
+		     struct tailnet_time now, struct buffer *out, struct error *err);
+
+/** tailnet_refuse() - The login @id (or the whole URL) is over; its node hears that when it asks */
+int tailnet_refuse(struct tailnet *t, const char *id, struct error *err);
+
+/**
+ * tailnet_approve() - Let in who waits with the login @id (or the whole URL), as @user's node
+ * @tags: its tags, which make it nobody's node; NULL: those that it asks for, if @user may give
+ *        them (-EPERM)
+ */
+int tailnet_approve(struct tailnet *t, const char *id, struct registry_user *user,
+		    const struct string_list *tags, struct tailnet_time now,
+		    struct registry_node **ret, struct error *err);
+
+/** tailnet_login() - Who waits with the login @id (or the whole URL); NULL: nobody */
+const struct tailnet_login *tailnet_login(const struct tailnet *t, const char *id);
+
+/* SSH sessions that a person has to confirm (tailnet_ssh_check.c) */
+
+/**
+ * tailnet_ssh_action() - GET of POLICY_SSH_ACTION: may the session begin?
+ * @machine: who asks: it has to be the node that the session goes to
+ * @patient: the request may be held; else the answer is to ask again
+ * @out:     an SSHAction, in JSON
+ *
+ * Return: enum register_result, where REGISTER_REFUSED is HTTP 404 with the text in @err;
+ * or -ENOMEM
+ */
+int tailnet_ssh_action(struct tailnet *t, const struct public_key *machine,
+		       const struct machine_ssh_request *request, bool patient,
+		       struct tailnet_time now, struct buffer *out, struct error *err);
+
+/** tailnet_ssh_check() - The session that waits with this id (or the whole URL); NULL: none */
+struct ssh_check *tailnet_ssh_check(const struct tailnet *t, const char *id);
+
+/** tailnet_ssh_decide() - Confirm or refuse a session that waits; who holds the request is to ask
+ *  again */
+int tailnet_ssh_decide(struct tailnet *t, struct ssh_check *check, bool confirmed,
+		       struct tailnet_time now);
+
+/** tailnet_ssh_tick() - Forget what is too old; a part of tailnet_tick() */
+void tailnet_ssh_tick(struct tailnet *t, nanoseconds now);
+void tailnet_ssh_clear(struct tailnet *t);
+
+/** tailnet_remove() - Delete a node: peers are told, its streams end, its key is unknown */
+void tailnet_remove(struct tailnet *t, struct registry_node *node);
+
+/** tailnet_schedule() - Its times or its expiry have changed */
+void tailnet_schedule(struct tailnet *t, struct registry_node *node, struct tailnet_time now);
+
+/** tailnet_new_expiry() - When the key of a node that logs in now expires: never, with tags */
+static inline nanoseconds tailnet_new_expiry(const struct tailnet *t, bool tagged,
+					     struct tailnet_time now)
+{
+	return tagged || !t->settings.node_expiry ? JSON_TIME_NONE
+						  : now.wall + t->settings.node_expiry;
+}
+
+/** tailnet_set_expiry() - Its key expires at @expiry (JSON_TIME_NONE: never) */
+void tailnet_set_expiry(struct tailnet *t, struct registry_node *node, nanoseconds expiry,
+			struct tailnet_time now);
+
+/**
+ * tailnet_set_tags() - Replace its tags
+ *
+ * A key that has not expired never does once there are tags, and has as long as a new one once
+ * there are none.
+ */
+int tailnet_set_tags(struct tailnet *t, struct registry_node *node, const struct string_list *tags,
+		     struct tailnet_time now);
+
+/** tailnet_set_routes() - Replace the routes that an operator approved */
+int tailnet_set_routes(struct tailnet *t, struct registry_node *node,
+		       const struct prefix_list *routes);
+
+/** tailnet_rename() - As registry_rename() exactly, and peers are told */
+int tailnet_rename(struct tailnet *t, struct registry_node *node, const char *name);
+
+/* Maps (tailnet_map.c, tailnet.c) */
+
+/**
+ * tailnet_update() - Take over what a map request says of @node
+ *
+ * Return: 0 or -ENOMEM
+ */
+int tailnet_update(struct tailnet *t, struct registry_node *node,
+		   struct machine_map_request *request, struct tailnet_time now);
+
+/** map_session_open() - Its first message is a full map; NULL without memory */
+struct map_session *map_session_open(struct tailnet *t, struct registry_node *node, void *owner,
+				     struct tailnet_time now);
+void map_session_close(struct map_session *s, struct tailnet_time now);
+
+/**
+ * map_session_take() - The next message
+ * @out: appended to: JSON
+ *
+ * Return: 1; 0 when there is nothing to say; -ENOMEM, -EMSGSIZE (nothing was taken)
+ */
+int map_session_take(struct map_session *s, struct tailnet_time now, struct buffer *out);
+
+/** tailnet_next_ready() - A session that has something to say, taken off the list; or NULL */
+struct map_session *tailnet_next_ready(struct tailnet *t);
+
+/** tailnet_full_map() - The whole map of @node, as its first message would be */
+int tailnet_full_map(struct tailnet *t, struct registry_node *node, struct tailnet_time now,
+		     struct buffer *out);
+
+/** tailnet_tick() - Call once a second: expiry, who went offline, ephemeral nodes, old logins */
+void tailnet_tick(struct tailnet *t, struct tailnet_time now);
+
+/* Between the files of this part */
+
+/** tailnet_login_remove() - One that @link points to */
+void tailnet_login_remove(struct tailnet *t, struct tailnet_login **link);
+
+/** tailnet_reserves() - Whether LABEL.BASE-DOMAIN is the name of this server, of a relay, of an
+ *  extra record or of a split-DNS route: a node of that name would be answered for it, and get its
+ *  certificate. @user: the tailnet */
+bool tailnet_reserves(const void *user, const char *label);
+
+/** tailnet_key_gone() - @node's key may not be used from here on */
+void tailnet_key_gone(struct tailnet *t, const struct registry_node *node);
+
+/** tailnet_encode_peer() - @node as @viewer sees it: with the routes that policy grants @viewer */
+void tailnet_encode_peer(struct tailnet *t, const struct registry_node *viewer,
+			 struct registry_node *node, struct json_writer *w);
+
+/** tailnet_encode_self() - @node as it sees itself */
+void tailnet_encode_self(struct tailnet *t, struct registry_node *node, struct tailnet_time now,
+			 struct json_writer *w, const char *name);
+
+/** tailnet_encode_change() - A PeerChange of the bits @what */
+void tailnet_encode_change(const struct registry_node *node, unsigned int what,
+			   struct json_writer *w);
+
+/** tailnet_encode_common() - What a full map has beside nodes, by @wants */
+void tailnet_encode_common(struct tailnet *t, struct registry_node *node, unsigned int wants,
+			   struct json_writer *w);
+
+/** tailnet_profile_id() - Whose @node is, as far as profiles go */
+static inline int64_t tailnet_profile_id(const struct registry_node *node)
+{
+	return node->tags.count ? REGISTRY_TAGGED_USER : node->user;
+}
+
+/** tailnet_encode_profile() - Whose @node is */
+void tailnet_encode_profile(const struct tailnet *t, const struct registry_node *node,
+			    struct json_writer *w);
+
+/** session_wake() - @s has something to say */
+void session_wake(struct map_session *s);
+
+/** tailnet_elect_routes() - Who serves each approved route now; peers are told of changes */
+void tailnet_elect_routes(struct tailnet *t);
+
+/** tailnet_settle_routes() - Approve what policy approves of @node's routes by itself; whether that
+ *  changed anything */
+bool tailnet_settle_routes(struct tailnet *t, struct registry_node *node);

@@ -1,0 +1,820 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/policy/applied_policy.c - who sees whom, and whose answers a change changes */
+#include "server/policy/applied_policy_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+void policy_ids_clear(struct policy_ids *ids)
+{
+	free(ids->items);
+	*ids = (struct policy_ids){0};
+}
+
+void policy_affected_clear(struct policy_affected *affected)
+{
+	policy_ids_clear(&affected->gained);
+	policy_ids_clear(&affected->lost);
+	policy_ids_clear(&affected->rules);
+}
+
+/* add_id() - Room doubles at the powers of two, so the list needs no capacity */
+static int add_id(struct policy_ids *ids, int64_t id)
+{
+	if ((ids->count & (ids->count - 1)) == 0) {
+		size_t capacity = ids->count ? ids->count * 2 : 1;
+		int64_t *items = reallocarray(ids->items, capacity, sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		ids->items = items;
+	}
+	ids->items[ids->count++] = id;
+	return 0;
+}
+
+struct applied_node *applied_find(const struct applied_policy *t, int64_t id)
+{
+	struct applied_node *node;
+
+	HASH_FIND(hh, t->nodes, &id, sizeof(id), node);
+	return node;
+}
+
+bool applied_matches(const struct applied_node *node, uint32_t selector)
+{
+	uint32_t low = 0, high = node->matched.count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (node->matched.items[middle] == selector)
+			return true;
+		if (node->matched.items[middle] < selector)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+bool applied_matches_any(const struct applied_node *node, const struct indexes *selectors)
+{
+	for (uint32_t i = 0; i < selectors->count; i++)
+		if (applied_matches(node, selectors->items[i]))
+			return true;
+	return false;
+}
+
+/* --- Membership --- */
+
+static int reserve(struct member_list *list)
+{
+	uint32_t capacity;
+	struct member *items;
+
+	if (list->count < list->capacity)
+		return 0;
+	capacity = list->capacity ? list->capacity * 2 : 4;
+	items = reallocarray(list->items, capacity, sizeof(*items));
+	if (!items)
+		return -ENOMEM;
+	list->items = items;
+	list->capacity = capacity;
+	return 0;
+}
+
+static int owner_of(struct applied_policy *t, const char *login, struct owner **ret)
+{
+	size_t length = strlen(login);
+	struct owner *owner;
+
+	HASH_FIND(hh, t->owners, login, length, owner);
+	if (!owner) {
+		owner = calloc(1, sizeof(*owner));
+		if (owner)
+			owner->login = strdup(login);
+		if (!owner || !owner->login) {
+			free(owner);
+			return -ENOMEM;
+		}
+		HASH_ADD_KEYPTR(hh, t->owners, owner->login, length, owner);
+		if (!owner->hh.tbl) {
+			free(owner->login);
+			free(owner);
+			return -ENOMEM;
+		}
+	}
+	*ret = owner;
+	return 0;
+}
+
+/* owner_release() - Forget a user without nodes */
+static void owner_release(struct applied_policy *t, struct owner *owner)
+{
+	if (!owner || owner->nodes.count)
+		return;
+	HASH_DEL(t->owners, owner);
+	free(owner->nodes.items);
+	free(owner->login);
+	free(owner);
+}
+
+static void node_free(struct applied_node *node)
+{
+	if (!node)
+		return;
+	free(node->user);
+	string_list_clear(&node->tags);
+	prefix_list_clear(&node->routes);
+	indexes_clear(&node->matched);
+	free(node->memberships);
+	free(node);
+}
+
+static bool is_router(const struct applied_node *node)
+{
+	for (uint32_t i = 0; i < node->routes.count; i++)
+		if (!is_default_route(&node->routes.items[i]))
+			return true;
+	return false;
+}
+
+static int copy_node(const struct policy_node *from, struct applied_node *node)
+{
+	node->id = from->id;
+	node->v4 = from->v4;
+	node->v6 = from->v6;
+	for (uint32_t i = 0; i < from->tags.count; i++)
+		if (string_list_add(&node->tags, from->tags.items[i]) < 0)
+			return -ENOMEM;
+	if (from->user && !from->tags.count) {
+		node->user = strndup(from->user, login_length(from->user));
+		if (!node->user)
+			return -ENOMEM;
+	}
+	if (from->routes.count) {
+		node->routes.items =
+			reallocarray(NULL, from->routes.count, sizeof(*node->routes.items));
+		if (!node->routes.items)
+			return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < from->routes.count; i++)
+		node->routes.items[node->routes.count++] = prefix_mask(&from->routes.items[i]);
+	return 0;
+}
+
+/* node_new() - With room for it in each list that it goes to, so that linking can't fail */
+static int node_new(struct applied_policy *t, const struct policy_node *from,
+		    struct applied_node **ret)
+{
+	struct applied_node *node = calloc(1, sizeof(*node));
+	uint32_t count;
+	int r = node ? copy_node(from, node) : -ENOMEM;
+
+	if (r == 0)
+		r = policy_match(t->policy, from, &node->matched);
+	if (r == 0 && node->user)
+		r = owner_of(t, node->user, &node->owner);
+	if (r < 0)
+		goto failed;
+	count = node->matched.count + (node->owner != NULL) + is_router(node);
+	node->memberships = calloc(count ? count : 1, sizeof(*node->memberships));
+	if (!node->memberships) {
+		r = -ENOMEM;
+		goto failed;
+	}
+	for (uint32_t i = 0; i < node->matched.count; i++)
+		node->memberships[node->membership_count++].list =
+			&t->members[node->matched.items[i]];
+	if (node->owner)
+		node->memberships[node->membership_count++].list = &node->owner->nodes;
+	if (is_router(node))
+		node->memberships[node->membership_count++].list = &t->routers;
+	for (uint32_t i = 0; i < count && r == 0; i++)
+		r = reserve(node->memberships[i].list);
+	if (r < 0)
+		goto failed;
+	*ret = node;
+	return 0;
+
+failed:
+	if (node)
+		owner_release(t, node->owner);
+	node_free(node);
+	return r;
+}
+
+static void link_node(struct applied_policy *t, struct applied_node *node)
+{
+	t->slots[node->slot] = node;
+	for (uint32_t i = 0; i < node->membership_count; i++) {
+		struct membership *m = &node->memberships[i];
+
+		m->position = m->list->count;
+		m->list->items[m->list->count++] = (struct member){.slot = node->slot, .place = i};
+	}
+}
+
+static void unlink_node(struct applied_policy *t, struct applied_node *node)
+{
+	for (uint32_t i = 0; i < node->membership_count; i++) {
+		struct membership *m = &node->memberships[i];
+		struct member last = m->list->items[--m->list->count];
+
+		/* The last one takes the place that is free now. */
+		m->list->items[m->position] = last;
+		t->slots[last.slot]->memberships[last.place].position = m->position;
+	}
+	t->slots[node->slot] = NULL;
+}
+
+static int take_slot(struct applied_policy *t, uint32_t *ret)
+{
+	struct applied_node **slots;
+
+	if (t->free_slots.count) {
+		*ret = t->free_slots.items[--t->free_slots.count];
+		return 0;
+	}
+	slots = policy_grow(t->slots, &t->slot_count, &t->slot_capacity, sizeof(*slots));
+	if (!slots)
+		return -ENOMEM;
+	t->slots = slots;
+	*ret = t->slot_count - 1;
+	return 0;
+}
+
+/* --- Peers --- */
+
+/* struct walk - One that gathers nodes, each once */
+struct walk {
+	struct applied_policy *t;
+	const struct applied_node *self; /* not among them */
+	struct policy_ids *out;
+	bool filters; /* who has the rules in its filter, not who is reached by them */
+};
+
+static struct walk walk_begin(struct applied_policy *t, const struct applied_node *self,
+			      struct policy_ids *out)
+{
+	t->mark++;
+	return (struct walk){.t = t, .self = self, .out = out};
+}
+
+static int visit_node(struct walk *w, struct applied_node *node)
+{
+	w->t->steps++;
+	if (node->mark == w->t->mark || node == w->self)
+		return 0;
+	node->mark = w->t->mark;
+	return add_id(w->out, node->id);
+}
+
+static int visit_list(struct walk *w, const struct member_list *list)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < list->count && r == 0; i++)
+		r = visit_node(w, w->t->slots[list->items[i].slot]);
+	return r;
+}
+
+bool applied_is_reached(const struct applied_policy *t, const struct applied_node *node,
+			uint32_t selector)
+{
+	const struct selector_key *key = &applied_selector(t, selector)->key;
+
+	return key->part != PART_DESTINATION || key->kind != SELECT_PREFIX ||
+	       !policy_is_internet(&key->prefix) ||
+	       policy_in_prefix(key, &node->v4, &node->v6, &node->routes);
+}
+
+static int visit_selector(struct walk *w, uint32_t selector)
+{
+	const struct member_list *list = &w->t->members[selector];
+	int r = 0;
+
+	if (w->t->selector_marks[selector] == w->t->mark)
+		return 0;
+	w->t->selector_marks[selector] = w->t->mark;
+	for (uint32_t i = 0; i < list->count && r == 0; i++) {
+		struct applied_node *node = w->t->slots[list->items[i].slot];
+
+		if (w->filters || applied_is_reached(w->t, node, selector))
+			r = visit_node(w, node);
+	}
+	return r;
+}
+
+/* visit_destinations() - All that a rule lets its sources reach; @owner's for autogroup:self */
+static int visit_destinations(struct walk *w, uint32_t rule, const struct owner *owner)
+{
+	const struct policy *p = w->t->policy;
+	const struct indexes *destinations = &p->rules[rule].destinations;
+	int r = 0;
+
+	if (w->t->rule_marks[rule] == w->t->mark)
+		return 0;
+	w->t->rule_marks[rule] = w->t->mark;
+	for (uint32_t i = 0; i < destinations->count && r == 0; i++) {
+		uint32_t selector = p->destinations[destinations->items[i]].selector;
+
+		if (p->selectors[selector]->key.kind != SELECT_SELF)
+			r = visit_selector(w, selector);
+		else if (owner)
+			r = visit_list(w, &owner->nodes);
+	}
+	return r;
+}
+
+static int visit_sources(struct walk *w, uint32_t rule)
+{
+	const struct indexes *sources = &w->t->policy->rules[rule].sources;
+	int r = 0;
+
+	for (uint32_t i = 0; i < sources->count && r == 0; i++)
+		r = visit_selector(w, sources->items[i]);
+	return r;
+}
+
+/* visit_own_sources() - Of the user's nodes those that autogroup:self lets reach the others */
+static int visit_own_sources(struct walk *w, const struct owner *owner)
+{
+	struct applied_policy *t = w->t;
+	int r = 0;
+
+	for (uint32_t i = 0; i < owner->nodes.count && r == 0; i++) {
+		struct applied_node *node = t->slots[owner->nodes.items[i].slot];
+		bool matches = false;
+
+		for (uint32_t s = 0; s < t->self_rules.count && !matches; s++)
+			matches = applied_matches_any(
+				node, &t->policy->rules[t->self_rules.items[s]].sources);
+		if (matches)
+			r = visit_node(w, node);
+	}
+	return r;
+}
+
+static int gather_peers(struct applied_policy *t, const struct applied_node *node,
+			struct policy_ids *out)
+{
+	struct walk w = walk_begin(t, node, out);
+	int r = 0;
+
+	for (uint32_t i = 0; i < node->matched.count && r == 0; i++) {
+		const struct selector *s = applied_selector(t, node->matched.items[i]);
+
+		for (uint32_t u = 0; u < s->uses.count && r == 0; u++) {
+			uint32_t use = s->uses.items[u];
+
+			if (s->key.part == PART_SOURCE)
+				r = visit_destinations(&w, use, node->owner);
+			else if (s->key.part == PART_DESTINATION &&
+				 applied_is_reached(t, node, s->index))
+				r = visit_sources(&w, t->policy->destinations[use].rule);
+		}
+	}
+	if (r == 0 && node->owner && t->self_rules.count)
+		r = visit_own_sources(&w, node->owner);
+	return r;
+}
+
+int applied_policy_peers(struct applied_policy *t, int64_t id, struct policy_ids *ret)
+{
+	const struct applied_node *node = applied_find(t, id);
+	struct policy_ids ids = {0};
+	int r;
+
+	if (!node)
+		return -ENOENT;
+	r = gather_peers(t, node, &ids);
+	if (r < 0)
+		policy_ids_clear(&ids);
+	else
+		*ret = ids;
+	return r;
+}
+
+static bool reaches(const struct applied_policy *t, const struct applied_node *from,
+		    const struct applied_node *to)
+{
+	const struct policy *p = t->policy;
+
+	for (uint32_t i = 0; i < from->matched.count; i++) {
+		const struct selector *s = applied_selector(t, from->matched.items[i]);
+
+		for (uint32_t u = 0; s->key.part == PART_SOURCE && u < s->uses.count; u++) {
+			const struct policy_rule *rule = &p->rules[s->uses.items[u]];
+
+			if (rule->has_self && from->owner && from->owner == to->owner)
+				return true;
+			for (uint32_t d = 0; d < rule->destinations.count; d++) {
+				uint32_t selector =
+					p->destinations[rule->destinations.items[d]].selector;
+
+				if (applied_matches(to, selector) &&
+				    applied_is_reached(t, to, selector))
+					return true;
+			}
+		}
+	}
+	return false;
+}
+
+bool applied_policy_sees(struct applied_policy *t, int64_t a, int64_t b)
+{
+	const struct applied_node *one = applied_find(t, a), *other = applied_find(t, b);
+
+	return one && other && one != other && (reaches(t, one, other) || reaches(t, other, one));
+}
+
+/* --- Changes --- */
+
+static bool same_tags(const struct applied_node *a, const struct applied_node *b)
+{
+	if (a->tags.count != b->tags.count)
+		return false;
+	for (uint32_t i = 0; i < a->tags.count; i++)
+		if (strcmp(a->tags.items[i], b->tags.items[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool same_addresses(const struct applied_node *a, const struct applied_node *b)
+{
+	return address_equal(&a->v4, &b->v4) && address_equal(&a->v6, &b->v6);
+}
+
+/* same_identity() - @a and @b, which may be NULL, are the same source in every rule */
+static bool same_identity(const struct applied_node *a, const struct applied_node *b)
+{
+	return a && b && same_addresses(a, b) && same_tags(a, b) && a->owner == b->owner;
+}
+
+/* same_subnets() - The same, but for default routes, which are no one's source */
+static bool same_subnets(const struct applied_node *a, const struct applied_node *b)
+{
+	uint32_t i = 0, k = 0;
+
+	for (;;) {
+		while (a && i < a->routes.count && is_default_route(&a->routes.items[i]))
+			i++;
+		while (b && k < b->routes.count && is_default_route(&b->routes.items[k]))
+			k++;
+		if (!a || i == a->routes.count || !b || k == b->routes.count)
+			return (!a || i == a->routes.count) && (!b || k == b->routes.count);
+		if (!prefix_equal(&a->routes.items[i++], &b->routes.items[k++]))
+			return false;
+	}
+}
+
+/* source_changed() - Whether what the selector is as addresses is other with @new than with @old */
+static bool source_changed(const struct selector *s, const struct applied_node *old,
+			   const struct applied_node *new)
+{
+	switch (s->key.kind) {
+	case SELECT_PREFIX:
+	case SELECT_DANGER_ALL:
+		return false;
+	case SELECT_ANY:
+		return !same_subnets(old, new);
+	default:
+		if (!old || !new || !applied_matches(old, s->index) ||
+		    !applied_matches(new, s->index))
+			return true;
+		/* By localpart:… an SSH rule looks at the login too. */
+		return !same_addresses(old, new) ||
+		       (s->key.part == PART_SSH_SOURCE && old->owner != new->owner);
+	}
+}
+
+/* spread() - The rules that @selector is a source of: void what is kept of them, and (with a
+ * walk) gather their destinations */
+static int spread(struct applied_policy *t, const struct selector *s, struct walk *w)
+{
+	int r = 0;
+
+	for (uint32_t u = 0; u < s->uses.count && r == 0; u++) {
+		uint32_t use = s->uses.items[u];
+
+		if (s->key.part == PART_SOURCE) {
+			t->sources[use].valid = false;
+			if (w)
+				r = visit_destinations(w, use, NULL);
+		} else if (w && t->ssh_marks[use] != t->mark) {
+			const struct indexes *to = &t->policy->ssh[use].destinations;
+
+			t->ssh_marks[use] = t->mark;
+			for (uint32_t i = 0; i < to->count && r == 0; i++)
+				r = visit_selector(w, to->items[i]);
+		}
+	}
+	return r;
+}
+
+static int spread_all(struct applied_policy *t, const struct applied_node *node,
+		      const struct applied_node *old, const struct applied_node *new,
+		      struct walk *w)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; node && i < node->matched.count && r == 0; i++) {
+		const struct selector *s = applied_selector(t, node->matched.items[i]);
+
+		if ((s->key.part == PART_SOURCE || s->key.part == PART_SSH_SOURCE) &&
+		    source_changed(s, old, new))
+			r = spread(t, s, w);
+	}
+	return r;
+}
+
+/* gather_rules() - Whose filter or SSH policy is another one now that @old has become @new (one
+ * may be NULL). Voids what is kept of rules in any case; @out may be NULL */
+static int gather_rules(struct applied_policy *t, const struct applied_node *old,
+			const struct applied_node *new, struct policy_ids *out)
+{
+	struct walk w;
+	int r;
+
+	if (!out) {
+		spread_all(t, old, old, new, NULL);
+		spread_all(t, new, old, new, NULL);
+		return 0;
+	}
+	/* @new is linked, so it is found when a rule has it; it is named first in any case. */
+	w = walk_begin(t, NULL, out);
+	w.filters = true;
+	r = new ? visit_node(&w, t->slots[new->slot]) : 0;
+	if (r == 0)
+		r = spread_all(t, old, old, new, &w);
+	if (r == 0)
+		r = spread_all(t, new, old, new, &w);
+	if (r == 0 && t->has_self && !same_identity(old, new)) {
+		if (old && old->owner)
+			r = visit_list(&w, &old->owner->nodes);
+		if (r == 0 && new &&new->owner)
+			r = visit_list(&w, &new->owner->nodes);
+	}
+	return r;
+}
+
+static int compare_ids(const void *left, const void *right)
+{
+	const int64_t *a = left, *b = right;
+
+	return *a < *b ? -1 : *a > *b;
+}
+
+/* subtract() - What is in @from and not in @what, both sorted */
+static int subtract(const struct policy_ids *from, const struct policy_ids *what,
+		    struct policy_ids *ret)
+{
+	size_t k = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < from->count && r == 0; i++) {
+		while (k < what->count && what->items[k] < from->items[i])
+			k++;
+		if (k == what->count || what->items[k] != from->items[i])
+			r = add_id(ret, from->items[i]);
+	}
+	return r;
+}
+
+static int compare_peers(struct policy_ids *before, struct policy_ids *after,
+			 struct policy_affected *ret)
+{
+	int r;
+
+	if (before->count)
+		qsort(before->items, before->count, sizeof(*before->items), compare_ids);
+	if (after->count)
+		qsort(after->items, after->count, sizeof(*after->items), compare_ids);
+	r = subtract(after, before, &ret->gained);
+	return r < 0 ? r : subtract(before, after, &ret->lost);
+}
+
+/* exchange() - Make @old (or nothing) into @new (or nothing), and say what that did.
+ * On failure the tailnet is what it was, and both are the caller's still */
+static int exchange(struct applied_policy *t, struct applied_node *old, struct applied_node *new,
+		    struct policy_affected *ret)
+{
+	struct policy_ids before = {0}, after = {0};
+	struct policy_affected affected = {0};
+	int r = ret && old ? gather_peers(t, old, &before) : 0;
+
+	if (r < 0)
+		goto out;
+	if (old)
+		unlink_node(t, old);
+	if (new)
+		link_node(t, new);
+	r = gather_rules(t, old, new, ret ? &affected.rules : NULL);
+	if (r == 0 && ret && new)
+		r = gather_peers(t, new, &after);
+	if (r == 0 && ret)
+		r = compare_peers(&before, &after, &affected);
+	if (r < 0) {
+		/* There is room for the old one: it has just been taken out. */
+		if (new)
+			unlink_node(t, new);
+		if (old)
+			link_node(t, old);
+		gather_rules(t, new, old, NULL);
+	} else if (ret) {
+		*ret = affected;
+		affected = (struct policy_affected){0};
+	}
+
+out:
+	policy_affected_clear(&affected);
+	policy_ids_clear(&before);
+	policy_ids_clear(&after);
+	return r;
+}
+
+int applied_policy_put(struct applied_policy *t, const struct policy_node *node,
+		       struct policy_affected *ret)
+{
+	struct applied_node *old = applied_find(t, node->id), *new = NULL;
+	int r = node_new(t, node, &new);
+
+	if (r < 0)
+		return r;
+	if (same_identity(old, new) && prefix_list_equal(&old->routes, &new->routes)) {
+		node_free(new);
+		if (ret)
+			*ret = (struct policy_affected){0};
+		return 0;
+	}
+	if (old)
+		new->slot = old->slot;
+	else
+		r = take_slot(t, &new->slot);
+	if (r < 0)
+		goto no_slot;
+	/* For a while both are found by the id; only this function could tell. */
+	HASH_ADD(hh, t->nodes, id, sizeof(new->id), new);
+	r = new->hh.tbl ? exchange(t, old, new, ret) : -ENOMEM;
+	if (r < 0)
+		goto no_exchange;
+	if (old) {
+		HASH_DEL(t->nodes, old);
+		owner_release(t, old->owner);
+		node_free(old);
+	}
+	return 0;
+
+no_exchange:
+	if (new->hh.tbl)
+		HASH_DEL(t->nodes, new);
+	/* Where this fails the slot is lost, which hurts nobody. */
+	if (!old)
+		(void)!indexes_add(&t->free_slots, new->slot);
+no_slot:
+	owner_release(t, new->owner);
+	node_free(new);
+	return r;
+}
+
+int applied_policy_remove(struct applied_policy *t, int64_t id, struct policy_affected *ret)
+{
+	struct applied_node *old = applied_find(t, id);
+	int r;
+
+	if (!old)
+		return -ENOENT;
+	r = indexes_add(&t->free_slots, old->slot);
+	if (r < 0)
+		return r;
+	r = exchange(t, old, NULL, ret);
+	if (r < 0) {
+		t->free_slots.count--;
+		return r;
+	}
+	HASH_DEL(t->nodes, old);
+	owner_release(t, old->owner);
+	node_free(old);
+	return 0;
+}
+
+/* --- The tailnet itself --- */
+
+static int find_self_rules(struct applied_policy *t)
+{
+	const struct policy *p = t->policy;
+
+	for (uint32_t i = 0; i < p->rule_count; i++) {
+		if (!p->rules[i].has_self)
+			continue;
+		t->has_self = true;
+		if (indexes_add(&t->self_rules, i) < 0)
+			return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < p->ssh_count; i++)
+		t->has_self |= p->ssh[i].has_self;
+	return 0;
+}
+
+static void *array_of(uint32_t count, size_t size)
+{
+	return calloc(count ? count : 1, size);
+}
+
+/* release() - All but the policy itself, by which the lists are counted */
+static void release(struct applied_policy *t)
+{
+	struct owner *owner, *next;
+
+	HASH_CLEAR(hh, t->nodes);
+	for (uint32_t i = 0; i < t->slot_count; i++)
+		node_free(t->slots[i]);
+	HASH_ITER(hh, t->owners, owner, next) {
+		owner->nodes.count = 0;
+		owner_release(t, owner);
+	}
+	for (uint32_t i = 0; t->members && i < t->policy->selector_count; i++)
+		free(t->members[i].items);
+	for (uint32_t i = 0; t->sources && i < t->policy->rule_count; i++) {
+		free(t->sources[i].items);
+		free(t->sources[i].text);
+	}
+	free(t->members);
+	free(t->sources);
+	free(t->selector_marks);
+	free(t->rule_marks);
+	free(t->ssh_marks);
+	free(t->slots);
+	free(t->routers.items);
+	indexes_clear(&t->free_slots);
+	indexes_clear(&t->self_rules);
+	free(t);
+}
+
+void applied_policy_free(struct applied_policy *t)
+{
+	struct policy *policy;
+
+	if (!t)
+		return;
+	policy = t->policy;
+	release(t);
+	policy_free(policy);
+}
+
+int applied_policy_create(struct policy *policy, struct applied_policy **ret)
+{
+	struct applied_policy *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->policy = policy;
+	t->members = array_of(policy->selector_count, sizeof(*t->members));
+	t->selector_marks = array_of(policy->selector_count, sizeof(*t->selector_marks));
+	t->rule_marks = array_of(policy->rule_count, sizeof(*t->rule_marks));
+	t->ssh_marks = array_of(policy->ssh_count, sizeof(*t->ssh_marks));
+	t->sources = array_of(policy->rule_count, sizeof(*t->sources));
+	if (!t->members || !t->selector_marks || !t->rule_marks || !t->ssh_marks || !t->sources ||
+	    find_self_rules(t) < 0) {
+		release(t);
+		return -ENOMEM;
+	}
+	*ret = t;
+	return 0;
+}
+
+int applied_policy_replace(struct applied_policy **t, struct policy *policy)
+{
+	struct applied_policy *fresh;
+	struct applied_node *node, *next;
+	int r = applied_policy_create(policy, &fresh);
+
+	if (r < 0)
+		return r;
+	HASH_ITER(hh, (*t)->nodes, node, next) {
+		struct policy_node copy = {
+			.id = node->id,
+			.user = node->user,
+			.tags = node->tags,
+			.v4 = node->v4,
+			.v6 = node->v6,
+			.routes = node->routes,
+		};
+
+		r = applied_policy_put(fresh, &copy, NULL);
+		if (r < 0) {
+			release(fresh);
+			return r;
+		}
+	}
+	applied_policy_free(*t);
+	*t = fresh;
+	return 0;
+}
+
+const struct policy *applied_policy_source(const struct applied_policy *t)
+{
+	return t->policy;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/policy/applied_policy_internal.h - a policy and the nodes that it holds for
+ *
+ * Theory of operation
+ *   A node is in the member list of each selector that it matches, and in that of its user. So
+ *   the peers of a node are found by going from its selectors to the rules that use them, and
+ *   from there to the members of the selectors on the other side. Selectors, rules and nodes
+ *   bear the number of the walk that saw them last, so that each is walked once.
+ *
+ *   What a rule's sources come to as addresses is kept with the rule, since all of its
+ *   destinations get the same; a node that changes voids it for the rules that it is a source
+ *   of.
+ *
+ *   autogroup:self has no members of its own: it stands for the nodes of one user, which of the
+ *   other side has to be found out each time.
+ */
+#pragma once
+
+#include "server/policy/policy_internal.h"
+
+struct member {
+	uint32_t slot;  /* of the node */
+	uint32_t place; /* among its memberships */
+};
+
+struct member_list {
+	struct member *items;
+	uint32_t count;
+	uint32_t capacity;
+};
+
+/* A user who has nodes without tags. */
+struct owner {
+	char *login;
+	struct member_list nodes;
+	UT_hash_handle hh;
+};
+
+struct membership {
+	struct member_list *list;
+	uint32_t position;
+};
+
+struct applied_node {
+	int64_t id;
+	uint32_t slot;
+	char *user; /* NULL: none, or tagged */
+	struct string_list tags;
+	struct address v4, v6;
+	struct prefix_list routes;
+	struct owner *owner;    /* NULL when user is */
+	struct indexes matched; /* selectors, ascending */
+	struct membership *memberships;
+	uint32_t membership_count;
+	uint64_t mark;
+	UT_hash_handle hh;
+};
+
+/* struct source_nets - A rule's sources as addresses */
+struct source_nets {
+	struct tailcfg_net *items;
+	uint32_t count;
+	char *text; /* the same in JSON, once somebody asked for it */
+	bool valid;
+};
+
+struct applied_policy {
+	struct policy *policy;
+	struct applied_node *nodes; /* hash by id */
+	struct applied_node **slots;
+	uint32_t slot_count, slot_capacity;
+	struct indexes free_slots;
+	struct owner *owners;        /* hash */
+	struct member_list *members; /* by selector */
+	struct member_list routers;  /* nodes with a route that isn't a default route */
+	struct indexes self_rules;   /* those with autogroup:self */
+	bool has_self;               /* or an SSH rule with it */
+	struct source_nets *sources; /* by rule */
+
+	uint64_t mark; /* of the current walk */
+	uint64_t *selector_marks, *rule_marks, *ssh_marks;
+
+	uint64_t steps; /* members that were looked at, ever: what the scale test counts */
+};
+
+/** applied_find() - NULL if there is none */
+struct applied_node *applied_find(const struct applied_policy *t, int64_t id);
+
+/** applied_matches() - Whether the node matches the selector, autogroup:self left aside */
+bool applied_matches(const struct applied_node *node, uint32_t selector);
+
+/** applied_matches_any() - Whether it matches one of them */
+bool applied_matches_any(const struct applied_node *node, const struct indexes *selectors);
+
+/**
+ * applied_is_reached() - Whether the node is a peer by a selector that it matches
+ *
+ * A rule for public addresses is in the filter of an exit node, but it is autogroup:internet that
+ * grants the node.
+ */
+bool applied_is_reached(const struct applied_policy *t, const struct applied_node *node,
+			uint32_t selector);
+
+static inline const struct selector *applied_selector(const struct applied_policy *t,
+						      uint32_t index)
+{
+	return t->policy->selectors[index];
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* server/policy/policy_parse_names.c - groups, hosts and the owners of tags */
+#include "server/policy/policy_parse.h"
+
+#include "base/limits.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+/* Deepest nesting of groups. */
+#define NAMES_DEPTH_MAX 32
+
+/* Logins in all groups together, each counted in every group that holds it. */
+#define GROUP_MEMBERS_MAX (1024u * 1024)
+
+/* Tags that own tags, directly or not, each counted for every tag that it owns. */
+#define TAG_OWNERS_MAX (1024u * 1024)
+
+static bool is_name(const char *text)
+{
+	if (!*text)
+		return false;
+	for (; *text; text++)
+		if (!isalnum((unsigned char)*text) && !strchr("-_.", *text))
+			return false;
+	return true;
+}
+
+/* declare() - The key of a section as a name of its kind */
+static int declare(struct parse *ps, struct json_range key, enum name_kind kind,
+		   struct policy_name **ret)
+{
+	static const char *const prefixes[] = {
+		[NAME_GROUP] = "group:",
+		[NAME_TAG] = "tag:",
+	};
+	const char *prefix = prefixes[kind];
+	_cleanup_free_ char *text = NULL;
+	struct policy_name *name;
+	int r = parse_string(ps, key, kind == NAME_GROUP ? "a group" : "a tag", &text);
+
+	if (r < 0)
+		return r;
+	if (strncmp(text, prefix, strlen(prefix)) != 0)
+		return parse_fail(ps, key, "\"%s\": write it as \"%s%s\"", text, prefix, text);
+	if (!is_name(text + strlen(prefix)) ||
+	    (kind == NAME_TAG && !isalpha((unsigned char)text[strlen(prefix)])))
+		return parse_fail(ps, key,
+				  "\"%s\": after \"%s\" stand letters, digits and hyphens%s", text,
+				  prefix, kind == NAME_TAG ? ", a letter first" : "");
+	name = policy_name_add(ps->policy, kind, text, strlen(text));
+	if (!name)
+		return parse_no_memory(ps);
+	name->declared = true;
+	name->at = key;
+	*ret = name;
+	return 0;
+}
+
+/* refer() - A name that stands in a group or among owners */
+static int refer(struct parse *ps, const char *text, enum name_kind kind, struct indexes *list)
+{
+	size_t length = kind == NAME_LOGIN ? login_length(text) : strlen(text);
+	struct policy_name *name = policy_name_add(ps->policy, kind, text, length);
+
+	if (!name || indexes_add(list, name->number) < 0)
+		return parse_no_memory(ps);
+	return 0;
+}
+
+static int refer_known(struct parse *ps, struct json_range at, const char *text,
+		       enum name_kind kind, struct indexes *list)
+{
+	const struct policy_name *name = policy_name_find(ps->policy, kind, text, strlen(text));
+
+	if (!name || !name->declared)
+		return parse_fail(ps, at,
+				  kind == NAME_GROUP
+					  ? "there is no \"%s\": declare it under \"groups\""
+					  : "there is no \"%s\": declare it under \"tagOwners\"",
+				  text);
+	return refer(ps, text, kind, list);
+}
+
+static int declare_group(struct parse *ps, struct json_range key, struct json_range value,
+			 void *data)
+{
+	struct policy_name *group;
+
+	(void)value;
+	(void)data;
+	return declare(ps, key, NAME_GROUP, &group);
+}
+
+static int add_to_group(struct parse *ps, struct json_range value, void *data)
+{
+	struct policy_name *group = data;
+	_cleanup_free_ char *text = NULL;
+	int r = parse_string(ps, value, "a user or a group", &text);
+
+	if (r < 0)
+		return r;
+	if (!strncmp(text, "group:", 6))
+		return refer_known(ps, value, text, NAME_GROUP, &group->groups);
+	if (!strchr(text, '@'))
+		return parse_fail(ps, value,
+				  "\"%s\" is no user: users hold an @, as \"%s@\" or "
+				  "\"%s@example.com\"",
+				  text, text, text);
+	return refer(ps, text, NAME_LOGIN, &group->logins);
+}
+
+static int fill_group(struct parse *ps, struct json_range key, struct json_range value, void *data)
+{
+	struct policy_name *group = NULL;
+	int r = declare(ps, key, NAME_GROUP, &group);
+
+	(void)data;
+	return r < 0 ? r : parse_each(ps, value, "a group", add_to_group, group);
+}
+
+/* check_cycle() - A group must not be reached from itself. @chain names the way for the error */
+static int check_cycle(struct parse *ps, struct policy_name *name, struct policy_name **chain,
+		       uint32_t depth)
+{
+	struct policy *p = ps->policy;
+
+	for (uint32_t i = 0; i < depth; i++)
+		if (chain[i] == name)
+			return parse_fail(ps, name->at,
+					  "\"%s\" contains itself, by way of \"%s\": take one of "
+					  "them out of the other",
+					  name->text, chain[depth - 1]->text);
+	if (name->visited == p->visit)
+		return 0;
+	if (depth == NAMES_DEPTH_MAX)
+		return parse_fail(ps, name->at, "\"%s\" is nested deeper than %d levels",
+				  name->text, NAMES_DEPTH_MAX);
+	chain[depth] = name;
+	for (uint32_t i = 0; i < name->groups.count; i++) {
+		int r = check_cycle(ps, p->names[NAME_GROUP].items[name->groups.items[i]], chain,
+				    depth + 1);
+
+		if (r < 0)
+			return r;
+	}
+	name->visited = p->visit;
+	return 0;
+}
+
+static int check_cycles(struct parse *ps)
+{
+	struct policy_name *chain[NAMES_DEPTH_MAX];
+	struct policy *p = ps->policy;
+	int r = 0;
+
+	p->visit++;
+	for (uint32_t i = 0; i < p->names[NAME_GROUP].count && r == 0; i++)
+		r = check_cycle(ps, p->names[NAME_GROUP].items[i], chain, 0);
+	return r;
+}
+
+/* spread_group() - Every login below @name learns that it is in @group */
+static int spread_group(struct parse *ps, const struct policy_name *group, struct policy_name *name,
+			uint32_t *budget)
+{
+	struct policy *p = ps->policy;
+
+	if (name->visited == p->visit)
+		return 0;
+	name->visited = p->visit;
+	for (uint32_t i = 0; i < name->logins.count; i++) {
+		struct policy_name *login = p->names[NAME_LOGIN].items[name->logins.items[i]];
+		const struct indexes *in = &login->groups;
+
+		if ((*budget)-- == 0)
+			return parse_fail(ps, group->at,
+					  "the groups have more than %u members together",
+					  GROUP_MEMBERS_MAX);
+		if (in->count && in->items[in->count - 1] == group->number)
+			continue;
+		if (indexes_add(&login->groups, group->number) < 0)
+			return parse_no_memory(ps);
+	}
+	for (uint32_t i = 0; i < name->groups.count; i++) {
+		int r = spread_group(ps, group, p->names[NAME_GROUP].items[name->groups.items[i]],
+				     budget);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int parse_groups(struct parse *ps, struct json_range object)
+{
+	struct policy *p = ps->policy;
+	uint32_t budget = GROUP_MEMBERS_MAX;
+	int r = parse_members(ps, object, "groups", declare_group, NULL);
+
+	if (parse_goes_on(ps, r))
+		r = parse_both(r, parse_members(ps, object, "groups", fill_group, NULL));
+	if (parse_goes_on(ps, r))
+		r = parse_both(r, check_cycles(ps));
+	for (uint32_t i = 0; r == 0 && i < p->names[NAME_GROUP].count; i++) {
+		struct policy_name *group = p->names[NAME_GROUP].items[i];
+
+		p->visit++;
+		r = spread_group(ps, group, group, &budget);
+	}
+	return r;
+}
+
+/* --- Owners of tags --- */
+
+static int declare_tag(struct parse *ps, struct json_range key, struct json_range value, void *data)
+{
+	struct policy_name *tag;
+
+	(void)value;
+	(void)data;
+	return declare(ps, key, NAME_TAG, &tag);
+}
+
+static int add_owner(struct parse *ps, struct json_range value, void *data)
+{
+	struct policy_name *tag = data;
+	_cleanup_free_ char *text = NULL;
+	int r = parse_string(ps, value, "a user, group or tag", &text);
+
+	if (r < 0)
+		return r;
+	if (!strncmp(text, "group:", 6))
+		return refer_known(ps, value, text, NAME_GROUP, &tag->groups);
+	if (!strncmp(text, "tag:", 4))
+		return refer_known(ps, value, text, NAME_TAG, &tag->tags);
+	if (!strcmp(text, "autogroup:member")) {
+		tag->any_member = true;
+		return 0;
+	}
+	/* The operator gives tags by keys and orders, whatever stands here. */
+	if (parse_is_role(text))
+		return 0;
+	if (!strncmp(text, "autogroup:", 10))
+		return parse_fail(ps, value,
+				  "\"%s\" can't own a tag: name users, a group, a tag, a role as "
+				  "autogroup:admin, or autogroup:member",
+				  text);
+	if (!strchr(text, '@'))
+		return parse_fail(ps, value,
+				  "\"%s\" is no user: users hold an @, as \"%s@\" or "
+				  "\"%s@example.com\"",
+				  text, text, text);
+	return refer(ps, text, NAME_LOGIN, &tag->logins);
+}
+
+static int fill_tag(struct parse *ps, struct json_range key, struct json_range value, void *data)
+{
+	struct policy_name *tag = NULL;
+	int r = declare(ps, key, NAME_TAG, &tag);
+
+	(void)data;
+	return r < 0 ? r : parse_each(ps, value, "who owns a tag", add_owner, tag);
+}
+
+static int add_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
+{
+	for (uint32_t i = 0; i < name->tags.count; i++) {
+		struct policy_name *owner = p->names[NAME_TAG].items[name->tags.items[i]];
+
+		if (owner->visited == p->visit)
+			continue;
+		owner->visited = p->visit;
+		if (indexes_add(all, owner->number) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* gather_owners() - The tags that own @name, whether directly or not, into @all; tags may own each
+ * other and themselves */
+static int gather_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
+{
+	int r = add_owners(p, name, all);
+
+	for (uint32_t i = 0; i < all->count && r == 0; i++)
+		r = add_owners(p, p->names[NAME_TAG].items[all->items[i]], all);
+	return r;
+}
+
+int parse_tag_owners(struct parse *ps, struct json_range object)
+{
+	struct policy *p = ps->policy;
+	struct name_table *tags = &p->names[NAME_TAG];
+	uint32_t budget = TAG_OWNERS_MAX;
+	struct indexes *all;
+	int r = parse_members(ps, object, "tagOwners", declare_tag, NULL);
+
+	if (parse_goes_on(ps, r))
+		r = parse_both(r, parse_members(ps, object, "tagOwners", fill_tag, NULL));
+	if (r < 0 || tags->count == 0)
+		return r;
+	all = calloc(tags->count, sizeof(*all));
+	if (!all)
+		return parse_no_memory(ps);
+	for (uint32_t i = 0; i < tags->count && r == 0; i++) {
+		p->visit++;
+		if (gather_owners(p, tags->items[i], &all[i]) < 0)
+			r = parse_no_memory(ps);
+		else if (all[i].count > budget)
+			r = parse_fail(ps, tags->items[i]->at,
+				       "the tags have more than %u tags as owners together",
+				       TAG_OWNERS_MAX);
+		budget -= all[i].count;
+	}
+	/* All of them at once: while they were gathered, each had its own owners alone. */
+	for (uint32_t i = 0; i < tags->count; i++) {
+		indexes_clear(&tags->items[i]->tags);
+		tags->items[i]->tags = all[i];
+	}
+	free(all);
+	return r;
+}
+
+bool policy_has_tag(const struct policy *policy, const char *tag)
+{
+	const struct policy_name *name = policy_name_find(policy, NAME_TAG, tag, strlen(tag));
+
+	return name && name->declared;
+}
+
+static bool owns(const struct policy_name *login, const struct policy_name *tag)
+{
+	if (tag->any_member)
+		return true;
+	if (!login)
+		return false;
+	for (uint32_t i = 0; i < tag->logins.count; i++)
+		if (tag->logins.items[i] == login->number)
+			return true;
+	for (uint32_t i = 0; i < tag->groups.count; i++)
+		for (uint32_t g = 0; g < login->groups.count; g++)
+			if (tag->groups.items[i] == login->groups.items[g])
+				return true;
+	return false;
+}
+
+bool policy_may_tag(const struct policy *policy, const char *user, const struct string_list *tags,
+		    const char *tag)
+{
+	const struct policy_name *wanted = policy_name_find(policy, NAME_TAG, tag, strlen(tag));
+	const struct policy_name *login =
+		user ? policy_name_find(policy, NAME_LOGIN, user, login_length(user)) : NULL;
+
+	if (!wanted || !wanted->declared)
+		return false;
+	if (user && owns(login, wanted))
+		return true;
+	for (uint32_t i = 0; i < wanted->tags.count; i++) {
+		const struct policy_name *owner =
+			policy->names[NAME_TAG].items[wanted->tags.items[i]];
+
+		if ((user && owns(login, owner)) ||
+		    (tags && string_list_contains(tags, owner->text)))
+			return true;
+	}
+	return false;
+}
+
+/* --- Hosts --- */
+
+static int add_host(struct parse *ps, struct json_range key, struct json_range value, void *data)
+{
+	_cleanup_free_ char *name = NULL, *text = NULL;
+	struct policy_host *host;
+	struct prefix prefix;
+	int r = parse_string(ps, key, "a name", &name);
+
+	(void)data;
+	if (r == 0)
+		r = parse_string(ps, value, "an address or prefix", &text);
+	if (r < 0)
+		return r;
+	if (strpbrk(name, ":@*") || prefix_parse(name, strlen(name), &prefix) == 0)
+		return parse_fail(ps, key,
+				  "\"%s\": a host's name holds no : @ or *, and is no "
+				  "address",
+				  name);
+	if (prefix_parse(text, strlen(text), &prefix) < 0)
+		return parse_fail(ps, value, "\"%s\" is no address or prefix, as 10.0.0.0/8", text);
+	host = calloc(1, sizeof(*host));
+	if (!host)
+		return parse_no_memory(ps);
+	host->name = TAKE_PTR(name);
+	host->prefix = prefix_mask(&prefix);
+	HASH_ADD_KEYPTR(hh, ps->policy->hosts, host->name, strlen(host->name), host);
+	if (!host->hh.tbl) {
+		free(host->name);
+		free(host);
+		return parse_no_memory(ps);
+	}
+	return 0;
+}
+
+int parse_hosts(struct parse *ps, struct json_range object)
+{
+	return parse_members(ps, object, "hosts", add_host, NULL);
+}
