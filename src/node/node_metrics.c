@@ -6,7 +6,7 @@
  * only we count begins with pillion_.
  */
 #include "node/node_internal.h"
-#include "tunnel/wireguard/wireguard.h"
+#include "tunnel/wireguard/wg.h"
 
 #include <errno.h>
 

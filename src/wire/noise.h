@@ -4,7 +4,7 @@
  *
  * What Noise_IKpsk2 (WireGuard) and Noise_IK (TS2021) have in common, with the
  * suite 25519_ChaChaPoly_BLAKE2s. The patterns themselves stand where they are
- * spoken: tunnel/wireguard/handshake.c and transport/ts2021.c.
+ * spoken: tunnel/wireguard/wg_handshake.c and transport/ts2021.c.
  *
  *	noise_init(&n, "Noise_IK_25519_ChaChaPoly_BLAKE2s");
  *	noise_mix_hash(&n, prologue, length);

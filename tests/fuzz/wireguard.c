@@ -8,7 +8,7 @@
  * the bounds hold; at the end nothing is left.
  */
 #include "base/cursor.h"
-#include "tunnel/wireguard/device.h"
+#include "tunnel/wireguard/wg_device.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -16,7 +16,7 @@
  */
 #include "base/address.h"
 #include "base/cleanup.h"
-#include "tunnel/wireguard/wireguard.h"
+#include "tunnel/wireguard/wg.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 /* app/cli/flags.c - the one flag parser */
 #include "app/cli/flags.h"
 
-#include "app/cli/values.h"
+#include "app/cli/flag_values.h"
 #include "base/cleanup.h"
 
 #include <errno.h>

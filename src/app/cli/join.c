@@ -13,7 +13,7 @@
 #include "app/cli/client.h"
 #include "app/cli/command.h"
 #include "app/cli/output.h"
-#include "app/cli/peers.h"
+#include "app/cli/status_nodes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "node/prefs.h"

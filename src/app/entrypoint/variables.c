@@ -2,7 +2,7 @@
 /* app/entrypoint/variables.c - the TS_* variables, by one table */
 #include "app/entrypoint/variables.h"
 
-#include "app/cli/values.h"
+#include "app/cli/flag_values.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tunnel/packet/inbound.c - from peers to the host */
-#include "tunnel/packet/internal.h"
+#include "tunnel/packet/tunnel_internal.h"
 #include "wire/disco.h"
 #include "wire/ip.h"
 #include "wire/stun.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tunnel/packet/outbound.c - from the host to peers, and datagrams onto their ways */
-#include "tunnel/packet/internal.h"
+#include "tunnel/packet/tunnel_internal.h"
 #include "wire/ip.h"
 
 #include <errno.h>

@@ -3,7 +3,7 @@
 #include "tunnel/tunnel.h"
 
 #include "filter/flows.h"
-#include "tunnel/packet/internal.h"
+#include "tunnel/packet/tunnel_internal.h"
 #include "wire/tailcfg_derp.h"
 
 #include <errno.h>

@@ -22,7 +22,7 @@
 #pragma once
 
 #include "base/limits.h"
-#include "tunnel/wireguard/wireguard.h"
+#include "tunnel/wireguard/wg.h"
 
 #define WG_LIMITER_WAYS 4u
 #define WG_LIMITER_SETS (LIMIT_WG_SOURCES / WG_LIMITER_WAYS)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/app/test_flags.c - values, the flag parser, and the two official tables of flags */
 #include "app/cli/daemon_flags.h"
+#include "app/cli/flag_values.h"
 #include "app/cli/flags.h"
 #include "app/cli/prefs_flags.h"
-#include "app/cli/values.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/secret.h"

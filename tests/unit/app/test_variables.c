@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/app/test_variables.c - the TS_* table, and the supervisor's options from it */
-#include "app/entrypoint/options.h"
+#include "app/entrypoint/entry_options.h"
 #include "app/entrypoint/variables.h"
 #include "base/cleanup.h"
 #include "base/clock.h"

@@ -3,8 +3,8 @@
 #include "base/limits.h"
 #include "unit/node/fakes.h"
 
-#include "tunnel/packet/internal.h"
-#include "tunnel/wireguard/device.h"
+#include "tunnel/packet/tunnel_internal.h"
+#include "tunnel/wireguard/wg_device.h"
 
 /* --- What local programs are told --- */
 

@@ -2,7 +2,7 @@
 /* tests/unit/node/test_node_login.c - how a node logs in, between fakes */
 #include "unit/node/fakes.h"
 
-#include "tunnel/packet/internal.h"
+#include "tunnel/packet/tunnel_internal.h"
 
 static void a_key_for_one_use_is_given_once(void **state)
 {

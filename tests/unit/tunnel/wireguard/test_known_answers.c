@@ -5,7 +5,7 @@
  * vectors/handshake.txt is the work of a second implementation (handshake.py beside it). Two
  * devices whose chance is scripted must send exactly its messages.
  */
-#include "tunnel/wireguard/device.h"
+#include "tunnel/wireguard/wg_device.h"
 #include "unit/unit.h"
 
 #include <sodium.h>

@@ -6,7 +6,7 @@
  * code under test failing (linked with --wrap). Nothing crashes or leaks, errors are said, and once
  * there is memory again the same devices work.
  */
-#include "tunnel/wireguard/device.h"
+#include "tunnel/wireguard/wg_device.h"
 #include "unit/failing_memory.h"
 #include "unit/unit.h"
 

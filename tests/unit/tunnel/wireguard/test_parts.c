@@ -3,7 +3,7 @@
  * tests/unit/tunnel/wireguard/test_parts.c - the parts that stand alone: replay window, allowed
  * IPs, cookies, limiter; each by a numbered table or against a naive model
  */
-#include "tunnel/wireguard/device.h"
+#include "tunnel/wireguard/wg_device.h"
 #include "unit/unit.h"
 
 #include "base/cursor.h"

@@ -8,7 +8,7 @@
  */
 #pragma once
 
-#include "tunnel/wireguard/device.h"
+#include "tunnel/wireguard/wg_device.h"
 #include "unit/unit.h"
 
 #define SECONDS(n) ((nanoseconds)(n)*NSEC_PER_SEC)

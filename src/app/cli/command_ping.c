@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/cli/command_ping.c - ping a peer inside of the tailnet and show the path */
+#include "app/cli/client.h"
+#include "app/cli/command.h"
+#include "app/cli/output.h"
+#include "app/cli/status_nodes.h"
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#define COUNT_DEFAULT    10
+#define TIMEOUT_DEFAULT  (5 * NSEC_PER_SEC)
+#define TIMEOUT_MOST     (3600 * NSEC_PER_SEC)
+#define PING_INTERVAL_NS NSEC_PER_SEC
+#define TARGET_MAX       160
+
+static void json_free(json_t **value)
+{
+	json_decref(*value);
+}
+
+/* resolve() - The first tailnet address of a peer by name */
+static int resolve(struct command_line *line, const char *host, char ret[static ADDRESS_TEXT_MAX],
+		   struct error *err)
+{
+	_cleanup_(json_free) json_t *status = NULL;
+	struct address address;
+	const json_t *node;
+	int r;
+
+	if (address_parse(host, strlen(host), &address) == 0) {
+		address_format(&address, ret);
+		return 0;
+	}
+	r = localapi_call(localapi_socket_path(line->socket), "GET", "/localapi/v0/status", NULL,
+			  &status, err);
+	if (r < 0)
+		return r;
+	node = peer_find(status, host, err);
+	if (!node)
+		return -ENOENT;
+	snprintf(ret, ADDRESS_TEXT_MAX, "%s", peer_address(node));
+	return 0;
+}
+
+static const char *ping_type(struct command_line *line)
+{
+	if (line->own[PING_TSMP].on)
+		return "TSMP";
+	if (line->own[PING_ICMP].on)
+		return "ICMP";
+	return "disco";
+}
+
+/* print_pong() - "pong from laptop (100.64.0.2) by relay fra in 12 ms" */
+static void print_pong(const json_t *result)
+{
+	const char *endpoint = text_of(result, "Endpoint");
+	const char *relay = text_of(result, "DERPRegionCode");
+
+	printf("pong from ");
+	printable_put(stdout, text_of(result, "NodeName"), 0);
+	printf(" (");
+	printable_put(stdout, text_of(result, "NodeIP"), 0);
+	printf(") ");
+	if (*endpoint) {
+		printf("directly, ");
+		printable_put(stdout, endpoint, 0);
+		putchar(',');
+	} else if (*relay) {
+		printf("by relay ");
+		printable_put(stdout, relay, 0);
+	} else {
+		printf("through WireGuard");
+	}
+	printf(" in %.1f ms\n",
+	       json_number_value(json_object_get(result, "LatencySeconds")) * 1000);
+	fflush(stdout);
+}
+
+static void pause_until(nanoseconds when)
+{
+	nanoseconds left = when - clock_boottime();
+	struct timespec t = {.tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC};
+
+	if (left > 0)
+		nanosleep(&t, NULL);
+}
+
+int run_ping(struct command_line *line)
+{
+	const struct flag_value *count = &line->own[PING_COUNT];
+	const struct flag_value *direct = &line->own[PING_UNTIL_DIRECT];
+	bool until_direct = !direct->given || direct->on;
+	int64_t most = count->given ? count->number : COUNT_DEFAULT;
+	char address[ADDRESS_TEXT_MAX], target[TARGET_MAX];
+	int64_t timeout =
+		line->own[PING_TIMEOUT].given ? line->own[PING_TIMEOUT].number : TIMEOUT_DEFAULT;
+	struct error err = {0};
+	int64_t pongs = 0;
+
+	if (line->rest_count != 1)
+		return complain("ping", EXIT_USAGE, "name a host: pillion ping HOST");
+	if (most < 0)
+		return complain("ping", EXIT_USAGE, "-c can't be negative");
+	if (timeout <= 0 || timeout > TIMEOUT_MOST)
+		return complain("ping", EXIT_USAGE, "--timeout: more than 0, at most 1h");
+	if (resolve(line, line->rest[0], address, &err) < 0)
+		return complain("ping", EXIT_FAILS, "%s", err.text);
+	snprintf(target, sizeof(target), "/localapi/v0/ping?ip=%s&type=%s", address,
+		 ping_type(line));
+	for (int64_t i = 0; most == 0 || i < most; i++) {
+		_cleanup_(json_free) json_t *result = NULL;
+		nanoseconds next = clock_boottime() + PING_INTERVAL_NS;
+
+		int r = localapi_call_within((int)(timeout / NSEC_PER_MSEC),
+					     localapi_socket_path(line->socket), "POST", target,
+					     NULL, &result, &err);
+
+		if (r < 0 && r != -ETIMEDOUT)
+			return complain("ping", EXIT_FAILS, "%s", err.text);
+		if (r == -ETIMEDOUT) {
+			printf("no answer: timed out\n");
+			continue;
+		}
+		if (json_is_true(json_object_get(result, "IsLocalIP"))) {
+			printable_put(stdout, address, 0);
+			printf(" is this node\n");
+			return EXIT_OK;
+		}
+		if (*text_of(result, "Err")) {
+			printf("no answer: ");
+			printable_put(stdout, text_of(result, "Err"), 0);
+			putchar('\n');
+		} else {
+			print_pong(result);
+			pongs++;
+			if (until_direct && *text_of(result, "Endpoint"))
+				break;
+		}
+		if (most == 0 || i + 1 < most)
+			pause_until(next);
+	}
+	if (pongs == 0)
+		return complain("ping", EXIT_FAILS,
+				"no answer from %s; 'pillion status' shows whether it is online",
+				address);
+	return EXIT_OK;
+}

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/cli/command_status.c - status, ip, whois, version */
+#include "app/cli/client.h"
+#include "app/cli/command.h"
+#include "app/cli/output.h"
+#include "app/cli/status_nodes.h"
+#include "base/address.h"
+#include "base/cleanup.h"
+#include "wire/tailcfg.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define TARGET_MAX 512
+
+static void json_free(json_t **value)
+{
+	json_decref(*value);
+}
+
+static int get_status(struct command_line *line, bool peers, json_t **ret, struct error *err)
+{
+	return localapi_call(localapi_socket_path(line->socket), "GET",
+			     peers ? "/localapi/v0/status" : "/localapi/v0/status?peers=false",
+			     NULL, ret, err);
+}
+
+/* user_of() - The login name of a node's owner; tagged nodes have none */
+static const char *user_of(const json_t *status, const json_t *peer)
+{
+	char id[24];
+
+	if (json_array_size(json_object_get(peer, "Tags")) > 0)
+		return "tagged-devices";
+	snprintf(id, sizeof(id), "%lld",
+		 (long long)json_integer_value(json_object_get(peer, "UserID")));
+	return text_of(json_object_get(json_object_get(status, "User"), id), "LoginName");
+}
+
+/* short_name() - The first label of the name in the tailnet, else the machine's own name */
+static void short_name(const json_t *peer, char *ret, size_t size)
+{
+	const char *name = text_of(peer, "DNSName");
+
+	if (*name)
+		printable(ret, size, name, strcspn(name, "."));
+	else
+		printable(ret, size, text_of(peer, "HostName"), strlen(text_of(peer, "HostName")));
+}
+
+/* print_path() - "direct 192.0.2.1:41641, tx 120 rx 96", "relay fra", "offline", … */
+static void print_path(const json_t *peer)
+{
+	long long tx = json_integer_value(json_object_get(peer, "TxBytes"));
+	long long rx = json_integer_value(json_object_get(peer, "RxBytes"));
+	const char *address = text_of(peer, "CurAddr"), *relay = text_of(peer, "Relay");
+	bool online = json_is_true(json_object_get(peer, "Online"));
+	bool active = json_is_true(json_object_get(peer, "Active"));
+
+	if (json_is_true(json_object_get(peer, "Expired"))) {
+		printf("%skey expired%s", style(stdout, STYLE_BAD), style(stdout, STYLE_PLAIN));
+		return;
+	}
+	if (!online && !active) {
+		printf("%soffline%s", style(stdout, STYLE_FAINT), style(stdout, STYLE_PLAIN));
+		return;
+	}
+	if (!active && tx == 0 && rx == 0) {
+		printf("-");
+		return;
+	}
+	printf("%s", active ? "active; " : "idle; ");
+	printf("%s", *address ? "direct " : *relay ? "relay " : "no path yet");
+	printable_put(stdout, *address ? address : relay, 0);
+	printf(", tx %lld rx %lld", tx, rx);
+}
+
+static void print_node(const json_t *status, const json_t *peer, bool self)
+{
+	char name[64];
+
+	short_name(peer, name, sizeof(name));
+	printable_put(stdout, peer_address(peer), 15);
+	putchar(' ');
+	printable_put(stdout, name, 20);
+	putchar(' ');
+	printable_put(stdout, user_of(status, peer), 20);
+	putchar(' ');
+	printable_put(stdout, text_of(peer, "OS"), 7);
+	putchar(' ');
+	if (self)
+		printf("-");
+	else
+		print_path(peer);
+	putchar('\n');
+}
+
+/* by_name() - Order of peers in the list */
+static int by_name(const void *a, const void *b)
+{
+	const json_t *const *left = a, *const *right = b;
+
+	return strcmp(text_of(*left, "DNSName"), text_of(*right, "DNSName"));
+}
+
+static void print_peers(const json_t *status, bool active_only)
+{
+	json_t *peers = json_object_get(status, "Peer"), *peer;
+	size_t size = json_object_size(peers), count = 0;
+	_cleanup_free_ json_t **sorted = calloc(size + 1, sizeof(*sorted));
+	const char *key;
+
+	if (!sorted)
+		return;
+	json_object_foreach(peers, key, peer)
+		if (!active_only || json_is_true(json_object_get(peer, "Active")))
+			sorted[count++] = peer;
+	qsort(sorted, count, sizeof(*sorted), by_name);
+	for (size_t i = 0; i < count; i++)
+		print_node(status, sorted[i], false);
+}
+
+static void print_health(const json_t *status)
+{
+	const json_t *health = json_object_get(status, "Health"), *line;
+	size_t i;
+
+	if (json_array_size(health) == 0)
+		return;
+	printf("\n%sHealth:%s\n", style(stdout, STYLE_BAD), style(stdout, STYLE_PLAIN));
+	json_array_foreach(health, i, line) {
+		printf("  - ");
+		printable_put(stdout, json_string_value(line) ?: "", 0);
+		putchar('\n');
+	}
+}
+
+/* explain() - A state other than Running in a sentence, with the next step */
+static void explain(const json_t *status)
+{
+	const char *state = text_of(status, "BackendState"), *url = text_of(status, "AuthURL");
+
+	if (strcmp(state, "NeedsLogin") == 0) {
+		printf("Not logged in. Log in with 'pillion up' (as root).\n");
+		if (*url) {
+			printf("Log in at: ");
+			printable_put(stdout, url, 0);
+			printf("\nIts key, to compare: %s\n",
+			       text_of(json_object_get(status, "Self"), "PublicKey"));
+		}
+	} else if (strcmp(state, "Stopped") == 0) {
+		printf("The node is down. Bring it up with 'pillion up' (as root).\n");
+	} else if (strcmp(state, "NeedsMachineAuth") == 0) {
+		printf("The node waits for an administrator of the tailnet to approve it.\n");
+	} else if (strcmp(state, "Starting") == 0 || strcmp(state, "NoState") == 0) {
+		printf("The node is starting.\n");
+	}
+}
+
+/* keep_active() - Take those without traffic out of the peers */
+static void keep_active(json_t *peers)
+{
+	const char *key;
+	json_t *peer;
+	void *next;
+
+	json_object_foreach_safe(peers, next, key, peer)
+		if (!json_is_true(json_object_get(peer, "Active")))
+			json_object_del(peers, key);
+}
+
+int run_status(struct command_line *line)
+{
+	bool peers = !line->own[STATUS_PEERS].given || line->own[STATUS_PEERS].on;
+	_cleanup_(json_free) json_t *status = NULL;
+	struct error err = {0};
+	bool running;
+
+	if (line->own[STATUS_WEB].on)
+		return complain("status", EXIT_FAILS, "--web is not supported");
+	if (get_status(line, peers, &status, &err) < 0)
+		return complain("status", EXIT_FAILS, "%s", err.text);
+	running = strcmp(text_of(status, "BackendState"), "Running") == 0;
+	if (line->own[STATUS_JSON].on) {
+		if (line->own[STATUS_ACTIVE].on)
+			keep_active(json_object_get(status, "Peer"));
+		print_json(status);
+		/* As the official client: a program reads the state in the JSON. */
+		return EXIT_OK;
+	}
+	explain(status);
+	if (running || strcmp(text_of(status, "BackendState"), "Starting") == 0) {
+		if (line->own[STATUS_HEADER].on)
+			printf("%-15s %-20s %-20s %-7s %s\n", "IP", "HOSTNAME", "OWNER", "OS",
+			       "STATUS");
+		if (!line->own[STATUS_SELF].given || line->own[STATUS_SELF].on)
+			print_node(status, json_object_get(status, "Self"), true);
+		if (peers)
+			print_peers(status, line->own[STATUS_ACTIVE].on);
+	}
+	print_health(status);
+	return running ? EXIT_OK : EXIT_FAILS;
+}
+
+/* assert_address() - --assert: whether this node has the address */
+static int assert_address(const json_t *status, const struct address *asked)
+{
+	const json_t *addresses = json_object_get(status, "TailscaleIPs"), *text;
+	char wanted[ADDRESS_TEXT_MAX];
+	struct address own;
+	size_t i;
+
+	json_array_foreach(addresses, i, text)
+		if (json_is_string(text) &&
+		    address_parse(json_string_value(text), json_string_length(text), &own) == 0 &&
+		    address_equal(&own, asked))
+			return EXIT_OK;
+	return complain("ip", EXIT_FAILS, "%s is no address of this node; its state is %s",
+			address_format(asked, wanted), text_of(status, "BackendState"));
+}
+
+int run_ip(struct command_line *line)
+{
+	_cleanup_(json_free) json_t *status = NULL;
+	const json_t *node, *addresses, *address;
+	const struct flag_value *wanted = &line->own[IP_ASSERT];
+	struct address asked;
+	bool v4 = line->own[IP_V4].on, v6 = line->own[IP_V6].on, found = false;
+	struct error err = {0};
+	size_t i;
+
+	if (wanted->given && address_parse(wanted->text, strlen(wanted->text), &asked) < 0)
+		return complain("ip", EXIT_USAGE, "--assert=%.64s: an address is wanted",
+				wanted->text);
+	if (v4 && v6)
+		return complain("ip", EXIT_USAGE, "-4 and -6 exclude each other");
+	if (line->rest_count > 1)
+		return complain("ip", EXIT_USAGE, "name one host at most");
+	if (get_status(line, line->rest_count == 1, &status, &err) < 0)
+		return complain("ip", EXIT_FAILS, "%s", err.text);
+	if (wanted->given)
+		return assert_address(status, &asked);
+	node = line->rest_count ? peer_find(status, line->rest[0], &err)
+				: json_object_get(status, "Self");
+	if (!node)
+		return complain("ip", EXIT_FAILS, "%s", err.text);
+	addresses = line->rest_count ? json_object_get(node, "TailscaleIPs")
+				     : json_object_get(status, "TailscaleIPs");
+	json_array_foreach(addresses, i, address) {
+		const char *text = json_string_value(address) ?: "";
+		bool is_v6 = strchr(text, ':') != NULL;
+
+		if ((v4 && is_v6) || (v6 && !is_v6) || (line->own[IP_FIRST].on && found))
+			continue;
+		printable_put(stdout, text, 0);
+		putchar('\n');
+		found = true;
+	}
+	if (!found)
+		return complain("ip", EXIT_FAILS, "no such address (the node's state is %s)",
+				text_of(status, "BackendState"));
+	return EXIT_OK;
+}
+
+int run_whois(struct command_line *line)
+{
+	const struct flag_value *proto = &line->own[WHOIS_PROTO];
+	const json_t *node, *user, *addresses, *address, *tags, *tag;
+	_cleanup_(json_free) json_t *found = NULL;
+	char target[TARGET_MAX];
+	struct error err = {0};
+	struct endpoint endpoint;
+	struct address bare;
+	const char *who;
+	size_t i;
+	int r;
+
+	if (line->rest_count != 1)
+		return complain("whois", EXIT_USAGE, "name an address: pillion whois IP[:PORT]");
+	who = line->rest[0];
+	if (address_parse(who, strlen(who), &bare) < 0 &&
+	    endpoint_parse(who, strlen(who), &endpoint) < 0)
+		return complain("whois", EXIT_USAGE,
+				"'%.64s' is no address; write 100.64.0.2, 100.64.0.2:80 or "
+				"[fd7a::2]:80",
+				who);
+	if (proto->given && strcmp(proto->text, "tcp") != 0 && strcmp(proto->text, "udp") != 0)
+		return complain("whois", EXIT_USAGE, "--proto=%.16s: tcp or udp", proto->text);
+	snprintf(target, sizeof(target), "/localapi/v0/whois?addr=%s&proto=%s", who,
+		 proto->given ? proto->text : "");
+	r = localapi_call(localapi_socket_path(line->socket), "GET", target, NULL, &found, &err);
+	if (r == -ESRCH)
+		return complain("whois", EXIT_FAILS, "no node of the tailnet has the address %s",
+				who);
+	if (r < 0)
+		return complain("whois", EXIT_FAILS, "%s", err.text);
+	if (line->own[WHOIS_JSON].on) {
+		print_json(found);
+		return EXIT_OK;
+	}
+	node = json_object_get(found, "Node");
+	user = json_object_get(found, "UserProfile");
+	printf("Machine:\n  Name:          ");
+	printable_put(stdout, text_of(node, "Name"), 0);
+	printf("\n  ID:            ");
+	printable_put(stdout, text_of(node, "StableID"), 0);
+	printf("\n  Addresses:     ");
+	addresses = json_object_get(node, "Addresses");
+	json_array_foreach(addresses, i, address) {
+		fputs(i ? ", " : "", stdout);
+		printable_put(stdout, json_string_value(address) ?: "", 0);
+	}
+	tags = json_object_get(node, "Tags");
+	if (json_array_size(tags) > 0) {
+		printf("\n  Tags:          ");
+		json_array_foreach(tags, i, tag) {
+			printf("%s", i ? ", " : "");
+			printable_put(stdout, json_string_value(tag) ?: "", 0);
+		}
+	} else {
+		printf("\nUser:\n  Name:          ");
+		printable_put(stdout, text_of(user, "LoginName"), 0);
+		printf("\n  ID:            %lld",
+		       (long long)json_integer_value(json_object_get(user, "ID")));
+	}
+	putchar('\n');
+	return EXIT_OK;
+}
+
+void print_version(void)
+{
+	printf("%s\n  to the network: %s, capability version %d\n", PILLION_VERSION,
+	       TAILCFG_IPN_VERSION, TAILCFG_CAPABILITY_VERSION);
+}
+
+int run_version(struct command_line *line)
+{
+	_cleanup_(json_free) json_t *status = NULL, *value = NULL;
+	struct error err = {0};
+
+	if (line->own[VERSION_UPSTREAM].on)
+		return complain("version", EXIT_FAILS, "--upstream is not supported");
+	if (line->own[VERSION_DAEMON].on && get_status(line, false, &status, &err) < 0)
+		return complain("version", EXIT_FAILS, "%s", err.text);
+	if (line->own[VERSION_JSON].on) {
+		value = json_pack("{s:s,s:s,s:i}", "short", PILLION_VERSION, "network",
+				  TAILCFG_IPN_VERSION, "cap", TAILCFG_CAPABILITY_VERSION);
+		if (status)
+			(void)json_object_set_new(value, "daemonLong",
+						  json_string(text_of(status, "Version")));
+		print_json(value);
+		return EXIT_OK;
+	}
+	print_version();
+	if (status) {
+		printf("  daemon: ");
+		printable_put(stdout, text_of(status, "Version"), 0);
+		putchar('\n');
+	}
+	return EXIT_OK;
+}

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* app/cli/command_table.c - the table of commands, and the way from a command line into one */
+#include "app/cli/command.h"
+
+#include "app/cli/flag_values.h"
+#include "base/cleanup.h"
+#include "base/printable.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COMMANDS_MAX  32
+#define COMPLAINT_MAX 2048
+
+static const struct flag status_flags[] = {
+	[STATUS_JSON] = FLAG_ON("json", "print the whole status as JSON"),
+	[STATUS_PEERS] = FLAG_ON("peers", "list the other nodes (default true)"),
+	[STATUS_ACTIVE] = FLAG_ON("active", "list only nodes with traffic"),
+	[STATUS_SELF] = FLAG_ON("self", "list this node (default true)"),
+	[STATUS_HEADER] = FLAG_ON("header", "print a line over the columns"),
+	[STATUS_WEB] = FLAG_QUIET("web", FLAG_BOOL),
+	FLAG_QUIET("listen", FLAG_STRING),
+	FLAG_QUIET("browser", FLAG_BOOL),
+};
+static const struct flag ip_flags[] = {
+	[IP_FIRST] = FLAG_ON("1", "print only the first address"),
+	[IP_V4] = FLAG_ON("4", "print only the IPv4 address"),
+	[IP_V6] = FLAG_ON("6", "print only the IPv6 address"),
+	[IP_ASSERT] = FLAG_OF("assert", FLAG_STRING, "IP",
+			      "print nothing; exit code 0 when it is one of this node's, else 1"),
+};
+static const struct flag ping_flags[] = {
+	[PING_COUNT] = FLAG_OF("c", FLAG_INTEGER, "COUNT",
+			       "stop after so many pings; 0: never (default 10)"),
+	[PING_TSMP] = FLAG_ON("tsmp", "through WireGuard, but not the other kernel"),
+	[PING_ICMP] = FLAG_ON("icmp", "an ICMP echo through WireGuard"),
+	[PING_PEERAPI] = FLAG_LATER("peerapi", FLAG_BOOL, NULL),
+	[PING_SIZE] = FLAG_LATER("size", FLAG_INTEGER, NULL),
+	[PING_TIMEOUT] =
+		FLAG_OF("timeout", FLAG_DURATION, "DURATION", "for one answer (default 5s)"),
+	[PING_UNTIL_DIRECT] =
+		FLAG_ON("until-direct", "stop once the path is direct (default true)"),
+	FLAG_QUIET("verbose", FLAG_BOOL),
+};
+static const struct flag down_flags[] = {
+	FLAG_QUIET("accept-risk", FLAG_STRING),
+	FLAG_QUIET("reason", FLAG_STRING),
+};
+static const struct flag logout_flags[] = {FLAG_QUIET("reason", FLAG_STRING)};
+static const struct flag whois_flags[] = {
+	[WHOIS_JSON] = FLAG_ON("json", "print JSON"),
+	[WHOIS_PROTO] = FLAG_OF("proto", FLAG_STRING, "PROTOCOL", "tcp or udp, for an IP:PORT"),
+};
+static const struct flag version_flags[] = {
+	[VERSION_JSON] = FLAG_ON("json", "print JSON"),
+	[VERSION_DAEMON] = FLAG_ON("daemon", "ask the running daemon for its version too"),
+	[VERSION_UPSTREAM] = FLAG_QUIET("upstream", FLAG_BOOL),
+	FLAG_QUIET("track", FLAG_STRING),
+};
+static const struct flag daemon_own_flags[] = {
+	[DAEMON_OWN_CLEAN_UP] =
+		FLAG_ON("cleanup", "remove what a killed daemon left in the network, and end"),
+	[DAEMON_OWN_VERSION] = FLAG_ON("version", "print the version, and end"),
+};
+static const struct flag connect_flags[] = {
+	[CONNECT_FOREGROUND] = FLAG_ON("foreground", "stay, as the daemon, instead of detaching"),
+	[CONNECT_IF_CONFIGURED] =
+		FLAG_ON("if-configured", "do nothing when there is neither a key nor a login"),
+};
+static const struct flag disconnect_flags[] = {
+	[DISCONNECT_TIMEOUT] = FLAG_OF("timeout", FLAG_DURATION, "DURATION",
+				       "how long the daemon may take to end (default 15s)"),
+};
+
+#define FLAGS(table) .flags = table, .flag_count = ARRAY_SIZE(table)
+
+const struct command commands[] = {
+	{
+		.name = "connect",
+		.summary = "Join the tailnet, with a daemon in the background if none runs",
+		.description =
+			"Asks for the status first; when the node is connected already nothing is\n"
+			"done. Else a daemon is started in the background if none answers, the\n"
+			"settings are applied as 'pillion up' does, and the command waits until "
+			"the\n"
+			"node is running. Safe to call again at every start of a machine or "
+			"container.\n"
+			"\n"
+			"Settings that no flag gives come from the variables TS_AUTHKEY,\n"
+			"TS_AUTHKEY_FILE, TS_HOSTNAME, TS_LOGIN_SERVER, TS_EXTRA_ARGS and the "
+			"other\n"
+			"TS_* variables of 'pillion run'. When waiting fails the exit code is 1 "
+			"and\n"
+			"the daemon stays, to go on trying.",
+		.examples = "pillion connect --login-server=https://vpn.example.com "
+			    "--auth-key=file:/run/secrets/key\n"
+			    "\tjoin by a key that a file holds\n"
+			    "pillion connect --if-configured --timeout=30s\n"
+			    "\tin a start-up hook: does nothing where no key is set\n",
+		FLAGS(connect_flags),
+		.tables = TAKES_SETTINGS | TAKES_LOGIN | TAKES_DAEMON,
+		.run = run_connect,
+	},
+	{
+		.name = "disconnect",
+		.summary = "End the daemon in the background and clean up",
+		.description = "Waits until the daemon has taken its interface, routes and rules\n"
+			       "away. An ephemeral node is logged out. The login is kept, so that\n"
+			       "'pillion connect' needs no key. Exit code 0 when no daemon runs.",
+		.examples = "pillion disconnect\n\tleave the tailnet until the next connect\n",
+		FLAGS(disconnect_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_disconnect,
+	},
+	{
+		.name = "up",
+		.summary = "Bring the node up, logging in if needed",
+		.description = "Changes the settings whose flags are given, and no others, then "
+			       "brings the\n"
+			       "node up and waits until it is running. Without a key and without a "
+			       "login it\n"
+			       "prints the URL at which a person logs in.",
+		.examples = "pillion up\n\tconnect again with the settings as they are\n"
+			    "pillion up --login-server=https://vpn.example.com --qr\n"
+			    "\tlog in with a browser, or a phone that scans the code\n"
+			    "pillion up --auth-key=file:/run/secrets/key --advertise-tags=tag:web\n"
+			    "\tlog in by a key\n",
+		.tables = TAKES_SETTINGS | TAKES_LOGIN | TAKES_SOCKET,
+		.run = run_up,
+	},
+	{
+		.name = "down",
+		.summary = "Take the node down, keeping its login",
+		.description = "The daemon keeps running and the node stays registered.",
+		.examples = "pillion down\n\tdisconnect until 'pillion up'\n",
+		FLAGS(down_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_down,
+	},
+	{
+		.name = "set",
+		.summary = "Change single settings",
+		.description = "Changes the settings whose flags are given, and no others.",
+		.examples = "pillion set --hostname=web --shields-up\n"
+			    "\trename the node and refuse incoming connections\n"
+			    "sudo pillion set --operator=$USER\n"
+			    "\tlet this user change the node without root\n",
+		.tables = TAKES_SETTINGS | TAKES_SOCKET,
+		.run = run_set,
+	},
+	{
+		.name = "login",
+		.summary = "Log in",
+		.description =
+			"As 'pillion up', for a node that is not logged in. To log in anew,\n"
+			"add --force-reauth, or log out first.",
+		.examples = "pillion login --qr\n\tprint the URL, and as a QR code\n",
+		.tables = TAKES_SETTINGS | TAKES_LOGIN | TAKES_SOCKET,
+		.run = run_login,
+	},
+	{
+		.name = "logout",
+		.summary = "Log out: the node key expires and is forgotten",
+		.description = "The next login makes a new node.",
+		.examples = "pillion logout\n\tleave the tailnet for good\n",
+		FLAGS(logout_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_logout,
+	},
+	{
+		.name = "status",
+		.summary = "Show the node, its peers and what is wrong",
+		.description = "Exit code 0 when the node is running, 1 when it is not.",
+		.examples = "pillion status\n\tthe node and its peers\n"
+			    "pillion status --json | jq -r .BackendState\n\tfor scripts\n"
+			    "pillion status --peers=false\n\tonly this node\n",
+		FLAGS(status_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_status,
+	},
+	{
+		.name = "ip",
+		.summary = "Print the tailnet addresses of this node or a peer",
+		.arguments = "[HOST]",
+		.description = "HOST is a name in the tailnet or an address.",
+		.examples = "pillion ip -4\n\tthe IPv4 address of this node\n"
+			    "pillion ip laptop\n\tthe addresses of a peer\n",
+		FLAGS(ip_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_ip,
+	},
+	{
+		.name = "ping",
+		.summary = "Ping a peer inside of the tailnet and show the path",
+		.arguments = "HOST",
+		.description =
+			"Says for each answer whether it came directly or by a relay. Stops\n"
+			"after 10 pings, or once the path is direct. Exit code 1 when no\n"
+			"answer came.",
+		.examples = "pillion ping laptop\n\tuntil the path is direct\n"
+			    "pillion ping -c 1 --tsmp 100.64.0.2\n\tonce, through WireGuard\n",
+		FLAGS(ping_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_ping,
+	},
+	{
+		.name = "whois",
+		.summary = "Show the node and user behind a tailnet address",
+		.arguments = "IP[:PORT]",
+		.description = "What a service may ask about the peer of a connection.",
+		.examples = "pillion whois 100.64.0.2\n\twho has that address\n",
+		FLAGS(whois_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_whois,
+	},
+	{
+		.name = "version",
+		.summary = "Print the version",
+		.description = "The second line is what the node tells the control server.",
+		.examples = "pillion version --daemon\n\tof this program and of the daemon\n",
+		FLAGS(version_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_version,
+	},
+	{
+		.name = "daemon",
+		.summary = "Be the daemon, in the foreground, configured by flags alone",
+		.description = "Needs NET_ADMIN and /dev/net/tun. Log in with 'pillion up' from\n"
+			       "another terminal. This is what 'tailscaled' runs. HTTPS_PROXY and\n"
+			       "NO_PROXY say how control and relays are reached.",
+		.examples = "pillion daemon --statedir=/var/lib/tailscale\n\tas a service does\n"
+			    "pillion daemon --state=mem:\n\tkeep nothing: an ephemeral node\n",
+		FLAGS(daemon_own_flags),
+		.tables = TAKES_DAEMON,
+		.run = run_daemon,
+	},
+	{
+		.name = "run",
+		.summary = "Be the sidecar of a container, configured by the TS_* variables",
+		.description =
+			"The entry point of the container image, also as 'containerboot'. Reads\n"
+			"the variables of the official image, joins the tailnet, and stays: it\n"
+			"ends by itself only for what no waiting heals.\n"
+			"HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY say how\n"
+			"control and relays are reached.",
+		.examples = "TS_AUTHKEY=file:/run/secrets/key TS_STATE_DIR=/var/lib/tailscale "
+			    "pillion run\n\tas the image does\n",
+		.run = run_entrypoint,
+	},
+	{
+		.name = "control",
+		.summary = "A coordination server of your own, and its operator's commands",
+		.arguments = "COMMAND …",
+		.description = "What 'pillion control --help' says.",
+		.examples =
+			"pillion control serve\n"
+			"\tin an empty folder: makes all that it needs, and says what to do next\n",
+		.passes = true,
+		.run = run_server,
+	},
+	{
+		.name = "derp",
+		.summary = "A relay by itself",
+		.arguments = "…",
+		.description = "What 'pillion derp --help' says.",
+		.examples = "pillion derp --help\n\tits flags\n",
+		.passes = true,
+		.run = run_server,
+	},
+	{
+		.name = "headscale",
+		.summary = "Headscale kept running, and accounts and devices at one",
+		.arguments = "COMMAND …",
+		.description = "What 'pillion headscale --help' says.",
+		.examples = "pillion headscale run --url https://headscale.example.com:8443\n"
+			    "\tkeeps a Headscale of this machine running\n"
+			    "pillion headscale provision --url https://headscale.example.com "
+			    "--account alice --device laptop\n"
+			    "\tmakes the user and a key, unless they are there\n",
+		.passes = true,
+		.run = run_server,
+	},
+	{
+		.name = "completion",
+		.summary = "Print the completion script of a shell",
+		.arguments = "bash|zsh|fish",
+		.description = "Put the output where the shell looks for completions.",
+		.examples = "pillion completion bash > /etc/bash_completion.d/pillion\n"
+			    "\tfor all users of bash\n",
+		.run = run_completion,
+	},
+	{
+		.name = "help",
+		.summary = "Show the help of a command",
+		.arguments = "[COMMAND]",
+		.description = "The same as COMMAND --help.",
+		.examples = "pillion help connect\n\tread about connect\n",
+		.hidden = true,
+		.run = run_help,
+	},
+	{
+		.name = "manual",
+		.summary = "Print the manual page",
+		.description = "In the language of man(7).",
+		.examples = "pillion manual | man -l -\n\tread it\n",
+		.hidden = true,
+		.run = run_manual,
+	},
+};
+const size_t command_count = ARRAY_SIZE(commands);
+_Static_assert(ARRAY_SIZE(commands) <= COMMANDS_MAX, "room for the names");
+
+static const struct flag socket_flag = {
+	.name = "socket",
+	.argument = "PATH",
+	.help = "of the daemon (default: $TS_SOCKET, else the usual place)",
+	.kind = FLAG_STRING,
+};
+static struct flag_value socket_value;
+
+int complain(const char *name, int code, const char *format, ...)
+{
+	char text[COMPLAINT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fprintf(stderr, "pillion%s%s: ", name ? " " : "", name ? name : "");
+	/* It often quotes what the daemon says. */
+	printable_put(stderr, text, 0);
+	fputc('\n', stderr);
+	return code;
+}
+
+const struct command *command_find(const char *name)
+{
+	for (size_t i = 0; i < command_count; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+size_t command_groups(const struct command *c, struct command_line *line,
+		      struct flag_group ret[static FLAG_GROUPS_MAX])
+{
+	size_t count = 0;
+
+#define ADD(title_, flags_, values_, first, end)                                             \
+	ret[count++] = (struct flag_group)                                                   \
+	{                                                                                    \
+		.title = title_, .flags = (flags_) + (first), .values = (values_) + (first), \
+		.count = (end) - (first)                                                     \
+	}
+	if (c->flag_count > 0)
+		ADD("Flags", c->flags, line->own, 0, c->flag_count);
+	if (c->tables & TAKES_SETTINGS)
+		ADD("Settings", prefs_flags, line->prefs, 0, PREFS_SETTINGS_END);
+	if (c->tables & TAKES_LOGIN)
+		ADD("Logging in", prefs_flags, line->prefs, PREFS_AUTH_KEY, PREFS_OURS_END);
+	if (c->tables & TAKES_SETTINGS)
+		ADD("", prefs_flags, line->prefs, PREFS_OURS_END, PREFS_FLAG_COUNT);
+	if (c->tables & TAKES_DAEMON)
+		ADD("Daemon", daemon_flags, line->daemon, 0, DAEMON_FLAG_COUNT);
+	if (c->tables & TAKES_SOCKET)
+		ADD("Common flags", &socket_flag, &socket_value, 0, 1);
+#undef ADD
+	return count;
+}
+
+static void warn_of_flag(const char *text)
+{
+	complain(NULL, 0, "warning: %s", text);
+}
+
+/* run_command() - Read what stands after the name of a command, and run it */
+static int run_command(const struct command *c, struct command_line *line, int argc, char **argv)
+{
+	_cleanup_free_ const char **rest = calloc((size_t)argc + 1, sizeof(*rest));
+	struct flag_group groups[FLAG_GROUPS_MAX];
+	struct error err = {0};
+	char where[64];
+	struct flag_reader reader = {
+		.groups = groups,
+		.count = command_groups(c, line, groups),
+		.source = line->official ? FLAGS_OFFICIAL : FLAGS_COMMAND_LINE,
+		.where = where,
+		.warn = warn_of_flag,
+	};
+	int r;
+
+	snprintf(where, sizeof(where), "pillion %s", c->name);
+	line->rest = rest;
+	if (!rest)
+		return complain(c->name, EXIT_FAILS, "out of memory");
+	r = flags_parse(&reader, argc, argv, c->arguments ? rest : NULL, &err);
+	if (r == -ECANCELED) {
+		command_help(c);
+		return EXIT_OK;
+	}
+	if (r < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_USAGE;
+	}
+	line->rest_count = r;
+	if (socket_value.given)
+		line->socket = socket_value.text;
+	if (line->socket && !line->daemon[DAEMON_SOCKET].given)
+		line->daemon[DAEMON_SOCKET] =
+			(struct flag_value){.given = true, .text = line->socket};
+	return c->run(line);
+}
+
+/* What the official command has and we do not. */
+static const char *const not_yet[] = {
+	"appc-routes", "bugreport", "cert",     "configure",  "debug",    "dns",      "drive",
+	"exit-node",   "file",      "funnel",   "get",        "id-token", "licenses", "lock",
+	"metrics",     "nc",        "netcheck", "routecheck", "serve",    "service",  "ssh",
+	"switch",      "syspolicy", "systray",  "update",     "wait",     "web",      "whoami",
+};
+
+static int unknown_command(const char *name)
+{
+	const char *names[COMMANDS_MAX], *near;
+
+	for (size_t i = 0; i < ARRAY_SIZE(not_yet); i++)
+		if (strcmp(name, not_yet[i]) == 0)
+			return complain(NULL, EXIT_FAILS,
+					"'%s' is not supported yet; 'pillion --help' lists what is",
+					name);
+	for (size_t i = 0; i < command_count; i++)
+		names[i] = commands[i].name;
+	near = value_nearest(name, names, command_count);
+	if (near)
+		return complain(NULL, EXIT_USAGE, "unknown command '%.64s'; did you mean '%s'?",
+				name, near);
+	return complain(NULL, EXIT_USAGE, "unknown command '%.64s'; 'pillion --help' lists them",
+			name);
+}
+
+int command_main(int argc, char **argv)
+{
+	static struct command_line line;
+	const struct command *c;
+	int at = 1;
+
+	line = (struct command_line){.argc = argc, .argv = argv};
+	line.official = argc > 0 && strcmp(basename(argv[0]), "tailscaled") == 0;
+	/* --socket may stand before the command, as for the official client. */
+	for (; at < argc && argv[at][0] == '-'; at++) {
+		const char *name = argv[at] + 1 + (argv[at][1] == '-');
+
+		if (strncmp(name, "socket=", 7) == 0)
+			line.socket = name + 7;
+		else if (strcmp(name, "socket") == 0 && at + 1 < argc)
+			line.socket = argv[++at];
+		else if (strcmp(name, "help") == 0 || strcmp(name, "h") == 0)
+			return command_list(), EXIT_OK;
+		else if (strcmp(name, "version") == 0)
+			return run_version(&line);
+		else
+			return complain(NULL, EXIT_USAGE,
+					"unknown flag %.64s before the command; see 'pillion "
+					"--help'",
+					argv[at]);
+	}
+	if (at >= argc) {
+		command_list();
+		return EXIT_USAGE;
+	}
+	c = command_find(argv[at]);
+	if (!c)
+		return unknown_command(argv[at]);
+	if (c->passes) {
+		line.argc = argc - at;
+		line.argv = argv + at;
+		return c->run(&line);
+	}
+	return run_command(c, &line, argc - at - 1, argv + at + 1);
+}
+
+int run_help(struct command_line *line)
+{
+	const struct command *c;
+
+	if (line->rest_count == 0)
+		return command_list(), EXIT_OK;
+	c = command_find(line->rest[0]);
+	if (!c)
+		return unknown_command(line->rest[0]);
+	if (c->run == run_server) {
+		/* The program that runs it explains it. */
+		char *argv[] = {(char *)c->name, (char *)"--help", NULL};
+		struct command_line theirs = {.argc = 2, .argv = argv};
+
+		return run_server(&theirs);
+	}
+	command_help(c);
+	return EXIT_OK;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/path/path_candidates.c - the endpoints where a peer may be
+ *
+ * Three things speak for one: the netmap names it; the last CallMeMaybe named it; a
+ * ping came from it within 45 s. And what carries data now is never dropped.
+ *
+ * A ping can be recorded and sent again from any address. So where the list is full, one that
+ * was only heard makes room: the one that was heard least recently and has not answered us.
+ */
+#include "tunnel/path/path_internal.h"
+
+#include "base/limits.h"
+
+#include <stdlib.h>
+
+struct candidate *path_find_candidate(struct path_peer *p, const struct endpoint *endpoint)
+{
+	for (size_t i = 0; i < p->candidate_count; i++)
+		if (endpoint_equal(&p->candidates[i].endpoint, endpoint))
+			return &p->candidates[i];
+	return NULL;
+}
+
+/* Whether a datagram can be sent there at all. */
+static bool is_usable(const struct endpoint *e)
+{
+	return e->port != 0 && e->address.family != ADDRESS_NONE &&
+	       !address_is_unspecified(&e->address) && !address_is_multicast(&e->address);
+}
+
+bool path_is_named(const struct candidate *c)
+{
+	return c->in_netmap || c->called;
+}
+
+/* make_room() - The candidate that the next one displaces; NULL: each has more to say for it */
+static struct candidate *make_room(struct path_peer *p, nanoseconds now)
+{
+	struct candidate *found = NULL;
+
+	for (size_t i = 0; i < p->candidate_count; i++) {
+		struct candidate *c = &p->candidates[i];
+
+		if (path_is_named(c) || endpoint_equal(&c->endpoint, &p->best) ||
+		    (c->proved_at && now - c->proved_at <= PATH_ACTIVE))
+			continue;
+		if (!found || c->heard_at < found->heard_at)
+			found = c;
+	}
+	return found;
+}
+
+struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint *endpoint,
+				     nanoseconds now)
+{
+	struct candidate *c = path_find_candidate(p, endpoint);
+	size_t capacity;
+
+	if (c)
+		return c;
+	if (!is_usable(endpoint))
+		return NULL;
+	if (p->candidate_count >= LIMIT_PATH_CANDIDATES)
+		path_prune(p, now);
+	if (p->candidate_count < LIMIT_PATH_CANDIDATES &&
+	    p->candidate_count == p->candidate_capacity) {
+		capacity = p->candidate_capacity ? 2 * p->candidate_capacity : 4;
+		c = reallocarray(p->candidates, capacity, sizeof(*c));
+		if (!c)
+			return NULL;
+		p->candidates = c;
+		p->candidate_capacity = capacity;
+	}
+	c = p->candidate_count < LIMIT_PATH_CANDIDATES ? &p->candidates[p->candidate_count++]
+						       : make_room(p, now);
+	if (!c)
+		return NULL;
+	*c = (struct candidate){.endpoint = *endpoint};
+	p->next_full_ping = 0;
+	return c;
+}
+
+void path_prune(struct path_peer *p, nanoseconds now)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < p->candidate_count; i++) {
+		struct candidate *c = &p->candidates[i];
+		bool heard = c->heard_at && now - c->heard_at <= PATH_ACTIVE;
+		bool best = endpoint_equal(&c->endpoint, &p->best);
+
+		if (path_is_named(c) || heard || (best && path_is_trusted(p, now)))
+			p->candidates[kept++] = *c;
+		else if (best)
+			p->best = (struct endpoint){0};
+	}
+	p->candidate_count = kept;
+}

@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/path/path_discovery.c - finding and keeping the direct way to a peer
+ *
+ * Theory of operation
+ *   path_route() answers from what is proved. If nothing is, it starts a discovery: a
+ *   ping to every candidate, which also opens our own firewall for the peer's, and a
+ *   CallMeMaybe by relay, upon which the peer does the same. A pong proves the
+ *   endpoint that its ping went to, whatever address it came from.
+ *
+ *	no best ── pong ──▶ trusted ── 6.5 s without a pong ──▶ doubtful (data goes both ways)
+ *	                      ▲  │ better endpoint's pong            │
+ *	                      └──┴────────────── pong ◀──────────────┘
+ *
+ *   While the peer is active the heartbeat pings the best endpoint every 3 s, and one
+ *   without an answer is repeated each second, so that three losses in a row don't end
+ *   the trust. After 45 s without data it stops.
+ *
+ *   A peer that we send to and have not heard is also pinged by relay, 0.15 s after the
+ *   first datagram and then at doubling intervals, and so again with a datagram 5 s
+ *   later: the pong says that it is there and knows us, which nobody else tells (the first
+ *handshake initiation is lost when a peer hasn't got its netmap with us in it yet).
+ */
+#include "tunnel/path/path_internal.h"
+
+#include "base/limits.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+bool path_is_trusted(const struct path_peer *p, nanoseconds now)
+{
+	return p->best.address.family != ADDRESS_NONE && now <= p->trust_until;
+}
+
+void path_tell_change(struct path_peer *p, nanoseconds now, bool moved)
+{
+	bool direct = path_is_trusted(p, now);
+
+	if (direct == p->told_direct && !moved)
+		return;
+	p->told_direct = direct;
+	if (p->engine->callbacks->path_changed)
+		p->engine->callbacks->path_changed(p->engine->ctx, p);
+}
+
+static void heard(struct path_peer *p, enum path_evidence evidence, nanoseconds now)
+{
+	p->last_heard = now;
+	p->probe_at = 0;
+	if (p->engine->callbacks->heard)
+		p->engine->callbacks->heard(p->engine->ctx, p, evidence);
+}
+
+void path_forget_proofs(struct path_peer *p)
+{
+	size_t kept = 0;
+
+	p->trust_until = 0;
+	p->last_full_ping = 0;
+	p->next_full_ping = 0;
+	for (size_t i = 0; i < p->candidate_count; i++)
+		p->candidates[i].pinged_at = 0;
+	/* A person's ping goes on waiting; its pong just can't come from the old key's owner. */
+	for (size_t i = 0; i < p->ping_count; i++)
+		if (p->pings[i].purpose == PING_MANUAL)
+			p->pings[kept++] = p->pings[i];
+	p->ping_count = kept;
+}
+
+/* Sending */
+
+/* send_message() - To @to, or with NULL to node @node by relay @region */
+static void send_message(struct path_engine *e, struct disco_key *key,
+			 const struct disco_message *m, const struct endpoint *to, uint16_t region,
+			 const struct public_key *node)
+{
+	const struct disco_box *box = path_key_box(e, key);
+	uint8_t packet[DISCO_PACKET_MAX], nonce[DISCO_NONCE_SIZE];
+	ssize_t length;
+
+	if (!box)
+		return;
+	randombytes_buf(nonce, sizeof(nonce));
+	length = disco_seal(packet, sizeof(packet), &e->disco_public, box, nonce, m);
+	if (length < 0)
+		return;
+	if (to)
+		e->callbacks->send_udp(e->ctx, to, packet, (size_t)length);
+	else
+		e->callbacks->send_relay(e->ctx, region, node, packet, (size_t)length);
+}
+
+static void drop_ping(struct path_peer *p, size_t index)
+{
+	memmove(&p->pings[index], &p->pings[index + 1],
+		(p->ping_count - index - 1) * sizeof(p->pings[0]));
+	p->ping_count--;
+}
+
+/* expire_pings() - Forget those that won't be answered any more */
+static void expire_pings(struct path_peer *p, nanoseconds now)
+{
+	size_t expired = 0;
+
+	while (expired < p->ping_count && now - p->pings[expired].at >= PATH_PING_TIMEOUT)
+		expired++;
+	if (expired == 0)
+		return;
+	memmove(p->pings, p->pings + expired, (p->ping_count - expired) * sizeof(p->pings[0]));
+	p->ping_count -= expired;
+}
+
+static struct sent_ping *remember_ping(struct path_peer *p, nanoseconds now)
+{
+	struct sent_ping *grown;
+	size_t capacity;
+
+	expire_pings(p, now);
+	if (p->ping_count >= LIMIT_PATH_PINGS)
+		drop_ping(p, 0);
+	if (p->ping_count == p->ping_capacity) {
+		capacity = p->ping_capacity ? 2 * p->ping_capacity : 4;
+		grown = reallocarray(p->pings, capacity, sizeof(*grown));
+		if (!grown)
+			return NULL;
+		p->pings = grown;
+		p->ping_capacity = capacity;
+	}
+	return &p->pings[p->ping_count++];
+}
+
+void path_send_ping(struct path_peer *p, const struct endpoint *to, enum ping_purpose purpose,
+		    uint32_t manual, nanoseconds now)
+{
+	struct disco_message m = {.type = DISCO_PING};
+	struct path_engine *e = p->engine;
+	struct disco_key *key = path_active_key(p);
+	struct endpoint target = to ? *to : (struct endpoint){0};
+	struct sent_ping *ping;
+
+	ping = key ? remember_ping(p, now) : NULL;
+	if (!ping)
+		return;
+	randombytes_buf(m.ping.txid.bytes, sizeof(m.ping.txid.bytes));
+	m.ping.has_node_key = true;
+	m.ping.node_key = e->node_key;
+	*ping = (struct sent_ping){
+		.txid = m.ping.txid,
+		.to = target,
+		.region = to ? 0 : p->home_region,
+		.purpose = purpose,
+		.manual = manual,
+		.at = now,
+	};
+	e->statistics.pings_sent++;
+	path_live(p, now + PATH_PING_TIMEOUT);
+	send_message(e, key, &m, to ? &target : NULL, p->home_region, &p->node_key);
+}
+
+void path_send_call(struct path_peer *p, nanoseconds now)
+{
+	struct disco_message m = {.type = DISCO_CALL_ME_MAYBE};
+	struct path_engine *e = p->engine;
+	struct disco_key *key = path_active_key(p);
+
+	p->last_call = now;
+	if (!key || e->told_count == 0)
+		return;
+	for (size_t i = 0; i < e->told_count && i < DISCO_ENDPOINTS_MAX; i++)
+		m.call_me_maybe.endpoints[m.call_me_maybe.count++] = e->told[i].endpoint;
+	e->statistics.calls_sent++;
+	send_message(e, key, &m, NULL, p->home_region, &p->node_key);
+}
+
+/*
+ * may_discover() - Whether one more message may leave that a peer's word is the cause of
+ *
+ * A peer names any addresses, as often as it likes; who has recorded its pings does so too. What
+ * is only heard leaves some tokens to what was named.
+ */
+static bool may_discover(struct path_peer *p, bool named, nanoseconds now)
+{
+	return quota_left(&p->discovery, named ? 0 : LIMIT_PATH_PEER_NAMED, now) &&
+	       quota_take(&p->engine->discovery, now) && quota_take(&p->discovery, now);
+}
+
+/* ping_some() - Those that were @named, or were not, and not pinged within 5 s; whether any was */
+static bool ping_some(struct path_peer *p, bool named, nanoseconds now)
+{
+	bool sent = false;
+
+	/* By index: a send that fails at once changes candidates, but moves none. */
+	for (size_t i = 0; i < p->candidate_count; i++) {
+		struct candidate *c = &p->candidates[i];
+
+		if (path_is_named(c) != named)
+			continue;
+		if (c->pinged_at && now - c->pinged_at < PATH_PING_INTERVAL) {
+			p->next_full_ping =
+				deadline_min(p->next_full_ping, c->pinged_at + PATH_PING_INTERVAL);
+			continue;
+		}
+		if (!may_discover(p, named, now)) {
+			p->next_full_ping = deadline_min(p->next_full_ping, now + NSEC_PER_SEC);
+			break;
+		}
+		c->pinged_at = now;
+		path_send_ping(p, &c->endpoint, PING_DISCOVERY, 0, now);
+		sent = true;
+	}
+	return sent;
+}
+
+/* ping_candidates() - All that are due, the named ones first; whether any was pinged */
+static bool ping_candidates(struct path_peer *p, nanoseconds now)
+{
+	bool named, heard;
+
+	path_prune(p, now);
+	p->last_full_ping = now;
+	p->next_full_ping = now + PATH_PING_INTERVAL;
+	named = ping_some(p, true, now);
+	heard = ping_some(p, false, now);
+	return named || heard;
+}
+
+static bool wants_discovery(const struct path_peer *p, nanoseconds now)
+{
+	if (now < p->next_full_ping || !path_active_key(p))
+		return false;
+	if (!path_is_trusted(p, now) || p->last_full_ping == 0)
+		return true;
+	return p->best_latency > PATH_GOOD_LATENCY &&
+	       now - p->last_full_ping >= PATH_UPGRADE_INTERVAL;
+}
+
+void path_discover(struct path_peer *p, nanoseconds now)
+{
+	bool sent;
+
+	if (!wants_discovery(p, now))
+		return;
+	sent = ping_candidates(p, now);
+	/* Even if we know none of its endpoints, it can ping ours. */
+	if (sent || (p->candidate_count == 0 && may_discover(p, true, now)))
+		path_send_call(p, now);
+}
+
+/* The way of data */
+
+/* A peer without disco: guess, and stay where it answers from. */
+static void route_wireguard_only(struct path_peer *p, nanoseconds now, struct path_choice *ret)
+{
+	if (p->candidate_count == 0)
+		return;
+	if (!path_is_trusted(p, now) || !path_find_candidate(p, &p->best)) {
+		p->best = p->candidates[randombytes_uniform((uint32_t)p->candidate_count)].endpoint;
+		p->trust_until = now + PATH_GUESS_TRUST;
+	}
+	ret->direct = true;
+	ret->endpoint = p->best;
+}
+
+/* wants_probes() - Whether we send to a peer that has not been heard */
+static bool wants_probes(const struct path_peer *p, nanoseconds now)
+{
+	return !p->probe_at && !path_is_trusted(p, now) &&
+	       (!p->last_heard || now - p->last_heard > PATH_UNHEARD) &&
+	       (!p->probes_began || now - p->probes_began > PATH_PROBE_PAUSE);
+}
+
+static void note_activity(struct path_peer *p, nanoseconds now)
+{
+	p->last_sent = now;
+	if (!path_active_key(p))
+		return;
+	if (wants_probes(p, now)) {
+		p->probes = 0;
+		p->probes_began = now;
+		p->probe_at = now + PATH_PROBE_FIRST;
+		path_live(p, p->probe_at);
+	}
+	if (p->heartbeat_at)
+		return;
+	p->heartbeat_at = now + PATH_HEARTBEAT;
+	path_live(p, p->heartbeat_at);
+	path_stun_active(p->engine, now);
+}
+
+void path_route(struct path_peer *p, nanoseconds now, struct path_choice *ret)
+{
+	*ret = (struct path_choice){0};
+	if (p->wireguard_only) {
+		p->last_sent = now;
+		route_wireguard_only(p, now, ret);
+		return;
+	}
+	note_activity(p, now);
+	path_discover(p, now);
+	if (p->best.address.family != ADDRESS_NONE) {
+		ret->direct = true;
+		ret->endpoint = p->best;
+	}
+	if (!path_is_trusted(p, now)) {
+		ret->relay = true;
+		ret->region = p->home_region;
+	}
+}
+
+void path_call(struct path_peer *p, nanoseconds now)
+{
+	if (p->wireguard_only)
+		return;
+	note_activity(p, now);
+	path_discover(p, now);
+}
+
+void path_note_received(struct path_peer *p, const struct endpoint *source, nanoseconds now)
+{
+	p->last_heard = now;
+	p->probe_at = 0;
+	if (!source)
+		return;
+	path_bind_source(p, source);
+	if (p->wireguard_only && path_find_candidate(p, source)) {
+		p->best = *source;
+		p->trust_until = now + PATH_RECEIVED_TRUST;
+	}
+}
+
+static void fail_endpoint(struct path_peer *p, const struct endpoint *to)
+{
+	struct candidate *c = path_find_candidate(p, to);
+	size_t kept = 0;
+
+	if (c)
+		c->heard_at = 0;
+	for (size_t i = 0; i < p->ping_count; i++)
+		if (!endpoint_equal(&p->pings[i].to, to) || p->pings[i].purpose == PING_MANUAL)
+			p->pings[kept++] = p->pings[i];
+	p->ping_count = kept;
+	if (!endpoint_equal(&p->best, to))
+		return;
+	p->best = (struct endpoint){0};
+	p->trust_until = 0;
+	/* Not by the clock of now, which we aren't given: without best nothing is trusted. */
+	path_tell_change(p, 0, true);
+}
+
+void path_send_failed(struct path_engine *e, const struct endpoint *to, int error)
+{
+	if (error != -EHOSTUNREACH && error != -ENETUNREACH && error != -ENETDOWN)
+		return;
+	/* Only a live peer has been sent anything; two may be at the same endpoint. */
+	for (struct path_peer *p = e->live; p; p = p->live_next)
+		if (!p->wireguard_only)
+			fail_endpoint(p, to);
+}
+
+/* Time */
+
+static void heartbeat(struct path_peer *p, nanoseconds now)
+{
+	struct candidate *c;
+
+	if (now - p->last_sent > PATH_ACTIVE) {
+		p->heartbeat_at = 0;
+		p->probe_at = 0;
+		return;
+	}
+	/* Until its pong comes, which makes it 3 s. */
+	p->heartbeat_at = now + (path_is_trusted(p, now) ? PATH_HEARTBEAT_AGAIN : PATH_HEARTBEAT);
+	if (p->best.address.family != ADDRESS_NONE) {
+		c = path_find_candidate(p, &p->best);
+		if (c)
+			c->pinged_at = now;
+		path_send_ping(p, &p->best, PING_HEARTBEAT, 0, now);
+	}
+	path_discover(p, now);
+}
+
+static void probe(struct path_peer *p, nanoseconds now)
+{
+	p->probe_at = 0;
+	if (++p->probes < PATH_PROBES)
+		p->probe_at = now + (PATH_PROBE_FIRST << p->probes);
+	path_send_ping(p, NULL, PING_PROBE, 0, now);
+}
+
+void path_peer_timeout(struct path_peer *p, nanoseconds now)
+{
+	if (p->heartbeat_at && now >= p->heartbeat_at)
+		heartbeat(p, now);
+	if (p->probe_at && now >= p->probe_at)
+		probe(p, now);
+	expire_pings(p, now);
+	path_manual_timeout(p, now);
+	path_tell_change(p, now, false);
+}
+
+nanoseconds path_peer_deadline(const struct path_peer *p)
+{
+	nanoseconds at = DEADLINE_NEVER;
+
+	if (p->heartbeat_at)
+		at = deadline_min(at, p->heartbeat_at);
+	if (p->probe_at)
+		at = deadline_min(at, p->probe_at);
+	if (p->ping_count > 0)
+		at = deadline_min(at, p->pings[0].at + PATH_PING_TIMEOUT);
+	for (const struct manual_ping *m = p->manuals; m; m = m->next)
+		at = deadline_min(at, deadline_min(m->deadline, m->again));
+	if (p->told_direct)
+		at = deadline_min(at, p->trust_until + 1);
+	return at;
+}
+
+/* Messages */
+
+static void candidate_heard(struct path_peer *p, const struct endpoint *source,
+			    const struct disco_txid *txid, nanoseconds now)
+{
+	struct candidate *c = path_add_candidate(p, source, now);
+	bool active = p->heartbeat_at != 0;
+
+	if (!c)
+		return;
+	c->heard_at = now;
+	c->heard_txid = *txid;
+	/* Its ping came through, so ours to where it came from probably will. */
+	if (active && !path_is_trusted(p, now) &&
+	    (!c->pinged_at || now - c->pinged_at >= PATH_PING_BACK_INTERVAL) &&
+	    may_discover(p, path_is_named(c), now)) {
+		c->pinged_at = now;
+		path_send_ping(p, &c->endpoint, PING_DISCOVERY, 0, now);
+	}
+}
+
+/* find_ping() - The candidate that the ping with @txid came from before; NULL: it is new */
+static struct candidate *find_ping(struct path_peer *p, const struct disco_txid *txid)
+{
+	for (size_t i = 0; i < p->candidate_count; i++)
+		if (p->candidates[i].heard_at &&
+		    memcmp(&p->candidates[i].heard_txid, txid, sizeof(*txid)) == 0)
+			return &p->candidates[i];
+	return NULL;
+}
+
+void path_on_ping(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		  const struct endpoint *source, uint16_t region, const struct public_key *node,
+		  nanoseconds now)
+{
+	const struct public_key *claimed = m->ping.has_node_key ? &m->ping.node_key : NULL;
+	struct path_peer *p = path_peer_of(key, node ? node : claimed);
+	struct disco_message pong = {.type = DISCO_PONG};
+	struct candidate *before = p && source ? find_ping(p, &m->ping.txid) : NULL;
+
+	if (node && (!p || !public_key_equal(&p->node_key, node))) {
+		e->statistics.unknown_sender++;
+		return;
+	}
+	e->statistics.pings_received++;
+	if (before && endpoint_equal(&before->endpoint, source))
+		return;
+	if (p)
+		path_use_key(p, key, now);
+	/* The pong first: it is what the peer's path waits for. */
+	pong.pong.txid = m->ping.txid;
+	pong.pong.source = source ? *source : disco_relay_endpoint(region);
+	send_message(e, key, &pong, source, region, node);
+	if (!p)
+		return;
+	if (source) {
+		path_note_udp(e, now);
+		path_bind_source(p, source);
+		/* From two places: recorded, and sent again. The pong tells the peer itself enough.
+		 */
+		if (!before)
+			candidate_heard(p, source, &m->ping.txid, now);
+	}
+	heard(p, PATH_EVIDENCE_PING, now);
+}
+
+/* promote() - A pong proved @to */
+static void promote(struct path_peer *p, const struct endpoint *to, nanoseconds latency,
+		    nanoseconds now)
+{
+	bool same = endpoint_equal(&p->best, to);
+
+	if (!same && path_is_trusted(p, now) &&
+	    !path_better(to, latency, &p->best, p->best_latency))
+		return;
+	p->best = *to;
+	p->best_latency = latency;
+	p->trust_until = now + PATH_TRUST;
+	path_live(p, p->trust_until + 1);
+	path_tell_change(p, now, !same);
+}
+
+/* take_ping() - Our ping with @txid to an owner of @key, which is forgotten thereby */
+static struct path_peer *take_ping(struct disco_key *key, const struct disco_txid *txid,
+				   nanoseconds now, struct sent_ping *ret)
+{
+	for (struct disco_slot *slot = key->slots; slot; slot = slot->next) {
+		struct path_peer *p = slot->peer;
+
+		expire_pings(p, now);
+		for (size_t i = 0; i < p->ping_count; i++) {
+			if (memcmp(&p->pings[i].txid, txid, sizeof(*txid)) != 0)
+				continue;
+			*ret = p->pings[i];
+			drop_ping(p, i);
+			return p;
+		}
+	}
+	return NULL;
+}
+
+void path_on_pong(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		  const struct endpoint *source, nanoseconds now)
+{
+	struct sent_ping ping;
+	struct path_peer *p = take_ping(key, &m->pong.txid, now, &ping);
+	struct candidate *c = NULL;
+	nanoseconds latency;
+
+	if (!p) {
+		e->statistics.unexpected_pong++;
+		return;
+	}
+	e->statistics.pongs_received++;
+	latency = now - ping.at > 0 ? now - ping.at : 1;
+	if (source) {
+		path_note_udp(e, now);
+		path_bind_source(p, source);
+	}
+	/* A ping by UDP that is answered by relay says nothing about UDP. */
+	if (source && ping.to.address.family != ADDRESS_NONE)
+		c = path_add_candidate(p, &ping.to, now);
+	if (c) {
+		c->proved_at = now;
+		promote(p, &ping.to, latency, now);
+	}
+	if (ping.purpose == PING_HEARTBEAT && p->heartbeat_at)
+		p->heartbeat_at = ping.at + PATH_HEARTBEAT;
+	if (ping.purpose == PING_MANUAL)
+		path_manual_answer(p, &ping, latency);
+	heard(p, PATH_EVIDENCE_PONG, now);
+}
+
+void path_on_call(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		  const struct public_key *node, nanoseconds now)
+{
+	struct path_peer *p = node ? path_peer_of(key, node) : NULL;
+
+	/* Only by relay, which vouches for the node key, and only from the peer itself. */
+	if (!p || !public_key_equal(&p->node_key, node)) {
+		e->statistics.refused_call++;
+		return;
+	}
+	e->statistics.calls_received++;
+	path_use_key(p, key, now);
+	for (size_t i = 0; i < p->candidate_count; i++) {
+		p->candidates[i].called = false;
+		p->candidates[i].pinged_at = 0;
+	}
+	for (size_t i = 0; i < m->call_me_maybe.count; i++) {
+		const struct endpoint *endpoint = &m->call_me_maybe.endpoints[i];
+		struct candidate *c;
+
+		if (endpoint->address.family == ADDRESS_V6 &&
+		    address_is_link_local(&endpoint->address))
+			continue;
+		c = path_add_candidate(p, endpoint, now);
+		if (c)
+			c->called = true;
+	}
+	ping_candidates(p, now);
+	heard(p, PATH_EVIDENCE_CALL, now);
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/wireguard/wg.h - the WireGuard device: peers, handshakes, sessions
+ *
+ * DOC: Theory of operation
+ *
+ * Sans-I/O. Datagrams and packets go in with `now`, come out through callbacks, and
+ * wg_device_deadline() says when the device next wants to be called.
+ *
+ *	 packet ──wg_send()──► session? ──yes──► seal ──► send(peer, datagram, WG_DATA)
+ *	                          │no
+ *	                          ▼
+ *	                    staged queue, initiation ──► send(peer, datagram, WG_HANDSHAKE)
+ *
+ *	 datagram ──wg_receive()──► type, length
+ *	     handshake: mac1 ► limiter, mac2 ► Noise ► session()
+ *	     transport: index ► AEAD ► replay window ► inner length ► source is the peer's ►
+ *deliver()
+ *
+ * Where a datagram is sent is not decided here: send() names the peer, and the path
+ * layer picks the way, for handshakes and data alike. Only a cookie reply goes back
+ * to where its cause came from, since no peer is known yet: send_to().
+ *
+ * The parts: keypair.h is all that a packet needs once a session stands (and what
+ * packet threads will share), handshake.c makes sessions, timers.c says when, cookie.c
+ * and limiter.c guard the door, allowed_ips.h maps addresses to peers.
+ *
+ * A device is used from one thread. Callbacks may call wg_send(), wg_peer_initiate(),
+ * wg_peer_stats() and the like; they must not remove peers or free the device. Only
+ * identify() may add a peer.
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/secret.h"
+#include "wire/wireguard.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct wg_device;
+struct wg_peer;
+
+/*
+ * What must be writable around a packet given to wg_send(): the header goes before it, padding and
+ * tag behind. The same is there around what deliver() is given, the tag's 16 bytes at its end.
+ */
+#define WG_HEADROOM WG_TRANSPORT_HEADER_SIZE
+#define WG_TAILROOM (WG_PADDING - 1 + AEAD_TAG_SIZE)
+
+/* Where a datagram came from. By UDP an endpoint; by relay a region and who the relay says it is.
+ */
+struct wg_source {
+	struct endpoint endpoint;
+	uint32_t region;             /* 0: came by UDP */
+	struct public_key relay_key; /* zero where region is 0 */
+};
+
+enum wg_kind {
+	WG_HANDSHAKE, /* initiation or response */
+	WG_DATA,      /* transport message of a packet */
+	WG_KEEPALIVE, /* transport message of nothing */
+};
+
+struct wg_callbacks {
+	/**
+	 * @send: send a datagram to @peer by the way of your choice
+	 * @datagram: writable during the call only
+	 */
+	void (*send)(void *context, struct wg_peer *peer, uint8_t *datagram, size_t length,
+		     enum wg_kind kind);
+
+	/** @send_to: send a cookie reply back to where its cause came from; may be NULL */
+	void (*send_to)(void *context, const struct wg_source *to, const uint8_t *datagram,
+			size_t length);
+
+	/**
+	 * @deliver: a packet of @peer: authentic, not seen before, trimmed to the length that its
+	 * IP header says, its source address one of the peer's
+	 * @packet: inside the datagram given to wg_receive(); WG_HEADROOM bytes before it and
+	 *          AEAD_TAG_SIZE behind it are yours too
+	 */
+	void (*deliver)(void *context, struct wg_peer *peer, uint8_t *packet, size_t length);
+
+	/** @session: @peer has a new session, usable for sending (also at each rekey); may be NULL
+	 */
+	void (*session)(void *context, struct wg_peer *peer);
+
+	/**
+	 * @identify: an initiation came from an authentic key that is no peer's; may be NULL
+	 * Return: the peer that wg_peer_add() just made for @key, or NULL to ignore the initiation
+	 */
+	struct wg_peer *(*identify)(void *context, const struct public_key *key);
+
+	/** @realtime: nanoseconds since 1970, for the timestamps of initiations */
+	nanoseconds (*realtime)(void *context);
+
+	/** @random: fill with random bytes; NULL: libsodium's. Tests give their own */
+	void (*random)(void *context, void *out, size_t length);
+};
+
+/* What came of a datagram. RECEIVED is authentic; so are INNER and SOURCE, though dropped. */
+enum wg_verdict {
+	WG_RECEIVED_PACKET,       /* delivered */
+	WG_RECEIVED_KEEPALIVE,    /* empty transport message */
+	WG_RECEIVED_INITIATION,   /* answered */
+	WG_RECEIVED_RESPONSE,     /* session made */
+	WG_RECEIVED_COOKIE,       /* kept for the next initiation */
+	WG_COOKIE_SENT,           /* under load: asked to come back with the cookie */
+	WG_DROPPED_MALFORMED,     /* type or length of no message */
+	WG_DROPPED_NO_KEY,        /* the device has no private key */
+	WG_DROPPED_MAC1,          /* not meant for our public key */
+	WG_DROPPED_RATE,          /* limiter, or more than 50 initiations a second of one peer */
+	WG_DROPPED_UNKNOWN_PEER,  /* authentic initiation of a key that is no peer's */
+	WG_DROPPED_UNKNOWN_INDEX, /* transport in no session of ours: the sender's is stale */
+	WG_DROPPED_LATE,          /* a response or cookie to an initiation no longer pending */
+	WG_DROPPED_FORGED,        /* authentication failed */
+	WG_DROPPED_REPLAYED,      /* counter or timestamp seen before */
+	WG_DROPPED_EXPIRED,       /* session older than 180 s, or counter past its limit */
+	WG_DROPPED_INNER,         /* authentic, but no IP packet or one longer than its message */
+	WG_DROPPED_SOURCE,        /* authentic, but its source address is not the peer's */
+	WG_DROPPED_MEMORY,        /* no memory for a session */
+	WG_VERDICT_COUNT,
+};
+
+/* Counters beside those of the verdicts. */
+enum wg_counter {
+	WG_STAGED_DROPPED,      /* packets that waited for a session and gave way to newer ones */
+	WG_STAGED_ABANDONED,    /* packets that waited until the peer was given up */
+	WG_HANDSHAKE_ABANDONED, /* 90 s without an answer */
+	WG_INITIATIONS_SENT,
+	WG_RESPONSES_SENT,
+	WG_KEEPALIVES_SENT,
+	WG_COUNTER_COUNT,
+};
+
+struct wg_statistics {
+	uint64_t verdicts[WG_VERDICT_COUNT];
+	uint64_t counters[WG_COUNTER_COUNT];
+};
+
+/** wg_verdict_name(), wg_counter_name() - "dropped_unknown_index", "staged_dropped": for metrics */
+const char *wg_verdict_name(enum wg_verdict verdict);
+const char *wg_counter_name(enum wg_counter counter);
+
+/* ---- the device ---- */
+
+/**
+ * wg_device_new() - A device without peers
+ * @private:   our node key, or NULL to set it later; copied
+ * @callbacks: kept by reference
+ * @context:   given to the callbacks
+ *
+ * Return: the device, or NULL without memory
+ */
+struct wg_device *wg_device_new(const struct secret_key *private,
+				const struct wg_callbacks *callbacks, void *context);
+
+/** wg_device_free() - Release it with all peers, wiping every key. NULL is fine */
+void wg_device_free(struct wg_device *device);
+
+/**
+ * wg_device_set_private_key() - Another node key; NULL: none (logged out)
+ *
+ * Sessions stay for receiving; nothing more is sent in them, so the next packet makes a
+ * handshake under the new key. A peer that has our own public key is not spoken to.
+ */
+void wg_device_set_private_key(struct wg_device *device, const struct secret_key *private);
+
+/** wg_device_public_key() - Ours; zeros where there is none */
+const struct public_key *wg_device_public_key(const struct wg_device *device);
+
+/** wg_device_set_mtu() - Of the TUN, which padding doesn't exceed; 1280 until set */
+void wg_device_set_mtu(struct wg_device *device, size_t mtu);
+
+/**
+ * wg_device_raise_timestamp() - No initiation carries a timestamp up to @floor any more
+ *
+ * Peers ignore an initiation that isn't later than all before it. So what the last process sent
+ * (hand-over record, state) is the floor of the next, whatever became of the wall clock.
+ *
+ * Return: 0, or -ERANGE for bytes that are no TAI64N timestamp (nothing changes)
+ */
+int wg_device_raise_timestamp(struct wg_device *device, const struct wg_timestamp *floor);
+
+/** wg_device_timestamp() - The latest sent to anyone or given as floor */
+const struct wg_timestamp *wg_device_timestamp(const struct wg_device *device);
+
+/** wg_device_lookup() - The peer whose allowed IPs hold @destination by longest prefix, or NULL */
+struct wg_peer *wg_device_lookup(const struct wg_device *device, const struct address *destination);
+
+/** wg_device_deadline() - When wg_device_timeout() is wanted; DEADLINE_NEVER while all is idle */
+nanoseconds wg_device_deadline(const struct wg_device *device);
+
+/** wg_device_timeout() - Do what is due at @now; early or repeated calls are harmless */
+void wg_device_timeout(struct wg_device *device, nanoseconds now);
+
+const struct wg_statistics *wg_device_statistics(const struct wg_device *device);
+
+/* ---- peers ---- */
+
+/**
+ * wg_peer_add() - Know a peer; nothing is sent to it
+ * @psk:  preshared key, or NULL for none
+ * @user: returned by wg_peer_user()
+ *
+ * Return: 0, -EEXIST (its key is known), -EINVAL (zero, or our own key), -ENOSPC past
+ * LIMIT_PEERS, -ENOMEM
+ */
+int wg_peer_add(struct wg_device *device, const struct public_key *public,
+		const struct secret_key *psk, void *user, struct wg_peer **ret);
+
+/** wg_peer_remove() - Forget it with its sessions, queue and allowed IPs. NULL is fine */
+void wg_peer_remove(struct wg_peer *peer);
+
+/** wg_peer_for_key() - By public key, or NULL */
+struct wg_peer *wg_peer_for_key(const struct wg_device *device, const struct public_key *public);
+
+void *wg_peer_user(const struct wg_peer *peer);
+const struct public_key *wg_peer_public_key(const struct wg_peer *peer);
+
+/**
+ * wg_peer_set_allowed_ips() - Exactly these prefixes lead to @peer, and it may send from them
+ *
+ * Host bits are ignored. A prefix that was another peer's becomes this one's.
+ *
+ * Return: 0, -EINVAL (a prefix of no family or too long; nothing changed), -ENOMEM (the peer has
+ * some of them)
+ */
+int wg_peer_set_allowed_ips(struct wg_peer *peer, const struct prefix *prefixes, size_t count);
+
+/** wg_peer_set_psk() - Another preshared key (NULL: none), from the next handshake on */
+void wg_peer_set_psk(struct wg_peer *peer, const struct secret_key *psk);
+
+/** wg_peer_set_persistent_keepalive() - Send something every @interval; 0: never. Off at first */
+void wg_peer_set_persistent_keepalive(struct wg_peer *peer, nanoseconds interval, nanoseconds now);
+
+/**
+ * wg_peer_initiate() - Make a new session now, whatever there is
+ *
+ * Does nothing within 5 s of the last initiation, so it may be called for each sign of a stale
+ * session (a restart, WG_DROPPED_UNKNOWN_INDEX from this peer's address).
+ *
+ * Return: whether an initiation was sent
+ */
+bool wg_peer_initiate(struct wg_peer *peer, nanoseconds now);
+
+/** wg_peer_initiate_on_send() - The same, right after the next packet to it (its disco key changed)
+ */
+void wg_peer_initiate_on_send(struct wg_peer *peer);
+
+/**
+ * wg_peer_retry_now() - The peer just became reachable: repeat an unanswered initiation early
+ *
+ * For the path layer, on an edge: relay connected, peer present, pong or ping received, netmap
+ * names us. Does nothing where no initiation is outstanding. One that left less than
+ * WG_EARLY_RETRY_INTERVAL ago is repeated when that is over, and at most WG_EARLY_RETRIES
+ * times between two regular attempts.
+ */
+void wg_peer_retry_now(struct wg_peer *peer, nanoseconds now);
+
+#define WG_EARLY_RETRY_INTERVAL (250 * NSEC_PER_MSEC)
+#define WG_EARLY_RETRIES        4
+
+struct wg_peer_stats {
+	uint64_t received_bytes; /* of authentic datagrams, whole */
+	uint64_t sent_bytes;
+	nanoseconds last_handshake;         /* when the last session became usable; 0: never */
+	nanoseconds last_received;          /* last authentic datagram; 0: never */
+	struct wg_timestamp last_timestamp; /* of the last initiation sent; zeros: none */
+	struct wg_source last_source;       /* of the last authentic datagram but cookies */
+	bool handshaking;                   /* an initiation is unanswered */
+	bool has_session;                   /* a packet would be sealed, not staged */
+	size_t staged;                      /* packets that wait for a session */
+};
+
+void wg_peer_stats(const struct wg_peer *peer, nanoseconds now, struct wg_peer_stats *ret);
+
+/* ---- packets ---- */
+
+/**
+ * wg_send() - Send an IP packet to @peer
+ * @packet: with WG_HEADROOM bytes before it and WG_TAILROOM behind; overwritten (sealed in place)
+ * @length: 1 to WG_DATAGRAM_MAX - WG_HEADROOM - WG_TAILROOM
+ *
+ * Without a session it is copied to the peer's queue and a handshake begins; a full queue drops
+ * its oldest. Whether the packet may go to this peer is the caller's to know: wg_device_lookup().
+ *
+ * Return: 1 sent, 0 queued, -EMSGSIZE, -ENOKEY (no private key, or the peer is ourselves),
+ * -ENOBUFS (all queues together are full, or no memory; counted)
+ */
+int wg_send(struct wg_peer *peer, uint8_t *packet, size_t length, nanoseconds now);
+
+/**
+ * wg_receive() - A datagram that is neither disco nor STUN
+ * @datagram: overwritten (opened in place)
+ * @ret_peer: the peer whose key it was sealed with; NULL where it isn't authentic. May be NULL
+ */
+enum wg_verdict wg_receive(struct wg_device *device, const struct wg_source *source,
+			   uint8_t *datagram, size_t length, nanoseconds now,
+			   struct wg_peer **ret_peer);

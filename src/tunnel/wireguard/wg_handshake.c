@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tunnel/wireguard/wg_handshake.c - Noise_IKpsk2 in both roles (WireGuard §5.4.2-5.4.5)
+ *
+ * DOC: Theory of operation
+ *
+ * The initiator's state waits in the peer between its two messages. The responder has
+ * none: it reads the initiation, writes the response and makes the session in one go.
+ * So the two roles don't disturb each other when both ends initiate at once: each
+ * end answers the other's initiation and still takes the answer to its own.
+ *
+ * A message is checked on a copy of the state. Only when all of it is authentic does
+ * anything of the peer change.
+ *
+ * Sessions move through slots. The initiator's may be used at once: it is the current
+ * one. The responder's is unconfirmed until a message came in it, which shows that
+ * the initiator has the keys. Older ones stay for what is on its way.
+ *
+ *	finish:   older ◄─ current, unconfirmed      current ◄─ new
+ *	answer:   unconfirmed ◄─ new
+ *	confirm:  older ◄─ current ◄─ unconfirmed
+ *
+ * When both initiated at once there are two sessions: each end sends in its own and
+ * hears the other's among the older. Then both would renew them at the same moment for
+ * ever after, or neither; so, while the other end is heard in its own, the one with the
+ * larger public key does. We don't move to the other's session instead: wireguard-go,
+ * when it handles our answer and our own initiation at the same time, can't be reached
+ * in the one that it began.
+ */
+#include "tunnel/wireguard/wg_device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static bool know_static_static(struct wg_peer *peer)
+{
+	if (!peer->has_static_static)
+		peer->has_static_static = secret_key_agree(&peer->device->private, &peer->public,
+							   &peer->static_static) == 0;
+	return peer->has_static_static;
+}
+
+static void generate(const struct wg_device *device, struct secret_key *ret_private,
+		     struct public_key *ret_public)
+{
+	wg_random(device, ret_private->bytes, sizeof(ret_private->bytes));
+	secret_key_public(ret_private, ret_public);
+}
+
+/* The state that both ends begin with: who is asked. */
+static void begin(struct noise_state *noise, const struct public_key *responder)
+{
+	noise_init(noise, WG_CONSTRUCTION);
+	noise_mix_hash(noise, WG_IDENTIFIER, strlen(WG_IDENTIFIER));
+	noise_mix_hash(noise, responder->bytes, sizeof(responder->bytes));
+}
+
+/* The token e of a pattern with a psk. */
+static void mix_ephemeral(struct noise_state *noise, const struct public_key *ephemeral)
+{
+	noise_mix_hash(noise, ephemeral->bytes, sizeof(ephemeral->bytes));
+	noise_mix_key(noise, ephemeral->bytes, sizeof(ephemeral->bytes));
+}
+
+static struct wg_timestamp next_timestamp(struct wg_device *device)
+{
+	struct wg_timestamp timestamp =
+		wg_timestamp_at(device->callbacks->realtime(device->context));
+
+	if (!wg_timestamp_later(&timestamp, &device->last_timestamp))
+		timestamp = wg_timestamp_next(&device->last_timestamp);
+	device->last_timestamp = timestamp;
+	return timestamp;
+}
+
+static struct wg_keypair *keypair_new(struct wg_peer *peer, bool initiator, uint32_t remote_index)
+{
+	struct wg_keypair *keypair = calloc(1, sizeof(*keypair));
+
+	if (!keypair)
+		return NULL;
+	keypair->index.peer = peer;
+	keypair->index.keypair = keypair;
+	keypair->initiator = keypair->renews = initiator;
+	keypair->remote_index = remote_index;
+	keypair->created = peer->device->now;
+	return keypair;
+}
+
+/* Put @keypair (NULL: none) before the older ones, of which the oldest goes. */
+static void retire(struct wg_peer *peer, struct wg_keypair *keypair)
+{
+	if (!keypair)
+		return;
+	wg_keypair_free(peer->device, peer->older[WG_OLDER - 1]);
+	memmove(&peer->older[1], &peer->older[0], (WG_OLDER - 1) * sizeof(peer->older[0]));
+	peer->older[0] = keypair;
+}
+
+int wg_handshake_initiate(struct wg_peer *peer, uint8_t ret[static WG_INITIATION_SIZE])
+{
+	struct wg_handshake *handshake = &peer->handshake;
+	struct wg_device *device = peer->device;
+	struct wg_initiation message;
+	struct wg_timestamp timestamp;
+
+	wg_handshake_clear(peer);
+	if (!know_static_static(peer))
+		return -EBADMSG;
+	begin(&handshake->noise, &peer->public);
+	generate(device, &handshake->ephemeral, &message.ephemeral);
+	mix_ephemeral(&handshake->noise, &message.ephemeral);
+	if (noise_mix_dh(&handshake->noise, &handshake->ephemeral, &peer->public) < 0)
+		goto low_order;
+	noise_encrypt_and_hash(&handshake->noise, device->public.bytes,
+			       sizeof(device->public.bytes), message.sealed_static);
+	noise_mix_key(&handshake->noise, peer->static_static.bytes,
+		      sizeof(peer->static_static.bytes));
+	timestamp = next_timestamp(device);
+	noise_encrypt_and_hash(&handshake->noise, timestamp.bytes, sizeof(timestamp.bytes),
+			       message.sealed_timestamp);
+
+	peer->last_sent_timestamp = timestamp;
+	handshake->index.peer = peer;
+	wg_index_insert(device, &handshake->index);
+	handshake->pending = true;
+	message.sender = handshake->index.entry.hash;
+	wg_initiation_encode(&message, ret);
+	return 0;
+
+low_order:
+	noise_wipe(&handshake->noise);
+	secret_key_wipe(&handshake->ephemeral);
+	return -EBADMSG;
+}
+
+void wg_handshake_clear(struct wg_peer *peer)
+{
+	struct wg_handshake *handshake = &peer->handshake;
+
+	if (handshake->pending)
+		hash_table_remove(&peer->device->indices, &handshake->index.entry);
+	explicit_bzero(handshake, sizeof(*handshake));
+}
+
+/* Who initiates, and when by its clock; the state is then where the response begins. */
+static enum wg_verdict read_initiation(struct wg_device *device,
+				       const struct wg_initiation *message,
+				       struct noise_state *noise, struct public_key *ret_static,
+				       struct wg_timestamp *ret_timestamp)
+{
+	struct secret_key shared;
+	struct wg_peer *peer;
+	int r;
+
+	begin(noise, &device->public);
+	mix_ephemeral(noise, &message->ephemeral);
+	if (noise_mix_dh(noise, &device->private, &message->ephemeral) < 0 ||
+	    noise_decrypt_and_hash(noise, message->sealed_static, sizeof(message->sealed_static),
+				   ret_static->bytes) < 0)
+		return WG_DROPPED_FORGED;
+	peer = wg_peer_for_key(device, ret_static);
+	if (peer && know_static_static(peer)) {
+		noise_mix_key(noise, peer->static_static.bytes, sizeof(peer->static_static.bytes));
+	} else {
+		r = secret_key_agree(&device->private, ret_static, &shared);
+		if (r < 0)
+			return WG_DROPPED_FORGED;
+		noise_mix_key(noise, shared.bytes, sizeof(shared.bytes));
+		secret_key_wipe(&shared);
+	}
+	if (noise_decrypt_and_hash(noise, message->sealed_timestamp,
+				   sizeof(message->sealed_timestamp), ret_timestamp->bytes) < 0)
+		return WG_DROPPED_FORGED;
+	return WG_RECEIVED_INITIATION;
+}
+
+/* The responder's half of the pattern: e, ee, se, psk. */
+static int write_response(struct wg_peer *peer, const struct wg_initiation *initiation,
+			  struct noise_state *noise, struct wg_response *ret)
+{
+	struct secret_key ephemeral;
+	int r;
+
+	generate(peer->device, &ephemeral, &ret->ephemeral);
+	mix_ephemeral(noise, &ret->ephemeral);
+	r = noise_mix_dh(noise, &ephemeral, &initiation->ephemeral);
+	if (r == 0)
+		r = noise_mix_dh(noise, &ephemeral, &peer->public);
+	secret_key_wipe(&ephemeral);
+	if (r < 0)
+		return r;
+	noise_mix_key_and_hash(noise, &peer->psk);
+	noise_encrypt_and_hash(noise, NULL, 0, ret->sealed_nothing);
+	return 0;
+}
+
+enum wg_verdict wg_handshake_answer(struct wg_device *device, const struct wg_initiation *message,
+				    struct wg_peer **ret_peer,
+				    uint8_t ret_response[static WG_RESPONSE_SIZE])
+{
+	struct wg_response response = {.receiver = message->sender};
+	struct wg_keypair *keypair = NULL;
+	struct wg_timestamp timestamp;
+	struct public_key public;
+	struct noise_state noise;
+	enum wg_verdict verdict;
+	struct wg_peer *peer;
+
+	verdict = read_initiation(device, message, &noise, &public, &timestamp);
+	if (verdict != WG_RECEIVED_INITIATION)
+		goto dropped;
+	verdict = WG_DROPPED_UNKNOWN_PEER;
+	peer = wg_peer_for_key(device, &public);
+	if (!peer && device->callbacks->identify && !public_key_equal(&public, &device->public))
+		peer = device->callbacks->identify(device->context, &public);
+	if (!peer || wg_peer_is_self(peer))
+		goto dropped;
+	verdict = WG_DROPPED_REPLAYED;
+	if (!wg_timestamp_later(&timestamp, &peer->last_received_timestamp))
+		goto dropped;
+	verdict = WG_DROPPED_RATE;
+	if (peer->last_received_initiation &&
+	    device->now - peer->last_received_initiation < WG_INITIATION_INTERVAL)
+		goto dropped;
+	verdict = WG_DROPPED_MEMORY;
+	keypair = keypair_new(peer, false, message->sender);
+	if (!keypair)
+		goto dropped;
+	verdict = WG_DROPPED_FORGED;
+	if (write_response(peer, message, &noise, &response) < 0)
+		goto dropped;
+
+	noise_split(&noise, &keypair->receiving, &keypair->sending);
+	peer->last_received_timestamp = timestamp;
+	peer->last_received_initiation = device->now;
+	wg_index_insert(device, &keypair->index);
+	response.sender = keypair->index.entry.hash;
+	wg_response_encode(&response, ret_response);
+	wg_keypair_free(device, peer->unconfirmed);
+	peer->unconfirmed = keypair;
+	*ret_peer = peer;
+	return WG_RECEIVED_INITIATION;
+
+dropped:
+	free(keypair);
+	noise_wipe(&noise);
+	return verdict;
+}
+
+enum wg_verdict wg_handshake_finish(struct wg_peer *peer, const struct wg_response *message)
+{
+	struct wg_device *device = peer->device;
+	struct noise_state noise = peer->handshake.noise;
+	struct wg_keypair *keypair;
+	enum wg_verdict verdict;
+
+	keypair = keypair_new(peer, true, message->sender);
+	verdict = WG_DROPPED_MEMORY;
+	if (!keypair)
+		goto dropped;
+	verdict = WG_DROPPED_FORGED;
+	mix_ephemeral(&noise, &message->ephemeral);
+	if (noise_mix_dh(&noise, &peer->handshake.ephemeral, &message->ephemeral) < 0 ||
+	    noise_mix_dh(&noise, &device->private, &message->ephemeral) < 0)
+		goto dropped;
+	noise_mix_key_and_hash(&noise, &peer->psk);
+	if (noise_decrypt_and_hash(&noise, message->sealed_nothing, sizeof(message->sealed_nothing),
+				   NULL) < 0)
+		goto dropped;
+
+	noise_split(&noise, &keypair->sending, &keypair->receiving);
+	wg_index_move(device, &peer->handshake.index, &keypair->index);
+	peer->handshake.pending = false;
+	wg_handshake_clear(peer);
+	retire(peer, peer->current);
+	retire(peer, TAKE_PTR(peer->unconfirmed));
+	peer->current = keypair;
+	return WG_RECEIVED_RESPONSE;
+
+dropped:
+	free(keypair);
+	noise_wipe(&noise);
+	return verdict;
+}
+
+/* A message came in an older session, made at the same time as the current by the other end. */
+static bool made_at_once(const struct wg_keypair *older, const struct wg_keypair *current)
+{
+	nanoseconds apart = current->created - older->created;
+
+	return older->initiator != current->initiator && apart < WG_REKEY_TIMEOUT &&
+	       apart > -WG_REKEY_TIMEOUT;
+}
+
+bool wg_handshake_confirm(struct wg_peer *peer, struct wg_keypair *keypair)
+{
+	if (keypair == peer->unconfirmed) {
+		retire(peer, peer->current);
+		peer->current = TAKE_PTR(peer->unconfirmed);
+		/* Ours, if one is still pending, has become needless. */
+		wg_handshake_clear(peer);
+		return true;
+	}
+	if (keypair == peer->current)
+		keypair->renews = keypair->initiator;
+	else if (made_at_once(keypair, peer->current))
+		peer->current->renews =
+			memcmp(&peer->device->public, &peer->public, sizeof(peer->public)) > 0;
+	return false;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* tunnel/wireguard/wg_keypair.c - seal and open with the keys of a session */
+#include "tunnel/wireguard/wg_keypair.h"
+
+#include "base/cursor.h"
+
+#include <errno.h>
+
+static void nonce_of(uint64_t counter, uint8_t ret[static AEAD_NONCE_SIZE])
+{
+	put_le32(ret, 0);
+	put_le64(ret + 4, counter);
+}
+
+size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t length)
+{
+	const struct wg_transport header = {
+		.receiver = keypair->remote_index,
+		.counter = keypair->send_counter++,
+	};
+	uint8_t *packet = datagram + WG_TRANSPORT_HEADER_SIZE;
+	uint8_t nonce[AEAD_NONCE_SIZE];
+
+	wg_transport_encode(&header, datagram);
+	nonce_of(header.counter, nonce);
+	aead_seal(&keypair->sending, nonce, NULL, 0, packet, length, packet);
+	return WG_TRANSPORT_HEADER_SIZE + length + AEAD_TAG_SIZE;
+}
+
+int wg_keypair_open(struct wg_keypair *keypair, uint64_t counter, uint8_t *datagram, size_t length,
+		    nanoseconds now)
+{
+	uint8_t *packet = datagram + WG_TRANSPORT_HEADER_SIZE;
+	uint8_t nonce[AEAD_NONCE_SIZE];
+
+	if (now - keypair->created >= WG_REJECT_AFTER_TIME)
+		return -ETIME;
+	nonce_of(counter, nonce);
+	if (aead_open(&keypair->receiving, nonce, NULL, 0, packet,
+		      length - WG_TRANSPORT_HEADER_SIZE, packet) < 0)
+		return -EBADMSG;
+	if (!replay_accept(&keypair->window, counter)) {
+		explicit_bzero(packet, length - WG_TRANSPORT_HEADER_SIZE);
+		return -EALREADY;
+	}
+	return 0;
+}
