@@ -251,24 +251,23 @@ static void serve_logout(struct node *node, struct http1_exchange *x)
 	}
 }
 
-static void ping_done(void *context, json_t *result)
+/* ping_done() - Answer with an ipnstate.PingResult */
+static void ping_done(void *context, const struct node_ping_result *r)
 {
 	struct http1_exchange *x = context;
+	char target[ADDRESS_TEXT_MAX], endpoint[ENDPOINT_TEXT_MAX] = "";
 
-	reply_json(x, 200, result, JSON_COMPACT);
+	address_format(&r->target, target);
+	if (r->endpoint.address.family != ADDRESS_NONE)
+		endpoint_format(&r->endpoint, endpoint);
+	reply_json(x, 200,
+		   json_pack("{s:s,s:s,s:s,s:s,s:f,s:s,s:s,s:i,s:s,s:i,s:b}", "IP", target,
+			     "NodeIP", target, "NodeName", r->name, "Err", r->error,
+			     "LatencySeconds", r->latency_seconds, "Endpoint", endpoint,
+			     "PeerRelay", "", "DERPRegionID", r->region, "DERPRegionCode",
+			     r->region_code, "PeerAPIPort", r->peer_api_port, "IsLocalIP", 0),
+		   JSON_COMPACT);
 	http1_release(x);
-}
-
-static bool is_own_address(struct node *node, const char *ip)
-{
-	json_t *status = node_status_json(node, false), *address;
-	bool own = false;
-	size_t i;
-
-	json_array_foreach(json_object_get(status, "TailscaleIPs"), i, address)
-		own |= strcmp(json_string_value(address) ?: "", ip) == 0;
-	json_decref(status);
-	return own;
 }
 
 /* reply_no_ping() - A ping that nobody needs to send, as a result: the client prints it */
@@ -286,6 +285,7 @@ static void reply_no_ping(struct http1_exchange *x, const char *ip, bool own)
 static void serve_ping(struct node *node, struct http1_exchange *x)
 {
 	char ip[ADDRESS_TEXT_MAX], type[16], size_text[8] = "";
+	struct node_identity owner;
 	struct address target;
 	unsigned long size;
 	char *end;
@@ -317,7 +317,7 @@ static void serve_ping(struct node *node, struct http1_exchange *x)
 		return;
 	}
 	address_format(&target, ip);
-	if (is_own_address(node, ip)) {
+	if (node_identify(node, &target, &owner) && owner.is_self) {
 		reply_no_ping(x, ip, true);
 		return;
 	}
@@ -338,9 +338,8 @@ static void serve_ping(struct node *node, struct http1_exchange *x)
 
 static void serve_whois(struct node *node, struct http1_exchange *x)
 {
-	char addr[ENDPOINT_TEXT_MAX + 32], proto[8];
+	char addr[ENDPOINT_TEXT_MAX + 32];
 	struct endpoint who = {0};
-	int protocol = 0;
 	json_t *found;
 
 	if (query_value(x->query, "addr", addr, sizeof(addr)) <= 0) {
@@ -356,12 +355,7 @@ static void serve_whois(struct node *node, struct http1_exchange *x)
 		http1_reply_text(x, 400, "invalid 'addr' parameter");
 		return;
 	}
-	(void)query_value(x->query, "proto", proto, sizeof(proto));
-	if (strcmp(proto, "tcp") == 0)
-		protocol = IPPROTO_TCP;
-	else if (strcmp(proto, "udp") == 0)
-		protocol = IPPROTO_UDP;
-	found = node_whois(node, &who, protocol);
+	found = node_whois(node, &who.address);
 	if (found)
 		reply_json(x, 200, found, JSON_INDENT(1));
 	else

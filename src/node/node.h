@@ -22,6 +22,8 @@
 
 struct node;
 struct node_watch;
+struct tailcfg_node;
+struct tailcfg_user_profile;
 
 /** enum node_watch_mask - Bits of watch-ipn-bus?mask= (ipn.NotifyWatchOpt) */
 enum node_watch_mask {
@@ -97,24 +99,53 @@ int node_login_interactive(struct node *node, struct error *err);
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context, struct error *err);
 
+/* The answer to a ping. */
+struct node_ping_result {
+	struct address target;
+	const char *name;  /* of the peer, "" if it is gone */
+	const char *error; /* "" for an answer in time */
+	double latency_seconds;
+	struct endpoint endpoint; /* of a direct path; ADDRESS_NONE: there is none */
+	uint16_t region;          /* of the relay that carried it; 0: none */
+	const char *region_code;
+	uint16_t peer_api_port; /* TSMP */
+};
+
 /**
  * node_ping() - Ping a peer
  * @target: a tailnet address
  * @type:   "disco", "TSMP" or "ICMP"
- * @done:   called once, later; owns @result, an ipnstate.PingResult (its Err says what failed)
+ * @done:   called once, later
  *
- * Return: 0, or negative errno (-EINVAL: unknown type) and @done is never called
+ * Return: 0, or negative errno (-EINVAL: unknown type, -ENOENT: no such peer) and @done is never
+ * called
  */
 int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, json_t *result), void *context);
+	      void (*done)(void *context, const struct node_ping_result *result), void *context);
+
+/* The owner of a tailnet address. Pointers hold until the node hears from control again. */
+struct node_identity {
+	struct address address;
+	const struct tailcfg_node *node;
+	const struct tailcfg_user_profile *user; /* NULL: control sent none */
+	bool is_self;
+};
+
+/** node_identify() - The node and user that have @address; false: none has it */
+bool node_identify(const struct node *node, const struct address *address,
+		   struct node_identity *ret);
 
 /**
- * node_whois() - apitype.WhoIsResponse {Node, UserProfile, CapMap} for the owner of an endpoint
- * @protocol: IPPROTO_TCP or IPPROTO_UDP where known, else 0
- *
- * Return: NULL when nobody has that address
+ * node_identity_capabilities() - Walk the capabilities that the policy grants @identity on this node
+ * @each: as for filter_peer_capabilities()
  */
-json_t *node_whois(struct node *node, const struct endpoint *who, int protocol);
+void node_identity_capabilities(const struct node *node, const struct node_identity *identity,
+				bool (*each)(void *data, const char *name, const char *values),
+				void *data);
+
+/** node_whois() - apitype.WhoIsResponse {Node, UserProfile, CapMap} of an address; NULL: none has
+ * it */
+json_t *node_whois(struct node *node, const struct address *address);
 
 /** node_derp_map_json() - The DERPMap of control, for `tailscale netcheck`; NULL without a netmap
  */

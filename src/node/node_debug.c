@@ -8,6 +8,7 @@
 #include "node/node_internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static json_t *netmap_json(const struct netmap *map)
@@ -58,7 +59,7 @@ static void omit(json_t *netmap, json_t *names)
 			json_object_del(netmap, json_string_value(name));
 }
 
-json_t *node_c2n_netmap_json(struct node *node, const struct control_c2n_request *request)
+static json_t *c2n_netmap_json(struct node *node, const struct control_c2n_request *request)
 {
 	json_t *asked = request->body_length ? json_loadb((const char *)request->body,
 							  request->body_length, 0, NULL)
@@ -156,36 +157,26 @@ int node_debug(struct node *node, const char *action, json_t **ret, struct error
 	return 0;
 }
 
-/* has_name() - Whether a peer is called @name: whole, without the last dot, or by its first label
- */
-static bool has_name(const struct tailcfg_node *peer, const char *name)
+void node_answer_c2n(void *user, const struct control_c2n_request *request,
+		     struct control_c2n_reply *reply)
 {
-	size_t length = strlen(name), own = peer->name ? strlen(peer->name) : 0;
+	struct node *node = user;
+	json_t *json = NULL;
+	char *text;
 
-	while (length > 0 && name[length - 1] == '.')
-		length--;
-	while (own > 0 && peer->name[own - 1] == '.')
-		own--;
-	if (length == 0 || length > own || strncasecmp(peer->name, name, length) != 0)
-		return false;
-	return length == own || (peer->name[length] == '.' && !memchr(name, '.', length));
-}
-
-bool node_address_of(struct node *node, const char *name, struct address *ret)
-{
-	const struct netmap *map = node_netmap(node);
-	const struct tailcfg_node *found = NULL;
-
-	if (!map || !map->self)
-		return false;
-	if (has_name(map->self, name))
-		found = map->self;
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p && !found;
-	     p = netmap_peer_next(map, p))
-		if (has_name(&p->node, name))
-			found = &p->node;
-	if (!found || found->addresses.count == 0)
-		return false;
-	*ret = found->addresses.items[0].address;
-	return true;
+	if (strcmp(request->path, "/debug/health") == 0)
+		json = node_health_json(node);
+	else if (strcmp(request->path, "/debug/netmap") == 0)
+		json = c2n_netmap_json(node, request);
+	else if (strcmp(request->path, "/debug/prefs") == 0)
+		json = node_prefs_json(node);
+	if (!json)
+		return;
+	text = json_dumps(json, JSON_COMPACT);
+	json_decref(json);
+	if (text && buffer_append(&reply->body, text, strlen(text)) == 0) {
+		reply->status = 200;
+		reply->content_type = "application/json";
+	}
+	free(text);
 }

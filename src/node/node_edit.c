@@ -1,28 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node_edit.c - what local programs ask the node to do: prefs, start, login, logout, ping */
+/* node/node_edit.c - what local programs ask the node to do: prefs, start, login, logout */
 #define LOG_ROOM "node"
 #include "base/log.h"
 #include "node/node_internal.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Long enough for a command to ask for the login that belongs to its start. */
 #define HELD_START_MS 2000
-
-json_t *node_prefs_json(struct node *node)
-{
-	json_t *prefs;
-
-	if (!node->state_usable)
-		return json_object();
-	prefs = prefs_json(&node->state.prefs);
-	if (prefs)
-		(void)json_object_set_new(prefs, "Config", state_file_public_config(&node->state));
-	return prefs;
-}
 
 /* check_usable() - @what can be done, with the state that there is; in the official words first */
 static int check_usable(const struct node *node, const char *what, struct error *err)
@@ -65,7 +52,8 @@ static void after_edit(struct node *node, const struct prefs *before)
 	node->login_asked |= now->want_running && !before->want_running;
 	if (now->want_running && before->want_running)
 		node_prefs_applied(node);
-	node_reconcile(node);
+	node_changed(node, NODE_CHANGED_INTENT);
+	node_settle(node);
 }
 
 /* check_server() - A login that is good is not given up for another server, unless that is meant */
@@ -207,7 +195,8 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 	}
 	secret_string_free(node->auth_key);
 	node->auth_key = key && key[0] ? strdup(key) : NULL;
-	node_reconcile(node);
+	node_changed(node, NODE_CHANGED_INTENT);
+	node_settle(node);
 	return 0;
 }
 
@@ -233,7 +222,7 @@ int node_login_interactive(struct node *node, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (node->logging_out)
+	if (node->logout.done)
 		return error_set(err, -EBUSY, "a logout is under way; try again when it has ended");
 	if (node->held_start) {
 		json_t *options = TAKE_PTR(node->held_start);
@@ -256,7 +245,8 @@ int node_login_interactive(struct node *node, struct error *err)
 	}
 	/* A key that was just given and will be asked for is a login already. */
 	node->login_interactive = !node->auth_key || node->registered;
-	node_reconcile(node);
+	node_changed(node, NODE_CHANGED_INTENT);
+	node_settle(node);
 	return 0;
 }
 
@@ -267,105 +257,17 @@ int node_logout(struct node *node, void (*done)(void *context, const struct erro
 
 	if (r < 0)
 		return r;
-	if (node->logging_out)
+	if (node->logout.done)
 		return error_set(err, -EALREADY, "another logout is under way");
 	if (!node->control) {
 		r = node_control_open(node, err);
 		if (r < 0)
 			return r;
 	}
-	node->logging_out = true;
 	node->logout.done = done;
 	node->logout.context = context;
 	control_client_logout(node->control);
 	return 0;
-}
-
-/* --- Ping --- */
-
-struct node_ping {
-	struct node *node;
-	struct public_key key;
-	struct address target;
-	void (*done)(void *context, json_t *result);
-	void *context;
-};
-
-static void on_ping_done(void *ctx, const struct tunnel_ping_result *result)
-{
-	struct node_ping *ping = ctx;
-	const struct netmap *map = node_netmap(ping->node);
-	const struct netmap_peer *peer = map ? netmap_peer_by_key(map, &ping->key) : NULL;
-	char address[ADDRESS_TEXT_MAX], endpoint[ENDPOINT_TEXT_MAX], name[64];
-	json_t *json = json_object();
-
-	json_object_set_new(json, "IP", json_string(address_format(&ping->target, address)));
-	json_object_set_new(json, "NodeIP", json_string(address));
-	json_object_set_new(json, "NodeName",
-			    json_string(peer ? tailcfg_node_display_name(&peer->node, name) : ""));
-	json_object_set_new(json, "Err",
-			    json_string(result->error == 0            ? ""
-					: result->error == -ETIMEDOUT ? "no answer"
-								      : strerror(-result->error)));
-	json_object_set_new(json, "LatencySeconds",
-			    json_real((double)result->latency / (double)NSEC_PER_SEC));
-	json_object_set_new(json, "Endpoint",
-			    json_string(result->direct && result->error == 0
-						? endpoint_format(&result->endpoint, endpoint)
-						: ""));
-	json_object_set_new(json, "PeerRelay", json_string(""));
-	json_object_set_new(json, "DERPRegionID",
-			    json_integer(result->direct ? 0 : result->region));
-	json_object_set_new(
-		json, "DERPRegionCode",
-		json_string(!result->direct && ping->node->tunnel &&
-					    relay_region_code(tunnel_relay(ping->node->tunnel),
-							      result->region)
-				    ? relay_region_code(tunnel_relay(ping->node->tunnel),
-							result->region)
-				    : ""));
-	json_object_set_new(json, "PeerAPIPort", json_integer(result->peer_api_port));
-	json_object_set_new(json, "IsLocalIP", json_false());
-	ping->done(ping->context, json);
-	free(ping);
-}
-
-static const struct {
-	const char *name;
-	enum tunnel_ping_type type;
-} ping_types[] = {
-	{"disco", TUNNEL_PING_DISCO},
-	{"TSMP", TUNNEL_PING_TSMP},
-	{"ICMP", TUNNEL_PING_ICMP},
-};
-
-int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, json_t *result), void *context)
-{
-	const struct netmap *map = node_netmap(node);
-	const struct netmap_peer *peer = map ? netmap_peer_by_address(map, target) : NULL;
-	struct node_ping *ping;
-	size_t i;
-	int r;
-
-	for (i = 0; i < ARRAY_SIZE(ping_types); i++)
-		if (strcmp(type, ping_types[i].name) == 0)
-			break;
-	if (i == ARRAY_SIZE(ping_types))
-		return -EINVAL;
-	if (!peer)
-		peer = node_peer_by_route(node, target);
-	if (!peer || !node->tunnel)
-		return -ENOENT;
-	ping = calloc(1, sizeof(*ping));
-	if (!ping)
-		return -ENOMEM;
-	*ping = (struct node_ping){node, peer->node.key, *target, done, context};
-	r = tunnel_ping(node->tunnel, &peer->node.key, target, ping_types[i].type, on_ping_done,
-			ping);
-	if (r < 0)
-		free(ping);
-	return r;
 }
 
 bool node_may_write(struct node *node, uid_t uid)

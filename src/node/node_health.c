@@ -45,7 +45,7 @@ void node_warn(struct node *node, enum node_warning warning, const char *text)
 		return;
 	free(*slot);
 	*slot = text ? strdup(text) : NULL;
-	node_bus_send(node, "Health", node_health_json(node));
+	node_changed(node, NODE_CHANGED_HEALTH);
 }
 
 /* control_warning() - A message that control wants shown, as one of our own */

@@ -141,7 +141,6 @@ struct node {
 	struct prefix_set tailnet;         /* ranges that the operator named */
 	struct prefix *interface_prefixes; /* their networks */
 	size_t interface_count;
-	bool have_interfaces;
 
 	/* Coordination (login.c) */
 	struct control_client *control; /* NULL: not wanted, or no usable state */
@@ -161,8 +160,6 @@ struct node {
 	json_t *held_start; /* leaves the login server, once a login is asked for; see edit.c */
 	struct error held_reason;
 	uv_timer_t held_timer;
-	bool ephemeral;
-	bool logging_out;
 	bool stopping;
 	struct path_endpoint endpoints[64];
 	size_t endpoint_count;
@@ -173,7 +170,7 @@ struct node {
 	struct {
 		void (*done)(void *context, const struct error *err);
 		void *context;
-	} logout;
+	} logout; /* under way while @done is set */
 
 	/* Packets (peers.c) */
 	struct tunnel *tunnel;
@@ -183,9 +180,10 @@ struct node {
 	bool network_wanted;  /* they were asked for */
 	bool network_asked;   /* the supervisor has not answered yet */
 	bool network_changed; /* since then */
-	bool load_failed;     /* the state could not be read */
 	bool network_failed;  /* the last time */
 
+	unsigned int changes;    /* enum node_change, for node_settle() */
+	uv_timer_t settle_timer; /* until node_settle() */
 	uv_timer_t repair_timer; /* until what failed is tried again */
 	uint64_t repair_wait;    /* milliseconds; 0: nothing has failed */
 
@@ -194,13 +192,59 @@ struct node {
 	char *warnings[NODE_WARN_COUNT];
 };
 
-/* node.c */
+/* What node_settle() has to act on. */
+enum node_change {
+	NODE_CHANGED_STATE = 1 << 0,  /* node_state() may be another */
+	NODE_CHANGED_INTENT = 1 << 1, /* prefs, or what a login needs: reconcile */
+	NODE_CHANGED_HEALTH = 1 << 2, /* a warning */
+	NODE_CHANGED_FAILED = 1 << 3, /* something has to be tried again */
+};
+
+/* node_state.c */
+
 enum node_state node_state(const struct node *node);
 const char *node_state_name(enum node_state state);
-void node_state_changed(struct node *node);
+
+/** node_netmap() - The map of control, or the one of the cache; NULL: none yet */
 const struct netmap *node_netmap(const struct node *node);
-void node_reconcile(struct node *node);
+
+/** node_has_key() - Whether there is a node key, which control need not know */
+bool node_has_key(const struct node *node);
+
+/** node_changed() - Record @changes (enum node_change): node_settle() follows in the next turn of
+ * the loop */
+void node_changed(struct node *node, unsigned int changes);
+
+/** node_note_result() - Record in @failed whether something has to be tried again */
 void node_note_result(struct node *node, bool *failed, int result);
+
+/** node_peer_is_trusted() - Whether packets may go to @peer and come from it */
+bool node_peer_is_trusted(const struct netmap *map, const struct netmap_peer *peer);
+
+/** node_collect_allowed_ips() - The allowed IPs of @peer that this node uses; returns the count */
+uint32_t node_collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
+				  struct prefix *out);
+
+/** node_peer_by_route() - The peer that packets to @address go to; NULL: none */
+const struct netmap_peer *node_peer_by_route(const struct node *node,
+					     const struct address *address);
+
+static inline bool node_is_ephemeral(const struct node *node)
+{
+	return node->start->config.state_mode == START_STATE_MEMORY;
+}
+
+/* node_reconcile.c */
+
+/** node_settle_open() - Make the timers of node_settle() and of repairs */
+void node_settle_open(struct node *node);
+
+/** node_settle() - Act on what changed: reconcile, publish, plan repairs */
+void node_settle(struct node *node);
+
+/** node_begin() - Load the state and apply the start configuration; a state that can't be used stays
+ * as it is, and is read again later */
+void node_begin(struct node *node);
 
 /* store.c */
 int node_store_load(struct node *node);
@@ -212,10 +256,8 @@ void node_store_rest(struct node *node);
 void node_store_settled(struct node *node);
 void node_store_answer(struct node *node);
 
-/* asks.c, of struct control_handler */
-void node_answer_ping(void *user, const struct control_ping *ping);
-void node_answer_c2n(void *user, const struct control_c2n_request *request,
-		     struct control_c2n_reply *reply);
+/* node_ping.c, of struct control_handler */
+void node_ping_for_control(void *user, const struct control_ping *ping);
 
 /* login.c */
 int node_control_open(struct node *node, struct error *err);
@@ -227,21 +269,12 @@ void node_forget_server(struct node *node);
 void node_set_auth_url(struct node *node, const char *url);
 
 /* peers.c */
-const struct netmap_peer *node_peer_by_route(const struct node *node,
-					     const struct address *address);
 int node_tunnel_open(struct node *node);
 void node_tunnel_close(struct node *node);
 void node_apply_change(struct node *node, const struct netmap_change *change);
 void node_apply_netmap(struct node *node);
 void node_apply_filter(struct node *node);
 void node_choose_home(struct node *node);
-
-/** node_peer_is_trusted() - Whether packets may go to @peer and come from it */
-bool node_peer_is_trusted(const struct netmap *map, const struct netmap_peer *peer);
-
-/** node_collect_allowed_ips() - The allowed IPs of @peer that this node uses; returns the count */
-uint32_t node_collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
-				  struct prefix *out);
 
 /* node_network.c */
 void node_apply_network(struct node *node);
@@ -262,8 +295,9 @@ json_t *node_health_lines(struct node *node);
 
 /* debug.c */
 
-/** node_c2n_netmap_json() - The answer to /debug/netmap; NULL for a request that can't be read */
-json_t *node_c2n_netmap_json(struct node *node, const struct control_c2n_request *request);
+/** node_answer_c2n() - Answer a request of control, of struct control_handler */
+void node_answer_c2n(void *user, const struct control_c2n_request *request,
+		     struct control_c2n_reply *reply);
 
 /* status.c */
 json_t *node_peer_json(const struct tailcfg_node *peer);

@@ -90,7 +90,7 @@ static void renew(struct node *node)
 		secret_string_free(node->auth_key);
 		node->auth_key = TAKE_PTR(key);
 		node->login_interactive = true;
-		node_reconcile(node);
+		node_changed(node, NODE_CHANGED_INTENT);
 	}
 	secret_string_free(key);
 }
@@ -109,7 +109,7 @@ static void on_auth_url(void *user, const char *url)
 	node_set_auth_url(node, url);
 	forget_auth_key(node);
 	node->needs_person = !node->renewing;
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 /*
@@ -180,7 +180,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 		node_apply_netmap(node);
 	if (anew)
 		node_bus_send(node, "LoginFinished", json_object());
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 static void on_need(void *user, enum control_need need, const struct error *reason)
@@ -193,7 +193,7 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 		log_info("control refused the node key (%s): logging in with the auth key",
 			 reason->text);
 		node->login_interactive = true;
-		node_reconcile(node);
+		node_changed(node, NODE_CHANGED_INTENT);
 		return;
 	}
 	forget_auth_key(node);
@@ -217,7 +217,7 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 		log_warn("%s", line);
 	node_warn(node, NODE_WARN_LOGIN, line);
 	node_bus_send(node, "ErrMessage", json_string(node->warnings[NODE_WARN_LOGIN]));
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 	if (reason && reason->code == -EKEYEXPIRED)
 		renew(node);
 }
@@ -296,7 +296,7 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 	if (change->parts & NETMAP_HEALTH)
 		node_bus_send(node, "Health", node_health_json(node));
 	node_store_cache_later(node);
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 /* remedy() - What a person may look at, for causes that don't say it themselves; "" for others */
@@ -330,7 +330,7 @@ static void on_trouble(void *user, const struct error *reason, nanoseconds retry
 	log_warn("control: %s; next try in %lld s", text,
 		 (long long)((retry_in + NSEC_PER_SEC - 1) / NSEC_PER_SEC));
 	node_warn(node, NODE_WARN_CONTROL, text);
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 static void on_healthy(void *user)
@@ -340,7 +340,7 @@ static void on_healthy(void *user)
 	if (node->warnings[NODE_WARN_CONTROL])
 		log_info("control is reached again");
 	node_warn(node, NODE_WARN_CONTROL, NULL);
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 static void on_key_expired(void *user, bool expired)
@@ -360,29 +360,18 @@ static void on_key_expired(void *user, bool expired)
 			node_apply_netmap(node);
 	}
 	node_warn(node, NODE_WARN_LOGIN, expired ? line : NULL);
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 	/* A login that is under way finds out by itself. */
 	if (expired && node->registered && !node->renewing)
 		renew(node);
 }
 
-/* finish_logout() - Tell whoever waits for it; nobody may */
-static void finish_logout(struct node *node, const struct error *error)
-{
-	void (*done)(void *, const struct error *) = node->logout.done;
-
-	node->logout.done = NULL;
-	node->logging_out = false;
-	if (done)
-		done(node->logout.context, error);
-}
-
 static void on_logged_out(void *user, const struct error *error)
 {
 	struct node *node = user;
+	void (*done)(void *, const struct error *) = TAKE_PTR(node->logout.done);
 	struct error told;
 
-	node->logging_out = false;
 	if (error) {
 		error_set(&told, error->code,
 			  "control was not told (%.300s). This machine has forgotten its keys all "
@@ -393,7 +382,8 @@ static void on_logged_out(void *user, const struct error *error)
 	}
 	if (!node->stopping)
 		node_forget_login(node);
-	finish_logout(node, error ? &told : NULL);
+	if (done)
+		done(node->logout.context, error ? &told : NULL);
 }
 
 static void on_reached(void *user, const struct address *addresses, size_t count)
@@ -422,7 +412,7 @@ static const struct control_handler handler = {
 	.healthy = on_healthy,
 	.key_expired = on_key_expired,
 	.logged_out = on_logged_out,
-	.ping = node_answer_ping,
+	.ping = node_ping_for_control,
 	.c2n = node_answer_c2n,
 	.reached = on_reached,
 	.pop_browser = on_pop_browser,
@@ -482,7 +472,7 @@ void node_forget_login(struct node *node)
 	node_store_cache_now(node);
 	node_store_handover(node);
 	node_apply_network(node);
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 /** node_control_open() - Make the client for the login server of the prefs */
@@ -525,13 +515,14 @@ int node_control_open(struct node *node, struct error *err)
 
 void node_control_close(struct node *node)
 {
+	void (*done)(void *, const struct error *) = TAKE_PTR(node->logout.done);
 	struct error closed = {-ECANCELED, "given up before control had answered"};
 
 	control_client_free(TAKE_PTR(node->control));
 	node->key_waits = false;
 	node_forget_session(node);
-	if (node->logging_out)
-		finish_logout(node, &closed);
+	if (done)
+		done(node->logout.context, &closed);
 }
 
 /** node_control_start() - Register (again, if a new login was asked for) and follow the map */
@@ -540,11 +531,11 @@ void node_control_start(struct node *node)
 	struct control_login login = {
 		.interactive = node->login_interactive,
 		.unasked = !node->login_asked,
-		.ephemeral = node->ephemeral,
+		.ephemeral = node_is_ephemeral(node),
 	};
 
 	/* The end of a logout decides whether there is anything to start. */
-	if (node->logging_out ||
+	if (node->logout.done ||
 	    (node->control_started && !node->login_interactive && !node->login_again))
 		return;
 	node->renewing = node->registered && !node->key_expired && !node->needs_person;

@@ -203,7 +203,7 @@ void node_machine_file_changed(struct node *node, enum privsep_file_name name, i
 		if (node->control && (node->needs_person || node->key_expired)) {
 			node->login_asked = true;
 			node->login_again = true;
-			node_reconcile(node);
+			node_changed(node, NODE_CHANGED_INTENT);
 		}
 		return;
 	default:
@@ -266,13 +266,12 @@ void node_machine_interfaces(struct node *node, const struct privsep_interfaces 
 		prefixes[count++] = prefix_mask(&a->prefix);
 	}
 	/* Our own addresses come and go as we ask for it: nobody has to look for new paths. */
-	moved = node->have_interfaces && !same_networks(node, list, prefixes, count);
+	moved = node->interfaces && !same_networks(node, list, prefixes, count);
 	free(node->interfaces);
 	free(node->interface_prefixes);
 	node->interfaces = list;
 	node->interface_prefixes = prefixes;
 	node->interface_count = count;
-	node->have_interfaces = true;
 	if (node->tunnel) {
 		tunnel_set_interfaces(node->tunnel, list, node->interface_count);
 		if (moved)

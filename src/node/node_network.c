@@ -71,7 +71,7 @@ static void on_network_applied(void *context, int result, const char *text)
 	}
 	node_note_result(node, &node->network_failed, result);
 	node->network_applied = result == 0 && node->network_wanted;
-	node_state_changed(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 /**

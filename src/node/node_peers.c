@@ -17,14 +17,6 @@
 /* Peers that a new node greets. */
 #define NODE_GREETINGS_MAX 16
 
-bool node_peer_is_trusted(const struct netmap *map, const struct netmap_peer *peer)
-{
-	const struct public_key *key = &peer->node.key;
-
-	return !map->locked && !peer->expired && !public_key_is_zero(key) &&
-	       !public_key_equal(key, &map->self->key);
-}
-
 /* holder_of() - The peer that has @key and is trusted, of twins the newest; NULL: none */
 static struct netmap_peer *holder_of(const struct netmap *map, const struct public_key *key)
 {
@@ -35,54 +27,6 @@ static struct netmap_peer *holder_of(const struct netmap *map, const struct publ
 		if (node_peer_is_trusted(map, p) && (!found || p->node.id > found->node.id))
 			found = p;
 	return found;
-}
-
-/*
- * is_wanted_route() - Whether an allowed IP of a peer is one that this node uses
- *
- * Control names a peer's addresses and the routes behind it alike, so only the prefix itself
- * says which it is.
- */
-static bool is_wanted_route(const struct node *node, const struct prefix *p)
-{
-	if (prefix_is_tailnet_host(p, &node->tailnet))
-		return true;
-	/* An exit node, which may come as two halves, is chosen and not taken; there is none yet.
-	 */
-	return node->state.prefs.route_all && p->bits > 1;
-}
-
-uint32_t node_collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
-				  struct prefix *out)
-{
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < peer->allowed_ips.count; i++)
-		if (is_wanted_route(node, &peer->allowed_ips.items[i]))
-			out[count++] = prefix_mask(&peer->allowed_ips.items[i]);
-	return count;
-}
-
-/** node_peer_by_route() - The peer that packets to @address go to; NULL: none */
-const struct netmap_peer *node_peer_by_route(const struct node *node, const struct address *address)
-{
-	const struct netmap *map = node_netmap(node);
-	const struct netmap_peer *best = NULL;
-	int bits = -1;
-
-	for (struct netmap_peer *p = map && map->self ? netmap_peer_next(map, NULL) : NULL; p;
-	     p = netmap_peer_next(map, p))
-		for (uint32_t i = 0; i < p->node.allowed_ips.count && node_peer_is_trusted(map, p);
-		     i++) {
-			const struct prefix *allowed = &p->node.allowed_ips.items[i];
-
-			if (allowed->bits > bits && prefix_contains(allowed, address) &&
-			    is_wanted_route(node, allowed)) {
-				best = p;
-				bits = allowed->bits;
-			}
-		}
-	return best;
 }
 
 static struct address first_of_family(const struct prefix_list *list, enum address_family family)
@@ -408,7 +352,7 @@ int node_tunnel_open(struct node *node)
 		return r;
 	}
 	node->applied_peers = false;
-	if (node->have_interfaces)
+	if (node->interfaces)
 		tunnel_set_interfaces(node->tunnel, node->interfaces, node->interface_count);
 	return 0;
 }

@@ -303,21 +303,6 @@ json_t *node_derp_map_json(struct node *node)
 	return written(&w, &text);
 }
 
-/* node_by_address() - Self, or the peer that has the address */
-static const struct tailcfg_node *node_by_address(const struct netmap *map,
-						  const struct address *address)
-{
-	const struct netmap_peer *peer;
-
-	if (!map || !map->self)
-		return NULL;
-	for (uint32_t i = 0; i < map->self->addresses.count; i++)
-		if (address_equal(&map->self->addresses.items[i].address, address))
-			return map->self;
-	peer = netmap_peer_by_address(map, address);
-	return peer ? &peer->node : NULL;
-}
-
 /* add_capability() - One grant; a name that comes again adds its values */
 static bool add_capability(void *data, const char *name, const char *values)
 {
@@ -332,36 +317,30 @@ static bool add_capability(void *data, const char *name, const char *values)
 	return true;
 }
 
-/* granted() - What the owner of @source may ask of us, by the grants of the policy */
-static json_t *granted(struct node *node, const struct tailcfg_node *owner,
-		       const struct address *source)
+json_t *node_whois(struct node *node, const struct address *address)
 {
-	const struct prefix_list *own = &node_netmap(node)->self->addresses;
-	json_t *map = json_object();
+	struct node_identity who;
+	json_t *json, *granted;
 
-	for (uint32_t i = 0; map && node->tunnel && i < own->count; i++)
-		if (own->items[i].address.family == source->family) {
-			tunnel_peer_capabilities(node->tunnel, &owner->key, source,
-						 &own->items[i].address, add_capability, map);
-			break;
-		}
-	return map;
+	if (!node_identify(node, address, &who))
+		return NULL;
+	json = json_object();
+	granted = json_object();
+	json_set(json, "Node", node_peer_json(who.node));
+	json_set(json, "UserProfile", who.user ? node_user_json(who.user) : json_null());
+	node_identity_capabilities(node, &who, add_capability, granted);
+	json_set(json, "CapMap", granted);
+	return json;
 }
 
-json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
+json_t *node_prefs_json(struct node *node)
 {
-	const struct netmap *map = node_netmap(node);
-	const struct tailcfg_node *owner = node_by_address(map, &who->address);
-	const struct tailcfg_user_profile *user;
-	json_t *json;
+	json_t *prefs;
 
-	(void)protocol;
-	if (!owner)
-		return NULL;
-	user = netmap_user(map, owner->user);
-	json = json_object();
-	json_set(json, "Node", node_peer_json(owner));
-	json_set(json, "UserProfile", user ? node_user_json(user) : json_null());
-	json_set(json, "CapMap", granted(node, owner, &who->address));
-	return json;
+	if (!node->state_usable)
+		return json_object();
+	prefs = prefs_json(&node->state.prefs);
+	if (prefs)
+		(void)json_object_set_new(prefs, "Config", state_file_public_config(&node->state));
+	return prefs;
 }

@@ -128,7 +128,7 @@ int node_logout(struct node *node, void (*done)(void *context, const struct erro
 }
 
 int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, json_t *result), void *context)
+	      void (*done)(void *context, const struct node_ping_result *result), void *context)
 {
 	if (target->bytes[3] == 9)
 		return -ENOENT;
@@ -142,16 +142,17 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 	return 0;
 }
 
-static json_t *pong(void)
-{
-	return json_pack("{s:s,s:s,s:s,s:f,s:s,s:i,s:s}", "IP", "100.64.0.2", "NodeIP",
-			 "100.64.0.2", "NodeName", "laptop", "LatencySeconds", 0.0123, "Endpoint",
-			 "192.0.2.7:41641", "DERPRegionID", 0, "DERPRegionCode", "");
-}
-
 void fake_node_answer(struct node *node)
 {
-	void (*ping_done)(void *, json_t *) = node->ping_done;
+	void (*ping_done)(void *, const struct node_ping_result *) = node->ping_done;
+	struct node_ping_result pong = {
+		.target = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}},
+		.name = "laptop",
+		.error = "",
+		.latency_seconds = 0.0123,
+		.endpoint = {{.family = ADDRESS_V4, .bytes = {192, 0, 2, 7}}, 41641},
+		.region_code = "",
+	};
 	void (*logout_done)(void *, const struct error *) = node->logout_done;
 	void (*stored_done)(struct node *, void *) = node->stored_done;
 
@@ -161,21 +162,28 @@ void fake_node_answer(struct node *node)
 	if (stored_done)
 		stored_done(node, node->done_context);
 	if (ping_done)
-		ping_done(node->done_context,
-			  node->prefs ? pong() : json_pack("{s:s}", "IP", "100.64.0.2"));
+		ping_done(node->done_context, &pong);
 	if (logout_done)
 		logout_done(node->done_context, NULL);
 }
 
-json_t *node_whois(struct node *node, const struct endpoint *who, int protocol)
+bool node_identify(const struct node *node, const struct address *address,
+		   struct node_identity *ret)
 {
-	char text[ENDPOINT_TEXT_MAX];
+	(void)node;
+	*ret = (struct node_identity){.address = *address, .is_self = address->bytes[3] == 1};
+	return address->bytes[3] != 9;
+}
 
-	if (who->address.bytes[3] == 9)
+json_t *node_whois(struct node *node, const struct address *address)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (address->bytes[3] == 9)
 		return NULL;
 	if (node->whois)
 		return json_incref(node->whois);
-	return json_pack("{s:s,s:i}", "Who", endpoint_format(who, text), "Protocol", protocol);
+	return json_pack("{s:s}", "Who", address_format(address, text));
 }
 
 json_t *node_derp_map_json(struct node *node)

@@ -22,7 +22,7 @@ struct node {
 		*prefs; /* with them it acts: edits, logins and logouts change prefs and status */
 	json_t *whois;  /* borrowed; NULL: one of its own */
 	bool answer_later; /* hold ping and logout until fake_node_answer() */
-	void (*ping_done)(void *context, json_t *result);
+	void (*ping_done)(void *context, const struct node_ping_result *result);
 	void (*logout_done)(void *context, const struct error *err);
 	void *done_context;
 	bool store_slowly; /* hold those who wait for a store until fake_node_answer() */

@@ -77,6 +77,13 @@ static struct control_client *client(void)
 	return fake_client_count ? fake_clients[fake_client_count - 1] : NULL;
 }
 
+/* control_says() - An event of the control client, and what the node makes of it */
+#define control_says(w, event, ...)                                             \
+	do {                                                                    \
+		client()->handler->event((w)->node __VA_OPT__(, ) __VA_ARGS__); \
+		node_settle((w)->node);                                         \
+	} while (0)
+
 /* --- control/client.h --- */
 
 int control_client_new(const struct control_options *options, struct control_client **ret,
@@ -330,6 +337,8 @@ static size_t answer(struct world *w, bool network, int result)
 			(w->privsep.count - at) * sizeof(request));
 		answered++;
 		request.done(request.userdata, result, result < 0 ? "the disk is full" : "");
+		if (w->node)
+			node_settle(w->node);
 	}
 	return answered;
 }
@@ -372,7 +381,7 @@ static void end_node(struct world *w)
 {
 	node_stop(w->node);
 	answer_all(w);
-	node_free(w->node);
+	node_free(TAKE_PTR(w->node));
 	uv_run(&w->loop, UV_RUN_DEFAULT);
 	w->privsep.count = 0;
 	assert_int_equal(fake_client_count, 0);
@@ -459,7 +468,7 @@ static struct secret_key new_key(struct world *w, const struct secret_key *old)
 	struct secret_key key;
 
 	secret_key_generate(&key);
-	client()->handler->new_node_key(w->node, &key, old);
+	control_says(w, new_node_key, &key, old);
 	return key;
 }
 
@@ -467,7 +476,7 @@ static void registered(struct world *w, const struct secret_key *key)
 {
 	struct tailcfg_register_response response = {.machine_authorized = true};
 
-	client()->handler->registered(w->node, key, &response);
+	control_says(w, registered, key, &response);
 	answer_all(w);
 }
 
@@ -500,7 +509,7 @@ static void hear_map(struct world *w, const struct secret_key *self, const char 
 		}
 	}
 	assert_int_equal(feed(client()->map, message, &change), 0);
-	client()->handler->netmap(w->node, client()->map, &change);
+	control_says(w, netmap, client()->map, &change);
 	netmap_change_clear(&change);
 	free(message);
 }
@@ -553,7 +562,7 @@ static struct secret_key run(struct world *w)
 	key = new_key(w, NULL);
 	answer_all(w);
 	assert_int_equal(client()->stored, 0);
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	registered(w, &key);
 	map(w, &key, FULL_MAP);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);

@@ -26,7 +26,7 @@ static void whois_tells_what_the_policy_grants(void **state)
 	    "\"CapMap\":{\"example.com/cap/app\":[{\"role\":\"writer\"}]}}]},"
 	    "{\"SrcIPs\":[\"*\"],\"CapGrant\":[{\"Dsts\":[\"100.64.0.3/32\"],"
 	    "\"Caps\":[\"example.com/cap/elsewhere\"]}]}]}}");
-	found = node_whois(w->node, &who, 0);
+	found = node_whois(w->node, &who.address);
 	map_of = json_object_get(found, "CapMap");
 	assert_int_equal(json_object_size(map_of), 2);
 	assert_true(json_is_null(json_object_get(map_of, "example.com/cap/plain")));
@@ -38,7 +38,7 @@ static void whois_tells_what_the_policy_grants(void **state)
 
 	/* A stranger to the first rule, and one who is jailed. */
 	who.address.bytes[3] = 3;
-	found = node_whois(w->node, &who, 0);
+	found = node_whois(w->node, &who.address);
 	assert_int_equal(json_array_size(json_object_get(json_object_get(found, "CapMap"),
 							 "example.com/cap/app")),
 			 1);
@@ -46,7 +46,7 @@ static void whois_tells_what_the_policy_grants(void **state)
 	map(w, &key,
 	    "{\"PeersChanged\":[{\"ID\":3,\"Key\":\"PEER2\",\"IsJailed\":true,"
 	    "\"Addresses\":[\"100.64.0.3/32\"]}]}");
-	found = node_whois(w->node, &who, 0);
+	found = node_whois(w->node, &who.address);
 	assert_int_equal(json_object_size(json_object_get(found, "CapMap")), 0);
 	json_decref(found);
 }
@@ -217,8 +217,8 @@ static void another_server_is_another_tailnet(void **state)
 	int logout = 1;
 
 	(void)run(w);
-	client()->handler->reached(w->node, &reached, 1);
-	client()->handler->auth_url(w->node, RENEWAL_URL);
+	control_says(w, reached, &reached, 1);
+	control_says(w, auth_url, RENEWAL_URL);
 	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
 	edit(w, "{\"ControlURL\":\"https://two.example\",\"ControlURLSet\":true}");
 	/* Whoever waits for the old one is told so. */
@@ -232,7 +232,7 @@ static void another_server_is_another_tailnet(void **state)
 	assert_int_equal(node_state(w->node), NODE_STARTING);
 	/* And another logout is possible. */
 	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
-	client()->handler->logged_out(w->node, NULL);
+	control_says(w, logged_out, NULL);
 	assert_int_equal(logout, 0);
 	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
 }
@@ -295,7 +295,7 @@ static void a_login_is_not_left_by_mistake(void **state)
 	assert_int_equal(start_elsewhere(w), 0);
 	login(w);
 	assert_string_equal(client()->url, "https://two.example");
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	assert_string_equal(client()->key, "other");
 	node_watch_free(watch);
 	json_decref(log);
@@ -366,7 +366,7 @@ static void a_start_that_logs_in_outlives_its_engine(void **state)
 
 	(void)run(w);
 	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
-	client()->handler->logged_out(w->node, NULL);
+	control_says(w, logged_out, NULL);
 	answer_all(w);
 	end_node(w);
 
@@ -385,7 +385,7 @@ static void a_start_that_logs_in_outlives_its_engine(void **state)
 
 	/* But not once somebody has logged out. */
 	assert_int_equal(node_logout(w->node, on_logout, &logout, NULL), 0);
-	client()->handler->logged_out(w->node, NULL);
+	control_says(w, logged_out, NULL);
 	answer_all(w);
 	end_node(w);
 	start_node(w);
@@ -962,10 +962,10 @@ static void debug_actions_and_names(void **state)
 	assert_false(node_address_of(w->node, ".", &address));
 }
 
-static void nothing_is_done(void *context, json_t *result)
+static void nothing_is_done(void *context, const struct node_ping_result *result)
 {
 	(void)context;
-	json_decref(result);
+	(void)result;
 }
 
 /* By its routes too, as far as packets are sent there; not every peer of the map is a way. */
@@ -1026,7 +1026,7 @@ static void control_may_ping_but_not_for_ever(void **state)
 	for (int round = 0; round < 2; round++) {
 		client()->replies = 0;
 		for (int i = 0; i < 1000; i++)
-			client()->handler->ping(w->node, &ping);
+			control_says(w, ping, &ping);
 		/* A peer that goes takes none of them along: they end with the tunnel. */
 		map(w, &key, "{\"PeersRemoved\":[2]}");
 		edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");

@@ -15,7 +15,7 @@ static void a_key_for_one_use_is_given_once(void **state)
 	(void)new_key(w, NULL);
 	login(w);
 	answer_all(w);
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	assert_string_equal(client()->key, "once");
 	login(w);
 	assert_int_equal(client()->keys, 1);
@@ -24,12 +24,12 @@ static void a_key_for_one_use_is_given_once(void **state)
 	/* Another one takes its place before control has answered. */
 	start(w, "better");
 	assert_int_equal(client()->starts, 2);
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	assert_string_equal(client()->key, "better");
 	login(w);
 	assert_int_equal(client()->starts, 2);
 	/* Refused: now a person is asked for. */
-	client()->handler->need(w->node, CONTROL_NEED_AUTH_KEY, &refused);
+	control_says(w, need, CONTROL_NEED_AUTH_KEY, &refused);
 	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
 	login(w);
 	assert_int_equal(client()->interactive, 1);
@@ -45,11 +45,11 @@ static void a_wrong_key_then_a_good_one(void **state)
 	start(w, "wrong");
 	key = new_key(w, NULL);
 	answer_all(w);
-	client()->handler->auth_key_wanted(w->node);
-	client()->handler->need(w->node, CONTROL_NEED_AUTH_KEY, &refused);
+	control_says(w, auth_key_wanted);
+	control_says(w, need, CONTROL_NEED_AUTH_KEY, &refused);
 	start(w, "good");
 	login(w);
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	assert_string_equal(client()->key, "good");
 	assert_int_equal(client()->keys, 2);
 	assert_int_equal(client()->interactive, 0);
@@ -102,14 +102,14 @@ static void a_new_login_leaves_a_running_node_running(void **state)
 	login(w);
 	next = new_key(w, &key);
 	answer_all(w);
-	client()->handler->auth_url(w->node, RENEWAL_URL);
+	control_says(w, auth_url, RENEWAL_URL);
 	assert_string_equal(w->privsep.login, RENEWAL_URL);
 	assert_string_equal(w->node->auth_url, RENEWAL_URL);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
-	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+	control_says(w, need, CONTROL_NEED_LOGIN, &refused);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
 	/* Until the key itself is no good any more. */
-	client()->handler->key_expired(w->node, true);
+	control_says(w, key_expired, true);
 	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
 	registered(w, &next);
 	assert_int_equal(node_state(w->node), NODE_STARTING); /* the map is that of the old key */
@@ -188,15 +188,15 @@ static void a_start_is_answered_on_the_bus(void **state)
 	answer_all(w);
 	for (int i = 0; i < 3; i++) {
 		start(w, "bad");
-		client()->handler->auth_key_wanted(w->node);
+		control_says(w, auth_key_wanted);
 		json_array_clear(log);
-		client()->handler->need(w->node, CONTROL_NEED_AUTH_KEY, &refused);
+		control_says(w, need, CONTROL_NEED_AUTH_KEY, &refused);
 		assert_int_equal(messages_with(log, "ErrMessage"), 1);
 	}
 	json_array_clear(log);
 	start(w, "good");
 	assert_string_equal(states(log), "2");
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	registered(w, &key);
 	map(w, &key, FULL_MAP);
 	assert_string_equal(states(log), "5 6");
@@ -212,7 +212,7 @@ static void a_start_is_answered_on_the_bus(void **state)
 	}
 	/* And what goes wrong with that leaves it running. */
 	start(w, NULL);
-	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+	control_says(w, need, CONTROL_NEED_LOGIN, &refused);
 	assert_int_equal(messages_with(log, "ErrMessage"), 1);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
 	node_watch_free(watch);
@@ -264,7 +264,7 @@ static void a_key_at_hand_is_tried_when_the_node_key_is_refused(void **state)
 
 	start(w, "fresh");
 	assert_int_equal(client()->interactive, 0);
-	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+	control_says(w, need, CONTROL_NEED_LOGIN, &refused);
 	assert_int_equal(client()->interactive, 1);
 	assert_int_equal(client()->keys, keys + 1);
 	assert_string_equal(client()->key, "fresh");
@@ -272,7 +272,7 @@ static void a_key_at_hand_is_tried_when_the_node_key_is_refused(void **state)
 	assert_int_equal(client()->interactive, 1);
 	assert_int_equal(messages_with(log, "ErrMessage"), 0);
 	/* Once: the key is answered to now. */
-	client()->handler->need(w->node, CONTROL_NEED_AUTH_KEY, &refused);
+	control_says(w, need, CONTROL_NEED_AUTH_KEY, &refused);
 	assert_int_equal(client()->interactive, 1);
 	assert_int_equal(messages_with(log, "ErrMessage"), 1);
 	secret_key_wipe(&key);
@@ -310,7 +310,7 @@ static void a_whole_map_says_who_we_are_and_then_the_state(void **state)
 	map(w, &next, FULL_MAP); /* nothing is new but that there is a map */
 	assert_int_equal(messages_with(log, "SelfChange"), 1);
 	/* A login from the beginning: before the state, which ends the command. */
-	client()->handler->key_expired(w->node, true);
+	control_says(w, key_expired, true);
 	key = new_key(w, &next);
 	registered(w, &key);
 	json_array_clear(log);
@@ -349,7 +349,7 @@ static void a_node_key_is_had_once_it_is_registered(void **state)
 	login(w);
 	key = new_key(w, NULL);
 	answer_all(w);
-	client()->handler->auth_url(w->node, RENEWAL_URL);
+	control_says(w, auth_url, RENEWAL_URL);
 	for (int i = 0; i < 2; i++) {
 		assert_false(flag_of_status(w, "HaveNodeKey"));
 		/* While a URL is shown a person compares the key with the login page's. */
@@ -375,18 +375,18 @@ static void a_start_drops_the_url_before(void **state)
 	json_t *log = json_array();
 	struct node_watch *watch;
 
-	client()->handler->key_expired(w->node, true);
+	control_says(w, key_expired, true);
 	start(w, NULL);
 	(void)new_key(w, &key);
 	answer_all(w);
-	client()->handler->auth_url(w->node, RENEWAL_URL);
+	control_says(w, auth_url, RENEWAL_URL);
 	watch = node_watch_new(w->node, 0, on_notify, log);
 	start(w, NULL);
 	assert_null(w->node->auth_url);
 	login(w);
 	assert_int_equal(messages_with(log, "BrowseToURL"), 0);
 	assert_int_equal(client()->interactive, 1);
-	client()->handler->auth_url(w->node, "https://one.example/a/2");
+	control_says(w, auth_url, "https://one.example/a/2");
 	assert_int_equal(messages_with(log, "BrowseToURL"), 1);
 	node_watch_free(watch);
 	json_decref(log);
@@ -399,7 +399,7 @@ static void an_expired_key_stops_all_packets_until_it_is_extended(void **state)
 	struct secret_key key = run(w);
 	unsigned int starts = client()->starts;
 
-	client()->handler->key_expired(w->node, true);
+	control_says(w, key_expired, true);
 	assert_int_equal(node_state(w->node), NODE_NEEDS_LOGIN);
 	assert_null(w->node->tunnel);
 	answer_all(w);
@@ -410,7 +410,7 @@ static void an_expired_key_stops_all_packets_until_it_is_extended(void **state)
 	assert_null(w->node->tunnel);
 	assert_int_equal(client()->starts, starts);
 	assert_int_equal(client()->pauses, 0);
-	client()->handler->key_expired(w->node, false);
+	control_says(w, key_expired, false);
 	answer_all(w);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
 	assert_tunnel_key(w, &key);
@@ -432,11 +432,11 @@ static void a_spent_key_does_not_bring_an_expired_node_back(void **state)
 	start_node(w);
 	key = new_key(w, NULL);
 	answer_all(w);
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	assert_int_equal(client()->keys, 1);
 	registered(w, &key);
 	map(w, &key, FULL_MAP);
-	client()->handler->key_expired(w->node, true);
+	control_says(w, key_expired, true);
 	assert_int_equal(client()->interactive, 0);
 	assert_int_equal(client()->keys, 1);
 	/* Another engine has nobody who asks either, another container start does. */
@@ -445,24 +445,24 @@ static void a_spent_key_does_not_bring_an_expired_node_back(void **state)
 	w->start.config.up = false;
 	start_node(w);
 	assert_int_equal(client()->unasked, 1);
-	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &expired);
+	control_says(w, need, CONTROL_NEED_LOGIN, &expired);
 	assert_int_equal(client()->interactive, 0);
 	end_node(w);
 	w->start.config.crash_count = 0;
 	start_node(w);
 	assert_int_equal(client()->unasked, 0);
-	client()->handler->auth_key_wanted(w->node);
+	control_says(w, auth_key_wanted);
 	assert_int_equal(client()->keys, 1);
 	registered(w, &key);
 	/* And one that was never spent is at hand. */
 	w->privsep.key_file = "two";
-	client()->handler->key_expired(w->node, true);
+	control_says(w, key_expired, true);
 	assert_int_equal(client()->interactive, 1);
 	assert_string_equal(client()->key, "two");
 	end_node(w);
 	w->start.config.crash_count = 1;
 	start_node(w);
-	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &expired);
+	control_says(w, need, CONTROL_NEED_LOGIN, &expired);
 	assert_int_equal(client()->interactive, 1);
 	assert_string_equal(client()->key, "two");
 }
@@ -480,7 +480,7 @@ static void an_approval_is_waited_for(void **state)
 	key = new_key(w, NULL);
 	answer_all(w);
 	/* The answer to the registration says nothing of it, only the map does. */
-	client()->handler->registered(w->node, &key, &(struct tailcfg_register_response){0});
+	control_says(w, registered, &key, &(struct tailcfg_register_response){0});
 	answer_all(w);
 	assert_int_equal(node_state(w->node), NODE_STARTING);
 	map(w, &key, "{\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"Addresses\":[\"100.64.0.1/32\"]}}");
@@ -490,7 +490,7 @@ static void an_approval_is_waited_for(void **state)
 	map(w, &key, FULL_MAP);
 	assert_int_equal(node_state(w->node), NODE_RUNNING);
 	assert_null(w->node->warnings[NODE_WARN_LOGIN]);
-	client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+	control_says(w, need, CONTROL_NEED_LOGIN, &refused);
 	assert_int_equal(messages_with(log, "ErrMessage"), 1);
 	node_watch_free(watch);
 	json_decref(log);
@@ -512,7 +512,7 @@ static void what_control_says_is_never_lost(void **state)
 		memcpy(text + i, "\xe2\x82\xac", 4);
 	for (size_t i = 0; i < 3; i++) {
 		error_set(&refused, -EACCES, "%s", text + 3 * i);
-		client()->handler->need(w->node, CONTROL_NEED_LOGIN, &refused);
+		control_says(w, need, CONTROL_NEED_LOGIN, &refused);
 		assert_int_equal(messages_with(log, "ErrMessage"), i + 1);
 		lines = node_health_lines(w->node);
 		assert_true(json_array_size(lines) > 0);
