@@ -4,8 +4,8 @@
  *
  * DOC: Theory of operation
  *
- * A round is: dump (have.h), compute (reconcile.h), send. The changes go out in
- * batches, each acknowledged by itself; what an answer means is outcome.c's. An
+ * A round is: dump, compute (reconcile.h), send. The changes go out in batches, each
+ * acknowledged by itself; net_outcome_of() says what an answer means. An
  * answer that shows that somebody changed the state meanwhile ends in another round,
  * at most ROUNDS of them. A route whose place another's holds (EEXIST twice) is left
  * out and reported. IPv6 or policy rules that the kernel refuses are left out of all
@@ -17,10 +17,10 @@
  */
 #include "base/cleanup.h"
 #include "base/limits.h"
-#include "netlink/have.h"
-#include "netlink/message.h"
+#include "netlink/channel.h"
 #include "netlink/netstate.h"
 #include "netlink/nft.h"
+#include "netlink/reconcile.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
@@ -107,6 +107,135 @@ struct netlink *netlink_close(struct netlink *nl)
 	return NULL;
 }
 
+/* What a dump says of ours. Filtered by the kernel where it can, and here again. */
+struct reading {
+	uint32_t ifindex;
+	uint32_t table;
+	uint32_t mark;
+	struct net_have have;
+};
+
+static int take_rule(struct reading *reading, const struct net_rule *rule)
+{
+	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
+		struct net_rule ours = net_rule_of_ours(i, reading->table, reading->mark);
+
+		if (net_rule_equal(rule, &ours))
+			reading->have.rules |= 1u << i;
+	}
+	if (rule->protocol == NET_ROUTE_PROTOCOL && rule->priority == NET_RULE_TUNNEL &&
+	    rule->table != reading->table)
+		reading->have.bypass_shared = true;
+	return 0;
+}
+
+static int take(const struct net_object *object, void *context)
+{
+	const struct net_address *address = &object->address;
+	const struct net_route *route = &object->route;
+	struct reading *reading = context;
+
+	switch (object->kind) {
+	case NET_LINK:
+		reading->have.link = object->link;
+		return 0;
+	case NET_ADDRESS:
+		if (address->ifindex != reading->ifindex ||
+		    address_is_link_local(&address->prefix.address))
+			return 0;
+		return net_prefixes_add(&reading->have.addresses, &address->prefix);
+	case NET_ROUTE:
+		if (route->table != reading->table || route->oif != reading->ifindex ||
+		    route->protocol != NET_ROUTE_PROTOCOL || route->type != RTN_UNICAST)
+			return 0;
+		return net_prefixes_add(&reading->have.routes, &route->prefix);
+	case NET_RULE:
+		break;
+	}
+	return take_rule(reading, &object->rule);
+}
+
+/*
+ * read_have() - Dump what the kernel has of ours
+ * @ifindex: our link; 0 reads the rules alone
+ * @table:   routing table; RT_TABLE_MAIN where there is no policy routing
+ * @without: in and out; bits are added for NET_WARNING_NO_RULES and NET_WARNING_IPV6_OFF when the
+ *           kernel has no such thing at all
+ * @ret:     caller ends it by net_have_free()
+ *
+ * Return: 0; -ENODEV when link @ifindex doesn't exist; -EINTR, -ENOBUFS: dump again; other errno
+ */
+static int read_have(struct net_channel *channel, uint32_t ifindex, uint32_t table, uint32_t mark,
+		     unsigned int *without, struct net_have *ret, struct error *err)
+{
+	struct reading reading = {.ifindex = ifindex, .table = table, .mark = mark};
+	unsigned int lacks = 0;
+	int r = net_dump(channel, NET_RULE, 0, 0, 0, take, &reading, &lacks, err);
+
+	if (lacks & NET_LACKS_IPV4)
+		*without |= NET_WARNING_NO_RULES;
+	if (lacks & NET_LACKS_IPV6)
+		*without |= NET_WARNING_IPV6_OFF;
+	if (r < 0 || ifindex == 0)
+		goto done;
+	if (*without & NET_WARNING_NO_RULES)
+		reading.table = RT_TABLE_MAIN;
+	r = net_dump(channel, NET_LINK, ifindex, 0, 0, take, &reading, NULL, err);
+	if (r < 0) {
+		error_wrap(err, "read link %u", ifindex);
+		goto done;
+	}
+	r = net_dump(channel, NET_ADDRESS, ifindex, 0, 0, take, &reading, NULL, err);
+	if (r == 0)
+		r = net_dump(channel, NET_ROUTE, ifindex, reading.table, NET_ROUTE_PROTOCOL, take,
+			     &reading, NULL, err);
+done:
+	if (r < 0)
+		net_have_free(&reading.have);
+	else
+		*ret = reading.have;
+	return r;
+}
+
+/* request_of() - The request that makes @change */
+static struct nl_msg *request_of(const struct net_change *change, uint32_t ifindex, uint32_t table,
+				 uint32_t mark)
+{
+	const struct net_route route = {
+		.table = table,
+		.oif = ifindex,
+		.protocol = NET_ROUTE_PROTOCOL,
+		.type = RTN_UNICAST,
+		.prefix = change->prefix,
+	};
+	struct net_rule rule;
+
+	switch (change->kind) {
+	case NET_RULE_ADD:
+	case NET_RULE_DELETE:
+		rule = net_rule_of_ours(change->rule, table, mark);
+		return net_request_rule(change->kind == NET_RULE_ADD ? RTM_NEWRULE : RTM_DELRULE,
+					&rule);
+	case NET_LINK_MTU:
+		return net_request_link(ifindex, 0, 0, change->mtu);
+	case NET_LINK_GENERATION:
+		return net_request_generation(ifindex);
+	case NET_ADDRESS_ADD:
+		return net_request_address(RTM_NEWADDR, &change->prefix, ifindex);
+	case NET_ADDRESS_DELETE:
+		return net_request_address(RTM_DELADDR, &change->prefix, ifindex);
+	case NET_ROUTE_ADD:
+		return net_request_route(RTM_NEWROUTE, &route);
+	case NET_ROUTE_DELETE:
+		return net_request_route(RTM_DELROUTE, &route);
+	case NET_LINK_UP:
+		return net_request_link(ifindex, IFF_UP, IFF_UP, 0);
+	case NET_LINK_DOWN:
+		break;
+	}
+	return net_request_link(ifindex, 0, IFF_UP, 0);
+}
+
 static void on_ack(void *context, uint32_t tag, const struct net_ack *ack)
 {
 	struct applying *applying = context;
@@ -171,10 +300,7 @@ static int send_changes(struct net_channel *channel, struct applying *applying, 
 			applying->report->partial = true;
 			break;
 		}
-		r = net_batch_add(
-			&batch,
-			net_message_change(net_batch_request(&batch), change, ifindex, table, mark),
-			i);
+		r = net_batch_add(&batch, request_of(change, ifindex, table, mark), i);
 	}
 	return r < 0 ? r : net_batch_flush(&batch);
 }
@@ -203,8 +329,8 @@ static int apply_round(struct netlink *nl, const struct net_wanted *wanted, bool
 
 	report->rounds++;
 	report->partial = false;
-	r = net_have_read(&nl->route, wanted->ifindex, wanted->table, nl->mark, &report->warnings,
-			  &have, &cause);
+	r = read_have(&nl->route, wanted->ifindex, wanted->table, nl->mark, &report->warnings,
+		      &have, &cause);
 	if (is_passing(r))
 		return 1;
 	if (r < 0)

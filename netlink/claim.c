@@ -8,14 +8,15 @@
  * next apply wants them; the official client's carry no protocol, and go.
  */
 #include "base/cleanup.h"
-#include "netlink/dump.h"
-#include "netlink/message.h"
+#include "netlink/channel.h"
 #include "netlink/netstate.h"
 #include "netlink/nft.h"
 #include "netlink/obstacle.h"
+#include "netlink/reconcile.h"
 
 #include <errno.h>
 #include <linux/rtnetlink.h>
+#include <string.h>
 
 /* What is kept of a dump: enough to decide; what is beyond it is left to the next start. */
 #define KEPT     64
@@ -42,8 +43,9 @@ struct claim {
 	bool tailnet_address;     /* one of @tuns has an address of a tailnet */
 };
 
-static int take_rule(const struct net_rule *rule, void *context)
+static int take_rule(const struct net_object *object, void *context)
 {
+	const struct net_rule *rule = &object->rule;
 	struct claim *claim = context;
 
 	for (uint32_t mark = 0; mark < ARRAY_SIZE(claim->marks_taken); mark++)
@@ -71,8 +73,9 @@ static int take_rule(const struct net_rule *rule, void *context)
 	return 0;
 }
 
-static int take_route(const struct net_route *route, void *context)
+static int take_route(const struct net_object *object, void *context)
 {
+	const struct net_route *route = &object->route;
 	struct claim *claim = context;
 
 	if (route->table != claim->table)
@@ -85,8 +88,9 @@ static int take_route(const struct net_route *route, void *context)
 	return 0;
 }
 
-static int take_link(const struct net_link *link, void *context)
+static int take_link(const struct net_object *object, void *context)
 {
+	const struct net_link *link = &object->link;
 	struct claim *claim = context;
 
 	if (!link->carrier)
@@ -99,8 +103,9 @@ static int take_link(const struct net_link *link, void *context)
 	return 0;
 }
 
-static int take_address(const struct net_address *address, void *context)
+static int take_address(const struct net_object *object, void *context)
 {
+	const struct net_address *address = &object->address;
 	struct claim *claim = context;
 
 	for (size_t i = 0; i < claim->tun_count; i++)
@@ -116,13 +121,13 @@ static int look(struct net_channel *channel, struct claim *claim, struct error *
 	int r;
 
 	*claim = (struct claim){.table = claim->table, .name = claim->name};
-	r = net_dump_rules(channel, take_rule, claim, NULL, err);
+	r = net_dump(channel, NET_RULE, 0, 0, 0, take_rule, claim, NULL, err);
 	if (r == 0)
-		r = net_dump_routes(channel, claim->table, 0, 0, take_route, claim, err);
+		r = net_dump(channel, NET_ROUTE, 0, claim->table, 0, take_route, claim, NULL, err);
 	if (r == 0)
-		r = net_dump_links(channel, 0, take_link, claim, err);
+		r = net_dump(channel, NET_LINK, 0, 0, 0, take_link, claim, NULL, err);
 	if (r == 0 && claim->tun_count > 0)
-		r = net_dump_addresses(channel, 0, take_address, claim, err);
+		r = net_dump(channel, NET_ADDRESS, 0, 0, 0, take_address, claim, NULL, err);
 	return r;
 }
 
@@ -177,16 +182,12 @@ static int remove_dead(struct net_channel *channel, const struct claim *claim, u
 		if (rule->protocol == NET_ROUTE_PROTOCOL && rule->mark == mark)
 			continue;
 		if (rule->priority == NET_RULE_TUNNEL || !claim->other_tunnel)
-			r = net_batch_add(
-				&batch,
-				net_message_rule(net_batch_request(&batch), RTM_DELRULE, rule), 0);
+			r = net_batch_add(&batch, net_request_rule(RTM_DELRULE, rule), 0);
 	}
 	for (size_t i = 0; r == 0 && claim->tunnel_rule && i < claim->route_count; i++)
 		if (claim->routes[i].type != RTN_UNICAST)
 			r = net_batch_add(&batch,
-					  net_message_delete_route(net_batch_request(&batch),
-								   &claim->routes[i]),
-					  0);
+					  net_request_route(RTM_DELROUTE, &claim->routes[i]), 0);
 	return r < 0 ? r : net_batch_flush(&batch);
 }
 

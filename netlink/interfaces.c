@@ -4,13 +4,13 @@
 
 #include "base/buffer.h"
 #include "base/limits.h"
-#include "netlink/dump.h"
-#include "netlink/message.h"
+#include "netlink/channel.h"
 
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Asked for in lookups; nothing is sent there. */
 #define FAR_AWAY_V4 "198.41.0.4" /* a.root-servers.net */
@@ -25,8 +25,9 @@ struct taking {
 	size_t omitted;
 };
 
-static int take_link(const struct net_link *link, void *context)
+static int take_link(const struct net_object *object, void *context)
 {
+	const struct net_link *link = &object->link;
 	struct taking *taking = context;
 	int r = buffer_append(&taking->links, link, sizeof(*link));
 
@@ -52,8 +53,9 @@ static uint32_t flags_of(const struct net_link *link, const struct net_address *
 	return flags;
 }
 
-static int take_address(const struct net_address *address, void *context)
+static int take_address(const struct net_object *object, void *context)
 {
+	const struct net_address *address = &object->address;
 	struct taking *taking = context;
 	const struct net_link *links = (const void *)taking->links.data;
 	int r;
@@ -75,38 +77,23 @@ static int take_address(const struct net_address *address, void *context)
 	return 0;
 }
 
-static int take_default(const struct net_message *message, void *context)
-{
-	struct net_default_route *ret = context;
-	struct net_route route;
-	int r;
-
-	if (message->type != RTM_NEWROUTE)
-		return 0;
-	r = net_parse_route(message->body, &route);
-	if (r < 0)
-		return r;
-	if (route.type != RTN_UNICAST || route.oif == 0)
-		return 0;
-	memset(ret, 0, sizeof(*ret));
-	ret->present = true;
-	ret->ifindex = route.oif;
-	ret->gateway = route.gateway;
-	return 0;
-}
-
-/* look_up() - No route, for whatever reason, is an answer and not a failure */
+/* look_up() - Where packets of our own sockets to the internet go, in the family of @far_away */
 static int look_up(struct netlink *nl, const char *far_away, struct net_default_route *ret)
 {
-	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
+	struct net_route route = {0};
 	struct address to;
 	int r = address_parse(far_away, strlen(far_away), &to);
 
-	if (r < 0)
+	if (r == 0)
+		r = net_look_up(&nl->route, &to, nl->mark, &route);
+	if (r < 0 || route.type != RTN_UNICAST || route.oif == 0)
 		return r;
-	r = net_channel_ask(&nl->route, net_message_lookup(request, &to, nl->mark), take_default,
-			    ret, NULL);
-	return r == -ENOBUFS || r == -ETIMEDOUT || r == -ENOTCONN ? r : 0;
+	*ret = (struct net_default_route){
+		.present = true,
+		.ifindex = route.oif,
+		.gateway = route.gateway,
+	};
+	return 0;
 }
 
 struct routed {
@@ -114,8 +101,9 @@ struct routed {
 	uint32_t *bits;
 };
 
-static int take_route(const struct net_route *route, void *context)
+static int take_route(const struct net_object *object, void *context)
 {
+	const struct net_route *route = &object->route;
 	struct routed *routed = context;
 
 	if (route->type == RTN_UNICAST && route->protocol != NET_ROUTE_PROTOCOL)
@@ -142,11 +130,12 @@ static int read_once(struct netlink *nl, struct taking *taking, struct net_inter
 	buffer_consume(&taking->addresses, taking->addresses.length);
 	taking->omitted = 0;
 	*interfaces = (struct net_interfaces){0};
-	r = net_dump_links(channel, 0, take_link, taking, err);
+	r = net_dump(channel, NET_LINK, 0, 0, 0, take_link, taking, NULL, err);
 	if (r == 0)
-		r = net_dump_addresses(channel, 0, take_address, taking, err);
+		r = net_dump(channel, NET_ADDRESS, 0, 0, 0, take_address, taking, NULL, err);
 	if (r == 0)
-		r = net_dump_routes(channel, RT_TABLE_MAIN, 0, 0, take_route, &routed, err);
+		r = net_dump(channel, NET_ROUTE, 0, RT_TABLE_MAIN, 0, take_route, &routed, NULL,
+			     err);
 	if (r < 0)
 		return r;
 	r = look_up(nl, FAR_AWAY_V4, &interfaces->default_v4);

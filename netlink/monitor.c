@@ -13,14 +13,19 @@
 
 #include "base/cleanup.h"
 #include "netlink/channel.h"
-#include "netlink/classify.h"
+#include "netlink/interfaces.h"
 #include "netlink/nft.h"
+#include "netlink/reconcile.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
+#include <netlink/msg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 /* Datagrams taken in by one call, so that a storm doesn't hold the caller's loop. */
@@ -33,6 +38,104 @@ struct net_monitor {
 	struct mnl_socket *nft; /* NULL in a kernel without nf_tables */
 	int epoll;
 };
+
+#define LOOK_AGAIN (NET_EVENT_INTERFACES | NET_EVENT_OURS)
+
+static int of_link(const struct net_link *link, bool deleted, bool own,
+		   const struct net_watch *watch)
+{
+	if (link->ifindex != watch->ifindex)
+		return NET_EVENT_INTERFACES;
+	if (deleted)
+		return NET_EVENT_INTERFACES | NET_EVENT_LINK_GONE;
+	return own ? NET_EVENT_INTERFACES : LOOK_AGAIN;
+}
+
+static int of_route(const struct net_route *route, bool own, const struct net_watch *watch)
+{
+	if (route->protocol == NET_ROUTE_PROTOCOL && route->table == watch->table)
+		return own ? 0 : NET_EVENT_OURS;
+	if (route->prefix.bits == 0 &&
+	    (route->table == RT_TABLE_MAIN || route->table == RT_TABLE_DEFAULT))
+		return NET_EVENT_INTERFACES;
+	if (route->prefix.bits <= 1 && route->table != RT_TABLE_MAIN)
+		return NET_EVENT_OURS; /* where a rule before ours may lead */
+	if (route->table == RT_TABLE_MAIN && route->protocol != NET_ROUTE_PROTOCOL &&
+	    watch->ranges && net_ranges_shared(watch->ranges, &route->prefix))
+		return NET_EVENT_INTERFACES;
+	return 0;
+}
+
+static int of_rule(const struct net_rule *rule, const struct net_watch *watch)
+{
+	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
+		struct net_rule ours = net_rule_of_ours(i, watch->table, watch->mark);
+
+		if (net_rule_equal(rule, &ours))
+			return NET_EVENT_OURS;
+	}
+	/* Another's that stands before ours may take our packets. */
+	return rule->protocol != NET_ROUTE_PROTOCOL && rule->priority < NET_RULE_TUNNEL
+		       ? NET_EVENT_OURS
+		       : 0;
+}
+
+static int of_object(struct nlmsghdr *message, const struct net_watch *watch)
+{
+	bool own = message->nlmsg_pid == watch->route_portid;
+	struct net_object object;
+	int r = net_parse(message, &object);
+
+	if (r < 0) /* a family that isn't ours to look at (bridge, multicast routing) is no event */
+		return r == -EAFNOSUPPORT ? 0 : LOOK_AGAIN;
+	switch (object.kind) {
+	case NET_LINK:
+		return of_link(&object.link, object.deleted, own, watch);
+	case NET_ADDRESS:
+		return object.address.ifindex == watch->ifindex && !own ? LOOK_AGAIN
+									: NET_EVENT_INTERFACES;
+	case NET_ROUTE:
+		return of_route(&object.route, own, watch);
+	case NET_RULE:
+		break;
+	}
+	return own ? 0 : of_rule(&object.rule, watch);
+}
+
+static int of_nft(const struct nlmsghdr *message, const struct net_watch *watch)
+{
+	char table[64], comment[64];
+
+	switch (message->nlmsg_type) {
+	case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE:
+	case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE:
+	case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWCHAIN:
+	case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELCHAIN:
+	case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE:
+	case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELRULE:
+		break;
+	default: /* sets, objects, the generation: we have none */
+		return 0;
+	}
+	/* The table's name stands in the same attribute of all of them. */
+	static_assert(NFTA_TABLE_NAME == 1 && NFTA_CHAIN_TABLE == 1 && NFTA_RULE_TABLE == 1, "");
+	if (message->nlmsg_pid == watch->nft_portid)
+		return 0;
+	if (net_nft_parse_rule(message, table, comment) < 0)
+		return NET_EVENT_OURS;
+	return strcmp(table, watch->nft_table) == 0 ? NET_EVENT_OURS : 0;
+}
+
+int net_classify(void *data, size_t length, int bus, const struct net_watch *watch)
+{
+	struct nlmsghdr *message = data;
+	int left = (int)length, events = 0;
+
+	for (; nlmsg_ok(message, left); message = nlmsg_next(message, &left))
+		events |= bus == NETLINK_NETFILTER ? of_nft(message, watch)
+						   : of_object(message, watch);
+	return left > 0 ? events | LOOK_AGAIN : events;
+}
 
 static int subscribe(int bus, const unsigned int *groups, size_t count, struct mnl_socket **ret)
 {

@@ -3,6 +3,7 @@
 #include "netlink/nft.h"
 
 #include "base/cleanup.h"
+#include "base/cursor.h"
 #include "netlink/netstate.h"
 
 #include <arpa/inet.h>
@@ -18,6 +19,9 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4.h>
+#include <netlink/attr.h>
+#include <netlink/msg.h>
+#include <string.h>
 
 #define CHAIN            "input"
 #define LOOPBACK_IFINDEX 1u
@@ -28,8 +32,6 @@
 /* Where the source address stands in an IPv4 and an IPv6 header (RFC 791, RFC 8200). */
 #define SOURCE_OFFSET_V4 12
 #define SOURCE_OFFSET_V6 8
-
-static_assert(NFTNL_UDATA_RULE_COMMENT == 0, "parse.c reads it by this number");
 
 /* One atomic change of the rule set: all of its requests, or none. */
 struct transaction {
@@ -350,15 +352,51 @@ struct census {
 	unsigned int right[NET_NFT_PARTS + 1];
 };
 
-static int take_rule(const struct net_message *message, void *context)
+/* parse_comment() - nft's user data: type u8, length u8, value */
+static void parse_comment(struct cursor data, char out[static 64])
+{
+	while (data.left > 0) {
+		uint8_t type = cursor_u8(&data), length = cursor_u8(&data);
+		const uint8_t *value = cursor_take(&data, length);
+
+		if (!value)
+			return;
+		if (type == NFTNL_UDATA_RULE_COMMENT && length > 0 && length <= 64 &&
+		    value[length - 1] == 0)
+			memcpy(out, value, length);
+	}
+}
+
+int net_nft_parse_rule(const struct nlmsghdr *message, char ret_table[static 64],
+		       char ret_comment[static 64])
+{
+	char table[64] = "", comment[64] = "";
+	struct nlattr *a;
+	int left;
+
+	if (!net_attributes_are_whole(message, sizeof(struct nfgenmsg)))
+		return -EBADMSG;
+	nlmsg_for_each_attr(a, message, sizeof(struct nfgenmsg), left)
+	{
+		if (nla_type(a) == NFTA_RULE_TABLE)
+			nla_strlcpy(table, a, sizeof(table));
+		else if (nla_type(a) == NFTA_RULE_USERDATA)
+			parse_comment(cursor_of(nla_data(a), (size_t)nla_len(a)), comment);
+	}
+	memcpy(ret_table, table, sizeof(table));
+	memcpy(ret_comment, comment, sizeof(comment));
+	return 0;
+}
+
+static int take_rule(struct nlmsghdr *message, void *context)
 {
 	char table[64], comment[COMMENT_MAX];
 	struct census *census = context;
 	int r;
 
-	if (message->type != MESSAGE(NFT_MSG_NEWRULE))
+	if (message->nlmsg_type != MESSAGE(NFT_MSG_NEWRULE))
 		return 0;
-	r = net_parse_nft_rule(message->body, table, comment);
+	r = net_nft_parse_rule(message, table, comment);
 	if (r < 0)
 		return r;
 	census->rules++;
@@ -367,7 +405,7 @@ static int take_rule(const struct net_message *message, void *context)
 	return 0;
 }
 
-static int take_anything(const struct net_message *message, void *context)
+static int take_anything(struct nlmsghdr *message, void *context)
 {
 	(void)message;
 	(void)context;

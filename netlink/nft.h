@@ -82,3 +82,13 @@ int net_nft_apply(struct net_channel *channel, const char *name,
  * Return: chains emptied; 0 without nf_tables
  */
 unsigned int net_nft_flush_official(struct net_channel *channel);
+
+/**
+ * net_nft_parse_rule() - Table and comment of NFT_MSG_NEWRULE and its like
+ * @ret_table:   name; empty if the message has none
+ * @ret_comment: the comment that nft would show; empty if there is none
+ *
+ * Return: 0 or -EBADMSG
+ */
+int net_nft_parse_rule(const struct nlmsghdr *message, char ret_table[static 64],
+		       char ret_comment[static 64]);

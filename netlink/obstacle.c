@@ -3,8 +3,7 @@
 #include "netlink/obstacle.h"
 
 #include "base/cleanup.h"
-#include "netlink/dump.h"
-#include "netlink/message.h"
+#include "netlink/channel.h"
 
 #include <errno.h>
 #include <linux/fib_rules.h>
@@ -40,25 +39,15 @@ uint32_t net_mark_choose(const bool taken[static 256])
 	return NET_BYPASS_MARK;
 }
 
-static int take_rule(const struct net_rule *rule, void *context)
+static int take_rule(const struct net_object *object, void *context)
 {
+	const struct net_rule *rule = &object->rule;
 	struct before *before = context;
 
 	if (rule->protocol != NET_ROUTE_PROTOCOL && rule->priority < NET_RULE_TUNNEL &&
 	    rule->table != RT_TABLE_LOCAL && before->count < RULES_MAX)
 		before->rules[before->count++] = *rule;
 	return 0;
-}
-
-static int take_answer(const struct net_message *message, void *context)
-{
-	return message->type == RTM_NEWROUTE ? net_parse_route(message->body, context) : 0;
-}
-
-/* is_deaf() - Whether the netlink socket failed, and not the lookup: that it may, and say so */
-static bool is_deaf(int code)
-{
-	return code == -ENOBUFS || code == -ETIMEDOUT || code == -ENOTCONN;
 }
 
 static const struct prefix *first_route(const struct net_wanted *wanted, enum address_family family)
@@ -109,7 +98,6 @@ static void describe(const struct net_rule *rule, char out[static 96])
 static int of_family(struct netlink *nl, const struct net_wanted *wanted,
 		     const struct before *before, enum address_family family, char out[static 256])
 {
-	_Alignas(struct nlmsghdr) uint8_t request[NET_REQUEST_SIZE] = {0};
 	const struct prefix *to = first_route(wanted, family);
 	struct net_route answer = {0};
 	const struct net_rule *rule;
@@ -118,12 +106,9 @@ static int of_family(struct netlink *nl, const struct net_wanted *wanted,
 
 	if (!to)
 		return 0;
-	r = net_channel_ask(&nl->route, net_message_lookup(request, &to->address, 0), take_answer,
-			    &answer, NULL);
-	if (is_deaf(r))
+	r = net_look_up(&nl->route, &to->address, 0, &answer);
+	if (r < 0 || answer.oif == wanted->ifindex)
 		return r;
-	if (answer.oif == wanted->ifindex)
-		return 0;
 	rule = taker(before, family, &answer);
 	if (!rule)
 		return 0;
@@ -147,7 +132,7 @@ int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, unsign
 	out[0] = 0;
 	if (!wanted->rules)
 		return 0;
-	r = net_dump_rules(&nl->route, take_rule, &before, NULL, NULL);
+	r = net_dump(&nl->route, NET_RULE, 0, 0, 0, take_rule, &before, NULL, NULL);
 	if (r == 0)
 		r = of_family(nl, wanted, &before, ADDRESS_V4, out);
 	if (r == 0 && !out[0] && !(warnings & NET_WARNING_IPV6_OFF))

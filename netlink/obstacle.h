@@ -8,7 +8,7 @@
 #pragma once
 
 #include "netlink/netstate.h"
-#include "netlink/parse.h"
+#include "netlink/objects.h"
 
 /** net_rule_takes_mark() - Whether @rule is another's that selects packets with @mark, by it */
 bool net_rule_takes_mark(const struct net_rule *rule, uint32_t mark);

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "netlink/netstate.h"
-#include "netlink/parse.h"
+#include "netlink/objects.h"
 
 #define NET_RULE_COUNT 8 /* four priorities, IPv4 first, then IPv6 */
 

@@ -10,6 +10,7 @@
 
 #include <libmnl/libmnl.h>
 #include <linux/rtnetlink.h>
+#include <netlink/msg.h>
 #include <sys/socket.h>
 
 enum step_kind {
@@ -79,7 +80,7 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	return (ssize_t)bytes.header.nlmsg_len - (step->kind == STEP_CUT);
 }
 
-static int count(const struct net_message *message, void *context)
+static int count(struct nlmsghdr *message, void *context)
 {
 	(void)message;
 	return ++*(int *)context == 99 ? -ENOMEM : 0;
@@ -213,9 +214,8 @@ static void each_request_of_a_batch_gets_its_own_answer(void **state)
 	script = steps;
 	sent = 0;
 	for (unsigned int i = 0; i < requests; i++) {
-		struct nlmsghdr *request = net_batch_request(&batch);
+		struct nl_msg *request = nlmsg_alloc_simple(RTM_NEWROUTE, NLM_F_REQUEST);
 
-		request->nlmsg_len = sizeof(*request);
 		assert_int_equal(net_batch_add(&batch, request, 1000 + i), 0);
 	}
 	assert_int_equal(sent, 1);
@@ -240,9 +240,8 @@ static void a_batch_whose_answers_are_lost_says_so(void **state)
 	(void)state;
 	script = steps;
 	for (unsigned int i = 0; i < 2; i++) {
-		struct nlmsghdr *request = net_batch_request(&batch);
+		struct nl_msg *request = nlmsg_alloc_simple(RTM_NEWROUTE, NLM_F_REQUEST);
 
-		request->nlmsg_len = sizeof(*request);
 		assert_int_equal(net_batch_add(&batch, request, 1000 + i), 0);
 	}
 	assert_int_equal(net_batch_flush(&batch), -ENOBUFS);
