@@ -27,10 +27,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
+from lab.build import build_folder  # noqa: E402
 from lab.peers import peer  # noqa: E402
 from lab.relay_tool import free_port  # noqa: E402
 
-BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "release")
+BUILD = build_folder()
 LOAD = BUILD / "tests/tools/relay_load"
 
 

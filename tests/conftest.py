@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What all tests in namespaces share: a lab for each test, and its logs when it fails."""
+"""What all tests in namespaces share: a loopback of their own, a lab for each test, its logs."""
 
+import ctypes
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 from lab import Lab
-from lab.pillion import sanitized
+from lab.build import build_folder, is_sanitized
 from lab.sanitizers import check_folder
 
 LOG_TAIL = 6000
+CLONE_NEWNET = 0x40000000
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def pytest_addoption(parser):
@@ -42,6 +47,21 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture(scope="session")
+def loopback():
+    """A network namespace for the tests of this process.
+
+    Test processes that run beside each other (pytest -n) so have all ports of 127.0.0.1 each.
+    """
+    with Path("/proc/thread-self/ns/net").open() as before:
+        if libc.unshare(CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+        if libc.setns(before.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+
+
 @pytest.fixture
 def hermetic():
     """Whether only our own programs are nodes."""
@@ -53,6 +73,6 @@ def lab(tmp_path, hermetic):
     """An empty lab: the switch, and nothing on it yet."""
     with Lab(tmp_path / "lab", hermetic) as made:
         yield made
-        if sanitized():
+        if is_sanitized(build_folder()):
             made.stop_built()
     check_folder(tmp_path / "lab")

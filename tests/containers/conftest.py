@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.peers import ROOT, peer
+from lab.build import ROOT
+from lab.peers import peer
 from lab.pki import Authority
 from lab.waiting import wait_for
 

@@ -13,7 +13,7 @@ import shutil
 
 import conftest
 import pytest
-from lab.peers import ROOT
+from lab.build import ROOT
 from lab.waiting import wait_for
 
 PROJECT = f"{conftest.NAME}-demo"

@@ -12,11 +12,16 @@ from lab import (
     Tailscaled,
     make_world,
 )
-from lab.peers import build_folder
+from lab.build import build_folder
 from lab.pillion import built
 
 CONTROLS = {"headscale": Headscale, "pillion": Control}
 KINDS = {"pillion": Pillion, "containerboot": Containerboot, "official": OfficialDaemon}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_loopback(loopback):
+    """All tests of this folder run in it."""
 
 
 @pytest.fixture

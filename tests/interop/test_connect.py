@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from lab import Headscale, wait_for
-from lab.peers import build_folder
+from lab.build import build_folder
 
 PILLION = build_folder() / "pillion"
 

@@ -9,7 +9,8 @@ import re
 
 from lab import App, Control, Pillion
 from lab.app import url
-from lab.peers import ROOT, peer
+from lab.build import ROOT
+from lab.peers import peer
 from lab.tailscaled import OldestTailscaled
 from lab.waiting import wait_for
 

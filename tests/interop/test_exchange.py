@@ -15,16 +15,11 @@ import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
+from lab.build import BUILD, ROOT
+from lab.peers import peer
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
-PEERS = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
-TAILSCALE = PEERS / "tailscale-1.102.5/tailscale"
-TAILSCALED = PEERS / "tailscale-1.102.5/tailscaled"
-HEADSCALE = PEERS / "headscale-0.29.2/headscale"
 DATA = ROOT / "tests/system/data"
 TIMEOUT = 30
 
@@ -103,7 +98,7 @@ class Headscale:
         self.log = folder / "headscale.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [HEADSCALE, "-c", self.config, "serve"], stdout=log, stderr=log
+                [peer("headscale"), "-c", self.config, "serve"], stdout=log, stderr=log
             )
         wait_for(self.answers, "headscale does not answer")
         self.command("users", "create", "alice")
@@ -113,11 +108,13 @@ class Headscale:
         )[0]
 
     def command(self, *arguments):
-        return run(HEADSCALE, "-c", self.config, *arguments).stdout
+        return run(peer("headscale"), "-c", self.config, *arguments).stdout
 
     def answers(self):
         assert self.process.poll() is None, self.log.read_text()
-        return run(HEADSCALE, "-c", self.config, "users", "list", check=False).returncode == 0
+        return (
+            run(peer("headscale"), "-c", self.config, "users", "list", check=False).returncode == 0
+        )
 
     def nodes(self):
         return json.loads(self.command("nodes", "list", "-o", "json")) or []
@@ -130,7 +127,7 @@ class Tailscaled:
         with (folder / "tailscaled.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    TAILSCALED,
+                    peer("tailscaled"),
                     "--tun=userspace-networking",
                     f"--statedir={folder}",
                     f"--socket={self.socket}",
@@ -143,7 +140,7 @@ class Tailscaled:
         wait_for(self.socket.exists, "tailscaled does not listen")
 
     def status(self):
-        done = run(TAILSCALE, f"--socket={self.socket}", "status", "--json", check=False)
+        done = run(peer("tailscale"), f"--socket={self.socket}", "status", "--json", check=False)
         return json.loads(done.stdout) if done.stdout.startswith("{") else {}
 
     def wait_for_running(self):
@@ -181,7 +178,7 @@ def our_localapi(tmp_path):
 
 def test_the_official_command_line_works_against_our_localapi(our_localapi):
     def tailscale(*arguments, code=0):
-        done = run(TAILSCALE, f"--socket={our_localapi}", *arguments, check=False)
+        done = run(peer("tailscale"), f"--socket={our_localapi}", *arguments, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Warning" not in done.stderr
         return done.stdout
@@ -234,7 +231,9 @@ def test_our_command_line_works_against_the_official_daemon(headscale, tmp_path)
         pillion("down")
         assert "down" in pillion("status", code=1)
         assert "connected as" in pillion("up")
-        prefs = json.loads(run(TAILSCALE, f"--socket={daemon.socket}", "debug", "prefs").stdout)
+        prefs = json.loads(
+            run(peer("tailscale"), f"--socket={daemon.socket}", "debug", "prefs").stdout
+        )
         assert prefs["ShieldsUp"] and prefs["Hostname"] == "ours"
         pillion("logout")
         assert "Not logged in" in pillion("status", code=1)
@@ -256,7 +255,7 @@ def test_a_volume_goes_over_to_us_and_back(headscale, tmp_path):
     daemon = Tailscaled(tmp_path)
     try:
         run(
-            TAILSCALE,
+            peer("tailscale"),
             f"--socket={daemon.socket}",
             "up",
             f"--login-server={headscale.url}",
@@ -296,7 +295,7 @@ def test_a_node_that_we_made_goes_over_to_the_official_daemon(headscale, tmp_pat
     daemon = Tailscaled(tmp_path)
     try:
         run(
-            TAILSCALE,
+            peer("tailscale"),
             f"--socket={daemon.socket}",
             "up",
             f"--login-server={headscale.url}",

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from lab.peers import ROOT
+from lab.build import ROOT
 
 sys.path.insert(0, str(ROOT / "bench"))
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from lab import Headscale
-from lab.peers import build_folder
+from lab.build import build_folder
 
 ACCOUNT = "alice@example.com"
 

@@ -19,7 +19,8 @@ from types import SimpleNamespace
 import pytest
 from lab import App, Pillion, Tailscaled, wait_for
 from lab.app import url
-from lab.peers import build_folder, peer
+from lab.build import build_folder
+from lab.peers import peer
 
 PORT = 8443
 

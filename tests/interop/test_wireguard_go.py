@@ -31,9 +31,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from lab.build import TOOLS
 
-ROOT = Path(__file__).resolve().parents[2]
-WG_NODE = Path(os.environ.get("PILLION_BUILD", ROOT / "build/debug")) / "tests/tools/wg_node"
+WG_NODE = TOOLS / "wg_node"
 PEERS = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
 OURS, GO = "10.77.0.1", "10.77.0.2"
 OURS6, GO6 = "fd77::1", "fd77::2"

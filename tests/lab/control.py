@@ -5,7 +5,7 @@ import json
 import time
 
 from lab import prometheus
-from lab.peers import build_folder
+from lab.build import build_folder
 from lab.pki import Authority
 from lab.waiting import wait_for
 

@@ -7,7 +7,7 @@ node ──TS2021──▶ control_faults ──TS2021──▶ Control or Heads
 import itertools
 import json
 
-from lab.peers import build_folder
+from lab.build import build_folder
 from lab.waiting import wait_for
 
 

@@ -13,7 +13,8 @@ import time
 import urllib.request
 from pathlib import Path
 
-from lab.relay_tool import BUILD, free_port
+from lab.build import BUILD
+from lab.relay_tool import free_port
 from lab.waiting import wait_for
 
 JOIN = BUILD / "tests/unit/control/control_join"

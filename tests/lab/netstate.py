@@ -11,9 +11,9 @@ import threading
 import time
 from pathlib import Path
 
-from lab.peers import ROOT
+from lab.build import TOOLS
 
-TOOL = ROOT / "build" / os.environ.get("PILLION_PRESET", "debug") / "tests/tools/netstate_tool"
+TOOL = TOOLS / "netstate_tool"
 PRIORITIES = [5210, 5230, 5250, 5270]
 CLONE_NEWNET = 0x40000000
 numbers = itertools.count(1)

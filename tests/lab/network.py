@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from lab.peers import ROOT
+from lab.build import ROOT
 from lab.process import Process
 from lab.sanitizers import check_text
 

@@ -7,9 +7,9 @@ import socket
 import subprocess
 
 from lab import prometheus
+from lab.build import BUILD, build_folder
 from lab.derper import REGION, Derper
-from lab.peers import build_folder
-from lab.relay_tool import BUILD, TIMEOUT, free_port
+from lab.relay_tool import TIMEOUT, free_port
 from lab.waiting import wait_for
 
 

@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Our node, from build/$PILLION_BUILD (release unless told otherwise)."""
+"""Our node."""
 
 import os
 from pathlib import Path
 
-from lab.peers import build_folder
+from lab.build import build_folder
 from lab.process import command_name, descendants
 from lab.sidecar import Sidecar
-
-
-def sanitized():
-    """Whether that build reports what sanitizers find."""
-    return build_folder().name in ("debug", "tsan")
 
 
 def built():

@@ -7,9 +7,9 @@ import struct
 import subprocess
 import threading
 
-from lab.relay_tool import BUILD
+from lab.build import TOOLS
 
-PIPE = BUILD / "tests/tools/ts2021_pipe"
+PIPE = TOOLS / "ts2021_pipe"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9

@@ -5,7 +5,6 @@ A test waits for lines, never for time.
 """
 
 import json
-import os
 import queue
 import re
 import socket
@@ -13,10 +12,9 @@ import subprocess
 import threading
 import time
 
-from lab.peers import ROOT
+from lab.build import TOOLS
 
-BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
-TOOL = BUILD / "tests/tools/relay_tool"
+TOOL = TOOLS / "relay_tool"
 TIMEOUT = 20
 
 

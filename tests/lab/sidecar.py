@@ -5,7 +5,8 @@ import json
 import os
 import re
 
-from lab.peers import build_folder, peer
+from lab.build import build_folder
+from lab.peers import peer
 from lab.process import descendants
 from lab.waiting import wait_for
 

@@ -6,6 +6,11 @@ from lab import Control, OwnRelay, Pillion, make_world
 from lab.loopback_control import JoinedNode, LoopbackControl
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_loopback(loopback):
+    """All tests of this folder run in it."""
+
+
 @pytest.fixture
 def server(tmp_path):
     made = LoopbackControl(tmp_path)

@@ -21,9 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from lab.build import BUILD, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
 DATA = ROOT / "tests/system/data"
 TIMEOUT = 20
 

@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from lab.build import BUILD
 from lab.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / os.environ.get("PILLION_BUILD", "debug")
 STRANGER, NOBODY = 12345, 65534
 KEY = "--auth-key=tskey-auth-stolen"
 END = b"end"

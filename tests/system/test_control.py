@@ -19,7 +19,8 @@ import urllib.request
 
 import pytest
 from lab import wait_for
-from lab.loopback_control import BUILD, joined
+from lab.build import BUILD
+from lab.loopback_control import joined
 from lab.relay_tool import free_port
 
 PATIENCE = 10  # seconds that the server waits for a whole request

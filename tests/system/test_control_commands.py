@@ -10,7 +10,8 @@ import re
 import subprocess
 
 import pytest
-from lab.loopback_control import BUILD, LoopbackControl
+from lab.build import BUILD
+from lab.loopback_control import LoopbackControl
 from lab.waiting import wait_for
 
 OK, USAGE = 0, 2

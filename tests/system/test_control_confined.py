@@ -12,8 +12,8 @@ import subprocess
 
 import pytest
 from lab import wait_for
+from lab.build import BUILD
 from lab.loopback_control import (
-    BUILD,
     JoinedNode,
     LoopbackControl,
     status_fields,

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from lab import App, Control, Faults, Held, Lab, Pillion, wait_for
 from lab.app import url
+from lab.build import build_folder, is_sanitized
 from lab.faults import frame, message, zstd
-from lab.pillion import sanitized
 from lab.sanitizers import check_folder
 
 LANES = 8
@@ -26,7 +26,7 @@ STANDS = 3  # seconds that a fault is looked at
 BUSY = 0.3  # of a CPU: more than that is a loop without a wait
 LINES = 12  # in the log, of one fault: it is tried again after 0.2, 0.4, 0.8 … s
 # Seconds without a tick. Sanitizers stretch what packets have to wait for, a large map's parsing.
-GAP = 6.0 if sanitized() else 1.5
+GAP = 6.0 if is_sanitized(build_folder()) else 1.5
 
 CASES = {}
 
@@ -591,7 +591,7 @@ def outcomes(request, tmp_path_factory):
         lanes = Lanes(lab)
         yield {name: lanes.pool.submit(lanes.run, *CASES[name]) for name in chosen}
         lanes.pool.shutdown(cancel_futures=True)
-        if sanitized():
+        if is_sanitized(build_folder()):
             lab.stop_built()
     check_folder(lab.folder)
 

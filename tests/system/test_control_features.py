@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 from lab import wait_for
-from lab.loopback_control import BUILD, JoinedNode, joined
+from lab.build import BUILD
+from lab.loopback_control import JoinedNode, joined
 from lab.process import children
 from lab.relay_tool import free_port
 

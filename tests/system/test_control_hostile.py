@@ -21,7 +21,8 @@ import time
 import pytest
 from lab import raw_http2 as h2
 from lab import wait_for
-from lab.loopback_control import BUILD, JoinedNode, LoopbackControl
+from lab.build import BUILD
+from lab.loopback_control import JoinedNode, LoopbackControl
 from lab.raw_http2 import NoiseConnection, fields, frame, request, setting
 
 MEMORY = 64 << 20

@@ -7,7 +7,7 @@ dev (a network and PID namespace, the rights of a container): a daemon, commands
 import subprocess
 
 import pytest
-from lab.peers import build_folder
+from lab.build import build_folder
 
 PILLION = build_folder() / "pillion"
 LEAST = "net_admin"

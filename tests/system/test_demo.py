@@ -10,8 +10,7 @@ import signal
 import subprocess
 
 import pytest
-from lab.peers import ROOT
-from lab.pillion import build_folder
+from lab.build import ROOT, build_folder
 from lab.waiting import wait_for
 
 TIMEOUT = 120

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 import pytest
 import yaml
-from lab.loopback_control import BUILD
+from lab.build import BUILD, ROOT
 from lab.machine import Machine
-from lab.peers import ROOT
 from test_proxy import snippet, terminate
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

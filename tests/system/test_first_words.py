@@ -3,7 +3,7 @@
 
 import re
 
-from lab.loopback_control import BUILD
+from lab.build import BUILD
 from lab.machine import Machine
 from lab.waiting import wait_for
 

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lab.peers import build_folder
+from lab.build import build_folder
 from lab.process import children
 from lab.waiting import wait_for
 

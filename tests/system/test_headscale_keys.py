@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from lab.peers import build_folder
+from lab.build import build_folder
 from lab.waiting import wait_for
 
 SECRET = "hskey-api-0123456789-topsecret"

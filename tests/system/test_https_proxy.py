@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from lab import wait_for
-from lab.peers import build_folder
+from lab.build import build_folder
 from lab.proxies import Tinyproxy
 
 PASSWORD = "s3cret-of-the-proxy"

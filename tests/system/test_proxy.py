@@ -12,9 +12,9 @@ import signal
 
 import pytest
 from lab import wait_for
-from lab.loopback_control import BUILD, JoinedNode, LoopbackControl, joined
+from lab.build import BUILD, ROOT
+from lab.loopback_control import JoinedNode, LoopbackControl, joined
 from lab.machine import Machine
-from lab.peers import ROOT
 from lab.pki import Authority
 from lab.process import children
 from lab.relay_tool import Tool

@@ -17,8 +17,9 @@ import zlib
 from pathlib import Path
 
 import pytest
+from lab.build import BUILD
 from lab.own_relay import LoopbackRelay
-from lab.relay_tool import BUILD, Tool
+from lab.relay_tool import Tool
 from lab.waiting import wait_for
 
 
