@@ -16,6 +16,7 @@
 #include "localapi/localapi_metrics.h"
 #include "localapi/query.h"
 #include "node/prefs.h"
+#include "wire/json.h"
 #include "wire/tailcfg.h"
 
 #include <arpa/inet.h>
@@ -28,6 +29,7 @@
 #define LOCALAPI_PREFIX    "/localapi/v0/"
 #define STRINGIFY_(x)      #x
 #define STRINGIFY(x)       STRINGIFY_(x)
+#define ANSWER_MAX         (128u * 1024 * 1024)
 #define PING_SIZE_MAX      65507
 #define WATCH_MASK_REFUSED (NODE_WATCH_INITIAL_NETMAP | NODE_WATCH_RATE_LIMIT | 1 << 16)
 #define WATCH_MASK_BITS    19
@@ -63,6 +65,34 @@ static void reply_json(struct http1_exchange *x, int status, json_t *value, size
 	}
 	http1_reply(x, status, "application/json", text, strlen(text));
 	free(text);
+}
+
+/* An answer under construction: indented JSON. */
+struct answer {
+	struct buffer text;
+	struct json_writer w;
+};
+
+static struct json_writer *answer_begin(struct answer *a)
+{
+	a->text = BUFFER_INIT(ANSWER_MAX);
+	a->w = json_writer_to(&a->text);
+	a->w.pretty = true;
+	return &a->w;
+}
+
+/* reply_answer() - Answer with what was written, and release it; without anything: with @status and
+ * @otherwise */
+static void reply_answer(struct http1_exchange *x, struct answer *a, int status,
+			 const char *otherwise)
+{
+	if (json_writer_result(&a->w) < 0)
+		http1_reply_text(x, 500, "out of memory");
+	else if (a->text.length)
+		http1_reply(x, 200, "application/json", buffer_head(&a->text), a->text.length);
+	else
+		http1_reply_text(x, status, "%s", otherwise);
+	buffer_free(&a->text);
 }
 
 static void reply_error(struct http1_exchange *x, int status, const char *member, const char *text)
@@ -128,7 +158,10 @@ static bool query_bool(const struct http1_exchange *x, const char *name, bool ot
 
 static void serve_status(struct node *node, struct http1_exchange *x)
 {
-	reply_json(x, 200, node_status_json(node, query_bool(x, "peers", true)), JSON_INDENT(1));
+	struct answer answer;
+
+	node_write_status(node, query_bool(x, "peers", true), answer_begin(&answer), NULL);
+	reply_answer(x, &answer, 500, "");
 }
 
 static void serve_prefs(struct node *node, struct http1_exchange *x)
@@ -340,7 +373,7 @@ static void serve_whois(struct node *node, struct http1_exchange *x)
 {
 	char addr[ENDPOINT_TEXT_MAX + 32];
 	struct endpoint who = {0};
-	json_t *found;
+	struct answer answer;
 
 	if (query_value(x->query, "addr", addr, sizeof(addr)) <= 0) {
 		http1_reply_text(x, 400, "missing 'addr' parameter");
@@ -355,48 +388,32 @@ static void serve_whois(struct node *node, struct http1_exchange *x)
 		http1_reply_text(x, 400, "invalid 'addr' parameter");
 		return;
 	}
-	found = node_whois(node, &who.address);
-	if (found)
-		reply_json(x, 200, found, JSON_INDENT(1));
-	else
-		http1_reply_text(x, 404, "no match for IP:port");
+	(void)node_write_whois(node, &who.address, answer_begin(&answer));
+	reply_answer(x, &answer, 404, "no match for IP:port");
 }
 
 static void serve_netmap(struct node *node, struct http1_exchange *x)
 {
-	json_t *netmap = node_netmap_json(node);
+	struct answer answer;
 
-	if (netmap)
-		reply_json(x, 200, netmap, JSON_INDENT(1));
-	else
-		http1_reply_text(x, 503, "no netmap yet");
+	answer_begin(&answer);
+	if (node_has_map(node))
+		node_write_netmap(node, &answer.w, NULL);
+	reply_answer(x, &answer, 503, "no netmap yet");
 }
 
 static void serve_derp_map(struct node *node, struct http1_exchange *x)
 {
-	json_t *map = node_derp_map_json(node);
+	struct answer answer;
 
-	if (map)
-		reply_json(x, 200, map, JSON_INDENT(1));
-	else
-		http1_reply_text(x, 503, "no netmap yet");
+	(void)node_write_derp_map(node, answer_begin(&answer));
+	reply_answer(x, &answer, 503, "no netmap yet");
 }
 
-static void watch_notify(void *context, json_t *message)
+/* watch_notify() - A reader that is too slow is cut off, and dials again */
+static void watch_notify(void *context, const void *line, size_t length)
 {
-	struct http1_exchange *x = context;
-	char *text = json_dumps(message, JSON_COMPACT);
-	size_t length;
-
-	json_decref(message);
-	if (!text)
-		return;
-	/* One object a line: the terminating zero becomes the newline. A reader that is too slow is
-	 * cut off, and dials again. */
-	length = strlen(text);
-	text[length] = '\n';
-	(void)http1_stream_send(x, text, length + 1);
-	free(text);
+	(void)http1_stream_send(context, line, length);
 }
 
 static void watch_closed(struct http1_exchange *x)
@@ -442,7 +459,7 @@ static void serve_debug(struct node *node, struct http1_exchange *x)
 {
 	char action[64] = "", form[256] = "";
 	struct error err = {0};
-	json_t *answer;
+	struct answer answer;
 
 	if (query_value(x->query, "action", action, sizeof(action)) < 0 &&
 	    x->body->length < sizeof(form)) {
@@ -450,12 +467,11 @@ static void serve_debug(struct node *node, struct http1_exchange *x)
 			memcpy(form, buffer_head(x->body), x->body->length);
 		(void)query_value(form, "action", action, sizeof(action));
 	}
-	if (node_debug(node, action, &answer, &err) < 0)
-		http1_reply_text(x, 400, "%s", err.text);
-	else if (answer)
-		reply_json(x, 200, answer, JSON_COMPACT);
+	answer_begin(&answer)->pretty = false;
+	if (node_debug(node, action, &answer.w, &err) < 0)
+		reply_answer(x, &answer, 400, err.text);
 	else
-		http1_reply_text(x, 200, "done");
+		reply_answer(x, &answer, 200, "done");
 }
 
 /*

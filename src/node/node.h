@@ -2,12 +2,10 @@
 /*
  * node/node.h - the node as its local programs see it
  *
- * What the LocalAPI asks of the node. JSON values are the official LocalAPI types
- * (ipnstate.Status, ipn.Prefs, ipn.MaskedPrefs, ipn.Options, ipn.Notify,
- * ipnstate.PingResult), so that the official command line works against our
- * socket. All functions run on the engine's control thread and never block.
- *
- * Return values that are json_t belong to the caller (json_decref).
+ * The LocalAPI's questions and orders. JSON has the official LocalAPI types
+ * (ipnstate.Status, ipn.Prefs, ipn.MaskedPrefs, ipn.Options, ipn.Notify), so that the
+ * official command line works against our socket. All functions run on the engine's
+ * control thread and never block.
  */
 #pragma once
 
@@ -20,6 +18,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+struct json_writer;
 struct node;
 struct node_watch;
 struct tailcfg_node;
@@ -45,10 +44,11 @@ enum node_watch_mask {
 	NODE_WATCH_PEER_PATCHES = 1 << 15,
 };
 
-/** node_status_json() - ipnstate.Status; its Peer and User maps only with @peers */
-json_t *node_status_json(struct node *node, bool peers);
+/** node_write_status() - ipnstate.Status; its Peer and User maps only with @peers */
+void node_write_status(struct node *node, bool peers, struct json_writer *w, const char *name);
 
-/** node_prefs_json() - ipn.Prefs of the current profile; its Config names us and holds no key */
+/** node_prefs_json() - ipn.Prefs of the current profile; its Config names us and holds no key. The
+ * caller releases it */
 json_t *node_prefs_json(struct node *node);
 
 /**
@@ -143,40 +143,44 @@ void node_identity_capabilities(const struct node *node, const struct node_ident
 				bool (*each)(void *data, const char *name, const char *values),
 				void *data);
 
-/** node_whois() - apitype.WhoIsResponse {Node, UserProfile, CapMap} of an address; NULL: none has
- * it */
-json_t *node_whois(struct node *node, const struct address *address);
+/** node_write_whois() - apitype.WhoIsResponse {Node, UserProfile, CapMap} of an address; 0, or
+ * -ENOENT: no node has it */
+int node_write_whois(struct node *node, const struct address *address, struct json_writer *w);
 
-/** node_derp_map_json() - The DERPMap of control, for `tailscale netcheck`; NULL without a netmap
- */
-json_t *node_derp_map_json(struct node *node);
+/** node_write_derp_map() - The DERPMap of control; 0, or -ENODATA before the first map */
+int node_write_derp_map(struct node *node, struct json_writer *w);
 
-/** node_netmap_json() - netmap.NetworkMap without secrets, or NULL before the first map */
-json_t *node_netmap_json(struct node *node);
+/** node_has_map() - Whether control, or the cache, has given a map with this node in it */
+bool node_has_map(const struct node *node);
+
+/** node_write_netmap() - netmap.NetworkMap without secrets; only if node_has_map() */
+void node_write_netmap(struct node *node, struct json_writer *w, const char *name);
 
 /**
  * node_debug() - Do what `tailscale debug` names
  * @action: "current-netmap", "control-knobs", "peer-disco-keys", "rebind" …
- * @ret:    the answer, which the caller owns; NULL where the action has none
+ * @w:      gets the answer; nothing where the action has none
  *
  * Return: 0, -EINVAL for an unknown action, -ENODATA
  */
-int node_debug(struct node *node, const char *action, json_t **ret, struct error *err);
+int node_debug(struct node *node, const char *action, struct json_writer *w, struct error *err);
 
 /** node_address_of() - The first address of the node that is called @name: its name or first label
  */
 bool node_address_of(struct node *node, const char *name, struct address *ret);
 
+/** node_notify - Receives an ipn.Notify: one line of JSON, which is valid during the call */
+typedef void node_notify(void *context, const void *line, size_t length);
+
 /**
  * node_watch_new() - Follow the bus
  * @mask:   bits of enum node_watch_mask; the initial notifies that it asks for are delivered
  *          before this returns
- * @notify: owns each ipn.Notify that it is handed
  *
  * Return: the watch, or NULL without memory
  */
-struct node_watch *node_watch_new(struct node *node, unsigned int mask,
-				  void (*notify)(void *context, json_t *message), void *context);
+struct node_watch *node_watch_new(struct node *node, unsigned int mask, node_notify *notify,
+				  void *context);
 
 /** node_watch_free() - Stop following; allowed within @notify. NULL is fine */
 void node_watch_free(struct node_watch *watch);

@@ -8,13 +8,14 @@
  * something, so freeing while a message is going round only marks the watch, and the
  * round sweeps afterwards.
  */
+#include "base/limits.h"
 #include "node/node_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Who follows the peers; see node_bus_send_peers(). */
+/* The bits of watches that asked for changes of peers. */
 #define PEER_BITS (NODE_WATCH_PEER_CHANGES | NODE_WATCH_PEER_PATCHES)
 
 struct node_watch {
@@ -22,7 +23,7 @@ struct node_watch {
 	struct node_watch *next;
 	unsigned int mask;
 	bool dead;
-	void (*notify)(void *context, json_t *message);
+	node_notify *notify;
 	void *context;
 };
 
@@ -43,37 +44,71 @@ static void sweep(struct node_bus *bus)
 	}
 }
 
-static json_t *new_message(void)
+/* A message under construction: one JSON object. */
+struct message {
+	struct buffer text;
+	struct json_writer w;
+};
+
+static void message_begin(struct message *m)
 {
-	return json_pack("{s:s}", "Version", NODE_VERSION_LONG);
+	m->text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	m->w = json_writer_to(&m->text);
+	json_begin_object(&m->w, NULL);
+	json_put_string(&m->w, "Version", NODE_VERSION_LONG);
 }
 
-/* send_members() - @members, which are released, to those whose mask has one of @bits; 0: to all */
-static void send_members(struct node *node, unsigned int bits, json_t *members)
+/* message_end() - Whether the message can be sent */
+static bool message_end(struct message *m)
+{
+	json_end_object(&m->w);
+	return json_writer_result(&m->w) == 0 && buffer_append(&m->text, "\n", 1) == 0;
+}
+
+/* send_message() - Deliver @m, which is released, to watches whose mask has one of @bits; 0: to all
+ */
+static void send_message(struct node *node, unsigned int bits, struct message *m)
 {
 	struct node_bus *bus = &node->bus;
+	bool is_whole = message_end(m);
 
 	bus->depth++;
-	for (struct node_watch *watch = bus->watches; watch; watch = watch->next) {
-		json_t *message;
-
-		if (watch->dead || (bits && !(watch->mask & bits)))
-			continue;
-		message = new_message();
-		if (message && json_object_update(message, members) == 0)
-			watch->notify(watch->context, message);
-		else
-			json_decref(message);
-	}
+	for (struct node_watch *watch = bus->watches; watch && is_whole; watch = watch->next)
+		if (!watch->dead && (!bits || watch->mask & bits))
+			watch->notify(watch->context, buffer_head(&m->text), m->text.length);
 	bus->depth--;
 	if (bus->depth == 0)
 		sweep(bus);
-	json_decref(members);
+	buffer_free(&m->text);
 }
 
-void node_bus_send(struct node *node, const char *member, json_t *value)
+void node_bus_write(struct node *node, const char *member, node_writer *write)
 {
-	send_members(node, 0, json_pack("{s:o}", member, value));
+	struct message m;
+
+	if (!node->bus.watches)
+		return;
+	message_begin(&m);
+	write(node, &m.w, member);
+	send_message(node, 0, &m);
+}
+
+void node_bus_text(struct node *node, const char *member, const char *text)
+{
+	struct message m;
+
+	message_begin(&m);
+	json_put_string(&m.w, member, text);
+	send_message(node, 0, &m);
+}
+
+void node_bus_state(struct node *node, enum node_state state)
+{
+	struct message m;
+
+	message_begin(&m);
+	json_put_int(&m.w, "State", state);
+	send_message(node, 0, &m);
 }
 
 static bool is_followed(const struct node *node, unsigned int bits)
@@ -84,90 +119,83 @@ static bool is_followed(const struct node *node, unsigned int bits)
 	return false;
 }
 
-/**
- * node_bus_send_peers() - What a message changed of the peers, to those who asked for that
- *
- * Peers are told as a whole, also to those who take patches, and each with its user.
- */
-void node_bus_send_peers(struct node *node, const struct netmap_change *change)
+void node_bus_peers(struct node *node, const struct netmap_change *change)
 {
 	const struct netmap *map = node_netmap(node);
-	json_t *members, *changed, *removed, *users;
+	struct message m;
+	json_t *users;
 
 	if ((change->update_count == 0 && change->removal_count == 0) ||
 	    !is_followed(node, PEER_BITS))
 		return;
-	members = json_object();
-	changed = json_array();
-	removed = json_array();
 	users = json_object();
+	message_begin(&m);
 	for (uint32_t i = 0; i < change->update_count; i++) {
-		const struct tailcfg_node *peer = &change->updates[i].peer->node;
-		const struct tailcfg_user_profile *user = netmap_user(map, peer->user);
+		const struct tailcfg_user_profile *user =
+			netmap_user(map, change->updates[i].peer->node.user);
 		char id[24];
 
-		json_array_append_new(changed, node_peer_json(peer));
-		snprintf(id, sizeof(id), "%lld", (long long)peer->user);
-		if (user)
-			json_object_set_new(users, id, node_user_json(user));
+		snprintf(id, sizeof(id), "%lld", user ? (long long)user->id : 0LL);
+		if (!user || json_object_get(users, id))
+			continue;
+		if (json_object_size(users) == 0)
+			json_begin_object(&m.w, "UserProfiles");
+		tailcfg_user_profile_encode(&m.w, id, user);
+		json_object_set_new(users, id, json_true());
 	}
-	for (uint32_t i = 0; i < change->removal_count; i++)
-		json_array_append_new(removed, json_integer(change->removals[i].id));
 	if (json_object_size(users) > 0)
-		json_object_set(members, "UserProfiles", users);
-	if (change->update_count > 0)
-		json_object_set(members, "PeersChanged", changed);
-	if (change->removal_count > 0)
-		json_object_set(members, "PeersRemoved", removed);
+		json_end_object(&m.w);
 	json_decref(users);
-	json_decref(changed);
-	json_decref(removed);
-	send_members(node, PEER_BITS, members);
+	if (change->update_count) {
+		json_begin_array(&m.w, "PeersChanged");
+		for (uint32_t i = 0; i < change->update_count; i++)
+			tailcfg_node_encode(&m.w, NULL, &change->updates[i].peer->node);
+		json_end_array(&m.w);
+	}
+	if (change->removal_count) {
+		json_begin_array(&m.w, "PeersRemoved");
+		for (uint32_t i = 0; i < change->removal_count; i++)
+			json_put_int(&m.w, NULL, change->removals[i].id);
+		json_end_array(&m.w);
+	}
+	send_message(node, PEER_BITS, &m);
 }
 
-/* initial_message() - What the mask asks to be told first */
-static json_t *initial_message(struct node *node, unsigned int mask)
+/* put_initial() - The members of the first message that @mask asks for */
+static void put_initial(struct node *node, unsigned int mask, struct json_writer *w)
 {
-	json_t *message = new_message();
 	char session[17];
 
-	if (!message)
-		return NULL;
 	snprintf(session, sizeof(session), "%016llx", (unsigned long long)++node->bus.sessions);
-	json_object_set_new(message, "SessionID", json_string(session));
+	json_put_string(w, "SessionID", session);
 	if (mask & NODE_WATCH_INITIAL_STATE) {
-		json_object_set_new(message, "State", json_integer(node_state(node)));
-		if (node->auth_url)
-			json_object_set_new(message, "BrowseToURL", json_string(node->auth_url));
+		json_put_int(w, "State", node_state(node));
+		json_put_string_if(w, "BrowseToURL", node->auth_url);
 	}
 	if (mask & NODE_WATCH_INITIAL_PREFS)
-		json_object_set_new(message, "Prefs", node_prefs_json(node));
-	if (mask & NODE_WATCH_INITIAL_NETMAP) {
-		json_t *netmap = node_netmap_json(node), *self = node_self_json(node);
-
-		if (netmap)
-			json_object_set_new(message, "NetMap", netmap);
-		if (self)
-			json_object_set_new(message, "SelfChange", self);
+		node_write_prefs(node, w, "Prefs");
+	if (mask & NODE_WATCH_INITIAL_NETMAP && node_has_map(node)) {
+		node_write_netmap(node, w, "NetMap");
+		node_write_self(node, w, "SelfChange");
 	}
 	if (mask & NODE_WATCH_INITIAL_HEALTH)
-		json_object_set_new(message, "Health", node_health_json(node));
+		node_write_health(node, w, "Health");
 	if (mask & NODE_WATCH_INITIAL_STATUS)
-		json_object_set_new(message, "InitialStatus",
-				    node_status_json(node, mask & PEER_BITS));
-	return message;
+		node_write_status(node, mask & PEER_BITS, w, "InitialStatus");
 }
 
-struct node_watch *node_watch_new(struct node *node, unsigned int mask,
-				  void (*notify)(void *context, json_t *message), void *context)
+struct node_watch *node_watch_new(struct node *node, unsigned int mask, node_notify *notify,
+				  void *context)
 {
 	struct node_watch *watch = calloc(1, sizeof(*watch));
-	json_t *message;
+	struct message m;
 
 	if (!watch)
 		return NULL;
-	message = initial_message(node, mask);
-	if (!message) {
+	message_begin(&m);
+	put_initial(node, mask, &m.w);
+	if (!message_end(&m)) {
+		buffer_free(&m.text);
 		free(watch);
 		return NULL;
 	}
@@ -179,7 +207,8 @@ struct node_watch *node_watch_new(struct node *node, unsigned int mask,
 		.context = context,
 	};
 	node->bus.watches = watch;
-	notify(context, message);
+	notify(context, buffer_head(&m.text), m.text.length);
+	buffer_free(&m.text);
 	return watch;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_debug.c - what `tailscale debug` asks, and control by C2N: the netmap and what it switches
+ * node/node_debug.c - the netmap and its switches, for `tailscale debug` and requests of control
  *
- * JSON in the shapes of the official daemon, whose command line and tests read it.
+ * The JSON has the shapes of the official daemon, whose command line and tests read it.
  */
 #include "base/limits.h"
 #include "node/node_internal.h"
@@ -11,85 +11,83 @@
 #include <stdlib.h>
 #include <string.h>
 
-static json_t *netmap_json(const struct netmap *map)
+static bool is_omitted(json_t *omitted, const char *name)
 {
-	json_t *json, *peers;
-	char key[KEY_TEXT_MAX];
-
-	if (!map || !map->self)
-		return NULL;
-	json = json_object();
-	peers = json_array();
-	json_object_set_new(json, "SelfNode", node_peer_json(map->self));
-	json_object_set_new(json, "NodeKey",
-			    json_string(public_key_format(&map->self->key, KEY_NODE, key)));
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		json_array_append_new(peers, node_peer_json(&p->node));
-	json_object_set_new(json, "Peers", peers);
-	json_object_set_new(json, "Domain", json_string(map->domain ? map->domain : ""));
-	return json;
-}
-
-json_t *node_netmap_json(struct node *node)
-{
-	return netmap_json(node_netmap(node));
-}
-
-/* candidate_json() - What a MapResponse in the body of a question would make of a netmap */
-static json_t *candidate_json(json_t *candidate)
-{
-	char *text = json_dumps(candidate, JSON_COMPACT);
-	struct netmap *map = NULL;
-	json_t *json = NULL;
-
-	if (text && netmap_decode(text, strlen(text), clock_realtime(), &map, NULL) == 0)
-		json = netmap_json(map);
-	netmap_free(map);
-	free(text);
-	return json;
-}
-
-static void omit(json_t *netmap, json_t *names)
-{
-	json_t *name;
+	json_t *item;
 	size_t i;
 
-	json_array_foreach(names, i, name)
-		if (netmap && json_is_string(name))
-			json_object_del(netmap, json_string_value(name));
+	json_array_foreach(omitted, i, item)
+		if (json_is_string(item) && strcmp(json_string_value(item), name) == 0)
+			return true;
+	return false;
 }
 
-static json_t *c2n_netmap_json(struct node *node, const struct control_c2n_request *request)
+/* put_netmap() - A netmap.NetworkMap without the members that the array @omitted names */
+static void put_netmap(struct json_writer *w, const char *name, const struct netmap *map,
+		       json_t *omitted)
+{
+	json_begin_object(w, name);
+	if (!is_omitted(omitted, "SelfNode"))
+		tailcfg_node_encode(w, "SelfNode", map->self);
+	if (!is_omitted(omitted, "NodeKey"))
+		json_put_key(w, "NodeKey", &map->self->key, KEY_NODE);
+	if (!is_omitted(omitted, "Peers")) {
+		json_begin_array(w, "Peers");
+		for (struct netmap_peer *p = netmap_peer_next(map, NULL); p;
+		     p = netmap_peer_next(map, p))
+			tailcfg_node_encode(w, NULL, &p->node);
+		json_end_array(w);
+	}
+	if (!is_omitted(omitted, "Domain"))
+		json_put_string(w, "Domain", map->domain);
+	json_end_object(w);
+}
+
+void node_write_netmap(struct node *node, struct json_writer *w, const char *name)
+{
+	put_netmap(w, name, node_netmap(node), NULL);
+}
+
+/* decode_candidate() - The netmap that control's MapResponse @candidate would make; NULL: none */
+static struct netmap *decode_candidate(json_t *candidate)
+{
+	_cleanup_free_ char *text = json_dumps(candidate, JSON_COMPACT);
+	struct netmap *map = NULL;
+
+	if (text && netmap_decode(text, strlen(text), clock_realtime(), &map, NULL) == 0 &&
+	    !map->self)
+		netmap_free(TAKE_PTR(map));
+	return map;
+}
+
+/* answer_netmap() - /debug/netmap; nothing is written for a request that can't be read */
+static void answer_netmap(struct node *node, const struct control_c2n_request *request,
+			  struct json_writer *w)
 {
 	json_t *asked = request->body_length ? json_loadb((const char *)request->body,
 							  request->body_length, 0, NULL)
 					     : NULL;
 	json_t *candidate = json_object_get(asked, "candidate");
-	json_t *names = json_object_get(asked, "omitFields");
-	json_t *current = node_netmap_json(node), *answer = NULL, *made = NULL;
+	json_t *omitted = json_object_get(asked, "omitFields");
+	struct netmap *map = json_is_object(candidate) ? decode_candidate(candidate) : NULL;
 
-	if (request->body_length && !json_is_object(asked))
-		goto refused;
-	if (json_is_object(candidate)) {
-		made = candidate_json(candidate);
-		if (!made)
-			goto refused;
+	if ((!request->body_length || json_is_object(asked)) &&
+	    (map || !json_is_object(candidate))) {
+		json_begin_object(w, NULL);
+		if (map)
+			put_netmap(w, "candidate", map, omitted);
+		if (node_has_map(node))
+			put_netmap(w, "current", node_netmap(node), omitted);
+		else
+			json_put_null(w, "current");
+		json_end_object(w);
 	}
-	omit(current, names);
-	omit(made, names);
-	answer = json_object();
-	if (made)
-		json_object_set(answer, "candidate", made);
-	json_object_set(answer, "current", current ? current : json_null());
-refused:
-	json_decref(made);
-	json_decref(current);
+	netmap_free(map);
 	json_decref(asked);
-	return answer;
 }
 
-/* knobs_json() - The node attributes by which control switches behaviour, by the official names */
-static json_t *knobs_json(const struct node *node)
+/* put_knobs() - The node attributes by which control switches behaviour, by the official names */
+static void put_knobs(const struct node *node, struct json_writer *w)
 {
 	static const struct {
 		const char *name, *attribute;
@@ -107,46 +105,43 @@ static json_t *knobs_json(const struct node *node)
 		{"DisableCaptivePortalDetection", "disable-captive-portal-detection"},
 		{"CacheNetworkMaps", "cache-network-maps"},
 	};
-	const struct netmap *map = node_netmap(node);
-	json_t *json = json_object();
 
-	for (size_t i = 0; i < ARRAY_SIZE(knobs); i++) {
-		bool on = map && map->self &&
-			  tailcfg_capability_find(&map->self->cap_map, knobs[i].attribute);
-
-		json_object_set_new(json, knobs[i].name, json_boolean(on));
-	}
-	return json;
+	json_begin_object(w, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(knobs); i++)
+		json_put_bool(w, knobs[i].name,
+			      node_has_map(node) &&
+				      tailcfg_capability_find(&node_netmap(node)->self->cap_map,
+							      knobs[i].attribute));
+	json_end_object(w);
 }
 
-static json_t *disco_keys_json(const struct node *node)
+static void put_disco_keys(const struct node *node, struct json_writer *w)
 {
 	const struct netmap *map = node_netmap(node);
-	json_t *json = json_object();
-	char key[KEY_TEXT_MAX], disco[KEY_TEXT_MAX];
+	char key[KEY_TEXT_MAX];
 
+	json_begin_object(w, NULL);
 	for (struct netmap_peer *p = map ? netmap_peer_next(map, NULL) : NULL; p;
 	     p = netmap_peer_next(map, p))
-		json_object_set_new(
-			json, public_key_format(&p->node.key, KEY_NODE, key),
-			json_string(public_key_format(&p->node.disco_key, KEY_DISCO, disco)));
-	return json;
+		json_put_key(w, public_key_format(&p->node.key, KEY_NODE, key), &p->node.disco_key,
+			     KEY_DISCO);
+	json_end_object(w);
 }
 
-int node_debug(struct node *node, const char *action, json_t **ret, struct error *err)
+int node_debug(struct node *node, const char *action, struct json_writer *w, struct error *err)
 {
-	*ret = NULL;
 	if (strcmp(action, "current-netmap") == 0) {
-		*ret = node_netmap_json(node);
-		return *ret ? 0 : error_set(err, -ENODATA, "no netmap");
-	}
-	if (strcmp(action, "control-knobs") == 0)
-		*ret = knobs_json(node);
-	else if (strcmp(action, "peer-disco-keys") == 0)
-		*ret = disco_keys_json(node);
-	else if (strcmp(action, "peer-relay-servers") == 0)
-		*ret = json_array(); /* they are not used */
-	else if (strcmp(action, "rebind") == 0 || strcmp(action, "restun") == 0) {
+		if (!node_has_map(node))
+			return error_set(err, -ENODATA, "no netmap");
+		node_write_netmap(node, w, NULL);
+	} else if (strcmp(action, "control-knobs") == 0) {
+		put_knobs(node, w);
+	} else if (strcmp(action, "peer-disco-keys") == 0) {
+		put_disco_keys(node, w);
+	} else if (strcmp(action, "peer-relay-servers") == 0) {
+		json_begin_array(w, NULL); /* pillion uses none */
+		json_end_array(w);
+	} else if (strcmp(action, "rebind") == 0 || strcmp(action, "restun") == 0) {
 		if (node->tunnel)
 			tunnel_link_changed(node->tunnel);
 	} else if (!action[0]) {
@@ -160,23 +155,17 @@ int node_debug(struct node *node, const char *action, json_t **ret, struct error
 void node_answer_c2n(void *user, const struct control_c2n_request *request,
 		     struct control_c2n_reply *reply)
 {
+	struct json_writer w = json_writer_to(&reply->body);
 	struct node *node = user;
-	json_t *json = NULL;
-	char *text;
 
 	if (strcmp(request->path, "/debug/health") == 0)
-		json = node_health_json(node);
+		node_write_health(node, &w, NULL);
 	else if (strcmp(request->path, "/debug/netmap") == 0)
-		json = c2n_netmap_json(node, request);
+		answer_netmap(node, request, &w);
 	else if (strcmp(request->path, "/debug/prefs") == 0)
-		json = node_prefs_json(node);
-	if (!json)
-		return;
-	text = json_dumps(json, JSON_COMPACT);
-	json_decref(json);
-	if (text && buffer_append(&reply->body, text, strlen(text)) == 0) {
+		node_write_prefs(node, &w, NULL);
+	if (reply->body.length && json_writer_result(&w) == 0) {
 		reply->status = 200;
 		reply->content_type = "application/json";
 	}
-	free(text);
 }

@@ -44,7 +44,7 @@ static void after_edit(struct node *node, const struct prefs *before)
 	if (prefs_equal(before, now))
 		return;
 	node_store_state(node);
-	node_bus_send(node, "Prefs", node_prefs_json(node));
+	node_bus_write(node, "Prefs", node_write_prefs);
 	node_warn_unsupported(node);
 	if (!prefs_same_server(prefs_control_url(before), prefs_control_url(now)))
 		node_forget_server(node);
@@ -153,7 +153,7 @@ static void on_held_timer(uv_timer_t *timer)
 	struct node *node = container_of(timer, struct node, held_timer);
 
 	node_drop_held_start(node);
-	node_bus_send(node, "ErrMessage", json_string(node->held_reason.text));
+	node_bus_text(node, "ErrMessage", node->held_reason.text);
 }
 
 /*
@@ -240,7 +240,7 @@ int node_login_interactive(struct node *node, struct error *err)
 		return 0;
 	if (node_state(node) != NODE_RUNNING && node->auth_url && !node->auth_key) {
 		/* There is one open already: say it again to whoever listens. */
-		node_bus_send(node, "BrowseToURL", json_string(node->auth_url));
+		node_bus_text(node, "BrowseToURL", node->auth_url);
 		return 0;
 	}
 	/* A key that was just given and will be asked for is a login already. */

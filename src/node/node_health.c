@@ -48,79 +48,81 @@ void node_warn(struct node *node, enum node_warning warning, const char *text)
 	node_changed(node, NODE_CHANGED_HEALTH);
 }
 
-/* control_warning() - A message that control wants shown, as one of our own */
-static json_t *control_warning(const struct tailcfg_display_message *m, const char *code)
+/* put_warning() - A health.UnhealthyState, up to its end */
+static void put_warning(struct json_writer *w, const char *code, const char *severity,
+			const char *title, const char *text, bool impacts_connectivity)
 {
-	json_t *json;
-
-	json = json_pack("{s:s, s:s, s:s, s:s, s:b}", "WarnableCode", code, "Severity",
-			 m->severity ? m->severity : "medium", "Title", m->title ? m->title : "",
-			 "Text", m->text ? m->text : "", "ImpactsConnectivity",
-			 m->impacts_connectivity);
-	if (json && m->action_url)
-		json_object_set_new(json, "PrimaryAction",
-				    json_pack("{s:s, s:s}", "URL", m->action_url, "Label",
-					      m->action_label ? m->action_label : ""));
-	return json;
+	json_begin_object(w, code);
+	json_put_string(w, "WarnableCode", code);
+	json_put_string(w, "Severity", severity);
+	json_put_string(w, "Title", title);
+	json_put_string(w, "Text", text);
+	json_put_bool(w, "ImpactsConnectivity", impacts_connectivity);
 }
 
-static void add_control_warnings(const struct netmap *netmap, json_t *map)
+static void put_control_warning(struct json_writer *w, const struct tailcfg_display_message *m)
 {
-	for (uint32_t i = 0; i < netmap->display_message_count; i++) {
-		const struct tailcfg_display_message *m = &netmap->display_messages[i];
-		char code[128];
+	char code[128];
 
-		snprintf(code, sizeof(code), "control-health.%s", m->id);
-		code[utf8_whole(code, strlen(code))] = 0;
-		json_object_set_new(map, code, control_warning(m, code));
+	snprintf(code, sizeof(code), "control-health.%s", m->id);
+	code[utf8_whole(code, strlen(code))] = 0;
+	put_warning(w, code, m->severity ? m->severity : "medium", m->title, m->text,
+		    m->impacts_connectivity);
+	if (m->action_url) {
+		json_begin_object(w, "PrimaryAction");
+		json_put_string(w, "URL", m->action_url);
+		json_put_string(w, "Label", m->action_label);
+		json_end_object(w);
 	}
+	json_end_object(w);
 }
 
-/* control_line() - The same message as a line: "Title: text. Label: URL" */
-static json_t *control_line(const struct tailcfg_display_message *m)
+void node_write_health(struct node *node, struct json_writer *w, const char *name)
+{
+	const struct netmap *map = node_netmap(node);
+
+	json_begin_object(w, name);
+	json_begin_object(w, "Warnings");
+	for (size_t i = 0; i < NODE_WARN_COUNT; i++)
+		if (node->warnings[i]) {
+			put_warning(w, warnings[i].code,
+				    warnings[i].impacts_connectivity ? "high" : "medium",
+				    warnings[i].code, node->warnings[i],
+				    warnings[i].impacts_connectivity);
+			json_end_object(w);
+		}
+	for (uint32_t i = 0; map && i < map->display_message_count; i++)
+		put_control_warning(w, &map->display_messages[i]);
+	json_end_object(w);
+	json_end_object(w);
+}
+
+/* put_control_line() - A message that control wants shown, as a line: "Title: text. Label: URL" */
+static void put_control_line(struct json_writer *w, const struct tailcfg_display_message *m)
 {
 	const char *title = m->title ? m->title : "", *text = m->text ? m->text : "";
 	const char *label = m->action_label ? m->action_label : "Open";
+	_cleanup_free_ char *line = NULL;
 
-	return json_sprintf("%s%s%s%s%s%s%s", title, *title && *text ? ": " : "", text,
-			    m->action_url ? " " : "", m->action_url ? label : "",
-			    m->action_url ? ": " : "", m->action_url ? m->action_url : "");
+	if (asprintf(&line, "%s%s%s%s%s%s%s", title, *title && *text ? ": " : "", text,
+		     m->action_url ? " " : "", m->action_url ? label : "",
+		     m->action_url ? ": " : "", m->action_url ? m->action_url : "") >= 0)
+		json_put_string(w, NULL, line);
 }
 
-/** node_health_json() - health.State of the bus: {"Warnings": {code: …}} */
-json_t *node_health_json(struct node *node)
-{
-	const struct netmap *netmap = node_netmap(node);
-	json_t *map = json_object();
-
-	for (size_t i = 0; map && i < NODE_WARN_COUNT; i++)
-		if (node->warnings[i])
-			json_object_set_new(
-				map, warnings[i].code,
-				json_pack("{s:s, s:s, s:s, s:s, s:b}", "WarnableCode",
-					  warnings[i].code, "Severity",
-					  warnings[i].impacts_connectivity ? "high" : "medium",
-					  "Title", warnings[i].code, "Text", node->warnings[i],
-					  "ImpactsConnectivity", warnings[i].impacts_connectivity));
-	if (map && netmap)
-		add_control_warnings(netmap, map);
-	return json_pack("{s:o}", "Warnings", map);
-}
-
-/** node_health_lines() - The same as a list of lines, what control says at the end */
-json_t *node_health_lines(struct node *node)
+void node_write_health_lines(struct node *node, struct json_writer *w, const char *name)
 {
 	const struct netmap *map = node_netmap(node);
-	json_t *lines = json_array();
 
-	for (size_t i = 0; lines && i < NODE_WARN_COUNT; i++)
+	json_begin_array(w, name);
+	for (size_t i = 0; i < NODE_WARN_COUNT; i++)
 		if (node->warnings[i])
-			json_array_append_new(lines, json_string(node->warnings[i]));
-	for (uint32_t i = 0; lines && map && i < map->health.count; i++)
-		json_array_append_new(lines, json_string(map->health.items[i]));
-	for (uint32_t i = 0; lines && map && i < map->display_message_count; i++)
-		json_array_append_new(lines, control_line(&map->display_messages[i]));
-	return lines;
+			json_put_string(w, NULL, node->warnings[i]);
+	for (uint32_t i = 0; map && i < map->health.count; i++)
+		json_put_string(w, NULL, map->health.items[i]);
+	for (uint32_t i = 0; map && i < map->display_message_count; i++)
+		put_control_line(w, &map->display_messages[i]);
+	json_end_array(w);
 }
 
 bool node_healthy(struct node *node, char *reason, size_t size)

@@ -37,6 +37,7 @@
 #include "node/state_file.h"
 #include "privsep/privsep_client.h"
 #include "tunnel/tunnel.h"
+#include "wire/json.h"
 
 #include <uv.h>
 
@@ -146,6 +147,7 @@ struct node {
 	struct control_client *control; /* NULL: not wanted, or no usable state */
 	bool control_started;
 	bool registered;
+	bool control_lost; /* the last attempt to reach control failed */
 	bool key_expired;
 	bool needs_person;      /* CONTROL_NEED_LOGIN or _AUTH_KEY */
 	bool map_awaited;       /* logged in anew: the map there is may be another node's */
@@ -268,6 +270,9 @@ void node_forget_session(struct node *node);
 void node_forget_server(struct node *node);
 void node_set_auth_url(struct node *node, const char *url);
 
+/** node_set_control_trouble() - Why control can't be reached; NULL: it is reached */
+void node_set_control_trouble(struct node *node, const char *text);
+
 /* peers.c */
 int node_tunnel_open(struct node *node);
 void node_tunnel_close(struct node *node);
@@ -290,8 +295,10 @@ void node_prefs_applied(struct node *node);
 
 /* health.c */
 void node_warn(struct node *node, enum node_warning warning, const char *text);
-json_t *node_health_json(struct node *node);
-json_t *node_health_lines(struct node *node);
+void node_write_health(struct node *node, struct json_writer *w, const char *name);
+
+/** node_write_health_lines() - Warnings and messages of control as an array of lines */
+void node_write_health_lines(struct node *node, struct json_writer *w, const char *name);
 
 /* debug.c */
 
@@ -300,9 +307,8 @@ void node_answer_c2n(void *user, const struct control_c2n_request *request,
 		     struct control_c2n_reply *reply);
 
 /* status.c */
-json_t *node_peer_json(const struct tailcfg_node *peer);
-json_t *node_user_json(const struct tailcfg_user_profile *user);
-json_t *node_self_json(const struct node *node);
+void node_write_prefs(struct node *node, struct json_writer *w, const char *name);
+void node_write_self(struct node *node, struct json_writer *w, const char *name);
 
 /* hostinfo.c */
 char *node_hostname(const struct node *node, char out[static 64]);
@@ -320,6 +326,17 @@ void node_warn_unsupported(struct node *node);
 void node_drop_held_start(struct node *node);
 
 /* bus.c */
-void node_bus_send(struct node *node, const char *member, json_t *value);
-void node_bus_send_peers(struct node *node, const struct netmap_change *change);
+
+/** node_writer - Writes a member of an ipn.Notify */
+typedef void node_writer(struct node *node, struct json_writer *w, const char *name);
+
+/** node_bus_write(), node_bus_text(), node_bus_state() - Send an ipn.Notify with one member */
+void node_bus_write(struct node *node, const char *member, node_writer *write);
+void node_bus_text(struct node *node, const char *member, const char *text);
+void node_bus_state(struct node *node, enum node_state state);
+
+/** node_bus_peers() - Send the peers that one message of control changed, each as a whole and with
+ * its user, to watches that asked for peers */
+void node_bus_peers(struct node *node, const struct netmap_change *change);
+
 void node_bus_close(struct node *node);

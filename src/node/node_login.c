@@ -33,7 +33,13 @@ void node_set_auth_url(struct node *node, const char *url)
 	free(node->auth_url);
 	node->auth_url = url ? strdup(url) : NULL;
 	if (url)
-		node_bus_send(node, "BrowseToURL", json_string(url));
+		node_bus_text(node, "BrowseToURL", url);
+}
+
+void node_set_control_trouble(struct node *node, const char *text)
+{
+	node->control_lost = text != NULL;
+	node_warn(node, NODE_WARN_CONTROL, text);
 }
 
 /* read_key_file() - The auth key that the supervisor was given; NULL if there is none */
@@ -143,6 +149,14 @@ static bool is_in_map(const struct node *node, const struct secret_key *node_key
 	return map && map->self && public_key_equal(&map->self->key, &key);
 }
 
+/* write_empty() - {} as the value of a notify that says no more than its name */
+static void write_empty(struct node *node, struct json_writer *w, const char *name)
+{
+	(void)node;
+	json_begin_object(w, name);
+	json_end_object(w);
+}
+
 static void on_registered(void *user, const struct secret_key *node_key,
 			  const struct tailcfg_register_response *response)
 {
@@ -165,7 +179,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node->needs_person = false;
 	node_set_auth_url(node, NULL);
 	node_warn(node, NODE_WARN_LOGIN, NULL);
-	node_warn(node, NODE_WARN_CONTROL, NULL);
+	node_set_control_trouble(node, NULL);
 	node->state.persist.node_key = *node_key;
 	/* There is nothing to go back to; see current_key(). */
 	secret_key_wipe(&node->state.persist.old_node_key);
@@ -179,7 +193,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	else if (node_tunnel_open(node) == 0)
 		node_apply_netmap(node);
 	if (anew)
-		node_bus_send(node, "LoginFinished", json_object());
+		node_bus_write(node, "LoginFinished", write_empty);
 	node_changed(node, NODE_CHANGED_STATE);
 }
 
@@ -216,7 +230,7 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 	if (!node->warnings[NODE_WARN_LOGIN] || strcmp(node->warnings[NODE_WARN_LOGIN], line) != 0)
 		log_warn("%s", line);
 	node_warn(node, NODE_WARN_LOGIN, line);
-	node_bus_send(node, "ErrMessage", json_string(node->warnings[NODE_WARN_LOGIN]));
+	node_bus_text(node, "ErrMessage", node->warnings[NODE_WARN_LOGIN]);
 	node_changed(node, NODE_CHANGED_STATE);
 	if (reason && reason->code == -EKEYEXPIRED)
 		renew(node);
@@ -290,11 +304,11 @@ static void on_netmap(void *user, const struct netmap *map, const struct netmap_
 	}
 	/* Before the state: a command that waits for another node key ends with the latter. */
 	if (map->self && (change->full || change->parts & NETMAP_SELF))
-		node_bus_send(node, "SelfChange", node_self_json(node));
-	node_bus_send_peers(node, change);
+		node_bus_write(node, "SelfChange", node_write_self);
+	node_bus_peers(node, change);
 	node_apply_change(node, change);
 	if (change->parts & NETMAP_HEALTH)
-		node_bus_send(node, "Health", node_health_json(node));
+		node_bus_write(node, "Health", node_write_health);
 	node_store_cache_later(node);
 	node_changed(node, NODE_CHANGED_STATE);
 }
@@ -329,7 +343,7 @@ static void on_trouble(void *user, const struct error *reason, nanoseconds retry
 	snprintf(text, sizeof(text), "%s%s", reason->text, remedy(reason->code));
 	log_warn("control: %s; next try in %lld s", text,
 		 (long long)((retry_in + NSEC_PER_SEC - 1) / NSEC_PER_SEC));
-	node_warn(node, NODE_WARN_CONTROL, text);
+	node_set_control_trouble(node, text);
 	node_changed(node, NODE_CHANGED_STATE);
 }
 
@@ -337,9 +351,9 @@ static void on_healthy(void *user)
 {
 	struct node *node = user;
 
-	if (node->warnings[NODE_WARN_CONTROL])
+	if (node->control_lost)
 		log_info("control is reached again");
-	node_warn(node, NODE_WARN_CONTROL, NULL);
+	node_set_control_trouble(node, NULL);
 	node_changed(node, NODE_CHANGED_STATE);
 }
 
@@ -398,7 +412,7 @@ static void on_reached(void *user, const struct address *addresses, size_t count
 static void on_pop_browser(void *user, const char *url)
 {
 	log_info("control asks to show %s", url);
-	node_bus_send(user, "BrowseToURL", json_string(url));
+	node_bus_text(user, "BrowseToURL", url);
 }
 
 static const struct control_handler handler = {
@@ -429,7 +443,7 @@ void node_forget_session(struct node *node)
 	node->map_awaited = false;
 	node_set_auth_url(node, NULL);
 	node_warn(node, NODE_WARN_LOGIN, NULL);
-	node_warn(node, NODE_WARN_CONTROL, NULL);
+	node_set_control_trouble(node, NULL);
 }
 
 /* forget_tailnet() - We are not in it any more, or not yet */

@@ -64,13 +64,13 @@ static void publish_state(struct node *node)
 		return;
 	/* A command that follows a start waits for both states, as of the official daemon. */
 	if (state == NODE_RUNNING && node->told_state == NODE_NO_STATE)
-		node_bus_send(node, "State", json_integer(NODE_STARTING));
+		node_bus_state(node, NODE_STARTING);
 	node->told_state = state;
 	log_info("state %s", node_state_name(state));
 	if (state == NODE_RUNNING)
 		log_running(node);
 	tell_supervisor(node, state);
-	node_bus_send(node, "State", json_integer(state));
+	node_bus_state(node, state);
 }
 
 static void reconcile(struct node *node)
@@ -87,7 +87,7 @@ static void reconcile(struct node *node)
 		return;
 	}
 	if (!node->control && node_control_open(node, &err) < 0) {
-		node_warn(node, NODE_WARN_CONTROL, err.text);
+		node_set_control_trouble(node, err.text);
 		return;
 	}
 	if (node_has_key(node) && !prefs->logged_out && !node->key_expired &&
@@ -190,7 +190,7 @@ void node_settle(struct node *node)
 	if (node->changes & NODE_CHANGED_INTENT && node->state_usable)
 		reconcile(node);
 	if (node->changes & NODE_CHANGED_HEALTH)
-		node_bus_send(node, "Health", node_health_json(node));
+		node_bus_write(node, "Health", node_write_health);
 	publish_state(node);
 	plan_repair(node);
 	node->changes = 0;

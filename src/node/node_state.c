@@ -50,6 +50,13 @@ const struct netmap *node_netmap(const struct node *node)
 	return node->control ? control_client_netmap(node->control) : node->cached_netmap;
 }
 
+bool node_has_map(const struct node *node)
+{
+	const struct netmap *map = node_netmap(node);
+
+	return map && map->self;
+}
+
 enum node_state node_state(const struct node *node)
 {
 	const struct prefs *prefs = &node->state.prefs;

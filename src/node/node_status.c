@@ -1,74 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node_status.c - what we say about ourselves and our peers, in the official JSON */
+/* node/node_status.c - the node, its peers and their users in the official JSON */
 #include "base/limits.h"
 #include "node/node_internal.h"
-#include "wire/tailcfg.h"
 
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* json_set() - Set a member; NULL values are left out */
-static void json_set(json_t *object, const char *name, json_t *value)
+static void put_addresses(struct json_writer *w, const char *name, const struct prefix_list *list)
 {
-	if (value)
-		json_object_set_new(object, name, value);
-}
-
-static json_t *json_text(const char *text)
-{
-	return json_string(text ? text : "");
-}
-
-static json_t *json_time(nanoseconds time)
-{
-	char text[JSON_TIME_TEXT_MAX];
-
-	return json_string(json_time_format(time, text));
-}
-
-static json_t *json_addresses(const struct prefix_list *list)
-{
-	json_t *array = json_array();
 	char text[ADDRESS_TEXT_MAX];
 
+	json_begin_array(w, name);
 	for (uint32_t i = 0; i < list->count; i++)
-		json_array_append_new(array,
-				      json_string(address_format(&list->items[i].address, text)));
-	return array;
+		json_put_string(w, NULL, address_format(&list->items[i].address, text));
+	json_end_array(w);
 }
 
-static json_t *json_prefixes(const struct prefix_list *list)
+static void put_capabilities(struct json_writer *w, const struct tailcfg_capability_list *list)
 {
-	json_t *array = json_array();
-	char text[PREFIX_TEXT_MAX];
-
+	json_begin_object(w, "CapMap");
 	for (uint32_t i = 0; i < list->count; i++)
-		json_array_append_new(array, json_string(prefix_format(&list->items[i], text)));
-	return array;
-}
-
-static json_t *json_strings(const struct string_list *list)
-{
-	json_t *array = json_array();
-
-	for (uint32_t i = 0; i < list->count; i++)
-		json_array_append_new(array, json_string(list->items[i]));
-	return array;
-}
-
-static json_t *json_cap_map(const struct tailcfg_capability_list *list)
-{
-	json_t *map = json_object();
-
-	for (uint32_t i = 0; i < list->count; i++) {
-		json_t *values = list->items[i].values
-					 ? json_loads(list->items[i].values, JSON_DECODE_ANY, NULL)
-					 : json_null();
-
-		json_set(map, list->items[i].name, values ? values : json_null());
-	}
-	return map;
+		json_put_raw(w, list->items[i].name,
+			     list->items[i].values ? list->items[i].values : "null");
+	json_end_object(w);
 }
 
 /* magic_dns_suffix() - "example.ts.net" out of "host.example.ts.net."; "" without a name */
@@ -84,226 +38,184 @@ static void magic_dns_suffix(const struct netmap *map, char *out, size_t size)
 		out[length - 1] = 0;
 }
 
-/* peer_status() - What is the same for self and peers */
-static json_t *peer_status(const struct tailcfg_node *peer, bool expired)
+/* put_node() - The members that only a node of the netmap has */
+static void put_node(struct json_writer *w, const struct tailcfg_node *peer, bool expired,
+		     bool online)
 {
-	json_t *json = json_object();
-	char key[KEY_TEXT_MAX], name[64];
 	const struct tailcfg_hostinfo *host = peer->hostinfo;
+	bool exit_node = false;
+	char name[64];
 
-	json_set(json, "ID", json_text(peer->stable_id));
-	json_set(json, "PublicKey", json_string(public_key_format(&peer->key, KEY_NODE, key)));
-	json_set(json, "HostName",
-		 json_text(host && host->hostname ? host->hostname
-						  : tailcfg_node_display_name(peer, name)));
-	json_set(json, "DNSName", json_text(peer->name));
-	json_set(json, "OS", json_text(host ? host->os : NULL));
-	json_set(json, "UserID", json_integer((json_int_t)peer->user));
-	json_set(json, "TailscaleIPs", json_addresses(&peer->addresses));
-	json_set(json, "AllowedIPs", json_prefixes(&peer->allowed_ips));
-	if (peer->tags.count)
-		json_set(json, "Tags", json_strings(&peer->tags));
-	if (peer->primary_routes.count)
-		json_set(json, "PrimaryRoutes", json_prefixes(&peer->primary_routes));
-	json_set(json, "Created", json_time(peer->created));
-	json_set(json, "LastSeen", json_time(peer->last_seen));
-	json_set(json, "Online", json_boolean(peer->online == OPTIONAL_TRUE));
-	json_set(json, "ExitNode", json_false());
-	json_set(json, "ExitNodeOption", json_false());
 	for (uint32_t i = 0; i < peer->allowed_ips.count; i++)
-		if (peer->allowed_ips.items[i].bits == 0)
-			json_set(json, "ExitNodeOption", json_true());
-	json_set(json, "PeerAPIURL", json_null());
-	json_set(json, "TaildropTarget", json_integer(0));
-	json_set(json, "NoFileSharingReason", json_string(""));
+		exit_node |= peer->allowed_ips.items[i].bits == 0;
+	json_put_string(w, "ID", peer->stable_id);
+	json_put_key(w, "PublicKey", &peer->key, KEY_NODE);
+	json_put_string(w, "HostName",
+			host && host->hostname ? host->hostname
+					       : tailcfg_node_display_name(peer, name));
+	json_put_string(w, "DNSName", peer->name);
+	json_put_string(w, "OS", host ? host->os : NULL);
+	json_put_int(w, "UserID", peer->user);
+	put_addresses(w, "TailscaleIPs", &peer->addresses);
+	json_put_prefixes(w, "AllowedIPs", &peer->allowed_ips);
+	if (peer->tags.count)
+		json_put_strings(w, "Tags", &peer->tags);
+	if (peer->primary_routes.count)
+		json_put_prefixes(w, "PrimaryRoutes", &peer->primary_routes);
+	json_put_time(w, "Created", peer->created);
+	json_put_time(w, "LastSeen", peer->last_seen);
+	json_put_bool(w, "Online", online);
+	json_put_bool(w, "ExitNode", false);
+	json_put_bool(w, "ExitNodeOption", exit_node);
+	json_put_null(w, "PeerAPIURL");
+	json_put_int(w, "TaildropTarget", 0);
+	json_put_string(w, "NoFileSharingReason", "");
 	if (peer->cap_map.count)
-		json_set(json, "CapMap", json_cap_map(&peer->cap_map));
-	json_set(json, "InNetworkMap", json_true());
-	if (expired)
-		json_set(json, "Expired", json_true());
-	if (peer->key_expiry != JSON_TIME_NONE)
-		json_set(json, "KeyExpiry", json_time(peer->key_expiry));
-	return json;
+		put_capabilities(w, &peer->cap_map);
+	json_put_bool(w, "InNetworkMap", true);
+	json_put_bool_if(w, "Expired", expired);
+	json_put_time_if(w, "KeyExpiry", peer->key_expiry);
 }
 
-/* to_wall() - A time of CLOCK_BOOTTIME on the wall clock; none stays none */
-static nanoseconds to_wall(nanoseconds boottime)
+/* put_unknown_self() - This node before its first map */
+static void put_unknown_self(struct json_writer *w, const struct node *node)
 {
-	return boottime ? clock_realtime() - (clock_boottime() - boottime) : JSON_TIME_NONE;
+	struct public_key key;
+	char name[64];
+
+	json_put_string(w, "ID", "");
+	if (node_is_known(node) || node->auth_url) {
+		secret_key_public(&node->state.persist.node_key, &key);
+		json_put_key(w, "PublicKey", &key, KEY_NODE);
+	}
+	json_put_string(w, "HostName", node_hostname(node, name));
+	json_put_string(w, "DNSName", "");
+	json_put_string(w, "OS", "linux");
+	json_put_null(w, "TailscaleIPs");
 }
 
-static json_t *one_peer(struct node *node, const struct netmap_peer *entry)
+/* put_traffic() - The members about paths and packets; of this node itself they are all zero */
+static void put_traffic(struct json_writer *w, const struct node *node, uint16_t home,
+			const struct tunnel_peer_status *status)
 {
-	const struct tailcfg_node *peer = &entry->node;
-	json_t *json = peer_status(peer, entry->expired);
-	struct tunnel_peer_status status = {0};
-	bool known = node->tunnel && tunnel_peer_status(node->tunnel, &peer->key, &status) == 0;
-	const char *code =
-		known ? relay_region_code(tunnel_relay(node->tunnel), peer->home_derp) : NULL;
+	const struct tunnel_peer_status none = {0};
+	const struct tunnel_peer_status *s = status ? status : &none;
+	/* A time of CLOCK_BOOTTIME goes on the wall clock. */
+	nanoseconds last_write = s->path.last_sent
+					 ? clock_realtime() - (clock_boottime() - s->path.last_sent)
+					 : JSON_TIME_NONE;
+	char text[ENDPOINT_TEXT_MAX] = "";
+
+	if (s->path.direct)
+		endpoint_format(&s->path.endpoint, text);
+	json_put_string(w, "CurAddr", text);
+	json_put_string(w, "Relay",
+			node->tunnel ? relay_region_code(tunnel_relay(node->tunnel), home) : NULL);
+	json_put_int(w, "RxBytes", (int64_t)s->rx_bytes);
+	json_put_int(w, "TxBytes", (int64_t)s->tx_bytes);
+	json_put_time(w, "LastWrite", last_write);
+	json_put_time(w, "LastHandshake", s->last_handshake);
+	json_put_bool(w, "Active", s->path.active);
+	json_put_bool(w, "InMagicSock", status != NULL);
+	json_put_bool(w, "InEngine", s->last_handshake != 0);
+}
+
+static void put_self(struct json_writer *w, const struct node *node, const struct netmap *map)
+{
 	char text[ENDPOINT_TEXT_MAX];
 
-	json_set(json, "Addrs", json_null());
-	json_set(json, "CurAddr",
-		 json_string(known && status.path.direct
-				     ? endpoint_format(&status.path.endpoint, text)
-				     : ""));
-	json_set(json, "Relay", json_text(code));
-	json_set(json, "PeerRelay", json_string(""));
-	json_set(json, "RxBytes", json_integer((json_int_t)status.rx_bytes));
-	json_set(json, "TxBytes", json_integer((json_int_t)status.tx_bytes));
-	json_set(json, "LastWrite", json_time(to_wall(status.path.last_sent)));
-	json_set(json, "LastHandshake", json_time(status.last_handshake));
-	json_set(json, "Active", json_boolean(known && status.path.active));
-	json_set(json, "InMagicSock", json_boolean(known));
-	json_set(json, "InEngine", json_boolean(known && status.last_handshake != 0));
-	return json;
-}
-
-static json_t *self_status(struct node *node, const struct netmap *map)
-{
-	char text[ENDPOINT_TEXT_MAX], name[64];
-	struct public_key key;
-	json_t *json, *endpoints = json_array();
-
-	if (map && map->self) {
-		json = peer_status(map->self, netmap_self_expired(map, clock_realtime()));
-		json_set(json, "Online", json_boolean(!node->warnings[NODE_WARN_CONTROL]));
-	} else {
-		json = json_object();
-		secret_key_public(&node->state.persist.node_key, &key);
-		json_set(json, "ID", json_string(""));
-		if (node_is_known(node) || node->auth_url) {
-			char key_text[KEY_TEXT_MAX];
-
-			json_set(json, "PublicKey",
-				 json_string(public_key_format(&key, KEY_NODE, key_text)));
-		}
-		json_set(json, "HostName", json_string(node_hostname(node, name)));
-		json_set(json, "DNSName", json_string(""));
-		json_set(json, "OS", json_string("linux"));
-		json_set(json, "TailscaleIPs", json_null());
-	}
+	json_begin_object(w, "Self");
+	if (map && map->self)
+		put_node(w, map->self, netmap_self_expired(map, clock_realtime()),
+			 !node->control_lost);
+	else
+		put_unknown_self(w, node);
+	json_begin_array(w, "Addrs");
 	for (size_t i = 0; i < node->endpoint_count; i++)
-		json_array_append_new(endpoints, json_string(endpoint_format(
-							 &node->endpoints[i].endpoint, text)));
-	json_set(json, "Addrs", endpoints);
-	json_set(json, "CurAddr", json_string(""));
-	json_set(json, "Relay",
-		 json_text(node->tunnel
-				   ? relay_region_code(tunnel_relay(node->tunnel), node->home_derp)
-				   : NULL));
-	json_set(json, "RxBytes", json_integer(0));
-	json_set(json, "TxBytes", json_integer(0));
-	json_set(json, "LastWrite", json_time(JSON_TIME_NONE));
-	json_set(json, "LastHandshake", json_time(JSON_TIME_NONE));
-	json_set(json, "Active", json_false());
-	json_set(json, "InMagicSock", json_false());
-	json_set(json, "InEngine", json_false());
-	return json;
+		json_put_string(w, NULL, endpoint_format(&node->endpoints[i].endpoint, text));
+	json_end_array(w);
+	put_traffic(w, node, node->home_derp, NULL);
+	json_end_object(w);
 }
 
-/** node_user_json() - tailcfg.UserProfile */
-json_t *node_user_json(const struct tailcfg_user_profile *user)
+static void put_peers(struct json_writer *w, const struct node *node, const struct netmap *map)
 {
-	return json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)user->id, "LoginName",
-			 user->login_name ? user->login_name : "", "DisplayName",
-			 user->display_name ? user->display_name : "", "ProfilePicURL",
-			 user->profile_pic_url ? user->profile_pic_url : "");
-}
+	struct tunnel_peer_status status;
+	char name[KEY_TEXT_MAX];
 
-/* add_peers() - The maps Peer and User */
-static void add_peers(struct node *node, const struct netmap *map, json_t *json)
-{
-	json_t *peers = json_object(), *users = json_object();
-	char key[KEY_TEXT_MAX], id[24];
+	json_begin_object(w, "Peer");
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p)) {
+		const struct tailcfg_node *peer = &p->node;
+		bool is_there =
+			node->tunnel && tunnel_peer_status(node->tunnel, &peer->key, &status) == 0;
 
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		json_set(peers, public_key_format(&p->node.key, KEY_NODE, key), one_peer(node, p));
-	for (const struct netmap_user *u = map->users; u; u = u->by_id.next) {
-		snprintf(id, sizeof(id), "%lld", (long long)u->profile.id);
-		json_set(users, id, node_user_json(&u->profile));
+		json_begin_object(w, public_key_format(&peer->key, KEY_NODE, name));
+		put_node(w, peer, p->expired, peer->online == OPTIONAL_TRUE);
+		json_put_null(w, "Addrs");
+		json_put_string(w, "PeerRelay", "");
+		put_traffic(w, node, peer->home_derp, is_there ? &status : NULL);
+		json_end_object(w);
 	}
-	json_set(json, "Peer", peers);
-	json_set(json, "User", users);
+	json_end_object(w);
+	json_begin_object(w, "User");
+	for (const struct netmap_user *u = map->users; u; u = u->by_id.next) {
+		snprintf(name, sizeof(name), "%lld", (long long)u->profile.id);
+		tailcfg_user_profile_encode(w, name, &u->profile);
+	}
+	json_end_object(w);
 }
 
-json_t *node_status_json(struct node *node, bool peers)
+void node_write_status(struct node *node, bool peers, struct json_writer *w, const char *name)
 {
 	const struct netmap *map = node_netmap(node);
-	enum node_state state = node_state(node);
-	json_t *json = json_object();
 	char suffix[256];
 
 	magic_dns_suffix(map, suffix, sizeof(suffix));
-	json_set(json, "Version", json_string(NODE_VERSION_LONG));
-	json_set(json, "TUN", json_true());
-	json_set(json, "BackendState", json_string(node_state_name(state)));
-	json_set(json, "HaveNodeKey", json_boolean(node_is_known(node)));
-	json_set(json, "AuthURL", json_text(node->auth_url));
-	json_set(json, "TailscaleIPs",
-		 map && map->self ? json_addresses(&map->self->addresses) : json_null());
-	json_set(json, "Self", self_status(node, map));
-	json_set(json, "Health", node_health_lines(node));
-	json_set(json, "MagicDNSSuffix", json_string(suffix));
+	json_begin_object(w, name);
+	json_put_string(w, "Version", NODE_VERSION_LONG);
+	json_put_bool(w, "TUN", true);
+	json_put_string(w, "BackendState", node_state_name(node_state(node)));
+	json_put_bool(w, "HaveNodeKey", node_is_known(node));
+	json_put_string(w, "AuthURL", node->auth_url);
 	if (map && map->self)
-		json_set(json, "CurrentTailnet",
-			 json_pack("{s:s, s:s, s:b}", "Name", map->domain ? map->domain : "",
-				   "MagicDNSSuffix", suffix, "MagicDNSEnabled",
-				   map->dns_config.proxied));
-	json_set(json, "CertDomains",
-		 map && map->dns_config.cert_domains.count
-			 ? json_strings(&map->dns_config.cert_domains)
-			 : json_null());
-	json_set(json, "Peer", json_null());
-	json_set(json, "User", json_null());
-	if (peers && map)
-		add_peers(node, map, json);
-	json_set(json, "ClientVersion", json_null());
-	return json;
+		put_addresses(w, "TailscaleIPs", &map->self->addresses);
+	else
+		json_put_null(w, "TailscaleIPs");
+	put_self(w, node, map);
+	node_write_health_lines(node, w, "Health");
+	json_put_string(w, "MagicDNSSuffix", suffix);
+	if (map && map->self) {
+		json_begin_object(w, "CurrentTailnet");
+		json_put_string(w, "Name", map->domain);
+		json_put_string(w, "MagicDNSSuffix", suffix);
+		json_put_bool(w, "MagicDNSEnabled", map->dns_config.proxied);
+		json_end_object(w);
+	}
+	if (map && map->dns_config.cert_domains.count)
+		json_put_strings(w, "CertDomains", &map->dns_config.cert_domains);
+	else
+		json_put_null(w, "CertDomains");
+	if (peers && map) {
+		put_peers(w, node, map);
+	} else {
+		json_put_null(w, "Peer");
+		json_put_null(w, "User");
+	}
+	json_put_null(w, "ClientVersion");
+	json_end_object(w);
 }
 
-/* written() - What an encoder of ours wrote into @text, which is freed; NULL if it could not */
-static json_t *written(const struct json_writer *w, struct buffer *text)
-{
-	json_t *json = NULL;
-
-	if (json_writer_result(w) == 0)
-		json = json_loadb((const char *)buffer_head(text), text->length, 0, NULL);
-	buffer_free(text);
-	return json;
-}
-
-/** node_peer_json() - A tailcfg.Node by our own encoder */
-json_t *node_peer_json(const struct tailcfg_node *peer)
-{
-	struct buffer text = BUFFER_INIT(1024 * 1024);
-	struct json_writer w = json_writer_to(&text);
-
-	tailcfg_node_encode(&w, NULL, peer);
-	return written(&w, &text);
-}
-
-/** node_self_json() - The tailcfg.Node that control says we are; NULL before the first map */
-json_t *node_self_json(const struct node *node)
+int node_write_derp_map(struct node *node, struct json_writer *w)
 {
 	const struct netmap *map = node_netmap(node);
-
-	return map && map->self ? node_peer_json(map->self) : NULL;
-}
-
-json_t *node_derp_map_json(struct node *node)
-{
-	const struct netmap *map = node_netmap(node);
-	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
-	struct json_writer w = json_writer_to(&text);
 
 	if (!map || !map->self)
-		return NULL;
-	tailcfg_derp_map_encode(&w, NULL, &map->derp_map);
-	return written(&w, &text);
+		return -ENODATA;
+	tailcfg_derp_map_encode(w, NULL, &map->derp_map);
+	return 0;
 }
 
-/* add_capability() - One grant; a name that comes again adds its values */
+/* add_capability() - Add one grant to the object @data; a name that comes again adds its values */
 static bool add_capability(void *data, const char *name, const char *values)
 {
 	json_t *map = data, *more = values ? json_loads(values, 0, NULL) : NULL;
@@ -312,25 +224,34 @@ static bool add_capability(void *data, const char *name, const char *values)
 	if (json_is_array(list) && more)
 		(void)json_array_extend(list, more);
 	else if (!json_is_array(list))
-		json_set(map, name, more ? json_incref(more) : json_null());
+		json_object_set_new(map, name, more ? json_incref(more) : json_null());
 	json_decref(more);
 	return true;
 }
 
-json_t *node_whois(struct node *node, const struct address *address)
+int node_write_whois(struct node *node, const struct address *address, struct json_writer *w)
 {
+	json_t *granted = json_object();
 	struct node_identity who;
-	json_t *json, *granted;
+	char *text;
 
-	if (!node_identify(node, address, &who))
-		return NULL;
-	json = json_object();
-	granted = json_object();
-	json_set(json, "Node", node_peer_json(who.node));
-	json_set(json, "UserProfile", who.user ? node_user_json(who.user) : json_null());
+	if (!node_identify(node, address, &who)) {
+		json_decref(granted);
+		return -ENOENT;
+	}
 	node_identity_capabilities(node, &who, add_capability, granted);
-	json_set(json, "CapMap", granted);
-	return json;
+	text = json_dumps(granted, JSON_COMPACT);
+	json_decref(granted);
+	json_begin_object(w, NULL);
+	tailcfg_node_encode(w, "Node", who.node);
+	if (who.user)
+		tailcfg_user_profile_encode(w, "UserProfile", who.user);
+	else
+		json_put_null(w, "UserProfile");
+	json_put_raw(w, "CapMap", text ? text : "null");
+	json_end_object(w);
+	free(text);
+	return 0;
 }
 
 json_t *node_prefs_json(struct node *node)
@@ -343,4 +264,18 @@ json_t *node_prefs_json(struct node *node)
 	if (prefs)
 		(void)json_object_set_new(prefs, "Config", state_file_public_config(&node->state));
 	return prefs;
+}
+
+void node_write_prefs(struct node *node, struct json_writer *w, const char *name)
+{
+	json_t *prefs = node_prefs_json(node);
+	_cleanup_free_ char *text = json_dumps(prefs, JSON_COMPACT);
+
+	json_put_raw(w, name, text ? text : "null");
+	json_decref(prefs);
+}
+
+void node_write_self(struct node *node, struct json_writer *w, const char *name)
+{
+	tailcfg_node_encode(w, name, node_netmap(node)->self);
 }

@@ -148,8 +148,10 @@ void json_get_endpoints(struct json_reader *r, const char *name, struct endpoint
 
 struct json_writer {
 	struct buffer *out;
-	int error;  /* first failure of the buffer */
-	bool comma; /* a value stands before */
+	int error;   /* first failure of the buffer */
+	bool comma;  /* a value stands before */
+	bool pretty; /* set by the caller: each member on a line of its own, indented */
+	unsigned int depth;
 };
 
 /** json_writer_to() - Append to @out, whose limit holds */

@@ -57,15 +57,27 @@ static void put_quoted(struct json_writer *w, const char *text)
 	put_text(w, "\"");
 }
 
+/* new_line() - Indent by a blank for each level, if that is wanted */
+static void new_line(struct json_writer *w)
+{
+	if (!w->pretty)
+		return;
+	put_text(w, "\n");
+	for (unsigned int i = 0; i < w->depth; i++)
+		put_text(w, " ");
+}
+
 /* Comma and name before a value. */
 static void begin_value(struct json_writer *w, const char *name)
 {
 	if (w->comma)
 		put_text(w, ",");
 	w->comma = true;
+	if (w->depth)
+		new_line(w);
 	if (name) {
 		put_quoted(w, name);
-		put_text(w, ":");
+		put_text(w, w->pretty ? ": " : ":");
 	}
 }
 
@@ -79,10 +91,14 @@ static void open_level(struct json_writer *w, const char *name, const char *open
 {
 	put_value(w, name, open);
 	w->comma = false;
+	w->depth++;
 }
 
 static void close_level(struct json_writer *w, const char *close)
 {
+	w->depth--;
+	if (w->comma)
+		new_line(w);
 	put_text(w, close);
 	w->comma = true;
 }

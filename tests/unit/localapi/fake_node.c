@@ -2,22 +2,34 @@
 /* tests/unit/localapi/fake_node.c - node.h without a node */
 #include "fake_node.h"
 
+#include "wire/json.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct node_watch {
 	struct node *node;
-	void (*notify)(void *context, json_t *message);
+	node_notify *notify;
 	void *context;
 };
 
-json_t *node_status_json(struct node *node, bool peers)
+/* put() - @json, which is released, as a value */
+static void put(struct json_writer *w, const char *name, json_t *json)
+{
+	char *text = json_dumps(json, JSON_COMPACT);
+
+	json_put_raw(w, name, text);
+	json_decref(json);
+	free(text);
+}
+
+void node_write_status(struct node *node, bool peers, struct json_writer *w, const char *name)
 {
 	node->peers_asked = peers;
-	return node->status ? json_incref(node->status)
-			    : json_pack("{s:s,s:[s]}", "BackendState", "Running", "TailscaleIPs",
-					"100.64.0.1");
+	put(w, name,
+	    node->status ? json_incref(node->status)
+			 : json_pack("{s:s}", "BackendState", "Running"));
 }
 
 /* enter() - Acting: be in another state, and say so on the bus */
@@ -175,37 +187,49 @@ bool node_identify(const struct node *node, const struct address *address,
 	return address->bytes[3] != 9;
 }
 
-json_t *node_whois(struct node *node, const struct address *address)
+int node_write_whois(struct node *node, const struct address *address, struct json_writer *w)
 {
 	char text[ADDRESS_TEXT_MAX];
 
 	if (address->bytes[3] == 9)
-		return NULL;
-	if (node->whois)
-		return json_incref(node->whois);
-	return json_pack("{s:s}", "Who", address_format(address, text));
+		return -ENOENT;
+	put(w, NULL,
+	    node->whois ? json_incref(node->whois)
+			: json_pack("{s:s}", "Who", address_format(address, text)));
+	return 0;
 }
 
-json_t *node_derp_map_json(struct node *node)
+int node_write_derp_map(struct node *node, struct json_writer *w)
 {
-	return node->fail ? NULL : json_pack("{s:{}}", "Regions");
+	if (node->fail)
+		return -ENODATA;
+	json_begin_object(w, NULL);
+	json_begin_object(w, "Regions");
+	json_end_object(w);
+	json_end_object(w);
+	return 0;
 }
 
-json_t *node_netmap_json(struct node *node)
+bool node_has_map(const struct node *node)
 {
 	(void)node;
-	return NULL;
+	return false;
 }
 
-int node_debug(struct node *node, const char *action, json_t **ret, struct error *err)
+void node_write_netmap(struct node *node, struct json_writer *w, const char *name)
 {
 	(void)node;
-	*ret = NULL;
+	json_put_null(w, name);
+}
+
+int node_debug(struct node *node, const char *action, struct json_writer *w, struct error *err)
+{
+	(void)node;
 	if (strcmp(action, "control-knobs") == 0)
-		*ret = json_pack("{s:b}", "SilentDisco", 1);
-	return *ret || strcmp(action, "rebind") == 0
-		       ? 0
-		       : error_set(err, -EINVAL, "unknown action \"%s\"", action);
+		put(w, NULL, json_pack("{s:b}", "SilentDisco", 1));
+	else if (strcmp(action, "rebind") != 0)
+		return error_set(err, -EINVAL, "unknown action \"%s\"", action);
+	return 0;
 }
 
 bool node_address_of(struct node *node, const char *name, struct address *ret)
@@ -214,8 +238,8 @@ bool node_address_of(struct node *node, const char *name, struct address *ret)
 	return strcmp(name, "app") == 0 && address_parse("fd7a:115c:a1e0::2", 17, ret) == 0;
 }
 
-struct node_watch *node_watch_new(struct node *node, unsigned int mask,
-				  void (*notify)(void *context, json_t *message), void *context)
+struct node_watch *node_watch_new(struct node *node, unsigned int mask, node_notify *notify,
+				  void *context)
 {
 	struct node_watch *watch = malloc(sizeof(*watch));
 
@@ -224,7 +248,7 @@ struct node_watch *node_watch_new(struct node *node, unsigned int mask,
 	node->watches++;
 	node->last_mask = mask;
 	if (mask & NODE_WATCH_INITIAL_STATE)
-		notify(context, json_pack("{s:i}", "State", 6));
+		fake_node_notify(node, json_pack("{s:i}", "State", 6));
 	return watch;
 }
 
@@ -240,10 +264,14 @@ void node_watch_free(struct node_watch *watch)
 
 void fake_node_notify(struct node *node, json_t *message)
 {
+	char *text = json_dumps(message, JSON_COMPACT);
+	size_t length = strlen(text);
+
+	text[length] = '\n';
 	if (node->watch)
-		node->watch->notify(node->watch->context, message);
-	else
-		json_decref(message);
+		node->watch->notify(node->watch->context, text, length + 1);
+	json_decref(message);
+	free(text);
 }
 
 bool node_healthy(struct node *node, char *reason, size_t size)

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "node/node_internal.h"
 #include "node/node_run.h"
 #include "unit/control/netmap_text.h"
@@ -614,9 +615,73 @@ static inline unsigned int messages_with(json_t *log, const char *member)
 	return count;
 }
 
-static inline void on_notify(void *context, json_t *message)
+static inline void on_notify(void *context, const void *line, size_t length)
 {
+	json_t *message = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+
+	assert_true(json_is_object(message));
+	assert_int_equal(((const char *)line)[length - 1], '\n');
 	json_array_append_new(context, message);
+}
+
+/* written() - The JSON that the node wrote into @text, which is released; NULL: nothing */
+static inline json_t *written(struct buffer *text)
+{
+	json_t *json = NULL;
+
+	if (text->length) {
+		json = json_loadb((const char *)buffer_head(text), text->length,
+				  JSON_REJECT_DUPLICATES, NULL);
+		assert_non_null(json);
+	}
+	buffer_free(text);
+	return json;
+}
+
+static inline json_t *status_of(struct world *w, bool peers)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer writer = json_writer_to(&text);
+
+	node_write_status(w->node, peers, &writer, NULL);
+	return written(&text);
+}
+
+static inline json_t *health_of(struct world *w)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer writer = json_writer_to(&text);
+
+	node_write_health(w->node, &writer, NULL);
+	return written(&text);
+}
+
+static inline json_t *health_lines_of(struct world *w)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer writer = json_writer_to(&text);
+
+	node_write_health_lines(w->node, &writer, NULL);
+	return written(&text);
+}
+
+static inline json_t *whois_of(struct world *w, const struct address *address)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer writer = json_writer_to(&text);
+
+	(void)node_write_whois(w->node, address, &writer);
+	return written(&text);
+}
+
+static inline int debug_of(struct world *w, const char *action, json_t **ret, struct error *err)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer writer = json_writer_to(&text);
+	int r = node_debug(w->node, action, &writer, err);
+
+	*ret = written(&text);
+	return r;
 }
 
 static inline const char *text_at(const json_t *json, const char *name)

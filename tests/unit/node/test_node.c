@@ -26,7 +26,7 @@ static void whois_tells_what_the_policy_grants(void **state)
 	    "\"CapMap\":{\"example.com/cap/app\":[{\"role\":\"writer\"}]}}]},"
 	    "{\"SrcIPs\":[\"*\"],\"CapGrant\":[{\"Dsts\":[\"100.64.0.3/32\"],"
 	    "\"Caps\":[\"example.com/cap/elsewhere\"]}]}]}}");
-	found = node_whois(w->node, &who.address);
+	found = whois_of(w, &who.address);
 	map_of = json_object_get(found, "CapMap");
 	assert_int_equal(json_object_size(map_of), 2);
 	assert_true(json_is_null(json_object_get(map_of, "example.com/cap/plain")));
@@ -38,7 +38,7 @@ static void whois_tells_what_the_policy_grants(void **state)
 
 	/* A stranger to the first rule, and one who is jailed. */
 	who.address.bytes[3] = 3;
-	found = node_whois(w->node, &who.address);
+	found = whois_of(w, &who.address);
 	assert_int_equal(json_array_size(json_object_get(json_object_get(found, "CapMap"),
 							 "example.com/cap/app")),
 			 1);
@@ -46,7 +46,7 @@ static void whois_tells_what_the_policy_grants(void **state)
 	map(w, &key,
 	    "{\"PeersChanged\":[{\"ID\":3,\"Key\":\"PEER2\",\"IsJailed\":true,"
 	    "\"Addresses\":[\"100.64.0.3/32\"]}]}");
-	found = node_whois(w->node, &who.address);
+	found = whois_of(w, &who.address);
 	assert_int_equal(json_object_size(json_object_get(found, "CapMap")), 0);
 	json_decref(found);
 }
@@ -63,21 +63,21 @@ static void what_control_wants_shown_is_shown(void **state)
 	    "\"Severity\":\"low\",\"PrimaryAction\":{\"URL\":\"https://one.example/q\","
 	    "\"Label\":\"Mend\"}}},\"Health\":[\"plain line\"]}");
 	assert_int_equal(messages_with(log, "Health"), 1);
-	status = node_status_json(w->node, false);
+	status = status_of(w, false);
 	health = json_object_get(status, "Health");
 	assert_int_equal(json_array_size(health),
 			 2 + (w->node->warnings[NODE_WARN_CERTIFICATES] != NULL));
 	assert_string_equal(json_string_value(json_array_get(health, json_array_size(health) - 1)),
 			    "Quota: All used Mend: https://one.example/q");
 	json_decref(status);
-	health = node_health_json(w->node);
+	health = health_of(w);
 	shown = json_object_get(json_object_get(health, "Warnings"), "control-health.quota");
 	assert_string_equal(text_at(shown, "Severity"), "low");
 	assert_string_equal(text_at(json_object_get(shown, "PrimaryAction"), "Label"), "Mend");
 	json_decref(health);
 
 	map(w, &key, "{\"DisplayMessages\":{\"*\":null}}");
-	health = node_health_json(w->node);
+	health = health_of(w);
 	assert_null(json_object_get(json_object_get(health, "Warnings"), "control-health.quota"));
 	json_decref(health);
 	node_watch_free(watch);
@@ -942,16 +942,16 @@ static void debug_actions_and_names(void **state)
 	    "\"MachineAuthorized\":true,\"CapMap\":{\"silent-disco\":null},"
 	    "\"Addresses\":[\"100.64.0.1/32\"]},\"PeersChanged\":[{\"ID\":2,\"Key\":\"PEER1\","
 	    "\"Name\":\"App.example.ts.net.\",\"Addresses\":[\"100.64.0.2/32\"]}]}");
-	assert_int_equal(node_debug(w->node, "control-knobs", &json, &err), 0);
+	assert_int_equal(debug_of(w, "control-knobs", &json, &err), 0);
 	assert_true(json_is_true(json_object_get(json, "SilentDisco")));
 	assert_true(json_is_false(json_object_get(json, "DisableUPnP")));
 	json_decref(json);
-	assert_int_equal(node_debug(w->node, "current-netmap", &json, &err), 0);
+	assert_int_equal(debug_of(w, "current-netmap", &json, &err), 0);
 	assert_int_equal(json_array_size(json_object_get(json, "Peers")), 2);
 	json_decref(json);
-	assert_int_equal(node_debug(w->node, "rebind", &json, &err), 0);
+	assert_int_equal(debug_of(w, "rebind", &json, &err), 0);
 	assert_null(json);
-	assert_int_equal(node_debug(w->node, "", &json, &err), -EINVAL);
+	assert_int_equal(debug_of(w, "", &json, &err), -EINVAL);
 	assert_string_equal(err.text, "missing parameter 'action'");
 	assert_true(node_address_of(w->node, "app", &address) && is_v4(&address, 0, 2));
 	assert_true(node_address_of(w->node, "app.example.ts.net", &address));
@@ -1001,7 +1001,7 @@ static void addresses_are_known_while_stopped(void **state)
 	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
 	answer_all(w);
 	for (int restart = 0; restart < 2; restart++) {
-		json_t *status = node_status_json(w->node, true);
+		json_t *status = status_of(w, true);
 
 		assert_int_equal(node_state(w->node), NODE_STOPPED);
 		assert_string_equal(json_string_value(json_array_get(

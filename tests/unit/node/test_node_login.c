@@ -323,7 +323,7 @@ static void a_whole_map_says_who_we_are_and_then_the_state(void **state)
 
 static bool flag_of_status(struct world *w, const char *name)
 {
-	json_t *status = node_status_json(w->node, false);
+	json_t *status = status_of(w, false);
 	bool value = json_is_true(json_object_get(status, name));
 
 	json_decref(status);
@@ -332,7 +332,7 @@ static bool flag_of_status(struct world *w, const char *name)
 
 static bool status_has_key(struct world *w)
 {
-	json_t *status = node_status_json(w->node, false);
+	json_t *status = status_of(w, false);
 	bool has = json_object_get(json_object_get(status, "Self"), "PublicKey") != NULL;
 
 	json_decref(status);
@@ -514,10 +514,10 @@ static void what_control_says_is_never_lost(void **state)
 		error_set(&refused, -EACCES, "%s", text + 3 * i);
 		control_says(w, need, CONTROL_NEED_LOGIN, &refused);
 		assert_int_equal(messages_with(log, "ErrMessage"), i + 1);
-		lines = node_health_lines(w->node);
+		lines = health_lines_of(w);
 		assert_true(json_array_size(lines) > 0);
 		json_decref(lines);
-		lines = node_health_json(w->node);
+		lines = health_of(w);
 		assert_non_null(
 			json_object_get(json_object_get(lines, "Warnings"), "login-needed"));
 		json_decref(lines);
