@@ -308,9 +308,7 @@ int privsep_client_store(struct privsep_client *client, enum privsep_blob_name n
 	};
 	_cleanup_close_ int memfd = -1;
 
-	if (length > PRIVSEP_BLOB_MAX)
-		return -EMSGSIZE;
-	memfd = memfd_seal("pillion-blob", bytes, length);
+	memfd = privsep_memfd_seal(PRIVSEP_STORE, bytes, length);
 	return memfd < 0 ? memfd : request(client, &message, memfd, done, userdata);
 }
 
@@ -324,7 +322,7 @@ int privsep_client_network(struct privsep_client *client, const struct privsep_n
 
 	if (r < 0)
 		return r;
-	memfd = memfd_seal("pillion-network", buffer_head(&bytes), bytes.length);
+	memfd = privsep_memfd_seal(PRIVSEP_NETWORK, buffer_head(&bytes), bytes.length);
 	return memfd < 0 ? memfd : request(client, &message, memfd, done, userdata);
 }
 
@@ -372,7 +370,7 @@ static int handle_interfaces(struct privsep_client *client, int memfd)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
 	struct privsep_interfaces interfaces;
-	int r = memfd_read(memfd, PRIVSEP_INTERFACES_MAX, &bytes);
+	int r = privsep_memfd_read(PRIVSEP_INTERFACES, memfd, &bytes);
 
 	if (r == 0)
 		r = privsep_interfaces_decode(bytes.data, bytes.length, &interfaces);
@@ -518,7 +516,7 @@ int privsep_client_start(struct privsep_client *client, struct privsep_start_mes
 		privsep_fds_close(&fds);
 		return error_set(err, -EBADMSG, "the supervisor's first message is not a start");
 	}
-	r = memfd_read(fds.fd[0], PRIVSEP_START_MAX, &bytes);
+	r = privsep_memfd_read(PRIVSEP_START, fds.fd[0], &bytes);
 	if (r == 0)
 		r = privsep_start_decode(bytes.data, bytes.length, &config);
 	if (r < 0) {

@@ -3,35 +3,12 @@
 #include "privsep/privsep_messages.h"
 
 #include "base/cleanup.h"
+#include "privsep/records.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static const struct {
-	uint32_t type;
-	enum privsep_sender sender;
-	size_t size;
-	size_t fd_min, fd_max;
-} message_table[] = {
-	{PRIVSEP_SOCKET, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_socket), 0, 0},
-	{PRIVSEP_FILE, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_file), 0, 0},
-	{PRIVSEP_LOAD, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_blob), 0, 0},
-	{PRIVSEP_STORE, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_blob), 1, 1},
-	{PRIVSEP_NETWORK, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_plain), 1, 1},
-	{PRIVSEP_STATUS, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_status), 0, 0},
-	{PRIVSEP_LOGIN, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_login), 0, 0},
-	{PRIVSEP_ALIVE, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_plain), 0, 0},
-	{PRIVSEP_SETTLED, PRIVSEP_FROM_ENGINE, sizeof(struct privsep_plain), 0, 0},
-	{PRIVSEP_START, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_begin), 3, PRIVSEP_FDS_MAX},
-	{PRIVSEP_REPLY, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_reply), 0, 1},
-	{PRIVSEP_INTERFACES, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_plain), 1, 1},
-	{PRIVSEP_CHANGED, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_changed), 0, 1},
-	{PRIVSEP_STOP, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_plain), 0, 0},
-	{PRIVSEP_RELOAD, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_plain), 0, 0},
-	{PRIVSEP_PING, PRIVSEP_FROM_SUPERVISOR, sizeof(struct privsep_plain), 0, 0},
-};
 
 void privsep_fds_close(struct privsep_fds *fds)
 {
@@ -39,22 +16,6 @@ void privsep_fds_close(struct privsep_fds *fds)
 		if (fds->fd[i] >= 0)
 			close(fds->fd[i]);
 	fds->count = 0;
-}
-
-/* lookup() - Row of @type as @sender may send it, or -1 */
-static int lookup(enum privsep_sender sender, uint32_t type)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(message_table); i++)
-		if (message_table[i].type == type && message_table[i].sender == sender)
-			return (int)i;
-	return -1;
-}
-
-size_t privsep_size(enum privsep_sender sender, uint32_t type)
-{
-	int row = lookup(sender, type);
-
-	return row < 0 ? 0 : message_table[row].size;
 }
 
 static bool text_ends(const char text[static PRIVSEP_TEXT_MAX])
@@ -71,22 +32,6 @@ static bool url_fits(const char url[static PRIVSEP_TEXT_MAX])
 		if (*url <= ' ' || *url > '~')
 			return false;
 	return true;
-}
-
-/* A request that wants an answer has an id; what nobody answers has none. */
-static bool id_fits(const struct privsep_header *header)
-{
-	switch (header->type) {
-	case PRIVSEP_SOCKET:
-	case PRIVSEP_FILE:
-	case PRIVSEP_LOAD:
-	case PRIVSEP_STORE:
-	case PRIVSEP_NETWORK:
-	case PRIVSEP_REPLY:
-		return header->id != 0;
-	default:
-		return header->id == 0;
-	}
 }
 
 /* A negative errno, as the kernel numbers them. */
@@ -127,18 +72,72 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 	}
 }
 
+/* All that is known of each type of message. */
+static const struct row {
+	enum privsep_sender senders; /* their union */
+	uint16_t size;
+	uint8_t fd_min, fd_max;
+	bool has_id;        /* a request that is answered, or the answer */
+	uint32_t memfd_max; /* bytes of the sealed memfd that is the first descriptor; 0: none */
+} table[PRIVSEP_TYPE_END] = {
+#define ENGINE     PRIVSEP_FROM_ENGINE
+#define ANY_CHILD  PRIVSEP_FROM_ANY_CHILD
+#define SUPERVISOR PRIVSEP_FROM_SUPERVISOR
+#define SIZE(name) sizeof(struct privsep_##name)
+	[PRIVSEP_SOCKET] = {ENGINE, SIZE(socket), 0, 0, true},
+	[PRIVSEP_FILE] = {ENGINE, SIZE(file), 0, 0, true},
+	[PRIVSEP_LOAD] = {ENGINE, SIZE(blob), 0, 0, true},
+	[PRIVSEP_STORE] = {ENGINE, SIZE(blob), 1, 1, true, PRIVSEP_BLOB_MAX},
+	[PRIVSEP_NETWORK] = {ENGINE, SIZE(plain), 1, 1, true, PRIVSEP_NETWORK_MAX},
+	[PRIVSEP_STATUS] = {ENGINE, SIZE(status), 0, 0, false},
+	[PRIVSEP_LOGIN] = {ENGINE, SIZE(login), 0, 0, false},
+	[PRIVSEP_SETTLED] = {ENGINE, SIZE(plain), 0, 0, false},
+	[PRIVSEP_ALIVE] = {ANY_CHILD, SIZE(plain), 0, 0, false},
+	[PRIVSEP_START] = {SUPERVISOR, SIZE(begin), 3, PRIVSEP_FDS_MAX, false, PRIVSEP_START_MAX},
+	[PRIVSEP_REPLY] = {SUPERVISOR, SIZE(reply), 0, 1, true},
+	[PRIVSEP_INTERFACES] = {SUPERVISOR, SIZE(plain), 1, 1, false, PRIVSEP_INTERFACES_MAX},
+	[PRIVSEP_CHANGED] = {SUPERVISOR, SIZE(changed), 0, 1, false},
+	[PRIVSEP_STOP] = {SUPERVISOR, SIZE(plain), 0, 0, false},
+	[PRIVSEP_RELOAD] = {SUPERVISOR, SIZE(plain), 0, 0, false},
+	[PRIVSEP_PING] = {SUPERVISOR, SIZE(plain), 0, 0, false},
+};
+
+/* row_of() - What is known of @type if @sender may send it, or NULL */
+static const struct row *row_of(enum privsep_sender sender, uint32_t type)
+{
+	return type < PRIVSEP_TYPE_END && (table[type].senders & sender) != 0 ? &table[type] : NULL;
+}
+
+size_t privsep_size(enum privsep_sender sender, uint32_t type)
+{
+	const struct row *row = row_of(sender, type);
+
+	return row ? row->size : 0;
+}
+
+int privsep_memfd_seal(enum privsep_type type, const void *bytes, size_t length)
+{
+	return length > table[type].memfd_max ? -EMSGSIZE
+					      : memfd_seal("pillion-message", bytes, length);
+}
+
+int privsep_memfd_read(enum privsep_type type, int fd, struct buffer *ret)
+{
+	return memfd_read(fd, table[type].memfd_max, ret);
+}
+
 int privsep_check(enum privsep_sender sender, const void *bytes, size_t length, size_t fd_count,
 		  union privsep_message *ret)
 {
 	union privsep_message m = {0};
-	int row;
+	const struct row *row;
 
 	if (length < sizeof(m.header) || length > sizeof(m))
 		return -EBADMSG;
 	memcpy(&m, bytes, length);
-	row = lookup(sender, m.header.type);
-	if (row < 0 || length != message_table[row].size || fd_count < message_table[row].fd_min ||
-	    fd_count > message_table[row].fd_max || !id_fits(&m.header) || !body_fits(&m, fd_count))
+	row = row_of(sender, m.header.type);
+	if (!row || length != row->size || fd_count < row->fd_min || fd_count > row->fd_max ||
+	    (m.header.id != 0) != row->has_id || !body_fits(&m, fd_count))
 		return -EBADMSG;
 	*ret = m;
 	return 0;

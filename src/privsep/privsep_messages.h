@@ -9,7 +9,7 @@
  * ride along by SCM_RIGHTS. Anything of variable length (configuration, lists,
  * blobs) lies in a sealed memfd, so that neither end can change it under the
  * other's hands. One table says for each type: its size, how many descriptors it
- * must carry, and who may send it. privsep_receive() checks all of that and every
+ * must carry, and which processes may send it. privsep_receive() checks all of that and every
  * enum before a message is seen by anybody; one that fails ends the connection,
  * since the peer is broken or captured.
  *
@@ -50,7 +50,7 @@ enum privsep_type {
 	PRIVSEP_SETTLED, /* struct privsep_plain: prefs and `up` of the start are stored; engines
 			    to come are not given them again */
 	/* supervisor → engine */
-	PRIVSEP_START = 64, /* struct privsep_begin + descriptors: the first message */
+	PRIVSEP_START,      /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */
 	PRIVSEP_INTERFACES, /* struct privsep_plain + memfd: the machine's addresses now */
 	PRIVSEP_CHANGED,    /* struct privsep_changed [+ descriptor]: a named file is another now */
@@ -168,11 +168,18 @@ union privsep_message {
 	struct privsep_changed changed;
 };
 
-/* Which end of the channel a message comes from. */
+/* Who sends a message: a bit for each kind of process, so that a set of them is one number. */
 enum privsep_sender {
-	PRIVSEP_FROM_ENGINE,
-	PRIVSEP_FROM_SUPERVISOR,
+	PRIVSEP_FROM_SUPERVISOR = 1 << 0,
+	PRIVSEP_FROM_ENGINE = 1 << 1,
+	PRIVSEP_FROM_ANY_CHILD = ~PRIVSEP_FROM_SUPERVISOR,
 };
+
+/** privsep_memfd_seal() - As memfd_seal(), for a message of @type; -EMSGSIZE past its limit */
+int privsep_memfd_seal(enum privsep_type type, const void *bytes, size_t length);
+
+/** privsep_memfd_read() - As memfd_read(), with the limit of @type */
+int privsep_memfd_read(enum privsep_type type, int fd, struct buffer *ret);
 
 /** struct privsep_fds - Descriptors that came with a message; -1 where taken or none */
 struct privsep_fds {

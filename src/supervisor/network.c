@@ -162,7 +162,7 @@ static int judge(struct supervisor *s, struct error *err)
 		snprintf(refused + strlen(refused), sizeof(refused) - strlen(refused),
 			 " (and %zu more routes)", verdict.refused - 1);
 	if (refused[0] && strcmp(refused, network->refused) != 0 &&
-	    quota_take(&s->engine.said, clock_boottime()))
+	    quota_take(&s->engine.quotas.said, clock_boottime()))
 		log_warn("an address or a peer's route was left out: %s", refused);
 	memcpy(network->refused, refused, sizeof(refused));
 	privsep_network_free(&network->wanted);
@@ -181,11 +181,12 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 
 	if (network->asked >= 0) {
 		close(network->asked);
-		requests_reply(s, network->asked_id, -ECANCELED, "overtaken by a newer one", -1);
+		child_reply(&s->engine, network->asked_id, -ECANCELED, "overtaken by a newer one",
+			    -1);
 	}
 	network->asked = memfd;
 	network->asked_id = id;
-	timer_arm(&s->loop, &network->apply, now + quota_wait(&s->engine.networks, now));
+	timer_arm(&s->loop, &network->apply, now + quota_wait(&s->engine.quotas.networks, now));
 }
 
 /* take_request() - Read a request; its allowed part becomes the wanted state */
@@ -196,12 +197,12 @@ static void take_request(struct supervisor *s, uint32_t id, int memfd)
 	struct network *network = &s->network;
 	struct privsep_network wish;
 	struct error err = {0};
-	int r = memfd_read(memfd, PRIVSEP_NETWORK_MAX, &bytes);
+	int r = privsep_memfd_read(PRIVSEP_NETWORK, memfd, &bytes);
 
 	if (r == 0)
 		r = privsep_network_decode(buffer_head(&bytes), bytes.length, &wish);
 	if (r < 0) {
-		requests_reply(s, id, r, "the wanted network state can't be read", -1);
+		child_reply(&s->engine, id, r, "the wanted network state can't be read", -1);
 		return;
 	}
 	before = network->wish;
@@ -210,11 +211,12 @@ static void take_request(struct supervisor *s, uint32_t id, int memfd)
 	if (r < 0) {
 		network->wish = before;
 		before = wish;
-		requests_reply(s, id, r, err.text, -1);
+		child_reply(&s->engine, id, r, err.text, -1);
 		return;
 	}
 	if (network->request != 0)
-		requests_reply(s, network->request, -ECANCELED, "overtaken by a newer one", -1);
+		child_reply(&s->engine, network->request, -ECANCELED, "overtaken by a newer one",
+			    -1);
 	network->have_wanted = true;
 	network->request = id;
 }
@@ -252,14 +254,14 @@ static void find_obstacle(struct supervisor *s, const struct net_wanted *wanted,
 	    strcmp(found, network->obstacle) == 0)
 		return;
 	memcpy(network->obstacle, found, sizeof(found));
-	if (quota_take(&s->engine.said, clock_boottime())) {
+	if (quota_take(&s->engine.quotas.said, clock_boottime())) {
 		if (found[0])
 			log_warn("%s", found);
 		else
 			log_info("no rule of another program takes our packets any more");
 	}
 	if (network->request == 0)
-		requests_interfaces(s); /* it asks again, and so hears of it */
+		interface_snapshot_send(s); /* it asks again, and so hears of it */
 }
 
 /* apply_failed() - Try again later and later, and say so when it is news */
@@ -267,7 +269,8 @@ static void apply_failed(struct supervisor *s, const char text[static PRIVSEP_TE
 {
 	struct network *network = &s->network;
 
-	if (strcmp(network->failure, text) != 0 && quota_take(&s->engine.said, clock_boottime()))
+	if (strcmp(network->failure, text) != 0 &&
+	    quota_take(&s->engine.quotas.said, clock_boottime()))
 		log_warn("the network state could not be set, trying again: %s", text);
 	memcpy(network->failure, text, sizeof(network->failure));
 	timer_arm(&s->loop, &network->repair, clock_boottime() + network->retry_wait);
@@ -297,7 +300,7 @@ static unsigned int apply(struct supervisor *s)
 	if (r == 0) {
 		find_obstacle(s, &wanted, report.warnings);
 		report_text(network, &report, text);
-		if (network->failure[0] && quota_take(&s->engine.said, clock_boottime()))
+		if (network->failure[0] && quota_take(&s->engine.quotas.said, clock_boottime()))
 			log_info("the network state is set");
 		network->failure[0] = 0;
 		network->retry_wait = RETRY_WAIT;
@@ -306,7 +309,7 @@ static unsigned int apply(struct supervisor *s)
 		apply_failed(s, text);
 	}
 	if (network->request != 0)
-		requests_reply(s, network->request, r, text, -1);
+		child_reply(&s->engine, network->request, r, text, -1);
 	network->request = 0;
 	return report.changes;
 }
@@ -319,7 +322,7 @@ static void apply_fire(struct loop_timer *timer, nanoseconds now)
 	if (s->ending)
 		return;
 	if (memfd >= 0) {
-		(void)quota_take(&s->engine.networks, now);
+		(void)quota_take(&s->engine.quotas.networks, now);
 		take_request(s, s->network.asked_id, memfd);
 	}
 	if (s->network.have_wanted)
@@ -354,7 +357,7 @@ static void look(struct supervisor *s)
 	}
 	net_interfaces_free(&s->network.interfaces);
 	s->network.interfaces = seen;
-	requests_interfaces(s);
+	interface_snapshot_send(s);
 	if (!s->network.have_wanted)
 		return;
 	if (judge(s, &err) < 0)
@@ -386,10 +389,10 @@ static void renew_tun(struct supervisor *s)
 	}
 	/* Else what was the old link's would count as another's, and be refused. */
 	look(s);
-	if (s->engine.pid != 0)
-		engine_kill(s, "somebody deleted our network link, and its queues with it");
+	if (s->engine.process.pid != 0)
+		child_kill(&s->engine, "somebody deleted our network link, and its queues with it");
 	else
-		engine_start(s);
+		child_start(&s->engine);
 	if (s->network.have_wanted)
 		apply(s);
 }

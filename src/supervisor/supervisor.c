@@ -57,7 +57,8 @@ void supervisor_options_init(struct supervisor_options *options)
 	privsep_start_init(&options->start);
 }
 
-void supervisor_warn(struct supervisor *s, const char *text)
+/* warn() - One line in the log now, and in the start configuration of engines to come */
+static void warn(struct supervisor *s, const char *text)
 {
 	char *joined = NULL;
 
@@ -75,7 +76,7 @@ void supervisor_warn(struct supervisor *s, const char *text)
 /* forgive() - Turn a failure without which the node can run into a warning */
 static void forgive(struct supervisor *s, struct error *err)
 {
-	supervisor_warn(s, err->text);
+	warn(s, err->text);
 	*err = (struct error){0};
 }
 
@@ -214,16 +215,6 @@ static int check_machine(struct supervisor *s, bool *ret_dac, struct error *err)
 
 /* Signals */
 
-static void reap(struct supervisor *s)
-{
-	int status;
-	pid_t pid;
-
-	/* As PID 1 also those whose parents died before them. */
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		(void)engine_exited(s, pid, status);
-}
-
 static void signals_ready(struct loop_source *source, uint32_t events)
 {
 	struct supervisor *s = container_of(source, struct supervisor, signals);
@@ -235,11 +226,11 @@ static void signals_ready(struct loop_source *source, uint32_t events)
 		return;
 	switch (info.ssi_signo) {
 	case SIGCHLD:
-		reap(s);
+		children_reap(s);
 		break;
 	case SIGHUP:
 		files_look_now(&s->files);
-		engine_send(s, &reload, NULL, 0);
+		child_send(&s->engine, &reload, NULL, 0);
 		break;
 	default:
 		log_info("SIG%s: stopping", sigabbrev_np((int)info.ssi_signo));
@@ -332,15 +323,15 @@ static void open_udp(struct supervisor *s, struct error *err)
 		if (r == 0 || ports[i] != wanted || wanted == 0)
 			continue;
 		snprintf(text, sizeof(text), "%s; using another port", err->text);
-		supervisor_warn(s, text);
+		warn(s, text);
 	}
 	if (r < 0) {
 		s->udp = (struct udp_pair){.v4 = -1, .v6 = -1};
 		snprintf(text, sizeof(text), "no direct paths, only relays: %s", err->text);
-		supervisor_warn(s, text);
+		warn(s, text);
 		*err = (struct error){0};
 	} else if (s->udp.v6 < 0) {
-		supervisor_warn(s, "no IPv6 in this kernel: direct paths by IPv4 only");
+		warn(s, "no IPv6 in this kernel: direct paths by IPv4 only");
 	}
 }
 
@@ -357,7 +348,7 @@ static int open_listeners(struct supervisor *s, struct error *err)
 		forgive(s, err);
 	else if (options->socket_link &&
 		 listener_link(options->socket_path, options->socket_link, &link_err) < 0)
-		supervisor_warn(s, link_err.text);
+		warn(s, link_err.text);
 	if (!options->start.health_check && !options->start.metrics)
 		return 0;
 	s->health = listener_health(options->health_address, err);
@@ -382,32 +373,6 @@ static void boot_fire(struct loop_timer *timer, nanoseconds now)
 		  (double)s->options->boot_timeout / (double)NSEC_PER_SEC,
 		  s->last_text[0] ? s->last_text : "the engine said nothing about why");
 	supervisor_end(s, SUPERVISOR_EXIT_MACHINE);
-}
-
-static void end_fire(struct loop_timer *timer, nanoseconds now)
-{
-	struct supervisor *s = container_of(timer, struct supervisor, end);
-
-	(void)now;
-	log_error("the engine (process %d) can't be ended and is left behind", (int)s->engine.pid);
-	s->loop.done = true;
-}
-
-void supervisor_end(struct supervisor *s, int code)
-{
-	if (s->ending)
-		return;
-	s->ending = true;
-	s->exit_code = code;
-	s->end_by = clock_boottime() + STOP_TOTAL;
-	timer_cancel(&s->loop, &s->boot);
-	timer_arm(&s->loop, &s->end, s->end_by);
-	engine_stop(s);
-}
-
-void supervisor_engine_gone(struct supervisor *s)
-{
-	s->loop.done = true;
 }
 
 /* reduce() - From here on NET_ADMIN and what the design lets us keep beside it */
@@ -438,8 +403,10 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 		options->start.state_mode == START_STATE_MEMORY ? NULL : options->state_dir;
 	int r;
 
-	s->engine_program = engine_find(err);
-	if (s->engine_program < 0)
+	if (child_open(&s->engine, s, &engine_kind, options->engine_uid, options->engine_gid, err) <
+		    0 ||
+	    (options->beside && child_open(&s->beside, s, options->beside, options->engine_uid,
+					   options->engine_gid, err) < 0))
 		return SUPERVISOR_EXIT_MACHINE;
 	r = take_lock(s, signals, err);
 	if (r == -EINTR)
@@ -449,7 +416,7 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 	s->threads = cpu_threads("", PACKET_THREADS_MAX);
 	if (network_open(s, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
-	r = blobs_open(&s->blobs, &s->loop, state_dir, requests_stored, s, err);
+	r = blobs_open(&s->blobs, &s->loop, state_dir, engine_stored, s, err);
 	if (r < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	open_udp(s, err);
@@ -461,12 +428,14 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 		error_set_errno(err, s->handover, "make the hand-over record");
 		return SUPERVISOR_EXIT_MACHINE;
 	}
-	r = files_open(&s->files, &s->loop, options, s->auth_key, requests_file_changed, s);
+	r = files_open(&s->files, &s->loop, options, s->auth_key, engine_file_changed, s);
 	if (r < 0 || reduce(s, dac, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	if (options->boot_timeout > 0)
 		timer_arm(&s->loop, &s->boot, clock_boottime() + options->boot_timeout);
-	engine_start(s);
+	child_start(&s->engine);
+	if (options->beside)
+		child_start(&s->beside);
 	return 0;
 }
 
@@ -489,23 +458,25 @@ static void take_down(struct supervisor *s)
 	cleanup_close_at(&s->localapi);
 	cleanup_close_at(&s->health);
 	cleanup_close_at(&s->handover);
-	cleanup_close_at(&s->engine_program);
+	child_close(&s->engine);
+	child_close(&s->beside);
 	cleanup_close_at(&s->lock);
 	loop_remove(&s->loop, &s->signals);
 	cleanup_close_at(&signals);
 	secret_string_free(s->auth_key);
 	free(s->warnings);
-	free(s->last_crash);
 }
 
+/* open_log() - Write to the log file, if there is one, instead of stderr */
 static int open_log(struct supervisor *s, struct error *err)
 {
 	const struct privsep_start *start = &s->options->start;
-	int r = logs_open(&s->logs, &s->loop, s->options->log_path, err);
+	int r = 0;
 
-	if (r == 0)
-		log_setup(s->logs.out, (enum log_level)start->log_level,
-			  (enum log_format)start->log_format);
+	if (s->options->log_path)
+		r = capped_log_open(s->options->log_path, &s->log, err);
+	log_setup(s->log.path ? s->log.fd : STDERR_FILENO, (enum log_level)start->log_level,
+		  (enum log_format)start->log_format);
 	return r;
 }
 
@@ -524,12 +495,9 @@ static int run(struct supervisor *s, struct error *err)
 	code = check_machine(s, &dac, err);
 	if (code != 0)
 		return code;
-	if (early < 0 && open_log(s, err) < 0) {
-		(void)logs_open(&s->logs, &s->loop, NULL, NULL);
+	if (early < 0 && open_log(s, err) < 0)
 		forgive(s, err);
-	}
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	engine_init(s);
 	code = bring_up(s, signals, dac, err);
 	if (code == 0 && !s->ending) {
 		int r = loop_run(&s->loop);
@@ -579,10 +547,10 @@ int supervisor_run(const struct supervisor_options *options)
 		.options = options,
 		.signals = LOOP_SOURCE(signals_ready),
 		.boot = LOOP_TIMER(boot_fire),
-		.end = LOOP_TIMER(end_fire),
 		.give_back = LOOP_TIMER(give_back_fire),
 		.udp = {.v4 = -1, .v6 = -1},
-		.engine_program = -1,
+		.engine.program = -1,
+		.beside.program = -1,
 		.lock = -1,
 		.localapi = -1,
 		.health = -1,
@@ -591,8 +559,6 @@ int supervisor_run(const struct supervisor_options *options)
 	struct error err = {0};
 	int code;
 
-	log_setup(STDERR_FILENO, (enum log_level)options->start.log_level,
-		  (enum log_format)options->start.log_format);
 	if (options->auth_key) {
 		s.auth_key = strdup(options->auth_key);
 		if (!s.auth_key)
@@ -603,5 +569,7 @@ int supervisor_run(const struct supervisor_options *options)
 	code = run(&s, &err);
 	if (code != SUPERVISOR_EXIT_OK && err.code < 0)
 		log_error("%s", err.text);
+	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
+	capped_log_close(&s.log);
 	return code;
 }

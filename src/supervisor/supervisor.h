@@ -20,6 +20,8 @@
 #define SUPERVISOR_ENGINE_UID 65532u
 #define SUPERVISOR_ENGINE_GID 65532u
 
+struct child_kind; /* supervisor/child.h */
+
 enum supervisor_mode {
 	SUPERVISOR_RUN,    /* entrypoint: waits for a locked state; announces "Startup complete" */
 	SUPERVISOR_DAEMON, /* a locked state ends it with 1 */
@@ -57,6 +59,9 @@ struct supervisor_options {
 	bool exit_on_failure; /* once Running, another state ends us with 1 */
 	void (*show_login)(const char *url); /* beside its log line, as a QR code; or NULL */
 	const char *log_path; /* background: capped file that log lines go to instead of stderr */
+
+	/* A kind of child that runs beside the engine, from the start; NULL: none */
+	const struct child_kind *beside;
 
 	int argc;    /* of main, with argv and environ: secrets in them are wiped in place */
 	char **argv; /* NULL: leave alone */

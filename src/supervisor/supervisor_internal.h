@@ -2,14 +2,15 @@
 /*
  * supervisor/supervisor_internal.h - the supervisor itself, for the files of this room
  *
- *	supervisor.c  start-up in order, signals, the end
- *	child.c       a child: started, watched, stopped, started again
- *	child_requests.c  what the child asks, and what it is told
- *	network.c     TUN, wanted network state, what changed
- *	files.c, blobs.c, listeners.c, logs.c, loop.c: each a part with its own header
- *	policy.c, cpu.c, secrets.c, capabilities.c: decisions and small tools
+ *	supervisor.c          start-up in order, signals, the end
+ *	child.c               a child of any kind
+ *	engine_child.c        the engine: its requests, its first message
+ *	network.c             TUN, wanted network state, changes of the machine's networks
+ *	interface_snapshot.c  the machine's addresses, for the engine
+ *	named_files.c, blobs.c, listeners.c: each a part with its own header
+ *	policy.c, cpu_threads.c, secrets.c, capabilities.c: decisions and small tools
  *
- * One thread, and blobs.c's worker. What must survive an engine (TUN queues, UDP
+ * One thread, and the worker of blobs.c. Whatever must survive an engine (TUN queues, UDP
  * sockets, listeners, hand-over record, blobs in memory mode) is a descriptor here.
  */
 #pragma once
@@ -18,47 +19,17 @@
 #include "netlink/monitor.h"
 #include "netlink/netstate.h"
 #include "netlink/tun.h"
-#include "process/event_loop.h"
+#include "process/capped_log.h"
 #include "supervisor/blobs.h"
+#include "supervisor/child.h"
 #include "supervisor/listeners.h"
-#include "supervisor/logs.h"
 #include "supervisor/named_files.h"
-#include "supervisor/policy.h"
 #include "supervisor/supervisor.h"
 
-#define STOP_GRACE    (1500 * NSEC_PER_MSEC) /* for an engine to end in order */
-#define STOP_TOTAL    (1900 * NSEC_PER_MSEC) /* until we are gone */
-#define KILL_RETRY    (100 * NSEC_PER_MSEC)  /* while the engine outlives SIGKILL */
-#define OUTGOING_MAX  64u                    /* messages that an engine has not taken yet */
-#define SNAPSHOT_WAIT (100 * NSEC_PER_MSEC)  /* changes of interfaces come in bursts */
+#define SNAPSHOT_WAIT (100 * NSEC_PER_MSEC) /* changes of interfaces come in bursts */
 
 /* The engine has one thread, and so the TUN one queue, whatever cpu_threads() finds. */
 #define PACKET_THREADS_MAX 1u
-
-struct outgoing {
-	struct outgoing *next;
-	union privsep_message message;
-	int fds[PRIVSEP_FDS_MAX];
-	size_t fd_count;
-};
-
-struct engine {
-	pid_t pid;           /* 0: none lives */
-	unsigned int number; /* 1 for the first */
-	nanoseconds started;
-	bool stopping;
-	int fd;                     /* our end of the channel */
-	struct loop_source channel; /* fd, while we still listen to it */
-	struct outgoing *queue, **queue_end;
-	size_t queue_length;
-	struct loop_timer restart, kill, watch;
-	struct crashes crashes;
-	struct watchdog watchdog;
-	bool hung;   /* and is killed for it */
-	bool killed; /* SIGKILL was sent, or tried */
-	struct quota sockets, files, loads, networks;
-	struct quota said; /* lines of ours that it causes */
-};
 
 struct network {
 	struct netlink *netlink;
@@ -85,24 +56,24 @@ struct network {
 struct supervisor {
 	const struct supervisor_options *options;
 	struct loop loop;
-	struct logs logs;
+	struct capped_log log; /* if there is a log file; its path is NULL otherwise */
 	struct files files;
 	struct blobs blobs;
-	struct engine engine;
+	struct process *processes; /* of all children */
+	struct child engine;
+	struct child beside; /* of options->beside */
 	struct network network;
 	struct life life;
 	struct loop_source signals;
 	struct loop_timer boot;
 	struct loop_timer end;       /* while ending: the latest moment */
-	struct loop_timer give_back; /* what only the start needed of the libraries */
+	struct loop_timer give_back; /* pages of libraries that only the start needed */
 	struct udp_pair udp;
-	int engine_program; /* O_PATH */
 	int lock, localapi, health, handover;
 	bool split;
 	bool settled; /* an engine has stored the prefs of the start */
 	char *auth_key;
 	char *warnings; /* for the start configuration */
-	char *last_crash;
 	unsigned int threads;
 	bool ending;
 	nanoseconds end_by;
@@ -110,58 +81,22 @@ struct supervisor {
 	char last_text[PRIVSEP_TEXT_MAX]; /* of the engine's last status */
 };
 
-/* supervisor.c */
-
-/** supervisor_warn() - One line in the log now, and in the configuration of engines to come */
-void supervisor_warn(struct supervisor *s, const char *text);
-
-/** supervisor_end() - Stop the engine in order, then end with @code */
-void supervisor_end(struct supervisor *s, int code);
-
-/** supervisor_engine_gone() - The engine has ended while we are ending */
-void supervisor_engine_gone(struct supervisor *s);
-
 /* child.c */
 
-/** engine_find() - Open the sibling program; descriptor or negative errno with @err */
-int engine_find(struct error *err);
+/** supervisor_end() - Stop all children in order, then end with @code */
+void supervisor_end(struct supervisor *s, int code);
 
-void engine_init(struct supervisor *s);
+/* engine_child.c */
 
-/** engine_start() - A new one, now */
-void engine_start(struct supervisor *s);
+extern const struct child_kind engine_kind;
 
-/** engine_stop() - Ask it to end, and see to it; calls supervisor_engine_gone() when it has */
-void engine_stop(struct supervisor *s);
+void engine_stored(void *userdata, const struct blob_job *job);
+void engine_file_changed(void *userdata, enum privsep_file_name name, int fd);
 
-/** engine_exited() - waitpid() gave @pid; whether it was the engine */
-bool engine_exited(struct supervisor *s, pid_t pid, int status);
+/* interface_snapshot.c */
 
-/** engine_kill() - It misbehaves or its descriptors are dead: another is needed */
-void engine_kill(struct supervisor *s, const char *why);
-
-/** engine_send() - Queue a message; copies descriptors. Dropped while no engine lives */
-void engine_send(struct supervisor *s, const union privsep_message *message, const int *fds,
-		 size_t fd_count);
-
-/* child_requests.c */
-
-/**
- * requests_receive() - Handle one message of the engine
- *
- * Return: 0, -EAGAIN where there is none; another negative errno and the engine must go
- */
-int requests_receive(struct supervisor *s);
-
-/** requests_start() - The first message for a new engine */
-int requests_start(struct supervisor *s);
-
-void requests_reply(struct supervisor *s, uint32_t id, int result, const char *text, int fd);
-void requests_stored(void *userdata, const struct blob_job *job);
-void requests_file_changed(void *userdata, enum privsep_file_name name, int fd);
-
-/** requests_interfaces() - Tell the engine what the machine has */
-void requests_interfaces(struct supervisor *s);
+/** interface_snapshot_send() - Send the machine's addresses and default routes to the engine */
+void interface_snapshot_send(struct supervisor *s);
 
 /* network.c */
 
@@ -171,7 +106,7 @@ int network_open(struct supervisor *s, struct error *err);
 /** network_request() - The engine wants what @memfd, which becomes ours, says; answered later */
 void network_request(struct supervisor *s, uint32_t id, int memfd);
 
-/** network_engine_gone() - Nobody waits for an answer any more */
+/** network_engine_gone() - The engine's requests need no answer any more */
 void network_engine_gone(struct supervisor *s);
 
 /** network_close() - Remove what is ours */

@@ -3,9 +3,11 @@
  * tests/tools/supervisor_tool.c - the supervisor by flags, for the system tests
  *
  * Like `pillion run` and `pillion daemon`, without what reads variables. The tests
- * copy it into a folder with a stub_engine beside it that is called pillion-engine.
+ * copy it into a folder with a stub_engine beside it that is called pillion-engine. With
+ * --stub-child it runs a child of a second kind, stub_child, beside the engine.
  */
 #include "base/clock.h"
+#include "supervisor/child.h"
 #include "supervisor/supervisor.h"
 
 #include <getopt.h>
@@ -34,6 +36,15 @@ enum flag {
 	EXIT_NODE,
 	ALLOW_ROUTES,
 	TAILNET_PREFIX,
+	STUB_CHILD,
+};
+
+/* No row of the message table names this kind. */
+static const struct child_kind stub_kind = {
+	.name = "the stub",
+	.program = "stub_child",
+	.sender = (enum privsep_sender)(1u << 7),
+	.quotas.said = {.burst = 64, .interval = NSEC_PER_SEC},
 };
 
 static const struct option flags[] = {
@@ -57,6 +68,7 @@ static const struct option flags[] = {
 	{"exit-node", no_argument, NULL, EXIT_NODE},
 	{"allow-routes", required_argument, NULL, ALLOW_ROUTES},
 	{"tailnet-prefix", required_argument, NULL, TAILNET_PREFIX},
+	{"stub-child", no_argument, NULL, STUB_CHILD},
 	{0},
 };
 
@@ -126,6 +138,9 @@ static void apply(struct supervisor_options *options, int flag, char *value)
 		break;
 	case TAILNET_PREFIX:
 		start->tailnet_ranges = strdup(value);
+		break;
+	case STUB_CHILD:
+		options->beside = &stub_kind;
 		break;
 	}
 }

@@ -3,7 +3,7 @@
 #include "app/cli/flags.h"
 #include "app/server/headscale_command.h"
 #include "base/cleanup.h"
-#include "server/headscale/log_file.h"
+#include "process/capped_log.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -50,11 +50,11 @@ int headscale_run_logs(int argc, char **argv)
 		fprintf(stderr, "%s\n", err.text);
 		return EXIT_USAGE;
 	}
-	count = values[COUNT].given ? values[COUNT].number : LOG_FILE_LINES;
+	count = values[COUNT].given ? values[COUNT].number : CAPPED_LOG_LINES;
 	if (count < 0)
 		return headscale_complain(EXIT_USAGE, "-n is a number of lines");
-	if (count > LOG_FILE_LINES)
-		count = LOG_FILE_LINES;
+	if (count > CAPPED_LOG_LINES)
+		count = CAPPED_LOG_LINES;
 	folder = headscale_folder(values[STATE].text);
 	if (!folder || asprintf(&path, "%s/" HEADSCALE_LOG, folder) < 0) {
 		path = NULL;
@@ -65,7 +65,7 @@ int headscale_run_logs(int argc, char **argv)
 	}
 	/* Who reads no more ends us with -EPIPE, not by a signal. */
 	(void)signal(SIGPIPE, SIG_IGN);
-	r = log_file_show(path, (unsigned int)count, values[FOLLOW].on, STDOUT_FILENO, &err);
+	r = capped_log_show(path, (unsigned int)count, values[FOLLOW].on, STDOUT_FILENO, &err);
 	if (r == -ENOENT)
 		return headscale_complain(
 			EXIT_FAILS, "%s: nothing was said yet; 'pillion headscale run' writes it",

@@ -4,55 +4,45 @@
 #include "server/headscale/headscale_keeper.h"
 
 #include "base/cleanup.h"
-#include "base/crashes.h"
-#include "base/lines.h"
 #include "base/log.h"
-#include "server/headscale/child.h"
-#include "server/headscale/log_file.h"
+#include "process/capped_log.h"
+#include "process/process.h"
 #include "server/headscale/process_file.h"
-#include "transport/loop_timer.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <uv.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
 
-#define CHECK_SECONDS 60
-#define CHECK_WORDS   400 /* of what it says; the rest of an error */
+#define CHECK_TIME  (60 * NSEC_PER_SEC)
+#define CHECK_WORDS 400 /* of its output; an error has room for no more */
 
 /* A Headscale that can't have its port ends within this time of its first start. */
 #define FIRST_START (30 * NSEC_PER_SEC)
 
-#define READS_AT_ONCE  16u /* of its output in a turn of the loop */
-#define DRAIN_MAX      64u /* reads, of one that is gone: another process may go on writing */
-#define CLOSING_ROUNDS 16
-
-enum { TERM, INTERRUPT, HANGUP, CHILD, SIGNAL_COUNT };
-static const int signal_numbers[SIGNAL_COUNT] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
-
 struct keeper {
 	const struct keeper_options *options;
-	uv_loop_t loop;
-	uv_signal_t signals[SIGNAL_COUNT];
-	uv_poll_t output;
-	struct loop_timer *restart, *kill;
+	struct loop loop;
+	struct loop_source signals;
+	struct process process;
 	char *process_file;
-	struct child child;
-	nanoseconds started;
-	struct crashes crashes;
-	struct lines lines;
-	struct log_file log;
-	char taken[CHECK_WORDS]; /* the line by which it said that its port is taken, or "" */
-	bool stopping, done;
+	struct capped_log log;
+	char taken[CHECK_WORDS]; /* the line that says that its port is taken, or "" */
+	struct error warning;    /* why its number could not be written */
 	struct error *err;
 	int result;
 };
 
-static void look(struct keeper *k);
+static struct keeper *keeper_of(struct process *process)
+{
+	return container_of(process, struct keeper, process);
+}
 
 static char *file_in(const char *folder, const char *name)
 {
@@ -61,7 +51,7 @@ static char *file_in(const char *folder, const char *name)
 	return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
 }
 
-/* note() - Of our own, to the log and to the file */
+/* note() - A line of our own, to the log and to the file */
 __attribute__((format(printf, 3, 4))) static void note(struct keeper *k, enum log_level level,
 						       const char *format, ...)
 {
@@ -74,195 +64,215 @@ __attribute__((format(printf, 3, 4))) static void note(struct keeper *k, enum lo
 	va_end(args);
 	log_line(level, LOG_ROOM, "%s", text);
 	length = snprintf(line, sizeof(line), "pillion: %s\n", text);
-	log_file_add(&k->log, line, (size_t)length);
+	capped_log_add(&k->log, line, (size_t)length);
 }
 
-/* --- What it says --- */
-
-static void pass_on(void *user, const char *text, size_t length)
+static void line(struct process *process, const char *text, size_t length)
 {
-	struct keeper *k = user;
+	struct keeper *k = keeper_of(process);
 
 	if (memmem(text, length, "address already in use", 22))
 		snprintf(k->taken, sizeof(k->taken), "%.*s", (int)length - 1, text);
-	log_file_add(&k->log, text, length);
+	capped_log_add(&k->log, text, length);
 	log_pass_on(text, length);
-}
-
-/* take() - Read once: 1; 0 when nothing is there; -EPIPE when nothing will be */
-static int take(struct keeper *k)
-{
-	ssize_t n = read(k->child.output, lines_end(&k->lines), lines_room(&k->lines));
-
-	if (n > 0)
-		lines_take(&k->lines, (size_t)n, pass_on, k);
-	if (n > 0 || (n < 0 && errno == EINTR))
-		return 1;
-	return n < 0 && errno == EAGAIN ? 0 : -EPIPE;
-}
-
-static void on_output(uv_poll_t *handle, int status, int events)
-{
-	struct keeper *k = handle->data;
-	int r = status < 0 ? status : 1;
-
-	(void)events;
-	for (unsigned int i = 0; i < READS_AT_ONCE && r > 0; i++)
-		r = take(k);
-	/* What is left to know comes by SIGCHLD. */
-	if (r < 0)
-		uv_poll_stop(handle);
-}
-
-static void output_closed(uv_handle_t *handle)
-{
-	struct keeper *k = handle->data;
-
-	close(k->child.output);
-	k->child.output = -1;
-	look(k);
 }
 
 /* --- Its life --- */
 
-static void finish(struct keeper *k)
+/* write_number() - As the program that it is about to be, so that a later keeper finds it */
+static void write_number(struct keeper *k, pid_t pid, const char *program)
 {
-	if (k->done)
-		return;
-	k->done = true;
-	(void)unlink(k->process_file);
-	loop_timer_free(TAKE_PTR(k->restart));
-	loop_timer_free(TAKE_PTR(k->kill));
-	for (size_t i = 0; i < SIGNAL_COUNT; i++)
-		uv_close((uv_handle_t *)&k->signals[i], NULL);
+	struct process_identity identity;
+	int r = process_identify(pid, &identity);
+
+	if (r < 0)
+		error_set_errno(&k->warning, r, "/proc/%d", (int)pid);
+	else if (program && !realpath(program, identity.program))
+		error_set_errno(&k->warning, -errno, "%s", program);
+	else
+		(void)process_file_write(k->process_file, &identity, &k->warning);
 }
 
-static void start(void *user)
+static void forked(void *context, pid_t pid)
 {
-	struct keeper *k = user;
-	char *const argv[] = {(char *)k->options->program, (char *)"serve", (char *)"--config",
-			      (char *)k->options->config, NULL};
-	struct error warning = {0}, err = {0};
-	nanoseconds pause;
+	struct keeper *k = context;
 
-	k->started = clock_boottime();
+	write_number(k, pid, k->options->program);
+}
+
+/* running() - A script is run by another program than its own file */
+static void running(void *context, pid_t pid)
+{
+	write_number(context, pid, NULL);
+}
+
+static void start(struct process *process)
+{
+	struct keeper *k = keeper_of(process);
+	char *const arguments[] = {(char *)k->options->program, (char *)"serve", (char *)"--config",
+				   (char *)k->options->config, NULL};
+	const struct process_plan plan = {
+		.path = k->options->program,
+		.program = -1,
+		.arguments = arguments,
+		.environment = environ,
+		.channel = -1,
+		.output_may_block = true, /* it must not lose lines to a full pipe */
+		.ends_with_us = true,
+		.forked = forked,
+		.running = running,
+		.context = k,
+	};
+	struct error err = {0};
+
 	k->taken[0] = 0;
-	if (child_start(argv, k->process_file, &k->child, &warning, &err) < 0) {
-		pause = crashes_count(&k->crashes, 0);
+	k->warning = (struct error){0};
+	if (process_start(process, &plan, &err) < 0) {
 		note(k, LOG_ERROR, "%s; trying again in %.1f s", err.text,
-		     (double)pause / NSEC_PER_SEC);
-		loop_timer_at(k->restart, clock_boottime() + pause);
+		     (double)process_again(process, 0) / NSEC_PER_SEC);
 		return;
 	}
-	if (warning.code < 0)
-		note(k, LOG_WARN, "%s; should we be killed, the next 'run' won't end Headscale",
-		     warning.text);
-	note(k, LOG_INFO, "started %s, process %d", k->options->program, (int)k->child.pid);
-	uv_poll_init(&k->loop, &k->output, k->child.output);
-	k->output.data = k;
-	uv_poll_start(&k->output, UV_READABLE, on_output);
+	if (k->warning.code < 0)
+		note(k, LOG_WARN, "%s; if 'run' is killed, the next 'run' can't end Headscale",
+		     k->warning.text);
+	note(k, LOG_INFO, "started %s, process %d", k->options->program, (int)process->pid);
 }
 
-/* ended() - It is reaped, and its output closed */
-static void ended(struct keeper *k, int status)
+static void ended(struct process *process, int status, nanoseconds lived)
 {
-	nanoseconds lived = clock_boottime() - k->started, pause;
+	struct keeper *k = keeper_of(process);
 	char words[CRASHES_WORDS_MAX];
 
 	crashes_words(status, words);
-	loop_timer_at(k->kill, DEADLINE_NEVER);
-	if (k->stopping) {
-		note(k, LOG_INFO, "Headscale is gone (%s)", words);
-		finish(k);
-		return;
-	}
-	if (k->crashes.total == 0 && k->taken[0] && lived < FIRST_START) {
+	if (process->stopping) {
+		note(k, LOG_INFO, "Headscale has ended (%s)", words);
+		k->loop.done = true;
+	} else if (process->crashes.total == 0 && k->taken[0] && lived < FIRST_START) {
 		k->result = error_set(k->err, -EADDRINUSE,
 				      "Headscale can't listen, another program has its port ('ss "
-				      "-ltunp' names it): end that, or choose another port in %s. "
-				      "It said: %s",
+				      "-ltunp' names it): end that program, or choose another port "
+				      "in %s. Headscale's message: %s",
 				      k->options->config, k->taken);
 		note(k, LOG_ERROR, "%s", k->err->text);
-		finish(k);
-		return;
+		k->loop.done = true;
+	} else {
+		note(k, LOG_ERROR, "Headscale died (%s); the next starts in %.1f s", words,
+		     (double)process_again(process, lived) / NSEC_PER_SEC);
 	}
-	pause = crashes_count(&k->crashes, lived);
-	note(k, LOG_ERROR, "Headscale died (%s); the next starts in %.1f s", words,
-	     (double)pause / NSEC_PER_SEC);
-	loop_timer_at(k->restart, clock_boottime() + pause);
 }
 
-/* look() - Whether it has ended. First all that it said is taken, then it is spoken of */
-static void look(struct keeper *k)
+/* send_signal() - To it and to the processes that it started */
+static void send_signal(const struct process *process, int number)
 {
-	if (!child_ended(&k->child))
-		return;
-	if (k->child.output < 0) {
-		ended(k, child_reap(&k->child));
-		return;
-	}
-	if (uv_is_closing((uv_handle_t *)&k->output))
-		return;
-	for (unsigned int i = 0; i < DRAIN_MAX && take(k) > 0; i++)
-		;
-	lines_finish(&k->lines, pass_on, k);
-	uv_close((uv_handle_t *)&k->output, output_closed);
+	/* Not reaped yet, so the number is its own. */
+	if (process->pid > 0 && kill(-process->pid, number) < 0)
+		(void)kill(process->pid, number);
 }
 
-static void kill_it(void *user)
+static void ask_to_end(struct process *process)
 {
-	struct keeper *k = user;
-
-	note(k, LOG_WARN, "Headscale did not end in time and is killed");
-	child_signal(&k->child, SIGKILL);
+	send_signal(process, SIGTERM);
 }
 
-static void stop(struct keeper *k)
+static void send_kill(struct process *process, bool overdue)
 {
-	if (k->stopping) {
-		/* A person who asks twice doesn't want to wait. */
-		child_signal(&k->child, SIGKILL);
-		return;
-	}
-	k->stopping = true;
-	loop_timer_at(k->restart, DEADLINE_NEVER);
-	if (k->child.pid <= 0) {
-		finish(k);
-		return;
-	}
-	child_signal(&k->child, SIGTERM);
-	loop_timer_at(k->kill, clock_boottime() + KEEPER_STOP_PATIENCE);
+	if (overdue)
+		note(keeper_of(process), LOG_WARN, "Headscale did not end in time and is killed");
+	send_signal(process, SIGKILL);
 }
 
-static void on_signal(uv_signal_t *handle, int number)
-{
-	struct keeper *k = handle->data;
+static const struct process_kind headscale = {
+	.patience = KEEPER_STOP_PATIENCE,
+	.has_group = true,
+	.start = start,
+	.ask_to_end = ask_to_end,
+	.kill = send_kill,
+	.line = line,
+	.ended = ended,
+};
 
-	if (number == SIGCHLD)
-		look(k);
-	else if (number == SIGHUP)
-		child_signal(&k->child, SIGHUP);
+static void signals_ready(struct loop_source *source, uint32_t events)
+{
+	struct keeper *k = container_of(source, struct keeper, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGCHLD)
+		process_reap_all(&k->process);
+	else if (info.ssi_signo == SIGHUP)
+		send_signal(&k->process, SIGHUP);
+	else if (k->process.stopping)
+		process_kill(&k->process); /* a second request: without patience */
 	else
-		stop(k);
+		k->loop.done = !process_stop(&k->process);
 }
 
 /* --- From outside --- */
 
+/* collect() - The last @size - 1 bytes of its output; 0 at the end, -ETIMEDOUT */
+static int collect(int fd, nanoseconds until, char *out, size_t size)
+{
+	struct pollfd in = {.fd = fd, .events = POLLIN};
+	char piece[1024];
+	size_t used = 0;
+	ssize_t n = 1;
+
+	out[0] = 0;
+	while (n != 0) {
+		nanoseconds left = until - clock_boottime();
+
+		if (left <= 0)
+			return -ETIMEDOUT;
+		if (poll(&in, 1, (int)(left / NSEC_PER_MSEC) + 1) != 1)
+			continue;
+		n = read(fd, piece, sizeof(piece));
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		for (ssize_t i = 0; i < n; i++) {
+			if (used == size - 1)
+				memmove(out, out + 1, --used);
+			out[used++] = piece[i];
+		}
+		out[used] = 0;
+	}
+	return 0;
+}
+
 int keeper_check(const struct keeper_options *options, struct error *err)
 {
-	char *const argv[] = {(char *)options->program, (char *)"configtest", (char *)"--config",
-			      (char *)options->config, NULL};
-	char said[CHECK_WORDS];
-	int status, r = child_run(argv, CHECK_SECONDS, said, sizeof(said), &status, err);
+	char *const arguments[] = {(char *)options->program, (char *)"configtest",
+				   (char *)"--config", (char *)options->config, NULL};
+	const struct process_plan plan = {
+		.path = options->program,
+		.program = -1,
+		.arguments = arguments,
+		.environment = environ,
+		.channel = -1,
+		.output_may_block = true,
+		.ends_with_us = true,
+	};
+	char words[CHECK_WORDS];
+	int output, status = 0, r;
+	pid_t pid = process_spawn(&plan, &output, err);
 
+	if (pid < 0)
+		return (int)pid;
+	r = collect(output, clock_boottime() + CHECK_TIME, words, sizeof(words));
 	if (r < 0)
-		return r;
+		(void)kill(-pid, SIGKILL);
+	close(output);
+	if (waitpid(pid, &status, 0) < 0 && r == 0)
+		r = -errno;
+	if (r < 0)
+		return error_set_errno(err, r, "%s", options->program);
 	if (status == 0)
 		return 0;
-	for (char *c = said; *c; c++)
+	for (char *c = words; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = c[1] ? '|' : 0;
-	return error_set(err, -EINVAL, "Headscale refuses %s: %s", options->config, said);
+	return error_set(err, -EINVAL, "Headscale refuses %s: %s", options->config, words);
 }
 
 /* end_orphan() - What an earlier keeper left when it was killed */
@@ -321,40 +331,49 @@ int keeper_lock(const char *folder, struct error *err)
 static int open_all(struct keeper *k)
 {
 	_cleanup_free_ char *log = file_in(k->options->folder, "headscale.log");
-	int r;
+	sigset_t set;
+	int fd, r;
 
 	k->process_file = file_in(k->options->folder, "headscale.pid");
 	if (!log || !k->process_file)
 		return error_set(k->err, -ENOMEM, "out of memory");
-	r = log_file_open(log, &k->log, k->err);
+	r = capped_log_open(log, &k->log, k->err);
 	if (r < 0)
 		return r;
-	r = uv_loop_init(&k->loop);
-	if (r < 0)
-		return error_set_errno(k->err, r, "event loop");
-	if (loop_timer_create(&k->loop, start, k, &k->restart) < 0 ||
-	    loop_timer_create(&k->loop, kill_it, k, &k->kill) < 0)
-		return error_set(k->err, -ENOMEM, "out of memory");
-	for (size_t i = 0; i < SIGNAL_COUNT; i++) {
-		uv_signal_init(&k->loop, &k->signals[i]);
-		k->signals[i].data = k;
-		uv_signal_start(&k->signals[i], on_signal, signal_numbers[i]);
-	}
-	return 0;
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGCHLD);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	r = fd < 0 ? -errno : loop_init(&k->loop);
+	if (r == 0)
+		r = loop_add(&k->loop, &k->signals, fd, EPOLLIN);
+	return r < 0 ? error_set_errno(k->err, r, "make an event loop") : 0;
 }
 
 int keeper_run(const struct keeper_options *options, struct error *err)
 {
-	struct keeper k = {.options = options, .err = err, .child.output = -1, .log.fd = -1};
-	int r = open_all(&k);
+	struct keeper k = {
+		.options = options,
+		.err = err,
+		.signals = LOOP_SOURCE(signals_ready),
+		.loop.epoll = -1,
+		.log.fd = -1,
+	};
+	int r = open_all(&k), fd;
 
 	if (r == 0) {
-		start(&k);
-		uv_run(&k.loop, UV_RUN_DEFAULT);
-		(void)uv_loop_close(&k.loop);
-		r = k.result;
+		process_init(&k.process, &headscale, &k.loop);
+		start(&k.process);
+		r = loop_run(&k.loop);
+		(void)unlink(k.process_file);
 	}
-	log_file_close(&k.log);
+	fd = k.signals.fd;
+	cleanup_close_at(&fd);
+	loop_close(&k.loop);
+	capped_log_close(&k.log);
 	free(k.process_file);
-	return r;
+	return r < 0 ? r : k.result;
 }

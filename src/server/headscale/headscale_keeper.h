@@ -4,17 +4,18 @@
  *
  * DOC: Theory of operation
  *
- *           ┌──────────────── after a pause ─────────────────┐
- *	start ─▶ lives ──it ends──▶ first start, port taken? ─no─┘
- *               │                        │ yes
- *               │ SIGTERM, SIGINT        ▼
- *               ▼                     give up
- *           stopping ──it ends, or SIGKILL after 5 s──▶ done
+ *	   ┌──────────── after a pause ─────────────┐
+ *	   ▼                                        │ no
+ *	start ──▶ runs ──exit──▶ first start, and its port is taken?
+ *	            │                               │ yes
+ *	            │ SIGTERM, SIGINT               ▼
+ *	            ▼                            give up
+ *	          stopping ──exit, or SIGKILL after 5 s──▶ done
  *
- * Its process is written down before it runs (process_file.h). So when we are killed, whoever
- * is next for this folder ends what is left, and never another program that has the number
- * by now. What it says goes to our stderr, and its last lines to a file (log_file.h). SIGHUP
- * is passed on: Headscale reads its policy again.
+ * Its number is written to a file before it runs (process_file.h). So if this keeper is killed,
+ * the next keeper of the folder ends the process that is left, and never another program that
+ * has the number by now. Its output goes to stderr, and the last lines to a file
+ * (process/capped_log.h). SIGHUP is passed on: Headscale reads its policy again.
  */
 #pragma once
 

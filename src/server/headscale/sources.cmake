@@ -1,2 +1,2 @@
-list(APPEND server_sources headscale/child.c headscale/headscale_config.c headscale/headscale_keeper.c headscale/log_file.c
+list(APPEND server_sources headscale/headscale_config.c headscale/headscale_keeper.c
 	headscale/process_file.c)

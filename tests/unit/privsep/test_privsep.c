@@ -17,6 +17,9 @@
 #define E PRIVSEP_FROM_ENGINE
 #define S PRIVSEP_FROM_SUPERVISOR
 
+/* A kind of child that the table does not name. */
+#define OTHER ((enum privsep_sender)(1u << 7))
+
 /* What one end may say. The message is zeros but for type, id and one word. */
 static const struct {
 	enum privsep_sender sender;
@@ -83,6 +86,7 @@ static const struct {
 	/* 53 */ {S, PRIVSEP_ALIVE, 0, 0, 0, 0, 0, -EBADMSG},
 	/* 54 */ {E, PRIVSEP_SETTLED, 0, 0, 0, 0, 0, 0},
 	/* 55 */ {S, PRIVSEP_SETTLED, 0, 0, 0, 0, 0, -EBADMSG},
+	/* 56 */ {OTHER, PRIVSEP_ALIVE, 0, 0, 0, 0, 0, 0},
 };
 /* clang-format on */
 
@@ -114,7 +118,7 @@ static void test_check_lengths(void **state)
 	(void)state;
 	for (uint32_t type = 0; type <= PRIVSEP_TYPE_END; type++)
 		for (size_t length = 0; length < sizeof(union privsep_message) + 8; length++)
-			for (int sender = 0; sender < 2; sender++) {
+			for (int sender = S; sender <= E; sender++) {
 				uint8_t bytes[sizeof(union privsep_message) + 8] = {0};
 				union privsep_message got;
 				int r = -EBADMSG;
@@ -126,6 +130,14 @@ static void test_check_lengths(void **state)
 				if (r == 0)
 					assert_int_equal(length, privsep_size(sender, type));
 			}
+}
+
+/* A child of a kind that no row names may send what every child may send, and nothing else. */
+static void test_check_other_kinds(void **state)
+{
+	(void)state;
+	for (uint32_t type = 0; type <= PRIVSEP_TYPE_END; type++)
+		assert_int_equal(privsep_size(OTHER, type) > 0, type == PRIVSEP_ALIVE);
 }
 
 static void test_check_text(void **state)
@@ -628,6 +640,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_check_table),
 		cmocka_unit_test(test_check_lengths),
+		cmocka_unit_test(test_check_other_kinds),
 		cmocka_unit_test(test_check_text),
 		cmocka_unit_test(test_check_url),
 		cmocka_unit_test(test_cache_head),

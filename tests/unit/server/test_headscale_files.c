@@ -6,7 +6,7 @@
 #include "unit/unit.h"
 
 #include "base/lines.h"
-#include "server/headscale/log_file.h"
+#include "process/capped_log.h"
 #include "server/headscale/process_file.h"
 
 #include <fcntl.h>
@@ -41,12 +41,12 @@ static int teardown(void **state)
 
 /* --- The log --- */
 
-static void add(struct log_file *log, unsigned int from, unsigned int to)
+static void add(struct capped_log *log, unsigned int from, unsigned int to)
 {
 	char line[32];
 
 	for (unsigned int i = from; i < to; i++)
-		log_file_add(log, line, (size_t)snprintf(line, sizeof(line), "line %u\n", i));
+		capped_log_add(log, line, (size_t)snprintf(line, sizeof(line), "line %u\n", i));
 }
 
 /* shown() - What is printed of the last @count lines. Owned */
@@ -59,7 +59,7 @@ static char *shown(unsigned int count)
 
 	assert_true(fd >= 0);
 	unlink(name);
-	assert_int_equal(log_file_show(path, count, false, fd, &err), 0);
+	assert_int_equal(capped_log_show(path, count, false, fd, &err), 0);
 	assert_int_equal(fstat(fd, &st), 0);
 	text = calloc(1, (size_t)st.st_size + 1);
 	assert_int_equal(pread(fd, text, (size_t)st.st_size, 0), st.st_size);
@@ -83,13 +83,13 @@ static void assert_shown(unsigned int count, unsigned int from, unsigned int to)
 
 static void keeps_the_last_lines(void **state)
 {
-	struct log_file log;
+	struct capped_log log;
 	struct error err = {0};
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(log_file_show(path, 1, false, STDOUT_FILENO, &err), -ENOENT);
-	assert_int_equal(log_file_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_show(path, 1, false, STDOUT_FILENO, &err), -ENOENT);
+	assert_int_equal(capped_log_open(path, &log, &err), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_shown(10, 0, 0);
@@ -97,26 +97,26 @@ static void keeps_the_last_lines(void **state)
 	assert_shown(0, 0, 0);
 	assert_shown(1, 6, 7);
 	assert_shown(7, 0, 7);
-	assert_shown(LOG_FILE_LINES, 0, 7);
+	assert_shown(CAPPED_LOG_LINES, 0, 7);
 	/* At each distance from a change of files the last thousand are there. */
-	for (unsigned int n = 7; n < 5 * LOG_FILE_LINES; n += 333) {
+	for (unsigned int n = 7; n < 5 * CAPPED_LOG_LINES; n += 333) {
 		add(&log, n, n + 333);
-		assert_shown(LOG_FILE_LINES,
-			     n + 333 > LOG_FILE_LINES ? n + 333 - LOG_FILE_LINES : 0, n + 333);
+		assert_shown(CAPPED_LOG_LINES,
+			     n + 333 > CAPPED_LOG_LINES ? n + 333 - CAPPED_LOG_LINES : 0, n + 333);
 		assert_shown(400, n + 333 > 400 ? n + 333 - 400 : 0, n + 333);
 	}
-	log_file_close(&log);
+	capped_log_close(&log);
 	/* Another process goes on where this one stopped. */
-	assert_int_equal(log_file_open(path, &log, &err), 0);
-	assert_true(log.lines > 0 && log.lines < LOG_FILE_LINES);
-	add(&log, 10000, 10000 + LOG_FILE_LINES);
-	assert_shown(LOG_FILE_LINES, 10000, 10000 + LOG_FILE_LINES);
-	log_file_close(&log);
+	assert_int_equal(capped_log_open(path, &log, &err), 0);
+	assert_true(log.lines > 0 && log.lines < CAPPED_LOG_LINES);
+	add(&log, 10000, 10000 + CAPPED_LOG_LINES);
+	assert_shown(CAPPED_LOG_LINES, 10000, 10000 + CAPPED_LOG_LINES);
+	capped_log_close(&log);
 }
 
 static void long_lines_are_bounded(void **state)
 {
-	struct log_file log;
+	struct capped_log log;
 	struct error err = {0};
 	static char line[LINES_MAX];
 	struct stat st;
@@ -124,19 +124,19 @@ static void long_lines_are_bounded(void **state)
 	(void)state;
 	memset(line, 'x', sizeof(line));
 	line[sizeof(line) - 1] = '\n';
-	assert_int_equal(log_file_open(path, &log, &err), 0);
-	for (unsigned int i = 0; i < 2 * LOG_FILE_LINES + 1; i++)
-		log_file_add(&log, line, sizeof(line));
+	assert_int_equal(capped_log_open(path, &log, &err), 0);
+	for (unsigned int i = 0; i < 2 * CAPPED_LOG_LINES + 1; i++)
+		capped_log_add(&log, line, sizeof(line));
 	assert_int_equal(stat(older, &st), 0);
-	assert_int_equal(st.st_size, LOG_FILE_LINES * LINES_MAX);
+	assert_int_equal(st.st_size, CAPPED_LOG_LINES * LINES_MAX);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_size, LINES_MAX);
-	log_file_close(&log);
+	capped_log_close(&log);
 }
 
 static void a_torn_line_gets_its_end(void **state)
 {
-	struct log_file log;
+	struct capped_log log;
 	struct error err = {0};
 	char *text;
 	int fd;
@@ -145,25 +145,25 @@ static void a_torn_line_gets_its_end(void **state)
 	fd = open(path, O_WRONLY | O_CREAT, 0600);
 	assert_int_equal(write(fd, "torn", 4), 4);
 	close(fd);
-	assert_int_equal(log_file_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_open(path, &log, &err), 0);
 	add(&log, 1, 2);
 	text = shown(10);
 	assert_string_equal(text, "torn\nline 1\n");
 	free(text);
-	log_file_close(&log);
+	capped_log_close(&log);
 }
 
 /* A full disk, as far as this process is concerned. */
 static void what_can_not_be_written_is_counted(void **state)
 {
 	struct rlimit limit, none;
-	struct log_file log;
+	struct capped_log log;
 	struct error err = {0};
 	char *text;
 
 	(void)state;
 	(void)signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(log_file_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_open(path, &log, &err), 0);
 	add(&log, 0, 2);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
 	none = limit;
@@ -176,7 +176,7 @@ static void what_can_not_be_written_is_counted(void **state)
 	assert_string_equal(text,
 			    "line 0\nline 1\nlin\npillion: 3 lines are missing here\nline 5\n");
 	free(text);
-	log_file_close(&log);
+	capped_log_close(&log);
 }
 
 /* --- The process --- */

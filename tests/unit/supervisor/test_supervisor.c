@@ -7,9 +7,8 @@
 #include "process/event_loop.h"
 #include "supervisor/blobs.h"
 #include "supervisor/cpu_threads.h"
-#include "supervisor/logs.h"
 #include "supervisor/policy.h"
-#include "supervisor/supervisor.h"
+#include "supervisor/supervisor_internal.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -512,113 +511,126 @@ static void test_lock(void **state)
 	close(second);
 }
 
-/* A file that grows past its cap is moved away once, and lines are never cut. */
-static void test_logs_file(void **state)
+static const struct child_kind talker_kind = {.name = "the talker", .program = "test_supervisor"};
+
+static struct supervisor talking;
+static struct child talker;
+
+static void talker_open(void)
 {
+	struct error err = {0};
+
+	talking = (struct supervisor){.lock = -1};
+	assert_int_equal(loop_init(&talking.loop), 0);
+	assert_int_equal(child_open(&talker, &talking, &talker_kind, 0, 0, &err), 0);
+}
+
+static void talker_close(void)
+{
+	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
+	child_close(&talker);
+	loop_close(&talking.loop);
+}
+
+/* say() - The talker writes @text, and its pipe is read to the end */
+static void say(const char *text, size_t length)
+{
+	struct loop_source *output = &talker.process.output;
+	int pipes[2];
+
+	assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
+	assert_int_equal(write(pipes[1], text, length), length);
+	close(pipes[1]);
+	assert_int_equal(loop_add(&talking.loop, output, pipes[0], EPOLLIN), 0);
+	while (output->fd >= 0)
+		output->ready(output, EPOLLIN | EPOLLHUP);
+}
+
+/* A file that grows past its cap is moved away once, and lines are never cut. */
+static void test_log_file(void **state)
+{
+	static char text[200 * 200];
+	const size_t line_length = 200, most = 1024 * 1024;
 	char path[128], old[136], line[200];
-	struct logs logs;
 	struct error err = {0};
 	struct stat st;
-	int pipes[2], fd;
+	int fd;
 
 	(void)state;
-	memset(line, 'x', sizeof(line));
-	line[sizeof(line) - 1] = '\n';
+	memset(text, 'x', sizeof(text));
+	for (size_t end = line_length; end <= sizeof(text); end += line_length)
+		text[end - 1] = '\n';
 	snprintf(path, sizeof(path), "%s/log", folder);
 	snprintf(old, sizeof(old), "%s.1", path);
-	assert_int_equal(loop_init(&l.loop), 0);
-	assert_int_equal(logs_open(&logs, &l.loop, path, &err), 0);
-	log_setup(logs.out, LOG_INFO, LOG_FORMAT_TEXT);
-	for (unsigned int sent = 0; sent < 3 * LOGS_FILE_MAX;) {
-		assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
-		for (int i = 0; i < 200; i++)
-			sent += (unsigned int)write(pipes[1], line, sizeof(line));
-		close(pipes[1]);
-		logs.flood = (struct flood){0};
-		assert_int_equal(logs_follow(&logs, pipes[0]), 0);
-		logs_drain(&logs);
+	talker_open();
+	assert_int_equal(capped_log_open(path, &talking.log, &err), 0);
+	log_setup(talking.log.fd, LOG_INFO, LOG_FORMAT_TEXT);
+	for (size_t sent = 0; sent < 3 * most; sent += sizeof(text)) {
+		talker.flood = (struct flood){0};
+		say(text, sizeof(text));
 	}
 	assert_int_equal(stat(path, &st), 0);
-	assert_true(st.st_size <= LOGS_FILE_MAX && st.st_size % (off_t)sizeof(line) == 0);
+	assert_true(st.st_size <= (off_t)most && st.st_size % (off_t)line_length == 0);
 	assert_int_equal(stat(old, &st), 0);
-	assert_true(st.st_size <= LOGS_FILE_MAX + LINES_MAX);
-	assert_int_equal(st.st_size % (off_t)sizeof(line), 0);
+	assert_true(st.st_size <= (off_t)most + LINES_MAX);
+	assert_int_equal(st.st_size % (off_t)line_length, 0);
 
-	/* Too much of it is dropped, which is said a second later. */
-	logs.flood = (struct flood){.quota.full_at = clock_boottime() + 60 * S};
-	assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
-	assert_int_equal(write(pipes[1], "one\ntwo\n", 8), 8);
-	close(pipes[1]);
-	assert_int_equal(logs_follow(&logs, pipes[0]), 0);
-	logs_drain(&logs);
-	assert_int_equal(logs.flood.dropped, 2);
-	assert_true(logs.say_dropped.at > 0);
-	logs.say_dropped.fire(&logs.say_dropped, 0);
-	assert_int_equal(logs.flood.dropped, 0);
+	/* Lines above the rate are dropped, which is logged a second later. */
+	talker.flood = (struct flood){.quota.full_at = clock_boottime() + 60 * S};
+	say("one\ntwo\n", 8);
+	assert_int_equal(talker.flood.dropped, 2);
+	assert_true(talker.say_dropped.at > 0);
+	talker.say_dropped.fire(&talker.say_dropped, 0);
+	assert_int_equal(talker.flood.dropped, 0);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_int_equal(fstat(fd, &st), 0);
 	memset(line, 0, sizeof(line));
 	assert_true(pread(fd, line, sizeof(line) - 1, st.st_size - 100) > 0);
-	assert_non_null(strstr(line, "2 log lines of the engine were dropped"));
+	assert_non_null(strstr(line, "2 log lines of the talker were dropped"));
 	close(fd);
-	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
-	close(logs.out);
-	loop_close(&l.loop);
+	talker_close();
+	capped_log_close(&talking.log);
 }
 
-/* Nobody reads: lines are lost, counted, and the loss is said once there is room. */
-static void test_logs_full(void **state)
+/* Without a reader lines are lost and counted; the loss is logged once there is room. */
+static void test_log_full(void **state)
 {
-	int out[2], pipes[2];
-	struct logs logs;
-	struct error err = {0};
+	int out[2];
 	char bytes[65536];
 	ssize_t n;
 
 	(void)state;
-	assert_int_equal(loop_init(&l.loop), 0);
-	assert_int_equal(logs_open(&logs, &l.loop, NULL, &err), 0);
+	talker_open();
 	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
 	assert_int_equal(fcntl(out[1], F_SETPIPE_SZ, 4096), 4096);
-	logs.out = out[1];
-	log_setup(logs.out, LOG_INFO, LOG_FORMAT_TEXT);
-	for (int round = 0; round < 2; round++) {
-		assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
-		assert_int_equal(write(pipes[1], "one\ntwo\nthree", 13), 13);
-		close(pipes[1]);
-		assert_int_equal(logs_follow(&logs, pipes[0]), 0);
-		logs_drain(&logs);
-	}
+	log_setup(out[1], LOG_INFO, LOG_FORMAT_TEXT);
+	for (int round = 0; round < 2; round++)
+		say("one\ntwo\nthree", 13);
 	/* The first line made the pipe "full": less than PIPE_BUF is left. */
 	n = read(out[0], bytes, sizeof(bytes));
 	assert_int_equal(n, 4);
 	assert_memory_equal(bytes, "one\n", 4);
-	assert_int_equal(pipe2(pipes, O_NONBLOCK | O_CLOEXEC), 0);
-	assert_int_equal(write(pipes[1], "four\n", 5), 5);
-	close(pipes[1]);
-	assert_int_equal(logs_follow(&logs, pipes[0]), 0);
-	logs_drain(&logs);
+	say("four\n", 5);
 	n = read(out[0], bytes, sizeof(bytes) - 1);
 	assert_true(n > 0);
 	bytes[n] = 0;
 	assert_non_null(strstr(bytes, "5 log lines were lost"));
-	log_setup(STDERR_FILENO, LOG_INFO, LOG_FORMAT_TEXT);
+	talker_close();
 	close(out[0]);
 	close(out[1]);
-	loop_close(&l.loop);
 }
 
 int main(void)
 {
 #define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, make_folder, remove_folder)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_backoff),   cmocka_unit_test(test_life),
-		cmocka_unit_test(test_quota),     cmocka_unit_test(test_hide_secrets),
-		cmocka_unit_test(test_loop),      cmocka_unit_test(test_blobs_memory),
-		cmocka_unit_test(test_logs_full), WITH_FOLDER(test_cpu),
-		cmocka_unit_test(test_watchdog),  cmocka_unit_test(test_flood),
-		WITH_FOLDER(test_blobs_wear),     WITH_FOLDER(test_blobs),
-		WITH_FOLDER(test_lock),           WITH_FOLDER(test_logs_file),
+		cmocka_unit_test(test_backoff),  cmocka_unit_test(test_life),
+		cmocka_unit_test(test_quota),    cmocka_unit_test(test_hide_secrets),
+		cmocka_unit_test(test_loop),     cmocka_unit_test(test_blobs_memory),
+		cmocka_unit_test(test_log_full), WITH_FOLDER(test_cpu),
+		cmocka_unit_test(test_watchdog), cmocka_unit_test(test_flood),
+		WITH_FOLDER(test_blobs_wear),    WITH_FOLDER(test_blobs),
+		WITH_FOLDER(test_lock),          WITH_FOLDER(test_log_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

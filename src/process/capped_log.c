@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/headscale/log_file.c - the last lines of a log, in files that outlive who writes them */
-#include "server/headscale/log_file.h"
+/* process/capped_log.c - the last lines of a log, in files that outlive who writes them */
+#include "process/capped_log.h"
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 
 /* Of one file: a line more than it has may be torn. */
-#define FILE_BYTES_MAX ((LOG_FILE_LINES + 1) * (size_t)LINES_MAX)
+#define FILE_BYTES_MAX ((CAPPED_LOG_LINES + 1) * (size_t)LINES_MAX)
 
 static int open_new(const char *path)
 {
@@ -42,65 +42,68 @@ static int read_rest(int fd, struct buffer *out)
 	return 0;
 }
 
-static unsigned int count_lines(const char *text, size_t length)
+/* survey() - Count the lines that are there */
+static int survey(struct capped_log *log)
 {
-	unsigned int count = 0;
+	char piece[4096];
+	ssize_t n;
 
-	for (size_t i = 0; i < length; i++)
-		count += text[i] == '\n';
-	return count;
-}
-
-int log_file_open(const char *path, struct log_file *ret, struct error *err)
-{
-	_cleanup_close_ int fd = open_new(path);
-	struct buffer text = BUFFER_INIT(FILE_BYTES_MAX);
-	int r = fd < 0 ? -errno : read_rest(fd, &text);
-	struct log_file log = {.path = strdup(path)};
-
-	if (r == 0 && !log.path)
-		r = -ENOMEM;
-	if (r == 0) {
-		log.lines = count_lines((char *)buffer_head(&text), text.length);
-		log.torn = text.length > 0 && buffer_end(&text)[-1] != '\n';
-		log.fd = TAKE_FD(fd);
-		*ret = log;
-	} else {
-		free(log.path);
+	while ((n = read(log->fd, piece, sizeof(piece))) > 0) {
+		for (ssize_t i = 0; i < n; i++)
+			log->lines += piece[i] == '\n';
+		log->torn = piece[n - 1] != '\n';
 	}
-	buffer_free(&text);
-	return r < 0 ? error_set_errno(err, r, "log file %s", path) : 0;
+	return n < 0 ? -errno : 0;
 }
 
-void log_file_close(struct log_file *log)
+int capped_log_open(const char *path, struct capped_log *ret, struct error *err)
+{
+	struct capped_log log = {.path = strdup(path), .fd = open_new(path)};
+	int r = log.fd < 0 ? -errno : log.path ? survey(&log) : -ENOMEM;
+
+	if (r < 0) {
+		cleanup_close_at(&log.fd);
+		free(log.path);
+		return error_set_errno(err, r, "open the log file %s", path);
+	}
+	*ret = log;
+	return 0;
+}
+
+void capped_log_close(struct capped_log *log)
 {
 	if (!log->path)
 		return;
 	close(log->fd);
 	free(log->path);
-	*log = (struct log_file){.fd = -1};
+	*log = (struct capped_log){.fd = -1};
 }
 
-/* rotate() - If the old one can't be put aside it is emptied: a log is bounded */
-static void rotate(struct log_file *log)
+/* rotate() - Without the rename the file is emptied: a log is bounded */
+static void rotate(struct capped_log *log)
 {
 	_cleanup_free_ char *old = NULL;
-	int fd = -1;
+	_cleanup_close_ int fd = -1;
 
 	if (asprintf(&old, "%s.1", log->path) < 0)
 		old = NULL;
 	if (old && rename(log->path, old) == 0)
 		fd = open_new(log->path);
-	if (fd >= 0) {
-		close(log->fd);
-		log->fd = fd;
-	} else {
+	/* The number stays: others may write there too. */
+	if (fd < 0 || dup3(fd, log->fd, O_CLOEXEC) < 0)
 		(void)!ftruncate(log->fd, 0);
-	}
 	log->lines = 0;
 }
 
-static bool put(struct log_file *log, const char *text, size_t length)
+void capped_log_trim(struct capped_log *log, size_t bytes)
+{
+	struct stat st;
+
+	if (fstat(log->fd, &st) == 0 && st.st_size > (off_t)bytes)
+		rotate(log);
+}
+
+static bool put(struct capped_log *log, const char *text, size_t length)
 {
 	ssize_t n = write(log->fd, text, length);
 
@@ -112,7 +115,7 @@ static bool put(struct log_file *log, const char *text, size_t length)
 	return true;
 }
 
-void log_file_add(struct log_file *log, const char *line, size_t length)
+void capped_log_add(struct capped_log *log, const char *line, size_t length)
 {
 	char said[80];
 	int n;
@@ -132,7 +135,7 @@ void log_file_add(struct log_file *log, const char *line, size_t length)
 	}
 	if (!put(log, line, length))
 		log->lost++;
-	if (log->lines >= LOG_FILE_LINES)
+	if (log->lines >= CAPPED_LOG_LINES)
 		rotate(log);
 }
 
@@ -268,7 +271,7 @@ static int follow_on(const char *path, const char *older, int *fd, int out)
 	}
 }
 
-int log_file_show(const char *path, unsigned int count, bool follow, int out, struct error *err)
+int capped_log_show(const char *path, unsigned int count, bool follow, int out, struct error *err)
 {
 	_cleanup_free_ char *older = NULL;
 	_cleanup_close_ int fd = -1;

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * supervisor/child.h - a child process of the supervisor, of any kind
+ *
+ * DOC: Theory of operation
+ *
+ * A kind says what differs: program, user, messages that the child may send, quotas, first message.
+ * All else is the same for every kind, and each child has it for itself: a channel with a queue, a
+ * watchdog, crashes and their backoff, a limit of log lines. process/process.h has its life.
+ *
+ * A child that hangs (an endless loop, SIGSTOP) does not end by itself. The supervisor sends
+ * PRIVSEP_PING every WATCHDOG_INTERVAL, and kills the child after WATCHDOG_TURNS without an answer.
+ *
+ * The program is opened once, O_PATH, beside /proc/self/exe, and run by execveat: no PATH, no
+ * variable, and the same version even if the file is replaced meanwhile. The child gets /dev/null,
+ * its log pipe, the channel as PRIVSEP_CHANNEL_FD, SIGPIPE ignored, no environment, and no
+ * capability but those it needs to become another user.
+ */
+#pragma once
+
+#include "base/quota.h"
+#include "privsep/privsep_messages.h"
+#include "process/process.h"
+#include "supervisor/policy.h"
+
+struct child;
+struct supervisor;
+
+/* How often a child may ask, and cause log lines of ours. */
+struct child_quotas {
+	struct quota sockets, files, loads, networks, said;
+};
+
+/** struct child_kind - One kind of child; hooks may be NULL */
+struct child_kind {
+	const char *name;    /* in the log: "the engine" */
+	const char *program; /* its file beside ours */
+	enum privsep_sender sender;
+	struct child_quotas quotas;
+	/** prepare() - Before each start; false: not now, whoever is waited for starts it */
+	bool (*prepare)(struct child *child);
+	/** greet() - Send the first message to a new one; 0 or negative errno */
+	int (*greet)(struct child *child);
+	/** receive() - A message that @sender may send; takes descriptors out of @fds. 0 or negative errno */
+	int (*receive)(struct child *child, const union privsep_message *message,
+		       struct privsep_fds *fds);
+	/** gone() - It has ended, and its last messages were received */
+	void (*gone)(struct child *child);
+};
+
+struct outgoing;
+
+struct child {
+	struct process process;
+	struct supervisor *supervisor;
+	const struct child_kind *kind;
+	uint32_t uid, gid;          /* which it takes if users are split */
+	int program;                /* O_PATH */
+	unsigned int number;        /* of the process: 1 for the first */
+	struct loop_source channel; /* our end, which the child owns; -1: closed */
+	struct outgoing *queue, **queue_end;
+	size_t queue_length;
+	struct loop_timer watch, say_dropped;
+	struct watchdog watchdog;
+	bool hung; /* and is killed for it */
+	struct child_quotas quotas;
+	struct flood flood;
+	char *last_crash;
+};
+
+/** child_open() - Find the program and add the child to the supervisor's; 0 or negative errno with @err */
+int child_open(struct child *child, struct supervisor *s, const struct child_kind *kind,
+	       uint32_t uid, uint32_t gid, struct error *err);
+
+void child_close(struct child *child);
+
+/** child_start() - A new process, now; harmless if one runs or the supervisor is ending */
+void child_start(struct child *child);
+
+/** child_kill() - It misbehaves or its descriptors are dead: a new process is needed */
+void child_kill(struct child *child, const char *why);
+
+/** child_send() - Queue a message; copies descriptors. Dropped while no process runs */
+void child_send(struct child *child, const union privsep_message *message, const int *fds,
+		size_t fd_count);
+
+/** child_reply() - The answer to request @id. @fd: or -1; stays the caller's */
+void child_reply(struct child *child, uint32_t id, int result, const char *text, int fd);
+
+/** children_reap() - SIGCHLD came */
+void children_reap(struct supervisor *s);
