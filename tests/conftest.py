@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -29,11 +30,40 @@ def pytest_addoption(parser):
         choices=["headscale", "pillion"],
         help="the coordination server of the interop tests",
     )
+    parser.addoption("--failures", type=Path, help="a folder for a file on each test that fails")
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails")
 
 
-def pytest_collection_modifyitems(items):
+class Failures:
+    """Writes FOLDER/NAME.log for each test that fails: its id in the first line, then its report."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"[^\w.-]+", "_", report.nodeid)[-200:]
+            with (self.folder / f"{name}.log").open("a") as file:
+                file.write(f"{report.nodeid}\n\n{report.longreprtext}\n")
+                for title, text in report.sections:
+                    file.write(f"\n--- {title}\n{text}\n")
+
+
+def pytest_configure(config):
+    # With -n the process that distributes the tests sees all reports.
+    if config.getoption("failures") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Failures(config.getoption("failures")))
+
+
+def pytest_collection_modifyitems(config, items):
     if items and os.geteuid() != 0:
         pytest.exit("these tests make network namespaces and need root", returncode=1)
+    other = "needs_release" if is_sanitized(build_folder()) else "needs_sanitizers"
+    dropped = [item for item in items if item.get_closest_marker(other)]
+    if dropped:
+        items[:] = [item for item in items if item not in dropped]
+        config.hook.pytest_deselected(items=dropped)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -44,6 +74,9 @@ def pytest_runtest_makereport(item, call):
         for process in lab.processes:
             title = f"{process.box.name}: {process.log.name}"
             report.sections.append((title, process.text()[-LOG_TAIL:]))
+    if report.skipped and item.config.getoption("no_skips") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, though no test may be: {call.excinfo.value}"
     return report
 
 

@@ -25,11 +25,11 @@ def cpu_seconds(pids):
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.needs_release  # sanitizers change the figures
+@pytest.mark.alone
 @pytest.mark.usefixtures("pillion_only")
 def test_memory_and_rest(world):
     """All processes of the node together, and how little they do when nothing happens."""
-    if os.environ.get("PILLION_BUILD", "release") != "release":
-        pytest.skip("sanitizers change what is measured here")
     world.sidecar.join()
     world.use("direct")
     time.sleep(2)  # what is measured is a node at rest

@@ -8,12 +8,12 @@ in all logs and in what commands print (lab/sanitizers.py).
 from pathlib import Path
 
 import pytest
-from lab.build import build_folder, is_sanitized
+from lab.build import build_folder
 from lab.sanitizers import check_text
 
 pytestmark = [
     pytest.mark.usefixtures("pillion_only"),
-    pytest.mark.skipif(not is_sanitized(build_folder()), reason="this build has no sanitizers"),
+    pytest.mark.needs_sanitizers,
 ]
 
 
