@@ -2,6 +2,8 @@
 /* netlink/reconcile.c - the difference between what is wanted and what the kernel has */
 #include "netlink/reconcile.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
@@ -10,26 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* grow() - Room for one more element of @size in a list that doubles; 0 or -ENOMEM */
-static int grow(void **list, size_t count, size_t *capacity, size_t size)
-{
-	size_t wider = *capacity ? *capacity * 2 : 16;
-	void *moved;
-
-	if (count < *capacity)
-		return 0;
-	moved = reallocarray(*list, wider, size);
-	if (!moved)
-		return -ENOMEM;
-	*list = moved;
-	*capacity = wider;
-	return 0;
-}
-
 int net_prefixes_add(struct net_prefixes *prefixes, const struct prefix *prefix)
 {
-	int r = grow((void **)&prefixes->list, prefixes->count, &prefixes->capacity,
-		     sizeof(*prefixes->list));
+	int r = ARRAY_GROW(prefixes->list, prefixes->count, prefixes->capacity);
 
 	if (r == 0)
 		prefixes->list[prefixes->count++] = *prefix;
@@ -57,8 +42,7 @@ void net_changes_free(struct net_changes *changes)
 
 static int change(struct net_changes *changes, struct net_change one)
 {
-	int r = grow((void **)&changes->list, changes->count, &changes->capacity,
-		     sizeof(*changes->list));
+	int r = ARRAY_GROW(changes->list, changes->count, changes->capacity);
 
 	if (r == 0)
 		changes->list[changes->count++] = one;

@@ -12,6 +12,16 @@ struct quota {
 	nanoseconds full_at;
 };
 
+/**
+ * quota_spend() - Take from a bucket that is kept as the time at which it is full again
+ * @full_at: that time; 0 for a full bucket
+ * @span:    how long an empty bucket takes to fill
+ * @cost:    how long the bucket takes to earn what is asked for
+ *
+ * Return: whether there was enough; else nothing is taken
+ */
+bool quota_spend(nanoseconds *full_at, nanoseconds span, nanoseconds cost, nanoseconds now);
+
 /** quota_take() - Whether one more request is allowed at @now */
 bool quota_take(struct quota *quota, nanoseconds now);
 

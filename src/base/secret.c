@@ -14,6 +14,13 @@ bool secret_equal(const void *a, const void *b, size_t length)
 	return difference == 0;
 }
 
+bool secret_key_is_zero(const struct secret_key *key)
+{
+	static const struct secret_key zero;
+
+	return secret_equal(key, &zero, sizeof(zero));
+}
+
 void secret_string_free(char *text)
 {
 	if (text)

@@ -26,6 +26,9 @@ static inline void secret_key_wipe(struct secret_key *key)
 /** secret_equal() - Compare in time that depends on @length alone */
 bool secret_equal(const void *a, const void *b, size_t length);
 
+/** secret_key_is_zero() - Whether @key is all zeros, which stands for "no key" */
+bool secret_key_is_zero(const struct secret_key *key);
+
 /** secret_string_free() - Zero and free a heap string. NULL is fine */
 void secret_string_free(char *text);
 

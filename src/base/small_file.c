@@ -53,19 +53,21 @@ int small_file_read_nofollow(const char *path, char **ret, struct error *err)
 	return read_file(path, O_NOFOLLOW, ret, err);
 }
 
-static int write_all(int fd, const char *bytes, size_t length)
+int write_all(int fd, const void *bytes, size_t length)
 {
+	const char *at = bytes;
+
 	while (length > 0) {
-		ssize_t n = write(fd, bytes, length);
+		ssize_t n = write(fd, at, length);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return -errno;
-		bytes += n;
+		at += n;
 		length -= (size_t)n;
 	}
-	return fsync(fd) < 0 ? -errno : 0;
+	return 0;
 }
 
 /* sync_directory() - Make the rename of @path durable */
@@ -88,6 +90,8 @@ int small_file_replace(const char *path, const void *bytes, size_t length, struc
 		return error_set(err, -ENOMEM, "out of memory");
 	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	r = fd < 0 ? -errno : write_all(fd, bytes, length);
+	if (r == 0 && fsync(fd) < 0)
+		r = -errno;
 	if (r == 0 && rename(beside, path) < 0)
 		r = -errno;
 	if (r == 0)

@@ -419,13 +419,6 @@ static void cancel_request(struct client_slot *slot)
 
 /* --- The pump --- */
 
-static bool is_zero(const struct secret_key *key)
-{
-	static const struct secret_key zero;
-
-	return secret_equal(key->bytes, zero.bytes, sizeof(zero.bytes));
-}
-
 static void tell(struct control_client *client, const struct control_output *out)
 {
 	const struct control_handler *h = client->handler;
@@ -434,7 +427,8 @@ static void tell(struct control_client *client, const struct control_output *out
 
 	switch (out->kind) {
 	case CONTROL_TELL_STORE_KEY:
-		h->new_node_key(user, out->key, is_zero(out->old_key) ? NULL : out->old_key);
+		h->new_node_key(user, out->key,
+				secret_key_is_zero(out->old_key) ? NULL : out->old_key);
 		break;
 	case CONTROL_TELL_ASK_AUTH_KEY:
 		h->auth_key_wanted(user);

@@ -8,7 +8,9 @@
  */
 #include "control/netmap_internal.h"
 
+#include "base/array.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -161,11 +163,6 @@ struct netmap_peer *netmap_peer_next(const struct netmap *map, const struct netm
 
 /* --- Users --- */
 
-static bool text_equal(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
-}
-
 static struct netmap_user *find_user(const struct netmap *map, int64_t id)
 {
 	struct netmap_user *user;
@@ -287,49 +284,31 @@ void netmap_change_clear(struct netmap_change *change)
 	*change = (struct netmap_change){0};
 }
 
-/* Room for one more item in a list that doubles; NULL without memory. */
-static void *grow(void *items, uint32_t count, uint32_t *room, size_t size)
-{
-	uint32_t more = *room ? *room * 2 : 8;
-	void *grown;
-
-	if (count < *room)
-		return items;
-	grown = reallocarray(items, more, size);
-	if (grown)
-		*room = more;
-	return grown;
-}
-
 int netmap_note_update(struct netmap_change *change, struct netmap_peer *peer, uint32_t what,
 		       const struct public_key *old_key)
 {
-	struct netmap_update *updates;
+	struct netmap_update *update;
 
 	if (!what)
 		return 0;
 	if (!peer->change_index) {
-		updates = grow(change->updates, change->update_count, &change->update_room,
-			       sizeof(*updates));
-		if (!updates)
+		if (ARRAY_GROW(change->updates, change->update_count, change->update_room) < 0)
 			return -ENOMEM;
-		change->updates = updates;
-		updates[change->update_count++] = (struct netmap_update){.peer = peer};
+		change->updates[change->update_count++] = (struct netmap_update){.peer = peer};
 		peer->change_index = change->update_count;
 		change->parts |= NETMAP_PEERS;
 	}
-	updates = &change->updates[peer->change_index - 1];
+	update = &change->updates[peer->change_index - 1];
 	/* Changed twice: what the reader knows is the first of the old keys. */
-	if (old_key && !(updates->what & NETMAP_NODE_KEY))
-		updates->old_key = *old_key;
-	updates->what |= what;
+	if (old_key && !(update->what & NETMAP_NODE_KEY))
+		update->old_key = *old_key;
+	update->what |= what;
 	return 0;
 }
 
 int netmap_note_removal(struct netmap_change *change, struct netmap_peer *peer)
 {
 	struct public_key known = peer->node.key;
-	struct netmap_removal *removals;
 	uint32_t at = peer->change_index;
 	bool added = false;
 
@@ -347,12 +326,9 @@ int netmap_note_removal(struct netmap_change *change, struct netmap_peer *peer)
 	/* Came and went within one message: nobody knows of it. */
 	if (added)
 		return 0;
-	removals = grow(change->removals, change->removal_count, &change->removal_room,
-			sizeof(*removals));
-	if (!removals)
+	if (ARRAY_GROW(change->removals, change->removal_count, change->removal_room) < 0)
 		return -ENOMEM;
-	change->removals = removals;
-	removals[change->removal_count++] =
+	change->removals[change->removal_count++] =
 		(struct netmap_removal){.id = peer->node.id, .key = known};
 	change->parts |= NETMAP_PEERS;
 	return 0;

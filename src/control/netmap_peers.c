@@ -7,17 +7,13 @@
 #include "control/netmap_internal.h"
 
 #include "base/limits.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --- What differs between two nodes --- */
-
-static bool text_equal(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
-}
 
 static bool capabilities_equal(const struct tailcfg_capability_list *a,
 			       const struct tailcfg_capability_list *b)

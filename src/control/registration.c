@@ -13,11 +13,6 @@
 /* A server's words in an error: not all of a long page. */
 #define SERVER_TEXT_MAX 200
 
-static bool key_is_zero(const struct secret_key *key)
-{
-	return sodium_is_zero(key->bytes, sizeof(key->bytes));
-}
-
 static void forget_auth_key(struct registration *r)
 {
 	secret_string_free(r->auth_key);
@@ -49,7 +44,7 @@ void registration_clear(struct registration *r)
 static void new_candidate(struct registration *r)
 {
 	/* One that was never registered is not worth remembering as the previous one. */
-	if (!key_is_zero(&r->node_key))
+	if (!secret_key_is_zero(&r->node_key))
 		r->previous = r->node_key;
 	secret_key_generate(&r->candidate);
 	r->fresh = true;
@@ -67,7 +62,7 @@ static void ask_or_send(struct registration *r)
 
 void registration_begin(struct registration *r, enum registration_cause cause)
 {
-	bool first = key_is_zero(&r->node_key), new_key = cause == REGISTRATION_INTERACTIVE;
+	bool first = secret_key_is_zero(&r->node_key), new_key = cause == REGISTRATION_INTERACTIVE;
 
 	registration_stop(r);
 	forget_auth_key(r);
@@ -94,7 +89,7 @@ void registration_begin_logout(struct registration *r)
 	r->stored = false;
 	r->candidate = r->node_key;
 	r->previous = r->old_key;
-	r->step = key_is_zero(&r->node_key) ? REGISTRATION_DONE : REGISTRATION_SEND;
+	r->step = secret_key_is_zero(&r->node_key) ? REGISTRATION_DONE : REGISTRATION_SEND;
 	if (r->step == REGISTRATION_DONE) {
 		r->error = (struct error){0};
 		r->news = REGISTRATION_NEWS_LOGGED_OUT;
@@ -198,7 +193,7 @@ int registration_request(struct registration *r, const struct tailcfg_hostinfo *
 		request.auth_key = auth_key;
 	}
 	secret_key_public(&r->candidate, &request.node_key);
-	if (!key_is_zero(&r->previous))
+	if (!secret_key_is_zero(&r->previous))
 		secret_key_public(&r->previous, &request.old_node_key);
 	result = tailcfg_register_request_encode(&request, out);
 	if (result < 0)
@@ -239,7 +234,8 @@ static void go_forth(struct registration *r)
 /* go_back() - Control doesn't know the stored pair: whether the one before it is to be tried */
 static bool go_back(struct registration *r)
 {
-	if (r->going_back || r->fresh || r->unknown || r->following || key_is_zero(&r->previous))
+	if (r->going_back || r->fresh || r->unknown || r->following ||
+	    secret_key_is_zero(&r->previous))
 		return false;
 	r->going_back = true;
 	swap_pairs(r);

@@ -2,6 +2,7 @@
 /* filter/ip_set.c - a set of addresses: built from prefixes and ranges, then searched */
 #include "filter/ip_set.h"
 
+#include "base/array.h"
 #include "base/cursor.h"
 
 #include <errno.h>
@@ -36,15 +37,8 @@ static struct ip_range range_of(const struct prefix *p)
 
 static int push(struct ip_set_builder *b, struct ip_range r)
 {
-	if (b->count == b->capacity) {
-		size_t capacity = b->capacity ? b->capacity * 2 : 8;
-		struct ip_range *ranges = reallocarray(b->ranges, capacity, sizeof(*ranges));
-
-		if (!ranges)
-			return -ENOMEM;
-		b->ranges = ranges;
-		b->capacity = capacity;
-	}
+	if (ARRAY_GROW(b->ranges, b->count, b->capacity) < 0)
+		return -ENOMEM;
 	b->ranges[b->count++] = r;
 	return 0;
 }

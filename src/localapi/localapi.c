@@ -12,9 +12,9 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "localapi/http_server.h"
 #include "localapi/localapi_metrics.h"
-#include "localapi/query.h"
 #include "node/prefs.h"
 #include "wire/json.h"
 #include "wire/tailcfg.h"
@@ -138,22 +138,19 @@ static void serve_root(struct node *node, struct http1_exchange *x)
 	http1_reply_text(x, 200, "tailscaled");
 }
 
-/* Go's ParseBool; anything else is the default. */
+static int query_value(const struct http1_exchange *x, const char *name, char *out, size_t size)
+{
+	return form_field(x->query, strlen(x->query), name, out, size);
+}
+
 static bool query_bool(const struct http1_exchange *x, const char *name, bool otherwise)
 {
-	static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
-	static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
 	char value[8];
+	bool on;
 
-	if (query_value(x->query, name, value, sizeof(value)) < 0)
+	if (query_value(x, name, value, sizeof(value)) < 0 || bool_parse(value, &on) < 0)
 		return otherwise;
-	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
-		if (strcmp(value, yes[i]) == 0)
-			return true;
-		if (strcmp(value, no[i]) == 0)
-			return false;
-	}
-	return otherwise;
+	return on;
 }
 
 static void serve_status(struct node *node, struct http1_exchange *x)
@@ -324,16 +321,16 @@ static void serve_ping(struct node *node, struct http1_exchange *x)
 	char *end;
 	int r;
 
-	if (query_value(x->query, "ip", ip, sizeof(ip)) < 0 ||
+	if (query_value(x, "ip", ip, sizeof(ip)) < 0 ||
 	    address_parse(ip, strlen(ip), &target) < 0) {
 		http1_reply_text(x, 400, "invalid IP");
 		return;
 	}
-	if (query_value(x->query, "type", type, sizeof(type)) <= 0) {
+	if (query_value(x, "type", type, sizeof(type)) <= 0) {
 		http1_reply_text(x, 400, "missing 'type' parameter");
 		return;
 	}
-	r = query_value(x->query, "size", size_text, sizeof(size_text));
+	r = query_value(x, "size", size_text, sizeof(size_text));
 	size = strtoul(size_text, &end, 10);
 	if (r == -EINVAL || *end || size > PING_SIZE_MAX || size_text[0] == '-' ||
 	    (size > 0 && strcmp(type, "disco") != 0)) {
@@ -375,7 +372,7 @@ static void serve_whois(struct node *node, struct http1_exchange *x)
 	struct endpoint who = {0};
 	struct answer answer;
 
-	if (query_value(x->query, "addr", addr, sizeof(addr)) <= 0) {
+	if (query_value(x, "addr", addr, sizeof(addr)) <= 0) {
 		http1_reply_text(x, 400, "missing 'addr' parameter");
 		return;
 	}
@@ -430,7 +427,7 @@ static void serve_watch(struct node *node, struct http1_exchange *x)
 	char *end = text;
 	int r;
 
-	r = query_value(x->query, "mask", text, sizeof(text));
+	r = query_value(x, "mask", text, sizeof(text));
 	if (r > 0)
 		mask = strtoul(text, &end, 10);
 	if (r == -EINVAL || (r > 0 && *end) || text[0] == '-' || mask >> WATCH_MASK_BITS ||
@@ -457,16 +454,13 @@ static void serve_watch(struct node *node, struct http1_exchange *x)
 /* serve_debug() - The action stands in the query, or in a form as a body */
 static void serve_debug(struct node *node, struct http1_exchange *x)
 {
-	char action[64] = "", form[256] = "";
+	char action[64] = "";
 	struct error err = {0};
 	struct answer answer;
 
-	if (query_value(x->query, "action", action, sizeof(action)) < 0 &&
-	    x->body->length < sizeof(form)) {
-		if (x->body->length)
-			memcpy(form, buffer_head(x->body), x->body->length);
-		(void)query_value(form, "action", action, sizeof(action));
-	}
+	if (query_value(x, "action", action, sizeof(action)) < 0 && x->body->length)
+		(void)form_field((char *)buffer_head(x->body), x->body->length, "action", action,
+				 sizeof(action));
 	answer_begin(&answer)->pretty = false;
 	if (node_debug(node, action, &answer.w, &err) < 0)
 		reply_answer(x, &answer, 400, err.text);

@@ -16,6 +16,7 @@
 #define LOG_ROOM "node"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "node/node_internal.h"
 #include "privsep/records.h"
 #include "transport/dial.h"
@@ -266,7 +267,7 @@ static bool is_ours(const struct node *node)
 
 	/* While a new login waits, control knows us by the pair before. */
 	return is_in_map(node, &persist->node_key) ||
-	       (!sodium_is_zero(persist->old_node_key.bytes, KEY_SIZE) &&
+	       (!secret_key_is_zero(&persist->old_node_key) &&
 		is_in_map(node, &persist->old_node_key));
 }
 
@@ -493,8 +494,8 @@ void node_forget_login(struct node *node)
 int node_control_open(struct node *node, struct error *err)
 {
 	const struct persist *persist = &node->state.persist;
-	bool has_key = !sodium_is_zero(persist->node_key.bytes, KEY_SIZE);
-	bool has_old = !sodium_is_zero(persist->old_node_key.bytes, KEY_SIZE);
+	bool has_key = !secret_key_is_zero(&persist->node_key);
+	bool has_old = !secret_key_is_zero(&persist->old_node_key);
 	struct control_options options = {
 		.loop = node->loop,
 		.sockets = node->sockets,

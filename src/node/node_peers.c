@@ -7,10 +7,10 @@
  */
 #define LOG_ROOM "node"
 #include "base/log.h"
+#include "base/secret.h"
 #include "node/node_internal.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -315,7 +315,7 @@ static const struct secret_key *current_key(const struct node *node)
 	const struct netmap *map = node_netmap(node);
 	struct public_key old;
 
-	if (!map || !map->self || sodium_is_zero(persist->old_node_key.bytes, KEY_SIZE))
+	if (!map || !map->self || secret_key_is_zero(&persist->old_node_key))
 		return &persist->node_key;
 	secret_key_public(&persist->old_node_key, &old);
 	return public_key_equal(&map->self->key, &old) ? &persist->old_node_key

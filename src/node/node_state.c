@@ -2,7 +2,6 @@
 /* node/node_state.c - questions about the node that every file of this room may ask */
 #include "node/node_internal.h"
 
-#include <sodium.h>
 #include <string.h>
 
 static const char *const state_names[] = {
@@ -33,7 +32,7 @@ void node_note_result(struct node *node, bool *failed, int result)
 
 bool node_has_key(const struct node *node)
 {
-	return !sodium_is_zero(node->state.persist.node_key.bytes, KEY_SIZE);
+	return !secret_key_is_zero(&node->state.persist.node_key);
 }
 
 bool node_is_known(const struct node *node)

@@ -19,12 +19,12 @@
 #define LOG_ROOM "node"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/secret.h"
 #include "node/node_internal.h"
 #include "privsep/cache_head.h"
 #include "privsep/records.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,7 +125,7 @@ static int decode_record(const struct record *record, struct memory *memory)
 	switch (record->kind) {
 	case MEMORY_DISCO_KEY:
 		cursor_copy(&c, memory->disco_key.bytes, KEY_SIZE);
-		memory->has_disco_key = !sodium_is_zero(memory->disco_key.bytes, KEY_SIZE);
+		memory->has_disco_key = !secret_key_is_zero(&memory->disco_key);
 		break;
 	case MEMORY_HOME:
 		cursor_copy(&c, &memory->home, sizeof(memory->home));
@@ -266,7 +266,7 @@ int node_store_load(struct node *node)
 	node->state_usable = true;
 	load_cache(node);
 	load_handover(node);
-	if (sodium_is_zero(node->disco_key.bytes, KEY_SIZE))
+	if (secret_key_is_zero(&node->disco_key))
 		secret_key_generate(&node->disco_key);
 	return 0;
 }

@@ -39,11 +39,6 @@ static const char *const persist_members[] = {
 	"PrivateNodeKey", "OldPrivateNodeKey", "UserProfile", "NetworkLockKey", "NodeID",
 };
 
-static bool key_is_zero(const struct secret_key *key)
-{
-	return sodium_is_zero(key->bytes, sizeof(key->bytes));
-}
-
 static void wipe_buffer(struct buffer *b)
 {
 	buffer_free_secret(b);
@@ -241,7 +236,7 @@ static int decode_machine_key(struct state_file *s, struct error *err)
 		return r;
 	if (text.length == 0) {
 		/* Control knows the node by both: with another one it would be nobody. */
-		if (!key_is_zero(&s->persist.node_key))
+		if (!secret_key_is_zero(&s->persist.node_key))
 			return error_set(err, -EBADMSG,
 					 "state: the node's key is there, but " ENTRY_MACHINE_KEY
 					 " is not; " REMEDY);
@@ -346,7 +341,7 @@ int state_file_decode(const void *bytes, size_t length, struct state_file *ret, 
 		r = decode_machine_key(&s, err);
 	if (r < 0)
 		return r;
-	if (key_is_zero(&s.persist.network_lock_seed))
+	if (secret_key_is_zero(&s.persist.network_lock_seed))
 		make_lock_key(&s.persist.network_lock_seed);
 	*ret = s;
 	sodium_memzero(&s, sizeof(s));

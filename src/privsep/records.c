@@ -3,6 +3,7 @@
 #include "privsep/records.h"
 
 #include "base/cleanup.h"
+#include "base/small_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -56,24 +57,17 @@ int record_next(struct cursor *c, struct record *ret)
 /* #syscalls: memfd_create ftruncate write fcntl:F_ADD_SEALS */
 int memfd_seal(const char *name, const void *bytes, size_t length)
 {
-	const uint8_t *at = bytes;
 	_cleanup_close_ int fd = -1;
+	int r;
 
 	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
 	if (fd < 0 && errno == EINVAL)
 		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	while (length > 0) {
-		ssize_t n = write(fd, at, length);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		at += n;
-		length -= (size_t)n;
-	}
+	r = write_all(fd, bytes, length);
+	if (r < 0)
+		return r;
 	if (fcntl(fd, F_ADD_SEALS, SEALS) < 0)
 		return -errno;
 	return TAKE_FD(fd);

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/small_file.h"
 #include "supervisor/capabilities.h"
 
 #include <dirent.h>
@@ -39,26 +40,17 @@ static int copy_bytes(int from, int to)
 {
 	_cleanup_free_ char *chunk = malloc(COPY_CHUNK);
 	off_t at = 0;
-	ssize_t n;
-	int r;
+	ssize_t n = 0;
+	int r = 0;
 
 	if (!chunk)
 		return -ENOMEM;
-	while ((n = pread(from, chunk, COPY_CHUNK, at)) > 0)
-		for (ssize_t put = 0; put < n;) {
-			ssize_t w = write(to, chunk + put, (size_t)(n - put));
-
-			if (w < 0 && errno == EINTR)
-				continue;
-			if (w < 0) {
-				r = -errno;
-				goto wipe;
-			}
-			put += w;
-			at += w;
-		}
-	r = n < 0 ? -errno : 0;
-wipe:
+	while (r == 0 && (n = pread(from, chunk, COPY_CHUNK, at)) > 0) {
+		r = write_all(to, chunk, (size_t)n);
+		at += n;
+	}
+	if (n < 0)
+		r = -errno;
 	/* What a private key was copied through. */
 	explicit_bzero(chunk, COPY_CHUNK);
 	return r;

@@ -17,8 +17,8 @@
 #include "supervisor/supervisor_internal.h"
 
 #include "base/cleanup.h"
+#include "base/pages.h"
 #include "base/secret.h"
-#include "base/text.h"
 #include "privsep/cache_head.h"
 #include "privsep/handover_record.h"
 #include "supervisor/capabilities.h"
@@ -361,7 +361,7 @@ static void give_back_fire(struct loop_timer *timer, nanoseconds now)
 {
 	(void)timer;
 	(void)now;
-	text_give_back();
+	pages_give_back();
 }
 
 static void boot_fire(struct loop_timer *timer, nanoseconds now)

@@ -10,6 +10,8 @@
  */
 #include "transport/http1.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
@@ -373,21 +375,10 @@ static int body_piece(struct http1_parser *p, const uint8_t *bytes, size_t lengt
 	return HTTP1_BODY;
 }
 
-static int hex_digit(uint8_t c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* chunk_size_byte() - One byte of "1a2b;extension" before its line feed */
 static int chunk_size_byte(struct http1_parser *p, uint8_t c)
 {
-	int digit = hex_digit(c);
+	int digit = hex_digit((char)c);
 
 	if (++p->line_length == CHUNK_LINE_MAX)
 		return refuse(p, -EMSGSIZE, "chunk extension too long");

@@ -3,6 +3,7 @@
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "transport/tls_internal.h"
 
 #include <errno.h>
@@ -34,11 +35,8 @@ static int parse_pin(const char *cert_name, uint8_t ret[static 32])
 
 	if (strlen(hex) != 64 || strspn(hex, "0123456789abcdefABCDEF") != 64)
 		return -EINVAL;
-	for (size_t i = 0; i < 32; i++) {
-		char byte[3] = {hex[2 * i], hex[2 * i + 1], 0};
-
-		ret[i] = (uint8_t)strtoul(byte, NULL, 16);
-	}
+	for (size_t i = 0; i < 32; i++)
+		ret[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
 	return 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* transport/url.c - http and https URLs, strictly */
 #include "transport/url.h"
+#include "base/text.h"
 #include "transport/names.h"
 
 #include <ctype.h>
@@ -8,33 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-/* percent_decode() - Into @out of @size; -EINVAL for bad escapes, control bytes, too long */
-static int percent_decode(const char *text, size_t length, char *out, size_t size)
-{
-	size_t used = 0;
-
-	for (size_t i = 0; i < length; i++) {
-		unsigned int c = (unsigned char)text[i];
-
-		if (c == '%') {
-			char hex[3] = {0};
-
-			if (i + 2 >= length || !isxdigit((unsigned char)text[i + 1]) ||
-			    !isxdigit((unsigned char)text[i + 2]))
-				return -EINVAL;
-			memcpy(hex, text + i + 1, 2);
-			if (sscanf(hex, "%2x", &c) != 1)
-				return -EINVAL;
-			i += 2;
-		}
-		if (c < 0x20 || c == 0x7f || used + 1 >= size)
-			return -EINVAL;
-		out[used++] = (char)c;
-	}
-	out[used] = 0;
-	return 0;
-}
 
 /* parse_port() - ":" and digits, or nothing */
 static int parse_port(const char *text, size_t length, struct url *u)
@@ -64,7 +38,7 @@ static int parse_authority(const char *text, size_t length, struct url *u)
 	size_t host;
 
 	if (at) {
-		if (percent_decode(text, (size_t)(at - text), u->user, sizeof(u->user)) < 0)
+		if (percent_decode(text, (size_t)(at - text), false, u->user, sizeof(u->user)) < 0)
 			return -EINVAL;
 		length -= (size_t)(at + 1 - text);
 		text = at + 1;

@@ -85,9 +85,6 @@ int json_time_parse(const char *text, size_t length, nanoseconds *ret);
 /** json_time_format() - In UTC, "2024-05-01T12:34:56.5Z"; JSON_TIME_NONE is year 1 */
 const char *json_time_format(nanoseconds time, char out[static JSON_TIME_TEXT_MAX]);
 
-/** go_duration_parse() - "1m30s", "1.5h", "300ms", "-2us", "0"; 0 or -EINVAL */
-int go_duration_parse(const char *text, size_t length, nanoseconds *ret);
-
 /* --- Reading --- */
 
 struct json_reader {

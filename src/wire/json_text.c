@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wire/json_text.c - owned lists, and the text forms of times and durations */
+/* wire/json_text.c - owned lists, and the text form of times */
 #include "wire/json.h"
 
 #include <errno.h>
@@ -206,72 +206,4 @@ const char *json_time_format(nanoseconds time, char out[static JSON_TIME_TEXT_MA
 	}
 	strcpy(out + used, "Z");
 	return out;
-}
-
-/* The unit behind a number of a duration, in nanoseconds; 0 if it is none. */
-static int64_t take_unit(struct text *t)
-{
-	static const struct {
-		const char *text;
-		int64_t unit;
-	} units[] = {
-		{"ns", 1},
-		{"us", NSEC_PER_USEC},
-		{"\302\265s", NSEC_PER_USEC}, /* micro sign */
-		{"\316\274s", NSEC_PER_USEC}, /* Greek mu */
-		{"ms", NSEC_PER_MSEC},
-		{"s", NSEC_PER_SEC},
-		{"m", 60 * NSEC_PER_SEC},
-		{"h", 3600 * NSEC_PER_SEC},
-	};
-
-	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		size_t length = strlen(units[i].text);
-
-		if ((size_t)(t->end - t->at) >= length &&
-		    memcmp(t->at, units[i].text, length) == 0) {
-			t->at += length;
-			return units[i].unit;
-		}
-	}
-	return 0;
-}
-
-int go_duration_parse(const char *text, size_t length, nanoseconds *ret)
-{
-	struct text t = {.at = text, .end = text + length};
-	bool negative = take_char(&t, '-');
-	int64_t sum = 0;
-
-	if (!negative)
-		(void)take_char(&t, '+');
-	if (t.end - t.at == 1 && *t.at == '0') {
-		*ret = 0;
-		return 0;
-	}
-	if (t.at == t.end)
-		return -EINVAL;
-	while (t.at < t.end) {
-		int64_t whole = 0, fraction = 0, unit, part;
-		const char *first = t.at;
-		bool digits;
-
-		while (t.at < t.end && *t.at >= '0' && *t.at <= '9')
-			if (__builtin_mul_overflow(whole, 10, &whole) ||
-			    __builtin_add_overflow(whole, *t.at++ - '0', &whole))
-				return -EINVAL;
-		digits = t.at > first;
-		if (take_char(&t, '.') && !take_fraction(&t, NSEC_PER_SEC, &fraction) && !digits)
-			return -EINVAL;
-		if (t.at == first)
-			return -EINVAL;
-		unit = take_unit(&t);
-		if (!unit || __builtin_mul_overflow(whole, unit, &part))
-			return -EINVAL;
-		part += (int64_t)((double)fraction / (double)NSEC_PER_SEC * (double)unit);
-		if (__builtin_add_overflow(sum, part, &sum))
-			return -EINVAL;
-	}
-	*ret = negative ? -sum : sum;
-	return 0;
 }

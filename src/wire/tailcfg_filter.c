@@ -2,6 +2,8 @@
 /* wire/tailcfg_filter.c - FilterRule, both ways */
 #include "wire/tailcfg_filter.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,15 +233,8 @@ static int add_rule(struct tailcfg_filter *filter, uint32_t *room, struct json_r
 	json_t *json;
 	int r;
 
-	if (filter->count == *room) {
-		uint32_t more = *room ? *room * 2 : 16;
-		void *rules = reallocarray(filter->rules, more, sizeof(*filter->rules));
-
-		if (!rules)
-			return error_set(err, -ENOMEM, "filter: out of memory");
-		filter->rules = rules;
-		*room = more;
-	}
+	if (ARRAY_GROW(filter->rules, filter->count, *room) < 0)
+		return error_set(err, -ENOMEM, "filter: out of memory");
 	json = json_parse(text, err);
 	if (!json)
 		return -EINVAL;

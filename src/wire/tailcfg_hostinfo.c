@@ -7,6 +7,8 @@
  */
 #include "wire/tailcfg_hostinfo.h"
 
+#include "base/text.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -283,11 +285,6 @@ int tailcfg_hostinfo_copy(const struct tailcfg_hostinfo *from, struct tailcfg_ho
 	}
 	buffer_free(&text);
 	return r;
-}
-
-static bool text_equal(const char *a, const char *b)
-{
-	return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
 bool tailcfg_net_info_basically_equal(const struct tailcfg_net_info *a,

@@ -7,6 +7,7 @@
  * messages must be readable by the client's own parser afterwards.
  */
 #include "base/limits.h"
+#include "base/text.h"
 #include "server/coordinator/dns_hook.h"
 #include "server/coordinator/tailnet.h"
 
@@ -72,7 +73,7 @@ static void read_others(const char *text, size_t size)
 	     !is_printable(ssh.user, sizeof(ssh.user)) ||
 	     !is_printable(ssh.check, sizeof(ssh.check))))
 		abort();
-	if (machine_form_field(text, size, "key", field, sizeof(field)) < 0 && field[0])
+	if (form_field(text, size, "key", field, sizeof(field)) < 0 && field[0])
 		abort();
 	if (!is_printable(field, sizeof(field)))
 		abort();

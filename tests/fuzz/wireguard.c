@@ -229,7 +229,7 @@ static void step(struct end ends[2], struct cursor *c)
 			wg_peer_initiate_on_send(end->peer);
 		break;
 	case 14: /* under load, or not any more */
-		end->device->limiter.unproven.credit = a & 1 ? -1000 * NSEC_PER_SEC * b : 0;
+		end->device->limiter.unproven = a & 1 ? now + 1000 * NSEC_PER_SEC * b : 0;
 		break;
 	case 15: /* the session is nearly used up */
 		if (end->peer->current)

@@ -3,7 +3,7 @@
 #include "app/cli/flag_values.h"
 
 #include "base/cleanup.h"
-#include "base/clock.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -12,22 +12,6 @@
 
 #define NAME_MAX_COMPARED 64
 #define BEGUN_MIN         3
-
-int value_parse_bool(const char *text, bool *ret)
-{
-	static const char *const yes[] = {"1", "t", "T", "TRUE", "true", "True"};
-	static const char *const no[] = {"0", "f", "F", "FALSE", "false", "False"};
-
-	for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
-		bool on = strcmp(text, yes[i]) == 0;
-
-		if (on || strcmp(text, no[i]) == 0) {
-			*ret = on;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
 
 int value_parse_integer(const char *text, int64_t *ret)
 {
@@ -47,76 +31,24 @@ int value_parse_integer(const char *text, int64_t *ret)
 	return 0;
 }
 
-static int parse_unit(const char **text, bool days, int64_t *ret)
+static int parse_duration(const char *text, bool days, int64_t *ret)
 {
-	static const struct {
-		const char *name;
-		int64_t unit;
-	} units[] = {
-		{"ns", 1},
-		{"us", NSEC_PER_USEC},
-		{"\u00b5s", NSEC_PER_USEC},
-		{"ms", NSEC_PER_MSEC},
-		{"s", NSEC_PER_SEC},
-		{"m", 60 * NSEC_PER_SEC},
-		{"h", 3600 * NSEC_PER_SEC},
-		{"d", 24 * 3600 * NSEC_PER_SEC},
-	};
+	nanoseconds value;
 
-	for (size_t i = 0; i < ARRAY_SIZE(units) - !days; i++) {
-		size_t length = strlen(units[i].name);
-
-		/* "m" must not take the first letter of "ms", which stands before it. */
-		if (strncmp(*text, units[i].name, length) == 0) {
-			*text += length;
-			*ret = units[i].unit;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static int parse_duration(const char *text, bool days, int64_t *ret_nanoseconds)
-{
-	int64_t total = 0;
-
-	if (*text == '+')
-		text++;
-	if (strcmp(text, "0") == 0) {
-		*ret_nanoseconds = 0;
-		return 0;
-	}
-	if (!*text)
+	if (duration_parse(text, strlen(text), days, &value) < 0 || value < 0)
 		return -EINVAL;
-	while (*text) {
-		double number = 0, scale = 1;
-		bool digits = false;
-		int64_t unit;
-
-		for (; isdigit((unsigned char)*text); text++, digits = true)
-			number = number * 10 + (*text - '0');
-		if (*text == '.')
-			for (text++; isdigit((unsigned char)*text); text++, digits = true)
-				number += (scale /= 10) * (*text - '0');
-		if (!digits || parse_unit(&text, days, &unit) < 0)
-			return -EINVAL;
-		number *= (double)unit;
-		if (number > 9e18 - (double)total)
-			return -EINVAL;
-		total += (int64_t)(number + 0.5);
-	}
-	*ret_nanoseconds = total;
+	*ret = value;
 	return 0;
 }
 
-int value_parse_duration(const char *text, int64_t *ret_nanoseconds)
+int value_parse_duration(const char *text, int64_t *ret)
 {
-	return parse_duration(text, false, ret_nanoseconds);
+	return parse_duration(text, false, ret);
 }
 
-int value_parse_period(const char *text, int64_t *ret_nanoseconds)
+int value_parse_period(const char *text, int64_t *ret)
 {
-	return parse_duration(text, true, ret_nanoseconds);
+	return parse_duration(text, true, ret);
 }
 
 /* distance() - Insertions, deletions, replacements and swaps of neighbours between two names */

@@ -6,15 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** value_parse_bool() - strconv.ParseBool: 1 t T TRUE true True, 0 f F FALSE false False; -EINVAL
- */
-int value_parse_bool(const char *text, bool *ret);
-
 /** value_parse_duration() - time.ParseDuration: "1m30s", "500ms", "1.5h", "0"; not negative */
-int value_parse_duration(const char *text, int64_t *ret_nanoseconds);
+int value_parse_duration(const char *text, int64_t *ret);
 
 /** value_parse_period() - The same, and days besides: "90d" */
-int value_parse_period(const char *text, int64_t *ret_nanoseconds);
+int value_parse_period(const char *text, int64_t *ret);
 
 /** value_parse_integer() - Decimal digits with an optional sign; -EINVAL, -ERANGE */
 int value_parse_integer(const char *text, int64_t *ret);

@@ -4,6 +4,7 @@
 
 #include "app/cli/flag_values.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -98,7 +99,7 @@ static int set_value(const struct flag_reader *reader, const struct flag *flag, 
 	switch (flag->kind) {
 	case FLAG_BOOL:
 		v.on = true;
-		r = text ? value_parse_bool(text, &v.on) : 0;
+		r = text ? bool_parse(text, &v.on) : 0;
 		break;
 	case FLAG_STRING:
 		v.text = text;

@@ -10,7 +10,7 @@
 #define LOG_ROOM "engine"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "base/text.h"
+#include "base/pages.h"
 #include "localapi/localapi.h"
 #include "node/node_run.h"
 #include "privsep/privsep_client.h"
@@ -89,7 +89,7 @@ static void on_stopped(void *context)
 static void on_give_back(uv_timer_t *timer)
 {
 	(void)timer;
-	text_give_back();
+	pages_give_back();
 }
 
 /* close_all() - Take everything down in order, so that nothing is left */

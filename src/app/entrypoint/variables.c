@@ -5,6 +5,7 @@
 #include "app/cli/flag_values.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -190,7 +191,7 @@ static int read_one(const struct variable *v, const char *text, void (*warn)(con
 	}
 	if (v->handling != HANDLED)
 		return 0;
-	if (v->kind == VARIABLE_BOOL && value_parse_bool(text, &value.on) < 0) {
+	if (v->kind == VARIABLE_BOOL && bool_parse(text, &value.on) < 0) {
 		snprintf(line, sizeof(line),
 			 "the variable %s is passed over: '%.32s' is neither true nor false",
 			 v->name, text);

@@ -13,6 +13,7 @@
 
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "transport/url.h"
 
 #include <errno.h>
@@ -180,9 +181,9 @@ static void show_check(const struct coordinator *c, struct http1_exchange *x,
 	reply(x, 200, &page);
 }
 
-static void form_field(struct http1_exchange *x, const char *name, char *out, size_t size)
+static void field_of(struct http1_exchange *x, const char *name, char *out, size_t size)
 {
-	(void)machine_form_field((char *)buffer_head(x->body), x->body->length, name, out, size);
+	(void)form_field((char *)buffer_head(x->body), x->body->length, name, out, size);
 }
 
 /* may_decide() - Whether the form has the page key; answered otherwise */
@@ -191,7 +192,7 @@ static bool may_decide(struct coordinator *c, struct http1_exchange *x)
 	char key[128];
 	bool good;
 
-	form_field(x, "key", key, sizeof(key));
+	field_of(x, "key", key, sizeof(key));
 	good = pages_may_approve(c) && registry_check_page_key(&c->tailnet.registry, key);
 	explicit_bzero(key, sizeof(key));
 	if (!good) {
@@ -245,13 +246,13 @@ static void approve_login(struct coordinator *c, struct http1_exchange *x, const
 
 	if (!may_decide(c, x))
 		return;
-	form_field(x, "verdict", choice, sizeof(choice));
+	field_of(x, "verdict", choice, sizeof(choice));
 	if (strcmp(choice, "reject") == 0) {
 		reject_login(c, x, id);
 		return;
 	}
-	form_field(x, "user", name, sizeof(name));
-	form_field(x, "new", choice, sizeof(choice));
+	field_of(x, "user", name, sizeof(name));
+	field_of(x, "new", choice, sizeof(choice));
 	user = registry_user_named(&c->tailnet.registry, name);
 	if (!user && strcmp(name, DEFAULT_USER) != 0 && strcmp(choice, "yes") != 0) {
 		say(x, 400, "There is no such user",
@@ -279,7 +280,7 @@ static void decide_check(struct coordinator *c, struct http1_exchange *x, struct
 
 	if (!may_decide(c, x))
 		return;
-	form_field(x, "verdict", verdict, sizeof(verdict));
+	field_of(x, "verdict", verdict, sizeof(verdict));
 	approved = strcmp(verdict, "approve") == 0;
 	if (tailnet_ssh_decide(&c->tailnet, check, approved, tailnet_now()) < 0) {
 		say(x, 503, "Out of memory", "Try again.");

@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -269,68 +270,12 @@ int machine_ssh_request_parse(const char *path, struct machine_ssh_request *ret)
 	if (!path)
 		return -EINVAL;
 	path++;
-	r = machine_form_field(path, strlen(path), "ssh_user", q.user, sizeof(q.user));
+	r = form_field(path, strlen(path), "ssh_user", q.user, sizeof(q.user));
 	if (r < 0 || !*q.user)
 		return -EINVAL;
-	r = machine_form_field(path, strlen(path), "check", q.check, sizeof(q.check));
+	r = form_field(path, strlen(path), "check", q.check, sizeof(q.check));
 	if (r < 0 && r != -ENOENT)
 		return -EINVAL;
 	*ret = q;
 	return 0;
-}
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* decode_field() - Percent and plus; control bytes are refused, NUL too */
-static int decode_field(const char *text, size_t length, char *out, size_t size)
-{
-	size_t used = 0;
-
-	for (size_t i = 0; i < length; i++) {
-		int c = (unsigned char)text[i];
-
-		if (c == '+') {
-			c = ' ';
-		} else if (c == '%') {
-			int high = length - i > 2 ? hex_value(text[i + 1]) : -1;
-			int low = length - i > 2 ? hex_value(text[i + 2]) : -1;
-
-			c = high < 0 || low < 0 ? -1 : 16 * high + low;
-			i += 2;
-		}
-		if (c < ' ' || c == 0x7f || used + 1 >= size)
-			return -EINVAL;
-		out[used++] = (char)c;
-	}
-	out[used] = '\0';
-	return 0;
-}
-
-int machine_form_field(const char *form, size_t length, const char *name, char *out, size_t size)
-{
-	size_t name_length = strlen(name);
-	const char *end = form + length;
-	int r = -ENOENT;
-
-	*out = '\0';
-	while (form < end) {
-		const char *next = memchr(form, '&', (size_t)(end - form));
-		size_t pair = (size_t)((next ? next : end) - form);
-
-		if (pair > name_length && memcmp(form, name, name_length) == 0 &&
-		    form[name_length] == '=') {
-			r = decode_field(form + name_length + 1, pair - name_length - 1, out, size);
-			break;
-		}
-		form += pair + 1;
-	}
-	if (r < 0)
-		*out = '\0';
-	return r;
 }

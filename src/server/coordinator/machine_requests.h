@@ -91,11 +91,3 @@ int machine_verify_request_parse(const void *body, size_t length, struct public_
  * Return: 0, -EINVAL
  */
 int machine_ssh_request_parse(const char *path, struct machine_ssh_request *ret);
-
-/**
- * machine_form_field() - One field of a form or query (application/x-www-form-urlencoded)
- * @out: the text, decoded; "" when the field isn't there
- *
- * Return: 0; -ENOENT; -EINVAL for what is too long, no text or badly encoded, and @out is ""
- */
-int machine_form_field(const char *form, size_t length, const char *name, char *out, size_t size);

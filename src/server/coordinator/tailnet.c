@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* server/coordinator/tailnet.c - who is told what: notes at sessions, and messages from them */
 #include "server/coordinator/tailnet.h"
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 
@@ -35,22 +36,6 @@ static bool knows(const struct map_session *s, uint32_t id)
 	uint32_t at = position(s->told, sizeof(*s->told), s->told_count, id);
 
 	return at < s->told_count && s->told[at] == id;
-}
-
-/* grow() - Room for one more item; false without memory */
-static bool grow(void *array_at, uint32_t count, uint32_t *room, size_t size)
-{
-	void **array = array_at, *more;
-	uint32_t wanted = *room ? *room * 2 : 8;
-
-	if (count < *room)
-		return true;
-	more = reallocarray(*array, wanted, size);
-	if (!more)
-		return false;
-	*array = more;
-	*room = wanted;
-	return true;
 }
 
 static void forget_notes(struct map_session *s)
@@ -104,8 +89,7 @@ static void note(struct map_session *s, uint32_t id, unsigned int change)
 		s->notes[at].change |= (uint8_t)change;
 		return;
 	}
-	if (s->note_count >= NOTES_MAX ||
-	    !grow(&s->notes, s->note_count, &s->note_room, sizeof(*s->notes))) {
+	if (s->note_count >= NOTES_MAX || ARRAY_GROW(s->notes, s->note_count, s->note_room) < 0) {
 		s->tailnet->statistics.overflows++;
 		want(s, WANTS_FULL);
 		return;
@@ -337,7 +321,7 @@ static bool tell_peers(struct map_session *s)
 
 		if (!peer || !peer->authorized || !s->node->authorized)
 			continue;
-		told = grow(&s->told, s->told_count, &s->told_room, sizeof(*s->told));
+		told = ARRAY_GROW(s->told, s->told_count, s->told_room) == 0;
 		if (told)
 			s->told[s->told_count++] = (uint32_t)peer->record.id;
 	}
@@ -387,7 +371,7 @@ static bool tell_all(struct map_session *s)
 	for (struct registry_node *peer = t->registry.nodes; peer; peer = peer->by_id.next) {
 		if (!tailnet_sees(t, s->node, peer))
 			continue;
-		if (!grow(&s->told, s->told_count, &s->told_room, sizeof(*s->told)))
+		if (ARRAY_GROW(s->told, s->told_count, s->told_room) < 0)
 			return false;
 		s->told[s->told_count++] = (uint32_t)peer->record.id;
 	}
@@ -527,7 +511,7 @@ static bool settle(struct map_session *s)
 			memmove(&s->told[at], &s->told[at + 1],
 				(s->told_count - at) * sizeof(*s->told));
 		} else if (outcome == OUTCOME_NODE && !knows(s, id)) {
-			if (!grow(&s->told, s->told_count, &s->told_room, sizeof(*s->told)))
+			if (ARRAY_GROW(s->told, s->told_count, s->told_room) < 0)
 				return false;
 			memmove(&s->told[at + 1], &s->told[at],
 				(s->told_count - at) * sizeof(*s->told));

@@ -2,6 +2,8 @@
 /* server/policy/applied_policy.c - who sees whom, and whose answers a change changes */
 #include "server/policy/applied_policy_internal.h"
 
+#include "base/array.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -67,22 +69,6 @@ bool applied_matches_any(const struct applied_node *node, const struct indexes *
 }
 
 /* --- Membership --- */
-
-static int reserve(struct member_list *list)
-{
-	uint32_t capacity;
-	struct member *items;
-
-	if (list->count < list->capacity)
-		return 0;
-	capacity = list->capacity ? list->capacity * 2 : 4;
-	items = reallocarray(list->items, capacity, sizeof(*items));
-	if (!items)
-		return -ENOMEM;
-	list->items = items;
-	list->capacity = capacity;
-	return 0;
-}
 
 static int owner_of(struct applied_policy *t, const char *login, struct owner **ret)
 {
@@ -191,8 +177,11 @@ static int node_new(struct applied_policy *t, const struct policy_node *from,
 		node->memberships[node->membership_count++].list = &node->owner->nodes;
 	if (is_router(node))
 		node->memberships[node->membership_count++].list = &t->routers;
-	for (uint32_t i = 0; i < count && r == 0; i++)
-		r = reserve(node->memberships[i].list);
+	for (uint32_t i = 0; i < count && r == 0; i++) {
+		struct member_list *list = node->memberships[i].list;
+
+		r = ARRAY_GROW(list->items, list->count, list->capacity);
+	}
 	if (r < 0)
 		goto failed;
 	*ret = node;

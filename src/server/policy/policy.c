@@ -2,6 +2,7 @@
 /* server/policy/policy.c - the parts of a parsed policy: lists, names, selectors */
 #include "server/policy/policy_internal.h"
 
+#include "base/array.h"
 #include "base/limits.h"
 
 #include <errno.h>
@@ -9,15 +10,8 @@
 
 int indexes_add(struct indexes *list, uint32_t item)
 {
-	if (list->count == list->capacity) {
-		uint32_t capacity = list->capacity ? list->capacity * 2 : 4;
-		uint32_t *items = reallocarray(list->items, capacity, sizeof(*items));
-
-		if (!items)
-			return -ENOMEM;
-		list->items = items;
-		list->capacity = capacity;
-	}
+	if (ARRAY_GROW(list->items, list->count, list->capacity) < 0)
+		return -ENOMEM;
 	list->items[list->count++] = item;
 	return 0;
 }
@@ -30,14 +24,13 @@ void indexes_clear(struct indexes *list)
 
 void *policy_grow(void *list, uint32_t *count, uint32_t *capacity, size_t size)
 {
-	if (*count == *capacity) {
-		uint32_t wanted = *capacity ? *capacity * 2 : 8;
-		void *grown = reallocarray(list, wanted, size);
+	size_t room = *capacity;
 
-		if (!grown)
+	if (*count == room) {
+		list = array_double(list, &room, size);
+		if (!list)
 			return NULL;
-		list = grown;
-		*capacity = wanted;
+		*capacity = (uint32_t)room;
 	}
 	memset((char *)list + *count * size, 0, size);
 	(*count)++;

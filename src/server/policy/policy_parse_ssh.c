@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* server/policy/policy_parse_ssh.c - the ssh section */
+#include "base/text.h"
 #include "server/policy/policy_parse.h"
 
 #include <errno.h>
@@ -55,8 +56,8 @@ static int parse_period(struct parse *ps, const struct parse_field *field,
 		return r;
 	if (!strcmp(text, "always"))
 		rule->period = 0;
-	else if (go_duration_parse(text, strlen(text), &rule->period) < 0 || rule->period <= 0 ||
-		 rule->period > CHECK_PERIOD_MAX)
+	else if (duration_parse(text, strlen(text), false, &rule->period) < 0 ||
+		 rule->period <= 0 || rule->period > CHECK_PERIOD_MAX)
 		return parse_fail(ps, field->value,
 				  "\"%s\": a checkPeriod is \"always\", or a time up to 168h, as "
 				  "\"12h\"",

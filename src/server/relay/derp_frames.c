@@ -67,7 +67,7 @@ static void send_packet(struct derp_connection *c, const struct derp_message *m,
 		return;
 	}
 	statistics->dropped_unknown++;
-	if (bucket_take(&c->gone, DERP_SERVER_GONE_BURST, DERP_SERVER_GONE_BURST, 1, now) &&
+	if (quota_take(&c->gone, now) &&
 	    connection_tell(c, &(struct derp_message){.type = DERP_PEER_GONE,
 						      .key = m->key,
 						      .reason = DERP_GONE_NOT_HERE}))
@@ -136,16 +136,17 @@ static int consume(struct derp_connection *c, struct cursor *in, nanoseconds now
 /* charge() - Take what came from its rate; it must pause when there is too little */
 static void charge(struct derp_connection *c, size_t length, nanoseconds now)
 {
-	double rate = (double)c->server->rate;
+	uint64_t rate = c->server->rate;
 
 	c->read_after = 0;
-	if (c->server->rate == 0)
+	if (rate == 0)
 		return;
-	/* May become negative: it came already. The next second pays for it. */
-	bucket_take(&c->rate, rate, rate, 0, now);
-	c->rate.level -= (double)length;
-	if (c->rate.level < 0)
-		c->read_after = now + (nanoseconds)(-c->rate.level / rate * (double)NSEC_PER_SEC);
+	/* May exceed the second that it holds: the bytes came already. The next second pays. */
+	if (c->paid_at < now)
+		c->paid_at = now;
+	c->paid_at += (nanoseconds)((double)length / (double)rate * (double)NSEC_PER_SEC);
+	if (c->paid_at > now + NSEC_PER_SEC)
+		c->read_after = c->paid_at - NSEC_PER_SEC;
 }
 
 /* receive() - At most DERP_RECEIVE_PIECE bytes, behind what is left of earlier ones */

@@ -26,18 +26,6 @@ uint32_t derp_hash(const void *key, size_t length)
 	return hash.number;
 }
 
-bool bucket_take(struct bucket *b, double rate, double burst, double cost, nanoseconds now)
-{
-	b->level += rate * (double)(now - b->since) / (double)NSEC_PER_SEC;
-	if (b->level > burst)
-		b->level = burst;
-	b->since = now;
-	if (b->level < cost)
-		return false;
-	b->level -= cost;
-	return true;
-}
-
 int derp_server_new(const struct secret_key *key, uint64_t bytes_per_second,
 		    struct derp_server **ret)
 {
@@ -226,8 +214,7 @@ struct derp_connection *derp_server_accept(struct derp_server *s, void *owner, n
 	c->number = ++s->last_number;
 	c->control = BUFFER_INIT(CONTROL_MAX);
 	c->input = BUFFER_INIT(DERP_FRAME_HEADER + KEY_SIZE + DERP_PACKET_MAX + DERP_RECEIVE_PIECE);
-	c->gone = (struct bucket){.level = DERP_SERVER_GONE_BURST, .since = now};
-	c->rate = (struct bucket){.level = (double)s->rate, .since = now};
+	c->gone = (struct quota){DERP_SERVER_GONE_BURST, NSEC_PER_SEC / DERP_SERVER_GONE_BURST, 0};
 	if (!connection_tell(c,
 			     &(struct derp_message){.type = DERP_SERVER_KEY, .key = s->public})) {
 		attention_leave(c);

@@ -2,6 +2,7 @@
 /* server/relay/derp_server_internal.h - what the files of the relay's core share */
 #pragma once
 
+#include "base/quota.h"
 #include "server/relay/derp_server.h"
 
 #include <sodium.h>
@@ -52,12 +53,6 @@ struct peer {
 	UT_hash_handle hh; /* in server->peers */
 };
 
-/* A token bucket: bytes or events a second. */
-struct bucket {
-	double level;
-	nanoseconds since;
-};
-
 struct derp_connection {
 	struct derp_server *server;
 	void *owner;
@@ -75,7 +70,9 @@ struct derp_connection {
 	bool home;
 
 	struct flow *flows, *last_flow;
-	struct bucket rate, gone;
+	struct quota gone;
+	nanoseconds
+		paid_at; /* when its rate has paid for all that came, and holds a second again */
 	nanoseconds read_after;
 
 	nanoseconds alive_at;   /* next keep-alive, or the end of patience */
@@ -137,6 +134,3 @@ struct peer *flow_to(struct derp_connection *c, const struct public_key *key);
 
 /** flows_clear() - Forget whom @c has sent to */
 void flows_clear(struct derp_connection *c);
-
-/** bucket_take() - Whether @cost is there, at @rate a second and at most @burst at once */
-bool bucket_take(struct bucket *b, double rate, double burst, double cost, nanoseconds now);

@@ -3,21 +3,17 @@
 #include "server/web/source_limit.h"
 
 #include "base/cleanup.h"
+#include "base/quota.h"
 
 #include <sodium.h>
 #include <stdlib.h>
 
 #define V6_SOURCE 8 /* bytes of an IPv6 address that tell sources apart */
 
-struct slot {
-	float level;
-	nanoseconds since;
-};
-
 struct source_limit {
 	uint8_t secret[crypto_shorthash_KEYBYTES];
-	float rate, burst;
-	struct slot slots[SOURCE_SLOTS];
+	nanoseconds span, cost;
+	nanoseconds full_at[SOURCE_SLOTS];
 };
 
 struct source_limit *source_limit_new(unsigned int rate, unsigned int burst)
@@ -26,8 +22,8 @@ struct source_limit *source_limit_new(unsigned int rate, unsigned int burst)
 
 	if (!limit)
 		return NULL;
-	limit->rate = (float)rate;
-	limit->burst = (float)burst;
+	limit->cost = NSEC_PER_SEC / rate;
+	limit->span = limit->cost * burst;
 	randombytes_buf(limit->secret, sizeof(limit->secret));
 	return limit;
 }
@@ -51,17 +47,5 @@ unsigned int source_limit_slot(const struct source_limit *limit, const struct ad
 
 bool source_limit_admit(struct source_limit *limit, unsigned int at, nanoseconds now)
 {
-	struct slot *slot = &limit->slots[at];
-
-	if (slot->since == 0)
-		slot->level = limit->burst;
-	else
-		slot->level += (float)(now - slot->since) / (float)NSEC_PER_SEC * limit->rate;
-	if (slot->level > limit->burst)
-		slot->level = limit->burst;
-	slot->since = now;
-	if (slot->level < 1)
-		return false;
-	slot->level -= 1;
-	return true;
+	return quota_spend(&limit->full_at[at], limit->span, limit->cost, now);
 }

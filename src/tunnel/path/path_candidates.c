@@ -10,6 +10,7 @@
  */
 #include "tunnel/path/path_internal.h"
 
+#include "base/array.h"
 #include "base/limits.h"
 
 #include <stdlib.h>
@@ -55,7 +56,6 @@ struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint 
 				     nanoseconds now)
 {
 	struct candidate *c = path_find_candidate(p, endpoint);
-	size_t capacity;
 
 	if (c)
 		return c;
@@ -64,14 +64,8 @@ struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint 
 	if (p->candidate_count >= LIMIT_PATH_CANDIDATES)
 		path_prune(p, now);
 	if (p->candidate_count < LIMIT_PATH_CANDIDATES &&
-	    p->candidate_count == p->candidate_capacity) {
-		capacity = p->candidate_capacity ? 2 * p->candidate_capacity : 4;
-		c = reallocarray(p->candidates, capacity, sizeof(*c));
-		if (!c)
-			return NULL;
-		p->candidates = c;
-		p->candidate_capacity = capacity;
-	}
+	    ARRAY_GROW(p->candidates, p->candidate_count, p->candidate_capacity) < 0)
+		return NULL;
 	c = p->candidate_count < LIMIT_PATH_CANDIDATES ? &p->candidates[p->candidate_count++]
 						       : make_room(p, now);
 	if (!c)

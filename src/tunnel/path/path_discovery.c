@@ -23,6 +23,7 @@
  */
 #include "tunnel/path/path_internal.h"
 
+#include "base/array.h"
 #include "base/limits.h"
 
 #include <errno.h>
@@ -114,20 +115,11 @@ static void expire_pings(struct path_peer *p, nanoseconds now)
 
 static struct sent_ping *remember_ping(struct path_peer *p, nanoseconds now)
 {
-	struct sent_ping *grown;
-	size_t capacity;
-
 	expire_pings(p, now);
 	if (p->ping_count >= LIMIT_PATH_PINGS)
 		drop_ping(p, 0);
-	if (p->ping_count == p->ping_capacity) {
-		capacity = p->ping_capacity ? 2 * p->ping_capacity : 4;
-		grown = reallocarray(p->pings, capacity, sizeof(*grown));
-		if (!grown)
-			return NULL;
-		p->pings = grown;
-		p->ping_capacity = capacity;
-	}
+	if (ARRAY_GROW(p->pings, p->ping_count, p->ping_capacity) < 0)
+		return NULL;
 	return &p->pings[p->ping_count++];
 }
 

@@ -8,6 +8,7 @@
 #include "tunnel/relay/derp_client.h"
 
 #include "base/limits.h"
+#include "base/quota.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -41,10 +42,9 @@ struct derp_client {
 	nanoseconds deadline; /* of the handshake, then of silence */
 	nanoseconds ping_at;  /* DEADLINE_NEVER: not ready */
 
-	/* The relay's rate limit as a token bucket; rate 0: none. */
+	/* The relay's rate limit: bytes a second and at once (0: none), and when it is full again. */
 	uint64_t rate, burst;
-	uint64_t tokens;
-	nanoseconds tokens_at;
+	nanoseconds full_at;
 
 	struct derp_client_statistics statistics;
 };
@@ -167,8 +167,7 @@ static int on_server_info(struct derp_client *c, const struct derp_message *m, n
 		return r;
 	c->rate = info.bytes_per_second;
 	c->burst = info.bytes_burst ? info.bytes_burst : info.bytes_per_second;
-	c->tokens = c->burst;
-	c->tokens_at = now;
+	c->full_at = now;
 	return 0;
 }
 
@@ -283,23 +282,9 @@ bool derp_client_is_ready(const struct derp_client *c)
 /* take_tokens() - Whether the relay's rate limit leaves room for @bytes */
 static bool take_tokens(struct derp_client *c, uint64_t bytes, nanoseconds now)
 {
-	uint64_t elapsed = now > c->tokens_at ? (uint64_t)(now - c->tokens_at) : 0;
-	uint64_t earned;
-
-	if (c->rate == 0)
-		return true;
-	/* Past a minute the bucket is full in any case that matters, and nothing overflows. */
-	if (elapsed > 60 * (uint64_t)NSEC_PER_SEC)
-		elapsed = 60 * (uint64_t)NSEC_PER_SEC;
-	earned = c->rate * (elapsed / 1000) / 1000000;
-	if (earned > 0) {
-		c->tokens = c->tokens + earned > c->burst ? c->burst : c->tokens + earned;
-		c->tokens_at = now;
-	}
-	if (c->tokens < bytes)
-		return false;
-	c->tokens -= bytes;
-	return true;
+	return c->rate == 0 ||
+	       quota_spend(&c->full_at, (nanoseconds)(c->burst * NSEC_PER_SEC / c->rate),
+			   (nanoseconds)(bytes * NSEC_PER_SEC / c->rate), now);
 }
 
 int derp_client_send(struct derp_client *c, const struct public_key *to, const void *data,

@@ -2,6 +2,8 @@
 /* tunnel/wireguard/limiter.c - how many handshakes are worth their four X25519 */
 #include "tunnel/wireguard/limiter.h"
 
+#include "base/quota.h"
+
 #include <sodium.h>
 
 static_assert(crypto_shorthash_KEYBYTES == 16 && crypto_shorthash_BYTES == 8, "SipHash");
@@ -27,22 +29,16 @@ static nanoseconds full(const struct rate *rate)
 	return cost(rate) * rate->burst;
 }
 
-static void fill(struct wg_bucket *bucket, const struct rate *rate, nanoseconds elapsed)
+/* take() - From both or from neither */
+static bool take(nanoseconds *one, const struct rate *one_rate, nanoseconds *all,
+		 const struct rate *all_rate, nanoseconds now)
 {
-	nanoseconds room = full(rate) - bucket->credit;
-
-	bucket->credit += elapsed < room ? elapsed : room;
-}
-
-/* Takes from both or from neither. */
-static bool take(struct wg_bucket *one, const struct rate *one_rate, struct wg_bucket *all,
-		 const struct rate *all_rate)
-{
-	if (one->credit < cost(one_rate) || all->credit < cost(all_rate))
+	if (!quota_spend(one, full(one_rate), cost(one_rate), now))
 		return false;
-	one->credit -= cost(one_rate);
-	all->credit -= cost(all_rate);
-	return true;
+	if (quota_spend(all, full(all_rate), cost(all_rate), now))
+		return true;
+	*one -= cost(one_rate);
+	return false;
 }
 
 static uint64_t name_of(const struct wg_limiter *limiter, const struct wg_source *source)
@@ -68,20 +64,13 @@ static struct wg_limited_source *find(struct wg_limiter *limiter, const struct w
 
 	for (size_t i = 0; i < WG_LIMITER_WAYS; i++) {
 		if (set[i].last && set[i].name == name) {
-			fill(&set[i].unproven, &source_unproven, now - set[i].last);
-			fill(&set[i].proven, &source_proven, now - set[i].last);
 			set[i].last = now;
 			return &set[i];
 		}
 		if (set[i].last < stalest->last)
 			stalest = &set[i];
 	}
-	*stalest = (struct wg_limited_source){
-		.name = name,
-		.last = now,
-		.unproven = {full(&source_unproven)},
-		.proven = {full(&source_proven)},
-	};
+	*stalest = (struct wg_limited_source){.name = name, .last = now};
 	return stalest;
 }
 
@@ -89,8 +78,6 @@ void wg_limiter_init(struct wg_limiter *limiter, const uint8_t random[static 16]
 {
 	*limiter = (struct wg_limiter){0};
 	memcpy(limiter->hash_key, random, sizeof(limiter->hash_key));
-	limiter->unproven.credit = full(&all_unproven);
-	limiter->proven.credit = full(&all_proven);
 }
 
 enum wg_admission wg_limiter_admit(struct wg_limiter *limiter, const struct wg_source *source,
@@ -98,14 +85,10 @@ enum wg_admission wg_limiter_admit(struct wg_limiter *limiter, const struct wg_s
 {
 	struct wg_limited_source *one = find(limiter, source, now);
 
-	fill(&limiter->unproven, &all_unproven, now - limiter->last);
-	fill(&limiter->proven, &all_proven, now - limiter->last);
-	limiter->last = now;
-
-	if (take(&one->unproven, &source_unproven, &limiter->unproven, &all_unproven))
+	if (take(&one->unproven, &source_unproven, &limiter->unproven, &all_unproven, now))
 		return WG_ADMIT;
 	if (!proven)
 		return WG_ASK_COOKIE;
-	return take(&one->proven, &source_proven, &limiter->proven, &all_proven) ? WG_ADMIT
-										 : WG_REFUSE;
+	return take(&one->proven, &source_proven, &limiter->proven, &all_proven, now) ? WG_ADMIT
+										      : WG_REFUSE;
 }

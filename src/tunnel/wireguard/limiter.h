@@ -27,21 +27,15 @@
 #define WG_LIMITER_WAYS 4u
 #define WG_LIMITER_SETS (LIMIT_WG_SOURCES / WG_LIMITER_WAYS)
 
-/* Credit in nanoseconds: one handshake costs the interval of its rate. */
-struct wg_bucket {
-	nanoseconds credit;
-};
-
 struct wg_limited_source {
 	uint64_t name; /* keyed hash of the source */
 	nanoseconds last;
-	struct wg_bucket unproven, proven;
+	nanoseconds unproven, proven; /* when each bucket is full again */
 };
 
 struct wg_limiter {
 	uint8_t hash_key[16];
-	nanoseconds last; /* 0: never used */
-	struct wg_bucket unproven, proven;
+	nanoseconds unproven, proven;
 	struct wg_limited_source sources[WG_LIMITER_SETS][WG_LIMITER_WAYS];
 };
 

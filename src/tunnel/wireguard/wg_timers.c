@@ -12,6 +12,7 @@
  * at. Packets arm and cancel all the time, so that time only ever moves earlier when a
  * timer is armed; a peer whose timer was cancelled is looked at once for nothing.
  */
+#include "base/array.h"
 #include "tunnel/wireguard/wg_device.h"
 
 #include <errno.h>
@@ -137,15 +138,8 @@ static void sift_down(struct wg_device *device, struct wg_peer *peer, size_t cou
 
 int wg_heap_add(struct wg_device *device, struct wg_peer *peer)
 {
-	if (device->peer_count == device->heap_capacity) {
-		size_t capacity = device->heap_capacity ? 2 * device->heap_capacity : 16;
-		struct wg_peer **heap = realloc(device->heap, capacity * sizeof(struct wg_peer *));
-
-		if (!heap)
-			return -ENOMEM;
-		device->heap = heap;
-		device->heap_capacity = capacity;
-	}
+	if (ARRAY_GROW(device->heap, device->peer_count, device->heap_capacity) < 0)
+		return -ENOMEM;
 	for (size_t i = 0; i < WG_TIMER_COUNT; i++)
 		peer->timers[i] = DEADLINE_NEVER;
 	peer->wake = DEADLINE_NEVER;

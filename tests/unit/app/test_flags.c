@@ -14,29 +14,6 @@
 
 #define WORDS_MAX 8
 
-static void booleans_are_those_of_go(void **state)
-{
-	static const struct {
-		const char *text;
-		int result;
-		bool on;
-	} rows[] = {
-		/* 1 */ {"1", 0, true},       /* 2 */ {"t", 0, true},
-		/* 3 */ {"TRUE", 0, true},    /* 4 */ {"True", 0, true},
-		/* 5 */ {"0", 0, false},      /* 6 */ {"False", 0, false},
-		/* 7 */ {"yes", -EINVAL, 0},  /* 8 */ {"", -EINVAL, 0},
-		/* 9 */ {"tRUE", -EINVAL, 0},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		bool on = false;
-
-		assert_int_equal(value_parse_bool(rows[i].text, &on), rows[i].result);
-		assert_int_equal(on, rows[i].on);
-	}
-}
-
 static void durations_are_those_of_go(void **state)
 {
 	static const struct {
@@ -525,7 +502,6 @@ static void the_official_state_path_names_its_folder(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(booleans_are_those_of_go),
 		cmocka_unit_test(durations_are_those_of_go),
 		cmocka_unit_test(the_nearest_name_is_found),
 		cmocka_unit_test(flags_are_read_as_go_reads_them),

@@ -7,7 +7,6 @@
  */
 #include "fake_node.h"
 #include "localapi/localapi.h"
-#include "localapi/query.h"
 #include "unit/unit.h"
 
 #include "base/cleanup.h"
@@ -757,39 +756,6 @@ static void foreign_hosts_and_bodies_are_no_probe(void **state)
 	health_server_free(server);
 }
 
-static void queries_decode(void **state)
-{
-	static const struct {
-		const char *query, *name;
-		int result;
-		const char *value;
-	} rows[] = {
-		/* 1 */ {"a=1", "a", 1, "1"},
-		/* 2 */ {"a=1&b=2", "b", 1, "2"},
-		/* 3 */ {"ab=1", "a", -ENOENT, ""},
-		/* 4 */ {"a", "a", -ENOENT, ""},
-		/* 5 */ {"a=", "a", 0, ""},
-		/* 6 */ {"a=%5B%3a%5D", "a", 3, "[:]"},
-		/* 7 */ {"a=x+y", "a", 3, "x y"},
-		/* 8 */ {"a=%4", "a", -EINVAL, ""},
-		/* 9 */ {"a=%zz", "a", -EINVAL, ""},
-		/* 10 */ {"a=%00", "a", -EINVAL, ""},
-		/* 11 */ {"a=1234567", "a", 7, "1234567"},
-		/* 12 */ {"a=12345678", "a", -EINVAL, ""},
-		/* 13 */ {"&&a=1", "a", 1, "1"},
-		/* 14 */ {"", "a", -ENOENT, ""},
-	};
-	char out[8];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		int r = query_value(rows[i].query, rows[i].name, out, sizeof(out));
-
-		if (r != rows[i].result || strcmp(out, rows[i].value) != 0)
-			fail_msg("row %zu: %d '%s'", i + 1, r, out);
-	}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -818,7 +784,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(foreign_hosts_and_bodies_are_no_probe, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(probes_see_health, setup, teardown),
-		cmocka_unit_test(queries_decode),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

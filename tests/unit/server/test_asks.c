@@ -289,35 +289,6 @@ static void test_ssh_requests(void **state)
 	}
 }
 
-static void test_forms(void **state)
-{
-	static const char form[] = "user=alice%40example.com&key=a+b&empty=&long=0123456789&"
-				   "bad=%zz&short=%4&end=%41";
-	static const struct {
-		const char *name;
-		int r;
-		const char *text;
-	} rows[] = {
-		/* 0 */ {"key", 0, "a b"},    /* 1 */ {"user", -EINVAL, ""},
-		/* 2 */ {"empty", 0, ""},     /* 3 */ {"long", -EINVAL, ""},
-		/* 4 */ {"bad", -EINVAL, ""}, /* 5 */ {"short", -EINVAL, ""},
-		/* 6 */ {"end", 0, "A"},      /* 7 */ {"none", -ENOENT, ""},
-		/* 8 */ {"se", -ENOENT, ""},
-	};
-	char out[10], large[64];
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		if (machine_form_field(form, strlen(form), rows[i].name, out, sizeof(out)) !=
-			    rows[i].r ||
-		    strcmp(out, rows[i].text) != 0)
-			fail_msg("row %zu: %s", i, out);
-	assert_int_equal(machine_form_field(form, strlen(form), "user", large, sizeof(large)), 0);
-	assert_string_equal(large, "alice@example.com");
-	assert_int_equal(machine_form_field("", 0, "user", out, sizeof(out)), -ENOENT);
-	assert_int_equal(machine_form_field("&&=&a", 5, "a", out, sizeof(out)), -ENOENT);
-}
-
 #define KEY "nodekey:0101010101010101010101010101010101010101010101010101010101010101"
 
 static void test_set_dns_requests(void **state)
@@ -424,8 +395,8 @@ int main(void)
 		TEST(test_a_session_is_confirmed),       TEST(test_each_time),
 		TEST(test_what_ends_a_confirmation),     TEST(test_who_may_ask),
 		TEST(test_checks_are_bounded),           TEST(test_certificate_names),
-		cmocka_unit_test(test_ssh_requests),     cmocka_unit_test(test_forms),
-		cmocka_unit_test(test_set_dns_requests), cmocka_unit_test(test_names_and_values),
+		cmocka_unit_test(test_ssh_requests),     cmocka_unit_test(test_set_dns_requests),
+		cmocka_unit_test(test_names_and_values),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -177,41 +177,6 @@ static void times_are_read_and_written(void **state)
 	}
 }
 
-static void durations_are_read(void **state)
-{
-	static const struct {
-		const char *text;
-		int result;
-		nanoseconds duration;
-	} rows[] = {
-		/* 1 */ {"0", 0, 0},
-		/* 2 */ {"1m30s", 0, 90 * NSEC_PER_SEC},
-		/* 3 */ {"1.5h", 0, 5400 * NSEC_PER_SEC},
-		/* 4 */ {"300ms", 0, 300 * NSEC_PER_MSEC},
-		/* 5 */ {"-2us", 0, -2000},
-		/* 6 */ {"\302\265s", -EINVAL, 0},
-		/* 7 */ {"3\302\265s", 0, 3000},
-		/* 8 */ {".5s", 0, 500 * NSEC_PER_MSEC},
-		/* 9 */ {"1.s", 0, NSEC_PER_SEC},
-		/* 10 */ {"1", -EINVAL, 0},
-		/* 11 */ {"", -EINVAL, 0},
-		/* 12 */ {".s", -EINVAL, 0},
-		/* 13 */ {"5 s", -EINVAL, 0},
-		/* 14 */ {"99999999999h", -EINVAL, 0},
-		/* 15 */ {"+1ns", 0, 1},
-		/* 16 */ {"-", -EINVAL, 0},
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		nanoseconds duration = 0;
-		int r = go_duration_parse(rows[i].text, strlen(rows[i].text), &duration);
-
-		if (r != rows[i].result || duration != rows[i].duration)
-			fail_msg("row %zu: %d %lld", i + 1, r, (long long)duration);
-	}
-}
-
 static void reader_takes_null_and_absent_for_zero(void **state)
 {
 	json_t *json =
@@ -305,7 +270,6 @@ int main(void)
 		cmocka_unit_test(a_deep_member_spoils_no_object),
 		cmocka_unit_test(scanner_walks_members_and_elements),
 		cmocka_unit_test(times_are_read_and_written),
-		cmocka_unit_test(durations_are_read),
 		cmocka_unit_test(reader_takes_null_and_absent_for_zero),
 		cmocka_unit_test(writer_escapes_and_separates),
 	};

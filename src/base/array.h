@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* base/array.h - lists that double */
+#pragma once
+
+#include <errno.h>
+#include <stddef.h>
+
+/** array_double() - @items moved to twice *@capacity, which is updated; NULL without memory */
+void *array_double(void *items, size_t *capacity, size_t size);
+
+/**
+ * ARRAY_GROW() - Make room for one more item behind @count of them
+ * @items:    the list, an lvalue
+ * @capacity: how many have room, an lvalue of any unsigned type
+ *
+ * Return: 0 or -ENOMEM, which changes nothing
+ */
+#define ARRAY_GROW(items, count, capacity)                                                        \
+	({                                                                                        \
+		size_t grow_room_ = (capacity);                                                   \
+		int grow_result_ = 0;                                                             \
+		if ((count) == grow_room_) {                                                      \
+			void *grow_items_ = array_double((items), &grow_room_, sizeof(*(items))); \
+			if (grow_items_) {                                                        \
+				(items) = grow_items_;                                            \
+				(capacity) = (__typeof__(capacity))grow_room_;                    \
+			} else {                                                                  \
+				grow_result_ = -ENOMEM;                                           \
+			}                                                                         \
+		}                                                                                 \
+		grow_result_;                                                                     \
+	})
