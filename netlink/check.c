@@ -52,17 +52,13 @@ static int refuse_special(const struct prefix *p, const char *text, struct error
 
 /* refuse_local() - What this machine's other links have: addresses, on-link prefixes, gateways */
 static int refuse_local(const struct prefix *p, const char *text, uint32_t ifindex,
-			const struct net_interfaces *interfaces, bool inside_is_fine,
-			struct error *err)
+			const struct interfaces *interfaces, bool inside_is_fine, struct error *err)
 {
-	const struct net_default_route *defaults[] = {&interfaces->default_v4,
-						      &interfaces->default_v6};
-
 	for (size_t i = 0; i < interfaces->count; i++) {
-		const struct net_interface *have = &interfaces->list[i];
+		const struct interface_address *have = &interfaces->list[i];
 		char other[PREFIX_TEXT_MAX];
 
-		if (have->ifindex == ifindex)
+		if (have->index == ifindex)
 			continue;
 		if (prefix_contains(p, &have->prefix.address))
 			return error_set(err, -EPERM, "%s holds this machine's own address %s (%s)",
@@ -71,13 +67,13 @@ static int refuse_local(const struct prefix *p, const char *text, uint32_t ifind
 			return error_set(err, -EPERM, "%s overlaps the network %s of %s", text,
 					 prefix_format(&have->prefix, other), have->name);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(defaults); i++) {
+	for (size_t i = 0; i < interfaces->route_count; i++) {
+		const struct default_route *route = &interfaces->routes[i];
 		char gateway[ADDRESS_TEXT_MAX];
 
-		if (defaults[i]->present && defaults[i]->ifindex != ifindex &&
-		    prefix_contains(p, &defaults[i]->gateway))
+		if (route->index != ifindex && prefix_contains(p, &route->gateway))
 			return error_set(err, -EPERM, "%s holds the default gateway %s", text,
-					 address_format(&defaults[i]->gateway, gateway));
+					 address_format(&route->gateway, gateway));
 	}
 	return 0;
 }
@@ -105,7 +101,7 @@ static int is_allowed(const struct prefix *p, const char *text, const struct net
 }
 
 int net_route_check(const struct prefix *route, uint32_t ifindex,
-		    const struct net_interfaces *interfaces, const struct net_allowed *allowed,
+		    const struct interfaces *interfaces, const struct net_allowed *allowed,
 		    struct error *err)
 {
 	char text[PREFIX_TEXT_MAX];
@@ -127,7 +123,7 @@ int net_route_check(const struct prefix *route, uint32_t ifindex,
 }
 
 int net_address_check(const struct prefix *address, uint32_t ifindex,
-		      const struct net_interfaces *interfaces, const struct net_allowed *allowed,
+		      const struct interfaces *interfaces, const struct net_allowed *allowed,
 		      struct error *err)
 {
 	char text[PREFIX_TEXT_MAX];
@@ -226,7 +222,7 @@ static int check_set(struct prefix *routes, const struct net_allowed *allowed,
 	return 0;
 }
 
-int net_wanted_check(const struct net_wanted *wanted, const struct net_interfaces *interfaces,
+int net_wanted_check(const struct net_wanted *wanted, const struct interfaces *interfaces,
 		     const struct net_allowed *allowed, struct prefix *ret_addresses,
 		     struct prefix *ret_routes, struct net_verdict *ret, struct error *err)
 {

@@ -28,7 +28,7 @@
  * Return: 0, -EINVAL (not a prefix) or -EPERM
  */
 int net_route_check(const struct prefix *route, uint32_t ifindex,
-		    const struct net_interfaces *interfaces, const struct net_allowed *allowed,
+		    const struct interfaces *interfaces, const struct net_allowed *allowed,
 		    struct error *err);
 
 /**
@@ -36,7 +36,7 @@ int net_route_check(const struct prefix *route, uint32_t ifindex,
  * this machine's
  */
 int net_address_check(const struct prefix *address, uint32_t ifindex,
-		      const struct net_interfaces *interfaces, const struct net_allowed *allowed,
+		      const struct interfaces *interfaces, const struct net_allowed *allowed,
 		      struct error *err);
 
 /* What net_wanted_check() lets pass. */
@@ -58,6 +58,6 @@ struct net_verdict {
  *
  * Return: 0, where some may have been left out; or why there is nothing to apply, with @err set
  */
-int net_wanted_check(const struct net_wanted *wanted, const struct net_interfaces *interfaces,
+int net_wanted_check(const struct net_wanted *wanted, const struct interfaces *interfaces,
 		     const struct net_allowed *allowed, struct prefix *ret_addresses,
 		     struct prefix *ret_routes, struct net_verdict *ret, struct error *err);

@@ -21,8 +21,7 @@
 
 struct taking {
 	struct buffer links;     /* of struct net_link */
-	struct buffer addresses; /* of struct net_interface */
-	size_t omitted;
+	struct buffer addresses; /* of struct interface_address */
 };
 
 static int take_link(const struct net_object *object, void *context)
@@ -39,17 +38,17 @@ static uint32_t flags_of(const struct net_link *link, const struct net_address *
 	uint32_t flags = 0;
 
 	if (link->flags & IFF_UP && link->carrier)
-		flags |= NET_INTERFACE_UP;
+		flags |= INTERFACE_UP;
 	if (link->flags & IFF_LOOPBACK)
-		flags |= NET_INTERFACE_LOOPBACK;
+		flags |= INTERFACE_LOOPBACK;
 	if (link->flags & IFF_POINTOPOINT)
-		flags |= NET_INTERFACE_POINT_TO_POINT;
+		flags |= INTERFACE_POINT_TO_POINT;
 	if (address->flags & IFA_F_DEPRECATED)
-		flags |= NET_INTERFACE_DEPRECATED;
+		flags |= INTERFACE_DEPRECATED;
 	if (address->flags & IFA_F_TEMPORARY)
-		flags |= NET_INTERFACE_TEMPORARY;
+		flags |= INTERFACE_TEMPORARY;
 	if (address->flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED))
-		flags |= NET_INTERFACE_TENTATIVE;
+		flags |= INTERFACE_TENTATIVE;
 	return flags;
 }
 
@@ -61,8 +60,8 @@ static int take_address(const struct net_object *object, void *context)
 	int r;
 
 	for (size_t i = 0; i < taking->links.length / sizeof(*links); i++) {
-		struct net_interface one = {
-			.ifindex = links[i].ifindex,
+		struct interface_address one = {
+			.index = links[i].ifindex,
 			.prefix = address->prefix,
 			.flags = flags_of(&links[i], address),
 		};
@@ -71,16 +70,16 @@ static int take_address(const struct net_object *object, void *context)
 			continue;
 		memcpy(one.name, links[i].name, sizeof(one.name));
 		r = buffer_append(&taking->addresses, &one, sizeof(one));
-		taking->omitted += r == -EMSGSIZE;
 		return r == -EMSGSIZE ? 0 : r;
 	}
 	return 0;
 }
 
 /* look_up() - Where packets of our own sockets to the internet go, in the family of @far_away */
-static int look_up(struct netlink *nl, const char *far_away, struct net_default_route *ret)
+static int look_up(struct netlink *nl, const char *far_away, struct interfaces *interfaces)
 {
 	struct net_route route = {0};
+	struct default_route *ret;
 	struct address to;
 	int r = address_parse(far_away, strlen(far_away), &to);
 
@@ -88,10 +87,11 @@ static int look_up(struct netlink *nl, const char *far_away, struct net_default_
 		r = net_look_up(&nl->route, &to, nl->mark, &route);
 	if (r < 0 || route.type != RTN_UNICAST || route.oif == 0)
 		return r;
-	*ret = (struct net_default_route){
-		.present = true,
-		.ifindex = route.oif,
+	ret = &interfaces->routes[interfaces->route_count++];
+	*ret = (struct default_route){
+		.index = route.oif,
 		.gateway = route.gateway,
+		.family = to.family,
 	};
 	return 0;
 }
@@ -113,13 +113,13 @@ static int take_route(const struct net_object *object, void *context)
 
 static int compare(const void *left, const void *right)
 {
-	const struct net_interface *a = left, *b = right;
-	int order = (a->ifindex > b->ifindex) - (a->ifindex < b->ifindex);
+	const struct interface_address *a = left, *b = right;
+	int order = (a->index > b->index) - (a->index < b->index);
 
 	return order != 0 ? order : memcmp(&a->prefix, &b->prefix, sizeof(a->prefix));
 }
 
-static int read_once(struct netlink *nl, struct taking *taking, struct net_interfaces *interfaces,
+static int read_once(struct netlink *nl, struct taking *taking, struct interfaces *interfaces,
 		     struct error *err)
 {
 	struct routed routed = {.ranges = &nl->ranges, .bits = &interfaces->routed_ranges};
@@ -128,8 +128,7 @@ static int read_once(struct netlink *nl, struct taking *taking, struct net_inter
 
 	buffer_consume(&taking->links, taking->links.length);
 	buffer_consume(&taking->addresses, taking->addresses.length);
-	taking->omitted = 0;
-	*interfaces = (struct net_interfaces){0};
+	*interfaces = (struct interfaces){0};
 	r = net_dump(channel, NET_LINK, 0, 0, 0, take_link, taking, NULL, err);
 	if (r == 0)
 		r = net_dump(channel, NET_ADDRESS, 0, 0, 0, take_address, taking, NULL, err);
@@ -138,19 +137,19 @@ static int read_once(struct netlink *nl, struct taking *taking, struct net_inter
 			     err);
 	if (r < 0)
 		return r;
-	r = look_up(nl, FAR_AWAY_V4, &interfaces->default_v4);
+	r = look_up(nl, FAR_AWAY_V4, interfaces);
 	if (r == 0)
-		r = look_up(nl, FAR_AWAY_V6, &interfaces->default_v6);
+		r = look_up(nl, FAR_AWAY_V6, interfaces);
 	return r;
 }
 
-int net_interfaces_read(struct netlink *nl, struct net_interfaces *ret, struct error *err)
+int net_interfaces_read(struct netlink *nl, struct interfaces *ret, struct error *err)
 {
 	struct taking taking = {
 		.links = BUFFER_INIT(LIMIT_NET_INTERFACES * sizeof(struct net_link)),
-		.addresses = BUFFER_INIT(LIMIT_NET_INTERFACES * sizeof(struct net_interface)),
+		.addresses = BUFFER_INIT(LIMIT_NET_INTERFACES * sizeof(struct interface_address)),
 	};
-	struct net_interfaces interfaces = {0};
+	struct interfaces interfaces = {0};
 	struct error cause = {0};
 	int attempts = 0;
 	int r;
@@ -164,11 +163,17 @@ int net_interfaces_read(struct netlink *nl, struct net_interfaces *ret, struct e
 		return error_set(err, r, "read interfaces: %s", cause.text);
 	}
 	/* Nothing was consumed since the last reset, so the records begin where the memory does. */
-	interfaces.list = (struct net_interface *)(void *)taking.addresses.data;
+	interfaces.list = (struct interface_address *)(void *)taking.addresses.data;
 	interfaces.count = taking.addresses.length / sizeof(*interfaces.list);
-	interfaces.omitted = taking.omitted;
 	if (interfaces.count > 1)
 		qsort(interfaces.list, interfaces.count, sizeof(*interfaces.list), compare);
+	for (size_t i = 0; i < interfaces.route_count * interfaces.count; i++) {
+		struct default_route *route = &interfaces.routes[i / interfaces.count];
+		const struct interface_address *one = &interfaces.list[i % interfaces.count];
+
+		if (one->index == route->index)
+			memcpy(route->name, one->name, sizeof(route->name));
+	}
 	*ret = interfaces;
 	return 0;
 }
@@ -184,41 +189,38 @@ uint32_t net_ranges_shared(const struct prefix_set *ranges, const struct prefix 
 }
 
 uint32_t net_ranges_alone(const struct netlink *nl, uint32_t ifindex,
-			  const struct net_interfaces *interfaces)
+			  const struct interfaces *interfaces)
 {
 	uint32_t shared = interfaces->routed_ranges;
 
 	for (size_t i = 0; i < interfaces->count; i++) {
-		const struct net_interface *one = &interfaces->list[i];
+		const struct interface_address *one = &interfaces->list[i];
 
-		if (one->ifindex != ifindex && !(one->flags & NET_INTERFACE_LOOPBACK))
+		if (one->index != ifindex && !(one->flags & INTERFACE_LOOPBACK))
 			shared |= net_ranges_shared(&nl->ranges, &one->prefix);
 	}
 	return ~shared & (uint32_t)((UINT64_C(1) << nl->ranges.count) - 1);
 }
 
-void net_interfaces_free(struct net_interfaces *interfaces)
+void net_interfaces_free(struct interfaces *interfaces)
 {
 	free(interfaces->list);
-	*interfaces = (struct net_interfaces){0};
+	*interfaces = (struct interfaces){0};
 }
 
-static bool default_equal(const struct net_default_route *a, const struct net_default_route *b)
-{
-	return a->present == b->present && a->ifindex == b->ifindex &&
-	       address_equal(&a->gateway, &b->gateway);
-}
-
-bool net_interfaces_equal(const struct net_interfaces *a, const struct net_interfaces *b)
+bool net_interfaces_equal(const struct interfaces *a, const struct interfaces *b)
 {
 	if (a->count != b->count || a->routed_ranges != b->routed_ranges ||
-	    !default_equal(&a->default_v4, &b->default_v4) ||
-	    !default_equal(&a->default_v6, &b->default_v6))
+	    a->route_count != b->route_count)
 		return false;
+	for (size_t i = 0; i < a->route_count; i++)
+		if (a->routes[i].index != b->routes[i].index ||
+		    !address_equal(&a->routes[i].gateway, &b->routes[i].gateway))
+			return false;
 	for (size_t i = 0; i < a->count; i++) {
-		const struct net_interface *x = &a->list[i], *y = &b->list[i];
+		const struct interface_address *x = &a->list[i], *y = &b->list[i];
 
-		if (x->ifindex != y->ifindex || x->flags != y->flags ||
+		if (x->index != y->index || x->flags != y->flags ||
 		    strncmp(x->name, y->name, sizeof(x->name)) != 0 ||
 		    !prefix_equal(&x->prefix, &y->prefix))
 			return false;

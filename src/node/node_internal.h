@@ -287,7 +287,7 @@ void node_apply_network(struct node *node);
 /* machine.c */
 int node_machine_open(struct node *node, struct error *err);
 void node_machine_close(struct node *node);
-void node_machine_interfaces(struct node *node, const struct privsep_interfaces *interfaces);
+void node_machine_interfaces(struct node *node, const struct interfaces *interfaces);
 void node_machine_file_changed(struct node *node, enum privsep_file_name name, int fd);
 int node_machine_find_operator(struct node *node);
 

@@ -242,24 +242,24 @@ static bool same_networks(const struct node *node, const struct path_interface_a
 }
 
 /** node_machine_interfaces() - The machine's addresses are others now */
-void node_machine_interfaces(struct node *node, const struct privsep_interfaces *interfaces)
+void node_machine_interfaces(struct node *node, const struct interfaces *interfaces)
 {
 	struct path_interface_address *list;
 	struct prefix *prefixes;
 	size_t count = 0;
 	bool moved;
 
-	list = calloc(interfaces->address_count + 1, sizeof(*list));
-	prefixes = calloc(interfaces->address_count + 1, sizeof(*prefixes));
+	list = calloc(interfaces->count + 1, sizeof(*list));
+	prefixes = calloc(interfaces->count + 1, sizeof(*prefixes));
 	if (!list || !prefixes) {
 		free(list);
 		free(prefixes);
 		return;
 	}
-	for (size_t i = 0; i < interfaces->address_count; i++) {
-		const struct privsep_interface_address *a = &interfaces->addresses[i];
+	for (size_t i = 0; i < interfaces->count; i++) {
+		const struct interface_address *a = &interfaces->list[i];
 
-		if (!(a->flags & PRIVSEP_INTERFACE_UP))
+		if (!(a->flags & INTERFACE_UP))
 			continue;
 		list[count].address = a->prefix.address;
 		list[count].own_tunnel = strcmp(a->name, node->start->config.tun_name) == 0;

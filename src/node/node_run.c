@@ -169,7 +169,7 @@ void node_free(struct node *node)
 	}
 }
 
-void node_interfaces(struct node *node, const struct privsep_interfaces *interfaces)
+void node_interfaces(struct node *node, const struct interfaces *interfaces)
 {
 	node_machine_interfaces(node, interfaces);
 	node_settle(node);

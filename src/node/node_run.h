@@ -35,5 +35,5 @@ void node_stop(struct node *node);
 void node_free(struct node *node);
 
 /* Events of the privsep client; see struct privsep_client_handlers. */
-void node_interfaces(struct node *node, const struct privsep_interfaces *interfaces);
+void node_interfaces(struct node *node, const struct interfaces *interfaces);
 void node_file_changed(struct node *node, enum privsep_file_name name, int fd);

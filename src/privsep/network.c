@@ -12,8 +12,8 @@ enum {
 	RECORD_FLAGS,     /* struct wanted_flags, exactly once, first */
 	RECORD_ADDRESS,   /* struct prefix */
 	RECORD_ROUTE,     /* struct prefix */
-	RECORD_INTERFACE, /* struct privsep_interface_address */
-	RECORD_DEFAULT,   /* struct privsep_default_route */
+	RECORD_INTERFACE, /* struct interface_address */
+	RECORD_DEFAULT,   /* struct default_route */
 };
 
 #define MTU_MIN 1280u /* of IPv6, RFC 8200 */
@@ -140,25 +140,29 @@ void privsep_network_free(struct privsep_network *network)
 	*network = (struct privsep_network){0};
 }
 
-int privsep_interfaces_encode(const struct privsep_interfaces *interfaces, struct buffer *out)
+int privsep_interfaces_encode(const struct interfaces *interfaces, uint32_t without,
+			      struct buffer *out)
 {
+	size_t count = 0;
 	int r = 0;
 
-	if (interfaces->address_count > INTERFACES_MAX ||
-	    interfaces->route_count > INTERFACES_ROUTES_MAX)
-		return -EMSGSIZE;
-	for (size_t i = 0; r == 0 && i < interfaces->address_count; i++)
-		r = record_put(out, RECORD_INTERFACE, &interfaces->addresses[i],
-			       sizeof(interfaces->addresses[i]));
+	for (size_t i = 0; r == 0 && i < interfaces->count && count < INTERFACES_MAX; i++) {
+		const struct interface_address *one = &interfaces->list[i];
+
+		if (without != 0 && one->index == without)
+			continue;
+		r = record_put(out, RECORD_INTERFACE, one, sizeof(*one));
+		count++;
+	}
 	for (size_t i = 0; r == 0 && i < interfaces->route_count; i++)
 		r = record_put(out, RECORD_DEFAULT, &interfaces->routes[i],
 			       sizeof(interfaces->routes[i]));
 	return r;
 }
 
-static int interface_decode(struct cursor *value, struct privsep_interface_address *ret)
+static int interface_decode(struct cursor *value, struct interface_address *ret)
 {
-	struct privsep_interface_address address;
+	struct interface_address address;
 
 	if (value->left != sizeof(address) || !cursor_copy(value, &address, sizeof(address)) ||
 	    !memchr(address.name, 0, sizeof(address.name)) ||
@@ -169,9 +173,9 @@ static int interface_decode(struct cursor *value, struct privsep_interface_addre
 	return 0;
 }
 
-static int default_decode(struct cursor *value, struct privsep_default_route *ret)
+static int default_decode(struct cursor *value, struct default_route *ret)
 {
-	struct privsep_default_route route;
+	struct default_route route;
 
 	if (value->left != sizeof(route) || !cursor_copy(value, &route, sizeof(route)) ||
 	    !memchr(route.name, 0, sizeof(route.name)) || !address_fits(&route.gateway, true) ||
@@ -181,24 +185,21 @@ static int default_decode(struct cursor *value, struct privsep_default_route *re
 	return 0;
 }
 
-int privsep_interfaces_decode(const void *bytes, size_t length, struct privsep_interfaces *ret)
+int privsep_interfaces_decode(const void *bytes, size_t length, struct interfaces *ret)
 {
 	struct cursor c = cursor_of(bytes, length);
-	struct privsep_interfaces found = {0};
-	size_t addresses_max = count_records(c, RECORD_INTERFACE);
-	size_t routes_max = count_records(c, RECORD_DEFAULT);
+	struct interfaces found = {0};
+	size_t room = count_records(c, RECORD_INTERFACE);
 	struct record record;
 	int r;
 
-	if (addresses_max > INTERFACES_MAX || routes_max > INTERFACES_ROUTES_MAX)
+	if (room > INTERFACES_MAX || count_records(c, RECORD_DEFAULT) > INTERFACES_ROUTES_MAX)
 		return -EMSGSIZE;
-	found.addresses = calloc(addresses_max + 1, sizeof(*found.addresses));
-	found.routes = calloc(routes_max + 1, sizeof(*found.routes));
-	r = found.addresses && found.routes ? 0 : -ENOMEM;
+	found.list = calloc(room + 1, sizeof(*found.list));
+	r = found.list ? 0 : -ENOMEM;
 	while (r == 0 && (r = record_next(&c, &record)) > 0) {
 		if (record.kind == RECORD_INTERFACE)
-			r = interface_decode(&record.value,
-					     &found.addresses[found.address_count++]);
+			r = interface_decode(&record.value, &found.list[found.count++]);
 		else if (record.kind == RECORD_DEFAULT)
 			r = default_decode(&record.value, &found.routes[found.route_count++]);
 		else
@@ -212,9 +213,8 @@ int privsep_interfaces_decode(const void *bytes, size_t length, struct privsep_i
 	return 0;
 }
 
-void privsep_interfaces_free(struct privsep_interfaces *interfaces)
+void privsep_interfaces_free(struct interfaces *interfaces)
 {
-	free(interfaces->addresses);
-	free(interfaces->routes);
-	*interfaces = (struct privsep_interfaces){0};
+	free(interfaces->list);
+	*interfaces = (struct interfaces){0};
 }

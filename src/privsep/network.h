@@ -11,8 +11,8 @@
 
 #include "base/address.h"
 #include "base/buffer.h"
+#include "base/interfaces.h"
 
-#include <net/if.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,7 +20,6 @@
 #define NETWORK_ADDRESSES_MAX 16u
 #define NETWORK_ROUTES_MAX    (256u * 1024) /* two host routes a peer and what peers advertise */
 #define INTERFACES_MAX        256u          /* addresses in a snapshot */
-#define INTERFACES_ROUTES_MAX 2u
 
 /** struct privsep_network - What the engine wants; the arrays belong to the caller */
 struct privsep_network {
@@ -34,39 +33,6 @@ struct privsep_network {
 	size_t route_count;
 };
 
-enum privsep_interface_flags {
-	PRIVSEP_INTERFACE_UP = 1 << 0, /* administratively up, with a carrier */
-	PRIVSEP_INTERFACE_LOOPBACK = 1 << 1,
-	PRIVSEP_INTERFACE_POINT_TO_POINT = 1 << 2,
-	PRIVSEP_INTERFACE_DEPRECATED = 1 << 3, /* address: not for new connections */
-	PRIVSEP_INTERFACE_TEMPORARY = 1 << 4,  /* address: RFC 8981 */
-	PRIVSEP_INTERFACE_TENTATIVE = 1 << 5, /* address: duplicate detection not done, or failed */
-};
-
-/** struct privsep_interface_address - One address of the machine */
-struct privsep_interface_address {
-	char name[IF_NAMESIZE];
-	uint32_t index;
-	uint32_t flags; /* enum privsep_interface_flags */
-	struct prefix prefix;
-};
-
-/** struct privsep_default_route - Where a marked socket's packets to the internet go, a family */
-struct privsep_default_route {
-	char name[IF_NAMESIZE];
-	uint32_t index;
-	struct address gateway; /* ADDRESS_NONE for a route by device alone */
-	uint8_t family;         /* enum address_family */
-};
-
-/** struct privsep_interfaces - What the machine has; our own TUN is not in it */
-struct privsep_interfaces {
-	struct privsep_interface_address *addresses;
-	size_t address_count;
-	struct privsep_default_route *routes;
-	size_t route_count;
-};
-
 /** privsep_network_encode(), privsep_network_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM
  *
  * The arrays of a decoded network are one allocation each, freed by
@@ -76,7 +42,15 @@ int privsep_network_encode(const struct privsep_network *network, struct buffer 
 int privsep_network_decode(const void *bytes, size_t length, struct privsep_network *ret);
 void privsep_network_free(struct privsep_network *network);
 
-/** privsep_interfaces_encode(), …_decode(), …_free() - Likewise */
-int privsep_interfaces_encode(const struct privsep_interfaces *interfaces, struct buffer *out);
-int privsep_interfaces_decode(const void *bytes, size_t length, struct privsep_interfaces *ret);
-void privsep_interfaces_free(struct privsep_interfaces *interfaces);
+/**
+ * privsep_interfaces_encode() - As records; at most INTERFACES_MAX addresses
+ * @without: index of our own TUN, whose addresses are left out
+ *
+ * Return: 0 or -ENOMEM
+ */
+int privsep_interfaces_encode(const struct interfaces *interfaces, uint32_t without,
+			      struct buffer *out);
+
+/** privsep_interfaces_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM */
+int privsep_interfaces_decode(const void *bytes, size_t length, struct interfaces *ret);
+void privsep_interfaces_free(struct interfaces *interfaces);

@@ -369,7 +369,7 @@ int privsep_client_login(struct privsep_client *client, const char *url)
 static int handle_interfaces(struct privsep_client *client, int memfd)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
-	struct privsep_interfaces interfaces;
+	struct interfaces interfaces;
 	int r = privsep_memfd_read(PRIVSEP_INTERFACES, memfd, &bytes);
 
 	if (r == 0)

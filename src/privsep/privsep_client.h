@@ -37,7 +37,7 @@ struct privsep_client;
 /** struct privsep_client_handlers - Events; any may be NULL. Called by dispatch alone */
 struct privsep_client_handlers {
 	/** @interfaces: the machine's addresses now; copy what you keep */
-	void (*interfaces)(void *userdata, const struct privsep_interfaces *interfaces);
+	void (*interfaces)(void *userdata, const struct interfaces *interfaces);
 	/** A file that was asked for is another now. @fd: yours to close, or negative errno */
 	void (*file_changed)(void *userdata, enum privsep_file_name name, int fd);
 	/** End in order: you have about 1.5 s, then SIGKILL. Exit with 0 */

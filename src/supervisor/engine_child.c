@@ -247,7 +247,7 @@ static int greet(struct child *child)
 	for (unsigned int i = 0; i < s->network.tun.queue_count; i++)
 		m.begin.tun += add_fd(fds, &count, s->network.tun.queues[i]);
 	child_send(&s->engine, &m, fds, count);
-	interface_snapshot_send(s);
+	network_send_interfaces(s);
 	return 0;
 }
 

@@ -261,7 +261,7 @@ static void find_obstacle(struct supervisor *s, const struct net_wanted *wanted,
 			log_info("no rule of another program takes our packets any more");
 	}
 	if (network->request == 0)
-		interface_snapshot_send(s); /* it asks again, and so hears of it */
+		network_send_interfaces(s); /* it asks again, and so hears of it */
 }
 
 /* apply_failed() - Try again later and later, and say so when it is news */
@@ -340,10 +340,23 @@ static void repair_fire(struct loop_timer *timer, nanoseconds now)
 		net_repair_take(&s->network.repairs, now);
 }
 
+void network_send_interfaces(struct supervisor *s)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
+	union privsep_message m = {.header.type = PRIVSEP_INTERFACES};
+	_cleanup_close_ int memfd = -1;
+
+	if (privsep_interfaces_encode(&s->network.interfaces, s->network.tun.ifindex, &bytes) < 0)
+		return;
+	memfd = privsep_memfd_seal(PRIVSEP_INTERFACES, buffer_head(&bytes), bytes.length);
+	if (memfd >= 0)
+		child_send(&s->engine, &m, &memfd, 1);
+}
+
 /* look() - A new snapshot of the interfaces; what changed is told to the engine */
 static void look(struct supervisor *s)
 {
-	struct net_interfaces seen = {0};
+	struct interfaces seen = {0};
 	struct error err = {0};
 
 	if (net_interfaces_read(s->network.netlink, &seen, &err) < 0) {
@@ -357,7 +370,7 @@ static void look(struct supervisor *s)
 	}
 	net_interfaces_free(&s->network.interfaces);
 	s->network.interfaces = seen;
-	interface_snapshot_send(s);
+	network_send_interfaces(s);
 	if (!s->network.have_wanted)
 		return;
 	if (judge(s, &err) < 0)

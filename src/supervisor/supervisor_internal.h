@@ -2,11 +2,10 @@
 /*
  * supervisor/supervisor_internal.h - the supervisor itself, for the files of this room
  *
- *	supervisor.c          start-up in order, signals, the end
- *	child.c               a child of any kind
- *	engine_child.c        the engine: its requests, its first message
- *	network.c             TUN, wanted network state, changes of the machine's networks
- *	interface_snapshot.c  the machine's addresses, for the engine
+ *	supervisor.c      start-up in order, signals, the end
+ *	child.c           a child of any kind
+ *	engine_child.c    the engine: its requests, its first message
+ *	network.c         TUN, wanted network state, changes of the machine's networks
  *	named_files.c, blobs.c, listeners.c: each a part with its own header
  *	policy.c, cpu_threads.c, secrets.c, capabilities.c: decisions and small tools
  *
@@ -38,7 +37,7 @@ struct network {
 	struct loop_timer apply, repair, snapshot, renew;
 	struct net_repair repairs;
 	struct tun tun;
-	struct net_interfaces interfaces;
+	struct interfaces interfaces;
 	struct net_allowed allowed;    /* by the start */
 	struct privsep_network wish;   /* of the engine, at last */
 	struct privsep_network wanted; /* of that, what is allowed now */
@@ -93,12 +92,10 @@ extern const struct child_kind engine_kind;
 void engine_stored(void *userdata, const struct blob_job *job);
 void engine_file_changed(void *userdata, enum privsep_file_name name, int fd);
 
-/* interface_snapshot.c */
-
-/** interface_snapshot_send() - Send the machine's addresses and default routes to the engine */
-void interface_snapshot_send(struct supervisor *s);
-
 /* network.c */
+
+/** network_send_interfaces() - Send the machine's addresses and default routes to the engine */
+void network_send_interfaces(struct supervisor *s);
 
 /** network_open() - Claim the namespace, make the TUN, watch; 0 or negative errno with @err */
 int network_open(struct supervisor *s, struct error *err);

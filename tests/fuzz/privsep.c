@@ -48,11 +48,11 @@ static void fuzz_network(const uint8_t *data, size_t size)
 static void fuzz_interfaces(const uint8_t *data, size_t size)
 {
 	_cleanup_(buffer_free) struct buffer again = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
-	struct privsep_interfaces interfaces;
+	struct interfaces interfaces;
 
 	if (privsep_interfaces_decode(data, size, &interfaces) < 0)
 		return;
-	require(privsep_interfaces_encode(&interfaces, &again) == 0);
+	require(privsep_interfaces_encode(&interfaces, 0, &again) == 0);
 	require(again.length == size);
 	privsep_interfaces_free(&interfaces);
 }

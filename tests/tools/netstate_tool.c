@@ -137,26 +137,29 @@ static void apply(void)
 	answer(r, &err, fields);
 }
 
-static json_t *default_of(const struct net_default_route *route)
+/* default_of() - The default route of @family, or null */
+static json_t *default_of(const struct interfaces *snapshot, uint8_t family)
 {
 	char gateway[ADDRESS_TEXT_MAX];
 
-	if (!route->present)
-		return json_null();
-	return json_pack("{s:i, s:s}", "ifindex", (int)route->ifindex, "gateway",
-			 address_format(&route->gateway, gateway));
+	for (size_t i = 0; i < snapshot->route_count; i++)
+		if (snapshot->routes[i].family == family)
+			return json_pack("{s:i, s:s}", "ifindex", (int)snapshot->routes[i].index,
+					 "gateway",
+					 address_format(&snapshot->routes[i].gateway, gateway));
+	return json_null();
 }
 
 static void interfaces(void)
 {
-	struct net_interfaces snapshot;
+	struct interfaces snapshot;
 	struct error err = {0};
 	int r = net_interfaces_read(tool.nl, &snapshot, &err);
 	json_t *list = json_array(), *fields = json_object();
 
 	if (r == 0) {
 		for (size_t i = 0; i < snapshot.count; i++) {
-			const struct net_interface *one = &snapshot.list[i];
+			const struct interface_address *one = &snapshot.list[i];
 			char prefix[PREFIX_TEXT_MAX];
 
 			json_array_append_new(list, json_pack("{s:s, s:s, s:i}", "name", one->name,
@@ -164,8 +167,8 @@ static void interfaces(void)
 							      prefix_format(&one->prefix, prefix),
 							      "flags", (int)one->flags));
 		}
-		json_object_set_new(fields, "default_v4", default_of(&snapshot.default_v4));
-		json_object_set_new(fields, "default_v6", default_of(&snapshot.default_v6));
+		json_object_set_new(fields, "default_v4", default_of(&snapshot, ADDRESS_V4));
+		json_object_set_new(fields, "default_v6", default_of(&snapshot, ADDRESS_V6));
 		net_interfaces_free(&snapshot);
 	}
 	json_object_set_new(fields, "list", list);
@@ -174,7 +177,7 @@ static void interfaces(void)
 
 static void ranges(void)
 {
-	struct net_interfaces snapshot = {0};
+	struct interfaces snapshot = {0};
 	struct error err = {0};
 	int r = net_interfaces_read(tool.nl, &snapshot, &err);
 
@@ -189,7 +192,7 @@ static void check(bool allow_exit_node)
 {
 	struct net_allowed allowed = {.exit_node = allow_exit_node};
 	struct prefix addresses[LIMIT_NET_ADDRESSES + 1];
-	struct net_interfaces snapshot = {0};
+	struct interfaces snapshot = {0};
 	struct error err = {0};
 	struct prefix *routes = calloc(tool.wanted.route_count + 1, sizeof(*routes));
 	struct net_verdict verdict = {0};

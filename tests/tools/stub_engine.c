@@ -54,19 +54,19 @@ static void note(const char *format, ...)
 	va_end(args);
 }
 
-static void on_interfaces(void *userdata, const struct privsep_interfaces *interfaces)
+static void on_interfaces(void *userdata, const struct interfaces *interfaces)
 {
 	size_t used = 0;
 
 	(void)userdata;
 	note("interfaces;");
 	stub.interfaces[0] = 0;
-	for (size_t i = 0; i < interfaces->address_count; i++) {
+	for (size_t i = 0; i < interfaces->count; i++) {
 		char text[PREFIX_TEXT_MAX];
 
 		used += (size_t)snprintf(stub.interfaces + used, sizeof(stub.interfaces) - used,
-					 "%s=%s;", interfaces->addresses[i].name,
-					 prefix_format(&interfaces->addresses[i].prefix, text));
+					 "%s=%s;", interfaces->list[i].name,
+					 prefix_format(&interfaces->list[i].prefix, text));
 	}
 	for (size_t i = 0; i < interfaces->route_count; i++) {
 		char text[ADDRESS_TEXT_MAX];

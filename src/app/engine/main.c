@@ -43,7 +43,7 @@ struct engine {
 	struct health_server *health;
 };
 
-static void on_interfaces(void *userdata, const struct privsep_interfaces *interfaces)
+static void on_interfaces(void *userdata, const struct interfaces *interfaces)
 {
 	struct engine *engine = userdata;
 

@@ -21,17 +21,17 @@ static struct prefix prefix_of_text(const char *text)
 	return p;
 }
 
-static struct net_interface interface(uint32_t ifindex, const char *name, const char *prefix)
+static struct interface_address interface(uint32_t ifindex, const char *name, const char *prefix)
 {
-	struct net_interface one = {.ifindex = ifindex, .flags = NET_INTERFACE_UP};
+	struct interface_address one = {.index = ifindex, .flags = INTERFACE_UP};
 
 	strcpy(one.name, name);
 	one.prefix = prefix_of_text(prefix);
 	return one;
 }
 
-static struct net_interface list[6];
-static struct net_interfaces interfaces = {.list = list, .count = 6};
+static struct interface_address list[6];
+static struct interfaces interfaces = {.list = list, .count = 6};
 
 static struct net_allowed any, none;
 
@@ -51,10 +51,11 @@ static int set_up(void **state)
 	list[3] = interface(2, "eth0", "2001:db8:1::4/64");
 	list[4] = interface(3, "eth1", "100.80.0.5/16");
 	list[5] = interface(OURS, "tailscale0", "100.64.0.1/32");
-	interfaces.default_v4 =
-		(struct net_default_route){true, 2, prefix_of_text("10.0.3.1").address};
-	interfaces.default_v6 =
-		(struct net_default_route){true, 2, prefix_of_text("fe80::99").address};
+	interfaces.route_count = 2;
+	interfaces.routes[0] = (struct default_route){
+		.index = 2, .gateway = prefix_of_text("10.0.3.1").address, .family = ADDRESS_V4};
+	interfaces.routes[1] = (struct default_route){
+		.index = 2, .gateway = prefix_of_text("fe80::99").address, .family = ADDRESS_V6};
 	return set_up_allowed(state);
 }
 
@@ -217,7 +218,8 @@ static void a_tailnet_gateway_is_no_route(void **state)
 	struct error err = {0};
 
 	(void)state;
-	interfaces.default_v4 = (struct net_default_route){true, 3, p.address};
+	interfaces.routes[0] =
+		(struct default_route){.index = 3, .gateway = p.address, .family = ADDRESS_V4};
 	assert_int_equal(net_route_check(&p, OURS, &interfaces, &any, &err), -EPERM);
 	assert_string_equal(err.text, "100.80.0.1/32 holds the default gateway 100.80.0.1");
 }

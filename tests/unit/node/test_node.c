@@ -1050,12 +1050,12 @@ static void an_unsigned_peer_closes_the_filter(void **state)
 
 static void only_other_networks_move_us(void **state)
 {
-	struct privsep_interface_address addresses[] = {
-		{.name = "eth0", .flags = PRIVSEP_INTERFACE_UP},
-		{.name = "tailscale0", .flags = PRIVSEP_INTERFACE_UP},
-		{.name = "eth1", .flags = PRIVSEP_INTERFACE_UP},
+	struct interface_address addresses[] = {
+		{.name = "eth0", .flags = INTERFACE_UP},
+		{.name = "tailscale0", .flags = INTERFACE_UP},
+		{.name = "eth1", .flags = INTERFACE_UP},
 	};
-	struct privsep_interfaces seen = {.addresses = addresses, .address_count = 1};
+	struct interfaces seen = {.list = addresses, .count = 1};
 	struct world *w = *state;
 
 	(void)run(w);
@@ -1064,13 +1064,13 @@ static void only_other_networks_move_us(void **state)
 	assert_int_equal(prefix_parse("198.51.100.1/24", 15, &addresses[2].prefix), 0);
 	node_interfaces(w->node, &seen);
 	assert_int_equal(client()->retries, 0); /* the first is where we are */
-	seen.address_count = 2;
+	seen.count = 2;
 	node_interfaces(w->node, &seen);
 	assert_int_equal(client()->retries, 0); /* our own link */
-	seen.address_count = 3;
+	seen.count = 3;
 	node_interfaces(w->node, &seen);
 	assert_int_equal(client()->retries, 1);
-	seen.address_count = 0;
+	seen.count = 0;
 	node_interfaces(w->node, &seen);
 	assert_int_equal(client()->retries, 2);
 }

@@ -42,10 +42,10 @@ static void on_file(void *userdata, enum privsep_file_name name, int fd)
 		close(fd);
 }
 
-static void on_interfaces(void *userdata, const struct privsep_interfaces *interfaces)
+static void on_interfaces(void *userdata, const struct interfaces *interfaces)
 {
 	(void)userdata;
-	t.interfaces += (int)interfaces->address_count;
+	t.interfaces += (int)interfaces->count;
 }
 
 static void on_done(void *userdata, int result, const char *text)
@@ -297,14 +297,14 @@ static void test_sign_of_life(void **state)
 static void test_interfaces(void **state)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
-	struct privsep_interface_address address = {.name = "eth0"};
-	struct privsep_interfaces seen = {&address, 1, NULL, 0};
+	struct interface_address address = {.name = "eth0"};
+	struct interfaces seen = {.list = &address, .count = 1};
 	union privsep_message m = {.header = {PRIVSEP_INTERFACES, 0}};
 	_cleanup_close_ int memfd = -1;
 
 	(void)state;
 	address.prefix.address.family = ADDRESS_V4;
-	assert_int_equal(privsep_interfaces_encode(&seen, &bytes), 0);
+	assert_int_equal(privsep_interfaces_encode(&seen, 0, &bytes), 0);
 	memfd = memfd_seal("x", bytes.data, bytes.length);
 	assert_int_equal(privsep_send(t.peer, PRIVSEP_FROM_SUPERVISOR, &m, &memfd, 1), 0);
 	assert_int_equal(privsep_client_dispatch(t.client), 0);

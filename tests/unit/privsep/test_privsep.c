@@ -472,20 +472,25 @@ static void test_network(void **state)
 static void test_interfaces(void **state)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
-	struct privsep_interface_address address = {
+	struct interface_address address = {
 		.name = "eth0",
 		.index = 2,
-		.flags = PRIVSEP_INTERFACE_UP,
+		.flags = INTERFACE_UP,
 		.prefix = prefix_from("192.168.1.7/24"),
 	};
-	struct privsep_default_route route = {.name = "eth0", .index = 2, .family = ADDRESS_V4};
-	struct privsep_interfaces seen = {&address, 1, &route, 1}, got;
+	struct interfaces got,
+		seen = {
+			.list = &address,
+			.count = 1,
+			.routes = {{.name = "eth0", .index = 2, .family = ADDRESS_V4}},
+			.route_count = 1,
+		};
 
 	(void)state;
-	assert_int_equal(privsep_interfaces_encode(&seen, &bytes), 0);
+	assert_int_equal(privsep_interfaces_encode(&seen, 0, &bytes), 0);
 	assert_int_equal(privsep_interfaces_decode(bytes.data, bytes.length, &got), 0);
-	assert_string_equal(got.addresses[0].name, "eth0");
-	assert_true(prefix_equal(&got.addresses[0].prefix, &address.prefix));
+	assert_string_equal(got.list[0].name, "eth0");
+	assert_true(prefix_equal(&got.list[0].prefix, &address.prefix));
 	assert_int_equal(got.routes[0].gateway.family, ADDRESS_NONE);
 	privsep_interfaces_free(&got);
 	for (size_t length = 1; length < bytes.length; length++)
@@ -494,7 +499,7 @@ static void test_interfaces(void **state)
 
 	memset(address.name, 'x', sizeof(address.name));
 	buffer_consume(&bytes, bytes.length);
-	assert_int_equal(privsep_interfaces_encode(&seen, &bytes), 0);
+	assert_int_equal(privsep_interfaces_encode(&seen, 0, &bytes), 0);
 	assert_int_equal(privsep_interfaces_decode(buffer_head(&bytes), bytes.length, &got),
 			 -EBADMSG);
 }
