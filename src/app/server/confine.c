@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WATCHED_MAX ARRAY_SIZE(((struct confine *)0)->watched)
@@ -21,6 +22,17 @@ static char *folder_of(const char *path)
 	_cleanup_free_ char *copy = strdup(path);
 
 	return copy ? strdup(dirname(copy)) : NULL;
+}
+
+int confine_make_folder(const char *path, struct error *err)
+{
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return error_set_errno(
+			err, -errno,
+			"make the folder %s (mount a volume at %s that can be written, or choose "
+			"another)",
+			path, path);
+	return 0;
 }
 
 static int enter(const struct confine *c, struct sandbox_report *report, struct error *err)

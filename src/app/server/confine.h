@@ -5,6 +5,9 @@
 #include "base/error.h"
 #include "sandbox/sandbox.h"
 
+/** confine_make_folder() - @path, mode 0700, if it isn't there */
+int confine_make_folder(const char *path, struct error *err);
+
 struct confine {
 	const struct sandbox_profile *profile;
 	struct sandbox_identity identity; /* of sandbox_identity_of(folder) */

@@ -120,18 +120,6 @@ static void take_signals(struct server *s)
 	}
 }
 
-/* make_folder() - The state folder, for us alone */
-static int make_folder(const char *path, struct error *err)
-{
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return error_set_errno(
-			err, -errno,
-			"make the state folder %s (mount a volume at %s that can be written, or "
-			"choose another with --state)",
-			path, path);
-	return 0;
-}
-
 static void raise_file_limit(void)
 {
 	struct rlimit limit;
@@ -226,6 +214,9 @@ static int start_relay(struct server *s, const struct url *url, struct tailcfg_d
 				 "relay-listen, stun-listen and relay-http are ADDRESS:PORT");
 	if (asprintf(&folder, "%s/relay", c->state) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
+	r = confine_make_folder(folder, err);
+	if (r < 0)
+		return r;
 	relay.directory = folder;
 	if (address_parse(url->host, strlen(url->host), &address) < 0)
 		relay.host_name = url->host;
@@ -335,7 +326,7 @@ static int start(struct server *s, struct error *err)
 	int r = url_parse(c->url, &s->url, err);
 
 	if (r == 0)
-		r = make_folder(c->state, err);
+		r = confine_make_folder(c->state, err);
 	if (r == 0 && asprintf(&database, "%s/control.db", c->state) < 0)
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)

@@ -5,10 +5,11 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "server/coordinator/authority.h"
+#include "server/web/certificate_maker.h"
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #define DAY     86400L
@@ -37,21 +38,16 @@ static void show_authority(const char *state)
 static int prove(struct coordinator_tls *t, struct error *err)
 {
 	const char *names[4] = {t->host, "localhost", "127.0.0.1", "::1"};
-	struct buffer certificate = BUFFER_INIT(0), key = BUFFER_INIT(0);
+	_cleanup_(certificate_pair_clear) struct certificate_pair pair = {0};
 	struct authority_made made;
-	int r = authority_ensure(t->state, names, ARRAY_SIZE(names), &certificate, &key, &made,
-				 err);
-	const char *pem = (char *)buffer_head(&certificate);
-	const char *key_pem = (char *)buffer_head(&key);
+	int r = certificate_by_authority(t->state, names, ARRAY_SIZE(names), &pair, &made, err);
 
 	if (r == 0 && t->context)
-		r = tls_server_context_renew(t->context, pem, certificate.length, key_pem,
-					     key.length, err);
+		r = tls_server_context_renew(t->context, pair.certificate, strlen(pair.certificate),
+					     pair.key, strlen(pair.key), err);
 	else if (r == 0)
-		r = tls_server_context_create(pem, certificate.length, key_pem, key.length,
-					      &t->context, err);
-	buffer_free(&certificate);
-	buffer_free_secret(&key);
+		r = tls_server_context_create(pair.certificate, strlen(pair.certificate), pair.key,
+					      strlen(pair.key), &t->context, err);
 	if (r < 0)
 		return r;
 	if (made.authority)

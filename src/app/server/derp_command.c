@@ -16,7 +16,6 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/small_file.h"
-#include "server/relay/relay_identity.h"
 #include "server/relay/relay_server.h"
 #include "server/web/certificate_files.h"
 #include "transport/loop_timer.h"
@@ -284,7 +283,7 @@ static int read_names(char *text, struct relay_server_config *config, struct err
 /* open_files() - Read what only root may, then go on as who owns the folder */
 static int open_files(struct derp *d, struct relay_server_config *config, struct error *err)
 {
-	int r = relay_directory_make(config->directory, err);
+	int r = confine_make_folder(config->directory, err);
 
 	if (r == 0)
 		r = sandbox_identity_of(config->directory, &d->identity, err);

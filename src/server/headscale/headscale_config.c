@@ -5,7 +5,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/small_file.h"
-#include "server/coordinator/authority.h"
+#include "server/web/certificate_maker.h"
 #include "transport/url.h"
 #include "wire/json.h"
 
@@ -256,7 +256,7 @@ static bool has_authority(const char *text, const char *folder)
 
 int headscale_config_renew(const char *path, const char *folder, bool *ret_new, struct error *err)
 {
-	struct buffer certificate = BUFFER_INIT(0), key = BUFFER_INIT(0);
+	_cleanup_(certificate_pair_clear) struct certificate_pair pair = {0};
 	_cleanup_free_ char *text = NULL;
 	struct authority_made made = {0};
 	char address[URL_MAX];
@@ -270,11 +270,8 @@ int headscale_config_renew(const char *path, const char *folder, bool *ret_new, 
 	if (r == 0) {
 		const char *names[] = {url.host, "localhost", "127.0.0.1", "::1"};
 
-		r = authority_ensure(folder, names, ARRAY_SIZE(names), &certificate, &key, &made,
-				     err);
+		r = certificate_by_authority(folder, names, ARRAY_SIZE(names), &pair, &made, err);
 	}
 	*ret_new = made.authority;
-	buffer_free(&certificate);
-	buffer_free_secret(&key);
 	return r < 0 ? error_wrap(err, "the certificate of a private authority") : 0;
 }

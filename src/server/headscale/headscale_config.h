@@ -3,7 +3,7 @@
  * server/headscale/headscale_config.h - a configuration for Headscale, where there is none yet
  *
  * In the folder, beside it: Headscale's database, keys and socket; with a private authority
- * its files (server/coordinator/authority.h); derp.yaml when relays were named. What is there is the
+ * its files (server/web/certificate_maker.h); derp.yaml when relays were named. What is there is the
  * operator's, and is never written again.
  */
 #pragma once

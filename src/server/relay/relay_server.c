@@ -6,11 +6,12 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/small_file.h"
 #include "server/relay/relay_clients.h"
-#include "server/relay/relay_identity.h"
 #include "server/relay/relay_pages.h"
 #include "server/relay/relay_verify.h"
 #include "server/relay/stun_server.h"
+#include "server/web/certificate_maker.h"
 #include "server/web/web_server.h"
 #include "transport/tls.h"
 
@@ -37,7 +38,7 @@ struct relay_server {
 	char *host_name;
 	struct address ipv4, ipv6;
 	uint16_t public_port, public_stun_port;
-	char pin[RELAY_PIN_TEXT_MAX];
+	char pin[CERTIFICATE_PIN_MAX];
 	bool can_port_80;
 };
 
@@ -108,7 +109,10 @@ static void serve_pages(void *user, struct http1_exchange *x)
 static int open_tls(struct relay_server *s, const struct relay_server_config *config,
 		    struct tls_context **ret, struct error *err)
 {
-	_cleanup_(relay_certificate_clear) struct relay_certificate certificate = {0};
+	_cleanup_(certificate_pair_clear) struct certificate_pair pair = {0};
+	char ipv4[ADDRESS_TEXT_MAX], ipv6[ADDRESS_TEXT_MAX];
+	const char *names[3];
+	size_t count = 0;
 	int r;
 
 	*ret = NULL;
@@ -118,14 +122,18 @@ static int open_tls(struct relay_server *s, const struct relay_server_config *co
 		*ret = tls_context_hold(config->tls);
 		return 0;
 	}
-	r = relay_certificate_load(config->directory, config->host_name, &config->ipv4,
-				   &config->ipv6, &certificate, err);
-	if (r == 0 && relay_certificate_pin(&certificate, s->pin) < 0)
-		r = error_set(err, -EINVAL, "the relay's certificate is no certificate");
+	if (config->host_name)
+		names[count++] = config->host_name;
+	if (config->ipv4.family != ADDRESS_NONE)
+		names[count++] = address_format(&config->ipv4, ipv4);
+	if (config->ipv6.family != ADDRESS_NONE)
+		names[count++] = address_format(&config->ipv6, ipv6);
+	r = certificate_self_signed(config->directory, names, count, &pair, err);
+	if (r == 0 && certificate_pin(pair.certificate, s->pin) < 0)
+		r = error_set(err, -EINVAL, "the relay's certificate can't be hashed");
 	if (r == 0)
-		r = tls_server_context_create(certificate.certificate,
-					      strlen(certificate.certificate), certificate.key,
-					      strlen(certificate.key), ret, err);
+		r = tls_server_context_create(pair.certificate, strlen(pair.certificate), pair.key,
+					      strlen(pair.key), ret, err);
 	return r;
 }
 
@@ -164,6 +172,31 @@ static int listen_at(uv_loop_t *loop, const struct endpoint *at, struct tls_cont
 		ret, err);
 }
 
+/* load_key() - The DERP key in relay.key, made if there is none. A file without a key is an error */
+static int load_key(const char *directory, struct secret_key *ret, struct error *err)
+{
+	_cleanup_(secret_string_free_at) char *text = NULL;
+	_cleanup_free_ char *path = NULL;
+	char made[KEY_TEXT_MAX];
+	int r;
+
+	if (asprintf(&path, "%s/relay.key", directory) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = small_file_read(path, &text, err);
+	if (r == 0 && secret_key_parse(text, strcspn(text, "\n"), ret) < 0)
+		return error_set(err, -EINVAL,
+				 "%s holds no relay key: restore it, or remove it to have a new "
+				 "one made",
+				 path);
+	if (r != -ENOENT)
+		return r;
+	secret_key_generate(ret);
+	secret_key_format(ret, made);
+	r = small_file_replace(path, made, strlen(made), err);
+	explicit_bzero(made, sizeof(made));
+	return r;
+}
+
 static int open_core(struct relay_server *s, uv_loop_t *loop,
 		     const struct relay_server_config *config, struct error *err)
 {
@@ -176,7 +209,7 @@ static int open_core(struct relay_server *s, uv_loop_t *loop,
 			config->source_clients ? config->source_clients : LIMIT_RELAY_SOURCE,
 	};
 	struct secret_key key;
-	int r = relay_key_load(config->directory, &key, err);
+	int r = load_key(config->directory, &key, err);
 
 	if (r < 0)
 		return r;
@@ -257,9 +290,6 @@ int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
 	    config->ipv6.family == ADDRESS_NONE)
 		return error_set(err, -EINVAL,
 				 "a relay needs the name or address that clients use");
-	r = relay_directory_make(config->directory, err);
-	if (r < 0)
-		return r;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_set(err, -ENOMEM, "out of memory");

@@ -1,1 +1,1 @@
-list(APPEND server_sources web/certificate_files.c web/metrics.c web/source_limit.c web/web_server.c)
+list(APPEND server_sources web/certificate_files.c web/certificate_maker.c web/metrics.c web/source_limit.c web/web_server.c)
