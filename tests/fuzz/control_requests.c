@@ -94,7 +94,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct tailnet t;
 
 	read_others((const char *)data, size);
-	tailnet_init(&t, &settings);
+	if (tailnet_init(&t, &settings) < 0)
+		abort();
 	add_users_key(&t);
 	if (machine_register_request_parse(data, size, &registration, &err) == 0) {
 		if (public_key_is_zero(&registration.node_key) ||

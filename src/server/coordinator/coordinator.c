@@ -191,16 +191,18 @@ int coordinator_new(const struct coordinator_options *o, struct coordinator **re
 		c->text = BUFFER_INIT(LIMIT_MAP_OBJECT);
 		c->last = BUFFER_INIT(LIMIT_MAP_OBJECT);
 		c->frame = BUFFER_INIT(ZSTD_COMPRESSBOUND(LIMIT_MAP_OBJECT) + 4);
-		tailnet_init(&c->tailnet, &o->settings);
+		if (tailnet_init(&c->tailnet, &o->settings) < 0)
+			r = error_set(err, -ENOMEM, "out of memory");
 		c->tailnet.settings.certificates = o->dns_hook_fd >= 0;
-		r = registry_store_open(o->database, &c->store, err);
 	}
+	if (r == 0)
+		r = registry_store_open(o->database, &c->store, err);
 	if (r == 0)
 		r = registry_store_load(c->store, &c->tailnet.registry, err);
 	if (r == 0)
 		r = registry_store_noise_key(c->store, &c->noise_key, err);
 	if (r == 0)
-		r = tailnet_policy_open(&c->access, &c->tailnet, err);
+		r = tailnet_policy_load(&c->tailnet, err);
 	if (r == 0) {
 		secret_key_public(&c->noise_key, &c->noise_public);
 		settle_names(c);
@@ -254,7 +256,6 @@ void coordinator_free(struct coordinator *c)
 	buffer_free(&c->text);
 	buffer_free(&c->last);
 	buffer_free(&c->frame);
-	tailnet_policy_close(&c->access);
 	tailnet_clear(&c->tailnet);
 	tailcfg_derp_map_clear(&c->tailnet.settings.derp_map);
 	tailcfg_dns_config_clear(&c->tailnet.settings.dns);

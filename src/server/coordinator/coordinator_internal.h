@@ -6,7 +6,6 @@
 #include "server/coordinator/dns_hook.h"
 #include "server/coordinator/registry_store.h"
 #include "server/coordinator/source_log.h"
-#include "server/coordinator/tailnet_policy.h"
 #include "server/web/web_server.h"
 #include "transport/http2_server.h"
 #include "transport/loop_timer.h"
@@ -76,7 +75,6 @@ struct machine_exchange {
 struct coordinator {
 	uv_loop_t *loop;
 	struct tailnet tailnet;
-	struct access access;
 	struct registry_store *store;
 	struct secret_key noise_key;
 	struct public_key noise_public;

@@ -437,18 +437,18 @@ static int get_policy(struct order *o)
 
 static int set_policy(struct order *o)
 {
-	return tailnet_policy_set(&o->c->access, (char *)buffer_head(o->x->body),
+	return tailnet_policy_set(&o->c->tailnet, (char *)buffer_head(o->x->body),
 				  o->x->body->length, &o->problems, &o->err);
 }
 
 static int delete_policy(struct order *o)
 {
-	return tailnet_policy_delete(&o->c->access, &o->err);
+	return tailnet_policy_delete(&o->c->tailnet, &o->err);
 }
 
 static int check_policy(struct order *o)
 {
-	return tailnet_policy_check(&o->c->access, (char *)buffer_head(o->x->body),
+	return tailnet_policy_check(&o->c->tailnet, (char *)buffer_head(o->x->body),
 				    o->x->body->length, &o->problems, &o->err);
 }
 

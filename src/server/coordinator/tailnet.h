@@ -52,44 +52,6 @@ struct tailnet_settings {
 	void *key_user;
 };
 
-/* What another part decides: all NULL is "everybody may reach everybody". */
-struct tailnet_policy {
-	void *user;
-	/** @sees: whether @viewer is told of @peer */
-	bool (*sees)(void *user, const struct registry_node *viewer,
-		     const struct registry_node *peer);
-	/** @grants_route: whether @viewer is told that a peer serves @route; NULL: always */
-	bool (*grants_route)(void *user, const struct registry_node *viewer,
-			     const struct prefix *route);
-	/** @filter: the rules of @node, as a JSON array */
-	void (*filter)(void *user, const struct registry_node *node, struct json_writer *w,
-		       const char *name);
-	/** @ssh: its SSHPolicy, as JSON; nothing is written when there is none */
-	void (*ssh)(void *user, const struct registry_node *node, struct json_writer *w,
-		    const char *name);
-	/** @ssh_action: what holds for a session; see policy.h */
-	enum policy_ssh_action (*ssh_action)(void *user, const struct registry_node *from,
-					     const struct registry_node *to, const char *ssh_user,
-					     nanoseconds *ret_period);
-	/** @may_tag: whether @owner (a user's name) may give a node @tag */
-	bool (*may_tag)(void *user, const char *owner, const char *tag);
-	/** @approves: whether @route of @node needs no operator */
-	bool (*approves)(void *user, const struct registry_node *node, const struct prefix *route);
-	/** @capabilities: what it gives @node, each by a call of @each; see policy.h */
-	void (*capabilities)(void *user, const struct registry_node *node,
-			     bool (*each)(void *data, const char *name, const char *values),
-			     void *data);
-
-	/* All three or none. Without them everybody is asked about (sees()) at each change. */
-
-	/** @peers: whom @node sees, as sees() does; 0 or -ENOMEM */
-	int (*peers)(void *user, const struct registry_node *node, struct policy_ids *ret);
-	/** @changed: @node is new or another than before; whom that concerns; 0 or -ENOMEM */
-	int (*changed)(void *user, const struct registry_node *node, struct policy_affected *ret);
-	/** @removed: @node goes */
-	int (*removed)(void *user, const struct registry_node *node, struct policy_affected *ret);
-};
-
 /* Which bits of a node changed; peers are told by a patch unless CHANGE_NODE is among them. */
 enum node_change {
 	CHANGE_ENDPOINTS = 1 << 0,
@@ -167,7 +129,7 @@ struct ssh_confirmation {
 struct tailnet {
 	struct registry registry;
 	struct tailnet_settings settings;
-	struct tailnet_policy policy;
+	struct applied_policy *policy;
 	struct map_session *sessions;
 	size_t session_count;
 	struct map_session *ready, **ready_end; /* who has something to be told, first come first */
@@ -186,7 +148,8 @@ struct tailnet {
 	} statistics;
 };
 
-void tailnet_init(struct tailnet *t, const struct tailnet_settings *settings);
+/** tailnet_init() - Without nodes, and open: everybody may reach everybody. 0 or -ENOMEM */
+int tailnet_init(struct tailnet *t, const struct tailnet_settings *settings);
 void tailnet_clear(struct tailnet *t);
 
 /** tailnet_loaded() - The registry was filled from the store: nodes that were connected get a
@@ -201,6 +164,28 @@ void tailnet_changed_all(struct tailnet *t, unsigned int wants);
 
 /** tailnet_policy_replaced() - Another policy holds: each session is told what came and went */
 void tailnet_policy_replaced(struct tailnet *t);
+
+/**
+ * tailnet_policy_load() - Put the policy of the registry in force, for the registry's nodes
+ *
+ * A stored policy that can't be read is an error: it must not open what it closed. Its tests don't
+ * run again.
+ */
+int tailnet_policy_load(struct tailnet *t, struct error *err);
+
+/**
+ * tailnet_policy_set() - Put a policy in force if its own tests pass; an empty one is refused
+ * @problems: NULL, or receives all errors; @err is the first of them
+ */
+int tailnet_policy_set(struct tailnet *t, const char *text, size_t length,
+		       struct string_list *problems, struct error *err);
+
+/** tailnet_policy_delete() - Without a policy everybody may reach everybody */
+int tailnet_policy_delete(struct tailnet *t, struct error *err);
+
+/** tailnet_policy_check() - Whether tailnet_policy_set() would accept the text */
+int tailnet_policy_check(const struct tailnet *t, const char *text, size_t length,
+			 struct string_list *problems, struct error *err);
 
 /** tailnet_sees() - Whether @viewer is told of @peer */
 bool tailnet_sees(const struct tailnet *t, const struct registry_node *viewer,
@@ -302,7 +287,7 @@ int tailnet_set_routes(struct tailnet *t, struct registry_node *node,
 /** tailnet_rename() - As registry_rename() exactly, and peers are told */
 int tailnet_rename(struct tailnet *t, struct registry_node *node, const char *name);
 
-/* Maps (tailnet_map.c, tailnet.c) */
+/* Maps (tailnet_map.c, tailnet_sessions.c) */
 
 /**
  * tailnet_update() - Take over what a map request says of @node
@@ -340,10 +325,10 @@ void tailnet_tick(struct tailnet *t, struct tailnet_time now);
 /** tailnet_login_remove() - One that @link points to */
 void tailnet_login_remove(struct tailnet *t, struct tailnet_login **link);
 
-/** tailnet_reserves() - Whether LABEL.BASE-DOMAIN is the name of this server, of a relay, of an
- *  extra record or of a split-DNS route: a node of that name would be answered for it, and get its
- *  certificate. @user: the tailnet */
-bool tailnet_reserves(const void *user, const char *label);
+/** tailnet_describe() - @node as policy sees it, borrowed; @routes receives its MACHINE_ROUTES_MAX
+ *  routes, NULL: without them */
+struct policy_node tailnet_describe(const struct tailnet *t, const struct registry_node *node,
+				    struct prefix *routes);
 
 /** tailnet_key_gone() - @node's key may not be used from here on */
 void tailnet_key_gone(struct tailnet *t, const struct registry_node *node);

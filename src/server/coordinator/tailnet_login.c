@@ -27,41 +27,6 @@
 
 #define LOGIN_LIFE (30 * 60 * NSEC_PER_SEC)
 
-struct tailnet_time tailnet_now(void)
-{
-	return (struct tailnet_time){.boot = clock_boottime(), .wall = clock_realtime()};
-}
-
-void tailnet_init(struct tailnet *t, const struct tailnet_settings *settings)
-{
-	*t = (struct tailnet){.settings = *settings};
-	registry_init(&t->registry);
-	t->registry.reserved = tailnet_reserves;
-	t->registry.reserved_user = t;
-}
-
-static void login_free(struct tailnet_login *login)
-{
-	tailcfg_hostinfo_clear(&login->hostinfo);
-	free(login);
-}
-
-void tailnet_clear(struct tailnet *t)
-{
-	struct tailnet_time now = tailnet_now();
-
-	while (t->sessions)
-		map_session_close(t->sessions, now);
-	while (t->logins) {
-		struct tailnet_login *login = t->logins;
-
-		t->logins = login->next;
-		login_free(login);
-	}
-	tailnet_ssh_clear(t);
-	registry_clear(&t->registry);
-}
-
 /* Answers */
 
 struct answer {
@@ -216,8 +181,8 @@ static int may_have_tags(const struct tailnet *t, int64_t user_id, const struct 
 	const struct registry_user *user = registry_user(&t->registry, user_id);
 
 	for (uint32_t i = 0; i < tags->count; i++)
-		if (!user || !t->policy.may_tag ||
-		    !t->policy.may_tag(t->policy.user, user->name, tags->items[i]))
+		if (!user || !policy_may_tag(applied_policy_source(t->policy), user->name, NULL,
+					     tags->items[i]))
 			return error_set(err, -EPERM,
 					 "%s may not use %s: name them in the policy's tagOwners, "
 					 "or use an auth key with that tag",
@@ -262,7 +227,8 @@ void tailnet_login_remove(struct tailnet *t, struct tailnet_login **link)
 	*link = login->next;
 	t->login_count--;
 	t->login_bytes -= login->size;
-	login_free(login);
+	tailcfg_hostinfo_clear(&login->hostinfo);
+	free(login);
 }
 
 /* login_drop() - One that the list holds; NULL */

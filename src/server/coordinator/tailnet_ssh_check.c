@@ -265,8 +265,8 @@ int tailnet_ssh_action(struct tailnet *t, const struct public_key *machine,
 		error_set(err, -ENOENT, "only the node that a session goes to may ask about it");
 		return REGISTER_REFUSED;
 	}
-	if (from && t->policy.ssh_action && !registry_node_is_expired(from, now.wall))
-		action = t->policy.ssh_action(t->policy.user, from, to, q->user, &period);
+	if (from && !registry_node_is_expired(from, now.wall))
+		action = applied_policy_ssh_action(t->policy, q->from, q->to, q->user, &period);
 	switch (action) {
 	case POLICY_SSH_ACCEPT:
 		return put_accept(out);

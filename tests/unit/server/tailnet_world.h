@@ -37,7 +37,7 @@ static inline int setup(void **state)
 
 	(void)state;
 	settings.derp_map.has_regions = true;
-	tailnet_init(&tailnet, &settings);
+	assert_int_equal(tailnet_init(&tailnet, &settings), 0);
 	now = (struct tailnet_time){.boot = 1000 * SECOND, .wall = 1700000000 * SECOND};
 	return 0;
 }
@@ -47,6 +47,14 @@ static inline int teardown(void **state)
 	(void)state;
 	tailnet_clear(&tailnet);
 	return 0;
+}
+
+static inline void put_policy(const char *text)
+{
+	struct error err = {0};
+
+	if (tailnet_policy_set(&tailnet, text, strlen(text), NULL, &err) < 0)
+		fail_msg("%s", err.text);
 }
 
 static inline void pass(nanoseconds time)

@@ -4,7 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
-#include "server/coordinator/tailnet_policy.h"
+#include "server/coordinator/tailnet.h"
 
 #define WEB_ONLY                                                                  \
 	"{\"tagOwners\": {\"tag:web\": [\"alice@\"]},\n"                          \
@@ -15,7 +15,6 @@
 	"\"tests\": [{\"src\": \"alice@\", \"accept\": [\"tag:web:80\"]}]}"
 
 static struct tailnet tailnet;
-static struct access access_of;
 static struct tailnet_time now;
 static unsigned int last_key;
 
@@ -23,18 +22,15 @@ static int setup(void **state)
 {
 	struct tailnet_settings settings = {.server_url = "https://c.test",
 					    .base_domain = "t.test"};
-	struct error err = {0};
 
 	(void)state;
-	tailnet_init(&tailnet, &settings);
 	now = (struct tailnet_time){.boot = NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
-	return tailnet_policy_open(&access_of, &tailnet, &err);
+	return tailnet_init(&tailnet, &settings);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	tailnet_policy_close(&access_of);
 	tailnet_clear(&tailnet);
 	return 0;
 }
@@ -132,17 +128,17 @@ static void a_policy_comes_and_goes(void **state)
 	/* One that fails its own tests changes nothing. */
 	static const char failing[] = "{\"acls\": [], \"tests\": [{\"src\": \"alice@\", "
 				      "\"accept\": [\"bob@:1\"]}]}";
-	assert_int_equal(tailnet_policy_check(&access_of, failing, strlen(failing), NULL, &err),
+	assert_int_equal(tailnet_policy_check(&tailnet, failing, strlen(failing), NULL, &err),
 			 -EPERM);
-	assert_int_equal(tailnet_policy_set(&access_of, failing, strlen(failing), NULL, &err),
+	assert_int_equal(tailnet_policy_set(&tailnet, failing, strlen(failing), NULL, &err),
 			 -EPERM);
 	assert_non_null(strstr(err.text, "alice must reach"));
-	assert_int_equal(tailnet_policy_set(&access_of, "{", 1, NULL, &err), -EINVAL);
+	assert_int_equal(tailnet_policy_set(&tailnet, "{", 1, NULL, &err), -EINVAL);
 	quiet(a);
 	quiet(b);
 	assert_null(tailnet.registry.policy);
 
-	assert_int_equal(tailnet_policy_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&tailnet, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
 	assert_true(tailnet.registry.policy_dirty);
 	assert_string_equal(tailnet.registry.policy, WEB_ONLY);
 	m = next(b);
@@ -209,15 +205,15 @@ static void a_policy_comes_and_goes(void **state)
 	/* Without a policy again. */
 	for (size_t i = 0; i < ARRAY_SIZE(blank); i++) {
 		assert_int_equal(
-			tailnet_policy_set(&access_of, blank[i], strlen(blank[i]), NULL, &err),
+			tailnet_policy_set(&tailnet, blank[i], strlen(blank[i]), NULL, &err),
 			-EINVAL);
 		assert_int_equal(
-			tailnet_policy_check(&access_of, blank[i], strlen(blank[i]), NULL, &err),
+			tailnet_policy_check(&tailnet, blank[i], strlen(blank[i]), NULL, &err),
 			-EINVAL);
 		assert_non_null(strstr(err.text, "policy delete"));
 	}
 	assert_non_null(tailnet.registry.policy);
-	assert_int_equal(tailnet_policy_delete(&access_of, &err), 0);
+	assert_int_equal(tailnet_policy_delete(&tailnet, &err), 0);
 	assert_null(tailnet.registry.policy);
 	m = next(b);
 	assert_true(has(m, "PeersChanged", alice->record.id) &&
@@ -297,7 +293,7 @@ static void granted_routes(void **state)
 	assert_int_equal(tailnet_set_routes(&tailnet, router,
 					    &(struct prefix_list){.items = routes, .count = 2}),
 			 0);
-	assert_int_equal(tailnet_policy_set(&access_of, before, strlen(before), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&tailnet, before, strlen(before), NULL, &err), 0);
 	a = map_session_open(&tailnet, alice, NULL, now);
 	b = map_session_open(&tailnet, bob, NULL, now);
 	assert_int_equal(next_routes(a, id), 1);
@@ -309,11 +305,11 @@ static void granted_routes(void **state)
 	assert_int_equal(next_routes(a, id), 2);
 	assert_int_equal(next_routes(b, id), -1);
 	/* By another policy they are. */
-	assert_int_equal(tailnet_policy_set(&access_of, after, strlen(after), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&tailnet, after, strlen(after), NULL, &err), 0);
 	assert_int_equal(next_routes(a, id), 0);
 	assert_int_equal(next_routes(b, id), 3);
 	/* Without one all are granted. */
-	assert_int_equal(tailnet_policy_delete(&access_of, &err), 0);
+	assert_int_equal(tailnet_policy_delete(&tailnet, &err), 0);
 	assert_int_equal(next_routes(a, id), 3);
 	string_list_clear(&tags);
 	map_session_close(a, now);
@@ -366,11 +362,12 @@ static void owners_and_approvers(void **state)
 	web->hostinfo.routable_ips.items = malloc(sizeof(route));
 	web->hostinfo.routable_ips.items[0] = route;
 	web->hostinfo.routable_ips.count = 1;
-	assert_int_equal(tailnet_policy_set(&access_of, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&tailnet, WEB_ONLY, strlen(WEB_ONLY), NULL, &err), 0);
 	/* What was advertised before is approved at once. */
 	assert_int_equal(web->approved_routes.count, 1);
-	assert_true(tailnet.policy.may_tag(tailnet.policy.user, "alice", "tag:web"));
-	assert_false(tailnet.policy.may_tag(tailnet.policy.user, "bob", "tag:web"));
+	assert_true(
+		policy_may_tag(applied_policy_source(tailnet.policy), "alice", NULL, "tag:web"));
+	assert_false(policy_may_tag(applied_policy_source(tailnet.policy), "bob", NULL, "tag:web"));
 }
 
 static void the_stored_policy_holds(void **state)
@@ -380,13 +377,12 @@ static void the_stored_policy_holds(void **state)
 
 	(void)state;
 	assert_true(tailnet_sees(&tailnet, alice, bob));
-	tailnet_policy_close(&access_of);
 	tailnet.registry.policy = strdup("{\"acls\": [}");
-	assert_int_equal(tailnet_policy_open(&access_of, &tailnet, &err), -EINVAL);
+	assert_int_equal(tailnet_policy_load(&tailnet, &err), -EINVAL);
 	assert_non_null(strstr(err.text, "the stored policy: line 1"));
 	free(tailnet.registry.policy);
 	tailnet.registry.policy = strdup(WEB_ONLY);
-	assert_int_equal(tailnet_policy_open(&access_of, &tailnet, &err), 0);
+	assert_int_equal(tailnet_policy_load(&tailnet, &err), 0);
 	assert_false(tailnet_sees(&tailnet, alice, bob));
 }
 

@@ -2,7 +2,7 @@
 /* tests/unit/server/test_asks.c - what nodes and pages ask: DNS records, SSH sessions, forms */
 #include "base/limits.h"
 #include "server/coordinator/dns_hook.h"
-#include "server/coordinator/tailnet_policy.h"
+#include "server/coordinator/tailnet.h"
 #include "unit/unit.h"
 
 #include <errno.h>
@@ -11,7 +11,6 @@
 #define MINUTE (60 * NSEC_PER_SEC)
 
 static struct tailnet tailnet;
-static struct access access_of;
 static struct tailnet_time now;
 
 #define POLICY                                                                         \
@@ -31,10 +30,9 @@ static int setup(void **state)
 	struct error err = {0};
 
 	(void)state;
-	tailnet_init(&tailnet, &settings);
 	now = (struct tailnet_time){.boot = 1000 * NSEC_PER_SEC, .wall = 1700000000 * NSEC_PER_SEC};
-	if (tailnet_policy_open(&access_of, &tailnet, &err) < 0 ||
-	    tailnet_policy_set(&access_of, POLICY, strlen(POLICY), NULL, &err) < 0)
+	if (tailnet_init(&tailnet, &settings) < 0 ||
+	    tailnet_policy_set(&tailnet, POLICY, strlen(POLICY), NULL, &err) < 0)
 		fail_msg("%s", err.text);
 	return 0;
 }
@@ -42,7 +40,6 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	tailnet_policy_close(&access_of);
 	tailnet_clear(&tailnet);
 	return 0;
 }
@@ -207,7 +204,7 @@ static void test_what_ends_a_confirmation(void **state)
 	tailnet_set_expiry(&tailnet, alice, now.wall, now);
 	assert_true(ask(alice, db, "root", "", true).reject);
 	tailnet_set_expiry(&tailnet, alice, JSON_TIME_NONE, now);
-	assert_int_equal(tailnet_policy_set(&access_of, closed, strlen(closed), NULL, &err), 0);
+	assert_int_equal(tailnet_policy_set(&tailnet, closed, strlen(closed), NULL, &err), 0);
 	assert_true(ask(alice, db, "root", "", true).reject);
 }
 

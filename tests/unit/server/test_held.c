@@ -54,7 +54,7 @@ static int setup(void **state)
 	(void)state;
 	control = calloc(1, sizeof(*control));
 	assert_non_null(control);
-	tailnet_init(&control->tailnet, &settings);
+	assert_int_equal(tailnet_init(&control->tailnet, &settings), 0);
 	control->stopping = true; /* there is no loop */
 	answers = 0;
 	return 0;

@@ -176,12 +176,6 @@ static void test_login_by_url(void **state)
 	assert_int_equal(tailnet.login_count, 0);
 }
 
-static bool alice_may(void *user, const char *owner, const char *tag)
-{
-	(void)user;
-	return strcmp(owner, "alice") == 0 && strcmp(tag, "tag:web") == 0;
-}
-
 /* What a node asks for at a login it gets from who may give it, unless the operator says. */
 static void test_tags_of_a_login(void **state)
 {
@@ -193,7 +187,7 @@ static void test_tags_of_a_login(void **state)
 	char url[256];
 
 	(void)state;
-	tailnet.policy.may_tag = alice_may;
+	put_policy("{\"tagOwners\": {\"tag:web\": [\"alice@\"], \"tag:db\": []}}");
 	assert_int_equal(registry_add_user(&tailnet.registry, "alice", now.wall, &alice, &err), 0);
 	assert_int_equal(registry_add_user(&tailnet.registry, "bob", now.wall, &bob, &err), 0);
 	ASK(.machine = 1, .key = 1, .tag = "tag:web");
@@ -479,13 +473,9 @@ static void advertise(struct registry_node *node, const char *routes)
 	buffer_free(&body);
 }
 
-static bool approve_all(void *user, const struct registry_node *node, const struct prefix *route)
-{
-	(void)user;
-	(void)node;
-	(void)route;
-	return true;
-}
+#define APPROVE_ALL                                                                 \
+	"{\"autoApprovers\": {\"routes\": {\"0.0.0.0/0\": [\"autogroup:member\"], " \
+	"\"::/0\": [\"autogroup:member\"]}, \"exitNode\": [\"autogroup:member\"]}}"
 
 /* A prefix has one form: its host bits are no other route, and no way past "an exit route". */
 static void test_routes_have_one_form(void **state)
@@ -496,7 +486,7 @@ static void test_routes_have_one_form(void **state)
 	char text[PREFIX_TEXT_MAX];
 
 	(void)state;
-	tailnet.policy.approves = approve_all;
+	put_policy(APPROVE_ALL);
 	advertise(one, "[\"10.0.0.1/8\",\"10.0.0.2/8\",\"1.2.3.4/0\",\"fd00::1/64\"]");
 	advertise(two, "[\"10.0.0.0/8\"]");
 	assert_int_equal(one->hostinfo.routable_ips.count, 3);
@@ -517,7 +507,7 @@ static void test_routes_are_bounded(void **state)
 	struct prefix kept;
 
 	(void)state;
-	tailnet.policy.approves = approve_all;
+	put_policy(APPROVE_ALL);
 	prefix_parse("192.0.2.0/24", 12, &kept);
 	assert_int_equal(tailnet_set_routes(&tailnet, node,
 					    &(struct prefix_list){.items = &kept, .count = 1}),
