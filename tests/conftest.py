@@ -84,12 +84,16 @@ def pytest_runtest_makereport(item, call):
 def loopback():
     """A network namespace for the tests of this process.
 
-    Test processes that run beside each other (pytest -n) so have all ports of 127.0.0.1 each.
+    Test processes that run beside each other (pytest -n) have all ports of 127.0.0.1 each. tailscaled
+    waits for a network, so there is one, with nobody on it.
     """
+    network = ("link add eth0 type veth peer eth1", "link set lo up", "link set eth1 up")
+    network += ("link set eth0 up", "addr add 10.76.0.1/24 dev eth0", "route add default dev eth0")
     with Path("/proc/thread-self/ns/net").open() as before:
         if libc.unshare(CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "unshare")
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        for command in network:
+            subprocess.run(["ip", *command.split()], check=True)
         yield
         if libc.setns(before.fileno(), CLONE_NEWNET) != 0:
             raise OSError(ctypes.get_errno(), "setns")

@@ -1,34 +1,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What goes wrong outside of the node: it stays, says why, costs nothing, and heals by itself."""
 
-import os
-
 import pytest
 from lab import Pillion, wait_for
 from lab.pki import Authority
+from lab.process import cpu_used
 
 pytestmark = pytest.mark.usefixtures("pillion_only")
 
 IDLE = 0.3  # CPU seconds in ten
 
 
-def cpu(pids):
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
 def stays_and_is_idle(node):
     """It retries with back-off: neither its CPU nor its log says that it is in a hurry."""
     pids = node.processes()
-    before, lines = cpu(pids), len(node.process.text().splitlines())
-    done = node.box.run("sleep", "10")
-    assert done.returncode == 0 and node.process.running()
-    assert node.processes() == pids
-    assert cpu(pids) - before < IDLE
+    lines = len(node.process.text().splitlines())
+    assert cpu_used(pids, 10) < IDLE
+    assert node.process.running() and node.processes() == pids
     assert len(node.process.text().splitlines()) - lines < 10
 
 

@@ -17,6 +17,7 @@ import pytest
 from lab.own_relay import LoopbackRelay
 from lab.peers import peer
 from lab.relay_tool import TIMEOUT, Tool, derp_map, free_port, region
+from lab.waiting import wait_for
 
 
 class Derper:
@@ -42,15 +43,11 @@ class Derper:
             self.process = subprocess.Popen(
                 [str(a) for a in self.arguments], stdout=log, stderr=log
             )
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert self.process.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline, "derper does not listen"
-                time.sleep(0.02)
+        wait_for(self.listens, TIMEOUT, self.log.read_text)
+
+    def listens(self):
+        socket.create_connection(("127.0.0.1", self.port), 1).close()
+        return True
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)

@@ -12,13 +12,13 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
-import time
 
 import pytest
 from lab.build import BUILD, ROOT
 from lab.peers import peer
+from lab.relay_tool import free_port
+from lab.waiting import wait_for
 
 DATA = ROOT / "tests/system/data"
 TIMEOUT = 30
@@ -36,19 +36,6 @@ def run(*arguments, check=True, variables=None):
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def stop(process):
@@ -100,7 +87,7 @@ class Headscale:
             self.process = subprocess.Popen(
                 [peer("headscale"), "-c", self.config, "serve"], stdout=log, stderr=log
             )
-        wait_for(self.answers, "headscale does not answer")
+        wait_for(self.answers, TIMEOUT, "Headscale to answer")
         self.command("users", "create", "alice")
         self.key = re.search(
             r"\S+$",
@@ -137,14 +124,17 @@ class Tailscaled:
                 stderr=log,
                 env=os.environ | {"TS_NO_LOGS_NO_SUPPORT": "true"},
             )
-        wait_for(self.socket.exists, "tailscaled does not listen")
+        wait_for(self.socket.exists, TIMEOUT, "tailscaled to listen")
 
     def status(self):
         done = run(peer("tailscale"), f"--socket={self.socket}", "status", "--json", check=False)
         return json.loads(done.stdout) if done.stdout.startswith("{") else {}
 
+    def state(self):
+        return self.status().get("BackendState")
+
     def wait_for_running(self):
-        wait_for(lambda: self.status().get("BackendState") == "Running", "not running")
+        wait_for(lambda: self.state() == "Running", TIMEOUT, "tailscaled to run")
         return self.status()
 
     def stop(self):

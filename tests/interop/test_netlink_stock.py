@@ -3,11 +3,11 @@
 
 import errno
 import subprocess
-import time
 
 import pytest
 from lab.netstate import PRIORITIES, Maker
 from lab.peers import peer
+from lab.waiting import wait_for
 
 
 @pytest.fixture
@@ -35,10 +35,7 @@ def tailscaled(box, tmp_path):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 30
-    while len(box.rules(4)) < 4 or len(box.rules(6)) < 4:
-        assert process.poll() is None and time.monotonic() < deadline, "tailscaled didn't come up"
-        time.sleep(0.05)
+    wait_for(lambda: len(box.rules(4)) >= 4 and len(box.rules(6)) >= 4, 30, "tailscaled's rules")
     yield process
     process.kill()
     process.wait()

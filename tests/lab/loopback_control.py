@@ -14,6 +14,7 @@ import urllib.request
 from pathlib import Path
 
 from lab.build import BUILD
+from lab.process import cpu_used
 from lab.relay_tool import free_port
 from lab.waiting import wait_for
 
@@ -116,10 +117,9 @@ class LoopbackControl:
         """Its resident memory, in bytes."""
         return int(status_fields(self.process.pid)["VmRSS"].split()[0]) * 1024
 
-    def cpu(self):
-        """Seconds that it has computed."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / 100
+    def cpu_used(self, seconds):
+        """The CPU time that it uses in the next `seconds`."""
+        return cpu_used([self.process.pid], seconds)
 
     def hang_up(self):
         self.process.send_signal(signal.SIGHUP)

@@ -49,6 +49,22 @@ def command_name(pid):
         return ""
 
 
+def cpu_seconds(pids):
+    """The CPU time that processes have used."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_used(pids, seconds):
+    """The CPU time that processes use in the next `seconds`."""
+    before = cpu_seconds(pids)
+    time.sleep(seconds)  # the interval that is measured
+    return cpu_seconds(pids) - before
+
+
 class Process:
     """A running program; made by Box.start().
 

@@ -9,7 +9,6 @@ Each case has a lane for itself while it runs, so that what they wait for they w
 """
 
 import json
-import os
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from lab import App, Control, Faults, Held, Lab, Pillion, wait_for
 from lab.app import url
 from lab.build import build_folder, is_sanitized
 from lab.faults import frame, message, zstd
+from lab.process import cpu_seconds
 from lab.sanitizers import check_folder
 
 LANES = 8
@@ -50,15 +50,6 @@ def cases(table):
         return function
 
     return add
-
-
-def cpu_seconds(pids):
-    ticks = 0
-    for pid in pids:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 class Lane:
