@@ -45,7 +45,6 @@ static void after_edit(struct node *node, const struct prefs *before)
 		return;
 	node_store_state(node);
 	node_bus_write(node, "Prefs", node_write_prefs);
-	node_warn_unsupported(node);
 	if (!prefs_same_server(prefs_control_url(before), prefs_control_url(now)))
 		node_forget_server(node);
 	node_tell_hostinfo(node);
@@ -78,8 +77,13 @@ static int settle_edit(struct node *node, struct prefs *before, bool leave, stru
 {
 	struct prefs refused;
 	uid_t operator_uid = node->operator_uid;
-	int r = node_check_supported(before, &node->state.prefs, err);
+	char unsupported[256];
+	int r = 0;
 
+	if (prefs_unsupported(&node->state.prefs, before, unsupported, sizeof(unsupported)))
+		r = error_set(err, -EOPNOTSUPP,
+			      "pillion does not support %s yet; leave this setting out",
+			      unsupported);
 	if (r == 0 && !leave)
 		r = check_server(node, before, err);
 	if (r == 0)

@@ -314,14 +314,6 @@ void node_write_self(struct node *node, struct json_writer *w, const char *name)
 char *node_hostname(const struct node *node, char out[static 64]);
 void node_tell_hostinfo(struct node *node);
 
-/* unsupported.c */
-
-/** node_check_supported() - -EOPNOTSUPP and @err when @now turns on what we don't have */
-int node_check_supported(const struct prefs *before, const struct prefs *now, struct error *err);
-
-/** node_warn_unsupported() - Say which of the settings have no effect */
-void node_warn_unsupported(struct node *node);
-
 /* edit.c */
 void node_drop_held_start(struct node *node);
 

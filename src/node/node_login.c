@@ -162,7 +162,6 @@ static void on_registered(void *user, const struct secret_key *node_key,
 			  const struct tailcfg_register_response *response)
 {
 	struct node *node = user;
-	json_t *masked = json_object();
 	/* A start with the key that control knew anyway is no login. */
 	bool anew = node->needs_person || node->key_expired || !is_in_map(node, node_key);
 
@@ -184,10 +183,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node->state.persist.node_key = *node_key;
 	/* There is nothing to go back to; see current_key(). */
 	secret_key_wipe(&node->state.persist.old_node_key);
-	if (masked && node->state.prefs.logged_out &&
-	    prefs_masked_set(masked, "LoggedOut", json_false()) == 0)
-		prefs_edit(&node->state.prefs, masked, NULL);
-	json_decref(masked);
+	(void)prefs_set_bool(&node->state.prefs, "LoggedOut", false);
 	node_store_state(node);
 	if (node->tunnel)
 		tunnel_set_node_key(node->tunnel, node_key);
@@ -472,17 +468,12 @@ void node_forget_server(struct node *node)
 /** node_forget_login() - After a logout: no key, no addresses, and no login unless asked for */
 void node_forget_login(struct node *node)
 {
-	json_t *masked = json_object();
-
 	forget_tailnet(node);
 	node->login_wanted = false;
 	state_file_forget(&node->state);
 	(void)node_machine_find_operator(node);
-	node_warn_unsupported(node);
-	if (masked && prefs_masked_set(masked, "LoggedOut", json_true()) == 0 &&
-	    prefs_masked_set(masked, "WantRunning", json_false()) == 0)
-		prefs_edit(&node->state.prefs, masked, NULL);
-	json_decref(masked);
+	(void)prefs_set_bool(&node->state.prefs, "LoggedOut", true);
+	(void)prefs_set_bool(&node->state.prefs, "WantRunning", false);
 	node_store_state(node);
 	node_store_cache_now(node);
 	node_store_handover(node);

@@ -96,6 +96,21 @@ static void reconcile(struct node *node)
 	node_control_start(node);
 }
 
+/* warn_unsupported() - Settings that a volume brought along are kept, with a warning */
+static void warn_unsupported(struct node *node)
+{
+	char names[256], text[320];
+
+	if (!node->state_usable)
+		return;
+	if (prefs_unsupported(&node->state.prefs, NULL, names, sizeof(names))) {
+		snprintf(text, sizeof(text), "settings without effect here yet: %s", names);
+		node_warn(node, NODE_WARN_SETTINGS, text);
+	} else {
+		node_warn(node, NODE_WARN_SETTINGS, NULL);
+	}
+}
+
 /* apply_start_prefs() - The settings of flags and environment, on top of those that are stored */
 static void apply_start_prefs(struct node *node)
 {
@@ -145,7 +160,7 @@ void node_begin(struct node *node)
 	}
 	node_warn(node, NODE_WARN_STATE, NULL);
 	apply_start_prefs(node);
-	node_warn_unsupported(node);
+	warn_unsupported(node);
 	if (node->warnings[NODE_WARN_SETTINGS])
 		log_warn("%s", node->warnings[NODE_WARN_SETTINGS]);
 	if (node_machine_find_operator(node) < 0)
@@ -189,6 +204,7 @@ void node_settle(struct node *node)
 		return;
 	if (node->changes & NODE_CHANGED_INTENT && node->state_usable)
 		reconcile(node);
+	warn_unsupported(node);
 	if (node->changes & NODE_CHANGED_HEALTH)
 		node_bus_write(node, "Health", node_write_health);
 	publish_state(node);

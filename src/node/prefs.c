@@ -14,7 +14,6 @@
 #include "transport/url.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 
 #define HOSTNAME_MAX  256
@@ -27,14 +26,32 @@
 
 enum member_kind {
 	MEMBER_BOOL,
-	MEMBER_BOOL_OPTIONAL, /* true, false, null */
+	MEMBER_BOOL_OPTIONAL,
 	MEMBER_STRING,
 	MEMBER_INTEGER,
 	MEMBER_TAGS,
 	MEMBER_ROUTES,
 	MEMBER_LIST,   /* kept, not looked into */
-	MEMBER_OBJECT, /* likewise */
+	MEMBER_OBJECT, /* kept, not looked into */
 	MEMBER_ANY,
+};
+
+#define TYPE(type) (1u << (type))
+
+/* The JSON types of each kind, and the zero value that Go's encoder leaves out. */
+static const struct {
+	unsigned int types;
+	const char *zero;
+} kinds[] = {
+	[MEMBER_BOOL] = {TYPE(JSON_TRUE) | TYPE(JSON_FALSE), "false"},
+	[MEMBER_BOOL_OPTIONAL] = {TYPE(JSON_TRUE) | TYPE(JSON_FALSE) | TYPE(JSON_NULL), "null"},
+	[MEMBER_STRING] = {TYPE(JSON_STRING), "\"\""},
+	[MEMBER_INTEGER] = {TYPE(JSON_INTEGER), "0"},
+	[MEMBER_TAGS] = {TYPE(JSON_ARRAY) | TYPE(JSON_NULL), "null"},
+	[MEMBER_ROUTES] = {TYPE(JSON_ARRAY) | TYPE(JSON_NULL), "null"},
+	[MEMBER_LIST] = {TYPE(JSON_ARRAY) | TYPE(JSON_NULL), "null"},
+	[MEMBER_OBJECT] = {TYPE(JSON_OBJECT), "{}"},
+	[MEMBER_ANY] = {~0u, "null"},
 };
 
 enum member_presence {
@@ -45,50 +62,52 @@ enum member_presence {
 struct member {
 	const char *name;
 	enum member_kind kind;
-	size_t place;
 	enum member_presence presence;
-	int initial; /* of a boolean or integer */
+	size_t place;
+	const char *initial;     /* as JSON; NULL: the zero value */
+	const char *unsupported; /* what has no effect here yet, when it is on; NULL: it has one */
 };
 
 /* In the order of the official file. */
 static const struct member members[] = {
-	{"ControlURL", MEMBER_STRING, PLACE(control_url), PRESENT, 0},
-	{"RouteAll", MEMBER_BOOL, PLACE(route_all), PRESENT, 0},
-	{"ExitNodeID", MEMBER_STRING, PLACE(exit_node_id), PRESENT, 0},
-	{"ExitNodeIP", MEMBER_STRING, PLACE(exit_node_ip), PRESENT, 0},
-	{"AutoExitNode", MEMBER_STRING, NO_PLACE, OMIT_EMPTY, 0},
-	{"InternalExitNodePrior", MEMBER_STRING, NO_PLACE, PRESENT, 0},
-	{"ExitNodeAllowLANAccess", MEMBER_BOOL, PLACE(exit_node_allow_lan_access), PRESENT, 0},
-	{"CorpDNS", MEMBER_BOOL, PLACE(corp_dns), PRESENT, 1},
-	{"RunSSH", MEMBER_BOOL, PLACE(run_ssh), PRESENT, 0},
-	{"RunWebClient", MEMBER_BOOL, PLACE(run_web_client), PRESENT, 0},
-	{"WantRunning", MEMBER_BOOL, PLACE(want_running), PRESENT, 0},
-	{"LoggedOut", MEMBER_BOOL, PLACE(logged_out), PRESENT, 0},
-	{"ShieldsUp", MEMBER_BOOL, PLACE(shields_up), PRESENT, 0},
-	{"AdvertiseTags", MEMBER_TAGS, NO_PLACE, PRESENT, 0},
-	{"Hostname", MEMBER_STRING, PLACE(hostname), PRESENT, 0},
-	{"NotepadURLs", MEMBER_BOOL, NO_PLACE, PRESENT, 0},
-	{"ForceDaemon", MEMBER_BOOL, NO_PLACE, OMIT_EMPTY, 0},
-	{"Egg", MEMBER_BOOL, NO_PLACE, OMIT_EMPTY, 0},
-	{"AdvertiseRoutes", MEMBER_ROUTES, NO_PLACE, PRESENT, 0},
-	{"AdvertiseServices", MEMBER_LIST, NO_PLACE, PRESENT, 0},
-	{"Sync", MEMBER_BOOL_OPTIONAL, NO_PLACE, PRESENT, -1},
-	{"NoSNAT", MEMBER_BOOL, PLACE(no_snat), PRESENT, 0},
-	{"NoStatefulFiltering", MEMBER_BOOL_OPTIONAL, NO_PLACE, PRESENT, 1},
-	{"NetfilterMode", MEMBER_INTEGER, PLACE(netfilter_mode), PRESENT, NETFILTER_ON},
-	{"OperatorUser", MEMBER_STRING, PLACE(operator_user), OMIT_EMPTY, 0},
-	{"ProfileName", MEMBER_STRING, PLACE(profile_name), OMIT_EMPTY, 0},
-	{"AutoUpdate", MEMBER_OBJECT, NO_PLACE, PRESENT, 0},
-	{"AppConnector", MEMBER_OBJECT, NO_PLACE, PRESENT, 0},
-	{"PostureChecking", MEMBER_BOOL, PLACE(posture_checking), PRESENT, 0},
-	{"NetfilterKind", MEMBER_STRING, PLACE(netfilter_kind), PRESENT, 0},
-	{"RemoteConfig", MEMBER_BOOL, NO_PLACE, PRESENT, 0},
-	{"DriveShares", MEMBER_LIST, NO_PLACE, PRESENT, 0},
-	{"RelayServerPort", MEMBER_ANY, NO_PLACE, OMIT_EMPTY, 0},
-	{"RelayServerStaticEndpoints", MEMBER_LIST, NO_PLACE, OMIT_EMPTY, 0},
+	{"ControlURL", MEMBER_STRING, PRESENT, PLACE(control_url), NULL, NULL},
+	{"RouteAll", MEMBER_BOOL, PRESENT, PLACE(route_all), NULL, NULL},
+	{"ExitNodeID", MEMBER_STRING, PRESENT, NO_PLACE, NULL, "exit nodes"},
+	{"ExitNodeIP", MEMBER_STRING, PRESENT, NO_PLACE, NULL, "exit nodes"},
+	{"AutoExitNode", MEMBER_STRING, OMIT_EMPTY, NO_PLACE, NULL, NULL},
+	{"InternalExitNodePrior", MEMBER_STRING, PRESENT, NO_PLACE, NULL, NULL},
+	{"ExitNodeAllowLANAccess", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
+	{"CorpDNS", MEMBER_BOOL, PRESENT, PLACE(corp_dns), "true", NULL},
+	{"RunSSH", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, "the SSH server"},
+	{"RunWebClient", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, "the web interface"},
+	{"WantRunning", MEMBER_BOOL, PRESENT, PLACE(want_running), NULL, NULL},
+	{"LoggedOut", MEMBER_BOOL, PRESENT, PLACE(logged_out), NULL, NULL},
+	{"ShieldsUp", MEMBER_BOOL, PRESENT, PLACE(shields_up), NULL, NULL},
+	{"AdvertiseTags", MEMBER_TAGS, PRESENT, NO_PLACE, NULL, NULL},
+	{"Hostname", MEMBER_STRING, PRESENT, PLACE(hostname), NULL, NULL},
+	{"NotepadURLs", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
+	{"ForceDaemon", MEMBER_BOOL, OMIT_EMPTY, NO_PLACE, NULL, NULL},
+	{"Egg", MEMBER_BOOL, OMIT_EMPTY, NO_PLACE, NULL, NULL},
+	{"AdvertiseRoutes", MEMBER_ROUTES, PRESENT, NO_PLACE, NULL, "subnet routes of its own"},
+	{"AdvertiseServices", MEMBER_LIST, PRESENT, NO_PLACE, NULL, "Tailscale Services"},
+	{"Sync", MEMBER_BOOL_OPTIONAL, PRESENT, NO_PLACE, NULL, NULL},
+	{"NoSNAT", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
+	{"NoStatefulFiltering", MEMBER_BOOL_OPTIONAL, PRESENT, NO_PLACE, "true", NULL},
+	{"NetfilterMode", MEMBER_INTEGER, PRESENT, PLACE(netfilter_mode), "2", NULL},
+	{"OperatorUser", MEMBER_STRING, OMIT_EMPTY, PLACE(operator_user), NULL, NULL},
+	{"ProfileName", MEMBER_STRING, OMIT_EMPTY, PLACE(profile_name), NULL, NULL},
+	{"AutoUpdate", MEMBER_OBJECT, PRESENT, NO_PLACE, "{\"Check\":true,\"Apply\":null}", NULL},
+	{"AppConnector", MEMBER_OBJECT, PRESENT, NO_PLACE, "{\"Advertise\":false}",
+	 "app connectors"},
+	{"PostureChecking", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
+	{"NetfilterKind", MEMBER_STRING, PRESENT, NO_PLACE, NULL, NULL},
+	{"RemoteConfig", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
+	{"DriveShares", MEMBER_LIST, PRESENT, NO_PLACE, NULL, NULL},
+	{"RelayServerPort", MEMBER_ANY, OMIT_EMPTY, NO_PLACE, NULL, "peer relays"},
+	{"RelayServerStaticEndpoints", MEMBER_LIST, OMIT_EMPTY, NO_PLACE, NULL, NULL},
 };
 
-/* Set by the daemon itself, or not a setting at all. */
+/* Members that the daemon itself sets, or that are no settings. */
 static const char *const internal_members[] = {"InternalExitNodePrior", "Config", "Persist"};
 
 static const struct member *find_member(const char *name)
@@ -99,83 +118,56 @@ static const struct member *find_member(const char *name)
 	return NULL;
 }
 
+static json_t *zero_value(const struct member *m)
+{
+	return json_loads(kinds[m->kind].zero, JSON_DECODE_ANY, NULL);
+}
+
 /* initial_value() - The value of a member that a new profile has */
 static json_t *initial_value(const struct member *m)
 {
-	if (strcmp(m->name, "AutoUpdate") == 0)
-		return json_pack("{s:b,s:n}", "Check", 1, "Apply");
-	if (strcmp(m->name, "AppConnector") == 0)
-		return json_pack("{s:b}", "Advertise", 0);
-	switch (m->kind) {
-	case MEMBER_BOOL:
-		return json_boolean(m->initial);
-	case MEMBER_BOOL_OPTIONAL:
-		return m->initial < 0 ? json_null() : json_boolean(m->initial);
-	case MEMBER_STRING:
-		return json_string("");
-	case MEMBER_INTEGER:
-		return json_integer(m->initial);
-	case MEMBER_TAGS:
-	case MEMBER_ROUTES:
-	case MEMBER_LIST:
-	case MEMBER_ANY:
-		return json_null();
-	case MEMBER_OBJECT:
-		return json_object();
-	}
-	return NULL;
-}
-
-/* zero_value() - What an absent member of a MaskedPrefs means: the encoder left out its zero */
-static json_t *zero_value(const struct member *m)
-{
-	switch (m->kind) {
-	case MEMBER_BOOL:
-		return json_false();
-	case MEMBER_STRING:
-		return json_string("");
-	case MEMBER_INTEGER:
-		return json_integer(0);
-	case MEMBER_OBJECT:
-		return json_object();
-	case MEMBER_BOOL_OPTIONAL:
-	case MEMBER_TAGS:
-	case MEMBER_ROUTES:
-	case MEMBER_LIST:
-	case MEMBER_ANY:
-		return json_null();
-	}
-	return NULL;
+	return m->initial ? json_loads(m->initial, JSON_DECODE_ANY, NULL) : zero_value(m);
 }
 
 static bool kind_matches(enum member_kind kind, const json_t *value)
 {
-	switch (kind) {
-	case MEMBER_BOOL:
-		return json_is_boolean(value);
-	case MEMBER_BOOL_OPTIONAL:
-		return json_is_boolean(value) || json_is_null(value);
-	case MEMBER_STRING:
-		return json_is_string(value);
-	case MEMBER_INTEGER:
-		return json_is_integer(value) && json_integer_value(value) >= INT_MIN &&
-		       json_integer_value(value) <= INT_MAX;
-	case MEMBER_TAGS:
-	case MEMBER_ROUTES:
-	case MEMBER_LIST:
-		return json_is_array(value) || json_is_null(value);
-	case MEMBER_OBJECT:
-		return json_is_object(value);
-	case MEMBER_ANY:
-		return true;
-	}
-	return false;
+	if (kind == MEMBER_INTEGER && json_is_integer(value) &&
+	    json_integer_value(value) != (int)json_integer_value(value))
+		return false;
+	return kinds[kind].types & TYPE(json_typeof(value));
 }
 
 static bool is_empty(const json_t *value)
 {
 	return json_is_null(value) || json_is_false(value) ||
 	       (json_is_string(value) && json_string_length(value) == 0);
+}
+
+/* is_on() - Whether a value asks for something */
+static bool is_on(const json_t *value)
+{
+	return json_is_true(value) || json_string_length(value) > 0 || json_array_size(value) > 0 ||
+	       json_is_integer(value) || json_is_true(json_object_get(value, "Advertise"));
+}
+
+bool prefs_unsupported(const struct prefs *prefs, const struct prefs *before, char *out,
+		       size_t size)
+{
+	const char *last = "";
+	size_t used = 0;
+
+	out[0] = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(members) && used < size; i++) {
+		const struct member *m = &members[i];
+
+		if (!m->unsupported || strcmp(m->unsupported, last) == 0 ||
+		    !is_on(json_object_get(prefs->object, m->name)) ||
+		    (before && is_on(json_object_get(before->object, m->name))))
+			continue;
+		last = m->unsupported;
+		used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", last);
+	}
+	return used > 0;
 }
 
 static int decode_tags(json_t *list, struct prefs *p, struct error *err)
@@ -317,6 +309,16 @@ json_t *prefs_json(const struct prefs *prefs)
 	return copy;
 }
 
+/* unmasked() - "Apply" of the mask's member "ApplySet", on the heap; NULL: @key is no mask */
+static char *unmasked(const char *key)
+{
+	size_t length = strlen(key);
+
+	if (length <= MASK_LENGTH || strcmp(key + length - MASK_LENGTH, MASK_SUFFIX) != 0)
+		return NULL;
+	return strndup(key, length - MASK_LENGTH);
+}
+
 /* edit_inner() - AutoUpdateSet {"ApplySet": true}: the masked members of an inner object */
 static int edit_inner(json_t *object, const char *name, const json_t *mask, const json_t *values)
 {
@@ -329,19 +331,11 @@ static int edit_inner(json_t *object, const char *name, const json_t *mask, cons
 			return -ENOMEM;
 	}
 	json_object_foreach((json_t *)mask, key, set) {
-		size_t length = strlen(key);
-		_cleanup_free_ char *base = NULL;
-		json_t *value;
+		_cleanup_free_ char *base = json_is_true(set) ? unmasked(key) : NULL;
+		json_t *value = base ? json_object_get(values, base) : NULL;
 
-		if (!json_is_true(set) || length <= MASK_LENGTH ||
-		    strcmp(key + length - MASK_LENGTH, MASK_SUFFIX) != 0)
-			continue;
-		base = strndup(key, length - MASK_LENGTH);
-		if (!base)
-			return -ENOMEM;
-		value = json_object_get(values, base);
-		if (json_object_set_new(inner, base, value ? json_deep_copy(value) : json_null()) <
-		    0)
+		if (base && json_object_set_new(inner, base,
+						value ? json_deep_copy(value) : json_null()) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -368,7 +362,9 @@ static int edit_member(json_t *object, const char *name, const json_t *mask, con
 		value = zero_value(m);
 	else
 		value = json_deep_copy(value);
-	return json_object_set_new(object, name, value) < 0 ? -ENOMEM : 0;
+	return json_object_set_new(object, name, value) < 0
+		       ? error_set(err, -ENOMEM, "out of memory")
+		       : 0;
 }
 
 static int check_control_url(const char *url, struct error *err)
@@ -474,16 +470,12 @@ int prefs_edit(struct prefs *prefs, const json_t *masked, struct error *err)
 	if (!object)
 		return error_set(err, -ENOMEM, "out of memory");
 	json_object_foreach((json_t *)masked, key, mask) {
-		size_t length = strlen(key);
-		_cleanup_free_ char *name = NULL;
+		_cleanup_free_ char *name = unmasked(key);
 
-		if (length <= MASK_LENGTH || strcmp(key + length - MASK_LENGTH, MASK_SUFFIX) != 0)
-			continue;
-		name = strndup(key, length - MASK_LENGTH);
-		r = name ? edit_member(object, name, mask, masked, err) : -ENOMEM;
+		r = name ? edit_member(object, name, mask, masked, err) : 0;
 		if (r < 0) {
 			json_decref(object);
-			return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
+			return r;
 		}
 	}
 	r = decode_owned(object, &edited, err);
@@ -529,6 +521,14 @@ void prefs_free(struct prefs *prefs)
 	free(prefs->advertise_tags);
 	free(prefs->advertise_routes);
 	*prefs = (struct prefs){0};
+}
+
+int prefs_set_bool(struct prefs *prefs, const char *name, bool value)
+{
+	if (json_object_set_new(prefs->object, name, json_boolean(value)) < 0)
+		return -ENOMEM;
+	*(bool *)((char *)prefs + find_member(name)->place) = value;
+	return 0;
 }
 
 int prefs_masked_set(json_t *masked, const char *name, json_t *value)

@@ -30,22 +30,14 @@ struct prefs {
 
 	/* The view. Strings and lists belong to this struct and change with each edit. */
 	const char *control_url; /* "" means the default, see prefs_control_url() */
-	const char *exit_node_id;
-	const char *exit_node_ip;
-	const char *hostname; /* "" means the machine's */
+	const char *hostname;    /* "" means the machine's */
 	const char *operator_user;
 	const char *profile_name;
-	const char *netfilter_kind;
 	bool route_all;
-	bool exit_node_allow_lan_access;
 	bool corp_dns;
-	bool run_ssh;
-	bool run_web_client;
 	bool want_running;
 	bool logged_out;
 	bool shields_up;
-	bool no_snat;
-	bool posture_checking;
 	int netfilter_mode; /* enum netfilter_mode */
 	const char **advertise_tags;
 	size_t advertise_tag_count;
@@ -83,6 +75,20 @@ int prefs_edit(struct prefs *prefs, const json_t *masked, struct error *err);
  * routes with host bits, a netfilter mode that doesn't exist.
  */
 int prefs_check(const struct prefs *prefs, struct error *err);
+
+/**
+ * prefs_unsupported() - The settings that are on and have no effect here yet
+ * @before: settings that are on there as well don't count; or NULL
+ * @out:    gets their names, separated by commas
+ *
+ * They stay in the state file, for a volume that goes back to the official daemon.
+ * Return: whether there is one
+ */
+bool prefs_unsupported(const struct prefs *prefs, const struct prefs *before, char *out,
+		       size_t size);
+
+/** prefs_set_bool() - Set a boolean that has a place in the view; 0 or -ENOMEM */
+int prefs_set_bool(struct prefs *prefs, const char *name, bool value);
 
 /** prefs_copy() - A deep copy; 0 or -ENOMEM */
 int prefs_copy(const struct prefs *prefs, struct prefs *ret);

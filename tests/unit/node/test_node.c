@@ -183,7 +183,7 @@ static void what_has_no_effect_is_refused_or_said(void **state)
 			fail_msg("row %zu: %s", i, err.text);
 		json_decref(json);
 	}
-	assert_false(w->node->state.prefs.run_ssh);
+	assert_true(json_is_false(json_object_get(w->node->state.prefs.object, "RunSSH")));
 	assert_null(w->node->warnings[NODE_WARN_SETTINGS]);
 	edit(w, "{\"RunSSH\":false,\"RunSSHSet\":true}");
 	answer_all(w);
@@ -198,7 +198,7 @@ static void what_has_no_effect_is_refused_or_said(void **state)
 	assert_non_null(
 		strstr(w->node->warnings[NODE_WARN_SETTINGS], "exit nodes, the SSH server"));
 	edit(w, "{\"Hostname\":\"other\",\"HostnameSet\":true}");
-	assert_true(w->node->state.prefs.run_ssh);
+	assert_true(json_is_true(json_object_get(w->node->state.prefs.object, "RunSSH")));
 	edit(w, "{\"RunSSH\":false,\"RunSSHSet\":true,\"ExitNodeIP\":\"\",\"ExitNodeIPSet\":true}");
 	assert_null(w->node->warnings[NODE_WARN_SETTINGS]);
 }
