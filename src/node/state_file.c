@@ -39,6 +39,12 @@ static const char *const persist_members[] = {
 	"PrivateNodeKey", "OldPrivateNodeKey", "UserProfile", "NetworkLockKey", "NodeID",
 };
 
+/* bad_state() - Refuse the file: @what is wrong with @entry */
+static int bad_state(struct error *err, const char *entry, const char *what)
+{
+	return error_set(err, -EBADMSG, "state: %s%s; " REMEDY, entry, what);
+}
+
 static void wipe_buffer(struct buffer *b)
 {
 	buffer_free_secret(b);
@@ -81,12 +87,12 @@ static int entry_bytes(const json_t *entries, const char *key, struct buffer *ou
 	text = json_string_value(value);
 	length = json_string_length(value);
 	if (!text)
-		return error_set(err, -EBADMSG, "state: %s is not a string; " REMEDY, key);
+		return bad_state(err, key, " is not a string");
 	if (buffer_reserve(out, length + 1) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
 	if (sodium_base642bin(buffer_end(out), length + 1, text, length, "\r\n", &bytes, NULL,
 			      sodium_base64_VARIANT_ORIGINAL) != 0)
-		return error_set(err, -EBADMSG, "state: %s is not base64; " REMEDY, key);
+		return bad_state(err, key, " is not base64");
 	out->length += bytes;
 	return 0;
 }
@@ -108,7 +114,7 @@ static int entry_object(const json_t *entries, const char *key, json_t **ret, st
 	object = json_loadb((char *)buffer_head(&bytes), bytes.length, 0, &why);
 	if (!json_is_object(object)) {
 		json_decref(object);
-		return error_set(err, -EBADMSG, "state: %s is not a JSON object; " REMEDY, key);
+		return bad_state(err, key, " is not a JSON object");
 	}
 	*ret = object;
 	return 0;
@@ -129,7 +135,7 @@ static int decode_key(const json_t *persist, const char *name, struct secret_key
 	if (text && strcmp(text, zero) == 0)
 		return 0;
 	if (!text || secret_key_parse(text, json_string_length(value), ret) < 0)
-		return error_set(err, -EBADMSG, "state: %s is not a private key; " REMEDY, name);
+		return bad_state(err, name, " is not a private key");
 	return 0;
 }
 
@@ -150,7 +156,7 @@ static int decode_lock_key(const json_t *persist, struct secret_key *ret, struct
 	    sodium_hex2bin(secret, sizeof(secret), text + prefix, LOCK_KEY_HEX, NULL, &length,
 			   NULL) != 0 ||
 	    length != sizeof(secret))
-		r = error_set(err, -EBADMSG, "state: NetworkLockKey is not a key; " REMEDY);
+		r = bad_state(err, "NetworkLockKey", " is not a key");
 	else
 		memcpy(ret->bytes, secret, sizeof(ret->bytes));
 	sodium_memzero(secret, sizeof(secret));
@@ -177,7 +183,7 @@ static int decode_persist(const json_t *object, struct persist *p, struct error 
 	node_id = json_object_get(object, "NodeID");
 	if (node_id && !json_is_null(node_id)) {
 		if (!json_is_string(node_id) || json_string_length(node_id) >= STATE_NODE_ID_MAX)
-			return error_set(err, -EBADMSG, "state: NodeID is not one; " REMEDY);
+			return bad_state(err, "NodeID", " is not a node ID");
 		memcpy(p->node_id, json_string_value(node_id), json_string_length(node_id) + 1);
 	}
 	profile = json_object_get(object, "UserProfile");
@@ -208,8 +214,7 @@ static int decode_profile(struct state_file *s, const char *entry, struct error 
 		return r;
 	/* What is listed was there: this is no new profile. */
 	if (!object)
-		return error_set(err, -EBADMSG, "state: %s, the current profile, is empty; " REMEDY,
-				 entry);
+		return bad_state(err, entry, ", the current profile, is empty");
 	r = prefs_decode(object, &s->prefs, err);
 	if (r < 0) {
 		if (err)
@@ -221,8 +226,7 @@ static int decode_profile(struct state_file *s, const char *entry, struct error 
 	if (!config || json_is_null(config))
 		return 0;
 	if (!json_is_object(config))
-		return error_set(err, -EBADMSG, "state: Config of %s is not an object; " REMEDY,
-				 entry);
+		return bad_state(err, entry, ".Config is not an object");
 	return decode_persist(config, &s->persist, err);
 }
 
@@ -237,15 +241,13 @@ static int decode_machine_key(struct state_file *s, struct error *err)
 	if (text.length == 0) {
 		/* Control knows the node by both: with another one it would be nobody. */
 		if (!secret_key_is_zero(&s->persist.node_key))
-			return error_set(err, -EBADMSG,
-					 "state: the node's key is there, but " ENTRY_MACHINE_KEY
-					 " is not; " REMEDY);
+			return bad_state(err, ENTRY_MACHINE_KEY,
+					 " is missing, although the node has a key");
 		secret_key_generate(&s->machine_key);
 		return 0;
 	}
 	if (secret_key_parse((char *)buffer_head(&text), text.length, &s->machine_key) < 0)
-		return error_set(err, -EBADMSG,
-				 "state: " ENTRY_MACHINE_KEY " is not a private key; " REMEDY);
+		return bad_state(err, ENTRY_MACHINE_KEY, " is not a private key");
 	return 0;
 }
 
@@ -257,7 +259,6 @@ static int decode_machine_key(struct state_file *s, struct error *err)
 static int current_entry(struct state_file *s, char *ret, size_t size, struct error *err)
 {
 	_cleanup_(wipe_buffer) struct buffer name = BUFFER_INIT(LIMIT_STATE_FILE);
-	_cleanup_(wipe_json_at) json_t *profiles = NULL;
 	const char *id, *key;
 	json_t *profile;
 	int r;
@@ -265,10 +266,12 @@ static int current_entry(struct state_file *s, char *ret, size_t size, struct er
 	ret[0] = 0;
 	r = entry_bytes(s->entries, ENTRY_CURRENT_PROFILE, &name, err);
 	if (r == 0)
-		r = entry_object(s->entries, ENTRY_PROFILES, &profiles, err);
+		r = entry_object(s->entries, ENTRY_PROFILES, &s->profiles, err);
+	if (r == 0 && !s->profiles && !(s->profiles = json_object()))
+		r = error_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
-	json_object_foreach(profiles, id, profile) {
+	json_object_foreach(s->profiles, id, profile) {
 		key = json_string_value(json_object_get(profile, "Key"));
 		if (!key || strlen(key) != name.length || strlen(key) >= size ||
 		    strlen(id) >= sizeof(s->profile_id) ||
@@ -278,7 +281,7 @@ static int current_entry(struct state_file *s, char *ret, size_t size, struct er
 		strcpy(s->profile_id, id);
 		return 0;
 	}
-	if (json_object_size(profiles) == 0 && json_object_get(s->entries, ENTRY_LEGACY_PREFS))
+	if (json_object_size(s->profiles) == 0 && json_object_get(s->entries, ENTRY_LEGACY_PREFS))
 		strcpy(ret, ENTRY_LEGACY_PREFS);
 	return 0;
 }
@@ -300,9 +303,9 @@ static bool is_blank(const char *bytes, size_t length)
 
 int state_file_init(struct state_file *ret, struct error *err)
 {
-	struct state_file s = {.entries = json_object()};
+	struct state_file s = {.entries = json_object(), .profiles = json_object()};
 
-	if (!s.entries || prefs_init(&s.prefs) < 0) {
+	if (!s.entries || !s.profiles || prefs_init(&s.prefs) < 0) {
 		state_file_free(&s);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
@@ -383,24 +386,28 @@ static int set_object_entry(json_t *entries, const char *key, const json_t *obje
 	return r;
 }
 
+/* encode_key() - A key as text; NULL: zeros, never an empty string, which the official decoder refuses
+ */
 static json_t *encode_key(const struct secret_key *key)
 {
+	const struct secret_key none = {0};
 	char text[KEY_TEXT_MAX];
 	json_t *value;
 
-	/* The zero form, never an empty string, which the official decoder refuses. */
-	value = json_string(secret_key_format(key, text));
+	value = json_string(secret_key_format(key ? key : &none, text));
 	sodium_memzero(text, sizeof(text));
 	return value;
 }
 
+/* encode_lock_key() - The Ed25519 key of @seed; NULL: zeros */
 static json_t *encode_lock_key(const struct secret_key *seed)
 {
 	char text[sizeof(LOCK_KEY_PREFIX) + LOCK_KEY_HEX] = LOCK_KEY_PREFIX;
-	uint8_t secret[crypto_sign_SECRETKEYBYTES], public[crypto_sign_PUBLICKEYBYTES];
+	uint8_t secret[crypto_sign_SECRETKEYBYTES] = {0}, public[crypto_sign_PUBLICKEYBYTES];
 	json_t *value;
 
-	crypto_sign_seed_keypair(public, secret, seed->bytes);
+	if (seed)
+		crypto_sign_seed_keypair(public, secret, seed->bytes);
 	sodium_bin2hex(text + strlen(LOCK_KEY_PREFIX), LOCK_KEY_HEX + 1, secret, sizeof(secret));
 	value = json_string(text);
 	sodium_memzero(secret, sizeof(secret));
@@ -408,56 +415,27 @@ static json_t *encode_lock_key(const struct secret_key *seed)
 	return value;
 }
 
-static json_t *empty_user_profile(void)
+static json_t *encode_user(const struct persist *p)
 {
-	return json_pack("{s:i,s:s,s:s}", "ID", 0, "LoginName", "", "DisplayName", "");
+	return p->user_profile
+		       ? json_deep_copy(p->user_profile)
+		       : json_pack("{s:i,s:s,s:s}", "ID", 0, "LoginName", "", "DisplayName", "");
 }
 
-static json_t *encode_persist(const struct persist *p)
+/* encode_persist() - The members that we know; @with_keys false: all keys are zero */
+static json_t *encode_persist(const struct persist *p, bool with_keys)
 {
-	json_t *object = json_object(), *value;
-	const char *key;
-
-	if (!object)
-		return NULL;
-	if (json_object_set_new(object, "PrivateNodeKey", encode_key(&p->node_key)) < 0 ||
-	    json_object_set_new(object, "OldPrivateNodeKey", encode_key(&p->old_node_key)) < 0 ||
-	    json_object_set_new(object, "UserProfile",
-				p->user_profile ? json_deep_copy(p->user_profile)
-						: empty_user_profile()) < 0 ||
-	    json_object_set_new(object, "NetworkLockKey", encode_lock_key(&p->network_lock_seed)) <
-		    0 ||
-	    json_object_set_new(object, "NodeID", json_string(p->node_id)) < 0)
-		goto no_memory;
-	json_object_foreach(p->others, key, value)
-		if (json_object_set_new(object, key, json_deep_copy(value)) < 0)
-			goto no_memory;
-	return object;
-
-no_memory:
-	wipe_json_at(&object);
-	return NULL;
+	return json_pack("{s:o,s:o,s:o,s:o,s:s}", "PrivateNodeKey",
+			 encode_key(with_keys ? &p->node_key : NULL), "OldPrivateNodeKey",
+			 encode_key(with_keys ? &p->old_node_key : NULL), "UserProfile",
+			 encode_user(p), "NetworkLockKey",
+			 encode_lock_key(with_keys ? &p->network_lock_seed : NULL), "NodeID",
+			 p->node_id);
 }
 
 json_t *state_file_public_config(const struct state_file *s)
 {
-	char lock_key[sizeof(LOCK_KEY_PREFIX) + LOCK_KEY_HEX] = LOCK_KEY_PREFIX;
-	const struct secret_key none = {0};
-	json_t *object = json_object();
-	int r = 0;
-
-	memset(lock_key + strlen(LOCK_KEY_PREFIX), '0', LOCK_KEY_HEX);
-	r |= json_object_set_new(object, "PrivateNodeKey", encode_key(&none));
-	r |= json_object_set_new(object, "OldPrivateNodeKey", encode_key(&none));
-	r |= json_object_set_new(object, "UserProfile",
-				 s->persist.user_profile ? json_deep_copy(s->persist.user_profile)
-							 : empty_user_profile());
-	r |= json_object_set_new(object, "NetworkLockKey", json_string(lock_key));
-	r |= json_object_set_new(object, "NodeID", json_string(s->persist.node_id));
-	if (r == 0)
-		return object;
-	json_decref(object);
-	return NULL;
+	return encode_persist(&s->persist, false);
 }
 
 static void new_profile_id(const json_t *profiles, char ret[static STATE_PROFILE_MAX])
@@ -478,85 +456,62 @@ static json_t *timestamp(void)
 	return json_string(text);
 }
 
-/* update_profile() - The current profile's row (ipn.LoginProfile) from prefs and persist */
-static int update_profile(const struct state_file *s, json_t *row, const char *entry, bool created)
+/* profile_row() - The row (ipn.LoginProfile) of the current profile, made if it isn't there; NULL
+ * without memory */
+static json_t *profile_row(struct state_file *s)
 {
-	json_t *user = s->persist.user_profile;
-	const char *name = *s->prefs.profile_name
-				   ? s->prefs.profile_name
-				   : json_string_value(json_object_get(user, "LoginName"));
-	int r = 0;
+	json_t *row;
 
-	r |= json_object_set_new(row, "ID", json_string(s->profile_id));
-	r |= json_object_set_new(row, "Name", json_string(name ? name : ""));
-	if (!json_object_get(row, "NetworkProfile"))
-		r |= json_object_set_new(row, "NetworkProfile",
-					 json_pack("{s:s,s:s,s:s}", "MagicDNSName", "",
-						   "DomainName", "", "DisplayName", ""));
-	r |= json_object_set_new(row, "Key", json_string(entry));
-	r |= json_object_set_new(row, "UserProfile",
-				 user ? json_deep_copy(user) : empty_user_profile());
-	r |= json_object_set_new(row, "NodeID", json_string(s->persist.node_id));
-	if (!json_object_get(row, "LocalUserID"))
-		r |= json_object_set_new(row, "LocalUserID", json_string(""));
-	r |= json_object_set_new(row, "ControlURL", json_string(s->prefs.control_url));
-	if (created)
-		r |= json_object_set_new(row, "Created", timestamp());
+	if (!*s->profile_id)
+		new_profile_id(s->profiles, s->profile_id);
+	row = json_object_get(s->profiles, s->profile_id);
+	if (json_is_object(row))
+		return row;
+	row = json_pack("{s:o}", "Created", timestamp());
+	return json_object_set_new(s->profiles, s->profile_id, row) < 0 ? NULL : row;
+}
+
+/* update_row() - The row of the current profile from prefs and persist */
+static int update_row(const struct state_file *s, json_t *row, const char *entry)
+{
+	const char *name =
+		*s->prefs.profile_name
+			? s->prefs.profile_name
+			: json_string_value(json_object_get(s->persist.user_profile, "LoginName"));
+	json_t *fresh =
+		json_pack("{s:s,s:s,s:s,s:o,s:s,s:s}", "ID", s->profile_id, "Name",
+			  name ? name : "", "Key", entry, "UserProfile", encode_user(&s->persist),
+			  "NodeID", s->persist.node_id, "ControlURL", s->prefs.control_url);
+	json_t *defaults = json_pack("{s:{s:s,s:s,s:s},s:s}", "NetworkProfile", "MagicDNSName", "",
+				     "DomainName", "", "DisplayName", "", "LocalUserID", "");
+	int r = json_object_update_new(row, fresh) | json_object_update_missing_new(row, defaults);
+
 	return r ? -ENOMEM : 0;
-}
-
-/* profile_row() - The row of the current profile in @profiles, made if it isn't there */
-static json_t *profile_row(json_t *profiles, const char *id, bool *ret_created)
-{
-	json_t *row = json_object_get(profiles, id);
-
-	*ret_created = !json_is_object(row);
-	if (*ret_created) {
-		row = json_object();
-		if (json_object_set_new(profiles, id, row) < 0)
-			return NULL;
-	}
-	return row;
-}
-
-static int load_profiles(const json_t *entries, json_t **ret)
-{
-	int r = entry_object(entries, ENTRY_PROFILES, ret, NULL);
-
-	if (r == 0 && !*ret)
-		*ret = json_object();
-	return r < 0 ? r : *ret ? 0 : -ENOMEM;
 }
 
 /* encode_profile() - _profiles, _current-profile and the profile's own entry */
 static int encode_profile(struct state_file *s)
 {
-	_cleanup_(wipe_json_at) json_t *profiles = NULL, *prefs = NULL;
+	_cleanup_(wipe_json_at) json_t *prefs = prefs_json(&s->prefs), *config = NULL;
 	char entry[STATE_PROFILE_MAX + sizeof(STATE_PROFILE_KEY)];
+	json_t *row = profile_row(s);
 	const char *key;
-	bool created;
-	json_t *row;
 	int r;
 
-	r = load_profiles(s->entries, &profiles);
-	if (r < 0)
-		return r;
-	if (!*s->profile_id)
-		new_profile_id(profiles, s->profile_id);
-	row = profile_row(profiles, s->profile_id, &created);
-	prefs = prefs_json(&s->prefs);
-	if (!row || !prefs)
+	config = encode_persist(&s->persist, true);
+	if (!row || !prefs || !config ||
+	    (s->persist.others &&
+	     json_object_update_missing_new(config, json_deep_copy(s->persist.others)) < 0) ||
+	    json_object_set(prefs, "Config", config) < 0)
 		return -ENOMEM;
 	key = json_string_value(json_object_get(row, "Key"));
 	if (key && strlen(key) < sizeof(entry))
 		strcpy(entry, key);
 	else
 		snprintf(entry, sizeof(entry), STATE_PROFILE_KEY "%s", s->profile_id);
-	if (json_object_set_new(prefs, "Config", encode_persist(&s->persist)) < 0)
-		return -ENOMEM;
-	r = update_profile(s, row, entry, created);
+	r = update_row(s, row, entry);
 	if (r == 0)
-		r = set_object_entry(s->entries, ENTRY_PROFILES, profiles, JSON_COMPACT);
+		r = set_object_entry(s->entries, ENTRY_PROFILES, s->profiles, JSON_COMPACT);
 	if (r == 0)
 		r = set_entry(s->entries, ENTRY_CURRENT_PROFILE, entry, strlen(entry));
 	if (r == 0)
@@ -587,57 +542,46 @@ int state_file_encode(struct state_file *s, struct buffer *out)
 
 /* --- changes --- */
 
-static int set_network(struct state_file *s, const json_t *network)
+/* replace() - Make @slot a copy of @json; 1: it was another, 0, -ENOMEM */
+static int replace(json_t **slot, const json_t *json)
 {
-	_cleanup_(wipe_json_at) json_t *profiles = NULL;
-	json_t *row, *copy;
-	bool created;
-	int r;
+	json_t *copy;
 
-	r = load_profiles(s->entries, &profiles);
-	if (r < 0)
-		return r;
-	if (!*s->profile_id)
-		new_profile_id(profiles, s->profile_id);
-	row = profile_row(profiles, s->profile_id, &created);
-	if (!row)
-		return -ENOMEM;
-	if (json_equal(json_object_get(row, "NetworkProfile"), network))
+	if (json_equal(*slot, json))
 		return 0;
-	copy = json_deep_copy(network);
-	if (json_object_set_new(row, "NetworkProfile", copy) < 0)
+	copy = json_deep_copy(json);
+	if (!copy)
 		return -ENOMEM;
-	r = set_object_entry(s->entries, ENTRY_PROFILES, profiles, JSON_COMPACT);
-	return r < 0 ? r : 1;
+	json_decref(*slot);
+	*slot = copy;
+	return 1;
 }
 
 int state_file_set_identity(struct state_file *s, const char *node_id, const json_t *user_profile,
 			    const json_t *network)
 {
-	bool changed = false;
-	json_t *copy;
-	int r = 0;
+	json_t *row, *known;
+	int changed = 0, r;
 
 	if (strlen(node_id) >= sizeof(s->persist.node_id) || !json_is_object(user_profile))
 		return -EINVAL;
 	if (network) {
-		r = set_network(s, network);
-		if (r < 0)
-			return r;
+		row = profile_row(s);
+		known = json_incref(json_object_get(row, "NetworkProfile"));
+		changed = row ? replace(&known, network) : -ENOMEM;
+		if (row && json_object_set_new(row, "NetworkProfile", known) < 0)
+			changed = -ENOMEM;
 	}
-	if (!json_equal(s->persist.user_profile, user_profile)) {
-		copy = json_deep_copy(user_profile);
-		if (!copy)
-			return -ENOMEM;
-		json_decref(s->persist.user_profile);
-		s->persist.user_profile = copy;
-		changed = true;
-	}
+	if (changed < 0)
+		return changed;
+	r = replace(&s->persist.user_profile, user_profile);
+	if (r < 0)
+		return r;
 	if (strcmp(s->persist.node_id, node_id) != 0) {
 		strcpy(s->persist.node_id, node_id);
-		changed = true;
+		changed = 1;
 	}
-	return changed || r > 0;
+	return changed | r;
 }
 
 void state_file_forget_identity(struct state_file *s)
@@ -655,30 +599,26 @@ static void persist_free(struct persist *p)
 
 int state_file_forget(struct state_file *s)
 {
-	_cleanup_(wipe_json_at) json_t *profiles = NULL;
 	const char *entry;
 	struct prefs fresh;
-	int r;
+	int r = prefs_init(&fresh);
 
-	r = load_profiles(s->entries, &profiles);
-	if (r == 0)
-		r = prefs_init(&fresh);
 	if (r < 0)
 		return r;
-	entry = json_string_value(json_object_get(json_object_get(profiles, s->profile_id), "Key"));
+	entry = json_string_value(
+		json_object_get(json_object_get(s->profiles, s->profile_id), "Key"));
 	if (entry) {
 		wipe_strings(json_object_get(s->entries, entry));
 		(void)json_object_del(s->entries, entry);
-		(void)json_object_del(profiles, s->profile_id);
+		(void)json_object_del(s->profiles, s->profile_id);
 	}
 	(void)json_object_del(s->entries, ENTRY_CURRENT_PROFILE);
-	r = set_object_entry(s->entries, ENTRY_PROFILES, profiles, JSON_COMPACT);
 	persist_free(&s->persist);
 	make_lock_key(&s->persist.network_lock_seed);
 	prefs_free(&s->prefs);
 	s->prefs = fresh;
 	s->profile_id[0] = 0;
-	return r;
+	return 0;
 }
 
 /* spent_digest() - What stands for @auth_key in the file; useless without the machine key */
@@ -713,6 +653,7 @@ bool state_file_spent_key(const struct state_file *s, const char *auth_key)
 void state_file_free(struct state_file *s)
 {
 	wipe_json_at(&s->entries);
+	json_decref(s->profiles);
 	persist_free(&s->persist);
 	prefs_free(&s->prefs);
 	sodium_memzero(s, sizeof(*s));

@@ -41,6 +41,7 @@ struct persist {
 
 struct state_file {
 	json_t *entries;                    /* key → base64, as read; owned */
+	json_t *profiles;                   /* _profiles: id → ipn.LoginProfile; owned */
 	struct secret_key machine_key;      /* always set after init or decode */
 	char profile_id[STATE_PROFILE_MAX]; /* "1a2b", "" until encoded the first time */
 	struct prefs prefs;

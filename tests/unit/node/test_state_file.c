@@ -181,7 +181,7 @@ static void bad_bytes_are_refused_with_a_remedy(void **state)
 		/* 7 */ {"{\"_profiles\":\"aGVsbG8=\"}", -EBADMSG, "_profiles is not a JSON"},
 		/* 8 */ {"{\"_daemon\":\"WzFd\"}", -EBADMSG, "_daemon is not a JSON"},
 		/* 9: {"Config":5} */
-		{"{\"_daemon\":\"eyJDb25maWciOjV9\"}", -EBADMSG, "Config of _daemon"},
+		{"{\"_daemon\":\"eyJDb25maWciOjV9\"}", -EBADMSG, "_daemon.Config is not an object"},
 		/* 10: {"WantRunning":5} */
 		{"{\"_daemon\":\"eyJXYW50UnVubmluZyI6NX0=\"}", -EBADMSG, "WantRunning"},
 		/* 11 */ {"{\"key\":\"\",\"nonce\":\"\",\"data\":\"\"}", -ENOTSUP, "TPM"},
@@ -197,7 +197,7 @@ static void bad_bytes_are_refused_with_a_remedy(void **state)
 		 "\"eyJDb25maWciOiB7IlByaXZhdGVOb2RlS2V5IjogInByaXZrZXk6MTExMTExMTExMTExMTExMTExMTE"
 		 "xMTEx"
 		 "MTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMTExMSJ9fQ==\"}",
-		 -EBADMSG, "but _machinekey is not"},
+		 -EBADMSG, "_machinekey is missing"},
 	};
 
 	(void)state;
