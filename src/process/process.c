@@ -23,17 +23,16 @@
 
 /* --- Starting a program --- */
 
-/* The ends of three pipes: output; the permission to go on; the errno of a failed exec. */
+/* The ends of two pipes: output, and the errno of a failed exec. */
 struct ends {
-	int output, go, failure;
+	int output, failure;
 };
 
-#define NO_ENDS ((struct ends){-1, -1, -1})
+#define NO_ENDS ((struct ends){-1, -1})
 
 static void close_ends(struct ends *ends)
 {
 	cleanup_close_at(&ends->output);
-	cleanup_close_at(&ends->go);
 	cleanup_close_at(&ends->failure);
 	*ends = NO_ENDS;
 }
@@ -53,8 +52,6 @@ static int make_ends(const struct process_plan *plan, struct ends *ours, struct 
 {
 	int r = make_pipe(&ours->output, &theirs->output);
 
-	if (r == 0)
-		r = make_pipe(&theirs->go, &ours->go);
 	if (r == 0)
 		r = make_pipe(&ours->failure, &theirs->failure);
 	if (r == 0 && (fcntl(ours->output, F_SETFL, O_NONBLOCK) < 0 ||
@@ -83,13 +80,12 @@ static _Noreturn void become(struct process_plan plan, pid_t parent, struct ends
 {
 	struct sigaction defaults = {.sa_handler = SIG_DFL};
 	sigset_t none;
-	char go;
 	int why;
 
 	if (plan.ends_with_us)
 		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
-	/* A parent that has died already sends no signal, and no permission either. */
-	if (getppid() != parent || read(ends.go, &go, 1) != 1)
+	/* A parent that has died already sends no signal. */
+	if (plan.ends_with_us && getppid() != parent)
 		_exit(127);
 	/* Out of the way of the numbers that the program's descriptors get. */
 	ends.output = fcntl(ends.output, F_DUPFD_CLOEXEC, FIRST_SAFE_FD);
@@ -117,16 +113,15 @@ static _Noreturn void become(struct process_plan plan, pid_t parent, struct ends
 	_exit(127);
 }
 
-/* let_go() - Wait until the child is the program; 0 or negative errno if it can't be */
-static int let_go(const struct ends *ours)
+/* await_exec() - Until the child is the program; 0 or negative errno if it can't be */
+static int await_exec(const struct ends *ours)
 {
 	int why = 0;
-	ssize_t n = write(ours->go, "", 1);
+	ssize_t n;
 
-	if (n == 1)
-		do
-			n = read(ours->failure, &why, sizeof(why));
-		while (n < 0 && errno == EINTR);
+	do
+		n = read(ours->failure, &why, sizeof(why));
+	while (n < 0 && errno == EINTR);
 	return n == (ssize_t)sizeof(why) ? -why : n < 0 ? -errno : 0;
 }
 
@@ -138,19 +133,13 @@ pid_t process_spawn(const struct process_plan *plan, int *ret_output, struct err
 
 	if (r == 0) {
 		pid = fork();
-		if (pid == 0) {
-			close(ours.go); /* else the child would wait for itself */
+		if (pid == 0)
 			become(*plan, parent, theirs);
-		}
 		r = pid < 0 ? -errno : 0;
 	}
 	close_ends(&theirs);
-	if (r == 0 && plan->forked)
-		plan->forked(plan->context, pid);
 	if (r == 0)
-		r = let_go(&ours);
-	if (r == 0 && plan->running)
-		plan->running(plan->context, pid);
+		r = await_exec(&ours);
 	if (r == 0)
 		*ret_output = TAKE_FD(ours.output);
 	close_ends(&ours);

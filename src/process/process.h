@@ -42,9 +42,6 @@ struct process_plan {
 
 	/* In the child, before it becomes the program: async-signal-safe calls only; 0 or an error */
 	int (*reduce)(void *context);
-	/* In the parent: before the child becomes the program, and when it has */
-	void (*forked)(void *context, pid_t pid);
-	void (*running)(void *context, pid_t pid);
 	void *context;
 };
 

@@ -4,6 +4,7 @@
 import pytest
 from lab import Control, OwnRelay, Pillion, make_world
 from lab.loopback_control import JoinedNode, LoopbackControl
+from supervisor_world import namespace, start  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -308,7 +308,7 @@ def test_stops_in_time(keeper):
     assert time.monotonic() - began < PATIENCE
     assert "stub got SIGTERM" in keeper.text()
     assert not alive(child)
-    assert not keeper.pid_file.exists()
+    assert keeper.pid_file.read_text() == ""
     # While it waits for the next start, too.
     keeper.start(serves=False, ends=[1] * 20)
     keeper.wait_text("the next starts in 5.0 s")
@@ -368,37 +368,21 @@ def test_an_orphan_is_ended_by_the_next(keeper):
 
 
 def test_a_foreign_process_with_its_number_is_left_alone(keeper):
+    """Its number may stand in the file: only a process that holds the lock is ended."""
     keeper.start()
-    number, started, program = keeper.pid_file.read_text().splitlines()
-    boot = started.split()[1]
+    assert keeper.pid_file.read_text() == f"{keeper.child()}\n"
     keeper.stop()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]) as stranger:
         try:
-            of_stranger = Path(f"/proc/{stranger.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            rows = [
-                # The number was given away: another start, the same program even.
-                (started.split()[0], boot, str(Path(f"/proc/{stranger.pid}/exe").readlink())),
-                # Another program.
-                (of_stranger[19], boot, "/usr/bin/headscale"),
-                # Another boot.
-                (of_stranger[19], "0" * 36, str(Path(f"/proc/{stranger.pid}/exe").readlink())),
-            ]
-            for row in rows:
-                keeper.pid_file.write_text(f"{stranger.pid}\n{row[0]} {row[1]}\n{row[2]}\n")
+            for text in ("", f"{stranger.pid}\n", f"{stranger.pid}\n1 boot\n/x\n", "nonsense"):
+                keeper.pid_file.write_text(text)
                 keeper.start()
                 assert stranger.poll() is None
                 assert keeper.child() != stranger.pid
                 assert keeper.stop() == 0
-            for text in ("", f"{stranger.pid}\n", "nonsense"):
-                keeper.pid_file.write_text(text)
-                keeper.start()
-                assert stranger.poll() is None
-                assert keeper.stop() == 0
             assert "which an earlier 'run' left" not in keeper.text()
         finally:
             stranger.kill()
-    assert int(number) > 0
-    assert program.startswith("/")
 
 
 def test_without_locks(keeper):

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "process/capped_log.h"
 #include "process/process.h"
-#include "server/headscale/process_file.h"
+#include "server/headscale/process_lock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,8 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
+#define NUMBER_FILE "headscale.pid"
+
 #define CHECK_TIME  (60 * NSEC_PER_SEC)
 #define CHECK_WORDS 400 /* of its output; an error has room for no more */
 
@@ -31,10 +33,9 @@ struct keeper {
 	struct loop loop;
 	struct loop_source signals;
 	struct process process;
-	char *process_file;
+	int number_fd; /* of the file that the child locks */
 	struct capped_log log;
 	char taken[CHECK_WORDS]; /* the line that says that its port is taken, or "" */
-	struct error warning;    /* why its number could not be written */
 	struct error *err;
 	int result;
 };
@@ -79,31 +80,28 @@ static void line(struct process *process, const char *text, size_t length)
 
 /* --- Its life --- */
 
-/* write_number() - As the program that it is about to be, so that a later keeper finds it */
-static void write_number(struct keeper *k, pid_t pid, const char *program)
+/* hold_lock() - A file system without locks costs only the way to find an orphan */
+static int hold_lock(void *context)
 {
-	struct process_identity identity;
-	int r = process_identify(pid, &identity);
+	const struct keeper *k = context;
 
-	if (r < 0)
-		error_set_errno(&k->warning, r, "/proc/%d", (int)pid);
-	else if (program && !realpath(program, identity.program))
-		error_set_errno(&k->warning, -errno, "%s", program);
-	else
-		(void)process_file_write(k->process_file, &identity, &k->warning);
+	(void)process_lock_take(k->number_fd);
+	return 0;
 }
 
-static void forked(void *context, pid_t pid)
+/* publish() - Its number, for people; the lock is what the next keeper looks at */
+static void publish(struct keeper *k)
 {
-	struct keeper *k = context;
+	char text[32];
+	int length = snprintf(text, sizeof(text), "%d\n", (int)k->process.pid);
 
-	write_number(k, pid, k->options->program);
-}
-
-/* running() - A script is run by another program than its own file */
-static void running(void *context, pid_t pid)
-{
-	write_number(context, pid, NULL);
+	(void)!ftruncate(k->number_fd, 0);
+	(void)!pwrite(k->number_fd, text, (size_t)length, 0);
+	if (process_lock_holder(k->number_fd) != k->process.pid)
+		note(k, LOG_WARN,
+		     "%s/" NUMBER_FILE " can't be locked: if 'run' is killed, the next 'run' can't "
+		     "end a Headscale that hangs",
+		     k->options->folder);
 }
 
 static void start(struct process *process)
@@ -119,23 +117,19 @@ static void start(struct process *process)
 		.channel = -1,
 		.output_may_block = true, /* it must not lose lines to a full pipe */
 		.ends_with_us = true,
-		.forked = forked,
-		.running = running,
+		.reduce = hold_lock,
 		.context = k,
 	};
 	struct error err = {0};
 
 	k->taken[0] = 0;
-	k->warning = (struct error){0};
 	if (process_start(process, &plan, &err) < 0) {
 		note(k, LOG_ERROR, "%s; trying again in %.1f s", err.text,
 		     (double)process_again(process, 0) / NSEC_PER_SEC);
 		return;
 	}
-	if (k->warning.code < 0)
-		note(k, LOG_WARN, "%s; if 'run' is killed, the next 'run' can't end Headscale",
-		     k->warning.text);
 	note(k, LOG_INFO, "started %s, process %d", k->options->program, (int)process->pid);
+	publish(k);
 }
 
 static void ended(struct process *process, int status, nanoseconds lived)
@@ -275,43 +269,43 @@ int keeper_check(const struct keeper_options *options, struct error *err)
 	return error_set(err, -EINVAL, "Headscale refuses %s: %s", options->config, words);
 }
 
-/* end_orphan() - What an earlier keeper left when it was killed */
-static int end_orphan(const char *path, struct error *err)
+/* open_number() - The file that the child locks; not removed, since a child may hold it */
+static int open_number(const char *folder, struct error *err)
 {
-	struct process_identity identity;
-	_cleanup_close_ int fd = -1;
-	int r = process_file_read(path, &identity);
+	_cleanup_free_ char *path = file_in(folder, NUMBER_FILE);
+	int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
 
-	if (r < 0 && r != -ENOENT && r != -EINVAL)
-		return error_set_errno(err, r, "%s", path);
-	if (r == 0)
-		r = fd = process_find(&identity);
-	/* Gone, whoever has its number now. */
-	if (r == -ESRCH || r == -ENOENT || r == -EINVAL) {
-		(void)unlink(path);
-		return 0;
-	}
-	if (r >= 0) {
-		log_info("ending process %d, which an earlier 'run' left", (int)identity.pid);
-		r = process_end(fd, KEEPER_STOP_PATIENCE);
-	}
-	if (r < 0)
-		return error_set_errno(err, r, "process %d of an earlier 'run' (%s) can't be ended",
-				       (int)identity.pid, path);
+	if (!path)
+		return error_set(err, -ENOMEM, "out of memory");
+	return fd < 0 ? error_set_errno(err, -errno, "open %s", path) : fd;
+}
+
+/* end_orphan() - End a Headscale whose keeper was killed */
+static int end_orphan(const char *folder, struct error *err)
+{
+	_cleanup_close_ int fd = open_number(folder, err);
+	pid_t pid = fd < 0 ? 0 : process_lock_holder(fd);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (pid > 0)
+		log_info("ending process %d, which an earlier 'run' left", (int)pid);
+	r = process_lock_end(fd, KEEPER_STOP_PATIENCE, &pid);
+	if (r < 0 && r != -ENOLCK && r != -EOPNOTSUPP)
+		return error_set_errno(err, r, "end process %d of an earlier 'run'", (int)pid);
 	if (r > 0)
 		log_warn("it did not end in time and was killed");
-	(void)unlink(path);
 	return 0;
 }
 
 int keeper_lock(const char *folder, struct error *err)
 {
 	_cleanup_free_ char *lock = file_in(folder, "headscale.lock");
-	_cleanup_free_ char *process_file = file_in(folder, "headscale.pid");
 	_cleanup_close_ int fd = -1;
 	int r;
 
-	if (!lock || !process_file)
+	if (!lock)
 		return error_set(err, -ENOMEM, "out of memory");
 	fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -324,7 +318,7 @@ int keeper_lock(const char *folder, struct error *err)
 		log_warn("%s can't be locked (%s): see to it that nothing else runs for it", folder,
 			 strerror(errno));
 	}
-	r = end_orphan(process_file, err);
+	r = end_orphan(folder, err);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
@@ -334,9 +328,11 @@ static int open_all(struct keeper *k)
 	sigset_t set;
 	int fd, r;
 
-	k->process_file = file_in(k->options->folder, "headscale.pid");
-	if (!log || !k->process_file)
+	if (!log)
 		return error_set(k->err, -ENOMEM, "out of memory");
+	k->number_fd = open_number(k->options->folder, k->err);
+	if (k->number_fd < 0)
+		return k->number_fd;
 	r = capped_log_open(log, &k->log, k->err);
 	if (r < 0)
 		return r;
@@ -361,6 +357,7 @@ int keeper_run(const struct keeper_options *options, struct error *err)
 		.signals = LOOP_SOURCE(signals_ready),
 		.loop.epoll = -1,
 		.log.fd = -1,
+		.number_fd = -1,
 	};
 	int r = open_all(&k), fd;
 
@@ -368,12 +365,12 @@ int keeper_run(const struct keeper_options *options, struct error *err)
 		process_init(&k.process, &headscale, &k.loop);
 		start(&k.process);
 		r = loop_run(&k.loop);
-		(void)unlink(k.process_file);
+		(void)!ftruncate(k.number_fd, 0);
 	}
 	fd = k.signals.fd;
 	cleanup_close_at(&fd);
 	loop_close(&k.loop);
 	capped_log_close(&k.log);
-	free(k.process_file);
+	cleanup_close_at(&k.number_fd);
 	return r < 0 ? r : k.result;
 }

@@ -12,9 +12,9 @@
  *	            ▼                            give up
  *	          stopping ──exit, or SIGKILL after 5 s──▶ done
  *
- * Its number is written to a file before it runs (process_file.h). So if this keeper is killed,
- * the next keeper of the folder ends the process that is left, and never another program that
- * has the number by now. Its output goes to stderr, and the last lines to a file
+ * It holds a lock from before it runs until it ends (process_lock.h). So if this keeper is
+ * killed, the next keeper of the folder finds and ends the process that is left, and never another
+ * program that has its number by now. Its output goes to stderr, and the last lines to a file
  * (process/capped_log.h). SIGHUP is passed on: Headscale reads its policy again.
  */
 #pragma once

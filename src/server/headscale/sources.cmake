@@ -1,2 +1,2 @@
 list(APPEND server_sources headscale/headscale_config.c headscale/headscale_keeper.c
-	headscale/process_file.c)
+	headscale/process_lock.c)

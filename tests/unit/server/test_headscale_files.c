@@ -7,7 +7,7 @@
 
 #include "base/lines.h"
 #include "process/capped_log.h"
-#include "server/headscale/process_file.h"
+#include "server/headscale/process_lock.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -181,8 +181,8 @@ static void what_can_not_be_written_is_counted(void **state)
 
 /* --- The process --- */
 
-/* sleeper() - A process that waits to be killed; deaf to SIGTERM if asked */
-static pid_t sleeper(bool deaf)
+/* sleeper() - A process with the lock that waits to be killed; deaf to SIGTERM if asked */
+static pid_t sleeper(int fd, bool deaf)
 {
 	int ready[2];
 	pid_t pid;
@@ -193,9 +193,11 @@ static pid_t sleeper(bool deaf)
 	if (pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		(void)signal(SIGTERM, deaf ? SIG_IGN : SIG_DFL);
+		if (fd >= 0 && process_lock_take(fd) < 0)
+			_exit(1);
 		(void)!write(ready[1], "", 1);
-		for (;;)
-			pause();
+		(void)execlp("sleep", "sleep", "1000", NULL);
+		_exit(1);
 	}
 	assert_true(pid > 0);
 	close(ready[1]);
@@ -204,100 +206,64 @@ static pid_t sleeper(bool deaf)
 	return pid;
 }
 
-static void a_process_is_known_again(void **state)
+static int open_lock(void)
 {
-	struct process_identity identity, read;
-	struct error err = {0};
-	pid_t pid = sleeper(false);
-	int fd, status;
-	struct stat st;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void a_process_is_found_and_ended(void **state)
+{
+	int fd = open_lock(), status;
+	pid_t pid, ended;
 
 	(void)state;
-	assert_int_equal(process_file_read(path, &read), -ENOENT);
-	assert_int_equal(process_identify(pid, &identity), 0);
-	assert_int_equal(process_file_write(path, &identity, &err), 0);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0600);
-	assert_int_equal(process_file_read(path, &read), 0);
-	assert_int_equal(read.pid, pid);
-	assert_true(read.started == identity.started);
-	assert_string_equal(read.boot, identity.boot);
-	assert_string_equal(read.program, identity.program);
-	fd = process_find(&read);
-	assert_true(fd >= 0);
-	assert_int_equal(process_end(fd, 10 * NSEC_PER_SEC), 0);
+	assert_int_equal(process_lock_holder(fd), 0);
+	pid = sleeper(fd, false);
+	assert_int_equal(process_lock_holder(fd), pid);
+	/* Another descriptor of the same file sees the same; its end changes nothing. */
+	close(fd);
+	fd = open_lock();
+	assert_int_equal(process_lock_holder(fd), pid);
+	assert_int_equal(process_lock_end(fd, 10 * NSEC_PER_SEC, &ended), 0);
+	assert_int_equal(ended, pid);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
-	assert_int_equal(process_find(&read), -ESRCH);
-	/* Who is gone already can be ended again: nobody is hit. */
-	assert_int_equal(process_end(fd, NSEC_PER_SEC), 0);
+	assert_int_equal(process_lock_holder(fd), 0);
+	/* Without a holder nothing is ended. */
+	assert_int_equal(process_lock_end(fd, NSEC_PER_SEC, &ended), 0);
+	assert_int_equal(ended, 0);
 	close(fd);
 }
 
 static void a_deaf_one_is_killed(void **state)
 {
-	struct process_identity identity;
-	pid_t pid = sleeper(true);
-	int fd, status;
+	int fd = open_lock(), status;
+	pid_t pid = sleeper(fd, true), ended;
 
 	(void)state;
-	assert_int_equal(process_identify(pid, &identity), 0);
-	fd = process_find(&identity);
-	assert_int_equal(process_end(fd, 100 * NSEC_PER_MSEC), 1);
+	assert_int_equal(process_lock_end(fd, 100 * NSEC_PER_MSEC, &ended), 1);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	close(fd);
 }
 
-/* Whoever has the number but differs in anything is another's. */
+/* A process whose number stands in the file but that holds no lock is another's. */
 static void a_stranger_is_left_alone(void **state)
 {
-	struct process_identity identity, other;
-	pid_t pid = sleeper(false);
-	int status;
+	int fd = open_lock(), status;
+	pid_t pid = sleeper(-1, false), ended;
 
 	(void)state;
-	assert_int_equal(process_identify(pid, &identity), 0);
-	other = identity;
-	other.started++;
-	assert_int_equal(process_find(&other), -ESRCH);
-	other = identity;
-	other.boot[0] ^= 1;
-	assert_int_equal(process_find(&other), -ESRCH);
-	other = identity;
-	strcat(other.program, "x");
-	assert_int_equal(process_find(&other), -ESRCH);
+	assert_true(dprintf(fd, "%d\n", (int)pid) > 0);
+	assert_int_equal(process_lock_end(fd, NSEC_PER_SEC, &ended), 0);
+	assert_int_equal(ended, 0);
 	assert_int_equal(waitpid(pid, &status, WNOHANG), 0);
 	assert_int_equal(kill(pid, SIGKILL), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
-}
-
-static void other_files_name_no_process(void **state)
-{
-	static const char *const texts[] = {
-		"",
-		"\n",
-		"123",
-		"123\n",
-		"123\n456 boot",
-		"123\n456 boot\n",
-		"123\n456 boot\nrelative\n",
-		"1\n456 boot\n/sbin/init\n",
-		"0\n456 boot\n/x\n",
-		"-5\n456 boot\n/x\n",
-		"abc\n456 boot\n/x\n",
-	};
-	struct process_identity identity;
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-		assert_int_equal(write(fd, texts[i], strlen(texts[i])), strlen(texts[i]));
-		close(fd);
-		if (process_file_read(path, &identity) != -EINVAL)
-			fail_msg("text %zu is taken for a process file", i);
-	}
+	close(fd);
 }
 
 int main(void)
@@ -308,10 +274,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_torn_line_gets_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_can_not_be_written_is_counted, setup,
 						teardown),
-		cmocka_unit_test_setup_teardown(a_process_is_known_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_process_is_found_and_ended, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_deaf_one_is_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stranger_is_left_alone, setup, teardown),
-		cmocka_unit_test_setup_teardown(other_files_name_no_process, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
