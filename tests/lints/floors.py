@@ -9,7 +9,7 @@ finding, on
   - an include of a room that the including room's row doesn't name;
   - rows, or headers, that lead round in a circle;
   - a room whose CMake list names more than its row, or less than its includes need;
-  - an executable that loads a library its row doesn't name.
+  - an executable that loads a library its row doesn't name, or doesn't load one that it names.
 """
 
 import argparse
@@ -68,6 +68,8 @@ def circle(graph):
 
 
 class Floors:
+    """The tables, and what was found against them."""
+
     def __init__(self, root):
         self.root = Path(root)
         self.findings = []
@@ -138,7 +140,7 @@ class Floors:
             room = self.room_of(self.root / name)
             for other in sorted(set(rooms) - self.may_include.get(room, set())):
                 self.find(f"{name}/CMakeLists.txt", f"{room} may not link {other}")
-            if room == "app":  # its parts each name what they need; the linker sees to it
+            if room == "app":  # each part names the rooms that it needs; the linker proves it
                 continue
             for other in sorted(self.included.get(room, set()) - set(rooms)):
                 self.find(f"{name}/CMakeLists.txt", f"ROOMS lacks {other}, which {room} includes")
@@ -151,6 +153,8 @@ class Floors:
             return
         for library in sorted(libraries - self.may_link[program] - ALWAYS):
             self.find(program, f"may not link {library}")
+        for library in sorted(self.may_link[program] - libraries):
+            self.find("docs/architecture.md", f"{program} doesn't load {library} of its row")
 
 
 def loads(path):
@@ -173,7 +177,7 @@ def main():
     for finding in floors.findings:
         print(finding)
     if floors.findings:
-        print("Who may include and link whom stands in docs/architecture.md.")
+        print("docs/architecture.md has the tables of what may be included and linked.")
     return 1 if floors.findings else 0
 
 

@@ -56,6 +56,7 @@ def blocks_of(page):
     return found
 
 
+SOURCE = re.compile(r"\.(c|h|py|cmake)$")
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
@@ -269,6 +270,53 @@ def test_each_variable_in_a_page_is_one():
     for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / ".env.example"]:
         for name in re.findall(r"\bTS_[A-Z0-9_]+\b", page.read_text()):
             assert name in known, f"{page.name} names {name}, `pillion run --help` doesn't"
+
+
+def names_of_files(page):
+    """The paths that stand as code in the sentences of a page."""
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for name in re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*/?)`", text):
+        # Files of the build, and of a user, are not in the repository.
+        if ("/" in name and not name.startswith(("build/", "./"))) or SOURCE.search(name):
+            yield name
+
+
+def exists(name):
+    """Whether a path is one below the root, src or tests, or, without a folder, anywhere."""
+    if "/" not in name:
+        return any(ROOT.glob(f"{folder}/**/{name}") for folder in ("src", "netlink", "tests"))
+    found = [f"{below}{name}{end}" for below in ("", "src/", "tests/") for end in ("", ".c", ".h")]
+    return any(any(ROOT.glob(path.rstrip("/"))) for path in found)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page):
+    missing = [name for name in names_of_files(page) if not exists(name)]
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target and not (page.parent / target).exists():
+            missing.append(target)
+    assert not missing
+
+
+def library(name):
+    """A library's name without what differs between its package, its module and its own name."""
+    name = re.sub(r"^lib|[-.]|[\d.]+$", "", name.lower())
+    return "openssl" if name in ("ssl", "crypto") else name
+
+
+def test_libraries_that_the_architecture_names():
+    """All that the build takes, and no others."""
+    text = (ROOT / "docs/architecture.md").read_text()
+    rows = re.search(r"^\| for \| library \| why \|\n\|[-|]+\n((?:\|.*\n)+)", text, re.M)[1]
+    cells = [row.split("|")[2].split(";")[0] for row in rows.splitlines()]
+    named = {library(name.split()[0]) for cell in cells for name in cell.split(",")}
+    modules = (ROOT / "cmake/libraries.cmake").read_text()
+    taken = {
+        library(name) for name in re.findall(r"^\s*pillion_library\(\w+ (\S+)\)", modules, re.M)
+    }
+    assert taken <= named
+    # A library of headers alone, a mode of SQLite, a part of clang, a program.
+    assert named - taken <= {"uthash", "wal", "fuzzer", "pytest"} | {"nl"}
 
 
 @pytest.mark.parametrize("file", COMPOSE_FILES, ids=lambda file: str(file.relative_to(ROOT)))
