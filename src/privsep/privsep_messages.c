@@ -84,22 +84,22 @@ static const struct row {
 #define ANY_CHILD  PRIVSEP_FROM_ANY_CHILD
 #define SUPERVISOR PRIVSEP_FROM_SUPERVISOR
 #define SIZE(name) sizeof(struct privsep_##name)
-	[PRIVSEP_SOCKET] = {ENGINE, SIZE(socket), 0, 0, true},
-	[PRIVSEP_FILE] = {ENGINE, SIZE(file), 0, 0, true},
-	[PRIVSEP_LOAD] = {ENGINE, SIZE(blob), 0, 0, true},
+	[PRIVSEP_SOCKET] = {ENGINE, SIZE(socket), 0, 0, true, 0},
+	[PRIVSEP_FILE] = {ENGINE, SIZE(file), 0, 0, true, 0},
+	[PRIVSEP_LOAD] = {ENGINE, SIZE(blob), 0, 0, true, 0},
 	[PRIVSEP_STORE] = {ENGINE, SIZE(blob), 1, 1, true, PRIVSEP_BLOB_MAX},
 	[PRIVSEP_NETWORK] = {ENGINE, SIZE(plain), 1, 1, true, PRIVSEP_NETWORK_MAX},
-	[PRIVSEP_STATUS] = {ENGINE, SIZE(status), 0, 0, false},
-	[PRIVSEP_LOGIN] = {ENGINE, SIZE(login), 0, 0, false},
-	[PRIVSEP_SETTLED] = {ENGINE, SIZE(plain), 0, 0, false},
-	[PRIVSEP_ALIVE] = {ANY_CHILD, SIZE(plain), 0, 0, false},
+	[PRIVSEP_STATUS] = {ENGINE, SIZE(status), 0, 0, false, 0},
+	[PRIVSEP_LOGIN] = {ENGINE, SIZE(login), 0, 0, false, 0},
+	[PRIVSEP_SETTLED] = {ENGINE, SIZE(plain), 0, 0, false, 0},
+	[PRIVSEP_ALIVE] = {ANY_CHILD, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_START] = {SUPERVISOR, SIZE(begin), 3, PRIVSEP_FDS_MAX, false, PRIVSEP_START_MAX},
-	[PRIVSEP_REPLY] = {SUPERVISOR, SIZE(reply), 0, 1, true},
+	[PRIVSEP_REPLY] = {SUPERVISOR, SIZE(reply), 0, 1, true, 0},
 	[PRIVSEP_INTERFACES] = {SUPERVISOR, SIZE(plain), 1, 1, false, PRIVSEP_INTERFACES_MAX},
-	[PRIVSEP_CHANGED] = {SUPERVISOR, SIZE(changed), 0, 1, false},
-	[PRIVSEP_STOP] = {SUPERVISOR, SIZE(plain), 0, 0, false},
-	[PRIVSEP_RELOAD] = {SUPERVISOR, SIZE(plain), 0, 0, false},
-	[PRIVSEP_PING] = {SUPERVISOR, SIZE(plain), 0, 0, false},
+	[PRIVSEP_CHANGED] = {SUPERVISOR, SIZE(changed), 0, 1, false, 0},
+	[PRIVSEP_STOP] = {SUPERVISOR, SIZE(plain), 0, 0, false, 0},
+	[PRIVSEP_RELOAD] = {SUPERVISOR, SIZE(plain), 0, 0, false, 0},
+	[PRIVSEP_PING] = {SUPERVISOR, SIZE(plain), 0, 0, false, 0},
 };
 
 /* row_of() - What is known of @type if @sender may send it, or NULL */
