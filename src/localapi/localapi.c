@@ -2,11 +2,11 @@
 /*
  * localapi/localapi.c - the official paths of the LocalAPI, answered from node.h
  *
- * Theory of operation. One table: method, path, who may, function. The head of a
- * request is judged before its body is taken: a browser (Origin, Referer, another
- * Host) is refused, an unknown path or method too, and a write by anybody but uid 0
- * or the operator. Replies are written as the official daemon writes them, since
- * its command line reads them.
+ * Theory of operation. One table has a row for each path: method, access, function. The
+ * server checks the head of a request before it takes the body: it refuses requests of
+ * browsers (Origin, Referer, another Host), unknown paths and methods, and changes by any
+ * user but uid 0 and the operator. Answers have the form of the official daemon, whose
+ * command line reads them.
  */
 #include "localapi/localapi.h"
 
@@ -49,69 +49,52 @@ struct route {
 	const char *path; /* below LOCALAPI_PREFIX, or absolute */
 	enum access access;
 	void (*serve)(struct node *node, struct http1_exchange *x);
+	const char *json; /* the answer where @serve is NULL */
 };
 
 /* --- replies --- */
 
-/* reply_json() - Answer with @value, which is released; its text may be secret */
-static void reply_json(struct http1_exchange *x, int status, json_t *value, size_t flags)
-{
-	char *text = value ? json_dumps(value, flags | JSON_ENCODE_ANY) : NULL;
-
-	json_decref(value);
-	if (!text) {
-		http1_reply_text(x, 500, "out of memory");
-		return;
-	}
-	http1_reply(x, status, "application/json", text, strlen(text));
-	free(text);
-}
-
-/* An answer under construction: indented JSON. */
+/* A JSON answer under construction. */
 struct answer {
 	struct buffer text;
 	struct json_writer w;
 };
 
-static struct json_writer *answer_begin(struct answer *a)
+static struct json_writer *answer_begin(struct answer *a, bool pretty)
 {
 	a->text = BUFFER_INIT(ANSWER_MAX);
 	a->w = json_writer_to(&a->text);
-	a->w.pretty = true;
+	a->w.pretty = pretty;
 	return &a->w;
 }
 
-/* reply_answer() - Answer with what was written, and release it; without anything: with @status and
- * @otherwise */
-static void reply_answer(struct http1_exchange *x, struct answer *a, int status,
-			 const char *otherwise)
+/* answer_end() - Send what was written, and release it */
+static void answer_end(struct http1_exchange *x, int status, struct answer *a)
 {
 	if (json_writer_result(&a->w) < 0)
 		http1_reply_text(x, 500, "out of memory");
-	else if (a->text.length)
-		http1_reply(x, 200, "application/json", buffer_head(&a->text), a->text.length);
 	else
-		http1_reply_text(x, status, "%s", otherwise);
-	buffer_free(&a->text);
+		http1_reply(x, status, "application/json", buffer_head(&a->text), a->text.length);
+	buffer_free_secret(&a->text);
 }
 
-static void reply_error(struct http1_exchange *x, int status, const char *member, const char *text)
+/* reply_object() - Answer with an object of one text, or an empty one (@text NULL) */
+static void reply_object(struct http1_exchange *x, int status, const char *member, const char *text)
 {
-	reply_json(x, status, json_pack("{s:s}", member, text), JSON_COMPACT);
+	struct json_writer *w;
+	struct answer answer;
+
+	w = answer_begin(&answer, false);
+	json_begin_object(w, NULL);
+	if (text)
+		json_put_string(w, member, text);
+	json_end_object(w);
+	answer_end(x, status, &answer);
 }
 
 static void reply_nothing(struct http1_exchange *x)
 {
 	http1_reply(x, 204, NULL, NULL, 0);
-}
-
-/* wipe_auth_key() - The one secret that a body may hold */
-static void wipe_auth_key(json_t *options)
-{
-	json_t *key = json_object_get(options, "AuthKey");
-
-	if (json_is_string(key))
-		explicit_bzero((char *)json_string_value(key), json_string_length(key));
 }
 
 /* body_object() - The JSON object in the body; NULL, and answered with 400, when it isn't one */
@@ -157,13 +140,16 @@ static void serve_status(struct node *node, struct http1_exchange *x)
 {
 	struct answer answer;
 
-	node_write_status(node, query_bool(x, "peers", true), answer_begin(&answer), NULL);
-	reply_answer(x, &answer, 500, "");
+	node_write_status(node, query_bool(x, "peers", true), answer_begin(&answer, true), NULL);
+	answer_end(x, 200, &answer);
 }
 
 static void serve_prefs(struct node *node, struct http1_exchange *x)
 {
-	reply_json(x, 200, node_prefs_json(node), JSON_INDENT(1));
+	struct answer answer;
+
+	node_write_prefs(node, answer_begin(&answer, true), NULL);
+	answer_end(x, 200, &answer);
 }
 
 /* A command that ended well has changed something that a crash right after it does not lose. */
@@ -198,7 +184,7 @@ static void serve_edit_prefs(struct node *node, struct http1_exchange *x)
 	r = node_edit_prefs(node, masked, &err);
 	json_decref(masked);
 	if (r < 0)
-		reply_error(x, 400, "Error", err.text);
+		reply_object(x, 400, "Error", err.text);
 	else
 		reply_stored(node, x, stored_prefs);
 }
@@ -216,8 +202,7 @@ static void serve_check_prefs(struct node *node, struct http1_exchange *x)
 		(void)prefs_check(&prefs, &err);
 	prefs_free(&prefs);
 	json_decref(object);
-	reply_json(x, 200, err.code ? json_pack("{s:s}", "Error", err.text) : json_object(),
-		   JSON_COMPACT);
+	reply_object(x, 200, "Error", err.code ? err.text : NULL);
 }
 
 static void serve_start(struct node *node, struct http1_exchange *x)
@@ -236,8 +221,6 @@ static void serve_start(struct node *node, struct http1_exchange *x)
 	logs_in =
 		!node_is_known(node) || json_string_length(json_object_get(options, "AuthKey")) > 0;
 	r = node_start(node, options, &err);
-	wipe_auth_key(options);
-	json_decref(options);
 	if (r < 0)
 		http1_reply_text(x, 500, "%s", err.text);
 	else if (logs_in)
@@ -281,89 +264,106 @@ static void serve_logout(struct node *node, struct http1_exchange *x)
 	}
 }
 
-/* ping_done() - Answer with an ipnstate.PingResult */
-static void ping_done(void *context, const struct node_ping_result *r)
+/* put_ping() - An ipnstate.PingResult */
+static void reply_ping(struct http1_exchange *x, const struct node_ping_result *r, bool own)
 {
-	struct http1_exchange *x = context;
 	char target[ADDRESS_TEXT_MAX], endpoint[ENDPOINT_TEXT_MAX] = "";
+	struct json_writer *w;
+	struct answer answer;
 
 	address_format(&r->target, target);
 	if (r->endpoint.address.family != ADDRESS_NONE)
 		endpoint_format(&r->endpoint, endpoint);
-	reply_json(x, 200,
-		   json_pack("{s:s,s:s,s:s,s:s,s:f,s:s,s:s,s:i,s:s,s:i,s:b}", "IP", target,
-			     "NodeIP", target, "NodeName", r->name, "Err", r->error,
-			     "LatencySeconds", r->latency_seconds, "Endpoint", endpoint,
-			     "PeerRelay", "", "DERPRegionID", r->region, "DERPRegionCode",
-			     r->region_code, "PeerAPIPort", r->peer_api_port, "IsLocalIP", 0),
-		   JSON_COMPACT);
-	http1_release(x);
+	w = answer_begin(&answer, false);
+	json_begin_object(w, NULL);
+	json_put_string(w, "IP", target);
+	json_put_string(w, "NodeIP", target);
+	json_put_string(w, "NodeName", r->name);
+	json_put_string(w, "Err", r->error);
+	json_put_number(w, "LatencySeconds", r->latency_seconds);
+	json_put_string(w, "Endpoint", endpoint);
+	json_put_string(w, "PeerRelay", "");
+	json_put_int(w, "DERPRegionID", r->region);
+	json_put_string(w, "DERPRegionCode", r->region_code);
+	json_put_int(w, "PeerAPIPort", r->peer_api_port);
+	json_put_bool(w, "IsLocalIP", own);
+	json_end_object(w);
+	answer_end(x, 200, &answer);
 }
 
-/* reply_no_ping() - A ping that nobody needs to send, as a result: the client prints it */
-static void reply_no_ping(struct http1_exchange *x, const char *ip, bool own)
+static void ping_done(void *context, const struct node_ping_result *result)
 {
-	char text[ADDRESS_TEXT_MAX + 32];
+	reply_ping(context, result, false);
+	http1_release(context);
+}
 
-	snprintf(text, sizeof(text), "%s is local Tailscale IP", ip);
-	reply_json(x, 200,
-		   json_pack("{s:s,s:s,s:b}", "IP", ip, "Err", own ? text : "no matching peer",
-			     "IsLocalIP", own),
-		   JSON_COMPACT);
+/* A ping that a local program asks for. */
+struct ping_request {
+	struct address target;
+	char type[16];
+	unsigned long size;
+};
+
+/* read_ping() - The parameters of a ping; returns what is wrong with them, or NULL */
+static const char *read_ping(const struct http1_exchange *x, struct ping_request *ret)
+{
+	char ip[ADDRESS_TEXT_MAX], size[8] = "", *end;
+
+	if (query_value(x, "ip", ip, sizeof(ip)) < 0 ||
+	    address_parse(ip, strlen(ip), &ret->target) < 0)
+		return "invalid IP";
+	if (query_value(x, "type", ret->type, sizeof(ret->type)) <= 0)
+		return "missing 'type' parameter";
+	if (query_value(x, "size", size, sizeof(size)) == -EINVAL)
+		return "invalid 'size' parameter";
+	ret->size = strtoul(size, &end, 10);
+	if (*end || ret->size > PING_SIZE_MAX || size[0] == '-' ||
+	    (ret->size > 0 && strcmp(ret->type, "disco") != 0))
+		return "invalid 'size' parameter";
+	return NULL;
 }
 
 static void serve_ping(struct node *node, struct http1_exchange *x)
 {
-	char ip[ADDRESS_TEXT_MAX], type[16], size_text[8] = "";
+	struct ping_request ping;
+	const char *wrong = read_ping(x, &ping);
+	char ip[ADDRESS_TEXT_MAX], text[ADDRESS_TEXT_MAX + 32];
+	struct node_ping_result none = {.name = "", .error = text, .region_code = ""};
 	struct node_identity owner;
-	struct address target;
-	unsigned long size;
-	char *end;
 	int r;
 
-	if (query_value(x, "ip", ip, sizeof(ip)) < 0 ||
-	    address_parse(ip, strlen(ip), &target) < 0) {
-		http1_reply_text(x, 400, "invalid IP");
+	if (wrong) {
+		http1_reply_text(x, 400, "%s", wrong);
 		return;
 	}
-	if (query_value(x, "type", type, sizeof(type)) <= 0) {
-		http1_reply_text(x, 400, "missing 'type' parameter");
+	if (ping.size > 0 || strcmp(ping.type, "peerapi") == 0) {
+		reply_object(
+			x, 501, "error",
+			ping.size > 0
+				? "ping: a size is not supported yet; leave it out"
+				: "ping: the PeerAPI is not supported yet; leave --peerapi out");
 		return;
 	}
-	r = query_value(x, "size", size_text, sizeof(size_text));
-	size = strtoul(size_text, &end, 10);
-	if (r == -EINVAL || *end || size > PING_SIZE_MAX || size_text[0] == '-' ||
-	    (size > 0 && strcmp(type, "disco") != 0)) {
-		http1_reply_text(x, 400, "invalid 'size' parameter");
-		return;
-	}
-	if (size > 0) {
-		reply_error(x, 501, "error", "ping: a size is not supported yet; leave it out");
-		return;
-	}
-	if (strcmp(type, "peerapi") == 0) {
-		reply_error(x, 501, "error",
-			    "ping: the PeerAPI is not supported yet; leave --peerapi out");
-		return;
-	}
-	address_format(&target, ip);
-	if (node_identify(node, &target, &owner) && owner.is_self) {
-		reply_no_ping(x, ip, true);
+	none.target = ping.target;
+	if (node_identify(node, &ping.target, &owner) && owner.is_self) {
+		snprintf(text, sizeof(text), "%s is local Tailscale IP",
+			 address_format(&ping.target, ip));
+		reply_ping(x, &none, true);
 		return;
 	}
 	http1_hold(x);
-	r = node_ping(node, &target, type, ping_done, x);
-	if (r == -ENOENT) {
-		reply_no_ping(x, ip, false);
-		http1_release(x);
-	} else if (r < 0) {
-		char text[80];
-
-		snprintf(text, sizeof(text), "ping: %s",
-			 r == -EINVAL ? "unknown type" : strerror(-r));
-		reply_error(x, 500, "error", text);
-		http1_release(x);
-	}
+	r = node_ping(node, &ping.target, ping.type, ping_done, x);
+	if (r == 0)
+		return;
+	snprintf(text, sizeof(text), "%s",
+		 r == -ENOENT   ? "no matching peer"
+		 : r == -EINVAL ? "ping: unknown type"
+				: strerror(-r));
+	if (r == -ENOENT)
+		reply_ping(x, &none, false);
+	else
+		reply_object(x, 500, "error", text);
+	http1_release(x);
 }
 
 static void serve_whois(struct node *node, struct http1_exchange *x)
@@ -385,26 +385,32 @@ static void serve_whois(struct node *node, struct http1_exchange *x)
 		http1_reply_text(x, 400, "invalid 'addr' parameter");
 		return;
 	}
-	(void)node_write_whois(node, &who.address, answer_begin(&answer));
-	reply_answer(x, &answer, 404, "no match for IP:port");
+	if (node_write_whois(node, &who.address, answer_begin(&answer, true)) == 0)
+		answer_end(x, 200, &answer);
+	else
+		http1_reply_text(x, 404, "no match for IP:port");
 }
 
 static void serve_netmap(struct node *node, struct http1_exchange *x)
 {
 	struct answer answer;
 
-	answer_begin(&answer);
-	if (node_has_map(node))
-		node_write_netmap(node, &answer.w, NULL);
-	reply_answer(x, &answer, 503, "no netmap yet");
+	if (!node_has_map(node)) {
+		http1_reply_text(x, 503, "no netmap yet");
+		return;
+	}
+	node_write_netmap(node, answer_begin(&answer, true), NULL);
+	answer_end(x, 200, &answer);
 }
 
 static void serve_derp_map(struct node *node, struct http1_exchange *x)
 {
 	struct answer answer;
 
-	(void)node_write_derp_map(node, answer_begin(&answer));
-	reply_answer(x, &answer, 503, "no netmap yet");
+	if (node_write_derp_map(node, answer_begin(&answer, true)) == 0)
+		answer_end(x, 200, &answer);
+	else
+		http1_reply_text(x, 503, "no netmap yet");
 }
 
 /* watch_notify() - A reader that is too slow is cut off, and dials again */
@@ -461,11 +467,12 @@ static void serve_debug(struct node *node, struct http1_exchange *x)
 	if (query_value(x, "action", action, sizeof(action)) < 0 && x->body->length)
 		(void)form_field((char *)buffer_head(x->body), x->body->length, "action", action,
 				 sizeof(action));
-	answer_begin(&answer)->pretty = false;
-	if (node_debug(node, action, &answer.w, &err) < 0)
-		reply_answer(x, &answer, 400, err.text);
+	if (node_debug(node, action, answer_begin(&answer, false), &err) < 0)
+		http1_reply_text(x, 400, "%s", err.text);
+	else if (answer.text.length)
+		answer_end(x, 200, &answer);
 	else
-		reply_answer(x, &answer, 200, "done");
+		http1_reply_text(x, 200, "done");
 }
 
 /*
@@ -507,47 +514,28 @@ static void serve_dial(struct node *node, struct http1_exchange *x)
 	http1_reply(x, 200, NULL, NULL, 0);
 }
 
-static void serve_no_warning(struct node *node, struct http1_exchange *x)
-{
-	(void)node;
-	reply_json(x, 200, json_pack("{s:s}", "Warning", ""), JSON_COMPACT);
-}
-
-static void serve_mark_in_use(struct node *node, struct http1_exchange *x)
-{
-	(void)node;
-	reply_json(x, 200, json_pack("{s:b}", "UseSOMark", 1), JSON_COMPACT);
-}
-
-/* serve_serve_config() - Nothing is served yet, which is what an empty config says */
-static void serve_serve_config(struct node *node, struct http1_exchange *x)
-{
-	(void)node;
-	reply_json(x, 200, json_object(), JSON_COMPACT);
-}
-
 static const struct route routes[] = {
-	{"GET", "/", ACCESS_READ, serve_root},
-	{"GET", "status", ACCESS_READ, serve_status},
-	{"GET", "prefs", ACCESS_READ, serve_prefs},
-	{"PATCH", "prefs", ACCESS_WRITE, serve_edit_prefs},
-	{"POST", "check-prefs", ACCESS_WRITE, serve_check_prefs},
-	{"POST", "start", ACCESS_WRITE, serve_start},
-	{"POST", "login-interactive", ACCESS_WRITE, serve_login_interactive},
-	{"POST", "logout", ACCESS_WRITE, serve_logout},
-	{"POST", "ping", ACCESS_READ, serve_ping},
-	{"GET", "whois", ACCESS_READ, serve_whois},
-	{"GET", "watch-ipn-bus", ACCESS_READ, serve_watch},
-	{"GET", "netmap", ACCESS_WRITE, serve_netmap},
-	{"POST", "debug", ACCESS_WRITE, serve_debug},
-	{"POST", "dial", ACCESS_READ, serve_dial},
-	{"GET", "derpmap", ACCESS_READ, serve_derp_map},
-	{"GET", "usermetrics", ACCESS_READ, localapi_reply_metrics},
-	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics},
-	{"GET", "serve-config", ACCESS_READ, serve_serve_config},
-	{"GET", "check-ip-forwarding", ACCESS_READ, serve_no_warning},
-	{"GET", "check-udp-gro-forwarding", ACCESS_READ, serve_no_warning},
-	{"GET", "check-so-mark-in-use", ACCESS_READ, serve_mark_in_use},
+	{"GET", "/", ACCESS_READ, serve_root, NULL},
+	{"GET", "status", ACCESS_READ, serve_status, NULL},
+	{"GET", "prefs", ACCESS_READ, serve_prefs, NULL},
+	{"PATCH", "prefs", ACCESS_WRITE, serve_edit_prefs, NULL},
+	{"POST", "check-prefs", ACCESS_WRITE, serve_check_prefs, NULL},
+	{"POST", "start", ACCESS_WRITE, serve_start, NULL},
+	{"POST", "login-interactive", ACCESS_WRITE, serve_login_interactive, NULL},
+	{"POST", "logout", ACCESS_WRITE, serve_logout, NULL},
+	{"POST", "ping", ACCESS_READ, serve_ping, NULL},
+	{"GET", "whois", ACCESS_READ, serve_whois, NULL},
+	{"GET", "watch-ipn-bus", ACCESS_READ, serve_watch, NULL},
+	{"GET", "netmap", ACCESS_WRITE, serve_netmap, NULL},
+	{"POST", "debug", ACCESS_WRITE, serve_debug, NULL},
+	{"POST", "dial", ACCESS_READ, serve_dial, NULL},
+	{"GET", "derpmap", ACCESS_READ, serve_derp_map, NULL},
+	{"GET", "usermetrics", ACCESS_READ, localapi_reply_metrics, NULL},
+	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics, NULL},
+	{"GET", "serve-config", ACCESS_READ, NULL, "{}"},
+	{"GET", "check-ip-forwarding", ACCESS_READ, NULL, "{\"Warning\":\"\"}"},
+	{"GET", "check-udp-gro-forwarding", ACCESS_READ, NULL, "{\"Warning\":\"\"}"},
+	{"GET", "check-so-mark-in-use", ACCESS_READ, NULL, "{\"UseSOMark\":true}"},
 };
 
 /* --- the way there --- */
@@ -631,7 +619,10 @@ static void serve(void *user, struct http1_exchange *x)
 	bool known;
 	const struct route *route = find_route(x, &known);
 
-	route->serve(s->node, x);
+	if (route->serve)
+		route->serve(s->node, x);
+	else
+		http1_reply(x, 200, "application/json", route->json, strlen(route->json));
 }
 
 static bool privileged(void *user, uid_t uid)

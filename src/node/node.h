@@ -47,9 +47,9 @@ enum node_watch_mask {
 /** node_write_status() - ipnstate.Status; its Peer and User maps only with @peers */
 void node_write_status(struct node *node, bool peers, struct json_writer *w, const char *name);
 
-/** node_prefs_json() - ipn.Prefs of the current profile; its Config names us and holds no key. The
- * caller releases it */
-json_t *node_prefs_json(struct node *node);
+/** node_write_prefs() - ipn.Prefs of the current profile; its Config names the user and holds no key
+ */
+void node_write_prefs(struct node *node, struct json_writer *w, const char *name);
 
 /**
  * node_edit_prefs() - Apply an ipn.MaskedPrefs, begin to store the result, and act on it
@@ -71,7 +71,7 @@ void node_when_stored(struct node *node, void (*done)(struct node *node, void *c
 /**
  * node_start() - Apply an ipn.Options, and begin the login anew: UpdatePrefs replaces the prefs,
  *                AuthKey is for this login
- * @ipn_options: borrowed; the caller wipes what it holds
+ * @ipn_options: taken over, and its AuthKey wiped
  *
  * The state is told on the bus, changed or not. Where another login server would cost the login
  * that there is, nothing happens before node_login_interactive(); without that the bus says why.

@@ -166,12 +166,11 @@ static void on_held_timer(uv_timer_t *timer)
  * `up --force-reauth` of the official command line is a start like any other, and then a
  * login. A start alone is refused, on the bus, where whoever sent it waits.
  */
-static int hold_start(struct node *node, const json_t *ipn_options, const struct error *reason)
+static void hold_start(struct node *node, json_t *ipn_options, const struct error *reason)
 {
-	node->held_start = json_deep_copy(ipn_options);
+	node->held_start = ipn_options;
 	node->held_reason = *reason;
 	uv_timer_start(&node->held_timer, on_held_timer, HELD_START_MS, 0);
-	return node->held_start ? 0 : -ENOMEM;
 }
 
 static int start(struct node *node, json_t *ipn_options, bool leave, struct error *err)
@@ -206,17 +205,17 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 
 int node_start(struct node *node, json_t *ipn_options, struct error *err)
 {
-	struct error reason = {0};
 	int r = check_usable(node, "start backend", err);
 
-	if (r < 0)
-		return r;
-	node_drop_held_start(node);
-	r = start(node, ipn_options, false, &reason);
-	if (r == -EXDEV)
-		r = hold_start(node, ipn_options, &reason);
-	if (r < 0)
-		*err = reason;
+	if (r == 0) {
+		node_drop_held_start(node);
+		r = start(node, ipn_options, false, err);
+		if (r == -EXDEV) {
+			hold_start(node, ipn_options, err);
+			return 0;
+		}
+	}
+	wipe_options(ipn_options);
 	return r;
 }
 

@@ -307,7 +307,6 @@ void node_answer_c2n(void *user, const struct control_c2n_request *request,
 		     struct control_c2n_reply *reply);
 
 /* status.c */
-void node_write_prefs(struct node *node, struct json_writer *w, const char *name);
 void node_write_self(struct node *node, struct json_writer *w, const char *name);
 
 /* hostinfo.c */

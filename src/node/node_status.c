@@ -254,7 +254,7 @@ int node_write_whois(struct node *node, const struct address *address, struct js
 	return 0;
 }
 
-json_t *node_prefs_json(struct node *node)
+static json_t *prefs_object(struct node *node)
 {
 	json_t *prefs;
 
@@ -268,8 +268,8 @@ json_t *node_prefs_json(struct node *node)
 
 void node_write_prefs(struct node *node, struct json_writer *w, const char *name)
 {
-	json_t *prefs = node_prefs_json(node);
-	_cleanup_free_ char *text = json_dumps(prefs, JSON_COMPACT);
+	json_t *prefs = prefs_object(node);
+	_cleanup_free_ char *text = json_dumps(prefs, w->pretty ? JSON_INDENT(1) : JSON_COMPACT);
 
 	json_put_raw(w, name, text ? text : "null");
 	json_decref(prefs);

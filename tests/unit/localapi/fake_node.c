@@ -17,7 +17,7 @@ struct node_watch {
 /* put() - @json, which is released, as a value */
 static void put(struct json_writer *w, const char *name, json_t *json)
 {
-	char *text = json_dumps(json, JSON_COMPACT);
+	char *text = json_dumps(json, w->pretty ? JSON_INDENT(1) : JSON_COMPACT);
 
 	json_put_raw(w, name, text);
 	json_decref(json);
@@ -49,18 +49,18 @@ static void act(struct node *node)
 	enter(node, !known ? 2 : node->prefs->want_running ? 6 : 4);
 }
 
-json_t *node_prefs_json(struct node *node)
+void node_write_prefs(struct node *node, struct json_writer *w, const char *name)
 {
-	json_t *prefs, *config;
+	json_t *prefs = json_pack("{s:s}", "Hostname", "fake"), *config;
 
 	if (node->prefs) {
+		json_decref(prefs);
 		prefs = prefs_json(node->prefs);
 		config = json_pack("{s:{s:i,s:s,s:s}}", "UserProfile", "ID", 1, "LoginName",
 				   "alice", "DisplayName", "alice");
 		json_object_set_new(prefs, "Config", config);
-		return prefs;
 	}
-	return json_pack("{s:s}", "Hostname", "fake");
+	put(w, name, prefs);
 }
 
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
@@ -96,7 +96,7 @@ void node_when_stored(struct node *node, void (*done)(struct node *node, void *c
 int node_start(struct node *node, json_t *ipn_options, struct error *err)
 {
 	json_decref(node->last_start);
-	node->last_start = json_deep_copy(ipn_options);
+	node->last_start = ipn_options;
 	if (node->prefs) {
 		struct prefs prefs;
 		int r = prefs_decode(json_object_get(ipn_options, "UpdatePrefs"), &prefs, err);

@@ -452,7 +452,6 @@ static void start(struct world *w, const char *key)
 	if (key)
 		json_object_set_new(json, "AuthKey", json_string(key));
 	assert_int_equal(node_start(w->node, json, &err), 0);
-	json_decref(json);
 	answer_all(w);
 }
 

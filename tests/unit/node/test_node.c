@@ -242,10 +242,8 @@ static int start_elsewhere(struct world *w)
 	json_t *json = object("{\"UpdatePrefs\":{\"ControlURL\":\"https://two.example\","
 			      "\"WantRunning\":true},\"AuthKey\":\"other\"}");
 	struct error err = {0};
-	int r = node_start(w->node, json, &err);
 
-	json_decref(json);
-	return r;
+	return node_start(w->node, json, &err);
 }
 
 /* A slip of the pen would cost the login that there is. */
@@ -547,7 +545,6 @@ static void assert_refused_by_state(struct world *w, const char *why)
 	assert_non_null(strstr(err.text, why));
 	assert_true(node_login_interactive(w->node, &err) < 0);
 	assert_ptr_equal(strstr(err.text, "cannot log in when state store is unhealthy"), err.text);
-	json_decref(nothing);
 }
 
 static void a_state_that_was_lost_is_no_first_start(void **state)

@@ -70,7 +70,6 @@ static void a_start_that_is_refused_wants_no_login(void **state)
 	edit(w, "{\"LoggedOut\":true,\"LoggedOutSet\":true,"
 		"\"ControlURL\":\"https://one.example\",\"ControlURLSet\":true}");
 	assert_true(node_start(w->node, options, &err) < 0);
-	json_decref(options);
 	edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
 	answer_all(w);
 	assert_null(w->node->control);
