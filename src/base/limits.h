@@ -13,19 +13,20 @@
 #define LIMIT_KEY_BODY      (64u * 1024)
 #define LIMIT_RPC_BODY      (1024u * 1024)
 #define LIMIT_C2N_BODY      (4u * 1024 * 1024)
-#define LIMIT_HTTP2_STREAMS 32u /* of one client at once */
+#define LIMIT_HTTP2_STREAMS 32u                 /* of one client at once */
+#define LIMIT_HTTP_RESPONSE (65u * 1024 * 1024) /* of ours, with its head */
 
 /*
- * Servers: connections; those of them whose first request isn't complete (the oldest goes when
- * one more comes); and what one of those may wait for it, in seconds.
+ * Servers: HTTP connections that are not upgraded; bytes of the bodies of their requests; the
+ * seconds in which a request has to be complete, or a client has to take a piece of an answer.
  */
-#define LIMIT_SERVER_CONNECTIONS 65536u
-#define LIMIT_SERVER_YOUNG       2048u
+#define LIMIT_SERVER_CONNECTIONS 2048u
+#define LIMIT_SERVER_BODIES      (32u * 1024 * 1024)
 #define LIMIT_SERVER_PATIENCE    10
 
 /*
- * Of one address (or /64) but loopback, where a proxy may be: connections without a whole request,
- * and new ones, a second and at once.
+ * Of one address (or /64) but loopback, where a proxy may be: such connections, and new ones, a
+ * second and at once.
  */
 #define LIMIT_SERVER_SOURCE       128u
 #define LIMIT_SERVER_SOURCE_RATE  200u
@@ -69,15 +70,13 @@
 
 /*
  * LocalAPI and health listener, each: connections, those of them kept for users who may write, and
- * those of one user who may not; bytes of bodies on all connections together; one reply; bytes
- * queued for one reader of the bus; bytes that all readers have not taken yet, besides the newest
- * reply.
+ * those of one user who may not; bytes of bodies on all connections together; bytes queued for one
+ * reader of the bus; bytes that all readers have not taken yet, besides the newest reply.
  */
 #define LIMIT_LOCALAPI_CONNECTIONS 64u
 #define LIMIT_LOCALAPI_RESERVED    16u
 #define LIMIT_LOCALAPI_USER        24u
 #define LIMIT_LOCALAPI_BODY        (1024u * 1024)
-#define LIMIT_LOCALAPI_RESPONSE    (64u * 1024 * 1024)
 #define LIMIT_LOCALAPI_QUEUE       (1024u * 1024)
 #define LIMIT_LOCALAPI_UNREAD      (8u * 1024 * 1024)
 

@@ -13,7 +13,6 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/text.h"
-#include "localapi/http_server.h"
 #include "localapi/localapi_metrics.h"
 #include "node/prefs.h"
 #include "wire/json.h"
@@ -36,7 +35,7 @@
 
 struct localapi_server {
 	struct node *node;
-	struct http_server *http;
+	struct http1_server *http;
 };
 
 enum access {
@@ -625,15 +624,22 @@ static void serve(void *user, struct http1_exchange *x)
 		http1_reply(x, 200, "application/json", route->json, strlen(route->json));
 }
 
-static bool privileged(void *user, uid_t uid)
+/* on_accept() - Users who may write have the reserved connections, the others a share each */
+static bool on_accept(void *user, int fd, struct http1_exchange *x)
 {
-	return node_may_write(((struct localapi_server *)user)->node, uid);
+	const struct localapi_server *s = user;
+
+	(void)fd;
+	x->privileged = node_may_write(s->node, x->uid);
+	if (!x->privileged)
+		x->source = x->uid % LOCALAPI_SOURCES;
+	return true;
 }
 
-static const struct http_server_handler handler = {
+static const struct http1_server_hooks hooks = {
+	.accept = on_accept,
 	.admit = admit,
 	.serve = serve,
-	.privileged = privileged,
 };
 
 int localapi_server_new(uv_loop_t *loop, int listen_fd, struct node *node,
@@ -647,7 +653,7 @@ int localapi_server_new(uv_loop_t *loop, int listen_fd, struct node *node,
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	s->node = node;
-	r = http_server_new(loop, listen_fd, &handler, s, &s->http, err);
+	r = localapi_listen(loop, listen_fd, &hooks, s, &s->http, err);
 	if (r < 0) {
 		free(s);
 		error_wrap(err, "LocalAPI");
@@ -661,6 +667,6 @@ void localapi_server_free(struct localapi_server *s)
 {
 	if (!s)
 		return;
-	http_server_free(s->http);
+	http1_server_free(s->http);
 	free(s);
 }

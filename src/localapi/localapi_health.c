@@ -7,7 +7,6 @@
  * neither.
  */
 #include "base/limits.h"
-#include "localapi/http_server.h"
 #include "localapi/localapi.h"
 #include "localapi/localapi_metrics.h"
 
@@ -21,8 +20,28 @@ struct health_server {
 	struct node *node;
 	unsigned int paths;
 	char *names; /* comma-separated, or NULL */
-	struct http_server *http;
+	struct http1_server *http;
 };
+
+int localapi_listen(uv_loop_t *loop, int listen_fd, const struct http1_server_hooks *hooks,
+		    void *user, struct http1_server **ret, struct error *err)
+{
+	static const struct http1_server_limits limits = {
+		.connections = LIMIT_LOCALAPI_CONNECTIONS,
+		.reserved = LIMIT_LOCALAPI_RESERVED,
+		.sources = LOCALAPI_SOURCES,
+		.of_source = LIMIT_LOCALAPI_USER,
+		.body = LIMIT_LOCALAPI_BODY,
+		.bodies = LIMIT_LOCALAPI_BODY,
+		.queue = LIMIT_LOCALAPI_QUEUE,
+		.unread = LIMIT_LOCALAPI_UNREAD,
+		.idle = 60,
+		.request = 30,
+		.write = 30,
+	};
+
+	return http1_server_new(loop, listen_fd, NULL, &limits, hooks, user, ret, err);
+}
 
 static void serve_healthz(struct node *node, struct http1_exchange *x)
 {
@@ -112,7 +131,7 @@ static void serve(void *user, struct http1_exchange *x)
 		http1_reply_text(x, 404, "404 page not found");
 }
 
-static const struct http_server_handler handler = {.admit = admit, .serve = serve};
+static const struct http1_server_hooks hooks = {.admit = admit, .serve = serve};
 
 int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, const char *names,
 		      struct node *node, struct health_server **ret, struct error *err)
@@ -127,7 +146,7 @@ int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, const 
 	}
 	s->node = node;
 	s->paths = paths;
-	r = http_server_new(loop, listen_fd, &handler, s, &s->http, err);
+	r = localapi_listen(loop, listen_fd, &hooks, s, &s->http, err);
 	if (r < 0) {
 		free(s->names);
 		free(s);
@@ -142,7 +161,7 @@ void health_server_free(struct health_server *s)
 {
 	if (!s)
 		return;
-	http_server_free(s->http);
+	http1_server_free(s->http);
 	free(s->names);
 	free(s);
 }

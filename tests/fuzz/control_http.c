@@ -100,8 +100,8 @@ static void set_up(void)
 
 static size_t open_connections(void)
 {
-	return web_server_statistics(control->web)->open +
-	       web_server_statistics(control->local_web)->open;
+	return http1_server_statistics(web_server_http(control->web))->open +
+	       http1_server_statistics(web_server_http(control->local_web))->open;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -105,11 +105,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			;
 	}
 	close(fd);
-	for (int i = 0; i < ROUNDS && web_server_statistics(web)->open > 0; i++)
+	for (int i = 0; i < ROUNDS && http1_server_statistics(web_server_http(web))->open > 0; i++)
 		uv_run(&loop, UV_RUN_NOWAIT);
 	for (int i = 0; i < 4; i++)
 		uv_run(&loop, UV_RUN_NOWAIT);
-	check(web_server_statistics(web)->open == 0, "a connection is left");
+	check(http1_server_statistics(web_server_http(web))->open == 0, "a connection is left");
 	check(relay_server_clients(relay) == 0, "a client is left");
 	return 0;
 }

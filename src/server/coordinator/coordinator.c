@@ -271,7 +271,7 @@ const struct public_key *coordinator_noise_key(const struct coordinator *c)
 
 int coordinator_endpoint(const struct coordinator *c, struct endpoint *ret)
 {
-	return web_server_endpoint(c->web, ret);
+	return http1_server_endpoint(web_server_http(c->web), ret);
 }
 
 bool coordinator_knows(const struct coordinator *c, const struct public_key *key)

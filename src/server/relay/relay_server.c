@@ -243,7 +243,7 @@ static int open_sockets(struct relay_server *s, uv_loop_t *loop,
 	tls_context_release(tls);
 	if (r < 0)
 		return r;
-	r = web_server_endpoint(s->web, &s->endpoint);
+	r = http1_server_endpoint(web_server_http(s->web), &s->endpoint);
 	if (r < 0)
 		return error_set_errno(err, r, "relay's address");
 	if (pages.port)

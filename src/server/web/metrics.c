@@ -26,11 +26,12 @@ int metrics_write(struct buffer *out, const char *prefix, const struct metric *r
 
 int metrics_write_web(struct buffer *out, const char *prefix, const struct web_server *server)
 {
-	static const struct web_statistics none;
-	const struct web_statistics *w = server ? web_server_statistics(server) : &none;
+	static const struct http1_server_statistics none;
+	const struct http1_server_statistics *w =
+		server ? http1_server_statistics(web_server_http(server)) : &none;
 	const struct metric rows[] = {
 		{"http_connections", NULL, "Connections that are not upgraded", w->open, true},
-		{"http_waiting", NULL, "Those without a whole request yet", w->young, true},
+		{"http_waiting", NULL, "Those without a whole request yet", w->waiting, true},
 		{"http_accepted_total", NULL, "Connections accepted", w->accepted, false},
 		{"http_cut_total", "reason=\"full\"", "Connections cut before their request",
 		 w->refused, false},

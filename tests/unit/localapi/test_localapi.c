@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -786,5 +787,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(probes_see_health, setup, teardown),
 	};
 
+	signal(SIGPIPE, SIG_IGN); /* as every program on libuv must */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
