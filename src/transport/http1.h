@@ -115,7 +115,6 @@ int http1_write_head_end(struct buffer *out);
 
 /** http1_write_chunk() - One chunk of a chunked body; @length 0 writes nothing */
 int http1_write_chunk(struct buffer *out, const void *bytes, size_t length);
-int http1_write_last_chunk(struct buffer *out);
 
 /** http1_reason() - "Not Found" for 404; "" where we know none */
 const char *http1_reason(int status);

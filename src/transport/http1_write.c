@@ -103,8 +103,3 @@ int http1_write_chunk(struct buffer *out, const void *bytes, size_t length)
 	buffer_append(out, bytes, length);
 	return buffer_append(out, "\r\n", 2);
 }
-
-int http1_write_last_chunk(struct buffer *out)
-{
-	return buffer_append(out, "0\r\n\r\n", 5);
-}

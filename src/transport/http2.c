@@ -46,23 +46,16 @@ struct http2_client {
 	http2_ended *ended;
 	void *user;
 	struct http2_request *requests;
-	size_t active;
 	bool going; /* GOAWAY came */
 };
 
 /* Life of a request */
 
-static void unlink_request(struct http2_request *q)
+static void request_free(struct http2_request *q)
 {
 	*q->link = q->next;
 	if (q->next)
 		q->next->link = q->link;
-	q->client->active--;
-}
-
-static void request_free(struct http2_request *q)
-{
-	unlink_request(q);
 	nghttp2_session_set_stream_user_data(q->client->link.session, q->id, NULL);
 	loop_timer_free(q->timer);
 	buffer_free_secret(&q->body);
@@ -113,32 +106,29 @@ static void end_all(struct http2_client *c, const struct error *err)
 		c->ended(c->user, err);
 }
 
-/* leave() - The outermost call returns: @r is what nghttp2 said in between */
-static void leave(struct http2_link *link, int r)
+static struct http2_client *client_of(struct http2_link *link)
 {
-	struct http2_client *c = container_of(link, struct http2_client, link);
-	struct error err;
+	return container_of(link, struct http2_client, link);
+}
 
-	if (link->busy == 1 && !link->over) {
-		int sent = http2_link_flush(link);
+/* sent() - After GOAWAY, the last answer ends the connection */
+static void sent(struct http2_link *link)
+{
+	struct http2_client *c = client_of(link);
 
-		if (r == 0)
-			r = sent;
-		if (r == 0 && !link->closed && c->going && c->active == 0)
-			end_all(c, NULL);
-		else if (http2_link_judge(link, r, "server", &err) < 0)
-			end_all(c, &err);
-	}
-	if (--link->busy == 0 && link->closed)
-		client_free(c);
+	if (!link->closed && c->going && !c->requests)
+		end_all(c, NULL);
 }
 
 static void end(struct http2_link *link, const struct error *err)
 {
-	end_all(container_of(link, struct http2_client, link), err);
+	end_all(client_of(link), err);
 }
 
-static const struct http2_link_ops link_ops = {.leave = leave, .end = end};
+static void free_link(struct http2_link *link)
+{
+	client_free(client_of(link));
+}
 
 /* Callbacks of nghttp2 */
 
@@ -185,7 +175,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	q->received += length;
 	if (q->limit && q->received > q->limit) {
 		error_set(&err, -EMSGSIZE, "the response is longer than %zu bytes", q->limit);
-		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
+		http2_link_reset(user, id, NGHTTP2_CANCEL);
 		finish(q, &err);
 		return 0;
 	}
@@ -196,7 +186,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-	struct http2_client *c = user;
+	struct http2_client *c = client_of(user);
 	struct http2_request *q;
 
 	if (frame->hd.type == NGHTTP2_GOAWAY)
@@ -213,8 +203,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	if (q && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
 		/* The rest of our body, if the server didn't want it, need not be sent. */
 		if (q->body.length)
-			nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, q->id,
-						  NGHTTP2_NO_ERROR);
+			http2_link_reset(user, q->id, NGHTTP2_NO_ERROR);
 		finish(q, NULL);
 	}
 	return 0;
@@ -222,7 +211,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 static int on_stream_closed(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 {
-	struct http2_client *c = user;
+	const struct http2_client *c = client_of(user);
 	struct http2_request *q = request_of(session, id);
 	struct error err;
 
@@ -257,37 +246,15 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
 	return (ssize_t)size;
 }
 
-/* create_session() - A client that refuses pushes and unreasonable amounts */
-static int create_session(struct http2_client *c)
-{
-	nghttp2_settings_entry settings[] = {
-		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
-		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
-	};
-	nghttp2_session_callbacks *callbacks = NULL;
-	nghttp2_option *option = http2_option();
-	int r = -ENOMEM;
-
-	if (!option || nghttp2_session_callbacks_new(&callbacks) != 0)
-		goto out;
-	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
-	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_closed);
-	if (nghttp2_session_client_new2(&c->link.session, callbacks, c, option) != 0)
-		goto out;
-	if (nghttp2_submit_settings(c->link.session, NGHTTP2_FLAG_NONE, settings,
-				    ARRAY_SIZE(settings)) != 0 ||
-	    nghttp2_session_set_local_window_size(c->link.session, NGHTTP2_FLAG_NONE, 0,
-						  CONNECTION_WINDOW) != 0)
-		goto out;
-	r = 0;
-out:
-	nghttp2_session_callbacks_del(callbacks);
-	nghttp2_option_del(option);
-	return r;
-}
+static const struct http2_link_ops link_ops = {
+	.on_header = on_header,
+	.on_data = on_data,
+	.on_frame = on_frame,
+	.on_stream_closed = on_stream_closed,
+	.sent = sent,
+	.end = end,
+	.free = free_link,
+};
 
 static void on_keep_alive(void *user)
 {
@@ -299,12 +266,18 @@ static void on_keep_alive(void *user)
 	loop_timer_at(c->keep_alive, clock_boottime() + HTTP2_KEEP_ALIVE);
 	http2_link_enter(&c->link);
 	r = nghttp2_submit_ping(c->link.session, NGHTTP2_FLAG_NONE, NULL);
-	leave(&c->link, r);
+	http2_link_leave(&c->link, r);
 }
 
 int http2_open(uv_loop_t *loop, struct stream *below, const char *authority, http2_ended *ended,
 	       void *user, struct http2_client **ret, struct error *err)
 {
+	/* No pushes, and no unreasonable amounts. */
+	static const nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+		{NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
+	};
 	struct http2_client *c = calloc(1, sizeof(*c));
 
 	if (!c) {
@@ -312,13 +285,13 @@ int http2_open(uv_loop_t *loop, struct stream *below, const char *authority, htt
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	c->loop = loop;
-	c->link.below = below;
-	c->link.ops = &link_ops;
 	c->ended = ended;
 	c->user = user;
 	c->authority = strdup(authority);
-	if (!c->authority || loop_timer_create(loop, on_keep_alive, c, &c->keep_alive) < 0 ||
-	    create_session(c) < 0) {
+	if (http2_link_open(&c->link, below, &link_ops, settings, ARRAY_SIZE(settings)) < 0 ||
+	    nghttp2_session_set_local_window_size(c->link.session, NGHTTP2_FLAG_NONE, 0,
+						  CONNECTION_WINDOW) != 0 ||
+	    !c->authority || loop_timer_create(loop, on_keep_alive, c, &c->keep_alive) < 0) {
 		client_free(c);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
@@ -336,9 +309,9 @@ static void on_timeout(void *user)
 
 	http2_link_enter(&c->link);
 	error_set(&err, -ETIMEDOUT, "no answer in time");
-	nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, q->id, NGHTTP2_CANCEL);
+	http2_link_reset(&c->link, q->id, NGHTTP2_CANCEL);
 	finish(q, &err);
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 }
 
 /* submit() - Hand the request to nghttp2; its id or negative errno */
@@ -403,13 +376,12 @@ int http2_send(struct http2_client *c, const struct http2_message *m,
 	if (q->next)
 		q->next->link = &q->next;
 	c->requests = q;
-	c->active++;
 	if (q->timer)
 		loop_timer_at(q->timer, clock_boottime() + m->timeout);
 	if (ret)
 		*ret = q;
 	http2_link_enter(&c->link);
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 	return 0;
 refused:
 	loop_timer_free(q->timer);
@@ -427,21 +399,15 @@ void http2_cancel(struct http2_request *q)
 	c = q->client;
 	http2_link_enter(&c->link);
 	if (!c->link.over)
-		nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, q->id,
-					  NGHTTP2_CANCEL);
+		http2_link_reset(&c->link, q->id, NGHTTP2_CANCEL);
 	request_free(q);
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 }
 
 bool http2_usable(const struct http2_client *c)
 {
 	return !c->link.over && !c->link.closed && !c->going &&
 	       nghttp2_session_check_request_allowed(c->link.session);
-}
-
-size_t http2_active(const struct http2_client *c)
-{
-	return c->active;
 }
 
 void http2_close(struct http2_client *c)
@@ -454,5 +420,5 @@ void http2_close(struct http2_client *c)
 	if (!c->link.over)
 		nghttp2_session_terminate_session(c->link.session, NGHTTP2_NO_ERROR);
 	c->link.closed = true;
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 }

@@ -76,8 +76,5 @@ void http2_cancel(struct http2_request *request);
 /** http2_usable() - Whether http2_send() can succeed (no GOAWAY came, and it lives) */
 bool http2_usable(const struct http2_client *client);
 
-/** http2_active() - Requests under way */
-size_t http2_active(const struct http2_client *client);
-
 /** http2_close() - End it; its requests vanish without an event. NULL is fine */
 void http2_close(struct http2_client *client);

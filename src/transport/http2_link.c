@@ -19,14 +19,40 @@ int http2_link_flush(struct http2_link *link)
 	return 0;
 }
 
-int http2_link_judge(struct http2_link *link, int r, const char *peer, struct error *err)
+/* judge() - Whether it can go on; nghttp2 has sent the peer the reason, by GOAWAY */
+static int judge(const struct http2_link *link, int r, struct error *err)
 {
 	if (r < 0)
 		return error_set(err, -EPROTO, "HTTP/2: %s", nghttp2_strerror(r));
 	if (!link->closed && !nghttp2_session_want_read(link->session) &&
 	    !nghttp2_session_want_write(link->session))
-		return error_set(err, -EPROTO, "the %s does not speak proper HTTP/2", peer);
+		return error_set(err, -EPROTO, "the %s does not speak proper HTTP/2",
+				 link->ops->server ? "client" : "server");
 	return 0;
+}
+
+void http2_link_leave(struct http2_link *link, int r)
+{
+	struct error err;
+
+	if (link->busy == 1 && !link->over) {
+		int sent = http2_link_flush(link);
+
+		r = r ? r : sent;
+		if (r == 0) {
+			link->ops->sent(link);
+			r = http2_link_flush(link);
+		}
+		if (!link->over && judge(link, r, &err) < 0)
+			link->ops->end(link, &err);
+	}
+	if (--link->busy == 0 && link->closed)
+		link->ops->free(link);
+}
+
+void http2_link_reset(struct http2_link *link, int32_t id, uint32_t code)
+{
+	(void)nghttp2_submit_rst_stream(link->session, NGHTTP2_FLAG_NONE, id, code);
 }
 
 static void below_data(void *user, const uint8_t *bytes, size_t length)
@@ -36,7 +62,7 @@ static void below_data(void *user, const uint8_t *bytes, size_t length)
 
 	http2_link_enter(link);
 	r = nghttp2_session_mem_recv(link->session, bytes, length);
-	link->ops->leave(link, r < 0 ? (int)r : 0);
+	http2_link_leave(link, r < 0 ? (int)r : 0);
 }
 
 static void below_drained(void *user)
@@ -44,7 +70,7 @@ static void below_drained(void *user)
 	struct http2_link *link = user;
 
 	http2_link_enter(link);
-	link->ops->leave(link, 0);
+	http2_link_leave(link, 0);
 }
 
 static void below_closed(void *user, const struct error *err)
@@ -53,7 +79,7 @@ static void below_closed(void *user, const struct error *err)
 
 	http2_link_enter(link);
 	link->ops->end(link, err);
-	link->ops->leave(link, 0);
+	http2_link_leave(link, 0);
 }
 
 void http2_link_start(struct http2_link *link)
@@ -69,15 +95,34 @@ void http2_link_start(struct http2_link *link)
 	(void)http2_link_flush(link);
 }
 
-nghttp2_option *http2_option(void)
+int http2_link_open(struct http2_link *link, struct stream *below, const struct http2_link_ops *ops,
+		    const nghttp2_settings_entry *settings, size_t count)
 {
+	nghttp2_session_callbacks *callbacks = NULL;
 	nghttp2_option *option = NULL;
+	int r = -ENOMEM;
 
-	if (nghttp2_option_new(&option) != 0)
-		return NULL;
+	link->below = below;
+	link->ops = ops;
+	if (nghttp2_option_new(&option) != 0 || nghttp2_session_callbacks_new(&callbacks) != 0)
+		goto out;
 	nghttp2_option_set_max_settings(option, 32);
 	nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
-	return option;
+	/* Streams that ended need not be remembered for priorities that nobody sends. */
+	nghttp2_option_set_no_closed_streams(option, ops->server);
+	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, ops->on_begin);
+	nghttp2_session_callbacks_set_on_header_callback(callbacks, ops->on_header);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, ops->on_data);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, ops->on_frame);
+	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, ops->on_stream_closed);
+	if ((ops->server ? nghttp2_session_server_new2 : nghttp2_session_client_new2)(
+		    &link->session, callbacks, link, option) == 0 &&
+	    nghttp2_submit_settings(link->session, NGHTTP2_FLAG_NONE, settings, count) == 0)
+		r = 0;
+out:
+	nghttp2_session_callbacks_del(callbacks);
+	nghttp2_option_del(option);
+	return r;
 }
 
 nghttp2_nv http2_nv(const char *name, const char *value)

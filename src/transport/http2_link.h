@@ -4,9 +4,9 @@
  *
  * Theory of operation
  *   nghttp2 is fed by `data` of the stream and emptied into it as long as little is
- *   queued there. Owners are told from within nghttp2's callbacks, where they may send,
- *   answer and close; so each call in is between enter() and `leave`, and only the
- *   outermost `leave` sends, judges and frees.
+ *   queued there. Owners get their events from within nghttp2's callbacks, where they may send,
+ *   answer and close; so each call stands between http2_link_enter() and http2_link_leave(), and
+ *   only the outermost http2_link_leave() sends, judges and frees.
  */
 #pragma once
 
@@ -23,16 +23,32 @@ struct http2_link {
 	nghttp2_session *session;
 	const struct http2_link_ops *ops;
 	unsigned int busy; /* calls in */
-	bool over;         /* the owner was told the end */
-	bool closed;       /* by the owner: freed by the outermost leave() */
+	bool over;         /* the owner knows of the end */
+	bool closed;       /* by the owner: freed by the outermost http2_link_leave() */
 };
 
 struct http2_link_ops {
-	/** @leave: one call in returns; @r is what nghttp2 said in between */
-	void (*leave)(struct http2_link *link, int r);
-	/** @end: the stream ended */
+	bool server;
+	nghttp2_on_begin_headers_callback on_begin; /* or NULL. Their user is the link */
+	nghttp2_on_header_callback on_header;
+	nghttp2_on_data_chunk_recv_callback on_data;
+	nghttp2_on_frame_recv_callback on_frame;
+	nghttp2_on_stream_close_callback on_stream_closed;
+	/** @sent: the frames that there were have been moved down; may add some */
+	void (*sent)(struct http2_link *link);
+	/** @end: the link is over: by the stream, or for what the peer sent */
 	void (*end)(struct http2_link *link, const struct error *err);
+	/** @free: the owner has closed it, and nothing works on it any more */
+	void (*free)(struct http2_link *link);
 };
+
+/**
+ * http2_link_open() - Make a session whose first frame is @settings
+ *
+ * Return: 0 or -ENOMEM; the caller frees the session in any case
+ */
+int http2_link_open(struct http2_link *link, struct stream *below, const struct http2_link_ops *ops,
+		    const nghttp2_settings_entry *settings, size_t count);
 
 static inline void http2_link_enter(struct http2_link *link)
 {
@@ -45,17 +61,11 @@ void http2_link_start(struct http2_link *link);
 /** http2_link_flush() - Move frames down while there is room; the fatal error of nghttp2 or 0 */
 int http2_link_flush(struct http2_link *link);
 
-/**
- * http2_link_judge() - Whether it can go on
- * @r:    what nghttp2 said
- * @peer: "client", "server", for people
- *
- * Return: 0; -EPROTO with @err set, and nghttp2 has told the peer why, by GOAWAY
- */
-int http2_link_judge(struct http2_link *link, int r, const char *peer, struct error *err);
+/** http2_link_leave() - The end of a call that http2_link_enter() began; @r: nghttp2's result */
+void http2_link_leave(struct http2_link *link, int r);
 
-/** http2_option() - What both sides want of nghttp2; NULL when out of memory */
-nghttp2_option *http2_option(void);
+/** http2_link_reset() - Reset one HTTP/2 stream; @code of enum nghttp2_error_code */
+void http2_link_reset(struct http2_link *link, int32_t id, uint32_t code);
 
 /** http2_nv() - A name and a value that nghttp2 copies */
 nghttp2_nv http2_nv(const char *name, const char *value);

@@ -28,11 +28,6 @@ struct exchange {
 	int32_t id;
 	nanoseconds began; /* the request; its answer, once that is whole */
 	struct buffer out;
-	char *type;
-	struct {
-		char *name, *value;
-	} headers[HEADERS_MAX];
-	size_t header_count;
 	size_t header_bytes;
 	bool complete; /* the request is */
 	bool answered;
@@ -77,11 +72,6 @@ static void exchange_free(struct exchange *x)
 		c->events->gone(c->user, &x->public);
 	buffer_free_secret(&x->public.body);
 	buffer_free(&x->out);
-	for (size_t i = 0; i < x->header_count; i++) {
-		free(x->headers[i].name);
-		free(x->headers[i].value);
-	}
-	free(x->type);
 	free((char *)(uintptr_t)x->public.method);
 	free((char *)(uintptr_t)x->public.path);
 	free(x);
@@ -131,40 +121,31 @@ static void tell_drained(struct http2_server *c)
 	}
 }
 
-/* leave() - The outermost call returns: @r is what nghttp2 said in between */
-static void leave(struct http2_link *link, int r)
+static struct http2_server *server_of(struct http2_link *link)
 {
-	struct http2_server *c = container_of(link, struct http2_server, link);
-	struct error err;
+	return container_of(link, struct http2_server, link);
+}
 
-	if (link->busy == 1 && !link->over) {
-		int sent = http2_link_flush(link);
-
-		if (sent == 0) {
-			tell_drained(c);
-			sent = link->over ? 0 : http2_link_flush(link);
-		}
-		if (r == 0)
-			r = sent;
-		if (!link->over && http2_link_judge(link, r, "client", &err) < 0)
-			end_all(c, &err);
-	}
-	if (--link->busy == 0 && link->closed)
-		server_free(c);
+static void sent(struct http2_link *link)
+{
+	tell_drained(server_of(link));
 }
 
 static void end(struct http2_link *link, const struct error *err)
 {
-	end_all(container_of(link, struct http2_server, link), err);
+	end_all(server_of(link), err);
 }
 
-static const struct http2_link_ops link_ops = {.leave = leave, .end = end};
+static void free_link(struct http2_link *link)
+{
+	server_free(server_of(link));
+}
 
 /* Callbacks of nghttp2 */
 
 static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-	struct http2_server *c = user;
+	struct http2_server *c = server_of(user);
 	struct exchange *x;
 
 	if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
@@ -220,7 +201,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		   size_t length, void *user)
 {
 	struct exchange *x = nghttp2_session_get_stream_user_data(session, id);
-	struct http2_server *c = user;
+	struct http2_server *c = server_of(user);
 
 	(void)flags;
 	if (!x || x->complete)
@@ -228,8 +209,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 	/* One connection's requests share what one request may have. */
 	if (c->body_bytes + length > c->body_limit ||
 	    buffer_append(&x->public.body, bytes, length) < 0) {
-		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id,
-					  NGHTTP2_ENHANCE_YOUR_CALM);
+		http2_link_reset(&c->link, id, NGHTTP2_ENHANCE_YOUR_CALM);
 		exchange_free(x);
 		return 0;
 	}
@@ -240,7 +220,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
-	struct http2_server *c = user;
+	struct http2_server *c = server_of(user);
 	struct exchange *x;
 
 	if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
@@ -250,8 +230,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	if (!x || x->complete || c->link.closed)
 		return 0;
 	if (!x->public.method || !x->public.path) {
-		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, x->id,
-					  NGHTTP2_PROTOCOL_ERROR);
+		http2_link_reset(&c->link, x->id, NGHTTP2_PROTOCOL_ERROR);
 		exchange_free(x);
 		return 0;
 	}
@@ -298,50 +277,35 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
 	return (ssize_t)size;
 }
 
-static int create_session(struct http2_server *c)
-{
-	nghttp2_settings_entry settings[] = {
-		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_HTTP2_STREAMS},
-		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
-	};
-	nghttp2_session_callbacks *callbacks = NULL;
-	nghttp2_option *option = http2_option();
-	int r = -ENOMEM;
-
-	if (!option || nghttp2_session_callbacks_new(&callbacks) != 0)
-		goto out;
-	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin);
-	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
-	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_closed);
-	/* Streams that ended need not be remembered for priorities that nobody sends. */
-	nghttp2_option_set_no_closed_streams(option, 1);
-	if (nghttp2_session_server_new2(&c->link.session, callbacks, c, option) == 0 &&
-	    nghttp2_submit_settings(c->link.session, NGHTTP2_FLAG_NONE, settings,
-				    ARRAY_SIZE(settings)) == 0)
-		r = 0;
-out:
-	nghttp2_session_callbacks_del(callbacks);
-	nghttp2_option_del(option);
-	return r;
-}
+static const struct http2_link_ops link_ops = {
+	.server = true,
+	.on_begin = on_begin,
+	.on_header = on_header,
+	.on_data = on_data,
+	.on_frame = on_frame,
+	.on_stream_closed = on_stream_closed,
+	.sent = sent,
+	.end = end,
+	.free = free_link,
+};
 
 int http2_serve(struct stream *below, const struct http2_server_events *events, void *user,
 		struct http2_server **ret, struct error *err)
 {
+	static const nghttp2_settings_entry settings[] = {
+		{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, LIMIT_HTTP2_STREAMS},
+		{NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, LIMIT_HTTP_HEADER},
+	};
 	struct http2_server *c = calloc(1, sizeof(*c));
 
 	if (!c) {
 		stream_close(below);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
-	c->link.below = below;
-	c->link.ops = &link_ops;
 	c->events = events;
 	c->user = user;
 	c->body_limit = LIMIT_RPC_BODY;
-	if (create_session(c) < 0) {
+	if (http2_link_open(&c->link, below, &link_ops, settings, ARRAY_SIZE(settings)) < 0) {
 		stream_close(below);
 		nghttp2_session_del(c->link.session);
 		free(c);
@@ -377,31 +341,13 @@ static int answer(struct exchange *x, int status, const char *type)
 		snprintf(length, sizeof(length), "%zu", x->out.length);
 		nv[count++] = http2_nv("content-length", length);
 	}
-	for (size_t i = 0; i < x->header_count; i++)
-		nv[count++] = http2_nv(x->headers[i].name, x->headers[i].value);
+	for (size_t i = 0; i < x->public.header_count && i < HEADERS_MAX; i++)
+		nv[count++] = http2_nv(x->public.headers[i].name, x->public.headers[i].value);
 	if (nghttp2_submit_response(c->link.session, x->id, nv, count,
 				    x->finished && x->out.length == 0 ? NULL : &body) == 0)
 		return 0;
-	nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, x->id,
-				  NGHTTP2_INTERNAL_ERROR);
+	http2_link_reset(&c->link, x->id, NGHTTP2_INTERNAL_ERROR);
 	return -ENOMEM;
-}
-
-int http2_reply_header(struct http2_exchange *public, const char *name, const char *value)
-{
-	struct exchange *x = exchange_of(public);
-
-	if (x->header_count == HEADERS_MAX)
-		return -ENOSPC;
-	x->headers[x->header_count].name = strdup(name);
-	x->headers[x->header_count].value = strdup(value);
-	if (!x->headers[x->header_count].name || !x->headers[x->header_count].value) {
-		free(x->headers[x->header_count].name);
-		free(x->headers[x->header_count].value);
-		return -ENOMEM;
-	}
-	x->header_count++;
-	return 0;
 }
 
 int http2_reply(struct http2_exchange *public, int status, const char *type, const void *body,
@@ -419,9 +365,8 @@ int http2_reply(struct http2_exchange *public, int status, const char *type, con
 	if (r == 0)
 		r = answer(x, status, type);
 	else
-		nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, x->id,
-					  NGHTTP2_INTERNAL_ERROR);
-	leave(&c->link, 0);
+		http2_link_reset(&c->link, x->id, NGHTTP2_INTERNAL_ERROR);
+	http2_link_leave(&c->link, 0);
 	return r;
 }
 
@@ -432,7 +377,7 @@ int http2_begin(struct http2_exchange *public, int status, const char *type)
 
 	http2_link_enter(&c->link);
 	r = answer(exchange_of(public), status, type);
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 	return r;
 }
 
@@ -449,7 +394,7 @@ int http2_push(struct http2_exchange *public, const void *bytes, size_t length)
 	if (r == 0)
 		(void)nghttp2_session_resume_data(c->link.session,
 						  x->id); /* unless it isn't deferred */
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 	return r;
 }
 
@@ -467,7 +412,7 @@ void http2_finish(struct http2_exchange *public)
 	x->finished = true;
 	x->began = clock_boottime();
 	(void)nghttp2_session_resume_data(c->link.session, x->id);
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 }
 
 void http2_reset(struct http2_exchange *public)
@@ -476,8 +421,8 @@ void http2_reset(struct http2_exchange *public)
 	struct http2_server *c = public->connection;
 
 	http2_link_enter(&c->link);
-	nghttp2_submit_rst_stream(c->link.session, NGHTTP2_FLAG_NONE, x->id, NGHTTP2_CANCEL);
-	leave(&c->link, 0);
+	http2_link_reset(&c->link, x->id, NGHTTP2_CANCEL);
+	http2_link_leave(&c->link, 0);
 }
 
 nanoseconds http2_server_waiting_since(const struct http2_server *c)
@@ -512,5 +457,5 @@ void http2_server_close(struct http2_server *c)
 		exchange_free(c->exchanges);
 	if (!c->link.over && c->link.busy == 1)
 		(void)http2_link_flush(&c->link);
-	leave(&c->link, 0);
+	http2_link_leave(&c->link, 0);
 }

@@ -17,17 +17,22 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "transport/http1.h"
 #include "transport/stream.h"
 
 struct http2_server;
 
-/* A request and its answer. Fields are for reading but for @context. */
+/* A request and its answer. Fields are for reading, except those that are the owner's. */
 struct http2_exchange {
 	const char *method;
 	const char *path;   /* with its query */
 	struct buffer body; /* whole; wiped when the exchange ends */
 	struct http2_server *connection;
 	void *context; /* the owner's */
+
+	/* The owner's, until it has answered: at most eight headers beside Content-Type. */
+	const struct http1_header *headers; /* names in lower case */
+	size_t header_count;
 };
 
 /* @user is what http2_serve() was given. */
@@ -68,9 +73,6 @@ int http2_serve(struct stream *below, const struct http2_server_events *events, 
  */
 int http2_reply(struct http2_exchange *x, int status, const char *type, const void *body,
 		size_t length);
-
-/** http2_reply_header() - One more header for the answer that follows; -ENOSPC past eight */
-int http2_reply_header(struct http2_exchange *x, const char *name, const char *value);
 
 /** http2_begin() - Answer with a body that http2_push() adds to; as http2_reply() */
 int http2_begin(struct http2_exchange *x, int status, const char *type);

@@ -106,10 +106,9 @@ static void on_response(void *user, int status, int64_t retry_after)
 	struct request *q = user;
 	char text[24];
 
-	if (retry_after >= 0) {
-		snprintf(text, sizeof(text), "%lld", (long long)retry_after);
-		(void)http2_reply_header(q->x, "retry-after", text);
-	}
+	snprintf(text, sizeof(text), "%lld", (long long)retry_after);
+	q->x->headers = &(struct http1_header){"retry-after", text};
+	q->x->header_count = retry_after >= 0;
 	q->map = q->map && status == 200;
 	(void)http2_begin(q->x, status, "application/json");
 }
@@ -251,14 +250,18 @@ void links_go_on(struct faults *f, const struct error *err)
 /* make_up() - Answer as the fault says */
 static void make_up(struct request *q, const struct fault *fault)
 {
+	struct http1_header headers[ARRAY_SIZE(fault->headers)];
+	char names[ARRAY_SIZE(fault->headers)][64] = {0};
+
 	for (size_t i = 0; i < fault->header_count; i++) {
-		char name[64] = "";
 		const char *colon = strchr(fault->headers[i], ':');
 
-		for (size_t k = 0; fault->headers[i] + k < colon && k + 1 < sizeof(name); k++)
-			name[k] = (char)(fault->headers[i][k] | 0x20);
-		(void)http2_reply_header(q->x, name, colon + 1);
+		for (size_t k = 0; fault->headers[i] + k < colon && k + 1 < sizeof(names[i]); k++)
+			names[i][k] = (char)(fault->headers[i][k] | 0x20);
+		headers[i] = (struct http1_header){names[i], colon + 1};
 	}
+	q->x->headers = headers;
+	q->x->header_count = fault->header_count;
 	if (fault->open) {
 		struct buffer body = fault->body;
 
