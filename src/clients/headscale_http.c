@@ -6,7 +6,7 @@
 #include "base/small_file.h"
 #include "clients/headscale.h"
 #include "transport/http_client.h"
-#include "transport/system_names.h"
+#include "transport/names.h"
 #include "transport/url.h"
 #include "wire/json.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * transport/http1.c - the HTTP/1.1 parser
+ * transport/http1.c - the HTTP/1.1 parser and writer
  *
  * Theory of operation
  *   The head is gathered line by line in `block` (each must end in CRLF), then cut up
@@ -10,9 +10,11 @@
  */
 #include "transport/http1.h"
 
+#include "base/cleanup.h"
 #include "base/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <strings.h>
 
@@ -69,6 +71,15 @@ bool http1_value_is_valid(const char *text)
 		if (!is_value((uint8_t)*text))
 			return false;
 	return true;
+}
+
+static bool target_is_valid(const char *text)
+{
+	size_t length = 0;
+
+	while (text[length] > 0x20 && text[length] < 0x7f)
+		length++;
+	return length && !text[length];
 }
 
 void http1_parser_init(struct http1_parser *p, bool response)
@@ -157,11 +168,8 @@ static int parse_request_line(struct http1_parser *p, char *line)
 	*version++ = 0;
 	if (!http1_token_is_valid(line))
 		return bad(p, "bad method");
-	if (!*target)
-		return bad(p, "empty request target");
-	for (const char *c = target; *c; c++)
-		if (*c <= 0x20 || *c >= 0x7f)
-			return bad(p, "bad byte in the request target");
+	if (!target_is_valid(target))
+		return bad(p, "bad request target");
 	p->head.minor = parse_version(version);
 	if (p->head.minor < 0 || version[8])
 		return bad(p, "not HTTP/1.0 or HTTP/1.1");
@@ -505,4 +513,81 @@ int http1_parse_end(struct http1_parser *p)
 		return HTTP1_MORE;
 	p->error = "connection closed in the middle of a message";
 	return -EPIPE;
+}
+
+/* Writing: nothing gets onto a line that may not stand there */
+
+/* reason() - Of the statuses that pillion sends; a reason is for people, and may be missing */
+static const char *reason(int status)
+{
+	static const struct {
+		int status;
+		const char *reason;
+	} rows[] = {
+		{101, "Switching Protocols"},
+		{200, "OK"},
+		{204, "No Content"},
+		{400, "Bad Request"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{409, "Conflict"},
+		{413, "Content Too Large"},
+		{426, "Upgrade Required"},
+		{429, "Too Many Requests"},
+		{431, "Request Header Fields Too Large"},
+		{500, "Internal Server Error"},
+		{501, "Not Implemented"},
+		{503, "Service Unavailable"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].status == status)
+			return rows[i].reason;
+	return "";
+}
+
+int http1_write_request(struct buffer *out, const char *method, const char *target)
+{
+	if (!http1_token_is_valid(method) || !target_is_valid(target))
+		return -EINVAL;
+	return buffer_printf(out, "%s %s HTTP/1.1\r\n", method, target);
+}
+
+int http1_write_response(struct buffer *out, int status)
+{
+	if (status < 100 || status > 599)
+		return -EINVAL;
+	return buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
+}
+
+int http1_write_header(struct buffer *out, const char *name, const char *value)
+{
+	if (!http1_token_is_valid(name) || !http1_value_is_valid(value))
+		return -EINVAL;
+	return buffer_printf(out, "%s: %s\r\n", name, value);
+}
+
+int http1_write_length(struct buffer *out, uint64_t content_length)
+{
+	return buffer_printf(out, "Content-Length: %" PRIu64 "\r\n", content_length);
+}
+
+int http1_write_head_end(struct buffer *out)
+{
+	return buffer_append(out, "\r\n", 2);
+}
+
+int http1_write_chunk(struct buffer *out, const void *bytes, size_t length)
+{
+	int r;
+
+	if (!length)
+		return 0; /* an empty chunk would end the body */
+	r = buffer_reserve(out, length + 32);
+	if (r < 0)
+		return r;
+	buffer_printf(out, "%zx\r\n", length);
+	buffer_append(out, bytes, length);
+	return buffer_append(out, "\r\n", 2);
 }

@@ -116,9 +116,6 @@ int http1_write_head_end(struct buffer *out);
 /** http1_write_chunk() - One chunk of a chunked body; @length 0 writes nothing */
 int http1_write_chunk(struct buffer *out, const void *bytes, size_t length);
 
-/** http1_reason() - "Not Found" for 404; "" where we know none */
-const char *http1_reason(int status);
-
 /** http1_token_is_valid(), http1_value_is_valid() - RFC 9110 §5.6.2, §5.5 */
 bool http1_token_is_valid(const char *text);
 bool http1_value_is_valid(const char *text);

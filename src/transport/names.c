@@ -12,6 +12,7 @@
  */
 #include "transport/names.h"
 #include "base/cleanup.h"
+#include "base/small_file.h"
 #include "transport/loop_timer.h"
 #include "transport/names_text.h"
 
@@ -459,6 +460,25 @@ int names_configure(struct names *n, const char *resolv_conf, size_t resolv_conf
 	}
 	arm_timeout(n);
 	return 0;
+}
+
+int names_open_system(uv_loop_t *loop, struct names **ret, struct error *err)
+{
+	_cleanup_free_ char *resolv_conf = NULL, *hosts = NULL;
+	struct names *names = NULL;
+	int r = names_create(loop, socket_source_direct(), &names, err);
+
+	if (r < 0)
+		return r;
+	(void)small_file_read("/etc/resolv.conf", &resolv_conf, NULL);
+	(void)small_file_read("/etc/hosts", &hosts, NULL);
+	r = names_configure(names, resolv_conf, resolv_conf ? strlen(resolv_conf) : 0, hosts,
+			    hosts ? strlen(hosts) : 0, err);
+	if (r < 0)
+		names_free(names);
+	else
+		*ret = names;
+	return r;
 }
 
 /* answer_localhost() - RFC 6761 §6.3 */

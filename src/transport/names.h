@@ -35,6 +35,9 @@ typedef void names_answer(void *user, const struct address *addresses, size_t co
 int names_create(uv_loop_t *loop, struct socket_source *sockets, struct names **ret,
 		 struct error *err);
 
+/** names_open_system() - With resolv.conf and hosts of this machine; either may be missing */
+int names_open_system(uv_loop_t *loop, struct names **ret, struct error *err);
+
 /** names_free() - Questions under way are dropped without an answer. NULL is fine */
 void names_free(struct names *names);
 

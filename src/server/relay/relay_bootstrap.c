@@ -8,7 +8,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "transport/loop_timer.h"
-#include "transport/system_names.h"
+#include "transport/names.h"
 #include "wire/json.h"
 
 #include <errno.h>

@@ -9,7 +9,7 @@
 #include "base/secret.h"
 #include "base/small_file.h"
 #include "transport/http_client.h"
-#include "transport/system_names.h"
+#include "transport/names.h"
 #include "transport/url.h"
 #include "wire/json.h"
 
