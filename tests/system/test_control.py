@@ -89,8 +89,8 @@ def test_commands_say_what_is_wrong(server):
         (("keys", "create", "--tags", "web"), 1, "tag:NAME"),
         (("nodes", "frob"), 2, "no such command"),
         (("nodes", "rename", "x"), 2, "takes 2 argument"),
-        (("nodes", "show", "../keys"), 2, "'../keys' is no name"),
-        (("nodes", "delete", "100.64.0.9/32"), 2, "'100.64.0.9/32' is no name"),
+        (("nodes", "show", "../keys"), 2, "'../keys' is not a valid name"),
+        (("nodes", "delete", "100.64.0.9/32"), 2, "'100.64.0.9/32' is not a valid name"),
     ):
         done = server.run(*arguments)
         assert (done.returncode, text in done.stderr) == (code, True), done.stderr

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/coordinator_command.c - `pillion control …`: serve, or a client of who serves */
+/* app/server/coordinator_command.c - `pillion control …`: serve, or orders over the server's socket */
 #include "app/server/coordinator_command.h"
 #include "app/server/command.h"
 
-#include <stdarg.h>
-#include <stdbool.h>
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "base/printable.h"
+#include "server/coordinator/operator_orders.h"
+
+#include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,19 +49,349 @@ static const char help[] =
 	"  pillion control serve --url=https://vpn.example.com\n"
 	"  pillion control keys create --reusable --expiry 90d\n";
 
-int coordinator_complain(int code, const char *format, ...)
-{
-	va_list args;
+enum order_flag {
+	ORDER_FLAG_SOCKET,
+	ORDER_FLAG_JSON,
+	ORDER_FLAG_USER,
+	ORDER_FLAG_REUSABLE,
+	ORDER_FLAG_EPHEMERAL,
+	ORDER_FLAG_TAGS,
+	ORDER_FLAG_EXPIRY,
+	ORDER_FLAG_YES,
+	ORDER_FLAG_COUNT
+};
 
-	fputs("pillion control: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	return code;
+static const struct flag order_flags[ORDER_FLAG_COUNT] = {
+	[ORDER_FLAG_SOCKET] =
+		FLAG_OF("socket", FLAG_STRING, "PATH", "the server's socket for operators"),
+	[ORDER_FLAG_JSON] = FLAG_ON("json", "print JSON"),
+	[ORDER_FLAG_USER] = FLAG_OF("user", FLAG_STRING, "NAME",
+				    "the owner (default \"default\"; a new user is made)"),
+	[ORDER_FLAG_REUSABLE] = FLAG_ON("reusable", "for many nodes"),
+	[ORDER_FLAG_EPHEMERAL] = FLAG_ON(
+		"ephemeral", "nodes using this key are deleted some time after they disconnect"),
+	[ORDER_FLAG_TAGS] =
+		FLAG_OF("tags", FLAG_STRING, "TAGS",
+			"tag:A,tag:B: nodes using this key have these tags and no owner"),
+	[ORDER_FLAG_EXPIRY] = FLAG_OF(
+		"expiry", FLAG_PERIOD, "DURATION",
+		"how long the key is valid, as 12h or 90d (default 1h; 0: it never expires)"),
+	[ORDER_FLAG_YES] = FLAG_ON("yes", "confirm 'policy delete'"),
+};
+
+struct order {
+	const char *socket;
+	struct flag_value flags[ORDER_FLAG_COUNT];
+	const char **rest;
+	int rest_count;
+};
+
+/* Printing */
+
+/* put() - @text in @width columns, and a space at least */
+static void put(const char *text, int width)
+{
+	printable_put(stdout, text, width - 1);
+	putchar(' ');
 }
 
-void coordinator_help_lines(FILE *to, const char *word)
+static const char *text_of(const json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}
+
+static bool is_true(const json_t *object, const char *name)
+{
+	return json_is_true(json_object_get(object, name));
+}
+
+/* put_time() - To the second, and the end of the line */
+static void put_time(const char *text)
+{
+	char shown[20];
+
+	printable(shown, sizeof(shown), text, strlen(text));
+	puts(shown);
+}
+
+/* put_list() - The strings of a list, with commas */
+static void put_list(const json_t *list, int width)
+{
+	char text[512] = "";
+	size_t length = 0;
+
+	for (size_t i = 0; i < json_array_size(list) && length < sizeof(text); i++)
+		length +=
+			(size_t)snprintf(text + length, sizeof(text) - length, "%s%s", i ? "," : "",
+					 json_string_value(json_array_get(list, i)));
+	put(text, width);
+}
+
+static void print_users(const json_t *users)
+{
+	json_t *user;
+	size_t i;
+
+	puts("ID    NAME                      CREATED");
+	json_array_foreach(users, i, user) {
+		printf("%-5lld ", (long long)json_integer_value(json_object_get(user, "id")));
+		put(text_of(user, "name"), 26);
+		put_time(text_of(user, "created"));
+	}
+}
+
+static void print_keys(const json_t *keys)
+{
+	json_t *key;
+	size_t i;
+
+	puts("PREFIX        USER              STATE     KIND                TAGS              "
+	     "EXPIRY");
+	json_array_foreach(keys, i, key) {
+		char kind[32];
+
+		snprintf(kind, sizeof(kind), "%s%s", is_true(key, "reusable") ? "reusable" : "once",
+			 is_true(key, "ephemeral") ? ",ephemeral" : "");
+		put(text_of(key, "prefix"), 14);
+		put(text_of(key, "user"), 18);
+		put(is_true(key, "valid")                               ? "valid"
+		    : is_true(key, "used") && !is_true(key, "reusable") ? "used"
+									: "expired",
+		    10);
+		put(kind, 20);
+		put_list(json_object_get(key, "tags"), 18);
+		put_time(json_object_get(key, "expiry") ? text_of(key, "expiry") : "never");
+	}
+}
+
+static void print_nodes(const json_t *answer)
+{
+	json_t *node;
+	size_t i;
+
+	puts("ID    NAME                  ADDRESS           OWNER             STATE     LAST SEEN");
+	json_array_foreach(json_object_get(answer, "nodes"), i, node) {
+		json_t *tags = json_object_get(node, "tags");
+
+		printf("%-5lld ", (long long)json_integer_value(json_object_get(node, "id")));
+		put(text_of(node, "name"), 22);
+		put(json_string_value(json_array_get(json_object_get(node, "addresses"), 0)), 18);
+		if (json_array_size(tags))
+			put_list(tags, 18);
+		else
+			put(text_of(node, "user"), 18);
+		put(is_true(node, "expired")  ? "expired"
+		    : is_true(node, "online") ? "online"
+					      : "offline",
+		    10);
+		put_time(is_true(node, "online") ? "" : text_of(node, "last_seen"));
+	}
+	json_array_foreach(json_object_get(answer, "logins"), i, node) {
+		printf("pending: ");
+		put(text_of(node, "hostname"), 1);
+		printf("(approve with 'pillion control nodes approve ");
+		printable_put(stdout, text_of(node, "id"), 0);
+		printf("')\n");
+	}
+}
+
+/* print_field() - "name   value", where there is one */
+static void print_field(const json_t *node, const char *name)
+{
+	const json_t *value = json_object_get(node, name);
+
+	if (!value || (json_is_array(value) && !json_array_size(value)))
+		return;
+	put(name, 20);
+	if (json_is_array(value))
+		put_list(value, 1);
+	else if (json_is_string(value))
+		put(json_string_value(value), 1);
+	else if (json_is_integer(value))
+		printf("%lld", (long long)json_integer_value(value));
+	else
+		fputs(json_is_true(value) ? "yes" : "no", stdout);
+	putchar('\n');
+}
+
+static void print_node(const json_t *node)
+{
+	static const char *const names[] = {"id",
+					    "name",
+					    "hostname",
+					    "user",
+					    "tags",
+					    "addresses",
+					    "online",
+					    "last_seen",
+					    "expired",
+					    "expiry",
+					    "ephemeral",
+					    "valid_auth_key",
+					    "advertised_routes",
+					    "approved_routes",
+					    "serving_routes",
+					    "home_relay",
+					    "endpoints",
+					    "os",
+					    "version",
+					    "capability_version",
+					    "created",
+					    "node_key",
+					    "machine_key",
+					    "disco_key"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		print_field(node, names[i]);
+}
+
+static void print_checks(const json_t *checks)
+{
+	json_t *check;
+	size_t i;
+
+	puts("SESSION                           FROM              TO                AS");
+	json_array_foreach(checks, i, check) {
+		put(text_of(check, "id"), 34);
+		put(text_of(check, "from"), 18);
+		put(text_of(check, "to"), 18);
+		put(text_of(check, "user"), 1);
+		putchar('\n');
+	}
+}
+
+static void print_key(const json_t *key)
+{
+	puts(text_of(key, "key"));
+}
+
+static void print_policy(const json_t *answer)
+{
+	fputs(text_of(answer, "policy"), stdout);
+}
+
+static void print_any(const json_t *json)
+{
+	json_dumpf(json, stdout,
+		   JSON_INDENT(2) | JSON_ENCODE_ANY |
+			   (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0));
+	putchar('\n');
+}
+
+/* warn_of_return() - Who was deleted or expired may hold the key to join again at once */
+static void warn_of_return(const json_t *node)
+{
+	const char *key = text_of(node, "valid_auth_key");
+
+	if (*key)
+		coordinator_complain(EXIT_OK,
+				     "%s can join again at once: the key %s that it joined with is "
+				     "good; 'pillion control keys expire %s' keeps it out",
+				     text_of(node, "name"), key, key);
+}
+
+/* Bodies */
+
+#define LIST_MARKS ", " /* between the items of a list */
+
+static int add_tags(json_t *body, const char *text, const char *name)
+{
+	json_t *list = json_array();
+	char *copy = strdup(text), *save = NULL;
+
+	for (char *item = copy ? strtok_r(copy, LIST_MARKS, &save) : NULL; item;
+	     item = strtok_r(NULL, LIST_MARKS, &save))
+		json_array_append_new(list, json_string(item));
+	free(copy);
+	return json_object_set_new(body, name, list);
+}
+
+static void body_of_owner(const struct order *o, json_t *body)
+{
+	if (o->flags[ORDER_FLAG_USER].given)
+		json_object_set_new(body, "user", json_string(o->flags[ORDER_FLAG_USER].text));
+	if (o->flags[ORDER_FLAG_TAGS].given)
+		add_tags(body, o->flags[ORDER_FLAG_TAGS].text, "tags");
+}
+
+static void body_of_key(const struct order *o, json_t *body)
+{
+	body_of_owner(o, body);
+	json_object_set_new(body, "reusable", json_boolean(o->flags[ORDER_FLAG_REUSABLE].on));
+	json_object_set_new(body, "ephemeral", json_boolean(o->flags[ORDER_FLAG_EPHEMERAL].on));
+	/* A part of a second is one, lest it be for ever. */
+	if (o->flags[ORDER_FLAG_EXPIRY].given)
+		json_object_set_new(
+			body, "expiry_seconds",
+			json_integer(o->flags[ORDER_FLAG_EXPIRY].number / NSEC_PER_SEC +
+				     (o->flags[ORDER_FLAG_EXPIRY].number % NSEC_PER_SEC != 0)));
+}
+
+static void body_of_name(const struct order *o, json_t *body)
+{
+	json_object_set_new(body, "name", json_string(o->rest[o->rest_count - 1]));
+}
+
+static void body_of_tags(const struct order *o, json_t *body)
+{
+	add_tags(body, o->rest[o->rest_count - 1], "tags");
+}
+
+static void body_of_routes(const struct order *o, json_t *body)
+{
+	add_tags(body, o->rest[o->rest_count - 1], "routes");
+}
+
+static const struct {
+	const char *words[2];
+	int arguments;
+	const char *method, *path; /* "*" is the first argument */
+	void (*body)(const struct order *o, json_t *body);
+	void (*print)(const json_t *answer);
+	unsigned int traits;
+} orders[] = {
+#define ORDER(word, second, arguments, method, path, body, print, run, log, traits) \
+	{{word, second}, arguments, method, "/v1/" path, body, print, traits},
+	OPERATOR_ORDERS(ORDER)
+#undef ORDER
+};
+
+#define FLAG(which) (1u << ORDER_FLAG_##which)
+
+/* flags_of() - The flags that an order takes */
+static unsigned int flags_of(size_t which)
+{
+	unsigned int traits = orders[which].traits;
+
+	return FLAG(SOCKET) | FLAG(JSON) | (traits & ORDER_USER ? FLAG(USER) | FLAG(TAGS) : 0) |
+	       (traits & ORDER_KEY ? FLAG(REUSABLE) | FLAG(EPHEMERAL) | FLAG(EXPIRY) : 0) |
+	       (traits & ORDER_OPENS ? FLAG(YES) : 0);
+}
+
+/* begins() - Whether an order begins with @words, up to the first NULL of two */
+static bool begins(size_t which, const char *const words[2])
+{
+	for (size_t i = 0; i < 2 && words[i]; i++)
+		if (strcmp(words[i], orders[which].words[i]) != 0)
+			return false;
+	return true;
+}
+
+/* flags_under() - Those that any order takes that begins with @words; 0: there is no such order */
+static unsigned int flags_under(const char *const words[2])
+{
+	unsigned int taken = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++)
+		if (begins(i, words))
+			taken |= flags_of(i);
+	return taken;
+}
+
+/* help_lines() - The help of the commands that begin with @word */
+static void help_lines(FILE *to, const char *word)
 {
 	size_t length = strlen(word);
 	bool wanted = false;
@@ -75,6 +410,211 @@ void coordinator_help_lines(FILE *to, const char *word)
 	}
 }
 
+/* help_of() - The help of the orders that begin with @words; exit code */
+static int help_of(const char *const words[2])
+{
+	unsigned int taken = flags_under(words);
+	struct flag shown[ORDER_FLAG_COUNT];
+	struct flag_group group = {.title = "Flags", .flags = shown};
+
+	if (!words[0] || !taken)
+		return coordinator_complain(EXIT_USAGE,
+					    "there is no such command; 'pillion control "
+					    "--help' lists them");
+	for (size_t i = 0; i < ORDER_FLAG_COUNT; i++)
+		if (taken & 1u << i)
+			shown[group.count++] = order_flags[i];
+	help_lines(stdout, words[0]);
+	flags_print(&group);
+	return EXIT_OK;
+}
+
+/* complete() - Print the words that may follow @argv, for completion; exit code */
+static int complete(int argc, char **argv)
+{
+	const char *words[2] = {NULL}, *said = NULL;
+	size_t count = 0;
+
+	for (int i = 0; i < argc && count < 2; i++)
+		if (argv[i][0] != '-')
+			words[count++] = argv[i];
+	if (count > 0 && strcmp(words[0], "serve") == 0) {
+		flags_print_words(coordinator_flags, COORDINATOR_FLAG_COUNT);
+		return EXIT_OK;
+	}
+	if (count == 0)
+		puts("serve");
+	for (size_t i = 0; count < 2 && i < ARRAY_SIZE(orders); i++) {
+		const char *next = orders[i].words[count];
+
+		/* The orders of a word stand together. */
+		if (begins(i, words) && (!said || strcmp(said, next) != 0))
+			puts(said = next);
+	}
+	for (size_t i = 0; count > 0 && i < ORDER_FLAG_COUNT; i++)
+		if (flags_under(words) & 1u << i)
+			flags_print_words(&order_flags[i], 1);
+	return EXIT_OK;
+}
+
+/* path_of() - The order's path with the argument in it; false when that can't stand there */
+static bool path_of(const char *pattern, const char *argument, char *out, size_t size)
+{
+	const char *hole = strchr(pattern, '*'), *slash;
+
+	if (!hole) {
+		snprintf(out, size, "%s", pattern);
+		return true;
+	}
+	/* What a page is about may be given as the page's whole URL. */
+	slash = strstr(argument, "://") ? strrchr(argument, '/') : NULL;
+	argument = slash ? slash + 1 : argument;
+	for (const char *c = argument; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("-_.@+:", *c))
+			return false;
+	return *argument && (size_t)snprintf(out, size, "%.*s%s%s", (int)(hole - pattern), pattern,
+					     argument, hole + 1) < size;
+}
+
+static int read_input(const char *path, struct buffer *out, struct error *err)
+{
+	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	int r = file ? 0 : -errno;
+
+	while (r == 0 && (r = buffer_reserve(out, 4096)) == 0) {
+		size_t length = fread(buffer_end(out), 1, 4096, file);
+
+		out->length += length;
+		if (length == 0) {
+			r = ferror(file) ? -errno : 0;
+			break;
+		}
+	}
+	if (file && file != stdin)
+		fclose(file);
+	return r == 0 ? 0 : error_set_errno(err, r, "read %s", path);
+}
+
+/* complain_all() - @err, and what else is among @errors, which may be NULL */
+static void complain_all(const struct error *err, const json_t *errors)
+{
+	const json_t *one;
+	size_t i;
+
+	coordinator_complain(EXIT_FAILS, "%s", err->text);
+	json_array_foreach(errors, i, one)
+		if (json_is_string(one) && strcmp(json_string_value(one), err->text) != 0)
+			coordinator_complain(EXIT_FAILS, "%s", json_string_value(one));
+}
+
+static int run(const struct order *o, size_t which)
+{
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct error err = {0};
+	json_t *json = NULL, *answer = NULL;
+	char path[512];
+	int r = 0;
+
+	if (!path_of(orders[which].path, o->rest_count ? o->rest[0] : "", path, sizeof(path)))
+		return coordinator_complain(
+			EXIT_USAGE, *o->rest[0] ? "'%s' is not a valid name" : "a name is required",
+			o->rest[0]);
+	if (orders[which].traits & ORDER_OPENS && !o->flags[ORDER_FLAG_YES].on)
+		return coordinator_complain(
+			EXIT_USAGE, "without a policy everybody may reach everybody; if that "
+				    "is meant, add --yes");
+	if (o->flags[ORDER_FLAG_USER].given && !*o->flags[ORDER_FLAG_USER].text)
+		return coordinator_complain(EXIT_USAGE, "--user is empty");
+	if (o->flags[ORDER_FLAG_TAGS].given &&
+	    !o->flags[ORDER_FLAG_TAGS].text[strspn(o->flags[ORDER_FLAG_TAGS].text, LIST_MARKS)])
+		return coordinator_complain(EXIT_USAGE, "--tags is empty");
+	if (orders[which].traits & ORDER_TEXT) {
+		r = read_input(o->rest[0], &body, &err);
+	} else if (orders[which].body) {
+		char *text;
+
+		json = json_object();
+		orders[which].body(o, json);
+		text = json_dumps(json, JSON_COMPACT);
+		r = text ? buffer_append(&body, text, strlen(text)) : -ENOMEM;
+		free(text);
+	}
+	if (r == 0)
+		r = coordinator_ask(o->socket, orders[which].method, path, buffer_head(&body),
+				    body.length, &answer, &err);
+	if (r < 0)
+		complain_all(&err, json_object_get(answer, "errors"));
+	else if (o->flags[ORDER_FLAG_JSON].on && answer)
+		print_any(answer);
+	else if (answer && orders[which].print)
+		orders[which].print(answer);
+	json_decref(json);
+	json_decref(answer);
+	buffer_free(&body);
+	return r < 0 ? EXIT_FAILS : EXIT_OK;
+}
+
+static int order(int argc, char **argv)
+{
+	struct order o = {.rest = calloc((size_t)argc + 1, sizeof(*o.rest))};
+	struct flag_group group = {.title = "Flags",
+				   .flags = order_flags,
+				   .values = o.flags,
+				   .count = ORDER_FLAG_COUNT};
+	struct flag_reader reader = {.groups = &group,
+				     .count = 1,
+				     .source = FLAGS_COMMAND_LINE,
+				     .where = "pillion control"};
+	_cleanup_free_ char *socket = NULL;
+	_cleanup_free_ const char **words = o.rest;
+	struct error err = {0};
+	int count;
+
+	if (!words)
+		return coordinator_complain(EXIT_FAILS, "out of memory");
+	count = flags_parse(&reader, argc, argv, words, &err);
+	if (count == -ECANCELED)
+		return help_of((const char *[]){words[0], words[0] ? words[1] : NULL});
+	if (count < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		return EXIT_USAGE;
+	}
+	socket = coordinator_config_socket(
+		o.flags[ORDER_FLAG_SOCKET].given ? o.flags[ORDER_FLAG_SOCKET].text : NULL);
+	o.socket = socket ? socket : "";
+	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
+		int used = count > 1 ? 2 : 1;
+
+		if (count == 0 || strcmp(words[0], orders[i].words[0]) != 0 ||
+		    strcmp(used > 1 ? words[1] : "list", orders[i].words[1]) != 0)
+			continue;
+		for (size_t f = 0; f < ORDER_FLAG_COUNT; f++)
+			if (o.flags[f].given && !(flags_of(i) & 1u << f))
+				return coordinator_complain(EXIT_USAGE,
+							    "'%s %s' takes no --%s; see 'pillion "
+							    "control %s --help'",
+							    words[0], orders[i].words[1],
+							    order_flags[f].name, words[0]);
+		o.rest = words + used;
+		o.rest_count = count - used;
+		if (o.rest_count != orders[i].arguments)
+			return coordinator_complain(
+				EXIT_USAGE, "%s %s takes %d argument(s), not %d", words[0],
+				orders[i].words[1], orders[i].arguments, o.rest_count);
+		return run(&o, i);
+	}
+	if (count > 0 && flags_under((const char *[]){words[0], NULL})) {
+		help_lines(stderr, words[0]);
+		return coordinator_complain(EXIT_USAGE,
+					    "there is no such command: one of these follows "
+					    "'%s'",
+					    words[0]);
+	}
+	return coordinator_complain(EXIT_USAGE,
+				    "there is no such command; 'pillion control --help' "
+				    "lists them");
+}
+
 int run_control(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -89,6 +629,6 @@ int run_control(int argc, char **argv)
 	if (strcmp(argv[1], "serve") == 0)
 		return coordinator_serve(argc - 1, argv + 1);
 	if (strcmp(argv[1], "complete") == 0)
-		return coordinator_complete(argc - 2, argv + 2);
-	return coordinator_order(argc - 1, argv + 1);
+		return complete(argc - 2, argv + 2);
+	return order(argc - 1, argv + 1);
 }

@@ -85,15 +85,6 @@ int coordinator_complain(int code, const char *format, ...) __attribute__((forma
 /** coordinator_serve() - `pillion control serve`; exit code */
 int coordinator_serve(int argc, char **argv);
 
-/** coordinator_complete() - The words that may follow @argv, a line each, for completion; exit code */
-int coordinator_complete(int argc, char **argv);
-
-/** coordinator_help_lines() - What the help says of the commands that begin with @word */
-void coordinator_help_lines(FILE *to, const char *word);
-
-/** coordinator_order() - Any other command; exit code */
-int coordinator_order(int argc, char **argv);
-
 /**
  * coordinator_ask() - One request over the operator's socket
  * @ret_json: the answer, or NULL where it has none; also where the server refused

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,6 +77,18 @@ const struct flag coordinator_flags[COORDINATOR_FLAG_COUNT] = {
 					  "error, warn, info or debug (default info)"),
 	[COORDINATOR_LOG_FORMAT] = FLAG_OF("log-format", FLAG_STRING, "FORMAT", "text or json"),
 };
+
+int coordinator_complain(int code, const char *format, ...)
+{
+	va_list args;
+
+	fputs("pillion control: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return code;
+}
 
 void coordinator_config_clear(struct coordinator_config *config)
 {

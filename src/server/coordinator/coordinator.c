@@ -88,36 +88,17 @@ static void serve_web(void *user, struct http1_exchange *x)
 
 /* Writing, answering, telling: in this order */
 
-int coordinator_write(struct coordinator *c, struct error *err)
-{
-	struct error unasked = {0};
-	int r;
-
-	err = err ? err : &unasked;
-	r = registry_store_flush(c->store, &c->tailnet.registry, err);
-	if (r < 0 && !c->store_failed)
-		log_error("%s; answers wait until it can", err->text);
-	else if (r == 0 && c->store_failed)
-		log_info("the database can be written again");
-	c->store_failed = r < 0;
-	return r;
-}
-
 static void flush(void *user)
 {
 	struct coordinator *c = user;
 	struct error err;
 
-	if (coordinator_write(c, &err) < 0)
+	if (coordinator_write(c, &err) < 0) {
 		loop_timer_at(c->flush, clock_boottime() + NSEC_PER_SEC);
-	else
-		machine_answer(c);
-}
-
-void coordinator_settle(struct coordinator *c)
-{
-	if (!c->store_failed && !c->stopping)
-		loop_timer_soon(c->flush);
+	} else {
+		coordinator_answer(c);
+		machine_maps_tell(c);
+	}
 }
 
 static void tick(void *user)

@@ -37,8 +37,7 @@ struct machine_connection {
 
 enum exchange_kind {
 	EXCHANGE_ANSWER, /* an answer that waits for the disk */
-	EXCHANGE_HELD,   /* a login that waits for an operator */
-	EXCHANGE_SSH,    /* a session over SSH that waits for a person */
+	EXCHANGE_HELD,   /* a login or a session over SSH that waits for a person */
 	EXCHANGE_DNS,    /* a change of DNS that waits for the operator's program */
 	EXCHANGE_MAP,    /* a map stream */
 	EXCHANGE_KINDS,
@@ -55,11 +54,11 @@ struct machine_exchange {
 	struct buffer answer; /* ANSWER */
 	int status;           /* ANSWER; or MACHINE_ANSWER_RESET */
 
-	struct public_key machine;               /* HELD, SSH */
-	struct machine_register_request request; /* HELD */
-	struct machine_ssh_request *ssh;         /* SSH */
+	struct public_key machine;               /* HELD */
+	struct machine_register_request request; /* HELD, of a login */
+	struct machine_ssh_request *ssh;         /* HELD, of a session over SSH; or NULL */
 	uint32_t hook_id;                        /* DNS */
-	nanoseconds until;                       /* HELD, SSH */
+	nanoseconds until;                       /* HELD */
 
 	struct map_session *session; /* MAP */
 	bool compress;
@@ -103,94 +102,62 @@ struct coordinator {
 	bool store_failed; /* and was logged */
 };
 
-/** coordinator_settle() - Something changed or is to be told: write and answer, once this round is over
- */
+/* coordinator_answers.c */
+
+/** coordinator_settle() - Write, answer and notify once this round of the loop is over */
 void coordinator_settle(struct coordinator *c);
 
 /**
- * coordinator_write() - Write now what is dirty
+ * coordinator_write() - Write all changes of the registry now
  *
- * Return: 0, or negative errno with @err set: it stays dirty and is tried again
+ * Return: 0, or negative errno with @err set: the changes stay, and are tried again
  */
 int coordinator_write(struct coordinator *c, struct error *err);
 
-/* machine_connection.c */
-
-/** machine_accept() - A /ts2021 request, whole; answers or upgrades */
-void machine_accept(struct coordinator *c, struct http1_exchange *x);
-
-/** machine_answer() - What was written may be answered, and told */
-void machine_answer(struct coordinator *c);
+/** coordinator_answer() - Send the answers whose changes are on the disk */
+void coordinator_answer(struct coordinator *c);
 
 /** machine_exchange_new() - Keep @x, on the list of @kind; NULL without memory */
 struct machine_exchange *machine_exchange_new(struct coordinator *c, struct http2_exchange *x,
 					      enum exchange_kind kind);
 void machine_exchange_free(struct machine_exchange *e);
 
-/** machine_reply_text() - Answer with a line of text */
+/** machine_reply_text() - Answer now, with a line of text */
 void machine_reply_text(struct http2_exchange *x, int status, const char *text);
 
-/** machine_answer_later() - Answer 200 once the disk has what changed; @body is taken */
-void machine_answer_later(struct coordinator *c, struct http2_exchange *x, struct buffer *body);
-
+#define MACHINE_ANSWER_TYPE  "application/json"
 #define MACHINE_ANSWER_RESET 0 /* the stream is reset: the client asks again */
 
 /**
- * machine_answer_exchange() - The same for an exchange that was kept
+ * machine_answer_exchange() - Answer once the disk has the changes
  * @status: 200 with JSON, another one with text, or MACHINE_ANSWER_RESET
- *
- * Whoever walks a list of exchanges answers by this alone: to send at once may end the connection,
- * which frees its other exchanges.
+ * @body:   taken
  */
 void machine_answer_exchange(struct machine_exchange *e, int status, struct buffer *body);
 
-#define MACHINE_ANSWER_TYPE "application/json"
-
-/* machine_register.c */
-
-/** machine_register() - POST /machine/register */
-void machine_register(struct machine_connection *n, struct http2_exchange *x);
-
-/** machine_logins_decided() - Look at held logins again */
-void machine_logins_decided(struct coordinator *c);
-
-/** machine_register_tick() - Who has waited for long is told to ask again */
-void machine_register_tick(struct coordinator *c, nanoseconds now);
-
-/** machine_refuse_old() - The log's line about a client that is too old, and registers not */
-void machine_refuse_old(struct coordinator *c, unsigned int source, const struct address *from,
-			int64_t version);
-
-/* machine_maps.c */
-
-/** machine_map() - POST /machine/map */
-void machine_map(struct machine_connection *n, struct http2_exchange *x);
-
-/** machine_map_drained() - A stream has passed on what it was given */
-void machine_map_drained(struct http2_exchange *x);
-
-/** machine_maps_tell() - Whoever has something to be told, for a while */
-void machine_maps_tell(struct coordinator *c);
-
-/** machine_maps_tick() - Keep-alives, and who reads nothing */
-void machine_maps_tick(struct coordinator *c, nanoseconds now);
-
-/* machine_quota.c */
+/* machine_quota.c: the life of connections, and how many there may be */
 
 /** machine_quota_begin() - A connection begins, as a guest's; -ENOMEM */
 int machine_quota_begin(struct machine_connection *n);
 
-/** machine_quota_bound() - It serves now: whoever it is one too many for goes, perhaps itself */
+/** machine_quota_bound() - It serves now: close the connections that are too many, perhaps @n */
 void machine_quota_bound(struct machine_connection *n);
 
-/** machine_quota_held() - Its requests take so many bytes; whoever holds too much goes */
+/** machine_quota_held() - Its requests hold @bytes; guests that hold too much are closed */
 void machine_quota_held(struct machine_connection *n, size_t bytes);
 
 /** machine_quota_adopted() - It is a node's: no guest any more */
 void machine_quota_adopted(struct machine_connection *n);
-void machine_quota_end(struct machine_connection *n);
 
-/* machine_asks.c: what nodes ask beside registering and maps */
+void machine_connection_close(struct machine_connection *n);
+
+/** machine_connection_free() - One whose stream is gone */
+void machine_connection_free(struct machine_connection *n);
+
+/* machine_asks.c */
+
+/** machine_register() - POST /machine/register */
+void machine_register(struct machine_connection *n, struct http2_exchange *x);
 
 /** machine_set_dns() - POST /machine/set-dns */
 void machine_set_dns(struct machine_connection *n, struct http2_exchange *x);
@@ -201,36 +168,40 @@ void machine_dns_done(void *user, uint32_t id, int result);
 /** machine_ssh_action() - GET POLICY_SSH_ACTION… */
 void machine_ssh_action(struct machine_connection *n, struct http2_exchange *x);
 
-/** machine_ssh_decided() - Look at held sessions again */
-void machine_ssh_decided(struct coordinator *c);
+/** machine_decided() - A person has decided: look at the held requests again */
+void machine_decided(struct coordinator *c);
 
-/** machine_ssh_tick() - Who has waited for long is told to ask again */
-void machine_ssh_tick(struct coordinator *c, nanoseconds now);
+/** machine_asks_tick() - Answer requests that were held for long: their clients ask again */
+void machine_asks_tick(struct coordinator *c, nanoseconds now);
+
+/** machine_refuse_old() - Log that a client is too old */
+void machine_refuse_old(struct coordinator *c, unsigned int source, const struct address *from,
+			int64_t version);
+
+/* machine_maps.c */
+
+/** machine_map() - POST /machine/map */
+void machine_map(struct machine_connection *n, struct http2_exchange *x);
+
+/** machine_map_drained() - A stream has sent all that it was given */
+void machine_map_drained(struct http2_exchange *x);
+
+/** machine_maps_tell() - Give sessions their next messages, for a while */
+void machine_maps_tell(struct coordinator *c);
+
+/** machine_maps_tick() - Send keep-alives, and end streams whose client doesn't read */
+void machine_maps_tick(struct coordinator *c, nanoseconds now);
+
+/* machine_connection.c */
+
+/** machine_accept() - A /ts2021 request, whole; answers or upgrades */
+void machine_accept(struct coordinator *c, struct http1_exchange *x);
 
 /** machine_tick() - Once a second: keep-alives, slow readers, idle connections */
 void machine_tick(struct coordinator *c, nanoseconds now);
 
-void machine_connection_close(struct machine_connection *n);
-
 /* operator.c */
 void operator_serve(void *user, struct http1_exchange *x);
-
-/* operator_json.c; @now is of the wall clock */
-void operator_put_user(struct json_writer *w, const struct registry_user *user);
-
-/** operator_put_key() - @secret: NULL but when the key was just made */
-void operator_put_key(const struct coordinator *c, struct json_writer *w,
-		      const struct registry_key *key, const char *secret, nanoseconds now);
-
-/** operator_put_node() - @alone: with what has to be searched for, which a list has not */
-void operator_put_node(const struct coordinator *c, struct json_writer *w,
-		       const struct registry_node *node, nanoseconds now, bool alone);
-
-/** operator_put_logins() - Who waits to become a node */
-void operator_put_logins(const struct coordinator *c, struct json_writer *w, const char *name);
-
-/** operator_put_checks() - The SSH sessions that wait */
-void operator_put_checks(const struct coordinator *c, struct json_writer *w);
 
 /* login_pages.c */
 

@@ -231,7 +231,7 @@ static void reject_login(struct coordinator *c, struct http1_exchange *x, const 
 		return;
 	}
 	log_info("refused in the page login=%s", id);
-	machine_logins_decided(c);
+	machine_decided(c);
 	say(x, 200, "Rejected", "The node hears that. This page can be closed.");
 }
 
@@ -268,7 +268,7 @@ static void approve_login(struct coordinator *c, struct http1_exchange *x, const
 	}
 	log_info("approved in the page node=%lld name=%s user=%s", (long long)node->record.id,
 		 node->name, user->name);
-	machine_logins_decided(c);
+	machine_decided(c);
 	if (written(c, x))
 		say(x, 200, "It is in", node->name);
 }
@@ -289,7 +289,7 @@ static void decide_check(struct coordinator *c, struct http1_exchange *x, struct
 	log_info("an SSH session was %s in the page from=%lld to=%lld user=%s",
 		 approved ? "approved" : "refused", (long long)check->from, (long long)check->to,
 		 check->user);
-	machine_ssh_decided(c);
+	machine_decided(c);
 	say(x, 200, approved ? "Approved" : "Rejected", "This page can be closed.");
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/machine_asks.c - what nodes ask over TS2021 beside registering and maps
+ * server/coordinator/machine_asks.c - the requests of nodes over TS2021, but for maps
  *
+ *	POST /machine/register		held until the operator decides, or for HOLD_MAX
+ *	GET  /machine/ssh/action/...	may this session over SSH begin? held as above
  *	POST /machine/set-dns		a TXT record for ACME, by the operator's DNS hook
- *	GET  /machine/ssh/action/...	may this session over SSH begin?
  */
 #define LOG_ROOM "control"
 #include "server/coordinator/coordinator_internal.h"
@@ -13,11 +14,80 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ACME_LABEL "_acme-challenge."
 #define DNS_PAUSE  (5 * NSEC_PER_SEC) /* between two changes by one node */
 #define HOLD_MAX   (300 * NSEC_PER_SEC)
+#define LOGGED_MAX 64 /* bytes of a stranger's text */
+
+/* shown_key() - What may be logged of an auth key */
+static const char *shown_key(const char *key, char out[static REGISTRY_KEY_PREFIX_SIZE + 1])
+{
+	if (!key)
+		return "none";
+	return registry_key_prefix(key, out) ? out : "foreign";
+}
+
+/* shown_length() - How much of a stranger's text is logged: whole characters */
+static int shown_length(const char *text)
+{
+	size_t length = strnlen(text, LOGGED_MAX);
+
+	if (length == LOGGED_MAX)
+		while (length && ((unsigned char)text[length] & 0xc0) == 0x80)
+			length--;
+	return (int)length;
+}
+
+/* log_stranger() - Who waits or was refused, as far as strangers may have that logged */
+static void log_stranger(const struct machine_connection *n,
+			 const struct machine_register_request *q, const struct error *refused)
+{
+	char from[ADDRESS_TEXT_MAX], key[REGISTRY_KEY_PREFIX_SIZE + 1];
+	const char *hostname = q->hostinfo.hostname ? q->hostinfo.hostname : "";
+	const char *version = q->hostinfo.ipn_version ? q->hostinfo.ipn_version : "";
+	int hostname_length = shown_length(hostname), version_length = shown_length(version);
+
+	if (!source_log_may(n->control->strangers, n->source, &n->from, clock_boottime()))
+		return;
+	address_format(&n->from, from);
+	if (refused)
+		log_warn("refused a node hostname=%.*s key=%s version=%.*s capability=%lld "
+			 "from=%s: %s",
+			 hostname_length, hostname, shown_key(q->auth_key, key), version_length,
+			 version, (long long)q->version, from, refused->text);
+	else
+		log_info("a node waits for approval hostname=%.*s from=%s: see 'pillion control "
+			 "nodes list'",
+			 hostname_length, hostname, from);
+}
+
+static void log_registration(const struct machine_connection *n,
+			     const struct machine_register_request *q, const struct error *err)
+{
+	const struct registry_node *node =
+		registry_node_of_key(&n->control->tailnet.registry, &q->node_key);
+	char v4[ADDRESS_TEXT_MAX];
+
+	if (err->code || !node)
+		log_stranger(n, q, err->code ? err : NULL);
+	else
+		log_info("registered node=%lld name=%s address=%s", (long long)node->record.id,
+			 node->name, address_format(&node->v4, v4));
+}
+
+void machine_refuse_old(struct coordinator *c, unsigned int source, const struct address *from,
+			int64_t version)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (source_log_may(c->strangers, source, from, clock_boottime()))
+		log_warn("refused a client that is too old capability=%lld from=%s: at least %d "
+			 "(Tailscale " TAILNET_VERSION_MIN_IPN ") is needed",
+			 (long long)version, address_format(from, text), TAILNET_VERSION_MIN);
+}
 
 /* is_own_name() - Whether @name is the challenge of @node's own name */
 static bool is_own_name(const struct coordinator *c, const struct registry_node *node,
@@ -68,9 +138,7 @@ void machine_set_dns(struct machine_connection *n, struct http2_exchange *x)
 		machine_reply_text(x, 501, "this server has no DNS hook");
 		return;
 	}
-	r = strcmp(x->method, "POST") == 0 ? 0 : error_set(&err, -EINVAL, "POST is wanted");
-	if (r == 0)
-		r = machine_set_dns_request_parse(buffer_head(&x->body), x->body.length, &q, &err);
+	r = machine_set_dns_request_parse(buffer_head(&x->body), x->body.length, &q, &err);
 	if (r < 0) {
 		machine_reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
 		return;
@@ -97,99 +165,134 @@ void machine_dns_done(void *user, uint32_t id, int result)
 {
 	struct coordinator *c = user;
 	struct machine_exchange *e = c->exchanges[EXCHANGE_DNS];
-	struct http2_exchange *x;
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
 
 	while (e && e->hook_id != id)
 		e = e->next;
 	if (!e)
-		return; /* the node went */
-	x = e->x;
-	machine_exchange_free(e);
-	/* What the program wrote is for the operator's log alone. */
-	if (result < 0)
-		machine_reply_text(x, 502,
-				   result == -ETIMEDOUT ? "the DNS hook took too long"
-							: "the DNS hook failed");
-	else
-		(void)http2_reply(x, 200, "application/json", "{}", 2);
+		return; /* the node disconnected */
+	/* The output of the program is for the operator's log alone. */
+	(void)buffer_printf(&body, "%s",
+			    result == 0            ? "{}"
+			    : result == -ETIMEDOUT ? "the DNS hook took too long"
+						   : "the DNS hook failed");
+	machine_answer_exchange(e, result == 0 ? 200 : 502, &body);
 }
 
-/* hold_ssh() - Keep the request until a person decides: REGISTER_HOLD, or -ENOMEM */
-static int hold_ssh(struct coordinator *c, struct http2_exchange *x,
-		    const struct public_key *machine, const struct machine_ssh_request *q)
+/*
+ * ask() - What the tailnet says of a request
+ * @ssh: NULL: @q is a registration
+ *
+ * Return: the status of the answer in @body, or 0: the request is held
+ */
+static int ask(struct coordinator *c, const struct public_key *machine,
+	       const struct machine_register_request *q, const struct machine_ssh_request *ssh,
+	       bool patient, struct buffer *body, struct error *err)
 {
-	struct machine_exchange *e = machine_exchange_new(c, x, EXCHANGE_SSH);
+	struct tailnet_time now = tailnet_now();
+	int r = ssh ? tailnet_ssh_action(&c->tailnet, machine, ssh, patient, now, body, err)
+		    : tailnet_register(&c->tailnet, machine, q, patient, now, body, err);
 
-	if (!e)
-		return -ENOMEM;
-	e->ssh = malloc(sizeof(*e->ssh));
-	if (!e->ssh) {
-		machine_exchange_free(e);
-		return -ENOMEM;
-	}
-	e->machine = *machine;
-	*e->ssh = *q;
-	e->until = clock_boottime() + HOLD_MAX;
-	return REGISTER_HOLD;
+	if (r == REGISTER_HOLD || r == REGISTER_ANSWER)
+		return r == REGISTER_HOLD ? 0 : 200;
+	body->length = 0;
+	(void)buffer_printf(body, "%s", r == REGISTER_REFUSED ? err->text : "out of memory");
+	return r == REGISTER_REFUSED ? 404 : 503;
 }
 
-/* answer_ssh() - @e is NULL: not held before */
-static void answer_ssh(struct coordinator *c, struct http2_exchange *x, struct machine_exchange *e,
-		       const struct public_key *machine, const struct machine_ssh_request *q,
-		       bool patient)
+/* begin() - Ask, and answer or hold; the status. @q or @ssh is NULL; a held request takes all of @q */
+static int begin(struct machine_connection *n, struct http2_exchange *x,
+		 struct machine_register_request *q, const struct machine_ssh_request *ssh,
+		 struct error *err)
 {
+	struct coordinator *c = n->control;
 	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
-	struct error err = {.text = "out of memory"};
-	int r = tailnet_ssh_action(&c->tailnet, machine, q, patient, tailnet_now(), &body, &err);
-	int status;
+	int status = ask(c, &n->machine, q, ssh, true, &body, err);
+	struct machine_exchange *e =
+		machine_exchange_new(c, x, status == 200 ? EXCHANGE_ANSWER : EXCHANGE_HELD);
 
-	if (r == REGISTER_HOLD && !e)
-		r = hold_ssh(c, x, machine, q);
-	if (r == REGISTER_HOLD)
-		return;
-	status = r == REGISTER_ANSWER ? 200 : r == REGISTER_REFUSED ? 404 : 503;
-	if (status != 200) {
-		body.length = 0;
-		(void)buffer_append(&body, err.text, strlen(err.text));
-	}
-	if (e)
+	if (e && ssh && !status)
+		e->ssh = malloc(sizeof(*e->ssh));
+	if (!e || (ssh && !status && !e->ssh)) {
+		if (e)
+			machine_exchange_free(e);
+		machine_reply_text(x, 503, "out of memory");
+	} else if (status) {
 		machine_answer_exchange(e, status, &body);
-	else if (status == 200)
-		machine_answer_later(c, x, &body);
-	else
-		machine_reply_text(x, status, err.text);
+	} else {
+		e->machine = n->machine;
+		e->until = clock_boottime() + HOLD_MAX;
+		if (ssh) {
+			*e->ssh = *ssh;
+		} else {
+			e->request = *q;
+			*q = (struct machine_register_request){0};
+		}
+	}
 	buffer_free(&body);
+	return status;
+}
+
+void machine_register(struct machine_connection *n, struct http2_exchange *x)
+{
+	struct machine_register_request q = {0};
+	const struct registry *registry = &n->control->tailnet.registry;
+	struct error err = {0};
+	bool known;
+	int r = machine_register_request_parse(buffer_head(&x->body), x->body.length, &q, &err);
+
+	if (r < 0) {
+		machine_reply_text(x, r == -ENOMEM ? 503 : 400, err.text);
+		return;
+	}
+	q.source = n->source;
+	known = registry_node_of_key(registry, &q.node_key) != NULL;
+	if (begin(n, x, &q, NULL, &err) == 200 && (!known || err.code))
+		log_registration(n, &q, &err);
+	machine_register_request_clear(&q);
 }
 
 void machine_ssh_action(struct machine_connection *n, struct http2_exchange *x)
 {
 	struct machine_ssh_request q;
+	struct error err = {0};
 
-	if (strcmp(x->method, "GET") != 0)
-		machine_reply_text(x, 405, "GET is wanted");
-	else if (machine_ssh_request_parse(x->path + strlen(POLICY_SSH_ACTION), &q) < 0)
+	if (machine_ssh_request_parse(x->path + strlen(POLICY_SSH_ACTION), &q) < 0)
 		machine_reply_text(x, 400, "the path is SRC_ID/to/DST_ID?ssh_user=USER");
 	else
-		answer_ssh(n->control, x, NULL, &n->machine, &q, true);
+		(void)begin(n, x, NULL, &q, &err);
 }
 
-void machine_ssh_decided(struct coordinator *c)
+/* decide() - Answer a held request, if that can be now. A client whose stream is reset asks again */
+static void decide(struct machine_exchange *e, bool patient)
+{
+	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct error err = {0};
+	int status = ask(e->control, &e->machine, &e->request, e->ssh, patient, &body, &err);
+
+	if (status)
+		machine_answer_exchange(e, status == 503 && !e->ssh ? MACHINE_ANSWER_RESET : status,
+					&body);
+	buffer_free(&body);
+}
+
+void machine_decided(struct coordinator *c)
 {
 	struct machine_exchange *next;
 
-	for (struct machine_exchange *e = c->exchanges[EXCHANGE_SSH]; e; e = next) {
+	for (struct machine_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
 		next = e->next;
-		answer_ssh(c, e->x, e, &e->machine, e->ssh, true);
+		decide(e, true);
 	}
 }
 
-void machine_ssh_tick(struct coordinator *c, nanoseconds now)
+void machine_asks_tick(struct coordinator *c, nanoseconds now)
 {
 	struct machine_exchange *next;
 
-	for (struct machine_exchange *e = c->exchanges[EXCHANGE_SSH]; e; e = next) {
+	for (struct machine_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
 		next = e->next;
 		if (e->until <= now)
-			answer_ssh(c, e->x, e, &e->machine, e->ssh, false);
+			decide(e, false);
 	}
 }

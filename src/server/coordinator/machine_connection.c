@@ -4,7 +4,6 @@
  *
  * Theory of operation
  *	/ts2021 --101, Noise, early payload--> HTTP/2:
- *		POST /machine/register	machine_register.c
  *		POST /machine/map	machine_maps.c
  *		the rest		machine_asks.c
  */
@@ -28,128 +27,44 @@
 /* Older ones don't know what precedes HTTP/2. */
 #define NOISE_VERSION_MIN 49
 
-static const char text_type[] = "text/plain; charset=utf-8";
-
-/* Exchanges */
-
-/* list_as() - Put it on the list of its kind */
-static void list_as(struct machine_exchange *e, enum exchange_kind kind)
-{
-	struct machine_exchange **list = &e->control->exchanges[kind];
-
-	e->kind = kind;
-	e->next = *list;
-	e->link = list;
-	if (e->next)
-		e->next->link = &e->next;
-	*list = e;
-}
-
-static void unlist(struct machine_exchange *e)
-{
-	*e->link = e->next;
-	if (e->next)
-		e->next->link = e->link;
-}
-
-struct machine_exchange *machine_exchange_new(struct coordinator *c, struct http2_exchange *x,
-					      enum exchange_kind kind)
-{
-	struct machine_exchange *e = calloc(1, sizeof(*e));
-
-	if (!e)
-		return NULL;
-	e->control = c;
-	e->x = x;
-	e->answer = BUFFER_INIT(LIMIT_MAP_OBJECT);
-	e->stalled_since = e->until = DEADLINE_NEVER;
-	list_as(e, kind);
-	x->context = e;
-	return e;
-}
-
-void machine_exchange_free(struct machine_exchange *e)
-{
-	if (e->gone)
-		*e->gone = true;
-	unlist(e);
-	deadlines_clear(&e->due);
-	e->control->queued -= e->queued;
-	if (e->session)
-		map_session_close(e->session, tailnet_now());
-	e->x->context = NULL;
-	buffer_free(&e->answer);
-	machine_register_request_clear(&e->request);
-	free(e->ssh);
-	free(e);
-}
-
-void machine_reply_text(struct http2_exchange *x, int status, const char *text)
-{
-	(void)http2_reply(x, status, text_type, text, strlen(text));
-}
-
-/* machine_answer_later() - Once the disk has it */
-void machine_answer_later(struct coordinator *c, struct http2_exchange *x, struct buffer *body)
-{
-	struct machine_exchange *e = machine_exchange_new(c, x, EXCHANGE_ANSWER);
-
-	if (!e) {
-		buffer_free(body);
-		machine_reply_text(x, 503, "out of memory");
-		return;
-	}
-	e->status = 200;
-	e->answer = *body;
-	*body = BUFFER_INIT(0);
-	coordinator_settle(c);
-}
-
-void machine_answer_exchange(struct machine_exchange *e, int status, struct buffer *body)
-{
-	unlist(e);
-	list_as(e, EXCHANGE_ANSWER);
-	e->status = status;
-	e->answer = *body;
-	*body = BUFFER_INIT(0);
-	coordinator_settle(e->control);
-}
-
-/* Connections */
-
 static void on_request(void *user, struct http2_exchange *x)
 {
-	static const char *const later[] = {
-		"/machine/id-token",      "/machine/audit-log",     "/machine/set-device-attr",
-		"/machine/feature/query", "/machine/update-health",
+	static const struct {
+		const char *path;
+		const char *method; /* NULL: this server does not do that */
+		void (*serve)(struct machine_connection *n, struct http2_exchange *x);
+	} requests[] = {
+		{"/machine/register", "POST", machine_register},
+		{"/machine/map", "POST", machine_map},
+		{"/machine/set-dns", "POST", machine_set_dns},
+		{POLICY_SSH_ACTION, "GET", machine_ssh_action}, /* the path goes on */
+		{"/machine/id-token", NULL, NULL},
+		{"/machine/audit-log", NULL, NULL},
+		{"/machine/set-device-attr", NULL, NULL},
+		{"/machine/feature/query", NULL, NULL},
+		{"/machine/update-health", NULL, NULL},
 	};
 	struct machine_connection *n = user;
+	char text[32];
+	size_t i = 0;
 
 	n->idle_since = DEADLINE_NEVER;
 	n->used = true;
-	if (strcmp(x->path, "/machine/register") == 0 || strcmp(x->path, "/machine/map") == 0) {
-		if (strcmp(x->method, "POST") != 0)
-			machine_reply_text(x, 405, "POST is wanted");
-		else if (x->path[9] == 'r')
-			machine_register(n, x);
-		else
-			machine_map(n, x);
-		return;
+	while (i < ARRAY_SIZE(requests) &&
+	       (requests[i].serve == machine_ssh_action
+			? strncmp(x->path, requests[i].path, strlen(requests[i].path))
+			: strcmp(x->path, requests[i].path)) != 0)
+		i++;
+	if (i == ARRAY_SIZE(requests)) {
+		machine_reply_text(x, 404, "there is nothing here");
+	} else if (!requests[i].serve) {
+		machine_reply_text(x, 501, "this server does not do that");
+	} else if (strcmp(x->method, requests[i].method) != 0) {
+		snprintf(text, sizeof(text), "%s is wanted", requests[i].method);
+		machine_reply_text(x, 405, text);
+	} else {
+		requests[i].serve(n, x);
 	}
-	if (strcmp(x->path, "/machine/set-dns") == 0) {
-		machine_set_dns(n, x);
-		return;
-	}
-	if (strncmp(x->path, POLICY_SSH_ACTION, strlen(POLICY_SSH_ACTION)) == 0) {
-		machine_ssh_action(n, x);
-		return;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
-		if (strcmp(x->path, later[i]) == 0) {
-			machine_reply_text(x, 501, "this server does not do that");
-			return;
-		}
-	machine_reply_text(x, 404, "there is nothing here");
 }
 
 static void on_drained(void *user, struct http2_exchange *x)
@@ -166,16 +81,6 @@ static void on_gone(void *user, struct http2_exchange *x)
 		machine_exchange_free(x->context);
 	n->idle_since = clock_boottime();
 	deadlines_set(&n->control->connections_due, &n->due, n->idle_since + LOOK_EVERY);
-}
-
-static void connection_free(struct machine_connection *n)
-{
-	deadlines_clear(&n->due);
-	machine_quota_end(n);
-	*n->link = n->next;
-	if (n->next)
-		n->next->link = n->link;
-	free(n);
 }
 
 static void on_ended(void *user, const struct error *err)
@@ -199,12 +104,6 @@ static const struct http2_server_events events = {
 	.gone = on_gone,
 	.ended = on_ended,
 };
-
-void machine_connection_close(struct machine_connection *n)
-{
-	http2_server_close(TAKE_PTR(n->http2));
-	connection_free(n);
-}
 
 /* read_initiation() - The header's base64; false when it isn't one */
 static bool read_initiation(const char *text, uint8_t out[static TS2021_INITIATION_SIZE])
@@ -264,7 +163,7 @@ static void begin_http2(struct coordinator *c, struct stream *stream,
 	c->connections = n;
 	deadlines_set(&c->connections_due, &n->due, n->idle_since + LOOK_EVERY);
 	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
-		connection_free(n);
+		machine_connection_free(n);
 		return;
 	}
 	http2_server_limit_bodies(n->http2, LIMIT_CONTROL_GUEST_BODIES);
@@ -321,30 +220,6 @@ void machine_accept(struct coordinator *c, struct http1_exchange *x)
 	buffer_free(&head);
 }
 
-void machine_answer(struct coordinator *c)
-{
-	struct machine_exchange *e;
-
-	/* An answer may end its connection: only the head of the list is sure to be there. */
-	while ((e = c->exchanges[EXCHANGE_ANSWER])) {
-		struct http2_exchange *x = e->x;
-		struct buffer answer = e->answer;
-		int status = e->status;
-		const char *type = status != 200   ? text_type
-				   : answer.length ? MACHINE_ANSWER_TYPE
-						   : NULL;
-
-		e->answer = BUFFER_INIT(0);
-		machine_exchange_free(e);
-		if (status == MACHINE_ANSWER_RESET)
-			http2_reset(x);
-		else
-			(void)http2_reply(x, status, type, buffer_head(&answer), answer.length);
-		buffer_free(&answer);
-	}
-	machine_maps_tell(c);
-}
-
 /* connection_due() - Whether it has waited for a request, or idled, for too long */
 static void connection_due(struct machine_connection *n, nanoseconds now)
 {
@@ -371,8 +246,7 @@ void machine_tick(struct coordinator *c, nanoseconds now)
 {
 	struct deadline *due;
 
-	machine_register_tick(c, now);
-	machine_ssh_tick(c, now);
+	machine_asks_tick(c, now);
 	machine_maps_tick(c, now);
 	deadlines_turn(&c->connections_due, now);
 	while ((due = deadlines_next(&c->connections_due)))

@@ -210,6 +210,7 @@ void machine_map(struct machine_connection *n, struct http2_exchange *x)
 	struct coordinator *c = n->control;
 	struct registry_node *node;
 	struct buffer none = BUFFER_INIT(0);
+	struct machine_exchange *e;
 	struct error err = {0};
 	int r = machine_map_request_parse(buffer_head(&x->body), x->body.length, &request, &err);
 
@@ -230,9 +231,11 @@ void machine_map(struct machine_connection *n, struct http2_exchange *x)
 	} else if (request.stream) {
 		adopt(n);
 		begin_stream(c, x, node, request.compress);
-	} else {
+	} else if ((e = machine_exchange_new(c, x, EXCHANGE_ANSWER))) {
 		adopt(n);
-		machine_answer_later(c, x, &none);
+		machine_answer_exchange(e, 200, &none);
+	} else {
+		machine_reply_text(x, 503, "out of memory");
 	}
 	machine_map_request_clear(&request);
 }

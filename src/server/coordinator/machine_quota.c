@@ -99,10 +99,21 @@ void machine_quota_adopted(struct machine_connection *n)
 	c->guests_of[n->source]--;
 }
 
-void machine_quota_end(struct machine_connection *n)
+void machine_connection_free(struct machine_connection *n)
 {
+	deadlines_clear(&n->due);
 	machine_quota_adopted(n);
 	machine_end(n);
+	*n->link = n->next;
+	if (n->next)
+		n->next->link = n->link;
+	free(n);
+}
+
+void machine_connection_close(struct machine_connection *n)
+{
+	http2_server_close(TAKE_PTR(n->http2));
+	machine_connection_free(n);
 }
 
 /* oldest() - Of a source; WEB_SOURCE_LOCAL: of all */

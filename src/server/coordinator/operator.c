@@ -1,29 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/operator.c - what the operator asks and orders, over the Unix socket
+ * server/coordinator/operator.c - the operator's orders, over the Unix socket
  *
- *	GET    /v1/users
- *	POST   /v1/users {name}
- *	DELETE /v1/users/NAME
- *	GET    /v1/keys
- *	POST   /v1/keys {user, reusable, ephemeral, tags, expiry_seconds}
- *	POST   /v1/keys/PREFIX/expire
- *	GET    /v1/nodes			{nodes, logins}
- *	GET    /v1/nodes/NODE
- *	DELETE /v1/nodes/NODE			the node as it was
- *	POST   /v1/nodes/NODE/expire
- *	POST   /v1/nodes/NODE/rename {name}
- *	POST   /v1/nodes/NODE/tags {tags}
- *	POST   /v1/nodes/NODE/routes {routes}
- *	POST   /v1/logins/ID/approve {user, tags}
- *	POST   /v1/logins/ID/reject
- *	GET    /v1/ssh			sessions that wait to be confirmed
- *	POST   /v1/ssh/ID/approve, /v1/ssh/ID/reject
- *	POST   /v1/page-key			a new one; DELETE: none
- *	GET    /v1/policy
- *	PUT    /v1/policy			DELETE: none, which opens everything
- *	POST   /v1/policy/check
- *	GET    /v1/netmap/NODE
+ * operator_orders.h lists the requests. Bodies are JSON objects with these members:
+ *
+ *	users			name
+ *	keys			user, reusable, ephemeral, tags, expiry_seconds
+ *	nodes/NODE/rename	name
+ *	nodes/NODE/tags		tags
+ *	nodes/NODE/routes	routes
+ *	logins/ID/approve	user, tags
  *
  * NODE is an id (any number is one), a name or an address. Errors are {"error": TEXT} with a 4xx
  * or 5xx, and "errors": [TEXT, …] beside it where a policy has more than one. An order is answered
@@ -33,12 +19,14 @@
  */
 #define LOG_ROOM "control"
 #include "server/coordinator/coordinator_internal.h"
+#include "server/coordinator/operator_orders.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +41,8 @@ struct order {
 	size_t part_count;
 	/* For the log: what it was about, from what is known of it, never from the request. */
 	char subject[256];
-	json_t *json; /* of the body; NULL: none */
+	struct registry_node *node; /* of ORDER_NODE: the answer, unless the order clears it */
+	json_t *json;               /* of the body; NULL: none */
 	struct json_reader r;
 	struct tailnet_time now;
 	struct error err;
@@ -61,6 +50,145 @@ struct order {
 	struct buffer out;
 	struct json_writer w;
 };
+
+static void put_user(struct json_writer *w, const struct registry_user *user)
+{
+	json_begin_object(w, NULL);
+	json_put_int(w, "id", user->record.id);
+	json_put_string(w, "name", user->name);
+	json_put_time(w, "created", user->created);
+	json_end_object(w);
+}
+
+static const char *user_name(const struct coordinator *c, int64_t id)
+{
+	const struct registry_user *user = registry_user(&c->tailnet.registry, id);
+
+	return user ? user->name : "";
+}
+
+static bool key_is_valid(const struct registry_key *key, nanoseconds now)
+{
+	bool expired = key->expiry != JSON_TIME_NONE && key->expiry <= now;
+
+	return !expired && (key->reusable || !key->used);
+}
+
+/* way_back() - The key that @node joined with, where that is still good: with it the node can join
+ * again, whatever was done to it; NULL: none */
+static const char *way_back(const struct coordinator *c, const struct registry_node *node,
+			    nanoseconds now)
+{
+	const struct registry_key *key = c->tailnet.registry.keys;
+
+	while (key && key->record.id != node->auth_key)
+		key = key->next;
+	return key && key_is_valid(key, now) ? key->prefix : NULL;
+}
+
+/* put_key() - @secret: NULL but when the key was just made */
+static void put_key(const struct coordinator *c, struct json_writer *w,
+		    const struct registry_key *key, const char *secret, nanoseconds now)
+{
+	json_begin_object(w, NULL);
+	json_put_int(w, "id", key->record.id);
+	json_put_string(w, "prefix", key->prefix);
+	json_put_string_if(w, "key", secret);
+	json_put_string(w, "user", user_name(c, key->user));
+	json_put_bool(w, "reusable", key->reusable);
+	json_put_bool(w, "ephemeral", key->ephemeral);
+	json_put_bool(w, "used", key->used);
+	json_put_bool(w, "valid", key_is_valid(key, now));
+	json_put_strings(w, "tags", &key->tags);
+	json_put_time(w, "created", key->created);
+	json_put_time_if(w, "expiry", key->expiry);
+	json_end_object(w);
+}
+
+/* put_node() - @alone: with what has to be searched for, which a list has not */
+static void put_node(const struct coordinator *c, struct json_writer *w,
+		     const struct registry_node *node, nanoseconds now, bool alone)
+{
+	char v4[ADDRESS_TEXT_MAX], v6[ADDRESS_TEXT_MAX];
+
+	json_begin_object(w, NULL);
+	json_put_int(w, "id", node->record.id);
+	json_put_string(w, "name", node->name);
+	json_put_string(w, "hostname", node->hostinfo.hostname);
+	json_put_string(w, "user", user_name(c, node->user));
+	json_begin_array(w, "addresses");
+	json_put_string(w, NULL, address_format(&node->v4, v4));
+	json_put_string(w, NULL, address_format(&node->v6, v6));
+	json_end_array(w);
+	json_put_bool(w, "online", node->online);
+	json_put_bool(w, "connected", node->sessions != NULL);
+	json_put_bool(w, "expired", registry_node_is_expired(node, now));
+	json_put_bool(w, "ephemeral", node->ephemeral);
+	json_put_bool(w, "authorized", node->authorized);
+	if (alone)
+		json_put_string_if(w, "valid_auth_key", way_back(c, node, now));
+	json_put_strings(w, "tags", &node->tags);
+	json_put_prefixes(w, "advertised_routes", &node->hostinfo.routable_ips);
+	json_put_prefixes(w, "approved_routes", &node->approved_routes);
+	json_put_prefixes(w, "serving_routes", &node->primary_routes);
+	json_put_endpoints(w, "endpoints", &node->endpoints);
+	json_put_int(w, "home_relay", registry_node_home(node));
+	json_put_int(w, "capability_version", node->cap);
+	json_put_string(w, "version", node->hostinfo.ipn_version);
+	json_put_string(w, "os", node->hostinfo.os);
+	json_put_key(w, "node_key", &node->key, KEY_NODE);
+	json_put_key(w, "machine_key", &node->machine, KEY_MACHINE);
+	json_put_key(w, "disco_key", &node->disco, KEY_DISCO);
+	json_put_time(w, "created", node->created);
+	json_put_time_if(w, "expiry", node->expiry);
+	json_put_time_if(w, "last_seen", node->last_seen);
+	json_end_object(w);
+}
+
+/* put_login() - A node that waits to become one */
+static void put_login(struct json_writer *w, const struct tailnet_login *login)
+{
+	json_begin_object(w, NULL);
+	json_put_string(w, "id", login->id);
+	json_put_string(w, "hostname", login->hostinfo.hostname);
+	json_put_string(w, "os", login->hostinfo.os);
+	json_put_strings(w, "tags", &login->hostinfo.request_tags);
+	json_put_key(w, "node_key", &login->key, KEY_NODE);
+	json_end_object(w);
+}
+
+static void put_logins(const struct coordinator *c, struct json_writer *w, const char *name)
+{
+	json_begin_array(w, name);
+	for (const struct tailnet_login *l = c->tailnet.logins; l; l = l->next)
+		if (!l->refused)
+			put_login(w, l);
+	json_end_array(w);
+}
+
+static void put_node_name(const struct coordinator *c, struct json_writer *w, const char *name,
+			  int64_t id)
+{
+	const struct registry_node *node = registry_node(&c->tailnet.registry, id);
+
+	json_put_string(w, name, node ? node->name : "");
+}
+
+static void put_checks(const struct coordinator *c, struct json_writer *w)
+{
+	json_begin_array(w, NULL);
+	for (const struct ssh_check *check = c->tailnet.ssh_checks; check; check = check->next) {
+		if (check->verdict != SSH_WAITS)
+			continue;
+		json_begin_object(w, NULL);
+		json_put_string(w, "id", check->id);
+		put_node_name(c, w, "from", check->from);
+		put_node_name(c, w, "to", check->to);
+		json_put_string(w, "user", check->user);
+		json_end_object(w);
+	}
+	json_end_array(w);
+}
 
 static int http_status(int code)
 {
@@ -79,40 +207,46 @@ static int http_status(int code)
 	}
 }
 
-/* about_node() - The log says which node the order was about; so about_user(), about_key() */
-static void about_node(struct order *o, const struct registry_node *node)
+/* about() - Name the subject of the order for the log */
+static void about(struct order *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void about(struct order *o, const char *format, ...)
 {
-	snprintf(o->subject, sizeof(o->subject), " node=%lld name=%s", (long long)node->record.id,
-		 node->name);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(o->subject, sizeof(o->subject), format, args);
+	va_end(args);
 }
 
-static void about_user(struct order *o, const struct registry_user *user)
+/* find_node() - The node that the path names */
+static int find_node(struct order *o)
 {
-	snprintf(o->subject, sizeof(o->subject), " user=%s", user->name);
-}
-
-static void about_key(struct order *o, const struct registry_key *key)
-{
-	snprintf(o->subject, sizeof(o->subject), " key=%s", key->prefix);
-}
-
-static void put_node(struct order *o, const struct registry_node *node)
-{
-	operator_put_node(o->c, &o->w, node, o->now.wall, true);
-}
-
-/* Orders: 0 when what they say is in @o->out, or negative errno with @o->err */
-
-static int find_node(struct order *o, struct registry_node **ret)
-{
-	*ret = registry_node_find(&o->c->tailnet.registry, o->parts[1]);
-	if (!*ret)
+	o->node = registry_node_find(&o->c->tailnet.registry, o->parts[1]);
+	if (!o->node)
 		return error_set(&o->err, -ENOENT,
 				 "there is no node %s; 'pillion control nodes list' lists them",
 				 o->parts[1]);
-	about_node(o, *ret);
+	about(o, " %lld (%s)", (long long)o->node->record.id, o->node->name);
 	return 0;
 }
+
+/* take_tags() - The tags of the body */
+static int take_tags(struct order *o, struct string_list *ret)
+{
+	bool valid;
+
+	json_get_strings(&o->r, "tags", ret);
+	valid = ret->count <= MACHINE_TAGS_MAX;
+	for (uint32_t i = 0; i < ret->count && valid; i++)
+		valid = strncmp(ret->items[i], "tag:", 4) == 0 && ret->items[i][4] &&
+			strlen(ret->items[i]) <= MACHINE_TAG_MAX;
+	return valid ? 0
+		     : error_set(&o->err, -EINVAL,
+				 "a tag is written tag:NAME, in at most %u bytes; there may be %u",
+				 MACHINE_TAG_MAX, MACHINE_TAGS_MAX);
+}
+
+/* Orders: 0 when what they say is in @o->out, or negative errno with @o->err */
 
 static int find_user(struct order *o, const char *name, bool make, struct registry_user **ret)
 {
@@ -128,7 +262,7 @@ static int find_user(struct order *o, const char *name, bool make, struct regist
 			      "there is no user %s; 'pillion control users create %s' makes it",
 			      name, name);
 	if (r == 0)
-		about_user(o, *ret);
+		about(o, " %s", (*ret)->name);
 	return r;
 }
 
@@ -136,7 +270,7 @@ static int list_users(struct order *o)
 {
 	json_begin_array(&o->w, NULL);
 	for (struct registry_user *u = o->c->tailnet.registry.users; u; u = u->next)
-		operator_put_user(&o->w, u);
+		put_user(&o->w, u);
 	json_end_array(&o->w);
 	return 0;
 }
@@ -149,8 +283,8 @@ static int create_user(struct order *o)
 
 	if (r < 0)
 		return r;
-	about_user(o, user);
-	operator_put_user(&o->w, user);
+	about(o, " %s", user->name);
+	put_user(&o->w, user);
 	return 0;
 }
 
@@ -166,25 +300,9 @@ static int list_keys(struct order *o)
 {
 	json_begin_array(&o->w, NULL);
 	for (struct registry_key *k = o->c->tailnet.registry.keys; k; k = k->next)
-		operator_put_key(o->c, &o->w, k, NULL, o->now.wall);
+		put_key(o->c, &o->w, k, NULL, o->now.wall);
 	json_end_array(&o->w);
 	return 0;
-}
-
-static bool tags_are_valid(const struct string_list *tags)
-{
-	for (uint32_t i = 0; i < tags->count; i++)
-		if (strncmp(tags->items[i], "tag:", 4) != 0 || !tags->items[i][4] ||
-		    strlen(tags->items[i]) > MACHINE_TAG_MAX)
-			return false;
-	return tags->count <= MACHINE_TAGS_MAX;
-}
-
-static int bad_tags(struct order *o)
-{
-	return error_set(&o->err, -EINVAL,
-			 "a tag is written tag:NAME, in at most %u bytes; there may be %u",
-			 MACHINE_TAG_MAX, MACHINE_TAGS_MAX);
 }
 
 static int create_key(struct order *o)
@@ -198,33 +316,30 @@ static int create_key(struct order *o)
 	int64_t life = json_get(&o->r, "expiry_seconds") ? json_get_int(&o->r, "expiry_seconds")
 							 : DEFAULT_KEY_LIFE / NSEC_PER_SEC;
 	_cleanup_(secret_string_free_at) char *secret = NULL;
-	struct string_list tags = {0};
+	_cleanup_(string_list_clear) struct string_list tags = {0};
 	struct registry_user *user = NULL;
 	struct registry_key *key = NULL;
-	int r = 0;
+	int r = take_tags(o, &tags);
 
-	json_get_strings(&o->r, "tags", &tags);
 	options.tags = &tags;
 	if (o->r.error < 0)
 		r = json_reader_result(&o->r, &o->err, "a key's order");
-	else if (life < 0 || life > KEY_LIFE_MAX / NSEC_PER_SEC)
-		r = error_set(&o->err, -EINVAL, "a key is good for 1s to 10 years; 0: for ever");
+	else if (r == 0 && (life < 0 || life > KEY_LIFE_MAX / NSEC_PER_SEC))
+		r = error_set(&o->err, -EINVAL,
+			      "a key is valid for 1s to 10 years; 0: it never expires");
 	else if (life)
 		options.expiry = o->now.wall + life * NSEC_PER_SEC;
-	if (r == 0 && !tags_are_valid(&tags))
-		r = bad_tags(o);
 	if (r == 0)
 		r = find_user(o, *name ? name : "default", true, &user);
+	if (r < 0)
+		return r;
+	options.user = user->record.id;
+	r = registry_add_key(&o->c->tailnet.registry, &options, o->now.wall, &key, &secret,
+			     &o->err);
 	if (r == 0) {
-		options.user = user->record.id;
-		r = registry_add_key(&o->c->tailnet.registry, &options, o->now.wall, &key, &secret,
-				     &o->err);
+		about(o, " %s", key->prefix);
+		put_key(o->c, &o->w, key, secret, o->now.wall);
 	}
-	if (r == 0) {
-		about_key(o, key);
-		operator_put_key(o->c, &o->w, key, secret, o->now.wall);
-	}
-	string_list_clear(&tags);
 	return r;
 }
 
@@ -234,10 +349,10 @@ static int expire_key(struct order *o)
 
 	if (!key)
 		return error_set(&o->err, -ENOENT, "there is no key %s", o->parts[1]);
-	about_key(o, key);
+	about(o, " %s", key->prefix);
 	key->expiry = o->now.wall;
 	registry_touch(&o->c->tailnet.registry, &key->record);
-	operator_put_key(o->c, &o->w, key, NULL, o->now.wall);
+	put_key(o->c, &o->w, key, NULL, o->now.wall);
 	return 0;
 }
 
@@ -248,55 +363,37 @@ static int list_nodes(struct order *o)
 	json_begin_object(&o->w, NULL);
 	json_begin_array(&o->w, "nodes");
 	for (struct registry_node *n = t->registry.nodes; n; n = n->by_id.next)
-		operator_put_node(o->c, &o->w, n, o->now.wall, false);
+		put_node(o->c, &o->w, n, o->now.wall, false);
 	json_end_array(&o->w);
-	operator_put_logins(o->c, &o->w, "logins");
+	put_logins(o->c, &o->w, "logins");
 	json_end_object(&o->w);
 	return 0;
 }
 
 static int show_node(struct order *o)
 {
-	struct registry_node *node = NULL;
-	int r = find_node(o, &node);
-
-	if (r == 0)
-		put_node(o, node);
-	return r;
+	(void)o;
+	return 0;
 }
 
 static int delete_node(struct order *o)
 {
-	struct registry_node *node = NULL;
-	int r = find_node(o, &node);
-
-	if (r < 0)
-		return r;
-	put_node(o, node);
-	tailnet_remove(&o->c->tailnet, node);
+	put_node(o->c, &o->w, o->node, o->now.wall, true);
+	tailnet_remove(&o->c->tailnet, TAKE_PTR(o->node));
 	return 0;
 }
 
 static int expire_node(struct order *o)
 {
-	struct registry_node *node = NULL;
-	int r = find_node(o, &node);
-
-	if (r < 0)
-		return r;
-	tailnet_set_expiry(&o->c->tailnet, node, o->now.wall, o->now);
-	put_node(o, node);
+	tailnet_set_expiry(&o->c->tailnet, o->node, o->now.wall, o->now);
 	return 0;
 }
 
 static int rename_node(struct order *o)
 {
 	const char *name = json_get_text(&o->r, "name");
-	struct registry_node *node = NULL;
-	int r = find_node(o, &node);
+	int r = tailnet_rename(&o->c->tailnet, o->node, name);
 
-	if (r == 0)
-		r = tailnet_rename(&o->c->tailnet, node, name);
 	if (r == -EEXIST)
 		return error_set(&o->err, r, "another node is called %s", name);
 	if (r == -EPERM)
@@ -307,67 +404,48 @@ static int rename_node(struct order *o)
 	if (r == -EINVAL)
 		return error_set(&o->err, r,
 				 "a name has lower-case letters, digits and inner hyphens");
-	if (r == 0)
-		put_node(o, node);
 	return r;
 }
 
 static int tag_node(struct order *o)
 {
-	struct string_list tags = {0};
-	struct registry_node *node = NULL;
-	int r = find_node(o, &node);
+	_cleanup_(string_list_clear) struct string_list tags = {0};
+	int r = take_tags(o, &tags);
 
-	json_get_strings(&o->r, "tags", &tags);
-	if (r == 0 && !tags_are_valid(&tags))
-		r = bad_tags(o);
-	if (r == 0)
-		r = tailnet_set_tags(&o->c->tailnet, node, &tags, o->now);
-	if (r == 0)
-		put_node(o, node);
-	string_list_clear(&tags);
-	return r;
+	return r < 0 ? r : tailnet_set_tags(&o->c->tailnet, o->node, &tags, o->now);
 }
 
 static int approve_routes(struct order *o)
 {
-	struct prefix_list routes = {0};
-	struct registry_node *node = NULL;
-	int r = find_node(o, &node);
+	_cleanup_(prefix_list_clear) struct prefix_list routes = {0};
 
 	json_get_prefixes(&o->r, "routes", &routes);
-	if (r == 0 && o->r.error < 0)
-		r = error_set(&o->err, -EINVAL, "a route is written 10.1.0.0/16");
-	if (r == 0 && routes.count > MACHINE_ROUTES_MAX)
-		r = error_set(&o->err, -EINVAL, "a node has at most %u routes", MACHINE_ROUTES_MAX);
-	if (r == 0)
-		r = tailnet_set_routes(&o->c->tailnet, node, &routes);
-	if (r == 0)
-		put_node(o, node);
-	prefix_list_clear(&routes);
-	return r;
+	if (o->r.error < 0)
+		return error_set(&o->err, -EINVAL, "a route is written 10.1.0.0/16");
+	if (routes.count > MACHINE_ROUTES_MAX)
+		return error_set(&o->err, -EINVAL, "a node has at most %u routes",
+				 MACHINE_ROUTES_MAX);
+	return tailnet_set_routes(&o->c->tailnet, o->node, &routes);
 }
 
 static int approve_login(struct order *o)
 {
 	const char *name = json_get_text(&o->r, "user");
-	struct string_list tags = {0};
+	_cleanup_(string_list_clear) struct string_list tags = {0};
 	struct registry_user *user = NULL;
 	struct registry_node *node = NULL;
-	int r;
+	int r = take_tags(o, &tags);
 
-	json_get_strings(&o->r, "tags", &tags);
-	r = tags_are_valid(&tags) ? find_user(o, *name ? name : "default", true, &user)
-				  : bad_tags(o);
+	if (r == 0)
+		r = find_user(o, *name ? name : "default", true, &user);
 	if (r == 0)
 		r = tailnet_approve(&o->c->tailnet, o->parts[1], user,
 				    json_get(&o->r, "tags") ? &tags : NULL, o->now, &node, &o->err);
 	if (r == 0) {
-		about_node(o, node);
-		machine_logins_decided(o->c);
-		put_node(o, node);
+		about(o, " %lld (%s)", (long long)node->record.id, node->name);
+		machine_decided(o->c);
+		put_node(o->c, &o->w, node, o->now.wall, true);
 	}
-	string_list_clear(&tags);
 	return r;
 }
 
@@ -376,13 +454,13 @@ static int reject_login(struct order *o)
 	int r = tailnet_refuse(&o->c->tailnet, o->parts[1], &o->err);
 
 	if (r == 0)
-		machine_logins_decided(o->c);
+		machine_decided(o->c);
 	return r;
 }
 
 static int list_checks(struct order *o)
 {
-	operator_put_checks(o->c, &o->w);
+	put_checks(o->c, &o->w);
 	return 0;
 }
 
@@ -395,11 +473,11 @@ static int decide_check(struct order *o)
 		return error_set(&o->err, -ENOENT,
 				 "no session %s waits; 'pillion control ssh' lists them",
 				 o->parts[1]);
-	snprintf(o->subject, sizeof(o->subject), " from=%lld to=%lld user=%s",
-		 (long long)check->from, (long long)check->to, check->user);
+	about(o, " of node %lld to node %lld as %s", (long long)check->from, (long long)check->to,
+	      check->user);
 	r = tailnet_ssh_decide(&o->c->tailnet, check, strcmp(o->parts[2], "approve") == 0, o->now);
 	if (r == 0)
-		machine_ssh_decided(o->c);
+		machine_decided(o->c);
 	return r;
 }
 
@@ -454,49 +532,22 @@ static int check_policy(struct order *o)
 
 static int show_netmap(struct order *o)
 {
-	struct registry_node *node = NULL;
-	int r = find_node(o, &node);
+	int r = find_node(o);
 
-	if (r == 0)
-		r = tailnet_full_map(&o->c->tailnet, node, o->now, &o->out);
-	return r;
+	return r < 0 ? r : tailnet_full_map(&o->c->tailnet, o->node, o->now, &o->out);
 }
-
-#define TEXT_BODY 1u /* the body isn't JSON to be read here */
-#define READS     2u /* changes nothing; so does each GET */
-#define TAKES     4u /* takes a right or frees space: also while the disk takes nothing */
 
 static const struct {
 	const char *method;
-	const char *path; /* NULL parts stand for anything: "*" */
+	const char *path; /* "*" stands for anything */
 	int (*run)(struct order *o);
-	unsigned int flags;
+	const char *log; /* of a success; NULL: the order changes nothing */
+	unsigned int traits;
 } orders[] = {
-	{"GET", "users", list_users, 0},
-	{"POST", "users", create_user, 0},
-	{"DELETE", "users/*", delete_user, TAKES},
-	{"GET", "keys", list_keys, 0},
-	{"POST", "keys", create_key, 0},
-	{"POST", "keys/*/expire", expire_key, TAKES},
-	{"GET", "nodes", list_nodes, 0},
-	{"GET", "nodes/*", show_node, 0},
-	{"DELETE", "nodes/*", delete_node, TAKES},
-	{"POST", "nodes/*/expire", expire_node, TAKES},
-	{"POST", "nodes/*/rename", rename_node, 0},
-	{"POST", "nodes/*/tags", tag_node, 0},
-	{"POST", "nodes/*/routes", approve_routes, 0},
-	{"POST", "logins/*/approve", approve_login, 0},
-	{"POST", "logins/*/reject", reject_login, TAKES},
-	{"GET", "ssh", list_checks, 0},
-	{"POST", "ssh/*/approve", decide_check, 0},
-	{"POST", "ssh/*/reject", decide_check, TAKES},
-	{"POST", "page-key", create_page_key, 0},
-	{"DELETE", "page-key", delete_page_key, TAKES},
-	{"GET", "policy", get_policy, 0},
-	{"PUT", "policy", set_policy, TEXT_BODY},
-	{"DELETE", "policy", delete_policy, 0},
-	{"POST", "policy/check", check_policy, TEXT_BODY | READS},
-	{"GET", "netmap/*", show_netmap, 0},
+#define ORDER(word, second, arguments, method, path, body, print, run, log, traits) \
+	{method, path, run, log, traits},
+	OPERATOR_ORDERS(ORDER)
+#undef ORDER
 };
 
 /* split() - The parts of the path behind /v1/; false where there are too many */
@@ -554,9 +605,9 @@ static int be_writable(struct order *o)
 	return r;
 }
 
-/* keep() - The disk gets what an order changed, and the log a line: @path is of the table, since
- * what stands in the request may be a key */
-static int keep(struct order *o, const char *path)
+/* keep() - Write the changes of an order to the disk, and log it: @log is of the table, since the
+ * request may contain a key */
+static int keep(struct order *o, const char *log)
 {
 	int r = coordinator_write(o->c, &o->err);
 
@@ -564,34 +615,39 @@ static int keep(struct order *o, const char *path)
 		error_wrap(&o->err, "done, but not stored yet: lost if the server ends before the "
 				    "disk takes it");
 	else
-		log_info("order %s %s%s", o->x->head->method, path, o->subject);
+		log_info("admin: %s%s", log, o->subject);
 	return r;
 }
 
 static int run(struct order *o)
 {
-	int r = -ENOENT;
-
 	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
-		bool reads = orders[i].flags & READS || strcmp(orders[i].method, "GET") == 0;
+		unsigned int traits = orders[i].traits;
+		int r;
 
 		if (strcmp(o->x->head->method, orders[i].method) != 0 ||
 		    !matches(o, orders[i].path))
 			continue;
-		r = orders[i].flags & TEXT_BODY ? 0 : read_body(o);
+		r = traits & ORDER_TEXT ? 0 : read_body(o);
 		o->r = json_reader_of(o->json);
-		if (r == 0 && !reads && !(orders[i].flags & TAKES))
+		if (r == 0 && orders[i].log && !(traits & ORDER_TAKES))
 			r = be_writable(o);
+		if (r == 0 && traits & ORDER_NODE)
+			r = find_node(o);
 		if (r == 0)
 			r = orders[i].run(o);
+		if (r == 0 && traits & ORDER_NODE && o->node)
+			put_node(o->c, &o->w, o->node, o->now.wall, true);
 		if (r == 0)
 			r = json_writer_result(&o->w);
-		/* Nobody is shown what a crash takes back. */
-		if (r == 0 && reads && !o->c->store_failed)
+		if (r < 0 || orders[i].log)
+			return r < 0 ? r : keep(o, orders[i].log);
+		/* A crash must not take back what an operator has read. */
+		if (!o->c->store_failed)
 			(void)coordinator_write(o->c, NULL);
-		return r == 0 && !reads ? keep(o, orders[i].path) : r;
+		return 0;
 	}
-	return error_set(&o->err, r, "there is no such order");
+	return error_set(&o->err, -ENOENT, "there is no such request");
 }
 
 void operator_serve(void *user, struct http1_exchange *x)

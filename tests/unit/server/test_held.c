@@ -68,36 +68,32 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void hold(enum exchange_kind kind)
+static void hold(bool ssh)
 {
 	for (int i = 0; i < EXCHANGES; i++) {
-		struct machine_exchange *e = machine_exchange_new(control, &exchanges[i], kind);
+		struct machine_exchange *e =
+			machine_exchange_new(control, &exchanges[i], EXCHANGE_HELD);
 
 		assert_non_null(e);
 		e->until = 0;
-		if (kind == EXCHANGE_SSH) {
+		if (ssh) {
 			e->ssh = calloc(1, sizeof(*e->ssh));
 			assert_non_null(e->ssh);
 		}
 	}
 }
 
-static void run(void (*walk)(struct coordinator *c), enum exchange_kind kind, int status)
+static void run(void (*walk)(struct coordinator *c), bool ssh, int status)
 {
-	hold(kind);
+	hold(ssh);
 	walk(control);
 	/* Nothing is sent while the list is walked. */
 	assert_int_equal(answers, 0);
-	machine_answer(control);
+	coordinator_answer(control);
 	assert_int_equal(answers, 1);
 	assert_int_equal(last_status, status);
 	for (int i = 0; i < EXCHANGE_KINDS; i++)
 		assert_null(control->exchanges[i]);
-}
-
-static void ssh_tick(struct coordinator *c)
-{
-	machine_ssh_tick(c, 1);
 }
 
 static void tick(struct coordinator *c)
@@ -109,26 +105,26 @@ static void tick(struct coordinator *c)
 static void sessions_are_decided(void **state)
 {
 	(void)state;
-	run(machine_ssh_decided, EXCHANGE_SSH, 404);
+	run(machine_decided, true, 404);
 }
 
 static void sessions_have_waited_for_long(void **state)
 {
 	(void)state;
-	run(ssh_tick, EXCHANGE_SSH, 404);
+	run(tick, true, 404);
 }
 
 /* Their capability version is 0, which is refused by an answer. */
 static void logins_are_decided(void **state)
 {
 	(void)state;
-	run(machine_logins_decided, EXCHANGE_HELD, 200);
+	run(machine_decided, false, 200);
 }
 
 static void logins_have_waited_for_long(void **state)
 {
 	(void)state;
-	run(tick, EXCHANGE_HELD, 200);
+	run(tick, false, 200);
 }
 
 int main(void)
