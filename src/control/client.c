@@ -417,6 +417,15 @@ static void cancel_request(struct client_slot *slot)
 	slot->request = NULL;
 }
 
+/* need_of() - The servers name refused tags in words alone */
+static enum control_need need_of(const struct control_output *out)
+{
+	if (!out->auth_key_sent)
+		return CONTROL_NEED_LOGIN;
+	return strstr(out->error->text, "requested tags") ? CONTROL_NEED_TAGS
+							  : CONTROL_NEED_AUTH_KEY;
+}
+
 /* --- The pump --- */
 
 static void tell(struct control_client *client, const struct control_output *out)
@@ -440,8 +449,7 @@ static void tell(struct control_client *client, const struct control_output *out
 		h->registered(user, out->key, out->response);
 		break;
 	case CONTROL_TELL_REFUSED:
-		h->need(user, out->auth_key_sent ? CONTROL_NEED_AUTH_KEY : CONTROL_NEED_LOGIN,
-			out->error);
+		h->need(user, need_of(out), out->error);
 		break;
 	case CONTROL_TELL_NETMAP:
 		h->netmap(user, client->core.netmap, out->change);

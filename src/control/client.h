@@ -35,6 +35,7 @@ struct tls_context;
 enum control_need {
 	CONTROL_NEED_LOGIN,    /* a person opens the URL, or an auth key is given */
 	CONTROL_NEED_AUTH_KEY, /* the auth key was refused: wrong, used, expired */
+	CONTROL_NEED_TAGS, /* the auth key was refused because of the tags that were asked for */
 };
 
 struct control_ping {

@@ -178,18 +178,20 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 	const json_t *update = json_object_get(ipn_options, "UpdatePrefs");
 	const char *key = json_string_value(json_object_get(ipn_options, "AuthKey"));
 	const bool wanted = node->login_wanted, asked = node->login_asked;
+	const enum login_request request = node->login_request;
 	const enum node_state told = node->told_state;
 	int r;
 
 	/* All of it is told again, changed or not: whoever asks for a start waits for that. */
 	node->told_state = NODE_NO_STATE;
 	node->login_asked = true;
-	node->login_again = true;
+	if (node->login_request == LOGIN_GOES_ON)
+		node->login_request = LOGIN_AGAIN;
 	node->login_wanted |= key && key[0];
 	if (json_is_object(update)) {
 		r = replace_prefs(node, update, leave, err);
 		if (r < 0) {
-			node->login_again = false;
+			node->login_request = request;
 			node->login_wanted = wanted;
 			node->login_asked = asked;
 			node->told_state = told;
@@ -247,7 +249,8 @@ int node_login_interactive(struct node *node, struct error *err)
 		return 0;
 	}
 	/* A key that was just given and will be asked for is a login already. */
-	node->login_interactive = !node->auth_key || node->registered;
+	if (!node->auth_key || node->registered)
+		node->login_request = LOGIN_NEW_KEY;
 	node_changed(node, NODE_CHANGED_INTENT);
 	node_settle(node);
 	return 0;

@@ -31,7 +31,7 @@ static const struct {
 _Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "a code a warning");
 
 /** node_warn() - Set a warning, or clear it by NULL; watchers are told of a change */
-void node_warn(struct node *node, enum node_warning warning, const char *text)
+bool node_warn(struct node *node, enum node_warning warning, const char *text)
 {
 	char **slot = &node->warnings[warning];
 	char line[WARNING_MAX];
@@ -42,10 +42,11 @@ void node_warn(struct node *node, enum node_warning warning, const char *text)
 		text = line;
 	}
 	if ((!text && !*slot) || (text && *slot && strcmp(text, *slot) == 0))
-		return;
+		return false;
 	free(*slot);
 	*slot = text ? strdup(text) : NULL;
 	node_changed(node, NODE_CHANGED_HEALTH);
+	return true;
 }
 
 /* put_warning() - A health.UnhealthyState, up to its end */

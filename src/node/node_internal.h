@@ -93,6 +93,13 @@ enum node_warning {
 /* A uid that nobody has: (uid_t)-1 means "leave it" to system calls. */
 #define NODE_NO_OPERATOR ((uid_t)-1)
 
+/* What node_control_start() does with a login that is under way, or done. */
+enum login_request {
+	LOGIN_GOES_ON,
+	LOGIN_AGAIN,   /* begin it anew, with the node key that there is */
+	LOGIN_NEW_KEY, /* log in anew with a new node key: a person or an auth key asks for it */
+};
+
 struct node_bus {
 	struct node_watch *watches;
 	unsigned int depth; /* messages going round */
@@ -149,15 +156,15 @@ struct node {
 	bool registered;
 	bool control_lost; /* the last attempt to reach control failed */
 	bool key_expired;
-	bool needs_person;      /* CONTROL_NEED_LOGIN or _AUTH_KEY */
-	bool map_awaited;       /* logged in anew: the map there is may be another node's */
-	bool login_wanted;      /* not to be held back by LoggedOut */
-	bool login_asked;       /* by a person or the container's start; until registered */
-	bool login_again;       /* begin the login anew, whatever is under way */
-	bool login_interactive; /* a person asked for a new login */
-	bool renewing;          /* a new login is under way, and the key that we have is good */
-	char *auth_key;  /* given by a local program; wiped when control has answered to it */
-	char *given_key; /* a login by this one is under way */
+	bool needs_person; /* CONTROL_NEED_LOGIN or _AUTH_KEY */
+	bool map_awaited;  /* logged in anew: the map there is may be another node's */
+	bool login_wanted; /* not to be held back by LoggedOut */
+	bool login_asked;  /* by a person or the container's start; until registered */
+	enum login_request login_request;
+	bool approval_awaited; /* by an administrator; reported */
+	bool renewing;         /* a new login is under way, and the key that we have is good */
+	char *auth_key;        /* given by a local program; wiped when control has answered to it */
+	char *given_key;       /* a login by this one is under way */
 	char *auth_url;
 	json_t *held_start; /* leaves the login server, once a login is asked for; see edit.c */
 	struct error held_reason;
@@ -176,6 +183,7 @@ struct node {
 
 	/* Packets (peers.c) */
 	struct tunnel *tunnel;
+	bool filter_missing;  /* the filter of the netmap is not in force */
 	bool applied_peers;   /* the tunnel has the peers of the netmap */
 	bool new_here;        /* a node key that peers are just learning of */
 	bool network_applied; /* the kernel has our addresses */
@@ -209,6 +217,9 @@ const char *node_state_name(enum node_state state);
 
 /** node_netmap() - The map of control, or the one of the cache; NULL: none yet */
 const struct netmap *node_netmap(const struct node *node);
+
+/** node_is_in_map() - Whether the netmap is that of the node with this key */
+bool node_is_in_map(const struct node *node, const struct secret_key *node_key);
 
 /** node_has_key() - Whether there is a node key, which control need not know */
 bool node_has_key(const struct node *node);
@@ -276,7 +287,10 @@ void node_set_control_trouble(struct node *node, const char *text);
 /* peers.c */
 int node_tunnel_open(struct node *node);
 void node_tunnel_close(struct node *node);
-void node_apply_change(struct node *node, const struct netmap_change *change);
+
+/** node_peers_netmap() - Act on one message of control, of struct control_handler */
+void node_peers_netmap(void *user, const struct netmap *map, const struct netmap_change *change);
+
 void node_apply_netmap(struct node *node);
 void node_apply_filter(struct node *node);
 void node_choose_home(struct node *node);
@@ -294,7 +308,7 @@ int node_machine_find_operator(struct node *node);
 void node_prefs_applied(struct node *node);
 
 /* health.c */
-void node_warn(struct node *node, enum node_warning warning, const char *text);
+bool node_warn(struct node *node, enum node_warning warning, const char *text);
 void node_write_health(struct node *node, struct json_writer *w, const char *name);
 
 /** node_write_health_lines() - Warnings and messages of control as an array of lines */

@@ -37,6 +37,13 @@ void node_set_auth_url(struct node *node, const char *url)
 		node_bus_text(node, "BrowseToURL", url);
 }
 
+/* set_login_warning() - What a person has to do; NULL: nothing. Returns whether it is news */
+static bool set_login_warning(struct node *node, const char *text)
+{
+	node->approval_awaited = false;
+	return node_warn(node, NODE_WARN_LOGIN, text);
+}
+
 void node_set_control_trouble(struct node *node, const char *text)
 {
 	node->control_lost = text != NULL;
@@ -96,7 +103,7 @@ static void renew(struct node *node)
 	if (key && !state_file_spent_key(&node->state, key)) {
 		secret_string_free(node->auth_key);
 		node->auth_key = TAKE_PTR(key);
-		node->login_interactive = true;
+		node->login_request = LOGIN_NEW_KEY;
 		node_changed(node, NODE_CHANGED_INTENT);
 	}
 	secret_string_free(key);
@@ -140,16 +147,6 @@ static void on_new_node_key(void *user, const struct secret_key *key, const stru
 	node_store_state(node);
 }
 
-/* is_in_map() - Whether the map is that of the node with this key */
-static bool is_in_map(const struct node *node, const struct secret_key *node_key)
-{
-	const struct netmap *map = node_netmap(node);
-	struct public_key key;
-
-	secret_key_public(node_key, &key);
-	return map && map->self && public_key_equal(&map->self->key, &key);
-}
-
 /* write_empty() - {} as the value of a notify that says no more than its name */
 static void write_empty(struct node *node, struct json_writer *w, const char *name)
 {
@@ -163,7 +160,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 {
 	struct node *node = user;
 	/* A start with the key that control knew anyway is no login. */
-	bool anew = node->needs_person || node->key_expired || !is_in_map(node, node_key);
+	bool anew = node->needs_person || node->key_expired || !node_is_in_map(node, node_key);
 
 	(void)response; /* whether the machine is approved is the map's to say */
 	log_info("registered with %s", prefs_control_url(&node->state.prefs));
@@ -178,7 +175,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node->key_expired = false;
 	node->needs_person = false;
 	node_set_auth_url(node, NULL);
-	node_warn(node, NODE_WARN_LOGIN, NULL);
+	set_login_warning(node, NULL);
 	node_set_control_trouble(node, NULL);
 	node->state.persist.node_key = *node_key;
 	/* There is nothing to go back to; see current_key(). */
@@ -196,118 +193,34 @@ static void on_registered(void *user, const struct secret_key *node_key,
 
 static void on_need(void *user, enum control_need need, const struct error *reason)
 {
+	static const char *const remedies[] = {
+		[CONTROL_NEED_LOGIN] = "",
+		[CONTROL_NEED_AUTH_KEY] = "; create a new one on the server, then set TS_AUTHKEY "
+					  "or run `pillion up --auth-key=KEY`",
+		[CONTROL_NEED_TAGS] = "; leave --advertise-tags out and use a key that gives the "
+				      "tags, or have the policy let this user ask for them",
+	};
 	struct node *node = user;
 	char line[ERROR_TEXT_MAX + 160];
 
-	/* The node key that we have is no longer good for control, but there is another way in. */
+	/* Control no longer takes the node key, but an auth key is at hand. */
 	if (need == CONTROL_NEED_LOGIN && node->auth_key && !node->given_key) {
 		log_info("control refused the node key (%s): logging in with the auth key",
 			 reason->text);
-		node->login_interactive = true;
+		node->login_request = LOGIN_NEW_KEY;
 		node_changed(node, NODE_CHANGED_INTENT);
 		return;
 	}
 	forget_auth_key(node);
-	switch (need) {
-	case CONTROL_NEED_AUTH_KEY:
-		node->needs_person = !node->renewing;
-		snprintf(line, sizeof(line), "the auth key was refused (%s): %s", reason->text,
-			 strstr(reason->text, "requested tags")
-				 ? "leave --advertise-tags out and make a key that gives the tags, "
-				   "or have the policy let this user ask for them"
-				 : "make a new one and set TS_AUTHKEY, or run "
-				   "`pillion up --auth-key=KEY`");
-		break;
-	case CONTROL_NEED_LOGIN:
-	default:
-		node->needs_person = !node->renewing;
-		snprintf(line, sizeof(line), "login needed: %s", reason->text);
-		break;
-	}
-	if (!node->warnings[NODE_WARN_LOGIN] || strcmp(node->warnings[NODE_WARN_LOGIN], line) != 0)
+	node->needs_person = !node->renewing;
+	snprintf(line, sizeof(line), "%s%s%s", need == CONTROL_NEED_LOGIN ? "login needed: " : "",
+		 reason->text, remedies[need]);
+	if (set_login_warning(node, line))
 		log_warn("%s", line);
-	node_warn(node, NODE_WARN_LOGIN, line);
 	node_bus_text(node, "ErrMessage", node->warnings[NODE_WARN_LOGIN]);
 	node_changed(node, NODE_CHANGED_STATE);
-	if (reason && reason->code == -EKEYEXPIRED)
+	if (reason->code == -EKEYEXPIRED)
 		renew(node);
-}
-
-/* record_identity() - Keep who control says we are in the state file */
-static void record_identity(struct node *node, const struct netmap *map)
-{
-	const struct tailcfg_user_profile *user = netmap_user(map, map->self->user);
-	const char *name = map->self->name ? map->self->name : "";
-	const char *suffix = strchr(name, '.');
-	json_t *profile, *network;
-
-	profile = json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)map->self->user, "LoginName",
-			    user && user->login_name ? user->login_name : "", "DisplayName",
-			    user && user->display_name ? user->display_name : "", "ProfilePicURL",
-			    user && user->profile_pic_url ? user->profile_pic_url : "");
-	network = json_pack("{s:s#, s:s}", "MagicDNSName", suffix ? suffix + 1 : "",
-			    suffix && suffix[1] ? strlen(suffix + 1) - 1 : 0, "DomainName",
-			    map->domain ? map->domain : "");
-	if (profile &&
-	    state_file_set_identity(&node->state, map->self->stable_id ? map->self->stable_id : "",
-				    profile, network) == 1)
-		node_store_state(node);
-	json_decref(profile);
-	json_decref(network);
-}
-
-/* is_ours() - Whether the map is that of the key that was registered */
-static bool is_ours(const struct node *node)
-{
-	const struct persist *persist = &node->state.persist;
-
-	/* While a new login waits, control knows us by the pair before. */
-	return is_in_map(node, &persist->node_key) ||
-	       (!secret_key_is_zero(&persist->old_node_key) &&
-		is_in_map(node, &persist->old_node_key));
-}
-
-/* note_approval() - Say what is waited for, and that it is over; commands go on waiting */
-static void note_approval(struct node *node, bool approved)
-{
-	static const char waits[] = "waiting for an administrator to approve this machine";
-	const char *warning = node->warnings[NODE_WARN_LOGIN];
-	bool waited = warning && strcmp(warning, waits) == 0;
-
-	if (approved == !waited)
-		return;
-	if (approved)
-		log_info("this machine is approved");
-	else
-		log_warn("%s", waits);
-	node_warn(node, NODE_WARN_LOGIN, approved ? NULL : waits);
-}
-
-static void on_netmap(void *user, const struct netmap *map, const struct netmap_change *change)
-{
-	struct node *node = user;
-
-	/* A server that can't do better says the same in each message. */
-	if (change->trouble.code < 0 &&
-	    strcmp(change->trouble.text, node->told_trouble.text) != 0) {
-		node->told_trouble = change->trouble;
-		log_warn("part of the network map was passed over: %s", change->trouble.text);
-	}
-	if (node->map_awaited && is_ours(node))
-		node->map_awaited = false;
-	if (change->parts & NETMAP_SELF) {
-		note_approval(node, map->self->machine_authorized);
-		record_identity(node, map);
-	}
-	/* Before the state: a command that waits for another node key ends with the latter. */
-	if (map->self && (change->full || change->parts & NETMAP_SELF))
-		node_bus_write(node, "SelfChange", node_write_self);
-	node_bus_peers(node, change);
-	node_apply_change(node, change);
-	if (change->parts & NETMAP_HEALTH)
-		node_bus_write(node, "Health", node_write_health);
-	node_store_cache_later(node);
-	node_changed(node, NODE_CHANGED_STATE);
 }
 
 /* remedy() - What a person may look at, for causes that don't say it themselves; "" for others */
@@ -370,7 +283,7 @@ static void on_key_expired(void *user, bool expired)
 		if (node_tunnel_open(node) == 0)
 			node_apply_netmap(node);
 	}
-	node_warn(node, NODE_WARN_LOGIN, expired ? line : NULL);
+	set_login_warning(node, expired ? line : NULL);
 	node_changed(node, NODE_CHANGED_STATE);
 	/* A login that is under way finds out by itself. */
 	if (expired && node->registered && !node->renewing)
@@ -418,7 +331,7 @@ static const struct control_handler handler = {
 	.new_node_key = on_new_node_key,
 	.registered = on_registered,
 	.need = on_need,
-	.netmap = on_netmap,
+	.netmap = node_peers_netmap,
 	.trouble = on_trouble,
 	.healthy = on_healthy,
 	.key_expired = on_key_expired,
@@ -433,13 +346,13 @@ static const struct control_handler handler = {
 void node_forget_session(struct node *node)
 {
 	node->control_started = false;
-	node->login_again = false;
+	node->login_request = LOGIN_GOES_ON;
 	node->renewing = false;
 	secret_string_free(TAKE_PTR(node->given_key));
 	node->needs_person = false;
 	node->map_awaited = false;
 	node_set_auth_url(node, NULL);
-	node_warn(node, NODE_WARN_LOGIN, NULL);
+	set_login_warning(node, NULL);
 	node_set_control_trouble(node, NULL);
 }
 
@@ -535,18 +448,16 @@ void node_control_close(struct node *node)
 void node_control_start(struct node *node)
 {
 	struct control_login login = {
-		.interactive = node->login_interactive,
+		.interactive = node->login_request == LOGIN_NEW_KEY,
 		.unasked = !node->login_asked,
 		.ephemeral = node_is_ephemeral(node),
 	};
 
 	/* The end of a logout decides whether there is anything to start. */
-	if (node->logout.done ||
-	    (node->control_started && !node->login_interactive && !node->login_again))
+	if (node->logout.done || (node->control_started && node->login_request == LOGIN_GOES_ON))
 		return;
 	node->renewing = node->registered && !node->key_expired && !node->needs_person;
-	node->login_interactive = false;
-	node->login_again = false;
+	node->login_request = LOGIN_GOES_ON;
 	node->control_started = true;
 	/* An address that was shown before belongs to a login that is given up. */
 	node_set_auth_url(node, NULL);

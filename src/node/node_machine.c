@@ -202,7 +202,8 @@ void node_machine_file_changed(struct node *node, enum privsep_file_name name, i
 		/* Somebody put a new key in place of one that was refused. */
 		if (node->control && (node->needs_person || node->key_expired)) {
 			node->login_asked = true;
-			node->login_again = true;
+			if (node->login_request == LOGIN_GOES_ON)
+				node->login_request = LOGIN_AGAIN;
 			node_changed(node, NODE_CHANGED_INTENT);
 		}
 		return;

@@ -156,10 +156,13 @@ void node_apply_filter(struct node *node)
 	const struct tailcfg_filter **lists;
 	struct prefix *unsigned_peers = NULL, *host = NULL;
 	struct filter *filter = NULL;
+	const char *warning = NULL;
+	int r;
 
 	if (!node->tunnel || !map || !map->self)
 		return;
 	if (!map->has_filter) {
+		node->filter_missing = false;
 		tunnel_set_filter(node->tunnel, NULL);
 		return;
 	}
@@ -178,17 +181,17 @@ void node_apply_filter(struct node *node)
 	config.host.list = host;
 	unsigned_peers = unsigned_prefixes(map, &config.unsigned_peers.count);
 	config.unsigned_peers.list = unsigned_peers;
-	if (filter_compile(&config, &filter) < 0) {
-		log_error("no memory for the packet filter of control: the one before stays");
-		node_warn(node, NODE_WARN_FILTER, "no memory for the packet filter");
-	} else {
-		node_warn(node, NODE_WARN_FILTER,
-			  filter_is_discarded(filter)
-				  ? "the packet filter would let in a peer that nobody signed: "
-				    "everything is denied"
-				  : NULL);
+	r = filter_compile(&config, &filter);
+	node->filter_missing = r < 0 || filter_is_discarded(filter);
+	if (r < 0)
+		warning = "no memory for the packet filter of control: the one before stays";
+	else if (node->filter_missing)
+		warning = "the packet filter would let in a peer without a signature: everything "
+			  "is denied";
+	if (node_warn(node, NODE_WARN_FILTER, warning) && warning)
+		log_error("%s", warning);
+	if (r == 0)
 		tunnel_set_filter(node->tunnel, filter);
-	}
 	free(unsigned_peers);
 	free(host);
 	free(lists);
@@ -410,13 +413,13 @@ void node_apply_netmap(struct node *node)
 	(NETMAP_NODE_ADDED | NETMAP_NODE_ADDRESSES | NETMAP_NODE_ALLOWED_IPS | \
 	 NETMAP_NODE_EXPIRY | NETMAP_NODE_KEY)
 
-/** node_apply_change() - What one message of control changed */
-void node_apply_change(struct node *node, const struct netmap_change *change)
+/* apply_change() - Give the tunnel what one message of control changed */
+static void apply_change(struct node *node, const struct netmap_change *change)
 {
 	const struct netmap *map = node_netmap(node);
 	bool routes = change->removal_count > 0;
-	bool filter = change->parts & (NETMAP_FILTER | NETMAP_SELF) ||
-		      node->warnings[NODE_WARN_FILTER]; /* the peer that it is for may be gone */
+	/* The peer for which the filter was discarded may be gone. */
+	bool filter = change->parts & (NETMAP_FILTER | NETMAP_SELF) || node->filter_missing;
 
 	if (!node->tunnel || !map->self)
 		return;
@@ -458,6 +461,82 @@ void node_apply_change(struct node *node, const struct netmap_change *change)
 		node_apply_filter(node);
 	if (routes)
 		node_apply_network(node);
+}
+
+/* record_identity() - Keep the name of this node and its user in the state file */
+static void record_identity(struct node *node, const struct netmap *map)
+{
+	const struct tailcfg_user_profile *user = netmap_user(map, map->self->user);
+	const char *name = map->self->name ? map->self->name : "";
+	const char *suffix = strchr(name, '.');
+	json_t *profile, *network;
+
+	profile = json_pack("{s:I, s:s, s:s, s:s}", "ID", (json_int_t)map->self->user, "LoginName",
+			    user && user->login_name ? user->login_name : "", "DisplayName",
+			    user && user->display_name ? user->display_name : "", "ProfilePicURL",
+			    user && user->profile_pic_url ? user->profile_pic_url : "");
+	network = json_pack("{s:s#, s:s}", "MagicDNSName", suffix ? suffix + 1 : "",
+			    suffix && suffix[1] ? strlen(suffix + 1) - 1 : 0, "DomainName",
+			    map->domain ? map->domain : "");
+	if (profile &&
+	    state_file_set_identity(&node->state, map->self->stable_id ? map->self->stable_id : "",
+				    profile, network) == 1)
+		node_store_state(node);
+	json_decref(profile);
+	json_decref(network);
+}
+
+/* is_ours() - Whether the map is that of the key that was registered */
+static bool is_ours(const struct node *node)
+{
+	const struct persist *persist = &node->state.persist;
+
+	/* While a new login waits, control knows us by the pair before. */
+	return node_is_in_map(node, &persist->node_key) ||
+	       (!secret_key_is_zero(&persist->old_node_key) &&
+		node_is_in_map(node, &persist->old_node_key));
+}
+
+/* note_approval() - Report a wait for approval, and its end; commands go on waiting */
+static void note_approval(struct node *node, bool approved)
+{
+	static const char waits[] = "waiting for an administrator to approve this machine";
+
+	if (node->approval_awaited == !approved)
+		return;
+	node->approval_awaited = !approved;
+	node_warn(node, NODE_WARN_LOGIN, approved ? NULL : waits);
+	if (approved)
+		log_info("this machine is approved");
+	else
+		log_warn("%s", waits);
+}
+
+void node_peers_netmap(void *user, const struct netmap *map, const struct netmap_change *change)
+{
+	struct node *node = user;
+
+	/* A server may repeat the fault in each message. */
+	if (change->trouble.code < 0 &&
+	    strcmp(change->trouble.text, node->told_trouble.text) != 0) {
+		node->told_trouble = change->trouble;
+		log_warn("part of the network map is ignored: %s", change->trouble.text);
+	}
+	if (node->map_awaited && is_ours(node))
+		node->map_awaited = false;
+	if (change->parts & NETMAP_SELF) {
+		note_approval(node, map->self->machine_authorized);
+		record_identity(node, map);
+	}
+	/* Before the state, with which a command that waits for another node key ends. */
+	if (map->self && (change->full || change->parts & NETMAP_SELF))
+		node_bus_write(node, "SelfChange", node_write_self);
+	node_bus_peers(node, change);
+	apply_change(node, change);
+	if (change->parts & NETMAP_HEALTH)
+		node_bus_write(node, "Health", node_write_health);
+	node_store_cache_later(node);
+	node_changed(node, NODE_CHANGED_STATE);
 }
 
 /** node_prefs_applied() - Prefs that packets depend on may have changed */

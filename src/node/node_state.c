@@ -56,6 +56,15 @@ bool node_has_map(const struct node *node)
 	return map && map->self;
 }
 
+bool node_is_in_map(const struct node *node, const struct secret_key *node_key)
+{
+	const struct netmap *map = node_netmap(node);
+	struct public_key key;
+
+	secret_key_public(node_key, &key);
+	return map && map->self && public_key_equal(&map->self->key, &key);
+}
+
 enum node_state node_state(const struct node *node)
 {
 	const struct prefs *prefs = &node->state.prefs;

@@ -254,13 +254,11 @@ int node_store_load(struct node *node)
 		error_set_errno(&err, r, "read the state file");
 	buffer_free_secret(&bytes);
 	if (r < 0) {
-		const char *told = node->warnings[NODE_WARN_STATE];
 		char line[sizeof(NODE_STATE_TROUBLE) + ERROR_TEXT_MAX];
 
 		snprintf(line, sizeof(line), NODE_STATE_TROUBLE "%s", err.text);
-		if (!told || strcmp(told, line) != 0)
+		if (node_warn(node, NODE_WARN_STATE, line))
 			log_error("%s", err.text);
-		node_warn(node, NODE_WARN_STATE, line);
 		return r;
 	}
 	node->state_usable = true;
@@ -321,14 +319,12 @@ static void on_state_stored(void *context, int result, const char *text)
 	if (node->stopping && (result == -EPIPE || result == -ECANCELED))
 		return;
 	if (result < 0) {
-		const char *told = node->warnings[NODE_WARN_STORE];
 		char line[600];
 
 		snprintf(line, sizeof(line), "the state could not be stored, trying again: %s",
 			 text[0] ? text : strerror(-result));
-		if (!told || strcmp(told, line) != 0)
+		if (node_warn(node, NODE_WARN_STORE, line))
 			log_error("%s", line);
-		node_warn(node, NODE_WARN_STORE, line);
 	} else {
 		node_store_settled(node);
 		if (node->state_failed)

@@ -192,6 +192,8 @@ static void a_start_is_answered_on_the_bus(void **state)
 		control_says(w, need, CONTROL_NEED_AUTH_KEY, &refused);
 		assert_int_equal(messages_with(log, "ErrMessage"), 1);
 	}
+	control_says(w, need, CONTROL_NEED_TAGS, &refused);
+	assert_non_null(strstr(w->node->warnings[NODE_WARN_LOGIN], "leave --advertise-tags out"));
 	json_array_clear(log);
 	start(w, "good");
 	assert_string_equal(states(log), "2");
