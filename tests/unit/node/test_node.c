@@ -1072,6 +1072,84 @@ static void only_other_networks_move_us(void **state)
 	assert_int_equal(client()->retries, 2);
 }
 
+/* --- The cost of a delta --- */
+
+/* Peers that were walked, peers that the tunnel was given, and filters that were compiled. */
+static size_t walked, given, compiled;
+
+struct netmap_peer *__real_netmap_peer_next(const struct netmap *map,
+					    const struct netmap_peer *peer);
+int __real_tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config);
+int __real_filter_compile(const struct filter_config *config, struct filter **ret);
+
+struct netmap_peer *__wrap_netmap_peer_next(const struct netmap *map,
+					    const struct netmap_peer *peer)
+{
+	walked++;
+	return __real_netmap_peer_next(map, peer);
+}
+
+int __wrap_tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config)
+{
+	given++;
+	return __real_tunnel_peer_set(tunnel, config);
+}
+
+int __wrap_filter_compile(const struct filter_config *config, struct filter **ret)
+{
+	compiled++;
+	return __real_filter_compile(config, ret);
+}
+
+/* map_of() - A whole map with @count peers; the caller frees it */
+static char *map_of(unsigned int count)
+{
+	struct buffer text = BUFFER_INIT(64 << 20);
+
+	assert_int_equal(buffer_printf(&text, "{" SELF_NODE ",\"PacketFilter\":[],\"Peers\":["), 0);
+	for (unsigned int i = 0; i < count; i++)
+		assert_int_equal(
+			buffer_printf(&text,
+				      "%s{\"ID\":%u,\"Key\":\"nodekey:%064x\",\"Addresses\":["
+				      "\"100.%u.%u.%u/32\"],\"AllowedIPs\":[\"100.%u.%u.%u/32\"]}",
+				      i ? "," : "", i + 10, i + 1, 65 + (i >> 16), (i >> 8) & 255,
+				      i & 255, 65 + (i >> 16), (i >> 8) & 255, i & 255),
+			0);
+	assert_int_equal(buffer_printf(&text, "]}"), 0);
+	assert_int_equal(buffer_append(&text, "", 1), 0);
+	return (char *)buffer_head(&text);
+}
+
+static void a_delta_of_one_peer_costs_the_same_among_ten_thousand(void **state)
+{
+	static const char *const deltas[] = {
+		"{\"PeersChangedPatch\":[{\"NodeID\":12,\"DERPRegion\":3,"
+		"\"Endpoints\":[\"192.0.2.9:41641\"]}]}",
+		"{\"PeersChangedPatch\":[{\"NodeID\":12,\"Online\":true}]}",
+		"{\"PeersChanged\":[{\"ID\":13,\"Key\":\"nodekey:"
+		"0000000000000000000000000000000000000000000000000000000000000004\","
+		"\"Addresses\":[\"100.65.0.3/32\"],\"AllowedIPs\":[\"100.65.0.3/32\"],"
+		"\"Tags\":[\"tag:new\"]}]}",
+	};
+	static const unsigned int sizes[] = {10, 10000};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
+		char *text = map_of(sizes[s]);
+
+		map(w, &key, text);
+		free(text);
+		for (size_t i = 0; i < ARRAY_SIZE(deltas); i++) {
+			walked = given = compiled = 0;
+			map(w, &key, deltas[i]);
+			if (walked != 0 || given > 1 || compiled != 0)
+				fail_msg("delta %zu of %u peers: %zu walked, %zu set, %zu filters",
+					 i, sizes[s], walked, given, compiled);
+		}
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1112,6 +1190,7 @@ int main(void)
 		TEST(control_may_ping_but_not_for_ever),
 		TEST(an_unsigned_peer_closes_the_filter),
 		TEST(only_other_networks_move_us),
+		TEST(a_delta_of_one_peer_costs_the_same_among_ten_thousand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
