@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 /** array_double() - @items moved to twice *@capacity, which is updated; NULL without memory */
 void *array_double(void *items, size_t *capacity, size_t size);
@@ -29,4 +30,13 @@ void *array_double(void *items, size_t *capacity, size_t size);
 			}                                                                         \
 		}                                                                                 \
 		grow_result_;                                                                     \
+	})
+
+/** ARRAY_ADD() - A new zeroed item at the end, after ARRAY_GROW(); @count grows. NULL without memory */
+#define ARRAY_ADD(items, count, capacity)                                             \
+	({                                                                            \
+		void *add_item_ = NULL;                                               \
+		if (ARRAY_GROW(items, count, capacity) == 0)                          \
+			add_item_ = memset(&(items)[(count)++], 0, sizeof(*(items))); \
+		(__typeof__(items))add_item_;                                         \
 	})

@@ -220,16 +220,12 @@ static void unlink_node(struct applied_policy *t, struct applied_node *node)
 
 static int take_slot(struct applied_policy *t, uint32_t *ret)
 {
-	struct applied_node **slots;
-
 	if (t->free_slots.count) {
 		*ret = t->free_slots.items[--t->free_slots.count];
 		return 0;
 	}
-	slots = policy_grow(t->slots, &t->slot_count, &t->slot_capacity, sizeof(*slots));
-	if (!slots)
+	if (!ARRAY_ADD(t->slots, t->slot_count, t->slot_capacity))
 		return -ENOMEM;
-	t->slots = slots;
 	*ret = t->slot_count - 1;
 	return 0;
 }

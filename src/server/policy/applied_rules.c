@@ -181,17 +181,6 @@ struct compile {
 	uint32_t capacity;
 };
 
-static struct tailcfg_filter_rule *add_rule(struct compile *c)
-{
-	struct tailcfg_filter_rule *rules =
-		policy_grow(c->filter.rules, &c->filter.count, &c->capacity, sizeof(*rules));
-
-	if (!rules)
-		return NULL;
-	c->filter.rules = rules;
-	return &rules[c->filter.count - 1];
-}
-
 static int add_net(struct tailcfg_filter_rule *rule, const struct tailcfg_net *net,
 		   const struct policy_destination *d)
 {
@@ -425,7 +414,7 @@ static int compile_rule(struct compile *c, const uint32_t *destinations, uint32_
 		wanted |= is_self(c, destinations[i]) == self;
 	if (!wanted)
 		return 0;
-	rule = add_rule(c);
+	rule = ARRAY_ADD(c->filter.rules, c->filter.count, c->capacity);
 	if (!rule)
 		return -ENOMEM;
 	r = fill_rule(c, destinations, count, self, rule);

@@ -131,17 +131,16 @@ struct node_list {
 
 static int add_node(struct applied_policy *t, struct node_list *list, struct applied_node *node)
 {
-	const struct applied_node **items;
+	const struct applied_node **added;
 
 	t->steps++;
 	if (node->mark == t->mark)
 		return 0;
 	node->mark = t->mark;
-	items = policy_grow(list->items, &list->count, &list->capacity, sizeof(*items));
-	if (!items)
+	added = ARRAY_ADD(list->items, list->count, list->capacity);
+	if (!added)
 		return -ENOMEM;
-	list->items = items;
-	items[list->count - 1] = node;
+	*added = node;
 	return 0;
 }
 

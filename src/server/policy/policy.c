@@ -2,7 +2,6 @@
 /* server/policy/policy.c - the parts of a parsed policy: lists, names, selectors */
 #include "server/policy/policy_internal.h"
 
-#include "base/array.h"
 #include "base/limits.h"
 
 #include <errno.h>
@@ -20,21 +19,6 @@ void indexes_clear(struct indexes *list)
 {
 	free(list->items);
 	*list = (struct indexes){0};
-}
-
-void *policy_grow(void *list, uint32_t *count, uint32_t *capacity, size_t size)
-{
-	size_t room = *capacity;
-
-	if (*count == room) {
-		list = array_double(list, &room, size);
-		if (!list)
-			return NULL;
-		*capacity = (uint32_t)room;
-	}
-	memset((char *)list + *count * size, 0, size);
-	(*count)++;
-	return list;
 }
 
 /* --- Names --- */
@@ -60,14 +44,11 @@ struct policy_name *policy_name_add(struct policy *p, enum name_kind kind, const
 {
 	struct name_table *table = &p->names[kind];
 	struct policy_name *name = policy_name_find(p, kind, text, length);
-	struct policy_name **items;
 
 	if (name)
 		return name;
-	items = policy_grow(table->items, &table->count, &table->capacity, sizeof(*items));
-	if (!items)
+	if (!ARRAY_ADD(table->items, table->count, table->capacity))
 		return NULL;
-	table->items = items;
 	name = calloc(1, sizeof(*name));
 	if (name)
 		name->text = strndup(text, length);
@@ -86,7 +67,7 @@ struct policy_name *policy_name_add(struct policy *p, enum name_kind kind, const
 		table->count--;
 		return NULL;
 	}
-	items[name->number] = name;
+	table->items[name->number] = name;
 	return name;
 }
 
@@ -150,7 +131,7 @@ int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *
 		[SELECT_GROUP] = NAME_GROUP,
 		[SELECT_TAG] = NAME_TAG,
 	};
-	struct selector *s, **list;
+	struct selector *s;
 
 	HASH_FIND(hh, p->selectors_hash, key, sizeof(*key), s);
 	if (s) {
@@ -162,15 +143,13 @@ int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	list = policy_grow(p->selectors, &p->selector_count, &p->selector_capacity, sizeof(*list));
-	if (!list) {
+	if (!ARRAY_ADD(p->selectors, p->selector_count, p->selector_capacity)) {
 		free(s);
 		return -ENOMEM;
 	}
-	p->selectors = list;
 	s->key = *key;
 	s->index = p->selector_count - 1;
-	list[s->index] = s;
+	p->selectors[s->index] = s;
 	HASH_ADD(hh, p->selectors_hash, key, sizeof(s->key), s);
 	if (!s->hh.tbl || (key->kind == SELECT_PREFIX && key->part != PART_TEST &&
 			   indexes_add(&p->prefixes, s->index) < 0))
@@ -317,6 +296,46 @@ bool policy_approves_route(const struct policy *policy, const struct policy_node
 bool policy_is_blank(const struct policy *policy)
 {
 	return policy->blank;
+}
+
+/* --- Owners of tags --- */
+
+static bool owns(const struct policy_name *login, const struct policy_name *tag)
+{
+	if (tag->any_member)
+		return true;
+	if (!login)
+		return false;
+	for (uint32_t i = 0; i < tag->logins.count; i++)
+		if (tag->logins.items[i] == login->number)
+			return true;
+	for (uint32_t i = 0; i < tag->groups.count; i++)
+		for (uint32_t g = 0; g < login->groups.count; g++)
+			if (tag->groups.items[i] == login->groups.items[g])
+				return true;
+	return false;
+}
+
+bool policy_may_tag(const struct policy *policy, const char *user, const struct string_list *tags,
+		    const char *tag)
+{
+	const struct policy_name *wanted = policy_name_find(policy, NAME_TAG, tag, strlen(tag));
+	const struct policy_name *login =
+		user ? policy_name_find(policy, NAME_LOGIN, user, login_length(user)) : NULL;
+
+	if (!wanted || !wanted->declared)
+		return false;
+	if (user && owns(login, wanted))
+		return true;
+	for (uint32_t i = 0; i < wanted->tags.count; i++) {
+		const struct policy_name *owner =
+			policy->names[NAME_TAG].items[wanted->tags.items[i]];
+
+		if ((user && owns(login, owner)) ||
+		    (tags && string_list_contains(tags, owner->text)))
+			return true;
+	}
+	return false;
 }
 
 /* --- The end --- */

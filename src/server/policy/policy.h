@@ -87,9 +87,6 @@ void policy_free(struct policy *policy);
 int policy_test(const struct policy *policy, const struct applied_policy *nodes,
 		struct string_list *problems, struct error *err);
 
-/** policy_has_tag() - Whether tagOwners names @tag ("tag:web") */
-bool policy_has_tag(const struct policy *policy, const char *tag);
-
 /**
  * policy_may_tag() - Whether @user (a login) may give a node @tag
  *

@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "server/policy/policy.h"
 
@@ -219,9 +220,6 @@ struct policy {
 	struct policy_ssh_assertion *ssh_assertions;
 	uint32_t ssh_assertion_count, ssh_assertion_capacity;
 };
-
-/* policy_grow() - One more zeroed item at the end of a list of the policy; NULL: -ENOMEM */
-void *policy_grow(void *list, uint32_t *count, uint32_t *capacity, size_t size);
 
 /** policy_name_find() - NULL if the policy doesn't mention it */
 struct policy_name *policy_name_find(const struct policy *p, enum name_kind kind, const char *text,

@@ -92,8 +92,6 @@ static inline bool parse_is_object(struct json_range value)
 int parse_strings(struct parse *ps, struct json_range array, const char *what,
 		  struct string_list *ret);
 
-/* parse_selector.c */
-
 /** parse_selector() - What @text (that stands at @at) means as part of a rule */
 int parse_selector(struct parse *ps, enum policy_part part, const char *text, struct json_range at,
 		   uint32_t *ret);
@@ -117,18 +115,20 @@ int parse_ports(struct parse *ps, struct json_range at, const char *text, struct
 /** parse_protocol() - Name or number; "" and NULL are 0 */
 int parse_protocol(struct parse *ps, struct json_range at, const char *text, uint8_t *ret);
 
-/* parse_names.c */
+/* policy_parse_names.c */
 int parse_groups(struct parse *ps, struct json_range object);
 int parse_tag_owners(struct parse *ps, struct json_range object);
 int parse_hosts(struct parse *ps, struct json_range object);
+int parse_auto_approvers(struct parse *ps, struct json_range object);
 
-/* parse_rules.c */
+/* policy_parse_rules.c */
 int parse_acls(struct parse *ps, struct json_range array);
 int parse_grants(struct parse *ps, struct json_range array);
 int parse_attributes(struct parse *ps, struct json_range array);
 int parse_open(struct parse *ps);
+int parse_random_port(struct parse *ps, struct json_range value);
 
-/* parse_ssh.c, parse_tests.c */
+/* policy_parse_ssh.c */
 int parse_ssh(struct parse *ps, struct json_range array);
 int parse_tests(struct parse *ps, struct json_range array);
 int parse_ssh_tests(struct parse *ps, struct json_range array);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/policy_parse_names.c - groups, hosts and the owners of tags */
+/* server/policy/policy_parse_names.c - groups, hosts, owners of tags and approvers of routes */
 #include "server/policy/policy_parse.h"
 
 #include "base/limits.h"
@@ -47,8 +47,8 @@ static int declare(struct parse *ps, struct json_range key, enum name_kind kind,
 	if (!is_name(text + strlen(prefix)) ||
 	    (kind == NAME_TAG && !isalpha((unsigned char)text[strlen(prefix)])))
 		return parse_fail(ps, key,
-				  "\"%s\": after \"%s\" stand letters, digits and hyphens%s", text,
-				  prefix, kind == NAME_TAG ? ", a letter first" : "");
+				  "\"%s\": only letters, digits and hyphens may follow \"%s\"%s",
+				  text, prefix, kind == NAME_TAG ? ", a letter first" : "");
 	name = policy_name_add(ps->policy, kind, text, strlen(text));
 	if (!name)
 		return parse_no_memory(ps);
@@ -83,14 +83,26 @@ static int refer_known(struct parse *ps, struct json_range at, const char *text,
 	return refer(ps, text, kind, list);
 }
 
-static int declare_group(struct parse *ps, struct json_range key, struct json_range value,
-			 void *data)
+/* declare_name() - @data: enum name_kind */
+static int declare_name(struct parse *ps, struct json_range key, struct json_range value,
+			void *data)
 {
-	struct policy_name *group;
+	struct policy_name *name;
 
 	(void)value;
-	(void)data;
-	return declare(ps, key, NAME_GROUP, &group);
+	return declare(ps, key, *(const enum name_kind *)data, &name);
+}
+
+/* refer_login() - A user among the members of a group or the owners of a tag */
+static int refer_login(struct parse *ps, struct json_range at, const char *text,
+		       struct indexes *list)
+{
+	if (!strchr(text, '@'))
+		return parse_fail(ps, at,
+				  "\"%s\" is not a user: a user has an @, as in \"%s@\" or "
+				  "\"%s@example.com\"",
+				  text, text, text);
+	return refer(ps, text, NAME_LOGIN, list);
 }
 
 static int add_to_group(struct parse *ps, struct json_range value, void *data)
@@ -103,12 +115,7 @@ static int add_to_group(struct parse *ps, struct json_range value, void *data)
 		return r;
 	if (!strncmp(text, "group:", 6))
 		return refer_known(ps, value, text, NAME_GROUP, &group->groups);
-	if (!strchr(text, '@'))
-		return parse_fail(ps, value,
-				  "\"%s\" is no user: users hold an @, as \"%s@\" or "
-				  "\"%s@example.com\"",
-				  text, text, text);
-	return refer(ps, text, NAME_LOGIN, &group->logins);
+	return refer_login(ps, value, text, &group->logins);
 }
 
 static int fill_group(struct parse *ps, struct json_range key, struct json_range value, void *data)
@@ -129,8 +136,8 @@ static int check_cycle(struct parse *ps, struct policy_name *name, struct policy
 	for (uint32_t i = 0; i < depth; i++)
 		if (chain[i] == name)
 			return parse_fail(ps, name->at,
-					  "\"%s\" contains itself, by way of \"%s\": take one of "
-					  "them out of the other",
+					  "\"%s\" contains itself, through \"%s\": remove one of "
+					  "them from the other",
 					  name->text, chain[depth - 1]->text);
 	if (name->visited == p->visit)
 		return 0;
@@ -197,7 +204,7 @@ int parse_groups(struct parse *ps, struct json_range object)
 {
 	struct policy *p = ps->policy;
 	uint32_t budget = GROUP_MEMBERS_MAX;
-	int r = parse_members(ps, object, "groups", declare_group, NULL);
+	int r = parse_members(ps, object, "groups", declare_name, &(enum name_kind){NAME_GROUP});
 
 	if (parse_goes_on(ps, r))
 		r = parse_both(r, parse_members(ps, object, "groups", fill_group, NULL));
@@ -213,15 +220,6 @@ int parse_groups(struct parse *ps, struct json_range object)
 }
 
 /* --- Owners of tags --- */
-
-static int declare_tag(struct parse *ps, struct json_range key, struct json_range value, void *data)
-{
-	struct policy_name *tag;
-
-	(void)value;
-	(void)data;
-	return declare(ps, key, NAME_TAG, &tag);
-}
 
 static int add_owner(struct parse *ps, struct json_range value, void *data)
 {
@@ -247,12 +245,7 @@ static int add_owner(struct parse *ps, struct json_range value, void *data)
 				  "\"%s\" can't own a tag: name users, a group, a tag, a role as "
 				  "autogroup:admin, or autogroup:member",
 				  text);
-	if (!strchr(text, '@'))
-		return parse_fail(ps, value,
-				  "\"%s\" is no user: users hold an @, as \"%s@\" or "
-				  "\"%s@example.com\"",
-				  text, text, text);
-	return refer(ps, text, NAME_LOGIN, &tag->logins);
+	return refer_login(ps, value, text, &tag->logins);
 }
 
 static int fill_tag(struct parse *ps, struct json_range key, struct json_range value, void *data)
@@ -295,7 +288,7 @@ int parse_tag_owners(struct parse *ps, struct json_range object)
 	struct name_table *tags = &p->names[NAME_TAG];
 	uint32_t budget = TAG_OWNERS_MAX;
 	struct indexes *all;
-	int r = parse_members(ps, object, "tagOwners", declare_tag, NULL);
+	int r = parse_members(ps, object, "tagOwners", declare_name, &(enum name_kind){NAME_TAG});
 
 	if (parse_goes_on(ps, r))
 		r = parse_both(r, parse_members(ps, object, "tagOwners", fill_tag, NULL));
@@ -323,51 +316,6 @@ int parse_tag_owners(struct parse *ps, struct json_range object)
 	return r;
 }
 
-bool policy_has_tag(const struct policy *policy, const char *tag)
-{
-	const struct policy_name *name = policy_name_find(policy, NAME_TAG, tag, strlen(tag));
-
-	return name && name->declared;
-}
-
-static bool owns(const struct policy_name *login, const struct policy_name *tag)
-{
-	if (tag->any_member)
-		return true;
-	if (!login)
-		return false;
-	for (uint32_t i = 0; i < tag->logins.count; i++)
-		if (tag->logins.items[i] == login->number)
-			return true;
-	for (uint32_t i = 0; i < tag->groups.count; i++)
-		for (uint32_t g = 0; g < login->groups.count; g++)
-			if (tag->groups.items[i] == login->groups.items[g])
-				return true;
-	return false;
-}
-
-bool policy_may_tag(const struct policy *policy, const char *user, const struct string_list *tags,
-		    const char *tag)
-{
-	const struct policy_name *wanted = policy_name_find(policy, NAME_TAG, tag, strlen(tag));
-	const struct policy_name *login =
-		user ? policy_name_find(policy, NAME_LOGIN, user, login_length(user)) : NULL;
-
-	if (!wanted || !wanted->declared)
-		return false;
-	if (user && owns(login, wanted))
-		return true;
-	for (uint32_t i = 0; i < wanted->tags.count; i++) {
-		const struct policy_name *owner =
-			policy->names[NAME_TAG].items[wanted->tags.items[i]];
-
-		if ((user && owns(login, owner)) ||
-		    (tags && string_list_contains(tags, owner->text)))
-			return true;
-	}
-	return false;
-}
-
 /* --- Hosts --- */
 
 static int add_host(struct parse *ps, struct json_range key, struct json_range value, void *data)
@@ -384,11 +332,13 @@ static int add_host(struct parse *ps, struct json_range key, struct json_range v
 		return r;
 	if (strpbrk(name, ":@*") || prefix_parse(name, strlen(name), &prefix) == 0)
 		return parse_fail(ps, key,
-				  "\"%s\": a host's name holds no : @ or *, and is no "
-				  "address",
+				  "\"%s\": a host's name must not contain : @ or *, and must not "
+				  "be an address",
 				  name);
 	if (prefix_parse(text, strlen(text), &prefix) < 0)
-		return parse_fail(ps, value, "\"%s\" is no address or prefix, as 10.0.0.0/8", text);
+		return parse_fail(ps, value,
+				  "\"%s\" is not a valid address or prefix, as in 10.0.0.0/8",
+				  text);
 	host = calloc(1, sizeof(*host));
 	if (!host)
 		return parse_no_memory(ps);
@@ -406,4 +356,67 @@ static int add_host(struct parse *ps, struct json_range key, struct json_range v
 int parse_hosts(struct parse *ps, struct json_range object)
 {
 	return parse_members(ps, object, "hosts", add_host, NULL);
+}
+
+/* --- Approvers of routes --- */
+
+static int add_approver(struct parse *ps, struct json_range value, void *data)
+{
+	_cleanup_free_ char *text = NULL;
+	uint32_t selector;
+	int r = parse_string(ps, value, "a user, group or tag", &text);
+
+	/* The operator approves by an order. */
+	if (r < 0 || parse_is_role(text))
+		return r;
+	r = parse_selector(ps, PART_APPROVER, text, value, &selector);
+	if (r == 0 && indexes_add(data, selector) < 0)
+		r = parse_no_memory(ps);
+	return r;
+}
+
+static struct policy_approval *add_approval(struct policy *p)
+{
+	return ARRAY_ADD(p->approvals, p->approval_count, p->approval_capacity);
+}
+
+static int add_route(struct parse *ps, struct json_range key, struct json_range value, void *data)
+{
+	_cleanup_free_ char *text = NULL;
+	struct policy_approval *approval;
+	struct prefix prefix;
+	int r = parse_string(ps, key, "a prefix", &text);
+
+	(void)data;
+	if (r < 0)
+		return r;
+	if (prefix_parse(text, strlen(text), &prefix) < 0)
+		return parse_fail(ps, key,
+				  "\"%s\" is not a valid prefix; a route looks like 10.0.0.0/8",
+				  text);
+	approval = add_approval(ps->policy);
+	if (!approval)
+		return parse_no_memory(ps);
+	approval->prefix = prefix_mask(&prefix);
+	return parse_each(ps, value, "who may approve a route", add_approver, &approval->approvers);
+}
+
+int parse_auto_approvers(struct parse *ps, struct json_range object)
+{
+	struct parse_field fields[] = {{.name = "routes"}, {.name = "exitNode"}, {0}};
+	struct policy_approval *approval;
+	int r;
+
+	if (!object.at)
+		return 0;
+	r = parse_fields(ps, object, "autoApprovers", fields);
+	r = parse_both(r, parse_members(ps, fields[0].value, "routes", add_route, NULL));
+	if (!parse_goes_on(ps, r) || !fields[1].value.at)
+		return r;
+	approval = add_approval(ps->policy);
+	if (!approval)
+		return parse_no_memory(ps);
+	approval->exit_node = true;
+	return parse_both(
+		r, parse_each(ps, fields[1].value, "exitNode", add_approver, &approval->approvers));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/policy_parse_rules.c - acls, grants and nodeAttrs */
+/* server/policy/policy_parse_rules.c - acls, grants, nodeAttrs and randomizeClientPort */
 #include "server/policy/policy_parse.h"
 
 #include "base/limits.h"
@@ -22,28 +22,20 @@ static struct policy_rule *add_rule(struct parse *ps, const struct indexes *sour
 				    struct json_range at)
 {
 	struct policy *p = ps->policy;
-	struct policy_rule *list;
-	uint32_t rule;
+	struct policy_rule *rule;
 
 	if (p->rule_count >= LIMIT_POLICY_RULES) {
 		parse_fail(ps, at, "more than %u rules", LIMIT_POLICY_RULES);
 		return NULL;
 	}
-	list = policy_grow(p->rules, &p->rule_count, &p->rule_capacity, sizeof(*list));
-	if (!list) {
+	rule = ARRAY_ADD(p->rules, p->rule_count, p->rule_capacity);
+	for (uint32_t i = 0; rule && i < sources->count; i++)
+		if (indexes_add(&rule->sources, sources->items[i]) < 0 ||
+		    indexes_add(&p->selectors[sources->items[i]]->uses, p->rule_count - 1) < 0)
+			rule = NULL;
+	if (!rule)
 		parse_no_memory(ps);
-		return NULL;
-	}
-	p->rules = list;
-	rule = p->rule_count - 1;
-	for (uint32_t i = 0; i < sources->count; i++) {
-		if (indexes_add(&list[rule].sources, sources->items[i]) < 0 ||
-		    indexes_add(&p->selectors[sources->items[i]]->uses, rule) < 0) {
-			parse_no_memory(ps);
-			return NULL;
-		}
-	}
-	return &list[rule];
+	return rule;
 }
 
 /* add_destination() - One more of the last rule; @ports are taken in any case */
@@ -52,16 +44,13 @@ static int add_destination(struct parse *ps, uint32_t selector, struct port_rang
 {
 	struct policy *p = ps->policy;
 	struct policy_rule *rule = &p->rules[p->rule_count - 1];
-	struct policy_destination *list = policy_grow(p->destinations, &p->destination_count,
-						      &p->destination_capacity, sizeof(*list));
-	struct policy_destination *d;
+	struct policy_destination *d =
+		ARRAY_ADD(p->destinations, p->destination_count, p->destination_capacity);
 
-	if (!list) {
+	if (!d) {
 		free(ports);
 		return parse_no_memory(ps);
 	}
-	p->destinations = list;
-	d = &list[p->destination_count - 1];
 	d->rule = p->rule_count - 1;
 	d->selector = selector;
 	d->ports = ports;
@@ -89,8 +78,8 @@ static int check_self(struct parse *ps, const struct indexes *sources, bool any_
 				continue;
 		}
 		return parse_fail(ps, at,
-				  "with autogroup:self as a destination, sources are users, groups "
-				  "or autogroup:member");
+				  "with autogroup:self as a destination, sources must be users, "
+				  "groups or autogroup:member");
 	}
 	return 0;
 }
@@ -147,8 +136,9 @@ static int check_action(struct parse *ps, const struct parse_field *action, stru
 		return parse_fail(ps, rule,
 				  "an acl without \"action\": add \"action\": \"accept\"");
 	if (!json_range_is(action->value, "\"accept\""))
-		return parse_fail(ps, action->value,
-				  "an acl's action is \"accept\"; what no rule accepts is refused");
+		return parse_fail(
+			ps, action->value,
+			"an acl's action is \"accept\"; packets that no rule accepts are dropped");
 	return 0;
 }
 
@@ -253,11 +243,13 @@ static int add_valued(struct parse *ps, struct json_range key, struct json_range
 	if (r < 0)
 		return r;
 	if (strstr(name, "://") || !strchr(name, '/'))
-		return parse_fail(ps, key, "\"%s\": a capability is named as example.com/cap/name",
+		return parse_fail(ps, key,
+				  "\"%s\": a capability's name looks like example.com/cap/name",
 				  name);
 	for (size_t i = 0; i < ARRAY_SIZE(companions); i++)
 		if (!strcmp(companions[i].companion, name))
-			return parse_fail(ps, key, "\"%s\" comes by itself with %s", name,
+			return parse_fail(ps, key,
+					  "\"%s\" is added automatically by %s: leave it out", name,
 					  companions[i].name);
 	if (!json_range_is_null(value)) {
 		if (*value.at != '[')
@@ -266,7 +258,7 @@ static int add_valued(struct parse *ps, struct json_range key, struct json_range
 					  "them in [ ]");
 		tree = json_parse(value, ps->err);
 		if (!tree)
-			return parse_fail(ps, value, "not values that can be read");
+			return parse_fail(ps, value, "invalid values");
 		values = json_dumps(tree, JSON_COMPACT);
 		json_decref(tree);
 		if (!values)
@@ -461,13 +453,13 @@ static int check_grant(struct parse *ps, struct grant *g, const struct parse_fie
 		self |= kind == SELECT_SELF;
 	}
 	if (internet && f[3].value.at)
-		return parse_fail(ps, f[3].value,
-				  "autogroup:internet has no capabilities: grant "
-				  "them to nodes");
+		return parse_fail(
+			ps, f[3].value,
+			"autogroup:internet can't have capabilities: grant them to nodes");
 	if (self && g->destinations.count > 1 && f[3].value.at)
 		return parse_fail(ps, f[1].value,
-				  "autogroup:self stands alone when capabilities "
-				  "are granted: make it a grant of its own");
+				  "a grant of capabilities to autogroup:self can't have other "
+				  "destinations: split the grant");
 	g->has_self = self;
 	return self ? check_self(ps, &g->sources, false, f[0].value) : 0;
 }
@@ -486,9 +478,12 @@ static int parse_grant(struct parse *ps, struct json_range value, void *data)
 		r = parse_both(r, parse_fail(ps, value, "a grant without \"%s\"",
 					     f[0].value.at ? "dst" : "src"));
 	if (!f[2].value.at && !f[3].value.at)
-		r = parse_both(r, parse_fail(ps, value,
-					     "a grant of nothing: add \"ip\": [\"*\"] "
-					     "or \"app\""));
+		r = parse_both(
+			r,
+			parse_fail(
+				ps, value,
+				"a grant without protocols and capabilities: add \"ip\": [\"*\"] "
+				"or \"app\""));
 	r = parse_both(r, parse_selectors(ps, PART_SOURCE, f[0].value, "src", &g.sources));
 	r = parse_both(r,
 		       parse_selectors(ps, PART_DESTINATION, f[1].value, "dst", &g.destinations));
@@ -532,14 +527,12 @@ static int parse_attribute(struct parse *ps, struct json_range value, void *data
 	if (!f[0].value.at)
 		r = parse_both(r,
 			       parse_fail(ps, value,
-					  "nodeAttrs without \"target\"; [\"*\"] is every node"));
+					  "nodeAttrs without \"target\"; [\"*\"] means all nodes"));
 	if (!parse_goes_on(ps, r))
 		return r;
-	a = policy_grow(p->attributes, &p->attribute_count, &p->attribute_capacity, sizeof(*a));
+	a = ARRAY_ADD(p->attributes, p->attribute_count, p->attribute_capacity);
 	if (!a)
 		return parse_no_memory(ps);
-	p->attributes = a;
-	a = &a[p->attribute_count - 1];
 	walk = (struct capabilities_walk){&a->capabilities, &a->capability_count};
 	r = parse_both(r, parse_selectors(ps, PART_ATTRIBUTE, f[0].value, "target", &a->targets));
 	r = parse_both(r, parse_each(ps, f[1].value, "attr", add_plain, &walk));
@@ -554,4 +547,25 @@ static int parse_attribute(struct parse *ps, struct json_range value, void *data
 int parse_attributes(struct parse *ps, struct json_range array)
 {
 	return parse_each(ps, array, "nodeAttrs", parse_attribute, NULL);
+}
+
+int parse_random_port(struct parse *ps, struct json_range value)
+{
+	struct selector_key any = {.part = PART_ATTRIBUTE, .kind = SELECT_ANY};
+	struct policy *p = ps->policy;
+	struct policy_attribute *a;
+	uint32_t selector;
+
+	if (!value.at || json_range_is(value, "false"))
+		return 0;
+	if (!json_range_is(value, "true"))
+		return parse_fail(ps, value, "randomizeClientPort is true or false");
+	a = ARRAY_ADD(p->attributes, p->attribute_count, p->attribute_capacity);
+	if (!a || policy_selector(p, &any, &selector) < 0 ||
+	    indexes_add(&a->targets, selector) < 0 ||
+	    indexes_add(&p->selectors[selector]->uses, p->attribute_count - 1) < 0)
+		return parse_no_memory(ps);
+	return add_capability(ps,
+			      &(struct capabilities_walk){&a->capabilities, &a->capability_count},
+			      "randomize-client-port", NULL);
 }

@@ -157,13 +157,11 @@ struct people {
 
 static int add_someone(struct people *people, struct someone who)
 {
-	struct someone *items =
-		policy_grow(people->items, &people->count, &people->capacity, sizeof(*items));
+	struct someone *added = ARRAY_ADD(people->items, people->count, people->capacity);
 
-	if (!items)
+	if (!added)
 		return -ENOMEM;
-	people->items = items;
-	items[people->count - 1] = who;
+	*added = who;
 	return 0;
 }
 

@@ -3,9 +3,8 @@ list(APPEND server_sources
 	policy/policy_parse.c
 	policy/policy_parse_names.c
 	policy/policy_parse_rules.c
-	policy/policy_parse_selector.c
 	policy/policy_parse_ssh.c
-	policy/policy_parse_tests.c
+	policy/policy_parse_values.c
 	policy/policy.c
 	policy/policy_test.c
 	policy/applied_routes.c

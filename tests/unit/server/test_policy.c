@@ -249,22 +249,22 @@ static void what_is_wrong(void **state)
 		/* 0 */ {"{\"acls\": [\n\t{]}", "line 2, column 3: "},
 		/* 1 */ {"{ /* x", "line 1, column 3: this comment has no end"},
 		/* 2 */ {"[]", "line 1, column 1: a policy is an object"},
-		/* 3 */ {"{\"acl\": []}", "line 1, column 2: \"acl\" is not known in a policy"},
+		/* 3 */ {"{\"acl\": []}", "line 1, column 2: \"acl\" is unknown in a policy"},
 		/* 4 */
 		{"{\"acls\": [], // é\n \"ACLs\": []}",
-		 "line 2, column 2: \"ACLs\" stands here twice"},
+		 "line 2, column 2: \"ACLs\" is given twice"},
 		/* 5 */
 		{"{\"groups\": {\"group:a\": [\"group:b\"]}}",
 		 "line 1, column 25: there is no \"group:b\": declare it under \"groups\""},
 		/* 6 */
 		{"{\"groups\": {\n\"group:a\": [\"group:b\"],\n\"group:b\": [\"group:a\"]}}",
-		 "line 2, column 1: \"group:a\" contains itself, by way of \"group:b\""},
+		 "line 2, column 1: \"group:a\" contains itself, through \"group:b\""},
 		/* 7 */
 		{"{\"groups\": {\"dev\": []}}",
 		 "line 1, column 13: \"dev\": write it as \"group:dev\""},
 		/* 8 */
 		{"{\"groups\": {\"group:a\": [\"bob\"]}}",
-		 "\"bob\" is no user: users hold an @, as \"bob@\""},
+		 "\"bob\" is not a user: a user has an @, as in \"bob@\""},
 		/* 9 */
 		{"{\"grants\": [{\"src\": [\"autogroup:admin\"], \"dst\": [\"*\"], \"ip\": "
 		 "[\"*\"]}]}",
@@ -274,22 +274,22 @@ static void what_is_wrong(void **state)
 		{"{\"tagOwners\": {\"tag:a\": [\"autogroup:tagged\"]}}", "can't own a tag"},
 		/* 12 */
 		{"{\"hosts\": {\"x\": \"10.0.0.300\"}}",
-		 "line 1, column 17: \"10.0.0.300\" is no address"},
+		 "line 1, column 17: \"10.0.0.300\" is not a valid address"},
 		/* 13 */
 		{"{\"acls\": [{\"action\": \"accept\", \"src\": [\"tag:x\"], \"dst\": [\"*:*\"]}]}",
 		 "line 1, column 40: \"tag:x\" has no owner: declare it under \"tagOwners\""},
 		/* 14 */
 		{"{\"acls\": [{\"action\": \"accept\", \"src\": [\"*\"], \"dst\": [\"*:http\"]}]}",
-		 "line 1, column 54: \"http\" is no port"},
+		 "line 1, column 54: \"http\" is not a valid port"},
 		/* 15 */
 		{"{\"acls\": [{\"action\": \"accept\", \"src\": [\"*\"], \"dst\": [\"*\"]}]}",
-		 "\"*\": ports are missing; add :*"},
+		 "\"*\": the port is missing; add :*"},
 		/* 16 */
 		{"{\"acls\": [{\"action\": \"accept\", \"src\": [\"*\"], \"dst\": [\"*:90-80\"]}]}",
 		 "90-80: the lower port comes first"},
 		/* 17 */
 		{"{\"acls\": [{\"action\": \"accept\", \"src\": [\"*\"], \"dst\": [\"*:65536\"]}]}",
-		 "\"65536\" is no port"},
+		 "\"65536\" is not a valid port"},
 		/* 18 */
 		{"{\"acls\": [{\"action\": \"deny\", \"src\": [\"*\"], \"dst\": [\"*:*\"]}]}",
 		 "line 1, column 22: an acl's action is \"accept\""},
@@ -300,7 +300,7 @@ static void what_is_wrong(void **state)
 		{"{\"acls\": [{\"action\": \"accept\", \"proto\": \"*\", \"src\": [\"*\"], "
 		 "\"dst\": "
 		 "[\"*:*\"]}]}",
-		 "\"*\" is no protocol"},
+		 "\"*\" is not a valid protocol"},
 		/* 21 */
 		{"{\"acls\": [{\"action\": \"accept\", \"proto\": \"icmp\", \"src\": [\"*\"], "
 		 "\"dst\": "
@@ -319,14 +319,14 @@ static void what_is_wrong(void **state)
 		 "[\"*:*\"]}]}",
 		 "there is no host \"server\""},
 		/* 25 */
-		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"]}]}", "a grant of nothing"},
+		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"]}]}", "a grant without protocols"},
 		/* 26 */
 		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"], \"ip\": [\"*\"], \"via\": "
 		 "[\"tag:x\"]}]}",
 		 "\"via\" is not supported"},
 		/* 27 */
 		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"], \"app\": {\"x\": []}}]}",
-		 "\"x\": a capability is named as example.com/cap/name"},
+		 "\"x\": a capability's name looks like example.com/cap/name"},
 		/* 28 */
 		{"{\"ssh\": [{\"action\": \"accept\", \"src\": [\"a@\"], \"dst\": [\"b@\"], "
 		 "\"users\": "
@@ -343,16 +343,16 @@ static void what_is_wrong(void **state)
 		 "\"users\": [\"root\"], \"checkPeriod\": \"200h\"}]}",
 		 "a time up to 168h"},
 		/* 31 */
-		{"{\"autoApprovers\": {\"routes\": {\"ten\": []}}}", "\"ten\" is no prefix"},
+		{"{\"autoApprovers\": {\"routes\": {\"ten\": []}}}", "\"ten\" is not a valid prefix"},
 		/* 32 */
 		{"{\"tests\": [{\"src\": \"a@\", \"accept\": [\"b@:*\"]}]}",
-		 "a test is about one port"},
-		/* 33 */ {"{\"tests\": [{\"src\": \"a@\"}]}", "a test of nothing"},
+		 "a test needs a single port"},
+		/* 33 */ {"{\"tests\": [{\"src\": \"a@\"}]}", "a test without assertions"},
 		/* 34 */ {"{\"acls\": \"x\"}", "line 1, column 10: acls is a list"},
 		/* 35 */ {"{\"groups\": {\"group:a\": [], \"group:a\": []}}", "duplicate"},
 		/* 36 */
 		{"{\"acls\": [{\"action\": \"accept\", \"src\": [7], \"dst\": [\"*:*\"]}]}",
-		 "line 1, column 40: 7: a source is wanted here, in quotes"},
+		 "line 1, column 40: 7: expected a source, in quotes"},
 		/* 37 */
 		{"{\"nodeAttrs\": [{\"target\": [\"autogroup:internet\"], \"attr\": [\"x\"]}]}",
 		 "can't be a target of nodeAttrs"},
@@ -412,23 +412,23 @@ static void all_that_is_wrong(void **state)
 		"line 1, column 2: postures are not supported: ",
 		"line 1, column 33: ipsets are not supported: ",
 		"line 2, column 32: \"dev\": write it as \"group:dev\"",
-		"line 2, column 24: \"bob\" is no user",
+		"line 2, column 24: \"bob\" is not a user",
 		"line 3, column 21: an acl's action is \"accept\"",
 		"line 3, column 37: there is no \"group:b\"",
-		"line 3, column 69: \"http\" is no port",
+		"line 3, column 69: \"http\" is not a valid port",
 		"line 3, column 69: \"tag:x\" has no owner",
 		"line 5, column 54: \"via\" is not supported: ",
-		"line 6, column 37: \"x\" is no port",
-		"line 7, column 30: \"ten\" is no prefix",
+		"line 6, column 37: \"x\" is not a valid port",
+		"line 7, column 30: \"ten\" is not a valid prefix",
 		"line 7, column 55: there is no host \"carol\"",
 		"line 8, column 20: an ssh rule's action",
 		"line 8, column 34: \"*\" can't be the source of an ssh rule",
 		"line 8, column 48: \"tag:y\" has no owner",
-		"line 8, column 68: \"*\" is no user",
+		"line 8, column 68: \"*\" is not a valid user",
 		"line 9, column 15: nodeAttrs without \"target\"",
-		"line 9, column 25: 7: a capability is wanted here",
+		"line 9, column 25: 7: expected a capability",
 		"line 10, column 19: there is no host \"x\"",
-		"line 10, column 35: \"http\" is no port",
+		"line 10, column 35: \"http\" is not a valid port",
 		"line 10, column 35: \"tag:z\" has no owner",
 	};
 	static const char failing[] =
@@ -648,8 +648,6 @@ static void tags_and_routes(void **state)
 		if (policy_may_tag(p, tags[i].user, &bearer.node.tags, tags[i].tag) != tags[i].may)
 			fail_msg("tag row %zu", i);
 	}
-	assert_true(policy_has_tag(p, "tag:web"));
-	assert_false(policy_has_tag(p, "tag:new"));
 	for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
 		struct prefix route;
 

@@ -1,12 +1,215 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/policy_parse_selector.c - the words of a rule: who, where, which ports, which protocol */
+/*
+ * server/policy/policy_parse_values.c - JSON values, and the words of a rule: selectors, ports,
+ * protocols
+ */
 #include "server/policy/policy_parse.h"
 
 #include "base/limits.h"
+#include "server/policy/hujson.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+int parse_fail(struct parse *ps, struct json_range at, const char *format, ...)
+{
+	const char *text = ps->policy->text;
+	struct hujson_position p = hujson_position(text, at.at ? (size_t)(at.at - text) : 0);
+	char message[ERROR_TEXT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	error_set(ps->err, -EINVAL, "line %zu, column %zu: %s", p.line, p.column, message);
+	if (!ps->first.code)
+		ps->first = *ps->err;
+	ps->problem_count++;
+	/* What is read twice, as keys are, is said once. */
+	if (ps->problems && ps->problem_count <= POLICY_PROBLEMS_MAX &&
+	    !string_list_contains(ps->problems, ps->err->text) &&
+	    string_list_add(ps->problems, ps->err->text) < 0)
+		return parse_no_memory(ps);
+	return -EINVAL;
+}
+
+int parse_unsupported(struct parse *ps, enum unsupported what, struct json_range at)
+{
+	static const char *const texts[] = {
+		[UNSUPPORTED_IPSETS] = "ipsets are not supported: write their prefixes where they "
+				       "are used, or name them under \"hosts\"",
+		[UNSUPPORTED_POSTURES] =
+			"postures are not supported: leave them out, and \"srcPosture\" "
+			"of every rule",
+		[UNSUPPORTED_VIA] =
+			"\"via\" is not supported: leave it out of every grant, and approve "
+			"the route on one node only",
+	};
+
+	if (ps->said[what])
+		return -EINVAL;
+	ps->said[what] = true;
+	return parse_fail(ps, at, "%s", texts[what]);
+}
+
+int parse_no_memory(struct parse *ps)
+{
+	return error_set_errno(ps->err, -ENOMEM, "policy");
+}
+
+int parse_string(struct parse *ps, struct json_range at, const char *what, char **ret)
+{
+	json_t *value;
+	char *text;
+
+	if (at.length < 2 || *at.at != '"')
+		return parse_fail(ps, at, "%.*s: expected %s, in quotes",
+				  (int)(at.length < 60 ? at.length : 60), at.at, what);
+	value = json_parse(at, ps->err);
+	if (!value)
+		return parse_fail(ps, at, "invalid string");
+	if (json_string_length(value) == 0) {
+		json_decref(value);
+		return parse_fail(ps, at, "\"\": expected %s", what);
+	}
+	text = strdup(json_string_value(value));
+	json_decref(value);
+	if (!text)
+		return parse_no_memory(ps);
+	*ret = text;
+	return 0;
+}
+
+int parse_each(struct parse *ps, struct json_range array, const char *what,
+	       int (*each)(struct parse *ps, struct json_range value, void *data), void *data)
+{
+	struct json_scan scan;
+	struct json_range value;
+	int r, worst = 0;
+
+	if (json_range_is_null(array))
+		return 0;
+	if (json_scan_open(array, '[', &scan) < 0)
+		return parse_fail(ps, array, "%s is a list: put it in [ ]", what);
+	while ((r = json_scan_element(&scan, &value)) > 0) {
+		worst = parse_both(worst, each(ps, value, data));
+		if (!parse_goes_on(ps, worst))
+			return worst;
+	}
+	return parse_both(worst, r);
+}
+
+int parse_members(struct parse *ps, struct json_range object, const char *what,
+		  int (*each)(struct parse *ps, struct json_range key, struct json_range value,
+			      void *data),
+		  void *data)
+{
+	struct json_scan scan;
+	struct json_range key, value;
+	int r, worst = 0;
+
+	if (json_range_is_null(object))
+		return 0;
+	if (json_scan_open(object, '{', &scan) < 0)
+		return parse_fail(ps, object, "%s is an object: put it in { }", what);
+	while ((r = json_scan_member(&scan, &key, &value)) > 0) {
+		key.at--; /* with its quotes */
+		key.length += 2;
+		worst = parse_both(worst, each(ps, key, value, data));
+		if (!parse_goes_on(ps, worst))
+			return worst;
+	}
+	return parse_both(worst, r);
+}
+
+struct fields_walk {
+	struct parse_field *fields;
+	const char *what;
+};
+
+/* name_field() - The names that could have been meant, for the error */
+static void known_names(const struct parse_field *fields, char *out, size_t size)
+{
+	size_t used = 0;
+
+	out[0] = 0;
+	for (; fields->name && used < size; fields++)
+		used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "",
+					 fields->name);
+}
+
+/* is_key() - Without regard to case; @key has its quotes */
+static bool is_key(struct json_range key, const char *name)
+{
+	return strlen(name) == key.length - 2 && strncasecmp(name, key.at + 1, key.length - 2) == 0;
+}
+
+static int take_field(struct parse *ps, struct json_range key, struct json_range value, void *data)
+{
+	static const struct {
+		const char *name;
+		enum unsupported what;
+	} unsupported[] = {
+		{"ipsets", UNSUPPORTED_IPSETS},
+		{"postures", UNSUPPORTED_POSTURES},
+		{"srcPosture", UNSUPPORTED_POSTURES},
+		{"defaultSrcPosture", UNSUPPORTED_POSTURES},
+		{"via", UNSUPPORTED_VIA},
+	};
+	struct fields_walk *walk = data;
+	char known[200];
+
+	if (key.at[1] == '#' || key.at[1] == '$')
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(unsupported); i++)
+		if (is_key(key, unsupported[i].name))
+			return parse_unsupported(ps, unsupported[i].what, key);
+	for (struct parse_field *f = walk->fields; f->name; f++) {
+		if (!is_key(key, f->name))
+			continue;
+		if (f->key.at)
+			return parse_fail(ps, key, "%.*s is given twice", (int)key.length, key.at);
+		f->key = key;
+		if (!json_range_is_null(value))
+			f->value = value;
+		return 0;
+	}
+	known_names(walk->fields, known, sizeof(known));
+	return parse_fail(ps, key, "%.*s is unknown in %s; known: %s",
+			  (int)(key.length < 60 ? key.length : 60), key.at, walk->what, known);
+}
+
+int parse_fields(struct parse *ps, struct json_range object, const char *what,
+		 struct parse_field *fields)
+{
+	struct fields_walk walk = {.fields = fields, .what = what};
+
+	if (json_range_is_null(object))
+		return parse_fail(ps, object, "%s is an object: put it in { }", what);
+	return parse_members(ps, object, what, take_field, &walk);
+}
+
+static int add_string(struct parse *ps, struct json_range value, void *data)
+{
+	_cleanup_free_ char *text = NULL;
+	int r = parse_string(ps, value, "text", &text);
+
+	if (r < 0)
+		return r;
+	return string_list_add(data, text) < 0 ? parse_no_memory(ps) : 0;
+}
+
+int parse_strings(struct parse *ps, struct json_range array, const char *what,
+		  struct string_list *ret)
+{
+	return parse_each(ps, array, what, add_string, ret);
+}
+
+/* --- Words of a rule --- */
 
 #define BIT(kind) (1u << (kind))
 #define PEOPLE    (BIT(SELECT_USER) | BIT(SELECT_GROUP))
@@ -62,13 +265,13 @@ static int parse_autogroup(struct parse *ps, const char *text, struct json_range
 		return 0;
 	}
 	if (!strcmp(text, "autogroup:nonroot"))
-		return parse_fail(ps, at, "\"%s\" stands only among the users of an ssh rule",
+		return parse_fail(ps, at, "\"%s\" is valid only among the users of an ssh rule",
 				  text);
 	if (parse_is_role(text))
 		return parse_fail(ps, at, "\"%s\": users have no roles here: name users or a group",
 				  text);
 	return parse_fail(ps, at,
-			  "there is no \"%s\": known are autogroup:member, :tagged, :self and "
+			  "there is no \"%s\": known: autogroup:member, :tagged, :self and "
 			  ":internet",
 			  text);
 }
@@ -83,7 +286,7 @@ static int parse_known(struct parse *ps, enum name_kind kind, const char *text,
 				  kind == NAME_GROUP
 					  ? "there is no \"%s\": declare it under \"groups\""
 					  : "\"%s\" has no owner: declare it under \"tagOwners\", "
-					    "with [] if only keys and the operator may give it",
+					    "with [] if only keys and the operator may assign it",
 				  text);
 	key->kind = kind == NAME_GROUP ? SELECT_GROUP : SELECT_TAG;
 	key->name = name->number;
@@ -100,9 +303,9 @@ static int parse_host(struct parse *ps, const char *text, struct json_range at,
 		return parse_fail(
 			ps, at,
 			strchr(text, ':')
-				? "\"%s\" is no user, group, tag, address or prefix"
-				: "there is no host \"%s\": declare it under \"hosts\"; a "
-				  "user is written with an @ at the end",
+				? "\"%s\" is not a valid user, group, tag, address or prefix"
+				: "there is no host \"%s\": declare it under \"hosts\"; a user "
+				  "ends with an @",
 			text);
 	key->kind = SELECT_PREFIX;
 	key->prefix = host->prefix;
@@ -145,9 +348,7 @@ int parse_selector(struct parse *ps, enum policy_part part, const char *text, st
 		return parse_fail(ps, at, "\"%s\" can't be %s", text, parts[part].what);
 	r = policy_selector(ps->policy, &key, ret);
 	if (r == -E2BIG)
-		return error_set(ps->err, r,
-				 "a policy of more than %u different names; the limit "
-				 "is there to keep it quick",
+		return error_set(ps->err, r, "the policy has more than %u different names",
 				 LIMIT_POLICY_SELECTORS);
 	return r < 0 ? parse_no_memory(ps) : 0;
 }
@@ -199,11 +400,12 @@ int parse_split(struct parse *ps, struct json_range at, char *text, char **ret_h
 	char *colon;
 
 	if (*text == '[' && strip_brackets(text) < 0)
-		return parse_fail(
-			ps, at, "\"%s\": brackets are for an IPv6 address, as [fd7a::1]:80", text);
+		return parse_fail(ps, at,
+				  "\"%s\": brackets enclose an IPv6 address, as in [fd7a::1]:80",
+				  text);
 	colon = strrchr(text, ':');
 	if (!colon || colon == text || !colon[1])
-		return parse_fail(ps, at, "\"%s\": ports are missing; add :* for all of them",
+		return parse_fail(ps, at, "\"%s\": the port is missing; add :* for all ports",
 				  text);
 	*colon = 0;
 	*ret_host = text;
@@ -228,9 +430,9 @@ static int parse_port(struct parse *ps, struct json_range at, const char *text, 
 
 wrong:
 	return parse_fail(ps, at,
-			  "\"%.*s\" is no port: write a number up to 65535, a range as 8000-8100, "
-			  "several with commas between, or *; and a tag or group before them, as "
-			  "tag:web:443",
+			  "\"%.*s\" is not a valid port: write a number up to 65535, a range like "
+			  "8000-8100, several separated by commas, or *; a tag or group goes "
+			  "before the port, as in tag:web:443",
 			  (int)(length < 40 ? length : 40), text);
 }
 
@@ -266,7 +468,7 @@ int parse_ports(struct parse *ps, struct json_range at, const char *text, struct
 			r = parse_port(ps, at, text, length, &range.first);
 			range.last = range.first;
 			if (r == 0 && range.first == 0)
-				r = parse_fail(ps, at, "port 0 is no port; * is all of them");
+				r = parse_fail(ps, at, "port 0 is not valid; * means all ports");
 		}
 		if (r == 0 && range.first > range.last)
 			r = parse_fail(ps, at, "%u-%u: the lower port comes first", range.first,
@@ -315,7 +517,7 @@ int parse_protocol(struct parse *ps, struct json_range at, const char *text, uin
 wrong:
 	return parse_fail(
 		ps, at,
-		"\"%s\" is no protocol: write tcp, udp, icmp, ipv6-icmp, sctp, gre, esp … "
-		"or a number from 1 to 255; without one, TCP, UDP and ICMP are meant",
+		"\"%s\" is not a valid protocol: write tcp, udp, icmp, ipv6-icmp, sctp, gre, esp … "
+		"or a number from 1 to 255; without a protocol a rule covers TCP, UDP and ICMP",
 		text);
 }
