@@ -70,3 +70,15 @@ struct deadline *deadlines_next(struct deadlines *w)
 	}
 	return NULL;
 }
+
+nanoseconds deadlines_first(const struct deadlines *w)
+{
+	int64_t turn = w->now / DEADLINES_GRAIN;
+
+	if (w->passed)
+		return w->now;
+	for (int64_t at = turn; at < turn + DEADLINES_SLOTS; at++)
+		if (w->slots[at % DEADLINES_SLOTS])
+			return (at + 1) * DEADLINES_GRAIN;
+	return DEADLINE_NEVER;
+}

@@ -46,3 +46,6 @@ void deadlines_turn(struct deadlines *w, nanoseconds now);
 
 /** deadlines_next() - One that is due, and is not set any more; NULL: there is none */
 struct deadline *deadlines_next(struct deadlines *w);
+
+/** deadlines_first() - The second in which the next one may be due; DEADLINE_NEVER: none is set */
+nanoseconds deadlines_first(const struct deadlines *w);

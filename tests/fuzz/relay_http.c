@@ -91,6 +91,8 @@ static void set_up(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const char no_clients[] = "\npillion_relay_clients 0\n";
+	struct buffer metrics = BUFFER_INIT(256u * 1024);
 	uint8_t answer[4096];
 	int fd;
 
@@ -110,6 +112,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < 4; i++)
 		uv_run(&loop, UV_RUN_NOWAIT);
 	check(http1_server_statistics(web_server_http(web))->open == 0, "a connection is left");
-	check(relay_server_clients(relay) == 0, "a client is left");
+	check(relay_server_metrics(relay, &metrics) == 0 &&
+		      memmem(buffer_head(&metrics), metrics.length, no_clients,
+			     sizeof(no_clients) - 1),
+	      "a client is left");
+	buffer_free(&metrics);
 	return 0;
 }

@@ -180,7 +180,7 @@ static void forge(struct end *end, bool response, const uint8_t *bytes, size_t l
 
 	memcpy(message + 4, bytes, length < whole - 4 ? length : whole - 4);
 	if (response && end->peer->handshake.pending)
-		memcpy(message + 8, &end->peer->handshake.index.entry.hash, 4);
+		memcpy(message + 8, &end->peer->handshake.index.number, 4);
 	wg_jar_stamp(&jar, &end->device->public, message, whole, now);
 	receive(end, message, whole, false);
 }
@@ -217,10 +217,8 @@ static void step(struct end ends[2], struct cursor *c)
 		wg_peer_initiate(end->peer, now);
 		break;
 	case 11:
-		wg_peer_retry_now(end->peer, now);
-		break;
 	case 12:
-		wg_peer_set_persistent_keepalive(end->peer, a * NSEC_PER_SEC, now);
+		wg_peer_retry_now(end->peer, now);
 		break;
 	case 13:
 		if (op & 0x10)
@@ -229,7 +227,7 @@ static void step(struct end ends[2], struct cursor *c)
 			wg_peer_initiate_on_send(end->peer);
 		break;
 	case 14: /* under load, or not any more */
-		end->device->limiter.unproven = a & 1 ? now + 1000 * NSEC_PER_SEC * b : 0;
+		end->device->limiter.unproven.full_at = a & 1 ? now + 1000 * NSEC_PER_SEC * b : 0;
 		break;
 	case 15: /* the session is nearly used up */
 		if (end->peer->current)
@@ -255,7 +253,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		for (size_t i = 0; i < 2; i++) {
 			wg_device_timeout(ends[i].device, now);
 			check(wg_device_deadline(ends[i].device) > now);
-			check(ends[i].device->indices.count <= SESSIONS + 1);
+			check(HASH_COUNT(ends[i].device->indices) <= SESSIONS + 1);
 			check(ends[i].peer->staged_count <= LIMIT_WG_STAGED);
 		}
 	}
@@ -263,7 +261,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(waiting[--waiting_count].bytes);
 	for (size_t i = 0; i < 2; i++) {
 		wg_peer_remove(ends[i].peer);
-		check(ends[i].device->indices.count == 0);
+		check(HASH_COUNT(ends[i].device->indices) == 0);
 		check(ends[i].device->staged_bytes == 0);
 		wg_device_free(ends[i].device);
 	}

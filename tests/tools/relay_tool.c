@@ -7,7 +7,7 @@
  * Prints its key, then reads commands and prints events, one a line:
  *
  *	key HEX
- *	home N | send N KEY HEX | node KEY-SEED | status | stun ENDPOINT | link | map FILE | quit
+ *	home N | send N KEY HEX | node KEY-SEED | stun ENDPOINT | link | map FILE | quit
  *	ready N home|other | lost N home|other | packet N KEY HEX | gone N KEY REASON
  *	health N TEXT | stun-servers ENDPOINT… | mapped ENDPOINT | sent RESULT
  */
@@ -158,20 +158,6 @@ static void send_packet(struct tool *t, char *arguments)
 	printf("sent %d\n", relay_send(t->relay, (uint16_t)atoi(region), &to, data, length));
 }
 
-static void print_status(struct tool *t)
-{
-	struct relay_region_status status[16];
-	size_t count = relay_status(t->relay, status, 16);
-
-	for (size_t i = 0; i < count; i++)
-		printf("status %u %s %s state=%d home=%d in=%llu out=%llu dropped=%llu %s\n",
-		       status[i].region, status[i].code, status[i].node, status[i].state,
-		       status[i].home, (unsigned long long)status[i].packets_in,
-		       (unsigned long long)status[i].packets_out,
-		       (unsigned long long)status[i].queue_dropped, status[i].problem);
-	printf("status end\n");
-}
-
 static void on_udp_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
 	static char bytes[2048];
@@ -221,8 +207,6 @@ static void command(struct tool *t, char *line)
 		send_packet(t, line);
 	else if (strcmp(word, "node") == 0 && line)
 		set_node(t, line, &node);
-	else if (strcmp(word, "status") == 0)
-		print_status(t);
 	else if (strcmp(word, "stun") == 0 && line)
 		ask_stun(t, line);
 	else if (strcmp(word, "link") == 0)

@@ -12,7 +12,6 @@
  *	initiate          wg_peer_initiate()
  *	retry             wg_peer_retry_now()
  *	endpoint IP:PORT  from now on (until an authentic datagram comes from elsewhere)
- *	keepalive SECONDS wg_peer_set_persistent_keepalive()
  */
 #include "base/address.h"
 #include "base/cleanup.h"
@@ -186,9 +185,6 @@ static void command(struct node *node, char *line, nanoseconds now)
 			wg_peer_retry_now(node->peer, now);
 		else if (strcmp(line, "endpoint") == 0 && argument)
 			ok = endpoint_parse(argument, strlen(argument), &node->endpoint) == 0;
-		else if (strcmp(line, "keepalive") == 0 && argument)
-			wg_peer_set_persistent_keepalive(node->peer, atoi(argument) * NSEC_PER_SEC,
-							 now);
 		else
 			ok = false;
 		printf("{\"ok\": %s}\n", ok ? "true" : "false");

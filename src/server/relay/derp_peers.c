@@ -12,20 +12,21 @@ static void tell_health(struct peer *peer, const char *text)
 {
 	const struct derp_message m = {
 		.type = DERP_HEALTH, .data = (const uint8_t *)text, .length = strlen(text)};
+	struct derp_connection *c;
 
-	for (struct derp_connection *c = peer->connections; c; c = c->twin)
+	LIST_FOREACH(c, &peer->connections, twins)
 		connection_tell(c, &m);
 }
 
 /* make_room() - Of too many connections of one key the oldest goes */
 static void make_room(struct peer *peer)
 {
-	struct derp_connection *last = peer->connections;
+	struct derp_connection *last = LIST_FIRST(&peer->connections);
 
 	if (peer->count < LIMIT_RELAY_SAME_KEY)
 		return;
-	while (last->twin)
-		last = last->twin;
+	while (LIST_NEXT(last, twins))
+		last = LIST_NEXT(last, twins);
 	connection_end(last);
 }
 
@@ -49,11 +50,7 @@ int peer_join(struct derp_connection *c)
 	}
 	make_room(peer);
 	c->peer = peer;
-	c->twin = peer->connections;
-	c->twin_link = &peer->connections;
-	if (c->twin)
-		c->twin->twin_link = &c->twin;
-	peer->connections = c;
+	LIST_INSERT_HEAD(&peer->connections, c, twins);
 	peer->active = c;
 	if (++peer->count > 1) {
 		s->statistics.duplicates++;
@@ -68,9 +65,7 @@ static void flow_free(struct flow *f)
 {
 	struct derp_connection *from = f->from;
 
-	*f->link = f->next;
-	if (f->next)
-		f->next->link = f->link;
+	LIST_REMOVE(f, senders);
 	if (from->last_flow == f)
 		from->last_flow = NULL;
 	HASH_DEL(from->flows, f);
@@ -81,24 +76,22 @@ void peer_leave(struct derp_connection *c)
 {
 	struct derp_server *s = c->server;
 	struct peer *peer = c->peer;
+	struct flow *f;
 
 	c->peer = NULL;
-	*c->twin_link = c->twin;
-	if (c->twin)
-		c->twin->twin_link = c->twin_link;
+	LIST_REMOVE(c, twins);
 	if (peer->active == c)
-		peer->active = peer->connections;
+		peer->active = LIST_FIRST(&peer->connections);
 	if (--peer->count == 1)
 		tell_health(peer, "");
 	if (peer->count > 0)
 		return;
-	while (peer->senders) {
-		connection_tell(peer->senders->from,
-				&(struct derp_message){.type = DERP_PEER_GONE,
-						       .key = peer->key,
-						       .reason = DERP_GONE_DISCONNECTED});
+	while ((f = LIST_FIRST(&peer->senders))) {
+		connection_tell(f->from, &(struct derp_message){.type = DERP_PEER_GONE,
+								.key = peer->key,
+								.reason = DERP_GONE_DISCONNECTED});
 		s->statistics.peer_gone++;
-		flow_free(peer->senders);
+		flow_free(f);
 	}
 	HASH_DEL(s->peers, peer);
 	s->statistics.peers--;
@@ -132,11 +125,7 @@ struct peer *flow_to(struct derp_connection *c, const struct public_key *key)
 		free(f);
 		return peer;
 	}
-	f->next = peer->senders;
-	f->link = &peer->senders;
-	if (f->next)
-		f->next->link = &f->next;
-	peer->senders = f;
+	LIST_INSERT_HEAD(&peer->senders, f, senders);
 	c->last_flow = f;
 	return peer;
 }

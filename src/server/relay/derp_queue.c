@@ -16,34 +16,31 @@ static bool queue_is_full(const struct packet_queue *q, size_t length)
 	       (q->count > 0 && q->bytes + length > LIMIT_RELAY_QUEUE_BYTES);
 }
 
-static struct packet *queue_remove(struct packet_queue *q, struct packet **link)
+/* queue_remove() - Take @p, a packet of @q, out and free it */
+static void queue_remove(struct derp_server *s, struct packet_queue *q, struct packet *p)
 {
-	struct packet *p = *link;
-
-	*link = p->next;
-	if (!p->next)
-		q->last = link;
+	STAILQ_REMOVE(&q->packets, p, packet, next);
 	q->count--;
 	q->bytes -= p->length;
-	return p;
+	s->statistics.queued_bytes -= p->length;
+	free(p);
 }
 
 /* queue_drop() - Drop the oldest packet of the source that holds most bytes of @q */
 static void queue_drop(struct derp_server *s, struct packet_queue *q)
 {
 	size_t bytes[SOURCE_BUCKETS] = {0}, most = 0;
-	struct packet **link = &q->first, *p;
+	struct packet *p;
 
-	for (p = q->first; p; p = p->next)
-		bytes[p->source % SOURCE_BUCKETS] += p->length;
+	STAILQ_FOREACH(p, &q->packets, next)
+	bytes[p->source % SOURCE_BUCKETS] += p->length;
 	for (size_t i = 1; i < SOURCE_BUCKETS; i++)
 		if (bytes[i] > bytes[most])
 			most = i;
-	while ((*link)->source % SOURCE_BUCKETS != most)
-		link = &(*link)->next;
-	p = queue_remove(q, link);
-	s->statistics.queued_bytes -= p->length;
-	free(p);
+	p = STAILQ_FIRST(&q->packets);
+	while (p->source % SOURCE_BUCKETS != most)
+		p = STAILQ_NEXT(p, next);
+	queue_remove(s, q, p);
 }
 
 void queue_packet(struct derp_connection *to, const struct derp_connection *from,
@@ -66,14 +63,12 @@ void queue_packet(struct derp_connection *to, const struct derp_connection *from
 		s->statistics.dropped_memory++;
 		return;
 	}
-	p->next = NULL;
 	p->source = from->number;
 	p->length = frame;
 	derp_frame_header(p->frame, DERP_RECV_PACKET, KEY_SIZE + length);
 	memcpy(p->frame + DERP_FRAME_HEADER, from->key.bytes, KEY_SIZE);
 	memcpy(p->frame + DERP_FRAME_HEADER + KEY_SIZE, data, length);
-	*(q->last ? q->last : &q->first) = p;
-	q->last = &p->next;
+	STAILQ_INSERT_TAIL(&q->packets, p, next);
 	q->count++;
 	q->bytes += frame;
 	s->statistics.queued_bytes += frame;
@@ -82,17 +77,12 @@ void queue_packet(struct derp_connection *to, const struct derp_connection *from
 
 void queues_clear(struct derp_connection *c)
 {
-	struct packet_queue *queues[] = {&c->disco, &c->data};
+	struct packet *p;
 
-	for (int i = 0; i < 2; i++) {
-		while (queues[i]->first) {
-			struct packet *p = queue_remove(queues[i], &queues[i]->first);
-
-			c->server->statistics.queued_bytes -= p->length;
-			free(p);
-		}
-		queues[i]->last = NULL;
-	}
+	while ((p = STAILQ_FIRST(&c->disco.packets)))
+		queue_remove(c->server, &c->disco, p);
+	while ((p = STAILQ_FIRST(&c->data.packets)))
+		queue_remove(c->server, &c->data, p);
 	buffer_consume(&c->control, c->control.length);
 }
 
@@ -114,20 +104,17 @@ bool derp_connection_output(struct derp_connection *c, struct buffer *out, size_
 	if (c->control.length > 0 &&
 	    buffer_append(out, buffer_head(&c->control), c->control.length) == 0)
 		buffer_free(&c->control);
-	while (out->length < most && (c->disco.first || c->data.first)) {
-		struct packet_queue *q = c->data_turn && c->data.first ? &c->data
-					 : c->disco.first              ? &c->disco
-								       : &c->data;
-		struct packet *p = q->first;
+	while (out->length < most && c->disco.count + c->data.count > 0) {
+		bool data = c->data.count > 0 && (c->data_turn || c->disco.count == 0);
+		struct packet_queue *q = data ? &c->data : &c->disco;
+		struct packet *p = STAILQ_FIRST(&q->packets);
 
 		if (buffer_append(out, p->frame, p->length) < 0)
 			break;
-		queue_remove(q, &q->first);
-		c->data_turn = q == &c->disco;
+		c->data_turn = !data;
 		s->statistics.packets_out++;
 		s->statistics.bytes_out += p->length - DERP_FRAME_HEADER - KEY_SIZE;
-		s->statistics.queued_bytes -= p->length;
-		free(p);
+		queue_remove(s, q, p);
 	}
-	return c->control.length > 0 || c->disco.first || c->data.first;
+	return c->control.length > 0 || c->disco.count + c->data.count > 0;
 }

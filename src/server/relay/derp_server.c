@@ -36,7 +36,7 @@ int derp_server_new(const struct secret_key *key, uint64_t bytes_per_second,
 	s->key = *key;
 	secret_key_public(key, &s->public);
 	s->rate = bytes_per_second;
-	s->attention_last = &s->attention;
+	TAILQ_INIT(&s->attention);
 	*ret = s;
 	return 0;
 }
@@ -45,8 +45,8 @@ void derp_server_free(struct derp_server *s)
 {
 	if (!s)
 		return;
-	while (s->connections)
-		derp_connection_free(s->connections);
+	while (!LIST_EMPTY(&s->connections))
+		derp_connection_free(LIST_FIRST(&s->connections));
 	secret_key_wipe(&s->key);
 	free(s);
 }
@@ -65,33 +65,22 @@ const struct derp_server_statistics *derp_server_statistics(const struct derp_se
 
 static void attention_leave(struct derp_connection *c)
 {
-	if (!c->listed)
-		return;
-	*c->attention_link = c->attention_next;
-	if (c->attention_next)
-		c->attention_next->attention_link = c->attention_link;
-	else
-		c->server->attention_last = c->attention_link;
+	if (c->listed)
+		TAILQ_REMOVE(&c->server->attention, c, attention);
 	c->listed = false;
 }
 
 void connection_want(struct derp_connection *c, enum derp_wants what)
 {
-	struct derp_server *s = c->server;
-
 	c->wants |= (unsigned int)what;
-	if (c->listed)
-		return;
-	c->attention_next = NULL;
-	c->attention_link = s->attention_last;
-	*s->attention_last = c;
-	s->attention_last = &c->attention_next;
+	if (!c->listed)
+		TAILQ_INSERT_TAIL(&c->server->attention, c, attention);
 	c->listed = true;
 }
 
 struct derp_connection *derp_server_attention(struct derp_server *s, unsigned int *ret_wants)
 {
-	struct derp_connection *c = s->attention;
+	struct derp_connection *c = TAILQ_FIRST(&s->attention);
 
 	if (!c)
 		return NULL;
@@ -101,56 +90,14 @@ struct derp_connection *derp_server_attention(struct derp_server *s, unsigned in
 	return c;
 }
 
-/* Deadlines: a wheel of seconds, since all are less than its length away */
-
-static size_t slot_of(nanoseconds at)
-{
-	return (size_t)(at / NSEC_PER_SEC) % WHEEL_SLOTS;
-}
-
-static void wheel_leave(struct derp_connection *c)
-{
-	if (!c->wheel_link)
-		return;
-	*c->wheel_link = c->wheel_next;
-	if (c->wheel_next)
-		c->wheel_next->wheel_link = c->wheel_link;
-	c->wheel_link = NULL;
-}
-
 void connection_schedule(struct derp_connection *c)
 {
-	nanoseconds at = deadline_min(c->alive_at, c->blocked_at);
-	struct derp_connection **slot;
-
-	if (at == DEADLINE_NEVER) {
-		wheel_leave(c);
-		return;
-	}
-	at = (at + NSEC_PER_SEC - 1) / NSEC_PER_SEC * NSEC_PER_SEC;
-	if (at < c->server->wheel_at)
-		at = c->server->wheel_at;
-	if (c->wheel_link && c->due == at)
-		return;
-	wheel_leave(c);
-	slot = &c->server->wheel[slot_of(at)];
-	c->due = at;
-	c->wheel_next = *slot;
-	c->wheel_link = slot;
-	if (*slot)
-		(*slot)->wheel_link = &c->wheel_next;
-	*slot = c;
+	deadlines_set(&c->server->deadlines, &c->due, deadline_min(c->alive_at, c->blocked_at));
 }
 
 nanoseconds derp_server_deadline(const struct derp_server *s)
 {
-	for (size_t i = 0; i < WHEEL_SLOTS; i++) {
-		nanoseconds at = s->wheel_at + (nanoseconds)i * NSEC_PER_SEC;
-
-		if (s->wheel[slot_of(at)])
-			return at;
-	}
-	return DEADLINE_NEVER;
+	return deadlines_first(&s->deadlines);
 }
 
 /* connection_due() - A deadline of @c has come */
@@ -176,26 +123,14 @@ static void connection_due(struct derp_connection *c, nanoseconds now)
 
 void derp_server_timeout(struct derp_server *s, nanoseconds now)
 {
-	nanoseconds end = now / NSEC_PER_SEC * NSEC_PER_SEC, at = s->wheel_at;
+	struct deadline *due;
 
-	if (at > end)
-		return;
-	s->wheel_at = end + NSEC_PER_SEC;
-	/* After a pause longer than the wheel each slot is looked at once. */
-	for (int turns = 0; at <= end && turns < WHEEL_SLOTS; at += NSEC_PER_SEC, turns++) {
-		struct derp_connection *due = s->wheel[slot_of(at)];
+	deadlines_turn(&s->deadlines, now);
+	while ((due = deadlines_next(&s->deadlines))) {
+		struct derp_connection *c = container_of(due, struct derp_connection, due);
 
-		s->wheel[slot_of(at)] = NULL;
-		if (due)
-			due->wheel_link = &due;
-		while (due) {
-			struct derp_connection *c = due;
-
-			wheel_leave(c);
-			if (c->due <= now)
-				connection_due(c, now);
-			connection_schedule(c);
-		}
+		connection_due(c, now);
+		connection_schedule(c);
 	}
 }
 
@@ -207,13 +142,15 @@ struct derp_connection *derp_server_accept(struct derp_server *s, void *owner, n
 
 	if (!c)
 		return NULL;
-	if (!s->connections)
-		s->wheel_at = now / NSEC_PER_SEC * NSEC_PER_SEC;
+	if (LIST_EMPTY(&s->connections))
+		deadlines_turn(&s->deadlines, now);
 	c->server = s;
 	c->owner = owner;
 	c->number = ++s->last_number;
 	c->control = BUFFER_INIT(CONTROL_MAX);
 	c->input = BUFFER_INIT(DERP_FRAME_HEADER + KEY_SIZE + DERP_PACKET_MAX + DERP_RECEIVE_PIECE);
+	STAILQ_INIT(&c->disco.packets);
+	STAILQ_INIT(&c->data.packets);
 	c->gone = (struct quota){DERP_SERVER_GONE_BURST, NSEC_PER_SEC / DERP_SERVER_GONE_BURST, 0};
 	if (!connection_tell(c,
 			     &(struct derp_message){.type = DERP_SERVER_KEY, .key = s->public})) {
@@ -222,11 +159,7 @@ struct derp_connection *derp_server_accept(struct derp_server *s, void *owner, n
 		free(c);
 		return NULL;
 	}
-	c->next = s->connections;
-	c->link = &s->connections;
-	if (c->next)
-		c->next->link = &c->next;
-	s->connections = c;
+	LIST_INSERT_HEAD(&s->connections, c, connections);
 	s->statistics.connections++;
 	s->statistics.accepted++;
 	c->alive_at = now + DERP_SERVER_PATIENCE;
@@ -258,13 +191,11 @@ void derp_connection_free(struct derp_connection *c)
 {
 	leave(c);
 	attention_leave(c);
-	wheel_leave(c);
+	deadlines_clear(&c->due);
 	queues_clear(c);
 	buffer_free(&c->control);
 	buffer_free(&c->input);
-	*c->link = c->next;
-	if (c->next)
-		c->next->link = c->link;
+	LIST_REMOVE(c, connections);
 	c->server->statistics.connections--;
 	free(c);
 }
@@ -277,7 +208,7 @@ void derp_connection_blocked(struct derp_connection *c, nanoseconds now)
 
 void derp_connection_unblocked(struct derp_connection *c)
 {
-	/* It may stay in its slot: that finds nothing due, and moves it on. */
+	/* The deadline that is set stays: nothing is due then, and the next one is set. */
 	c->blocked_at = DEADLINE_NEVER;
 }
 
@@ -291,11 +222,6 @@ const struct public_key *derp_connection_key(const struct derp_connection *c)
 	return &c->key;
 }
 
-bool derp_connection_is_ready(const struct derp_connection *c)
-{
-	return c->state == READY;
-}
-
 nanoseconds derp_connection_read_after(const struct derp_connection *c)
 {
 	return c->read_after;
@@ -303,7 +229,9 @@ nanoseconds derp_connection_read_after(const struct derp_connection *c)
 
 void derp_server_expel(struct derp_server *s, const struct public_key *key)
 {
-	for (struct derp_connection *c = s->connections; c; c = c->next)
+	struct derp_connection *c;
+
+	LIST_FOREACH(c, &s->connections, connections)
 		if ((c->state == READY || c->state == VERIFYING) && public_key_equal(&c->key, key))
 			connection_end(c);
 }
@@ -315,8 +243,9 @@ void derp_server_restarting(struct derp_server *s, uint32_t in_ms, uint32_t try_
 		.reconnect_in_ms = in_ms,
 		.try_for_ms = try_for_ms,
 	};
+	struct derp_connection *c;
 
-	for (struct derp_connection *c = s->connections; c; c = c->next)
+	LIST_FOREACH(c, &s->connections, connections)
 		if (c->state == READY)
 			connection_tell(c, &m);
 }

@@ -139,7 +139,6 @@ void *derp_connection_owner(const struct derp_connection *c);
 
 /** derp_connection_key() - Of VERIFYING and READY connections; before: zeros */
 const struct public_key *derp_connection_key(const struct derp_connection *c);
-bool derp_connection_is_ready(const struct derp_connection *c);
 
 /** derp_server_deadline() - When derp_server_timeout() wants to be called */
 nanoseconds derp_server_deadline(const struct derp_server *server);

@@ -2,10 +2,12 @@
 /* server/relay/derp_server_internal.h - what the files of the relay's core share */
 #pragma once
 
+#include "base/deadlines.h"
 #include "base/quota.h"
 #include "server/relay/derp_server.h"
 
 #include <sodium.h>
+#include <sys/queue.h>
 
 /* Keys are chosen by strangers, so the tables' hash is keyed. */
 uint32_t derp_hash(const void *key, size_t length);
@@ -14,7 +16,6 @@ uint32_t derp_hash(const void *key, size_t length);
 #include <uthash.h>
 
 #define DERP_RECEIVE_PIECE ((size_t)16 * 1024) /* looked at at once: a TLS record */
-#define WHEEL_SLOTS        128                 /* seconds; more than any deadline is away */
 
 enum connection_state {
 	GREETING,
@@ -25,14 +26,14 @@ enum connection_state {
 
 /* A packet in a queue: the frame as it will be sent. */
 struct packet {
-	struct packet *next;
+	STAILQ_ENTRY(packet) next;
 	uint32_t source; /* number of the connection it came from */
 	uint32_t length;
 	uint8_t frame[];
 };
 
 struct packet_queue {
-	struct packet *first, **last;
+	STAILQ_HEAD(, packet) packets;
 	size_t count, bytes;
 };
 
@@ -40,28 +41,29 @@ struct packet_queue {
 struct flow {
 	struct derp_connection *from;
 	struct peer *to;
-	struct flow *next, **link; /* of those to the same peer */
-	UT_hash_handle hh;         /* in from->flows, by to->key */
+	LIST_ENTRY(flow) senders; /* of @to */
+	UT_hash_handle hh;        /* in from->flows, by to->key */
 };
 
 /* A node's key with its connections. */
 struct peer {
 	struct public_key key;
-	struct derp_connection *connections, *active;
+	LIST_HEAD(, derp_connection) connections; /* the newest first */
+	struct derp_connection *active;
 	unsigned int count;
-	struct flow *senders;
+	LIST_HEAD(, flow) senders;
 	UT_hash_handle hh; /* in server->peers */
 };
 
 struct derp_connection {
 	struct derp_server *server;
 	void *owner;
-	struct derp_connection *next, **link; /* all of the server */
+	LIST_ENTRY(derp_connection) connections; /* of the server */
 	uint32_t number;
 	enum connection_state state;
 	struct public_key key;
-	struct peer *peer;                         /* READY */
-	struct derp_connection *twin, **twin_link; /* others of the same peer */
+	struct peer *peer;                 /* READY */
+	LIST_ENTRY(derp_connection) twins; /* of the peer */
 
 	struct buffer input;   /* an incomplete frame */
 	struct buffer control; /* frames that are not packets */
@@ -71,18 +73,16 @@ struct derp_connection {
 
 	struct flow *flows, *last_flow;
 	struct quota gone;
-	nanoseconds
-		paid_at; /* when its rate has paid for all that came, and holds a second again */
+	nanoseconds paid_at; /* when its rate has paid for all that it sent, and a second more */
 	nanoseconds read_after;
 
 	nanoseconds alive_at;   /* next keep-alive, or the end of patience */
 	nanoseconds blocked_at; /* cut if nothing left by then; DEADLINE_NEVER */
-	nanoseconds due;        /* the slot it stands in: the earlier of both, rounded up */
-	struct derp_connection *wheel_next, **wheel_link;
+	struct deadline due;    /* the earlier of both */
 
 	unsigned int wants; /* enum derp_wants */
 	bool listed;        /* in the list of attention */
-	struct derp_connection *attention_next, **attention_link;
+	TAILQ_ENTRY(derp_connection) attention;
 };
 
 struct derp_server {
@@ -91,10 +91,9 @@ struct derp_server {
 	uint64_t rate;
 	uint32_t last_number;
 	struct peer *peers;
-	struct derp_connection *connections;
-	struct derp_connection *attention, **attention_last;
-	struct derp_connection *wheel[WHEEL_SLOTS];
-	nanoseconds wheel_at; /* slots before this time are empty */
+	LIST_HEAD(, derp_connection) connections;
+	TAILQ_HEAD(, derp_connection) attention;
+	struct deadlines deadlines;
 	struct derp_server_statistics statistics;
 };
 
@@ -104,7 +103,7 @@ void connection_want(struct derp_connection *c, enum derp_wants what);
 /** connection_end() - Nothing more is taken from it; the owner is to free it */
 void connection_end(struct derp_connection *c);
 
-/** connection_schedule() - Stand in the slot of the wheel that alive_at and blocked_at ask for */
+/** connection_schedule() - Be looked at when the earlier of alive_at and blocked_at has come */
 void connection_schedule(struct derp_connection *c);
 
 /** connection_tell() - Queue a frame that is not a packet; false when there is no room */

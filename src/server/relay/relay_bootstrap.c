@@ -32,7 +32,7 @@ struct relay_bootstrap {
 	uv_loop_t *loop;
 	struct names *names;
 	struct loop_timer *timer;
-	struct entry *entries[LIMIT_BOOTSTRAP_NAMES];
+	struct entry entries[LIMIT_BOOTSTRAP_NAMES];
 	size_t count;
 };
 
@@ -60,7 +60,7 @@ static void resolve(void *user)
 	struct error err;
 
 	for (size_t i = 0; i < b->count; i++) {
-		struct entry *e = b->entries[i];
+		struct entry *e = &b->entries[i];
 
 		if (!e->given && !e->query &&
 		    names_resolve(b->names, e->name, on_answer, e, &e->query, &err) < 0)
@@ -89,39 +89,30 @@ void relay_bootstrap_free(struct relay_bootstrap *b)
 	if (!b)
 		return;
 	for (size_t i = 0; i < b->count; i++) {
-		names_cancel(b->entries[i]->query);
-		free(b->entries[i]->name);
-		free(b->entries[i]);
+		names_cancel(b->entries[i].query);
+		free(b->entries[i].name);
 	}
 	names_free(b->names);
 	loop_timer_free(b->timer);
 	free(b);
 }
 
-static struct entry *find(const struct relay_bootstrap *b, const char *name)
+/* entry_for() - The entry called @name, or a new one; 0, -E2BIG or -ENOMEM */
+static int entry_for(struct relay_bootstrap *b, const char *name, struct entry **ret)
 {
-	for (size_t i = 0; i < b->count; i++)
-		if (strcasecmp(b->entries[i]->name, name) == 0)
-			return b->entries[i];
-	return NULL;
-}
+	struct entry *e = b->entries;
 
-static int add_entry(struct relay_bootstrap *b, const char *name, struct entry **ret)
-{
-	struct entry *e;
-
-	if (b->count == LIMIT_BOOTSTRAP_NAMES)
+	while (e < b->entries + b->count && strcasecmp(e->name, name) != 0)
+		e++;
+	if (e == b->entries + LIMIT_BOOTSTRAP_NAMES)
 		return -E2BIG;
-	e = calloc(1, sizeof(*e));
-	if (!e)
-		return -ENOMEM;
-	e->bootstrap = b;
-	e->name = strdup(name);
-	if (!e->name) {
-		free(e);
-		return -ENOMEM;
+	if (e == b->entries + b->count) {
+		e->bootstrap = b;
+		e->name = strdup(name);
+		if (!e->name)
+			return -ENOMEM;
+		b->count++;
 	}
-	b->entries[b->count++] = e;
 	*ret = e;
 	return 0;
 }
@@ -129,16 +120,15 @@ static int add_entry(struct relay_bootstrap *b, const char *name, struct entry *
 int relay_bootstrap_add(struct relay_bootstrap *b, const char *name,
 			const struct address *addresses, size_t count)
 {
-	struct entry *e = find(b, name);
 	struct address literal;
-	int r = 0;
+	struct entry *e;
+	int r;
 
 	if (!host_is_valid(name))
 		return -EINVAL;
 	if (address_parse(name, strlen(name), &literal) == 0 || strcasecmp(name, "localhost") == 0)
 		return 0;
-	if (!e)
-		r = add_entry(b, name, &e);
+	r = entry_for(b, name, &e);
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		if (addresses[i].family == ADDRESS_NONE || e->count == ARRAY_SIZE(e->addresses))
 			continue;
@@ -154,7 +144,7 @@ int relay_bootstrap_start(struct relay_bootstrap *b, struct error *err)
 	int r;
 
 	for (size_t i = 0; i < b->count; i++)
-		all_given &= b->entries[i]->given;
+		all_given &= b->entries[i].given;
 	if (all_given)
 		return 0;
 	r = names_open_system(b->loop, &b->names, err);
@@ -169,7 +159,7 @@ int relay_bootstrap_write(const struct relay_bootstrap *b, struct buffer *out)
 
 	json_begin_object(&w, NULL);
 	for (size_t i = 0; i < b->count; i++) {
-		const struct entry *e = b->entries[i];
+		const struct entry *e = &b->entries[i];
 
 		if (e->count == 0)
 			continue;

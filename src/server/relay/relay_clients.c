@@ -27,7 +27,7 @@ struct source {
 
 struct client {
 	struct relay_clients *clients;
-	struct client *next, **link;
+	LIST_ENTRY(client) all;
 	struct stream *stream;
 	struct derp_connection *connection;
 	struct endpoint from;
@@ -38,12 +38,14 @@ struct client {
 	bool blocked;
 	bool asleep; /* paused until resume_at */
 	nanoseconds resume_at;
-	struct client *sleep_next, **sleep_link;
+	LIST_ENTRY(client) sleeping;
 };
+
+LIST_HEAD(client_list, client);
 
 struct relay_clients {
 	struct relay_clients_config config;
-	struct client *all, *sleeping;
+	struct client_list all, sleeping;
 	struct source *sources;
 	struct loop_timer *timer, *wake;
 	uv_prepare_t prepare;
@@ -105,12 +107,9 @@ bool relay_clients_room(const struct relay_clients *clients, const struct addres
 
 static void wake_up(struct client *c)
 {
-	if (!c->asleep)
-		return;
+	if (c->asleep)
+		LIST_REMOVE(c, sleeping);
 	c->asleep = false;
-	*c->sleep_link = c->sleep_next;
-	if (c->sleep_next)
-		c->sleep_next->sleep_link = c->sleep_link;
 }
 
 static void client_free(struct client *c)
@@ -121,9 +120,7 @@ static void client_free(struct client *c)
 	relay_question_cancel(c->question);
 	derp_connection_free(c->connection);
 	source_leave(clients, c->source);
-	*c->link = c->next;
-	if (c->next)
-		c->next->link = c->link;
+	LIST_REMOVE(c, all);
 	stream_close(c->stream); /* what it did not take is lost */
 	free(c);
 }
@@ -137,28 +134,24 @@ static void client_sleep(struct client *c, nanoseconds at)
 	c->resume_at = at;
 	if (c->asleep)
 		return;
-	if (!clients->sleeping || at == 0)
+	if (LIST_EMPTY(&clients->sleeping) || at == 0)
 		loop_timer_soon(clients->wake);
 	c->asleep = true;
-	c->sleep_next = clients->sleeping;
-	c->sleep_link = &clients->sleeping;
-	if (c->sleep_next)
-		c->sleep_next->sleep_link = &c->sleep_next;
-	clients->sleeping = c;
+	LIST_INSERT_HEAD(&clients->sleeping, c, sleeping);
 }
 
 static void on_wake(void *user)
 {
 	struct relay_clients *clients = user;
 	nanoseconds now = clock_boottime();
-	struct client *rest = clients->sleeping;
+	struct client_list rest = clients->sleeping;
+	struct client *c;
 
-	/* Whom a resume puts to sleep again stands in the new list. */
-	clients->sleeping = NULL;
-	if (rest)
-		rest->sleep_link = &rest;
-	while (rest) {
-		struct client *c = rest;
+	/* A client that falls asleep again during this walk is put into the new list. */
+	LIST_INIT(&clients->sleeping);
+	if (!LIST_EMPTY(&rest))
+		LIST_FIRST(&rest)->sleeping.le_prev = &LIST_FIRST(&rest);
+	while ((c = LIST_FIRST(&rest))) {
 		nanoseconds at = c->resume_at;
 
 		wake_up(c);
@@ -167,9 +160,9 @@ static void on_wake(void *user)
 		else if (!c->question)
 			stream_resume(c->stream); /* may free it */
 	}
-	if (clients->sleeping)
+	if (!LIST_EMPTY(&clients->sleeping))
 		loop_timer_at(clients->wake, now + SLEEP_TICK);
-	for (struct client *c = clients->sleeping; c; c = c->sleep_next)
+	LIST_FOREACH(c, &clients->sleeping, sleeping)
 		if (c->resume_at <= now)
 			loop_timer_soon(clients->wake);
 }
@@ -358,11 +351,7 @@ void relay_clients_add(struct relay_clients *clients, struct stream *stream, con
 	c->clients = clients;
 	c->stream = stream;
 	c->from = *from;
-	c->next = clients->all;
-	c->link = &clients->all;
-	if (c->next)
-		c->next->link = &c->next;
-	clients->all = c;
+	LIST_INSERT_HEAD(&clients->all, c, all);
 	schedule(clients);
 	stream_set_events(stream, &events, c);
 	stream_hold(stream);
@@ -412,8 +401,8 @@ void relay_clients_free(struct relay_clients *clients)
 {
 	if (!clients)
 		return;
-	while (clients->all)
-		client_free(clients->all);
+	while (!LIST_EMPTY(&clients->all))
+		client_free(LIST_FIRST(&clients->all));
 	loop_timer_free(clients->timer);
 	loop_timer_free(clients->wake);
 	buffer_free(&clients->output);

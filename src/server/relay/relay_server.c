@@ -393,11 +393,6 @@ void relay_server_restarting(struct relay_server *s, nanoseconds in, nanoseconds
 	relay_clients_attend(s->clients);
 }
 
-size_t relay_server_clients(const struct relay_server *s)
-{
-	return derp_server_statistics(s->core)->ready;
-}
-
 int relay_server_metrics(const struct relay_server *s, struct buffer *out)
 {
 	return relay_metrics_write(&s->pages, out);

@@ -122,6 +122,3 @@ void relay_server_restarting(struct relay_server *server, nanoseconds in, nanose
 
 /** relay_server_metrics() - Append the text of /metrics; 0, -ENOMEM, -EMSGSIZE */
 int relay_server_metrics(const struct relay_server *server, struct buffer *out);
-
-/** relay_server_clients() - Clients connected now */
-size_t relay_server_clients(const struct relay_server *server);

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #define SYSTEM_ROOTS "/etc/ssl/certs/ca-certificates.crt"
 #define ANSWER_MAX   (4u * 1024)
@@ -23,7 +24,7 @@
 
 struct relay_question {
 	struct relay_verifier *verifier;
-	struct relay_question *next, **link;
+	LIST_ENTRY(relay_question) questions;
 	struct http_exchange *exchange;
 	relay_verdict_told *told;
 	void *user;
@@ -33,7 +34,7 @@ struct relay_verifier {
 	struct url url;
 	struct dialer dialer;
 	struct proxy *proxy; /* of the dialer; NULL: none */
-	struct relay_question *questions;
+	LIST_HEAD(, relay_question) questions;
 	size_t asking;
 	nanoseconds quiet_until;
 };
@@ -95,8 +96,8 @@ void relay_verifier_free(struct relay_verifier *v)
 {
 	if (!v)
 		return;
-	while (v->questions)
-		relay_question_cancel(v->questions);
+	while (!LIST_EMPTY(&v->questions))
+		relay_question_cancel(LIST_FIRST(&v->questions));
 	names_free(v->dialer.names);
 	proxy_free(v->proxy);
 	tls_context_release(v->dialer.tls);
@@ -106,9 +107,7 @@ void relay_verifier_free(struct relay_verifier *v)
 
 static void question_free(struct relay_question *q)
 {
-	*q->link = q->next;
-	if (q->next)
-		q->next->link = q->link;
+	LIST_REMOVE(q, questions);
 	q->verifier->asking--;
 	free(q);
 }
@@ -189,11 +188,7 @@ int relay_verifier_ask(struct relay_verifier *v, const struct public_key *node,
 	q->verifier = v;
 	q->told = told;
 	q->user = user;
-	q->next = v->questions;
-	q->link = &v->questions;
-	if (q->next)
-		q->next->link = &q->next;
-	v->questions = q;
+	LIST_INSERT_HEAD(&v->questions, q, questions);
 	v->asking++;
 	*ret = q;
 	return 0;

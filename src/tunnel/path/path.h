@@ -102,9 +102,6 @@ void path_engine_free(struct path_engine *e);
 /** path_set_node_key() - Our node key was rotated */
 void path_set_node_key(struct path_engine *e, const struct public_key *node);
 
-/** path_disco_key() - Our public disco key */
-const struct public_key *path_disco_key(const struct path_engine *e);
-
 /* Peers */
 
 /* What the netmap says of a peer. Everything is copied. */
@@ -138,7 +135,6 @@ int path_peer_set_tunnel_disco_key(struct path_peer *p, const struct public_key 
 void path_peer_remove(struct path_peer *p);
 
 void *path_peer_user(const struct path_peer *p);
-const struct public_key *path_peer_node_key(const struct path_peer *p);
 
 /** path_peer_find() - By node key, or NULL */
 struct path_peer *path_peer_find(struct path_engine *e, const struct public_key *node_key);
@@ -211,10 +207,6 @@ int path_set_stun_servers(struct path_engine *e, const struct endpoint *servers,
 
 /** path_link_changed() - Addresses or routes moved: no path is trusted any more, STUN runs anew */
 void path_link_changed(struct path_engine *e, nanoseconds now);
-
-/** path_endpoints() - The list as last told to endpoints_changed(); returns the count */
-size_t path_endpoints(const struct path_engine *e, const struct path_endpoint **ret_list,
-		      bool *ret_working_udp);
 
 /* An address of an interface, as the supervisor tells it. */
 struct path_interface_address {

@@ -18,8 +18,8 @@
  *
  *   A peer that we send to and have not heard is also pinged by relay, 0.15 s after the
  *   first datagram and then at doubling intervals, and so again with a datagram 5 s
- *   later: the pong says that it is there and knows us, which nobody else tells (the first
- *handshake initiation is lost when a peer hasn't got its netmap with us in it yet).
+ *   later. The pong shows that the peer is there and knows us; nothing else shows it: the
+ *   first handshake initiation is lost while the peer's netmap does not hold us yet.
  */
 #include "tunnel/path/path_internal.h"
 
@@ -30,11 +30,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-bool path_is_trusted(const struct path_peer *p, nanoseconds now)
-{
-	return p->best.address.family != ADDRESS_NONE && now <= p->trust_until;
-}
-
 void path_tell_change(struct path_peer *p, nanoseconds now, bool moved)
 {
 	bool direct = path_is_trusted(p, now);
@@ -44,14 +39,6 @@ void path_tell_change(struct path_peer *p, nanoseconds now, bool moved)
 	p->told_direct = direct;
 	if (p->engine->callbacks->path_changed)
 		p->engine->callbacks->path_changed(p->engine->ctx, p);
-}
-
-static void heard(struct path_peer *p, enum path_evidence evidence, nanoseconds now)
-{
-	p->last_heard = now;
-	p->probe_at = 0;
-	if (p->engine->callbacks->heard)
-		p->engine->callbacks->heard(p->engine->ctx, p, evidence);
 }
 
 void path_forget_proofs(struct path_peer *p)
@@ -72,10 +59,8 @@ void path_forget_proofs(struct path_peer *p)
 
 /* Sending */
 
-/* send_message() - To @to, or with NULL to node @node by relay @region */
-static void send_message(struct path_engine *e, struct disco_key *key,
-			 const struct disco_message *m, const struct endpoint *to, uint16_t region,
-			 const struct public_key *node)
+void path_send_message(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		       const struct endpoint *to, uint16_t region, const struct public_key *node)
 {
 	const struct disco_box *box = path_key_box(e, key);
 	uint8_t packet[DISCO_PACKET_MAX], nonce[DISCO_NONCE_SIZE];
@@ -113,6 +98,26 @@ static void expire_pings(struct path_peer *p, nanoseconds now)
 	p->ping_count -= expired;
 }
 
+struct path_peer *path_take_ping(struct disco_key *key, const struct disco_txid *txid,
+				 nanoseconds now, struct sent_ping *ret)
+{
+	struct disco_slot *slot;
+
+	LIST_FOREACH(slot, &key->slots, same_key) {
+		struct path_peer *p = slot->peer;
+
+		expire_pings(p, now);
+		for (size_t i = 0; i < p->ping_count; i++) {
+			if (memcmp(&p->pings[i].txid, txid, sizeof(*txid)) != 0)
+				continue;
+			*ret = p->pings[i];
+			drop_ping(p, i);
+			return p;
+		}
+	}
+	return NULL;
+}
+
 static struct sent_ping *remember_ping(struct path_peer *p, nanoseconds now)
 {
 	expire_pings(p, now);
@@ -148,7 +153,7 @@ void path_send_ping(struct path_peer *p, const struct endpoint *to, enum ping_pu
 	};
 	e->statistics.pings_sent++;
 	path_live(p, now + PATH_PING_TIMEOUT);
-	send_message(e, key, &m, to ? &target : NULL, p->home_region, &p->node_key);
+	path_send_message(e, key, &m, to ? &target : NULL, p->home_region, &p->node_key);
 }
 
 void path_send_call(struct path_peer *p, nanoseconds now)
@@ -163,16 +168,10 @@ void path_send_call(struct path_peer *p, nanoseconds now)
 	for (size_t i = 0; i < e->told_count && i < DISCO_ENDPOINTS_MAX; i++)
 		m.call_me_maybe.endpoints[m.call_me_maybe.count++] = e->told[i].endpoint;
 	e->statistics.calls_sent++;
-	send_message(e, key, &m, NULL, p->home_region, &p->node_key);
+	path_send_message(e, key, &m, NULL, p->home_region, &p->node_key);
 }
 
-/*
- * may_discover() - Whether one more message may leave that a peer's word is the cause of
- *
- * A peer names any addresses, as often as it likes; who has recorded its pings does so too. What
- * is only heard leaves some tokens to what was named.
- */
-static bool may_discover(struct path_peer *p, bool named, nanoseconds now)
+bool path_may_discover(struct path_peer *p, bool named, nanoseconds now)
 {
 	return quota_left(&p->discovery, named ? 0 : LIMIT_PATH_PEER_NAMED, now) &&
 	       quota_take(&p->engine->discovery, now) && quota_take(&p->discovery, now);
@@ -194,7 +193,7 @@ static bool ping_some(struct path_peer *p, bool named, nanoseconds now)
 				deadline_min(p->next_full_ping, c->pinged_at + PATH_PING_INTERVAL);
 			continue;
 		}
-		if (!may_discover(p, named, now)) {
+		if (!path_may_discover(p, named, now)) {
 			p->next_full_ping = deadline_min(p->next_full_ping, now + NSEC_PER_SEC);
 			break;
 		}
@@ -205,8 +204,7 @@ static bool ping_some(struct path_peer *p, bool named, nanoseconds now)
 	return sent;
 }
 
-/* ping_candidates() - All that are due, the named ones first; whether any was pinged */
-static bool ping_candidates(struct path_peer *p, nanoseconds now)
+bool path_ping_candidates(struct path_peer *p, nanoseconds now)
 {
 	bool named, heard;
 
@@ -234,9 +232,9 @@ void path_discover(struct path_peer *p, nanoseconds now)
 
 	if (!wants_discovery(p, now))
 		return;
-	sent = ping_candidates(p, now);
+	sent = path_ping_candidates(p, now);
 	/* Even if we know none of its endpoints, it can ping ours. */
-	if (sent || (p->candidate_count == 0 && may_discover(p, true, now)))
+	if (sent || (p->candidate_count == 0 && path_may_discover(p, true, now)))
 		path_send_call(p, now);
 }
 
@@ -309,19 +307,6 @@ void path_call(struct path_peer *p, nanoseconds now)
 	path_discover(p, now);
 }
 
-void path_note_received(struct path_peer *p, const struct endpoint *source, nanoseconds now)
-{
-	p->last_heard = now;
-	p->probe_at = 0;
-	if (!source)
-		return;
-	path_bind_source(p, source);
-	if (p->wireguard_only && path_find_candidate(p, source)) {
-		p->best = *source;
-		p->trust_until = now + PATH_RECEIVED_TRUST;
-	}
-}
-
 static void fail_endpoint(struct path_peer *p, const struct endpoint *to)
 {
 	struct candidate *c = path_find_candidate(p, to);
@@ -343,10 +328,12 @@ static void fail_endpoint(struct path_peer *p, const struct endpoint *to)
 
 void path_send_failed(struct path_engine *e, const struct endpoint *to, int error)
 {
+	struct path_peer *p;
+
 	if (error != -EHOSTUNREACH && error != -ENETUNREACH && error != -ENETDOWN)
 		return;
 	/* Only a live peer has been sent anything; two may be at the same endpoint. */
-	for (struct path_peer *p = e->live; p; p = p->live_next)
+	LIST_FOREACH(p, &e->live, live_entry)
 		if (!p->wireguard_only)
 			fail_endpoint(p, to);
 }
@@ -388,7 +375,6 @@ void path_peer_timeout(struct path_peer *p, nanoseconds now)
 	if (p->probe_at && now >= p->probe_at)
 		probe(p, now);
 	expire_pings(p, now);
-	path_manual_timeout(p, now);
 	path_tell_change(p, now, false);
 }
 
@@ -407,168 +393,4 @@ nanoseconds path_peer_deadline(const struct path_peer *p)
 	if (p->told_direct)
 		at = deadline_min(at, p->trust_until + 1);
 	return at;
-}
-
-/* Messages */
-
-static void candidate_heard(struct path_peer *p, const struct endpoint *source,
-			    const struct disco_txid *txid, nanoseconds now)
-{
-	struct candidate *c = path_add_candidate(p, source, now);
-	bool active = p->heartbeat_at != 0;
-
-	if (!c)
-		return;
-	c->heard_at = now;
-	c->heard_txid = *txid;
-	/* Its ping came through, so ours to where it came from probably will. */
-	if (active && !path_is_trusted(p, now) &&
-	    (!c->pinged_at || now - c->pinged_at >= PATH_PING_BACK_INTERVAL) &&
-	    may_discover(p, path_is_named(c), now)) {
-		c->pinged_at = now;
-		path_send_ping(p, &c->endpoint, PING_DISCOVERY, 0, now);
-	}
-}
-
-/* find_ping() - The candidate that the ping with @txid came from before; NULL: it is new */
-static struct candidate *find_ping(struct path_peer *p, const struct disco_txid *txid)
-{
-	for (size_t i = 0; i < p->candidate_count; i++)
-		if (p->candidates[i].heard_at &&
-		    memcmp(&p->candidates[i].heard_txid, txid, sizeof(*txid)) == 0)
-			return &p->candidates[i];
-	return NULL;
-}
-
-void path_on_ping(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
-		  const struct endpoint *source, uint16_t region, const struct public_key *node,
-		  nanoseconds now)
-{
-	const struct public_key *claimed = m->ping.has_node_key ? &m->ping.node_key : NULL;
-	struct path_peer *p = path_peer_of(key, node ? node : claimed);
-	struct disco_message pong = {.type = DISCO_PONG};
-	struct candidate *before = p && source ? find_ping(p, &m->ping.txid) : NULL;
-
-	if (node && (!p || !public_key_equal(&p->node_key, node))) {
-		e->statistics.unknown_sender++;
-		return;
-	}
-	e->statistics.pings_received++;
-	if (before && endpoint_equal(&before->endpoint, source))
-		return;
-	if (p)
-		path_use_key(p, key, now);
-	/* The pong first: it is what the peer's path waits for. */
-	pong.pong.txid = m->ping.txid;
-	pong.pong.source = source ? *source : disco_relay_endpoint(region);
-	send_message(e, key, &pong, source, region, node);
-	if (!p)
-		return;
-	if (source) {
-		path_note_udp(e, now);
-		path_bind_source(p, source);
-		/* From two places: recorded, and sent again. The pong tells the peer itself enough.
-		 */
-		if (!before)
-			candidate_heard(p, source, &m->ping.txid, now);
-	}
-	heard(p, PATH_EVIDENCE_PING, now);
-}
-
-/* promote() - A pong proved @to */
-static void promote(struct path_peer *p, const struct endpoint *to, nanoseconds latency,
-		    nanoseconds now)
-{
-	bool same = endpoint_equal(&p->best, to);
-
-	if (!same && path_is_trusted(p, now) &&
-	    !path_better(to, latency, &p->best, p->best_latency))
-		return;
-	p->best = *to;
-	p->best_latency = latency;
-	p->trust_until = now + PATH_TRUST;
-	path_live(p, p->trust_until + 1);
-	path_tell_change(p, now, !same);
-}
-
-/* take_ping() - Our ping with @txid to an owner of @key, which is forgotten thereby */
-static struct path_peer *take_ping(struct disco_key *key, const struct disco_txid *txid,
-				   nanoseconds now, struct sent_ping *ret)
-{
-	for (struct disco_slot *slot = key->slots; slot; slot = slot->next) {
-		struct path_peer *p = slot->peer;
-
-		expire_pings(p, now);
-		for (size_t i = 0; i < p->ping_count; i++) {
-			if (memcmp(&p->pings[i].txid, txid, sizeof(*txid)) != 0)
-				continue;
-			*ret = p->pings[i];
-			drop_ping(p, i);
-			return p;
-		}
-	}
-	return NULL;
-}
-
-void path_on_pong(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
-		  const struct endpoint *source, nanoseconds now)
-{
-	struct sent_ping ping;
-	struct path_peer *p = take_ping(key, &m->pong.txid, now, &ping);
-	struct candidate *c = NULL;
-	nanoseconds latency;
-
-	if (!p) {
-		e->statistics.unexpected_pong++;
-		return;
-	}
-	e->statistics.pongs_received++;
-	latency = now - ping.at > 0 ? now - ping.at : 1;
-	if (source) {
-		path_note_udp(e, now);
-		path_bind_source(p, source);
-	}
-	/* A ping by UDP that is answered by relay says nothing about UDP. */
-	if (source && ping.to.address.family != ADDRESS_NONE)
-		c = path_add_candidate(p, &ping.to, now);
-	if (c) {
-		c->proved_at = now;
-		promote(p, &ping.to, latency, now);
-	}
-	if (ping.purpose == PING_HEARTBEAT && p->heartbeat_at)
-		p->heartbeat_at = ping.at + PATH_HEARTBEAT;
-	if (ping.purpose == PING_MANUAL)
-		path_manual_answer(p, &ping, latency);
-	heard(p, PATH_EVIDENCE_PONG, now);
-}
-
-void path_on_call(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
-		  const struct public_key *node, nanoseconds now)
-{
-	struct path_peer *p = node ? path_peer_of(key, node) : NULL;
-
-	/* Only by relay, which vouches for the node key, and only from the peer itself. */
-	if (!p || !public_key_equal(&p->node_key, node)) {
-		e->statistics.refused_call++;
-		return;
-	}
-	e->statistics.calls_received++;
-	path_use_key(p, key, now);
-	for (size_t i = 0; i < p->candidate_count; i++) {
-		p->candidates[i].called = false;
-		p->candidates[i].pinged_at = 0;
-	}
-	for (size_t i = 0; i < m->call_me_maybe.count; i++) {
-		const struct endpoint *endpoint = &m->call_me_maybe.endpoints[i];
-		struct candidate *c;
-
-		if (endpoint->address.family == ADDRESS_V6 &&
-		    address_is_link_local(&endpoint->address))
-			continue;
-		c = path_add_candidate(p, endpoint, now);
-		if (c)
-			c->called = true;
-	}
-	ping_candidates(p, now);
-	heard(p, PATH_EVIDENCE_CALL, now);
 }

@@ -2,14 +2,15 @@
 /*
  * tunnel/path/path_internal.h - what the files of the path engine share
  *
- *	engine.c     life, time, what comes in
- *	peers.c      peers, their disco keys, the indexes
- *	candidates.c the endpoints where a peer may be
- *	discovery.c  the way that data takes; pings, pongs, calls
- *	quality.c    which of two endpoints is better
- *	manual.c     pings for people
- *	local.c      our own endpoints
- *	stun.c       asking relays for our mapped endpoints
+ *	path.c             life, time
+ *	path_receive.c     messages received
+ *	path_peers.c       peers: added, changed, removed
+ *	path_keys.c        disco keys and proven sources: the indexes that find a peer
+ *	path_candidates.c  the endpoints where a peer may be, and which of two is better
+ *	path_discovery.c   the way that data takes; pings, pongs, calls
+ *	path_manual.c      pings for people
+ *	path_local.c       our own endpoints
+ *	path_stun.c        asking relays for our mapped endpoints
  */
 #pragma once
 
@@ -18,9 +19,10 @@
 #include "wire/disco.h"
 #include "wire/stun.h"
 
-/* A failed allocation inside of a hash table is an error of the caller's, not the end. */
-#define HASH_NONFATAL_OOM          1
-#define uthash_nonfatal_oom(added) ((added)->hash_failed = true)
+#include <sys/queue.h>
+
+/* Without memory a hash table refuses the new element: its hh.tbl is NULL then. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #define PATH_ACTIVE           (45 * NSEC_PER_SEC)
@@ -62,15 +64,14 @@ struct disco_key {
 	struct public_key key;
 	struct disco_box box; /* computed when first needed */
 	bool has_box;
-	struct disco_slot *slots;
-	bool hash_failed;
+	LIST_HEAD(, disco_slot) slots;
 	UT_hash_handle hh;
 };
 
 struct disco_slot {
 	struct disco_key *key; /* NULL: none */
 	struct path_peer *peer;
-	struct disco_slot *next; /* of the same key */
+	LIST_ENTRY(disco_slot) same_key;
 };
 
 /* An endpoint where the peer may be. It goes when nothing speaks for it any more. */
@@ -113,8 +114,7 @@ struct manual_ping {
 struct source {
 	struct endpoint endpoint; /* the hash key: padding is zero */
 	struct path_peer *peer;
-	struct source *next; /* of the same peer, newest first */
-	bool hash_failed;
+	TAILQ_ENTRY(source) same_peer; /* newest first */
 	UT_hash_handle hh;
 };
 
@@ -150,11 +150,11 @@ struct path_peer {
 	struct sent_ping *pings; /* oldest first */
 	size_t ping_count, ping_capacity;
 	struct manual_ping *manuals;
-	struct source *sources;
+	TAILQ_HEAD(source_list, source) sources;
+	size_t source_count;
 
-	bool live; /* on the engine's list of peers for whom something is due */
-	struct path_peer *live_previous, *live_next;
-	bool hash_failed;
+	bool live; /* on the engine's list of peers for which something is due */
+	LIST_ENTRY(path_peer) live_entry;
 	UT_hash_handle hh;
 };
 
@@ -197,9 +197,9 @@ struct path_engine {
 	struct path_peer *peers; /* hash by node key */
 	struct disco_key *keys;  /* hash by disco key */
 	struct source *sources;  /* hash by endpoint */
-	struct path_peer *live;  /* list */
-	nanoseconds deadline;    /* nothing is due before */
-	struct quota discovery;  /* pings to candidates, of all peers */
+	LIST_HEAD(, path_peer) live;
+	nanoseconds deadline;   /* nothing is due before */
+	struct quota discovery; /* pings to candidates, of all peers */
 	uint32_t next_manual;
 
 	struct path_endpoint *local; /* as node set them */
@@ -213,28 +213,53 @@ struct path_engine {
 	struct path_statistics statistics;
 };
 
-/* engine.c */
-
 /** path_arm() - path_timeout() is wanted at @at, if not earlier */
-void path_arm(struct path_engine *e, nanoseconds at);
+static inline void path_arm(struct path_engine *e, nanoseconds at)
+{
+	e->deadline = deadline_min(e->deadline, at);
+}
 
 /** path_live() - Something is due for @p at @at */
-void path_live(struct path_peer *p, nanoseconds at);
+static inline void path_live(struct path_peer *p, nanoseconds at)
+{
+	path_arm(p->engine, at);
+	if (!p->live)
+		LIST_INSERT_HEAD(&p->engine->live, p, live_entry);
+	p->live = true;
+}
 
-/** path_any_active() - Whether some peer was sent to within 45 s */
-bool path_any_active(const struct path_engine *e, nanoseconds now);
+/** path_is_active() - Whether @p was sent to within 45 s */
+static inline bool path_is_active(const struct path_peer *p, nanoseconds now)
+{
+	return p->last_sent && now - p->last_sent <= PATH_ACTIVE;
+}
 
-/* peers.c */
+/** path_is_trusted() - Whether a pong proved the best endpoint within the last 6.5 s */
+static inline bool path_is_trusted(const struct path_peer *p, nanoseconds now)
+{
+	return p->best.address.family != ADDRESS_NONE && now <= p->trust_until;
+}
 
 /** path_active_key() - The key that we seal with for @p, or NULL */
-struct disco_key *path_active_key(const struct path_peer *p);
+static inline struct disco_key *path_active_key(const struct path_peer *p)
+{
+	return p->slots[p->active].key;
+}
 
-/** path_use_key() - @p sealed with @key: if it is its other key, that is the active one now */
-void path_use_key(struct path_peer *p, const struct disco_key *key, nanoseconds now);
+/** path_is_named() - Whether control or the last CallMeMaybe named it */
+static inline bool path_is_named(const struct candidate *c)
+{
+	return c->in_netmap || c->called;
+}
+
+/* path_keys.c */
 
 /** path_find_key(), path_key_box() - By sender; its box, or NULL for a low-order key */
 struct disco_key *path_find_key(struct path_engine *e, const struct public_key *key);
 const struct disco_box *path_key_box(struct path_engine *e, struct disco_key *key);
+
+/** path_slot_set() - Put @key (zero: none) into a slot; 0, or -ENOMEM (nothing changed) */
+int path_slot_set(struct disco_slot *slot, const struct public_key *key);
 
 /** path_peer_of() - The peer with @key whose node key is @node (or NULL: the only one); NULL if
  * it isn't certain */
@@ -243,12 +268,17 @@ struct path_peer *path_peer_of(const struct disco_key *key, const struct public_
 /** path_bind_source() - @p proved to be at @source */
 void path_bind_source(struct path_peer *p, const struct endpoint *source);
 
-/* candidates.c */
+/** path_forget_indexes() - @p ends: no key and no source leads to it */
+void path_forget_indexes(struct path_peer *p);
+
+/* path_peers.c */
+
+/** path_use_key() - @p sealed with @key: if it is its other key, that is the active one now */
+void path_use_key(struct path_peer *p, const struct disco_key *key, nanoseconds now);
+
+/* path_candidates.c */
 
 struct candidate *path_find_candidate(struct path_peer *p, const struct endpoint *endpoint);
-
-/** path_is_named() - Whether control or the last CallMeMaybe named it */
-bool path_is_named(const struct candidate *c);
 
 /** path_add_candidate() - Find or add; NULL if none can make room, or without memory */
 struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint *endpoint,
@@ -257,45 +287,53 @@ struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint 
 /** path_prune() - Drop the candidates for which nothing speaks */
 void path_prune(struct path_peer *p, nanoseconds now);
 
-/* discovery.c */
-
-/** path_forget_proofs() - The peer restarted: what was proved with its old key holds no more */
-void path_forget_proofs(struct path_peer *p);
-
-/** path_send_ping() - By UDP to @to, or with NULL by relay */
-void path_send_ping(struct path_peer *p, const struct endpoint *to, enum ping_purpose purpose,
-		    uint32_t manual, nanoseconds now);
-
-void path_discover(struct path_peer *p, nanoseconds now);
-void path_peer_timeout(struct path_peer *p, nanoseconds now);
-nanoseconds path_peer_deadline(const struct path_peer *p);
-bool path_is_trusted(const struct path_peer *p, nanoseconds now);
-void path_tell_change(struct path_peer *p, nanoseconds now, bool moved);
-void path_send_call(struct path_peer *p, nanoseconds now);
-
-/* Messages, opened. @source NULL: by relay @region from the connection of @node. */
-void path_on_ping(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
-		  const struct endpoint *source, uint16_t region, const struct public_key *node,
-		  nanoseconds now);
-void path_on_pong(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
-		  const struct endpoint *source, nanoseconds now);
-void path_on_call(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
-		  const struct public_key *node, nanoseconds now);
-
-/* quality.c */
-
 /** path_better() - Whether @a should replace @b, with hysteresis */
 bool path_better(const struct endpoint *a, nanoseconds a_latency, const struct endpoint *b,
 		 nanoseconds b_latency);
 
-/* manual.c */
+/* path_discovery.c */
+
+/** path_forget_proofs() - The peer restarted: what was proved with its old key holds no more */
+void path_forget_proofs(struct path_peer *p);
+
+/** path_send_message() - To @to, or with NULL to node @node by relay @region */
+void path_send_message(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
+		       const struct endpoint *to, uint16_t region, const struct public_key *node);
+
+/** path_send_ping() - By UDP to @to, or with NULL by relay */
+void path_send_ping(struct path_peer *p, const struct endpoint *to, enum ping_purpose purpose,
+		    uint32_t manual, nanoseconds now);
+void path_send_call(struct path_peer *p, nanoseconds now);
+
+/** path_take_ping() - Our ping with @txid to an owner of @key, which is forgotten thereby */
+struct path_peer *path_take_ping(struct disco_key *key, const struct disco_txid *txid,
+				 nanoseconds now, struct sent_ping *ret);
+
+/**
+ * path_may_discover() - Whether one more message may leave that a peer's message caused
+ *
+ * A peer names any addresses, as often as it likes, and whoever recorded its pings can send them
+ * again from anywhere. Addresses that were only heard leave some tokens to those that were @named.
+ */
+bool path_may_discover(struct path_peer *p, bool named, nanoseconds now);
+
+/** path_ping_candidates() - Ping all that are due, the named ones first; whether any was */
+bool path_ping_candidates(struct path_peer *p, nanoseconds now);
+void path_discover(struct path_peer *p, nanoseconds now);
+void path_peer_timeout(struct path_peer *p, nanoseconds now);
+nanoseconds path_peer_deadline(const struct path_peer *p);
+
+/** path_tell_change() - Call path_changed if the path @moved or became direct or doubtful */
+void path_tell_change(struct path_peer *p, nanoseconds now, bool moved);
+
+/* path_manual.c */
 
 /** path_manual_answer() - A pong to a manual ping came */
 void path_manual_answer(struct path_peer *p, const struct sent_ping *ping, nanoseconds latency);
 void path_manual_timeout(struct path_peer *p, nanoseconds now);
 void path_manual_cancel(struct path_peer *p);
 
-/* local.c */
+/* path_local.c */
 
 /** path_tell_endpoints() - Call endpoints_changed if there is something new, and peers again */
 void path_tell_endpoints(struct path_engine *e, nanoseconds now);
@@ -303,12 +341,10 @@ void path_tell_endpoints(struct path_engine *e, nanoseconds now);
 /** path_note_udp() - A UDP answer came: it works */
 void path_note_udp(struct path_engine *e, nanoseconds now);
 
-/* stun.c */
+/* path_stun.c */
 
-void path_stun_start(struct path_engine *e, nanoseconds now);
 void path_stun_active(struct path_engine *e, nanoseconds now); /* a peer became active */
 void path_stun_link_changed(struct path_engine *e, nanoseconds now);
-void path_stun_receive(struct path_engine *e, const struct endpoint *source, const uint8_t *data,
-		       size_t length, nanoseconds now);
+void path_stun_receive(struct path_engine *e, const uint8_t *data, size_t length, nanoseconds now);
 void path_stun_timeout(struct path_engine *e, nanoseconds now);
 nanoseconds path_stun_deadline(const struct path_engine *e);

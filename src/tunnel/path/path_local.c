@@ -51,7 +51,9 @@ static bool same_set(const struct path_endpoint *a, size_t a_count, const struct
 /* call_again() - Peers that were called with the old list and aren't direct yet get the new one */
 static void call_again(struct path_engine *e, nanoseconds now)
 {
-	for (struct path_peer *p = e->live; p; p = p->live_next)
+	struct path_peer *p;
+
+	LIST_FOREACH(p, &e->live, live_entry)
 		if (p->heartbeat_at && p->last_call && !path_is_trusted(p, now) &&
 		    now - p->last_call <= PATH_ENDPOINTS_FRESH)
 			path_send_call(p, now);
@@ -110,14 +112,6 @@ int path_set_local_endpoints(struct path_engine *e, const struct path_endpoint *
 	e->local_count = count;
 	path_tell_endpoints(e, now);
 	return 0;
-}
-
-size_t path_endpoints(const struct path_engine *e, const struct path_endpoint **ret_list,
-		      bool *ret_working_udp)
-{
-	*ret_list = e->told;
-	*ret_working_udp = e->told_working_udp;
-	return e->told_count;
 }
 
 static bool is_advertised(const struct path_interface_address *a, bool loopback)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/path/path_peers.c - peers, their disco keys, and the indexes by which they are found
+ * tunnel/path/path_peers.c - peers: added, changed, removed; handed over
  *
  * A peer has two disco keys: one that control told, one that the peer itself told
  * inside the tunnel. Each is replaced only by its own source; both are accepted; the
@@ -14,80 +14,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-
-/* The most proven endpoints that are remembered for one peer. */
-#define SOURCES_PER_PEER 8u
-
-/* Disco keys */
-
-struct disco_key *path_find_key(struct path_engine *e, const struct public_key *key)
-{
-	struct disco_key *found;
-
-	HASH_FIND(hh, e->keys, key, sizeof(*key), found);
-	return found;
-}
-
-const struct disco_box *path_key_box(struct path_engine *e, struct disco_key *key)
-{
-	if (!key->has_box)
-		key->has_box = disco_box_init(&e->disco, &key->key, &key->box) == 0;
-	return key->has_box ? &key->box : NULL;
-}
-
-struct disco_key *path_active_key(const struct path_peer *p)
-{
-	return p->slots[p->active].key;
-}
-
-static void slot_clear(struct disco_slot *slot)
-{
-	struct disco_key *key = slot->key;
-	struct disco_slot **at;
-
-	if (!key)
-		return;
-	for (at = &key->slots; *at != slot; at = &(*at)->next)
-		;
-	*at = slot->next;
-	slot->key = NULL;
-	if (key->slots)
-		return;
-	HASH_DEL(slot->peer->engine->keys, key);
-	disco_box_wipe(&key->box);
-	free(key);
-}
-
-/* slot_set() - Put @key (NULL or zero: none) into a slot; 0 or -ENOMEM, then nothing changed */
-static int slot_set(struct disco_slot *slot, const struct public_key *key)
-{
-	struct path_engine *e = slot->peer->engine;
-	struct disco_key *entry = NULL;
-
-	if (!public_key_is_zero(key)) {
-		entry = path_find_key(e, key);
-		if (!entry) {
-			entry = calloc(1, sizeof(*entry));
-			if (!entry)
-				return -ENOMEM;
-			entry->key = *key;
-			HASH_ADD(hh, e->keys, key, sizeof(entry->key), entry);
-			if (entry->hash_failed) {
-				free(entry);
-				return -ENOMEM;
-			}
-		}
-	}
-	if (slot->key == entry)
-		return 0;
-	slot_clear(slot);
-	if (entry) {
-		slot->key = entry;
-		slot->next = entry->slots;
-		entry->slots = slot;
-	}
-	return 0;
-}
 
 static struct public_key active_public(const struct path_peer *p)
 {
@@ -125,7 +51,7 @@ static int set_key(struct path_peer *p, enum disco_slot_kind kind, const struct 
 
 	if (slot->key ? public_key_equal(&slot->key->key, key) : public_key_is_zero(key))
 		return 0;
-	r = slot_set(slot, key);
+	r = path_slot_set(slot, key);
 	if (r == 0)
 		activate(p, slot->key ? kind : p->active, before, now);
 	return r;
@@ -140,90 +66,6 @@ void path_use_key(struct path_peer *p, const struct disco_key *key, nanoseconds 
 	for (int kind = 0; kind < SLOT_COUNT; kind++)
 		if (p->slots[kind].key == key)
 			activate(p, (enum disco_slot_kind)kind, before, now);
-}
-
-struct path_peer *path_peer_of(const struct disco_key *key, const struct public_key *node)
-{
-	struct path_peer *only = NULL;
-	bool several = false;
-
-	for (const struct disco_slot *slot = key->slots; slot; slot = slot->next) {
-		if (node && public_key_equal(&slot->peer->node_key, node))
-			return slot->peer;
-		several = several || (only && only != slot->peer);
-		only = slot->peer;
-	}
-	return several ? NULL : only;
-}
-
-/* Proven sources */
-
-static struct endpoint plain_endpoint(const struct endpoint *e)
-{
-	struct endpoint plain;
-
-	/* Hashed and compared as bytes, so the padding has to be zero. */
-	memset(&plain, 0, sizeof(plain));
-	plain.address.family = e->address.family;
-	memcpy(plain.address.bytes, e->address.bytes, sizeof(plain.address.bytes));
-	plain.port = e->port;
-	return plain;
-}
-
-static struct source *find_source(struct path_engine *e, const struct endpoint *endpoint)
-{
-	struct endpoint plain = plain_endpoint(endpoint);
-	struct source *found;
-
-	HASH_FIND(hh, e->sources, &plain, sizeof(plain), found);
-	return found;
-}
-
-static void remove_source(struct source *s)
-{
-	struct source **at = &s->peer->sources;
-
-	while (*at != s)
-		at = &(*at)->next;
-	*at = s->next;
-	HASH_DEL(s->peer->engine->sources, s);
-	free(s);
-}
-
-void path_bind_source(struct path_peer *p, const struct endpoint *endpoint)
-{
-	struct source *s = find_source(p->engine, endpoint), *last = NULL;
-	size_t count = 0;
-
-	if (s && s->peer == p)
-		return;
-	if (s)
-		remove_source(s);
-	for (struct source *at = p->sources; at; at = at->next) {
-		last = at;
-		count++;
-	}
-	if (count >= SOURCES_PER_PEER)
-		remove_source(last);
-	s = calloc(1, sizeof(*s));
-	if (!s)
-		return; /* accounting only: without memory there is none */
-	s->endpoint = plain_endpoint(endpoint);
-	s->peer = p;
-	HASH_ADD(hh, p->engine->sources, endpoint, sizeof(s->endpoint), s);
-	if (s->hash_failed) {
-		free(s);
-		return;
-	}
-	s->next = p->sources;
-	p->sources = s;
-}
-
-struct path_peer *path_for_source(struct path_engine *e, const struct endpoint *source)
-{
-	struct source *s = find_source(e, source);
-
-	return s ? s->peer : NULL;
 }
 
 /* Peers */
@@ -275,10 +117,11 @@ int path_peer_add(struct path_engine *e, const struct path_peer_config *config, 
 	p->node_key = config->node_key;
 	p->discovery =
 		(struct quota){LIMIT_PATH_PEER_BURST, NSEC_PER_SEC / LIMIT_PATH_PEER_RATE, 0};
+	TAILQ_INIT(&p->sources);
 	for (int kind = 0; kind < SLOT_COUNT; kind++)
 		p->slots[kind].peer = p;
 	HASH_ADD(hh, e->peers, node_key, sizeof(p->node_key), p);
-	if (p->hash_failed) {
+	if (!p->hh.tbl) {
 		free(p);
 		return -ENOMEM;
 	}
@@ -322,25 +165,13 @@ int path_peer_set_tunnel_disco_key(struct path_peer *p, const struct public_key 
 
 void path_peer_remove(struct path_peer *p)
 {
-	struct path_engine *e;
-
 	if (!p)
 		return;
-	e = p->engine;
 	path_manual_cancel(p);
-	while (p->sources)
-		remove_source(p->sources);
-	for (int kind = 0; kind < SLOT_COUNT; kind++)
-		slot_clear(&p->slots[kind]);
-	if (p->live) {
-		if (p->live_previous)
-			p->live_previous->live_next = p->live_next;
-		else
-			e->live = p->live_next;
-		if (p->live_next)
-			p->live_next->live_previous = p->live_previous;
-	}
-	HASH_DEL(e->peers, p);
+	path_forget_indexes(p);
+	if (p->live)
+		LIST_REMOVE(p, live_entry);
+	HASH_DEL(p->engine->peers, p);
 	free(p->candidates);
 	free(p->pings);
 	free(p);
@@ -351,15 +182,10 @@ void *path_peer_user(const struct path_peer *p)
 	return p->user;
 }
 
-const struct public_key *path_peer_node_key(const struct path_peer *p)
-{
-	return &p->node_key;
-}
-
 void path_peer_status(const struct path_peer *p, nanoseconds now, struct path_peer_status *ret)
 {
 	*ret = (struct path_peer_status){
-		.active = p->last_sent && now - p->last_sent <= PATH_ACTIVE,
+		.active = path_is_active(p, now),
 		.direct = path_is_trusted(p, now),
 		.endpoint = p->best,
 		.latency = p->best_latency,
@@ -377,7 +203,7 @@ size_t path_export(const struct path_engine *e, nanoseconds now, struct path_han
 	size_t count = 0;
 
 	for (const struct path_peer *p = e->peers; p && count < capacity; p = p->hh.next)
-		if (p->last_sent && now - p->last_sent <= PATH_ACTIVE)
+		if (path_is_active(p, now))
 			out[count++] = (struct path_handover){p->node_key, p->best};
 	return count;
 }

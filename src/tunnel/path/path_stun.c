@@ -45,7 +45,7 @@ static void ask(struct path_engine *e, struct stun_server *s, nanoseconds now)
 	e->callbacks->send_udp(e->ctx, &s->endpoint, request, sizeof(request));
 }
 
-void path_stun_start(struct path_engine *e, nanoseconds now)
+static void start(struct path_engine *e, nanoseconds now)
 {
 	struct stun_state *s = &e->stun;
 
@@ -81,7 +81,7 @@ int path_set_stun_servers(struct path_engine *e, const struct endpoint *servers,
 	s->server_count = count;
 	s->running = false;
 	s->failures = 0;
-	path_stun_start(e, now);
+	start(e, now);
 	return 0;
 }
 
@@ -92,7 +92,7 @@ void path_stun_active(struct path_engine *e, nanoseconds now)
 	if (s->running || s->server_count == 0)
 		return;
 	if (!s->last_answer || now - s->last_answer > PATH_ENDPOINTS_FRESH)
-		path_stun_start(e, now);
+		start(e, now);
 	else if (s->next_round == DEADLINE_NEVER)
 		plan(e, s->last_answer + restun_interval());
 }
@@ -102,7 +102,7 @@ void path_stun_link_changed(struct path_engine *e, nanoseconds now)
 	e->stun.forget_before = now;
 	e->stun.failures = 0;
 	e->stun.running = false;
-	path_stun_start(e, now);
+	start(e, now);
 }
 
 /* Results */
@@ -146,6 +146,16 @@ static void expire_results(struct stun_state *s, nanoseconds now)
 		s->result_count--;
 }
 
+static bool any_active(const struct path_engine *e, nanoseconds now)
+{
+	const struct path_peer *p;
+
+	LIST_FOREACH(p, &e->live, live_entry)
+		if (path_is_active(p, now))
+			return true;
+	return false;
+}
+
 static void end_round(struct path_engine *e, nanoseconds now)
 {
 	struct stun_state *s = &e->stun;
@@ -168,21 +178,20 @@ static void end_round(struct path_engine *e, nanoseconds now)
 		s->next_round = DEADLINE_NEVER;
 		if (++s->failures <= FAILURES_MAX)
 			plan(e, now + (NSEC_PER_SEC << s->failures));
-		else if (path_any_active(e, now))
+		else if (any_active(e, now))
 			plan(e, now + restun_interval());
 	}
 	path_tell_endpoints(e, now);
 }
 
-void path_stun_receive(struct path_engine *e, const struct endpoint *source, const uint8_t *data,
-		       size_t length, nanoseconds now)
+void path_stun_receive(struct path_engine *e, const uint8_t *data, size_t length, nanoseconds now)
 {
 	struct stun_state *s = &e->stun;
 	struct endpoint mapped;
 	struct stun_txid txid;
 	bool all = true, found = false;
 
-	(void)source; /* the transaction id proves it; a server may answer from another address */
+	/* The transaction id proves it: a server may answer from another address. */
 	if (stun_response_parse(data, length, &txid, &mapped) < 0)
 		goto unexpected;
 	for (size_t i = 0; i < s->server_count; i++) {
@@ -231,8 +240,8 @@ void path_stun_timeout(struct path_engine *e, nanoseconds now)
 		return;
 	s->next_round = DEADLINE_NEVER;
 	/* Retries after a failure go on without activity; the periodic ones don't. */
-	if (s->failures > 0 || path_any_active(e, now))
-		path_stun_start(e, now);
+	if (s->failures > 0 || any_active(e, now))
+		start(e, now);
 }
 
 nanoseconds path_stun_deadline(const struct path_engine *e)

@@ -45,8 +45,6 @@ struct derp_client {
 	/* The relay's rate limit: bytes a second and at once (0: none), and when it is full again. */
 	uint64_t rate, burst;
 	nanoseconds full_at;
-
-	struct derp_client_statistics statistics;
 };
 
 struct derp_client *derp_client_new(const struct secret_key *node, const char *app_name,
@@ -189,7 +187,6 @@ static int on_message(struct derp_client *c, const struct derp_message *m, nanos
 		event.type = DERP_EVENT_READY;
 		break;
 	case DERP_RECV_PACKET:
-		c->statistics.packets_in++;
 		event.type = DERP_EVENT_PACKET;
 		break;
 	case DERP_PEER_GONE:
@@ -214,11 +211,7 @@ static int on_message(struct derp_client *c, const struct derp_message *m, nanos
 		/* Without room the relay gets no pong, as if it was lost. */
 		r = send_message(c, &answer, 0);
 		return r == -ENOMEM ? r : 0;
-	case DERP_KEEP_ALIVE:
-		return 0;
-	default:
-		/* What only a relay is sent. */
-		c->statistics.unknown_frames++;
+	default: /* a keep-alive, or a frame that only a relay receives */
 		return 0;
 	}
 	*ret = event;
@@ -233,14 +226,8 @@ static int on_frame(struct derp_client *c, const struct derp_frame *frame, nanos
 
 	if (c->state == CLIENT_GREETING)
 		return r < 0 ? -EPROTO : on_server_key(c, &m);
-	if (r == -EBADMSG) {
-		c->statistics.short_frames++;
-		return 0;
-	}
-	if (r == -EOPNOTSUPP) {
-		c->statistics.unknown_frames++;
-		return 0;
-	}
+	if (r == -EBADMSG || r == -EOPNOTSUPP)
+		return 0; /* a frame that is too short, or of an unknown type */
 	return on_message(c, &m, now, ret);
 }
 
@@ -274,11 +261,6 @@ struct buffer *derp_client_output(struct derp_client *c)
 	return &c->output;
 }
 
-bool derp_client_is_ready(const struct derp_client *c)
-{
-	return c->state == CLIENT_READY;
-}
-
 /* take_tokens() - Whether the relay's rate limit leaves room for @bytes */
 static bool take_tokens(struct derp_client *c, uint64_t bytes, nanoseconds now)
 {
@@ -292,20 +274,14 @@ int derp_client_send(struct derp_client *c, const struct public_key *to, const v
 {
 	struct derp_message m = {
 		.type = DERP_SEND_PACKET, .key = *to, .data = data, .length = length};
-	int r;
 
 	if (c->state != CLIENT_READY)
 		return -ENOTCONN;
 	if (length > DERP_PACKET_MAX)
 		return -EMSGSIZE;
-	if (!take_tokens(c, DERP_FRAME_HEADER + KEY_SIZE + length, now)) {
-		c->statistics.over_limit++;
+	if (!take_tokens(c, DERP_FRAME_HEADER + KEY_SIZE + length, now))
 		return -EDQUOT;
-	}
-	r = send_message(c, &m, CONTROL_RESERVE);
-	if (r == 0)
-		c->statistics.packets_out++;
-	return r;
+	return send_message(c, &m, CONTROL_RESERVE);
 }
 
 int derp_client_note_preferred(struct derp_client *c, bool preferred)
@@ -341,9 +317,4 @@ int derp_client_timeout(struct derp_client *c, nanoseconds now)
 		(void)derp_client_ping(c, data); /* without room other bytes are on their way */
 	}
 	return 0;
-}
-
-const struct derp_client_statistics *derp_client_statistics(const struct derp_client *c)
-{
-	return &c->statistics;
 }

@@ -47,13 +47,6 @@ struct derp_event {
 	nanoseconds try_for;
 };
 
-struct derp_client_statistics {
-	uint64_t packets_in, packets_out;
-	uint64_t unknown_frames; /* skipped */
-	uint64_t short_frames;   /* dropped */
-	uint64_t over_limit;     /* packets dropped because the relay's rate limit was used up */
-};
-
 /**
  * derp_client_new() - A connection that begins now
  * @node:     our long-term node key; kept (and wiped) by the client
@@ -82,14 +75,11 @@ int derp_client_next(struct derp_client *c, nanoseconds now, struct derp_event *
 /** derp_client_output() - Bytes to send; the owner consumes what it wrote */
 struct buffer *derp_client_output(struct derp_client *c);
 
-/** derp_client_is_ready() - Whether packets may be sent */
-bool derp_client_is_ready(const struct derp_client *c);
-
 /**
  * derp_client_send() - Queue a packet for @to in the output
  *
  * Return: 0, -ENOTCONN not ready, -EMSGSIZE longer than 64 KiB or no room in the output,
- * -EDQUOT over the relay's rate limit (dropped and counted)
+ * -EDQUOT over the relay's rate limit (dropped)
  */
 int derp_client_send(struct derp_client *c, const struct public_key *to, const void *data,
 		     size_t length, nanoseconds now);
@@ -106,5 +96,3 @@ nanoseconds derp_client_deadline(const struct derp_client *c);
 
 /** derp_client_timeout() - 0, or -ETIMEDOUT when the relay has gone silent */
 int derp_client_timeout(struct derp_client *c, nanoseconds now);
-
-const struct derp_client_statistics *derp_client_statistics(const struct derp_client *c);

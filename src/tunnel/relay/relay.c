@@ -9,6 +9,7 @@
  *   relay_wake() sets to now.
  */
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "tunnel/relay/relay_internal.h"
 
 #include <errno.h>
@@ -35,13 +36,74 @@ struct relay_region *relay_find_region(const struct relay *r, uint16_t id)
 	return NULL;
 }
 
+/*
+ * Routes: through which region a peer was last heard
+ *
+ * Whoever knows our node key can send to us, but only peers are remembered here; the oldest
+ * entry makes room for a new one.
+ */
+
+static struct relay_route *find_route(const struct relay *r, const struct public_key *peer)
+{
+	struct relay_route *route;
+
+	HASH_FIND(hh, r->routes, peer, sizeof(*peer), route);
+	return route;
+}
+
+static void drop_route(struct relay *r, struct relay_route *route)
+{
+	HASH_DEL(r->routes, route);
+	free(route);
+}
+
+void routes_learn(struct relay *r, const struct public_key *peer, struct relay_region *region)
+{
+	struct relay_route *route = find_route(r, peer);
+
+	if (route) {
+		route->region = region;
+		return;
+	}
+	if (r->callbacks->is_peer && !r->callbacks->is_peer(r->ctx, peer))
+		return;
+	if (HASH_COUNT(r->routes) >= LIMIT_RELAY_ROUTES)
+		drop_route(r, r->routes); /* the hash keeps the order of insertion */
+	route = calloc(1, sizeof(*route));
+	if (!route)
+		return; /* its home region is still a way */
+	route->key = *peer;
+	route->region = region;
+	HASH_ADD(hh, r->routes, key, sizeof(route->key), route);
+	if (!route->hh.tbl)
+		free(route);
+}
+
+void routes_forget(struct relay *r, const struct public_key *peer,
+		   const struct relay_region *region)
+{
+	struct relay_route *route = find_route(r, peer);
+
+	if (route && route->region == region)
+		drop_route(r, route);
+}
+
+void routes_forget_region(struct relay *r, const struct relay_region *region)
+{
+	struct relay_route *route, *next;
+
+	HASH_ITER(hh, r->routes, route, next)
+		if (!region || route->region == region)
+			drop_route(r, route);
+}
+
+/* The pool */
+
 static void drop_vanished(struct relay *r)
 {
-	struct relay_region **at = &r->regions;
+	struct relay_region **at = &r->regions, *g;
 
-	while (*at) {
-		struct relay_region *g = *at;
-
+	while ((g = *at)) {
 		if (g->in_map) {
 			at = &g->next;
 			continue;
@@ -176,7 +238,8 @@ void relay_set_node_key(struct relay *r, const struct secret_key *node_key)
 int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
 	       size_t length)
 {
-	struct relay_region *home, *heard;
+	const struct relay_route *route;
+	struct relay_region *home;
 	nanoseconds now = clock_boottime();
 
 	if (length > DERP_PACKET_MAX)
@@ -185,20 +248,13 @@ int relay_send(struct relay *r, uint16_t region, const struct public_key *to, co
 	if (home && !home->in_map)
 		home = NULL;
 	if (!home || !region_is_ready(home)) {
-		heard = routes_find(r, to);
-		if (heard && region_is_ready(heard))
-			home = heard;
+		route = find_route(r, to);
+		if (route && region_is_ready(route->region))
+			home = route->region;
 	}
 	if (!home)
 		return -EHOSTUNREACH;
 	return region_send(home, to, data, length, now);
-}
-
-bool relay_is_connected(const struct relay *r, uint16_t region)
-{
-	const struct relay_region *g = relay_find_region(r, region);
-
-	return g && region_is_ready(g);
 }
 
 void relay_link_changed(struct relay *r)
@@ -213,32 +269,6 @@ void relay_link_changed(struct relay *r)
 	}
 	r->stun_wanted = true;
 	relay_wake(r, 0);
-}
-
-size_t relay_status(const struct relay *r, struct relay_region_status *out, size_t capacity)
-{
-	size_t count = 0;
-
-	for (const struct relay_region *g = r->regions; g && count < capacity; g = g->next) {
-		struct relay_region_status *s = &out[count];
-
-		if (g->state == RELAY_IDLE && !g->last_wanted && g->id != r->home)
-			continue;
-		*s = (struct relay_region_status){
-			.region = g->id,
-			.state = g->state,
-			.home = g->id == r->home,
-			.packets_in = g->packets_in,
-			.packets_out = g->packets_out,
-			.queue_dropped = g->queue.dropped,
-		};
-		memcpy(s->code, g->code, sizeof(s->code));
-		if (g->node < g->node_count)
-			snprintf(s->node, sizeof(s->node), "%.127s", g->nodes[g->node].host);
-		memcpy(s->problem, g->problem, sizeof(s->problem));
-		count++;
-	}
-	return count;
 }
 
 const char *relay_region_code(const struct relay *r, uint16_t region)

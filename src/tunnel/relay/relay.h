@@ -113,9 +113,6 @@ void relay_set_node_key(struct relay *r, const struct secret_key *node_key);
 int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
 	       size_t length);
 
-/** relay_is_connected() - Whether @region is ready now */
-bool relay_is_connected(const struct relay *r, uint16_t region);
-
 /**
  * relay_link_changed() - The network moved
  *
@@ -123,28 +120,6 @@ bool relay_is_connected(const struct relay *r, uint16_t region);
  * within 5 s.
  */
 void relay_link_changed(struct relay *r);
-
-enum relay_region_state {
-	RELAY_IDLE,       /* not wanted */
-	RELAY_CONNECTING, /* dialling, or the greeting isn't done */
-	RELAY_CONNECTED,
-	RELAY_WAITING, /* failed; waits before it tries again */
-};
-
-struct relay_region_status {
-	uint16_t region;
-	char code[32];
-	char node[128]; /* host name of the node connected to, or tried last */
-	enum relay_region_state state;
-	bool home;
-	uint64_t packets_in, packets_out;
-	uint64_t queue_dropped; /* packets that fell out of the queue */
-	char problem[160];      /* empty: none */
-};
-
-/** relay_status() - Fill @out with at most @capacity regions (those ever used); returns the count
- */
-size_t relay_status(const struct relay *r, struct relay_region_status *out, size_t capacity);
 
 /** relay_region_code() - "fra" for a region of the map, or NULL */
 const char *relay_region_code(const struct relay *r, uint16_t region);

@@ -2,23 +2,22 @@
 /*
  * tunnel/relay/relay_internal.h - what the files of the relay pool share
  *
- *	relay.c      the pool: map, home, the way of a packet, time
- *	region.c     one region: its nodes' race, its connection
- *	packet_queue.c  what waits for it
- *	routes.c     through which region a peer was heard
- *	stun_servers.c  where the home region's STUN servers listen
+ *	relay.c               the pool: map, home, the way of a packet, time
+ *	relay_region.c        one region: its nodes' race, its connection, its queue
+ *	relay_stun_servers.c  where the home region's STUN servers listen
  */
 #pragma once
 
 #include "transport/http_client.h"
 #include "transport/loop_timer.h"
 #include "tunnel/relay/derp_client.h"
-#include "tunnel/relay/packet_queue.h"
 #include "tunnel/relay/relay.h"
 #include "wire/tailcfg_derp.h"
 
-#define HASH_NONFATAL_OOM          1
-#define uthash_nonfatal_oom(added) ((added)->hash_failed = true)
+#include <sys/queue.h>
+
+/* Without memory a hash table refuses the new element: its hh.tbl is NULL then. */
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #define RELAY_IDLE_CLOSE     (60 * NSEC_PER_SEC)
@@ -45,6 +44,31 @@ struct relay_node {
 	bool stun_only;
 	uint16_t derp_port, stun_port;
 	struct address stun_address;
+};
+
+enum relay_region_state {
+	RELAY_IDLE,       /* not wanted */
+	RELAY_CONNECTING, /* dialling, or the greeting isn't done */
+	RELAY_CONNECTED,
+	RELAY_WAITING, /* failed; waits before it tries again */
+};
+
+/* A packet that waits for the connection to a relay. */
+struct queued_packet {
+	STAILQ_ENTRY(queued_packet) next;
+	struct public_key to;
+	size_t length;
+	uint8_t data[];
+};
+
+/*
+ * Bounded by bytes (LIMIT_DERP_QUEUE). A full queue drops its oldest packet: for a tunnel a late
+ * packet is worth less than a new one.
+ */
+struct packet_queue {
+	STAILQ_HEAD(, queued_packet) packets;
+	size_t bytes;
+	uint64_t dropped; /* because the queue was full, or the relay refused them */
 };
 
 /* One try of one node. */
@@ -84,7 +108,6 @@ struct relay_region {
 	unsigned int failures;   /* in a row */
 
 	struct packet_queue queue;
-	uint64_t packets_in, packets_out;
 	char problem[RELAY_PROBLEM_MAX];
 	char told_problem[RELAY_PROBLEM_MAX];
 	struct relay_region *next;
@@ -93,7 +116,6 @@ struct relay_region {
 struct relay_route {
 	struct public_key key;
 	struct relay_region *region;
-	bool hash_failed;
 	UT_hash_handle hh;
 };
 
@@ -132,7 +154,15 @@ void relay_wake(struct relay *r, nanoseconds at);
 
 struct relay_region *relay_find_region(const struct relay *r, uint16_t id);
 
-/* region.c */
+/** routes_learn() - @peer was heard through @region; only peers are remembered */
+void routes_learn(struct relay *r, const struct public_key *peer, struct relay_region *region);
+void routes_forget(struct relay *r, const struct public_key *peer,
+		   const struct relay_region *region);
+
+/** routes_forget_region() - All through @region; NULL: all */
+void routes_forget_region(struct relay *r, const struct relay_region *region);
+
+/* relay_region.c */
 
 /** region_new() - With an empty definition; NULL without memory */
 struct relay_region *region_new(struct relay *r, uint16_t id);
@@ -162,17 +192,7 @@ void region_tell(struct relay_region *g);
 void region_timeout(struct relay_region *g, nanoseconds now);
 nanoseconds region_deadline(const struct relay_region *g);
 
-/* routes.c */
-
-void routes_learn(struct relay *r, const struct public_key *peer, struct relay_region *region);
-struct relay_region *routes_find(const struct relay *r, const struct public_key *peer);
-void routes_forget(struct relay *r, const struct public_key *peer,
-		   const struct relay_region *region);
-
-/** routes_forget_region() - All through @region; NULL: all */
-void routes_forget_region(struct relay *r, const struct relay_region *region);
-
-/* stun_servers.c */
+/* relay_stun_servers.c */
 
 void stun_servers_look_up(struct relay *r, nanoseconds now);
 void stun_servers_cancel(struct relay *r);

@@ -22,6 +22,7 @@
  *   sets `lost` and wakes the loop, where the rest is done.
  */
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "base/printable.h"
 #include "tunnel/relay/relay_internal.h"
 
@@ -33,6 +34,45 @@
 
 static void start_next_node(struct relay_region *g, nanoseconds now);
 
+/* packet_queue_take() - Forget the first, which was sent */
+static void packet_queue_take(struct packet_queue *q)
+{
+	struct queued_packet *p = STAILQ_FIRST(&q->packets);
+
+	STAILQ_REMOVE_HEAD(&q->packets, next);
+	q->bytes -= p->length;
+	free(p);
+}
+
+/* packet_queue_clear() - Drop all, and count them */
+static void packet_queue_clear(struct packet_queue *q)
+{
+	while (!STAILQ_EMPTY(&q->packets)) {
+		packet_queue_take(q);
+		q->dropped++;
+	}
+}
+
+/* packet_queue_add() - Copy a packet to the end; 0 or -ENOMEM */
+static int packet_queue_add(struct packet_queue *q, const struct public_key *to, const void *data,
+			    size_t length)
+{
+	struct queued_packet *p = malloc(sizeof(*p) + length);
+
+	if (!p)
+		return -ENOMEM;
+	p->to = *to;
+	p->length = length;
+	memcpy(p->data, data, length);
+	while (!STAILQ_EMPTY(&q->packets) && q->bytes + length > LIMIT_DERP_QUEUE) {
+		packet_queue_take(q);
+		q->dropped++;
+	}
+	STAILQ_INSERT_TAIL(&q->packets, p, next);
+	q->bytes += length;
+	return 0;
+}
+
 struct relay_region *region_new(struct relay *r, uint16_t id)
 {
 	struct relay_region *g = calloc(1, sizeof(*g));
@@ -41,7 +81,7 @@ struct relay_region *region_new(struct relay *r, uint16_t id)
 		return NULL;
 	g->relay = r;
 	g->id = id;
-	packet_queue_init(&g->queue);
+	STAILQ_INIT(&g->queue.packets);
 	for (size_t i = 0; i < RELAY_NODES; i++)
 		g->attempts[i] = (struct relay_attempt){.region = g, .node = i};
 	return g;
@@ -206,19 +246,23 @@ static void flush_output(struct relay_region *g)
 		buffer_consume(output, output->length);
 }
 
+static void send_now(struct relay_region *g, const struct public_key *to, const void *data,
+		     size_t length, nanoseconds now)
+{
+	if (derp_client_send(g->client, to, data, length, now) < 0)
+		g->queue.dropped++;
+	flush_output(g);
+}
+
 /* flush_queue() - Move packets to the stream while little waits there */
 static void flush_queue(struct relay_region *g, nanoseconds now)
 {
-	while (g->queue.first && !g->lost && stream_pending(g->stream) < RELAY_STREAM_PENDING) {
-		struct queued_packet *p = g->queue.first;
-		int r = derp_client_send(g->client, &p->to, p->data, p->length, now);
+	struct queued_packet *p;
 
-		if (r == 0)
-			g->packets_out++;
-		else
-			g->queue.dropped++;
+	while ((p = STAILQ_FIRST(&g->queue.packets)) && !g->lost &&
+	       stream_pending(g->stream) < RELAY_STREAM_PENDING) {
+		send_now(g, &p->to, p->data, p->length, now);
 		packet_queue_take(&g->queue);
-		flush_output(g);
 	}
 }
 
@@ -300,7 +344,6 @@ static void on_event(struct relay_region *g, const struct derp_event *event, nan
 		on_ready(g, now);
 		break;
 	case DERP_EVENT_PACKET:
-		g->packets_in++;
 		routes_learn(r, &event->key, g);
 		r->callbacks->packet(r->ctx, g->id, &event->key, event->data, event->length);
 		break;
@@ -519,18 +562,13 @@ int region_send(struct relay_region *g, const struct public_key *to, const void 
 	int r;
 
 	g->last_wanted = now;
-	if (!region_is_ready(g) || g->queue.first ||
+	if (!region_is_ready(g) || !STAILQ_EMPTY(&g->queue.packets) ||
 	    stream_pending(g->stream) >= RELAY_STREAM_PENDING) {
 		r = packet_queue_add(&g->queue, to, data, length);
 		region_want(g, now);
 		return r;
 	}
-	r = derp_client_send(g->client, to, data, length, now);
-	if (r == 0)
-		g->packets_out++;
-	else
-		g->queue.dropped++;
-	flush_output(g);
+	send_now(g, to, data, length, now);
 	return 0;
 }
 
@@ -563,7 +601,7 @@ void region_timeout(struct relay_region *g, nanoseconds now)
 	}
 	if (g->state == RELAY_IDLE && g->id == g->relay->home && g->in_map)
 		connect_now(g, now);
-	if (g->state == RELAY_IDLE && g->queue.first && is_wanted(g, now))
+	if (g->state == RELAY_IDLE && !STAILQ_EMPTY(&g->queue.packets) && is_wanted(g, now))
 		connect_now(g, now);
 	if (g->state == RELAY_CONNECTED && !is_wanted(g, now))
 		region_disconnect(g, false);

@@ -9,36 +9,16 @@
 static_assert(crypto_shorthash_KEYBYTES == 16 && crypto_shorthash_BYTES == 8, "SipHash");
 static_assert(LIMIT_WG_SOURCES % WG_LIMITER_WAYS == 0, "whole sets");
 
-struct rate {
-	unsigned int per_second;
-	unsigned int burst;
-};
-
-static const struct rate source_unproven = {LIMIT_WG_SOURCE_UNPROVEN, LIMIT_WG_SOURCE_UNPROVEN};
-static const struct rate source_proven = {LIMIT_WG_SOURCE_PROVEN, LIMIT_WG_SOURCE_PROVEN_BURST};
-static const struct rate all_unproven = {LIMIT_WG_ALL_UNPROVEN, LIMIT_WG_ALL_UNPROVEN};
-static const struct rate all_proven = {LIMIT_WG_ALL_PROVEN, LIMIT_WG_ALL_PROVEN};
-
-static nanoseconds cost(const struct rate *rate)
+/* bucket() - A full bucket of @burst tokens, with @per_second new ones each second */
+static struct quota bucket(unsigned int per_second, unsigned int burst)
 {
-	return NSEC_PER_SEC / rate->per_second;
+	return (struct quota){.burst = burst, .interval = NSEC_PER_SEC / per_second};
 }
 
-static nanoseconds full(const struct rate *rate)
+/* take() - A token of both buckets, or of neither */
+static bool take(struct quota *one, struct quota *all, nanoseconds now)
 {
-	return cost(rate) * rate->burst;
-}
-
-/* take() - From both or from neither */
-static bool take(nanoseconds *one, const struct rate *one_rate, nanoseconds *all,
-		 const struct rate *all_rate, nanoseconds now)
-{
-	if (!quota_spend(one, full(one_rate), cost(one_rate), now))
-		return false;
-	if (quota_spend(all, full(all_rate), cost(all_rate), now))
-		return true;
-	*one -= cost(one_rate);
-	return false;
+	return quota_left(one, 0, now) && quota_take(all, now) && quota_take(one, now);
 }
 
 static uint64_t name_of(const struct wg_limiter *limiter, const struct wg_source *source)
@@ -70,13 +50,21 @@ static struct wg_limited_source *find(struct wg_limiter *limiter, const struct w
 		if (set[i].last < stalest->last)
 			stalest = &set[i];
 	}
-	*stalest = (struct wg_limited_source){.name = name, .last = now};
+	*stalest = (struct wg_limited_source){
+		.name = name,
+		.last = now,
+		.unproven = bucket(LIMIT_WG_SOURCE_UNPROVEN, LIMIT_WG_SOURCE_UNPROVEN),
+		.proven = bucket(LIMIT_WG_SOURCE_PROVEN, LIMIT_WG_SOURCE_PROVEN_BURST),
+	};
 	return stalest;
 }
 
 void wg_limiter_init(struct wg_limiter *limiter, const uint8_t random[static 16])
 {
-	*limiter = (struct wg_limiter){0};
+	*limiter = (struct wg_limiter){
+		.unproven = bucket(LIMIT_WG_ALL_UNPROVEN, LIMIT_WG_ALL_UNPROVEN),
+		.proven = bucket(LIMIT_WG_ALL_PROVEN, LIMIT_WG_ALL_PROVEN),
+	};
 	memcpy(limiter->hash_key, random, sizeof(limiter->hash_key));
 }
 
@@ -85,10 +73,9 @@ enum wg_admission wg_limiter_admit(struct wg_limiter *limiter, const struct wg_s
 {
 	struct wg_limited_source *one = find(limiter, source, now);
 
-	if (take(&one->unproven, &source_unproven, &limiter->unproven, &all_unproven, now))
+	if (take(&one->unproven, &limiter->unproven, now))
 		return WG_ADMIT;
 	if (!proven)
 		return WG_ASK_COOKIE;
-	return take(&one->proven, &source_proven, &limiter->proven, &all_proven, now) ? WG_ADMIT
-										      : WG_REFUSE;
+	return take(&one->proven, &limiter->proven, now) ? WG_ADMIT : WG_REFUSE;
 }

@@ -22,20 +22,21 @@
 #pragma once
 
 #include "base/limits.h"
+#include "base/quota.h"
 #include "tunnel/wireguard/wg.h"
 
 #define WG_LIMITER_WAYS 4u
 #define WG_LIMITER_SETS (LIMIT_WG_SOURCES / WG_LIMITER_WAYS)
 
 struct wg_limited_source {
-	uint64_t name; /* keyed hash of the source */
-	nanoseconds last;
-	nanoseconds unproven, proven; /* when each bucket is full again */
+	uint64_t name;    /* keyed hash of the source */
+	nanoseconds last; /* when the source last sent a handshake message; 0: a free entry */
+	struct quota unproven, proven;
 };
 
 struct wg_limiter {
 	uint8_t hash_key[16];
-	nanoseconds unproven, proven;
+	struct quota unproven, proven; /* of all sources together */
 	struct wg_limited_source sources[WG_LIMITER_SETS][WG_LIMITER_WAYS];
 };
 

@@ -219,7 +219,6 @@ void wg_peer_remove(struct wg_peer *peer);
 struct wg_peer *wg_peer_for_key(const struct wg_device *device, const struct public_key *public);
 
 void *wg_peer_user(const struct wg_peer *peer);
-const struct public_key *wg_peer_public_key(const struct wg_peer *peer);
 
 /**
  * wg_peer_set_allowed_ips() - Exactly these prefixes lead to @peer, and it may send from them
@@ -233,9 +232,6 @@ int wg_peer_set_allowed_ips(struct wg_peer *peer, const struct prefix *prefixes,
 
 /** wg_peer_set_psk() - Another preshared key (NULL: none), from the next handshake on */
 void wg_peer_set_psk(struct wg_peer *peer, const struct secret_key *psk);
-
-/** wg_peer_set_persistent_keepalive() - Send something every @interval; 0: never. Off at first */
-void wg_peer_set_persistent_keepalive(struct wg_peer *peer, nanoseconds interval, nanoseconds now);
 
 /**
  * wg_peer_initiate() - Make a new session now, whatever there is

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/wireguard/wg_device.c - the device: its key, its indices, its clock, its names */
+/* tunnel/wireguard/wg_device.c - the device: its key, its names, its timers */
 #include "tunnel/wireguard/wg_device.h"
 
 #include "base/cursor.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 
 #define MTU_AT_FIRST 1280u /* protocol.md 9: the IPv6 minimum */
@@ -53,39 +52,6 @@ const char *wg_counter_name(enum wg_counter counter)
 	return counter_names[counter];
 }
 
-nanoseconds wg_advance(struct wg_device *device, nanoseconds now)
-{
-	if (now > device->now)
-		device->now = now;
-	return device->now;
-}
-
-void wg_random(const struct wg_device *device, void *out, size_t length)
-{
-	if (device->callbacks->random)
-		device->callbacks->random(device->context, out, length);
-	else
-		randombytes_buf(out, length);
-}
-
-void wg_index_insert(struct wg_device *device, struct wg_index *index)
-{
-	uint32_t number;
-
-	do {
-		wg_random(device, &number, sizeof(number));
-	} while (hash_table_find(&device->indices, number));
-	hash_table_insert(&device->indices, &index->entry, number);
-}
-
-void wg_index_move(struct wg_device *device, struct wg_index *from, struct wg_index *to)
-{
-	uint32_t number = from->entry.hash;
-
-	hash_table_remove(&device->indices, &from->entry);
-	hash_table_insert(&device->indices, &to->entry, number);
-}
-
 struct wg_device *wg_device_new(const struct secret_key *private,
 				const struct wg_callbacks *callbacks, void *context)
 {
@@ -99,19 +65,10 @@ struct wg_device *wg_device_new(const struct secret_key *private,
 	device->context = context;
 	device->now = 1; /* so that 0 can mean "never" */
 	device->mtu = MTU_AT_FIRST;
-	if (hash_table_init(&device->by_key) < 0 || hash_table_init(&device->indices) < 0)
-		goto no_memory;
-	wg_random(device, device->by_key_secret, sizeof(device->by_key_secret));
 	wg_random(device, limiter_secret, sizeof(limiter_secret));
 	wg_limiter_init(&device->limiter, limiter_secret);
 	wg_device_set_private_key(device, private);
 	return device;
-
-no_memory:
-	hash_table_free(&device->by_key);
-	hash_table_free(&device->indices);
-	free(device);
-	return NULL;
 }
 
 void wg_device_free(struct wg_device *device)
@@ -120,8 +77,6 @@ void wg_device_free(struct wg_device *device)
 		return;
 	while (device->peers)
 		wg_peer_remove(device->peers);
-	hash_table_free(&device->by_key);
-	hash_table_free(&device->indices);
 	free(device->heap);
 	explicit_bzero(device, sizeof(*device));
 	free(device);
@@ -139,7 +94,7 @@ void wg_device_set_private_key(struct wg_device *device, const struct secret_key
 		secret_key_public(private, &device->public);
 	}
 	wg_checker_set_key(&device->checker, &device->public);
-	for (struct wg_peer *peer = device->peers; peer; peer = peer->next) {
+	for (struct wg_peer *peer = device->peers; peer; peer = peer->hh.next) {
 		secret_key_wipe(&peer->static_static);
 		peer->has_static_static = false;
 		wg_handshake_clear(peer);
@@ -195,4 +150,78 @@ struct wg_peer *wg_device_lookup(const struct wg_device *device, const struct ad
 const struct wg_statistics *wg_device_statistics(const struct wg_device *device)
 {
 	return &device->statistics;
+}
+
+/* Time */
+
+/* Give up: the peer doesn't answer. What it has of sessions may still receive. */
+static void abandon(struct wg_peer *peer)
+{
+	struct wg_device *device = peer->device;
+
+	wg_handshake_clear(peer);
+	device->statistics.counters[WG_STAGED_ABANDONED] += wg_drop_staged(peer);
+	device->statistics.counters[WG_HANDSHAKE_ABANDONED]++;
+	wg_timer_cancel(peer, WG_TIMER_KEEPALIVE);
+}
+
+static void expire_retransmit(struct wg_peer *peer)
+{
+	if (peer->device->now - peer->attempts_began >= WG_REKEY_ATTEMPT_TIME)
+		abandon(peer);
+	else
+		wg_send_initiation(peer,
+				   peer->early_retry_due ? WG_ATTEMPT_EARLY : WG_ATTEMPT_RETRY);
+}
+
+static void expire_keepalive(struct wg_peer *peer)
+{
+	bool another = peer->another_keepalive;
+
+	wg_send_keepalive(peer);
+	if (another)
+		wg_timers_event(peer, WG_EVENT_DATA_RECEIVED);
+}
+
+static void expire_new_handshake(struct wg_peer *peer)
+{
+	wg_send_initiation(peer, WG_ATTEMPT_FRESH);
+}
+
+static void expire_zero_keys(struct wg_peer *peer)
+{
+	wg_peer_end_sessions(peer);
+	wg_timer_cancel(peer, WG_TIMER_RETRANSMIT);
+}
+
+static void (*const expire[])(struct wg_peer *peer) = {
+	[WG_TIMER_RETRANSMIT] = expire_retransmit,
+	[WG_TIMER_KEEPALIVE] = expire_keepalive,
+	[WG_TIMER_NEW_HANDSHAKE] = expire_new_handshake,
+	[WG_TIMER_ZERO_KEYS] = expire_zero_keys,
+};
+static_assert(ARRAY_SIZE(expire) == WG_TIMER_COUNT, "all timers");
+
+nanoseconds wg_device_deadline(const struct wg_device *device)
+{
+	return device->peers ? device->heap[0]->wake : DEADLINE_NEVER;
+}
+
+void wg_device_timeout(struct wg_device *device, nanoseconds now)
+{
+	now = wg_advance(device, now);
+	while (wg_device_deadline(device) <= now) {
+		struct wg_peer *peer = device->heap[0];
+
+		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++) {
+			if (peer->timers[timer] > now)
+				continue;
+			peer->timers[timer] = DEADLINE_NEVER;
+			expire[timer](peer);
+		}
+		peer->wake = DEADLINE_NEVER;
+		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++)
+			peer->wake = deadline_min(peer->wake, peer->timers[timer]);
+		wg_heap_sift_down(device, peer, HASH_COUNT(device->peers));
+	}
 }

@@ -7,22 +7,22 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "tunnel/wireguard/allowed_ips.h"
-#include "tunnel/wireguard/hash_table.h"
 #include "tunnel/wireguard/limiter.h"
 #include "tunnel/wireguard/wg.h"
 #include "tunnel/wireguard/wg_cookie.h"
 #include "tunnel/wireguard/wg_keypair.h"
+
+#include <sodium.h>
 
 enum wg_timer {
 	WG_TIMER_RETRANSMIT,    /* the initiation got no answer */
 	WG_TIMER_KEEPALIVE,     /* data came and nothing went back */
 	WG_TIMER_NEW_HANDSHAKE, /* data went and nothing came back */
 	WG_TIMER_ZERO_KEYS,     /* no new session for so long: forget the old */
-	WG_TIMER_PERSISTENT,    /* the persistent keepalive */
 	WG_TIMER_COUNT,
 };
 
-/* What moves the timers; timers.c has the table. */
+/* What moves the timers; wg_timers.c has the table. */
 enum wg_event {
 	WG_EVENT_DATA_SENT,
 	WG_EVENT_DATA_RECEIVED,
@@ -53,8 +53,7 @@ struct wg_staged {
 
 struct wg_peer {
 	struct wg_device *device;
-	struct wg_peer *next, **previous_next; /* of the device's list */
-	struct hash_entry by_key;
+	UT_hash_handle hh; /* of the device's peers, by public key */
 	struct allowed_ips_owner allowed;
 	void *user;
 
@@ -86,7 +85,6 @@ struct wg_peer {
 
 	/* Its timers: DEADLINE_NEVER is idle. */
 	nanoseconds timers[WG_TIMER_COUNT];
-	nanoseconds persistent_interval;
 	bool another_keepalive;
 	nanoseconds wake; /* at or before the earliest of them: key in the device's heap */
 	size_t heap_at;
@@ -107,11 +105,8 @@ struct wg_device {
 	struct public_key public;
 	struct wg_timestamp last_timestamp;
 
-	struct wg_peer *peers;
-	size_t peer_count;
-	struct hash_table by_key; /* wg_peer.by_key */
-	uint8_t by_key_secret[16];
-	struct hash_table indices; /* wg_index.entry */
+	struct wg_peer *peers;    /* hash by public key */
+	struct wg_index *indices; /* hash by number */
 	struct allowed_ips allowed;
 	size_t staged_bytes;
 
@@ -123,32 +118,42 @@ struct wg_device {
 	struct wg_statistics statistics;
 };
 
-/* device.c */
-
 /** wg_advance() - Take over @now unless it lies behind; returns the time to use */
-nanoseconds wg_advance(struct wg_device *device, nanoseconds now);
+static inline nanoseconds wg_advance(struct wg_device *device, nanoseconds now)
+{
+	if (now > device->now)
+		device->now = now;
+	return device->now;
+}
 
 /** wg_random() - From the hook, or libsodium */
-void wg_random(const struct wg_device *device, void *out, size_t length);
-
-/** wg_index_insert() - Give @index a random number that is in no use */
-void wg_index_insert(struct wg_device *device, struct wg_index *index);
-
-/** wg_index_move() - @to takes the place and number of @from */
-void wg_index_move(struct wg_device *device, struct wg_index *from, struct wg_index *to);
-
-/* peer.c */
+static inline void wg_random(const struct wg_device *device, void *out, size_t length)
+{
+	if (device->callbacks->random)
+		device->callbacks->random(device->context, out, length);
+	else
+		randombytes_buf(out, length);
+}
 
 /** wg_peer_is_self() - Its key is our own: never spoken to */
-bool wg_peer_is_self(const struct wg_peer *peer);
+static inline bool wg_peer_is_self(const struct wg_peer *peer)
+{
+	return public_key_equal(&peer->public, &peer->device->public);
+}
+
+/* wg_handshake.c */
+
+/** wg_index_insert() - Give @index a random number that no other index has; 0 or -ENOMEM */
+int wg_index_insert(struct wg_device *device, struct wg_index *index);
+
+/** wg_index_move() - @to takes the place and number of @from; 0 or -ENOMEM (nothing changed) */
+int wg_index_move(struct wg_device *device, struct wg_index *from, struct wg_index *to);
 
 /** wg_peer_end_sessions() - Forget all sessions and the pending handshake, wiping their keys */
 void wg_peer_end_sessions(struct wg_peer *peer);
 
 /** wg_keypair_free() - Out of the table, wiped, released. NULL is fine */
 void wg_keypair_free(struct wg_device *device, struct wg_keypair *keypair);
-
-/* handshake.c */
 
 /** wg_handshake_initiate() - Make an initiation and begin to wait for its response; 0, -EBADMSG
  * (low-order key) */
@@ -174,7 +179,7 @@ enum wg_verdict wg_handshake_finish(struct wg_peer *peer, const struct wg_respon
  * current one; returns whether it did */
 bool wg_handshake_confirm(struct wg_peer *peer, struct wg_keypair *keypair);
 
-/* timers.c */
+/* wg_timers.c */
 
 void wg_timer_arm(struct wg_peer *peer, enum wg_timer timer, nanoseconds at);
 void wg_timer_cancel(struct wg_peer *peer, enum wg_timer timer);
@@ -184,7 +189,10 @@ void wg_timers_event(struct wg_peer *peer, enum wg_event event);
 int wg_heap_add(struct wg_device *device, struct wg_peer *peer);
 void wg_heap_remove(struct wg_device *device, struct wg_peer *peer);
 
-/* send.c */
+/** wg_heap_sift_down() - @peer, one of @count, wakes later than it did */
+void wg_heap_sift_down(struct wg_device *device, struct wg_peer *peer, size_t count);
+
+/* wg_send.c */
 
 enum wg_attempt {
 	WG_ATTEMPT_FRESH, /* someone wants a session: the 90 s begin */

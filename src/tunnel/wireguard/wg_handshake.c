@@ -32,6 +32,69 @@
 #include <errno.h>
 #include <stdlib.h>
 
+struct wg_peer *wg_peer_for_key(const struct wg_device *device, const struct public_key *public)
+{
+	struct wg_peer *peer;
+
+	HASH_FIND(hh, device->peers, public, sizeof(*public), peer);
+	return peer;
+}
+
+static int add_index(struct wg_device *device, struct wg_index *index, uint32_t number)
+{
+	index->number = number;
+	HASH_ADD(hh, device->indices, number, sizeof(number), index);
+	return index->hh.tbl ? 0 : -ENOMEM;
+}
+
+int wg_index_insert(struct wg_device *device, struct wg_index *index)
+{
+	struct wg_index *same;
+	uint32_t number;
+
+	do {
+		wg_random(device, &number, sizeof(number));
+		HASH_FIND(hh, device->indices, &number, sizeof(number), same);
+	} while (same);
+	return add_index(device, index, number);
+}
+
+int wg_index_move(struct wg_device *device, struct wg_index *from, struct wg_index *to)
+{
+	int r = add_index(device, to, from->number);
+
+	if (r == 0)
+		HASH_DEL(device->indices, from);
+	return r;
+}
+
+void wg_handshake_clear(struct wg_peer *peer)
+{
+	struct wg_handshake *handshake = &peer->handshake;
+
+	if (handshake->pending)
+		HASH_DEL(peer->device->indices, &handshake->index);
+	explicit_bzero(handshake, sizeof(*handshake));
+}
+
+void wg_keypair_free(struct wg_device *device, struct wg_keypair *keypair)
+{
+	if (!keypair)
+		return;
+	HASH_DEL(device->indices, &keypair->index);
+	explicit_bzero(keypair, sizeof(*keypair));
+	free(keypair);
+}
+
+void wg_peer_end_sessions(struct wg_peer *peer)
+{
+	wg_handshake_clear(peer);
+	wg_keypair_free(peer->device, TAKE_PTR(peer->current));
+	wg_keypair_free(peer->device, TAKE_PTR(peer->unconfirmed));
+	for (size_t i = 0; i < WG_OLDER; i++)
+		wg_keypair_free(peer->device, TAKE_PTR(peer->older[i]));
+}
+
 static bool know_static_static(struct wg_peer *peer)
 {
 	if (!peer->has_static_static)
@@ -111,7 +174,7 @@ int wg_handshake_initiate(struct wg_peer *peer, uint8_t ret[static WG_INITIATION
 	generate(device, &handshake->ephemeral, &message.ephemeral);
 	mix_ephemeral(&handshake->noise, &message.ephemeral);
 	if (noise_mix_dh(&handshake->noise, &handshake->ephemeral, &peer->public) < 0)
-		goto low_order;
+		goto failed;
 	noise_encrypt_and_hash(&handshake->noise, device->public.bytes,
 			       sizeof(device->public.bytes), message.sealed_static);
 	noise_mix_key(&handshake->noise, peer->static_static.bytes,
@@ -122,25 +185,17 @@ int wg_handshake_initiate(struct wg_peer *peer, uint8_t ret[static WG_INITIATION
 
 	peer->last_sent_timestamp = timestamp;
 	handshake->index.peer = peer;
-	wg_index_insert(device, &handshake->index);
+	if (wg_index_insert(device, &handshake->index) < 0)
+		goto failed;
 	handshake->pending = true;
-	message.sender = handshake->index.entry.hash;
+	message.sender = handshake->index.number;
 	wg_initiation_encode(&message, ret);
 	return 0;
 
-low_order:
+failed:
 	noise_wipe(&handshake->noise);
 	secret_key_wipe(&handshake->ephemeral);
 	return -EBADMSG;
-}
-
-void wg_handshake_clear(struct wg_peer *peer)
-{
-	struct wg_handshake *handshake = &peer->handshake;
-
-	if (handshake->pending)
-		hash_table_remove(&peer->device->indices, &handshake->index.entry);
-	explicit_bzero(handshake, sizeof(*handshake));
 }
 
 /* Who initiates, and when by its clock; the state is then where the response begins. */
@@ -231,11 +286,14 @@ enum wg_verdict wg_handshake_answer(struct wg_device *device, const struct wg_in
 	if (write_response(peer, message, &noise, &response) < 0)
 		goto dropped;
 
+	verdict = WG_DROPPED_MEMORY;
+	if (wg_index_insert(device, &keypair->index) < 0)
+		goto dropped;
+
 	noise_split(&noise, &keypair->receiving, &keypair->sending);
 	peer->last_received_timestamp = timestamp;
 	peer->last_received_initiation = device->now;
-	wg_index_insert(device, &keypair->index);
-	response.sender = keypair->index.entry.hash;
+	response.sender = keypair->index.number;
 	wg_response_encode(&response, ret_response);
 	wg_keypair_free(device, peer->unconfirmed);
 	peer->unconfirmed = keypair;
@@ -269,8 +327,11 @@ enum wg_verdict wg_handshake_finish(struct wg_peer *peer, const struct wg_respon
 				   NULL) < 0)
 		goto dropped;
 
+	verdict = WG_DROPPED_MEMORY;
+	if (wg_index_move(device, &peer->handshake.index, &keypair->index) < 0)
+		goto dropped;
+
 	noise_split(&noise, &keypair->sending, &keypair->receiving);
-	wg_index_move(device, &peer->handshake.index, &keypair->index);
 	peer->handshake.pending = false;
 	wg_handshake_clear(peer);
 	retire(peer, peer->current);

@@ -9,16 +9,31 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
-#include "tunnel/wireguard/hash_table.h"
-#include "tunnel/wireguard/replay.h"
+#include "wire/wireguard.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
 
 struct wg_peer;
 
 /* An index by which a datagram finds its handshake or session; both kinds share one table. */
 struct wg_index {
-	struct hash_entry entry; /* the index is the hash */
+	uint32_t number;
 	struct wg_peer *peer;
 	struct wg_keypair *keypair; /* NULL: the peer's pending handshake */
+	UT_hash_handle hh;
+};
+
+#define REPLAY_BLOCK_BITS 64u
+#define REPLAY_BLOCKS     (WG_REPLAY_WINDOW / REPLAY_BLOCK_BITS + 1)
+
+/*
+ * Which counters were seen (RFC 6479): a ring of bits, one block longer than the window, so that
+ * moving on clears whole blocks. Zeroed: no counter was seen.
+ */
+struct replay_window {
+	uint64_t next; /* one more than the highest counter seen */
+	uint64_t blocks[REPLAY_BLOCKS];
 };
 
 struct wg_keypair {
@@ -59,3 +74,10 @@ size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t len
  */
 int wg_keypair_open(struct wg_keypair *keypair, uint64_t counter, uint8_t *datagram, size_t length,
 		    nanoseconds now);
+
+/**
+ * replay_accept() - Note @counter; false where it was seen, is too old, or past the limit
+ *
+ * Only for authentic messages, or a forger could move the window.
+ */
+bool replay_accept(struct replay_window *window, uint64_t counter);

@@ -3,39 +3,7 @@
 #include "tunnel/wireguard/wg_device.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
-
-/* Every second at most, whatever a caller asks for. */
-#define PERSISTENT_INTERVAL_MIN NSEC_PER_SEC
-
-static uint32_t key_hash(const struct wg_device *device, const struct public_key *public)
-{
-	uint8_t bytes[crypto_shorthash_BYTES];
-	uint32_t hash;
-
-	crypto_shorthash(bytes, public->bytes, sizeof(public->bytes), device->by_key_secret);
-	memcpy(&hash, bytes, sizeof(hash));
-	return hash;
-}
-
-struct wg_peer *wg_peer_for_key(const struct wg_device *device, const struct public_key *public)
-{
-	struct hash_entry *entry = hash_table_find(&device->by_key, key_hash(device, public));
-
-	for (; entry; entry = hash_table_next(entry)) {
-		struct wg_peer *peer = container_of(entry, struct wg_peer, by_key);
-
-		if (public_key_equal(&peer->public, public))
-			return peer;
-	}
-	return NULL;
-}
-
-bool wg_peer_is_self(const struct wg_peer *peer)
-{
-	return public_key_equal(&peer->public, &peer->device->public);
-}
 
 int wg_peer_add(struct wg_device *device, const struct public_key *public,
 		const struct secret_key *psk, void *user, struct wg_peer **ret)
@@ -46,7 +14,7 @@ int wg_peer_add(struct wg_device *device, const struct public_key *public,
 		return -EINVAL;
 	if (wg_peer_for_key(device, public))
 		return -EEXIST;
-	if (device->peer_count >= LIMIT_PEERS)
+	if (HASH_COUNT(device->peers) >= LIMIT_PEERS)
 		return -ENOSPC;
 	peer = calloc(1, sizeof(*peer));
 	if (!peer || wg_heap_add(device, peer) < 0)
@@ -56,38 +24,15 @@ int wg_peer_add(struct wg_device *device, const struct public_key *public,
 	peer->user = user;
 	peer->staged_end = &peer->staged;
 	wg_peer_set_psk(peer, psk);
-
-	peer->next = device->peers;
-	peer->previous_next = &device->peers;
-	if (peer->next)
-		peer->next->previous_next = &peer->next;
-	device->peers = peer;
-	device->peer_count++;
-	hash_table_insert(&device->by_key, &peer->by_key, key_hash(device, public));
+	HASH_ADD(hh, device->peers, public, sizeof(peer->public), peer);
+	if (!peer->hh.tbl)
+		goto no_memory;
 	*ret = peer;
 	return 0;
 
 no_memory:
 	free(peer);
 	return -ENOMEM;
-}
-
-void wg_keypair_free(struct wg_device *device, struct wg_keypair *keypair)
-{
-	if (!keypair)
-		return;
-	hash_table_remove(&device->indices, &keypair->index.entry);
-	explicit_bzero(keypair, sizeof(*keypair));
-	free(keypair);
-}
-
-void wg_peer_end_sessions(struct wg_peer *peer)
-{
-	wg_handshake_clear(peer);
-	wg_keypair_free(peer->device, TAKE_PTR(peer->current));
-	wg_keypair_free(peer->device, TAKE_PTR(peer->unconfirmed));
-	for (size_t i = 0; i < WG_OLDER; i++)
-		wg_keypair_free(peer->device, TAKE_PTR(peer->older[i]));
 }
 
 void wg_peer_remove(struct wg_peer *peer)
@@ -101,11 +46,7 @@ void wg_peer_remove(struct wg_peer *peer)
 	wg_drop_staged(peer);
 	allowed_ips_remove_owner(&device->allowed, &peer->allowed);
 	wg_heap_remove(device, peer);
-	hash_table_remove(&device->by_key, &peer->by_key);
-	*peer->previous_next = peer->next;
-	if (peer->next)
-		peer->next->previous_next = peer->previous_next;
-	device->peer_count--;
+	HASH_DEL(device->peers, peer);
 	explicit_bzero(peer, sizeof(*peer));
 	free(peer);
 }
@@ -113,11 +54,6 @@ void wg_peer_remove(struct wg_peer *peer)
 void *wg_peer_user(const struct wg_peer *peer)
 {
 	return peer->user;
-}
-
-const struct public_key *wg_peer_public_key(const struct wg_peer *peer)
-{
-	return &peer->public;
 }
 
 int wg_peer_set_allowed_ips(struct wg_peer *peer, const struct prefix *prefixes, size_t count)
@@ -142,20 +78,6 @@ void wg_peer_set_psk(struct wg_peer *peer, const struct secret_key *psk)
 	secret_key_wipe(&peer->psk);
 	if (psk)
 		peer->psk = *psk;
-}
-
-void wg_peer_set_persistent_keepalive(struct wg_peer *peer, nanoseconds interval, nanoseconds now)
-{
-	now = wg_advance(peer->device, now);
-	if (interval > 0 && interval < PERSISTENT_INTERVAL_MIN)
-		interval = PERSISTENT_INTERVAL_MIN;
-	if (interval == peer->persistent_interval)
-		return;
-	peer->persistent_interval = interval;
-	if (interval)
-		wg_timer_arm(peer, WG_TIMER_PERSISTENT, now);
-	else
-		wg_timer_cancel(peer, WG_TIMER_PERSISTENT);
 }
 
 bool wg_peer_initiate(struct wg_peer *peer, nanoseconds now)

@@ -83,9 +83,10 @@ static enum wg_verdict receive_initiation(struct wg_device *device, const struct
 /* What the sender of a message called itself when it was us; NULL if that is over. */
 static struct wg_index *index_of(struct wg_device *device, uint32_t receiver)
 {
-	struct hash_entry *entry = hash_table_find(&device->indices, receiver);
+	struct wg_index *index;
 
-	return entry ? container_of(entry, struct wg_index, entry) : NULL;
+	HASH_FIND(hh, device->indices, &receiver, sizeof(receiver), index);
+	return index;
 }
 
 static enum wg_verdict receive_response(struct wg_device *device, const struct wg_source *source,

@@ -4,8 +4,8 @@
  *
  * DOC: Theory of operation
  *
- * A peer has five timers. Events arm and cancel them by the first table; what happens
- * when one expires stands in the second. An idle peer has none armed but, for up to
+ * A peer has four timers. Events arm and cancel them by the first table; what happens
+ * when one expires stands in wg_device.c. An idle peer has none armed but, for up to
  * nine minutes, the one that forgets its keys.
  *
  * The device keeps its peers in a heap by the time at which each wants to be looked
@@ -27,76 +27,25 @@ enum action {
 
 /* clang-format off */
 static const enum action actions[WG_EVENT_COUNT][WG_TIMER_COUNT] = {
-	/*                               RETRANSMIT  KEEPALIVE    NEW_HANDSHAKE  ZERO_KEYS  PERSISTENT */
-	[WG_EVENT_DATA_SENT] =          {NOTHING,    NOTHING,     ARM_IF_IDLE,   NOTHING,   NOTHING},
-	[WG_EVENT_DATA_RECEIVED] =      {NOTHING,    ARM_IF_IDLE, NOTHING,       NOTHING,   NOTHING},
-	[WG_EVENT_PACKET_SENT] =        {NOTHING,    CANCEL,      NOTHING,       NOTHING,   ARM},
-	[WG_EVENT_PACKET_RECEIVED] =    {NOTHING,    NOTHING,     CANCEL,        NOTHING,   ARM},
-	[WG_EVENT_INITIATION_SENT] =    {ARM,        NOTHING,     NOTHING,       NOTHING,   NOTHING},
-	[WG_EVENT_HANDSHAKE_COMPLETE] = {CANCEL,     NOTHING,     NOTHING,       NOTHING,   NOTHING},
-	[WG_EVENT_SESSION_MADE] =       {NOTHING,    NOTHING,     NOTHING,       ARM,       NOTHING},
+	/*                               RETRANSMIT  KEEPALIVE    NEW_HANDSHAKE  ZERO_KEYS */
+	[WG_EVENT_DATA_SENT] =          {NOTHING,    NOTHING,     ARM_IF_IDLE,   NOTHING},
+	[WG_EVENT_DATA_RECEIVED] =      {NOTHING,    ARM_IF_IDLE, NOTHING,       NOTHING},
+	[WG_EVENT_PACKET_SENT] =        {NOTHING,    CANCEL,      NOTHING,       NOTHING},
+	[WG_EVENT_PACKET_RECEIVED] =    {NOTHING,    NOTHING,     CANCEL,        NOTHING},
+	[WG_EVENT_INITIATION_SENT] =    {ARM,        NOTHING,     NOTHING,       NOTHING},
+	[WG_EVENT_HANDSHAKE_COMPLETE] = {CANCEL,     NOTHING,     NOTHING,       NOTHING},
+	[WG_EVENT_SESSION_MADE] =       {NOTHING,    NOTHING,     NOTHING,       ARM},
 };
 /* clang-format on */
 
-/* Give up: the peer doesn't answer. What it has of sessions may still receive. */
-static void abandon(struct wg_peer *peer)
-{
-	struct wg_device *device = peer->device;
-
-	wg_handshake_clear(peer);
-	device->statistics.counters[WG_STAGED_ABANDONED] += wg_drop_staged(peer);
-	device->statistics.counters[WG_HANDSHAKE_ABANDONED]++;
-	wg_timer_cancel(peer, WG_TIMER_KEEPALIVE);
-}
-
-static void expire_retransmit(struct wg_peer *peer)
-{
-	if (peer->device->now - peer->attempts_began >= WG_REKEY_ATTEMPT_TIME)
-		abandon(peer);
-	else
-		wg_send_initiation(peer,
-				   peer->early_retry_due ? WG_ATTEMPT_EARLY : WG_ATTEMPT_RETRY);
-}
-
-static void expire_keepalive(struct wg_peer *peer)
-{
-	bool another = peer->another_keepalive;
-
-	wg_send_keepalive(peer);
-	if (another)
-		wg_timers_event(peer, WG_EVENT_DATA_RECEIVED);
-}
-
-static void expire_new_handshake(struct wg_peer *peer)
-{
-	wg_send_initiation(peer, WG_ATTEMPT_FRESH);
-}
-
-static void expire_zero_keys(struct wg_peer *peer)
-{
-	wg_peer_end_sessions(peer);
-	wg_timer_cancel(peer, WG_TIMER_RETRANSMIT);
-}
-
-static void expire_persistent(struct wg_peer *peer)
-{
-	if (peer->current && wg_keypair_can_send(peer->current, peer->device->now))
-		wg_send_keepalive(peer);
-	else
-		wg_send_initiation(peer, WG_ATTEMPT_FRESH);
-	wg_timer_arm(peer, WG_TIMER_PERSISTENT, peer->device->now + peer->persistent_interval);
-}
-
 static const struct {
-	nanoseconds delay; /* 0: the peer's own interval */
-	bool jitter;       /* so that two ends don't stay in step */
-	void (*expire)(struct wg_peer *peer);
+	nanoseconds delay;
+	bool jitter; /* so that two ends don't stay in step */
 } timers[] = {
-	[WG_TIMER_RETRANSMIT] = {WG_REKEY_TIMEOUT, true, expire_retransmit},
-	[WG_TIMER_KEEPALIVE] = {WG_KEEPALIVE_TIMEOUT, false, expire_keepalive},
-	[WG_TIMER_NEW_HANDSHAKE] = {WG_NEW_HANDSHAKE_TIME, true, expire_new_handshake},
-	[WG_TIMER_ZERO_KEYS] = {WG_ZERO_KEYS_TIME, false, expire_zero_keys},
-	[WG_TIMER_PERSISTENT] = {0, false, expire_persistent},
+	[WG_TIMER_RETRANSMIT] = {WG_REKEY_TIMEOUT, true},
+	[WG_TIMER_KEEPALIVE] = {WG_KEEPALIVE_TIMEOUT, false},
+	[WG_TIMER_NEW_HANDSHAKE] = {WG_NEW_HANDSHAKE_TIME, true},
+	[WG_TIMER_ZERO_KEYS] = {WG_ZERO_KEYS_TIME, false},
 };
 static_assert(ARRAY_SIZE(timers) == WG_TIMER_COUNT, "all timers");
 
@@ -121,7 +70,7 @@ static void sift_up(struct wg_device *device, struct wg_peer *peer)
 	put_at(device, peer, at);
 }
 
-static void sift_down(struct wg_device *device, struct wg_peer *peer, size_t count)
+void wg_heap_sift_down(struct wg_device *device, struct wg_peer *peer, size_t count)
 {
 	size_t at = peer->heap_at, child;
 
@@ -138,25 +87,25 @@ static void sift_down(struct wg_device *device, struct wg_peer *peer, size_t cou
 
 int wg_heap_add(struct wg_device *device, struct wg_peer *peer)
 {
-	if (ARRAY_GROW(device->heap, device->peer_count, device->heap_capacity) < 0)
+	if (ARRAY_GROW(device->heap, HASH_COUNT(device->peers), device->heap_capacity) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < WG_TIMER_COUNT; i++)
 		peer->timers[i] = DEADLINE_NEVER;
 	peer->wake = DEADLINE_NEVER;
-	put_at(device, peer, device->peer_count);
+	put_at(device, peer, HASH_COUNT(device->peers));
 	return 0;
 }
 
 void wg_heap_remove(struct wg_device *device, struct wg_peer *peer)
 {
-	size_t last = device->peer_count - 1;
+	size_t last = HASH_COUNT(device->peers) - 1;
 	struct wg_peer *moved = device->heap[last];
 
 	if (moved == peer)
 		return;
 	put_at(device, moved, peer->heap_at);
 	sift_up(device, moved);
-	sift_down(device, moved, last);
+	wg_heap_sift_down(device, moved, last);
 }
 
 void wg_timer_arm(struct wg_peer *peer, enum wg_timer timer, nanoseconds at)
@@ -177,15 +126,13 @@ void wg_timer_cancel(struct wg_peer *peer, enum wg_timer timer)
 
 static void arm_by_table(struct wg_peer *peer, enum wg_timer timer)
 {
-	nanoseconds delay = timers[timer].delay ? timers[timer].delay : peer->persistent_interval;
 	uint32_t random = 0;
 
-	if (delay == 0)
-		return;
 	if (timers[timer].jitter)
 		wg_random(peer->device, &random, sizeof(random));
 	wg_timer_arm(peer, timer,
-		     peer->device->now + delay + (nanoseconds)random % WG_TIMEOUT_JITTER);
+		     peer->device->now + timers[timer].delay +
+			     (nanoseconds)random % WG_TIMEOUT_JITTER);
 }
 
 void wg_timers_event(struct wg_peer *peer, enum wg_event event)
@@ -209,29 +156,5 @@ void wg_timers_event(struct wg_peer *peer, enum wg_event event)
 			wg_timer_cancel(peer, timer);
 			break;
 		}
-	}
-}
-
-nanoseconds wg_device_deadline(const struct wg_device *device)
-{
-	return device->peer_count ? device->heap[0]->wake : DEADLINE_NEVER;
-}
-
-void wg_device_timeout(struct wg_device *device, nanoseconds now)
-{
-	now = wg_advance(device, now);
-	while (wg_device_deadline(device) <= now) {
-		struct wg_peer *peer = device->heap[0];
-
-		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++) {
-			if (peer->timers[timer] > now)
-				continue;
-			peer->timers[timer] = DEADLINE_NEVER;
-			timers[timer].expire(peer);
-		}
-		peer->wake = DEADLINE_NEVER;
-		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++)
-			peer->wake = deadline_min(peer->wake, peer->timers[timer]);
-		sift_down(device, peer, device->peer_count);
 	}
 }

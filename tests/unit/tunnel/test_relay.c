@@ -365,7 +365,7 @@ static void home_connects_in_either_order_and_stays(void **state)
 	assert_int_equal(servers[0].connections, 0);
 	set_map(2);
 	RUN_UNTIL(ready[1] == 1);
-	assert_true(relay_is_connected(pool, 1));
+	assert_true(region_is_ready(relay_find_region(pool, 1)));
 	RUN_UNTIL(servers[0].sessions->preferred);
 	set_map(2); /* nothing new */
 	run_ms(50);
@@ -375,12 +375,12 @@ static void home_connects_in_either_order_and_stays(void **state)
 	relay_find_region(pool, 1)->last_wanted = 1;
 	relay_wake(pool, 0);
 	run_ms(50);
-	assert_true(relay_is_connected(pool, 1));
+	assert_true(region_is_ready(relay_find_region(pool, 1)));
 	/* Another home: the relays are told, and the old one stays for those who don't know yet. */
 	relay_set_home(pool, 2);
 	RUN_UNTIL(ready[2] == 1);
 	RUN_UNTIL(servers[1].sessions->preferred && !servers[0].sessions->preferred);
-	assert_true(relay_is_connected(pool, 1));
+	assert_true(region_is_ready(relay_find_region(pool, 1)));
 	relay_find_region(pool, 1)->last_wanted -= 61 * NSEC_PER_SEC;
 	relay_wake(pool, 0);
 	RUN_UNTIL(servers[0].open == 0);
@@ -395,7 +395,7 @@ static void packets_wait_for_the_greeting(void **state)
 	set_map(2);
 	for (uint32_t i = 1; i <= 100; i++)
 		assert_int_equal(relay_send(pool, 2, &peer, &i, sizeof(i)), 0);
-	assert_false(relay_is_connected(pool, 2));
+	assert_false(region_is_ready(relay_find_region(pool, 2)));
 	RUN_UNTIL(servers[1].packets == 100);
 	assert_int_equal(servers[1].last, 100);
 	assert_int_equal(servers[1].connections, 1);
@@ -413,7 +413,6 @@ static void packets_wait_for_the_greeting(void **state)
 static void a_full_queue_drops_the_oldest_and_counts(void **state)
 {
 	static uint8_t packet[1000];
-	struct relay_region_status status;
 	uint32_t count = 2000;
 
 	(void)state;
@@ -424,9 +423,9 @@ static void a_full_queue_drops_the_oldest_and_counts(void **state)
 		assert_int_equal(relay_send(pool, 1, &peer, packet, sizeof(packet)), 0);
 		run_ms(i == 1 ? 100 : 0);
 	}
-	assert_int_equal(relay_status(pool, &status, 1), 1);
-	assert_int_equal(status.state, RELAY_CONNECTING);
-	assert_int_equal(status.queue_dropped, count - LIMIT_DERP_QUEUE / sizeof(packet));
+	assert_int_equal(relay_find_region(pool, 1)->state, RELAY_CONNECTING);
+	assert_int_equal(relay_find_region(pool, 1)->queue.dropped,
+			 count - LIMIT_DERP_QUEUE / sizeof(packet));
 	/* It comes to itself: the newest arrive, in order. */
 	servers[0].manner = MANNER_GOOD;
 	relay_link_changed(pool);
@@ -493,6 +492,14 @@ static void a_region_that_is_not_needed_is_left_but_never_the_home(void **state)
 	RUN_UNTIL(ready[2] == 2 && servers[1].packets == 2);
 }
 
+static struct relay_route *find_route(const struct public_key *key)
+{
+	struct relay_route *route;
+
+	HASH_FIND(hh, pool->routes, key, sizeof(*key), route);
+	return route;
+}
+
 static void strangers_cannot_grow_the_routes(void **state)
 {
 	struct public_key key = {{0}};
@@ -504,16 +511,16 @@ static void strangers_cannot_grow_the_routes(void **state)
 		routes_learn(pool, &key, pool->regions);
 	}
 	assert_int_equal(HASH_COUNT(pool->routes), LIMIT_RELAY_ROUTES);
-	assert_non_null(routes_find(pool, &key)); /* the newest is there, the oldest is not */
+	assert_non_null(find_route(&key)); /* the newest is there, the oldest is not */
 	/* Those that are no peers displace none. */
 	nobody_is_a_peer = true;
 	routes_learn(pool, &(struct public_key){{0xff, 0xff, 0xff, 0xff}}, pool->regions);
 	nobody_is_a_peer = false;
-	assert_null(routes_find(pool, &(struct public_key){{0xff, 0xff, 0xff, 0xff}}));
+	assert_null(find_route(&(struct public_key){{0xff, 0xff, 0xff, 0xff}}));
 	assert_int_equal(HASH_COUNT(pool->routes), LIMIT_RELAY_ROUTES);
 	memset(&key, 0, sizeof(key));
 	key.bytes[0] = 1;
-	assert_null(routes_find(pool, &key));
+	assert_null(find_route(&key));
 }
 
 static void relays_that_are_none_are_named_and_left_in_peace(void **state)
@@ -563,8 +570,8 @@ static void a_relay_that_throws_us_out_is_left_in_peace(void **state)
 	relay_find_region(pool, 1)->ready_at -= RELAY_STABLE;
 	before = lost[1];
 	uv_close((uv_handle_t *)&servers[0].sessions->tcp, session_closed);
-	RUN_UNTIL(!relay_is_connected(pool, 1));
-	RUN_UNTIL(relay_is_connected(pool, 1));
+	RUN_UNTIL(!region_is_ready(relay_find_region(pool, 1)));
+	RUN_UNTIL(region_is_ready(relay_find_region(pool, 1)));
 	/* Nobody is told, unless it isn't there again at once. */
 	assert_int_equal(lost[1], before);
 	assert_string_equal(health, "");
@@ -663,7 +670,7 @@ static void a_relay_that_is_silent_after_the_network_moved_is_left(void **state)
 	RUN_UNTIL(ready[1] == 1);
 	relay_link_changed(pool); /* this server never answers a ping */
 	run_ms(50);
-	assert_true(relay_is_connected(pool, 1));
+	assert_true(region_is_ready(relay_find_region(pool, 1)));
 	relay_find_region(pool, 1)->probe_until = clock_boottime();
 	relay_wake(pool, 0);
 	RUN_UNTIL(ready[1] == 2);

@@ -402,34 +402,6 @@ static void item_04_limiter_counts_by_source_and_forgets(void **state)
 	}
 }
 
-static void hash_table_grows_and_finds_what_shares_a_hash(void **state)
-{
-	static struct hash_entry entries[1000];
-	struct hash_table table;
-
-	(void)state;
-	assert_int_equal(hash_table_init(&table), 0);
-	for (uint32_t i = 0; i < ARRAY_SIZE(entries); i++)
-		hash_table_insert(&table, &entries[i], i / 2);
-	assert_true(table.bucket_count >= ARRAY_SIZE(entries) / 2);
-	for (uint32_t i = 0; i < ARRAY_SIZE(entries) / 2; i++) {
-		struct hash_entry *first = hash_table_find(&table, i), *second;
-
-		assert_non_null(first);
-		second = hash_table_next(first);
-		assert_non_null(second);
-		assert_null(hash_table_next(second));
-		assert_true((first == &entries[2 * i] && second == &entries[2 * i + 1]) ||
-			    (second == &entries[2 * i] && first == &entries[2 * i + 1]));
-	}
-	for (uint32_t i = 0; i < ARRAY_SIZE(entries); i += 2)
-		hash_table_remove(&table, &entries[i]);
-	for (uint32_t i = 0; i < ARRAY_SIZE(entries) / 2; i++)
-		assert_ptr_equal(hash_table_find(&table, i), &entries[2 * i + 1]);
-	assert_null(hash_table_find(&table, 100000));
-	hash_table_free(&table);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -439,7 +411,6 @@ int main(void)
 		cmocka_unit_test(allowed_ips_row_by_row),
 		cmocka_unit_test(item_04_a_cookie_is_good_for_its_source_and_120_seconds),
 		cmocka_unit_test(item_04_limiter_counts_by_source_and_forgets),
-		cmocka_unit_test(hash_table_grows_and_finds_what_shares_a_hash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

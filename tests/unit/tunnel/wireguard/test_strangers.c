@@ -55,7 +55,7 @@ static void item_04_with_a_cookie_the_door_opens_at_the_next_attempt(void **stat
 	(void)state;
 	node_send(a, b, 1);
 	/* b is under load: the common bucket is empty and stays so. */
-	b->device->limiter.unproven = b->device->now + SECONDS(1000000);
+	b->device->limiter.unproven.full_at = b->device->now + SECONDS(1000000);
 	assert_memory_equal(a->last_datagram + WG_MAC2_OFFSET(WG_INITIATION_SIZE), zeros,
 			    sizeof(zeros));
 	world_pass(world, SECONDS(1));
@@ -79,8 +79,8 @@ static void item_04_with_a_cookie_the_door_opens_at_the_next_attempt(void **stat
 			if (b->device->limiter.sources[set][way].last)
 				own = &b->device->limiter.sources[set][way];
 	assert_non_null(own);
-	assert_int_equal(own->proven - own->last,
-			 NSEC_PER_SEC / LIMIT_WG_SOURCE_PROVEN); /* one of five was used */
+	/* One of five was used. */
+	assert_int_equal(own->proven.full_at, own->last + NSEC_PER_SEC / LIMIT_WG_SOURCE_PROVEN);
 	world_free(world);
 }
 
@@ -93,7 +93,7 @@ static void item_04_a_forged_or_unasked_cookie_is_not_kept(void **state)
 	(void)state;
 	node_capture_initiation(a, b, message);
 	wg_checker_reply(&b->device->checker, message, sizeof(message),
-			 node_peer(a, b)->handshake.index.entry.hash, &a->source, world->now, fresh,
+			 node_peer(a, b)->handshake.index.number, &a->source, world->now, fresh,
 			 reply);
 	for (size_t i = 8; i < sizeof(reply); i++) {
 		reply[i] ^= 0x20;
@@ -202,7 +202,7 @@ static void item_10_spoilt_handshakes_change_nothing(void **state)
 	assert_memory_equal(&before.last_received_timestamp,
 			    &node_peer(b, a)->last_received_timestamp, sizeof(struct wg_timestamp));
 	assert_null(node_peer(b, a)->unconfirmed);
-	assert_int_equal(b->device->indices.count, 0);
+	assert_int_equal(b->device->indices ? 1 : 0, 0);
 	assert_int_equal(b->sent[WG_HANDSHAKE], 0);
 
 	wg_jar_stamp(&jar, &b->public, initiation, sizeof(initiation), world->now);
