@@ -22,6 +22,8 @@ from lab.waiting import wait_for
 
 DATA = ROOT / "tests/system/data"
 TIMEOUT = 30
+# One Headscale for all of them, so one test process.
+pytestmark = pytest.mark.xdist_group("exchange")
 
 
 def run(*arguments, check=True, variables=None):

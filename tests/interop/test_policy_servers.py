@@ -8,6 +8,8 @@ from policy_corpus import DIFFERENCES, POLICIES, REFUSED
 from policy_servers import NODES, tailnets
 
 SETTLE = 5
+# One pair of servers for all of them, so one test process.
+pytestmark = pytest.mark.xdist_group("policy_servers")
 
 
 @pytest.fixture(scope="module")

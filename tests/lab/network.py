@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Boxes (network namespaces), the switch and NAT routers between them; drawn in lab/__init__."""
 
+import itertools
 import os
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ PROGRAMS = Path(__file__).with_name("programs.py")
 PYTHON = "/usr/bin/python3"
 PREFIX = "plab"
 SWITCH_MAC = "02:00:00:00:77:fe"
+numbers = itertools.count(1)
 NAMES_V4, NAMES_V6 = "10.77.0.254", "fd77::fe"  # the switch's own addresses: a name server
 
 
@@ -43,7 +45,7 @@ def _namespaces():
 
 
 def sweep():
-    """Remove the namespaces of test runs that are gone (a killed one could not do it)."""
+    """Remove the namespaces of test processes that were killed."""
     for name in _namespaces():
         parts = name.split("-")
         if parts[0] == PREFIX and len(parts) > 2 and parts[1].isdigit() and not _alive(parts[1]):
@@ -153,6 +155,7 @@ class Lab:
         self.hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
         self.boxes = {}
         self.processes = []
+        self._prefix = f"{PREFIX}-{os.getpid()}-{next(numbers)}-"
         self._routers = 0
         self._moves = 0
         self._cuts = {}
@@ -184,15 +187,17 @@ class Lab:
 
     def close_all(self):
         """End every program and remove every namespace."""
-        for process in reversed(self.processes):
-            process.kill()
-        self.processes.clear()
-        for name in _namespaces():
-            if name.startswith(f"{PREFIX}-{os.getpid()}-"):
-                _run("ip", "netns", "delete", name, check=False)
+        try:
+            for process in reversed(self.processes):
+                process.kill()
+            self.processes.clear()
+        finally:
+            for name in _namespaces():
+                if name.startswith(self._prefix):
+                    _run("ip", "netns", "delete", name, check=False)
 
     def _namespace(self, name):
-        namespace = f"{PREFIX}-{os.getpid()}-{name}"
+        namespace = self._prefix + name
         _run("ip", "netns", "add", namespace)
         self._ip(namespace, "link", "set", "lo", "up")
         return namespace

@@ -165,4 +165,5 @@ class Process:
                 os.kill(self.pid, signal.SIGKILL)
         self._popen.wait(10)
         if self._popen.stdin:
-            self._popen.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what it did not read any more
+                self._popen.stdin.close()

@@ -239,6 +239,7 @@ class Joining:
         return mine[0] if mine else None
 
 
+@pytest.mark.alone  # it counts how much was done before the kills
 def test_nothing_acknowledged_is_lost_by_kill_9(server, tmp_path):
     """50 times, at a moment that is drawn; every fifth time also while it starts."""
     drawn = random.Random(4)

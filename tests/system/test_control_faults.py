@@ -570,6 +570,10 @@ class Lanes:
             self.free.put(lane)
 
 
+# One lab for all of them, so one test process.
+pytestmark = pytest.mark.xdist_group("control_faults")
+
+
 @pytest.fixture(scope="module")
 def outcomes(request, tmp_path_factory):
     """A future of each case that was asked for."""

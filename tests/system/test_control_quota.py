@@ -73,6 +73,7 @@ def login(connection, node_key):
     return json.loads(b"".join(data))["AuthURL"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("size", [60_000, 1_000_000])
 def test_held_registrations(server, connect, nodes, size):
     """Of guests that wait with all that a body may hold: bounded in bytes; nodes don't notice."""

@@ -343,11 +343,15 @@ static void command(const char *verb, const char *first, const char *second)
 /* forget_nftables() - From here on, opening its socket fails as in a kernel without it */
 static bool forget_nftables(void)
 {
+	const struct scmp_arg_cmp of_nftables[] = {
+		{.arg = 0, .op = SCMP_CMP_EQ, .datum_a = AF_NETLINK},
+		{.arg = 2, .op = SCMP_CMP_EQ, .datum_a = NETLINK_NETFILTER},
+	};
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 	bool done = filter &&
-		    seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket), 2,
-				     SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
-				     SCMP_A2(SCMP_CMP_EQ, NETLINK_NETFILTER)) == 0 &&
+		    seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPROTONOSUPPORT),
+					   SCMP_SYS(socket), ARRAY_SIZE(of_nftables),
+					   of_nftables) == 0 &&
 		    seccomp_load(filter) == 0;
 
 	seccomp_release(filter);
