@@ -234,10 +234,15 @@ def test_a_flood_of_requests_does_not_hold_the_supervisor(start, routes):
     engine = sidecar.engine()
     with sidecar.connect() as client:
         client.sendall(f"flood {routes}\n".encode())
-        before = cpu_seconds(engine) + cpu_seconds(sidecar.pid)
-        wait_for(
-            lambda: cpu_seconds(engine) + cpu_seconds(sidecar.pid) > before + 0.5, 60, "a flood"
-        )
+        before = cpu_seconds(sidecar.pid)
+
+        def flooded():
+            # On a busy machine the engine reads its answers too slowly, and is killed.
+            if "the engine is killed" in sidecar.log():
+                return True
+            return cpu_seconds(sidecar.pid) > before + 0.2 and cpu_seconds(engine) > 0.2
+
+        wait_for(flooded, 60, "a flood")
         used = [cpu_seconds(sidecar.pid)]
 
         def stopping():
