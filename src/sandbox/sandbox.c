@@ -144,14 +144,8 @@ static void let_leak_check_in(void)
 #endif
 
 int sandbox_enter(const struct sandbox_profile *profile, const struct sandbox_identity *identity,
-		  struct sandbox_report *ret, struct error *err)
-{
-	return sandbox_enter_keeping(profile, identity, NULL, 0, ret, err);
-}
-
-int sandbox_enter_keeping(const struct sandbox_profile *profile,
-			  const struct sandbox_identity *identity, const struct sandbox_path *paths,
-			  size_t path_count, struct sandbox_report *ret, struct error *err)
+		  const struct sandbox_path *paths, size_t path_count, struct sandbox_report *ret,
+		  struct error *err)
 {
 	struct sandbox_report report = {.split_user = identity->change};
 	int r = 0;

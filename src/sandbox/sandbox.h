@@ -109,22 +109,14 @@ int sandbox_act_as(const struct sandbox_identity *identity, struct error *err);
 
 /**
  * sandbox_enter() - All but seccomp, for the calling thread, which must be the only one
- * @profile:  names the process
- * @identity: whom to become
- * @ret:      what is in place so far
+ * @paths:  stay accessible; only for a profile with `files`
+ * @ret:    what is in place; written on success
  *
  * Return: 0, or negative errno with @err: the process must end
  */
 int sandbox_enter(const struct sandbox_profile *profile, const struct sandbox_identity *identity,
-		  struct sandbox_report *ret, struct error *err);
-
-/**
- * sandbox_enter_keeping() - The same, and @paths stay open
- * @profile: one with `files`
- */
-int sandbox_enter_keeping(const struct sandbox_profile *profile,
-			  const struct sandbox_identity *identity, const struct sandbox_path *paths,
-			  size_t path_count, struct sandbox_report *ret, struct error *err);
+		  const struct sandbox_path *paths, size_t path_count, struct sandbox_report *ret,
+		  struct error *err);
 
 /**
  * sandbox_seal() - Seccomp for all threads of the process

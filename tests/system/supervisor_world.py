@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 
 import pytest
+from lab import waiting
+from lab.process import children
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = os.environ.get("PILLION_PRESET", "debug")
@@ -48,24 +50,12 @@ numbers = itertools.count(1)
 
 
 def wait_for(condition, seconds=5.0, what="condition"):
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what} not within {seconds} s: {value!r}")
-        time.sleep(0.01)
+    return waiting.wait_for(condition, seconds, what)
 
 
 def status_of(pid, task=None):
     path = Path(f"/proc/{pid}") / (f"task/{task}/status" if task else "status")
     return dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
-
-
-def cpu_seconds(pid):
-    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def wait_for_wakes(pid, count):
@@ -77,22 +67,6 @@ def wait_for_wakes(pid, count):
 
 def tasks_of(pid):
     return [entry.name for entry in Path(f"/proc/{pid}/task").iterdir()]
-
-
-def children_of(pid):
-    return [
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if parent_and_state(entry)[0] == pid
-    ]
-
-
-def parent_and_state(entry):
-    try:
-        fields = (entry / "stat").read_text().rsplit(") ", 1)[1].split()
-    except OSError:
-        return None, None
-    return int(fields[1]), fields[0]
 
 
 class Namespace:
@@ -188,7 +162,7 @@ class Sidecar:
                 peer = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         except OSError:
             return False
-        return int.from_bytes(peer[:4], "little") in (self.pid, *children_of(self.pid))
+        return int.from_bytes(peer[:4], "little") in (self.pid, *children(self.pid))
 
     def ask(self, line, seconds=10):
         """Send @line and return the answer; None where the engine died over it."""

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.process import children, cpu_seconds
 from supervisor_world import (
     ENGINE,
     ENGINE_ID,
@@ -21,8 +22,6 @@ from supervisor_world import (
     SANITIZED,
     SETGID,
     SETUID,
-    children_of,
-    cpu_seconds,
     status_of,
     tasks_of,
     wait_for,
@@ -81,7 +80,7 @@ def test_the_real_engine(start, mode):
     wait_for(sidecar.answers, what="LocalAPI")
     for round in range(2):
         assert answer().startswith(b"HTTP/1.1 200 ")
-        (engine,) = children_of(sidecar.pid)
+        (engine,) = children(sidecar.pid)
         for task in tasks_of(engine):
             status = status_of(engine, task)
             assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
@@ -173,7 +172,7 @@ def test_killed_engine_is_replaced_in_place(start, namespace, mode):
     # Listener and UDP sockets are the same; only its own channel and epoll are new.
     assert len(sockets & open_sockets(second)) >= 3
     assert namespace.run("ip -o addr; ip route show table 52; ip rule; ip -6 rule") == before
-    assert children_of(sidecar.pid) == [second]
+    assert children(sidecar.pid) == [second]
 
 
 def test_crash_loop_backs_off_and_renews_sockets(start, namespace):
@@ -234,20 +233,20 @@ def test_a_flood_of_requests_does_not_hold_the_supervisor(start, routes):
     engine = sidecar.engine()
     with sidecar.connect() as client:
         client.sendall(f"flood {routes}\n".encode())
-        before = cpu_seconds(sidecar.pid)
+        before = cpu_seconds([sidecar.pid])
 
         def flooded():
             # On a busy machine the engine reads its answers too slowly, and is killed.
             if "the engine is killed" in sidecar.log():
                 return True
-            return cpu_seconds(sidecar.pid) > before + 0.2 and cpu_seconds(engine) > 0.2
+            return cpu_seconds([sidecar.pid]) > before + 0.2 and cpu_seconds([engine]) > 0.2
 
         wait_for(flooded, 60, "a flood")
-        used = [cpu_seconds(sidecar.pid)]
+        used = [cpu_seconds([sidecar.pid])]
 
         def stopping():
             with contextlib.suppress(OSError):  # it may be gone by now
-                used.append(cpu_seconds(sidecar.pid))
+                used.append(cpu_seconds([sidecar.pid]))
             return "SIGTERM: stopping" in sidecar.log()
 
         os.kill(sidecar.pid, signal.SIGTERM)
@@ -322,7 +321,7 @@ def test_signal_during_the_checks(start, tmp_path):
         wrap = ["unshare", "--pid", "--fork", "--kill-child"]
         sidecar = start("--socket", path, wrap=wrap)
         other.accept()
-        (first,) = children_of(sidecar.pid)
+        (first,) = children(sidecar.pid)
         os.kill(first, signal.SIGTERM)
     assert sidecar.wait() == 0
     assert "SIGTERM" in sidecar.log()
@@ -344,7 +343,7 @@ def test_signal_between_two_engines(start):
     sidecar.up()
     for _ in range(3):
         os.kill(sidecar.engine(), signal.SIGKILL)
-        wait_for(lambda: not children_of(sidecar.pid) or "1.0 s" not in sidecar.log())
+        wait_for(lambda: not children(sidecar.pid) or "1.0 s" not in sidecar.log())
     wait_for(lambda: "the next starts in 1.0 s" in sidecar.log())
     code, seconds = sidecar.end()
     assert (code, seconds < 0.8) == (0, True)
@@ -361,8 +360,8 @@ def test_hangup_reloads(start):
 def test_as_pid_1_it_reaps_orphans(start):
     sidecar = start(wrap=["unshare", "--pid", "--fork", "--kill-child"])
     sidecar.up()
-    (first,) = children_of(sidecar.pid)
-    engine = [child for child in children_of(first) if "engine" in status_of(child)["Name"]]
+    (first,) = children(sidecar.pid)
+    engine = [child for child in children(first) if "engine" in status_of(child)["Name"]]
     assert len(engine) == 1
     for _ in range(5):
         subprocess.run(
@@ -376,6 +375,6 @@ def test_as_pid_1_it_reaps_orphans(start):
             ],
             check=True,
         )
-    wait_for(lambda: children_of(first) == engine, what="no orphan, no zombie")
+    wait_for(lambda: children(first) == engine, what="no orphan, no zombie")
     os.kill(first, signal.SIGTERM)
     assert sidecar.wait() == 0

@@ -6,7 +6,8 @@ import re
 import signal
 
 import pytest
-from supervisor_world import children_of, status_of, wait_for, wait_for_wakes
+from lab.process import children
+from supervisor_world import status_of, wait_for, wait_for_wakes
 
 # The network
 
@@ -172,7 +173,7 @@ def test_a_link_that_cannot_be_made_again_yet(start, namespace):
     os.kill(sidecar.pid, signal.SIGCONT)
     wait_for(lambda: "can't be made again" in sidecar.log(), what="a word about it")
     # An engine that dies meanwhile is replaced once there is a link for it.
-    for child in children_of(sidecar.pid):
+    for child in children(sidecar.pid):
         os.kill(child, signal.SIGKILL)
     wait_for_wakes(sidecar.pid, 3)
     assert sidecar.process.poll() is None, sidecar.log()

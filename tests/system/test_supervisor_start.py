@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from lab.process import children
 from supervisor_world import (
     AUTH_KEY,
     CA_FILE,
@@ -23,7 +24,6 @@ from supervisor_world import (
     STATE,
     STOPPED,
     Namespace,
-    children_of,
     failing_kills,
     status_of,
     wait_for,
@@ -83,7 +83,7 @@ def refused(sidecar, code, *texts):
     assert len(lines) == 1, sidecar.log()
     for text in texts:
         assert text in lines[0], lines[0]
-    assert children_of(sidecar.pid) == []
+    assert children(sidecar.pid) == []
 
 
 def test_no_net_admin(start):
@@ -251,7 +251,7 @@ def test_a_socket_that_cannot_be_made(start, tmp_path):
         refused(start("--socket", path), 1, str(path), "Read-only")
         sidecar = start("--run", "--socket", path)
         wait_for(lambda: "listen at the LocalAPI socket" in sidecar.log())
-        wait_for(lambda: children_of(sidecar.pid), what="an engine")
+        wait_for(lambda: children(sidecar.pid), what="an engine")
         assert sidecar.end()[0] == 0
 
 
@@ -412,7 +412,7 @@ def test_leftovers_of_a_killed_supervisor(start, namespace):
 
 def supervisor_below(tracer):
     """The supervisor that strace runs."""
-    return wait_for(lambda: children_of(tracer.pid), what="the traced supervisor")[0]
+    return wait_for(lambda: children(tracer.pid), what="the traced supervisor")[0]
 
 
 @pytest.mark.parametrize("command", ["garbage", "hang"])

@@ -408,7 +408,7 @@ static int prepare(const char *identity_text, struct error *err)
 
 	if (sandbox_identity_parse(identity_text, &identity) < 0)
 		return error_set(err, -EINVAL, "no identity");
-	r = sandbox_enter(&sandbox_profile_engine, &identity, &stub.report, err);
+	r = sandbox_enter(&sandbox_profile_engine, &identity, NULL, 0, &stub.report, err);
 	if (r == 0)
 		r = privsep_client_new(PRIVSEP_CHANNEL_FD, &handlers, NULL, &stub.client);
 	if (r == 0)

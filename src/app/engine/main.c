@@ -140,7 +140,7 @@ static int prepare(struct engine *engine, const char *identity_text, struct sand
 
 	if (sandbox_identity_parse(identity_text, &identity) < 0)
 		return error_set(err, -EINVAL, "pillion-engine is run by pillion, not by hand");
-	r = sandbox_enter(&sandbox_profile_engine, &identity, report, err);
+	r = sandbox_enter(&sandbox_profile_engine, &identity, NULL, 0, report, err);
 	if (r < 0)
 		return r;
 	(void)signal(SIGPIPE, SIG_IGN);

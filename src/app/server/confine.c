@@ -59,7 +59,7 @@ static int enter(const struct confine *c, struct sandbox_report *report, struct 
 			paths[count++] = (struct sandbox_path){folders[i], SANDBOX_READ};
 	}
 	if (r == 0)
-		r = sandbox_enter_keeping(c->profile, &c->identity, paths, count, report, err);
+		r = sandbox_enter(c->profile, &c->identity, paths, count, report, err);
 	for (size_t i = 0; i < folder_count; i++)
 		free(folders[i]);
 	return r;

@@ -5,13 +5,8 @@
 #include "app/server/command.h"
 #include "base/cleanup.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-
-#define SYSTEM_STATE "/var/lib/pillion-headscale"
-#define LOCAL_STATE  "pillion-headscale"
 
 static const char help[] =
 	"usage: pillion headscale COMMAND [FLAG…]\n"
@@ -38,27 +33,6 @@ static const struct {
 	{"logs", headscale_run_logs},
 	{"provision", headscale_run_provision},
 };
-
-int headscale_complain(int code, const char *format, ...)
-{
-	va_list args;
-
-	fputs("pillion headscale: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	return code;
-}
-
-char *headscale_folder(const char *given)
-{
-	struct stat info;
-
-	if (!given && stat(LOCAL_STATE, &info) != 0 && stat(SYSTEM_STATE, &info) == 0)
-		given = SYSTEM_STATE;
-	return realpath(given ? given : LOCAL_STATE, NULL);
-}
 
 int run_headscale(int argc, char **argv)
 {

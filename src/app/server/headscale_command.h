@@ -2,12 +2,24 @@
 /* app/server/headscale_command.h - what the files of `pillion headscale` share */
 #pragma once
 
+#include "app/cli/flags.h"
+
 #define EXIT_OK    0
 #define EXIT_FAILS 1
 #define EXIT_USAGE 2
 
 /** headscale_complain() - "pillion headscale: text" on stderr; returns @code */
 int headscale_complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * headscale_parse() - Read the flags of a command; help and mistakes are answered here
+ *
+ * Return: HEADSCALE_GO_ON, or an exit code
+ */
+int headscale_parse(const struct flag_group *group, const char *name, const char *help, int argc,
+		    char **argv);
+
+#define HEADSCALE_GO_ON (-1)
 
 /* Each in its file, with @argv[0] its name; exit code. */
 int headscale_run_provision(int argc, char **argv);

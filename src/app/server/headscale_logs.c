@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/server/headscale_logs.c - `pillion headscale logs` */
-#include "app/cli/flags.h"
 #include "app/server/headscale_command.h"
 #include "base/cleanup.h"
 #include "process/capped_log.h"
@@ -34,22 +33,13 @@ int headscale_run_logs(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
 	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
-	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion headscale logs",
-					   NULL};
 	_cleanup_free_ char *folder = NULL, *path = NULL;
 	struct error err;
 	int64_t count;
-	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+	int r = headscale_parse(&group, "pillion headscale logs", help, argc, argv);
 
-	if (r == -ECANCELED) {
-		fputs(help, stdout);
-		flags_print(&group);
-		return EXIT_OK;
-	}
-	if (r < 0) {
-		fprintf(stderr, "%s\n", err.text);
-		return EXIT_USAGE;
-	}
+	if (r != HEADSCALE_GO_ON)
+		return r;
 	count = values[COUNT].given ? values[COUNT].number : CAPPED_LOG_LINES;
 	if (count < 0)
 		return headscale_complain(EXIT_USAGE, "-n is a number of lines");

@@ -2,7 +2,6 @@
 /* app/server/headscale_provision.c - `pillion headscale provision` */
 #include "app/server/headscale_command.h"
 
-#include "app/cli/flags.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
@@ -38,18 +37,15 @@ static const struct flag flags[FLAG_COUNT] = {
 	[LIFETIME] = FLAG_OF("key-lifetime", FLAG_DURATION, "TIME", "of a new key (2160h)"),
 };
 
-static void usage(const struct flag_group *group)
-{
-	printf("usage: pillion headscale provision --url URL --account NAME --device ID [FLAG…]\n\n"
-	       "Makes the account's user and the device's reusable key at a Headscale (0.28 or "
-	       "later)\n"
-	       "unless they are there, and prints {\"url\", \"key\"} for the device to join "
-	       "with.\n\n"
-	       "Examples:\n"
-	       "  pillion headscale provision --url https://headscale.example.com \\\n"
-	       "\t--api-key file:/run/secrets/headscale --account alice --device laptop\n\n");
-	flags_print(group);
-}
+static const char help[] =
+	"usage: pillion headscale provision --url URL --account NAME --device ID [FLAG…]\n\n"
+	"Makes the account's user and the device's reusable key at a Headscale (0.28 or "
+	"later)\n"
+	"unless they are there, and prints {\"url\", \"key\"} for the device to join "
+	"with.\n\n"
+	"Examples:\n"
+	"  pillion headscale provision --url https://headscale.example.com \\\n"
+	"\t--api-key file:/run/secrets/headscale --account alice --device laptop\n\n";
 
 /* hide() - In place: /proc/PID/cmdline and environ show the process's own memory */
 static void hide(const char *text)
@@ -161,19 +157,11 @@ int headscale_run_provision(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
 	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
-	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE,
-					   "pillion headscale provision", NULL};
 	struct error err;
-	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+	int r = headscale_parse(&group, "pillion headscale provision", help, argc, argv);
 
-	if (r == -ECANCELED) {
-		usage(&group);
-		return EXIT_OK;
-	}
-	if (r < 0) {
-		fprintf(stderr, "%s\n", err.text);
-		return EXIT_USAGE;
-	}
+	if (r != HEADSCALE_GO_ON)
+		return r;
 	if (check(values, &err) < 0)
 		return headscale_complain(EXIT_USAGE, "%s", err.text);
 	(void)signal(SIGPIPE, SIG_IGN);

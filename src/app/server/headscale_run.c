@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/server/headscale_run.c - `pillion headscale run` */
 #define LOG_ROOM "headscale"
-#include "app/cli/flags.h"
 #include "app/server/headscale_command.h"
 #include "base/address.h"
 #include "base/cleanup.h"
@@ -290,22 +289,13 @@ int headscale_run(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
 	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
-	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion headscale run",
-					   NULL};
 	_cleanup_free_ char *folder = NULL, *program = NULL, *config = NULL;
 	enum log_level level = LOG_INFO;
 	struct error err = {0};
-	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+	int r = headscale_parse(&group, "pillion headscale run", help, argc, argv);
 
-	if (r == -ECANCELED) {
-		fputs(help, stdout);
-		flags_print(&group);
-		return EXIT_OK;
-	}
-	if (r < 0) {
-		fprintf(stderr, "%s\n", err.text);
-		return EXIT_USAGE;
-	}
+	if (r != HEADSCALE_GO_ON)
+		return r;
 	if (values[LOG_LEVEL_FLAG].given &&
 	    log_level_parse(values[LOG_LEVEL_FLAG].text, &level) < 0)
 		return headscale_complain(EXIT_USAGE, "%s is no log level",

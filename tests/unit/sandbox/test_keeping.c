@@ -82,8 +82,7 @@ static int kept(int (*attempt)(void))
 		if (!freopen("/dev/null", "w", stderr) ||
 		    sandbox_identity_of(folder, &who, &err) < 0 || sandbox_act_as(&who, &err) < 0 ||
 		    make(path) != 0 ||
-		    sandbox_enter_keeping(profile, &who, paths, ARRAY_SIZE(paths), &report, &err) <
-			    0 ||
+		    sandbox_enter(profile, &who, paths, ARRAY_SIZE(paths), &report, &err) < 0 ||
 		    sandbox_seal(profile, &report, &err) < 0)
 			_exit(101);
 		_exit(attempt());

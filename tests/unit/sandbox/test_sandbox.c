@@ -73,7 +73,8 @@ static struct outcome sandboxed(int (*attempt)(void))
 		dup2(output[1], STDERR_FILENO);
 		close(output[1]);
 		r = pipe(never);
-		if (r < 0 || sandbox_enter(&sandbox_profile_engine, &who, &report, &err) < 0)
+		if (r < 0 ||
+		    sandbox_enter(&sandbox_profile_engine, &who, NULL, 0, &report, &err) < 0)
 			_exit(101);
 		pthread_create(&thread, NULL, other_thread, &never[0]);
 		if (sandbox_seal(&sandbox_profile_engine, &report, &err) < 0)
@@ -317,7 +318,7 @@ static void check_threads(struct sandbox_identity who)
 
 		close(ready[0]);
 		close(never[1]);
-		if (sandbox_enter(&sandbox_profile_engine, &who, &report, &err) < 0)
+		if (sandbox_enter(&sandbox_profile_engine, &who, NULL, 0, &report, &err) < 0)
 			_exit(1);
 		pthread_create(&thread, NULL, other_thread, &never[0]);
 		if (sandbox_seal(&sandbox_profile_engine, &report, &err) < 0 ||
@@ -376,8 +377,9 @@ static void test_identity_refused(void **state)
 
 		if (geteuid() == 0 && setresuid(ANY_UID, ANY_UID, ANY_UID) < 0)
 			_exit(1);
-		_exit(sandbox_enter(&sandbox_profile_engine, &who, &report, &err) == -EPERM ? 0
-											    : 2);
+		_exit(sandbox_enter(&sandbox_profile_engine, &who, NULL, 0, &report, &err) == -EPERM
+			      ? 0
+			      : 2);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
