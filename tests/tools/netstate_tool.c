@@ -15,6 +15,7 @@
  *
  * With --without-nftables it sees a kernel without nf_tables (socket() is refused).
  */
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "netlink/check.h"
@@ -348,11 +349,11 @@ static bool forget_nftables(void)
 		{.arg = 2, .op = SCMP_CMP_EQ, .datum_a = NETLINK_NETFILTER},
 	};
 	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	bool done = filter &&
-		    seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPROTONOSUPPORT),
-					   SCMP_SYS(socket), ARRAY_SIZE(of_nftables),
-					   of_nftables) == 0 &&
-		    seccomp_load(filter) == 0;
+	bool done =
+		filter &&
+		seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket),
+				       ARRAY_SIZE(of_nftables), of_nftables) == 0 &&
+		seccomp_load(filter) == 0;
 
 	seccomp_release(filter);
 	return done;

@@ -319,7 +319,8 @@ static void what_is_wrong(void **state)
 		 "[\"*:*\"]}]}",
 		 "there is no host \"server\""},
 		/* 25 */
-		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"]}]}", "a grant without protocols"},
+		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"]}]}",
+		 "a grant without protocols"},
 		/* 26 */
 		{"{\"grants\": [{\"src\": [\"*\"], \"dst\": [\"*\"], \"ip\": [\"*\"], \"via\": "
 		 "[\"tag:x\"]}]}",
@@ -343,7 +344,8 @@ static void what_is_wrong(void **state)
 		 "\"users\": [\"root\"], \"checkPeriod\": \"200h\"}]}",
 		 "a time up to 168h"},
 		/* 31 */
-		{"{\"autoApprovers\": {\"routes\": {\"ten\": []}}}", "\"ten\" is not a valid prefix"},
+		{"{\"autoApprovers\": {\"routes\": {\"ten\": []}}}",
+		 "\"ten\" is not a valid prefix"},
 		/* 32 */
 		{"{\"tests\": [{\"src\": \"a@\", \"accept\": [\"b@:*\"]}]}",
 		 "a test needs a single port"},
