@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/applied_policy.c - who sees whom, and whose answers a change changes */
+/* server/policy/applied_policy.c - the peers of each node, and the nodes that a change affects */
 #include "server/policy/applied_policy_internal.h"
 
 #include "base/array.h"
@@ -20,7 +20,7 @@ void policy_affected_clear(struct policy_affected *affected)
 	policy_ids_clear(&affected->rules);
 }
 
-/* add_id() - Room doubles at the powers of two, so the list needs no capacity */
+/* add_id() - The list doubles at powers of two, so that it needs no capacity member */
 static int add_id(struct policy_ids *ids, int64_t id)
 {
 	if ((ids->count & (ids->count - 1)) == 0) {
@@ -95,7 +95,7 @@ static int owner_of(struct applied_policy *t, const char *login, struct owner **
 	return 0;
 }
 
-/* owner_release() - Forget a user without nodes */
+/* owner_release() - Free a user without nodes */
 static void owner_release(struct applied_policy *t, struct owner *owner)
 {
 	if (!owner || owner->nodes.count)
@@ -150,7 +150,7 @@ static int copy_node(const struct policy_node *from, struct applied_node *node)
 	return 0;
 }
 
-/* node_new() - With room for it in each list that it goes to, so that linking can't fail */
+/* node_new() - Reserves a place in each list of the node, so that linking can't fail */
 static int node_new(struct applied_policy *t, const struct policy_node *from,
 		    struct applied_node **ret)
 {
@@ -211,7 +211,7 @@ static void unlink_node(struct applied_policy *t, struct applied_node *node)
 		struct membership *m = &node->memberships[i];
 		struct member last = m->list->items[--m->list->count];
 
-		/* The last one takes the place that is free now. */
+		/* The last member moves to the free place. */
 		m->list->items[m->position] = last;
 		t->slots[last.slot]->memberships[last.place].position = m->position;
 	}
@@ -232,12 +232,12 @@ static int take_slot(struct applied_policy *t, uint32_t *ret)
 
 /* --- Peers --- */
 
-/* struct walk - One that gathers nodes, each once */
+/* struct walk - Gathers nodes, each once */
 struct walk {
 	struct applied_policy *t;
-	const struct applied_node *self; /* not among them */
+	const struct applied_node *self; /* not gathered */
 	struct policy_ids *out;
-	bool filters; /* who has the rules in its filter, not who is reached by them */
+	bool filters; /* gather nodes with the rules in their filter, not nodes that the rules reach */
 };
 
 static struct walk walk_begin(struct applied_policy *t, const struct applied_node *self,
@@ -292,7 +292,7 @@ static int visit_selector(struct walk *w, uint32_t selector)
 	return r;
 }
 
-/* visit_destinations() - All that a rule lets its sources reach; @owner's for autogroup:self */
+/* visit_destinations() - The nodes that a rule lets its sources reach; for autogroup:self those of @owner */
 static int visit_destinations(struct walk *w, uint32_t rule, const struct owner *owner)
 {
 	const struct policy *p = w->t->policy;
@@ -323,7 +323,7 @@ static int visit_sources(struct walk *w, uint32_t rule)
 	return r;
 }
 
-/* visit_own_sources() - Of the user's nodes those that autogroup:self lets reach the others */
+/* visit_own_sources() - The user's nodes that autogroup:self lets reach the others */
 static int visit_own_sources(struct walk *w, const struct owner *owner)
 {
 	struct applied_policy *t = w->t;
@@ -438,7 +438,7 @@ static bool same_identity(const struct applied_node *a, const struct applied_nod
 	return a && b && same_addresses(a, b) && same_tags(a, b) && a->owner == b->owner;
 }
 
-/* same_subnets() - The same, but for default routes, which are no one's source */
+/* same_subnets() - Compares subnets without default routes, which are never a source */
 static bool same_subnets(const struct applied_node *a, const struct applied_node *b)
 {
 	uint32_t i = 0, k = 0;
@@ -455,7 +455,7 @@ static bool same_subnets(const struct applied_node *a, const struct applied_node
 	}
 }
 
-/* source_changed() - Whether what the selector is as addresses is other with @new than with @old */
+/* source_changed() - Whether the selector's addresses with @new differ from those with @old */
 static bool source_changed(const struct selector *s, const struct applied_node *old,
 			   const struct applied_node *new)
 {
@@ -469,14 +469,14 @@ static bool source_changed(const struct selector *s, const struct applied_node *
 		if (!old || !new || !applied_matches(old, s->index) ||
 		    !applied_matches(new, s->index))
 			return true;
-		/* By localpart:… an SSH rule looks at the login too. */
+		/* localpart:… in an SSH rule depends on the login too. */
 		return !same_addresses(old, new) ||
 		       (s->key.part == PART_SSH_SOURCE && old->owner != new->owner);
 	}
 }
 
-/* spread() - The rules that @selector is a source of: void what is kept of them, and (with a
- * walk) gather their destinations */
+/* spread() - Invalidate the cached sources of the rules from @selector, and (with a walk) gather
+ * their destinations */
 static int spread(struct applied_policy *t, const struct selector *s, struct walk *w)
 {
 	int r = 0;
@@ -515,8 +515,8 @@ static int spread_all(struct applied_policy *t, const struct applied_node *node,
 	return r;
 }
 
-/* gather_rules() - Whose filter or SSH policy is another one now that @old has become @new (one
- * may be NULL). Voids what is kept of rules in any case; @out may be NULL */
+/* gather_rules() - The nodes whose filter or SSH policy changes when @old becomes @new (one may be
+ * NULL). Also invalidates the cached sources of rules; @out may be NULL */
 static int gather_rules(struct applied_policy *t, const struct applied_node *old,
 			const struct applied_node *new, struct policy_ids *out)
 {
@@ -528,7 +528,7 @@ static int gather_rules(struct applied_policy *t, const struct applied_node *old
 		spread_all(t, new, old, new, NULL);
 		return 0;
 	}
-	/* @new is linked, so it is found when a rule has it; it is named first in any case. */
+	/* @new is linked, so rules find it; it is listed first in any case. */
 	w = walk_begin(t, NULL, out);
 	w.filters = true;
 	r = new ? visit_node(&w, t->slots[new->slot]) : 0;
@@ -552,7 +552,7 @@ static int compare_ids(const void *left, const void *right)
 	return *a < *b ? -1 : *a > *b;
 }
 
-/* subtract() - What is in @from and not in @what, both sorted */
+/* subtract() - The members of @from that are not in @what, both sorted */
 static int subtract(const struct policy_ids *from, const struct policy_ids *what,
 		    struct policy_ids *ret)
 {
@@ -581,8 +581,8 @@ static int compare_peers(struct policy_ids *before, struct policy_ids *after,
 	return r < 0 ? r : subtract(before, after, &ret->lost);
 }
 
-/* exchange() - Make @old (or nothing) into @new (or nothing), and say what that did.
- * On failure the tailnet is what it was, and both are the caller's still */
+/* exchange() - Replace @old (or nothing) by @new (or nothing), and report the effect.
+ * On failure the tailnet is unchanged, and the caller still owns both */
 static int exchange(struct applied_policy *t, struct applied_node *old, struct applied_node *new,
 		    struct policy_affected *ret)
 {
@@ -602,7 +602,7 @@ static int exchange(struct applied_policy *t, struct applied_node *old, struct a
 	if (r == 0 && ret)
 		r = compare_peers(&before, &after, &affected);
 	if (r < 0) {
-		/* There is room for the old one: it has just been taken out. */
+		/* The old node's place is free: it was just removed. */
 		if (new)
 			unlink_node(t, new);
 		if (old)
@@ -640,7 +640,7 @@ int applied_policy_put(struct applied_policy *t, const struct policy_node *node,
 		r = take_slot(t, &new->slot);
 	if (r < 0)
 		goto no_slot;
-	/* For a while both are found by the id; only this function could tell. */
+	/* Until the end of this function both are found by the id. */
 	HASH_ADD(hh, t->nodes, id, sizeof(new->id), new);
 	r = new->hh.tbl ? exchange(t, old, new, ret) : -ENOMEM;
 	if (r < 0)
@@ -655,7 +655,7 @@ int applied_policy_put(struct applied_policy *t, const struct policy_node *node,
 no_exchange:
 	if (new->hh.tbl)
 		HASH_DEL(t->nodes, new);
-	/* Where this fails the slot is lost, which hurts nobody. */
+	/* On failure the slot stays unused. */
 	if (!old)
 		(void)!indexes_add(&t->free_slots, new->slot);
 no_slot:
@@ -708,7 +708,7 @@ static void *array_of(uint32_t count, size_t size)
 	return calloc(count ? count : 1, size);
 }
 
-/* release() - All but the policy itself, by which the lists are counted */
+/* release() - Everything but the policy, which gives the lengths of the lists */
 static void release(struct applied_policy *t)
 {
 	struct owner *owner, *next;

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/policy/applied_policy_internal.h - a policy and the nodes that it holds for
+ * server/policy/applied_policy_internal.h - a policy applied to nodes
  *
  * Theory of operation
  *   A node is in the member list of each selector that it matches, and in that of its user. So
- *   the peers of a node are found by going from its selectors to the rules that use them, and
- *   from there to the members of the selectors on the other side. Selectors, rules and nodes
- *   bear the number of the walk that saw them last, so that each is walked once.
+ *   the peers of a node are found from its selectors by the rules that use them and the
+ *   members of the selectors on the other side. Selectors, rules and nodes store the number of
+ *   the last walk that visited them, so that each walk visits them once.
  *
- *   What a rule's sources come to as addresses is kept with the rule, since all of its
- *   destinations get the same; a node that changes voids it for the rules that it is a source
- *   of.
+ *   The addresses of a rule's sources are kept with the rule, since all of its destinations
+ *   get the same list. A changed node invalidates the lists of the rules that have it as a
+ *   source.
  *
- *   autogroup:self has no members of its own: it stands for the nodes of one user, which of the
- *   other side has to be found out each time.
+ *   autogroup:self has no member list: it means the nodes of one user, which are looked up
+ *   each time.
  */
 #pragma once
 
@@ -30,7 +30,7 @@ struct member_list {
 	uint32_t capacity;
 };
 
-/* A user who has nodes without tags. */
+/* A user with untagged nodes. */
 struct owner {
 	char *login;
 	struct member_list nodes;
@@ -61,7 +61,7 @@ struct applied_node {
 struct source_nets {
 	struct tailcfg_net *items;
 	uint32_t count;
-	char *text; /* the same in JSON, once somebody asked for it */
+	char *text; /* the same in JSON, made at the first use */
 	bool valid;
 };
 
@@ -81,23 +81,23 @@ struct applied_policy {
 	uint64_t mark; /* of the current walk */
 	uint64_t *selector_marks, *rule_marks, *ssh_marks;
 
-	uint64_t steps; /* members that were looked at, ever: what the scale test counts */
+	uint64_t steps; /* members visited since the start, for the scale test */
 };
 
 /** applied_find() - NULL if there is none */
 struct applied_node *applied_find(const struct applied_policy *t, int64_t id);
 
-/** applied_matches() - Whether the node matches the selector, autogroup:self left aside */
+/** applied_matches() - Whether the node matches the selector, without autogroup:self */
 bool applied_matches(const struct applied_node *node, uint32_t selector);
 
 /** applied_matches_any() - Whether it matches one of them */
 bool applied_matches_any(const struct applied_node *node, const struct indexes *selectors);
 
 /**
- * applied_is_reached() - Whether the node is a peer by a selector that it matches
+ * applied_is_reached() - Whether a selector that the node matches makes it a peer
  *
- * A rule for public addresses is in the filter of an exit node, but it is autogroup:internet that
- * grants the node.
+ * A rule for public addresses is in the filter of an exit node, but only autogroup:internet makes
+ * the exit node a peer.
  */
 bool applied_is_reached(const struct applied_policy *t, const struct applied_node *node,
 			uint32_t selector);

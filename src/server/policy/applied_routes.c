@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/applied_routes.c - which routes of its peers a node is told */
+/* server/policy/applied_routes.c - the routes of its peers that a node receives */
 #include "server/policy/applied_policy_internal.h"
 
 static bool covers_some(const struct selector *s, const struct prefix *route)

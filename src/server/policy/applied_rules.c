@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/applied_rules.c - the inbound filter of a node, as the rules that a client is sent */
+/* server/policy/applied_rules.c - the inbound filter of a node, as rules for the client */
 #include "server/policy/applied_policy_internal.h"
 
 #include "base/limits.h"
@@ -27,7 +27,7 @@ static struct address address_of_v6(uint128 n)
 	return address_v6(bytes);
 }
 
-/* net_of() - The range as a prefix, where it is one */
+/* net_of() - The range as a prefix, if it is one */
 static struct tailcfg_net net_of(struct address first, struct address last, uint128 from,
 				 uint128 to)
 {
@@ -84,10 +84,10 @@ static int add_members(struct applied_policy *t, struct ip_set_builder *b,
 	return r;
 }
 
-/* add_any() - The tailnet, and what can be reached through it */
+/* add_any() - The tailnet and the networks behind it */
 static int add_any(const struct applied_policy *t, struct ip_set_builder *b)
 {
-	/* Between them are ChromeOS's virtual machines: no node has an address there. */
+	/* The gap holds ChromeOS's virtual machines: no node has an address there. */
 	const struct address low[2] = {address_of_v4(0x64400000), address_of_v4(0x64735bff)};
 	const struct address high[2] = {address_of_v4(0x64735e00), address_of_v4(0x647fffff)};
 	int r = ip_set_add_range(b, &low[0], &low[1]);
@@ -132,7 +132,7 @@ static int freeze_nets(struct ip_set_builder *b, int r, struct tailcfg_net **ret
 	return r;
 }
 
-/* rule_sources() - What a rule's sources are now, kept until one of them changes */
+/* rule_sources() - A rule's sources as addresses, cached until one of them changes */
 static int rule_sources(struct applied_policy *t, uint32_t index, const struct source_nets **ret)
 {
 	const struct indexes *sources = &t->policy->rules[index].sources;
@@ -257,8 +257,8 @@ static int add_grant_prefix(struct tailcfg_cap_grant *grant, const struct prefix
 	return 0;
 }
 
-/* add_grant_destination() - Where on this node the capabilities hold: its addresses, or what it
- * serves of a prefix */
+/* add_grant_destination() - The addresses or served prefixes of this node to which the
+ * capabilities apply */
 static int add_grant_destination(const struct compile *c, struct tailcfg_cap_grant *grant,
 				 const struct policy_destination *d)
 {
@@ -307,7 +307,7 @@ static int copy_capabilities(const struct policy_rule *from, struct tailcfg_cap_
 
 /* --- A rule from its destinations that concern the node --- */
 
-/* own_sources() - Of autogroup:self: the user's nodes that are among the rule's sources */
+/* own_sources() - For autogroup:self: the user's nodes among the rule's sources */
 static int own_sources(const struct compile *c, const struct policy_rule *from,
 		       struct tailcfg_filter_rule *rule)
 {
@@ -324,7 +324,7 @@ static int own_sources(const struct compile *c, const struct policy_rule *from,
 	return freeze_nets(&b, r, &rule->sources, &rule->source_count);
 }
 
-/* sources_text() - Written once for all destinations of the rule; NULL without memory */
+/* sources_text() - Encoded once for all destinations of the rule; NULL without memory */
 static const char *sources_text(struct source_nets *nets)
 {
 	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
@@ -374,7 +374,7 @@ static bool is_self(const struct compile *c, uint32_t destination)
 	       SELECT_SELF;
 }
 
-/* fill_rule() - @rule from those of the @count destinations that are, or aren't, autogroup:self */
+/* fill_rule() - Fill @rule from those of the @count destinations that are, or aren't, autogroup:self */
 static int fill_rule(const struct compile *c, const uint32_t *destinations, uint32_t count,
 		     bool self, struct tailcfg_filter_rule *rule)
 {
@@ -420,7 +420,7 @@ static int compile_rule(struct compile *c, const uint32_t *destinations, uint32_
 	r = fill_rule(c, destinations, count, self, rule);
 	if (r < 0)
 		return r;
-	/* A rule from nobody, or for nothing, says nothing. */
+	/* Leave out a rule without sources or destinations. */
 	if (rule->source_count == 0 ||
 	    (rule->destination_count == 0 &&
 	     (rule->grant_count == 0 || rule->grants[0].dsts.count == 0))) {
@@ -447,7 +447,7 @@ static int add_uses(const struct applied_policy *t, uint32_t selector, struct in
 	return r;
 }
 
-/* find_destinations() - The destinations of rules that the node is, in the order of rules */
+/* find_destinations() - The rule destinations that match the node, in the order of rules */
 static int find_destinations(const struct applied_policy *t, const struct applied_node *node,
 			     struct indexes *list)
 {

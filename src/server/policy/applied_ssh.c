@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/applied_ssh.c - the SSH policy of a node, and what holds for one session */
+/* server/policy/applied_ssh.c - the SSH policy of a node, and the decision for one session */
 #include "server/policy/applied_policy_internal.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* localpart() - The bytes before the @ of a login of @domain; 0: it is of another one */
+/* localpart() - The bytes before the @ of a login of @domain; 0: the login has another domain */
 static size_t localpart(const char *login, const char *domain)
 {
 	const char *at = login ? strrchr(login, '@') : NULL;
@@ -13,7 +13,7 @@ static size_t localpart(const char *login, const char *domain)
 	return at && strcasecmp(at + 1, domain) == 0 ? (size_t)(at - login) : 0;
 }
 
-/* localpart_of() - The user that a login becomes by a rule's localpart:*@DOMAIN; 0: none */
+/* localpart_of() - The local user for a login by a rule's localpart:*@DOMAIN; 0: none */
 static size_t localpart_of(const struct policy_ssh_rule *rule, const char *login)
 {
 	for (uint32_t i = 0; i < rule->domains.count; i++) {
@@ -71,7 +71,7 @@ static void put_tail(struct ssh_write *w, const struct policy_ssh_rule *rule)
 	json_end_object(&w->json);
 }
 
-/* put_users() - Whom the users asked for become; "" is refused, "=" stays what it is */
+/* put_users() - Maps requested users: "" refuses, "=" keeps the name */
 static void put_users(struct ssh_write *w, const struct policy_ssh_rule *rule)
 {
 	json_begin_object(&w->json, "sshUsers");
@@ -83,7 +83,7 @@ static void put_users(struct ssh_write *w, const struct policy_ssh_rule *rule)
 	json_end_object(&w->json);
 }
 
-/* put_localparts() - A rule for each node whose user has a part of the domain to be */
+/* put_localparts() - A rule for each node whose user has a login in the domain */
 static int put_localparts(struct ssh_write *w, const struct policy_ssh_rule *rule,
 			  const struct applied_node *const *nodes, uint32_t count)
 {
@@ -151,7 +151,7 @@ static int compare_ids(const void *left, const void *right)
 	return (*a)->id < (*b)->id ? -1 : (*a)->id > (*b)->id;
 }
 
-/* find_sources() - Who may come by a rule: all of its sources, or only the user's own */
+/* find_sources() - The sources of a rule: all, or only the user's own nodes */
 static int find_sources(struct applied_policy *t, const struct policy_ssh_rule *rule,
 			const struct owner *only, struct node_list *list)
 {
@@ -170,7 +170,7 @@ static int find_sources(struct applied_policy *t, const struct policy_ssh_rule *
 		for (uint32_t i = 0; i < members->count && r == 0; i++)
 			r = add_node(t, list, t->slots[members->items[i].slot]);
 	}
-	/* In an order that doesn't depend on what came and went before. */
+	/* The order must not depend on the history of nodes. */
 	if (list->count)
 		qsort(list->items, list->count, sizeof(*list->items), compare_ids);
 	return r;
@@ -195,7 +195,7 @@ static int compare(const void *left, const void *right)
 	return *a < *b ? -1 : *a > *b;
 }
 
-/* find_rules() - The SSH rules that the node is a destination of, in order */
+/* find_rules() - The SSH rules with the node as a destination, in order */
 static int find_rules(const struct applied_policy *t, const struct applied_node *node,
 		      struct indexes *list)
 {
@@ -234,7 +234,7 @@ static int put_rules(struct ssh_write *w, const struct indexes *rules, bool chec
 
 		if (rule->check != check)
 			continue;
-		/* A node can be a destination by itself and as its user's own. */
+		/* A node can match a destination directly and by autogroup:self. */
 		if (applied_matches_any(w->node, &rule->destinations))
 			r = put_rule_for(w, rules->items[i], NULL);
 		else if (rule->has_self)
@@ -257,7 +257,7 @@ int applied_policy_ssh(struct applied_policy *t, int64_t id, struct buffer *out)
 	r = find_rules(t, w.node, &rules);
 	json_begin_object(&w.json, NULL);
 	json_begin_array(&w.json, "rules");
-	/* The stricter first: the first rule that fits is the one that holds. */
+	/* Stricter rules first: the client applies the first rule that matches. */
 	if (r == 0)
 		r = put_rules(&w, &rules, true);
 	if (r == 0)

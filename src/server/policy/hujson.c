@@ -29,7 +29,7 @@ static void blank(char *text, size_t from, size_t to)
 }
 
 /* skip_string() - The offset behind the string whose quote is at @at, or behind its line: a
- * string holds no line end, and what follows is better read as what it was meant to be */
+ * string can't contain a line end, so that the next line is parsed normally */
 static size_t skip_string(const char *text, size_t length, size_t at)
 {
 	for (size_t i = at + 1; i < length; i++) {
@@ -124,7 +124,7 @@ int hujson_parse(char *text, size_t length, struct json_range *ret, struct error
 		*ret = (struct json_range){0};
 		return 0;
 	}
-	/* jansson says what is wrong and where; the walk over ranges that follows does not. */
+	/* jansson reports the error and its place; the walk over ranges below does not. */
 	tree = json_loadb(text, length, JSON_REJECT_DUPLICATES, &cause);
 	if (!tree) {
 		if (json_error_code(&cause) == json_error_out_of_memory)

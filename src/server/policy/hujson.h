@@ -2,7 +2,7 @@
 /*
  * server/policy/hujson.h - JSON with comments and trailing commas, as people write it
  *
- * What is too much for JSON is overwritten by blanks, so that every byte that stays keeps its
+ * Everything that JSON does not allow is overwritten by blanks, so that each remaining byte keeps its
  * place: a position in the result is a position in the file.
  */
 #pragma once

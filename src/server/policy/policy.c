@@ -201,7 +201,7 @@ bool policy_in_prefix(const struct selector_key *key, const struct address *v4,
 	return false;
 }
 
-/* matches_prefix() - Itself, or as an exit node that the rule has to pass */
+/* matches_prefix() - By its addresses, or as an exit node for public addresses */
 static bool matches_prefix(const struct policy_node *node, bool is_exit,
 			   const struct selector_key *key)
 {
@@ -243,7 +243,7 @@ int policy_match(const struct policy *p, const struct policy_node *node, struct 
 		r = add_special(p, node->tags.count ? SELECT_TAGGED : SELECT_MEMBER, ret);
 	if (r == 0 && !node->tags.count && node->user)
 		r = add_user(p, node->user, ret);
-	/* SELF has no nodes of its own: the tailnet knows whose a node is. */
+	/* SELF has no members here: struct applied_policy knows the owner of each node. */
 	for (uint32_t i = 0; i < node->tags.count && r == 0; i++) {
 		const char *tag = node->tags.items[i];
 		const struct policy_name *name = policy_name_find(p, NAME_TAG, tag, strlen(tag));
@@ -258,7 +258,7 @@ int policy_match(const struct policy *p, const struct policy_node *node, struct 
 	}
 	if (r < 0)
 		return r;
-	/* A tag may be borne twice. */
+	/* A node can have a tag twice. */
 	if (ret->count)
 		qsort(ret->items, ret->count, sizeof(*ret->items), compare);
 	for (uint32_t i = 0; i < ret->count; i++)

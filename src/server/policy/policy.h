@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/policy/policy.h - who may reach whom: a policy file, applied to the nodes of a tailnet
+ * server/policy/policy.h - access rules: a policy file, applied to the nodes of a tailnet
  *
  * A struct policy is the file, parsed and checked, in the form that Tailscale and Headscale
  * share: groups, tagOwners, hosts, acls, grants, autoApprovers, ssh, nodeAttrs, tests; JSON
@@ -8,8 +8,8 @@
  *
  * A struct applied_policy is a policy and the nodes that it holds for. It answers for each
  * node: its peers, its inbound filter, its SSH policy, its capabilities; and for each change
- * of a node: whose answers are others now. An answer costs what it is long, not what the
- * tailnet is large.
+ * of a node: the nodes whose answers change. An answer costs its own length, independent of
+ * the size of the tailnet.
  *
  *	policy_parse(text, length, &policy, &problems, &err);
  *	policy_test(policy, NULL, &problems, &err);
@@ -48,7 +48,7 @@
 struct policy;
 struct applied_policy;
 
-/* As many errors of one file are said. */
+/* Most errors reported for one file. */
 #define POLICY_PROBLEMS_MAX 100
 
 /**
@@ -56,11 +56,11 @@ struct applied_policy;
  * @text:     @length bytes, at most LIMIT_POLICY_TEXT; NULL, or nothing but blanks and comments,
  *            or a file with neither acls nor grants: everybody may reach everybody
  * @ret:      released by policy_free(), or by the tailnet that took it
- * @problems: NULL, or gets all that is wrong, a line each; released by the caller in any case
+ * @problems: NULL, or receives all errors, one line each; the caller releases it in any case
  *
  * Its tests are read, and run by policy_test().
  *
- * Return: 0; -EINVAL with @err set to what is wrong first ("line 3, column 12: …"); -E2BIG;
+ * Return: 0; -EINVAL with @err set to the first error ("line 3, column 12: …"); -E2BIG;
  * -ENOMEM
  */
 int policy_parse(const char *text, size_t length, struct policy **ret, struct string_list *problems,
@@ -99,7 +99,7 @@ bool policy_may_tag(const struct policy *policy, const char *user, const struct 
 /* struct policy_node - A node, as far as policy is concerned. All of it is borrowed */
 struct policy_node {
 	int64_t id;
-	const char *user;          /* login; nobody's when NULL or tagged */
+	const char *user;          /* login; NULL or with tags: no owner */
 	struct string_list tags;   /* "tag:web" */
 	struct address v4, v6;     /* ADDRESS_NONE: has none */
 	struct prefix_list routes; /* approved and advertised; 0.0.0.0/0 or ::/0: an exit node */
@@ -117,7 +117,7 @@ struct policy_ids {
 
 void policy_ids_clear(struct policy_ids *ids);
 
-/* Whose answers a change of one node, the subject, has changed. */
+/* The nodes whose answers a change of one node, the subject, has changed. */
 struct policy_affected {
 	struct policy_ids gained; /* these see it now, and it them; they did not before */
 	struct policy_ids lost;   /* these did, and don't any more */
@@ -151,9 +151,9 @@ int applied_policy_replace(struct applied_policy **t, struct policy *policy);
 const struct policy *applied_policy_source(const struct applied_policy *t);
 
 /**
- * applied_policy_put() - A node that is new, or that isn't any more what it was
+ * applied_policy_put() - Add a node, or replace it
  * @node: copied
- * @ret:  released by policy_affected_clear(), written on success; NULL: nobody asks. Empty when
+ * @ret:  released by policy_affected_clear(), written on success; may be NULL. Empty when
  *        nothing that policy looks at has changed
  *
  * Return: 0; -ENOMEM, and nothing has changed
@@ -165,7 +165,7 @@ int applied_policy_put(struct applied_policy *t, const struct policy_node *node,
 int applied_policy_remove(struct applied_policy *t, int64_t id, struct policy_affected *ret);
 
 /**
- * applied_policy_peers() - Whom a node sees: all that it may reach, or that may reach it
+ * applied_policy_peers() - The nodes that a node may reach, or that may reach it
  *
  * Return: 0, -ENOENT, -ENOMEM
  */
@@ -175,7 +175,7 @@ int applied_policy_peers(struct applied_policy *t, int64_t id, struct policy_ids
 bool applied_policy_sees(struct applied_policy *t, int64_t a, int64_t b);
 
 /**
- * applied_policy_grants_route() - Whether a node is told that a peer serves @route
+ * applied_policy_grants_route() - Whether a node receives the route @route of a peer
  *
  * Where a rule lets the node, or a route that it serves itself, reach some of it, or be reached
  * from there; and where it serves the route too. Default routes always: the user chooses an exit
@@ -186,7 +186,7 @@ bool applied_policy_grants_route(const struct applied_policy *t, int64_t id,
 
 /**
  * applied_policy_filter() - The inbound filter of a node
- * @ret: released by tailcfg_filter_clear(), before @t changes; no rules: nobody may reach it
+ * @ret: released by tailcfg_filter_clear(), before @t changes; no rules: no node may reach it
  *
  * Return: 0, -ENOENT, -ENOMEM
  */
@@ -211,7 +211,7 @@ int applied_policy_ssh(struct applied_policy *t, int64_t id, struct buffer *out)
 enum policy_ssh_action {
 	POLICY_SSH_REFUSE,
 	POLICY_SSH_ACCEPT,
-	POLICY_SSH_CHECK, /* a person has to confirm who they are */
+	POLICY_SSH_CHECK, /* a person has to confirm the session */
 };
 
 /**

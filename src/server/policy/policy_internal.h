@@ -3,10 +3,10 @@
  * server/policy/policy_internal.h - a parsed policy
  *
  * Theory of operation
- *   Every name or address that a rule mentions is a selector, kept once for each part that it
- *   can play (source of a rule, destination …). A selector knows the rules that use it. So
- *   when it is known which selectors a node matches, which is a matter of a few hash look-ups
- *   (policy_match()), all that concerns the node is found by following lists.
+ *   Every name or address in a rule is a selector, kept once for each part that it has in
+ *   rules (source, destination …). A selector lists the rules that use it. A few hash look-ups
+ *   (policy_match()) give the selectors that a node matches, and their lists give the rules
+ *   for the node.
  *
  *   ACLs and grants become the same struct policy_rule: an ACL with several destinations is
  *   one rule, a grant is one for each protocol that it names and one for its capabilities.
@@ -46,7 +46,7 @@ enum selector_kind {
 	SELECT_DANGER_ALL,
 };
 
-/* struct indexes - A list of what is known by its number */
+/* struct indexes - A list of numbers of other objects */
 struct indexes {
 	uint32_t *items;
 	uint32_t count;
@@ -79,8 +79,8 @@ struct policy_name {
 	uint32_t number;
 	uint32_t selectors[PART_COUNT]; /* NONE, or the selector that is this name */
 
-	/* A login's: the groups that hold it, whether directly or not. A group's: what stands in
-	 * it. A tag's: its owners. */
+	/* Of a login: the groups that contain it, directly or not. Of a group: its members. Of a
+	 * tag: its owners. */
 	struct indexes groups;
 	struct indexes logins;
 	struct indexes tags;
@@ -171,7 +171,7 @@ struct policy_target {
 struct policy_assertion {
 	uint32_t source;  /* PART_TEST */
 	uint8_t protocol; /* 0: TCP or UDP */
-	bool allowed;     /* what is asserted */
+	bool allowed;     /* the asserted result */
 	struct policy_target target;
 };
 
@@ -229,23 +229,23 @@ struct policy_name *policy_name_find(const struct policy *p, enum name_kind kind
 struct policy_name *policy_name_add(struct policy *p, enum name_kind kind, const char *text,
 				    size_t length);
 
-/** login_length() - Of a login without the "@" that a name without a domain bears */
+/** login_length() - The length of a login without the final "@" of a name without a domain */
 size_t login_length(const char *login);
 
-/** policy_selector() - The one for a part, made if need be; -ENOMEM, -E2BIG */
+/** policy_selector() - Find or add the selector for a part; 0, -ENOMEM, -E2BIG */
 int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *ret);
 
-/** policy_internet() - The prefixes that autogroup:internet is */
+/** policy_internet() - The prefixes of autogroup:internet */
 const struct prefix *policy_internet(size_t *ret_count);
 
-/** policy_tailnet_ranges() - The two that "*" is as a source */
+/** policy_tailnet_ranges() - The two prefixes of "*" as a source */
 const struct prefix *policy_tailnet_ranges(void);
 
-/** policy_is_internet() - Whether the prefix holds nothing but public addresses */
+/** policy_is_internet() - Whether the prefix contains only public addresses */
 bool policy_is_internet(const struct prefix *p);
 
-/** policy_in_prefix() - Whether a node is in the selector, a prefix: by its addresses; as source or
- *  destination also by routes that it serves */
+/** policy_in_prefix() - Whether a node matches a prefix selector: by its addresses; as source or
+ *  destination also by the routes that it serves */
 bool policy_in_prefix(const struct selector_key *key, const struct address *v4,
 		      const struct address *v6, const struct prefix_list *routes);
 

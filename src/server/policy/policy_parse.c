@@ -100,7 +100,7 @@ int policy_parse(const char *text, size_t length, struct policy **ret, struct st
 	return 0;
 
 failed:
-	/* Nothing but the last error may be of another kind. */
+	/* Only the last error can be of another kind than -EINVAL. */
 	if (r == -EINVAL && ps.first.code)
 		*ps.err = ps.first;
 	policy_free(ps.policy);

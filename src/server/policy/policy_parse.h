@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/policy_parse.h - what the parts of the parser share */
+/* server/policy/policy_parse.h - shared among the parser's files */
 #pragma once
 
 #include "server/policy/policy_internal.h"
 
 #include <errno.h>
 
-/* What Tailscale has and this server has not. Each is said once a policy. */
+/* Features of Tailscale that this server lacks. Each is reported once for a policy. */
 enum unsupported {
 	UNSUPPORTED_IPSETS,
 	UNSUPPORTED_POSTURES,
@@ -18,31 +18,31 @@ struct parse {
 	struct policy *policy;
 	struct error *err;            /* the latest */
 	struct error first;           /* code 0: nothing is wrong so far */
-	struct string_list *problems; /* all of them; NULL: nobody asks */
+	struct string_list *problems; /* all errors; may be NULL */
 	uint32_t problem_count;
 	bool said[UNSUPPORTED_COUNT];
 };
 
 /**
- * parse_fail() - Say what is wrong at @at; returns -EINVAL
+ * parse_fail() - Report an error at @at; returns -EINVAL
  *
- * -EINVAL doesn't end the parsing: the rest is looked at, so that a person reads all that is wrong
- * at once. After any other error nothing more is to be done.
+ * -EINVAL doesn't end the parsing, so that a person sees all errors at once. Any other error ends
+ * it.
  */
 int parse_fail(struct parse *ps, struct json_range at, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/** parse_unsupported() - Say that the policy uses what there is not; returns -EINVAL */
+/** parse_unsupported() - Report an unsupported feature; returns -EINVAL */
 int parse_unsupported(struct parse *ps, enum unsupported what, struct json_range at);
 
-/** parse_goes_on() - Whether what follows is still to be looked at */
+/** parse_goes_on() - Whether parsing continues after the result @r */
 static inline bool parse_goes_on(const struct parse *ps, int r)
 {
 	return r == 0 || (r == -EINVAL && ps->problem_count < POLICY_PROBLEMS_MAX);
 }
 
-/** parse_both() - @r with what came after it: the first error, but one that ends all before others
- */
+/** parse_both() - Combine @r with a later result: the first error, but one that ends the parsing
+ * goes first */
 static inline int parse_both(int r, int next)
 {
 	return r == 0 || (next < 0 && next != -EINVAL) ? next : r;
@@ -52,7 +52,7 @@ static inline int parse_both(int r, int next)
 int parse_no_memory(struct parse *ps);
 
 /**
- * parse_string() - The text that a value or a key is; no text is refused
+ * parse_string() - The text of a value or a key; an empty text is an error
  * @what: for the error, "a user or a group"
  */
 int parse_string(struct parse *ps, struct json_range at, const char *what, char **ret);
@@ -76,13 +76,13 @@ struct parse_field {
 
 /**
  * parse_fields() - Find the members of an object
- * @fields: ends with a NULL name. Names are told apart without regard to case, as Go does it,
- *          and those that begin with '#' or '$' are passed over; any other is an error
+ * @fields: ends with a NULL name. Names are compared without regard to case, as in Go.
+ *          Names that begin with '#' or '$' are ignored; any other unknown name is an error
  */
 int parse_fields(struct parse *ps, struct json_range object, const char *what,
 		 struct parse_field *fields);
 
-/** parse_is_object() - Whether there are members to look at, though parse_fields() failed */
+/** parse_is_object() - Whether the value has members, even if parse_fields() failed */
 static inline bool parse_is_object(struct json_range value)
 {
 	return value.length && *value.at == '{';
@@ -92,19 +92,19 @@ static inline bool parse_is_object(struct json_range value)
 int parse_strings(struct parse *ps, struct json_range array, const char *what,
 		  struct string_list *ret);
 
-/** parse_selector() - What @text (that stands at @at) means as part of a rule */
+/** parse_selector() - The selector for @text, at @at, as a part of a rule */
 int parse_selector(struct parse *ps, enum policy_part part, const char *text, struct json_range at,
 		   uint32_t *ret);
 
-/** parse_is_role() - Whether @text is an autogroup of people with rights over the tailnet. Nobody
- * has such rights here but who operates the server */
+/** parse_is_role() - Whether @text is an autogroup of users with rights over the tailnet. Here
+ * only the operator of the server has such rights */
 bool parse_is_role(const char *text);
 
 /** parse_selectors() - A list of them; none is an error */
 int parse_selectors(struct parse *ps, enum policy_part part, struct json_range array,
 		    const char *what, struct indexes *ret);
 
-/** parse_split() - "host:ports" at its last colon; brackets around IPv6 are taken off */
+/** parse_split() - "host:ports" at its last colon; removes brackets around IPv6 */
 int parse_split(struct parse *ps, struct json_range at, char *text, char **ret_host,
 		char **ret_ports);
 

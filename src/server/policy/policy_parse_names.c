@@ -58,7 +58,7 @@ static int declare(struct parse *ps, struct json_range key, enum name_kind kind,
 	return 0;
 }
 
-/* refer() - A name that stands in a group or among owners */
+/* refer() - Add a member of a group, or an owner */
 static int refer(struct parse *ps, const char *text, enum name_kind kind, struct indexes *list)
 {
 	size_t length = kind == NAME_LOGIN ? login_length(text) : strlen(text);
@@ -127,7 +127,7 @@ static int fill_group(struct parse *ps, struct json_range key, struct json_range
 	return r < 0 ? r : parse_each(ps, value, "a group", add_to_group, group);
 }
 
-/* check_cycle() - A group must not be reached from itself. @chain names the way for the error */
+/* check_cycle() - A group must not be reached from itself. @chain: the path, for the error */
 static int check_cycle(struct parse *ps, struct policy_name *name, struct policy_name **chain,
 		       uint32_t depth)
 {
@@ -168,7 +168,7 @@ static int check_cycles(struct parse *ps)
 	return r;
 }
 
-/* spread_group() - Every login below @name learns that it is in @group */
+/* spread_group() - Add @group to the groups of every login below @name */
 static int spread_group(struct parse *ps, const struct policy_name *group, struct policy_name *name,
 			uint32_t *budget)
 {
@@ -237,7 +237,7 @@ static int add_owner(struct parse *ps, struct json_range value, void *data)
 		tag->any_member = true;
 		return 0;
 	}
-	/* The operator gives tags by keys and orders, whatever stands here. */
+	/* The operator assigns tags by keys and commands, independent of this list. */
 	if (parse_is_role(text))
 		return 0;
 	if (!strncmp(text, "autogroup:", 10))
@@ -254,7 +254,7 @@ static int fill_tag(struct parse *ps, struct json_range key, struct json_range v
 	int r = declare(ps, key, NAME_TAG, &tag);
 
 	(void)data;
-	return r < 0 ? r : parse_each(ps, value, "who owns a tag", add_owner, tag);
+	return r < 0 ? r : parse_each(ps, value, "the owners of a tag", add_owner, tag);
 }
 
 static int add_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
@@ -307,7 +307,7 @@ int parse_tag_owners(struct parse *ps, struct json_range object)
 				       TAG_OWNERS_MAX);
 		budget -= all[i].count;
 	}
-	/* All of them at once: while they were gathered, each had its own owners alone. */
+	/* Replaced all at once: gathering needs the direct owners of each tag. */
 	for (uint32_t i = 0; i < tags->count; i++) {
 		indexes_clear(&tags->items[i]->tags);
 		tags->items[i]->tags = all[i];
@@ -366,7 +366,7 @@ static int add_approver(struct parse *ps, struct json_range value, void *data)
 	uint32_t selector;
 	int r = parse_string(ps, value, "a user, group or tag", &text);
 
-	/* The operator approves by an order. */
+	/* The operator approves routes by command. */
 	if (r < 0 || parse_is_role(text))
 		return r;
 	r = parse_selector(ps, PART_APPROVER, text, value, &selector);
@@ -398,7 +398,8 @@ static int add_route(struct parse *ps, struct json_range key, struct json_range 
 	if (!approval)
 		return parse_no_memory(ps);
 	approval->prefix = prefix_mask(&prefix);
-	return parse_each(ps, value, "who may approve a route", add_approver, &approval->approvers);
+	return parse_each(ps, value, "the approvers of a route", add_approver,
+			  &approval->approvers);
 }
 
 int parse_auto_approvers(struct parse *ps, struct json_range object)

@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Capabilities by which the source has to learn of the destination too: who may use a drive
- * shares one, as it were. The rule that says so goes the other way. */
+/* Capabilities that need a second one in the other direction, so that the destination's client
+ * knows about the source. */
 static const struct {
 	const char *name, *companion;
 } companions[] = {
@@ -38,7 +38,7 @@ static struct policy_rule *add_rule(struct parse *ps, const struct indexes *sour
 	return rule;
 }
 
-/* add_destination() - One more of the last rule; @ports are taken in any case */
+/* add_destination() - Add to the last rule; takes @ports in any case */
 static int add_destination(struct parse *ps, uint32_t selector, struct port_range *ports,
 			   uint32_t port_count)
 {
@@ -63,7 +63,7 @@ static int add_destination(struct parse *ps, uint32_t selector, struct port_rang
 	return 0;
 }
 
-/* check_self() - Whose "self" a source without a user would be, nobody can say */
+/* check_self() - autogroup:self needs sources with a user */
 static int check_self(struct parse *ps, const struct indexes *sources, bool any_allowed,
 		      struct json_range at)
 {
@@ -277,14 +277,14 @@ static int add_plain(struct parse *ps, struct json_range value, void *data)
 
 /* --- grants --- */
 
-/* struct grant - What the rules of one grant are made from */
+/* struct grant - The parts of a grant, from which its rules are made */
 struct grant {
 	struct indexes sources, destinations;
 	struct json_range at;
 	struct json_range ip_at;
 	bool has_self;
 
-	/* What "ip" names so far, of one protocol a rule. */
+	/* The ports of "ip" so far, by protocol; each becomes a rule. */
 	struct {
 		uint8_t protocol;
 		struct port_range *ports;
@@ -366,7 +366,7 @@ static int other_part(struct parse *ps, const struct indexes *from, enum policy_
 		struct selector_key key = parse_selector_at(ps, from->items[i])->key;
 		uint32_t selector;
 
-		/* Who has no address in the tailnet gets no filter that could say so. */
+		/* Sources outside the tailnet have no filter. */
 		if (key.kind == SELECT_INTERNET || key.kind == SELECT_DANGER_ALL)
 			continue;
 		key.part = (uint8_t)part;
@@ -377,7 +377,7 @@ static int other_part(struct parse *ps, const struct indexes *from, enum policy_
 	return 0;
 }
 
-/* add_companions() - The rules the other way, for capabilities that need them */
+/* add_companions() - The rules in the other direction, for capabilities that need them */
 static int add_companions(struct parse *ps, const struct grant *g, uint32_t rule)
 {
 	struct policy *p = ps->policy;
@@ -393,7 +393,7 @@ static int add_companions(struct parse *ps, const struct grant *g, uint32_t rule
 		if (!wanted)
 			continue;
 		if (g->has_self) {
-			/* Self is the same both ways. */
+			/* Self is symmetric. */
 			struct capabilities_walk own = {&from->capabilities,
 							&from->capability_count};
 

@@ -66,7 +66,7 @@ static int parse_period(struct parse *ps, const struct parse_field *field,
 	return 0;
 }
 
-/* check_pairs() - A machine doesn't become a person, and a person no other one */
+/* check_pairs() - A tagged node can't log in as a user, and a user not as another user */
 static int check_pairs(struct parse *ps, const struct policy_ssh_rule *rule, struct json_range at)
 {
 	bool tagged = false, several = rule->sources.count != 1;

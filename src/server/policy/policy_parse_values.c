@@ -29,7 +29,7 @@ int parse_fail(struct parse *ps, struct json_range at, const char *format, ...)
 	if (!ps->first.code)
 		ps->first = *ps->err;
 	ps->problem_count++;
-	/* What is read twice, as keys are, is said once. */
+	/* Keys are read twice but reported once. */
 	if (ps->problems && ps->problem_count <= POLICY_PROBLEMS_MAX &&
 	    !string_list_contains(ps->problems, ps->err->text) &&
 	    string_list_add(ps->problems, ps->err->text) < 0)
@@ -131,7 +131,7 @@ struct fields_walk {
 	const char *what;
 };
 
-/* name_field() - The names that could have been meant, for the error */
+/* known_names() - The list of known names, for the error */
 static void known_names(const struct parse_field *fields, char *out, size_t size)
 {
 	size_t used = 0;
@@ -142,7 +142,7 @@ static void known_names(const struct parse_field *fields, char *out, size_t size
 					 fields->name);
 }
 
-/* is_key() - Without regard to case; @key has its quotes */
+/* is_key() - Compares without regard to case; @key includes its quotes */
 static bool is_key(struct json_range key, const char *name)
 {
 	return strlen(name) == key.length - 2 && strncasecmp(name, key.at + 1, key.length - 2) == 0;

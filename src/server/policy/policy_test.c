@@ -2,8 +2,8 @@
 /*
  * server/policy/policy_test.c - a policy's own tests
  *
- * A test is judged by what the policy says, not by the lists that tailnet.c keeps: someone is
- * made up who is what the test names, and each rule is asked about them.
+ * A test is evaluated against the policy's rules, not against the lists of struct applied_policy:
+ * each side of a test becomes a subject, and each rule is applied to the two subjects.
  */
 #include "server/policy/applied_policy_internal.h"
 
@@ -13,25 +13,25 @@
 #include <errno.h>
 #include <string.h>
 
-/* struct someone - As much as is known of one side of a test */
-struct someone {
-	const char *login;              /* NULL: tagged, or nothing is known */
-	const struct string_list *tags; /* of a node that there is, or … */
+/* struct subject - One side of a test */
+struct subject {
+	const char *login;              /* NULL: tagged, or unknown */
+	const struct string_list *tags; /* of an existing node, or … */
 	const char *tag;
-	bool is_node;          /* has a place in the tailnet */
+	bool is_node;          /* of the tailnet */
 	struct prefix address; /* ADDRESS_NONE: somewhere in the tailnet */
 	const char *name;      /* for the error */
 };
 
-static bool is_tagged(const struct someone *who)
+static bool is_tagged(const struct subject *subject)
 {
-	return who->tag || (who->tags && who->tags->count);
+	return subject->tag || (subject->tags && subject->tags->count);
 }
 
-static bool has_tag(const struct someone *who, const char *tag)
+static bool has_tag(const struct subject *subject, const char *tag)
 {
-	return (who->tag && !strcmp(who->tag, tag)) ||
-	       (who->tags && string_list_contains(who->tags, tag));
+	return (subject->tag && !strcmp(subject->tag, tag)) ||
+	       (subject->tags && string_list_contains(subject->tags, tag));
 }
 
 static bool in_group(const struct policy *p, const char *login, uint32_t group)
@@ -53,57 +53,58 @@ static bool is_login(const struct policy *p, const char *login, uint32_t number)
 	return name && name->number == number;
 }
 
-/* in_prefix() - Whether all that is known of where they are lies in it */
-static bool in_prefix(const struct prefix *p, const struct someone *who)
+/* in_prefix() - Whether the subject's possible addresses lie in @p */
+static bool in_prefix(const struct prefix *p, const struct subject *subject)
 {
 	const struct prefix *own = policy_tailnet_ranges();
 
-	if (who->address.address.family != ADDRESS_NONE)
-		return prefix_covers(p, &who->address);
+	if (subject->address.address.family != ADDRESS_NONE)
+		return prefix_covers(p, &subject->address);
 	return prefix_covers(p, &own[0]) || prefix_covers(p, &own[1]);
 }
 
-static bool is_someone(const struct policy *p, const struct selector *s, const struct someone *who)
+static bool is_subject(const struct policy *p, const struct selector *s,
+		       const struct subject *subject)
 {
 	const struct prefix *own = policy_tailnet_ranges();
 
 	switch (s->key.kind) {
 	case SELECT_ANY:
-		return s->key.part == PART_DESTINATION || in_prefix(&own[0], who) ||
-		       in_prefix(&own[1], who);
+		return s->key.part == PART_DESTINATION || in_prefix(&own[0], subject) ||
+		       in_prefix(&own[1], subject);
 	case SELECT_DANGER_ALL:
 		return true;
 	case SELECT_USER:
-		return !is_tagged(who) && is_login(p, who->login, s->key.name);
+		return !is_tagged(subject) && is_login(p, subject->login, s->key.name);
 	case SELECT_GROUP:
-		return !is_tagged(who) && in_group(p, who->login, s->key.name);
+		return !is_tagged(subject) && in_group(p, subject->login, s->key.name);
 	case SELECT_TAG:
-		return has_tag(who, p->names[NAME_TAG].items[s->key.name]->text);
+		return has_tag(subject, p->names[NAME_TAG].items[s->key.name]->text);
 	case SELECT_PREFIX:
-		return in_prefix(&s->key.prefix, who);
+		return in_prefix(&s->key.prefix, subject);
 	case SELECT_MEMBER:
-		return who->is_node && !is_tagged(who);
+		return subject->is_node && !is_tagged(subject);
 	case SELECT_TAGGED:
-		return is_tagged(who);
+		return is_tagged(subject);
 	case SELECT_INTERNET:
-		return who->address.address.family != ADDRESS_NONE &&
-		       policy_is_internet(&who->address);
+		return subject->address.address.family != ADDRESS_NONE &&
+		       policy_is_internet(&subject->address);
 	default:
 		return false;
 	}
 }
 
 static bool is_one_of(const struct policy *p, const struct indexes *selectors,
-		      const struct someone *who)
+		      const struct subject *subject)
 {
 	for (uint32_t i = 0; i < selectors->count; i++)
-		if (is_someone(p, p->selectors[selectors->items[i]], who))
+		if (is_subject(p, p->selectors[selectors->items[i]], subject))
 			return true;
 	return false;
 }
 
 /* same_user() - For autogroup:self */
-static bool same_user(const struct someone *a, const struct someone *b)
+static bool same_user(const struct subject *a, const struct subject *b)
 {
 	return a->login && b->login && !is_tagged(a) && !is_tagged(b) &&
 	       login_length(a->login) == login_length(b->login) &&
@@ -111,7 +112,7 @@ static bool same_user(const struct someone *a, const struct someone *b)
 }
 
 static bool rule_allows(const struct policy *p, const struct policy_rule *rule,
-			const struct someone *from, const struct someone *to, uint16_t port)
+			const struct subject *from, const struct subject *to, uint16_t port)
 {
 	if (!is_one_of(p, &rule->sources, from))
 		return false;
@@ -119,7 +120,7 @@ static bool rule_allows(const struct policy *p, const struct policy_rule *rule,
 		const struct policy_destination *d = &p->destinations[rule->destinations.items[i]];
 		const struct selector *s = p->selectors[d->selector];
 
-		if (s->key.kind == SELECT_SELF ? !same_user(from, to) : !is_someone(p, s, to))
+		if (s->key.kind == SELECT_SELF ? !same_user(from, to) : !is_subject(p, s, to))
 			continue;
 		for (uint32_t k = 0; k < d->port_count; k++)
 			if (port >= d->ports[k].first && port <= d->ports[k].last)
@@ -138,7 +139,7 @@ static bool protocol_fits(uint8_t rule, uint8_t test)
 	return test ? rule == test : rule == IP_PROTOCOL_TCP || rule == IP_PROTOCOL_UDP;
 }
 
-static bool allows(const struct policy *p, const struct someone *from, const struct someone *to,
+static bool allows(const struct policy *p, const struct subject *from, const struct subject *to,
 		   uint16_t port, uint8_t protocol)
 {
 	for (uint32_t i = 0; i < p->rule_count; i++)
@@ -148,20 +149,20 @@ static bool allows(const struct policy *p, const struct someone *from, const str
 	return false;
 }
 
-/* --- Who a test means --- */
+/* --- The subjects of a test --- */
 
-struct people {
-	struct someone *items;
+struct subjects {
+	struct subject *items;
 	uint32_t count, capacity;
 };
 
-static int add_someone(struct people *people, struct someone who)
+static int add_subject(struct subjects *subjects, struct subject subject)
 {
-	struct someone *added = ARRAY_ADD(people->items, people->count, people->capacity);
+	struct subject *added = ARRAY_ADD(subjects->items, subjects->count, subjects->capacity);
 
 	if (!added)
 		return -ENOMEM;
-	*added = who;
+	*added = subject;
 	return 0;
 }
 
@@ -177,7 +178,7 @@ static const struct applied_node *node_at(const struct applied_policy *nodes,
 	return NULL;
 }
 
-static int add_group(const struct policy *p, uint32_t group, struct people *people)
+static int add_group(const struct policy *p, uint32_t group, struct subjects *subjects)
 {
 	const struct name_table *logins = &p->names[NAME_LOGIN];
 	int r = 0;
@@ -186,51 +187,51 @@ static int add_group(const struct policy *p, uint32_t group, struct people *peop
 		const char *login = logins->items[i]->text;
 
 		if (in_group(p, login, group))
-			r = add_someone(
-				people,
-				(struct someone){.login = login, .name = login, .is_node = true});
+			r = add_subject(
+				subjects,
+				(struct subject){.login = login, .name = login, .is_node = true});
 	}
 	return r;
 }
 
 static int find_people(const struct policy *p, const struct applied_policy *nodes,
-		       uint32_t selector, struct people *people)
+		       uint32_t selector, struct subjects *subjects)
 {
 	const struct selector *s = p->selectors[selector];
-	struct someone who = {.is_node = true};
+	struct subject subject = {.is_node = true};
 	const struct applied_node *node;
 
 	switch (s->key.kind) {
 	case SELECT_USER:
-		who.login = who.name = p->names[NAME_LOGIN].items[s->key.name]->text;
-		return add_someone(people, who);
+		subject.login = subject.name = p->names[NAME_LOGIN].items[s->key.name]->text;
+		return add_subject(subjects, subject);
 	case SELECT_GROUP:
-		return add_group(p, s->key.name, people);
+		return add_group(p, s->key.name, subjects);
 	case SELECT_TAG:
-		who.tag = who.name = p->names[NAME_TAG].items[s->key.name]->text;
-		return add_someone(people, who);
+		subject.tag = subject.name = p->names[NAME_TAG].items[s->key.name]->text;
+		return add_subject(subjects, subject);
 	case SELECT_MEMBER:
-		who.name = "autogroup:member";
-		return add_someone(people, who);
+		subject.name = "autogroup:member";
+		return add_subject(subjects, subject);
 	case SELECT_TAGGED:
-		who.tag = "autogroup:tagged"; /* no tag that a rule could name */
-		who.name = who.tag;
-		return add_someone(people, who);
+		subject.tag = "autogroup:tagged"; /* no tag that a rule could name */
+		subject.name = subject.tag;
+		return add_subject(subjects, subject);
 	default:
 		node = node_at(nodes, &s->key.prefix);
-		who.address = s->key.prefix;
-		who.name = "that address";
-		who.is_node = node != NULL;
+		subject.address = s->key.prefix;
+		subject.name = "that address";
+		subject.is_node = node != NULL;
 		if (node) {
-			who.login = node->user;
-			who.tags = &node->tags;
+			subject.login = node->user;
+			subject.tags = &node->tags;
 		}
-		return add_someone(people, who);
+		return add_subject(subjects, subject);
 	}
 }
 
-/* fail() - The assertion that did not hold, with its place and whom it is about */
-static int fail(const struct policy *p, struct json_range at, const struct someone *from,
+/* fail() - The error for an assertion that failed, with its place and its subjects */
+static int fail(const struct policy *p, struct json_range at, const struct subject *from,
 		const char *what, struct error *err)
 {
 	struct hujson_position place = hujson_position(p->text, (size_t)(at.at - p->text));
@@ -243,7 +244,7 @@ static int fail(const struct policy *p, struct json_range at, const struct someo
 static int run_assertion(const struct policy *p, const struct applied_policy *nodes,
 			 const struct policy_assertion *a, struct error *err)
 {
-	struct people from = {0}, to = {0};
+	struct subjects from = {0}, to = {0};
 	int r = find_people(p, nodes, a->source, &from);
 
 	if (r == 0)
@@ -263,7 +264,7 @@ static int run_assertion(const struct policy *p, const struct applied_policy *no
 
 /* --- SSH --- */
 
-static bool allows_user(const struct policy_ssh_rule *rule, const struct someone *from,
+static bool allows_user(const struct policy_ssh_rule *rule, const struct subject *from,
 			const char *user)
 {
 	const char *at = from->login ? strrchr(from->login, '@') : NULL;
@@ -278,8 +279,8 @@ static bool allows_user(const struct policy_ssh_rule *rule, const struct someone
 	return rule->nonroot || string_list_contains(&rule->users, user);
 }
 
-static enum policy_ssh_action ssh_action(const struct policy *p, const struct someone *from,
-					 const struct someone *to, const char *user)
+static enum policy_ssh_action ssh_action(const struct policy *p, const struct subject *from,
+					 const struct subject *to, const char *user)
 {
 	enum policy_ssh_action action = POLICY_SSH_REFUSE;
 
@@ -318,7 +319,7 @@ static int run_ssh_assertion(const struct policy *p, const struct applied_policy
 		[EXPECT_CHECK] = "must be checked, but no ssh rule does that for",
 		[EXPECT_DENY] = "must be kept out, but an ssh rule lets it be",
 	};
-	struct people from = {0}, to = {0};
+	struct subjects from = {0}, to = {0};
 	int r = find_people(p, nodes, a->source, &from);
 
 	if (r == 0)
