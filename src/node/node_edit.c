@@ -145,7 +145,6 @@ static void wipe_options(json_t *options)
 	json_decref(options);
 }
 
-/** node_drop_held_start() - Nobody asked for the login that it needs, or something else came */
 void node_drop_held_start(struct node *node)
 {
 	uv_timer_stop(&node->held_timer);

@@ -30,7 +30,6 @@ static const struct {
 };
 _Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "a code a warning");
 
-/** node_warn() - Set a warning, or clear it by NULL; watchers are told of a change */
 bool node_warn(struct node *node, enum node_warning warning, const char *text)
 {
 	char **slot = &node->warnings[warning];

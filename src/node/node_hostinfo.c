@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <sys/utsname.h>
 
-/** node_hostname() - The name we ask for; returns @out */
 char *node_hostname(const struct node *node, char out[static 64])
 {
 	const char *name = node->state.prefs.hostname;
@@ -41,11 +40,7 @@ static bool has_family(const struct node *node, enum address_family family)
 	return false;
 }
 
-/**
- * node_tell_hostinfo() - Hand the client what we say about ourselves, as it is now
- *
- * #syscalls: uname
- */
+/* #syscalls: uname */
 void node_tell_hostinfo(struct node *node)
 {
 	const struct prefs *prefs = &node->state.prefs;

@@ -4,26 +4,23 @@
  *
  * Theory of operation
  *
- * A node is wiring: the control client says what the tailnet is, the tunnel moves
- * packets, the supervisor (by privsep) keeps files and the kernel's network state.
- * Only intent is stored (prefs and keys); the state that people see is derived from
- * prefs, keys and netmap each time it is asked for (node_state()).
+ * A node connects three things: the control client knows the tailnet, the tunnel moves
+ * packets, and the supervisor (by privsep) keeps files and the kernel's network state.
+ * Only intent is stored (prefs and keys). node_state() derives the published state from
+ * prefs, keys and netmap whenever somebody asks.
  *
- *	node.c      start and stop, state
- *	store.c     what outlives us: state file, cache, hand-over record
- *	login.c     control client: registering, keys
- *	hostinfo.c  what we tell control of us
- *	asks.c      what control asks of us: pings, C2N
- *	debug.c     the netmap and what it switches, for `debug` and C2N
- *	peers.c     netmap change → tunnel peers, packet filter, relays
- *	node_network.c  addresses and routes for the kernel
- *	machine.c   files and addresses of the machine: roots, resolv.conf, endpoints
- *	status.c    what we say about ourselves, as JSON
- *	edit.c      what local programs change: prefs, start, login, logout, ping
- *	unsupported.c  settings that have no effect yet
- *	bus.c       who follows us
- *	health.c    what is wrong, for status, bus and /healthz
- *	metrics.c   what was counted, for /metrics
+ * Files call downwards only; a file that finds a change records it (node_changed()):
+ *
+ *	node_run            starts and stops a node
+ *	node_edit           orders of local programs: prefs, start, login, logout
+ *	node_reconcile      makes what runs agree with what is wanted
+ *	node_login          the control client: registering and keys
+ *	node_machine        files and addresses of the machine
+ *	node_peers          netmap → peers, packet filter and relays of the tunnel
+ *	node_network        netmap → addresses and routes of the kernel
+ *	node_store          state file, cache, hand-over record
+ *	node_bus, node_status, node_debug, node_metrics, node_ping, node_hostinfo, node_health
+ *	node_state          questions that every file may ask
  *
  * All of it runs on the control thread.
  */
@@ -41,7 +38,7 @@
 
 #include <uv.h>
 
-/* What we call ourselves to local programs: the release that the capability version belongs to. */
+/* The version that local programs see: the official release of our capability version. */
 #define NODE_VERSION      TAILCFG_IPN_VERSION
 #define NODE_VERSION_LONG TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION
 
@@ -90,8 +87,15 @@ enum node_warning {
 	"State store failed to initialize, Tailscale will not work until this is " \
 	"resolved. See https://tailscale.com/s/state-store-init-error. Error: "
 
-/* A uid that nobody has: (uid_t)-1 means "leave it" to system calls. */
+/* No user has this uid, which system calls take for "leave it as it is". */
 #define NODE_NO_OPERATOR ((uid_t)-1)
+
+/* Stores of the state file go one after another. */
+enum node_store_phase {
+	STORE_IDLE,
+	STORE_UNDER_WAY,
+	STORE_REPEAT, /* under way, and the state changed meanwhile */
+};
 
 /* What node_control_start() does with a login that is under way, or done. */
 enum login_request {
@@ -117,56 +121,54 @@ struct node {
 	void (*stopped)(void *context);
 	void *stopped_context;
 
-	/* What outlives us (store.c) */
+	/* Kept beyond the engine (node_store.c) */
 	struct state_file state;
-	bool state_usable;                   /* decoded, and so may be overwritten */
-	bool state_dirty;                    /* changed since the last store began */
-	bool storing;                        /* a store of the state is under way */
-	struct node_store_wait *store_waits; /* who is answered after it */
-	bool state_failed;                   /* the last store of it did */
-	bool settled;   /* the supervisor knows that the prefs of the start are stored */
-	bool key_waits; /* control waits for the store of a new node key */
-	bool cache_dirty;
-	bool cache_stored; /* at least once, or tried */
-	bool cache_failed; /* the last store of it did, and that was said */
-	bool cache_cut;    /* the netmap did not fit, and that was said */
+	bool state_usable; /* it was decoded, so it may be overwritten */
+	bool state_failed; /* the last store failed */
+	enum node_store_phase store_phase;
+	struct node_store_wait *store_waits; /* for the end of the store */
+	bool settled;      /* the supervisor knows that the prefs of the start are stored */
+	bool key_waits;    /* control waits for the store of a new node key */
+	bool cache_dirty;  /* it changed since the last store */
+	bool cache_stored; /* a store was tried since the start */
+	bool cache_cut;    /* the netmap did not fit, which was logged */
 	uv_timer_t cache_timer;
 	struct secret_key disco_key;
-	struct buffer handover; /* what the engine before us left; empty afterwards */
+	struct buffer handover; /* active peers of the last engine, until the tunnel has them */
 	uint16_t cached_home;
 	struct address known_control[CONTROL_KNOWN_MAX]; /* where control was reached */
 	size_t known_control_count;
 	struct netmap *cached_netmap; /* until the control client takes it */
 
-	/* The machine (machine.c) */
+	/* The machine (node_machine.c) */
 	struct names *names;
 	struct tls_context *tls;
 	struct proxy *proxy;       /* HTTPS_PROXY, or NULL */
 	struct buffer resolv_conf; /* texts */
 	struct buffer hosts;
-	uid_t operator_uid; /* of the user that the prefs name; NODE_NO_OPERATOR */
-	struct path_interface_address *interfaces;
-	struct prefix_set tailnet;         /* ranges that the operator named */
-	struct prefix *interface_prefixes; /* their networks */
+	uid_t operator_uid;                        /* of OperatorUser, or NODE_NO_OPERATOR */
+	struct prefix_set tailnet;                 /* address ranges of the configuration */
+	struct path_interface_address *interfaces; /* addresses; NULL: unknown yet */
+	struct prefix *interface_prefixes;         /* their networks */
 	size_t interface_count;
 
-	/* Coordination (login.c) */
+	/* Coordination (node_login.c) */
 	struct control_client *control; /* NULL: not wanted, or no usable state */
-	bool control_started;
-	bool registered;
-	bool control_lost; /* the last attempt to reach control failed */
-	bool key_expired;
-	bool needs_person; /* CONTROL_NEED_LOGIN or _AUTH_KEY */
-	bool map_awaited;  /* logged in anew: the map there is may be another node's */
-	bool login_wanted; /* not to be held back by LoggedOut */
-	bool login_asked;  /* by a person or the container's start; until registered */
+	bool control_started;           /* and not paused since */
+	bool control_lost;              /* the last attempt to reach control failed */
+	bool registered;                /* control has accepted the node key in this process */
+	bool key_expired;               /* our own node key */
+	bool needs_person;              /* the login waits for a person */
+	bool renewing;                  /* a new login is under way while the node key is good */
+	bool map_awaited;               /* the netmap may be that of the key before the login */
+	bool login_wanted;              /* although prefs say LoggedOut */
+	bool login_asked;               /* by a person or the container's start; until registered */
+	bool approval_awaited;          /* by an administrator, which was reported */
 	enum login_request login_request;
-	bool approval_awaited; /* by an administrator; reported */
-	bool renewing;         /* a new login is under way, and the key that we have is good */
-	char *auth_key;        /* given by a local program; wiped when control has answered to it */
-	char *given_key;       /* a login by this one is under way */
+	char *auth_key;  /* from a local program; wiped when control has answered to it */
+	char *given_key; /* the auth key of the login under way */
 	char *auth_url;
-	json_t *held_start; /* leaves the login server, once a login is asked for; see edit.c */
+	json_t *held_start; /* it changes the login server, and waits for a login request */
 	struct error held_reason;
 	uv_timer_t held_timer;
 	bool stopping;
@@ -174,31 +176,32 @@ struct node {
 	size_t endpoint_count;
 	bool working_udp;
 	uint16_t home_derp;
-	unsigned int control_pings; /* that control asked for, under way */
-	struct error told_trouble;  /* with a netmap, the last that was logged */
+	unsigned int control_pings; /* under way for control */
+	struct error told_trouble;  /* the fault of a netmap that was logged last */
 	struct {
 		void (*done)(void *context, const struct error *err);
 		void *context;
 	} logout; /* under way while @done is set */
 
-	/* Packets (peers.c) */
+	/* Packets (node_peers.c, node_network.c) */
 	struct tunnel *tunnel;
 	bool filter_missing;  /* the filter of the netmap is not in force */
 	bool applied_peers;   /* the tunnel has the peers of the netmap */
-	bool new_here;        /* a node key that peers are just learning of */
+	bool new_here;        /* peers are just learning the node key */
 	bool network_applied; /* the kernel has our addresses */
 	bool network_wanted;  /* they were asked for */
 	bool network_asked;   /* the supervisor has not answered yet */
 	bool network_changed; /* since then */
 	bool network_failed;  /* the last time */
 
-	unsigned int changes;    /* enum node_change, for node_settle() */
-	uv_timer_t settle_timer; /* until node_settle() */
-	uv_timer_t repair_timer; /* until what failed is tried again */
-	uint64_t repair_wait;    /* milliseconds; 0: nothing has failed */
+	/* The record of changes (node_reconcile.c) */
+	unsigned int changes; /* bits of enum node_change */
+	uv_timer_t settle_timer;
+	uv_timer_t repair_timer;
+	uint64_t repair_wait; /* milliseconds; 0: nothing has failed */
 
 	struct node_bus bus;
-	enum node_state told_state;
+	enum node_state told_state; /* the last that was published */
 	char *warnings[NODE_WARN_COUNT];
 };
 
@@ -259,78 +262,119 @@ void node_settle(struct node *node);
  * as it is, and is read again later */
 void node_begin(struct node *node);
 
-/* store.c */
+/* node_store.c */
+
+/** node_store_load() - Read state, cache and hand-over record; negative errno (after a warning): the
+ * state can't be used */
 int node_store_load(struct node *node);
+
+/** node_store_state() - Store keys and prefs now, or when the store under way has ended */
 void node_store_state(struct node *node);
+
+/** node_store_cache_later(), node_store_cache_now() - Store the cache within a minute; now, if it
+ * changed */
 void node_store_cache_later(struct node *node);
 void node_store_cache_now(struct node *node);
+
+/** node_store_handover() - Write what the next engine needs at once */
 void node_store_handover(struct node *node);
+
+/** node_store_rest() - Store what waits for a store under way, at the stop */
 void node_store_rest(struct node *node);
+
+/** node_store_settled() - Tell the supervisor that the prefs of the start are stored, once */
 void node_store_settled(struct node *node);
+
+/** node_store_answer() - Call all that node_when_stored() holds */
 void node_store_answer(struct node *node);
 
 /* node_ping.c, of struct control_handler */
 void node_ping_for_control(void *user, const struct control_ping *ping);
 
-/* login.c */
+/* node_login.c */
+
+/** node_control_open() - Make the client for the login server of the prefs */
 int node_control_open(struct node *node, struct error *err);
 void node_control_close(struct node *node);
+
+/** node_control_start() - Register (again, if a login is requested) and follow the map */
 void node_control_start(struct node *node);
+
+/** node_forget_login() - After a logout: drop the keys; only a new request logs in again */
 void node_forget_login(struct node *node);
+
+/** node_forget_session() - The control client is silent from here on: drop what it reported */
 void node_forget_session(struct node *node);
+
+/** node_forget_server() - The login server is another one: drop node ID and netmap */
 void node_forget_server(struct node *node);
-void node_set_auth_url(struct node *node, const char *url);
 
 /** node_set_control_trouble() - Why control can't be reached; NULL: it is reached */
 void node_set_control_trouble(struct node *node, const char *text);
 
-/* peers.c */
+/* node_peers.c */
+
+/** node_tunnel_open() - Open the tunnel for the node key that peers know; 0 if it is open */
 int node_tunnel_open(struct node *node);
 void node_tunnel_close(struct node *node);
 
 /** node_peers_netmap() - Act on one message of control, of struct control_handler */
 void node_peers_netmap(void *user, const struct netmap *map, const struct netmap_change *change);
 
+/** node_apply_netmap() - Give the tunnel the whole netmap */
 void node_apply_netmap(struct node *node);
+
+/** node_apply_filter() - Compile the filter: netmap, prefs or networks of the machine changed */
 void node_apply_filter(struct node *node);
-void node_choose_home(struct node *node);
+
+/** node_prefs_applied() - Prefs changed that packets may depend on */
+void node_prefs_applied(struct node *node);
 
 /* node_network.c */
 void node_apply_network(struct node *node);
 
-/* machine.c */
+/* node_machine.c */
 int node_machine_open(struct node *node, struct error *err);
 void node_machine_close(struct node *node);
-void node_machine_interfaces(struct node *node, const struct interfaces *interfaces);
-void node_machine_file_changed(struct node *node, enum privsep_file_name name, int fd);
+
+/** node_machine_find_operator() - Learn the uid of OperatorUser; -ENOENT: there is no such user */
 int node_machine_find_operator(struct node *node);
 
-void node_prefs_applied(struct node *node);
+/* node_health.c */
 
-/* health.c */
+/** node_warn() - Set a warning, or clear it (NULL); returns whether it changed */
 bool node_warn(struct node *node, enum node_warning warning, const char *text);
+
+/** node_write_health() - health.State: {"Warnings": {code: …}} */
 void node_write_health(struct node *node, struct json_writer *w, const char *name);
 
 /** node_write_health_lines() - Warnings and messages of control as an array of lines */
 void node_write_health_lines(struct node *node, struct json_writer *w, const char *name);
 
-/* debug.c */
-
+/* node_debug.c */
 /** node_answer_c2n() - Answer a request of control, of struct control_handler */
 void node_answer_c2n(void *user, const struct control_c2n_request *request,
 		     struct control_c2n_reply *reply);
 
-/* status.c */
+/* node_status.c */
+
+/** node_write_self() - The tailcfg.Node of this node; only if node_has_map() */
 void node_write_self(struct node *node, struct json_writer *w, const char *name);
 
-/* hostinfo.c */
+/* node_hostinfo.c */
+
+/** node_hostname() - The name that this node asks for; returns @out */
 char *node_hostname(const struct node *node, char out[static 64]);
+
+/** node_tell_hostinfo() - Give the control client the current description of this node */
 void node_tell_hostinfo(struct node *node);
 
-/* edit.c */
+/* node_edit.c */
+
+/** node_drop_held_start() - No login request came, or another order did */
 void node_drop_held_start(struct node *node);
 
-/* bus.c */
+/* node_bus.c */
 
 /** node_writer - Writes a member of an ipn.Notify */
 typedef void node_writer(struct node *node, struct json_writer *w, const char *name);

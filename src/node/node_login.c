@@ -26,8 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/** node_set_auth_url() - A URL that a person must open; NULL: none any more */
-void node_set_auth_url(struct node *node, const char *url)
+static void set_auth_url(struct node *node, const char *url)
 {
 	if (url && node->auth_url && strcmp(url, node->auth_url) == 0)
 		return;
@@ -120,7 +119,7 @@ static void on_auth_url(void *user, const char *url)
 
 	log_warn("to log in, open %s", url);
 	(void)privsep_client_login(node->privsep, url);
-	node_set_auth_url(node, url);
+	set_auth_url(node, url);
 	forget_auth_key(node);
 	node->needs_person = !node->renewing;
 	node_changed(node, NODE_CHANGED_STATE);
@@ -174,7 +173,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node->login_asked = false;
 	node->key_expired = false;
 	node->needs_person = false;
-	node_set_auth_url(node, NULL);
+	set_auth_url(node, NULL);
 	set_login_warning(node, NULL);
 	node_set_control_trouble(node, NULL);
 	node->state.persist.node_key = *node_key;
@@ -342,7 +341,6 @@ static const struct control_handler handler = {
 	.pop_browser = on_pop_browser,
 };
 
-/** node_forget_session() - The client is silent from here on: what it told is over */
 void node_forget_session(struct node *node)
 {
 	node->control_started = false;
@@ -351,7 +349,7 @@ void node_forget_session(struct node *node)
 	secret_string_free(TAKE_PTR(node->given_key));
 	node->needs_person = false;
 	node->map_awaited = false;
-	node_set_auth_url(node, NULL);
+	set_auth_url(node, NULL);
 	set_login_warning(node, NULL);
 	node_set_control_trouble(node, NULL);
 }
@@ -370,7 +368,6 @@ static void forget_tailnet(struct node *node)
 	node->cache_dirty = true;
 }
 
-/** node_forget_server() - The login server is another one now */
 void node_forget_server(struct node *node)
 {
 	forget_tailnet(node);
@@ -378,7 +375,6 @@ void node_forget_server(struct node *node)
 	node->known_control_count = 0;
 }
 
-/** node_forget_login() - After a logout: no key, no addresses, and no login unless asked for */
 void node_forget_login(struct node *node)
 {
 	forget_tailnet(node);
@@ -394,7 +390,6 @@ void node_forget_login(struct node *node)
 	node_changed(node, NODE_CHANGED_STATE);
 }
 
-/** node_control_open() - Make the client for the login server of the prefs */
 int node_control_open(struct node *node, struct error *err)
 {
 	const struct persist *persist = &node->state.persist;
@@ -444,7 +439,6 @@ void node_control_close(struct node *node)
 		done(node->logout.context, &closed);
 }
 
-/** node_control_start() - Register (again, if a new login was asked for) and follow the map */
 void node_control_start(struct node *node)
 {
 	struct control_login login = {
@@ -460,7 +454,7 @@ void node_control_start(struct node *node)
 	node->login_request = LOGIN_GOES_ON;
 	node->control_started = true;
 	/* An address that was shown before belongs to a login that is given up. */
-	node_set_auth_url(node, NULL);
+	set_auth_url(node, NULL);
 	secret_string_free(TAKE_PTR(node->given_key));
 	control_client_start(node->control, &login);
 	if (login.interactive && node->auth_key)

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "node/node_internal.h"
+#include "node/node_run.h"
 #include "privsep/records.h"
 #include "transport/names.h"
 #include "transport/proxy.h"
@@ -163,8 +164,6 @@ static uid_t uid_of(struct buffer *passwd, const char *name)
 	return uid;
 }
 
-/** node_machine_find_operator() - Learn the uid of the operator of the prefs; 0, or -ENOENT: there
- * is no user of that name */
 int node_machine_find_operator(struct node *node)
 {
 	const char *name = node->state.prefs.operator_user;
@@ -179,8 +178,7 @@ int node_machine_find_operator(struct node *node)
 	return node->operator_uid == NODE_NO_OPERATOR ? -ENOENT : 0;
 }
 
-/** node_machine_file_changed() - A file is another now; @fd is ours, or a negative errno */
-void node_machine_file_changed(struct node *node, enum privsep_file_name name, int fd)
+void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
 {
 	switch (name) {
 	case PRIVSEP_FILE_RESOLV_CONF:
@@ -242,8 +240,7 @@ static bool same_networks(const struct node *node, const struct path_interface_a
 	return at == count;
 }
 
-/** node_machine_interfaces() - The machine's addresses are others now */
-void node_machine_interfaces(struct node *node, const struct interfaces *interfaces)
+void node_interfaces(struct node *node, const struct interfaces *interfaces)
 {
 	struct path_interface_address *list;
 	struct prefix *prefixes;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_peers.c - from the netmap to peers, packet filter and relays
+ * node/node_peers.c - turns the netmap into peers, packet filter and relays of the tunnel
  *
- * Control and tunnel don't know each other; this is where a change of the netmap
- * becomes a change of peers, in time that grows with the change.
+ * Control and tunnel don't know each other. A change of the netmap becomes a change of
+ * peers here, in time that grows with the change and not with the netmap.
  */
 #define LOG_ROOM "node"
+#include "base/array.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "node/node_internal.h"
@@ -14,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Peers that a new node greets. */
+/* A new node begins sessions with at most so many peers. */
 #define NODE_GREETINGS_MAX 16
 
-/* holder_of() - The peer that has @key and is trusted, of twins the newest; NULL: none */
+/* holder_of() - The newest trusted peer with @key (several nodes may share one); NULL: none */
 static struct netmap_peer *holder_of(const struct netmap *map, const struct public_key *key)
 {
 	struct netmap_peer *found = NULL;
@@ -81,7 +82,7 @@ static void set_peer(struct node *node, const struct netmap *map, const struct t
 	free(allowed);
 }
 
-/* set_peers() - All who are trusted */
+/* set_peers() - Set all trusted peers */
 static void set_peers(struct node *node, const struct netmap *map)
 {
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
@@ -89,7 +90,7 @@ static void set_peers(struct node *node, const struct netmap *map)
 			set_peer(node, map, &p->node);
 }
 
-/* settle_key() - The tunnel's peer with @key becomes what the netmap says of that key now */
+/* settle_key() - Make the tunnel's peer with @key agree with the netmap */
 static void settle_key(struct node *node, const struct netmap *map, const struct public_key *key)
 {
 	const struct netmap_peer *holder = holder_of(map, key);
@@ -108,53 +109,38 @@ static bool has_capability(const void *peer, const struct address *source, const
 	return node && tailcfg_capability_find(&node->cap_map, capability) != NULL;
 }
 
-/* unsigned_prefixes() - Allowed IPs of peers that control vouches for without a signature */
-static struct prefix *unsigned_prefixes(const struct netmap *map, size_t *ret_count)
+/* unsigned_prefixes() - Allowed IPs of the peers that have no signature of Tailnet Lock; 0, -ENOMEM */
+static int unsigned_prefixes(const struct netmap *map, struct prefix **ret, size_t *ret_count)
 {
 	struct prefix *list = NULL;
 	size_t count = 0, room = 0;
 
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p)) {
-		const struct prefix_list *allowed = &p->node.allowed_ips;
-
-		if (!p->node.unsigned_peer_api_only)
-			continue;
-		if (count + allowed->count > room) {
-			struct prefix *grown;
-
-			room = (count + allowed->count) * 2;
-			grown = realloc(list, room * sizeof(*list));
-			if (!grown)
-				break;
-			list = grown;
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
+		for (uint32_t i = 0;
+		     p->node.unsigned_peer_api_only && i < p->node.allowed_ips.count; i++) {
+			if (ARRAY_GROW(list, count, room) < 0) {
+				free(list);
+				return -ENOMEM;
+			}
+			list[count++] = p->node.allowed_ips.items[i];
 		}
-		if (allowed->count)
-			memcpy(list + count, allowed->items, allowed->count * sizeof(*list));
-		count += allowed->count;
-	}
+	*ret = list;
 	*ret_count = count;
-	return list;
+	return 0;
 }
 
-/* host_networks() - Networks of this machine, which an advertised default route does not open */
-static struct prefix *host_networks(const struct node *node, size_t *ret_count)
-{
-	struct prefix *list = calloc(node->interface_count + 1, sizeof(*list));
-
-	*ret_count = 0;
-	for (size_t i = 0; list && i < node->interface_count; i++)
-		list[(*ret_count)++] = node->interface_prefixes[i];
-	return list;
-}
-
-/** node_apply_filter() - What the filter depends on is other now: netmap, prefs, our networks */
 void node_apply_filter(struct node *node)
 {
 	const struct netmap *map = node_netmap(node);
-	struct filter_config config = {.has_capability = has_capability,
-				       .shields_up = node->state.prefs.shields_up};
+	const struct prefs *prefs = &node->state.prefs;
+	struct filter_config config = {
+		.advertised = {prefs->advertise_routes, prefs->advertise_route_count},
+		.host = {node->interface_prefixes, node->interface_count},
+		.has_capability = has_capability,
+		.shields_up = prefs->shields_up,
+	};
 	const struct tailcfg_filter **lists;
-	struct prefix *unsigned_peers = NULL, *host = NULL;
+	struct prefix *unsigned_peers = NULL;
 	struct filter *filter = NULL;
 	const char *warning = NULL;
 	int r;
@@ -167,61 +153,49 @@ void node_apply_filter(struct node *node)
 		return;
 	}
 	lists = calloc(map->filter_count + 1, sizeof(*lists));
-	if (!lists)
-		return;
-	for (uint32_t i = 0; i < map->filter_count; i++)
+	for (uint32_t i = 0; lists && i < map->filter_count; i++)
 		lists[i] = &map->filters[i].filter;
 	config.lists = lists;
 	config.list_count = map->filter_count;
 	config.addresses.list = map->self->addresses.items;
 	config.addresses.count = map->self->addresses.count;
-	config.advertised.list = node->state.prefs.advertise_routes;
-	config.advertised.count = node->state.prefs.advertise_route_count;
-	host = host_networks(node, &config.host.count);
-	config.host.list = host;
-	unsigned_peers = unsigned_prefixes(map, &config.unsigned_peers.count);
+	r = lists ? unsigned_prefixes(map, &unsigned_peers, &config.unsigned_peers.count) : -ENOMEM;
 	config.unsigned_peers.list = unsigned_peers;
-	r = filter_compile(&config, &filter);
+	if (r == 0)
+		r = filter_compile(&config, &filter);
 	node->filter_missing = r < 0 || filter_is_discarded(filter);
 	if (r < 0)
-		warning = "no memory for the packet filter of control: the one before stays";
+		warning = "no memory for the new packet filter: the old one stays in force";
 	else if (node->filter_missing)
-		warning = "the packet filter would let in a peer without a signature: everything "
-			  "is denied";
+		warning = "the packet filter admits a peer without a signature: pillion denies "
+			  "everything until the server mends it";
 	if (node_warn(node, NODE_WARN_FILTER, warning) && warning)
 		log_error("%s", warning);
 	if (r == 0)
 		tunnel_set_filter(node->tunnel, filter);
 	free(unsigned_peers);
-	free(host);
 	free(lists);
 }
 
-/** node_choose_home() - Keep the home region that we have, while the map has it */
-void node_choose_home(struct node *node)
+static bool can_be_home(const struct tailcfg_derp_region *region)
+{
+	return !region->avoid && !region->no_measure_no_home && region->node_count > 0;
+}
+
+/* choose_home() - Keep the home region while the map has it; else choose one */
+static void choose_home(struct node *node)
 {
 	const struct tailcfg_derp_map *map = &node_netmap(node)->derp_map;
-	uint16_t home = node->home_derp;
+	uint16_t home = tailcfg_derp_map_region(map, node->home_derp) ? node->home_derp : 0;
 	uint32_t usable = 0, pick;
 
-	if (!tailcfg_derp_map_region(map, home))
-		home = 0;
 	for (uint32_t i = 0; i < map->region_count; i++)
-		usable += !map->regions[i].avoid && !map->regions[i].no_measure_no_home &&
-			  map->regions[i].node_count > 0;
-	if (!home && usable) {
-		/* Without latencies any will do; spread the nodes, and let each choose the same
-		 * again. */
-		pick = node->disco_key.bytes[1] % usable;
-		for (uint32_t i = 0; i < map->region_count && !home; i++) {
-			const struct tailcfg_derp_region *region = &map->regions[i];
-
-			if (region->avoid || region->no_measure_no_home || !region->node_count)
-				continue;
-			if (pick-- == 0)
-				home = region->id;
-		}
-	}
+		usable += can_be_home(&map->regions[i]);
+	/* Latencies are not measured. The key spreads the nodes, and each chooses the same again. */
+	pick = usable ? node->disco_key.bytes[1] % usable : 0;
+	for (uint32_t i = 0; i < map->region_count && !home; i++)
+		if (can_be_home(&map->regions[i]) && pick-- == 0)
+			home = map->regions[i].id;
 	if (tunnel_set_relays(node->tunnel, map, home) < 0)
 		log_error("no memory for the relay map");
 	if (home != node->home_derp) {
@@ -248,11 +222,11 @@ static void on_endpoints_changed(void *ctx, const struct path_endpoint *list, si
 }
 
 /*
- * greet_peers() - A new node says hello, once
+ * greet_peers() - Begin sessions with the peers of a new node, once
  *
- * Peers learn of it when it registers, and of its relay only after its first map. What they
- * sent between was lost, and WireGuard repeats it after 5 s at the earliest; a session that
- * we begin delivers it at once. Bounded, since in a large tailnet few of them wait.
+ * Peers learn of a node when it registers, and of its relay only after its first map. Handshake
+ * initiations that they sent meanwhile were lost, and WireGuard repeats them after 5 s at the
+ * earliest. A session that this node begins delivers the waiting packets at once.
  */
 static void greet_peers(struct node *node)
 {
@@ -307,10 +281,10 @@ static const struct tunnel_callbacks callbacks = {
 };
 
 /*
- * current_key() - The node key by which peers know us
+ * current_key() - The node key by which peers know this node
  *
- * While a new login is under way, or after one was given up, the key that is stored is
- * not yet known to control; the one before it is then stored beside it.
+ * While a new login is under way, and after a login was abandoned, control doesn't know the stored
+ * key yet. The key before it is stored beside it then.
  */
 static const struct secret_key *current_key(const struct node *node)
 {
@@ -325,7 +299,6 @@ static const struct secret_key *current_key(const struct node *node)
 						       : &persist->node_key;
 }
 
-/** node_tunnel_open() - The tunnel for the node key that peers know; 0 if it stands already */
 int node_tunnel_open(struct node *node)
 {
 	struct tunnel_config config = {
@@ -372,15 +345,6 @@ void node_tunnel_close(struct node *node)
 	node->network_applied = false;
 }
 
-static void warn_if_locked(struct node *node, const struct netmap *map)
-{
-	node_warn(node, NODE_WARN_LOCKED,
-		  map->locked ? "this tailnet uses Tailnet Lock, which pillion can't verify yet: "
-				"no peer is trusted"
-			      : NULL);
-}
-
-/** node_apply_netmap() - Make the tunnel know the whole netmap, as at its start */
 void node_apply_netmap(struct node *node)
 {
 	const struct netmap *map = node_netmap(node);
@@ -391,9 +355,12 @@ void node_apply_netmap(struct node *node)
 	tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
 				 map->self->addresses.count);
 	node_apply_filter(node);
-	node_choose_home(node);
+	choose_home(node);
 	set_peers(node, map);
-	warn_if_locked(node, map);
+	node_warn(node, NODE_WARN_LOCKED,
+		  map->locked ? "this tailnet uses Tailnet Lock, which pillion can't verify yet: "
+				"pillion trusts no peer"
+			      : NULL);
 	node->applied_peers = true;
 	node_apply_network(node);
 	if (node->handover.length) {
@@ -401,9 +368,10 @@ void node_apply_netmap(struct node *node)
 					   node->handover.length);
 
 		if (active > 0)
-			log_info("%d peers were active before: greeting them again", active);
+			log_info("%d peers were active before: beginning new sessions with them",
+				 active);
 		else if (active < 0)
-			log_warn("the record of active peers can't be read: it is not used");
+			log_warn("the record of active peers can't be read and is ignored");
 		buffer_consume(&node->handover, node->handover.length);
 	}
 }
@@ -435,13 +403,13 @@ static void apply_change(struct node *node, const struct netmap_change *change)
 		routes |= (change->self_what & NETMAP_NODE_CAPABILITIES) != 0;
 		if (change->self_what & NETMAP_NODE_ADDRESSES) {
 			routes = true;
-			set_peers(node,
-				  map); /* each knows which address of ours is behind a mask */
+			/* The masquerading of each peer names our own address. */
+			set_peers(node, map);
 		}
 	}
 	if (change->parts & NETMAP_DERP)
-		node_choose_home(node);
-	/* All old keys go first: one of them may be the new one of another peer. */
+		choose_home(node);
+	/* Remove all old keys first: one may be the new key of another peer. */
 	for (uint32_t i = 0; i < change->update_count; i++) {
 		const struct netmap_update *update = &change->updates[i];
 
@@ -453,7 +421,7 @@ static void apply_change(struct node *node, const struct netmap_change *change)
 
 		settle_key(node, map, &update->peer->node.key);
 		routes |= (update->what & ROUTE_CHANGES) != 0;
-		/* Whether the filter lets in somebody that nobody signed is to be seen again. */
+		/* The filter depends on the allowed IPs of peers without a signature. */
 		filter |= update->peer->node.unsigned_peer_api_only &&
 			  update->what & (NETMAP_NODE_ALLOWED_IPS | NETMAP_NODE_TREATMENT);
 	}
@@ -486,12 +454,12 @@ static void record_identity(struct node *node, const struct netmap *map)
 	json_decref(network);
 }
 
-/* is_ours() - Whether the map is that of the key that was registered */
+/* is_ours() - Whether the map belongs to the key that was registered */
 static bool is_ours(const struct node *node)
 {
 	const struct persist *persist = &node->state.persist;
 
-	/* While a new login waits, control knows us by the pair before. */
+	/* While a new login waits, control knows this node by the old pair. */
 	return node_is_in_map(node, &persist->node_key) ||
 	       (!secret_key_is_zero(&persist->old_node_key) &&
 		node_is_in_map(node, &persist->old_node_key));
@@ -539,7 +507,6 @@ void node_peers_netmap(void *user, const struct netmap *map, const struct netmap
 	node_changed(node, NODE_CHANGED_STATE);
 }
 
-/** node_prefs_applied() - Prefs that packets depend on may have changed */
 void node_prefs_applied(struct node *node)
 {
 	const struct netmap *map = node_netmap(node);

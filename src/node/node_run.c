@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node_run.c - starts and stops a node, and passes the events of its process on */
+/* node/node_run.c - starts and stops a node */
 #define LOG_ROOM "node"
 #include "node/node_run.h"
 #include "base/log.h"
@@ -167,16 +167,4 @@ void node_free(struct node *node)
 		handles[i]->data = node;
 		uv_close(handles[i], on_handle_closed);
 	}
-}
-
-void node_interfaces(struct node *node, const struct interfaces *interfaces)
-{
-	node_machine_interfaces(node, interfaces);
-	node_settle(node);
-}
-
-void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
-{
-	node_machine_file_changed(node, name, fd);
-	node_settle(node);
 }

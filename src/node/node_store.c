@@ -230,11 +230,6 @@ static void load_handover(struct node *node)
 	buffer_free_secret(&bytes);
 }
 
-/**
- * node_store_load() - Read all three
- *
- * Return: 0, or negative errno: the state can't be used, which was said
- */
 int node_store_load(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
@@ -269,7 +264,6 @@ int node_store_load(struct node *node)
 	return 0;
 }
 
-/** node_store_settled() - The prefs of the start are stored: engines to come are not given them */
 void node_store_settled(struct node *node)
 {
 	if (!node->settled)
@@ -283,7 +277,6 @@ struct node_store_wait {
 	void *context;
 };
 
-/** node_store_answer() - Nothing more is going to be stored for those who wait */
 void node_store_answer(struct node *node)
 {
 	struct node_store_wait *wait = TAKE_PTR(node->store_waits);
@@ -300,7 +293,8 @@ void node_store_answer(struct node *node)
 void node_when_stored(struct node *node, void (*done)(struct node *node, void *context),
 		      void *context)
 {
-	struct node_store_wait *wait = node->storing ? calloc(1, sizeof(*wait)) : NULL;
+	struct node_store_wait *wait =
+		node->store_phase != STORE_IDLE ? calloc(1, sizeof(*wait)) : NULL;
 
 	if (!wait) {
 		done(node, context);
@@ -313,9 +307,9 @@ void node_when_stored(struct node *node, void (*done)(struct node *node, void *c
 static void on_state_stored(void *context, int result, const char *text)
 {
 	struct node *node = context;
-	bool key_waits = node->key_waits;
+	bool key_waits = node->key_waits, repeat = node->store_phase == STORE_REPEAT;
 
-	node->storing = false;
+	node->store_phase = STORE_IDLE;
 	if (node->stopping && (result == -EPIPE || result == -ECANCELED))
 		return;
 	if (result < 0) {
@@ -332,7 +326,7 @@ static void on_state_stored(void *context, int result, const char *text)
 		node_warn(node, NODE_WARN_STORE, NULL);
 	}
 	node_note_result(node, &node->state_failed, result);
-	if (node->state_dirty) {
+	if (repeat) {
 		/* What control waits for may only be in the next one. */
 		node_store_state(node);
 		if (result == 0)
@@ -342,11 +336,10 @@ static void on_state_stored(void *context, int result, const char *text)
 		node->key_waits = false;
 		control_client_key_stored(node->control, result);
 	}
-	if (!node->storing)
+	if (node->store_phase == STORE_IDLE)
 		node_store_answer(node);
 }
 
-/** node_store_state() - Store keys and prefs now; stores of one after another never overtake */
 void node_store_state(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
@@ -354,28 +347,27 @@ void node_store_state(struct node *node)
 
 	if (!node->state_usable)
 		return;
-	node->state_dirty = true;
-	if (node->storing)
+	if (node->store_phase != STORE_IDLE) {
+		node->store_phase = STORE_REPEAT;
 		return;
-	node->state_dirty = false;
+	}
 	r = state_file_encode(&node->state, &bytes);
 	if (r == 0)
 		r = privsep_client_store(node->privsep, PRIVSEP_BLOB_STATE, buffer_head(&bytes),
 					 bytes.length, on_state_stored, node);
 	buffer_free_secret(&bytes);
 	if (r == 0)
-		node->storing = true;
+		node->store_phase = STORE_UNDER_WAY;
 	else
 		on_state_stored(node, r, "");
 }
 
-/** node_store_rest() - At the stop: what waits for a store before it can't wait any longer */
 void node_store_rest(struct node *node)
 {
-	if (!node->state_dirty && !node->state_failed)
+	if (node->store_phase != STORE_REPEAT && !node->state_failed)
 		return;
-	/* The supervisor keeps them in order. */
-	node->storing = false;
+	/* The supervisor keeps stores in order. */
+	node->store_phase = STORE_IDLE;
 	node_store_state(node);
 }
 
@@ -391,18 +383,14 @@ static void on_cache_stored(void *context, int result, const char *text)
 
 		snprintf(line, sizeof(line), "the cache could not be stored, trying again: %s",
 			 text[0] ? text : strerror(-result));
-		if (!node->cache_failed)
+		if (!node->state_failed && node_warn(node, NODE_WARN_STORE, line))
 			log_warn("%s", line);
-		if (!node->state_failed)
-			node_warn(node, NODE_WARN_STORE, line);
 		node_store_cache_later(node);
 	} else if (!node->state_failed) {
 		node_warn(node, NODE_WARN_STORE, NULL);
 	}
-	node->cache_failed = result < 0;
 }
 
-/** node_store_cache_now() - Store the cache, if anything changed */
 void node_store_cache_now(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(CACHE_LIMIT);
@@ -427,7 +415,6 @@ static void on_cache_timer(uv_timer_t *timer)
 	node_store_cache_now(container_of(timer, struct node, cache_timer));
 }
 
-/** node_store_cache_later() - Something in the cache changed, or could not be stored */
 void node_store_cache_later(struct node *node)
 {
 	node->cache_dirty = true;
@@ -436,7 +423,6 @@ void node_store_cache_later(struct node *node)
 			       node->cache_stored ? CACHE_INTERVAL_MS : CACHE_FIRST_MS, 0);
 }
 
-/** node_store_handover() - Something that the next engine needs at once changed */
 void node_store_handover(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);

@@ -149,6 +149,7 @@ static void the_operator_may_change_the_node(void **state)
 	assert_true(node_may_write(w->node, 1000));
 	w->privsep.passwd = "alice:x:2000:2000::/home/alice:/bin/sh\n";
 	node_file_changed(w->node, PRIVSEP_FILE_PASSWD, -ENOENT);
+	node_settle(w->node);
 	assert_false(node_may_write(w->node, 1000));
 	assert_true(node_may_write(w->node, 2000));
 	edit(w, "{\"OperatorUser\":\"\",\"OperatorUserSet\":true}");
@@ -1060,15 +1061,19 @@ static void only_other_networks_move_us(void **state)
 	assert_int_equal(prefix_parse("100.64.0.1/32", 13, &addresses[1].prefix), 0);
 	assert_int_equal(prefix_parse("198.51.100.1/24", 15, &addresses[2].prefix), 0);
 	node_interfaces(w->node, &seen);
+	node_settle(w->node);
 	assert_int_equal(client()->retries, 0); /* the first is where we are */
 	seen.count = 2;
 	node_interfaces(w->node, &seen);
+	node_settle(w->node);
 	assert_int_equal(client()->retries, 0); /* our own link */
 	seen.count = 3;
 	node_interfaces(w->node, &seen);
+	node_settle(w->node);
 	assert_int_equal(client()->retries, 1);
 	seen.count = 0;
 	node_interfaces(w->node, &seen);
+	node_settle(w->node);
 	assert_int_equal(client()->retries, 2);
 }
 
