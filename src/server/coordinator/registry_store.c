@@ -82,6 +82,74 @@ struct registry_store {
 	struct registry_record *bad; /* the one that failed by its own fault, or NULL */
 };
 
+/* How a member of a record is a column. */
+enum column_type {
+	COLUMN_INT64,
+	COLUMN_UINT16,
+	COLUMN_BOOL,
+	COLUMN_BLOB,
+	COLUMN_TEXT, /* an array of characters */
+	COLUMN_STRING,
+	COLUMN_ADDRESS,
+	/* From here on: JSON in a text. */
+	COLUMN_STRINGS,
+	COLUMN_PREFIXES,
+	COLUMN_ENDPOINTS,
+	COLUMN_HOSTINFO,
+};
+
+struct column {
+	enum column_type type;
+	size_t offset, size;
+};
+
+#define COLUMN(type, record, member)                             \
+	{                                                        \
+		COLUMN_##type, offsetof(struct record, member),  \
+			sizeof(((struct record *)NULL)->member), \
+	}
+
+static const struct column user_columns[] = {
+	COLUMN(INT64, registry_user, record.id),
+	COLUMN(STRING, registry_user, name),
+	COLUMN(INT64, registry_user, created),
+};
+
+static const struct column key_columns[] = {
+	COLUMN(INT64, registry_key, record.id), COLUMN(TEXT, registry_key, prefix),
+	COLUMN(BLOB, registry_key, hash),       COLUMN(INT64, registry_key, user),
+	COLUMN(BOOL, registry_key, reusable),   COLUMN(BOOL, registry_key, ephemeral),
+	COLUMN(BOOL, registry_key, used),       COLUMN(STRINGS, registry_key, tags),
+	COLUMN(INT64, registry_key, created),   COLUMN(INT64, registry_key, expiry),
+};
+
+static const struct column node_columns[] = {
+	COLUMN(INT64, registry_node, record.id),   COLUMN(BLOB, registry_node, machine),
+	COLUMN(BLOB, registry_node, key),          COLUMN(BLOB, registry_node, disco),
+	COLUMN(INT64, registry_node, user),        COLUMN(INT64, registry_node, auth_key),
+	COLUMN(TEXT, registry_node, name),         COLUMN(BOOL, registry_node, named),
+	COLUMN(BOOL, registry_node, ephemeral),    COLUMN(BOOL, registry_node, authorized),
+	COLUMN(ADDRESS, registry_node, v4),        COLUMN(ADDRESS, registry_node, v6),
+	COLUMN(STRINGS, registry_node, tags),      COLUMN(PREFIXES, registry_node, approved_routes),
+	COLUMN(HOSTINFO, registry_node, hostinfo), COLUMN(ENDPOINTS, registry_node, endpoints),
+	COLUMN(UINT16, registry_node, cap),        COLUMN(INT64, registry_node, created),
+	COLUMN(INT64, registry_node, expiry),      COLUMN(INT64, registry_node, last_seen),
+};
+
+static const struct table {
+	const struct column *columns;
+	size_t count;
+	size_t record; /* where struct registry_record is in it */
+	enum statement put;
+} tables[] = {
+	[REGISTRY_USER] = {user_columns, ARRAY_SIZE(user_columns),
+			   offsetof(struct registry_user, record), PUT_USER},
+	[REGISTRY_KEY] = {key_columns, ARRAY_SIZE(key_columns),
+			  offsetof(struct registry_key, record), PUT_KEY},
+	[REGISTRY_NODE] = {node_columns, ARRAY_SIZE(node_columns),
+			   offsetof(struct registry_node, record), PUT_NODE},
+};
+
 static int errno_of(int code)
 {
 	switch (code & 0xff) {
@@ -264,20 +332,21 @@ static int run(struct registry_store *store, enum statement which)
 	return code == SQLITE_DONE || code == SQLITE_ROW ? 0 : code;
 }
 
-static void bind_key(sqlite3_stmt *s, int at, const struct public_key *key)
-{
-	sqlite3_bind_blob(s, at, key->bytes, KEY_SIZE, SQLITE_TRANSIENT);
-}
-
-/* bind_json() - What @put writes as one JSON value, in column @at; 0 or SQLite's code */
-static int bind_json(sqlite3_stmt *s, int at, void (*put)(struct json_writer *, const void *),
-		     const void *value)
+/* bind_json() - A member as one JSON value; 0 or SQLite's code */
+static int bind_json(sqlite3_stmt *s, int at, enum column_type type, const void *member)
 {
 	struct buffer text = BUFFER_INIT(LIMIT_JSON_COLUMN);
 	struct json_writer w = json_writer_to(&text);
 	int r;
 
-	put(&w, value);
+	if (type == COLUMN_STRINGS)
+		json_put_strings(&w, NULL, member);
+	else if (type == COLUMN_PREFIXES)
+		json_put_prefixes(&w, NULL, member);
+	else if (type == COLUMN_ENDPOINTS)
+		json_put_endpoints(&w, NULL, member);
+	else
+		tailcfg_hostinfo_encode(&w, NULL, member);
 	r = json_writer_result(&w);
 	if (r == 0)
 		r = sqlite3_bind_text(s, at, (char *)buffer_head(&text), (int)text.length,
@@ -288,97 +357,51 @@ static int bind_json(sqlite3_stmt *s, int at, void (*put)(struct json_writer *, 
 	return r;
 }
 
-static void put_strings(struct json_writer *w, const void *list)
+static int bind_column(sqlite3_stmt *s, int at, const struct column *column, const void *record)
 {
-	json_put_strings(w, NULL, list);
-}
+	const void *member = (const char *)record + column->offset;
+	char text[ADDRESS_TEXT_MAX];
 
-static void put_prefixes(struct json_writer *w, const void *list)
-{
-	json_put_prefixes(w, NULL, list);
-}
-
-static void put_endpoints(struct json_writer *w, const void *list)
-{
-	json_put_endpoints(w, NULL, list);
-}
-
-static void put_hostinfo(struct json_writer *w, const void *info)
-{
-	tailcfg_hostinfo_encode(w, NULL, info);
-}
-
-static int put_user(struct registry_store *store, const struct registry_user *user)
-{
-	sqlite3_stmt *s = store->prepared[PUT_USER];
-
-	sqlite3_bind_int64(s, 1, user->record.id);
-	sqlite3_bind_text(s, 2, user->name, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(s, 3, user->created);
-	return run(store, PUT_USER);
-}
-
-static int put_key(struct registry_store *store, const struct registry_key *key)
-{
-	sqlite3_stmt *s = store->prepared[PUT_KEY];
-	int code;
-
-	sqlite3_bind_int64(s, 1, key->record.id);
-	sqlite3_bind_text(s, 2, key->prefix, -1, SQLITE_STATIC);
-	sqlite3_bind_blob(s, 3, key->hash, sizeof(key->hash), SQLITE_STATIC);
-	sqlite3_bind_int64(s, 4, key->user);
-	sqlite3_bind_int(s, 5, key->reusable);
-	sqlite3_bind_int(s, 6, key->ephemeral);
-	sqlite3_bind_int(s, 7, key->used);
-	code = bind_json(s, 8, put_strings, &key->tags);
-	sqlite3_bind_int64(s, 9, key->created);
-	sqlite3_bind_int64(s, 10, key->expiry);
-	return code ? code : run(store, PUT_KEY);
-}
-
-static int put_node(struct registry_store *store, const struct registry_node *node)
-{
-	sqlite3_stmt *s = store->prepared[PUT_NODE];
-	char v4[ADDRESS_TEXT_MAX], v6[ADDRESS_TEXT_MAX];
-	int code;
-
-	sqlite3_bind_int64(s, 1, node->record.id);
-	bind_key(s, 2, &node->machine);
-	bind_key(s, 3, &node->key);
-	bind_key(s, 4, &node->disco);
-	sqlite3_bind_int64(s, 5, node->user);
-	sqlite3_bind_int64(s, 6, node->auth_key);
-	sqlite3_bind_text(s, 7, node->name, -1, SQLITE_STATIC);
-	sqlite3_bind_int(s, 8, node->named);
-	sqlite3_bind_int(s, 9, node->ephemeral);
-	sqlite3_bind_int(s, 10, node->authorized);
-	sqlite3_bind_text(s, 11, address_format(&node->v4, v4), -1, SQLITE_TRANSIENT);
-	sqlite3_bind_text(s, 12, address_format(&node->v6, v6), -1, SQLITE_TRANSIENT);
-	code = bind_json(s, 13, put_strings, &node->tags);
-	if (code == 0)
-		code = bind_json(s, 14, put_prefixes, &node->approved_routes);
-	if (code == 0)
-		code = bind_json(s, 15, put_hostinfo, &node->hostinfo);
-	if (code == 0)
-		code = bind_json(s, 16, put_endpoints, &node->endpoints);
-	sqlite3_bind_int(s, 17, node->cap);
-	sqlite3_bind_int64(s, 18, node->created);
-	sqlite3_bind_int64(s, 19, node->expiry);
-	sqlite3_bind_int64(s, 20, node->last_seen);
-	return code ? code : run(store, PUT_NODE);
+	switch (column->type) {
+	case COLUMN_INT64:
+		return sqlite3_bind_int64(s, at, *(const int64_t *)member);
+	case COLUMN_UINT16:
+		return sqlite3_bind_int(s, at, *(const uint16_t *)member);
+	case COLUMN_BOOL:
+		return sqlite3_bind_int(s, at, *(const bool *)member);
+	case COLUMN_BLOB:
+		return sqlite3_bind_blob(s, at, member, (int)column->size, SQLITE_STATIC);
+	case COLUMN_TEXT:
+		return sqlite3_bind_text(s, at, member, -1, SQLITE_STATIC);
+	case COLUMN_STRING:
+		return sqlite3_bind_text(s, at, *(char *const *)member, -1, SQLITE_STATIC);
+	case COLUMN_ADDRESS:
+		return sqlite3_bind_text(s, at, address_format(member, text), -1, SQLITE_TRANSIENT);
+	default:
+		return bind_json(s, at, column->type, member);
+	}
 }
 
 static int put_record(struct registry_store *store, const struct registry_record *record)
 {
-	switch (record->kind) {
-	case REGISTRY_USER:
-		return put_user(store, container_of(record, const struct registry_user, record));
-	case REGISTRY_KEY:
-		return put_key(store, container_of(record, const struct registry_key, record));
-	case REGISTRY_NODE:
-		return put_node(store, container_of(record, const struct registry_node, record));
-	}
-	return SQLITE_MISUSE;
+	const struct table *table = &tables[record->kind];
+	sqlite3_stmt *s = store->prepared[table->put];
+	int code = 0;
+
+	for (size_t i = 0; i < table->count && code == 0; i++)
+		code = bind_column(s, (int)i + 1, &table->columns[i],
+				   (const char *)record - table->record);
+	return code ? code : run(store, table->put);
+}
+
+static int put_meta(struct registry_store *store, const char *name, const void *value,
+		    size_t length)
+{
+	sqlite3_stmt *s = store->prepared[PUT_META];
+
+	sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC);
+	sqlite3_bind_blob(s, 2, length ? value : "", (int)length, SQLITE_STATIC);
+	return run(store, PUT_META);
 }
 
 static int delete_by_id(struct registry_store *store, enum statement which, int64_t id)
@@ -423,24 +446,12 @@ static int write_changes(struct registry_store *store, const struct registry *re
 		if (is_own_fault(code))
 			store->bad = record;
 	}
-	if (code == 0 && registry->policy_dirty) {
-		sqlite3_stmt *s = store->prepared[PUT_META];
-
-		sqlite3_bind_text(s, 1, "policy", -1, SQLITE_STATIC);
-		sqlite3_bind_blob(s, 2, registry->policy ? registry->policy : "",
-				  registry->policy ? (int)strlen(registry->policy) : 0,
-				  SQLITE_STATIC);
-		code = run(store, PUT_META);
-	}
-	if (code == 0 && registry->page_key_dirty) {
-		sqlite3_stmt *s = store->prepared[PUT_META];
-
-		sqlite3_bind_text(s, 1, "page_key", -1, SQLITE_STATIC);
-		sqlite3_bind_blob(s, 2, registry->page_key,
-				  registry->has_page_key ? sizeof(registry->page_key) : 0,
-				  SQLITE_STATIC);
-		code = run(store, PUT_META);
-	}
+	if (code == 0 && registry->policy_dirty)
+		code = put_meta(store, "policy", registry->policy,
+				registry->policy ? strlen(registry->policy) : 0);
+	if (code == 0 && registry->page_key_dirty)
+		code = put_meta(store, "page_key", registry->page_key,
+				registry->has_page_key ? sizeof(registry->page_key) : 0);
 	return code;
 }
 
@@ -503,69 +514,67 @@ int registry_store_flush(struct registry_store *store, struct registry *registry
 
 /* Rows in */
 
-/* column_json() - The text of a column as one JSON value under the name "v" */
-static json_t *column_json(sqlite3_stmt *s, int at)
+/* read_json() - The text of a column into a member */
+static bool read_json(sqlite3_stmt *s, int at, enum column_type type, void *member)
 {
 	json_t *value = json_loadb((const char *)sqlite3_column_text(s, at),
 				   (size_t)sqlite3_column_bytes(s, at), JSON_DECODE_ANY, NULL);
 	json_t *object = json_object();
+	struct json_reader r = json_reader_of(object);
+	bool good = value && object && json_object_set_new(object, "v", value) == 0;
 
-	if (value && object && json_object_set_new(object, "v", value) == 0)
-		return object;
+	if (good && type == COLUMN_STRINGS)
+		json_get_strings(&r, "v", member);
+	else if (good && type == COLUMN_PREFIXES)
+		json_get_prefixes(&r, "v", member);
+	else if (good && type == COLUMN_ENDPOINTS)
+		json_get_endpoints(&r, "v", member);
+	else if (good)
+		good = tailcfg_hostinfo_decode(value, member) == 0;
 	json_decref(object);
-	return NULL;
+	return good && r.error == 0;
 }
 
-static bool column_key(sqlite3_stmt *s, int at, struct public_key *ret)
+static bool read_column(sqlite3_stmt *s, int at, const struct column *column, void *record)
 {
-	if (sqlite3_column_bytes(s, at) != KEY_SIZE)
+	void *member = (char *)record + column->offset;
+	const char *text;
+	size_t length;
+
+	if (column->type == COLUMN_INT64)
+		*(int64_t *)member = sqlite3_column_int64(s, at);
+	else if (column->type == COLUMN_UINT16)
+		*(uint16_t *)member = (uint16_t)sqlite3_column_int(s, at);
+	else if (column->type == COLUMN_BOOL)
+		*(bool *)member = sqlite3_column_int(s, at) != 0;
+	if (column->type <= COLUMN_BOOL)
+		return true;
+	if (column->type >= COLUMN_STRINGS)
+		return read_json(s, at, column->type, member);
+	text = column->type == COLUMN_BLOB ? sqlite3_column_blob(s, at)
+					   : (const char *)sqlite3_column_text(s, at);
+	length = (size_t)sqlite3_column_bytes(s, at);
+	if (!text)
 		return false;
-	memcpy(ret->bytes, sqlite3_column_blob(s, at), KEY_SIZE);
+	if (column->type == COLUMN_ADDRESS)
+		return address_parse(text, length, member) == 0;
+	if (column->type == COLUMN_STRING)
+		return (*(char **)member = strdup(text)) != NULL;
+	if (column->type == COLUMN_BLOB ? length != column->size : length >= column->size)
+		return false;
+	memcpy(member, text, length);
 	return true;
 }
 
-static bool column_address(sqlite3_stmt *s, int at, struct address *ret)
+/* read_row() - Fill an empty record */
+static bool read_row(sqlite3_stmt *s, enum registry_kind kind, void *record)
 {
-	return address_parse((const char *)sqlite3_column_text(s, at),
-			     (size_t)sqlite3_column_bytes(s, at), ret) == 0;
-}
+	const struct table *table = &tables[kind];
+	bool good = true;
 
-static bool column_strings(sqlite3_stmt *s, int at, struct string_list *ret)
-{
-	json_t *json = column_json(s, at);
-	struct json_reader r = json_reader_of(json);
-
-	json_get_strings(&r, "v", ret);
-	json_decref(json);
-	return r.error == 0;
-}
-
-static bool column_prefixes(sqlite3_stmt *s, int at, struct prefix_list *ret)
-{
-	json_t *json = column_json(s, at);
-	struct json_reader r = json_reader_of(json);
-
-	json_get_prefixes(&r, "v", ret);
-	json_decref(json);
-	return r.error == 0;
-}
-
-static bool column_endpoints(sqlite3_stmt *s, int at, struct endpoint_list *ret)
-{
-	json_t *json = column_json(s, at);
-	struct json_reader r = json_reader_of(json);
-
-	json_get_endpoints(&r, "v", ret);
-	json_decref(json);
-	return r.error == 0;
-}
-
-static bool column_hostinfo(sqlite3_stmt *s, int at, struct tailcfg_hostinfo *ret)
-{
-	json_t *json = column_json(s, at);
-	bool good = json && tailcfg_hostinfo_decode(json_object_get(json, "v"), ret) == 0;
-
-	json_decref(json);
+	for (size_t i = 0; i < table->count && good; i++)
+		good = read_column(s, (int)i, &table->columns[i], record);
+	((struct registry_record *)(void *)((char *)record + table->record))->kind = kind;
 	return good;
 }
 
@@ -575,12 +584,13 @@ static int load_user(struct registry *registry, sqlite3_stmt *s)
 
 	if (!user)
 		return -ENOMEM;
-	user->record =
-		(struct registry_record){.kind = REGISTRY_USER, .id = sqlite3_column_int64(s, 0)};
-	user->name = strdup((const char *)sqlite3_column_text(s, 1));
-	user->created = sqlite3_column_int64(s, 2);
+	if (!read_row(s, REGISTRY_USER, user)) {
+		free(user->name);
+		free(user);
+		return -EIO;
+	}
 	(void)registry_insert_user(registry, user); /* ids are a primary key */
-	return user->name ? 0 : -ENOMEM;
+	return 0;
 }
 
 static int load_key(struct registry *registry, sqlite3_stmt *s)
@@ -592,46 +602,22 @@ static int load_key(struct registry *registry, sqlite3_stmt *s)
 	while (*end)
 		end = &(*end)->next;
 	*end = key;
-	key->record =
-		(struct registry_record){.kind = REGISTRY_KEY, .id = sqlite3_column_int64(s, 0)};
-	if (sqlite3_column_bytes(s, 1) != REGISTRY_KEY_PREFIX_SIZE ||
-	    sqlite3_column_bytes(s, 2) != REGISTRY_KEY_HASH_SIZE)
-		return -EIO;
-	memcpy(key->prefix, sqlite3_column_text(s, 1), REGISTRY_KEY_PREFIX_SIZE);
-	memcpy(key->hash, sqlite3_column_blob(s, 2), REGISTRY_KEY_HASH_SIZE);
-	key->user = sqlite3_column_int64(s, 3);
-	key->reusable = sqlite3_column_int(s, 4) != 0;
-	key->ephemeral = sqlite3_column_int(s, 5) != 0;
-	key->used = sqlite3_column_int(s, 6) != 0;
-	key->created = sqlite3_column_int64(s, 8);
-	key->expiry = sqlite3_column_int64(s, 9);
-	return column_strings(s, 7, &key->tags) ? 0 : -EIO;
+	return read_row(s, REGISTRY_KEY, key) && strlen(key->prefix) == REGISTRY_KEY_PREFIX_SIZE
+		       ? 0
+		       : -EIO;
 }
 
 static int load_node(struct registry *registry, sqlite3_stmt *s)
 {
 	struct registry_node *node = calloc(1, sizeof(*node));
+	char name[REGISTRY_NAME_MAX + 1];
 	int r = -EIO;
 
 	if (!node)
 		return -ENOMEM;
-	node->record =
-		(struct registry_record){.kind = REGISTRY_NODE, .id = sqlite3_column_int64(s, 0)};
-	node->user = sqlite3_column_int64(s, 4);
-	node->auth_key = sqlite3_column_int64(s, 5);
-	node->named = sqlite3_column_int(s, 7) != 0;
-	node->ephemeral = sqlite3_column_int(s, 8) != 0;
-	node->authorized = sqlite3_column_int(s, 9) != 0;
-	node->cap = (uint16_t)sqlite3_column_int(s, 16);
-	node->created = sqlite3_column_int64(s, 17);
-	node->expiry = sqlite3_column_int64(s, 18);
-	node->last_seen = sqlite3_column_int64(s, 19);
-	registry_label((const char *)sqlite3_column_text(s, 6), node->name);
-	if (column_key(s, 1, &node->machine) && column_key(s, 2, &node->key) &&
-	    column_key(s, 3, &node->disco) && column_address(s, 10, &node->v4) &&
-	    column_address(s, 11, &node->v6) && column_strings(s, 12, &node->tags) &&
-	    column_prefixes(s, 13, &node->approved_routes) &&
-	    column_hostinfo(s, 14, &node->hostinfo) && column_endpoints(s, 15, &node->endpoints)) {
+	if (read_row(s, REGISTRY_NODE, node)) {
+		strcpy(name, node->name);
+		registry_label(name, node->name);
 		machine_routes_tidy(&node->approved_routes);
 		machine_routes_tidy(&node->hostinfo.routable_ips);
 		r = registry_insert_node(registry, node);
@@ -701,7 +687,7 @@ int registry_store_load(struct registry_store *store, struct registry *registry,
 	static const struct {
 		const char *sql;
 		int (*row)(struct registry *, sqlite3_stmt *);
-	} tables[] = {
+	} loads[] = {
 		{"SELECT * FROM users ORDER BY id", load_user},
 		{"SELECT * FROM auth_keys ORDER BY id", load_key},
 		{"SELECT * FROM nodes ORDER BY id", load_node},
@@ -711,8 +697,8 @@ int registry_store_load(struct registry_store *store, struct registry *registry,
 	};
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(tables); i++)
-		r = load_rows(store, registry, tables[i].sql, tables[i].row, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(loads); i++)
+		r = load_rows(store, registry, loads[i].sql, loads[i].row, err);
 	registry->next_host = (uint32_t)(registry->node_count + 1);
 	return r;
 }
@@ -735,9 +721,6 @@ int registry_store_noise_key(struct registry_store *store, struct secret_key *re
 	if (code != SQLITE_DONE)
 		return store_error(store, code, err, "the server's key can't be read");
 	secret_key_generate(ret);
-	s = store->prepared[PUT_META];
-	sqlite3_bind_text(s, 1, "noise_key", -1, SQLITE_STATIC);
-	sqlite3_bind_blob(s, 2, ret->bytes, SECRET_KEY_SIZE, SQLITE_STATIC);
-	code = run(store, PUT_META);
+	code = put_meta(store, "noise_key", ret->bytes, SECRET_KEY_SIZE);
 	return code == 0 ? 0 : store_error(store, code, err, "the server's key can't be stored");
 }
