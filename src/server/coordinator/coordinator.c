@@ -245,11 +245,6 @@ void coordinator_free(struct coordinator *c)
 	free(c);
 }
 
-const struct public_key *coordinator_noise_key(const struct coordinator *c)
-{
-	return &c->noise_public;
-}
-
 int coordinator_endpoint(const struct coordinator *c, struct endpoint *ret)
 {
 	return http1_server_endpoint(web_server_http(c->web), ret);

@@ -40,9 +40,6 @@ int coordinator_new(const struct coordinator_options *options, struct coordinato
 /** coordinator_free() - Write what is dirty, end all connections. NULL is fine */
 void coordinator_free(struct coordinator *c);
 
-/** coordinator_noise_key() - The public Noise key that /key tells */
-const struct public_key *coordinator_noise_key(const struct coordinator *c);
-
 /** coordinator_endpoint() - Where nodes reach it */
 int coordinator_endpoint(const struct coordinator *c, struct endpoint *ret);
 

@@ -24,6 +24,8 @@
 #include "server/coordinator/registry.h"
 #include "server/policy/policy.h"
 
+#include <string.h>
+
 /*
  * Tailscale 1.82. Releases before it take the hash of a relay's certificate for a name, and so
  * can't use the relay of this program.
@@ -190,6 +192,14 @@ int tailnet_policy_check(const struct tailnet *t, const char *text, size_t lengt
 /** tailnet_sees() - Whether @viewer is told of @peer */
 bool tailnet_sees(const struct tailnet *t, const struct registry_node *viewer,
 		  const struct registry_node *peer);
+
+/** tailnet_id() - The id that a text is, or that ends a URL */
+static inline const char *tailnet_id(const char *text)
+{
+	const char *slash = strrchr(text, '/');
+
+	return slash ? slash + 1 : text;
+}
 
 /* Registering (tailnet_login.c) */
 

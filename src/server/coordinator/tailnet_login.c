@@ -195,10 +195,9 @@ static int may_have_tags(const struct tailnet *t, int64_t user_id, const struct 
 /* login_find() - By id, or by a URL that ends in one */
 static struct tailnet_login *login_find(const struct tailnet *t, const char *text)
 {
-	const char *slash = strrchr(text, '/');
 	struct tailnet_login *login = t->logins;
 
-	text = slash ? slash + 1 : text;
+	text = tailnet_id(text);
 	while (login && strcmp(login->id, text) != 0)
 		login = login->next;
 	return login;

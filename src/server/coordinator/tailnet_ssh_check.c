@@ -74,10 +74,9 @@ void tailnet_ssh_tick(struct tailnet *t, nanoseconds now)
 
 struct ssh_check *tailnet_ssh_check(const struct tailnet *t, const char *id)
 {
-	const char *slash = strrchr(id, '/');
 	struct ssh_check *check = t->ssh_checks;
 
-	id = slash ? slash + 1 : id;
+	id = tailnet_id(id);
 	while (check && strcmp(check->id, id) != 0)
 		check = check->next;
 	return check;
