@@ -8,12 +8,11 @@
  * user but uid 0 and the operator. Answers have the form of the official daemon, whose
  * command line reads them.
  */
-#include "localapi/localapi.h"
+#include "localapi/localapi_internal.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/text.h"
-#include "localapi/localapi_metrics.h"
 #include "node/prefs.h"
 #include "wire/json.h"
 #include "wire/tailcfg.h"
@@ -32,11 +31,6 @@
 #define PING_SIZE_MAX      65507
 #define WATCH_MASK_REFUSED (NODE_WATCH_INITIAL_NETMAP | NODE_WATCH_RATE_LIMIT | 1 << 16)
 #define WATCH_MASK_BITS    19
-
-struct localapi_server {
-	struct node *node;
-	struct http1_server *http;
-};
 
 enum access {
 	ACCESS_READ,
@@ -645,28 +639,6 @@ static const struct http1_server_hooks hooks = {
 int localapi_server_new(uv_loop_t *loop, int listen_fd, struct node *node,
 			struct localapi_server **ret, struct error *err)
 {
-	struct localapi_server *s = calloc(1, sizeof(*s));
-	int r;
-
-	if (!s) {
-		close(listen_fd);
-		return error_set(err, -ENOMEM, "out of memory");
-	}
-	s->node = node;
-	r = localapi_listen(loop, listen_fd, &hooks, s, &s->http, err);
-	if (r < 0) {
-		free(s);
-		error_wrap(err, "LocalAPI");
-		return r;
-	}
-	*ret = s;
-	return 0;
-}
-
-void localapi_server_free(struct localapi_server *s)
-{
-	if (!s)
-		return;
-	http1_server_free(s->http);
-	free(s);
+	return localapi_listen(loop, listen_fd, &hooks, &(struct localapi_server){.node = node},
+			       ret, err);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * localapi/localapi.h - how local programs ask the node
+ * localapi/localapi.h - HTTP servers for local programs
  *
- * HTTP/1.1 on listeners that the supervisor made: the LocalAPI on a Unix socket
- * (the official paths and JSON), and health and metrics on TCP. A request is
- * answered from node.h; nothing here keeps state of the node.
+ * HTTP/1.1 on listeners of the supervisor: the LocalAPI on a Unix socket (the official
+ * paths and JSON), and health and metrics on TCP. The answers come from node.h; nothing
+ * here keeps state of the node.
  */
 #pragma once
 
@@ -14,7 +14,6 @@
 #include <uv.h>
 
 struct localapi_server;
-struct health_server;
 
 /**
  * localapi_server_new() - Serve the LocalAPI
@@ -25,7 +24,7 @@ struct health_server;
 int localapi_server_new(uv_loop_t *loop, int listen_fd, struct node *node,
 			struct localapi_server **ret, struct error *err);
 
-/** localapi_server_free() - Close the listener and all connections. NULL is fine */
+/** localapi_server_free() - Close the listener and all connections, of probes too. NULL is fine */
 void localapi_server_free(struct localapi_server *server);
 
 enum health_server_paths {
@@ -37,10 +36,7 @@ enum health_server_paths {
  * health_server_new() - Serve /healthz and /metrics
  * @listen_fd: a listening TCP socket; owned from here on, also on failure
  * @paths:     bits of enum health_server_paths; the others answer 404
- * @names:     comma-separated host names that a request may ask for, or NULL; copied
+ * @names:     host names, separated by commas, that a request may name; or NULL; copied
  */
 int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, const char *names,
-		      struct node *node, struct health_server **ret, struct error *err);
-
-/** health_server_free() - As localapi_server_free() */
-void health_server_free(struct health_server *server);
+		      struct node *node, struct localapi_server **ret, struct error *err);

@@ -2,13 +2,12 @@
 /*
  * localapi/localapi_health.c - /healthz and /metrics on a TCP listener, for probes
  *
- * Host must be the address that was asked, localhost, a loopback address, or a name that was
- * given: a page whose own name leads to this machine (DNS rebinding) can make a browser read
- * neither.
+ * Host must be the address of the connection, localhost, a loopback address, or a configured
+ * name. So a web page whose own name leads to this machine (DNS rebinding) can't make a browser
+ * read them.
  */
 #include "base/limits.h"
-#include "localapi/localapi.h"
-#include "localapi/localapi_metrics.h"
+#include "localapi/localapi_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,15 +15,9 @@
 #include <strings.h>
 #include <unistd.h>
 
-struct health_server {
-	struct node *node;
-	unsigned int paths;
-	char *names; /* comma-separated, or NULL */
-	struct http1_server *http;
-};
-
 int localapi_listen(uv_loop_t *loop, int listen_fd, const struct http1_server_hooks *hooks,
-		    void *user, struct http1_server **ret, struct error *err)
+		    const struct localapi_server *from, struct localapi_server **ret,
+		    struct error *err)
 {
 	static const struct http1_server_limits limits = {
 		.connections = LIMIT_LOCALAPI_CONNECTIONS,
@@ -40,7 +33,34 @@ int localapi_listen(uv_loop_t *loop, int listen_fd, const struct http1_server_ho
 		.write = 30,
 	};
 
-	return http1_server_new(loop, listen_fd, NULL, &limits, hooks, user, ret, err);
+	struct localapi_server *s = malloc(sizeof(*s));
+	int r;
+
+	if (s)
+		*s = *from;
+	if (!s || (s->names && !(s->names = strdup(s->names)))) {
+		free(s);
+		close(listen_fd);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	r = http1_server_new(loop, listen_fd, NULL, &limits, hooks, s, &s->http, err);
+	if (r < 0) {
+		error_wrap(err, "%s", s->paths ? "health server" : "LocalAPI");
+		free(s->names);
+		free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void localapi_server_free(struct localapi_server *s)
+{
+	if (!s)
+		return;
+	http1_server_free(s->http);
+	free(s->names);
+	free(s);
 }
 
 static void serve_healthz(struct node *node, struct http1_exchange *x)
@@ -79,7 +99,7 @@ static bool is_name(const char *names, const char *host, size_t length)
 }
 
 /* is_for_us() - Whether Host names this machine */
-static bool is_for_us(const struct health_server *s, struct http1_exchange *x)
+static bool is_for_us(const struct localapi_server *s, struct http1_exchange *x)
 {
 	const char *host = http1_header(x->head, "Host") ?: "";
 	struct address local, wanted;
@@ -104,7 +124,7 @@ static bool is_for_us(const struct health_server *s, struct http1_exchange *x)
 
 static bool admit(void *user, struct http1_exchange *x)
 {
-	const struct health_server *s = user;
+	const struct localapi_server *s = user;
 
 	if (!is_for_us(s, x))
 		http1_reply_text(x, 403,
@@ -121,7 +141,7 @@ static bool admit(void *user, struct http1_exchange *x)
 
 static void serve(void *user, struct http1_exchange *x)
 {
-	struct health_server *s = user;
+	struct localapi_server *s = user;
 
 	if ((s->paths & HEALTH_SERVE_HEALTHZ) && strcmp(x->path, "/healthz") == 0)
 		serve_healthz(s->node, x);
@@ -134,34 +154,9 @@ static void serve(void *user, struct http1_exchange *x)
 static const struct http1_server_hooks hooks = {.admit = admit, .serve = serve};
 
 int health_server_new(uv_loop_t *loop, int listen_fd, unsigned int paths, const char *names,
-		      struct node *node, struct health_server **ret, struct error *err)
+		      struct node *node, struct localapi_server **ret, struct error *err)
 {
-	struct health_server *s = calloc(1, sizeof(*s));
-	int r;
+	struct localapi_server from = {.node = node, .paths = paths, .names = (char *)names};
 
-	if (!s || (names && !(s->names = strdup(names)))) {
-		free(s);
-		close(listen_fd);
-		return error_set(err, -ENOMEM, "out of memory");
-	}
-	s->node = node;
-	s->paths = paths;
-	r = localapi_listen(loop, listen_fd, &hooks, s, &s->http, err);
-	if (r < 0) {
-		free(s->names);
-		free(s);
-		error_wrap(err, "health server");
-		return r;
-	}
-	*ret = s;
-	return 0;
-}
-
-void health_server_free(struct health_server *s)
-{
-	if (!s)
-		return;
-	http1_server_free(s->http);
-	free(s->names);
-	free(s);
+	return localapi_listen(loop, listen_fd, &hooks, &from, ret, err);
 }

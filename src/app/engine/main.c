@@ -39,8 +39,7 @@ struct engine {
 	struct privsep_client *privsep;
 	struct privsep_start_message start;
 	struct node *node;
-	struct localapi_server *localapi;
-	struct health_server *health;
+	struct localapi_server *localapi, *health;
 };
 
 static void on_interfaces(void *userdata, const struct interfaces *interfaces)
@@ -99,7 +98,7 @@ static void close_all(struct engine *engine)
 
 	uv_close((uv_handle_t *)&engine->give_back, NULL);
 	localapi_server_free(engine->localapi);
-	health_server_free(engine->health);
+	localapi_server_free(engine->health);
 	/* Answers that are still due reach the node now, or never. */
 	privsep_client_free(engine->privsep);
 	node_free(engine->node);

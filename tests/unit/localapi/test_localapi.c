@@ -27,7 +27,7 @@ struct fixture {
 	uv_loop_t loop;
 	struct node node;
 	struct localapi_server *server;
-	struct health_server *health;
+	struct localapi_server *health;
 	struct sockaddr_un address, health_address;
 	socklen_t length, health_length;
 };
@@ -70,7 +70,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	localapi_server_free(f->server);
-	health_server_free(f->health);
+	localapi_server_free(f->health);
 	uv_run(&f->loop, UV_RUN_DEFAULT);
 	assert_int_equal(f->node.watches, 0);
 	assert_int_equal(uv_loop_close(&f->loop), 0);
@@ -730,7 +730,7 @@ static void foreign_hosts_and_bodies_are_no_probe(void **state)
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t length = sizeof(at);
-	struct health_server *server;
+	struct localapi_server *server;
 	struct error err = {0};
 	char request[256], got[4096];
 
@@ -754,7 +754,7 @@ static void foreign_hosts_and_bodies_are_no_probe(void **state)
 			fail_msg("row %zu: %s", i + 1, got);
 		close(client);
 	}
-	health_server_free(server);
+	localapi_server_free(server);
 }
 
 int main(void)
