@@ -39,7 +39,7 @@ static nanoseconds time_of(const json_t *object, const char *name)
 
 /* --- The user --- */
 
-/* find_user() - Its id; "" when there is none */
+/* find_user() - @id is "" when there is none */
 static int find_user(const struct headscale_api *api, const char *name, char id[static 24],
 		     struct error *err)
 {
@@ -71,7 +71,7 @@ static int ensure_user(const struct headscale_api *api, const char *name, char i
 	snprintf(body, sizeof(body), "{\"name\":\"%s\"}", name);
 	r = api->call(api->user, "POST", "/api/v1/user", body, &answer, &refused);
 	json_decref(answer);
-	/* Another device of the account may have been quicker: then it is there now. */
+	/* Another device of the account may have made it in the meantime. */
 	if (find_user(api, name, id, err) < 0)
 		return err->code;
 	if (id[0])
@@ -94,7 +94,7 @@ static bool is_listed(const json_t *entry, const struct headscale_kept *kept)
 	       strncmp(shown, kept->key, length) == 0;
 }
 
-/* label_of() - What tells an entry from any other later on: its number and what is shown of it */
+/* label_of() - The number of an entry and the shown part of its key, which identify it */
 static char *label_of(const json_t *entry)
 {
 	char *label;
@@ -115,7 +115,6 @@ struct verdict {
 	bool good;   /* and it will be for a while */
 };
 
-/* judge_kept() - The entry is the kept key */
 static void judge_kept(const struct headscale_request *q, const char *user, const json_t *entry,
 		       struct verdict *verdict)
 {
@@ -129,7 +128,7 @@ static void judge_kept(const struct headscale_request *q, const char *user, cons
 			(expiry == JSON_TIME_NONE || expiry - q->now > q->lifetime / 4);
 }
 
-/* judge() - The kept key; of those that it superseded, the ones that still are good stay listed */
+/* judge() - The kept key; drop those superseded keys that Headscale has expired */
 static int judge(const struct headscale_api *api, const struct headscale_request *q,
 		 const char *user, struct headscale_kept *kept, struct verdict *ret,
 		 struct error *err)
@@ -187,7 +186,7 @@ static int mint(const struct headscale_api *api, const struct headscale_request 
 	return r < 0 ? error_wrap(err, "make a key") : 0;
 }
 
-/* expire() - By its number, which is what a label begins with */
+/* expire() - By the number at the start of its label */
 static int expire(const struct headscale_api *api, const char *label, struct error *err)
 {
 	char body[64];
@@ -200,7 +199,7 @@ static int expire(const struct headscale_api *api, const char *label, struct err
 	return r < 0 ? error_wrap(err, "expire the key that was replaced") : 0;
 }
 
-/* replace() - A new key in place of the kept one; until it is on the disk that one stays */
+/* replace() - Keep a new key; the old one stays until the new one is on the disk */
 static int replace(const struct headscale_api *api, const struct headscale_request *q,
 		   const char *user, const char *label, struct headscale_kept *kept,
 		   struct error *warning, struct error *err)
@@ -214,7 +213,7 @@ static int replace(const struct headscale_api *api, const struct headscale_reque
 		if (label && string_list_add(&fresh.superseded, label) < 0)
 			r = error_set(err, -ENOMEM, "out of memory");
 	}
-	/* If it can't be kept it would be lost, and another made each time: better the old one. */
+	/* A key that can't be kept would be made anew each time: better use the old one. */
 	if (r == 0 && headscale_kept_write(q, &fresh, warning) < 0 && label) {
 		(void)expire(api, fresh.id, NULL);
 		headscale_kept_clear(&fresh);
@@ -229,7 +228,7 @@ static int replace(const struct headscale_api *api, const struct headscale_reque
 	return r;
 }
 
-/* clean_up() - What was superseded goes; what can't go now is tried the next time */
+/* clean_up() - Expire superseded keys; a failure is tried again the next time */
 static void clean_up(const struct headscale_api *api, const struct headscale_request *q,
 		     struct headscale_kept *kept, struct error *warning)
 {
@@ -271,7 +270,7 @@ int headscale_provision(const struct headscale_api *api, const struct headscale_
 			clean_up(api, q, &kept, warning);
 		*ret_key = TAKE_PTR(kept.key);
 	} else if (kept.key && kept.expiry > q->now) {
-		/* What is kept is the best there is, unless it is known to be over. */
+		/* The kept key is the best there is, unless it has expired. */
 		*warning = *err;
 		*ret_key = TAKE_PTR(kept.key);
 		r = 0;

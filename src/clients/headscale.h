@@ -55,9 +55,9 @@ void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZ
  *           Headscale can't be reached and the kept key isn't over yet; the key could not be
  *           kept; the one before could not be expired, which is tried again the next time
  *
- * To call it again changes nothing, unless the kept key is lost, over, or near it.
+ * A second call changes nothing, unless the kept key is lost, has expired, or soon will.
  *
- * Return: 0; or negative errno with @err set, and nothing is lost that was kept
+ * Return: 0; or negative errno with @err set; kept keys are never lost
  */
 int headscale_provision(const struct headscale_api *api, const struct headscale_request *q,
 			char **ret_key, struct error *warning, struct error *err);
@@ -73,7 +73,7 @@ struct headscale_kept {
 };
 
 /**
- * headscale_kept_lock() - Make the folder, and wait until nobody else provisions by it
+ * headscale_kept_lock() - Make the folder, and wait until no other process provisions by it
  *
  * Return: a descriptor that holds the lock; negative errno, and then nothing can be kept anyway
  */
@@ -81,7 +81,7 @@ int headscale_kept_lock(const struct headscale_request *q);
 
 void headscale_kept_clear(struct headscale_kept *kept);
 
-/** headscale_kept_read() - What is kept for the request; a file that can't be read is none */
+/** headscale_kept_read() - The kept key of the request; none if the file can't be read */
 int headscale_kept_read(const struct headscale_request *q, struct headscale_kept *ret,
 			struct error *err);
 

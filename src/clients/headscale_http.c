@@ -3,32 +3,27 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/secret.h"
-#include "base/small_file.h"
 #include "clients/headscale.h"
 #include "transport/http_client.h"
-#include "transport/names.h"
-#include "transport/url.h"
 #include "wire/json.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SYSTEM_ROOTS "/etc/ssl/certs/ca-certificates.crt"
-#define TIMEOUT      (15 * NSEC_PER_SEC)
+#define TIMEOUT (15 * NSEC_PER_SEC)
 
 /* Rounds of the loop that closing handles may take. */
 #define CLOSING_ROUNDS 16
 
 struct headscale_http {
 	uv_loop_t loop;
-	struct dialer dialer;
-	struct proxy *proxy; /* of the dialer; NULL: none */
+	struct system_dialer system;
 	struct url url;
 	char *authorization; /* "Bearer …" */
 };
 
-/* struct answer - What the one request that is under way came to */
+/* The outcome of the request that is under way. */
 struct answer {
 	const struct url *from;
 	bool done;
@@ -36,19 +31,6 @@ struct answer {
 	json_t *json;
 	struct error *err;
 };
-
-static int set_roots(struct headscale_http *h, const char *ca_file, struct error *err)
-{
-	const char *path = ca_file ? ca_file : SYSTEM_ROOTS;
-	_cleanup_(secret_string_free_at) char *pem = NULL;
-	int r = tls_context_create(&h->dialer.tls, err);
-
-	if (r == 0)
-		r = small_file_read(path, &pem, err);
-	if (r == 0)
-		r = tls_context_set_roots(h->dialer.tls, 0, pem, strlen(pem), path, err);
-	return r < 0 ? r : 0;
-}
 
 int headscale_http_new(const char *url, const char *api_key, const char *ca_file,
 		       struct headscale_http **ret, struct error *err)
@@ -60,20 +42,13 @@ int headscale_http_new(const char *url, const char *api_key, const char *ca_file
 		free(h);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
-	h->dialer.loop = &h->loop;
-	h->dialer.sockets = socket_source_direct();
 	r = url_parse(url, &h->url, err);
 	if (r == 0 && asprintf(&h->authorization, "Bearer %s", api_key) < 0) {
 		h->authorization = NULL;
 		r = error_set(err, -ENOMEM, "out of memory");
 	}
-	if (r == 0 && h->url.tls)
-		r = set_roots(h, ca_file, err);
 	if (r == 0)
-		r = names_open_system(&h->loop, &h->dialer.names, err);
-	if (r == 0)
-		r = proxy_from_environment(&h->proxy, err);
-	h->dialer.proxy = h->proxy;
+		r = system_dialer_open(&h->system, &h->loop, h->url.tls, ca_file, err);
 	if (r < 0) {
 		headscale_http_free(h);
 		return r;
@@ -86,9 +61,7 @@ void headscale_http_free(struct headscale_http *h)
 {
 	if (!h)
 		return;
-	names_free(h->dialer.names);
-	proxy_free(h->proxy);
-	tls_context_release(h->dialer.tls);
+	system_dialer_close(&h->system);
 	secret_string_free(h->authorization);
 	for (int i = 0; i < CLOSING_ROUNDS && uv_loop_alive(&h->loop); i++)
 		uv_run(&h->loop, UV_RUN_NOWAIT);
@@ -96,7 +69,7 @@ void headscale_http_free(struct headscale_http *h)
 	free(h);
 }
 
-/* judge() - An answer's status; Headscale says why as {"message"} */
+/* judge() - By the status; Headscale gives the reason as {"message"} */
 static int judge(const struct http_response *response, struct answer *a)
 {
 	int status = response->head->status;
@@ -148,7 +121,7 @@ static int call(void *user, const char *method, const char *target, const char *
 					       {"Content-Type", "application/json"}};
 	struct answer a = {.from = &h->url, .err = err};
 	struct http_exchange *exchange;
-	int r = http_start(&h->dialer,
+	int r = http_start(&h->system.dialer,
 			   &(struct http_request){
 				   .to = {.host = h->url.host,
 					  .port = h->url.port,

@@ -102,8 +102,8 @@ static bool is_name(const char *names, const char *host, size_t length)
 static bool is_for_us(const struct localapi_server *s, struct http1_exchange *x)
 {
 	const char *host = http1_header(x->head, "Host") ?: "";
-	struct address local, wanted;
-	struct endpoint endpoint;
+	struct endpoint endpoint, local;
+	struct address wanted;
 	size_t length = strlen(host);
 
 	if (length == 0)
@@ -119,7 +119,7 @@ static bool is_for_us(const struct localapi_server *s, struct http1_exchange *x)
 		return false;
 	/* Each machine has loopback: a port of a container's host may lead here (docker -p). */
 	return address_is_loopback(&wanted) ||
-	       (http1_local_address(x, &local) == 0 && address_equal(&local, &wanted));
+	       (http1_local_endpoint(x, &local) == 0 && address_equal(&local.address, &wanted));
 }
 
 static bool admit(void *user, struct http1_exchange *x)

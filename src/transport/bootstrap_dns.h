@@ -3,7 +3,7 @@
  * transport/bootstrap_dns.h - ask a relay for an address when DNS is broken
  *
  * GET https://RELAY/bootstrap-dns?q=NAME answers {"NAME": ["1.2.3.4", …]}. The
- * answer is as trustworthy as the relay: whoever uses it must verify what is reached.
+ * answer is as trustworthy as the relay: its user must verify the server at that address.
  */
 #pragma once
 

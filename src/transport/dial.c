@@ -6,7 +6,7 @@
  *
  *	BEGIN -> RESOLVE -> CONNECT -> [TLS to an https proxy] -> [CONNECT] -> [TLS] -> done
  *
- *   BEGIN waits for the loop, so that nothing is told before dial_start() returned.
+ *   BEGIN waits for the loop, so that the callback never runs before dial_start() has returned.
  *   CONNECT races the addresses (race.h), an attempt each, and keeps the first stream
  *   that opens. `stream` is from then on the top of the stack. One timer serves the
  *   race and the deadline of the whole. Whatever the outcome, end() frees the dial
@@ -19,6 +19,8 @@
  */
 #include "transport/dial.h"
 #include "base/cleanup.h"
+#include "base/secret.h"
+#include "base/small_file.h"
 #include "transport/http1.h"
 #include "transport/loop_timer.h"
 #include "transport/race.h"
@@ -32,11 +34,12 @@
 /* RFC 8305 §8, "Connection Attempt Delay". */
 #define ATTEMPT_DELAY (250 * NSEC_PER_MSEC)
 
-/* A name server that is well answers within this; what is slower is not waited for. */
+/* A working name server answers within this time. */
 #define FALLBACK_WAIT (2 * NSEC_PER_SEC)
 
-/* What opens may not be who it was, and say nothing: after this the next guess has its turn. */
-#define GUESS_WAIT (3 * NSEC_PER_SEC)
+/* A guess may open and stay silent, as it is another server now: the next guess then starts. */
+#define SYSTEM_ROOTS "/etc/ssl/certs/ca-certificates.crt"
+#define GUESS_WAIT   (3 * NSEC_PER_SEC)
 
 enum dial_phase {
 	PHASE_BEGIN,
@@ -112,7 +115,7 @@ static void dial_free(struct dial *d)
 	free(d);
 }
 
-/* blame_names() - What failed was only tried because the name could not be resolved */
+/* blame_names() - Report the name server: the guesses were only tried because it failed */
 static void blame_names(struct dial *d, struct error *err)
 {
 	struct error guess = *err;
@@ -126,7 +129,7 @@ static void blame_names(struct dial *d, struct error *err)
 			  d->unresolved.text, guess.text);
 }
 
-/* end() - Tell the outcome; @d is gone afterwards. @err NULL: d->stream is open */
+/* end() - Report the outcome; @d is gone afterwards. @err NULL: d->stream is open */
 static void end(struct dial *d, struct error *err)
 {
 	struct stream *stream = err ? NULL : TAKE_PTR(d->stream);
@@ -207,7 +210,6 @@ static const struct stream_events upper_events = {
 	.closed = upper_closed,
 };
 
-/* over_tls() - Put TLS over d->stream */
 static void over_tls(struct dial *d, enum dial_phase phase, const struct tls_options *options)
 {
 	struct stream *stream;
@@ -256,7 +258,7 @@ static void start_proxy(struct dial *d)
 static void attempt_failed(struct attempt *a, const struct error *err);
 static void run_race(struct dial *d);
 
-/* note_failure() - For what a person reads at the end: one of each family tells enough */
+/* note_failure() - Keep the last failure of each address family for the report */
 static void note_failure(struct dial *d, enum address_family family, const struct error *err)
 {
 	struct error *slot = family == ADDRESS_V6 ? &d->failed_v6 : &d->failed_v4;
@@ -265,7 +267,7 @@ static void note_failure(struct dial *d, enum address_family family, const struc
 		*slot = *err;
 }
 
-/* what_failed() - Of both families where both failed: often one of them just isn't there */
+/* what_failed() - Both families, since often one of them is not routed at all */
 static void what_failed(const struct dial *d, struct error *err)
 {
 	const struct error *v4 = &d->failed_v4, *v6 = &d->failed_v6;
@@ -351,7 +353,7 @@ static void wait_for_names(struct dial *d)
 	loop_timer_at(d->timer, d->deadline);
 }
 
-/* all_lost() - No candidate is left: the name server's late answer, or the end */
+/* all_lost() - No candidate is left: use the name server's late answer, or end */
 static void all_lost(struct dial *d)
 {
 	struct error err;
@@ -369,7 +371,6 @@ static void all_lost(struct dial *d)
 	end(d, &err);
 }
 
-/* run_race() - Start what is due */
 static void run_race(struct dial *d)
 {
 	int index;
@@ -382,7 +383,7 @@ static void run_race(struct dial *d)
 		loop_timer_at(d->timer, deadline_min(d->race.next, d->deadline));
 }
 
-/* start_race() - Keep the addresses of the wanted family; the order of guesses says something */
+/* start_race() - Only addresses of the wanted family; guesses keep their order */
 static void start_race(struct dial *d, const struct address *addresses, size_t count)
 {
 	size_t kept = 0;
@@ -407,7 +408,7 @@ static void start_guessing(struct dial *d)
 	start_race(d, d->fallback, count);
 }
 
-/* guess_again() - The guess that opened is not who we look for: the others, if there are any */
+/* guess_again() - The guess that opened is another server: try the others, if there are any */
 static bool guess_again(struct dial *d, const struct error *err)
 {
 	size_t kept = 0;
@@ -510,7 +511,6 @@ static void on_timer(void *user)
 	end(d, &err);
 }
 
-/* copy_options() - What must outlive dial_start() */
 static int copy_options(struct dial *d, const struct dial_options *o, struct error *err)
 {
 	const struct url *proxy;
@@ -593,4 +593,34 @@ void dial_cancel(struct dial *d)
 {
 	if (d)
 		dial_free(d);
+}
+
+int system_dialer_open(struct system_dialer *d, uv_loop_t *loop, bool tls, const char *ca_file,
+		       struct error *err)
+{
+	const char *path = ca_file ? ca_file : SYSTEM_ROOTS;
+	_cleanup_(secret_string_free_at) char *pem = NULL;
+	int r = 0;
+
+	*d = (struct system_dialer){.dialer = {.loop = loop, .sockets = socket_source_direct()}};
+	if (tls) {
+		r = tls_context_create(&d->dialer.tls, err);
+		if (r == 0)
+			r = small_file_read(path, &pem, err);
+		if (r == 0)
+			r = tls_context_set_roots(d->dialer.tls, 0, pem, strlen(pem), path, err);
+	}
+	if (r >= 0)
+		r = names_open_system(loop, &d->dialer.names, err);
+	if (r == 0)
+		r = proxy_from_environment(&d->proxy, err);
+	d->dialer.proxy = d->proxy;
+	return r;
+}
+
+void system_dialer_close(struct system_dialer *d)
+{
+	names_free(d->dialer.names);
+	proxy_free(d->proxy);
+	tls_context_release(d->dialer.tls);
 }

@@ -15,7 +15,7 @@
 
 #include <errno.h>
 
-/* What every dial needs. It belongs to the caller, who may replace members between dials. */
+/* The tools of a dial. The caller may replace members between dials. */
 struct dialer {
 	uv_loop_t *loop;
 	struct socket_source *sockets;
@@ -23,6 +23,23 @@ struct dialer {
 	struct tls_context *tls;   /* NULL: no TLS */
 	const struct proxy *proxy; /* NULL: none. Only TLS connections go by it */
 };
+
+/* A dialer of a process that opens files and sockets itself. */
+struct system_dialer {
+	struct dialer dialer;
+	struct proxy *proxy;
+};
+
+/**
+ * system_dialer_open() - With the names and the proxy of this machine
+ * @tls:     whether it needs certificates
+ * @ca_file: PEM text of the roots to trust; NULL: the machine's
+ *
+ * system_dialer_close() is due, also on failure. Return: 0 or negative errno with @err set
+ */
+int system_dialer_open(struct system_dialer *d, uv_loop_t *loop, bool tls, const char *ca_file,
+		       struct error *err);
+void system_dialer_close(struct system_dialer *d);
 
 /* All pointers need to be valid only during dial_start(). */
 struct dial_options {
@@ -36,15 +53,15 @@ struct dial_options {
 	const struct address *fallback;
 	size_t fallback_count;
 	enum address_family only; /* ADDRESS_NONE: both */
-	nanoseconds timeout;      /* for everything; 0: DIAL_TIMEOUT */
+	nanoseconds timeout;      /* for the whole dial; 0: DIAL_TIMEOUT */
 };
 
 #define DIAL_TIMEOUT (10 * NSEC_PER_SEC)
 
-/* For who has the same deadline: by then the dial has said what it was doing. */
+/* How long a caller with the same deadline waits for the dial's own, better reason. */
 #define DIAL_GRACE (20 * NSEC_PER_MSEC)
 
-/* The code of a failure where the name could not be resolved, whatever else was tried. */
+/* The code of a failure where the name could not be resolved, even if guesses were tried. */
 #define DIAL_UNRESOLVED (-ENODATA)
 
 /* The code of a failure on the way to the far end of HTTPS_PROXY. */

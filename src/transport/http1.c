@@ -118,7 +118,6 @@ const char *http1_header(const struct http1_head *head, const char *name)
 	return NULL;
 }
 
-/* list_has() - Whether the comma-separated @list holds @token */
 static bool list_has(const char *list, const char *token)
 {
 	size_t length = strlen(token);
@@ -201,7 +200,6 @@ static int parse_status_line(struct http1_parser *p, char *line)
 	return 0;
 }
 
-/* parse_content_length() - Digits alone */
 static int parse_content_length(struct http1_parser *p, const char *value)
 {
 	int64_t length = 0;
@@ -251,7 +249,6 @@ static int parse_header(struct http1_parser *p, char *line)
 	return 0;
 }
 
-/* check_head() - What the headers say together */
 static int check_head(struct http1_parser *p)
 {
 	struct http1_head *head = &p->head;
@@ -281,7 +278,7 @@ static enum http1_state state_after_head(struct http1_parser *p)
 	p->bodyless = false;
 	if (p->response &&
 	    (bodyless || head->status < 200 || head->status == 204 || head->status == 304)) {
-		p->bodyless = bodyless && head->status < 200; /* the final answer is to come */
+		p->bodyless = bodyless && head->status < 200; /* the final response follows */
 		return STATE_END;
 	}
 	if (head->chunked) {
@@ -297,7 +294,6 @@ static enum http1_state state_after_head(struct http1_parser *p)
 	return head->content_length == 0 || !p->response ? STATE_END : STATE_CLOSE;
 }
 
-/* parse_head() - Cut up the complete block */
 static int parse_head(struct http1_parser *p)
 {
 	char *line = (char *)buffer_head(&p->block);
@@ -332,7 +328,7 @@ static int parse_head(struct http1_parser *p)
 /* gather_head() - Move lines to the block until the empty one */
 static int gather_head(struct http1_parser *p, const uint8_t *bytes, size_t length, size_t *used)
 {
-	if (p->complete) { /* the last message's */
+	if (p->complete) { /* of the last message */
 		buffer_consume(&p->block, p->block.length);
 		p->begun = p->complete = false;
 	}
@@ -353,7 +349,7 @@ static int gather_head(struct http1_parser *p, const uint8_t *bytes, size_t leng
 			return bad(p, "line feed without carriage return");
 		if (!p->begun && p->block.length == 2)
 			return bad(p, "empty first line");
-		/* Another protocol might never send an empty line. */
+		/* A peer that speaks another protocol might never send an empty line. */
 		if (!p->begun && p->response &&
 		    (p->block.length < 7 || memcmp(buffer_head(&p->block), "HTTP/1.", 7) != 0))
 			return bad(p, "not an HTTP/1 response");
@@ -364,7 +360,7 @@ static int gather_head(struct http1_parser *p, const uint8_t *bytes, size_t leng
 	return HTTP1_MORE;
 }
 
-/* body_piece() - As much of the input as the body has left */
+/* body_piece() - Hand out input, up to the end of the body or chunk */
 static int body_piece(struct http1_parser *p, const uint8_t *bytes, size_t length, size_t *used,
 		      enum http1_state after)
 {
@@ -383,7 +379,6 @@ static int body_piece(struct http1_parser *p, const uint8_t *bytes, size_t lengt
 	return HTTP1_BODY;
 }
 
-/* chunk_size_byte() - One byte of "1a2b;extension" before its line feed */
 static int chunk_size_byte(struct http1_parser *p, uint8_t c)
 {
 	int digit = hex_digit((char)c);
@@ -407,7 +402,6 @@ static int chunk_size_byte(struct http1_parser *p, uint8_t c)
 	return 0;
 }
 
-/* trailer_byte() - One byte after the last chunk */
 static int trailer_byte(struct http1_parser *p, uint8_t c)
 {
 	if (++p->left > LIMIT_HTTP_HEADER)
@@ -429,7 +423,6 @@ static int trailer_byte(struct http1_parser *p, uint8_t c)
 	return 0;
 }
 
-/* framing_byte() - One byte of what stands between the chunks */
 static int framing_byte(struct http1_parser *p, uint8_t c)
 {
 	switch (p->state) {
@@ -515,9 +508,9 @@ int http1_parse_end(struct http1_parser *p)
 	return -EPIPE;
 }
 
-/* Writing: nothing gets onto a line that may not stand there */
+/* Writing: a byte that a line may not hold is refused */
 
-/* reason() - Of the statuses that pillion sends; a reason is for people, and may be missing */
+/* reason() - For the statuses that pillion sends; HTTP allows an empty reason */
 static const char *reason(int status)
 {
 	static const struct {

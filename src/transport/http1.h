@@ -5,10 +5,9 @@
  * Parser for requests and responses, and a writer. For client and server alike.
  *
  * Theory of operation
- *   http1_parse() is called with what has come and says what it found and how much
- *   of it that was; call it again with the rest until it wants more. Bytes after
- *   HTTP1_END are not touched: they belong to the next message, or after an upgrade
- *   to the next protocol.
+ *   http1_parse() gets the bytes received, and returns the kind and the length of the first item
+ *   in them; call it again with the remaining bytes until it wants more. It does not touch bytes
+ *   after HTTP1_END: they belong to the next message, or after an upgrade to the next protocol.
  *
  *	while ((r = http1_parse(&p, bytes, length, &used)) > HTTP1_MORE) {
  *		…act on r: p.head, or p.body and p.body_length…
@@ -48,7 +47,7 @@ struct http1_head {
 };
 
 enum http1_found {
-	HTTP1_MORE, /* all was used, more is needed */
+	HTTP1_MORE, /* all bytes were used, more are needed */
 	HTTP1_HEAD, /* p.head is complete, and valid until the next head begins */
 	HTTP1_BODY, /* p.body, p.body_length: a piece, pointing into the input */
 	HTTP1_END,  /* the message is complete; the next call begins another */
@@ -87,7 +86,7 @@ void http1_parser_bodyless(struct http1_parser *p);
  * http1_parse() - Look at the next bytes
  * @ret_used: how many of @length were consumed
  *
- * Return: enum http1_found, or negative errno, after which the parser is of no more use
+ * Return: enum http1_found, or negative errno, after which the parser accepts nothing more
  */
 int http1_parse(struct http1_parser *p, const uint8_t *bytes, size_t length, size_t *ret_used);
 
@@ -95,7 +94,7 @@ int http1_parse(struct http1_parser *p, const uint8_t *bytes, size_t length, siz
  * http1_parse_end() - The peer closed its side
  *
  * Return: HTTP1_END when that ended a body without length; HTTP1_MORE between messages;
- * -EPIPE when it cut one short
+ * -EPIPE when a message is incomplete
  */
 int http1_parse_end(struct http1_parser *p);
 
@@ -105,7 +104,7 @@ const char *http1_header(const struct http1_head *head, const char *name);
 /** http1_header_has() - Whether a list header (Connection, Upgrade) holds @token, in any case */
 bool http1_header_has(const struct http1_head *head, const char *name, const char *token);
 
-/* Writing. Each returns 0, -EINVAL for bytes that may not stand there, -EMSGSIZE, -ENOMEM. */
+/* Writing. Each returns 0, -EINVAL for bytes that a line may not hold, -EMSGSIZE, -ENOMEM. */
 
 int http1_write_request(struct buffer *out, const char *method, const char *target);
 int http1_write_response(struct buffer *out, int status);

@@ -11,10 +11,10 @@
  *   STREAMING, where bytes are dropped and only the end matters. Elsewhere it is paused, so a
  *   peer that has shut its side down still gets its answer.
  *   Answers wait in `out` and go to the stream by pieces, since a stream takes only so much.
- *   work() is the one place that parses and serves; it runs from the loop only.
+ *   Only work() parses and serves, and only the loop calls it.
  *
- *   Connections stand in a list, the one that has moved least lately first. The listener is only
- *   watched by libuv: its own streams for listeners would open /dev/null and call listen().
+ *   The list of connections begins with the one that has made no progress for the longest time.
+ *   libuv only watches the listener: its own listeners would open /dev/null and call listen().
  */
 #include "transport/http1_server.h"
 
@@ -51,7 +51,7 @@ struct connection {
 	struct connection *older, *newer;
 	struct stream *stream;    /* NULL once it is closed or handed over */
 	struct loop_timer *timer; /* the deadline, or due at once for `failed` and `resume` */
-	int fd;                   /* the stream's; for getsockname() */
+	int fd;                   /* of the stream, for getsockname() */
 	unsigned int holds;       /* the server's, those of http1_hold(), and of frames at work */
 	enum connection_state state;
 	bool keep_alive;
@@ -64,7 +64,7 @@ struct connection {
 	struct buffer out;                 /* not taken by the stream yet */
 	struct buffer body;                /* of the request */
 	struct buffer extra;               /* headers of the answer to come, ready to send */
-	struct http1_exchange x, accepted; /* the latter is what each request begins with */
+	struct http1_exchange x, accepted; /* each request begins as a copy of @accepted */
 };
 
 struct http1_server {
@@ -109,7 +109,7 @@ static void list_append(struct connection *c)
 	s->newest = c;
 }
 
-/* touch() - It moved: the others have been idle for longer */
+/* touch() - The connection made progress: it becomes the newest */
 static void touch(struct connection *c)
 {
 	list_remove(c);
@@ -183,7 +183,7 @@ static bool is_open(const struct connection *c)
 	return c->state != STATE_CLOSED && !c->failed;
 }
 
-/* deadline() - In @seconds; 0: never */
+/* deadline() - @seconds from now; 0: never */
 static void deadline(struct connection *c, unsigned int seconds)
 {
 	if (is_open(c))
@@ -191,7 +191,7 @@ static void deadline(struct connection *c, unsigned int seconds)
 			      seconds ? clock_boottime() + seconds * NSEC_PER_SEC : DEADLINE_NEVER);
 }
 
-/* fail() - Free what is queued, and close from the loop: the caller may be the owner */
+/* fail() - Drop queued bytes, and close from the loop: the owner may be calling */
 static void fail(struct connection *c)
 {
 	c->failed = true;
@@ -206,7 +206,6 @@ static size_t unread(const struct connection *c)
 	return c->out.length + (c->stream ? stream_pending(c->stream) : 0);
 }
 
-/* flush() - Give the stream what it takes */
 static void flush(struct connection *c)
 {
 	while (is_open(c) && c->out.length > 0 && stream_pending(c->stream) == 0) {
@@ -223,7 +222,7 @@ static void flush(struct connection *c)
 		empty(&c->out);
 }
 
-/* shed() - Cut the slowest readers but @newest until the others hold no more than they may */
+/* shed() - Cut the slowest readers, except @newest, until the others are within the limit */
 static void shed(const struct connection *newest)
 {
 	size_t limit = newest->server->limits.unread;
@@ -244,7 +243,7 @@ static void shed(const struct connection *newest)
 	}
 }
 
-/* settle() - Read or not, and until when, as the state has it */
+/* settle() - Start or stop reading, and set the deadline, by the state */
 static void settle(struct connection *c)
 {
 	bool blocked = is_open(c) && unread(c) > 0;
@@ -267,7 +266,7 @@ static void settle(struct connection *c)
 		stream_resume(c->stream); /* may deliver, and close */
 }
 
-/* answered() - Bytes of an answer stand in `out`: send them, and go on from the loop */
+/* answered() - Send the bytes of an answer in `out`; work() continues from the loop */
 static void answered(struct connection *c)
 {
 	flush(c);
@@ -298,15 +297,11 @@ static int name_of(int fd, struct endpoint *ret)
 	return endpoint_from_sockaddr((struct sockaddr *)&address, ret);
 }
 
-int http1_local_address(struct http1_exchange *x, struct address *ret)
+int http1_local_endpoint(struct http1_exchange *x, struct endpoint *ret)
 {
 	const struct connection *c = connection_of(x);
-	struct endpoint at;
-	int r = c->stream ? name_of(c->fd, &at) : -ENOTCONN;
 
-	if (r == 0)
-		*ret = at.address;
-	return r;
+	return c->stream ? name_of(c->fd, ret) : -ENOTCONN;
 }
 
 void http1_reply_header(struct http1_exchange *x, const char *name, const char *value)
@@ -319,7 +314,7 @@ void http1_reply_close(struct http1_exchange *x)
 	connection_of(x)->keep_alive = false;
 }
 
-/* write_head() - A head up to its last lines; false when it can't be written (out of memory) */
+/* write_head() - Write a head without its end; false without memory */
 static bool write_head(struct connection *c, int status, const char *name, const char *value,
 		       const char *connection)
 {
@@ -335,7 +330,6 @@ static bool write_head(struct connection *c, int status, const char *name, const
 	return r == 0;
 }
 
-/* end_exchange() - The owner has answered: what belonged to the request goes */
 static void end_exchange(struct connection *c)
 {
 	c->server->bodies -= c->body.length;
@@ -355,7 +349,7 @@ void http1_reply(struct http1_exchange *x, int status, const char *type, const v
 
 	if (!is_open(c))
 		return;
-	/* What was refused at its head leaves a body unread behind: that ends the connection. */
+	/* A request refused at its head leaves its body unread, which ends the connection. */
 	c->keep_alive = c->keep_alive && whole;
 	good = write_head(c, status, "Content-Type", type, c->keep_alive ? NULL : "close") &&
 	       (status == 204 || http1_write_length(&c->out, length) == 0) &&
@@ -461,7 +455,7 @@ struct stream *http1_upgrade(struct http1_exchange *x, const char *protocol,
 
 /* Requests */
 
-/* begin() - The head is complete: make the exchange of it, and ask whether it is admitted */
+/* begin() - Make the exchange from a complete head, and ask whether it is admitted */
 static void begin(struct connection *c)
 {
 	const struct http1_head *head = &c->parser.head;
@@ -487,7 +481,7 @@ static void begin(struct connection *c)
 		flush(c);
 }
 
-/* refuse() - Bytes that are no request, or too large a one: say so, then close */
+/* refuse() - Answer bytes that are no valid request, or too long a head, and close */
 static void refuse(struct connection *c, int status, const char *why)
 {
 	c->server->statistics.malformed++;
@@ -495,7 +489,7 @@ static void refuse(struct connection *c, int status, const char *why)
 	http1_reply_text(&c->x, status, "bad request: %s", why ? why : "malformed");
 }
 
-/* add_body() - A piece of the body, within the limit for all bodies together */
+/* add_body() - Keep a piece of the body; -EMSGSIZE past a limit */
 static int add_body(struct connection *c)
 {
 	struct http1_server *s = c->server;
@@ -509,7 +503,6 @@ static int add_body(struct connection *c)
 	return r;
 }
 
-/* found() - Act on what the parser found */
 static void found(struct connection *c, int r)
 {
 	if (r == HTTP1_HEAD) {
@@ -526,7 +519,7 @@ static void found(struct connection *c, int r)
 	}
 }
 
-/* work() - Parse what there is, up to the end of one request, and serve that; then the next */
+/* work() - Parse and serve the requests that were read, one at a time */
 static void work(struct connection *c)
 {
 	c->working = true;
@@ -595,7 +588,7 @@ static bool is_waiting(const struct connection *c)
 	return c->state <= STATE_BODY || c->state == STATE_LAST;
 }
 
-/* make_room() - Whether @x may come in; the connection that is idle for the longest makes way */
+/* make_room() - Whether @x may be accepted; closes the longest idle connection if need be */
 static bool make_room(struct http1_server *s, const struct http1_exchange *x)
 {
 	unsigned int places = s->limits.connections - (x->privileged ? 0 : s->limits.reserved);
@@ -617,7 +610,7 @@ static bool make_room(struct http1_server *s, const struct http1_exchange *x)
 	return c;
 }
 
-/* adopt() - A connection around @fd, which is closed on failure */
+/* adopt() - Make the connection of @fd, which is closed on failure */
 static void adopt(struct http1_server *s, int fd, const struct http1_exchange *x)
 {
 	struct connection *c = calloc(1, sizeof(*c));
@@ -652,7 +645,6 @@ static void adopt(struct http1_server *s, int fd, const struct http1_exchange *x
 	deadline(c, s->limits.request ?: s->limits.idle);
 }
 
-/* identify() - What the kernel says of the peer */
 static struct http1_exchange identify(int fd, const struct sockaddr *address)
 {
 	struct http1_exchange x = {.uid = HTTP1_UID_NONE, .source = UINT32_MAX};
@@ -666,7 +658,7 @@ static struct http1_exchange identify(int fd, const struct sockaddr *address)
 	return x;
 }
 
-/* on_connection() - Take what waits, a few at a time; #syscalls: accept4 */
+/* on_connection() - Accept waiting connections, a few at a time; #syscalls: accept4 */
 static void on_connection(uv_poll_t *poll, int status, int what)
 {
 	struct http1_server *s = poll->data;
@@ -683,7 +675,7 @@ static void on_connection(uv_poll_t *poll, int status, int what)
 			continue;
 		if (fd < 0 && errno == EAGAIN)
 			return;
-		if (fd < 0) { /* no descriptors or memory: it would be ready again at once */
+		if (fd < 0) { /* no descriptors or memory: the listener stays readable */
 			if (s->hooks->starved)
 				s->hooks->starved(s->user, errno);
 			uv_poll_stop(&s->poll);

@@ -47,7 +47,7 @@ struct http1_exchange {
 	/* Of the peer; `accept` sets the last two, and `admit` may change them for one request. */
 	struct endpoint peer; /* ADDRESS_NONE on a Unix socket */
 	uid_t uid;            /* HTTP1_UID_NONE unless on a Unix socket */
-	uint32_t source;      /* whose share of connections it takes; none from `sources` on */
+	uint32_t source;      /* its share of connections; from `sources` on it has none */
 	bool privileged;      /* has the reserved connections too, and no share */
 
 	/* The owner's. @closed is called once, when the connection of a stream ends. */
@@ -118,8 +118,8 @@ int http1_server_endpoint(const struct http1_server *server, struct endpoint *re
 /** http1_has_body() - Whether the head of @x announces a body */
 bool http1_has_body(const struct http1_exchange *x);
 
-/** http1_local_address() - The address that the peer connected to; -EAFNOSUPPORT: Unix */
-int http1_local_address(struct http1_exchange *x, struct address *ret);
+/** http1_local_endpoint() - The address that the peer connected to; -EAFNOSUPPORT: Unix */
+int http1_local_endpoint(struct http1_exchange *x, struct endpoint *ret);
 
 /** http1_reply_header() - Add a header to the answer that follows */
 void http1_reply_header(struct http1_exchange *x, const char *name, const char *value);

@@ -3,10 +3,8 @@
  * transport/http2.c - an HTTP/2 client over any stream
  *
  * Theory of operation
- *   Frames move as http2_link.h says: owners are told from within nghttp2's callbacks,
- *   and what they ask for there leaves when the outermost call returns.
- *   A request is found from its HTTP/2 stream by the stream's user data, which is
- *   NULL once the owner has been told the end.
+ *   http2_link.h describes how frames move. The user data of an HTTP/2 stream is its request, or
+ *   NULL once the owner has got its last event.
  */
 #include "transport/http2.h"
 #include "base/cleanup.h"
@@ -17,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What we let the server send ahead. All of it is consumed as it comes. */
+/* Bytes that the server may send ahead. All are consumed on arrival. */
 #define STREAM_WINDOW     (1024 * 1024)
 #define CONNECTION_WINDOW (4 * 1024 * 1024)
 
@@ -33,7 +31,7 @@ struct http2_request {
 	struct loop_timer *timer;
 	int status;
 	int64_t retry_after;
-	bool told; /* of the response's head */
+	bool has_head; /* of the response, and the owner knows */
 	size_t header_bytes;
 	size_t received, limit;
 };
@@ -62,7 +60,7 @@ static void request_free(struct http2_request *q)
 	free(q);
 }
 
-/* finish() - Tell its end; @q is gone afterwards */
+/* finish() - Report its end; @q is gone afterwards */
 static void finish(struct http2_request *q, const struct error *err)
 {
 	const struct http2_events *events = q->events;
@@ -88,7 +86,7 @@ static void client_free(struct http2_client *c)
 	free(c);
 }
 
-/* end_all() - The connection is of no more use: all requests fail, then the owner hears */
+/* end_all() - The connection has ended: all requests fail, then the owner is notified */
 static void end_all(struct http2_client *c, const struct error *err)
 {
 	struct error gone;
@@ -194,14 +192,14 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
 	q = request_of(session, frame->hd.stream_id);
-	if (q && frame->hd.type == NGHTTP2_HEADERS && !q->told && q->status >= 200) {
-		q->told = true;
+	if (q && frame->hd.type == NGHTTP2_HEADERS && !q->has_head && q->status >= 200) {
+		q->has_head = true;
 		if (q->events->response)
 			q->events->response(q->user, q->status, q->retry_after);
 		q = request_of(session, frame->hd.stream_id); /* it may have been cancelled */
 	}
 	if (q && frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
-		/* The rest of our body, if the server didn't want it, need not be sent. */
+		/* The server has answered without the rest of our body: don't send it. */
 		if (q->body.length)
 			http2_link_reset(user, q->id, NGHTTP2_NO_ERROR);
 		finish(q, NULL);

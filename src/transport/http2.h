@@ -2,8 +2,8 @@
 /*
  * transport/http2.h - an HTTP/2 client over any stream (nghttp2)
  *
- * Several requests at once, one of them (the map) without end. What the `data` event
- * was given counts as consumed, and both flow-control windows are opened again.
+ * Several requests run at once, one of them (the map) without end. Bytes passed to the `data`
+ * event count as consumed, and both flow-control windows are opened again.
  */
 #pragma once
 
@@ -13,17 +13,17 @@
 
 #include <uv.h>
 
-/* The server is pinged this often: proxies on the way cut what is idle for 50 or 60 s. */
+/* Interval of pings: proxies on the way cut connections that are idle for 50 or 60 s. */
 #define HTTP2_KEEP_ALIVE (25 * NSEC_PER_SEC)
 
 struct http2_client;
 struct http2_request;
 
-/* Told about one request. After `end` or `failed` it is gone. Each may be NULL. */
+/* The events of one request, which is gone after `end` or `failed`. Each may be NULL. */
 struct http2_events {
 	/**
-	 * @response: the head came
-	 * @retry_after: seconds of the Retry-After header; -1: there was none
+	 * @response: the head was received
+	 * @retry_after: seconds of the Retry-After header; -1: it has none
 	 */
 	void (*response)(void *user, int status, int64_t retry_after);
 	void (*data)(void *user, const uint8_t *bytes, size_t length);

@@ -14,12 +14,12 @@ int http2_link_flush(struct http2_link *link)
 		if (length <= 0)
 			return (int)length;
 		if (stream_write(link->below, bytes, (size_t)length) < 0)
-			return 0; /* it ended, and says so by an event */
+			return 0; /* the stream has ended, its event follows */
 	}
 	return 0;
 }
 
-/* judge() - Whether it can go on; nghttp2 has sent the peer the reason, by GOAWAY */
+/* judge() - Whether the link can go on; if not, nghttp2 has queued a GOAWAY with the reason */
 static int judge(const struct http2_link *link, int r, struct error *err)
 {
 	if (r < 0)
@@ -91,7 +91,7 @@ void http2_link_start(struct http2_link *link)
 	};
 
 	stream_set_events(link->below, &events, link);
-	/* A failure shows with the first request. */
+	/* A failure shows again with the first request. */
 	(void)http2_link_flush(link);
 }
 
@@ -108,7 +108,7 @@ int http2_link_open(struct http2_link *link, struct stream *below, const struct 
 		goto out;
 	nghttp2_option_set_max_settings(option, 32);
 	nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
-	/* Streams that ended need not be remembered for priorities that nobody sends. */
+	/* Ended streams are only kept for priorities, which no client sends. */
 	nghttp2_option_set_no_closed_streams(option, ops->server);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, ops->on_begin);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, ops->on_header);

@@ -15,7 +15,7 @@
 #include <nghttp2/nghttp2.h>
 #include <stdbool.h>
 
-/* No more is asked of nghttp2 while this much waits below. */
+/* nghttp2 is not asked for more frames while the stream below queues so many bytes. */
 #define HTTP2_QUEUE_HIGH (64u * 1024)
 
 struct http2_link {
@@ -23,7 +23,7 @@ struct http2_link {
 	nghttp2_session *session;
 	const struct http2_link_ops *ops;
 	unsigned int busy; /* calls in */
-	bool over;         /* the owner knows of the end */
+	bool over;         /* the owner was notified of the end */
 	bool closed;       /* by the owner: freed by the outermost http2_link_leave() */
 };
 
@@ -34,9 +34,9 @@ struct http2_link_ops {
 	nghttp2_on_data_chunk_recv_callback on_data;
 	nghttp2_on_frame_recv_callback on_frame;
 	nghttp2_on_stream_close_callback on_stream_closed;
-	/** @sent: the frames that there were have been moved down; may add some */
+	/** @sent: all frames were passed to the stream; may add some */
 	void (*sent)(struct http2_link *link);
-	/** @end: the link is over: by the stream, or for what the peer sent */
+	/** @end: the link has ended: with the stream, or for an error of the peer */
 	void (*end)(struct http2_link *link, const struct error *err);
 	/** @free: the owner has closed it, and nothing works on it any more */
 	void (*free)(struct http2_link *link);
@@ -55,7 +55,7 @@ static inline void http2_link_enter(struct http2_link *link)
 	link->busy++;
 }
 
-/** http2_link_start() - Take the stream's events, and send what is to be sent first */
+/** http2_link_start() - Take the stream's events, and send the first frames */
 void http2_link_start(struct http2_link *link);
 
 /** http2_link_flush() - Move frames down while there is room; the fatal error of nghttp2 or 0 */

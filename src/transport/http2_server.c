@@ -3,10 +3,8 @@
  * transport/http2_server.c - the server side of HTTP/2 over any stream
  *
  * Theory of operation
- *   Frames move as http2_link.h says: owners are told from within nghttp2's callbacks,
- *   and what they answer there leaves when the outermost call returns.
- *   A body that waits for nothing more is deferred, so an idle exchange costs no
- *   buffer: both the pushed bytes and nghttp2's own are released when they have left.
+ *   http2_link.h describes how frames move. A body without queued bytes is deferred, so an idle
+ *   exchange costs no buffer: pushed bytes and those of nghttp2 are freed once they are sent.
  */
 #include "transport/http2_server.h"
 #include "base/cleanup.h"
@@ -32,7 +30,7 @@ struct exchange {
 	bool complete; /* the request is */
 	bool answered;
 	bool finished; /* nothing more is pushed */
-	bool drained;  /* to be told */
+	bool drained;  /* the event is due */
 };
 
 struct http2_server {
@@ -50,14 +48,13 @@ static struct exchange *exchange_of(struct http2_exchange *x)
 	return container_of(x, struct exchange, public);
 }
 
-/* tell_held() - The owner may close the connection in this: nothing of it is touched afterwards */
+/* tell_held() - The owner may close the connection here: don't touch it afterwards */
 static void tell_held(struct http2_server *c)
 {
 	if (!c->link.closed && c->events->held)
 		c->events->held(c->user, c->body_bytes + c->count * EXCHANGE_COST);
 }
 
-/* exchange_free() - Tell that it is gone, and free it */
 static void exchange_free(struct exchange *x)
 {
 	struct http2_server *c = x->public.connection;
@@ -82,7 +79,7 @@ static void server_free(struct http2_server *c)
 {
 	while (c->exchanges)
 		exchange_free(c->exchanges);
-	/* The farewell, and what was answered last, still go out; but not to who doesn't read. */
+	/* GOAWAY and the last answers are still sent, but not to a client that doesn't read. */
 	if (stream_pending(c->link.below) < HTTP2_QUEUE_HIGH)
 		stream_finish(c->link.below);
 	else
@@ -102,7 +99,6 @@ static void end_all(struct http2_server *c, const struct error *err)
 		c->events->ended(c->user, err);
 }
 
-/* tell_drained() - Whose bytes have all left */
 static void tell_drained(struct http2_server *c)
 {
 	bool again = true;
@@ -316,7 +312,7 @@ int http2_serve(struct stream *below, const struct http2_server_events *events, 
 	return 0;
 }
 
-/* answer() - Submit the head; the body is what `out` holds or will hold */
+/* answer() - Submit the head; the body is in `out`, or will be */
 static int answer(struct exchange *x, int status, const char *type)
 {
 	nghttp2_data_provider body = {.read_callback = read_body};
@@ -329,7 +325,6 @@ static int answer(struct exchange *x, int status, const char *type)
 		return -EALREADY;
 	x->answered = true;
 	x->began = clock_boottime();
-	/* What the request said isn't needed any more. */
 	c->body_bytes -= x->public.body.length;
 	buffer_free_secret(&x->public.body);
 	tell_held(c);

@@ -3,15 +3,15 @@
  * transport/http2_server.h - the server side of HTTP/2 over any stream (nghttp2)
  *
  * Theory of operation
- *   One http2_server is one connection. A request is told once it is complete, body
- *   included; it is answered whole (http2_reply()), or by a body without end
- *   (http2_begin(), then http2_push()), at once or later. An exchange is valid until
- *   its `gone`, which comes in any case: answered and sent, reset by the client, or
- *   with the end of the connection. So an owner that keeps an exchange drops it there.
+ *   One http2_server is one connection. The owner gets a request when its body is complete, and
+ *   answers at once or later: with a whole body (http2_reply()), or with a body without end
+ *   (http2_begin(), then http2_push()). An exchange is valid until its `gone` event, which comes
+ *   after the answer was sent, the client reset it, or the connection ended. An owner that keeps
+ *   an exchange drops it there.
  *
- *   Bounds: streams at once, bytes of all bodies that one connection may make us hold. What it
- *   holds is told at each change, for limits over many connections.
- *   Time limits are the owner's: see http2_server_waiting_since().
+ *   Limits: streams at once, and bytes of all bodies of one connection. The `held` event gives the
+ *   bytes at each change, for limits over many connections. The owner sets time limits: see
+ *   http2_server_waiting_since().
  */
 #pragma once
 
@@ -39,14 +39,14 @@ struct http2_exchange {
 struct http2_server_events {
 	/** @request: a complete request; to be answered now or later */
 	void (*request)(void *user, struct http2_exchange *x);
-	/** @drained: all that was pushed has left; more may be. May be NULL */
+	/** @drained: all pushed bytes were sent; the owner may push more. May be NULL */
 	void (*drained)(void *user, struct http2_exchange *x);
 	/**
-	 * @held: requests take so many bytes now. May be NULL. The owner may close the connection
+	 * @held: the bytes that requests take now. May be NULL. The owner may close the connection
 	 * when they have grown
 	 */
 	void (*held)(void *user, size_t bytes);
-	/** @gone: the exchange ended, for whatever reason. May be NULL */
+	/** @gone: the exchange has ended, for any reason. May be NULL */
 	void (*gone)(void *user, struct http2_exchange *x);
 	/**
 	 * @ended: the connection is over, after all `gone`; http2_server_close() is still due.
@@ -95,17 +95,17 @@ void http2_finish(struct http2_exchange *x);
 void http2_reset(struct http2_exchange *x);
 
 /**
- * http2_server_waiting_since() - Since when we wait for the client, or DEADLINE_NEVER
+ * http2_server_waiting_since() - Since when the client is late, or DEADLINE_NEVER
  *
- * For the rest of a request, or for it to take a whole answer.
+ * With the rest of a request, or with taking a whole answer.
  */
 nanoseconds http2_server_waiting_since(const struct http2_server *c);
 
-/** http2_server_limit_bodies() - Of all requests at once; LIMIT_RPC_BODY unless told */
+/** http2_server_limit_bodies() - Of all requests at once; LIMIT_RPC_BODY at first */
 void http2_server_limit_bodies(struct http2_server *c, size_t bytes);
 
 /** http2_server_exchanges() - Exchanges under way */
 size_t http2_server_exchanges(const struct http2_server *c);
 
-/** http2_server_close() - End it; `gone` is told for all exchanges, `ended` is not. NULL is fine */
+/** http2_server_close() - End it, with `gone` for all exchanges, without `ended`. NULL is fine */
 void http2_server_close(struct http2_server *c);

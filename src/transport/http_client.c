@@ -3,10 +3,10 @@
  * transport/http_client.c - one HTTP/1.1 request on a connection of its own
  *
  * Theory of operation
- *	dial -> write the request -> parse heads and body -> tell, once
+ *	dial -> write the request -> parse heads and body -> report, once
  *
- *   As in dial.c, the exchange is freed before its outcome is told, except that the
- *   response, which the callee may read, goes afterwards.
+ *   Everything that could act is freed before the callback; only the response stays until it
+ *   returns.
  */
 #include "transport/http_client.h"
 #include "base/cleanup.h"
@@ -50,7 +50,7 @@ static void exchange_free(struct http_exchange *x)
 	free(x);
 }
 
-/* finish() - Tell the outcome; @x is gone afterwards */
+/* finish() - Report the outcome; @x is gone afterwards */
 static void finish(struct http_exchange *x, struct stream *stream, const uint8_t *body,
 		   size_t length, const struct error *err)
 {
@@ -60,16 +60,16 @@ static void finish(struct http_exchange *x, struct stream *stream, const uint8_t
 		.body_length = length,
 		.from = &x->from,
 	};
-	const struct http_response *told = x->have_head && (!err || x->upgrade) ? &response : NULL;
+	const struct http_response *reported =
+		x->have_head && (!err || x->upgrade) ? &response : NULL;
 
-	/* Nothing of ours may act while the callee runs. */
 	dial_cancel(TAKE_PTR(x->dial));
 	stream_close(TAKE_PTR(x->stream));
 	loop_timer_free(TAKE_PTR(x->timer));
 	if (x->upgrade)
-		x->upgraded(x->user, stream, told, err);
+		x->upgraded(x->user, stream, reported, err);
 	else
-		x->done(x->user, told, err);
+		x->done(x->user, reported, err);
 	exchange_free(x);
 }
 
@@ -80,7 +80,6 @@ static void fail(struct http_exchange *x, const struct error *cause)
 	finish(x, NULL, NULL, 0, &err);
 }
 
-/* refused_upgrade() - The answer was complete, and not 101 */
 static void refused_upgrade(struct http_exchange *x)
 {
 	const char *text = x->body.length ? (const char *)buffer_head(&x->body) : "";
@@ -103,20 +102,18 @@ static void complete(struct http_exchange *x)
 		finish(x, NULL, buffer_head(&x->body), x->body.length, NULL);
 }
 
-/* take_body() - 0, or negative errno with @err set */
 static int take_body(struct http_exchange *x, struct error *err)
 {
 	const struct http1_parser *p = &x->parser;
 	size_t length = p->body_length;
 
 	if (x->upgrade && length > x->body.limit - x->body.length)
-		length = x->body.limit - x->body.length; /* of a refusal the start will do */
+		length = x->body.limit - x->body.length; /* the start of a refusal is enough */
 	if (buffer_append(&x->body, p->body, length) == 0)
 		return 0;
 	return error_set(err, -EMSGSIZE, "%s sent more than %zu bytes", x->host, x->body.limit);
 }
 
-/* switched() - Whether the head says 101 and our protocol */
 static bool switched(const struct http_exchange *x)
 {
 	const struct http1_head *head = &x->parser.head;
@@ -125,7 +122,7 @@ static bool switched(const struct http_exchange *x)
 	       http1_header_has(head, "Upgrade", x->protocol);
 }
 
-/* question() - What a port that serves TLS does with a plain request looks like no HTTP at all */
+/* question() - A port that serves TLS answers a plain request with something that is no HTTP */
 static const char *question(const struct http_exchange *x)
 {
 	return x->plain && !x->have_head ? " (does it speak https?)" : "";
@@ -221,7 +218,7 @@ static void on_timeout(void *user)
 	struct http_exchange *x = user;
 	struct error err;
 
-	/* The dial says better what it was doing, and ends by itself at the same time. */
+	/* The dial times out at the same moment, with a better reason. */
 	if (x->dial) {
 		loop_timer_at(x->timer, clock_boottime() + DIAL_GRACE);
 		return;
@@ -230,7 +227,6 @@ static void on_timeout(void *user)
 	fail(x, &err);
 }
 
-/* write_request() - The bytes to send */
 static int write_request(struct http_exchange *x, const struct http_request *q)
 {
 	struct url url = {.tls = q->to.tls != NULL, .port = q->to.port};

@@ -2,8 +2,8 @@
 /*
  * transport/http_client.h - one HTTP/1.1 request on a connection of its own
  *
- * For what is asked rarely (/key, probes, bootstrap DNS), and for upgrades, which
- * hand the connection on.
+ * For rare requests (/key, probes, bootstrap DNS), and for upgrades, which hand the connection
+ * over.
  */
 #pragma once
 
@@ -57,10 +57,10 @@ int http_upgrade_start(const struct dialer *dialer, const struct http_request *r
 		       struct http_exchange **ret, struct error *err);
 
 /**
- * http_redirect() - Where an answer to a GET of @from points on
+ * http_redirect() - The URL that a response to a GET of @from redirects to
  * @ret: on the same host, and not from https to http
  *
- * Return: 1; 0 when it is no redirect; -EPROTO with @err set: it leads elsewhere
+ * Return: 1; 0 when it is no redirect; -EPROTO with @err set for any other target
  */
 int http_redirect(const struct url *from, const struct http1_head *head, struct url *ret,
 		  struct error *err);

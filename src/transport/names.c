@@ -7,8 +7,8 @@
  *   waits for `deliver`, a timer that fires from the loop, so that no answer comes
  *   out of names_resolve() or from inside c-ares), or dropped (cancelled while c-ares
  *   had it, which can't take one question back; freed when c-ares lets go).
- *   A new configuration makes a new channel: destroying the old one ends what was
- *   asked with ARES_EDESTRUCTION, and those questions are asked again.
+ *   A new configuration makes a new channel: destroying the old one ends its questions with
+ *   ARES_EDESTRUCTION, and they are asked again.
  */
 #include "transport/names.h"
 #include "base/cleanup.h"
@@ -90,7 +90,6 @@ static void make_ready(struct names_query *q)
 	loop_timer_soon(q->names->deliver);
 }
 
-/* arm_timeout() - Let c-ares see its retransmissions in time */
 static void arm_timeout(struct names *n)
 {
 	struct timeval tv, *wait = n->channel ? ares_timeout(n->channel, NULL, &tv) : NULL;
@@ -225,8 +224,8 @@ static ares_ssize_t socket_send(ares_socket_t fd, const struct iovec *vector, in
 
 	(void)user;
 	/*
-	 * That was the answer to the datagram before: c-ares would ask this question of the
-	 * next server and leave the other one to its timeout. The error comes again.
+	 * The error is of the datagram before: c-ares would send this question to the next server
+	 * and leave the other one to its timeout. It comes again if the server is really down.
 	 */
 	if (sent < 0 && errno == ECONNREFUSED)
 		sent = writev(fd, vector, count);
@@ -243,9 +242,7 @@ static const struct ares_socket_functions socket_functions = {
 
 /* The channel */
 
-/*
- * create_channel() - With every option given, so that c-ares reads no file of its own
- */
+/* create_channel() - With every option given, so that c-ares reads no file of its own */
 static int create_channel(struct names *n, const struct resolv_conf *c, ares_channel *ret)
 {
 	struct ares_options options = {

@@ -3,9 +3,9 @@
  * transport/names.h - host names to addresses, by c-ares
  *
  * Theory of operation
- *   The configuration comes as the text of resolv.conf and hosts; nothing is opened
- *   here. A new text builds a new channel, on which questions that are under way are
- *   asked again. Sockets come from the socket_source, so that they carry its mark.
+ *   The configuration is the text of resolv.conf and hosts. A new text builds a new channel, on
+ *   which pending questions are asked again. Sockets come from the socket_source, so that they
+ *   carry its mark.
  *   Order: IP literal, hosts, localhost (RFC 6761), then DNS with the search list,
  *   A and AAAA together.
  */
@@ -46,7 +46,7 @@ void names_free(struct names *names);
  * @resolv_conf: text of resolv.conf, NULL if there is none
  * @hosts:       text of the hosts file, NULL if there is none
  *
- * A line that can't be understood is passed over, as the C library does.
+ * A line that doesn't parse is ignored, as in the C library.
  * Return: 0 or negative errno with @err set; then the old configuration stays
  */
 int names_configure(struct names *names, const char *resolv_conf, size_t resolv_conf_length,
@@ -56,7 +56,7 @@ int names_configure(struct names *names, const char *resolv_conf, size_t resolv_
  * names_resolve() - Find the addresses of @host
  * @ret: the question, valid until its answer or names_cancel()
  *
- * Return: 0; -EINVAL for what is no host name; -ENOMEM
+ * Return: 0; -EINVAL: @host is no host name; -ENOMEM
  */
 int names_resolve(struct names *names, const char *host, names_answer *answer, void *user,
 		  struct names_query **ret, struct error *err);

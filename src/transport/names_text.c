@@ -33,7 +33,6 @@ static bool next_line(struct words *text, const char *comment, struct words *ret
 	return true;
 }
 
-/* next_word() - Cut the next word off @line */
 static bool next_word(struct words *line, struct words *ret)
 {
 	while (line->at < line->end && isspace((unsigned char)*line->at))

@@ -19,7 +19,7 @@ struct resolv_conf {
 	bool rotate, use_tcp;
 };
 
-/** resolv_conf_parse() - What can't be understood is passed over. @text NULL: none */
+/** resolv_conf_parse() - Lines that don't parse are ignored. @text NULL: none */
 void resolv_conf_parse(const char *text, size_t length, struct resolv_conf *ret);
 
 /** hosts_find() - The addresses that @text gives @name, at most @max; returns how many */

@@ -90,7 +90,6 @@ static bool suffix_matches(const char *item, const char *host)
 	       strcasecmp(host + host_length - length, item) == 0;
 }
 
-/* item_matches() - One element of NO_PROXY */
 static bool item_matches(char *item, const char *host, const struct address *literal, uint16_t port)
 {
 	struct endpoint e;

@@ -2,19 +2,18 @@
 /*
  * transport/stream.h - a two-way byte stream, whatever it is made of
  *
- * TCP, TLS and TS2021 are each a stream; the latter two stand on another one. Who
- * holds a stream owns it, and the layer on top owns the layer below.
+ * TCP, TLS and TS2021 are each a stream; the latter two stand on another one. A stream has one
+ * owner, and the layer on top owns the layer below.
  *
  * Theory of operation
  *   A stream lives until stream_close(). Before that it may end by itself: `closed`
  *   is its last event, writes then fail with -EPIPE, and stream_close() is still
  *   due. stream_close() may be called inside of any event; no event follows it. The
- *   memory goes when the last frame that works on the stream has returned, which
- *   each implementation secures by stream_hold() and stream_release().
+ *   memory is freed when the last function that works on the stream has returned; each
+ *   implementation ensures that by stream_hold() and stream_release().
  *
- *   Back-pressure: writes are queued whole up to a limit; -ENOBUFS says that
- *   nothing was taken, `drained` that the queue ran empty. Reading stops between
- *   stream_pause() and stream_resume().
+ *   Back-pressure: writes are queued whole up to a limit; -ENOBUFS means that nothing was taken,
+ *   `drained` that the queue is empty. Reading stops between stream_pause() and stream_resume().
  */
 #pragma once
 
@@ -30,9 +29,9 @@ struct stream;
 struct stream_events {
 	/** @opened: handshakes are done, writes reach the peer. Not for streams born open */
 	void (*opened)(void *user);
-	/** @data: bytes came; they are valid during the call */
+	/** @data: received bytes, valid during the call */
 	void (*data)(void *user, const uint8_t *bytes, size_t length);
-	/** @drained: all that was queued has been passed on */
+	/** @drained: all queued bytes were passed on */
 	void (*drained)(void *user);
 	/** @closed: it ended; @err is NULL when the peer ended it in order */
 	void (*closed)(void *user, const struct error *err);
@@ -43,7 +42,7 @@ struct stream_operations {
 	size_t (*pending)(const struct stream *self);
 	void (*pause)(struct stream *self);
 	void (*resume)(struct stream *self);
-	void (*close)(struct stream *self);   /* let go of what is below; no events */
+	void (*close)(struct stream *self);   /* close the stream below; no events */
 	void (*release)(struct stream *self); /* free the memory */
 };
 
@@ -54,10 +53,10 @@ struct stream {
 	void *user;
 	unsigned int holds;
 	bool closed; /* by its owner */
-	bool ended;  /* `closed` was told */
+	bool ended;  /* the owner got `closed` */
 };
 
-/** stream_set_events() - Who hears of @s from now on; @events must stay valid */
+/** stream_set_events() - Send the events of @s to @events, which must stay valid, and @user */
 void stream_set_events(struct stream *s, const struct stream_events *events, void *user);
 
 /**
@@ -79,11 +78,11 @@ void stream_resume(struct stream *s);
 /**
  * stream_close() - End it and give it up: @s is not the caller's any more
  *
- * What is queued is lost; see stream_finish(). NULL is fine.
+ * Queued bytes are lost; see stream_finish(). NULL is fine.
  */
 void stream_close(struct stream *s);
 
-/** stream_finish() - Give it up now; it closes once all that is queued has been passed on */
+/** stream_finish() - Give it up now; it closes once all queued bytes were passed on */
 void stream_finish(struct stream *s);
 
 /* For implementations */
@@ -95,7 +94,7 @@ void stream_init(struct stream *s, const struct stream_operations *operations);
 void stream_hold(struct stream *s);
 void stream_release(struct stream *s);
 
-/** stream_emit_…() - Tell the owner, unless it has closed the stream. `closed` is told once */
+/** stream_emit_…() - Send an event, unless the owner has closed the stream; `closed` only once */
 void stream_emit_opened(struct stream *s);
 void stream_emit_data(struct stream *s, const uint8_t *bytes, size_t length);
 void stream_emit_drained(struct stream *s);

@@ -4,9 +4,9 @@
  *
  * Theory of operation
  *   A write goes to the kernel at once where it can; the rest is queued. At most one
- *   uv_write() is under way, over `flight`; what comes meanwhile gathers in `queue`,
- *   and the two swap. The read buffer lives from uv's alloc to its read callback
- *   only, so an idle connection holds none.
+ *   uv_write() is under way, with the bytes in `flight`; later bytes gather in `queue`, and the
+ *   two swap. The read buffer exists from libuv's alloc callback to its read callback, so an idle
+ *   connection holds none.
  */
 #include "transport/tcp.h"
 #include "base/buffer.h"
@@ -32,7 +32,7 @@ static struct tcp *tcp_of(const struct stream *s)
 	return container_of(s, struct tcp, stream);
 }
 
-/* tcp_fail() - It ended by itself; @code 0 for an orderly end */
+/* tcp_fail() - The connection has ended; @code 0: in order */
 static void tcp_fail(struct tcp *t, int code, const char *what)
 {
 	char peer[ENDPOINT_TEXT_MAX];
@@ -100,7 +100,6 @@ static void tcp_written(uv_write_t *request, int status)
 	stream_release(&t->stream);
 }
 
-/* tcp_flush() - Hand the queue to libuv unless a write is under way */
 static int tcp_flush(struct tcp *t)
 {
 	struct buffer swap = t->flight;
@@ -236,7 +235,7 @@ static void tcp_connected(uv_connect_t *request, int status)
 	stream_hold(&t->stream);
 	if (status < 0) {
 		tcp_fail(t, status, "connect");
-		goto told;
+		goto done;
 	}
 	t->connected = true;
 	status = tcp_start_reading(t);
@@ -246,7 +245,7 @@ static void tcp_connected(uv_connect_t *request, int status)
 		tcp_fail(t, status, "connect");
 	else
 		stream_emit_opened(&t->stream);
-told:
+done:
 	stream_release(&t->stream);
 }
 
@@ -266,7 +265,7 @@ int tcp_connect(uv_loop_t *loop, int fd, const struct endpoint *to, struct strea
 	if (r < 0)
 		return error_set_errno(err, r, "connect %s", endpoint_format(to, text));
 	t->to = *to;
-	(void)uv_tcp_nodelay(&t->handle, 1); /* refused only where it doesn't matter */
+	(void)uv_tcp_nodelay(&t->handle, 1); /* fails only where it doesn't matter */
 	r = uv_tcp_connect(&t->connect, &t->handle, (struct sockaddr *)&address, tcp_connected);
 	if (r < 0) {
 		stream_close(&t->stream);

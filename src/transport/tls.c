@@ -3,10 +3,10 @@
  * transport/tls.c - TLS over any stream
  *
  * Theory of operation
- *   OpenSSL reads and writes through a BIO of our own: reading takes from `input`,
- *   the ciphertext that the stream below is just delivering, writing goes to that
- *   stream. So nothing is kept between calls but what a pause left over (`rest`) and
- *   what was written before the handshake was done (`early`).
+ *   OpenSSL reads and writes through a BIO of our own: reading takes from `input`, the
+ *   ciphertext that the stream below is just delivering, writing goes to that stream. Between
+ *   calls only the ciphertext left over by a pause (`rest`) and the plaintext written before the
+ *   handshake was done (`early`) are kept.
  *
  *	HANDSHAKE --done--> OPEN --close_notify or error--> ENDED
  */
@@ -264,7 +264,7 @@ int tls_server_context_renew(struct tls_context *context, const char *certificat
 
 	if (r < 0)
 		return r;
-	/* Streams that stand hold the old one. */
+	/* Open streams hold the old one. */
 	SSL_CTX_free(context->ctx);
 	context->ctx = ctx;
 	return 0;
@@ -272,7 +272,6 @@ int tls_server_context_renew(struct tls_context *context, const char *certificat
 
 /* The stream */
 
-/* protocol_problem() - A failed handshake or record in words */
 static void protocol_problem(struct error *err, const char *host)
 {
 	unsigned long code = ERR_peek_last_error();
@@ -294,7 +293,6 @@ static void protocol_problem(struct error *err, const char *host)
 		error_set(err, -EPROTO, "TLS with %s failed (OpenSSL error 0x%lx)", host, code);
 }
 
-/* tls_end() - It ended by itself: in order, by what OpenSSL says, or by the stream below */
 static void tls_end(struct tls *t, int result)
 {
 	struct error err = {0};
@@ -312,7 +310,6 @@ static void tls_end(struct tls *t, int result)
 	stream_emit_closed(&t->stream, &err);
 }
 
-/* write_plain() - Encrypt and pass down; whether all went */
 static bool write_plain(struct tls *t, const void *bytes, size_t length)
 {
 	size_t written;
@@ -321,7 +318,7 @@ static bool write_plain(struct tls *t, const void *bytes, size_t length)
 	return SSL_write_ex(t->ssl, bytes, length, &written) == 1 && written == length;
 }
 
-/* step() - Handshake or read once: SSL_ERROR_NONE when there may be more */
+/* step() - Handshake or read once; SSL_ERROR_NONE: there may be more */
 static int step(struct tls *t)
 {
 	uint8_t plain[PLAIN_SIZE];
@@ -349,7 +346,6 @@ static int step(struct tls *t)
 	return SSL_ERROR_NONE;
 }
 
-/* pump() - Go on until more ciphertext is needed, or the owner paused or closed */
 static void pump(struct tls *t)
 {
 	int r = SSL_ERROR_NONE;
@@ -385,7 +381,6 @@ static void below_data(void *user, const uint8_t *bytes, size_t length)
 	t->input = cursor_of(bytes, length);
 	pump(t);
 	if (t->input.left && !t->stream.closed && !t->stream.ended) {
-		/* Paused in the middle: keep what is left. */
 		struct buffer keep = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 
 		if (buffer_append(&keep, t->input.at, t->input.left) < 0) {
@@ -398,7 +393,7 @@ static void below_data(void *user, const uint8_t *bytes, size_t length)
 		buffer_free(&t->rest);
 	}
 	t->input = cursor_of(NULL, 0);
-	/* A pause that was taken back while we worked had stopped the stream below. */
+	/* A pause and its end while we worked have stopped the stream below. */
 	if (!t->stream.closed && !t->stream.ended && !t->paused)
 		stream_resume(t->below);
 done:
@@ -472,7 +467,7 @@ static void tls_resume(struct stream *s)
 	if (t->pumping)
 		return; /* the loop goes on by itself */
 	stream_hold(s);
-	/* Also what OpenSSL holds decrypted already. */
+	/* OpenSSL may hold decrypted bytes too. */
 	if (t->rest.length) {
 		struct buffer rest = t->rest;
 
@@ -493,7 +488,7 @@ static void tls_close(struct stream *s)
 
 	if (t->open && !s->ended) {
 		ERR_clear_error();
-		(void)SSL_shutdown(t->ssl); /* our close_notify; nobody waits for theirs */
+		(void)SSL_shutdown(t->ssl); /* our close_notify; theirs is not awaited */
 	}
 	stream_close(TAKE_PTR(t->below));
 }
@@ -519,7 +514,7 @@ static const struct stream_operations tls_operations = {
 	.release = tls_release,
 };
 
-/* tls_create() - The stream with an SSL object on it; @below is closed on failure */
+/* tls_create() - @below is closed on failure */
 static int tls_create(struct tls_context *context, struct stream *below, struct tls **ret,
 		      struct error *err)
 {
@@ -547,7 +542,6 @@ static int tls_create(struct tls_context *context, struct stream *below, struct 
 	return 0;
 }
 
-/* tls_setup() - Whom a client verifies */
 static int tls_setup(struct tls *t, const struct tls_options *options, struct error *err)
 {
 	struct tls_verification *v = &t->verification;
@@ -580,7 +574,7 @@ int tls_client(struct tls_context *context, const struct tls_options *options, s
 	if (r < 0)
 		goto refused;
 	stream_set_events(below, &below_events, t);
-	/* The first flight is queued below; nothing can have come yet. */
+	/* The first flight is queued below; no answer can have arrived yet. */
 	ERR_clear_error();
 	r = SSL_do_handshake(t->ssl);
 	if (r == 1 || SSL_get_error(t->ssl, r) != SSL_ERROR_WANT_READ) {

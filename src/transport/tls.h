@@ -15,12 +15,12 @@
 
 struct tls_context;
 
-/* Files that roots come from; each can be replaced by itself. */
+/* How many files roots come from; each can be replaced alone. */
 #define TLS_ROOT_SOURCES 3u
 
-/* Who the other end must prove to be. */
+/* The identity that the other end must prove. */
 struct tls_options {
-	const char *host; /* server name indication (unless an IP literal), and what is verified */
+	const char *host; /* verified, and the server name indication unless it is an IP literal */
 	/*
 	 * DERP's CertName, NULL or "" for none: another name that the chain is verified
 	 * against, or "sha256-raw:" and the hex digest of the one certificate expected.
@@ -44,13 +44,12 @@ void tls_context_release(struct tls_context *context);
 
 /**
  * tls_context_set_roots() - Trust the certificates in @length bytes of PEM text
- * @source: below TLS_ROOT_SOURCES; what it gave before is trusted no more. The roots of
- *          the other sources stay
+ * @source: below TLS_ROOT_SOURCES; replaces its roots, and no others
  * @pem:    NULL: the source has none now
- * @name:   what to call the text in errors ("/etc/ssl/certs/ca-certificates.crt")
+ * @name:   of the text, for errors ("/etc/ssl/certs/ca-certificates.crt")
  *
- * A certificate that doesn't parse is passed over (bundles hold old oddities). On failure
- * the roots stay as they were.
+ * A certificate that doesn't parse is ignored (bundles hold old oddities). A failure changes
+ * nothing.
  * Return: how many there are, or negative errno: -EINVAL when the text holds none, with
  * @err set
  */
@@ -66,7 +65,7 @@ size_t tls_context_roots(const struct tls_context *context);
  * @below:   owned from here on, also on failure; need not have opened
  *
  * Events: opened when the handshake is done and the certificate good, or closed with
- * an error that says what is wrong with the certificate and what to do about it.
+ * an error that names the fault of the certificate and the remedy.
  * A stream that ends without close_notify ends with -ECONNABORTED.
  * Return: 0 or negative errno with @err set (-EINVAL: unusable host or CertName)
  */
@@ -80,16 +79,16 @@ int tls_client(struct tls_context *context, const struct tls_options *options, s
  * @certificate: PEM text: the leaf first, then the chain
  * @key:         PEM text of the leaf's private key, not encrypted
  *
- * No ALPN is negotiated: what is spoken inside is HTTP/1.1.
+ * No ALPN is negotiated: the protocol inside is HTTP/1.1.
  * Return: 0; -EINVAL with @err set when the texts hold no such things or don't match; -ENOMEM
  */
 int tls_server_context_create(const char *certificate, size_t certificate_length, const char *key,
 			      size_t key_length, struct tls_context **ret, struct error *err);
 
 /**
- * tls_server_context_renew() - Another certificate and key for who connects from here on
+ * tls_server_context_renew() - Use another certificate and key for new connections
  *
- * Streams that stand go on. On failure the old ones stay, and errors are as above.
+ * On failure the old ones stay; errors are as above.
  */
 int tls_server_context_renew(struct tls_context *context, const char *certificate,
 			     size_t certificate_length, const char *key, size_t key_length,

@@ -32,7 +32,7 @@ struct tls_verification {
 	char host[256];
 	char cert_name[256]; /* "" for none */
 	bool insecure;
-	struct error problem; /* what was wrong with the certificate, and what to do about it */
+	struct error problem; /* the fault of the certificate, and the remedy */
 	const struct tls_context *context;
 };
 

@@ -3,10 +3,10 @@
  * transport/tls_roots.c - the trusted roots, parsed when they are asked for
  *
  * Theory of operation
- *   A connection needs one of some 140 roots, and parsed they cost three times the
- *   memory of their DER, and time at the start. So the DER is kept, with the hash that
- *   OpenSSL gives a subject; a lookup method of our own parses those that a chain
- *   names and leaves them in the store, where the verifier finds them from then on.
+ *   A connection needs one of some 140 roots. Parsed roots cost three times the memory of their
+ *   DER, and time at the start. So the DER is kept, with the hash that OpenSSL gives a subject; a
+ *   lookup method of our own parses the roots that a chain names and leaves them in the store,
+ *   where the verifier finds them later.
  */
 #include "base/cursor.h"
 #include "base/limits.h"
@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* parse_those() - parse_matching() for the roots of one source */
 static X509 *parse_those(struct tls_roots *roots, X509_STORE *store, const X509_NAME *name,
 			 uint32_t hash)
 {
@@ -33,7 +32,7 @@ static X509 *parse_those(struct tls_roots *roots, X509_STORE *store, const X509_
 			continue;
 		certificate = d2i_X509(NULL, &der, root->length);
 		if (!certificate)
-			continue; /* out of memory: as if it weren't there */
+			continue; /* out of memory: as if it were missing */
 		if (X509_STORE_add_cert(store, certificate) == 1) {
 			root->parsed = true;
 			if (!first && X509_NAME_cmp(X509_get_subject_name(certificate), name) == 0)
@@ -151,7 +150,7 @@ static struct cursor find_subject(const uint8_t *der, size_t length, size_t *ret
 	return in.bad || certificate.bad || fields.bad ? cursor_of(NULL, 0) : subject;
 }
 
-/* add_root() - Keep one DER certificate if it is one: 1, 0, or -ENOMEM, -EMSGSIZE */
+/* add_root() - Keep one certificate; 1, 0 when @der is none, -ENOMEM, -EMSGSIZE */
 static int add_root(struct tls_roots *roots, const uint8_t *der, size_t length)
 {
 	size_t size;
@@ -193,7 +192,6 @@ void tls_roots_free(struct tls_roots *roots)
 	*roots = (struct tls_roots){0};
 }
 
-/* read_roots() - Into @roots, from PEM text; as tls_context_set_roots() */
 static int read_roots(struct tls_roots *roots, const char *pem, size_t length, const char *name,
 		      struct error *err)
 {
@@ -236,7 +234,7 @@ int tls_context_set_roots(struct tls_context *context, unsigned int source, cons
 	struct tls_roots roots = {.der = BUFFER_INIT(LIMIT_CA_BUNDLE)};
 	int r = pem ? read_roots(&roots, pem, length, name, err) : 0;
 
-	/* What the store has parsed may be gone from the text: it begins anew. */
+	/* The store may hold roots that are gone from the text: begin with an empty one. */
 	if (r == 0 && tls_roots_attach(context) < 0)
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r < 0) {

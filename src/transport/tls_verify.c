@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* transport/tls_verify.c - whose certificate it must be, and what to say if it isn't */
+/* transport/tls_verify.c - verification of a server's certificate, and its errors */
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
@@ -28,7 +28,6 @@ static bool is_pin(const char *cert_name)
 	return strncmp(cert_name, PIN_PREFIX, strlen(PIN_PREFIX)) == 0;
 }
 
-/* parse_pin() - The 32 bytes behind "sha256-raw:" */
 static int parse_pin(const char *cert_name, uint8_t ret[static 32])
 {
 	const char *hex = cert_name + strlen(PIN_PREFIX);
@@ -89,7 +88,7 @@ static bool certificate_matches(X509 *certificate, const char *host)
 				: X509_check_host(certificate, host, 0, 0, NULL) == 1;
 }
 
-/* verify_pinned() - The one certificate presented must be the one named (DERP's sha256-raw) */
+/* verify_pinned() - The only certificate must be the one in CertName (DERP's sha256-raw) */
 static const char *verify_pinned(STACK_OF(X509) * presented, const struct tls_verification *v)
 {
 	uint8_t wanted[32], digest[EVP_MAX_MD_SIZE];
@@ -132,7 +131,7 @@ static void format_ip(const ASN1_OCTET_STRING *bytes, char out[static ADDRESS_TE
 	address_format(&a, out);
 }
 
-/* certificate_names() - "a.example, b.example" for a person; at most a few */
+/* certificate_names() - "a.example, b.example"; at most a few */
 static void certificate_names(X509 *certificate, char *out, size_t size)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(certificate, NID_subject_alt_name, NULL, NULL);
@@ -168,7 +167,6 @@ static void format_time(const ASN1_TIME *when, char *out, size_t size)
 		snprintf(out, size, "an unreadable date");
 }
 
-/* explain() - Fill v->problem while the certificates are at hand */
 static void explain(X509_STORE_CTX *chain, struct tls_verification *v)
 {
 	static const char remedy[] =

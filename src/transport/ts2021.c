@@ -89,7 +89,7 @@ void ts2021_client_wipe(struct ts2021_client *c)
 	explicit_bzero(c, sizeof(*c));
 }
 
-/* refused() - The server's error message: text that nothing vouches for */
+/* refused() - The server's error message, which is not authenticated */
 static int refused(const uint8_t *text, size_t length, struct error *err)
 {
 	size_t shown = utf8_whole((const char *)text, length < SHOWN_MAX ? length : SHOWN_MAX);
@@ -149,7 +149,6 @@ over:
 	return r;
 }
 
-/* server_open_initiation() - Everything up to the answer */
 static int server_open_initiation(struct noise_state *n, const struct secret_key *key,
 				  const uint8_t *body, struct public_key *ret_ephemeral,
 				  struct public_key *ret_machine)
@@ -215,14 +214,13 @@ void ts2021_session_wipe(struct ts2021_session *s)
 	s->dead = true;
 }
 
-/* dead() - No byte after this one can be trusted */
 static int dead(struct ts2021_session *s, int code)
 {
 	ts2021_session_wipe(s);
 	return code;
 }
 
-/* record_nonce() - Four zero bytes, then the counter: big-endian, unlike Noise's own */
+/* record_nonce() - Four zero bytes, then the counter in big-endian, unlike Noise's own */
 static void record_nonce(uint64_t counter, uint8_t out[static AEAD_NONCE_SIZE])
 {
 	memset(out, 0, 4);
@@ -294,46 +292,30 @@ int ts2021_open_record(struct ts2021_session *s, const uint8_t *bytes, size_t le
 /* Early payload: magic, u32 length, JSON. */
 static const uint8_t early_magic[5] = {0xff, 0xff, 0xff, 'T', 'S'};
 
-enum early_state {
-	EARLY_MAGIC,
-	EARLY_LENGTH,
-	EARLY_BODY,
-	EARLY_PASSED,
-};
-
 int ts2021_early_strip(struct ts2021_early *e, const uint8_t *bytes, size_t length,
 		       const uint8_t **ret_head, size_t *ret_head_length)
 {
-	size_t used = 0;
+	size_t used = 0, piece;
 
 	*ret_head = NULL;
 	*ret_head_length = 0;
-	while (used < length && e->state < EARLY_BODY) {
-		if (e->state == EARLY_MAGIC && bytes[used] != early_magic[e->have]) {
-			e->state = EARLY_PASSED;
-			*ret_head = early_magic; /* what was held back was equal to it */
+	while (used < length && !e->none && e->have < sizeof(e->head)) {
+		if (e->have < sizeof(early_magic) && bytes[used] != early_magic[e->have]) {
+			e->none = true;
+			*ret_head = early_magic; /* the bytes held back were equal to it */
 			*ret_head_length = e->have > used ? e->have - used : 0;
 			return 0;
 		}
 		e->head[e->have++] = bytes[used++];
-		if (e->have == sizeof(early_magic)) {
-			e->state = EARLY_LENGTH;
-		} else if (e->have == sizeof(e->head)) {
+		if (e->have == sizeof(e->head)) {
 			struct cursor head = cursor_of(e->head + sizeof(early_magic), 4);
 
 			e->left = cursor_be32(&head);
 			if (e->left > LIMIT_RPC_BODY)
 				return -EMSGSIZE;
-			e->state = e->left ? EARLY_BODY : EARLY_PASSED;
 		}
 	}
-	if (e->state == EARLY_BODY) {
-		size_t piece = length - used < e->left ? length - used : e->left;
-
-		e->left -= (uint32_t)piece;
-		used += piece;
-		if (e->left == 0)
-			e->state = EARLY_PASSED;
-	}
-	return (int)used;
+	piece = length - used < e->left ? length - used : e->left;
+	e->left -= (uint32_t)piece;
+	return (int)(used + piece);
 }

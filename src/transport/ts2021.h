@@ -73,8 +73,8 @@ void ts2021_client_wipe(struct ts2021_client *c);
  * ts2021_server_accept() - The other side: open an initiation, make the answer
  * @key:         the server's private key
  * @ephemeral:   NULL: a fresh one
- * @ret_machine: who it is
- * @ret_version: which version it speaks
+ * @ret_machine: the machine key of the client
+ * @ret_version: its capability version
  *
  * Return: 0 or -EBADMSG
  */
@@ -107,19 +107,19 @@ int ts2021_open_record(struct ts2021_session *s, const uint8_t *bytes, size_t le
 		       size_t *ret_used, uint8_t out[static TS2021_PLAINTEXT_MAX],
 		       size_t *ret_length);
 
-/* Strips the early payload, which may come in any pieces, from the start of the plaintext. */
+/* Strips the early payload, which may arrive in any pieces, from the start of the plaintext. */
 struct ts2021_early {
-	uint8_t state;
+	bool none;    /* the plaintext began with something else */
 	uint8_t have; /* bytes of magic and length seen */
 	uint8_t head[9];
-	uint32_t left; /* of the JSON, which nobody answers */
+	uint32_t left; /* of the JSON, which needs no answer */
 };
 
 /**
  * ts2021_early_strip() - How many of @length bytes are early payload
  *
- * Where the first bytes turn out to be none (after some were held back), they are
- * given back at @ret_head, @ret_head_length, to be delivered before the rest.
+ * Bytes that were held back and turn out to be no early payload are given back at @ret_head,
+ * @ret_head_length, to be delivered before the rest.
  * Return: bytes to skip, or -EMSGSIZE past LIMIT_RPC_BODY
  */
 int ts2021_early_strip(struct ts2021_early *e, const uint8_t *bytes, size_t length,

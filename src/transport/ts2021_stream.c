@@ -27,7 +27,7 @@
 #define WAYS_MAX  3
 #define WAY_DELAY (500 * NSEC_PER_MSEC)
 
-/* Each way ends by itself, and says better why; this is for those that hang in the handshake. */
+/* Each way times out by itself, with a better reason; this is for a hanging handshake. */
 #define WAYS_GRACE (5 * DIAL_GRACE)
 
 struct ts2021 {
@@ -52,7 +52,6 @@ static bool alive(const struct ts2021 *t)
 	return !t->stream.closed && !t->stream.ended;
 }
 
-/* write_records() - Seal and pass down */
 static int write_records(struct ts2021 *t, const void *bytes, size_t length)
 {
 	struct buffer records = BUFFER_INIT(LIMIT_STREAM_QUEUE);
@@ -60,13 +59,12 @@ static int write_records(struct ts2021 *t, const void *bytes, size_t length)
 
 	if (r == 0)
 		r = stream_write(t->below, buffer_head(&records), records.length);
-	if (r < 0) /* sealed records that were not sent leave a gap: it's over */
+	if (r < 0) /* sealed records that were not sent leave a gap in the counter */
 		ts2021_session_wipe(&t->session);
 	buffer_free(&records);
 	return r;
 }
 
-/* step_handshake() - The server's answer, if it is complete; as ts2021_client_finish() */
 static int step_handshake(struct ts2021 *t, struct error *err)
 {
 	size_t used;
@@ -87,7 +85,6 @@ static int step_handshake(struct ts2021 *t, struct error *err)
 	return 0;
 }
 
-/* step_record() - One record, if it is complete */
 static int step_record(struct ts2021 *t, struct error *err)
 {
 	uint8_t plain[TS2021_PLAINTEXT_MAX];
@@ -114,7 +111,6 @@ static int step_record(struct ts2021 *t, struct error *err)
 	return 0;
 }
 
-/* pump() - Work on the input until it is incomplete, or the owner paused or closed */
 static void pump(struct ts2021 *t)
 {
 	struct error err = {0};
@@ -128,7 +124,7 @@ static void pump(struct ts2021 *t)
 		stream_emit_closed(&t->stream, &err);
 }
 
-/* take() - New input behind what was kept; keeps again what is left over */
+/* take() - Work on the bytes in `rest` and on new ones; keep the remainder */
 static void take(struct ts2021 *t, const uint8_t *bytes, size_t length)
 {
 	struct buffer kept = t->rest;
@@ -334,7 +330,7 @@ struct ts2021_connect {
 	struct way ways[WAYS_MAX];
 	unsigned int way_count;
 	struct race race;
-	struct error best; /* what a person should read of the failures */
+	struct error best; /* the failure to report */
 	ts2021_connected *done;
 	void *user;
 };
@@ -353,7 +349,7 @@ static void connect_free(struct ts2021_connect *c)
 	free(c);
 }
 
-/* end() - Tell the outcome; @c is gone afterwards. @winner NULL: c->best says why */
+/* end() - Report the outcome; @c is gone afterwards. @winner NULL: c->best is the reason */
 static void end(struct ts2021_connect *c, struct way *winner)
 {
 	struct stream *stream = winner ? TAKE_PTR(winner->stream) : NULL;
@@ -370,8 +366,7 @@ static void end(struct ts2021_connect *c, struct way *winner)
 
 static void run_race(struct ts2021_connect *c);
 
-/* way_failed() - A wrong key tells more than a refused connection; else the URL's own way does,
- * whichever failed first */
+/* way_failed() - Report a wrong key rather than a refused connection, else the URL's own way */
 static void way_failed(struct way *w, const struct error *err)
 {
 	struct ts2021_connect *c = w->connect;
@@ -398,7 +393,7 @@ static void noise_closed(void *user, const struct error *cause)
 		err = *cause;
 	else
 		error_set(&err, -ECONNRESET, "the control server closed the connection");
-	/* Servers don't tell a stranger's handshake from one for a key that they had before. */
+	/* Servers report a handshake for an old key of theirs like any bad handshake. */
 	if (err.code != -ETIMEDOUT)
 		err.code = -EKEYREJECTED;
 	stream_close(TAKE_PTR(w->stream));
@@ -436,7 +431,6 @@ static void on_upgraded(void *user, struct stream *below, const struct http_resp
 	stream_resume(noise); /* may be the end of @w */
 }
 
-/* start_way() - 0, or negative errno with @err set */
 static int start_way(struct way *w, struct error *err)
 {
 	struct ts2021_connect *c = w->connect;
@@ -470,7 +464,7 @@ static int start_way(struct way *w, struct error *err)
 				  &w->exchange, err);
 }
 
-/* run_race() - Start what is due; all lost is the end */
+/* run_race() - Start the ways that are due; end when all have failed */
 static void run_race(struct ts2021_connect *c)
 {
 	struct error err = {0};
@@ -499,7 +493,7 @@ static void on_timer(void *user)
 	end(c, NULL);
 }
 
-/* is_near() - A host where other ports are not the control server's */
+/* is_near() - Whether other ports of the host belong to other programs */
 static bool is_near(const char *host)
 {
 	struct address a;
@@ -520,7 +514,6 @@ static void add_way(struct ts2021_connect *c, bool tls, uint16_t port)
 	c->ways[c->way_count++] = (struct way){.connect = c, .tls = tls, .port = port};
 }
 
-/* copy_addresses() - At most as many as fit; returns how many */
 static size_t copy_addresses(struct address *to, const struct address *from, size_t count)
 {
 	if (count > NAMES_ADDRESSES_MAX)

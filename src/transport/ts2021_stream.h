@@ -9,10 +9,10 @@
 #include "transport/url.h"
 
 /**
- * ts2021_client_stream() - The client's side over @below, whose upgrade is done
+ * ts2021_client_stream() - The client's side over @below, which was upgraded
  * @client: as ts2021_client_start() left it; taken and wiped
  * @below:  owned from here on, also on failure
- * @head:   bytes that came with the 101
+ * @head:   bytes received with the 101
  *
  * Born paused: set its events, then stream_resume(). Events: opened when the server has
  * proved its key, or closed (-EBADMSG: it could not). The early payload is stripped.
@@ -21,7 +21,7 @@ int ts2021_client_stream(struct ts2021_client *client, struct stream *below, con
 			 size_t head_length, struct stream **ret, struct error *err);
 
 /**
- * ts2021_session_stream() - Either side over @below, with a session that stands
+ * ts2021_session_stream() - Either side over @below, with an established session
  * @session: taken and wiped
  *
  * Born open and paused: set its events, then stream_resume().

@@ -71,7 +71,6 @@ int unix_http_send(struct unix_http *h, const char *host, const char *method, co
 	return r;
 }
 
-/* parse() - What was read, as far as it goes */
 static int parse(struct unix_http *h)
 {
 	while (!h->ended) {

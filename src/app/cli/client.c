@@ -22,7 +22,7 @@
 #define CONNECT_TIMEOUT          (2 * NSEC_PER_SEC)
 #define CONNECT_TIMEOUT_STARTING (5 * NSEC_PER_SEC) /* where a daemon is on its way */
 
-/* Compared by its address: a path that a person wrote is another one, whatever it says. */
+/* Compared by its address: a path that a person typed is never this one, even if equal. */
 static const char unnamed_path[] = DEFAULT_SOCKET_PATH;
 
 struct localapi_stream {
@@ -37,11 +37,11 @@ const char *localapi_socket_path(const char *flag)
 		return flag;
 	if (variable && *variable)
 		return variable;
-	/* Never one in a folder where every user may make a socket. */
+	/* Never a path in a folder where every user may make a socket. */
 	return unnamed_path;
 }
 
-/* a_daemon_starts() - Whether a program is there that will listen, by its name in /proc */
+/* a_daemon_starts() - Whether a daemon runs that will listen, by its name in /proc */
 static bool a_daemon_starts(void)
 {
 	static const char *const names[] = {"tailscaled\n", "containerboot\n", "pillion\n"};
@@ -101,7 +101,6 @@ static int connect_socket(struct unix_http *h, const char *path, struct error *e
 	return r;
 }
 
-/* ask() - Connect, and send the request */
 static int ask(struct unix_http *h, const char *path, const char *method, const char *target,
 	       const json_t *body, struct error *err)
 {
@@ -117,7 +116,6 @@ static int ask(struct unix_http *h, const char *path, const char *method, const 
 	return r < 0 ? error_set_errno(err, r, "ask the daemon") : 0;
 }
 
-/* reply_error() - What a reply other than 2xx says, as an error */
 static int reply_error(struct unix_http *h, struct error *err)
 {
 	int code = h->status == 403 ? -EACCES : h->status == 404 ? -ESRCH : -EREMOTEIO;
@@ -196,7 +194,7 @@ int localapi_stream_open(const char *path, const char *target, struct localapi_s
 	h = &s->http;
 	h->fd = -1;
 	r = ask(h, path, "GET", target, NULL, err);
-	/* Of a refusal the whole answer is wanted. */
+	/* Read the whole body of a refusal: it has the reason. */
 	while (r >= 0 && h->status != 200 && !h->ended) {
 		r = unix_http_receive(h, deadline);
 		if (r <= 0)
@@ -258,7 +256,7 @@ int localapi_daemon_pid(const char *path, pid_t *ret, struct error *err)
 	if (r < 0)
 		return r;
 	if (getsockopt(h.fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
-		return error_set_errno(err, -errno, "ask who listens at %s", path);
+		return error_set_errno(err, -errno, "get the process that listens at %s", path);
 	*ret = credentials.pid;
 	return 0;
 }

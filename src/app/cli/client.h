@@ -2,8 +2,8 @@
 /*
  * app/cli/client.h - a blocking client of the LocalAPI
  *
- * One request a connection. What fails is said for the person at the terminal: what
- * is wrong, and the command to try next.
+ * One request a connection. Errors are for the person at the terminal: the fault, and the
+ * command to try next.
  */
 #pragma once
 
@@ -21,7 +21,7 @@ const char *localapi_socket_path(const char *flag);
 /**
  * localapi_call() - One request, with a limit of 5 s for a GET and a minute for the rest
  *
- * Where nothing listens it waits for a daemon: 2 s, and 5 s while one starts.
+ * Without a listener it waits for a daemon: 2 s, or 5 s while one starts.
  * @body: borrowed; NULL for none
  * @ret:  the JSON of the reply, NULL when it has none; may be NULL
  *
@@ -41,7 +41,7 @@ int localapi_stream_open(const char *socket_path, const char *target, struct loc
 
 /**
  * localapi_stream_next() - Wait for the next line
- * @timeout_ms: -1: for ever
+ * @timeout_ms: -1: without limit
  *
  * Return: 1 with *ret set, 0 when the time is over, negative errno (-EPIPE: the daemon ended it)
  */
@@ -50,6 +50,5 @@ int localapi_stream_next(struct localapi_stream *s, int timeout_ms, json_t **ret
 /** localapi_stream_close() - NULL is fine */
 void localapi_stream_close(struct localapi_stream *s);
 
-/** localapi_daemon_pid() - Who listens on the socket, by its credentials; -ENOENT at once: nobody
- */
+/** localapi_daemon_pid() - The process that listens on the socket; -ENOENT at once without one */
 int localapi_daemon_pid(const char *socket_path, pid_t *ret, struct error *err);

@@ -7,20 +7,16 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/secret.h"
-#include "base/small_file.h"
 #include "transport/http_client.h"
-#include "transport/names.h"
-#include "transport/url.h"
 #include "wire/json.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/queue.h>
 
-#define SYSTEM_ROOTS "/etc/ssl/certs/ca-certificates.crt"
-#define ANSWER_MAX   (4u * 1024)
-#define TIMEOUT      (5 * NSEC_PER_SEC)
-#define QUIET        (60 * NSEC_PER_SEC) /* between two log lines about the same trouble */
+#define ANSWER_MAX (4u * 1024)
+#define TIMEOUT    (5 * NSEC_PER_SEC)
+#define QUIET      (60 * NSEC_PER_SEC) /* between two log lines about the same trouble */
 
 struct relay_question {
 	struct relay_verifier *verifier;
@@ -32,8 +28,7 @@ struct relay_question {
 
 struct relay_verifier {
 	struct url url;
-	struct dialer dialer;
-	struct proxy *proxy; /* of the dialer; NULL: none */
+	struct system_dialer system;
 	LIST_HEAD(, relay_question) questions;
 	size_t asking;
 	nanoseconds quiet_until;
@@ -52,19 +47,6 @@ enum relay_verdict relay_verdict_parse(const void *body, size_t length)
 	return verdict;
 }
 
-static int read_roots(struct relay_verifier *v, const char *ca_file, struct error *err)
-{
-	const char *path = ca_file ? ca_file : SYSTEM_ROOTS;
-	_cleanup_free_ char *pem = NULL;
-	int r = tls_context_create(&v->dialer.tls, err);
-
-	if (r == 0)
-		r = small_file_read(path, &pem, err);
-	if (r == 0)
-		r = tls_context_set_roots(v->dialer.tls, 0, pem, strlen(pem), path, err);
-	return r < 0 ? r : 0;
-}
-
 int relay_verifier_new(uv_loop_t *loop, const char *url, const char *ca_file,
 		       struct relay_verifier **ret, struct error *err)
 {
@@ -73,16 +55,9 @@ int relay_verifier_new(uv_loop_t *loop, const char *url, const char *ca_file,
 
 	if (!v)
 		return error_set(err, -ENOMEM, "out of memory");
-	v->dialer.loop = loop;
-	v->dialer.sockets = socket_source_direct();
 	r = url_parse(url, &v->url, err);
-	if (r == 0 && v->url.tls)
-		r = read_roots(v, ca_file, err);
 	if (r == 0)
-		r = names_open_system(loop, &v->dialer.names, err);
-	if (r == 0)
-		r = proxy_from_environment(&v->proxy, err);
-	v->dialer.proxy = v->proxy;
+		r = system_dialer_open(&v->system, loop, v->url.tls, ca_file, err);
 	if (r < 0) {
 		error_wrap(err, "verification by %s", url);
 		relay_verifier_free(v);
@@ -98,9 +73,7 @@ void relay_verifier_free(struct relay_verifier *v)
 		return;
 	while (!LIST_EMPTY(&v->questions))
 		relay_question_cancel(LIST_FIRST(&v->questions));
-	names_free(v->dialer.names);
-	proxy_free(v->proxy);
-	tls_context_release(v->dialer.tls);
+	system_dialer_close(&v->system);
 	explicit_bzero(&v->url, sizeof(v->url));
 	free(v);
 }
@@ -165,7 +138,7 @@ int relay_verifier_ask(struct relay_verifier *v, const struct public_key *node,
 	json_end_object(&w);
 	r = json_writer_result(&w);
 	if (r == 0)
-		r = http_start(&v->dialer,
+		r = http_start(&v->system.dialer,
 			       &(struct http_request){
 				       .to = {.host = v->url.host,
 					      .port = v->url.port,

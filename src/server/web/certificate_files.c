@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/web/certificate_files.c - a certificate and its key in files that somebody renews */
+/* server/web/certificate_files.c - a certificate and its key in files that are renewed */
 #define LOG_ROOM "tls"
 #include "server/web/certificate_files.h"
 
@@ -21,7 +21,7 @@
 
 enum { CERTIFICATE, KEY, COUNT };
 
-/* What shows that files were replaced; all zero where they can't be opened. */
+/* A change here shows that files were replaced; all zero where they can't be opened. */
 struct look {
 	dev_t device[COUNT];
 	ino_t inode[COUNT];
@@ -33,12 +33,12 @@ struct certificate_files {
 	char *paths[COUNT];
 	struct tls_context *context;
 	struct loop_timer *timer;
-	struct look used;    /* what the context was made of */
-	struct look refused; /* what it could not be made of */
-	bool waiting;        /* `refused` was seen once, and nothing was said yet */
+	struct look used;    /* of the files in the context */
+	struct look refused; /* of files that could not be used */
+	bool waiting;        /* `refused` was seen once, and is not logged yet */
 };
 
-/* take() - What is in a file, and how it looks */
+/* take() - Note a file's look, and append its text to @out unless NULL */
 static int take(const char *path, struct look *look, int which, struct buffer *out,
 		struct error *err)
 {
@@ -65,7 +65,6 @@ static int take(const char *path, struct look *look, int which, struct buffer *o
 	return r < 0 ? error_set_errno(err, r, "read %s", path) : 0;
 }
 
-/* load() - Both files into the context, made here at first */
 static int load(struct certificate_files *f, struct look *ret, struct error *err)
 {
 	struct buffer text[COUNT] = {BUFFER_INIT(LIMIT_CA_BUNDLE), BUFFER_INIT(LIMIT_CA_BUNDLE)};
@@ -94,7 +93,7 @@ static int load(struct certificate_files *f, struct look *ret, struct error *err
 	return r;
 }
 
-/* Fields are compared, since padding between them is nobody's. */
+/* By fields: padding has no defined value. */
 static bool same(const struct look *a, const struct look *b)
 {
 	for (int i = 0; i < COUNT; i++)
@@ -105,14 +104,15 @@ static bool same(const struct look *a, const struct look *b)
 	return true;
 }
 
-/* refuse() - Keep the old ones, and say so if @look was like this before, or if @insist */
+/* refuse() - Keep the old certificate; logged if @look is unchanged since the last time, or @insist */
 static void refuse(struct certificate_files *f, const struct look *look, bool insist,
 		   const struct error *err)
 {
 	bool again = same(look, &f->refused);
 
 	if (insist || (again && f->waiting)) {
-		log_error("the new certificate is not used, the old one goes on: %s", err->text);
+		log_error("the new certificate is not used, the old one stays in use: %s",
+			  err->text);
 		f->waiting = false;
 	} else if (!again) {
 		f->waiting = true;
@@ -142,7 +142,7 @@ static void check(struct certificate_files *f, bool insist)
 	f->used = look;
 	f->waiting = false;
 	f->refused = (struct look){0};
-	log_info("serving by the certificate as it is now: file=%s", f->paths[CERTIFICATE]);
+	log_info("using the new certificate: file=%s", f->paths[CERTIFICATE]);
 }
 
 static void on_timer(void *user)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/web/certificate_files.h - a certificate and its key in files that somebody renews
+ * server/web/certificate_files.h - a certificate and its key in files that are renewed
  *
  * Theory of operation
- *   Every few seconds both files are looked at (their inodes, sizes, times; links are followed).
- *   What changed is read and becomes the context's certificate, for who connects from then on.
- *   What can't be read, or doesn't fit together, leaves the old one in use: it is said once, when
- *   the files have stood still for a while, since they are not replaced in the same instant.
+ *   Every few seconds the inodes, sizes and times of both files are compared (links are followed).
+ *   Changed files are read, and become the certificate for new connections. Files that can't be
+ *   read, or don't match, leave the old certificate in use. That is logged once, when the files
+ *   have not changed for a while, since the two are not replaced in the same instant.
  */
 #pragma once
 
@@ -18,7 +18,7 @@
 struct certificate_files;
 
 /**
- * certificate_files_open() - Read them, and look at them from here on
+ * certificate_files_open() - Read them, and follow their changes
  * @certificate: path; PEM, the leaf first
  * @key:         path; PEM
  *
@@ -27,11 +27,11 @@ struct certificate_files;
 int certificate_files_open(uv_loop_t *loop, const char *certificate, const char *key,
 			   struct certificate_files **ret, struct error *err);
 
-/** certificate_files_free() - The context stays with who holds it. NULL is fine */
+/** certificate_files_free() - Its context lives on where it is held. NULL is fine */
 void certificate_files_free(struct certificate_files *files);
 
-/** certificate_files_context() - Borrowed; what serves by it holds it */
+/** certificate_files_context() - Borrowed; a server that uses it holds it */
 struct tls_context *certificate_files_context(const struct certificate_files *files);
 
-/** certificate_files_check() - Now, and say what came of it */
+/** certificate_files_check() - Look now, and log the result */
 void certificate_files_check(struct certificate_files *files);

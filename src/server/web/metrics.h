@@ -23,5 +23,5 @@ struct metric {
 /** metrics_write() - Append @rows, each name after @prefix; 0, -ENOMEM, -EMSGSIZE */
 int metrics_write(struct buffer *out, const char *prefix, const struct metric *rows, size_t count);
 
-/** metrics_write_web() - What a web server counted, as PREFIXhttp_…; 0, -ENOMEM, -EMSGSIZE */
+/** metrics_write_web() - The statistics of a web server, as PREFIXhttp_…; 0, -ENOMEM, -EMSGSIZE */
 int metrics_write_web(struct buffer *out, const char *prefix, const struct web_server *server);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/web/source_limit.c - how much one address, or one /64, may ask of us */
+/* server/web/source_limit.c - a rate limit for each address or /64 */
 #include "server/web/source_limit.h"
 
 #include "base/cleanup.h"

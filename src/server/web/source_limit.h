@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/web/source_limit.h - how much one address, or one /64, may ask of us
+ * server/web/source_limit.h - a rate limit for each address or /64
  *
  * Theory of operation
- *   A table of fixed size, found by a keyed hash: a stranger can neither fill it nor choose whom
- *   to share a slot with. Sources that do share one share its rate.
+ *   A table of fixed size, indexed by a keyed hash: a stranger can neither fill it nor choose
+ *   which sources share its slot. Sources in one slot share its rate.
  */
 #pragma once
 
@@ -15,7 +15,7 @@
 
 #define SOURCE_SLOTS 4096u
 
-/* Of who is not counted: local programs, and a proxy. */
+/* The slot of sources that are not counted: local programs, and a proxy. */
 #define WEB_SOURCE_LOCAL SOURCE_SLOTS
 
 struct source_limit;
@@ -33,5 +33,5 @@ void source_limit_free(struct source_limit *limit);
 /** source_limit_slot() - Where @address belongs: below SOURCE_SLOTS */
 unsigned int source_limit_slot(const struct source_limit *limit, const struct address *address);
 
-/** source_limit_admit() - Whether slot @slot may have one more thing now */
+/** source_limit_admit() - Whether @slot has a token left at @now; takes it */
 bool source_limit_admit(struct source_limit *limit, unsigned int slot, nanoseconds now);

@@ -23,7 +23,7 @@ struct web_server {
 	struct web_server_options options;
 	struct http1_server *http;
 	struct source_limit *limit;
-	nanoseconds warned; /* when, that accept() fails; or 0 */
+	nanoseconds warned; /* when a failure of accept() was logged last; 0: never */
 };
 
 /* source_of() - The slot that a peer is counted in; local peers and the proxy are not counted */
@@ -52,7 +52,7 @@ static bool on_accept(void *user, int fd, struct http1_exchange *x)
 	if (x->source != WEB_SOURCE_LOCAL &&
 	    !source_limit_admit(s->limit, x->source, clock_boottime()))
 		return false;
-	/* Refused only where it would not matter. */
+	/* Fails only where it does not matter. */
 	for (size_t i = 0; x->peer.address.family != ADDRESS_NONE && i < ARRAY_SIZE(rows); i++)
 		(void)setsockopt(fd, rows[i].level, rows[i].name, &rows[i].value,
 				 sizeof(rows[i].value));
@@ -71,7 +71,7 @@ static bool on_head(void *user, struct http1_exchange *x)
 			list = x->head->headers[i].value;
 	if (!list || !s->options.behind_proxy || x->source != WEB_SOURCE_LOCAL)
 		return true;
-	/* What stands before the last comma came from the client, or from a proxy further away. */
+	/* The text before the last comma is from the client, or from a proxy further away. */
 	last = strrchr(list, ',');
 	last = last ? last + 1 : list;
 	last += strspn(last, " \t");
@@ -99,11 +99,11 @@ static void on_starved(void *user, int error)
 		return;
 	s->warned = now;
 	if (error == EMFILE || error == ENFILE)
-		log_warn("no new connection can be taken, %zu are open: %s; raise the limit of "
+		log_warn("no new connection can be accepted, %zu are open: %s; raise the limit of "
 			 "open files (ulimit -n, LimitNOFILE=, docker run --ulimit nofile=)",
 			 http1_server_statistics(s->http)->open, strerror(error));
 	else
-		log_warn("no new connection can be taken: %s", strerror(error));
+		log_warn("no new connection can be accepted: %s", strerror(error));
 }
 
 int web_server_new(const struct web_server_options *options, struct web_server **ret,
