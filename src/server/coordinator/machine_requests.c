@@ -28,22 +28,6 @@ void machine_map_request_clear(struct machine_map_request *request)
 	*request = (struct machine_map_request){0};
 }
 
-static json_t *parse_body(const void *body, size_t length, int *ret, struct error *err)
-{
-	struct json_range range;
-	json_t *json;
-
-	*ret = json_scan_value(body, length, &range);
-	if (*ret < 0) {
-		error_set(err, *ret, "the request is not JSON");
-		return NULL;
-	}
-	json = json_parse(range, err);
-	if (!json)
-		*ret = -EBADMSG;
-	return json;
-}
-
 void machine_routes_tidy(struct prefix_list *routes)
 {
 	struct prefix_list kept = {.items = routes->items};
@@ -84,105 +68,22 @@ static void clip(struct tailcfg_hostinfo *info)
 	shrink(&info->services, info->service_count, sizeof(*info->services));
 }
 
-/* fits() - Whether the node's row will hold it: nobody may write what can't be stored */
-static bool fits(const struct tailcfg_hostinfo *info)
+/* take_hostinfo() - The member, cut to what the node's row in the database can hold */
+static void take_hostinfo(struct json_reader *r, struct tailcfg_hostinfo *info, bool services)
 {
+	json_t *member = json_get_object(r, "Hostinfo");
 	struct buffer text = BUFFER_INIT(LIMIT_HOSTINFO);
 	struct json_writer w = json_writer_to(&text);
 
+	if (member && tailcfg_hostinfo_decode(member, info) < 0)
+		json_reader_fail(r, "Hostinfo", -ENOMEM);
+	while (!services && info->service_count > 0)
+		free(info->services[--info->service_count].description);
+	clip(info);
 	tailcfg_hostinfo_encode(&w, NULL, info);
 	buffer_free(&text);
-	return json_writer_result(&w) == 0;
-}
-
-int machine_register_request_parse(const void *body, size_t length,
-				   struct machine_register_request *ret, struct error *err)
-{
-	struct machine_register_request q = {0};
-	struct json_reader r, inner;
-	int result = 0;
-	json_t *json = parse_body(body, length, &result, err), *member;
-
-	if (!json)
-		return result;
-	r = json_reader_of(json);
-	q.version = json_get_int(&r, "Version");
-	q.node_key = json_get_key(&r, "NodeKey", KEY_NODE);
-	q.old_node_key = json_get_key(&r, "OldNodeKey", KEY_NODE);
-	q.followup = json_get_string(&r, "Followup");
-	q.expiry = json_get_time(&r, "Expiry");
-	q.ephemeral = json_get_bool(&r, "Ephemeral");
-	member = json_get_object(&r, "Auth");
-	if (member) {
-		inner = json_reader_of(member);
-		q.auth_key = json_get_string(&inner, "AuthKey");
-		if (inner.error < 0)
-			json_reader_fail(&r, "Auth", inner.error);
-	}
-	member = json_get_object(&r, "Hostinfo");
-	if (member && tailcfg_hostinfo_decode(member, &q.hostinfo) < 0)
-		json_reader_fail(&r, "Hostinfo", -ENOMEM);
-	/* Its maps say that again, once it is in. */
-	while (q.hostinfo.service_count > 0)
-		free(q.hostinfo.services[--q.hostinfo.service_count].description);
-	clip(&q.hostinfo);
-	if ((q.followup && strlen(q.followup) > MACHINE_SECRET_MAX) ||
-	    (q.auth_key && strlen(q.auth_key) > MACHINE_SECRET_MAX))
-		json_reader_fail(&r, "Auth", -EINVAL);
-	if (!fits(&q.hostinfo))
-		json_reader_fail(&r, "Hostinfo", -EINVAL);
-	if (public_key_is_zero(&q.node_key))
-		json_reader_fail(&r, "NodeKey", -EINVAL);
-	result = json_reader_result(&r, err, "register");
-	json_decref(json);
-	if (result < 0)
-		machine_register_request_clear(&q);
-	else
-		*ret = q;
-	return result;
-}
-
-int machine_map_request_parse(const void *body, size_t length, struct machine_map_request *ret,
-			      struct error *err)
-{
-	struct machine_map_request q = {0};
-	struct json_reader r;
-	int result = 0;
-	json_t *json = parse_body(body, length, &result, err), *member;
-
-	if (!json)
-		return result;
-	r = json_reader_of(json);
-	q.version = json_get_int(&r, "Version");
-	q.node_key = json_get_key(&r, "NodeKey", KEY_NODE);
-	q.disco_key = json_get_key(&r, "DiscoKey", KEY_DISCO);
-	q.compress = strcmp(json_get_text(&r, "Compress"), "zstd") == 0;
-	q.stream = json_get_bool(&r, "Stream");
-	q.read_only = json_get_bool(&r, "ReadOnly");
-	q.has_endpoints = json_get_array(&r, "Endpoints") != NULL;
-	json_get_endpoints(&r, "Endpoints", &q.endpoints);
-	if (q.endpoints.count > MACHINE_ENDPOINTS_MAX)
-		q.endpoints.count = MACHINE_ENDPOINTS_MAX;
-	shrink(&q.endpoints.items, q.endpoints.count, sizeof(struct endpoint));
-	member = json_get_object(&r, "Hostinfo");
-	if (member) {
-		q.hostinfo = calloc(1, sizeof(*q.hostinfo));
-		if (!q.hostinfo || tailcfg_hostinfo_decode(member, q.hostinfo) < 0)
-			json_reader_fail(&r, "Hostinfo", -ENOMEM);
-		else
-			clip(q.hostinfo);
-		if (q.hostinfo && !fits(q.hostinfo))
-			json_reader_fail(&r, "Hostinfo", -EINVAL);
-	}
-	if (public_key_is_zero(&q.node_key))
-		json_reader_fail(&r, "NodeKey", -EINVAL);
-	result = json_reader_result(&r, err, "map");
-	json_decref(json);
-	if (result < 0)
-		machine_map_request_clear(&q);
-	else
-		*ret = q;
-	return result;
+	if (json_writer_result(&w) < 0)
+		json_reader_fail(r, "Hostinfo", -EINVAL);
 }
 
 /* take_text() - The member @name, whole and of printable ASCII, or the reader fails */
@@ -199,51 +100,144 @@ static void take_text(struct json_reader *r, const char *name, char *out, size_t
 		memcpy(out, text, length + 1);
 }
 
+/* take_key() - The node key, which each request has */
+static struct public_key take_key(struct json_reader *r, const char *name)
+{
+	struct public_key key = json_get_key(r, name, KEY_NODE);
+
+	if (public_key_is_zero(&key))
+		json_reader_fail(r, name, -EINVAL);
+	return key;
+}
+
+/* parse() - Fill @request from the JSON of a body */
+static int parse(const void *body, size_t length, const char *what,
+		 void (*fill)(struct json_reader *r, void *request), void *request,
+		 struct error *err)
+{
+	struct json_range range;
+	struct json_reader r;
+	json_t *json;
+	int result = json_scan_value(body, length, &range);
+
+	if (result < 0)
+		return error_set(err, result, "the request is not JSON");
+	json = json_parse(range, err);
+	if (!json)
+		return -EBADMSG;
+	r = json_reader_of(json);
+	fill(&r, request);
+	result = json_reader_result(&r, err, what);
+	json_decref(json);
+	return result;
+}
+
+static void fill_register(struct json_reader *r, void *request)
+{
+	struct machine_register_request *q = request;
+	json_t *member = json_get_object(r, "Auth");
+
+	q->version = json_get_int(r, "Version");
+	q->node_key = take_key(r, "NodeKey");
+	q->old_node_key = json_get_key(r, "OldNodeKey", KEY_NODE);
+	q->followup = json_get_string(r, "Followup");
+	q->expiry = json_get_time(r, "Expiry");
+	q->ephemeral = json_get_bool(r, "Ephemeral");
+	if (member) {
+		struct json_reader inner = json_reader_of(member);
+
+		q->auth_key = json_get_string(&inner, "AuthKey");
+		if (inner.error < 0)
+			json_reader_fail(r, "Auth", inner.error);
+	}
+	/* The node's map requests repeat the services. */
+	take_hostinfo(r, &q->hostinfo, false);
+	if ((q->followup && strlen(q->followup) > MACHINE_SECRET_MAX) ||
+	    (q->auth_key && strlen(q->auth_key) > MACHINE_SECRET_MAX))
+		json_reader_fail(r, "Auth", -EINVAL);
+}
+
+int machine_register_request_parse(const void *body, size_t length,
+				   struct machine_register_request *ret, struct error *err)
+{
+	struct machine_register_request q = {0};
+	int r = parse(body, length, "register", fill_register, &q, err);
+
+	if (r < 0)
+		machine_register_request_clear(&q);
+	else
+		*ret = q;
+	return r;
+}
+
+static void fill_map(struct json_reader *r, void *request)
+{
+	struct machine_map_request *q = request;
+
+	q->version = json_get_int(r, "Version");
+	q->node_key = take_key(r, "NodeKey");
+	q->disco_key = json_get_key(r, "DiscoKey", KEY_DISCO);
+	q->compress = strcmp(json_get_text(r, "Compress"), "zstd") == 0;
+	q->stream = json_get_bool(r, "Stream");
+	q->read_only = json_get_bool(r, "ReadOnly");
+	q->has_endpoints = json_get_array(r, "Endpoints") != NULL;
+	json_get_endpoints(r, "Endpoints", &q->endpoints);
+	if (q->endpoints.count > MACHINE_ENDPOINTS_MAX)
+		q->endpoints.count = MACHINE_ENDPOINTS_MAX;
+	shrink(&q->endpoints.items, q->endpoints.count, sizeof(struct endpoint));
+	if (!json_get_object(r, "Hostinfo"))
+		return;
+	q->hostinfo = calloc(1, sizeof(*q->hostinfo));
+	if (q->hostinfo)
+		take_hostinfo(r, q->hostinfo, true);
+	else
+		json_reader_fail(r, "Hostinfo", -ENOMEM);
+}
+
+int machine_map_request_parse(const void *body, size_t length, struct machine_map_request *ret,
+			      struct error *err)
+{
+	struct machine_map_request q = {0};
+	int r = parse(body, length, "map", fill_map, &q, err);
+
+	if (r < 0)
+		machine_map_request_clear(&q);
+	else
+		*ret = q;
+	return r;
+}
+
+static void fill_set_dns(struct json_reader *r, void *request)
+{
+	struct machine_set_dns_request *q = request;
+
+	q->version = json_get_int(r, "Version");
+	q->node_key = take_key(r, "NodeKey");
+	take_text(r, "Name", q->name, sizeof(q->name));
+	take_text(r, "Type", q->type, sizeof(q->type));
+	take_text(r, "Value", q->value, sizeof(q->value));
+	for (char *c = q->name; *c; c++)
+		*c = (char)tolower((unsigned char)*c);
+	if (*q->name && q->name[strlen(q->name) - 1] == '.')
+		q->name[strlen(q->name) - 1] = '\0';
+}
+
 int machine_set_dns_request_parse(const void *body, size_t length,
 				  struct machine_set_dns_request *ret, struct error *err)
 {
-	struct machine_set_dns_request q = {0};
-	struct json_reader r;
-	int result = 0;
-	json_t *json = parse_body(body, length, &result, err);
+	*ret = (struct machine_set_dns_request){0};
+	return parse(body, length, "set-dns", fill_set_dns, ret, err);
+}
 
-	if (!json)
-		return result;
-	r = json_reader_of(json);
-	q.version = json_get_int(&r, "Version");
-	q.node_key = json_get_key(&r, "NodeKey", KEY_NODE);
-	take_text(&r, "Name", q.name, sizeof(q.name));
-	take_text(&r, "Type", q.type, sizeof(q.type));
-	take_text(&r, "Value", q.value, sizeof(q.value));
-	for (char *c = q.name; *c; c++)
-		*c = (char)tolower((unsigned char)*c);
-	if (*q.name && q.name[strlen(q.name) - 1] == '.')
-		q.name[strlen(q.name) - 1] = '\0';
-	if (public_key_is_zero(&q.node_key))
-		json_reader_fail(&r, "NodeKey", -EINVAL);
-	result = json_reader_result(&r, err, "set-dns");
-	json_decref(json);
-	if (result == 0)
-		*ret = q;
-	return result;
+static void fill_verify(struct json_reader *r, void *request)
+{
+	*(struct public_key *)request = take_key(r, "NodePublic");
 }
 
 int machine_verify_request_parse(const void *body, size_t length, struct public_key *ret,
 				 struct error *err)
 {
-	struct json_reader r;
-	int result = 0;
-	json_t *json = parse_body(body, length, &result, err);
-
-	if (!json)
-		return result;
-	r = json_reader_of(json);
-	*ret = json_get_key(&r, "NodePublic", KEY_NODE);
-	if (public_key_is_zero(ret))
-		json_reader_fail(&r, "NodePublic", -EINVAL);
-	result = json_reader_result(&r, err, "verify");
-	json_decref(json);
-	return result;
+	return parse(body, length, "verify", fill_verify, ret, err);
 }
 
 /* take_id() - A node's id in decimal, up to @end */

@@ -299,6 +299,24 @@ int registry_remove_user(struct registry *r, struct registry_user *user, struct 
 
 /* Keys */
 
+void registry_random_hex(char *out, size_t bytes)
+{
+	uint8_t random[64];
+
+	randombytes_buf(random, bytes);
+	sodium_bin2hex(out, 2 * bytes + 1, random, bytes);
+	explicit_bzero(random, sizeof(random));
+}
+
+void registry_insert_key(struct registry *r, struct registry_key *key)
+{
+	struct registry_key **end = &r->keys;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = key;
+}
+
 static void hash_secret(const char *secret, uint8_t out[static REGISTRY_KEY_HASH_SIZE])
 {
 	crypto_generichash(out, REGISTRY_KEY_HASH_SIZE, (const uint8_t *)secret, strlen(secret),
@@ -309,16 +327,13 @@ int registry_add_key(struct registry *r, const struct registry_key_options *opti
 		     nanoseconds now, struct registry_key **ret, char **ret_secret,
 		     struct error *err)
 {
-	uint8_t random[REGISTRY_KEY_PREFIX_SIZE / 2 + KEY_SECRET_BYTES];
-	char hex[2 * sizeof(random) + 1], secret[2 * KEY_SECRET_BYTES + 1];
-	struct registry_key **end = &r->keys, *key = calloc(1, sizeof(*key));
+	char secret[2 * KEY_SECRET_BYTES + 1];
+	struct registry_key *key = calloc(1, sizeof(*key));
 
 	if (!key)
 		return error_set(err, -ENOMEM, "out of memory");
-	randombytes_buf(random, sizeof(random));
-	sodium_bin2hex(hex, sizeof(hex), random, sizeof(random));
-	memcpy(key->prefix, hex, REGISTRY_KEY_PREFIX_SIZE);
-	strcpy(secret, hex + REGISTRY_KEY_PREFIX_SIZE);
+	registry_random_hex(key->prefix, REGISTRY_KEY_PREFIX_SIZE / 2);
+	registry_random_hex(secret, KEY_SECRET_BYTES);
 	hash_secret(secret, key->hash);
 	key->user = options->user;
 	key->reusable = options->reusable;
@@ -330,13 +345,9 @@ int registry_add_key(struct registry *r, const struct registry_key_options *opti
 			goto no_memory;
 	if (asprintf(ret_secret, "%s%s-%s", KEY_LEAD, key->prefix, secret) < 0)
 		goto no_memory;
-	explicit_bzero(random, sizeof(random));
-	explicit_bzero(hex, sizeof(hex));
 	explicit_bzero(secret, sizeof(secret));
 	key->record = (struct registry_record){.kind = REGISTRY_KEY, .id = ++r->last_key};
-	while (*end)
-		end = &(*end)->next;
-	*end = key;
+	registry_insert_key(r, key);
 	registry_touch(r, &key->record);
 	*ret = key;
 	return 0;
@@ -405,14 +416,11 @@ int registry_check_key(const struct registry *r, const char *text, nanoseconds n
 int registry_set_page_key(struct registry *r, char **ret_secret)
 {
 	char hex[2 * KEY_SECRET_BYTES + 1];
-	uint8_t random[KEY_SECRET_BYTES];
 	char *secret;
 
-	randombytes_buf(random, sizeof(random));
-	sodium_bin2hex(hex, sizeof(hex), random, sizeof(random));
+	registry_random_hex(hex, KEY_SECRET_BYTES);
 	if (asprintf(&secret, PAGE_KEY_LEAD "%s", hex) < 0)
 		return -ENOMEM;
-	explicit_bzero(random, sizeof(random));
 	explicit_bzero(hex, sizeof(hex));
 	hash_secret(secret, r->page_key);
 	r->has_page_key = r->page_key_dirty = true;

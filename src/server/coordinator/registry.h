@@ -161,6 +161,12 @@ int registry_remove_user(struct registry *r, struct registry_user *user, struct 
 
 /* Keys */
 
+/** registry_random_hex() - @bytes random bytes, at most 64, as hex digits with a NUL */
+void registry_random_hex(char *out, size_t bytes);
+
+/** registry_insert_key() - One from the store: @key is taken */
+void registry_insert_key(struct registry *r, struct registry_key *key);
+
 struct registry_key_options {
 	int64_t user;
 	bool reusable, ephemeral;

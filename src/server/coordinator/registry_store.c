@@ -595,13 +595,11 @@ static int load_user(struct registry *registry, sqlite3_stmt *s)
 
 static int load_key(struct registry *registry, sqlite3_stmt *s)
 {
-	struct registry_key **end = &registry->keys, *key = calloc(1, sizeof(*key));
+	struct registry_key *key = calloc(1, sizeof(*key));
 
 	if (!key)
 		return -ENOMEM;
-	while (*end)
-		end = &(*end)->next;
-	*end = key;
+	registry_insert_key(registry, key);
 	return read_row(s, REGISTRY_KEY, key) && strlen(key->prefix) == REGISTRY_KEY_PREFIX_SIZE
 		       ? 0
 		       : -EIO;

@@ -21,7 +21,6 @@
 #include "server/web/source_limit.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -338,7 +337,6 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 				       const struct machine_register_request *q,
 				       struct tailnet_time now)
 {
-	uint8_t random[TAILNET_LOGIN_ID_SIZE / 2];
 	struct tailnet_login *login;
 
 	make_room(t, machine, q->source);
@@ -347,8 +345,7 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 		free(login);
 		return NULL;
 	}
-	randombytes_buf(random, sizeof(random));
-	sodium_bin2hex(login->id, sizeof(login->id), random, sizeof(random));
+	registry_random_hex(login->id, TAILNET_LOGIN_ID_SIZE / 2);
 	login->machine = *machine;
 	login->key = q->node_key;
 	login->old_key = q->old_node_key;

@@ -21,7 +21,6 @@
 #include "server/coordinator/tailnet.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -162,14 +161,12 @@ static void make_room(struct tailnet *t, int64_t to)
 static struct ssh_check *add_check(struct tailnet *t, const struct machine_ssh_request *q,
 				   nanoseconds now)
 {
-	uint8_t random[(MACHINE_SSH_ID_SIZE - 1) / 2];
 	struct ssh_check *check = calloc(1, sizeof(*check));
 
 	if (!check)
 		return NULL;
 	make_room(t, q->to);
-	randombytes_buf(random, sizeof(random));
-	sodium_bin2hex(check->id, sizeof(check->id), random, sizeof(random));
+	registry_random_hex(check->id, (MACHINE_SSH_ID_SIZE - 1) / 2);
 	check->from = q->from;
 	check->to = q->to;
 	strcpy(check->user, q->user);
