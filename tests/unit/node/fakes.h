@@ -42,7 +42,8 @@ struct privsep_client {
 	unsigned int key_reads;
 	const char *passwd; /* contents; NULL: there is none */
 	enum privsep_state told;
-	char login[PRIVSEP_TEXT_MAX]; /* the last URL */
+	char reason[PRIVSEP_TEXT_MAX]; /* with it */
+	char login[PRIVSEP_TEXT_MAX];  /* the last URL */
 	bool settled;
 	const char *lost;  /* why there is no state, though there was one */
 	char network[512]; /* the last that was asked for, as text */
@@ -59,6 +60,13 @@ struct control_client {
 	unsigned int starts, interactive, unasked, pauses, logouts, keys, retries, replies;
 	char key[64]; /* the last auth key */
 	int stored;   /* the last answer about a key; 1: none yet */
+	/* What the node said last about itself. */
+	struct public_key old_key, disco_key, network_lock_key; /* all zero: none */
+	struct tailcfg_hostinfo hostinfo;
+	struct tailcfg_endpoint endpoints[4];
+	size_t endpoint_count;
+	char ping_type[16], ping_url[64];
+	struct address ping_ip;
 };
 
 struct world {
@@ -112,6 +120,7 @@ void control_client_free(struct control_client *c)
 	assert_ptr_equal(client(), c);
 	fake_client_count--;
 	netmap_free(c->map);
+	tailcfg_hostinfo_clear(&c->hostinfo);
 	free(c);
 }
 
@@ -120,26 +129,28 @@ void control_client_set_identity(struct control_client *c, const struct secret_k
 				 const struct public_key *disco_key,
 				 const struct public_key *nl_key)
 {
-	(void)old_key;
-	(void)disco_key;
-	(void)nl_key;
 	if (node_key)
 		secret_key_public(node_key, &c->node_key);
+	c->old_key = (struct public_key){0};
+	if (old_key)
+		secret_key_public(old_key, &c->old_key);
+	c->disco_key = *disco_key;
+	c->network_lock_key = *nl_key;
 }
 
 int control_client_set_hostinfo(struct control_client *c, const struct tailcfg_hostinfo *info)
 {
-	(void)c;
-	(void)info;
-	return 0;
+	tailcfg_hostinfo_clear(&c->hostinfo);
+	return tailcfg_hostinfo_copy(info, &c->hostinfo);
 }
 
 int control_client_set_endpoints(struct control_client *c, const struct tailcfg_endpoint *endpoints,
 				 size_t count)
 {
-	(void)c;
-	(void)endpoints;
-	(void)count;
+	assert_true(count <= ARRAY_SIZE(c->endpoints));
+	if (count)
+		memcpy(c->endpoints, endpoints, count * sizeof(*endpoints));
+	c->endpoint_count = count;
 	return 0;
 }
 
@@ -187,8 +198,9 @@ const struct netmap *control_client_netmap(const struct control_client *c)
 void control_client_ping_reply(struct control_client *c, const char *url,
 			       const struct control_ping_reply *reply)
 {
-	(void)url;
-	(void)reply;
+	snprintf(c->ping_url, sizeof(c->ping_url), "%s", url);
+	snprintf(c->ping_type, sizeof(c->ping_type), "%s", reply->type);
+	c->ping_ip = reply->ip;
 	c->replies++;
 }
 
@@ -302,8 +314,8 @@ int privsep_client_network(struct privsep_client *privsep, const struct privsep_
 int privsep_client_status(struct privsep_client *privsep, enum privsep_state state,
 			  const char *text)
 {
-	(void)text;
 	privsep->told = state;
+	snprintf(privsep->reason, sizeof(privsep->reason), "%s", text);
 	return 0;
 }
 

@@ -1029,6 +1029,9 @@ static void control_may_ping_but_not_for_ever(void **state)
 		map(w, &key, "{\"PeersRemoved\":[2]}");
 		edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
 		assert_int_equal(client()->replies, LIMIT_CONTROL_PINGS);
+		assert_string_equal(client()->ping_url, ping.url);
+		assert_string_equal(client()->ping_type, "TSMP");
+		assert_true(address_equal(&client()->ping_ip, &address));
 		edit(w, "{\"WantRunning\":true,\"WantRunningSet\":true}");
 		map(w, &key, FULL_MAP);
 	}
