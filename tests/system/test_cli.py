@@ -85,7 +85,7 @@ def test_every_command_has_help_with_an_example():
         (["up", "--ssh"], "--ssh is not supported yet"),
         (["up", "--host-routes"], "nothing to do here"),
         (["daemon", "--config=x"], "use flags and variables"),
-        (["ip", "--assert=laptop"], "an address is wanted"),
+        (["ip", "--assert=laptop"], "an IP address is required"),
         (["up", "--login-server=vpn.example.com"], "https://vpn.example.com"),
         (["up", "--auth-key=file:/nonexistent/key"], "/nonexistent/key"),
         (["up", "--timeout=5"], "30s"),
@@ -143,7 +143,7 @@ def test_unknown_variables_are_named():
             "TS_BOOT_TIMEOUT": "x",
         },
     )
-    assert "TS_AUTH is unknown and passed over; did you mean TS_AUTHKEY?" in done.stderr
+    assert "TS_AUTH is unknown and ignored; did you mean TS_AUTHKEY?" in done.stderr
     assert "did you mean TS_SERVE_CONFIG?" in done.stderr
     assert "TS_ROUTES is not supported yet" in done.stderr
 

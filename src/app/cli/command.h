@@ -4,16 +4,13 @@
  */
 #pragma once
 
+#include "app/cli/client.h"
 #include "app/cli/daemon_flags.h"
 #include "app/cli/flags.h"
 #include "app/cli/prefs_flags.h"
 #include "wire/tailcfg.h"
 
 #include <stdbool.h>
-
-#define EXIT_OK    0
-#define EXIT_FAILS 1
-#define EXIT_USAGE 2
 
 /* The first line of a daemon's log; scripts look for its first words. */
 #define PROGRAM_STARTING "Program starting: v" TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION
@@ -29,7 +26,7 @@ struct command_line {
 	const char *socket; /* --socket before or after the command, or NULL */
 	const char **rest;  /* arguments that are no flags */
 	int rest_count;
-	bool official; /* called as tailscaled: its other flags are passed over */
+	bool official; /* called as tailscaled: its other flags are ignored */
 	int argc;      /* of main */
 	char **argv;
 };
@@ -59,12 +56,26 @@ struct command {
 extern const struct command commands[];
 extern const size_t command_count;
 
+/* --socket, where a command takes it */
+extern struct flag_value command_socket;
+
 /** command_find() - By name, or NULL */
 const struct command *command_find(const char *name);
 
 /** command_groups() - The flags of @command as groups over @line; returns how many */
 size_t command_groups(const struct command *command, struct command_line *line,
 		      struct flag_group ret[static FLAG_GROUPS_MAX]);
+
+/** command_unknown() - Complain about @name, and suggest a command; exit code */
+int command_unknown(const char *name);
+
+/** daemon_ask() - localapi_call() of the daemon that @line names */
+static inline int daemon_ask(const struct command_line *line, const char *method,
+			     const char *target, const json_t *body, json_t **ret,
+			     struct error *err)
+{
+	return localapi_call(localapi_socket_path(line->socket), method, target, body, ret, err);
+}
 
 /** command_help() - `pillion COMMAND --help`, to stdout */
 void command_help(const struct command *command);
@@ -74,10 +85,6 @@ void command_list(void);
 
 /** command_main() - Read a command line without its program and run it; exit code */
 int command_main(int argc, char **argv);
-
-/** complain() - "pillion NAME: text" on stderr; returns @code */
-int complain(const char *name, int code, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
 
 /** print_version() - Of this program, and what it tells the network */
 void print_version(void);

@@ -44,14 +44,9 @@
 #define DAEMON_ARGUMENTS_MAX (DAEMON_FLAG_COUNT + 4)
 #define DAEMON_VARIABLES_MAX 8
 
-static void json_free(json_t **value)
-{
-	json_decref(*value);
-}
-
 static void warn(const char *text)
 {
-	complain("connect", 0, "warning: %s", text);
+	complain(0, "warning: %s", text);
 }
 
 /* merge_flags() - What the command line says wins over what variables say */
@@ -259,16 +254,15 @@ static int wait_for_answer(pid_t child, const char *socket_path, const char *log
 		if (r == 0)
 			return EXIT_OK;
 		if (r == -EPERM)
-			return complain("connect", EXIT_FAILS, "%s", err.text);
+			return complain(EXIT_FAILS, "%s", err.text);
 		if (waitpid(child, &status, WNOHANG) == child) {
 			print_log_tail(log_path, log_start);
-			complain("connect", 0, "the daemon could not start; its log is %s",
-				 log_path);
+			complain(0, "the daemon could not start; its log is %s", log_path);
 			return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status)
 									: EXIT_FAILS;
 		}
 		if (clock_boottime() > deadline)
-			return complain("connect", EXIT_FAILS,
+			return complain(EXIT_FAILS,
 					"the daemon does not answer at %s; its log is %s",
 					socket_path, log_path);
 		nanosleep(&pause, NULL);
@@ -308,25 +302,25 @@ static int start_daemon(const struct entry_settings *s, const struct entry_optio
 	int r;
 
 	if (!log_path || daemon_arguments(s, o, log_path, argv) < 0)
-		return complain("connect", EXIT_FAILS, "out of memory");
+		return complain(EXIT_FAILS, "out of memory");
 	r = sup->state_dir ? make_folder(sup->state_dir, 0700) : 0;
 	if (r < 0)
-		return complain("connect", EXIT_FAILS,
+		return complain(EXIT_FAILS,
 				"can't make the state folder %s: %s; run as root, or name another "
 				"with --statedir",
 				sup->state_dir, strerror(-r));
 	r = make_folder_of(sup->socket_path, 0755);
 	if (r < 0)
-		return complain("connect", EXIT_FAILS,
+		return complain(EXIT_FAILS,
 				"can't make the folder of the socket %s: %s; run as root, or name "
 				"another with --socket",
 				sup->socket_path, strerror(-r));
 	(void)stat(log_path, &log);
 	if (daemon_environment(&sup->start, proxies, environment) < 0)
-		return complain("connect", EXIT_FAILS, "out of memory");
+		return complain(EXIT_FAILS, "out of memory");
 	child = fork();
 	if (child < 0)
-		return complain("connect", EXIT_FAILS, "fork: %s", strerror(errno));
+		return complain(EXIT_FAILS, "fork: %s", strerror(errno));
 	if (child == 0)
 		become_daemon(argv, environment);
 	secret_string_free(proxies[0]);
@@ -342,7 +336,7 @@ static int start_daemon(const struct entry_settings *s, const struct entry_optio
 /* differs() - Whether the node's settings are not yet those of the mask */
 static int differs(const char *socket, const json_t *masked, bool *ret, struct error *err)
 {
-	_cleanup_(json_free) json_t *current = NULL;
+	_cleanup_json_ json_t *current = NULL;
 	struct prefs before = {0}, after = {0};
 	int r;
 
@@ -371,7 +365,7 @@ static int connected(const char *socket, const struct entry_options *o)
 	if (r == 0 && other)
 		r = localapi_call(socket, "PATCH", "/localapi/v0/prefs", o->masked, NULL, &err);
 	if (r < 0)
-		return complain("connect", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	fprintf(stderr, "%s\n",
 		other ? "connected already; the settings were changed" : "connected already");
 	return EXIT_OK;
@@ -382,7 +376,6 @@ static int join(const struct entry_settings *s, const struct entry_options *o)
 	_cleanup_(secret_string_free_at) char *file_key = NULL;
 	struct error err = {0};
 	struct join j = {
-		.name = "connect",
 		.socket = o->supervisor.socket_path,
 		.masked = o->masked,
 		.auth_key = o->auth_key,
@@ -395,7 +388,7 @@ static int join(const struct entry_settings *s, const struct entry_options *o)
 	if (o->supervisor.auth_key_file) {
 		if (read_secret_file(o->supervisor.auth_key_file, &file_key, &err) < 0 &&
 		    !entry_has_login(&o->supervisor))
-			return complain("connect", EXIT_USAGE, "%s", err.text);
+			return complain(EXIT_USAGE, "%s", err.text);
 		j.auth_key = file_key;
 	}
 	/* With a key nobody sits there who could end a wait without limit. */
@@ -430,14 +423,13 @@ static void warn_of_daemon_flags(const struct command_line *line, pid_t pid)
 		     at += strlen(at) + 1)
 			same |= strcmp(at, word) == 0;
 		if (!same)
-			complain("connect", 0,
+			complain(0,
 				 "warning: --%s has no effect: a daemon runs already, with its own "
 				 "settings; 'pillion disconnect' first, then connect again",
 				 daemon_flags[i].name);
 	}
 	if (line->own[CONNECT_FOREGROUND].on)
-		complain("connect", 0,
-			 "warning: --foreground has no effect: a daemon runs already");
+		complain(0, "warning: --foreground has no effect: a daemon runs already");
 }
 
 static int connect_with(struct command_line *line, const struct entry_settings *s,
@@ -446,7 +438,7 @@ static int connect_with(struct command_line *line, const struct entry_settings *
 	const char *socket = o->supervisor.socket_path;
 	bool keyed = o->supervisor.start.auth_key_present;
 	bool if_configured = line->own[CONNECT_IF_CONFIGURED].on;
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 	struct error err = {0};
 	const char *state;
 	pid_t pid;
@@ -457,7 +449,7 @@ static int connect_with(struct command_line *line, const struct entry_settings *
 		r = localapi_call(socket, "GET", "/localapi/v0/status?peers=false", NULL, &status,
 				  &err);
 	if (r < 0 && r != -ENOENT)
-		return complain("connect", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	if (status)
 		warn_of_daemon_flags(line, pid);
 	state = text_of(status, "BackendState");
@@ -486,7 +478,7 @@ int run_connect(struct command_line *line)
 	int r;
 
 	if (variables_read(environ, warn, &settings, &err) < 0)
-		return complain("connect", EXIT_USAGE, "%s", err.text);
+		return complain(EXIT_USAGE, "%s", err.text);
 	merge_flags(&settings, line);
 	/* The node itself has no TUN-less mode, so this one is not worth a line here. */
 	if (!settings.daemon[DAEMON_SOCKET].given)
@@ -495,11 +487,10 @@ int run_connect(struct command_line *line)
 	r = entry_options_make(&settings, true, warn, &options, &err);
 	if (r < 0) {
 		variables_clear(&settings);
-		return complain("connect", r == -ENOMEM ? EXIT_FAILS : EXIT_USAGE, "%s", err.text);
+		return complain(r == -ENOMEM ? EXIT_FAILS : EXIT_USAGE, "%s", err.text);
 	}
 	r = daemon_options_finish(&options.supervisor, &err);
-	r = r < 0 ? complain("connect", EXIT_FAILS, "%s", err.text)
-		  : connect_with(line, &settings, &options);
+	r = r < 0 ? complain(EXIT_FAILS, "%s", err.text) : connect_with(line, &settings, &options);
 	entry_options_clear(&options);
 	variables_clear(&settings);
 	return r;
@@ -527,7 +518,7 @@ static int is_our_program(pid_t pid)
 /* says_pillion() - Whether the daemon gives a version of ours */
 static bool says_pillion(const char *socket)
 {
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 
 	return localapi_call(socket, "GET", "/localapi/v0/status?peers=false", NULL, &status,
 			     NULL) == 0 &&
@@ -582,31 +573,31 @@ int run_disconnect(struct command_line *line)
 	int r;
 
 	if (timeout > INT_MAX * NSEC_PER_MSEC)
-		return complain("disconnect", EXIT_USAGE, "--timeout: that is too long");
+		return complain(EXIT_USAGE, "--timeout: that is too long");
 	r = localapi_daemon_pid(socket, &pid, &err);
 	if (r == -ENOENT) {
 		fprintf(stderr, "not connected: no daemon at %s\n", socket);
 		return EXIT_OK;
 	}
 	if (r < 0)
-		return complain("disconnect", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	/* Asked again with the pidfd in hand: the number was not given to another since. */
 	if (pidfd < 0 || localapi_daemon_pid(socket, &again, NULL) < 0 || again != pid)
-		return complain("disconnect", EXIT_FAILS,
+		return complain(EXIT_FAILS,
 				"the daemon at %s is in another PID namespace or just ended",
 				socket);
 	if (!is_our_daemon(socket, pid))
-		return complain("disconnect", EXIT_FAILS,
+		return complain(EXIT_FAILS,
 				"process %d at %s is no 'pillion daemon'; stop it where it was "
 				"started (a container: stop the container), or take the node down "
 				"with 'pillion down'",
 				(int)pid, socket);
 	if (syscall(SYS_pidfd_send_signal, pidfd, SIGTERM, NULL, 0) < 0)
-		return complain("disconnect", EXIT_FAILS, "end process %d: %s%s", (int)pid,
-				strerror(errno), errno == EPERM ? "; try as root" : "");
+		return complain(EXIT_FAILS, "end process %d: %s%s", (int)pid, strerror(errno),
+				errno == EPERM ? "; try as root" : "");
 	if (wait_for_end(pidfd, timeout) != 1)
-		return complain("disconnect", EXIT_FAILS,
+		return complain(EXIT_FAILS,
 				"process %d has not ended after %.0f seconds; see its log",
 				(int)pid, (double)timeout / NSEC_PER_SEC);
 	return EXIT_OK;

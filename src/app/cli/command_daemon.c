@@ -32,7 +32,7 @@ int run_daemon(struct command_line *line)
 		r = daemon_options_finish(&options, &err);
 	if (r < 0) {
 		privsep_start_clear(&options.start);
-		return complain("daemon", r == -ENOMEM ? EXIT_FAILS : EXIT_USAGE, "%s", err.text);
+		return complain(r == -ENOMEM ? EXIT_FAILS : EXIT_USAGE, "%s", err.text);
 	}
 	if (line->own[DAEMON_OWN_CLEAN_UP].on) {
 		r = supervisor_clean_up(&options);

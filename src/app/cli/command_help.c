@@ -209,7 +209,7 @@ int run_completion(struct command_line *line)
 	else if (strcmp(shell, "fish") == 0)
 		print_fish();
 	else
-		return complain("completion", EXIT_USAGE, "name a shell: bash, zsh or fish");
+		return complain(EXIT_USAGE, "name a shell: bash, zsh or fish");
 	return EXIT_OK;
 }
 
@@ -309,5 +309,25 @@ int run_manual(struct command_line *line)
 	       "line or configuration.\n"
 	       ".SH ENVIRONMENT\n.TP\n.B TS_SOCKET\nThe socket of the daemon.\n"
 	       ".TP\n.B NO_COLOR\nPrint no colours.\n");
+	return EXIT_OK;
+}
+
+int run_help(struct command_line *line)
+{
+	const struct command *c;
+
+	if (line->rest_count == 0)
+		return command_list(), EXIT_OK;
+	c = command_find(line->rest[0]);
+	if (!c)
+		return command_unknown(line->rest[0]);
+	if (c->run == run_server) {
+		/* The program that runs it explains it. */
+		char *argv[] = {(char *)c->name, (char *)"--help", NULL};
+		struct command_line theirs = {.argc = 2, .argv = argv};
+
+		return run_server(&theirs);
+	}
+	command_help(c);
 	return EXIT_OK;
 }

@@ -18,16 +18,11 @@
 #define PING_INTERVAL_NS NSEC_PER_SEC
 #define TARGET_MAX       160
 
-static void json_free(json_t **value)
-{
-	json_decref(*value);
-}
-
 /* resolve() - The first tailnet address of a peer by name */
 static int resolve(struct command_line *line, const char *host, char ret[static ADDRESS_TEXT_MAX],
 		   struct error *err)
 {
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 	struct address address;
 	const json_t *node;
 	int r;
@@ -36,8 +31,7 @@ static int resolve(struct command_line *line, const char *host, char ret[static 
 		address_format(&address, ret);
 		return 0;
 	}
-	r = localapi_call(localapi_socket_path(line->socket), "GET", "/localapi/v0/status", NULL,
-			  &status, err);
+	r = daemon_ask(line, "GET", "/localapi/v0/status", NULL, &status, err);
 	if (r < 0)
 		return r;
 	node = peer_find(status, host, err);
@@ -104,17 +98,15 @@ int run_ping(struct command_line *line)
 	int64_t pongs = 0;
 
 	if (line->rest_count != 1)
-		return complain("ping", EXIT_USAGE, "name a host: pillion ping HOST");
-	if (most < 0)
-		return complain("ping", EXIT_USAGE, "-c can't be negative");
+		return complain(EXIT_USAGE, "name a host: pillion ping HOST");
 	if (timeout <= 0 || timeout > TIMEOUT_MOST)
-		return complain("ping", EXIT_USAGE, "--timeout: more than 0, at most 1h");
+		return complain(EXIT_USAGE, "--timeout: more than 0, at most 1h");
 	if (resolve(line, line->rest[0], address, &err) < 0)
-		return complain("ping", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	snprintf(target, sizeof(target), "/localapi/v0/ping?ip=%s&type=%s", address,
 		 ping_type(line));
 	for (int64_t i = 0; most == 0 || i < most; i++) {
-		_cleanup_(json_free) json_t *result = NULL;
+		_cleanup_json_ json_t *result = NULL;
 		nanoseconds next = clock_boottime() + PING_INTERVAL_NS;
 
 		int r = localapi_call_within((int)(timeout / NSEC_PER_MSEC),
@@ -122,7 +114,7 @@ int run_ping(struct command_line *line)
 					     NULL, &result, &err);
 
 		if (r < 0 && r != -ETIMEDOUT)
-			return complain("ping", EXIT_FAILS, "%s", err.text);
+			return complain(EXIT_FAILS, "%s", err.text);
 		if (r == -ETIMEDOUT) {
 			printf("no answer: timed out\n");
 			continue;
@@ -146,7 +138,7 @@ int run_ping(struct command_line *line)
 			pause_until(next);
 	}
 	if (pongs == 0)
-		return complain("ping", EXIT_FAILS,
+		return complain(EXIT_FAILS,
 				"no answer from %s; 'pillion status' shows whether it is online",
 				address);
 	return EXIT_OK;

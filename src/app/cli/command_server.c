@@ -19,16 +19,16 @@ int run_server(struct command_line *line)
 	path[length > 0 ? length : 0] = '\0';
 	slash = strrchr(path, '/');
 	if (!slash)
-		return complain(line->argv[0], EXIT_FAILS,
+		return complain(EXIT_FAILS,
 				"can't find our own folder by /proc/self/exe (is /proc mounted?)");
 	strcpy(slash + 1, PROGRAM);
 	argv = calloc((size_t)line->argc + 2, sizeof(*argv));
 	if (!argv)
-		return complain(line->argv[0], EXIT_FAILS, "out of memory");
+		return complain(EXIT_FAILS, "out of memory");
 	argv[0] = path;
 	for (int i = 0; i < line->argc; i++)
 		argv[i + 1] = line->argv[i];
 	execv(path, argv);
 	free(argv);
-	return complain(line->argv[0], EXIT_FAILS, "%s: %s", path, strerror(errno));
+	return complain(EXIT_FAILS, "%s: %s", path, strerror(errno));
 }

@@ -13,16 +13,11 @@
 
 #define TARGET_MAX 512
 
-static void json_free(json_t **value)
-{
-	json_decref(*value);
-}
-
 static int get_status(struct command_line *line, bool peers, json_t **ret, struct error *err)
 {
-	return localapi_call(localapi_socket_path(line->socket), "GET",
-			     peers ? "/localapi/v0/status" : "/localapi/v0/status?peers=false",
-			     NULL, ret, err);
+	return daemon_ask(line, "GET",
+			  peers ? "/localapi/v0/status" : "/localapi/v0/status?peers=false", NULL,
+			  ret, err);
 }
 
 /* user_of() - The login name of a node's owner; tagged nodes have none */
@@ -172,14 +167,14 @@ static void keep_active(json_t *peers)
 int run_status(struct command_line *line)
 {
 	bool peers = !line->own[STATUS_PEERS].given || line->own[STATUS_PEERS].on;
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 	struct error err = {0};
 	bool running;
 
 	if (line->own[STATUS_WEB].on)
-		return complain("status", EXIT_FAILS, "--web is not supported");
+		return complain(EXIT_FAILS, "--web is not supported");
 	if (get_status(line, peers, &status, &err) < 0)
-		return complain("status", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	running = strcmp(text_of(status, "BackendState"), "Running") == 0;
 	if (line->own[STATUS_JSON].on) {
 		if (line->own[STATUS_ACTIVE].on)
@@ -215,35 +210,31 @@ static int assert_address(const json_t *status, const struct address *asked)
 		    address_parse(json_string_value(text), json_string_length(text), &own) == 0 &&
 		    address_equal(&own, asked))
 			return EXIT_OK;
-	return complain("ip", EXIT_FAILS, "%s is no address of this node; its state is %s",
+	return complain(EXIT_FAILS, "%s is no address of this node; its state is %s",
 			address_format(asked, wanted), text_of(status, "BackendState"));
 }
 
 int run_ip(struct command_line *line)
 {
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 	const json_t *node, *addresses, *address;
 	const struct flag_value *wanted = &line->own[IP_ASSERT];
-	struct address asked;
 	bool v4 = line->own[IP_V4].on, v6 = line->own[IP_V6].on, found = false;
 	struct error err = {0};
 	size_t i;
 
-	if (wanted->given && address_parse(wanted->text, strlen(wanted->text), &asked) < 0)
-		return complain("ip", EXIT_USAGE, "--assert=%.64s: an address is wanted",
-				wanted->text);
 	if (v4 && v6)
-		return complain("ip", EXIT_USAGE, "-4 and -6 exclude each other");
+		return complain(EXIT_USAGE, "-4 and -6 exclude each other");
 	if (line->rest_count > 1)
-		return complain("ip", EXIT_USAGE, "name one host at most");
+		return complain(EXIT_USAGE, "name one host at most");
 	if (get_status(line, line->rest_count == 1, &status, &err) < 0)
-		return complain("ip", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	if (wanted->given)
-		return assert_address(status, &asked);
+		return assert_address(status, &wanted->endpoint.address);
 	node = line->rest_count ? peer_find(status, line->rest[0], &err)
 				: json_object_get(status, "Self");
 	if (!node)
-		return complain("ip", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	addresses = line->rest_count ? json_object_get(node, "TailscaleIPs")
 				     : json_object_get(status, "TailscaleIPs");
 	json_array_foreach(addresses, i, address) {
@@ -257,7 +248,7 @@ int run_ip(struct command_line *line)
 		found = true;
 	}
 	if (!found)
-		return complain("ip", EXIT_FAILS, "no such address (the node's state is %s)",
+		return complain(EXIT_FAILS, "no such address (the node's state is %s)",
 				text_of(status, "BackendState"));
 	return EXIT_OK;
 }
@@ -266,7 +257,7 @@ int run_whois(struct command_line *line)
 {
 	const struct flag_value *proto = &line->own[WHOIS_PROTO];
 	const json_t *node, *user, *addresses, *address, *tags, *tag;
-	_cleanup_(json_free) json_t *found = NULL;
+	_cleanup_json_ json_t *found = NULL;
 	char target[TARGET_MAX];
 	struct error err = {0};
 	struct endpoint endpoint;
@@ -276,24 +267,21 @@ int run_whois(struct command_line *line)
 	int r;
 
 	if (line->rest_count != 1)
-		return complain("whois", EXIT_USAGE, "name an address: pillion whois IP[:PORT]");
+		return complain(EXIT_USAGE, "name an address: pillion whois IP[:PORT]");
 	who = line->rest[0];
 	if (address_parse(who, strlen(who), &bare) < 0 &&
 	    endpoint_parse(who, strlen(who), &endpoint) < 0)
-		return complain("whois", EXIT_USAGE,
+		return complain(EXIT_USAGE,
 				"'%.64s' is no address; write 100.64.0.2, 100.64.0.2:80 or "
 				"[fd7a::2]:80",
 				who);
-	if (proto->given && strcmp(proto->text, "tcp") != 0 && strcmp(proto->text, "udp") != 0)
-		return complain("whois", EXIT_USAGE, "--proto=%.16s: tcp or udp", proto->text);
 	snprintf(target, sizeof(target), "/localapi/v0/whois?addr=%s&proto=%s", who,
 		 proto->given ? proto->text : "");
-	r = localapi_call(localapi_socket_path(line->socket), "GET", target, NULL, &found, &err);
+	r = daemon_ask(line, "GET", target, NULL, &found, &err);
 	if (r == -ESRCH)
-		return complain("whois", EXIT_FAILS, "no node of the tailnet has the address %s",
-				who);
+		return complain(EXIT_FAILS, "no node of the tailnet has the address %s", who);
 	if (r < 0)
-		return complain("whois", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	if (line->own[WHOIS_JSON].on) {
 		print_json(found);
 		return EXIT_OK;
@@ -335,13 +323,13 @@ void print_version(void)
 
 int run_version(struct command_line *line)
 {
-	_cleanup_(json_free) json_t *status = NULL, *value = NULL;
+	_cleanup_json_ json_t *status = NULL, *value = NULL;
 	struct error err = {0};
 
 	if (line->own[VERSION_UPSTREAM].on)
-		return complain("version", EXIT_FAILS, "--upstream is not supported");
+		return complain(EXIT_FAILS, "--upstream is not supported");
 	if (line->own[VERSION_DAEMON].on && get_status(line, false, &status, &err) < 0)
-		return complain("version", EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	if (line->own[VERSION_JSON].on) {
 		value = json_pack("{s:s,s:s,s:i}", "short", PILLION_VERSION, "network",
 				  TAILCFG_IPN_VERSION, "cap", TAILCFG_CAPABILITY_VERSION);

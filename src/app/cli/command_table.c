@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/cli/command_table.c - the table of commands, and the way from a command line into one */
+/* app/cli/command_table.c - the table of commands */
 #include "app/cli/command.h"
 
-#include "app/cli/flag_values.h"
 #include "base/cleanup.h"
-#include "base/printable.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define COMMANDS_MAX  32
-#define COMPLAINT_MAX 2048
+#define COMMANDS_MAX 32
 
 static const struct flag status_flags[] = {
 	[STATUS_JSON] = FLAG_ON("json", "print the whole status as JSON"),
@@ -28,12 +24,12 @@ static const struct flag ip_flags[] = {
 	[IP_FIRST] = FLAG_ON("1", "print only the first address"),
 	[IP_V4] = FLAG_ON("4", "print only the IPv4 address"),
 	[IP_V6] = FLAG_ON("6", "print only the IPv6 address"),
-	[IP_ASSERT] = FLAG_OF("assert", FLAG_STRING, "IP",
+	[IP_ASSERT] = FLAG_OF("assert", FLAG_ADDRESS, "IP",
 			      "print nothing; exit code 0 when it is one of this node's, else 1"),
 };
 static const struct flag ping_flags[] = {
-	[PING_COUNT] = FLAG_OF("c", FLAG_INTEGER, "COUNT",
-			       "stop after so many pings; 0: never (default 10)"),
+	[PING_COUNT] = FLAG_NUMBER("c", "COUNT", 0, INT64_MAX,
+				   "stop after so many pings; 0: never (default 10)"),
 	[PING_TSMP] = FLAG_ON("tsmp", "through WireGuard, but not the other kernel"),
 	[PING_ICMP] = FLAG_ON("icmp", "an ICMP echo through WireGuard"),
 	[PING_PEERAPI] = FLAG_LATER("peerapi", FLAG_BOOL, NULL),
@@ -51,7 +47,7 @@ static const struct flag down_flags[] = {
 static const struct flag logout_flags[] = {FLAG_QUIET("reason", FLAG_STRING)};
 static const struct flag whois_flags[] = {
 	[WHOIS_JSON] = FLAG_ON("json", "print JSON"),
-	[WHOIS_PROTO] = FLAG_OF("proto", FLAG_STRING, "PROTOCOL", "tcp or udp, for an IP:PORT"),
+	[WHOIS_PROTO] = FLAG_OF("proto", FLAG_CHOICE, "tcp|udp", "protocol of an IP:PORT"),
 };
 static const struct flag version_flags[] = {
 	[VERSION_JSON] = FLAG_ON("json", "print JSON"),
@@ -318,22 +314,7 @@ static const struct flag socket_flag = {
 	.help = "of the daemon (default: $TS_SOCKET, else the usual place)",
 	.kind = FLAG_STRING,
 };
-static struct flag_value socket_value;
-
-int complain(const char *name, int code, const char *format, ...)
-{
-	char text[COMPLAINT_MAX];
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	fprintf(stderr, "pillion%s%s: ", name ? " " : "", name ? name : "");
-	/* It often quotes what the daemon says. */
-	printable_put(stderr, text, 0);
-	fputc('\n', stderr);
-	return code;
-}
+struct flag_value command_socket;
 
 const struct command *command_find(const char *name)
 {
@@ -365,52 +346,9 @@ size_t command_groups(const struct command *c, struct command_line *line,
 	if (c->tables & TAKES_DAEMON)
 		ADD("Daemon", daemon_flags, line->daemon, 0, DAEMON_FLAG_COUNT);
 	if (c->tables & TAKES_SOCKET)
-		ADD("Common flags", &socket_flag, &socket_value, 0, 1);
+		ADD("Common flags", &socket_flag, &command_socket, 0, 1);
 #undef ADD
 	return count;
-}
-
-static void warn_of_flag(const char *text)
-{
-	complain(NULL, 0, "warning: %s", text);
-}
-
-/* run_command() - Read what stands after the name of a command, and run it */
-static int run_command(const struct command *c, struct command_line *line, int argc, char **argv)
-{
-	_cleanup_free_ const char **rest = calloc((size_t)argc + 1, sizeof(*rest));
-	struct flag_group groups[FLAG_GROUPS_MAX];
-	struct error err = {0};
-	char where[64];
-	struct flag_reader reader = {
-		.groups = groups,
-		.count = command_groups(c, line, groups),
-		.source = line->official ? FLAGS_OFFICIAL : FLAGS_COMMAND_LINE,
-		.where = where,
-		.warn = warn_of_flag,
-	};
-	int r;
-
-	snprintf(where, sizeof(where), "pillion %s", c->name);
-	line->rest = rest;
-	if (!rest)
-		return complain(c->name, EXIT_FAILS, "out of memory");
-	r = flags_parse(&reader, argc, argv, c->arguments ? rest : NULL, &err);
-	if (r == -ECANCELED) {
-		command_help(c);
-		return EXIT_OK;
-	}
-	if (r < 0) {
-		fprintf(stderr, "%s\n", err.text);
-		return EXIT_USAGE;
-	}
-	line->rest_count = r;
-	if (socket_value.given)
-		line->socket = socket_value.text;
-	if (line->socket && !line->daemon[DAEMON_SOCKET].given)
-		line->daemon[DAEMON_SOCKET] =
-			(struct flag_value){.given = true, .text = line->socket};
-	return c->run(line);
 }
 
 /* What the official command has and we do not. */
@@ -421,82 +359,20 @@ static const char *const not_yet[] = {
 	"switch",      "syspolicy", "systray",  "update",     "wait",     "web",      "whoami",
 };
 
-static int unknown_command(const char *name)
+int command_unknown(const char *name)
 {
 	const char *names[COMMANDS_MAX], *near;
 
 	for (size_t i = 0; i < ARRAY_SIZE(not_yet); i++)
 		if (strcmp(name, not_yet[i]) == 0)
-			return complain(NULL, EXIT_FAILS,
+			return complain(EXIT_FAILS,
 					"'%s' is not supported yet; 'pillion --help' lists what is",
 					name);
 	for (size_t i = 0; i < command_count; i++)
 		names[i] = commands[i].name;
 	near = value_nearest(name, names, command_count);
 	if (near)
-		return complain(NULL, EXIT_USAGE, "unknown command '%.64s'; did you mean '%s'?",
-				name, near);
-	return complain(NULL, EXIT_USAGE, "unknown command '%.64s'; 'pillion --help' lists them",
-			name);
-}
-
-int command_main(int argc, char **argv)
-{
-	static struct command_line line;
-	const struct command *c;
-	int at = 1;
-
-	line = (struct command_line){.argc = argc, .argv = argv};
-	line.official = argc > 0 && strcmp(basename(argv[0]), "tailscaled") == 0;
-	/* --socket may stand before the command, as for the official client. */
-	for (; at < argc && argv[at][0] == '-'; at++) {
-		const char *name = argv[at] + 1 + (argv[at][1] == '-');
-
-		if (strncmp(name, "socket=", 7) == 0)
-			line.socket = name + 7;
-		else if (strcmp(name, "socket") == 0 && at + 1 < argc)
-			line.socket = argv[++at];
-		else if (strcmp(name, "help") == 0 || strcmp(name, "h") == 0)
-			return command_list(), EXIT_OK;
-		else if (strcmp(name, "version") == 0)
-			return run_version(&line);
-		else
-			return complain(NULL, EXIT_USAGE,
-					"unknown flag %.64s before the command; see 'pillion "
-					"--help'",
-					argv[at]);
-	}
-	if (at >= argc) {
-		command_list();
-		return EXIT_USAGE;
-	}
-	c = command_find(argv[at]);
-	if (!c)
-		return unknown_command(argv[at]);
-	if (c->passes) {
-		line.argc = argc - at;
-		line.argv = argv + at;
-		return c->run(&line);
-	}
-	return run_command(c, &line, argc - at - 1, argv + at + 1);
-}
-
-int run_help(struct command_line *line)
-{
-	const struct command *c;
-
-	if (line->rest_count == 0)
-		return command_list(), EXIT_OK;
-	c = command_find(line->rest[0]);
-	if (!c)
-		return unknown_command(line->rest[0]);
-	if (c->run == run_server) {
-		/* The program that runs it explains it. */
-		char *argv[] = {(char *)c->name, (char *)"--help", NULL};
-		struct command_line theirs = {.argc = 2, .argv = argv};
-
-		return run_server(&theirs);
-	}
-	command_help(c);
-	return EXIT_OK;
+		return complain(EXIT_USAGE, "unknown command '%.64s'; did you mean '%s'?", name,
+				near);
+	return complain(EXIT_USAGE, "unknown command '%.64s'; 'pillion --help' lists them", name);
 }

@@ -24,12 +24,13 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 				  "LocalAPI socket (default " DEFAULT_SOCKET_PATH ")"),
 	[DAEMON_TUN] =
 		FLAG_OF("tun", FLAG_STRING, "NAME", "name of the interface (default tailscale0)"),
-	[DAEMON_PORT] =
-		FLAG_OF("port", FLAG_INTEGER, "PORT", "UDP port for peers; 0: any (default 41641)"),
+	[DAEMON_PORT] = FLAG_NUMBER("port", "PORT", 0, UINT16_MAX,
+				    "UDP port for peers; 0: any (default 41641)"),
 	[DAEMON_VERBOSE] =
 		FLAG_OF("verbose", FLAG_INTEGER, "LEVEL", "1 or more: log at level debug"),
-	[DAEMON_TABLE] = FLAG_OF("table", FLAG_INTEGER, "NUMBER", "route table (default 52)"),
-	[DAEMON_MTU] = FLAG_OF("mtu", FLAG_INTEGER, "BYTES", "of the interface (default 1280)"),
+	[DAEMON_TABLE] = FLAG_NUMBER("table", "NUMBER", 1, UINT32_MAX, "route table (default 52)"),
+	[DAEMON_MTU] =
+		FLAG_NUMBER("mtu", "BYTES", MTU_MIN, MTU_MAX, "of the interface (default 1280)"),
 	[DAEMON_CA_FILE] = FLAG_OF("ca-file", FLAG_STRING, "PATH",
 				   "PEM certificates to trust beside the system's"),
 	[DAEMON_HEALTH] = FLAG_OF("health", FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
@@ -44,16 +45,16 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 	[DAEMON_EXIT_ON_FAILURE] =
 		FLAG_ON("exit-on-failure", "end with 1 when the node stops running"),
 	[DAEMON_SAME_USER] = FLAG_ON("same-user", "don't give the engine a user of its own"),
-	[DAEMON_ENGINE_UID] =
-		FLAG_OF("engine-uid", FLAG_INTEGER, "UID", "user of the engine (default 65532)"),
-	[DAEMON_ENGINE_GID] =
-		FLAG_OF("engine-gid", FLAG_INTEGER, "GID", "group of the engine (default 65532)"),
+	[DAEMON_ENGINE_UID] = FLAG_NUMBER("engine-uid", "UID", 1, UINT32_MAX - 1,
+					  "user of the engine (default 65532)"),
+	[DAEMON_ENGINE_GID] = FLAG_NUMBER("engine-gid", "GID", 1, UINT32_MAX - 1,
+					  "group of the engine (default 65532)"),
 	[DAEMON_LOG] = FLAG_OF("log", FLAG_STRING, "PATH",
 			       "log to this file, which is kept small, instead of stderr"),
-	[DAEMON_LOG_LEVEL] =
-		FLAG_OF("log-level", FLAG_STRING, "LEVEL", "error, warn, info (default) or debug"),
+	[DAEMON_LOG_LEVEL] = FLAG_OF("log-level", FLAG_CHOICE, LOG_LEVELS,
+				     "from which level on lines are logged (default info)"),
 	[DAEMON_LOG_FORMAT] =
-		FLAG_OF("log-format", FLAG_STRING, "FORMAT", "text (default) or json"),
+		FLAG_OF("log-format", FLAG_CHOICE, "text|json", "of log lines (default text)"),
 
 	[DAEMON_OURS_END] = FLAG_LATER("socks5-server", FLAG_STRING,
 				       "the kernel interface serves every program already"),
@@ -137,22 +138,6 @@ static int apply_tun(const char *name, bool strict, void (*warn)(const char *tex
 	return daemon_set(&o->start.tun_name, name);
 }
 
-/* number() - A number flag within its range; @field untouched unless given */
-static int number(const struct flag_value *values, enum daemon_flag flag, int64_t least,
-		  int64_t most, uint32_t *field, struct error *err)
-{
-	const struct flag_value *v = &values[flag];
-
-	if (!v->given)
-		return 0;
-	if (v->number < least || v->number > most)
-		return error_set(err, -EINVAL, "--%s=%lld: %lld to %lld is possible",
-				 daemon_flags[flag].name, (long long)v->number, (long long)least,
-				 (long long)most);
-	*field = (uint32_t)v->number;
-	return 0;
-}
-
 static int apply_health(const struct flag_value *values, struct supervisor_options *o,
 			struct error *err)
 {
@@ -167,34 +152,6 @@ static int apply_health(const struct flag_value *values, struct supervisor_optio
 		o->health_address = health->given ? health->text : metrics->text;
 	o->start.health_check |= health->given;
 	o->start.metrics |= metrics->given;
-	return 0;
-}
-
-static int apply_log(const struct flag_value *values, struct supervisor_options *o,
-		     struct error *err)
-{
-	const struct flag_value *level = &values[DAEMON_LOG_LEVEL];
-	const struct flag_value *format = &values[DAEMON_LOG_FORMAT];
-	enum log_level parsed;
-
-	if (values[DAEMON_VERBOSE].number > 0)
-		o->start.log_level = LOG_DEBUG;
-	if (level->given) {
-		if (log_level_parse(level->text, &parsed) < 0)
-			return error_set(err, -EINVAL,
-					 "--log-level=%.16s: error, warn, info or debug",
-					 level->text);
-		o->start.log_level = parsed;
-	}
-	if (format->given) {
-		if (strcmp(format->text, "json") == 0)
-			o->start.log_format = LOG_FORMAT_JSON;
-		else if (strcmp(format->text, "text") == 0)
-			o->start.log_format = LOG_FORMAT_TEXT;
-		else
-			return error_set(err, -EINVAL, "--log-format=%.16s: text or json",
-					 format->text);
-	}
 	return 0;
 }
 
@@ -232,8 +189,6 @@ static int apply_routes(const struct flag_value *values, struct supervisor_optio
 	int r = apply_prefixes(values, DAEMON_TAILNET_PREFIX, SHORTEST_POOL,
 			       &o->start.tailnet_ranges, err);
 
-	if (values[DAEMON_ALLOW_EXIT_NODE].given)
-		o->start.allow_exit_node = values[DAEMON_ALLOW_EXIT_NODE].on;
 	if (r < 0 || !routes->given || strcmp(routes->text, "all") == 0)
 		return r;
 	if (strcmp(routes->text, "none") == 0)
@@ -241,53 +196,64 @@ static int apply_routes(const struct flag_value *values, struct supervisor_optio
 	return apply_prefixes(values, DAEMON_ALLOW_ROUTES, 0, &o->start.allow_routes, err);
 }
 
+static void put_text(const struct flag_value *value, const char **field)
+{
+	if (value->given)
+		*field = value->text;
+}
+
+static void put_number(const struct flag_value *value, uint32_t *field)
+{
+	if (value->given)
+		*field = (uint32_t)value->number;
+}
+
+static void put_bool(const struct flag_value *value, bool *field)
+{
+	if (value->given)
+		*field = value->on;
+}
+
 int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT], bool strict,
 		       void (*warn)(const char *text), struct supervisor_options *o,
 		       struct error *err)
 {
-	uint32_t port = o->udp_port;
+	const struct flag_value *port = &values[DAEMON_PORT];
 	int r = 0;
 
-	if (values[DAEMON_STATE_DIR].given)
-		o->state_dir = values[DAEMON_STATE_DIR].text;
+	put_text(&values[DAEMON_STATE_DIR], &o->state_dir);
+	put_text(&values[DAEMON_SOCKET], &o->socket_path);
+	put_text(&values[DAEMON_LOG], &o->log_path);
+	put_text(&values[DAEMON_CA_FILE], &o->ca_file);
+	put_number(&values[DAEMON_TABLE], &o->start.table);
+	put_number(&values[DAEMON_MTU], &o->start.mtu);
+	put_number(&values[DAEMON_ENGINE_UID], &o->engine_uid);
+	put_number(&values[DAEMON_ENGINE_GID], &o->engine_gid);
+	put_bool(&values[DAEMON_EXIT_ON_FAILURE], &o->exit_on_failure);
+	put_bool(&values[DAEMON_SAME_USER], &o->same_user);
+	put_bool(&values[DAEMON_ALLOW_EXIT_NODE], &o->start.allow_exit_node);
+	if (port->given)
+		o->udp_port = (uint16_t)port->number;
+	o->udp_port_named = port->given && port->number != 0;
+	if (values[DAEMON_VERBOSE].number > 0)
+		o->start.log_level = LOG_DEBUG;
+	if (values[DAEMON_LOG_LEVEL].given)
+		o->start.log_level = (enum log_level)values[DAEMON_LOG_LEVEL].number;
+	if (values[DAEMON_LOG_FORMAT].given)
+		o->start.log_format =
+			values[DAEMON_LOG_FORMAT].number ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT;
 	if (values[DAEMON_STATE].given)
 		r = apply_state(values[DAEMON_STATE].text, warn, o, err);
 	if (r == 0 && values[DAEMON_TUN].given)
 		r = apply_tun(values[DAEMON_TUN].text, strict, warn, o, err);
-	if (values[DAEMON_SOCKET].given)
-		o->socket_path = values[DAEMON_SOCKET].text;
-	if (values[DAEMON_LOG].given)
-		o->log_path = values[DAEMON_LOG].text;
-	if (values[DAEMON_CA_FILE].given)
-		o->ca_file = values[DAEMON_CA_FILE].text;
-	if (r == 0)
-		r = number(values, DAEMON_PORT, 0, UINT16_MAX, &port, err);
-	if (r == 0)
-		r = number(values, DAEMON_TABLE, 1, UINT32_MAX, &o->start.table, err);
 	if (r == 0 && o->start.table >= RT_TABLE_DEFAULT && o->start.table <= RT_TABLE_LOCAL)
-		r = error_set(err, -EINVAL, "--table=%u is a table of the system's; choose another",
+		r = error_set(err, -EINVAL, "--table=%u is a table of the system; choose another",
 			      o->start.table);
-	if (r == 0)
-		r = number(values, DAEMON_MTU, MTU_MIN, MTU_MAX, &o->start.mtu, err);
-	if (r == 0)
-		r = number(values, DAEMON_ENGINE_UID, 1, UINT32_MAX - 1, &o->engine_uid, err);
-	if (r == 0)
-		r = number(values, DAEMON_ENGINE_GID, 1, UINT32_MAX - 1, &o->engine_gid, err);
 	if (r == 0)
 		r = apply_health(values, o, err);
 	if (r == 0)
-		r = apply_log(values, o, err);
-	if (r == 0)
 		r = apply_routes(values, o, err);
-	if (r < 0)
-		return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
-	o->udp_port = (uint16_t)port;
-	o->udp_port_named = values[DAEMON_PORT].given && port != 0;
-	if (values[DAEMON_EXIT_ON_FAILURE].given)
-		o->exit_on_failure = values[DAEMON_EXIT_ON_FAILURE].on;
-	if (values[DAEMON_SAME_USER].given)
-		o->same_user = values[DAEMON_SAME_USER].on;
-	return 0;
+	return r == -ENOMEM ? error_set(err, r, "out of memory") : r;
 }
 
 /* take_proxy() - One of the variables of proxies, for the engine */

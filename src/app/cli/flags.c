@@ -1,17 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/cli/flags.c - the one flag parser */
+/* app/cli/flags.c - the command lines of all programs */
 #include "app/cli/flags.h"
 
-#include "app/cli/flag_values.h"
 #include "base/cleanup.h"
+#include "base/printable.h"
 #include "base/text.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define NAMES_MAX   128
-#define HELP_COLUMN 34
+#define NAMES_MAX         128
+#define HELP_COLUMN       34
+#define NAME_MAX_COMPARED 64
+#define BEGUN_MIN         3
+#define COMPLAINT_MAX     2048
+#define REQUIRED_MAX      128
+#define NAMED_MAX         128
 
 static bool matches(const char *name, const char *text, size_t length)
 {
@@ -83,29 +91,62 @@ static int pass_over(const struct flag_reader *reader, const struct flag *flag, 
 	return 0;
 }
 
-static int set_value(const struct flag_reader *reader, const struct flag *flag, const char *text,
-		     struct flag_value *value, struct error *err)
+/* choice() - The index of @text among the words of "a|b|c", or -EINVAL */
+static int choice(const char *words, const char *text)
 {
-	static const char *const wanted[] = {
-		[FLAG_BOOL] = "true or false",
-		[FLAG_STRING] = "text",
-		[FLAG_INTEGER] = "a whole number",
-		[FLAG_DURATION] = "a duration such as 30s or 1m30s",
-		[FLAG_PERIOD] = "a duration such as 90d, 12h or 30m",
+	size_t length = strlen(text);
+
+	for (int i = 0; *words; i++) {
+		size_t word = strcspn(words, "|");
+
+		if (word == length && strncmp(words, text, length) == 0)
+			return i;
+		words += word + (words[word] == '|');
+	}
+	return -EINVAL;
+}
+
+/* required() - What a value of @flag must be, into @ret */
+static const char *required(const struct flag *flag, char *ret, size_t size)
+{
+	static const char *const kinds[] = {
+		[FLAG_BOOL] = "true or false is required",
+		[FLAG_STRING] = "text is required",
+		[FLAG_INTEGER] = "a whole number is required",
+		[FLAG_DURATION] = "a duration such as 30s or 1m30s is required",
+		[FLAG_PERIOD] = "a duration such as 90d, 12h or 30m is required",
+		[FLAG_CHOICE] = "use one of",
+		[FLAG_ENDPOINT] = "ADDRESS:PORT is required, such as 127.0.0.1:9002 or [::]:9002",
+		[FLAG_ADDRESS] = "an IP address is required",
 	};
-	struct flag_value v = {.given = true};
+
+	if (flag->kind == FLAG_INTEGER && flag->most)
+		snprintf(ret, size, "a number from %lld to %lld is required",
+			 (long long)flag->least, (long long)flag->most);
+	else
+		snprintf(ret, size, "%s%s%s", kinds[flag->kind],
+			 flag->kind == FLAG_CHOICE ? " " : "",
+			 flag->kind == FLAG_CHOICE ? flag->argument : "");
+	return ret;
+}
+
+int flag_read(const struct flag *flag, const char *name, const char *text, struct flag_value *ret,
+	      struct error *err)
+{
+	struct flag_value v = {.given = true, .on = true, .text = text};
+	char why[REQUIRED_MAX];
 	int r = 0;
 
 	switch (flag->kind) {
 	case FLAG_BOOL:
-		v.on = true;
 		r = text ? bool_parse(text, &v.on) : 0;
 		break;
 	case FLAG_STRING:
-		v.text = text;
 		break;
 	case FLAG_INTEGER:
 		r = value_parse_integer(text, &v.number);
+		if (r == 0 && flag->most && (v.number < flag->least || v.number > flag->most))
+			r = -ERANGE;
 		break;
 	case FLAG_DURATION:
 		r = value_parse_duration(text, &v.number);
@@ -113,11 +154,21 @@ static int set_value(const struct flag_reader *reader, const struct flag *flag, 
 	case FLAG_PERIOD:
 		r = value_parse_period(text, &v.number);
 		break;
+	case FLAG_CHOICE:
+		r = choice(flag->argument, text);
+		v.number = r;
+		break;
+	case FLAG_ENDPOINT:
+		r = endpoint_parse(text, strlen(text), &v.endpoint);
+		break;
+	case FLAG_ADDRESS:
+		r = address_parse(text, strlen(text), &v.endpoint.address);
+		break;
 	}
 	if (r < 0)
-		return error_set(err, -EINVAL, "%s: --%s=%s: %s is wanted", reader->where,
-				 flag->name, text, wanted[flag->kind]);
-	*value = v;
+		return error_set(err, -EINVAL, "%s=%.64s: %s", name, text,
+				 required(flag, why, sizeof(why)));
+	*ret = v;
 	return 0;
 }
 
@@ -131,6 +182,7 @@ static int read_flag(const struct flag_reader *reader, int argc, char *const *ar
 	const char *text = equals ? equals + 1 : NULL;
 	struct flag_value *value;
 	const struct flag *flag;
+	char named[NAMED_MAX];
 	int words = 1, r;
 
 	if (!equals && (matches("help", name, length) || matches("h", name, length)))
@@ -140,16 +192,18 @@ static int read_flag(const struct flag_reader *reader, int argc, char *const *ar
 		return refuse_unknown(reader, name, length, err);
 	if (!text && flag->kind != FLAG_BOOL) {
 		if (at + 1 >= argc)
-			return error_set(err, -EINVAL, "%s: --%s wants a value: --%s=%s",
+			return error_set(err, -EINVAL, "%s: --%s requires a value: --%s=%s",
 					 reader->where, flag->name, flag->name,
 					 flag->argument ? flag->argument : "VALUE");
 		text = argv[at + 1];
 		words = 2;
 	}
-	if (flag->status != FLAG_OURS && flag->status != FLAG_SILENT)
+	if (flag->status != FLAG_OURS && flag->status != FLAG_SILENT) {
 		r = pass_over(reader, flag, err);
-	else
-		r = set_value(reader, flag, text, value, err);
+	} else {
+		snprintf(named, sizeof(named), "%s: --%s", reader->where, flag->name);
+		r = flag_read(flag, named, text, value, err);
+	}
 	return r < 0 ? r : words;
 }
 
@@ -204,4 +258,157 @@ void flags_print(const struct flag_group *group)
 			      f->argument ? f->argument : "");
 		printf("%*s%s\n", used < HELP_COLUMN ? HELP_COLUMN - used : 1, "", f->help);
 	}
+}
+
+bool flags_of_command(const char *where, const char *help, const struct flag *flags,
+		      struct flag_value *values, size_t count, int argc, char *const *argv,
+		      int *ret_code)
+{
+	const struct flag_group group = {"Flags", flags, values, count};
+	const struct flag_reader reader = {
+		.groups = &group, .count = 1, .source = FLAGS_COMMAND_LINE, .where = where};
+	struct error err = {0};
+	int r = flags_parse(&reader, argc, argv, NULL, &err);
+
+	complain_as(where);
+	*ret_code = EXIT_OK;
+	if (r == -ECANCELED) {
+		fputs(help, stdout);
+		flags_print(&group);
+	} else if (r < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		*ret_code = EXIT_USAGE;
+	}
+	return r >= 0;
+}
+
+/* Complaints, and the end */
+
+static const char *complainer = "pillion";
+
+void complain_as(const char *program)
+{
+	complainer = program;
+}
+
+int complain(int code, const char *format, ...)
+{
+	char text[COMPLAINT_MAX];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	fprintf(stderr, "%s: ", complainer);
+	/* The text often quotes the daemon or the server. */
+	printable_put(stderr, text, 0);
+	fputc('\n', stderr);
+	return code;
+}
+
+int finish(const char *program, int code)
+{
+	int cause = fflush(stdout) == 0 ? 0 : errno;
+
+	/* The flag stands also for a write in the middle, whose cause is gone by now. */
+	if (cause == 0 && !ferror(stdout))
+		return code;
+	fprintf(stderr, "%s: the output could not be written%s%s\n", program, cause ? ": " : "",
+		cause ? strerror(cause) : "");
+	return code == 0 ? 1 : code;
+}
+
+/* Values, in the forms that Go programs take */
+
+int value_parse_integer(const char *text, int64_t *ret)
+{
+	char *end;
+	long long value;
+
+	if (!isdigit((unsigned char)text[0]) &&
+	    !(strchr("+-", text[0]) && isdigit((unsigned char)text[1])))
+		return -EINVAL;
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (*end)
+		return -EINVAL;
+	if (errno == ERANGE)
+		return -ERANGE;
+	*ret = value;
+	return 0;
+}
+
+static int parse_duration(const char *text, bool days, int64_t *ret)
+{
+	nanoseconds value;
+
+	if (duration_parse(text, strlen(text), days, &value) < 0 || value < 0)
+		return -EINVAL;
+	*ret = value;
+	return 0;
+}
+
+int value_parse_duration(const char *text, int64_t *ret)
+{
+	return parse_duration(text, false, ret);
+}
+
+int value_parse_period(const char *text, int64_t *ret)
+{
+	return parse_duration(text, true, ret);
+}
+
+/* distance() - Insertions, deletions, replacements and swaps of neighbours between two names */
+static size_t distance(const char *a, const char *b)
+{
+	size_t rows[3][NAME_MAX_COMPARED + 1];
+	size_t n = strlen(a), m = strlen(b);
+
+	if (n > NAME_MAX_COMPARED || m > NAME_MAX_COMPARED)
+		return NAME_MAX_COMPARED;
+	for (size_t j = 0; j <= m; j++)
+		rows[0][j] = j;
+	for (size_t i = 1; i <= n; i++) {
+		size_t *row = rows[i % 3], *above = rows[(i + 2) % 3],
+		       *two_above = rows[(i + 1) % 3];
+
+		row[0] = i;
+		for (size_t j = 1; j <= m; j++) {
+			bool same = tolower((unsigned char)a[i - 1]) ==
+				    tolower((unsigned char)b[j - 1]);
+			size_t best = above[j - 1] + !same;
+
+			if (above[j] + 1 < best)
+				best = above[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    two_above[j - 2] + 1 < best)
+				best = two_above[j - 2] + 1;
+			row[j] = best;
+		}
+	}
+	return rows[n % 3][m];
+}
+
+const char *value_nearest(const char *text, const char *const *names, size_t count)
+{
+	/* A third of the letters may be wrong, and one always. */
+	size_t best = strlen(text) / 3 + 1;
+	const char *nearest = NULL, *begun = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		size_t d = names[i] ? distance(text, names[i]) : best + 1;
+
+		if (d < best || (d == best && !nearest)) {
+			best = d;
+			nearest = names[i];
+		}
+		/* "stat" is "status" begun, rather than "set" mistyped; the shortest such. */
+		if (names[i] && strlen(text) >= BEGUN_MIN &&
+		    strncasecmp(names[i], text, strlen(text)) == 0 &&
+		    (!begun || strlen(names[i]) < strlen(begun)))
+			begun = names[i];
+	}
+	return begun && !(nearest && best <= 1) ? begun : nearest;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * app/cli/flags.h - the one flag parser: command lines, TS_EXTRA_ARGS and the help of both
+ * app/cli/flags.h - the command lines of all programs: flags, their help, errors, the exit code
  *
  * Flags are written as Go programs take them: -name or --name, "--name value" or
  * "--name=value", a boolean alone or with "=true". Flags may stand after arguments;
@@ -8,18 +8,26 @@
  */
 #pragma once
 
+#include "base/address.h"
 #include "base/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#define EXIT_OK    0
+#define EXIT_FAILS 1
+#define EXIT_USAGE 2
+
 enum flag_kind {
 	FLAG_BOOL,
 	FLAG_STRING,
 	FLAG_INTEGER,
 	FLAG_DURATION,
-	FLAG_PERIOD, /* a duration that may be in days */
+	FLAG_PERIOD,   /* a duration that may be in days */
+	FLAG_CHOICE,   /* a word of @argument, "text|json"; its index becomes the number */
+	FLAG_ENDPOINT, /* ADDRESS:PORT */
+	FLAG_ADDRESS,
 };
 
 enum flag_status {
@@ -27,7 +35,7 @@ enum flag_status {
 	FLAG_NOT_YET,    /* the official client has it, we don't yet */
 	FLAG_NOT_NEEDED, /* the official client has it, and there is nothing to do for it here */
 	FLAG_BINDING,    /* as FLAG_NOT_YET; without it the rest would mean something else */
-	FLAG_SILENT,     /* taken and passed over: whoever gives it loses nothing */
+	FLAG_SILENT,     /* accepted and ignored: it would change nothing */
 };
 
 struct flag {
@@ -37,20 +45,29 @@ struct flag {
 	const char *help;     /* one line; what to know instead for flags that aren't ours */
 	enum flag_kind kind;
 	enum flag_status status;
+	int64_t least, most; /* FLAG_INTEGER: its range; both 0: any number */
 };
 
-/* Rows of a table of flags: a switch, one with a value, one with another name besides */
+/* Rows of a table of flags: a switch, a value, a number with its range, two names for one flag */
 #define FLAG_ON(flag_name, help_)                                   \
 	{                                                           \
 		.name = flag_name, .help = help_, .kind = FLAG_BOOL \
 	}
 #define FLAG_OF(flag_name, kind_, argument_, help_) \
 	FLAG_ALIASED(flag_name, NULL, kind_, argument_, help_)
+#define FLAG_NUMBER(flag_name, argument_, least_, most_, help_)                                \
+	{                                                                                      \
+		.name = flag_name, .argument = argument_, .help = help_, .kind = FLAG_INTEGER, \
+		.least = least_, .most = most_                                                 \
+	}
 #define FLAG_ALIASED(flag_name, other, kind_, argument_, help_)                          \
 	{                                                                                \
 		.name = flag_name, .alias = other, .argument = argument_, .help = help_, \
 		.kind = kind_                                                            \
 	}
+/* The words of a FLAG_CHOICE for enum log_level, in its order */
+#define LOG_LEVELS "error|warn|info|debug"
+
 /* … and those of the official client: FLAG_NOT_YET, FLAG_NOT_NEEDED */
 #define FLAG_LATER(flag_name, kind_, help_)                                             \
 	{                                                                               \
@@ -72,9 +89,10 @@ struct flag {
 
 struct flag_value {
 	bool given;
-	bool on;          /* FLAG_BOOL */
-	int64_t number;   /* FLAG_INTEGER; FLAG_DURATION, FLAG_PERIOD in nanoseconds */
-	const char *text; /* FLAG_STRING; points into argv */
+	bool on;                  /* FLAG_BOOL */
+	int64_t number;           /* integers and choices; durations in nanoseconds */
+	const char *text;         /* all but switches; points into argv */
+	struct endpoint endpoint; /* FLAG_ENDPOINT; FLAG_ADDRESS: with port 0 */
 };
 
 struct flag_group {
@@ -86,7 +104,7 @@ struct flag_group {
 
 enum flag_source {
 	FLAGS_COMMAND_LINE, /* flags that aren't ours are errors */
-	FLAGS_VARIABLE,     /* official ones are warned of and passed over */
+	FLAGS_VARIABLE,     /* the official ones that we lack cause a warning and are ignored */
 	FLAGS_OFFICIAL,     /* the same, on the command line of an official name */
 };
 
@@ -114,3 +132,54 @@ void flags_print(const struct flag_group *group);
 
 /** flags_print_words() - "--name" or "--name=" of each flag that is ours, a line each, to stdout */
 void flags_print_words(const struct flag *flags, size_t count);
+
+/**
+ * flag_read() - The value of one flag
+ * @name: of the flag or variable, for the message
+ *
+ * Return: 0, or -EINVAL with @err, which says what is required
+ */
+int flag_read(const struct flag *flag, const char *name, const char *text, struct flag_value *ret,
+	      struct error *err);
+
+/**
+ * flags_of_command() - Read the flags of a command that has one table and no arguments
+ * @where:    "pillion derp", for messages
+ * @help:     printed before the flags when --help is among them
+ * @ret_code: the exit code, when the command ends here: help, or an error that was printed
+ *
+ * Return: whether the command goes on
+ */
+bool flags_of_command(const char *where, const char *help, const struct flag *flags,
+		      struct flag_value *values, size_t count, int argc, char *const *argv,
+		      int *ret_code);
+
+/** complain_as() - The program or command ("pillion up") that complain() names from now on */
+void complain_as(const char *program);
+
+/** complain() - "PROGRAM: text" on stderr; returns @code */
+int complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * finish() - Write out what a command printed
+ *
+ * Return: @code; 1 instead of 0 when standard output did not take all of it, with a line on stderr
+ */
+int finish(const char *program, int code);
+
+/** value_parse_duration() - time.ParseDuration: "1m30s", "500ms", "1.5h", "0"; not negative */
+int value_parse_duration(const char *text, int64_t *ret);
+
+/** value_parse_period() - The same, and days besides: "90d" */
+int value_parse_period(const char *text, int64_t *ret);
+
+/** value_parse_integer() - Decimal digits with an optional sign; -EINVAL, -ERANGE */
+int value_parse_integer(const char *text, int64_t *ret);
+
+/**
+ * value_nearest() - The name that a mistyped @text most likely meant
+ * @names: @count names; NULLs are passed over
+ *
+ * Return: one of @names, or NULL when none is near
+ */
+const char *value_nearest(const char *text, const char *const *names, size_t count);

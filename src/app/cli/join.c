@@ -43,11 +43,6 @@ struct progress {
 	json_t *troubles; /* what is wrong, as it was last said */
 };
 
-static void json_free(json_t **value)
-{
-	json_decref(*value);
-}
-
 static void stream_free(struct localapi_stream **s)
 {
 	localapi_stream_close(*s);
@@ -91,7 +86,7 @@ static void say_url(const struct join *j, struct progress *p, const char *url)
 /* admin_url() - Where an administrator of the tailnet approves nodes; heap, or NULL */
 static char *admin_url(const struct join *j)
 {
-	_cleanup_(json_free) json_t *json = NULL;
+	_cleanup_json_ json_t *json = NULL;
 	_cleanup_(prefs_free) struct prefs prefs = {0};
 	const char *server;
 	char *url = NULL;
@@ -147,7 +142,7 @@ static int get_status(const struct join *j, json_t **ret, struct error *err)
 /* whole_prefs() - The node's prefs with the mask applied */
 static json_t *whole_prefs(const struct join *j, bool *ret_other_server, struct error *err)
 {
-	_cleanup_(json_free) json_t *current = NULL;
+	_cleanup_json_ json_t *current = NULL;
 	_cleanup_(prefs_free) struct prefs prefs = {0};
 	_cleanup_free_ char *before = NULL;
 
@@ -164,7 +159,7 @@ static json_t *whole_prefs(const struct join *j, bool *ret_other_server, struct 
 
 static int log_in(const struct join *j, json_t *prefs, bool interactive, struct error *err)
 {
-	_cleanup_(json_free) json_t *options = json_object();
+	_cleanup_json_ json_t *options = json_object();
 	int r;
 
 	(void)json_object_set_new(prefs, "WantRunning", json_true());
@@ -184,7 +179,7 @@ static int log_in(const struct join *j, json_t *prefs, bool interactive, struct 
 
 static int change(const struct join *j, const json_t *status, struct error *err)
 {
-	_cleanup_(json_free) json_t *prefs = NULL, *masked = NULL;
+	_cleanup_json_ json_t *prefs = NULL, *masked = NULL;
 	bool known = json_is_true(json_object_get(status, "HaveNodeKey"));
 	bool expired = strcmp(text_of(status, "BackendState"), "NeedsLogin") == 0;
 	bool other_server = false, interactive;
@@ -221,7 +216,7 @@ static bool holds(const json_t *list, const json_t *line)
 /* say_troubles() - A person who waits is told for what, once for each */
 static void say_troubles(const struct join *j, struct progress *p)
 {
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 	struct error err = {0};
 	json_t *health, *line;
 	size_t i;
@@ -243,7 +238,7 @@ static void say_troubles(const struct join *j, struct progress *p)
 /* say_done() - "connected as web.tail.example, 100.64.0.1" */
 static void say_done(const struct join *j)
 {
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 	const json_t *addresses, *address;
 	char name[PEER_NAME_MAX];
 	struct error err = {0};
@@ -268,12 +263,12 @@ static void say_done(const struct join *j)
 /* say_timeout() - What the node was waiting for when our time was over */
 static int say_timeout(const struct join *j, const struct progress *p)
 {
-	_cleanup_(json_free) json_t *status = NULL;
+	_cleanup_json_ json_t *status = NULL;
 	const json_t *health, *line;
 	struct error err = {0};
 	size_t i;
 
-	complain(j->name, EXIT_FAILS,
+	complain(EXIT_FAILS,
 		 "the node is not running after %.0f seconds, its state is %s. It goes on "
 		 "trying; see 'pillion status' and the daemon's log",
 		 (double)j->timeout / NSEC_PER_SEC, p->state);
@@ -293,13 +288,13 @@ static int wait_for_running(const struct join *j, struct localapi_stream *bus, s
 	nanoseconds deadline = j->timeout ? clock_boottime() + j->timeout : DEADLINE_NEVER;
 
 	for (;;) {
-		_cleanup_(json_free) json_t *notify = NULL;
+		_cleanup_json_ json_t *notify = NULL;
 		nanoseconds left = deadline - clock_boottime();
 		nanoseconds most = left < LOOK_INTERVAL ? left : LOOK_INTERVAL;
 		int r;
 
 		if (*p->message)
-			return complain(j->name, EXIT_FAILS, "%s", p->message);
+			return complain(EXIT_FAILS, "%s", p->message);
 		if (strcmp(p->state, "Running") == 0 && (!j->force || p->logged_in)) {
 			say_done(j);
 			return EXIT_OK;
@@ -314,7 +309,7 @@ static int wait_for_running(const struct join *j, struct localapi_stream *bus, s
 		}
 		if (r < 0)
 			return complain(
-				j->name, EXIT_FAILS,
+				EXIT_FAILS,
 				"the daemon ended the connection (%s); it may be restarting: "
 				"try again, and see its log",
 				strerror(-r));
@@ -325,7 +320,7 @@ static int wait_for_running(const struct join *j, struct localapi_stream *bus, s
 int join_tailnet(const struct join *j)
 {
 	_cleanup_(stream_free) struct localapi_stream *bus = NULL;
-	_cleanup_(json_free) json_t *before = NULL, *after = NULL;
+	_cleanup_json_ json_t *before = NULL, *after = NULL;
 	struct progress p = {0};
 	struct error err = {0};
 	int r;
@@ -339,7 +334,7 @@ int join_tailnet(const struct join *j)
 	if (r == 0)
 		r = get_status(j, &after, &err);
 	if (r < 0)
-		return complain(j->name, EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	set_state(&p, text_of(after, "BackendState"));
 	/* The URL of an older login attempt is not the one that was asked for. */
 	if (!j->force || strcmp(text_of(before, "AuthURL"), text_of(after, "AuthURL")) != 0)

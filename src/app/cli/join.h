@@ -9,7 +9,6 @@
 #include <stdint.h>
 
 struct join {
-	const char *name;     /* of the command, for messages */
 	const char *socket;   /* of the daemon */
 	const json_t *masked; /* settings to change (ipn.MaskedPrefs), borrowed */
 	const char *auth_key; /* or NULL */

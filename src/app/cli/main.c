@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/cli/main.c - `pillion`, and the official names that it goes by as symlinks */
 #include "app/cli/command.h"
-#include "app/cli/finish.h"
 #include "base/cleanup.h"
 
 #include <stdio.h>
@@ -15,7 +14,7 @@ static int as_command(const char *name, int argc, char **argv)
 	int r;
 
 	if (!with)
-		return complain(NULL, EXIT_FAILS, "out of memory");
+		return complain(EXIT_FAILS, "out of memory");
 	with[0] = argv[0];
 	with[1] = (char *)name;
 	for (int i = 1; i < argc; i++)

@@ -17,6 +17,12 @@ enum style {
 /** style() - The sequence that begins a style; "" unless @to is a terminal that wants colour */
 const char *style(FILE *to, enum style style);
 
+static inline void json_decref_at(json_t **value)
+{
+	json_decref(*value);
+}
+#define _cleanup_json_ __attribute__((cleanup(json_decref_at)))
+
 /** print_json() - Indented, with a newline */
 void print_json(const json_t *value);
 

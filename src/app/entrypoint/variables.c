@@ -2,7 +2,6 @@
 /* app/entrypoint/variables.c - the TS_* variables, by one table */
 #include "app/entrypoint/variables.h"
 
-#include "app/cli/flag_values.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
 #include "base/text.h"
@@ -11,68 +10,64 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PREFIX      "TS_"
-#define WORDS_MAX   256
-#define NAMES_MAX   128
-#define SETTING(at) offsetof(struct entry_settings, at)
+#define PREFIX    "TS_"
+#define WORDS_MAX 256
+#define NAMES_MAX 128
 
-#define ROW(name_, kind_, since_, handling_, target_, flag_, text_)                   \
-	{                                                                             \
-		.name = name_, .kind = kind_, .since = since_, .handling = handling_, \
-		.target = target_, .flag = flag_, .text = text_                       \
+#define UP(name_, flag, text_)                                                   \
+	{                                                                        \
+		.name = name_, .handling = FLAG_OF_UP, .at = flag, .text = text_ \
 	}
-#define PREFS(name_, kind_, since_, flag_, text_) \
-	ROW(name_, kind_, since_, HANDLED, TARGET_PREFS, flag_, text_)
-#define DAEMON(name_, kind_, since_, flag_, text_) \
-	ROW(name_, kind_, since_, HANDLED, TARGET_DAEMON, flag_, text_)
-#define OWN(name_, kind_, since_, at_, text_) \
-	ROW(name_, kind_, since_, HANDLED, TARGET_SETTINGS, SETTING(at_), text_)
-#define LATER(name_, text_) \
-	ROW(name_, VARIABLE_STRING, SINCE_OFFICIAL, NOT_YET, TARGET_NONE, 0, text_)
-#define NEVER(name_) ROW(name_, VARIABLE_STRING, SINCE_OFFICIAL, NOT_NEEDED, TARGET_NONE, 0, NULL)
+#define DAEMON(name_, flag, text_)                                                   \
+	{                                                                            \
+		.name = name_, .handling = FLAG_OF_DAEMON, .at = flag, .text = text_ \
+	}
+#define OWN(name_, kind_, field, text_)                                     \
+	{                                                                   \
+		.name = name_, .handling = SETTING, .kind = kind_,          \
+		.at = offsetof(struct entry_settings, field), .text = text_ \
+	}
+#define LATER(name_, text_)                                       \
+	{                                                         \
+		.name = name_, .handling = NOT_YET, .text = text_ \
+	}
+#define NEVER(name_)                                  \
+	{                                             \
+		.name = name_, .handling = NOT_NEEDED \
+	}
 
 const struct variable variables[] = {
-	PREFS("TS_AUTHKEY", VARIABLE_STRING, SINCE_OFFICIAL, PREFS_AUTH_KEY,
-	      "the auth key, or file:PATH of one"),
-	OWN("TS_AUTH_KEY", VARIABLE_STRING, SINCE_OFFICIAL, auth_key_alias,
-	    "the same as TS_AUTHKEY"),
-	OWN("TS_AUTHKEY_FILE", VARIABLE_STRING, SINCE_PILLION, auth_key_file,
-	    "a file with the auth key"),
-	OWN("TS_AUTH_KEY_FILE", VARIABLE_STRING, SINCE_PILLION, auth_key_alias_file,
-	    "the same as TS_AUTHKEY_FILE"),
-	PREFS("TS_HOSTNAME", VARIABLE_STRING, SINCE_OFFICIAL, PREFS_HOSTNAME,
-	      "the node's name (default: the container's hostname)"),
-	PREFS("TS_ACCEPT_DNS", VARIABLE_BOOL, SINCE_OFFICIAL, PREFS_ACCEPT_DNS,
-	      "no effect yet: true is warned of (default: false)"),
-	PREFS("TS_LOGIN_SERVER", VARIABLE_STRING, SINCE_PILLION, PREFS_LOGIN_SERVER,
-	      "URL of the coordination server (default: Tailscale's)"),
-	DAEMON("TS_STATE_DIR", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_STATE_DIR,
+	UP("TS_AUTHKEY", PREFS_AUTH_KEY, "the auth key, or file:PATH of one"),
+	OWN("TS_AUTH_KEY", FLAG_STRING, auth_key_alias, "the same as TS_AUTHKEY"),
+	OWN("TS_AUTHKEY_FILE", FLAG_STRING, auth_key_file, "a file with the auth key"),
+	OWN("TS_AUTH_KEY_FILE", FLAG_STRING, auth_key_alias_file, "the same as TS_AUTHKEY_FILE"),
+	UP("TS_HOSTNAME", PREFS_HOSTNAME, "the node's name (default: the container's hostname)"),
+	UP("TS_ACCEPT_DNS", PREFS_ACCEPT_DNS, "no effect yet: true is warned of (default: false)"),
+	UP("TS_LOGIN_SERVER", PREFS_LOGIN_SERVER,
+	   "URL of the coordination server (default: Tailscale's)"),
+	DAEMON("TS_STATE_DIR", DAEMON_STATE_DIR,
 	       "folder of the node's identity (default: kept in memory only)"),
-	DAEMON("TS_SOCKET", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_SOCKET,
-	       "path of the LocalAPI socket"),
-	DAEMON("TS_CA_FILE", VARIABLE_STRING, SINCE_PILLION, DAEMON_CA_FILE,
+	DAEMON("TS_SOCKET", DAEMON_SOCKET, "path of the LocalAPI socket"),
+	DAEMON("TS_CA_FILE", DAEMON_CA_FILE,
 	       "PEM file of authorities to trust besides the system's"),
-	DAEMON("TS_TAILNET_PREFIX", VARIABLE_STRING, SINCE_PILLION, DAEMON_TAILNET_PREFIX,
+	DAEMON("TS_TAILNET_PREFIX", DAEMON_TAILNET_PREFIX,
 	       "address pools of a server that has its own: PREFIX,PREFIX"),
-	OWN("TS_EXTRA_ARGS", VARIABLE_WORDS, SINCE_OFFICIAL, extra_args,
-	    "flags of 'pillion up', separated by spaces"),
-	OWN("TS_TAILSCALED_EXTRA_ARGS", VARIABLE_WORDS, SINCE_OFFICIAL, daemon_extra_args,
+	OWN("TS_EXTRA_ARGS", FLAG_STRING, extra_args, "flags of 'pillion up', separated by spaces"),
+	OWN("TS_TAILSCALED_EXTRA_ARGS", FLAG_STRING, daemon_extra_args,
 	    "flags of 'pillion daemon', separated by spaces"),
-	OWN("TS_USERSPACE", VARIABLE_BOOL, SINCE_OFFICIAL, userspace,
+	OWN("TS_USERSPACE", FLAG_BOOL, userspace,
 	    "true is warned of: there is always a kernel interface"),
-	OWN("TS_AUTH_ONCE", VARIABLE_BOOL, SINCE_OFFICIAL, auth_once,
+	OWN("TS_AUTH_ONCE", FLAG_BOOL, auth_once,
 	    "log in only when the state holds no login (default: false)"),
-	OWN("TS_ENABLE_HEALTH_CHECK", VARIABLE_BOOL, SINCE_OFFICIAL, health_check,
-	    "serve /healthz (default: false)"),
-	OWN("TS_ENABLE_METRICS", VARIABLE_BOOL, SINCE_OFFICIAL, metrics,
-	    "serve /metrics (default: false)"),
-	OWN("TS_LOCAL_ADDR_PORT", VARIABLE_ADDRESS, SINCE_OFFICIAL, local_address,
+	OWN("TS_ENABLE_HEALTH_CHECK", FLAG_BOOL, health_check, "serve /healthz (default: false)"),
+	OWN("TS_ENABLE_METRICS", FLAG_BOOL, metrics, "serve /metrics (default: false)"),
+	OWN("TS_LOCAL_ADDR_PORT", FLAG_STRING, local_address,
 	    "ADDRESS:PORT of both (default: [::]:9002)"),
-	OWN("TS_LOCAL_HOSTS", VARIABLE_STRING, SINCE_PILLION, local_hosts,
+	OWN("TS_LOCAL_HOSTS", FLAG_STRING, local_hosts,
 	    "NAME,NAME by which probes may ask there, besides address and hostname"),
-	OWN("TS_HEALTHCHECK_ADDR_PORT", VARIABLE_ADDRESS, SINCE_OFFICIAL, old_health_address,
+	OWN("TS_HEALTHCHECK_ADDR_PORT", FLAG_STRING, old_health_address,
 	    "old: serve /healthz at ADDRESS:PORT"),
-	OWN("TS_BOOT_TIMEOUT", VARIABLE_DURATION, SINCE_OFFICIAL, boot_timeout,
+	OWN("TS_BOOT_TIMEOUT", FLAG_DURATION, boot_timeout,
 	    "end with 1 when it isn't running after that: 60s (default: wait)"),
 
 	LATER("TS_CLIENT_ID", "log in by TS_AUTHKEY"),
@@ -100,7 +95,7 @@ const struct variable variables[] = {
 	LATER("TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV", NULL),
 
 	/* Read by the official daemon itself. */
-	DAEMON("TS_DEBUG_MTU", VARIABLE_STRING, SINCE_OFFICIAL, DAEMON_MTU, "MTU of the interface"),
+	DAEMON("TS_DEBUG_MTU", DAEMON_MTU, "MTU of the interface"),
 	NEVER("TS_NO_LOGS_NO_SUPPORT"),
 	NEVER("TS_LOGS_DIR"),
 	NEVER("TS_LOG_TARGET"),
@@ -123,15 +118,16 @@ _Static_assert(ARRAY_SIZE(variables) <= NAMES_MAX, "room for the names");
 
 void variables_each(void (*print)(const char *name, const char *text))
 {
+	static const char *const texts[] = {
+		[NOT_YET] = "not supported yet", [NOT_NEEDED] = "not needed here"};
+
 	for (size_t i = 0; i < variable_count; i++)
-		if (variables[i].handling == HANDLED)
+		if (variables[i].handling < NOT_YET)
 			print(variables[i].name, variables[i].text);
-	for (size_t i = 0; i < variable_count; i++)
-		if (variables[i].handling == NOT_YET)
-			print(variables[i].name, "not supported yet");
-	for (size_t i = 0; i < variable_count; i++)
-		if (variables[i].handling == NOT_NEEDED)
-			print(variables[i].name, "not needed here");
+	for (int handling = NOT_YET; handling <= NOT_NEEDED; handling++)
+		for (size_t i = 0; i < variable_count; i++)
+			if (variables[i].handling == (enum variable_handling)handling)
+				print(variables[i].name, texts[handling]);
 }
 
 static const struct variable *find(const char *name, size_t length)
@@ -154,60 +150,50 @@ static void warn_unknown(const char *name, void (*warn)(const char *text))
 	near = value_nearest(name + strlen(PREFIX), names, variable_count);
 	if (near)
 		snprintf(text, sizeof(text),
-			 "the variable %.64s is unknown and passed over; did you mean " PREFIX
-			 "%s?",
+			 "the variable %.64s is unknown and ignored; did you mean " PREFIX "%s?",
 			 name, near);
 	else
-		snprintf(text, sizeof(text), "the variable %.64s is unknown and passed over", name);
+		snprintf(text, sizeof(text), "the variable %.64s is unknown and ignored", name);
 	warn(text);
-}
-
-static struct flag_value *place(struct entry_settings *s, const struct variable *v)
-{
-	if (v->target == TARGET_PREFS)
-		return &s->prefs[v->flag];
-	if (v->target == TARGET_DAEMON)
-		return &s->daemon[v->flag];
-	return (struct flag_value *)(void *)((char *)s + v->flag);
-}
-
-/* is_number() - Whether the flag that @v stands for is a number (TS_DEBUG_MTU) */
-static bool is_number(const struct variable *v)
-{
-	return v->target == TARGET_DAEMON && daemon_flags[v->flag].kind == FLAG_INTEGER;
 }
 
 static int read_one(const struct variable *v, const char *text, void (*warn)(const char *text),
 		    struct entry_settings *s, struct error *err)
 {
-	struct flag_value value = {.given = true, .text = text};
+	const struct flag setting = {.name = v->name, .kind = v->kind};
+	const struct flag *flag = &setting;
+	struct flag_value *value;
 	char line[ERROR_TEXT_MAX];
+	bool unused;
 
-	if (v->handling == NOT_YET) {
-		snprintf(line, sizeof(line),
-			 "the variable %s is not supported yet and passed over%s%s", v->name,
-			 v->text ? ": " : "", v->text ? v->text : "");
+	switch (v->handling) {
+	case FLAG_OF_UP:
+		flag = &prefs_flags[v->at];
+		value = &s->prefs[v->at];
+		break;
+	case FLAG_OF_DAEMON:
+		flag = &daemon_flags[v->at];
+		value = &s->daemon[v->at];
+		break;
+	case SETTING:
+		value = (struct flag_value *)(void *)((char *)s + v->at);
+		break;
+	case NOT_YET:
+		snprintf(line, sizeof(line), "the variable %s is not supported yet and ignored%s%s",
+			 v->name, v->text ? ": " : "", v->text ? v->text : "");
 		warn(line);
-	}
-	if (v->handling != HANDLED)
 		return 0;
-	if (v->kind == VARIABLE_BOOL && bool_parse(text, &value.on) < 0) {
+	default:
+		return 0;
+	}
+	if (flag->kind == FLAG_BOOL && bool_parse(text, &unused) < 0) {
 		snprintf(line, sizeof(line),
-			 "the variable %s is passed over: '%.32s' is neither true nor false",
-			 v->name, text);
+			 "the variable %s is ignored: '%.32s' is neither true nor false", v->name,
+			 text);
 		warn(line);
 		return 0;
 	}
-	if (v->kind == VARIABLE_DURATION && value_parse_duration(text, &value.number) < 0)
-		return error_set(
-			err, -EINVAL,
-			"%s=%.32s is no duration; write 60s or 1m30s, or leave it unset to "
-			"wait without limit",
-			v->name, text);
-	if (is_number(v) && value_parse_integer(text, &value.number) < 0)
-		return error_set(err, -EINVAL, "%s=%.32s is no number", v->name, text);
-	*place(s, v) = value;
-	return 0;
+	return flag_read(flag, v->name, text, value, err);
 }
 
 /* split() - As strings.Fields: at white space, no quoting; @ret_argv points into *@ret_words */

@@ -2,10 +2,9 @@
 /*
  * app/entrypoint/variables.h - the TS_* variables, by one table
  *
- * Each variable that we know is a row: its kind, who has it, and how it is handled.
- * Most stand for a flag of `up` or of the daemon, and become its value; so what a
- * variable, TS_EXTRA_ARGS and a command line say is the same thing, and the later
- * one wins.
+ * Each variable that we know is a row. Most stand for a flag of `up` or of the daemon,
+ * and become its value: a variable, TS_EXTRA_ARGS and a command line set the same
+ * thing, and the later one wins.
  */
 #pragma once
 
@@ -16,40 +15,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum variable_kind {
-	VARIABLE_STRING,
-	VARIABLE_BOOL,     /* Go's ParseBool; another value is warned of and passed over */
-	VARIABLE_DURATION, /* another value is an error */
-	VARIABLE_ADDRESS,  /* ADDRESS:PORT, checked when its feature is on */
-	VARIABLE_WORDS,    /* flags, split at white space */
-};
-
-enum variable_since {
-	SINCE_OFFICIAL, /* the official image has it */
-	SINCE_PILLION,  /* ours */
-};
-
 enum variable_handling {
-	HANDLED,
-	NOT_YET,    /* warned of by name */
-	NOT_NEEDED, /* nothing to do for it here */
-};
-
-enum variable_target {
-	TARGET_NONE,
-	TARGET_PREFS,    /* .flag is an enum prefs_flag */
-	TARGET_DAEMON,   /* .flag is an enum daemon_flag */
-	TARGET_SETTINGS, /* .flag is an offset in struct entry_settings */
+	FLAG_OF_UP,     /* .at is an enum prefs_flag */
+	FLAG_OF_DAEMON, /* .at is an enum daemon_flag */
+	SETTING,        /* .at is an offset in struct entry_settings */
+	NOT_YET,        /* a warning names it */
+	NOT_NEEDED,     /* there is nothing to do for it here */
 };
 
 struct variable {
 	const char *name;
-	enum variable_kind kind;
-	enum variable_since since;
 	enum variable_handling handling;
-	enum variable_target target;
-	size_t flag;
-	const char *text; /* HANDLED: its help; NOT_YET: what to do instead, or NULL */
+	size_t at;
+	enum flag_kind kind; /* SETTING */
+	const char *text;    /* its help; NOT_YET: what to do instead, or NULL */
 };
 
 extern const struct variable variables[];
@@ -81,10 +60,10 @@ struct entry_settings {
 /**
  * variables_read() - From an environment
  * @environment: NULL-terminated "NAME=value"
- * @warn: hears of unknown, unsupported and odd ones, a line each
+ * @warn: called with a line for each unknown, unsupported or odd one
  *
  * A variable that is set but empty is unset.
- * Return: 0; -EINVAL with @err for what contradicts or can't be read; -ENOMEM
+ * Return: 0; -EINVAL with @err for a contradiction or a value that can't be read; -ENOMEM
  */
 int variables_read(char *const *environment, void (*warn)(const char *text),
 		   struct entry_settings *ret, struct error *err);

@@ -2,7 +2,6 @@
 /* app/server/coordinator_config.c - the configuration of `pillion control serve` */
 #include "app/server/coordinator_command.h"
 
-#include "app/cli/flag_values.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "transport/url.h"

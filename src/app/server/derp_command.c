@@ -33,6 +33,7 @@
 #define DEFAULT_FOLDER "/var/lib/pillion-derp"
 #define REGION_FIRST   900 /* as custom regions are numbered */
 #define HTTPS_PORT     443
+#define STUN_PORT      3478
 #define LAST_WORDS     (200 * NSEC_PER_MSEC)
 #define COME_BACK_IN   NSEC_PER_SEC
 #define COME_BACK_FOR  (30 * NSEC_PER_SEC)
@@ -66,16 +67,16 @@ static const struct flag flags[FLAG_COUNT] = {
 	[FOLDER] = FLAG_OF("statedir", FLAG_STRING, "FOLDER",
 			   "key, certificate, DERPMap (default " DEFAULT_FOLDER ")"),
 	[HOST] = FLAG_OF("hostname", FLAG_STRING, "NAME", "the name by which clients reach it"),
-	[IPV4] = FLAG_OF("ipv4", FLAG_STRING, "ADDRESS",
+	[IPV4] = FLAG_OF("ipv4", FLAG_ADDRESS, "ADDRESS",
 			 "the address for clients, so that they need no DNS"),
-	[IPV6] = FLAG_OF("ipv6", FLAG_STRING, "ADDRESS", "the same for IPv6"),
-	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT", "for TLS (default [::]:443)"),
-	[PUBLIC_PORT] = FLAG_OF("public-port", FLAG_INTEGER, "NUMBER",
-				"the port for clients (default that of --listen; 443 with "
-				"--plain)"),
+	[IPV6] = FLAG_OF("ipv6", FLAG_ADDRESS, "ADDRESS", "the same for IPv6"),
+	[LISTEN] = FLAG_OF("listen", FLAG_ENDPOINT, "ADDRESS:PORT", "for TLS (default [::]:443)"),
+	[PUBLIC_PORT] = FLAG_NUMBER("public-port", "NUMBER", 1, UINT16_MAX,
+				    "the port for clients (default that of --listen; 443 with "
+				    "--plain)"),
 	[STUN] = FLAG_OF("stun", FLAG_STRING, "ADDRESS:PORT",
 			 "for STUN, or 'off' (default [::]:3478)"),
-	[PAGES] = FLAG_OF("http", FLAG_STRING, "ADDRESS:PORT",
+	[PAGES] = FLAG_OF("http", FLAG_ENDPOINT, "ADDRESS:PORT",
 			  "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
 	[CERTIFICATE_FILE] = FLAG_OF(
 		"certificate", FLAG_STRING, "PATH",
@@ -88,16 +89,15 @@ static const struct flag flags[FLAG_COUNT] = {
 		"ask there who may connect (of pillion control and Headscale: https://…/verify)"),
 	[VERIFY_CA] = FLAG_OF("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it"),
 	[VERIFY_OPEN] = FLAG_ON("verify-fail-open", "let everybody in while it can't be asked"),
-	[RATE] = FLAG_OF("rate", FLAG_INTEGER, "BYTES",
-			 "a second that one client may send (default no limit)"),
-	[SOURCE_CLIENTS] = FLAG_OF("source-clients", FLAG_INTEGER, "NUMBER",
-				   "most from one address or /64 (default 4096)"),
+	[RATE] = FLAG_NUMBER("rate", "BYTES", 0, INT64_MAX,
+			     "a second that one client may send (default no limit)"),
+	[SOURCE_CLIENTS] = FLAG_NUMBER("source-clients", "NUMBER", 1, INT32_MAX,
+				       "most from one address or /64 (default 4096)"),
 	[METRICS] = FLAG_ON("metrics", "serve /metrics, to everybody"),
 	[BOOTSTRAP] = FLAG_OF("bootstrap-dns-names", FLAG_STRING, "NAME,NAME…",
 			      "of servers, resolved here for clients whose DNS is broken"),
-	[REGION] = FLAG_OF("region", FLAG_INTEGER, "NUMBER", "in the DERPMap (default 900)"),
-	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_STRING, "LEVEL",
-				   "error, warn, info, debug (default info)"),
+	[REGION] = FLAG_NUMBER("region", "NUMBER", 1, UINT16_MAX, "in the DERPMap (default 900)"),
+	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_CHOICE, LOG_LEVELS, "(default info)"),
 };
 
 struct derp {
@@ -110,47 +110,29 @@ struct derp {
 	const char *watched[2];
 };
 
-static int read_endpoint(const struct flag_value *value, const char *otherwise,
-			 struct endpoint *ret, struct error *err)
+/* on_all_addresses() - Where a listener is without a flag */
+static struct endpoint on_all_addresses(uint16_t port)
 {
-	const char *text = value->given ? value->text : otherwise;
+	static const uint8_t any[16];
 
-	if (endpoint_parse(text, strlen(text), ret) < 0)
-		return error_set(err, -EINVAL, "%s is no ADDRESS:PORT", text);
-	return 0;
+	return (struct endpoint){.address = address_v6(any), .port = port};
 }
 
-static int read_address(const struct flag_value *value, struct address *ret, struct error *err)
-{
-	if (!value->given || address_parse(value->text, strlen(value->text), ret) == 0)
-		return 0;
-	return error_set(err, -EINVAL, "%s is no IP address", value->text);
-}
-
-/* configure() - From flags to what the relay wants */
+/* configure() - From flags to the configuration of the relay */
 static int configure(const struct flag_value *v, struct relay_server_config *c, struct error *err)
 {
-	int r = read_endpoint(&v[LISTEN], "[::]:443", &c->listen, err);
+	int r = 0;
 
+	c->listen = v[LISTEN].given ? v[LISTEN].endpoint : on_all_addresses(HTTPS_PORT);
+	c->stun = on_all_addresses(STUN_PORT);
 	c->no_stun = v[STUN].given && strcmp(v[STUN].text, "off") == 0;
-	if (r == 0 && !c->no_stun)
-		r = read_endpoint(&v[STUN], "[::]:3478", &c->stun, err);
-	if (r == 0 && v[PAGES].given)
-		r = read_endpoint(&v[PAGES], NULL, &c->pages, err);
-	if (r == 0)
-		r = read_address(&v[IPV4], &c->ipv4, err);
-	if (r == 0)
-		r = read_address(&v[IPV6], &c->ipv6, err);
-	if (r == 0 && v[RATE].given && v[RATE].number < 0)
-		r = error_set(err, -EINVAL, "--rate is no number of bytes");
-	if (r == 0 && v[SOURCE_CLIENTS].given &&
-	    (v[SOURCE_CLIENTS].number < 1 || v[SOURCE_CLIENTS].number > INT32_MAX))
-		r = error_set(err, -EINVAL, "--source-clients is a number from 1");
-	if (r == 0 && v[REGION].given && (v[REGION].number < 1 || v[REGION].number > UINT16_MAX))
-		r = error_set(err, -EINVAL, "--region is a number from 1 to 65535");
-	if (r == 0 && v[PUBLIC_PORT].given &&
-	    (v[PUBLIC_PORT].number < 1 || v[PUBLIC_PORT].number > UINT16_MAX))
-		r = error_set(err, -EINVAL, "--public-port is a number from 1 to 65535");
+	if (v[STUN].given && !c->no_stun &&
+	    endpoint_parse(v[STUN].text, strlen(v[STUN].text), &c->stun) < 0)
+		r = error_set(err, -EINVAL, "--stun=%s: ADDRESS:PORT or 'off' is required",
+			      v[STUN].text);
+	c->pages = v[PAGES].endpoint;
+	c->ipv4 = v[IPV4].endpoint.address;
+	c->ipv6 = v[IPV6].endpoint.address;
 	if (r == 0 && v[PLAIN].on && v[CERTIFICATE_FILE].given)
 		r = error_set(err, -EINVAL,
 			      "with --plain the proxy needs the certificate: leave --certificate "
@@ -331,8 +313,8 @@ static int start(struct derp *d, struct relay_server_config *config, uint16_t re
 	return r;
 }
 
-/* finish() - Let go of what start() made, as far as it came: its timer at least */
-static void finish(struct derp *d)
+/* let_go() - Release of what start() made, as far as it came: its timer at least */
+static void let_go(struct derp *d)
 {
 	relay_server_free(d->relay);
 	certificate_files_free(d->certificate);
@@ -344,25 +326,19 @@ static void finish(struct derp *d)
 	(void)uv_loop_close(&d->loop);
 }
 
-static void usage(const struct flag_group *group)
-{
-	printf("usage: pillion derp --hostname NAME [FLAG…]\n\n"
-	       "A relay for a tailnet (DERP), with a STUN server.\n\n"
-	       "Examples:\n"
-	       "  pillion derp --hostname relay.example.com --verify-url "
-	       "https://vpn.example.com/verify\n"
-	       "  pillion derp --hostname relay.example.com --plain --listen 127.0.0.1:8081\n\n");
-	flags_print(group);
-}
+static const char help[] =
+	"usage: pillion derp --hostname NAME [FLAG…]\n\n"
+	"A relay for a tailnet (DERP), with a STUN server.\n\n"
+	"Examples:\n"
+	"  pillion derp --hostname relay.example.com --verify-url "
+	"https://vpn.example.com/verify\n"
+	"  pillion derp --hostname relay.example.com --plain --listen 127.0.0.1:8081\n\n";
 
 int run_derp(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
-	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
-	const struct flag_reader reader = {&group, 1, FLAGS_COMMAND_LINE, "pillion derp", NULL};
 	struct relay_server_config config = {0};
 	struct derp derp = {0};
-	enum log_level level = LOG_INFO;
 	_cleanup_free_ char *names = NULL;
 	struct error err;
 	int r;
@@ -371,29 +347,21 @@ int run_derp(int argc, char **argv)
 		flags_print_words(flags, FLAG_COUNT);
 		return EXIT_SUCCESS;
 	}
-	r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
-	if (r == -ECANCELED) {
-		usage(&group);
-		return EXIT_SUCCESS;
-	}
-	if (r < 0) {
-		fprintf(stderr, "%s\n", err.text);
-		return 2;
-	}
+	if (!flags_of_command("pillion derp", help, flags, values, FLAG_COUNT, argc - 1, argv + 1,
+			      &r))
+		return r;
 	r = configure(values, &config, &err);
 	if (r == 0 && values[BOOTSTRAP].given) {
 		names = strdup(values[BOOTSTRAP].text);
 		r = names ? read_names(names, &config, &err)
 			  : error_set(&err, -ENOMEM, "out of memory");
 	}
-	if (r == 0 && values[LOG_LEVEL_FLAG].given &&
-	    log_level_parse(values[LOG_LEVEL_FLAG].text, &level) < 0)
-		r = error_set(&err, -EINVAL, "%s is no log level", values[LOG_LEVEL_FLAG].text);
-	if (r < 0) {
-		fprintf(stderr, "pillion derp: %s\n", err.text);
-		return 2;
-	}
-	log_setup(STDERR_FILENO, level, LOG_FORMAT_TEXT);
+	if (r < 0)
+		return complain(EXIT_USAGE, "%s", err.text);
+	log_setup(STDERR_FILENO,
+		  values[LOG_LEVEL_FLAG].given ? (enum log_level)values[LOG_LEVEL_FLAG].number
+					       : LOG_INFO,
+		  LOG_FORMAT_TEXT);
 	(void)signal(SIGPIPE, SIG_IGN);
 	derp.watched[0] = values[CERTIFICATE_FILE].text;
 	derp.watched[1] = values[KEY_FILE].text;
@@ -402,8 +370,8 @@ int run_derp(int argc, char **argv)
 	if (r == 0)
 		uv_run(&derp.loop, UV_RUN_DEFAULT);
 	else
-		fprintf(stderr, "pillion derp: %s\n", err.text);
+		complain(EXIT_FAILS, "%s", err.text);
 	if (derp.last_words)
-		finish(&derp);
+		let_go(&derp);
 	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -6,7 +6,7 @@
  */
 #include "app/server/command.h"
 
-#include "app/cli/finish.h"
+#include "app/cli/flags.h"
 #include "base/cleanup.h"
 
 #include <stdio.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/app/test_flags.c - values, the flag parser, and the two official tables of flags */
 #include "app/cli/daemon_flags.h"
-#include "app/cli/flag_values.h"
 #include "app/cli/flags.h"
 #include "app/cli/prefs_flags.h"
 #include "base/cleanup.h"
@@ -420,13 +419,13 @@ static void daemon_flags_become_options(void **state)
 		/* 11 */ {{"--state=/tailscaled.state"}, "tailscaled.state"},
 		/* 12 */ {{"--mtu=1000"}, "1280 to 65535"},
 		/* 13 */ {{"--table=0"}, "1 to"},
-		/* 14 */ {{"--log-level=loud"}, "error, warn, info or debug"},
-		/* 15 */ {{"--log-format=xml"}, "text or json"},
+		/* 14 */ {{"--log-level=loud"}, "error|warn|info|debug"},
+		/* 15 */ {{"--log-format=xml"}, "text|json"},
 		/* 16 */ {{"--health=[::]:1", "--metrics=[::]:2"}, "share one listener"},
 		/* 17 */ {{"--engine-uid=0"}, "1 to"},
 		/* 18 */ {{"--table=252"}, NULL},
-		/* 19 */ {{"--table=253"}, "table of the system's"},
-		/* 20 */ {{"--table=255"}, "table of the system's"},
+		/* 19 */ {{"--table=253"}, "table of the system"},
+		/* 20 */ {{"--table=255"}, "table of the system"},
 		/* 21 */ {{"--allow-routes=10.0.0.0/8,fd00::/8"}, NULL},
 		/* 22 */ {{"--allow-routes=none"}, NULL},
 		/* 23 */ {{"--allow-routes=all", "--allow-exit-node"}, NULL},
@@ -448,9 +447,9 @@ static void daemon_flags_become_options(void **state)
 		while (rows[i].words[argc])
 			argc++;
 		supervisor_options_init(&o);
-		assert_int_equal(
-			flags_parse(&reader, argc, (char *const *)rows[i].words, NULL, &err), 0);
-		r = daemon_flags_apply(v, true, warn, &o, &err);
+		r = flags_parse(&reader, argc, (char *const *)rows[i].words, NULL, &err);
+		if (r == 0)
+			r = daemon_flags_apply(v, true, warn, &o, &err);
 		if (r != (rows[i].says ? -EINVAL : 0) || (r < 0 && !strstr(err.text, rows[i].says)))
 			fail_msg("row %zu: %d %s", i + 1, r, err.text);
 		if (i == 0) {

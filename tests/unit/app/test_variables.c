@@ -72,7 +72,7 @@ static void what_contradicts_or_cannot_be_is_refused(void **state)
 		{{"TS_ENABLE_HEALTH_CHECK=true", "TS_HEALTHCHECK_ADDR_PORT=[::]:1"},
 		 "TS_HEALTHCHECK_ADDR_PORT"},
 		/* 25 */ {{"TS_DEBUG_MTU=1000"}, "1280 to 65535"},
-		/* 26 */ {{"TS_DEBUG_MTU=x"}, "no number"},
+		/* 26 */ {{"TS_DEBUG_MTU=x"}, "a number from"},
 		/* 27 */ {{"TS_EXTRA_ARGS=--operator=nobody-has-this-name"}, "/etc/passwd"},
 		/* 28 */ {{"TS_CA_FILE=/a", "TS_TAILSCALED_EXTRA_ARGS=--ca-file=/b"}, "TS_CA_FILE"},
 		/* 29: set but empty is unset */ {{"TS_BOOT_TIMEOUT=", "TS_AUTHKEY="}, NULL},
@@ -100,8 +100,7 @@ static void what_is_passed_over_is_named(void **state)
 		const char *variable;
 		const char *says; /* NULL: no warning */
 	} rows[] = {
-		/* 1 */ {"TS_AUTH=x",
-			 "TS_AUTH is unknown and passed over; did you mean TS_AUTHKEY?"},
+		/* 1 */ {"TS_AUTH=x", "TS_AUTH is unknown and ignored; did you mean TS_AUTHKEY?"},
 		/* 2 */ {"TS_SERVER_CONFIG=x", "did you mean TS_SERVE_CONFIG?"},
 		/* 3 */ {"TS_TAILSCALED_EXTRA_ARG=x", "did you mean TS_TAILSCALED_EXTRA_ARGS?"},
 		/* 4 */ {"TS_ROUTES=10.0.0.0/8", "TS_ROUTES is not supported yet"},
@@ -242,8 +241,7 @@ static void rows_of_the_table_are_distinct(void **state)
 	(void)state;
 	for (size_t i = 0; i < variable_count; i++) {
 		assert_true(strncmp(variables[i].name, "TS_", 3) == 0);
-		assert_int_equal(variables[i].handling == HANDLED,
-				 variables[i].target != TARGET_NONE);
+		assert_true(variables[i].handling >= NOT_YET || variables[i].text);
 		for (size_t j = 0; j < i; j++)
 			assert_string_not_equal(variables[i].name, variables[j].name);
 	}
