@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* privsep/cache_head.c - how the cache blob opens */
+/* privsep/cache_head.c - the beginning of the cache blob */
 #include "privsep/cache_head.h"
 
 #include "privsep/records.h"
 
 #include <unistd.h>
 
-/* A port below needs a privilege, and is a service's. */
+/* A lower port needs a privilege. */
 #define PORT_FIRST 1024u
 
 int cache_head_put(struct buffer *out, uint16_t udp_port)

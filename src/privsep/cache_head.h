@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/cache_head.h - how the cache blob opens: what the supervisor needs before any engine lives
+ * privsep/cache_head.h - the beginning of the cache blob, which the supervisor reads
  *
- * The blob is the engine's, but for its first two records: a version, and the UDP port that
- * was in use, which is tried first at the next start, so that mappings in routers and what
- * peers know of us go on being true. The supervisor reads these few bytes and no more, as
- * hostile input: the engine that wrote them may have been captured.
+ * The blob belongs to the engine, except for its first two records: a version, and the UDP port
+ * that was in use. The next start tries this port first, so that mappings in routers and the
+ * endpoint that peers know stay valid. The supervisor reads these bytes as hostile input: the
+ * engine that wrote them may have been captured.
  */
 #pragma once
 
@@ -25,6 +25,6 @@ int cache_head_put(struct buffer *out, uint16_t udp_port);
 /**
  * cache_head_port() - The port, from the start of the file @fd
  *
- * Return: 1024 to 65535; 0 where there is none (another version, an older blob, nonsense)
+ * Return: 1024 to 65535; 0 if there is none (another version, an older blob, invalid bytes)
  */
 uint16_t cache_head_port(int fd);

@@ -85,7 +85,7 @@ static int write_at(int fd, const void *bytes, size_t length, size_t offset)
 	return 0;
 }
 
-/* header_of() - Read a slot's header; whether it could be that of a record */
+/* header_of() - Read a slot's header, and whether it can be that of a record */
 static int header_of(int fd, size_t slot, struct slot_header *ret, bool *ret_plausible)
 {
 	int r = read_at(fd, ret, sizeof(*ret), slot * HANDOVER_SLOT_SIZE);
@@ -114,7 +114,7 @@ int handover_write(int fd, const void *payload, size_t length)
 		r = header_of(fd, slot, &old, &plausible);
 		if (r < 0)
 			return r;
-		/* A generation that can't be counted up is not one of ours. */
+		/* A generation that can't be incremented was not written by an engine in order. */
 		if (plausible && old.generation < UINT64_MAX && old.generation > newest) {
 			newest = old.generation;
 			target = 1 - slot;

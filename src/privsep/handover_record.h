@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/handover_record.h - what a dead engine leaves to the next
+ * privsep/handover_record.h - the record that an engine leaves to its replacement
  *
  * DOC: Theory of operation
  *
- * A memfd of fixed size that the supervisor makes once and hands to every engine,
- * and which it never reads itself. Two slots; a write goes to the older one, its
- * header (generation, length, checksum) last, so an engine that dies half way
- * through leaves the other slot whole. A reader takes the slot with the higher
- * generation whose checksum holds. The checksum finds torn writes, not malice: the
- * last engine may have been captured, so what handover_read() gives is hostile
- * input to its parser.
+ * A memfd of fixed size. The supervisor makes it once, gives it to every engine, and never reads
+ * it. It has two slots; a write goes to the older slot, and its header (generation, length,
+ * checksum) is written last, so an engine that dies during a write leaves the other slot whole. A
+ * reader takes the slot with the higher generation and a correct checksum. The checksum detects
+ * torn writes, not malice: the last engine may have been captured, so the payload is hostile
+ * input.
  */
 #pragma once
 
@@ -38,6 +37,6 @@ int handover_write(int fd, const void *payload, size_t length);
  * handover_read() - The newest whole record
  * @ret: payload appended; untouched on failure
  *
- * Return: 0, -ENOENT where no slot is whole (a first start), negative errno
+ * Return: 0, -ENOENT if no slot is whole (a first start), negative errno
  */
 int handover_read(int fd, struct buffer *ret);

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define DISPATCH_BATCH 64 /* messages a call, so that one channel can't hold the loop */
+#define DISPATCH_BATCH 64 /* messages a call, so that the loop's other events get their turn */
 
 struct queued {
 	struct queued *next;
@@ -208,11 +208,10 @@ static int receive(struct privsep_client *client, union privsep_message *ret,
 }
 
 /*
- * call() - Send a request and wait for its answer, queueing what else arrives
- * @err: gets the text of a refusal; may be NULL
+ * call() - Send a request and wait for its answer; other messages are queued
+ * @err: receives the text of a refusal; may be NULL
  *
- * Return: the answer's descriptor (which must be there iff @want_fd), 0 without one,
- * or negative errno
+ * Return: the answer's descriptor, or negative errno
  */
 static int call(struct privsep_client *client, union privsep_message *request, struct error *err)
 {
@@ -340,7 +339,7 @@ int privsep_client_status(struct privsep_client *client, enum privsep_state stat
 	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
 }
 
-/* send_plain() - A message that is nothing but its type */
+/* send_plain() - A message without a body */
 static int send_plain(struct privsep_client *client, enum privsep_type type)
 {
 	return send_message(client, &(union privsep_message){.header.type = type}, NULL, 0,
@@ -359,8 +358,7 @@ int privsep_client_login(struct privsep_client *client, const char *url)
 	if (snprintf(message.login.url, sizeof(message.login.url), "%s", url) >=
 	    (int)sizeof(message.login.url))
 		return -EMSGSIZE;
-	/* Control chose it: the supervisor would take a text that can't be shown for an engine gone
-	 * mad. */
+	/* The control server chose it; the supervisor kills an engine that sends an invalid text. */
 	if (privsep_check(PRIVSEP_FROM_ENGINE, &message, sizeof(message.login), 0, &checked) < 0)
 		return -EINVAL;
 	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
@@ -382,7 +380,7 @@ static int handle_interfaces(struct privsep_client *client, int memfd)
 	return 0;
 }
 
-/* handle() - One message that isn't the answer of a waiting call; takes its descriptors */
+/* handle() - One message that no call waits for; takes its descriptors */
 static int handle(struct privsep_client *client, const union privsep_message *message,
 		  struct privsep_fds *fds)
 {
@@ -391,7 +389,7 @@ static int handle(struct privsep_client *client, const union privsep_message *me
 
 	switch (message->header.type) {
 	case PRIVSEP_REPLY:
-		/* None is found where a call gave up waiting: its late answer is dropped. */
+		/* The late answer to a call that gave up waiting is dropped. */
 		for (size_t i = 0; i < PRIVSEP_CLIENT_PENDING_MAX; i++)
 			if (client->pending[i].id == message->header.id) {
 				finish(&client->pending[i], message->reply.result,
@@ -432,7 +430,7 @@ static int handle(struct privsep_client *client, const union privsep_message *me
 	return r;
 }
 
-/* dispatch() - As privsep_client_dispatch(), for a client that isn't freed meanwhile */
+/* dispatch() - As privsep_client_dispatch(); frees nothing */
 static int dispatch(struct privsep_client *client)
 {
 	uint64_t count;

@@ -4,12 +4,11 @@
  *
  * DOC: Theory of operation
  *
- * Calls that c-ares or the start-up can't do without wait for their answer
- * (privsep_client_open_socket(), …_open_file(), …_load()), at most
- * PRIVSEP_CLIENT_DEADLINE. Whatever else arrives meanwhile is queued, and
- * privsep_client_fd() becomes readable for it: that descriptor is an epoll set of
- * the channel and an eventfd of the queue. All other requests return at once and
- * call back from privsep_client_dispatch(). One thread only.
+ * The start-up and c-ares need some answers at once: opening a socket or a file and loading a blob
+ * wait for the answer, at most PRIVSEP_CLIENT_DEADLINE. Other messages that arrive meanwhile are
+ * queued, and privsep_client_fd() becomes readable: that descriptor is an epoll set of the channel
+ * and an eventfd of the queue. All other requests return at once, and their callbacks run in
+ * privsep_client_dispatch(). One thread only.
  *
  *	struct privsep_client *client;
  *	struct privsep_start_message start;
@@ -17,7 +16,7 @@
  *	privsep_client_start(client, &start, &err);
  *	…sandbox…
  *	uv_poll_init(loop, &poll, privsep_client_fd(client));
- *	on readable: if (privsep_client_dispatch(client) < 0) the supervisor is gone: end
+ *	on readable: if (privsep_client_dispatch(client) < 0) the supervisor has ended: end
  */
 #pragma once
 
@@ -36,11 +35,11 @@ struct privsep_client;
 
 /** struct privsep_client_handlers - Events; any may be NULL. Called by dispatch alone */
 struct privsep_client_handlers {
-	/** @interfaces: the machine's addresses now; copy what you keep */
+	/** @interfaces: the machine's current addresses; valid during the call */
 	void (*interfaces)(void *userdata, const struct interfaces *interfaces);
-	/** A file that was asked for is another now. @fd: yours to close, or negative errno */
+	/** A requested file has changed. @fd: the callee's to close, or negative errno */
 	void (*file_changed)(void *userdata, enum privsep_file_name name, int fd);
-	/** End in order: you have about 1.5 s, then SIGKILL. Exit with 0 */
+	/** End in order, with exit code 0; SIGKILL follows after about 1.5 s */
 	void (*stop)(void *userdata);
 	/** SIGHUP */
 	void (*reload)(void *userdata);
@@ -48,20 +47,20 @@ struct privsep_client_handlers {
 
 /**
  * privsep_done - Called once for an asynchronous request
- * @result: 0, or negative errno; -EPIPE where the supervisor went away first
- * @text:   a warning or the error in words; "" where there is nothing to say
+ * @result: 0, or negative errno; -EPIPE if the supervisor ended first
+ * @text:   a warning, or the error; may be empty
  */
 typedef void (*privsep_done)(void *userdata, int result, const char *text);
 
-/** struct privsep_start_message - All that the first message brings */
+/** struct privsep_start_message - Contents of the first message */
 struct privsep_start_message {
 	struct privsep_start config;
 	int handover;               /* handover_read(), handover_write() */
 	int localapi;               /* listening Unix socket, or -1 */
 	int health;                 /* listening TCP socket for /healthz and /metrics, or -1 */
 	int udp_v4;                 /* bound, marked, non-blocking, or -1 */
-	int udp_v6;                 /* likewise, IPV6_V6ONLY */
-	int tun[START_THREADS_MAX]; /* queues: ALL must be read, always */
+	int udp_v6;                 /* as udp_v4, and IPV6_V6ONLY */
+	int tun[START_THREADS_MAX]; /* queues; an unread queue blocks its flows */
 	size_t tun_count;
 };
 
@@ -76,8 +75,8 @@ int privsep_client_new(int channel, const struct privsep_client_handlers *handle
 /**
  * privsep_client_free() - Close the channel; pending requests end with -EPIPE. NULL is fine
  *
- * A handler or a privsep_done may call it: what it holds goes when dispatch returns, and
- * nothing is called back from then on.
+ * A handler or a privsep_done may call it: the memory is freed when dispatch returns, and no
+ * callback runs from then on.
  */
 void privsep_client_free(struct privsep_client *client);
 
@@ -91,28 +90,28 @@ int privsep_client_start(struct privsep_client *client, struct privsep_start_mes
 /** privsep_start_message_clear() - Close what is not -1, free the configuration */
 void privsep_start_message_clear(struct privsep_start_message *message);
 
-/** privsep_client_fd() - Poll this for readable, then call privsep_client_dispatch() */
+/** privsep_client_fd() - When it is readable, call privsep_client_dispatch() */
 int privsep_client_fd(const struct privsep_client *client);
 
 /**
- * privsep_client_dispatch() - Handle what has arrived
+ * privsep_client_dispatch() - Handle the messages that have arrived
  *
- * Return: 0 (also where a handler freed the client), or negative errno (-EPIPE, -EBADMSG): no
- * supervisor any more
+ * Return: 0 (also if a handler freed the client); negative errno (-EPIPE, -EBADMSG) if the
+ * supervisor has ended
  */
 int privsep_client_dispatch(struct privsep_client *client);
 
 /**
  * privsep_client_sockets() - The socket source over this client
  *
- * Its open() waits for the supervisor's answer; -EDQUOT where we ask too often.
+ * Its open() waits for the supervisor's answer; -EDQUOT if requests are too frequent.
  */
 struct socket_source *privsep_client_sockets(struct privsep_client *client);
 
 /**
  * privsep_client_open_file() - A named file, read-only; watched from then on
  *
- * Read it with file_read(). Return: descriptor, or negative errno (-ENOENT: not there)
+ * Read it with file_read(). Return: descriptor, or negative errno (-ENOENT: no such file)
  */
 int privsep_client_open_file(struct privsep_client *client, enum privsep_file_name name);
 
@@ -120,15 +119,15 @@ int privsep_client_open_file(struct privsep_client *client, enum privsep_file_na
  * privsep_client_load() - A stored blob
  * @limit: most bytes to take
  * @ret:   appended; untouched on failure
- * @err:   what the supervisor says about a failure; without text where it says nothing
+ * @err:   the supervisor's text about a failure; may be empty
  *
- * Return: 0, -ENOENT where none was stored, -ENODATA where it was lost, -EMSGSIZE, negative errno
+ * Return: 0, -ENOENT if none was stored, -ENODATA if it was lost, -EMSGSIZE, negative errno
  */
 int privsep_client_load(struct privsep_client *client, enum privsep_blob_name name, size_t limit,
 			struct buffer *ret, struct error *err);
 
 /**
- * privsep_client_store() - Keep a blob; on disk when @done is called with 0
+ * privsep_client_store() - Store a blob; it is on disk when @done is called with 0
  *
  * Two stores of the same name are kept in order. Return: 0 and @done will be
  * called, or negative errno and it won't
@@ -139,8 +138,8 @@ int privsep_client_store(struct privsep_client *client, enum privsep_blob_name n
 /**
  * privsep_client_network() - Ask for a network state
  *
- * @done gets 0 with warnings in its text (IPv6 off, no nf_tables …), or the error.
- * A newer request may overtake an older one, whose @done then gets -ECANCELED.
+ * @done receives 0 and warnings in its text (IPv6 off, no nf_tables …), or the error.
+ * A newer request may overtake an older one, whose @done then receives -ECANCELED.
  */
 int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,
 			   privsep_done done, void *userdata);
@@ -148,9 +147,9 @@ int privsep_client_network(struct privsep_client *client, const struct privsep_n
 /** privsep_client_settled() - The prefs of the start are stored; 0 or negative errno */
 int privsep_client_settled(struct privsep_client *client);
 
-/** privsep_client_login() - Tell where a person may log in, for a QR code; 0, -EMSGSIZE, others */
+/** privsep_client_login() - Send the URL of a login, for a QR code; 0, -EMSGSIZE, others */
 int privsep_client_login(struct privsep_client *client, const char *url);
 
-/** privsep_client_status() - Tell the state, and the line to print if we end because of it */
+/** privsep_client_status() - Send the node's state, and the line to log if the supervisor ends because of it */
 int privsep_client_status(struct privsep_client *client, enum privsep_state state,
 			  const char *text);

@@ -23,7 +23,7 @@ static bool text_ends(const char text[static PRIVSEP_TEXT_MAX])
 	return memchr(text, 0, PRIVSEP_TEXT_MAX) != NULL;
 }
 
-/* url_fits() - Something that a terminal may be given as it is */
+/* url_fits() - Whether it can be printed to a terminal as it is */
 static bool url_fits(const char url[static PRIVSEP_TEXT_MAX])
 {
 	if (!url[0] || !text_ends(url))
@@ -72,7 +72,7 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 	}
 }
 
-/* All that is known of each type of message. */
+/* Every type of message. */
 static const struct row {
 	enum privsep_sender senders; /* their union */
 	uint16_t size;
@@ -102,7 +102,7 @@ static const struct row {
 	[PRIVSEP_PING] = {SUPERVISOR, SIZE(plain), 0, 0, false, 0},
 };
 
-/* row_of() - What is known of @type if @sender may send it, or NULL */
+/* row_of() - The row of @type if @sender may send it, or NULL */
 static const struct row *row_of(enum privsep_sender sender, uint32_t type)
 {
 	return type < PRIVSEP_TYPE_END && (table[type].senders & sender) != 0 ? &table[type] : NULL;
@@ -181,7 +181,7 @@ int privsep_send(int channel, enum privsep_sender sender, const union privsep_me
 	}
 }
 
-/* take_fds() - Gather every descriptor of the control messages, however many came */
+/* take_fds() - Take every descriptor of the control messages, of however many there are */
 static int take_fds(struct msghdr *msg, struct privsep_fds *ret)
 {
 	int result = 0;
@@ -212,7 +212,7 @@ static int take_fds(struct msghdr *msg, struct privsep_fds *ret)
 int privsep_receive(int channel, enum privsep_sender sender, union privsep_message *ret,
 		    struct privsep_fds *ret_fds)
 {
-	/* One byte more than any message, so that a longer one is seen as such. */
+	/* One byte more than any message, to detect a longer one. */
 	unsigned char bytes[sizeof(union privsep_message) + 1];
 	union {
 		struct cmsghdr header;

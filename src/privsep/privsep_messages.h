@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/privsep_messages.h - what the processes say to each other
+ * privsep/privsep_messages.h - the messages between supervisor and children
  *
  * DOC: Theory of operation
  *
- * One SOCK_SEQPACKET pair a child, so a packet is a message. A message is one
- * struct of a fixed size that opens with struct privsep_header; file descriptors
- * ride along by SCM_RIGHTS. Anything of variable length (configuration, lists,
- * blobs) lies in a sealed memfd, so that neither end can change it under the
- * other's hands. One table says for each type: its size, how many descriptors it
- * must carry, and which processes may send it. privsep_receive() checks all of that and every
- * enum before a message is seen by anybody; one that fails ends the connection,
- * since the peer is broken or captured.
+ * Each child has a SOCK_SEQPACKET pair, so a packet is a message. A message is one struct of a
+ * fixed size that begins with struct privsep_header; file descriptors travel by SCM_RIGHTS. Data
+ * of variable length (configuration, lists, blobs) is in a sealed memfd, which neither end can
+ * change later. One table has the size of each type, its descriptors, the limit of its memfd and
+ * the kinds of processes that may send it. privsep_receive() checks all of that and every enum.
+ * An invalid message ends the connection, since the sender is broken or captured.
  *
- * The engine's requests carry an id that the answer repeats. The supervisor
- * answers in order but never blocks: what takes long (a blob, netlink) is
- * answered later.
+ * Requests carry an id, which the answer repeats. The supervisor answers in order but never
+ * blocks: requests that take long (a blob, netlink) are answered later.
  */
 #pragma once
 
@@ -42,25 +39,25 @@ enum privsep_type {
 	PRIVSEP_FILE,       /* struct privsep_file: a named file; answered at once, then watched */
 	PRIVSEP_LOAD,       /* struct privsep_blob: read a blob; answered at once */
 	PRIVSEP_STORE,   /* struct privsep_blob + memfd: keep a blob; answered when it is on disk */
-	PRIVSEP_NETWORK, /* struct privsep_plain + memfd: network state wanted; answered when
+	PRIVSEP_NETWORK, /* struct privsep_plain + memfd: wanted network state; answered when
 			    applied */
-	PRIVSEP_STATUS,  /* struct privsep_status: state and one line; no answer */
-	PRIVSEP_LOGIN,   /* struct privsep_login: where a person may log in; no answer */
+	PRIVSEP_STATUS,  /* struct privsep_status: the node's state and one line; no answer */
+	PRIVSEP_LOGIN,   /* struct privsep_login: the URL of a login; no answer */
 	PRIVSEP_ALIVE,   /* struct privsep_plain: the answer to PRIVSEP_PING */
-	PRIVSEP_SETTLED, /* struct privsep_plain: prefs and `up` of the start are stored; engines
-			    to come are not given them again */
+	PRIVSEP_SETTLED, /* struct privsep_plain: prefs and `up` of the start are stored; the next
+			    engines do not receive them again */
 	/* supervisor → engine */
 	PRIVSEP_START,      /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */
-	PRIVSEP_INTERFACES, /* struct privsep_plain + memfd: the machine's addresses now */
-	PRIVSEP_CHANGED,    /* struct privsep_changed [+ descriptor]: a named file is another now */
+	PRIVSEP_INTERFACES, /* struct privsep_plain + memfd: the machine's current addresses */
+	PRIVSEP_CHANGED,    /* struct privsep_changed [+ descriptor]: a named file has changed */
 	PRIVSEP_STOP,       /* struct privsep_plain: end in order, soon */
 	PRIVSEP_RELOAD,     /* struct privsep_plain: SIGHUP */
-	PRIVSEP_PING,       /* struct privsep_plain: does your loop still go round? */
+	PRIVSEP_PING,       /* struct privsep_plain: does the child's loop still run? */
 	PRIVSEP_TYPE_END,
 };
 
-/* Files that the engine may ask for, by name and never by path. One descriptor each, read-only. */
+/* Files that the engine may request by name, never by path. One read-only descriptor each. */
 enum privsep_file_name {
 	PRIVSEP_FILE_RESOLV_CONF, /* /etc/resolv.conf */
 	PRIVSEP_FILE_HOSTS,       /* /etc/hosts */
@@ -120,7 +117,7 @@ struct privsep_blob {
 struct privsep_status {
 	struct privsep_header header;
 	uint32_t state;              /* enum privsep_state */
-	char text[PRIVSEP_TEXT_MAX]; /* what to tell a person when we end because of it */
+	char text[PRIVSEP_TEXT_MAX]; /* for people, if the supervisor ends because of it */
 };
 
 struct privsep_login {
@@ -152,7 +149,7 @@ struct privsep_reply {
 struct privsep_changed {
 	struct privsep_header header;
 	uint32_t name;  /* enum privsep_file_name */
-	int32_t result; /* 0 and a descriptor, or negative errno (the file went away) */
+	int32_t result; /* 0 and a descriptor, or negative errno (the file was removed) */
 };
 
 union privsep_message {
@@ -181,13 +178,13 @@ int privsep_memfd_seal(enum privsep_type type, const void *bytes, size_t length)
 /** privsep_memfd_read() - As memfd_read(), with the limit of @type */
 int privsep_memfd_read(enum privsep_type type, int fd, struct buffer *ret);
 
-/** struct privsep_fds - Descriptors that came with a message; -1 where taken or none */
+/** struct privsep_fds - Descriptors of a message; -1 if taken out */
 struct privsep_fds {
 	int fd[PRIVSEP_FDS_MAX];
 	size_t count;
 };
 
-/** privsep_fds_close() - Close those that nobody took */
+/** privsep_fds_close() - Close the descriptors that were not taken out */
 void privsep_fds_close(struct privsep_fds *fds);
 
 /**
@@ -201,10 +198,10 @@ size_t privsep_size(enum privsep_sender sender, uint32_t type);
  * privsep_check() - Whether bytes are a message that @sender may send
  * @bytes:    as received
  * @length:   their number
- * @fd_count: descriptors that came along
+ * @fd_count: descriptors of the message
  * @ret:      the message, its texts ended by a zero; untouched on failure
  *
- * Size, type, enums, counts of descriptors, ended texts, reserved fields.
+ * Checks size, type, enums, counts of descriptors, ends of texts, reserved fields.
  * Return: 0 or -EBADMSG
  */
 int privsep_check(enum privsep_sender sender, const void *bytes, size_t length, size_t fd_count,
@@ -215,19 +212,19 @@ int privsep_check(enum privsep_sender sender, const void *bytes, size_t length, 
  * @channel: SOCK_SEQPACKET, blocking or not
  * @message: its header says the type, which says the size
  *
- * Return: 0, -EAGAIN on a full non-blocking channel, -EPIPE when the peer is gone
+ * Return: 0, -EAGAIN on a full non-blocking channel, -EPIPE if the other end is closed
  */
 int privsep_send(int channel, enum privsep_sender sender, const union privsep_message *message,
 		 const int *fds, size_t fd_count);
 
 /**
  * privsep_receive() - Receive and check one message, without waiting
- * @sender:  who is at the other end
+ * @sender:  the kind of process at the other end
  * @ret:     the message; untouched on failure
  * @ret_fds: its descriptors, close-on-exec, the caller's; empty on failure
  *
- * Return: 0; -EAGAIN nothing there; -EPIPE the peer is gone; -EBADMSG (all
- * descriptors closed) and the connection must be given up
+ * Return: 0; -EAGAIN if there is none; -EPIPE if the other end is closed; -EBADMSG for an
+ * invalid message (all descriptors closed): the connection must end
  */
 int privsep_receive(int channel, enum privsep_sender sender, union privsep_message *ret,
 		    struct privsep_fds *ret_fds);

@@ -100,7 +100,7 @@ int file_read(int fd, size_t limit, struct buffer *ret)
 		if (n < 0)
 			return -errno;
 		if (n == 0)
-			break; /* somebody cut it meanwhile; a change event will follow */
+			break; /* it was truncated meanwhile; a change event follows */
 		got += (size_t)n;
 	}
 	ret->length += got;

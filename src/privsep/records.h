@@ -3,8 +3,8 @@
  * privsep/records.h - counted records, and the sealed memfd they travel in
  *
  * A record is u16 kind, u16 zero, u32 length, value (host order: both ends are one
- * machine). The reader knows its kinds and their caps; a kind it doesn't know is an
- * error, since both ends come from one build.
+ * machine). A reader knows its kinds and their limits; an unknown kind is an error,
+ * since both ends come from one build.
  */
 #pragma once
 
@@ -38,11 +38,11 @@ int record_next(struct cursor *c, struct record *ret);
 int memfd_seal(const char *name, const void *bytes, size_t length);
 
 /**
- * memfd_read() - Read a sealed memfd that somebody else made
+ * memfd_read() - Read a sealed memfd of another process
  * @limit: most bytes it may hold
  * @ret:   its bytes appended; untouched on failure (buffer limits apply too)
  *
- * Return: 0; -EPERM if it isn't sealed against change; -EMSGSIZE past @limit
+ * Return: 0; -EPERM if it is not sealed against changes; -EMSGSIZE past @limit
  */
 int memfd_read(int fd, size_t limit, struct buffer *ret);
 

@@ -2,8 +2,8 @@
 /*
  * privsep/start_config.c - the start configuration as records
  *
- * One table names every field; its row number is the record's kind, so that
- * writing, reading, bounds and freeing can't disagree.
+ * One table names every field; its row number is the record's kind. Encoding, decoding, limits
+ * and freeing all use this table.
  */
 #include "privsep/start_config.h"
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/start_config.h - what the engine is told at its start
+ * privsep/start_config.h - the start configuration of an engine
  *
- * The entrypoint fills it from variables and flags, the supervisor adds what only
- * it knows (marked below), and every engine, the first and each replacement, gets
- * it as the first message. Strings are heap strings or NULL for "not set". It
- * travels as counted records in a sealed memfd (privsep/records.h).
+ * The entrypoint fills it from variables and flags, the supervisor adds its own fields (marked
+ * below), and every engine receives it with the first message. Strings are heap strings, or NULL
+ * for "not set". It travels as counted records in a sealed memfd (privsep/records.h).
  */
 #pragma once
 
@@ -30,27 +29,27 @@ enum start_state_mode {
 
 struct privsep_start {
 	/* From the entrypoint */
-	char *tun_name; /* wanted, or NULL for "tailscale0"; the engine is told the link's name */
+	char *tun_name; /* wanted, or NULL for "tailscale0"; engines receive the link's real name */
 	uint32_t table; /* route table; 52 unless --table named another */
 	uint32_t mtu;   /* of the TUN; 1280 unless set */
 	uint32_t state_mode;   /* enum start_state_mode */
 	char *prefs;           /* JSON object: MaskedPrefs in the official names, for node/prefs.h:
 				* ControlURL, Hostname, CorpDNS, RouteAll, AdvertiseTags, ShieldsUp,
-				* OperatorUser …; NULL: leave the stored prefs as they are. Given
-				* until an engine says PRIVSEP_SETTLED */
+				* OperatorUser …; NULL: leave the stored prefs as they are. Sent
+				* until an engine sends PRIVSEP_SETTLED */
 	char *disable;         /* PILLION_DISABLE: comma-separated names of fallbacks to force */
 	char *socket_path;     /* of the LocalAPI, for messages */
 	char *https_proxy;     /* HTTPS_PROXY, perhaps with a password, or NULL */
 	char *no_proxy;        /* NO_PROXY, or NULL */
 	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
-	bool up;               /* bring the node up without being asked (run), until settled as
-				* well; else as stored */
+	bool up;               /* bring the node up (run), until settled as well; else as
+				* stored */
 	bool allow_exit_node;  /* a default route may lead into the tunnel */
-	char *allow_routes;    /* prefixes, with commas, that subnet routes may lie in; NULL: any */
-	char *tailnet_ranges;  /* with commas: of a tailnet with addresses of its own; or NULL */
+	char *allow_routes;    /* comma-separated prefixes that may hold subnet routes; NULL: any */
+	char *tailnet_ranges;  /* comma-separated, of a tailnet with other addresses; or NULL */
 	bool health_check;     /* serve /healthz on the health listener */
 	bool metrics;          /* serve /metrics on the health listener */
-	char *health_names;    /* host names, comma-separated, that it is asked by; or NULL */
+	char *health_names;    /* host names, comma-separated, accepted in requests; or NULL */
 	uint32_t log_level;    /* enum log_level */
 	uint32_t log_format;   /* enum log_format */
 
@@ -59,7 +58,7 @@ struct privsep_start {
 	uint32_t packet_threads; /* design: clamp(CPU quota, 1, 4); also the number of TUN queues */
 	uint32_t crash_count;    /* engines that died since the supervisor began */
 	char *last_crash;        /* "killed by SIGSEGV", or NULL */
-	char *warnings;          /* what the supervisor had to do without, one a line, for health */
+	char *warnings;          /* missing features, one a line, for health */
 };
 
 /** privsep_start_init() - The defaults that are written above */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* process/capped_log.c - the last lines of a log, in files that outlive who writes them */
+/* process/capped_log.c - the last lines of a log, in two files of bounded size */
 #include "process/capped_log.h"
 
 #include "base/buffer.h"
@@ -16,7 +16,7 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
-/* Of one file: a line more than it has may be torn. */
+/* Of one file; one line more may be torn. */
 #define FILE_BYTES_MAX ((CAPPED_LOG_LINES + 1) * (size_t)LINES_MAX)
 
 static int open_new(const char *path)
@@ -24,7 +24,7 @@ static int open_new(const char *path)
 	return open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
-/* read_rest() - From where @fd stands to its end, or to the buffer's limit */
+/* read_rest() - From the position of @fd to the end, or to the buffer's limit */
 static int read_rest(int fd, struct buffer *out)
 {
 	ssize_t n = 1;
@@ -142,7 +142,7 @@ void capped_log_add(struct capped_log *log, const char *line, size_t length)
 
 /* --- Reading --- */
 
-/* show_rest() - What @fd has beyond where it stands */
+/* show_rest() - Write the rest of @fd to @out */
 static int show_rest(int fd, int out)
 {
 	struct buffer text = BUFFER_INIT(FILE_BYTES_MAX);
@@ -159,12 +159,12 @@ static bool same_file(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* last_lines() - Where the last @count lines of a text begin */
+/* last_lines() - The beginning of the last @count lines of a text */
 static const char *last_lines(const char *text, size_t length, unsigned int count)
 {
 	const char *at = text + length;
 
-	/* The newline that ends the last one is not that of the one before. */
+	/* Skip the newline at the end of the last line. */
 	if (at > text)
 		at--;
 	while (at > text) {
@@ -175,7 +175,7 @@ static const char *last_lines(const char *text, size_t length, unsigned int coun
 	return text;
 }
 
-/* show_last() - Of both files; @ret_fd stands at the end of the newer one, -1 if there is none */
+/* show_last() - From both files; @ret_fd is the newer one, read to its end; -1: there is none */
 static int show_last(const char *path, const char *older, unsigned int count, int out, int *ret_fd)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -187,7 +187,7 @@ static int show_last(const char *path, const char *older, unsigned int count, in
 
 	if (fd < 0 && old < 0)
 		return -ENOENT;
-	/* Put aside between the two calls: then it is one. */
+	/* After a rotation between the two calls both are the same file. */
 	if (old >= 0 &&
 	    (fd < 0 || (fstat(fd, &a) == 0 && fstat(old, &b) == 0 && !same_file(&a, &b))))
 		r = read_rest(old, &text);
@@ -203,7 +203,7 @@ static int show_last(const char *path, const char *older, unsigned int count, in
 	return r;
 }
 
-/* next_file() - If @fd was put aside: the one after it */
+/* next_file() - After a rotation: open the new file; 1 if there is one */
 static int next_file(const char *path, const char *older, int *fd, int out)
 {
 	static const char missing[] = "pillion: lines are missing here\n";
@@ -216,7 +216,7 @@ static int next_file(const char *path, const char *older, int *fd, int out)
 	if (next < 0)
 		return 0;
 	if (*fd >= 0) {
-		/* Its end may have come after the last look. */
+		/* Lines may have been added since the last read. */
 		r = show_rest(*fd, out);
 		if (r == 0 && (stat(older, &aside) < 0 || !same_file(&aside, &ours)))
 			r = write_all(out, missing, sizeof(missing) - 1);
@@ -230,7 +230,7 @@ static int next_file(const char *path, const char *older, int *fd, int out)
 	return 1;
 }
 
-/* follow_on() - Until nobody reads @out any more */
+/* follow_on() - Until the reader closes @out */
 static int follow_on(const char *path, const char *older, int *fd, int out)
 {
 	_cleanup_free_ char *copy = strdup(path);

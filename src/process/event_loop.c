@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* process/event_loop.c - the supervisor's event loop: descriptors and timers */
+/* process/event_loop.c - an event loop: descriptors and timers */
 #include "process/event_loop.h"
 
 #include "base/cleanup.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * process/event_loop.h - the supervisor's event loop: descriptors and timers
+ * process/event_loop.h - the event loop: descriptors and timers
  *
- * epoll, one event at a time, so that a handler may remove any source. Small on
- * purpose: PID 1 of every container has it in memory.
+ * epoll, one event at a time, so that a handler may remove any source. It is small, since PID 1
+ * of every container has it in memory.
  */
 #pragma once
 

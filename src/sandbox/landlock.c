@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sandbox/landlock.c - no file but /dev/urandom, and what a server keeps
+ * sandbox/landlock.c - allow /dev/urandom and a server's folders, and no other file
  *
- * By system call, since the library's headers are older than the kernels we meet;
- * rights and scopes are added as the kernel's ABI number grows. /dev/urandom stays
- * because c-ares 1.18 draws its query ids there and, when it can't, uses the same
- * ones at every start.
+ * By system call, since the headers of libraries are older than current kernels; rights and scopes
+ * are added with the kernel's ABI number. /dev/urandom stays allowed because c-ares 1.18 reads its
+ * query ids there, and without it uses the same ids at every start.
  */
 #include "base/cleanup.h"
 #include "sandbox/sandbox_internal.h"
@@ -17,7 +16,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-/* struct landlock_ruleset_attr as of ABI 6; older kernels take the front of it. */
+/* struct landlock_ruleset_attr as of ABI 6; older kernels read the first members. */
 struct ruleset {
 	uint64_t files;
 	uint64_t net;    /* ABI 4 */
@@ -59,14 +58,14 @@ static size_t rules_for(long abi, struct ruleset *rules)
 	return abi >= 6 ? sizeof(*rules) : abi >= 4 ? SIZE_ABI_4 : SIZE_ABI_1;
 }
 
-/* grant() - Allow @rights on @path and below; a path that isn't there needs none */
+/* grant() - Allow @rights on @path and below; a missing path needs no rule */
 static int grant(int ruleset, const char *path, uint64_t rights)
 {
 	_cleanup_close_ int fd = open(path, O_PATH | O_CLOEXEC);
 	struct landlock_path_beneath_attr rule = {.allowed_access = rights, .parent_fd = fd};
 	struct stat st;
 
-	if (fd < 0) /* what isn't there, or can't be reached, needs no rule */
+	if (fd < 0)
 		return errno == ENOENT || errno == EACCES || errno == ENOTDIR ? 0 : -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
@@ -77,7 +76,7 @@ static int grant(int ruleset, const char *path, uint64_t rights)
 	return 0;
 }
 
-/* holds() - Read back: what was open to us must be closed now */
+/* holds() - Read back: opening / must fail now */
 static bool holds(void)
 {
 	_cleanup_close_ int fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -63,12 +63,12 @@ int sandbox_act_as(const struct sandbox_identity *identity, struct error *err)
 {
 	if (!identity->change)
 		return 0;
-	/* Both return what was before, whether it worked or not. */
+	/* Both return the previous id, on failure too. */
 	(void)setfsgid(identity->gid);
 	(void)setfsuid(identity->uid);
 	if (setfsgid(identity->gid) != (int)identity->gid ||
 	    setfsuid(identity->uid) != (int)identity->uid)
-		return error_set(err, -EPERM, "the kernel does not let us open files as user %u",
+		return error_set(err, -EPERM, "the kernel does not allow opening files as user %u",
 				 identity->uid);
 	return 0;
 }
@@ -88,7 +88,8 @@ static int take_identity(const struct sandbox_identity *identity, struct error *
 	    ruid != identity->uid || euid != identity->uid || suid != identity->uid ||
 	    rgid != identity->gid || egid != identity->gid || sgid != identity->gid ||
 	    getgroups(0, NULL) != 0)
-		return error_set(err, -EPERM, "the kernel did not make us user %u, group %u",
+		return error_set(err, -EPERM,
+				 "the kernel did not change the process to user %u, group %u",
 				 identity->uid, identity->gid);
 	return 0;
 }
@@ -115,7 +116,7 @@ static int forbid_privileges(struct error *err)
 	return 0;
 }
 
-/* no_dump() - Nobody may read our memory, in life or as a core file */
+/* no_dump() - Forbid reading our memory by other processes and in core files */
 static bool no_dump(void)
 {
 	struct rlimit none = {0, 0}, got = {1, 1};
@@ -125,7 +126,7 @@ static bool no_dump(void)
 	       got.rlim_cur == 0 && got.rlim_max == 0;
 }
 
-/* miss() - One line now, and a word for status */
+/* miss() - Log that @what is not available, and add it to the report */
 static void miss(struct sandbox_report *report, const char *what, int code, const char *meaning)
 {
 	size_t used = strlen(report->missing);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sandbox/sandbox.h - giving up what the process will not need
+ * sandbox/sandbox.h - give up the rights that the process does not need
  *
  * DOC: Theory of operation
  *
@@ -12,16 +12,15 @@
  *	…start threads, seed OpenSSL and jansson…
  *	sandbox_seal()   seccomp for every thread, before the first network byte
  *
- * Each step is read back. What must hold (identity, capabilities, no_new_privs)
- * fails the call; a mechanism that the kernel lacks (old kernel, gVisor) is one log
- * line and a flag in the report, which status and /healthz show.
+ * Each step is read back. A failure of identity, capabilities or no_new_privs fails the call; a
+ * mechanism that the kernel lacks (old kernel, gVisor) is one log line and a flag in the report,
+ * which status and /healthz show.
  *
- * A server keeps files: its profile says so, and Landlock grants those folders alone.
- * Without Landlock what is left is who the process is, so it becomes the folder's owner.
+ * A server keeps files: its profile has `files`, and Landlock allows those folders only. Without
+ * Landlock the limit is the process's user, so the process becomes the owner of the folder.
  *
- * A system call that is not in the profile's list traps: its name goes to stderr
- * and the process dies by SIGSYS, in release builds too. What libraries only probe
- * for gets ENOSYS. The lists are generated at build time from `#syscalls` comments
+ * A system call that is not in the profile's list traps: its name goes to stderr, and the process
+ * dies by SIGSYS, in release builds too. A call that libraries only probe for fails with ENOSYS. The lists are generated at build time from `#syscalls` comments
  * beside the code that needs each call (scripts/syscalls).
  */
 #pragma once
@@ -51,7 +50,7 @@ struct sandbox_profile {
 	const char *name; /* of the process, for PR_SET_NAME: at most 15 characters */
 	const struct sandbox_syscall *syscalls;
 	size_t syscall_count;
-	bool files; /* opens files by path while it serves: only Landlock says which */
+	bool files; /* opens files by path while it serves; Landlock limits the paths */
 };
 
 enum sandbox_access {
@@ -64,15 +63,15 @@ struct sandbox_path {
 	enum sandbox_access access;
 };
 
-/* The engine's list: from the sources of every room that it links. */
+/* Each is made where its executable is (cmake/sandbox.cmake): of the engine, of a relay alone, and
+ * of a coordination server with its relay. */
 extern const struct sandbox_profile sandbox_profile_engine;
 
-/* A relay by itself, and a coordination server with its relay, once their listeners are open. */
 extern const struct sandbox_profile sandbox_profile_relay;
 extern const struct sandbox_profile sandbox_profile_control;
 
 struct sandbox_identity {
-	bool change; /* split user: take uid and gid; same user: stay who we are */
+	bool change; /* true: take uid and gid; false: keep the current user */
 	uid_t uid;
 	gid_t gid;
 };
@@ -93,15 +92,15 @@ struct sandbox_report {
 int sandbox_identity_parse(const char *text, struct sandbox_identity *ret);
 
 /**
- * sandbox_identity_of() - Whom a server becomes that keeps its files in @folder: its owner
+ * sandbox_identity_of() - The owner of @folder, in which a server keeps its files
  *
- * "Stay who we are" where we are not root, may not change users, or root owns the folder.
- * Return: 0, or negative errno with @err set where the folder can't be looked at
+ * No change of user if we are not root, may not change users, or root owns the folder.
+ * Return: 0, or negative errno with @err if the folder can't be read
  */
 int sandbox_identity_of(const char *folder, struct sandbox_identity *ret, struct error *err);
 
 /**
- * sandbox_act_as() - Open and make files as @identity from here on, before sandbox_enter() takes it
+ * sandbox_act_as() - Open and make files as @identity from now on, before sandbox_enter()
  *
  * Ports below 1024 may still be bound. Return: 0 or -EPERM with @err set
  */

@@ -5,9 +5,9 @@
 #include "sandbox/sandbox.h"
 
 /**
- * landlock_enter() - Bind this thread to the files that it may open: /dev/urandom, and @paths
+ * landlock_enter() - Allow this thread to open /dev/urandom and @paths, and no other file
  *
- * Return: the kernel's Landlock ABI, or negative errno where it has none
+ * Return: the kernel's Landlock ABI, or negative errno if it has none
  */
 int landlock_enter(const struct sandbox_path *paths, size_t count);
 

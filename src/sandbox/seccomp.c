@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sandbox/seccomp.c - the filter that lets only listed system calls pass
+ * sandbox/seccomp.c - the filter that allows only the listed system calls
  *
- * A listed call is allowed whole, but for those of the table below, which are
- * dangerous in some of their forms.
+ * A listed call is allowed with all arguments, except for the calls of the table below, of which
+ * some forms are dangerous.
  *
- * Our own sources name their calls where they make them. The calls that libraries make
- * stand here, with the reason. No list names bind, listen, kill or execve.
+ * Our own sources name their system calls beside the code. The calls of libraries are named here,
+ * with the reason. No list names bind, listen, kill or execve.
  *
  * glibc: memory. malloc grows by brk and mmap; large blocks move by mremap;
  * the stack cache and free memory are given back by madvise.
@@ -26,12 +26,12 @@
  * glibc: qsort() of more than 1 KiB asks how much memory there is before it takes some.
  * #syscalls: sysinfo
  *
- * glibc probes these and has another way.
+ * glibc probes these and works without them.
  * #syscalls-enosys: clone3 faccessat2 openat2 statx futex_waitv membarrier
  * #syscalls-enosys: process_madvise pidfd_open
  *
- * libuv: the loop, waking it up, signals as a pipe, and what uv_poll_init,
- * uv_tcp_open, uv_udp_open and uv_pipe_open ask of a descriptor.
+ * libuv: the loop, its wake-up, signals through a pipe, and the checks of a descriptor in
+ * uv_poll_init, uv_tcp_open, uv_udp_open and uv_pipe_open.
  * #syscalls: epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 pipe2
  * #syscalls: ioctl:FIONBIO ioctl:FIOCLEX ioctl:FIONREAD
  * #syscalls: fcntl:F_GETFL fcntl:F_SETFL fcntl:F_GETFD fcntl:F_SETFD fcntl:F_DUPFD_CLOEXEC
@@ -39,14 +39,14 @@
  * #syscalls: sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg
  * #syscalls-enosys: epoll_pwait2 io_uring_setup io_uring_enter io_uring_register
  *
- * libuv: what it asks of the machine (uv_os_*, uv_cpu_info are not among them).
+ * libuv: ids of the process.
  * #syscalls: getuid geteuid getgid getegid getppid
  *
  * OpenSSL and libsodium: random bytes; keys in memory that is not swapped.
  * #syscalls: getrandom mlock munlock
  *
- * c-ares: query ids from /dev/urandom, the one file that Landlock leaves. What else
- * a library would like to open fails there with EACCES.
+ * c-ares: query ids from /dev/urandom, the only file that Landlock allows. Opening any other file
+ * fails with EACCES.
  * #syscalls: openat
  *
  * ASan, UBSan and the leak check at exit, in test builds only.
@@ -67,7 +67,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-/* Which argument holds the request that a comment names after the colon. */
+/* The argument with the request that a comment names after the colon. */
 static const struct {
 	const char *name;
 	unsigned int argument;
@@ -82,14 +82,14 @@ static const struct restricted {
 	const char *name;
 	unsigned int argument;
 	uint64_t mask, value;
-	bool files; /* not where the profile opens files */
+	bool files; /* does not apply to a profile with `files` */
 } restricted[] = {
 	/* A thread, never a process. */
 	{"clone", 0, CLONE_THREAD, CLONE_THREAD, false},
 	/* No new code. */
 	{"mmap", 2, PROT_EXEC, 0, false},
 	{"mprotect", 2, PROT_EXEC, 0, false},
-	/* For reading only, where Landlock is missing too. */
+	/* For reading only, also if Landlock is missing. */
 	{"openat", 2, O_ACCMODE | O_CREAT | O_TRUNC, O_RDONLY, true},
 	/* fstat(), not stat(). */
 	{"newfstatat", 3, AT_EMPTY_PATH, AT_EMPTY_PATH, true},
@@ -104,7 +104,7 @@ static const struct restricted *restriction(const struct sandbox_profile *profil
 	return NULL;
 }
 
-/* selector() - The argument's number; the generator has seen to it that there is one */
+/* selector() - The argument's number; scripts/syscalls ensures that there is one */
 static unsigned int selector(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(selectors); i++)
@@ -125,12 +125,12 @@ static int add(scmp_filter_ctx filter, const struct sandbox_profile *profile,
 	if (number < 0)
 		return 0; /* of another architecture */
 	if (call->has_value)
-		/* The kernel looks at the low 32 bits alone. */
+		/* The kernel reads only the low 32 bits. */
 		return seccomp_rule_add(filter, action, number, 1,
 					SCMP_CMP(selector(call->name), SCMP_CMP_MASKED_EQ,
 						 UINT32_MAX, (uint32_t)call->value));
 	if (strcmp(call->name, "tgkill") == 0)
-		/* Signals for ourselves: abort(), and the trap handler. */
+		/* Signals to the own process: abort(), and the trap handler. */
 		return seccomp_rule_add(
 			filter, action, number, 1,
 			SCMP_CMP(0, SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)getpid()));
@@ -164,7 +164,7 @@ int seccomp_seal(const struct sandbox_profile *profile)
 	for (size_t i = 0; r == 0 && i < profile->syscall_count; i++) {
 		r = add(filter, profile, &profile->syscalls[i]);
 		if (r == -EEXIST)
-			r = 0; /* allowed whole already, in a sanitizer build */
+			r = 0; /* allowed with all arguments already, in a sanitizer build */
 	}
 	if (r == 0)
 		r = seccomp_load(filter);

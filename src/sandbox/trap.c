@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sandbox/trap.c - the name of the call that the filter did not let pass
+ * sandbox/trap.c - report the system call that the filter refused
  *
- * The handler runs in a process that is broken or captured: it calls nothing but
- * write(), and the process dies when it returns.
+ * The handler runs in a process that is broken or captured: it only calls write(), and the process
+ * dies when it returns.
  */
 #include "base/cleanup.h"
 #include "sandbox/sandbox_internal.h"
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* In the read-only text, found by number; never touched unless the filter traps. */
+/* Read-only pages that are loaded only if the filter traps. */
 static const struct {
 	uint16_t number;
 	char name[30];
@@ -58,11 +58,11 @@ static void on_trap(int signal_number, siginfo_t *info, void *context)
 	at = append(line, sizeof(line), at, " (");
 	at = append_number(line, sizeof(line), at, number);
 	at = append(line, sizeof(line), at,
-		    ") is not in this process's list and ends it; please report this line\n");
+		    ") is not allowed in this process, which ends; please report this line\n");
 	if (write(STDERR_FILENO, line, at) < 0) {
-		/* A full pipe: the supervisor still says which signal it was. */
+		/* A full pipe: the supervisor still reports the signal. */
 	}
-	/* Pending until this handler returns, and then the default: death by SIGSYS. */
+	/* Pending until this handler returns; then the default action, death by SIGSYS. */
 	signal(signal_number, SIG_DFL);
 	raise(signal_number);
 }

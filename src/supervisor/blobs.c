@@ -56,7 +56,7 @@ static int copy_bytes(int from, int to)
 	return r;
 }
 
-/* write_file() - The blob's file is either the old or the new one, whole, whatever happens */
+/* write_file() - A crash at any time leaves the old or the new file, whole */
 static int write_file(int folder, const char *name, int memfd)
 {
 	_cleanup_close_ int fd = -1;
@@ -92,7 +92,7 @@ static void *worker(void *argument)
 			break;
 		job = &blobs->queue[(blobs->first + blobs->finished) % BLOBS_QUEUE_MAX];
 		pthread_mutex_unlock(&blobs->mutex);
-		/* The slot is ours until it is counted as finished. */
+		/* The slot belongs to this thread until it is counted as finished. */
 		r = write_file(blobs->folder, file_names[job->name], job->memfd);
 		pthread_mutex_lock(&blobs->mutex);
 		close(job->memfd);
@@ -130,7 +130,7 @@ static void done_ready(struct loop_source *source, uint32_t events)
 	}
 }
 
-/* start_worker() - With the first store: most processes of a fleet store little */
+/* start_worker() - At the first store, since many processes never store */
 static int start_worker(struct blobs *blobs)
 {
 	pthread_attr_t attributes;
@@ -230,12 +230,12 @@ void blobs_close(struct blobs *blobs, nanoseconds deadline)
 	pthread_mutex_unlock(&blobs->mutex);
 	if (blobs->thread_runs && blobs->waiting == 0)
 		pthread_join(blobs->thread, NULL);
-	/* A disk that doesn't answer keeps its thread, and the process ends over it. */
+	/* If the disk does not answer, the process ends while the thread still waits. */
 	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++)
 		cleanup_close_at(&blobs->memory[i]);
 }
 
-/* queued() - A copy of the newest that isn't on disk yet; -1: there is none */
+/* queued() - A duplicate of the newest blob that is not on disk yet; -1: none */
 static int queued(struct blobs *blobs, enum privsep_blob_name name)
 {
 	int fd = -1;
@@ -252,7 +252,7 @@ static int queued(struct blobs *blobs, enum privsep_blob_name name)
 	return fd;
 }
 
-/* is_empty() - Of no bytes; what can't be looked at isn't */
+/* is_empty() - Whether the file has no bytes; false if stat fails */
 static bool is_empty(int folder, const char *name)
 {
 	struct stat st;
@@ -260,7 +260,7 @@ static bool is_empty(int folder, const char *name)
 	return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == 0;
 }
 
-/* find_remains() - A file with content that a state left: a copy of it, or else the cache */
+/* find_remains() - A file with content that an earlier state left: a copy, or else the cache */
 static int find_remains(int folder, char ret[static NAME_MAX + 1])
 {
 	const char *state = file_names[PRIVSEP_BLOB_STATE], *cache = file_names[PRIVSEP_BLOB_CACHE];
@@ -283,7 +283,7 @@ static int find_remains(int folder, char ret[static NAME_MAX + 1])
 	return *ret ? 0 : -ENOENT;
 }
 
-/* check_lost() - Whether an empty state is a first start, or the end of one that was there */
+/* check_lost() - Whether an empty state was lost; a first start is 0 */
 static int check_lost(const struct blobs *blobs, struct error *err)
 {
 	const char *name = file_names[PRIVSEP_BLOB_STATE];
@@ -326,14 +326,14 @@ int blobs_load(struct blobs *blobs, enum privsep_blob_name name, struct error *e
 	return fd < 0 ? -errno : fd;
 }
 
-/* answer() - That a job is over which the worker never saw */
+/* answer() - Answer a job that the worker did not get */
 static void answer(struct blobs *blobs, struct blob_job *job, int result)
 {
 	job->result = result;
 	blobs->stored(blobs->userdata, job);
 }
 
-/* delay() - Keep a job until its turn; the one that waited for it is overtaken */
+/* delay() - Keep a job until its turn; it overtakes the job that waited */
 static void delay(struct blobs *blobs, struct blob_job *job, nanoseconds now)
 {
 	struct blob_job overtaken = blobs->late[job->name];
@@ -380,7 +380,7 @@ int blobs_store(struct blobs *blobs, const struct blob_job *job)
 	nanoseconds now = blobs->clock();
 	struct stat st;
 
-	/* Sealed, so that what we copy is what was sent. */
+	/* Sealed, so that the content can't change during the copy. */
 	if (seals < 0 || (seals & ALL_THE_SEALS) != ALL_THE_SEALS)
 		return -EPERM;
 	if (fstat(memfd, &st) < 0)

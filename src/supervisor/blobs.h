@@ -4,14 +4,14 @@
  *
  * DOC: Theory of operation
  *
- * A blob arrives as a sealed memfd and is copied by a worker thread, since a disk may
- * take seconds and PID 1's loop may not: temporary file, fsync, rename, fsync of the
- * folder. Jobs are done in the order of their arrival. In memory mode the memfd itself
- * is kept. Nothing here looks at a byte of what is stored.
+ * A blob arrives as a sealed memfd. A worker thread copies it, since a disk may take seconds, and
+ * PID 1's loop must not block: temporary file, fsync, rename, fsync of the folder. Jobs are done in
+ * the order of their arrival. In memory mode the memfd itself is kept. This code never reads the
+ * content of a blob.
  *
- * A disk wears out: after BLOBS_BURST of one name at once a store waits for its turn, one
- * each BLOBS_INTERVAL. Of those that wait only the newest is kept, and it's what is loaded
- * meanwhile; the older ones are answered with -ECANCELED. The last one is never lost.
+ * To limit wear of the disk, after BLOBS_BURST stores of one name a store waits for its turn, one
+ * every BLOBS_INTERVAL. Only the newest waiting store is kept, and loads return it meanwhile; older
+ * ones are answered with -ECANCELED. The last store is never lost.
  */
 #pragma once
 
@@ -31,7 +31,7 @@ struct blob_job {
 	enum privsep_blob_name name;
 	int memfd;
 	uint32_t id;         /* of the request */
-	unsigned int engine; /* which engine asked */
+	unsigned int engine; /* number of the engine that requested it */
 	int result;
 };
 
@@ -45,9 +45,9 @@ struct blobs {
 	struct loop_source done; /* eventfd */
 	blobs_stored stored;
 	void *userdata;
-	nanoseconds (*clock)(void); /* clock_boottime() but in tests */
+	nanoseconds (*clock)(void); /* clock_boottime(), except in tests */
 	struct quota writes[PRIVSEP_BLOB_COUNT];
-	struct blob_job late[PRIVSEP_BLOB_COUNT]; /* waits for its turn; memfd -1: none does */
+	struct blob_job late[PRIVSEP_BLOB_COUNT]; /* waits for its turn; memfd -1: none */
 	struct loop_timer turn;
 
 	pthread_t thread;
@@ -63,33 +63,32 @@ struct blobs {
 int blobs_open(struct blobs *blobs, struct loop *loop, const char *state_dir, blobs_stored stored,
 	       void *userdata, struct error *err);
 
-/** blobs_close() - Wait until what is queued is on disk, at most until @deadline */
+/** blobs_close() - Wait until all queued blobs are on disk, at most until @deadline */
 void blobs_close(struct blobs *blobs, nanoseconds deadline);
 
 /**
  * blobs_load() - A descriptor to read the blob from
  *
- * Return: -ENOENT where none was stored; -ENODATA with @err where the state is empty and what
- * lies beside it shows that there was one. Negative errno
+ * Return: descriptor; -ENOENT if none was stored; -ENODATA with @err if the state is empty and
+ * files beside it show that there was one; another negative errno
  */
 int blobs_load(struct blobs *blobs, enum privsep_blob_name name, struct error *err);
 
 /** blobs_store() - Queue a job; takes job->memfd. 0, or negative errno and it was closed */
 int blobs_store(struct blobs *blobs, const struct blob_job *job);
 
-/** blobs_need_dac() - Whether files there are another user's, and ours by DAC_OVERRIDE alone */
+/** blobs_need_dac() - Whether files there are accessible by DAC_OVERRIDE alone */
 bool blobs_need_dac(const char *state_dir);
 
-/** blobs_have_state() - Whether a state is stored there: one that isn't empty */
+/** blobs_have_state() - Whether a state that is not empty is stored there */
 bool blobs_have_state(const char *state_dir);
 
 /**
- * blobs_lock() - Take <state_dir>/pillion.lock, or the folder itself where that can't be made
+ * blobs_lock() - Lock <state_dir>/pillion.lock, or the folder itself if that file can't be made
  *
- * The file is open for reading only, so that it doesn't keep the volume from being
- * remounted read-only.
+ * The file is open for reading only, so that the volume can be remounted read-only.
  *
- * Return: a descriptor that holds the lock as long as it is open; -EWOULDBLOCK where
- * another process has it; another negative errno where there are no locks; both with @err
+ * Return: a descriptor that holds the lock while it is open; with @err -EWOULDBLOCK if another
+ * process holds it, or another negative errno if the file system has no locks
  */
 int blobs_lock(const char *state_dir, struct error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/capabilities.c - what the supervisor keeps of root, and what a child gets */
+/* supervisor/capabilities.c - capabilities of the supervisor and of its children */
 #include "supervisor/capabilities.h"
 
 #include "sandbox/capability_sets.h"

@@ -19,7 +19,7 @@
 #include "base/log.h"
 
 #define STOP_GRACE   (1500 * NSEC_PER_MSEC) /* for a child to end in order */
-#define STOP_TOTAL   (1900 * NSEC_PER_MSEC) /* until we are gone */
+#define STOP_TOTAL   (1900 * NSEC_PER_MSEC) /* until the supervisor ends */
 #define OUTGOING_MAX 64u                    /* messages that a child has not read yet */
 
 #define LOG_FILE_MAX (1024u * 1024)
@@ -196,7 +196,7 @@ static void channel_ready(struct loop_source *source, uint32_t events)
 		return;
 	r = receive(child);
 	if (r == -EPIPE) {
-		/* Closed: it is dying, or of no use. One that is stopping has its own deadline. */
+		/* Closed: the child is ending, or is of no use. A stopping child has its own deadline. */
 		hang_up(child);
 		if (!child->process.stopping)
 			process_kill(&child->process);
@@ -343,7 +343,7 @@ static void watch_fire(struct loop_timer *timer, nanoseconds now)
 	struct child *child = container_of(timer, struct child, watch);
 	char why[96];
 
-	/* A stopping one has a deadline of its own; one whose channel is closed is dying. */
+	/* A stopping child has its own deadline; a child with a closed channel is ending. */
 	if (child->process.stopping || child->channel.fd < 0)
 		return;
 	timer_arm(child->process.loop, timer, now + WATCHDOG_INTERVAL);
@@ -362,7 +362,7 @@ static void watch_fire(struct loop_timer *timer, nanoseconds now)
 	}
 }
 
-/* all_gone() - Whether no child runs any more */
+/* all_gone() - Whether no child runs */
 static bool all_gone(const struct supervisor *s)
 {
 	const struct process *process = s->processes;

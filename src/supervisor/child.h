@@ -4,9 +4,9 @@
  *
  * DOC: Theory of operation
  *
- * A kind says what differs: program, user, messages that the child may send, quotas, first message.
- * All else is the same for every kind, and each child has it for itself: a channel with a queue, a
- * watchdog, crashes and their backoff, a limit of log lines. process/process.h has its life.
+ * A kind holds the differences: program, allowed messages, quotas, first message. Everything else
+ * is the same for each kind, and each child has its own: channel and queue, watchdog, crashes and
+ * their backoff, limit of log lines. process/process.h describes start and end.
  *
  * A child that hangs (an endless loop, SIGSTOP) does not end by itself. The supervisor sends
  * PRIVSEP_PING every WATCHDOG_INTERVAL, and kills the child after WATCHDOG_TURNS without an answer.
@@ -26,7 +26,7 @@
 struct child;
 struct supervisor;
 
-/* How often a child may ask, and cause log lines of ours. */
+/* Limits of a child's requests, and of the supervisor's log lines that the child causes (`said`). */
 struct child_quotas {
 	struct quota sockets, files, loads, networks, said;
 };
@@ -37,11 +37,11 @@ struct child_kind {
 	const char *program; /* its file beside ours */
 	enum privsep_sender sender;
 	struct child_quotas quotas;
-	/** prepare() - Before each start; false: not now, whoever is waited for starts it */
+	/** prepare() - Before each start; false: it can't start now, and is started later */
 	bool (*prepare)(struct child *child);
 	/** greet() - Send the first message to a new one; 0 or negative errno */
 	int (*greet)(struct child *child);
-	/** receive() - A message that @sender may send; takes descriptors out of @fds. 0 or negative errno */
+	/** receive() - Handle a message of the kind; takes descriptors out of @fds. 0 or negative errno */
 	int (*receive)(struct child *child, const union privsep_message *message,
 		       struct privsep_fds *fds);
 	/** gone() - It has ended, and its last messages were received */
@@ -54,15 +54,15 @@ struct child {
 	struct process process;
 	struct supervisor *supervisor;
 	const struct child_kind *kind;
-	uint32_t uid, gid;          /* which it takes if users are split */
+	uint32_t uid, gid;          /* its user, if the supervisor can change users */
 	int program;                /* O_PATH */
 	unsigned int number;        /* of the process: 1 for the first */
-	struct loop_source channel; /* our end, which the child owns; -1: closed */
+	struct loop_source channel; /* our end of the channel; -1: closed */
 	struct outgoing *queue, **queue_end;
 	size_t queue_length;
 	struct loop_timer watch, say_dropped;
 	struct watchdog watchdog;
-	bool hung; /* and is killed for it */
+	bool hung; /* killed by the watchdog */
 	struct child_quotas quotas;
 	struct flood flood;
 	char *last_crash;
@@ -77,7 +77,7 @@ void child_close(struct child *child);
 /** child_start() - A new process, now; harmless if one runs or the supervisor is ending */
 void child_start(struct child *child);
 
-/** child_kill() - It misbehaves or its descriptors are dead: a new process is needed */
+/** child_kill() - Replace a process that misbehaves, or whose descriptors are of no use */
 void child_kill(struct child *child, const char *why);
 
 /** child_send() - Queue a message; copies descriptors. Dropped while no process runs */
@@ -87,5 +87,5 @@ void child_send(struct child *child, const union privsep_message *message, const
 /** child_reply() - The answer to request @id. @fd: or -1; stays the caller's */
 void child_reply(struct child *child, uint32_t id, int result, const char *text, int fd);
 
-/** children_reap() - SIGCHLD came */
+/** children_reap() - Call it at SIGCHLD */
 void children_reap(struct supervisor *s);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/cpu_threads.c - how many packet threads the machine, or its quota, is good for */
+/* supervisor/cpu_threads.c - the number of packet threads, by CPUs and quota */
 #include "supervisor/cpu_threads.h"
 
 #include <limits.h>
@@ -31,7 +31,7 @@ static unsigned int whole_cpus(long quota, long period)
 	return (unsigned int)(quota / period);
 }
 
-/* quota_v2(), quota_v1() - Of one cgroup folder */
+/* quota_v2(), quota_v1() - The quota of one cgroup folder */
 static unsigned int quota_v2(const char *folder)
 {
 	char path[PATH_MAX], line[64];
@@ -57,7 +57,7 @@ static unsigned int quota_v1(const char *folder)
 	return whole_cpus(quota, period);
 }
 
-/* least_upwards() - Of the folder of our cgroup and every folder above it, down to @mount */
+/* least_upwards() - The lowest quota of our cgroup and every cgroup above it, up to @mount */
 static unsigned int least_upwards(const char *mount, const char *group,
 				  unsigned int (*quota)(const char *))
 {

@@ -19,7 +19,7 @@
 #define LOG_ROOM "supervisor"
 #include "base/log.h"
 
-/* reply_fd() - Answer with a descriptor, which ends here, or with the errno that it is */
+/* reply_fd() - Answer with @fd, which is closed here, or with its negative errno */
 static void reply_fd(struct supervisor *s, uint32_t id, int fd)
 {
 	child_reply(&s->engine, id, fd < 0 ? fd : 0, "", fd);
@@ -89,7 +89,7 @@ void engine_stored(void *userdata, const struct blob_job *job)
 	if (job->result < 0)
 		snprintf(text, sizeof(text), "write the state directory %s: %s%s",
 			 s->options->state_dir, strerror(-job->result), remedy(job->result));
-	/* The engine that asked says it; where it is gone, we do. */
+	/* The engine of the request reports it; if it has ended, the supervisor does. */
 	if (s->engine.process.pid != 0 && job->engine == s->engine.number)
 		child_reply(&s->engine, job->id, job->result, text, -1);
 	else if (job->result < 0 && job->result != -ECANCELED) /* overtaken by a newer one */
@@ -113,7 +113,7 @@ void engine_file_changed(void *userdata, enum privsep_file_name name, int fd)
 		close(fd);
 }
 
-/* Long enough that the state, once stored, has been used for the last time. */
+/* By then the state is stored, and the pages are not used again. */
 #define GIVE_BACK_DELAY (2 * NSEC_PER_SEC)
 
 static void on_status(struct supervisor *s, const struct privsep_status *m)
@@ -199,7 +199,7 @@ static void gone(struct child *child)
 	network_engine_gone(child->supervisor);
 }
 
-/* add_fd() - Put @fd behind the others, if there is one; its count for the message */
+/* add_fd() - Append @fd, if there is one; its count for the message */
 static uint32_t add_fd(int *fds, size_t *count, int fd)
 {
 	if (fd < 0)
@@ -220,7 +220,7 @@ static int greet(struct child *child)
 	size_t count = 0;
 	int r;
 
-	/* What a person changed since then must not be undone by a crash. */
+	/* A crash must not undo changes that a person made since then. */
 	if (s->settled) {
 		start.prefs = NULL;
 		start.up = false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/listeners.c - the sockets that outlive an engine */
+/* supervisor/listeners.c - sockets that outlive an engine */
 #include "supervisor/listeners.h"
 
 #include "base/cleanup.h"
@@ -34,8 +34,8 @@ static int unix_address(const char *path, struct sockaddr_un *ret, struct error 
 	return 0;
 }
 
-/* somebody_listens() - At @address; -EAGAIN means that the backlog is full */
-static bool somebody_listens(const struct sockaddr_un *address)
+/* is_served() - Whether a process listens at @address; -EAGAIN means a full backlog */
+static bool is_served(const struct sockaddr_un *address)
 {
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -51,18 +51,18 @@ int listener_probe(const char *path, struct error *err)
 
 	if (r < 0)
 		return r;
-	/* The engine of a supervisor that was killed lives a moment longer than it. */
-	for (int left = PROBE_ROUNDS; (taken = somebody_listens(&address)) && left > 0; left--)
+	/* The engine of a killed supervisor ends a moment later. */
+	for (int left = PROBE_ROUNDS; (taken = is_served(&address)) && left > 0; left--)
 		(void)poll(NULL, 0, PROBE_WAIT_MS);
 	if (taken)
 		return error_set(err, -EADDRINUSE,
-				 "the LocalAPI socket %s belongs to a process that runs already: "
-				 "stop it, or give this one another with --socket (TS_SOCKET)",
+				 "the LocalAPI socket %s belongs to a running process: stop it, or "
+				 "choose another path with --socket (TS_SOCKET)",
 				 path);
 	return 0;
 }
 
-/* make_folder() - The folder of @path, 0755, if it isn't there; one level */
+/* make_folder() - Make the folder of @path, mode 0755, if there is none; one level only */
 static int make_folder(const char *path, struct error *err)
 {
 	char folder[PATH_MAX];
@@ -101,8 +101,8 @@ int listener_localapi(const char *path, struct error *err)
 		if (!S_ISSOCK(st.st_mode) && !S_ISLNK(st.st_mode))
 			return error_set(
 				err, -EEXIST,
-				"%s is in the way of the LocalAPI socket and is none: move "
-				"it away, or choose another path with --socket (TS_SOCKET)",
+				"%s is not a socket: remove it, or choose another path for the "
+				"LocalAPI with --socket (TS_SOCKET)",
 				path);
 		(void)unlink(path);
 	}
@@ -169,8 +169,8 @@ int listener_health(const char *address, struct error *err)
 
 	if (endpoint_parse(address, strlen(address), &at) < 0)
 		return error_set(err, -EINVAL,
-				 "\"%s\" is no address and port for health and metrics: write "
-				 "TS_LOCAL_ADDR_PORT as [::]:9002 or 127.0.0.1:9002",
+				 "\"%s\" is not a valid address and port for health and metrics: "
+				 "write TS_LOCAL_ADDR_PORT as [::]:9002 or 127.0.0.1:9002",
 				 address);
 	fd = listen_tcp(&at);
 	if ((fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) && at.address.family == ADDRESS_V6 &&
@@ -225,7 +225,7 @@ static int udp_bound(enum address_family family, uint16_t port, uint32_t mark)
 	if (family == ADDRESS_V6 &&
 	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){1}, sizeof(int)) < 0)
 		return -errno;
-	/* As large as we may; the default serves too. */
+	/* As large as allowed; the default works too. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &(int){UDP_BUFFER}, sizeof(int)) < 0)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &(int){UDP_BUFFER}, sizeof(int));
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &(int){UDP_BUFFER}, sizeof(int)) < 0)
@@ -250,7 +250,7 @@ static int bound_port(int fd, uint16_t *ret)
 	return r;
 }
 
-/* try_pair() - Both families on @port; IPv6 that is off is no failure */
+/* try_pair() - Both families on @port; without IPv6 there is IPv4 only */
 static int try_pair(uint16_t port, uint32_t mark, struct udp_pair *ret)
 {
 	_cleanup_close_ int v4 = udp_bound(ADDRESS_V4, port, mark);

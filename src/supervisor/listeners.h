@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/listeners.h - the sockets that outlive an engine
+ * supervisor/listeners.h - sockets that outlive an engine
  *
  * All functions: a descriptor or 0, or negative errno with cause and remedy in @err.
  */
@@ -13,23 +13,23 @@
 
 /** listener_localapi() - A listening Unix socket, 0666 in a 0755 folder; a stale one is replaced
  *
- * Return: descriptor; -EADDRINUSE where a live process answers there
+ * Return: descriptor; -EADDRINUSE if a process answers there
  */
 int listener_localapi(const char *path, struct error *err);
 
-/** listener_probe() - -EADDRINUSE with @err if a live process answers at @path, else 0 */
+/** listener_probe() - -EADDRINUSE with @err if a process answers at @path, else 0 */
 int listener_probe(const char *path, struct error *err);
 
-/** listener_link() - A symlink to the socket where the official CLI looks */
+/** listener_link() - Make a symlink at the path that the official CLI uses */
 int listener_link(const char *path, const char *link, struct error *err);
 
-/** listener_unlink() - Remove @link if it leads to @path; what else stands there is another's */
+/** listener_unlink() - Remove @link if it is a symlink to @path */
 void listener_unlink(const char *path, const char *link);
 
 /**
  * listener_health() - A listening TCP socket at "[::]:9002", "0.0.0.0:9002" or "1.2.3.4:9002"
  *
- * The wildcard of IPv6 takes IPv4 too, and falls back to it where IPv6 is off.
+ * The IPv6 wildcard accepts IPv4 too, and falls back to the IPv4 wildcard if IPv6 is off.
  */
 int listener_health(const char *address, struct error *err);
 
@@ -41,13 +41,13 @@ struct udp_pair {
 /**
  * udp_pair_open() - UDP sockets on one port for both families, marked, non-blocking
  * @port: wanted; 0 for any
- * @ret:  v6 is -1 where IPv6 is off
+ * @ret:  v6 is -1 if IPv6 is off
  *
- * Return: 0; -EADDRINUSE where the wanted port is taken
+ * Return: 0; -EADDRINUSE if the wanted port is taken
  */
 int udp_pair_open(uint16_t port, uint32_t mark, struct udp_pair *ret, struct error *err);
 
 void udp_pair_close(struct udp_pair *pair);
 
-/** socket_marked() - A socket of a kind that the engine may ask for */
+/** socket_marked() - A socket with our mark, of a kind that the engine may request */
 int socket_marked(enum socket_kind kind, enum address_family family, uint32_t mark);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/named_files.c - the files that an engine may have, by name, and their changes */
+/* supervisor/named_files.c - the files that an engine may request by name, and their changes */
 #include "supervisor/named_files.h"
 
 #include "base/cleanup.h"
@@ -28,7 +28,7 @@
 	 IN_DELETE_SELF | IN_MOVE_SELF)
 #define WATCH_FILE (IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
 
-/* Where distributions keep their bundle. */
+/* The bundles of distributions. */
 static const char *const ca_bundles[] = {
 	"/etc/ssl/certs/ca-certificates.crt",
 	"/etc/pki/tls/certs/ca-bundle.crt",
@@ -44,7 +44,7 @@ static const char *system_bundle(void)
 	return ca_bundles[0];
 }
 
-/* path_of() - The path behind a name that is one file, or NULL */
+/* path_of() - The path of a name that is one file, or NULL */
 static const char *path_of(const struct supervisor_options *options, enum privsep_file_name name)
 {
 	switch (name) {
@@ -67,7 +67,7 @@ static const char *path_of(const struct supervisor_options *options, enum privse
 	return NULL;
 }
 
-/* O_NONBLOCK: a FIFO in a file's place must not hold PID 1. */
+/* O_NONBLOCK: a FIFO in place of a file must not block PID 1. */
 static int open_regular(const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -78,7 +78,7 @@ static int open_regular(const char *path)
 	return S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EINVAL;
 }
 
-/* auth_key() - The key alone, without what surrounds it, in a memfd */
+/* auth_key() - The key without surrounding white space, in a memfd */
 static int auth_key(const struct files *files)
 {
 	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(AUTH_KEY_MAX);
@@ -106,7 +106,7 @@ static int auth_key(const struct files *files)
 	return length == 0 ? -ENODATA : memfd_seal("pillion-auth-key", at, length);
 }
 
-/* for_each_ca() - Walk the files of SSL_CERT_DIR, whose folders ':' parts */
+/* for_each_ca() - Visit the files of SSL_CERT_DIR, a list of folders separated by ':' */
 static int for_each_ca(const struct supervisor_options *options,
 		       int (*visit)(void *context, const char *path), void *context)
 {
@@ -150,7 +150,7 @@ static int join_ca(void *context, const char *path)
 	r = file_read(fd, LIMIT_CA_BUNDLE, all);
 	if (r < 0)
 		return r;
-	/* Each starts on a line of its own. */
+	/* Each file starts on a new line. */
 	return buffer_append(all, "\n", 1);
 }
 
@@ -181,7 +181,7 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 	return (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15) + (hash >> 29);
 }
 
-/* mix_identity() - Into *@context what tells one version of a file from another */
+/* mix_identity() - Mix the identity of a version of a file into *@context */
 static int mix_identity(void *context, const char *path)
 {
 	uint64_t *hash = context;
@@ -252,7 +252,7 @@ static void watch(struct files *files, const char *path, uint32_t mask)
 {
 	if (files->inotify.fd < 0 || inotify_add_watch(files->inotify.fd, path, mask) >= 0)
 		return;
-	/* A file that isn't there shows up in its folder; a folder that isn't there, nowhere. */
+	/* The folder shows when a missing file appears; nothing shows a missing folder. */
 	if (errno != ENOENT || mask == WATCH_FOLDER)
 		files->blind = true;
 }
@@ -271,7 +271,7 @@ static void watch_path(struct files *files, const char *path)
 	watch(files, path, WATCH_FILE);
 }
 
-/* watch_named() - Again after each look, since a replaced file has another inode */
+/* watch_named() - Called again after each look, since a replaced file has another inode */
 static void watch_named(struct files *files, enum privsep_file_name name)
 {
 	const char *path = path_of(files->options, name);
@@ -321,14 +321,14 @@ static void inotify_ready(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	while (read(source->fd, buffer, sizeof(buffer)) > 0)
-		; /* only that something happened matters */
+		; /* an event is only a hint to look */
 	if (files->look.at == 0 || files->look.at > at)
 		timer_arm(files->loop, &files->look, at);
 }
 
 int files_get(struct files *files, enum privsep_file_name name)
 {
-	/* Watched before it is read, so that no change falls between. */
+	/* Watched before it is read, so that no change is missed. */
 	if (!files->file[name].wanted)
 		watch_named(files, name);
 	files->file[name].wanted = true;
@@ -373,7 +373,7 @@ int files_check(const struct supervisor_options *options, bool have_state, struc
 			*err = why;
 			return fd;
 		}
-		/* A node that is known may need neither, and they are read again when it does. */
+		/* A known node may need neither; they are read again if it does. */
 		log_warn("%s", why.text);
 	}
 	return 0;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/named_files.h - the files that an engine may have, by name, and their changes
+ * supervisor/named_files.h - the files that an engine may request by name, and their changes
  *
  * DOC: Theory of operation
  *
- * A file is opened when an engine first asks, and watched from then on: its folder
- * (an editor, kubelet or dhclient renames a new one into place) and the file itself
- * (a single-file bind mount is written through its own inode and its folder tells
- * nothing). What inotify reports is only a hint to look: after FILES_DEBOUNCE each
- * file's identity (device, inode, size, times) is compared, and one that changed is
- * handed over again. Where inotify can't be had, we look every FILES_POLL.
+ * A file is opened at an engine's first request and watched from then on. The watch covers its
+ * folder (an editor, kubelet or dhclient renames a new file into place) and the file itself (a
+ * bind mount of a single file is written through its own inode, without an event in the folder).
+ * An inotify event is only a hint: after FILES_DEBOUNCE the identity of each file (device, inode,
+ * size, times) is compared, and a changed file is sent again. Without inotify the comparison runs
+ * every FILES_POLL.
  */
 #pragma once
 
@@ -25,8 +25,8 @@
 typedef void (*files_changed)(void *userdata, enum privsep_file_name name, int fd);
 
 struct named_file {
-	bool wanted;       /* an engine asked for it */
-	uint64_t identity; /* as handed over last; 0: was not there */
+	bool wanted;       /* an engine requested it */
+	uint64_t identity; /* as sent last; 0: there was no file */
 };
 
 struct files {
@@ -35,7 +35,7 @@ struct files {
 	struct loop *loop;
 	struct loop_source inotify;
 	struct loop_timer look;
-	bool blind; /* something can't be watched: look by the clock */
+	bool blind; /* a path can't be watched: compare every FILES_POLL */
 	files_changed changed;
 	void *userdata;
 	struct named_file file[PRIVSEP_FILE_COUNT];
@@ -51,11 +51,11 @@ void files_close(struct files *files);
 /** files_get() - Open @name for an engine and watch it; descriptor or negative errno */
 int files_get(struct files *files, enum privsep_file_name name);
 
-/** files_look_now() - As if all had changed (SIGHUP) */
+/** files_look_now() - Compare all files now (SIGHUP) */
 void files_look_now(struct files *files);
 
 /**
- * files_check() - Whether what options name can be read now; cause and remedy in @err
- * @have_state: there is a node, which may need none of it: then it's a warning
+ * files_check() - Whether the files that options name are readable; cause and remedy in @err
+ * @have_state: a node exists, which may need none of them: then an unreadable file is a warning
  */
 int files_check(const struct supervisor_options *options, bool have_state, struct error *err);

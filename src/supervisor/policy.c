@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/policy.c - when to start an engine again, and when to end; pure */
+/* supervisor/policy.c - watchdog, exit rules and log rate; pure */
 #include "supervisor/policy.h"
 
 bool crashes_want_fresh_sockets(const struct crashes *crashes)

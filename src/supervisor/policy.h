@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/policy.h - when to start an engine again, and when to end; pure
+ * supervisor/policy.h - watchdog, exit rules and log rate; pure
  */
 #pragma once
 
@@ -11,21 +11,21 @@
 
 #include <stdbool.h>
 
-/** crashes_want_fresh_sockets() - From the second crash in a row: a socket may be broken */
+/** crashes_want_fresh_sockets() - Whether to replace sockets: from the second crash in a row */
 bool crashes_want_fresh_sockets(const struct crashes *crashes);
 
 /*
- * The engine is asked this often whether it lives; after so many turns without an answer it
- * hangs. So one that hangs is killed within 9 s, and one that works for 7 s without a pause is not.
+ * A child is pinged this often; after so many turns without an answer it hangs. So a child that
+ * hangs is killed within 9 s, and a child that works for 7 s without a pause is not.
  */
 #define WATCHDOG_INTERVAL (1500 * NSEC_PER_MSEC)
 #define WATCHDOG_TURNS    5u
 
 /**
- * struct watchdog - Whether the engine still answers
+ * struct watchdog - Whether a child still answers
  *
- * What counts is turns of our own loop, not time: a container that was stopped, or a machine
- * that slept, costs one turn at most, however long it took.
+ * It counts turns of our own loop, not time: a stopped container or a suspended machine costs one
+ * turn at most, however long it lasts.
  */
 struct watchdog {
 	bool asked; /* and not answered yet */
@@ -38,13 +38,13 @@ enum watchdog_verdict {
 	WATCHDOG_HANGS,
 };
 
-/** watchdog_turn() - WATCHDOG_INTERVAL is over once more: what to do about the engine */
+/** watchdog_turn() - After each WATCHDOG_INTERVAL: the next action */
 enum watchdog_verdict watchdog_turn(struct watchdog *watchdog);
 
-/** watchdog_answered() - It lives */
+/** watchdog_answered() - The child answered a ping */
 void watchdog_answered(struct watchdog *watchdog);
 
-/* What the node's states mean for the supervisor. */
+/* The node's states, as far as exit rules need them. */
 struct life {
 	bool announced;   /* some engine was Running */
 	bool was_running; /* this engine was */
@@ -56,26 +56,26 @@ enum life_verdict {
 	LIFE_ENDS,     /* --exit-on-failure */
 };
 
-/** life_status() - The engine says @state */
+/** life_status() - The engine reports @state */
 enum life_verdict life_status(struct life *life, enum privsep_state state, bool exit_on_failure);
 
-/** life_new_engine() - Another engine begins; it has not been Running yet */
+/** life_new_engine() - A new engine starts; it has not been Running yet */
 void life_new_engine(struct life *life);
 
-/* Of a child's log: this much at once, and then so much a second, in units of 256 bytes. */
+/* A child's log: a burst of this size, and then this rate, in units of 256 bytes. */
 #define FLOOD_UNIT   256u
 #define FLOOD_BURST  4000u
 #define FLOOD_SECOND 400u
 
 /**
- * struct flood - A child's log lines, as many as a disk and a reader can bear
+ * struct flood - The limit of a child's log lines
  *
- * A zeroed one is ready. What is dropped is counted, for the line that says so.
+ * A zeroed struct is ready. Dropped lines are counted, for a line that reports them.
  */
 struct flood {
 	struct quota quota;
-	unsigned long dropped; /* lines, not yet said */
+	unsigned long dropped; /* lines, not reported yet */
 };
 
-/** flood_pass() - Whether a line of @length bytes may be passed on at @now; else it's counted */
+/** flood_pass() - Whether a line of @length bytes may be passed on at @now; if not, it is counted */
 bool flood_pass(struct flood *flood, size_t length, nanoseconds now);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/secrets.c - secrets out of /proc/PID/cmdline and /proc/PID/environ
+ * supervisor/secrets.c - remove secrets from /proc/PID/cmdline and /proc/PID/environ
  *
- * Both files show the process's own memory, so overwriting it in place is what
- * hides them; unsetenv() would leave the bytes.
+ * Both files show the process's own memory, so the memory is overwritten in place; unsetenv()
+ * would leave the bytes.
  */
 #include "base/cleanup.h"
 #include "supervisor/supervisor.h"
@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Endings of the names of variables that hold secrets; `…_FILE` holds a path and stays. */
+/* Endings of the names of variables with secrets; `…_FILE` holds a path and stays. */
 static const char *const secret_endings[] = {"KEY", "SECRET", "TOKEN", "PASSWORD"};
 
 /* A proxy's URL may hold a user and a password. */
@@ -22,7 +22,7 @@ static const char *const secret_flags[] = {
 	"-auth-key",  "-authkey",  "-client-secret",  "-id-token",
 };
 
-/* What parts the flags in a variable; strchr() finds the terminating zero in it too. */
+/* Separators of flags in a variable; strchr() also finds the terminating zero. */
 #define SPACE " \t\r\n\v\f"
 
 static void overwrite(char *text)
@@ -62,7 +62,7 @@ static char *after_flag(char *text)
 	return NULL;
 }
 
-/* hide_in_flags() - TS_EXTRA_ARGS and its like: flags parted by white space, not quoted */
+/* hide_in_flags() - In variables like TS_EXTRA_ARGS: flags separated by white space, unquoted */
 static void hide_in_flags(char *value)
 {
 	for (char *at = value; *at; at++) {

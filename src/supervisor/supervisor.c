@@ -4,15 +4,14 @@
  *
  * DOC: Theory of operation
  *
- * Whatever can be wrong with the machine is found before anything is up, and is one
- * paragraph with cause and remedy. From then on nothing but a signal, TS_BOOT_TIMEOUT
- * or --exit-on-failure ends the process: as PID 1 of a network namespace it would
- * take the app down with it.
+ * The checks find problems of the machine before anything is up; a problem is one paragraph with
+ * cause and remedy. From then on only a signal, TS_BOOT_TIMEOUT or --exit-on-failure ends the
+ * process: as PID 1 of a network namespace its end would end the app as well.
  *
- * Order: secrets copied and overwritten; checks; state lock; leftovers, TUN, UDP sockets,
- * listeners, all with the rights that we were given; capabilities dropped; engine. The end, within
- * STOP_TOTAL: engine asked to stop, killed after STOP_GRACE; blobs on disk; rules, routes and link
- * gone.
+ * Order: secrets are copied and overwritten; checks; state lock; leftovers, TUN, UDP sockets and
+ * listeners, with all rights; then capabilities are dropped, and the engine starts. The end, within
+ * STOP_TOTAL: the engine stops, or is killed after STOP_GRACE; blobs are written; rules, routes and
+ * link are removed.
  */
 #include "supervisor/supervisor_internal.h"
 
@@ -66,14 +65,14 @@ static void warn(struct supervisor *s, const char *text)
 	if (asprintf(&joined, "%s%s%s", s->warnings ?: "", s->warnings ? "\n" : "", text) < 0)
 		return;
 	if (strlen(joined) > START_STRING_MAX) {
-		free(joined); /* else no engine could be started */
+		free(joined); /* no engine could be started with it */
 		return;
 	}
 	free(s->warnings);
 	s->warnings = joined;
 }
 
-/* forgive() - Turn a failure without which the node can run into a warning */
+/* forgive() - Turn a failure that the node can run with into a warning */
 static void forgive(struct supervisor *s, struct error *err)
 {
 	warn(s, err->text);
@@ -93,7 +92,7 @@ static int check_net_admin(struct error *err)
 			 "securityContext.capabilities.add: [NET_ADMIN]; elsewhere run as root");
 }
 
-/* check_writable() - What can't be written is enough for a node that has a login there */
+/* check_writable() - A read-only directory is enough for a node that has logged in */
 static int check_writable(struct supervisor *s, const struct stat *st, struct error *err)
 {
 	const char *dir = s->options->state_dir;
@@ -117,7 +116,7 @@ static int check_writable(struct supervisor *s, const struct stat *st, struct er
 			*err = why;
 		return why.code;
 	}
-	error_wrap(&why, "the state can't be stored, and what changes is lost at the end");
+	error_wrap(&why, "the state can't be stored, and changes are lost at the end");
 	forgive(s, &why);
 	return 0;
 }
@@ -145,7 +144,7 @@ static int check_state_dir(struct supervisor *s, struct error *err)
 		return error_set_errno(err, -errno, "look at the state directory %s", dir);
 	if (!S_ISDIR(st.st_mode))
 		return error_set(err, -ENOTDIR,
-				 "the state directory %s is no directory: choose "
+				 "the state directory %s is not a directory: choose "
 				 "another with --statedir (TS_STATE_DIR)",
 				 dir);
 	if (faccessat(AT_FDCWD, dir, R_OK | X_OK, AT_EACCESS) < 0)
@@ -156,8 +155,7 @@ static int check_state_dir(struct supervisor *s, struct error *err)
 	return check_writable(s, &st, err);
 }
 
-/* folder_needs_dac() - Whether that holds for the folder of @path, in which we make and remove
- * files */
+/* folder_needs_dac() - Whether DAC_OVERRIDE is needed to make and remove files beside @path */
 static bool folder_needs_dac(const char *path)
 {
 	char folder[PATH_MAX];
@@ -172,7 +170,7 @@ static bool folder_needs_dac(const char *path)
 	return capabilities_dac_needed(folder, W_OK | X_OK);
 }
 
-/* need_dac() - Whether something we were pointed to is ours only because root may do all */
+/* need_dac() - Whether a named file or folder is accessible by DAC_OVERRIDE alone */
 static bool need_dac(const struct supervisor_options *options)
 {
 	const char *const files[] = {
@@ -193,7 +191,7 @@ static bool need_dac(const struct supervisor_options *options)
 		blobs_need_dac(options->state_dir));
 }
 
-/* check_machine() - An exit code, or 0; the paragraph is in @err */
+/* check_machine() - 0, or an exit code with @err */
 static int check_machine(struct supervisor *s, bool *ret_dac, struct error *err)
 {
 	const struct supervisor_options *options = s->options;
@@ -255,9 +253,9 @@ static int block_signals(int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
-/* The state lock: `run` waits for it, since the old container may still be ending */
+/* The state lock: `run` waits for it, since the previous container may still be ending */
 
-/* signal_meanwhile() - Wait @ms; whether we were told to end */
+/* signal_meanwhile() - Wait @ms; whether a signal asked us to end */
 static bool signal_meanwhile(int signals, int ms)
 {
 	struct pollfd wait = {.fd = signals, .events = POLLIN};
@@ -268,7 +266,7 @@ static bool signal_meanwhile(int signals, int ms)
 	return info.ssi_signo != SIGCHLD && info.ssi_signo != SIGHUP;
 }
 
-/* take_lock() - -EINTR where a signal told us to end while we waited */
+/* take_lock() - -EINTR if a signal asked us to end meanwhile */
 static int take_lock(struct supervisor *s, int signals, struct error *err)
 {
 	bool said = false;
@@ -293,7 +291,7 @@ static int take_lock(struct supervisor *s, int signals, struct error *err)
 
 /* Start and end */
 
-/* last_port() - What the last run listened on; 0: not known */
+/* last_port() - The UDP port of the last run; 0: unknown */
 static uint16_t last_port(struct supervisor *s)
 {
 	_cleanup_close_ int fd = blobs_load(&s->blobs, PRIVSEP_BLOB_CACHE, NULL);
@@ -302,8 +300,8 @@ static uint16_t last_port(struct supervisor *s)
 }
 
 /*
- * open_udp() - On the port that a person named, else on the last one, so that what routers and
- * peers know of us stays true; else on the usual one; else on any
+ * open_udp() - On the port that a person named; else on the port of the last run, so that mappings
+ * in routers and the endpoints that peers know stay valid; else on the default port; else on any
  */
 static void open_udp(struct supervisor *s, struct error *err)
 {
@@ -343,7 +341,7 @@ static int open_listeners(struct supervisor *s, struct error *err)
 	s->localapi = listener_localapi(options->socket_path, err);
 	if (s->localapi < 0 && options->mode != SUPERVISOR_RUN)
 		return SUPERVISOR_EXIT_MACHINE;
-	/* Nobody but a person needs it: the node does without, as on a read-only root. */
+	/* The node can run without it, for example on a read-only root. */
 	if (s->localapi < 0)
 		forgive(s, err);
 	else if (options->socket_link &&
@@ -371,11 +369,11 @@ static void boot_fire(struct loop_timer *timer, nanoseconds now)
 	(void)now;
 	log_error("not Running within %.0f s (TS_BOOT_TIMEOUT): %s",
 		  (double)s->options->boot_timeout / (double)NSEC_PER_SEC,
-		  s->last_text[0] ? s->last_text : "the engine said nothing about why");
+		  s->last_text[0] ? s->last_text : "the engine reported no reason");
 	supervisor_end(s, SUPERVISOR_EXIT_MACHINE);
 }
 
-/* reduce() - From here on NET_ADMIN and what the design lets us keep beside it */
+/* reduce() - Drop capabilities to NET_ADMIN and the few that are kept beside it */
 static int reduce(struct supervisor *s, bool dac, struct error *err)
 {
 	const struct supervisor_options *options = s->options;
@@ -388,14 +386,14 @@ static int reduce(struct supervisor *s, bool dac, struct error *err)
 
 	s->split = kept.users;
 	if (dac)
-		log_info("keeping DAC_OVERRIDE: a file we were pointed to belongs to another user");
+		log_info("keeping DAC_OVERRIDE: a named file belongs to another user");
 	if (!s->split)
-		log_info("the engine runs as our own user, without capabilities%s",
-			 options->same_user ? "" : " (no right to take another)");
+		log_info("the engine runs as the supervisor's user, without capabilities%s",
+			 options->same_user ? "" : " (no right to change users)");
 	return capabilities_reduce(&kept, err);
 }
 
-/* bring_up() - All that engines are given, then the first of them; exit code, 0 is fine */
+/* bring_up() - Open what engines receive, and start the first; 0, or an exit code */
 static int bring_up(struct supervisor *s, int signals, bool dac, struct error *err)
 {
 	const struct supervisor_options *options = s->options;
@@ -439,7 +437,7 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 	return 0;
 }
 
-/* take_down() - Whatever stands, in the order in which it leaks least */
+/* take_down() - Remove and close everything; the link goes before the state is written */
 static void take_down(struct supervisor *s)
 {
 	int signals = s->signals.fd;
@@ -486,11 +484,11 @@ static int run(struct supervisor *s, struct error *err)
 	int signals = -1;
 	int early, code;
 
-	/* First of all: what reaches a process 1 that neither blocks nor handles it is lost. */
+	/* First of all: process 1 loses signals that it neither blocks nor handles. */
 	if (block_signals(&signals) < 0 || loop_init(&s->loop) < 0 ||
 	    loop_add(&s->loop, &s->signals, signals, EPOLLIN) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
-	/* So that what the checks find is in the log; they make its folder, if it is theirs. */
+	/* Early, so that the checks log to the file; they may make its folder. */
 	early = open_log(s, NULL);
 	code = check_machine(s, &dac, err);
 	if (code != 0)

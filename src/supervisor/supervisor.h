@@ -2,8 +2,7 @@
 /*
  * supervisor/supervisor.h - the privileged process
  *
- * Called by `pillion run` and `pillion daemon` once their flags and variables are
- * read; returns the exit code of the program.
+ * `pillion run` and `pillion daemon` call it when their flags and variables are read.
  */
 #pragma once
 
@@ -14,7 +13,7 @@
 
 /* Exit codes of section "PID 1 never drops the namespace" in docs/architecture.md. */
 #define SUPERVISOR_EXIT_OK            0
-#define SUPERVISOR_EXIT_MACHINE       1 /* the machine lacks something, or a limit that was asked for */
+#define SUPERVISOR_EXIT_MACHINE       1 /* the machine lacks something, or a requested limit */
 #define SUPERVISOR_EXIT_CONFIGURATION 2
 
 #define SUPERVISOR_ENGINE_UID 65532u
@@ -28,10 +27,10 @@ enum supervisor_mode {
 };
 
 /**
- * struct supervisor_options - What the supervisor is to do
+ * struct supervisor_options - Options of the supervisor
  *
- * All strings stay the caller's and must live until supervisor_run() returns; NULL is
- * "not set". The auth key alone is copied at once, since what it lies in is wiped.
+ * All strings belong to the caller and must live until supervisor_run() returns; NULL is
+ * "not set". Only the auth key is copied at once, since its memory is wiped.
  */
 struct supervisor_options {
 	enum supervisor_mode mode;
@@ -39,24 +38,24 @@ struct supervisor_options {
 
 	const char *state_dir;      /* needed unless start.state_mode is START_STATE_MEMORY */
 	const char *socket_path;    /* of the LocalAPI */
-	const char *socket_link;    /* symlink to it, or NULL; failing to make it only warns */
+	const char *socket_link;    /* symlink to it, or NULL; a failure to make it is a warning */
 	const char *health_address; /* "[::]:9002"; used when start.health_check or start.metrics */
-	uint16_t udp_port;          /* wanted: 0 for any; taken already: any, with a warning */
-	bool udp_port_named;        /* by a person; else the one of the last run goes first */
+	uint16_t udp_port;   /* preferred port; 0: any. If it is taken: any, with a warning */
+	bool udp_port_named; /* by a person; otherwise the port of the last run has priority */
 
 	const char *auth_key;      /* the key itself, or NULL */
-	const char *auth_key_file; /* or the file that holds it, read at each request */
+	const char *auth_key_file; /* or its file, read at each request */
 	const char *ca_file;       /* --ca-file, TS_CA_FILE */
 	const char *ssl_cert_file; /* SSL_CERT_FILE */
 	const char *ssl_cert_dir;  /* SSL_CERT_DIR: folders joined by ':' */
 
 	uint32_t engine_uid; /* split user; SUPERVISOR_ENGINE_UID unless named */
 	uint32_t engine_gid;
-	bool same_user; /* don't split, even where we could */
+	bool same_user; /* run the engine as our own user in any case */
 
 	int64_t boot_timeout; /* TS_BOOT_TIMEOUT in nanoseconds: not Running by then, exit 1; 0:
 				 none */
-	bool exit_on_failure; /* once Running, another state ends us with 1 */
+	bool exit_on_failure; /* after the first Running, another state ends the supervisor with 1 */
 	void (*show_login)(const char *url); /* beside its log line, as a QR code; or NULL */
 	const char *log_path; /* background: capped file that log lines go to instead of stderr */
 
@@ -71,18 +70,17 @@ struct supervisor_options {
 void supervisor_options_init(struct supervisor_options *options);
 
 /**
- * supervisor_run() - Be the supervisor until a signal, or one of the reasons to end
+ * supervisor_run() - Run until a signal, or one of the other reasons to end
  *
- * Checks the machine first; what is wrong there is one paragraph in the log, with
- * cause and remedy. Changes the process: signal mask, capabilities, no_new_privs.
+ * Checks the machine first; a problem there is one paragraph in the log, with cause and remedy. Changes the process: signal mask, capabilities, no_new_privs.
  * Return: exit code
  */
 int supervisor_run(const struct supervisor_options *options);
 
 /**
- * supervisor_clean_up() - Remove what a daemon that was killed left: rules, routes, nft, socket
+ * supervisor_clean_up() - Remove rules, routes, nft table and socket of a daemon that was killed
  *
- * What belongs to a node that runs is left alone.
+ * Those of a running node stay.
  * Return: exit code
  */
 int supervisor_clean_up(const struct supervisor_options *options);
@@ -91,7 +89,7 @@ int supervisor_clean_up(const struct supervisor_options *options);
  * supervisor_hide_secrets() - Overwrite secrets in argv and environ in place
  *
  * Values of variables whose name ends in KEY, SECRET, TOKEN or PASSWORD, of proxies with a
- * user, and of --auth-key and its like, also inside TS_EXTRA_ARGS. What a caller still needs
- * it must have copied. supervisor_run() does it itself.
+ * user, and of flags like --auth-key, also inside TS_EXTRA_ARGS. A caller copies what it needs before.
+ * supervisor_run() calls it.
  */
 void supervisor_hide_secrets(int argc, char **argv, char **environment);

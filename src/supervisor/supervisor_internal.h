@@ -66,7 +66,7 @@ struct supervisor {
 	struct loop_source signals;
 	struct loop_timer boot;
 	struct loop_timer end;       /* while ending: the latest moment */
-	struct loop_timer give_back; /* pages of libraries that only the start needed */
+	struct loop_timer give_back; /* gives back library pages that only the start needed */
 	struct udp_pair udp;
 	int lock, localapi, health, handover;
 	bool split;

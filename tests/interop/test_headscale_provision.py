@@ -126,7 +126,7 @@ def test_failures_leave_what_there_is(headscale, box):
     headscale.stop()
     done = device.run()
     assert json.loads(done.stdout)["key"] == key
-    assert "going on with the key there is" in done.stderr
+    assert "continuing with the existing key" in done.stderr
     # Without a kept key there is nothing to go on with.
     device.file().unlink()
     done = device.run(check=False)

@@ -147,7 +147,7 @@ def test_real_nodes_join_by_what_it_makes(lab, kept, pillion_only):
     assert not gone(orphan)
     kept.start()
     assert gone(orphan)
-    assert f"ending process {orphan}, which an earlier 'run' left" in kept.text()
+    assert f"ending process {orphan} of an earlier 'run'" in kept.text()
     assert len(kept.cli("nodes", "list")) == 3
     wait_for(
         lambda: all(node["online"] for node in kept.cli("nodes", "list")), 60, "all to be back"

@@ -198,7 +198,7 @@ def test_makes_a_configuration_once(keeper):
     keeper.start("--url=https://other.test")
     assert keeper.config.read_text() == text + "# mine\n"
     assert (keeper.state / "ca.pem").read_text() == authority
-    assert "--url is passed over" in keeper.text()
+    assert "--url is ignored" in keeper.text()
     assert keeper.stop() == 0
 
 
@@ -227,9 +227,9 @@ def test_relays_by_name(keeper):
     [
         (["--url=http://127.0.0.1:8080"], "leaves nodes without a relay"),
         (["--url=ftp://x"], "--url ftp://x"),
-        (["--listen=nonsense"], "is no ADDRESS:PORT"),
-        (["--stun-listen=3478"], "is no ADDRESS:PORT"),
-        (["--certificate=/etc/hostname"], "given together"),
+        (["--listen=nonsense"], "is not a valid ADDRESS:PORT"),
+        (["--stun-listen=3478"], "is not a valid ADDRESS:PORT"),
+        (["--certificate=/etc/hostname"], "must be given together"),
         (["--certificate=/no/such", "--key=/no/such"], "/no/such"),
         (["--derp-map=/etc/hostname"], "line 1"),
         (["--config=/no/such.yaml"], "/no/such.yaml"),
@@ -362,7 +362,7 @@ def test_an_orphan_is_ended_by_the_next(keeper):
     keeper.start()
     assert time.monotonic() - began >= PATIENCE
     assert not alive(orphan)
-    assert f"ending process {orphan}, which an earlier 'run' left" in keeper.text()
+    assert f"ending process {orphan} of an earlier 'run'" in keeper.text()
     assert keeper.child() != orphan
     assert keeper.stop() == 0
 
@@ -380,7 +380,7 @@ def test_a_foreign_process_with_its_number_is_left_alone(keeper):
                 assert stranger.poll() is None
                 assert keeper.child() != stranger.pid
                 assert keeper.stop() == 0
-            assert "which an earlier 'run' left" not in keeper.text()
+            assert "of an earlier 'run'" not in keeper.text()
         finally:
             stranger.kill()
 
@@ -400,7 +400,7 @@ def test_one_for_a_folder(keeper):
     keeper.start()
     done = keeper.run()
     assert done.returncode == 1
-    assert "runs already" in done.stderr
+    assert "another 'pillion headscale run' uses" in done.stderr
     assert alive(keeper.child())
     assert keeper.stop() == 0
 

@@ -123,7 +123,7 @@ def test_failures_leave_the_key_that_there_is(fake, tmp_path):
         assert json.loads(done.stdout) == {"url": fake.url, "key": key}
         assert done.returncode == 0
         assert words in done.stderr
-        assert "going on with the key there is" in done.stderr
+        assert "continuing with the existing key" in done.stderr
     # And it is as it was once all is well again.
     fake.answer = fake.usual
     done = provision(fake.url, tmp_path)

@@ -161,7 +161,7 @@ def test_localapi_socket(start, tmp_path):
     other = Namespace()
     try:
         taken = start("--socket", first.socket, folder=tmp_path / "b", into=other)
-        refused(taken, 1, str(first.socket), "runs already", "--socket")
+        refused(taken, 1, str(first.socket), "belongs to a running process", "--socket")
     finally:
         other.remove()
     # One that a crash left behind is replaced.
@@ -172,7 +172,7 @@ def test_localapi_socket(start, tmp_path):
     second.up()
     second.end()
     second.socket.write_text("not a socket")
-    refused(start(), 1, "is in the way")
+    refused(start(), 1, "is not a socket")
     assert second.socket.read_text() == "not a socket"
     second.socket.unlink()
     refused(start("--socket", tmp_path / ("x" * 120)), 2, "longer than 107 bytes")

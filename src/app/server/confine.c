@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/confine.c - what a server gives up once its listeners are open */
+/* app/server/confine.c - enter the sandbox, when a server's listeners are open */
 #define LOG_ROOM "server"
 #include "app/server/confine.h"
 
@@ -73,13 +73,13 @@ int confine(const struct confine *c, struct error *err)
 	if (r < 0)
 		return r;
 	if (c->keeps && access(c->folder, R_OK | W_OK | X_OK) < 0)
-		return error_set_errno(err, -errno,
-				       "%s: user %u, as whom this goes on, can't write it",
-				       c->folder, geteuid());
+		return error_set_errno(
+			err, -errno, "%s is not writable for user %u, as whom the server continues",
+			c->folder, geteuid());
 	for (size_t i = 0; i < WATCHED_MAX; i++)
 		if (c->watched[i] && access(c->watched[i], R_OK) < 0)
-			log_warn("%s: user %u, as whom this goes on, can't read it: a change of it "
-				 "takes a restart",
+			log_warn("%s is not readable for user %u, as whom the server continues: "
+				 "restart the server after a change of the file",
 				 c->watched[i], geteuid());
 	return sandbox_seal(c->profile, &report, err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/confine.h - what a server gives up once its listeners are open */
+/* app/server/confine.h - enter the sandbox, when a server's listeners are open */
 #pragma once
 
 #include "base/error.h"
@@ -12,18 +12,18 @@ struct confine {
 	const struct sandbox_profile *profile;
 	struct sandbox_identity identity; /* of sandbox_identity_of(folder) */
 	const char *folder;               /* its own files */
-	bool keeps;                       /* and it writes them while it serves */
+	bool keeps;                       /* it writes them while it serves */
 	/*
-	 * The operator's files, which are read again when they change. So are those beside them,
-	 * and beside what a symbolic link leads to: a renewal replaces the link. NULL: none.
+	 * Files of the operator that are read again when they change. Files beside them and beside
+	 * the target of a symbolic link stay readable too: a renewal replaces the link. NULL: none.
 	 */
 	const char *watched[4];
 };
 
 /**
- * confine() - All that isn't needed from here on, before the first byte of a stranger is read
+ * confine() - Give up all rights that are not needed from now on, before the first untrusted byte
  *
- * The only thread calls it. What the kernel lacks is said in the log.
+ * Called by the only thread. Mechanisms that the kernel lacks are logged.
  * Return: 0, or negative errno with @err set: the process must end
  */
 int confine(const struct confine *c, struct error *err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/headscale_command.h - what the files of `pillion headscale` share */
+/* app/server/headscale_command.h - shared by the files of `pillion headscale` */
 #pragma once
 
 #include "app/cli/flags.h"
@@ -12,7 +12,7 @@
 int headscale_complain(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /**
- * headscale_parse() - Read the flags of a command; help and mistakes are answered here
+ * headscale_parse() - Read the flags of a command; prints help and mistakes
  *
  * Return: HEADSCALE_GO_ON, or an exit code
  */
@@ -21,12 +21,13 @@ int headscale_parse(const struct flag_group *group, const char *name, const char
 
 #define HEADSCALE_GO_ON (-1)
 
-/* Each in its file, with @argv[0] its name; exit code. */
+/* The commands; @argv[0] is the command's name. Exit code. */
 int headscale_run_provision(int argc, char **argv);
 int headscale_run(int argc, char **argv);
 int headscale_run_logs(int argc, char **argv);
 
-/** headscale_folder() - Of --state, else the usual one, absolute; NULL without one. Owned */
+/** headscale_folder() - The folder of --state, else the default, absolute; NULL if there is none. Freed
+ * by the caller */
 char *headscale_folder(const char *given);
 
 #define HEADSCALE_LOG "headscale.log"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/headscale_flags.c - what the commands of `pillion headscale` share */
+/* app/server/headscale_flags.c - shared by the commands of `pillion headscale` */
 #include "app/server/headscale_command.h"
 
 #include <errno.h>

@@ -13,15 +13,16 @@ enum { COUNT, FOLLOW, STATE, FLAG_COUNT };
 
 static const struct flag flags[FLAG_COUNT] = {
 	[COUNT] = FLAG_OF("n", FLAG_INTEGER, "COUNT",
-			  "so many of the last lines (default 1000, which is all there is)"),
-	[FOLLOW] = FLAG_ALIASED("follow", "f", FLAG_BOOL, NULL, "go on with what is added"),
-	[STATE] = FLAG_OF("state", FLAG_STRING, "FOLDER", "of 'pillion headscale run'"),
+			  "number of last lines (default 1000, the most that are kept)"),
+	[FOLLOW] = FLAG_ALIASED("follow", "f", FLAG_BOOL, NULL, "continue with new lines"),
+	[STATE] =
+		FLAG_OF("state", FLAG_STRING, "FOLDER", "state folder of 'pillion headscale run'"),
 };
 
 static const char help[] =
 	"usage: pillion headscale logs [FLAG…]\n"
 	"\n"
-	"Prints what a Headscale said that 'pillion headscale run' keeps or kept "
+	"Prints the last lines of a Headscale that 'pillion headscale run' keeps or kept\n"
 	"running.\n"
 	"\n"
 	"Examples:\n"
@@ -42,23 +43,24 @@ int headscale_run_logs(int argc, char **argv)
 		return r;
 	count = values[COUNT].given ? values[COUNT].number : CAPPED_LOG_LINES;
 	if (count < 0)
-		return headscale_complain(EXIT_USAGE, "-n is a number of lines");
+		return headscale_complain(EXIT_USAGE, "-n needs a number of lines");
 	if (count > CAPPED_LOG_LINES)
 		count = CAPPED_LOG_LINES;
 	folder = headscale_folder(values[STATE].text);
 	if (!folder || asprintf(&path, "%s/" HEADSCALE_LOG, folder) < 0) {
 		path = NULL;
-		return headscale_complain(EXIT_FAILS,
-					  "no folder %s: name that of 'pillion headscale run' by "
-					  "--state",
-					  values[STATE].given ? values[STATE].text : "to read in");
+		return headscale_complain(
+			EXIT_FAILS,
+			"no folder %s: name the folder of 'pillion headscale run' "
+			"by --state",
+			values[STATE].given ? values[STATE].text : "to read in");
 	}
-	/* Who reads no more ends us with -EPIPE, not by a signal. */
+	/* A reader that closes the pipe causes -EPIPE, not a signal. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = capped_log_show(path, (unsigned int)count, values[FOLLOW].on, STDOUT_FILENO, &err);
 	if (r == -ENOENT)
 		return headscale_complain(
-			EXIT_FAILS, "%s: nothing was said yet; 'pillion headscale run' writes it",
+			EXIT_FAILS, "%s does not exist yet; 'pillion headscale run' writes it",
 			path);
 	return r < 0 ? headscale_complain(EXIT_FAILS, "%s", err.text) : EXIT_OK;
 }

@@ -47,7 +47,7 @@ static const char help[] =
 	"  pillion headscale provision --url https://headscale.example.com \\\n"
 	"\t--api-key file:/run/secrets/headscale --account alice --device laptop\n\n";
 
-/* hide() - In place: /proc/PID/cmdline and environ show the process's own memory */
+/* hide() - Overwrite in place: /proc/PID/cmdline and environ show the process's own memory */
 static void hide(const char *text)
 {
 	memset((char *)text, 'x', strlen(text));
@@ -62,8 +62,7 @@ static int read_api_key(const struct flag_value *flag, char out[static API_KEY_M
 	FILE *f;
 
 	if (!text || !*text)
-		return error_set(err, -EINVAL,
-				 "no API key: give --api-key, or set " API_KEY_VARIABLE);
+		return error_set(err, -EINVAL, "no API key: set --api-key or " API_KEY_VARIABLE);
 	if (strncmp(text, "file:", 5) != 0) {
 		snprintf(out, API_KEY_MAX, "%s", text);
 		hide(text);
@@ -129,7 +128,7 @@ static int provision(const struct flag_value v[FLAG_COUNT], struct error *err)
 		r = headscale_provision(&api, &q, &key, &warning, err);
 	}
 	if (r == 0 && warning.code < 0)
-		fprintf(stderr, "pillion headscale: %s; going on with the key there is\n",
+		fprintf(stderr, "pillion headscale: %s; continuing with the existing key\n",
 			warning.text);
 	if (r == 0)
 		r = print_answer(q.url, key);
@@ -149,7 +148,7 @@ static int check(const struct flag_value v[FLAG_COUNT], struct error *err)
 				"--%s is missing: see 'pillion headscale provision --help'",
 				flags[needed[i]].name);
 	if (v[LIFETIME].given && v[LIFETIME].number < 60 * NSEC_PER_SEC)
-		return error_set(err, -EINVAL, "--key-lifetime is a minute at least");
+		return error_set(err, -EINVAL, "--key-lifetime must be at least a minute");
 	return 0;
 }
 

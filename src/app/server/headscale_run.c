@@ -50,7 +50,7 @@ static const struct flag flags[FLAG_COUNT] = {
 			"none)"),
 	[URL] = FLAG_OF(
 		"url", FLAG_STRING, "URL",
-		"for a new configuration: how nodes call it (default https://HOSTNAME:8443)"),
+		"for a new configuration: the URL for nodes (default https://HOSTNAME:8443)"),
 	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT",
 			   "for a new configuration: where Headscale listens (default all "
 			   "addresses, the port of the URL)"),
@@ -64,32 +64,33 @@ static const struct flag flags[FLAG_COUNT] = {
 	[KEY] = FLAG_OF("key", FLAG_STRING, "FILE",
 			"for a new configuration: PEM key of the certificate"),
 	[BASE_DOMAIN] = FLAG_OF("base-domain", FLAG_STRING, "NAME",
-				"for a new configuration: what follows a node's name (default "
+				"for a new configuration: suffix of node names (default "
 				"tailnet.internal)"),
 	[DERP_MAP] = FLAG_OF(
 		"derp-map", FLAG_STRING, "FILE",
 		"for a new configuration: relays as a DERPMap in JSON, as 'pillion derp' writes it "
 		"(default: the relay inside of Headscale)"),
-	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_STRING, "LEVEL",
-				   "of our own lines: error, warn, info (default info)"),
+	[LOG_LEVEL_FLAG] =
+		FLAG_OF("log-level", FLAG_STRING, "LEVEL",
+			"level of the lines of 'run' itself: error, warn, info (default info)"),
 };
 
 static const char help[] =
 	"usage: pillion headscale run [FLAG…]\n"
 	"\n"
-	"Keeps a Headscale of this machine running, in the foreground: starts it, starts it\n"
-	"again when it ends, and ends it on SIGTERM. Where there is no configuration a working\n"
-	"one is made: SQLite, MagicDNS, its relay inside, and TLS by a private certificate\n"
-	"authority unless --certificate is given. It is yours from then on, and never written\n"
-	"again. SIGHUP makes Headscale read its policy file again.\n"
+	"Keeps a Headscale running in the foreground: starts it, restarts it when it ends, and\n"
+	"stops it on SIGTERM. If there is no configuration, it makes a working one: SQLite,\n"
+	"MagicDNS, the relay inside Headscale, and TLS by a private certificate authority\n"
+	"unless --certificate is given. It never writes that file again; edit it as you like.\n"
+	"SIGHUP makes Headscale read its policy file again.\n"
 	"\n"
 	"Examples:\n"
 	"  pillion headscale run --url https://headscale.example.com:8443\n"
-	"\tthe first time; later without flags, for the same folder\n"
+	"\tfirst start; later starts need no flags for the same folder\n"
 	"  pillion headscale run --config /etc/headscale/config.yaml\n"
-	"\tthe Headscale that there is\n"
+	"\twith an existing configuration\n"
 	"  headscale --config pillion-headscale/config.yaml users create alice\n"
-	"\tits own command line, meanwhile\n"
+	"\tHeadscale's own command line, while it runs\n"
 	"\n";
 
 /* make_folder() - The state folder, absolute */
@@ -106,7 +107,7 @@ static int make_folder(const char *given, char **ret, struct error *err)
 	return 0;
 }
 
-/* find_program() - As a shell does */
+/* find_program() - In PATH, unless --headscale names it */
 static int find_program(const char *given, char **ret, struct error *err)
 {
 	const char *path = getenv("PATH");
@@ -133,8 +134,8 @@ static int find_program(const char *given, char **ret, struct error *err)
 	}
 	return error_set(err, -ENOENT,
 			 "there is no headscale in PATH: install it "
-			 "(https://headscale.net/stable/setup/install/official/), or say where it "
-			 "is by --headscale PATH");
+			 "(https://headscale.net/stable/setup/install/official/), or name its "
+			 "path by --headscale PATH");
 }
 
 static int read_map(const char *path, struct tailcfg_derp_map *ret, struct error *err)
@@ -149,7 +150,7 @@ static int read_map(const char *path, struct tailcfg_derp_map *ret, struct error
 	json_decref(json);
 	if (r == 0 && ret->region_count == 0) {
 		tailcfg_derp_map_clear(ret);
-		r = error_set(err, -EINVAL, "%s names no relay", path);
+		r = error_set(err, -EINVAL, "%s has no relay", path);
 	}
 	return r < 0 ? error_wrap(err, "--derp-map") : 0;
 }
@@ -165,11 +166,12 @@ static int check_listen(const char *name, const char *text, struct error *err)
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	if (endpoint_parse(whole, strlen(whole), &at) < 0)
-		return error_set(err, -EINVAL, "--%s: '%s' is no ADDRESS:PORT", name, text);
+		return error_set(err, -EINVAL, "--%s: '%s' is not a valid ADDRESS:PORT", name,
+				 text);
 	return 0;
 }
 
-/* absolute() - Of a file that is there; Headscale would take it to be beside its configuration */
+/* absolute() - Of an existing file: Headscale reads relative paths from its configuration's folder */
 static int absolute(const struct flag_value *value, char out[static PATH_MAX], const char **ret,
 		    struct error *err)
 {
@@ -181,7 +183,7 @@ static int absolute(const struct flag_value *value, char out[static PATH_MAX], c
 	return 0;
 }
 
-/* write_config() - Of the flags and what is usual */
+/* write_config() - From flags and defaults */
 static int write_config(const char *path, const char *folder, const struct flag_value *v,
 			struct error *err)
 {
@@ -201,7 +203,7 @@ static int write_config(const char *path, const char *folder, const struct flag_
 	(void)gethostname(host, sizeof(host) - 1);
 	snprintf(url_text, sizeof(url_text), "https://%s:8443", *host ? host : "localhost");
 	if (v[CERTIFICATE].given != v[KEY].given)
-		return error_set(err, -EINVAL, "--certificate and --key are given together");
+		return error_set(err, -EINVAL, "--certificate and --key must be given together");
 	r = url_parse(s.url, &url, err);
 	if (r < 0)
 		return error_wrap(err, "--url %s", s.url);
@@ -226,7 +228,7 @@ static int write_config(const char *path, const char *folder, const struct flag_
 	return r;
 }
 
-/* check_lost() - Settings that are gone while the data is there are not those of a first start */
+/* check_lost() - A missing configuration beside a database was lost: no first start */
 static int check_lost(const char *path, const char *folder, bool url_given, struct error *err)
 {
 	_cleanup_free_ char *data = NULL;
@@ -236,15 +238,16 @@ static int check_lost(const char *path, const char *folder, bool url_given, stru
 		return error_set(
 			err, -EINVAL,
 			"%s is empty, as after a loss of power: restore it, or remove it and "
-			"give --url again",
+			"set --url again",
 			path);
 	if (asprintf(&data, "%s/db.sqlite", folder) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
 	if (!url_given && stat(path, &st) < 0 && errno == ENOENT && access(data, F_OK) == 0)
-		return error_set(err, -EINVAL,
-				 "%s is gone, but %s is there: restore it, or give --url again, as "
-				 "nodes know it",
-				 path, data);
+		return error_set(
+			err, -EINVAL,
+			"%s is missing, but %s exists: restore it, or set --url to the URL "
+			"that nodes use",
+			path, data);
 	return 0;
 }
 
@@ -261,7 +264,7 @@ static int ensure_config(const char *path, const char *folder, const struct flag
 	} else {
 		for (size_t i = FIRST_SETTING; i <= LAST_SETTING; i++)
 			if (v[i].given)
-				log_warn("--%s is passed over: %s is there already, edit it",
+				log_warn("--%s is ignored: edit %s, which exists already",
 					 flags[i].name, path);
 	}
 	if (r == 0)
@@ -273,7 +276,7 @@ static int ensure_config(const char *path, const char *folder, const struct flag
 	return r;
 }
 
-/* keep() - With all that was found out; exit code */
+/* keep() - With checked flags; exit code */
 static int keep(const struct keeper_options *options, const struct flag_value *v, struct error *err)
 {
 	_cleanup_close_ int lock = keeper_lock(options->folder, err);
@@ -298,7 +301,7 @@ int headscale_run(int argc, char **argv)
 		return r;
 	if (values[LOG_LEVEL_FLAG].given &&
 	    log_level_parse(values[LOG_LEVEL_FLAG].text, &level) < 0)
-		return headscale_complain(EXIT_USAGE, "%s is no log level",
+		return headscale_complain(EXIT_USAGE, "'%s' is not a log level",
 					  values[LOG_LEVEL_FLAG].text);
 	log_setup(STDERR_FILENO, level, LOG_FORMAT_TEXT);
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -313,9 +316,10 @@ int headscale_run(int argc, char **argv)
 		return headscale_complain(EXIT_FAILS, "%s", err.text);
 	config = values[CONFIG].given ? realpath(values[CONFIG].text, NULL) : NULL;
 	if (values[CONFIG].given && !config)
-		return headscale_complain(EXIT_USAGE,
-					  "--config %s: %s (one is made only without --config)",
-					  values[CONFIG].text, strerror(errno));
+		return headscale_complain(
+			EXIT_USAGE,
+			"--config %s: %s (a configuration is made only without --config)",
+			values[CONFIG].text, strerror(errno));
 	if (!config && asprintf(&config, "%s/config.yaml", folder) < 0) {
 		config = NULL;
 		return headscale_complain(EXIT_FAILS, "out of memory");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/headscale/headscale_config.c - a configuration for Headscale, where there is none yet */
+/* server/headscale/headscale_config.c - make a configuration for Headscale */
 #include "server/headscale/headscale_config.h"
 
 #include "base/cleanup.h"
@@ -101,7 +101,7 @@ static void put_all(struct writer *w, const struct headscale_settings *s, const 
 {
 	say(w, "# Headscale's configuration, made by 'pillion headscale run' because there was "
 	       "none.\n"
-	       "# It is yours: nothing writes it again. All settings:\n"
+	       "# Edit it as you like: pillion does not write it again. All settings:\n"
 	       "# https://headscale.net/stable/ref/configuration/\n\n");
 	put(w, "server_url", s->url);
 	put(w, "listen_addr", s->listen);
@@ -126,14 +126,14 @@ static void put_all(struct writer *w, const struct headscale_settings *s, const 
 	put(w, "  base_domain", s->base_domain);
 	say(w, "  override_local_dns: false\n"
 	       "  nameservers:\n    global: []\n\n"
-	       "# 'headscale policy set'; until then everybody reaches everybody.\n"
+	       "# Set by 'headscale policy set'; until then all nodes reach each other.\n"
 	       "policy:\n  mode: database\n"
 	       "log:\n  level: info\n  format: text\n"
 	       "logtail:\n  enabled: false\n"
 	       "disable_check_updates: true\n");
 }
 
-/* lower() - A copy with the names of all members in lower case, as Headscale's YAML has them */
+/* lower() - A copy with all member names in lower case, as in Headscale's YAML */
 static json_t *lower(json_t *value)
 {
 	json_t *copy, *member;
@@ -205,10 +205,11 @@ int headscale_config_write(const char *path, const struct headscale_settings *s,
 	if (r < 0)
 		return error_wrap(err, "URL %s", s->url);
 	if (!url.tls && !s->derp_map)
-		return error_set(err, -EINVAL,
-				 "an http:// URL leaves nodes without a relay, since they reach "
-				 "Headscale's own by TLS only: use an https:// URL, or name relays "
-				 "by --derp-map (what 'pillion derp' writes)");
+		return error_set(
+			err, -EINVAL,
+			"an http:// URL leaves nodes without a relay, since Headscale's own relay "
+			"needs TLS: use an https:// URL, or name relays by --derp-map (the "
+			"file that 'pillion derp' writes)");
 	if (s->derp_map) {
 		r = write_relays(s->folder, s->derp_map, err);
 		if (r < 0)
@@ -244,7 +245,7 @@ static bool find_url(const char *text, char out[static URL_MAX])
 	return false;
 }
 
-/* has_authority() - Whether the configuration uses the certificate that we make */
+/* has_authority() - Whether the configuration uses the certificate of our private authority */
 static bool has_authority(const char *text, const char *folder)
 {
 	_cleanup_free_ char *path = NULL;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/headscale/headscale_config.h - a configuration for Headscale, where there is none yet
+ * server/headscale/headscale_config.h - make a configuration for Headscale
  *
  * In the folder, beside it: Headscale's database, keys and socket; with a private authority
- * its files (server/web/certificate_maker.h); derp.yaml when relays were named. What is there is the
- * operator's, and is never written again.
+ * its files (server/web/certificate_maker.h); derp.yaml if relays were named. An existing
+ * configuration belongs to the operator and is never written again.
  */
 #pragma once
 
@@ -15,7 +15,7 @@
 
 struct headscale_settings {
 	const char *folder;      /* absolute */
-	const char *url;         /* how nodes call it */
+	const char *url;         /* by which nodes reach it */
 	const char *listen;      /* "ADDRESS:PORT" or ":PORT" */
 	const char *stun;        /* as `listen`; of the relay inside */
 	const char *certificate; /* file; NULL: a private authority's, if the URL is https:// */
@@ -29,9 +29,9 @@ int headscale_config_write(const char *path, const struct headscale_settings *se
 			   struct error *err);
 
 /**
- * headscale_config_renew() - The certificate of a private authority, before its end is near
+ * headscale_config_renew() - Renew the certificate of a private authority before it expires
  *
- * For a configuration that was made with one, by whatever is its server_url now; else nothing.
+ * For the current server_url of a configuration that uses such a certificate; otherwise nothing.
  * @ret_new: an authority was made
  */
 int headscale_config_renew(const char *path, const char *folder, bool *ret_new, struct error *err);

@@ -290,12 +290,12 @@ static int end_orphan(const char *folder, struct error *err)
 	if (fd < 0)
 		return fd;
 	if (pid > 0)
-		log_info("ending process %d, which an earlier 'run' left", (int)pid);
+		log_info("ending process %d of an earlier 'run'", (int)pid);
 	r = process_lock_end(fd, KEEPER_STOP_PATIENCE, &pid);
 	if (r < 0 && r != -ENOLCK && r != -EOPNOTSUPP)
 		return error_set_errno(err, r, "end process %d of an earlier 'run'", (int)pid);
 	if (r > 0)
-		log_warn("it did not end in time and was killed");
+		log_warn("the process did not end in time and was killed");
 	return 0;
 }
 
@@ -312,10 +312,10 @@ int keeper_lock(const char *folder, struct error *err)
 		return error_set_errno(err, -errno, "%s", lock);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		if (errno == EWOULDBLOCK)
-			return error_set(err, -EBUSY, "'pillion headscale run' runs already for %s",
+			return error_set(err, -EBUSY, "another 'pillion headscale run' uses %s",
 					 folder);
 		/* Some network file systems have no locks. */
-		log_warn("%s can't be locked (%s): see to it that nothing else runs for it", folder,
+		log_warn("%s can't be locked (%s): make sure that no other 'run' uses it", folder,
 			 strerror(errno));
 	}
 	r = end_orphan(folder, err);

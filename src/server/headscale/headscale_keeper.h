@@ -31,18 +31,18 @@ struct keeper_options {
 };
 
 /**
- * keeper_check() - Have Headscale read its configuration, and tell what it says of it
+ * keeper_check() - Have Headscale check its configuration
  *
- * Return: 0; -EINVAL when it refuses; negative errno with @err set
+ * Return: 0; -EINVAL with its message in @err if it refuses; another negative errno with @err
  */
 int keeper_check(const struct keeper_options *options, struct error *err);
 
 /**
- * keeper_lock() - The folder is ours from here on, and what an earlier keeper left is ended
+ * keeper_lock() - Lock the folder, and end the Headscale of an earlier keeper
  *
- * Return: a descriptor that holds the lock; -EBUSY; negative errno with @err set
+ * Return: a descriptor that holds the lock; -EBUSY or another negative errno with @err
  */
 int keeper_lock(const char *folder, struct error *err);
 
-/** keeper_run() - Until SIGTERM or SIGINT; 0, or negative errno with @err set */
+/** keeper_run() - Keep it running until SIGTERM or SIGINT; 0 or negative errno with @err */
 int keeper_run(const struct keeper_options *options, struct error *err);
