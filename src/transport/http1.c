@@ -282,8 +282,7 @@ static enum http1_state state_after_head(struct http1_parser *p)
 		return STATE_END;
 	}
 	if (head->chunked) {
-		p->digits = 0;
-		p->line_length = 0;
+		p->digits = p->line_length = 0;
 		p->left = 0;
 		return STATE_CHUNK_SIZE;
 	}
@@ -393,12 +392,14 @@ static int chunk_size_byte(struct http1_parser *p, uint8_t c)
 	}
 	if (p->digits == 0)
 		return bad(p, "chunk without size");
-	if (c == '\r')
+	if (c == '\r') {
 		p->state = STATE_CHUNK_SIZE_LF;
-	else if (p->state == STATE_CHUNK_EXTENSION ? is_value(c) : c == ';')
+		p->digits = p->line_length = 0;
+	} else if (p->state == STATE_CHUNK_EXTENSION ? is_value(c) : c == ';') {
 		p->state = STATE_CHUNK_EXTENSION;
-	else
+	} else {
 		return bad(p, "bad chunk size");
+	}
 	return 0;
 }
 
@@ -414,8 +415,6 @@ static int trailer_byte(struct http1_parser *p, uint8_t c)
 		p->state = STATE_TRAILER_VALUE;
 	} else if (p->state == STATE_TRAILER_VALUE && c == '\r') {
 		p->state = STATE_TRAILER_LF;
-	} else if (p->state == STATE_TRAILER_LF && c == '\n') {
-		p->state = STATE_TRAILER_START;
 	} else if (!(p->state == STATE_TRAILER_NAME && is_token(c)) &&
 		   !(p->state == STATE_TRAILER_VALUE && is_value(c))) {
 		return bad(p, "bad trailer");
@@ -425,35 +424,27 @@ static int trailer_byte(struct http1_parser *p, uint8_t c)
 
 static int framing_byte(struct http1_parser *p, uint8_t c)
 {
-	switch (p->state) {
-	case STATE_CHUNK_SIZE:
-	case STATE_CHUNK_EXTENSION:
+	static const struct {
+		uint8_t wanted, next;
+		const char *error;
+	} rows[] = {
+		[STATE_CHUNK_SIZE_LF] = {'\n', STATE_CHUNK_DATA, "bad chunk size"},
+		[STATE_CHUNK_CR] = {'\r', STATE_CHUNK_LF, "chunk longer than its size"},
+		[STATE_CHUNK_LF] = {'\n', STATE_CHUNK_SIZE, "chunk longer than its size"},
+		[STATE_TRAILER_LF] = {'\n', STATE_TRAILER_START, "bad trailer"},
+		[STATE_LAST_LF] = {'\n', STATE_END, "bad trailer"},
+	};
+
+	if (p->state == STATE_CHUNK_SIZE || p->state == STATE_CHUNK_EXTENSION)
 		return chunk_size_byte(p, c);
-	case STATE_CHUNK_SIZE_LF:
-		if (c != '\n')
-			return bad(p, "bad chunk size");
-		p->state = p->left ? STATE_CHUNK_DATA : STATE_TRAILER_START;
-		return 0;
-	case STATE_CHUNK_CR:
-		if (c != '\r')
-			return bad(p, "chunk longer than its size");
-		p->state = STATE_CHUNK_LF;
-		return 0;
-	case STATE_CHUNK_LF:
-		if (c != '\n')
-			return bad(p, "chunk longer than its size");
-		p->digits = 0;
-		p->line_length = 0;
-		p->state = STATE_CHUNK_SIZE;
-		return 0;
-	case STATE_LAST_LF:
-		if (c != '\n')
-			return bad(p, "bad trailer");
-		p->state = STATE_END;
-		return 0;
-	default:
+	if (p->state >= ARRAY_SIZE(rows) || !rows[p->state].wanted)
 		return trailer_byte(p, c);
-	}
+	if (c != rows[p->state].wanted)
+		return bad(p, rows[p->state].error);
+	p->state = rows[p->state].next;
+	if (p->state == STATE_CHUNK_DATA && p->left == 0)
+		p->state = STATE_TRAILER_START;
+	return 0;
 }
 
 int http1_parse(struct http1_parser *p, const uint8_t *bytes, size_t length, size_t *ret_used)

@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 
 #define ACCEPTS_A_WAKEUP  64
@@ -48,7 +49,7 @@ enum connection_state {
 
 struct connection {
 	struct http1_server *server;
-	struct connection *older, *newer;
+	TAILQ_ENTRY(connection) entry;
 	struct stream *stream;    /* NULL once it is closed or handed over */
 	struct loop_timer *timer; /* the deadline, or due at once for `failed` and `resume` */
 	int fd;                   /* of the stream, for getsockname() */
@@ -76,9 +77,9 @@ struct http1_server {
 	void *user;
 	uv_poll_t poll;
 	struct loop_timer *pause;
-	struct connection *oldest, *newest;
-	unsigned int *of_source; /* open connections of each source */
-	size_t bodies;           /* bytes */
+	TAILQ_HEAD(, connection) connections; /* the oldest first */
+	unsigned int *of_source;              /* open connections of each source */
+	size_t bodies;                        /* bytes */
 	struct http1_server_statistics statistics;
 };
 
@@ -91,29 +92,11 @@ static struct connection *connection_of(struct http1_exchange *x)
 
 /* Life of a connection */
 
-static void list_remove(struct connection *c)
-{
-	struct http1_server *s = c->server;
-
-	*(c->older ? &c->older->newer : &s->oldest) = c->newer;
-	*(c->newer ? &c->newer->older : &s->newest) = c->older;
-}
-
-static void list_append(struct connection *c)
-{
-	struct http1_server *s = c->server;
-
-	c->older = s->newest;
-	c->newer = NULL;
-	*(c->older ? &c->older->newer : &s->oldest) = c;
-	s->newest = c;
-}
-
 /* touch() - The connection made progress: it becomes the newest */
 static void touch(struct connection *c)
 {
-	list_remove(c);
-	list_append(c);
+	TAILQ_REMOVE(&c->server->connections, c, entry);
+	TAILQ_INSERT_TAIL(&c->server->connections, c, entry);
 	c->stalled = false;
 }
 
@@ -153,7 +136,7 @@ static void connection_close(struct connection *c)
 	if (was == STATE_CLOSED)
 		return;
 	c->state = STATE_CLOSED;
-	list_remove(c);
+	TAILQ_REMOVE(&s->connections, c, entry);
 	s->statistics.open--;
 	s->bodies -= c->body.length;
 	if (c->accepted.source < s->limits.sources)
@@ -228,10 +211,10 @@ static void shed(const struct connection *newest)
 	size_t limit = newest->server->limits.unread;
 
 	while (limit) {
-		struct connection *slowest = NULL;
+		struct connection *slowest = NULL, *c;
 		size_t sum = 0;
 
-		for (struct connection *c = newest->server->oldest; c; c = c->newer) {
+		TAILQ_FOREACH(c, &newest->server->connections, entry) {
 			if (c == newest || c->failed || unread(c) == 0)
 				continue;
 			sum += unread(c);
@@ -594,13 +577,13 @@ static bool make_room(struct http1_server *s, const struct http1_exchange *x)
 	unsigned int places = s->limits.connections - (x->privileged ? 0 : s->limits.reserved);
 	bool share_taken =
 		x->source < s->limits.sources && s->of_source[x->source] >= s->limits.of_source;
-	struct connection *c = s->oldest;
+	struct connection *c = TAILQ_FIRST(&s->connections);
 
 	if (s->statistics.open < places && !share_taken)
 		return true;
 	while (c && (!is_waiting(c) || (share_taken && c->accepted.source != x->source) ||
 		     (c->accepted.privileged && !x->privileged)))
-		c = c->newer;
+		c = TAILQ_NEXT(c, entry);
 	if (share_taken)
 		s->statistics.limited++;
 	else
@@ -637,7 +620,7 @@ static void adopt(struct http1_server *s, int fd, const struct http1_exchange *x
 	c->body = BUFFER_INIT(s->limits.body);
 	c->extra = BUFFER_INIT(EXTRA_HEADERS_MAX);
 	http1_parser_init(&c->parser, false);
-	list_append(c);
+	TAILQ_INSERT_TAIL(&s->connections, c, entry);
 	s->statistics.open++;
 	if (c->accepted.source < s->limits.sources)
 		s->of_source[c->accepted.source]++;
@@ -727,6 +710,7 @@ int http1_server_new(uv_loop_t *loop, int listen_fd, struct tls_context *tls,
 		return error_set(err, r, "out of memory");
 	}
 	s->loop = loop;
+	TAILQ_INIT(&s->connections);
 	s->fd = listen_fd;
 	s->limits = *limits;
 	s->hooks = hooks;
@@ -752,8 +736,8 @@ void http1_server_free(struct http1_server *s)
 {
 	if (!s)
 		return;
-	while (s->oldest)
-		connection_close(s->oldest);
+	while (!TAILQ_EMPTY(&s->connections))
+		connection_close(TAILQ_FIRST(&s->connections));
 	loop_timer_free(s->pause);
 	tls_context_release(s->tls);
 	uv_close((uv_handle_t *)&s->poll, poll_closed);
@@ -761,8 +745,10 @@ void http1_server_free(struct http1_server *s)
 
 const struct http1_server_statistics *http1_server_statistics(struct http1_server *s)
 {
+	const struct connection *c;
+
 	s->statistics.waiting = 0;
-	for (const struct connection *c = s->oldest; c; c = c->newer)
+	TAILQ_FOREACH(c, &s->connections, entry)
 		s->statistics.waiting += is_waiting(c);
 	return &s->statistics;
 }

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 /* Bytes that the server may send ahead. All are consumed on arrival. */
 #define STREAM_WINDOW     (1024 * 1024)
@@ -23,7 +24,7 @@
 
 struct http2_request {
 	struct http2_client *client;
-	struct http2_request *next, **link;
+	LIST_ENTRY(http2_request) entry;
 	int32_t id;
 	const struct http2_events *events;
 	void *user;
@@ -43,7 +44,7 @@ struct http2_client {
 	char *authority;
 	http2_ended *ended;
 	void *user;
-	struct http2_request *requests;
+	LIST_HEAD(, http2_request) requests;
 	bool going; /* GOAWAY came */
 };
 
@@ -51,9 +52,7 @@ struct http2_client {
 
 static void request_free(struct http2_request *q)
 {
-	*q->link = q->next;
-	if (q->next)
-		q->next->link = q->link;
+	LIST_REMOVE(q, entry);
 	nghttp2_session_set_stream_user_data(q->client->link.session, q->id, NULL);
 	loop_timer_free(q->timer);
 	buffer_free_secret(&q->body);
@@ -77,8 +76,8 @@ static void finish(struct http2_request *q, const struct error *err)
 
 static void client_free(struct http2_client *c)
 {
-	while (c->requests)
-		request_free(c->requests);
+	while (!LIST_EMPTY(&c->requests))
+		request_free(LIST_FIRST(&c->requests));
 	loop_timer_free(c->keep_alive);
 	stream_close(c->link.below);
 	nghttp2_session_del(c->link.session);
@@ -98,8 +97,8 @@ static void end_all(struct http2_client *c, const struct error *err)
 		gone = *err;
 	else
 		error_set(&gone, -EPIPE, "the HTTP/2 connection was closed");
-	while (c->requests && !c->link.closed)
-		finish(c->requests, &gone);
+	while (!LIST_EMPTY(&c->requests) && !c->link.closed)
+		finish(LIST_FIRST(&c->requests), &gone);
 	if (!c->link.closed && c->ended)
 		c->ended(c->user, err);
 }
@@ -114,7 +113,7 @@ static void sent(struct http2_link *link)
 {
 	struct http2_client *c = client_of(link);
 
-	if (!link->closed && c->going && !c->requests)
+	if (!link->closed && c->going && LIST_EMPTY(&c->requests))
 		end_all(c, NULL);
 }
 
@@ -369,11 +368,7 @@ int http2_send(struct http2_client *c, const struct http2_message *m,
 	if (id < 0)
 		goto refused;
 	q->id = id;
-	q->next = c->requests;
-	q->link = &c->requests;
-	if (q->next)
-		q->next->link = &q->next;
-	c->requests = q;
+	LIST_INSERT_HEAD(&c->requests, q, entry);
 	if (q->timer)
 		loop_timer_at(q->timer, clock_boottime() + m->timeout);
 	if (ret)
@@ -413,8 +408,8 @@ void http2_close(struct http2_client *c)
 	if (!c || c->link.closed)
 		return;
 	http2_link_enter(&c->link);
-	while (c->requests)
-		request_free(c->requests);
+	while (!LIST_EMPTY(&c->requests))
+		request_free(LIST_FIRST(&c->requests));
 	if (!c->link.over)
 		nghttp2_session_terminate_session(c->link.session, NGHTTP2_NO_ERROR);
 	c->link.closed = true;

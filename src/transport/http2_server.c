@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #define HEADERS_MAX   8
 #define PATH_MAX_KEPT 2048u
@@ -22,7 +23,7 @@
 
 struct exchange {
 	struct http2_exchange public;
-	struct exchange *next, **link;
+	LIST_ENTRY(exchange) entry;
 	int32_t id;
 	nanoseconds began; /* the request; its answer, once that is whole */
 	struct buffer out;
@@ -37,7 +38,7 @@ struct http2_server {
 	struct http2_link link;
 	const struct http2_server_events *events;
 	void *user;
-	struct exchange *exchanges;
+	LIST_HEAD(, exchange) exchanges;
 	size_t count;
 	size_t body_bytes; /* of all requests */
 	size_t body_limit;
@@ -59,9 +60,7 @@ static void exchange_free(struct exchange *x)
 {
 	struct http2_server *c = x->public.connection;
 
-	*x->link = x->next;
-	if (x->next)
-		x->next->link = x->link;
+	LIST_REMOVE(x, entry);
 	c->count--;
 	c->body_bytes -= x->public.body.length;
 	nghttp2_session_set_stream_user_data(c->link.session, x->id, NULL);
@@ -77,8 +76,8 @@ static void exchange_free(struct exchange *x)
 
 static void server_free(struct http2_server *c)
 {
-	while (c->exchanges)
-		exchange_free(c->exchanges);
+	while (!LIST_EMPTY(&c->exchanges))
+		exchange_free(LIST_FIRST(&c->exchanges));
 	/* GOAWAY and the last answers are still sent, but not to a client that doesn't read. */
 	if (stream_pending(c->link.below) < HTTP2_QUEUE_HIGH)
 		stream_finish(c->link.below);
@@ -93,27 +92,24 @@ static void end_all(struct http2_server *c, const struct error *err)
 	if (c->link.over)
 		return;
 	c->link.over = true;
-	while (c->exchanges)
-		exchange_free(c->exchanges);
+	while (!LIST_EMPTY(&c->exchanges))
+		exchange_free(LIST_FIRST(&c->exchanges));
 	if (!c->link.closed && c->events->ended)
 		c->events->ended(c->user, err);
 }
 
 static void tell_drained(struct http2_server *c)
 {
-	bool again = true;
+	struct exchange *x = LIST_FIRST(&c->exchanges);
 
-	while (again && !c->link.closed && !c->link.over) {
-		again = false;
-		for (struct exchange *x = c->exchanges; x; x = x->next) {
-			if (!x->drained)
-				continue;
-			x->drained = false;
-			again = true;
-			if (c->events->drained)
-				c->events->drained(c->user, &x->public);
-			break; /* the list may have changed */
-		}
+	while (x && !c->link.closed && !c->link.over) {
+		bool drained = x->drained;
+
+		x->drained = false;
+		if (drained && c->events->drained)
+			c->events->drained(c->user, &x->public);
+		/* The list may have changed. */
+		x = drained ? LIST_FIRST(&c->exchanges) : LIST_NEXT(x, entry);
 	}
 }
 
@@ -156,11 +152,7 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 	x->public.connection = c;
 	x->public.body = BUFFER_INIT(LIMIT_RPC_BODY);
 	x->out = BUFFER_INIT(SIZE_MAX);
-	x->next = c->exchanges;
-	x->link = &c->exchanges;
-	if (x->next)
-		x->next->link = &x->next;
-	c->exchanges = x;
+	LIST_INSERT_HEAD(&c->exchanges, x, entry);
 	c->count++;
 	nghttp2_session_set_stream_user_data(session, x->id, x);
 	tell_held(c);
@@ -424,7 +416,9 @@ nanoseconds http2_server_waiting_since(const struct http2_server *c)
 {
 	nanoseconds since = DEADLINE_NEVER;
 
-	for (const struct exchange *x = c->exchanges; x; x = x->next)
+	const struct exchange *x;
+
+	LIST_FOREACH(x, &c->exchanges, entry)
 		if (!x->complete || x->finished)
 			since = deadline_min(since, x->began);
 	return since;
@@ -448,8 +442,8 @@ void http2_server_close(struct http2_server *c)
 	c->link.closed = true;
 	if (!c->link.over)
 		nghttp2_session_terminate_session(c->link.session, NGHTTP2_NO_ERROR);
-	while (c->exchanges)
-		exchange_free(c->exchanges);
+	while (!LIST_EMPTY(&c->exchanges))
+		exchange_free(LIST_FIRST(&c->exchanges));
 	if (!c->link.over && c->link.busy == 1)
 		(void)http2_link_flush(&c->link);
 	http2_link_leave(&c->link, 0);

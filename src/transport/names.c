@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/queue.h>
 #include <sys/uio.h>
 
 /* Unless resolv.conf says otherwise: shorter than the C library's 5 s, which is a dial's half. */
@@ -38,7 +39,7 @@ enum query_state {
 
 struct names_query {
 	struct names *names;
-	struct names_query *next, **link;
+	LIST_ENTRY(names_query) entry;
 	enum query_state state;
 	char host[RESOLV_NAME_MAX + 1];
 	names_answer *answer;
@@ -52,7 +53,7 @@ struct names_query {
 struct names_poll {
 	uv_poll_t handle;
 	struct names *names;
-	struct names_poll *next, **link;
+	LIST_ENTRY(names_poll) entry;
 	ares_socket_t fd;
 	int events; /* wanted */
 };
@@ -64,23 +65,16 @@ struct names {
 	char servers[RESOLV_SERVERS_MAX * ENDPOINT_TEXT_MAX];
 	char *hosts;
 	size_t hosts_length;
-	struct names_query *queries;
-	struct names_poll *polls;
+	LIST_HEAD(, names_query) queries;
+	LIST_HEAD(, names_poll) polls;
 	struct loop_timer *timeout; /* of c-ares */
 	struct loop_timer *deliver;
 	bool freeing;
 };
 
-static void unlink_query(struct names_query *q)
-{
-	*q->link = q->next;
-	if (q->next)
-		q->next->link = q->link;
-}
-
 static void free_query(struct names_query *q)
 {
-	unlink_query(q);
+	LIST_REMOVE(q, entry);
 	free(q);
 }
 
@@ -111,10 +105,11 @@ static void on_timeout(void *user)
 
 static struct names_poll *find_poll(struct names *n, ares_socket_t fd)
 {
-	struct names_poll *p = n->polls;
+	struct names_poll *p;
 
-	while (p && p->fd != fd)
-		p = p->next;
+	LIST_FOREACH(p, &n->polls, entry)
+		if (p->fd == fd)
+			break;
 	return p;
 }
 
@@ -142,9 +137,7 @@ static void on_poll_closed(uv_handle_t *handle)
 
 static void close_poll(struct names_poll *p)
 {
-	*p->link = p->next;
-	if (p->next)
-		p->next->link = p->link;
+	LIST_REMOVE(p, entry);
 	uv_poll_stop(&p->handle);
 	uv_close((uv_handle_t *)&p->handle, on_poll_closed);
 }
@@ -169,11 +162,7 @@ static void on_socket_state(void *user, ares_socket_t fd, int readable, int writ
 		p->handle.data = p;
 		p->names = n;
 		p->fd = fd;
-		p->next = n->polls;
-		p->link = &n->polls;
-		if (p->next)
-			p->next->link = &p->next;
-		n->polls = p;
+		LIST_INSERT_HEAD(&n->polls, p, entry);
 	}
 	p->events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
 	uv_poll_start(&p->handle, p->events, on_poll);
@@ -355,22 +344,19 @@ static void on_deliver(void *user)
 {
 	struct names *n = user;
 
-	for (;;) {
-		struct names_query *q = n->queries;
-		struct names_query answer;
+	struct names_query *q, answer;
 
-		while (q && q->state != QUERY_READY)
-			q = q->next;
-		if (!q)
-			return;
-		answer = *q;
-		free_query(q);
-		/* More may be ready: come again, since names_free() may be called in there. */
-		loop_timer_soon(n->deliver);
-		answer.answer(answer.user, answer.count ? answer.addresses : NULL, answer.count,
-			      answer.count ? NULL : &answer.err);
+	LIST_FOREACH(q, &n->queries, entry)
+		if (q->state == QUERY_READY)
+			break;
+	if (!q)
 		return;
-	}
+	answer = *q;
+	free_query(q);
+	/* More may be ready: come again, since names_free() may be called in there. */
+	loop_timer_soon(n->deliver);
+	answer.answer(answer.user, answer.count ? answer.addresses : NULL, answer.count,
+		      answer.count ? NULL : &answer.err);
 }
 
 int names_create(uv_loop_t *loop, struct socket_source *sockets, struct names **ret,
@@ -406,10 +392,10 @@ void names_free(struct names *n)
 	n->freeing = true;
 	if (n->channel)
 		ares_destroy(n->channel);
-	while (n->queries)
-		free_query(n->queries);
-	while (n->polls)
-		close_poll(n->polls);
+	while (!LIST_EMPTY(&n->queries))
+		free_query(LIST_FIRST(&n->queries));
+	while (!LIST_EMPTY(&n->polls))
+		close_poll(LIST_FIRST(&n->polls));
 	loop_timer_free(n->timeout);
 	loop_timer_free(n->deliver);
 	free(n->hosts);
@@ -450,8 +436,8 @@ int names_configure(struct names *n, const char *resolv_conf, size_t resolv_conf
 	n->channel = channel;
 	if (old)
 		ares_destroy(old);
-	for (struct names_query *q = n->queries, *next; q; q = next) {
-		next = q->next;
+	for (struct names_query *q = LIST_FIRST(&n->queries), *next; q; q = next) {
+		next = LIST_NEXT(q, entry);
 		if (q->state == QUERY_AGAIN)
 			ask(q);
 	}
@@ -509,11 +495,7 @@ int names_resolve(struct names *n, const char *host, names_answer *answer, void 
 	q->answer = answer;
 	q->user = user;
 	snprintf(q->host, sizeof(q->host), "%s", host);
-	q->next = n->queries;
-	q->link = &n->queries;
-	if (q->next)
-		q->next->link = &q->next;
-	n->queries = q;
+	LIST_INSERT_HEAD(&n->queries, q, entry);
 	*ret = q; /* before c-ares may answer */
 
 	if (address_parse(host, strlen(host), &q->addresses[0]) == 0)
