@@ -45,6 +45,7 @@ function(pillion_fuzz_target name)
 	add_executable(fuzz_${name} ${arg_SOURCES})
 	target_link_libraries(fuzz_${name} PRIVATE pillion_flags ${arg_ROOMS} ${arg_LIBRARIES}
 		pillion_test_flags)
+	target_include_directories(fuzz_${name} PRIVATE ${CMAKE_SOURCE_DIR}/tests)
 	if(PILLION_FUZZ)
 		target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
 	else()

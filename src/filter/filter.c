@@ -25,11 +25,6 @@ bool filter_is_discarded(const struct filter *f)
 	return f->discarded;
 }
 
-bool filter_is_local(const struct filter *f, const struct address *a)
-{
-	return ip_set_contains(&f->local, a);
-}
-
 enum filter_verdict filter_parse_verdict(int error)
 {
 	switch (error) {

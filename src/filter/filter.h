@@ -122,9 +122,6 @@ void filter_free(struct filter *f);
  * problem */
 bool filter_is_discarded(const struct filter *f);
 
-/** filter_is_local() - Whether @a is a destination that peers may send to */
-bool filter_is_local(const struct filter *f, const struct address *a);
-
 /* struct filter_peer - What the filter needs to know of the peer that a packet came from */
 struct filter_peer {
 	bool jailed;      /* may only answer */

@@ -131,8 +131,3 @@ void filter_flows_note(struct filter_flows *flows, const struct filter_flow *flo
 	*bucket = at;
 	link_newest(flows, at);
 }
-
-size_t filter_flows_count(const struct filter_flows *flows)
-{
-	return flows->count;
-}

@@ -39,5 +39,3 @@ void filter_flows_note(struct filter_flows *flows, const struct filter_flow *flo
 
 /** filter_flows_find() - Whether @flow is there; if so it becomes the most recent */
 bool filter_flows_find(struct filter_flows *flows, const struct filter_flow *flow);
-
-size_t filter_flows_count(const struct filter_flows *flows);

@@ -58,8 +58,3 @@ bool ip_set_contains(const struct ip_set *set, const struct address *a);
 
 /** ip_set_overlaps() - Whether some address is in both */
 bool ip_set_overlaps(const struct ip_set *a, const struct ip_set *b);
-
-static inline bool ip_set_is_empty(const struct ip_set *set)
-{
-	return set->v4_count == 0 && set->v6_count == 0;
-}

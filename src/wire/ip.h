@@ -169,14 +169,6 @@ void ip_udp_checksum_replace(uint8_t field[static 2], const uint8_t *old, const 
 void ip_partial_replace(uint8_t field[static 2], const uint8_t *old, const uint8_t *new,
 			size_t length);
 
-/**
- * ip_checksums_valid() - Verify, from scratch, the checksum of a whole packet
- *
- * Return: true when the IPv4 header checksum is right, and that of TCP, UDP, UDP-Lite, ICMP or
- * ICMPv6 too (or absent, UDP over IPv4); for other protocols and fragments only the header counts
- */
-bool ip_checksums_valid(const uint8_t *packet, const struct ip_view *v);
-
 /*
  * Building. All of these write at most @size bytes to @out and return the length of the packet,
  * or -ENOBUFS, or -EINVAL when the addresses are not of one family.

@@ -85,21 +85,3 @@ ssize_t tsmp_build(uint8_t *out, size_t size, const struct address *source,
 	memcpy(out + header, payload, length);
 	return header + (ssize_t)length;
 }
-
-const char *tsmp_reason_text(uint8_t reason)
-{
-	switch (reason) {
-	case TSMP_REASON_ACL:
-		return "acl";
-	case TSMP_REASON_SHIELDS_UP:
-		return "shields-up";
-	case TSMP_REASON_NO_FORWARDING:
-		return "ip-forwarding-off";
-	case TSMP_REASON_HOST_FIREWALL:
-		return "host-firewall";
-	case TSMP_REASON_UNKNOWN_TRANSIT:
-		return "unknown-transit-address";
-	default:
-		return "unknown";
-	}
-}

@@ -81,6 +81,3 @@ size_t tsmp_encode(const struct tsmp_message *message, uint8_t out[static TSMP_M
  */
 ssize_t tsmp_build(uint8_t *out, size_t size, const struct address *source,
 		   const struct address *destination, const struct tsmp_message *message);
-
-/** tsmp_reason_text() - "acl", "shields-up" …, "unknown" */
-const char *tsmp_reason_text(uint8_t reason);

@@ -8,6 +8,7 @@
  */
 #include "filter/masquerade.h"
 #include "unit/filter/scenario.h"
+#include "unit/wire/checksums.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -31,9 +32,9 @@ static void masquerade_both_ways(const uint8_t *data, size_t size)
 		if (masquerade_inbound(&m, packet, &v)) {
 			struct address own = v.destination, shown = before.destination;
 			struct masquerade back = {shown, shown, own, own};
-			bool valid = ip_checksums_valid(data, &before);
+			bool valid = checksums_are_valid(data, &before);
 
-			if (valid != ip_checksums_valid(packet, &v) ||
+			if (valid != checksums_are_valid(packet, &v) ||
 			    !masquerade_inbound(&back, packet, &v) ||
 			    memcmp(&v, &before, sizeof(v)) != 0)
 				abort();

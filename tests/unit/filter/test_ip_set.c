@@ -109,7 +109,7 @@ static void the_ends_of_the_number_space(void **state)
 	assert_false(ip_set_contains(&set, &top.address));
 	assert_false(ip_set_contains(&set, &none));
 	ip_set_free(&set);
-	assert_true(ip_set_is_empty(&set));
+	assert_int_equal(set.v4_count + set.v6_count, 0);
 }
 
 int main(void)

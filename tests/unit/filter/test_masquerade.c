@@ -4,6 +4,7 @@
 
 #include "base/cursor.h"
 #include "filter/masquerade.h"
+#include "unit/wire/checksums.h"
 
 static struct address ip(const char *text)
 {
@@ -123,7 +124,7 @@ static void whole_packets_both_ways(void **state)
 				assert_int_equal(ip_parse(in, length, &v), 0);
 				assert_true(masquerade_outbound(&m, in, &v, false));
 				assert_memory_equal(in, want, length);
-				assert_true(ip_checksums_valid(in, &v));
+				assert_true(checksums_are_valid(in, &v));
 			}
 }
 
@@ -226,7 +227,7 @@ static void partial_checksums_of_the_tun(void **state)
 			put_be16(field, 0);
 			put_be16(field, ip_sum_finish(ip_sum(out + v.transport_offset,
 							     v.length - v.transport_offset, want)));
-			assert_true(ip_checksums_valid(out, &v));
+			assert_true(checksums_are_valid(out, &v));
 		}
 }
 
@@ -264,7 +265,7 @@ static void fragments(void **state)
 			assert_int_equal(ip_parse(part, header + frag + data, &v), 0);
 			assert_int_equal(v.fragment, later ? IP_FRAGMENT_LATER : IP_FRAGMENT_FIRST);
 			assert_true(masquerade_outbound(&m, part, &v, false));
-			assert_true(ip_checksums_valid(part, &v));
+			assert_true(checksums_are_valid(part, &v));
 			assert_true(address_equal(&v.source, &shown));
 			assert_memory_equal(part + header + frag,
 					    want + header + (later ? first : 0), data);
@@ -326,7 +327,7 @@ static void icmp_errors_quote_what_the_other_sent(void **state)
 				error_packet(want, &peer, &own, quote, quoted);
 				assert_int_equal(ip_parse(out, length, &v), 0);
 				assert_true(masquerade_inbound(&m, out, &v));
-				assert_true(ip_checksums_valid(out, &v));
+				assert_true(checksums_are_valid(out, &v));
 				if (quote_is_rewritten(version, protocols[i], quoted))
 					assert_memory_equal(out, want, length);
 
@@ -337,7 +338,7 @@ static void icmp_errors_quote_what_the_other_sent(void **state)
 				error_packet(want, &shown, &peer, quote, quoted);
 				assert_int_equal(ip_parse(out, length, &v), 0);
 				assert_true(masquerade_outbound(&m, out, &v, false));
-				assert_true(ip_checksums_valid(out, &v));
+				assert_true(checksums_are_valid(out, &v));
 				if (quote_is_rewritten(version, protocols[i], quoted))
 					assert_memory_equal(out, want, length);
 			}

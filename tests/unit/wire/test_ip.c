@@ -3,6 +3,7 @@
 #include "unit/unit.h"
 
 #include "base/cursor.h"
+#include "unit/wire/checksums.h"
 #include "wire/ip.h"
 
 /* bytes() - "4500 …" into @out; returns how many */
@@ -234,7 +235,7 @@ static void echoes_are_built_and_read(void **state)
 						 -ENOBUFS);
 				assert_int_equal(ip_parse(out, (size_t)size, &v), 0);
 				assert_int_equal(v.length, size);
-				assert_true(ip_checksums_valid(out, &v));
+				assert_true(checksums_are_valid(out, &v));
 				assert_int_equal(ip_is_echo_reply(&v), reply);
 				assert_int_equal(ip_is_echo_request(&v), !reply);
 				assert_false(ip_is_icmp_error(&v));
@@ -245,7 +246,7 @@ static void echoes_are_built_and_read(void **state)
 				assert_int_equal(read.length, length);
 				assert_memory_equal(read.data, echo.data, length);
 				out[size - 1] ^= 1;
-				assert_false(ip_checksums_valid(out, &v));
+				assert_false(checksums_are_valid(out, &v));
 				v.fragment = IP_FRAGMENT_FIRST;
 				assert_int_equal(ip_parse_echo(out, &v, &read), -EPROTO);
 			}

@@ -2,6 +2,7 @@
 /* tests/unit/wire/test_tsmp.c - messages of IP protocol 99 */
 #include "unit/unit.h"
 
+#include "unit/wire/checksums.h"
 #include "wire/ip.h"
 #include "wire/tsmp.h"
 
@@ -72,7 +73,6 @@ static void fields(void **state)
 	assert_int_equal(m.reject.source_port, 40000);
 	assert_int_equal(m.reject.destination_port, 80);
 	assert_true(m.reject.maybe_broken);
-	assert_string_equal(tsmp_reason_text(m.reject.reason), "host-firewall");
 	assert_int_equal(tsmp_decode((const uint8_t *)"o12345678\x12\x34", 11, &m), 0);
 	assert_memory_equal(m.pong.data, "12345678", 8);
 	assert_int_equal(m.pong.peerapi_port, 0x1234);
@@ -98,7 +98,7 @@ static void whole_packets(void **state)
 		assert_int_equal(size, (i ? 40 : 20) + 7);
 		assert_int_equal(ip_parse(out, (size_t)size, &v), 0);
 		assert_int_equal(v.protocol, IP_PROTOCOL_TSMP);
-		assert_true(ip_checksums_valid(out, &v));
+		assert_true(checksums_are_valid(out, &v));
 		assert_true(address_equal(&v.destination, &a[1]));
 		assert_int_equal(
 			tsmp_decode(out + v.payload_offset, v.length - v.payload_offset, &read), 0);
