@@ -102,7 +102,7 @@ static json_t *body_object(struct http1_exchange *x)
 		return object;
 	json_decref(object);
 	http1_reply_text(x, 400, "invalid JSON body: %s",
-			 why.text[0] ? why.text : "an object is wanted");
+			 why.text[0] ? why.text : "not a JSON object");
 	return NULL;
 }
 
@@ -145,7 +145,7 @@ static void serve_prefs(struct node *node, struct http1_exchange *x)
 	answer_end(x, 200, &answer);
 }
 
-/* A command that ended well has changed something that a crash right after it does not lose. */
+/* reply_stored() - Answer a change once it is stored, so that a crash doesn't lose it */
 static void reply_stored(struct node *node, struct http1_exchange *x,
 			 void (*done)(struct node *node, void *context))
 {
@@ -208,8 +208,8 @@ static void serve_start(struct node *node, struct http1_exchange *x)
 	if (!options)
 		return;
 	/*
-	 * A login keeps its asker waiting until its keys are stored, and the prefs before them.
-	 * The login-interactive that belongs to it must not come late.
+	 * A login makes its caller wait until keys and prefs are stored. Its login-interactive
+	 * request must not come late.
 	 */
 	logs_in =
 		!node_is_known(node) || json_string_length(json_object_get(options, "AuthKey")) > 0;
@@ -257,7 +257,7 @@ static void serve_logout(struct node *node, struct http1_exchange *x)
 	}
 }
 
-/* put_ping() - An ipnstate.PingResult */
+/* reply_ping() - Answer with an ipnstate.PingResult */
 static void reply_ping(struct http1_exchange *x, const struct node_ping_result *r, bool own)
 {
 	char target[ADDRESS_TEXT_MAX], endpoint[ENDPOINT_TEXT_MAX] = "";
@@ -437,7 +437,7 @@ static void serve_watch(struct node *node, struct http1_exchange *x)
 	http1_hold(x);
 	if (http1_stream_begin(x, "application/json") == 0) {
 		watch = node_watch_new(node, (unsigned int)mask, watch_notify, x);
-		/* The initial notifies may have found the reader gone. */
+		/* The first message may have found the reader gone. */
 		if (http1_is_open(x)) {
 			x->context = watch;
 			x->closed = watch_closed;
@@ -450,7 +450,7 @@ static void serve_watch(struct node *node, struct http1_exchange *x)
 	http1_release(x);
 }
 
-/* serve_debug() - The action stands in the query, or in a form as a body */
+/* serve_debug() - The query, or a form in the body, names the action */
 static void serve_debug(struct node *node, struct http1_exchange *x)
 {
 	char action[64] = "";
@@ -469,9 +469,9 @@ static void serve_debug(struct node *node, struct http1_exchange *x)
 }
 
 /*
- * serve_dial() - Where to connect for a host: the caller does it itself
+ * serve_dial() - Answer with the address of a host, which the caller connects to itself
  *
- * The tailnet is reached by the kernel's interface, in the namespace of whoever can ask here.
+ * Callers share the network namespace, so the kernel's interface takes them to the tailnet.
  */
 static void serve_dial(struct node *node, struct http1_exchange *x)
 {
@@ -531,7 +531,7 @@ static const struct route routes[] = {
 	{"GET", "check-so-mark-in-use", ACCESS_READ, NULL, "{\"UseSOMark\":true}"},
 };
 
-/* --- the way there --- */
+/* --- dispatch --- */
 
 static bool same_method(const char *wanted, const char *method)
 {
@@ -560,7 +560,7 @@ static const struct route *find_route(const struct http1_exchange *x, bool *ret_
 	return NULL;
 }
 
-/* is_from_browser() - What a page could make a browser send to us (DNS rebinding, CSRF) */
+/* is_from_browser() - Whether a web page may have sent it (DNS rebinding, CSRF) */
 static bool is_from_browser(const struct http1_head *head)
 {
 	const char *host = http1_header(head, "Host");
@@ -579,7 +579,7 @@ static bool admit(void *user, struct http1_exchange *x)
 		http1_reply_text(x, 403, "invalid localapi request");
 		return false;
 	}
-	/* No Tailscale-Version: the official command line warns of any other than its own. */
+	/* No Tailscale-Version: the official command line warns of any version but its own. */
 	http1_reply_header(x, "Tailscale-Cap", STRINGIFY(TAILCFG_CAPABILITY_VERSION));
 	http1_reply_header(x, "Content-Security-Policy",
 			   "default-src 'none'; frame-ancestors 'none'");
@@ -618,7 +618,7 @@ static void serve(void *user, struct http1_exchange *x)
 		http1_reply(x, 200, "application/json", route->json, strlen(route->json));
 }
 
-/* on_accept() - Users who may write have the reserved connections, the others a share each */
+/* on_accept() - Reserve connections for users with write access; other users get a share each */
 static bool on_accept(void *user, int fd, struct http1_exchange *x)
 {
 	const struct localapi_server *s = user;

@@ -85,7 +85,7 @@ void localapi_reply_metrics(struct node *node, struct http1_exchange *x)
 	buffer_free(&text);
 }
 
-/* is_name() - Whether the @length bytes at @host are localhost or stand in @names, in any case */
+/* is_name() - Whether @host (@length bytes) is localhost or one of @names, in any case */
 static bool is_name(const char *names, const char *host, size_t length)
 {
 	if (length == strlen("localhost") && strncasecmp(host, "localhost", length) == 0)
@@ -117,7 +117,7 @@ static bool is_for_us(const struct localapi_server *s, struct http1_exchange *x)
 			return false;
 	} else if (address_parse(host, length, &wanted) < 0)
 		return false;
-	/* Each machine has loopback: a port of a container's host may lead here (docker -p). */
+	/* Loopback may be that of a container's host, whose port leads here (docker -p). */
 	return address_is_loopback(&wanted) ||
 	       (http1_local_endpoint(x, &local) == 0 && address_equal(&local.address, &wanted));
 }
@@ -128,12 +128,12 @@ static bool admit(void *user, struct http1_exchange *x)
 
 	if (!is_for_us(s, x))
 		http1_reply_text(x, 403,
-				 "the Host header names another machine: ask by this machine's "
+				 "the Host header names another machine: use this machine's "
 				 "address, or set TS_LOCAL_HOSTS to the names that probes use");
 	else if (strcmp(x->head->method, "GET") != 0 && strcmp(x->head->method, "HEAD") != 0)
 		http1_reply_text(x, 405, "method not allowed");
 	else if (http1_has_body(x))
-		http1_reply_text(x, 413, "a probe has no request body");
+		http1_reply_text(x, 413, "a probe takes no request body");
 	else
 		return true;
 	return false;

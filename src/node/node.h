@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node.h - the node as its local programs see it
+ * node/node.h - the node, as the LocalAPI sees it
  *
  * The LocalAPI's questions and orders. JSON has the official LocalAPI types
  * (ipnstate.Status, ipn.Prefs, ipn.MaskedPrefs, ipn.Options, ipn.Notify), so that the
@@ -60,21 +60,22 @@ void node_write_prefs(struct node *node, struct json_writer *w, const char *name
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err);
 
 /**
- * node_when_stored() - Call @done once the prefs and keys of now are stored, or could not be
+ * node_when_stored() - Call @done once the current prefs and keys are stored, or can't be
  *
- * At once where nothing waits to be stored; by node_free() at the latest. What could not be
- * stored is a health warning, and is tried again.
+ * It is called at once if no store is under way, and by node_free() at the latest. A failed store
+ * is a health warning and is repeated.
  */
 void node_when_stored(struct node *node, void (*done)(struct node *node, void *context),
 		      void *context);
 
 /**
- * node_start() - Apply an ipn.Options, and begin the login anew: UpdatePrefs replaces the prefs,
+ * node_start() - Apply an ipn.Options and begin a new login: UpdatePrefs replaces the prefs,
  *                AuthKey is for this login
  * @ipn_options: taken over, and its AuthKey wiped
  *
- * The state is told on the bus, changed or not. Where another login server would cost the login
- * that there is, nothing happens before node_login_interactive(); without that the bus says why.
+ * The state is published on the bus, changed or not. A start that would replace a good login by
+ * one at another server waits for node_login_interactive(); if that doesn't come, the bus gets the
+ * refusal.
  */
 int node_start(struct node *node, json_t *ipn_options, struct error *err);
 
@@ -84,15 +85,16 @@ bool node_is_known(const struct node *node);
 /**
  * node_login_interactive() - Ask control for a login URL; it arrives as Notify.BrowseToURL
  *
- * With a key from node_start() it is a login by that, and while one is under way it does
- * nothing: the key may be for one use. A node that runs goes on until the new login is through.
+ * With an auth key of node_start() it logs in by that key. While such a login is under way it does
+ * nothing, since the key may be for one use. A running node keeps running until the new login has
+ * succeeded.
  */
 int node_login_interactive(struct node *node, struct error *err);
 
 /**
  * node_logout() - Expire the node key at control and forget the profile
- * @done: called once, later, with NULL or why control could not be told; -ECANCELED when the
- *        node ended, or got another login server, before there was an answer
+ * @done: called once, later, with NULL or the reason why control did not confirm; -ECANCELED if
+ *        the node ended, or got another login server, before the answer
  *
  * Return: 0, or negative errno with @err set, and @done is never called
  */
@@ -157,7 +159,7 @@ bool node_has_map(const struct node *node);
 void node_write_netmap(struct node *node, struct json_writer *w, const char *name);
 
 /**
- * node_debug() - Do what `tailscale debug` names
+ * node_debug() - Run an action of `tailscale debug`
  * @action: "current-netmap", "control-knobs", "peer-disco-keys", "rebind" …
  * @w:      gets the answer; nothing where the action has none
  *
@@ -165,8 +167,7 @@ void node_write_netmap(struct node *node, struct json_writer *w, const char *nam
  */
 int node_debug(struct node *node, const char *action, struct json_writer *w, struct error *err);
 
-/** node_address_of() - The first address of the node that is called @name: its name or first label
- */
+/** node_address_of() - The first address of the node with @name (its whole name or first label) */
 bool node_address_of(struct node *node, const char *name, struct address *ret);
 
 /** node_notify - Receives an ipn.Notify: one line of JSON, which is valid during the call */
@@ -185,7 +186,7 @@ struct node_watch *node_watch_new(struct node *node, unsigned int mask, node_not
 /** node_watch_free() - Stop following; allowed within @notify. NULL is fine */
 void node_watch_free(struct node_watch *watch);
 
-/** node_healthy() - Running and with addresses; else @reason (one line) says what is missing */
+/** node_healthy() - Whether the node runs and has addresses; if not, @reason (one line) tells why */
 bool node_healthy(struct node *node, char *reason, size_t size);
 
 /** node_metrics() - Append the Prometheus text; 0, -EMSGSIZE or -ENOMEM */

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_bus.c - who follows the node, and what they are told
+ * node/node_bus.c - the bus: messages for local programs that watch the node
  *
  * Theory of operation
  *
- * Watches form a list. A watch may be freed by the very function that is being told
- * something, so freeing while a message is going round only marks the watch, and the
- * round sweeps afterwards.
+ * Watches form a list. The function that receives a message may free its watch, so freeing
+ * during a delivery only marks the watch; the delivery frees it at its end.
  */
 #include "base/limits.h"
 #include "node/node_internal.h"
@@ -15,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The bits of watches that asked for changes of peers. */
+/* Watches with one of these bits get changes of peers. */
 #define PEER_BITS (NODE_WATCH_PEER_CHANGES | NODE_WATCH_PEER_PATCHES)
 
 struct node_watch {
@@ -27,7 +26,7 @@ struct node_watch {
 	void *context;
 };
 
-/* sweep() - Free the watches that were marked while a message went round */
+/* sweep() - Free the watches that were marked during a delivery */
 static void sweep(struct node_bus *bus)
 {
 	struct node_watch **link = &bus->watches;
@@ -65,8 +64,7 @@ static bool message_end(struct message *m)
 	return json_writer_result(&m->w) == 0 && buffer_append(&m->text, "\n", 1) == 0;
 }
 
-/* send_message() - Deliver @m, which is released, to watches whose mask has one of @bits; 0: to all
- */
+/* send_message() - Deliver @m, and release it, to watches with one of @bits; 0: to all watches */
 static void send_message(struct node *node, unsigned int bits, struct message *m)
 {
 	struct node_bus *bus = &node->bus;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node_edit.c - what local programs ask the node to do: prefs, start, login, logout */
+/* node/node_edit.c - orders of local programs: prefs, start, login, logout */
 #define LOG_ROOM "node"
 #include "base/log.h"
 #include "node/node_internal.h"
@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Long enough for a command to ask for the login that belongs to its start. */
+/* A command sends the login request of its start within this time. */
 #define HELD_START_MS 2000
 
-/* check_usable() - @what can be done, with the state that there is; in the official words first */
+/* check_usable() - Refuse @what while the state can't be used, beginning with the official words */
 static int check_usable(const struct node *node, const char *what, struct error *err)
 {
 	const char *why = node->warnings[NODE_WARN_STATE];
@@ -22,7 +22,7 @@ static int check_usable(const struct node *node, const char *what, struct error 
 			 why ? why + strlen(NODE_STATE_TROUBLE) : "it is not loaded yet");
 }
 
-/* check_operator() - An operator who isn't there yet would be a setting without effect */
+/* check_operator() - Refuse an operator without an entry in /etc/passwd: it would have no effect */
 static int check_operator(struct node *node, const struct prefs *before, struct error *err)
 {
 	const char *name = node->state.prefs.operator_user;
@@ -31,12 +31,11 @@ static int check_operator(struct node *node, const struct prefs *before, struct 
 		return 0;
 	if (node_machine_find_operator(node) == 0)
 		return 0;
-	return error_set(err, -EINVAL,
-			 "the operator '%.64s' is no user of /etc/passwd, as the daemon sees it",
+	return error_set(err, -EINVAL, "--operator: the daemon's /etc/passwd has no user '%.64s'",
 			 name);
 }
 
-/* after_edit() - Store what changed, and make it so */
+/* after_edit() - Store the prefs if they changed, and act on them */
 static void after_edit(struct node *node, const struct prefs *before)
 {
 	const struct prefs *now = &node->state.prefs;
@@ -55,7 +54,7 @@ static void after_edit(struct node *node, const struct prefs *before)
 	node_settle(node);
 }
 
-/* check_server() - A login that is good is not given up for another server, unless that is meant */
+/* check_server() - Refuse another login server while the login is good */
 static int check_server(struct node *node, const struct prefs *before, struct error *err)
 {
 	const char *from = prefs_control_url(before), *to = prefs_control_url(&node->state.prefs);
@@ -65,13 +64,13 @@ static int check_server(struct node *node, const struct prefs *before, struct er
 		return 0;
 	return error_set(err, -EXDEV,
 			 "can't change --login-server without --force-reauth: this node is logged "
-			 "in at %.200s, and would have to log in there again to come back",
+			 "in at %.200s and would lose that login",
 			 from);
 }
 
 /*
- * settle_edit() - Make the prefs of @node hold, or put back those of @before
- * @leave: the login server may be another one
+ * settle_edit() - Put the edited prefs into force, or restore @before
+ * @leave: allow another login server
  */
 static int settle_edit(struct node *node, struct prefs *before, bool leave, struct error *err)
 {
@@ -117,7 +116,7 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 	return r;
 }
 
-/* replace_prefs() - All of @object; what it leaves out gets its default */
+/* replace_prefs() - Replace all prefs by @object; members that it lacks get their default */
 static int replace_prefs(struct node *node, const json_t *object, bool leave, struct error *err)
 {
 	struct prefs before = node->state.prefs, now = {0};
@@ -160,10 +159,10 @@ static void on_held_timer(uv_timer_t *timer)
 }
 
 /*
- * hold_start() - Keep a start that leaves the login server until a login is asked for
+ * hold_start() - Keep a start that changes the login server until a login request follows
  *
- * `up --force-reauth` of the official command line is a start like any other, and then a
- * login. A start alone is refused, on the bus, where whoever sent it waits.
+ * `up --force-reauth` of the official command line sends a start, and then a login request. If
+ * the request doesn't come, the refusal goes to the bus, where the command waits.
  */
 static void hold_start(struct node *node, json_t *ipn_options, const struct error *reason)
 {
@@ -181,7 +180,7 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 	const enum node_state told = node->told_state;
 	int r;
 
-	/* All of it is told again, changed or not: whoever asks for a start waits for that. */
+	/* The command that sent the start waits for the state: publish it even if it stays. */
 	node->told_state = NODE_NO_STATE;
 	node->login_asked = true;
 	if (node->login_request == LOGIN_GOES_ON)
@@ -239,15 +238,15 @@ int node_login_interactive(struct node *node, struct error *err)
 	}
 	node->login_wanted = true;
 	node->login_asked = true;
-	/* Another login beside one by a key would spend the key again. */
+	/* A second login beside one by auth key would spend the key again. */
 	if (node->given_key && (node->auth_key || !node_is_known(node)))
 		return 0;
 	if (node_state(node) != NODE_RUNNING && node->auth_url && !node->auth_key) {
-		/* There is one open already: say it again to whoever listens. */
+		/* The login URL is still valid: send it again. */
 		node_bus_text(node, "BrowseToURL", node->auth_url);
 		return 0;
 	}
-	/* A key that was just given and will be asked for is a login already. */
+	/* The auth key of the start begins a login by itself. */
 	if (!node->auth_key || node->registered)
 		node->login_request = LOGIN_NEW_KEY;
 	node_changed(node, NODE_CHANGED_INTENT);

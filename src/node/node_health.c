@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node_health.c - what is wrong, for status, bus and /healthz */
+/* node/node_health.c - warnings, for status, bus and /healthz */
 #include "base/printable.h"
 #include "node/node_internal.h"
 
@@ -8,7 +8,7 @@
 
 #define WARNING_MAX 1024
 
-/* The code of each warning on the bus, and whether peers can't be reached because of it. */
+/* The code of each warning on the bus, and whether it means that peers can't be reached. */
 static const struct {
 	const char *code;
 	bool impacts_connectivity;
@@ -28,14 +28,14 @@ static const struct {
 	[NODE_WARN_SETTINGS] = {"unsupported-settings", false},
 	[NODE_WARN_PROXY] = {"https-proxy-unusable", true},
 };
-_Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "a code a warning");
+_Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "each warning has a code");
 
 bool node_warn(struct node *node, enum node_warning warning, const char *text)
 {
 	char **slot = &node->warnings[warning];
 	char line[WARNING_MAX];
 
-	/* It may quote control or a relay, cut anywhere: JSON would not hold half a character. */
+	/* The text may quote control or a relay, and may end within a character. */
 	if (text) {
 		printable(line, sizeof(line), text, utf8_whole(text, strlen(text)));
 		text = line;
@@ -134,7 +134,7 @@ bool node_healthy(struct node *node, char *reason, size_t size)
 	if (state == NODE_RUNNING)
 		return true;
 	if (state == NODE_STOPPED) {
-		snprintf(reason, size, "%s: the node is down; 'pillion up' brings it up",
+		snprintf(reason, size, "%s: the node is down; run 'pillion up'",
 			 node_state_name(state));
 		return false;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node_hostinfo.c - what we tell control of us */
+/* node/node_hostinfo.c - the description of this node for control */
 #define LOG_ROOM "node"
 #include "base/log.h"
 #include "node/node_internal.h"
@@ -80,7 +80,7 @@ void node_tell_hostinfo(struct node *node)
 	info.os_version = system.release;
 	info.machine = system.machine;
 	info.hostname = node_hostname(node, name);
-	/* Some servers want a log id; ours only has to be stable and to say nothing. */
+	/* Some servers want a log ID. It has to be stable, and reveals nothing. */
 	crypto_generichash(digest, sizeof(digest), node->state.machine_key.bytes, KEY_SIZE,
 			   (const unsigned char *)"pillion log id", 14);
 	sodium_bin2hex(log_id, sizeof(log_id), digest, sizeof(digest));
@@ -97,5 +97,5 @@ void node_tell_hostinfo(struct node *node)
 		};
 	if (control_client_set_hostinfo(node->control, &info) < 0 ||
 	    control_client_set_endpoints(node->control, endpoints, node->endpoint_count) < 0)
-		log_error("no memory to tell control about this node");
+		log_error("no memory to describe this node to control");
 }

@@ -7,13 +7,13 @@
  * A node connects three things: the control client knows the tailnet, the tunnel moves
  * packets, and the supervisor (by privsep) keeps files and the kernel's network state.
  * Only intent is stored (prefs and keys). node_state() derives the published state from
- * prefs, keys and netmap whenever somebody asks.
+ * prefs, keys and netmap each time.
  *
  * Files call downwards only; a file that finds a change records it (node_changed()):
  *
  *	node_run            starts and stops a node
  *	node_edit           orders of local programs: prefs, start, login, logout
- *	node_reconcile      makes what runs agree with what is wanted
+ *	node_reconcile      reconciles the running parts with the intent
  *	node_login          the control client: registering and keys
  *	node_machine        files and addresses of the machine
  *	node_peers          netmap → peers, packet filter and relays of the tunnel
@@ -63,26 +63,26 @@ enum node_state {
 	NODE_STATE_COUNT,
 };
 
-/* What can be wrong, one line each; see health.c. */
+/* Each warning has one line of text; see node_health.c. */
 enum node_warning {
 	NODE_WARN_STATE,      /* the state file can't be used */
-	NODE_WARN_STORE,      /* what we know could not be stored */
-	NODE_WARN_LOGIN,      /* somebody has to do something */
+	NODE_WARN_STORE,      /* state or cache can't be stored */
+	NODE_WARN_LOGIN,      /* a person has to act */
 	NODE_WARN_CONTROL,    /* control can't be reached */
 	NODE_WARN_RELAY,      /* the home relay can't be reached */
 	NODE_WARN_NETWORK,    /* the kernel's network state is not as wanted */
 	NODE_WARN_FILTER,     /* the packet filter was discarded, or could not be read */
 	NODE_WARN_LOCKED,     /* Tailnet Lock is on */
-	NODE_WARN_SUPERVISOR, /* what the supervisor had to do without */
+	NODE_WARN_SUPERVISOR, /* the supervisor lacks something */
 	NODE_WARN_SANDBOX,    /* a mechanism of the sandbox is missing */
-	NODE_WARN_CRASH,      /* engines before us died */
+	NODE_WARN_CRASH,      /* the engine was restarted */
 	NODE_WARN_CERTIFICATES,
 	NODE_WARN_SETTINGS, /* some have no effect */
 	NODE_WARN_PROXY,    /* HTTPS_PROXY can't be used */
 	NODE_WARN_COUNT,
 };
 
-/* How a warning about the state begins: what scripts look for, as the official daemon says it. */
+/* The official daemon's words for a state that can't be used, which scripts look for. */
 #define NODE_STATE_TROUBLE                                                         \
 	"State store failed to initialize, Tailscale will not work until this is " \
 	"resolved. See https://tailscale.com/s/state-store-init-error. Error: "
@@ -100,8 +100,8 @@ enum node_store_phase {
 /* What node_control_start() does with a login that is under way, or done. */
 enum login_request {
 	LOGIN_GOES_ON,
-	LOGIN_AGAIN,   /* begin it anew, with the node key that there is */
-	LOGIN_NEW_KEY, /* log in anew with a new node key: a person or an auth key asks for it */
+	LOGIN_AGAIN,   /* register again with the same node key */
+	LOGIN_NEW_KEY, /* log in with a new node key, for a person or an auth key */
 };
 
 struct node_bus {

@@ -4,14 +4,15 @@
  *
  * Theory of operation
  *
- * A new node key is stored before control learns of it; until the supervisor says that
- * it is on disk, the client waits. An auth key is fetched only when control wants one,
- * so a node that is known needs none, and its expiry doesn't matter. A key of the
- * environment that was spent doesn't renew a node key that has expired, unless somebody
- * asks: else a node that an administrator lets expire would come back by itself.
+ * A new node key is stored before control learns of it: the client waits until the
+ * supervisor confirms that the key is on disk. The node reads an auth key only when control
+ * wants one, so a known node needs none, and the expiry of the auth key doesn't matter. A
+ * spent auth key of the environment doesn't renew an expired node key unless a person asks:
+ * otherwise a node would come back although an administrator let it expire.
  *
- * While our own key is expired no packet passes to any peer, as with the official daemon:
- * the tunnel is closed until the key is extended or replaced. The map session goes on.
+ * While our own node key is expired no packet passes to any peer, as with the official
+ * daemon: the tunnel is closed until the key is extended or replaced. The map session
+ * continues.
  */
 #define LOG_ROOM "node"
 #include "base/limits.h"
@@ -36,7 +37,7 @@ static void set_auth_url(struct node *node, const char *url)
 		node_bus_text(node, "BrowseToURL", url);
 }
 
-/* set_login_warning() - What a person has to do; NULL: nothing. Returns whether it is news */
+/* set_login_warning() - Warn that a person has to act; NULL: no longer. Returns whether it changed */
 static bool set_login_warning(struct node *node, const char *text)
 {
 	node->approval_awaited = false;
@@ -78,7 +79,7 @@ static char *find_auth_key(struct node *node)
 	return node->start->config.auth_key_present ? read_key_file(node) : NULL;
 }
 
-/* give_auth_key() - @key, or that there is none (NULL), to the login under way; taken over */
+/* give_auth_key() - Give @key, which is taken over, to the login under way; NULL: there is none */
 static void give_auth_key(struct node *node, char *key)
 {
 	secret_string_free(node->given_key);
@@ -86,7 +87,7 @@ static void give_auth_key(struct node *node, char *key)
 	control_client_give_auth_key(node->control, key);
 }
 
-/* forget_auth_key() - Control has answered to the key that was given */
+/* forget_auth_key() - Wipe the auth key: control has accepted or refused it */
 static void forget_auth_key(struct node *node)
 {
 	if (node->given_key)
@@ -94,7 +95,7 @@ static void forget_auth_key(struct node *node)
 	secret_string_free(TAKE_PTR(node->given_key));
 }
 
-/* renew() - Our key has expired: log in anew if there is an auth key that was never spent */
+/* renew() - Replace the expired node key if an auth key is at hand that was never spent */
 static void renew(struct node *node)
 {
 	char *key = find_auth_key(node);
@@ -126,10 +127,10 @@ static void on_auth_url(void *user, const char *url)
 }
 
 /*
- * on_new_node_key() - A pair is stored before control learns of it
+ * on_new_node_key() - Store a new key pair before control learns of it
  *
- * One that is to replace a pair which works is stored beside that: the login may take a
- * person days. Whoever starts meanwhile goes on with the pair that control knows.
+ * The pair that it replaces stays beside it, since the login may take a person days. An engine
+ * that starts meanwhile uses the pair that control knows.
  */
 static void on_new_node_key(void *user, const struct secret_key *key, const struct secret_key *old)
 {
@@ -158,10 +159,10 @@ static void on_registered(void *user, const struct secret_key *node_key,
 			  const struct tailcfg_register_response *response)
 {
 	struct node *node = user;
-	/* A start with the key that control knew anyway is no login. */
+	/* Registering again with the known key is no login. */
 	bool anew = node->needs_person || node->key_expired || !node_is_in_map(node, node_key);
 
-	(void)response; /* whether the machine is approved is the map's to say */
+	(void)response; /* the map says whether the machine is approved */
 	log_info("registered with %s", prefs_control_url(&node->state.prefs));
 	node->map_awaited |= node->needs_person || node->key_expired;
 	node->registered = true;
@@ -177,7 +178,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	set_login_warning(node, NULL);
 	node_set_control_trouble(node, NULL);
 	node->state.persist.node_key = *node_key;
-	/* There is nothing to go back to; see current_key(). */
+	/* The old key is not needed any more; see current_key(). */
 	secret_key_wipe(&node->state.persist.old_node_key);
 	(void)prefs_set_bool(&node->state.prefs, "LoggedOut", false);
 	node_store_state(node);
@@ -222,23 +223,25 @@ static void on_need(void *user, enum control_need need, const struct error *reas
 		renew(node);
 }
 
-/* remedy() - What a person may look at, for causes that don't say it themselves; "" for others */
+/* remedy() - A hint for the person, by the cause; "" where the cause's text has one */
 static const char *remedy(int code)
 {
 	switch (code) {
 	case DIAL_PROXY_FAILED:
-		return ": is HTTPS_PROXY right (http://user:password@host:port), or does NO_PROXY "
-		       "lack the login server?";
+		return ": check HTTPS_PROXY (http://user:password@host:port), or add the login "
+		       "server "
+		       "to NO_PROXY";
 	case -ECONNREFUSED:
-		return ": is the login server right (TS_LOGIN_SERVER, --login-server), and does it "
-		       "run?";
+		return ": check the login server (TS_LOGIN_SERVER, --login-server), and that it "
+		       "runs";
 	case DIAL_UNRESOLVED:
-		return ": is the login server's name right (TS_LOGIN_SERVER, --login-server), and "
-		       "does the name server answer?";
+		return ": check the login server's name (TS_LOGIN_SERVER, --login-server), and "
+		       "that "
+		       "the name server answers";
 	case -ETIMEDOUT:
 	case -EHOSTUNREACH:
 	case -ENETUNREACH:
-		return ": is the network up, and does a firewall let it through?";
+		return ": check the network, and that a firewall lets the connection through";
 	default:
 		return "";
 	}
@@ -261,7 +264,7 @@ static void on_healthy(void *user)
 	struct node *node = user;
 
 	if (node->control_lost)
-		log_info("control is reached again");
+		log_info("control is reachable again");
 	node_set_control_trouble(node, NULL);
 	node_changed(node, NODE_CHANGED_STATE);
 }
@@ -269,7 +272,7 @@ static void on_healthy(void *user)
 static void on_key_expired(void *user, bool expired)
 {
 	static const char line[] = "the node key has expired: log in again with `pillion login`, "
-				   "give an auth key, or have an administrator extend it";
+				   "set an auth key, or have an administrator extend it";
 	struct node *node = user;
 
 	node->key_expired = expired;
@@ -284,7 +287,7 @@ static void on_key_expired(void *user, bool expired)
 	}
 	set_login_warning(node, expired ? line : NULL);
 	node_changed(node, NODE_CHANGED_STATE);
-	/* A login that is under way finds out by itself. */
+	/* A login under way notices the expiry itself. */
 	if (expired && node->registered && !node->renewing)
 		renew(node);
 }
@@ -297,9 +300,8 @@ static void on_logged_out(void *user, const struct error *error)
 
 	if (error) {
 		error_set(&told, error->code,
-			  "control was not told (%.300s). This machine has forgotten its keys all "
-			  "the "
-			  "same; remove the node at the control server, or let its key expire",
+			  "control did not confirm the logout (%.300s). This machine has forgotten "
+			  "its keys; remove the node at the control server, or let its key expire",
 			  error->text);
 		log_warn("logout: %s", told.text);
 	}
@@ -320,7 +322,7 @@ static void on_reached(void *user, const struct address *addresses, size_t count
 
 static void on_pop_browser(void *user, const char *url)
 {
-	log_info("control asks to show %s", url);
+	log_info("control wants this page shown: %s", url);
 	node_bus_text(user, "BrowseToURL", url);
 }
 
@@ -354,10 +356,10 @@ void node_forget_session(struct node *node)
 	node_set_control_trouble(node, NULL);
 }
 
-/* forget_tailnet() - We are not in it any more, or not yet */
+/* forget_tailnet() - Drop what belongs to the tailnet that this node left */
 static void forget_tailnet(struct node *node)
 {
-	/* The tunnel first: its peers point into the netmap. */
+	/* Close the tunnel first: its peers point into the netmap. */
 	node_tunnel_close(node);
 	node_control_close(node);
 	netmap_free(TAKE_PTR(node->cached_netmap));
@@ -430,7 +432,7 @@ int node_control_open(struct node *node, struct error *err)
 void node_control_close(struct node *node)
 {
 	void (*done)(void *, const struct error *) = TAKE_PTR(node->logout.done);
-	struct error closed = {-ECANCELED, "given up before control had answered"};
+	struct error closed = {-ECANCELED, "the logout was abandoned before control answered"};
 
 	control_client_free(TAKE_PTR(node->control));
 	node->key_waits = false;
@@ -447,13 +449,13 @@ void node_control_start(struct node *node)
 		.ephemeral = node_is_ephemeral(node),
 	};
 
-	/* The end of a logout decides whether there is anything to start. */
+	/* The end of the logout decides whether a start follows. */
 	if (node->logout.done || (node->control_started && node->login_request == LOGIN_GOES_ON))
 		return;
 	node->renewing = node->registered && !node->key_expired && !node->needs_person;
 	node->login_request = LOGIN_GOES_ON;
 	node->control_started = true;
-	/* An address that was shown before belongs to a login that is given up. */
+	/* The login URL belongs to the abandoned login. */
 	set_auth_url(node, NULL);
 	secret_string_free(TAKE_PTR(node->given_key));
 	control_client_start(node->control, &login);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_machine.c - what the engine knows of the machine: roots, resolver, addresses
+ * node/node_machine.c - the machine: trusted roots, resolver, operator, addresses
  *
- * The engine opens no file: each comes as a descriptor from the supervisor, which
- * hands it over again when it changes.
+ * The engine opens no file. The supervisor passes a descriptor of each, and another one when the
+ * file changes.
  */
 #define LOG_ROOM "node"
 #include "base/limits.h"
@@ -37,9 +37,9 @@ static const struct {
 	{PRIVSEP_FILE_CA_FILE, "--ca-file (TS_CA_FILE, SSL_CERT_FILE)"},
 	{PRIVSEP_FILE_CA_DIRECTORY, "the folder of SSL_CERT_DIR"},
 };
-_Static_assert(ARRAY_SIZE(roots) <= TLS_ROOT_SOURCES, "a source a file");
+_Static_assert(ARRAY_SIZE(roots) <= TLS_ROOT_SOURCES, "each file is a source");
 
-/* take_roots() - Trust what @fd holds, and no more what that file held before */
+/* take_roots() - Trust the authorities in @fd, in place of those that the file held before */
 static void take_roots(struct node *node, unsigned int source, int fd)
 {
 	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
@@ -54,18 +54,18 @@ static void take_roots(struct node *node, unsigned int source, int fd)
 	else
 		error_set_errno(&err, r, "read %s", roots[source].name);
 	if (r < 0)
-		log_warn("%s; the authorities that were known stay", err.text);
+		log_warn("%s; pillion keeps the authorities that it has", err.text);
 	buffer_free(&pem);
 }
 
-/* check_roots() - Whether any authority is known, for health */
+/* check_roots() - Warn if no authority is known */
 static void check_roots(struct node *node)
 {
 	node_warn(node, NODE_WARN_CERTIFICATES,
 		  tls_context_roots(node->tls) > 0
 			  ? NULL
-			  : "no certificate authority is known: install ca-certificates, or name a "
-			    "PEM file by --ca-file or TS_CA_FILE");
+			  : "no certificate authority is known: install ca-certificates, or set "
+			    "--ca-file (TS_CA_FILE) to a PEM file");
 }
 
 static void configure_names(struct node *node)
@@ -85,7 +85,7 @@ static void take_text(struct buffer *text, int fd)
 	(void)read_fd(fd, text->limit, text);
 }
 
-/* open_proxy() - HTTPS_PROXY as the supervisor found it; one that can't be used is said */
+/* open_proxy() - Take over HTTPS_PROXY; warn if it can't be used */
 static int open_proxy(struct node *node)
 {
 	const struct privsep_start *config = &node->start->config;
@@ -95,15 +95,15 @@ static int open_proxy(struct node *node)
 
 	if (r == -EINVAL) {
 		snprintf(text, sizeof(text),
-			 "%.400s: no proxy is used; write http://host:port, and user:password@ "
-			 "before the host where it wants them",
+			 "%.400s: pillion connects without a proxy; write HTTPS_PROXY as "
+			 "http://[user:password@]host:port",
 			 err.text);
 		log_warn("%s", text);
 		node_warn(node, NODE_WARN_PROXY, text);
 		return 0;
 	}
 	if (r == 0 && node->proxy)
-		log_info("control and relays are reached through HTTPS_PROXY");
+		log_info("connecting to control and relays through HTTPS_PROXY");
 	return r;
 }
 
@@ -147,7 +147,7 @@ void node_machine_close(struct node *node)
 /*
  * uid_of() - The uid of @name in the text of a passwd file; NODE_NO_OPERATOR: no such user
  *
- * fgetpwent() reads a stream that it is given: no file is opened and no plug-in loaded.
+ * fgetpwent() reads the given stream: it opens no file and loads no plug-in.
  */
 static uid_t uid_of(struct buffer *passwd, const char *name)
 {
@@ -197,7 +197,7 @@ void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
 	case PRIVSEP_FILE_AUTH_KEY:
 		if (fd >= 0)
 			close(fd);
-		/* Somebody put a new key in place of one that was refused. */
+		/* A new auth key may replace one that control refused. */
 		if (node->control && (node->needs_person || node->key_expired)) {
 			node->login_asked = true;
 			if (node->login_request == LOGIN_GOES_ON)
@@ -218,7 +218,7 @@ void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
 		close(fd);
 }
 
-/* same_networks() - Whether all but our own link is as it was */
+/* same_networks() - Whether the addresses of all links but our own are unchanged */
 static bool same_networks(const struct node *node, const struct path_interface_address *list,
 			  const struct prefix *prefixes, size_t count)
 {
@@ -263,7 +263,7 @@ void node_interfaces(struct node *node, const struct interfaces *interfaces)
 		list[count].own_tunnel = strcmp(a->name, node->start->config.tun_name) == 0;
 		prefixes[count++] = prefix_mask(&a->prefix);
 	}
-	/* Our own addresses come and go as we ask for it: nobody has to look for new paths. */
+	/* A change of our own addresses is no reason to look for new paths. */
 	moved = node->interfaces && !same_networks(node, list, prefixes, count);
 	free(node->interfaces);
 	free(node->interface_prefixes);
@@ -278,7 +278,7 @@ void node_interfaces(struct node *node, const struct interfaces *interfaces)
 	node_apply_filter(node);
 	node_tell_hostinfo(node);
 	if (node->network_wanted)
-		node_apply_network(node); /* which routes may stand depends on these networks */
+		node_apply_network(node); /* these networks decide which routes are allowed */
 	if (moved && node->control && node->control_started)
 		control_client_retry_now(node->control);
 }

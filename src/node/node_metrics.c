@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_metrics.c - what was counted, as Prometheus text
+ * node/node_metrics.c - the counters as Prometheus text
  *
- * Names that begin with tailscaled_ are the official daemon's, with its labels; what
- * only we count begins with pillion_.
+ * Names that begin with tailscaled_ are the official daemon's, with its labels. Names of
+ * pillion's own counters begin with pillion_.
  */
 #include "node/node_internal.h"
 #include "tunnel/wireguard/wg.h"

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_reconcile.c - makes what runs agree with what is wanted, and publishes the state
+ * node/node_reconcile.c - reconciles the running parts with the intent, and publishes the state
  *
  * Theory of operation
  *
  * Files below this one never call it. They record what changed with node_changed(), and
  * node_settle() acts on the record in the next turn of the loop: it reconciles if the
- * intent changed, publishes health and state if they differ from what was published,
- * and sets the timer that repeats what failed. What local programs ask for settles at
- * once, since they expect the answer to hold.
+ * intent changed, publishes health and state if they differ from the last published ones,
+ * and sets the timer that repeats failed stores and requests. Orders of local programs settle
+ * at once, since they expect the answer to hold.
  */
 #define LOG_ROOM "node"
 #include "base/log.h"
@@ -22,8 +22,7 @@
 #define REPAIR_FIRST_MS 1000
 #define REPAIR_MOST_MS  60000
 
-/* tell_supervisor() - The state decides when "Startup complete" is printed, and when a timeout ends
- */
+/* tell_supervisor() - The supervisor prints "Startup complete" and ends its timeout by the state */
 static void tell_supervisor(struct node *node, enum node_state state)
 {
 	static const enum privsep_state names[] = {
@@ -104,7 +103,8 @@ static void warn_unsupported(struct node *node)
 	if (!node->state_usable)
 		return;
 	if (prefs_unsupported(&node->state.prefs, NULL, names, sizeof(names))) {
-		snprintf(text, sizeof(text), "settings without effect here yet: %s", names);
+		snprintf(text, sizeof(text), "settings that have no effect in pillion yet: %s",
+			 names);
 		node_warn(node, NODE_WARN_SETTINGS, text);
 	} else {
 		node_warn(node, NODE_WARN_SETTINGS, NULL);
@@ -123,21 +123,21 @@ static void apply_start_prefs(struct node *node)
 		return;
 	masked = config->prefs ? json_loads(config->prefs, 0, NULL) : json_object();
 	if (!json_is_object(masked)) {
-		log_error(
-			"the start configuration holds no prefs object: started with those stored");
+		log_error("the start configuration holds no prefs object: using the stored prefs");
 		goto out;
 	}
 	if (config->up) {
 		prefs_masked_set(masked, "WantRunning", json_true());
 		prefs_masked_set(masked, "LoggedOut", json_false());
 	}
-	/* An engine that replaces another begins by itself. */
+	/* An engine that replaces a crashed one acts without a person. */
 	node->login_asked = config->up || config->crash_count == 0;
 	if (prefs_edit(&node->state.prefs, masked, &err) < 0)
-		log_error("settings from the environment or flags are refused: %s", err.text);
+		log_error("settings of the environment or flags are refused: %s", err.text);
 	if (!prefs_same_server(prefs_control_url(&before), prefs_control_url(&node->state.prefs)) &&
 	    node_has_key(node)) {
-		log_warn("the login server changed from %s to %s: this node registers there anew",
+		log_warn("the login server changed from %s to %s: this node registers there as a "
+			 "new node",
 			 prefs_control_url(&before), prefs_control_url(&node->state.prefs));
 		node_forget_server(node);
 	}
@@ -164,7 +164,7 @@ void node_begin(struct node *node)
 	if (node->warnings[NODE_WARN_SETTINGS])
 		log_warn("%s", node->warnings[NODE_WARN_SETTINGS]);
 	if (node_machine_find_operator(node) < 0)
-		log_warn("the operator '%s' is no user of /etc/passwd: only root may change this "
+		log_warn("/etc/passwd has no user '%s' (--operator): only root may change this "
 			 "node",
 			 node->state.prefs.operator_user);
 }

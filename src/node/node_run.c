@@ -24,7 +24,7 @@ static void on_privsep(uv_poll_t *poll, int status, int events)
 	(void)events;
 	r = privsep_client_dispatch(node->privsep);
 	if (r < 0) {
-		log_error("the supervisor is gone (%s): ending", strerror(-r));
+		log_error("the supervisor has ended (%s): this engine ends too", strerror(-r));
 		_exit(1);
 	}
 }
@@ -70,11 +70,10 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 		char text[320];
 
 		snprintf(text, sizeof(text),
-			 "%u engine%s died before this one (the last %s); tunnel and connections "
-			 "stayed. Nothing need be done once; if it happens again, report it with "
-			 "the log of that moment",
+			 "the engine restarted %u time%s (last: %s); connections were kept. If it "
+			 "restarts again, report it with the log of that moment",
 			 config->crash_count, config->crash_count == 1 ? "" : "s",
-			 config->last_crash ? config->last_crash : "for an unknown reason");
+			 config->last_crash ? config->last_crash : "unknown reason");
 		node_warn(node, NODE_WARN_CRASH, text);
 	}
 	node_begin(node);
@@ -98,8 +97,9 @@ static void on_stop_timeout(uv_timer_t *timer)
 {
 	struct node *node = container_of(timer, struct node, stop_timer);
 
-	log_warn("control did not confirm the logout in time; it removes the node after its "
-		 "inactivity timeout");
+	log_warn(
+		"control did not confirm the logout in time: the node stays listed until control's "
+		"inactivity timeout");
 	node->logout.done = NULL;
 	finish_stop(node);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_run.h - the node as its process sees it: start, events from the supervisor, stop
+ * node/node_run.h - the node, as its process sees it: start, events of the supervisor, stop
  */
 #pragma once
 
@@ -15,15 +15,15 @@ struct node_options {
 	uv_loop_t *loop;
 	struct privsep_client *privsep;      /* outlives the node */
 	struct privsep_start_message *start; /* outlives the node */
-	const char *sandbox_missing;         /* mechanisms that are not in place, "" for none */
-	void (*stopped)(void *context);      /* after node_stop(): all said, end the process */
+	const char *sandbox_missing;         /* mechanisms that are not in force, "" for none */
+	void (*stopped)(void *context);      /* node_stop() has finished: end the process */
 	void *context;
 };
 
 /**
- * node_new() - Load what is stored and begin
+ * node_new() - Load the stored state and begin
  *
- * A state that can't be used is no failure: the node says so and waits.
+ * A state that can't be used is no failure: the node warns and waits.
  * Return: 0, or negative errno with @err set: the process can't work at all
  */
 int node_new(const struct node_options *options, struct node **ret, struct error *err);

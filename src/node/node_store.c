@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/node_store.c - what outlives the engine: state file, cache, hand-over record
+ * node/node_store.c - state file, cache and hand-over record, which outlive the engine
  *
  * Theory of operation
  *
- * Three places, by how much it would hurt to lose them:
+ * Three places, the most valuable first:
  *
- *   state     keys and prefs, in the official layout. Stored at once; what depends on a
- *             stored key waits for the answer. Never overwritten while it can't be read.
- *   cache     the last netmap, the disco key, the home region, the peers that were
- *             active. Stored at most once a minute, and at the stop.
- *   hand-over the same without the netmap, in memory that the supervisor keeps, for the
- *             engine that replaces one that died. Written at each change of a path.
+ *   state     keys and prefs, in the official layout. Stored at once; a new node key waits
+ *             for the confirmation. Never overwritten while it can't be read.
+ *   cache     the last netmap, the disco key, the home region, the active peers.
+ *             Stored at most once a minute, and at the stop.
+ *   hand-over the same without the netmap, in memory of the supervisor, for the engine
+ *             that replaces this one after a crash. Written at each change of a path.
  *
- * Cache and hand-over are the same records. Both are read as hostile input: an
- * unknown or broken record drops the whole of it, and the node starts without.
+ * Cache and hand-over have the same records. Both are read as hostile input: the node drops
+ * all of it if one record is unknown or broken.
  */
 #define LOG_ROOM "node"
 #include "base/limits.h"
@@ -29,7 +29,7 @@
 #include <string.h>
 
 #define CACHE_INTERVAL_MS (60 * 1000)
-/* The first netmap is stored soon: until then a restart without control knows nobody. */
+/* The first netmap is stored soon: a restart without control needs its peers. */
 #define CACHE_FIRST_MS    2000
 #define CACHE_LIMIT       (LIMIT_MAP_OBJECT < PRIVSEP_BLOB_MAX ? LIMIT_MAP_OBJECT : PRIVSEP_BLOB_MAX)
 
@@ -46,7 +46,7 @@ enum memory_record {
 	MEMORY_UDP_PORT = CACHE_RECORD_UDP_PORT,
 };
 
-/* rank_peer() - Active peers first, then those that we had a session with */
+/* rank_peer() - Active peers first, then peers with a session */
 static unsigned int rank_peer(void *context, const struct netmap_peer *peer)
 {
 	struct tunnel_peer_status status = {0};
@@ -57,7 +57,7 @@ static unsigned int rank_peer(void *context, const struct netmap_peer *peer)
 	return status.path.active ? 0 : status.path.last_sent || status.last_handshake ? 1 : 2;
 }
 
-/* encode_netmap() - Behind the other records, with as many peers as there is room for */
+/* encode_netmap() - Append the netmap, with as many peers as fit */
 static int encode_netmap(struct node *node, struct buffer *out)
 {
 	/* The record's head is small beside this. */
@@ -71,7 +71,7 @@ static int encode_netmap(struct node *node, struct buffer *out)
 	if (left == -EMSGSIZE || left > 0) {
 		if (!node->cache_cut)
 			log_warn("the network map is larger than the cache (%u MiB): a start "
-				 "without control knows %s",
+				 "without control will know %s",
 				 CACHE_LIMIT >> 20, left > 0 ? "some of the peers" : "no peers");
 		r = left > 0 ? r : 0;
 	}
@@ -106,7 +106,7 @@ static int encode_memory(struct node *node, bool with_netmap, struct buffer *out
 	return r;
 }
 
-/* What decode_memory() found; nothing is taken over before all of it was read. */
+/* The decoded records; take_memory() applies them once all are read. */
 struct memory {
 	struct secret_key disco_key;
 	bool has_disco_key;
@@ -138,7 +138,7 @@ static int decode_record(const struct record *record, struct memory *memory)
 		if (address->family != ADDRESS_V4 && address->family != ADDRESS_V6)
 			return -EBADMSG;
 		break;
-	case MEMORY_UDP_PORT: /* the supervisor has used it */
+	case MEMORY_UDP_PORT: /* for the supervisor */
 		return 0;
 	case MEMORY_PEERS:
 		memory->peers = c;
@@ -173,7 +173,7 @@ static int decode_memory(const struct buffer *bytes, struct memory *ret)
 	return r;
 }
 
-/* take_memory() - Take over what an earlier engine knew */
+/* take_memory() - Apply the records of an earlier engine */
 static void take_memory(struct node *node, struct memory *memory, bool with_netmap)
 {
 	struct error err = {0};
@@ -193,7 +193,7 @@ static void take_memory(struct node *node, struct memory *memory, bool with_netm
 	if (with_netmap && memory->netmap.left &&
 	    netmap_decode(memory->netmap.at, memory->netmap.left, clock_realtime(),
 			  &node->cached_netmap, &err) < 0)
-		log_warn("the cached network map can't be read, starting without: %s", err.text);
+		log_warn("the cached network map can't be read: starting without it: %s", err.text);
 }
 
 static void load_cache(struct node *node)
@@ -208,7 +208,7 @@ static void load_cache(struct node *node)
 	if (r == 0)
 		take_memory(node, &memory, true);
 	else if (r != -ENOENT)
-		log_warn("the cache is not used (%s); it is made anew", strerror(-r));
+		log_warn("the cache can't be read (%s): making a new one", strerror(-r));
 	secret_key_wipe(&memory.disco_key);
 	buffer_free_secret(&bytes);
 }
@@ -225,7 +225,8 @@ static void load_handover(struct node *node)
 	if (r == 0)
 		take_memory(node, &memory, false);
 	else if (r != -ENOENT)
-		log_warn("the record of the engine before is not used: %s", strerror(-r));
+		log_warn("the hand-over record can't be read: starting without it: %s",
+			 strerror(-r));
 	secret_key_wipe(&memory.disco_key);
 	buffer_free_secret(&bytes);
 }
@@ -238,13 +239,14 @@ int node_store_load(struct node *node)
 
 	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_STATE, LIMIT_STATE_FILE, &bytes, &err);
 	if (r == 0 && bytes.length == 0)
-		log_warn("the state file is empty: this is a new node");
+		log_warn("the state file is empty: starting as a new node");
 	if (r == 0 || r == -ENOENT)
 		r = state_file_decode(buffer_head(&bytes), bytes.length, &node->state, &err);
 	else if (r == -ELOOP)
-		error_set(&err, r,
-			  "the state file is a symbolic link, which is not followed: put the file "
-			  "itself into the state directory");
+		error_set(
+			&err, r,
+			"the state file is a symbolic link, which pillion does not follow: put the "
+			"file itself into the state directory");
 	else if (!err.text[0])
 		error_set_errno(&err, r, "read the state file");
 	buffer_free_secret(&bytes);
@@ -270,7 +272,7 @@ void node_store_settled(struct node *node)
 		node->settled = privsep_client_settled(node->privsep) == 0;
 }
 
-/* One who waits for what changed. */
+/* A caller of node_when_stored(). */
 struct node_store_wait {
 	struct node_store_wait *next;
 	void (*done)(struct node *node, void *context);
@@ -315,7 +317,7 @@ static void on_state_stored(void *context, int result, const char *text)
 	if (result < 0) {
 		char line[600];
 
-		snprintf(line, sizeof(line), "the state could not be stored, trying again: %s",
+		snprintf(line, sizeof(line), "the state can't be stored, trying again: %s",
 			 text[0] ? text : strerror(-result));
 		if (node_warn(node, NODE_WARN_STORE, line))
 			log_error("%s", line);
@@ -327,7 +329,7 @@ static void on_state_stored(void *context, int result, const char *text)
 	}
 	node_note_result(node, &node->state_failed, result);
 	if (repeat) {
-		/* What control waits for may only be in the next one. */
+		/* The node key that control waits for may be in the next store. */
 		node_store_state(node);
 		if (result == 0)
 			return;
@@ -375,13 +377,13 @@ static void on_cache_stored(void *context, int result, const char *text)
 {
 	struct node *node = context;
 
-	/* At the stop nobody waits for the answer: the supervisor stores what was sent. */
+	/* At the stop the answer is not awaited: the supervisor stores what it has received. */
 	if (result == -ECANCELED || node->stopping)
 		return;
 	if (result < 0) {
 		char line[600];
 
-		snprintf(line, sizeof(line), "the cache could not be stored, trying again: %s",
+		snprintf(line, sizeof(line), "the cache can't be stored, trying again: %s",
 			 text[0] ? text : strerror(-result));
 		if (!node->state_failed && node_warn(node, NODE_WARN_STORE, line))
 			log_warn("%s", line);
@@ -434,6 +436,6 @@ void node_store_handover(struct node *node)
 	if (r == 0)
 		r = handover_write(node->start->handover, buffer_head(&bytes), bytes.length);
 	if (r < 0)
-		log_warn("the hand-over record could not be written: %s", strerror(-r));
+		log_warn("the hand-over record can't be written: %s", strerror(-r));
 	buffer_free_secret(&bytes);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/prefs.c - what the person wants this node to be (ipn.Prefs)
+ * node/prefs.c - the settings of this node (ipn.Prefs)
  *
  * Theory of operation. One table names each official member with its kind, default
  * and, where we use it, its place in struct prefs. Decoding completes a copy of the
@@ -65,7 +65,7 @@ struct member {
 	enum member_presence presence;
 	size_t place;
 	const char *initial;     /* as JSON; NULL: the zero value */
-	const char *unsupported; /* what has no effect here yet, when it is on; NULL: it has one */
+	const char *unsupported; /* the feature that pillion lacks; NULL: none */
 };
 
 /* In the order of the official file. */
@@ -217,7 +217,7 @@ static int decode_member(const struct member *m, struct prefs *p, struct error *
 	json_t *value = json_object_get(p->object, m->name);
 	void *place = (char *)p + (m->place == NO_PLACE ? 0 : m->place);
 
-	/* null is "not said", as Go reads it. */
+	/* Go reads null as an absent member. */
 	if (!value || (json_is_null(value) && !kind_matches(m->kind, value))) {
 		value = initial_value(m);
 		if (json_object_set_new(p->object, m->name, value) < 0)

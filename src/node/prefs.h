@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * node/prefs.h - what the person wants this node to be (ipn.Prefs)
+ * node/prefs.h - the settings of this node (ipn.Prefs)
  *
  * Underneath is the JSON object in the official names, with every member that came
  * in, also those that we don't know, so that an official daemon finds its own

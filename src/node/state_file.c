@@ -25,15 +25,15 @@
 #define ENTRY_CURRENT_PROFILE "_current-profile"
 #define ENTRY_LEGACY_PREFS    "_daemon"
 
-/* A member of persist that only we know; the official daemon passes it over. */
+/* A member of persist that only pillion knows; the official daemon ignores it. */
 #define MEMBER_SPENT_KEY "PillionSpentKey"
 
 #define LOCK_KEY_PREFIX "nlpriv:"
 #define LOCK_KEY_HEX    (crypto_sign_SECRETKEYBYTES * 2)
 
-#define REMEDY                                                                           \
-	"the file is left as it is; restore it from a backup, or move it away to start " \
-	"as a new node"
+#define REMEDY                                                                            \
+	"pillion leaves the file as it is; restore it from a backup, or move it away to " \
+	"start as a new node"
 
 static const char *const persist_members[] = {
 	"PrivateNodeKey", "OldPrivateNodeKey", "UserProfile", "NetworkLockKey", "NodeID",
@@ -212,7 +212,7 @@ static int decode_profile(struct state_file *s, const char *entry, struct error 
 	r = entry_object(s->entries, entry, &object, err);
 	if (r < 0)
 		return r;
-	/* What is listed was there: this is no new profile. */
+	/* A listed profile is no new one. */
 	if (!object)
 		return bad_state(err, entry, ", the current profile, is empty");
 	r = prefs_decode(object, &s->prefs, err);
@@ -239,7 +239,7 @@ static int decode_machine_key(struct state_file *s, struct error *err)
 	if (r < 0)
 		return r;
 	if (text.length == 0) {
-		/* Control knows the node by both: with another one it would be nobody. */
+		/* Control knows the node by both keys: a new machine key would lose the node. */
 		if (!secret_key_is_zero(&s->persist.node_key))
 			return bad_state(err, ENTRY_MACHINE_KEY,
 					 " is missing, although the node has a key");
@@ -332,8 +332,7 @@ int state_file_decode(const void *bytes, size_t length, struct state_file *ret, 
 		goto sealed;
 	s.entries = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &why);
 	if (!json_is_object(s.entries))
-		return error_set(err, -EBADMSG,
-				 "state: not the JSON object that it should be (line %d); " REMEDY,
+		return error_set(err, -EBADMSG, "state: not a JSON object (line %d); " REMEDY,
 				 s.entries ? 1 : why.line);
 	if (is_sealed(s.entries))
 		goto sealed;

@@ -74,8 +74,8 @@ int state_file_decode(const void *bytes, size_t length, struct state_file *ret, 
 int state_file_encode(struct state_file *state, struct buffer *out);
 
 /**
- * state_file_public_config() - The Config of ipn.Prefs as the LocalAPI shows it: who we are, all
- * keys zero
+ * state_file_public_config() - The Config of ipn.Prefs for the LocalAPI: the user, with all keys
+ * zero
  *
  * The official command line takes a node for logged in only when it finds its user here.
  * Return: a new object, NULL without memory
@@ -83,7 +83,7 @@ int state_file_encode(struct state_file *state, struct buffer *out);
 json_t *state_file_public_config(const struct state_file *state);
 
 /**
- * state_file_set_identity() - Record who control says we are
+ * state_file_set_identity() - Record the identity that control gave this node
  * @user_profile: tailcfg.UserProfile, borrowed
  * @network:      ipn.NetworkProfile {MagicDNSName, DomainName, DisplayName}, borrowed; or NULL to
  *                leave what is there

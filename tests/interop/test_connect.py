@@ -152,8 +152,8 @@ def test_who_waits_is_told_for_what(dev):
     nobody = {"TS_LOGIN_SERVER": f"https://{dev.headscale.box.v4}:9", "TS_AUTHKEY": "hskey-x"}
     said = dev.run("connect", "--timeout=9s", code=1, variables=nobody)
     waiting, end = said.split("pillion connect: the node is not running after 9 seconds")
-    assert waiting.count("waiting: ") == 1 and "does it run?" in waiting
-    assert "does it run?" in end
+    assert waiting.count("waiting: ") == 1 and "and that it runs" in waiting
+    assert "and that it runs" in end
 
 
 def test_a_second_daemon_is_refused_with_the_reason(dev):
@@ -184,7 +184,7 @@ def test_the_operator_needs_no_root(dev):
     dev.run("connect", variables={"TS_AUTHKEY": dev.headscale.auth_key()})
     refused = by_nobody("set", "--shields-up")
     assert refused.returncode == 1 and "--operator=USER" in refused.stderr
-    assert "no user of /etc/passwd" in dev.run("set", "--operator=nobody-has-it", code=1)
+    assert "/etc/passwd has no user" in dev.run("set", "--operator=nobody-has-it", code=1)
     dev.run("set", "--operator=nobody")
     assert by_nobody("set", "--shields-up").returncode == 0
     dev.run("disconnect")

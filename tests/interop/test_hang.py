@@ -83,7 +83,7 @@ def test_logout_while_control_is_frozen(world):
     code, said, seconds = ask(world, "logout")
     os.kill(world.headscale.process.pid, signal.SIGCONT)
     assert code == 1
-    assert "control was not told" in said
+    assert "control did not confirm the logout" in said
     assert "forgotten its keys" in said
     assert seconds < 40
     world.sidecar.wait_state("NeedsLogin")

@@ -146,7 +146,7 @@ def test_a_state_that_cannot_be_read(world, content):
     sidecar.start(world.headscale.auth_key())
     sidecar.wait_state("NoState")
     assert health(sidecar).startswith("State store failed to initialize")
-    assert "left as it is" in health(sidecar)
+    assert "leaves the file as it is" in health(sidecar)
     up = sidecar.cli("up", "--timeout=5s", check=False)
     assert "cannot start backend when state store is unhealthy" in up.stdout + up.stderr
     assert state.read_text() == content

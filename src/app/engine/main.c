@@ -2,10 +2,10 @@
 /*
  * app/engine/main.c - pillion-engine: the process that speaks to the network
  *
- *	pillion-engine UID:GID|-		(run by the supervisor alone)
+ *	pillion-engine UID:GID|-		(only the supervisor runs it)
  *
- * Order matters: what needs a file or a capability, then the sandbox, then the first
- * byte from the network.
+ * Order matters: first the steps that need a file or a capability, then the sandbox, then
+ * the first byte from the network.
  */
 #define LOG_ROOM "engine"
 #include "base/cleanup.h"
@@ -30,7 +30,7 @@
 /* Handles close within a round of the loop, and what their closing closes in one more. */
 #define CLOSING_ROUNDS 8
 
-/* Joining is over by then, usually; what it needed of the libraries can go. */
+/* The node has usually joined by then, and the memory that joining needed can be released. */
 #define GIVE_BACK_MS 3000
 
 struct engine {
@@ -76,8 +76,7 @@ static const struct privsep_client_handlers handlers = {
 	.stop = on_stop,
 };
 
-/* on_stopped() - The node has said what it had to. Nothing is freed here: this may be a callback of
- * any part */
+/* on_stopped() - The node has finished. Nothing is freed here: the caller may be any part of it */
 static void on_stopped(void *context)
 {
 	struct engine *engine = context;
@@ -99,7 +98,7 @@ static void close_all(struct engine *engine)
 	uv_close((uv_handle_t *)&engine->give_back, NULL);
 	localapi_server_free(engine->localapi);
 	localapi_server_free(engine->health);
-	/* Answers that are still due reach the node now, or never. */
+	/* Pending answers reach the node now. */
 	privsep_client_free(engine->privsep);
 	node_free(engine->node);
 	for (int round = 0; round < CLOSING_ROUNDS && uv_loop_alive(&engine->loop); round++)
@@ -138,7 +137,7 @@ static int prepare(struct engine *engine, const char *identity_text, struct sand
 	int r;
 
 	if (sandbox_identity_parse(identity_text, &identity) < 0)
-		return error_set(err, -EINVAL, "pillion-engine is run by pillion, not by hand");
+		return error_set(err, -EINVAL, "pillion-engine is not run by hand: run `pillion`");
 	r = sandbox_enter(&sandbox_profile_engine, &identity, NULL, 0, report, err);
 	if (r < 0)
 		return r;

@@ -576,7 +576,7 @@ static void a_state_that_could_not_be_read_is_read_again(void **state)
 	start_node(w);
 	assert_int_equal(node_state(w->node), NODE_NO_STATE);
 	assert_non_null(w->node->warnings[NODE_WARN_STATE]);
-	assert_refused_by_state(w, "not the JSON object");
+	assert_refused_by_state(w, "not a JSON object");
 	assert_false(wait_for_request(w, false, 1500));
 	buffer_consume(file, file->length);
 	assert_true(wait_for_request(w, false, 5000));

@@ -172,9 +172,9 @@ static void bad_bytes_are_refused_with_a_remedy(void **state)
 		int code;
 		const char *says;
 	} rows[] = {
-		/* 1 */ {"{", -EBADMSG, "left as it is"},
-		/* 2 */ {"[]", -EBADMSG, "left as it is"},
-		/* 3 */ {"hello", -EBADMSG, "left as it is"},
+		/* 1 */ {"{", -EBADMSG, "leaves the file as it is"},
+		/* 2 */ {"[]", -EBADMSG, "leaves the file as it is"},
+		/* 3 */ {"hello", -EBADMSG, "leaves the file as it is"},
 		/* 4 */ {"{\"_machinekey\":\"####\"}", -EBADMSG, "_machinekey is not base64"},
 		/* 5 */ {"{\"_machinekey\":5}", -EBADMSG, "_machinekey is not a string"},
 		/* 6 */ {"{\"_machinekey\":\"aGVsbG8=\"}", -EBADMSG, "not a private key"},
