@@ -143,12 +143,12 @@ static int take(const struct net_object *object, void *context)
 		if (address->ifindex != reading->ifindex ||
 		    address_is_link_local(&address->prefix.address))
 			return 0;
-		return net_prefixes_add(&reading->have.addresses, &address->prefix);
+		return prefixes_add(&reading->have.addresses, &address->prefix);
 	case NET_ROUTE:
 		if (route->table != reading->table || route->oif != reading->ifindex ||
 		    route->protocol != NET_ROUTE_PROTOCOL || route->type != RTN_UNICAST)
 			return 0;
-		return net_prefixes_add(&reading->have.routes, &route->prefix);
+		return prefixes_add(&reading->have.routes, &route->prefix);
 	case NET_RULE:
 		break;
 	}
@@ -438,6 +438,42 @@ int netlink_apply(struct netlink *nl, const struct net_wanted *wanted, struct ne
 	int r = check_shape(wanted, err);
 
 	return r < 0 ? r : apply_all(nl, wanted, ret, err);
+}
+
+/* add_changes() - A change of @kind for each of @routes, but for those that the kernel can't have */
+static int add_changes(struct net_changes *changes, enum net_change_kind kind,
+		       const struct prefixes *routes, unsigned int warnings)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < routes->count; i++)
+		if (routes->list[i].address.family == ADDRESS_V4 ||
+		    !(warnings & NET_WARNING_IPV6_OFF))
+			r = net_changes_add(
+				changes,
+				&(struct net_change){.kind = kind, .prefix = routes->list[i]});
+	return r;
+}
+
+int netlink_change_routes(struct netlink *nl, const struct net_wanted *wanted,
+			  unsigned int warnings, const struct prefixes *added,
+			  const struct prefixes *gone, unsigned int *changes)
+{
+	uint32_t table = warnings & NET_WARNING_NO_RULES ? RT_TABLE_MAIN : wanted->table;
+	struct net_report report = {.warnings = warnings};
+	struct net_changes list = {0};
+	struct applying applying = {.changes = &list, .left = UINT32_MAX, .report = &report};
+	int r = add_changes(&list, NET_ROUTE_ADD, added, warnings);
+
+	if (r == 0)
+		r = add_changes(&list, NET_ROUTE_DELETE, gone, warnings);
+	if (r == 0)
+		r = send_changes(&nl->route, &applying, wanted->ifindex, table, nl->mark);
+	net_changes_free(&list);
+	*changes = report.changes;
+	if (r < 0 || applying.failure < 0)
+		return r < 0 ? r : applying.failure;
+	return applying.again || applying.conflict || report.warnings != warnings ? -EAGAIN : 0;
 }
 
 int netlink_teardown(struct netlink *nl, uint32_t table, uint32_t ifindex, struct error *err)

@@ -152,12 +152,19 @@ static struct prefix_set private_ranges(const struct net_allowed *allowed)
 	return set;
 }
 
+bool net_route_is_plain(const struct prefix *route, const struct net_allowed *allowed)
+{
+	const struct prefix_set private = private_ranges(allowed);
+
+	return route->bits > 1 && (allowed->exit_node || prefix_set_holds(&private, route));
+}
+
 /* is_too_much() - Whether the public ones of @routes hold more than is allowed of either family */
 static int is_too_much(const struct prefix *routes, size_t count, const struct prefix_set *private)
 {
 	/* Where a network of IPv6 alone reaches all of IPv4 (NAT64, RFC 6052). */
 	static const struct prefix mapped_v4 = {{ADDRESS_V6, {[1] = 0x64, 0xff, 0x9b}}, 96};
-	struct net_prefixes public = {0};
+	struct prefixes public = {0};
 	uint64_t held_v4 = 0, held_v6 = 0; /* in addresses; in /64s */
 	const struct prefix *last = NULL;
 	int r = 0;
@@ -166,9 +173,9 @@ static int is_too_much(const struct prefix *routes, size_t count, const struct p
 		struct prefix masked = prefix_mask(&routes[i]);
 
 		if (!prefix_set_holds(private, &masked))
-			r = net_prefixes_add(&public, &masked);
+			r = prefixes_add(&public, &masked);
 	}
-	net_prefixes_unite(&public);
+	prefixes_unite(&public);
 	for (size_t i = 0; r == 0 && i < public.count; i++) {
 		const struct prefix *p = &public.list[i];
 
@@ -182,7 +189,7 @@ static int is_too_much(const struct prefix *routes, size_t count, const struct p
 		if (prefix_overlaps(p, &mapped_v4))
 			held_v4 += UINT64_C(1) << (p->bits > 96 ? 128 - p->bits : 32);
 	}
-	net_prefixes_free(&public);
+	prefixes_free(&public);
 	if (r < 0)
 		return r;
 	return held_v4 > UINT64_C(1) << (32 - PUBLIC_BITS_V4) ||

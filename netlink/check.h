@@ -32,6 +32,14 @@ int net_route_check(const struct prefix *route, uint32_t ifindex,
 		    struct error *err);
 
 /**
+ * net_route_is_plain() - Whether net_route_check() alone decides about a route
+ *
+ * Not about a default route or half of one, and without @allowed->exit_node not about public
+ * addresses, which are judged together by net_wanted_check().
+ */
+bool net_route_is_plain(const struct prefix *route, const struct net_allowed *allowed);
+
+/**
  * net_address_check() - Whether our link may have this address: one of the tailnet's, and none of
  * this machine's
  */

@@ -19,6 +19,7 @@
 
 #include "base/address.h"
 #include "base/error.h"
+#include "base/prefixes.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -163,6 +164,21 @@ int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned
  */
 int netlink_apply(struct netlink *nl, const struct net_wanted *wanted, struct net_report *ret,
 		  struct error *err);
+
+/**
+ * netlink_change_routes() - Change a few routes of a state that netlink_apply() set
+ * @wanted:   its link and table
+ * @warnings: of that call: without IPv6 there are no such routes, without rules another table
+ * @changes:  how many were made
+ *
+ * Sends @added and @gone and dumps nothing. Where the kernel has another state than we think, or
+ * refuses one of them, the rest may have been changed: netlink_apply() is needed again.
+ *
+ * Return: 0; -EAGAIN or another negative errno: apply the whole
+ */
+int netlink_change_routes(struct netlink *nl, const struct net_wanted *wanted,
+			  unsigned int warnings, const struct prefixes *added,
+			  const struct prefixes *gone, unsigned int *changes);
 
 /**
  * netlink_teardown() - Remove all that is ours from @table and of link @ifindex

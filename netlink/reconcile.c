@@ -12,25 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-int net_prefixes_add(struct net_prefixes *prefixes, const struct prefix *prefix)
-{
-	int r = ARRAY_GROW(prefixes->list, prefixes->count, prefixes->capacity);
-
-	if (r == 0)
-		prefixes->list[prefixes->count++] = *prefix;
-	return r;
-}
-
-void net_prefixes_free(struct net_prefixes *prefixes)
-{
-	free(prefixes->list);
-	*prefixes = (struct net_prefixes){0};
-}
-
 void net_have_free(struct net_have *have)
 {
-	net_prefixes_free(&have->addresses);
-	net_prefixes_free(&have->routes);
+	prefixes_free(&have->addresses);
+	prefixes_free(&have->routes);
 	*have = (struct net_have){0};
 }
 
@@ -40,12 +25,12 @@ void net_changes_free(struct net_changes *changes)
 	*changes = (struct net_changes){0};
 }
 
-static int change(struct net_changes *changes, struct net_change one)
+int net_changes_add(struct net_changes *changes, const struct net_change *change)
 {
 	int r = ARRAY_GROW(changes->list, changes->count, changes->capacity);
 
 	if (r == 0)
-		changes->list[changes->count++] = one;
+		changes->list[changes->count++] = *change;
 	return r;
 }
 
@@ -82,32 +67,9 @@ bool net_rule_equal(const struct net_rule *a, const struct net_rule *b)
 	       a->mark == b->mark && a->mask == b->mask;
 }
 
-static int compare_prefixes(const void *left, const void *right)
-{
-	const struct prefix *a = left, *b = right;
-	int order = a->address.family - b->address.family;
-
-	if (order == 0)
-		order = memcmp(a->address.bytes, b->address.bytes, sizeof(a->address.bytes));
-	return order != 0 ? order : a->bits - b->bits;
-}
-
-void net_prefixes_unite(struct net_prefixes *p)
-{
-	size_t kept = 0;
-
-	if (p->count == 0)
-		return;
-	qsort(p->list, p->count, sizeof(*p->list), compare_prefixes);
-	for (size_t i = 1; i < p->count; i++)
-		if (compare_prefixes(&p->list[kept], &p->list[i]) != 0)
-			p->list[++kept] = p->list[i];
-	p->count = kept + 1;
-}
-
 /* collect() - The wanted prefixes as a sorted list, @mask clearing their host bits */
 static int collect(const struct prefix *list, size_t count, bool mask, bool v4_only,
-		   struct net_prefixes *ret)
+		   struct prefixes *ret)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct prefix one = mask ? prefix_mask(&list[i]) : list[i];
@@ -115,16 +77,16 @@ static int collect(const struct prefix *list, size_t count, bool mask, bool v4_o
 
 		if (v4_only && one.address.family == ADDRESS_V6)
 			continue;
-		r = net_prefixes_add(ret, &one);
+		r = prefixes_add(ret, &one);
 		if (r < 0)
 			return r;
 	}
-	net_prefixes_unite(ret);
+	prefixes_unite(ret);
 	return 0;
 }
 
 /* only_in() - A change of @kind for each prefix of @in that is not in @other; both are sorted */
-static int only_in(const struct net_prefixes *in, const struct net_prefixes *other,
+static int only_in(const struct prefixes *in, const struct prefixes *other,
 		   enum net_change_kind kind, struct net_changes *changes)
 {
 	size_t j = 0;
@@ -133,11 +95,12 @@ static int only_in(const struct net_prefixes *in, const struct net_prefixes *oth
 		int order = 1, r;
 
 		while (j < other->count &&
-		       (order = compare_prefixes(&in->list[i], &other->list[j])) > 0)
+		       (order = prefix_compare(&in->list[i], &other->list[j])) > 0)
 			j++;
 		if (j < other->count && order == 0)
 			continue;
-		r = change(changes, (struct net_change){.kind = kind, .prefix = in->list[i]});
+		r = net_changes_add(changes,
+				    &(struct net_change){.kind = kind, .prefix = in->list[i]});
 		if (r < 0)
 			return r;
 	}
@@ -150,7 +113,8 @@ static int add_rules(const struct net_have *have, struct net_changes *changes)
 		int r = 0;
 
 		if (!(have->rules & 1u << i))
-			r = change(changes, (struct net_change){.kind = NET_RULE_ADD, .rule = i});
+			r = net_changes_add(changes,
+					    &(struct net_change){.kind = NET_RULE_ADD, .rule = i});
 		if (r < 0)
 			return r;
 	}
@@ -165,8 +129,8 @@ static int delete_rules(const struct net_have *have, struct net_changes *changes
 		int r = 0;
 
 		if (have->rules & 1u << i && (tunnel || !have->bypass_shared))
-			r = change(changes,
-				   (struct net_change){.kind = NET_RULE_DELETE, .rule = i});
+			r = net_changes_add(
+				changes, &(struct net_change){.kind = NET_RULE_DELETE, .rule = i});
 		if (r < 0)
 			return r;
 	}
@@ -180,10 +144,11 @@ static int set_link(const struct net_link *link, const struct net_wanted *wanted
 	int r = 0;
 
 	if (wanted->mtu != 0 && link->mtu != wanted->mtu)
-		r = change(changes, (struct net_change){.kind = NET_LINK_MTU, .mtu = wanted->mtu});
+		r = net_changes_add(changes,
+				    &(struct net_change){.kind = NET_LINK_MTU, .mtu = wanted->mtu});
 	if (r == 0 && wanted->up && link->address_generation != NET_GENERATION_UNKNOWN &&
 	    link->address_generation != IN6_ADDR_GEN_MODE_NONE)
-		r = change(changes, (struct net_change){.kind = NET_LINK_GENERATION});
+		r = net_changes_add(changes, &(struct net_change){.kind = NET_LINK_GENERATION});
 	return r;
 }
 
@@ -193,12 +158,12 @@ int net_reconcile(struct net_have *have, const struct net_wanted *wanted, unsign
 	bool v4_only = without & NET_WARNING_IPV6_OFF;
 	bool rules = !(without & NET_WARNING_NO_RULES);
 	bool is_up = have->link.flags & IFF_UP;
-	struct net_prefixes addresses = {0}, routes = {0};
+	struct prefixes addresses = {0}, routes = {0};
 	struct net_changes changes = {0};
 	int r;
 
-	net_prefixes_unite(&have->addresses);
-	net_prefixes_unite(&have->routes);
+	prefixes_unite(&have->addresses);
+	prefixes_unite(&have->routes);
 	r = collect(wanted->addresses, wanted->address_count, false, v4_only, &addresses);
 	if (r == 0 && wanted->up)
 		r = collect(wanted->routes, wanted->route_count, true, v4_only, &routes);
@@ -210,7 +175,7 @@ int net_reconcile(struct net_have *have, const struct net_wanted *wanted, unsign
 	if (r == 0)
 		r = only_in(&addresses, &have->addresses, NET_ADDRESS_ADD, &changes);
 	if (r == 0 && wanted->up && !is_up)
-		r = change(&changes, (struct net_change){.kind = NET_LINK_UP});
+		r = net_changes_add(&changes, &(struct net_change){.kind = NET_LINK_UP});
 	if (r == 0)
 		r = only_in(&routes, &have->routes, NET_ROUTE_ADD, &changes);
 	if (r == 0)
@@ -220,10 +185,10 @@ int net_reconcile(struct net_have *have, const struct net_wanted *wanted, unsign
 	if (r == 0 && rules && !wanted->rules)
 		r = delete_rules(have, &changes);
 	if (r == 0 && !wanted->up && is_up)
-		r = change(&changes, (struct net_change){.kind = NET_LINK_DOWN});
+		r = net_changes_add(&changes, &(struct net_change){.kind = NET_LINK_DOWN});
 
-	net_prefixes_free(&addresses);
-	net_prefixes_free(&routes);
+	prefixes_free(&addresses);
+	prefixes_free(&routes);
 	if (r < 0)
 		net_changes_free(&changes);
 	else

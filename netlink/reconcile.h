@@ -6,23 +6,17 @@
  */
 #pragma once
 
+#include "base/prefixes.h"
 #include "netlink/netstate.h"
 #include "netlink/objects.h"
 
 #define NET_RULE_COUNT 8 /* four priorities, IPv4 first, then IPv6 */
 
-/* A growing list of prefixes. */
-struct net_prefixes {
-	struct prefix *list;
-	size_t count;
-	size_t capacity;
-};
-
 /* What the kernel has of ours. */
 struct net_have {
 	struct net_link link;
-	struct net_prefixes addresses;
-	struct net_prefixes routes;
+	struct prefixes addresses;
+	struct prefixes routes;
 	unsigned int rules; /* bit i: net_rule_of_ours(i, table, mark) stands */
 	bool bypass_shared; /* a tunnel rule of another pillion (same protocol, other table) stands
 			     */
@@ -57,6 +51,9 @@ struct net_changes {
 	size_t capacity;
 };
 
+/** net_changes_add() - Append; 0 or -ENOMEM */
+int net_changes_add(struct net_changes *changes, const struct net_change *change);
+
 /**
  * net_rule_of_ours() - The rule with index @index (0 to NET_RULE_COUNT - 1) for @table and sockets
  * with @mark
@@ -67,13 +64,6 @@ struct net_rule net_rule_of_ours(unsigned int index, uint32_t table, uint32_t ma
 
 /** net_rule_equal() - Whether two rules are the same to the kernel, protocol included */
 bool net_rule_equal(const struct net_rule *a, const struct net_rule *b);
-
-/** net_prefixes_add() - Append; 0 or -ENOMEM */
-int net_prefixes_add(struct net_prefixes *prefixes, const struct prefix *prefix);
-
-/** net_prefixes_unite() - Sort by family, address, length; what stands twice stands once */
-void net_prefixes_unite(struct net_prefixes *prefixes);
-void net_prefixes_free(struct net_prefixes *prefixes);
 
 /** net_have_free() - Release the lists; @have is empty and valid after it */
 void net_have_free(struct net_have *have);

@@ -28,6 +28,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/prefixes.h"
 #include "control/client.h"
 #include "node/node.h"
 #include "node/prefs.h"
@@ -108,6 +109,18 @@ struct node_bus {
 	struct node_watch *watches;
 	unsigned int depth; /* messages going round */
 	uint64_t sessions;
+};
+
+struct node_route_holder;
+
+/** struct node_routes - Routes into the tunnel, counted by the peers that need them */
+struct node_routes {
+	struct prefix_table table;
+	struct prefixes noted; /* that may have to be sent, or taken back */
+	struct node_route_holder *holders;
+	uint32_t number; /* of the last request */
+	bool counted;    /* the table and the records fit the netmap */
+	bool sent;       /* the supervisor has what the table says that it has */
 };
 
 struct node {
@@ -193,6 +206,7 @@ struct node {
 	bool network_asked;   /* the supervisor has not answered yet */
 	bool network_changed; /* since then */
 	bool network_failed;  /* the last time */
+	struct node_routes routes;
 
 	/* The record of changes (node_reconcile.c) */
 	unsigned int changes; /* bits of enum node_change */
@@ -332,6 +346,12 @@ void node_prefs_applied(struct node *node);
 
 /* node_network.c */
 void node_apply_network(struct node *node);
+
+/** node_network_peer() - The peer @id changed, came or went; node_apply_network() sends its routes */
+void node_network_peer(struct node *node, int64_t id);
+
+/** node_network_forget() - The routes of all peers are to be counted and sent anew */
+void node_network_forget(struct node *node);
 
 /* node_machine.c */
 int node_machine_open(struct node *node, struct error *err);

@@ -1,48 +1,183 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* node/node_network.c - the addresses and routes that this node needs in the kernel */
+/*
+ * node/node_network.c - the addresses and routes that this node needs in the kernel
+ *
+ * DOC: Theory of operation
+ *
+ * A table has each route, with the number of peers that need it and whether the supervisor has
+ * been sent it. Of each peer a record has the routes that were counted for it, so that a change
+ * of the netmap costs what it changes: the record of the changed peer goes, another comes, and a
+ * route whose number becomes 0, or is no longer 0, is noted. A request sends what was noted. All
+ * routes are sent first, and again after a request that failed.
+ */
 #define LOG_ROOM "node"
+#include "base/limits.h"
 #include "base/log.h"
 #include "node/node_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static size_t collect_routes(const struct node *node, const struct netmap *map, struct prefix **ret)
+/* The value of a table's entry: its lowest bit says that the supervisor has it. */
+#define ROUTE_SENT   1u
+#define ROUTE_HOLDER 2u
+
+/* What is counted for one peer. */
+struct node_route_holder {
+	int64_t id; /* of the peer */
+	UT_hash_handle hh;
+	uint32_t count;
+	struct prefix routes[];
+};
+
+/* count_route() - One holder of a route more or less; noted where that makes it wanted, or not */
+static int count_route(struct node_routes *routes, const struct prefix *route, bool more)
 {
-	/* Whether any peer has an IPv6 address: then the whole range is routed, as the official
-	 * client does. */
-	const struct prefix tailnet_v6 = tailnet_ranges(&node->tailnet).list[1];
-	size_t count = 0, room = 1;
-	bool any_v6 = false;
-	struct prefix *list;
+	struct prefix_entry *entry = prefix_table_add(&routes->table, route);
 
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
-		room += p->node.allowed_ips.count;
-	list = calloc(room, sizeof(*list));
-	if (!list)
+	if (!entry)
+		return -ENOMEM;
+	entry->value += more ? ROUTE_HOLDER : -ROUTE_HOLDER;
+	return entry->value < ROUTE_HOLDER + (more ? ROUTE_HOLDER : 0)
+		       ? prefixes_add(&routes->noted, route)
+		       : 0;
+}
+
+/* drop_holder() - Count nothing for the peer @id any more */
+static int drop_holder(struct node_routes *routes, int64_t id)
+{
+	struct node_route_holder *holder;
+	int r = 0;
+
+	HASH_FIND(hh, routes->holders, &id, sizeof(id), holder);
+	if (!holder)
 		return 0;
-	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p)) {
-		uint32_t added;
+	for (uint32_t i = 0; i < holder->count && r == 0; i++)
+		r = count_route(routes, &holder->routes[i], false);
+	HASH_DEL(routes->holders, holder);
+	free(holder);
+	return r;
+}
 
-		if (!node_peer_is_trusted(map, p))
-			continue;
-		added = node_collect_allowed_ips(node, &p->node, list + count);
-		for (uint32_t i = 0; i < added; i++) {
-			const struct prefix route = list[count + i];
+/* add_holder() - Count the routes of a peer */
+static int add_holder(struct node *node, const struct netmap_peer *peer)
+{
+	/* One IPv6 address of a peer routes the whole range, as the official client does. */
+	const struct prefix tailnet_v6 = tailnet_ranges(&node->tailnet).list[1];
+	struct node_routes *routes = &node->routes;
+	struct node_route_holder *holder;
+	int r = 0;
 
-			if (prefix_contains(&tailnet_v6, &route.address) &&
-			    route.bits >= tailnet_v6.bits) {
-				any_v6 = true;
-				list[count + i] = list[count + --added];
-				i--;
-			}
-		}
-		count += added;
+	holder = calloc(1, sizeof(*holder) + peer->node.allowed_ips.count * sizeof(struct prefix));
+	if (!holder)
+		return -ENOMEM;
+	holder->id = peer->node.id;
+	holder->count = node_collect_allowed_ips(node, &peer->node, holder->routes);
+	HASH_ADD(hh, routes->holders, id, sizeof(holder->id), holder);
+	if (!holder->hh.tbl) { /* HASH_NONFATAL_OOM */
+		free(holder);
+		return -ENOMEM;
 	}
-	if (any_v6)
-		list[count++] = tailnet_v6;
-	*ret = list;
-	return count;
+	for (uint32_t i = 0; i < holder->count && r == 0; i++) {
+		if (prefix_covers(&tailnet_v6, &holder->routes[i]))
+			holder->routes[i] = tailnet_v6;
+		r = count_route(routes, &holder->routes[i], true);
+	}
+	return r;
+}
+
+void node_network_peer(struct node *node, int64_t id)
+{
+	const struct netmap *map = node_netmap(node);
+	const struct netmap_peer *peer = netmap_peer_by_id(map, id);
+	int r = node->routes.counted ? drop_holder(&node->routes, id) : 0;
+
+	if (r == 0 && node->routes.counted && peer && node_peer_is_trusted(map, peer))
+		r = add_holder(node, peer);
+	if (r < 0 || node->routes.noted.count > LIMIT_NET_ROUTES)
+		node_network_forget(node);
+}
+
+void node_network_forget(struct node *node)
+{
+	struct node_route_holder *holder, *next;
+
+	HASH_ITER(hh, node->routes.holders, holder, next) {
+		HASH_DEL(node->routes.holders, holder);
+		free(holder);
+	}
+	prefix_table_free(&node->routes.table);
+	prefixes_free(&node->routes.noted);
+	node->routes.counted = false;
+	node->routes.sent = false;
+}
+
+/* count_all() - The routes of all peers, from nothing; 0 or -ENOMEM */
+static int count_all(struct node *node, const struct netmap *map)
+{
+	int r = 0;
+
+	node_network_forget(node);
+	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p && r == 0;
+	     p = netmap_peer_next(map, p))
+		if (node_peer_is_trusted(map, p))
+			r = add_holder(node, p);
+	node->routes.counted = r == 0;
+	return r;
+}
+
+/*
+ * take_noted() - What the noted routes mean for the supervisor: @added, @gone; no longer noted
+ *
+ * Return: 0 or -ENOMEM
+ */
+static int take_noted(struct node_routes *routes, struct prefixes *added, struct prefixes *gone)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < routes->noted.count && r == 0; i++) {
+		const struct prefix *route = &routes->noted.list[i];
+		struct prefix_entry *entry = prefix_table_find(&routes->table, route);
+		bool sent = entry && entry->value & ROUTE_SENT;
+
+		if (entry && entry->value >= ROUTE_HOLDER) {
+			r = sent ? 0 : prefixes_add(added, route);
+			entry->value |= ROUTE_SENT;
+		} else if (entry) {
+			r = sent ? prefixes_add(gone, route) : 0;
+			prefix_table_remove(&routes->table, entry);
+		}
+	}
+	routes->noted.count = 0;
+	return r;
+}
+
+/* collect_routes() - Fill in the routes of a request; @added and @gone are its memory */
+static int collect_routes(struct node *node, const struct netmap *map,
+			  struct privsep_network *network, struct prefixes *added,
+			  struct prefixes *gone)
+{
+	struct node_routes *routes = &node->routes;
+	int r = routes->counted ? 0 : count_all(node, map);
+
+	network->delta = routes->sent;
+	if (r == 0)
+		r = take_noted(routes, added, gone);
+	if (r == 0 && !network->delta) {
+		added->count = 0;
+		for (const struct prefix_entry *e = prefix_table_next(&routes->table, NULL);
+		     e && r == 0; e = prefix_table_next(&routes->table, e))
+			r = prefixes_add(added, &e->prefix);
+	}
+	if (network->delta) {
+		network->gone = gone->list;
+		network->gone_count = gone->count;
+	}
+	network->routes = added->list;
+	network->route_count = added->count;
+	routes->sent = true;
+	return r;
 }
 
 static void on_network_applied(void *context, int result, const char *text)
@@ -50,9 +185,12 @@ static void on_network_applied(void *context, int result, const char *text)
 	struct node *node = context;
 
 	node->network_asked = false;
+	if (result < 0)
+		node->routes.sent = false;
 	if (node->stopping)
 		return;
-	if (node->network_changed) {
+	/* A supervisor that lacks the routes before gets all at once: nothing has failed. */
+	if (node->network_changed || result == -ESTALE) {
 		node_apply_network(node);
 		return;
 	}
@@ -66,7 +204,7 @@ static void on_network_applied(void *context, int result, const char *text)
 				  text);
 		node_warn(node, NODE_WARN_NETWORK, text);
 	} else {
-		/* The supervisor has said it in the log. */
+		/* The supervisor has logged it. */
 		node_warn(node, NODE_WARN_NETWORK, text[0] ? text : NULL);
 	}
 	node_note_result(node, &node->network_failed, result);
@@ -85,8 +223,8 @@ void node_apply_network(struct node *node)
 	struct privsep_network network = {
 		.netfilter = node->state.prefs.netfilter_mode != NETFILTER_OFF,
 	};
-	struct prefix *routes = NULL;
-	int r;
+	struct prefixes added = {0}, gone = {0};
+	int r = 0;
 
 	node->network_wanted = node->tunnel && map && map->self && map->self->addresses.count;
 	node->network_changed = node->network_asked;
@@ -100,12 +238,16 @@ void node_apply_network(struct node *node)
 							       "disable-linux-cgnat-drop-rule");
 		network.addresses = map->self->addresses.items;
 		network.address_count = map->self->addresses.count;
-		network.route_count = collect_routes(node, map, &routes);
-		network.routes = routes;
+		r = collect_routes(node, map, &network, &added, &gone);
+	} else {
+		node_network_forget(node);
 	}
-	r = privsep_client_network(node->privsep, &network, on_network_applied, node);
+	network.number = ++node->routes.number;
+	if (r == 0)
+		r = privsep_client_network(node->privsep, &network, on_network_applied, node);
 	node->network_asked = r == 0;
 	if (r < 0)
 		on_network_applied(node, r, "");
-	free(routes);
+	prefixes_free(&added);
+	prefixes_free(&gone);
 }

@@ -362,6 +362,7 @@ void node_apply_netmap(struct node *node)
 				"pillion trusts no peer"
 			      : NULL);
 	node->applied_peers = true;
+	node_network_forget(node);
 	node_apply_network(node);
 	if (node->handover.length) {
 		int active = tunnel_import(node->tunnel, buffer_head(&node->handover),
@@ -395,12 +396,16 @@ static void apply_change(struct node *node, const struct netmap_change *change)
 		node_apply_netmap(node);
 		return;
 	}
-	for (uint32_t i = 0; i < change->removal_count; i++)
+	for (uint32_t i = 0; i < change->removal_count; i++) {
 		settle_key(node, map, &change->removals[i].key);
+		node_network_peer(node, change->removals[i].id);
+	}
 	if (change->parts & NETMAP_SELF) {
 		tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
 					 map->self->addresses.count);
 		routes |= (change->self_what & NETMAP_NODE_CAPABILITIES) != 0;
+		if (change->self_what & NETMAP_NODE_KEY)
+			node_network_forget(node); /* a peer with our key is not trusted */
 		if (change->self_what & NETMAP_NODE_ADDRESSES) {
 			routes = true;
 			/* The masquerading of each peer names our own address. */
@@ -420,7 +425,10 @@ static void apply_change(struct node *node, const struct netmap_change *change)
 		const struct netmap_update *update = &change->updates[i];
 
 		settle_key(node, map, &update->peer->node.key);
-		routes |= (update->what & ROUTE_CHANGES) != 0;
+		if (update->what & ROUTE_CHANGES) {
+			routes = true;
+			node_network_peer(node, update->peer->node.id);
+		}
 		/* The filter depends on the allowed IPs of peers without a signature. */
 		filter |= update->peer->node.unsigned_peer_api_only &&
 			  update->what & (NETMAP_NODE_ALLOWED_IPS | NETMAP_NODE_TREATMENT);
@@ -515,5 +523,6 @@ void node_prefs_applied(struct node *node)
 		return;
 	node_apply_filter(node);
 	set_peers(node, map);
+	node_network_forget(node);
 	node_apply_network(node);
 }

@@ -149,6 +149,7 @@ void node_free(struct node *node)
 	node->stopping = true;
 	node_store_answer(node);
 	node_tunnel_close(node);
+	node_network_forget(node);
 	node_control_close(node);
 	node_machine_close(node);
 	node_bus_close(node);

@@ -12,6 +12,7 @@ enum {
 	RECORD_FLAGS,     /* struct wanted_flags, exactly once, first */
 	RECORD_ADDRESS,   /* struct prefix */
 	RECORD_ROUTE,     /* struct prefix */
+	RECORD_GONE,      /* struct prefix */
 	RECORD_INTERFACE, /* struct interface_address */
 	RECORD_DEFAULT,   /* struct default_route */
 };
@@ -23,10 +24,11 @@ struct wanted_flags {
 	uint8_t up;
 	uint8_t netfilter;
 	uint8_t share_ranges;
-	uint8_t zero;
+	uint8_t delta;
 	uint32_t mtu;
+	uint32_t number;
 };
-_Static_assert(sizeof(struct wanted_flags) == 8, "no padding");
+_Static_assert(sizeof(struct wanted_flags) == 12, "no padding");
 _Static_assert(sizeof(struct prefix) == 18, "no padding");
 
 int privsep_network_encode(const struct privsep_network *network, struct buffer *out)
@@ -35,18 +37,22 @@ int privsep_network_encode(const struct privsep_network *network, struct buffer 
 		.up = network->up,
 		.netfilter = network->netfilter,
 		.share_ranges = network->share_ranges,
+		.delta = network->delta,
 		.mtu = network->mtu,
+		.number = network->number,
 	};
 	int r;
 
 	if (network->address_count > NETWORK_ADDRESSES_MAX ||
-	    network->route_count > NETWORK_ROUTES_MAX)
+	    network->route_count > NETWORK_ROUTES_MAX || network->gone_count > NETWORK_ROUTES_MAX)
 		return -EMSGSIZE;
 	r = record_put(out, RECORD_FLAGS, &flags, sizeof(flags));
 	for (size_t i = 0; r == 0 && i < network->address_count; i++)
 		r = record_put(out, RECORD_ADDRESS, &network->addresses[i], sizeof(struct prefix));
 	for (size_t i = 0; r == 0 && i < network->route_count; i++)
 		r = record_put(out, RECORD_ROUTE, &network->routes[i], sizeof(struct prefix));
+	for (size_t i = 0; r == 0 && i < network->gone_count; i++)
+		r = record_put(out, RECORD_GONE, &network->gone[i], sizeof(struct prefix));
 	return r;
 }
 
@@ -86,49 +92,70 @@ static int prefix_decode(struct cursor *value, bool host_bits, struct prefix *re
 	return 0;
 }
 
-int privsep_network_decode(const void *bytes, size_t length, struct privsep_network *ret)
+/* decode_prefixes() - The records behind the flags, into arrays that have room for all of them */
+static int decode_prefixes(struct cursor *c, struct privsep_network *network,
+			   struct prefix *addresses, struct prefix *routes, struct prefix *gone)
 {
-	struct cursor c = cursor_of(bytes, length);
-	size_t addresses_max = count_records(c, RECORD_ADDRESS);
-	size_t routes_max = count_records(c, RECORD_ROUTE);
-	_cleanup_free_ struct prefix *addresses = NULL;
-	_cleanup_free_ struct prefix *routes = NULL;
-	struct privsep_network network = {0};
-	struct wanted_flags flags;
 	struct record record;
 	int r;
 
-	if (addresses_max > NETWORK_ADDRESSES_MAX || routes_max > NETWORK_ROUTES_MAX)
-		return -EMSGSIZE;
-	r = record_next(&c, &record);
-	if (r <= 0 || record.kind != RECORD_FLAGS || record.value.left != sizeof(flags))
-		return -EBADMSG;
-	cursor_copy(&record.value, &flags, sizeof(flags));
-	if (flags.up > 1 || flags.netfilter > 1 || flags.share_ranges > 1 || flags.zero != 0 ||
-	    (flags.mtu != 0 && (flags.mtu < MTU_MIN || flags.mtu > MTU_MAX)))
-		return -EBADMSG;
-	addresses = calloc(addresses_max + 1, sizeof(*addresses));
-	routes = calloc(routes_max + 1, sizeof(*routes));
-	if (!addresses || !routes)
-		return -ENOMEM;
-	while ((r = record_next(&c, &record)) > 0) {
+	while ((r = record_next(c, &record)) > 0) {
 		if (record.kind == RECORD_ADDRESS)
-			r = prefix_decode(&record.value, true, &addresses[network.address_count++]);
+			r = prefix_decode(&record.value, true,
+					  &addresses[network->address_count++]);
 		else if (record.kind == RECORD_ROUTE)
-			r = prefix_decode(&record.value, false, &routes[network.route_count++]);
+			r = prefix_decode(&record.value, false, &routes[network->route_count++]);
+		else if (record.kind == RECORD_GONE && network->delta)
+			r = prefix_decode(&record.value, false, &gone[network->gone_count++]);
 		else
 			r = -EBADMSG;
 		if (r < 0)
 			return r;
 	}
-	if (r < 0)
-		return r;
+	return r;
+}
+
+int privsep_network_decode(const void *bytes, size_t length, struct privsep_network *ret)
+{
+	struct cursor c = cursor_of(bytes, length);
+	size_t addresses_max = count_records(c, RECORD_ADDRESS);
+	size_t routes_max = count_records(c, RECORD_ROUTE);
+	size_t gone_max = count_records(c, RECORD_GONE);
+	_cleanup_free_ struct prefix *addresses = NULL;
+	_cleanup_free_ struct prefix *routes = NULL;
+	_cleanup_free_ struct prefix *gone = NULL;
+	struct privsep_network network = {0};
+	struct wanted_flags flags;
+	struct record record;
+	int r;
+
+	if (addresses_max > NETWORK_ADDRESSES_MAX || routes_max > NETWORK_ROUTES_MAX ||
+	    gone_max > NETWORK_ROUTES_MAX)
+		return -EMSGSIZE;
+	r = record_next(&c, &record);
+	if (r <= 0 || record.kind != RECORD_FLAGS || record.value.left != sizeof(flags))
+		return -EBADMSG;
+	cursor_copy(&record.value, &flags, sizeof(flags));
+	if (flags.up > 1 || flags.netfilter > 1 || flags.share_ranges > 1 || flags.delta > 1 ||
+	    (flags.mtu != 0 && (flags.mtu < MTU_MIN || flags.mtu > MTU_MAX)))
+		return -EBADMSG;
 	network.up = flags.up == 1;
 	network.netfilter = flags.netfilter == 1;
 	network.share_ranges = flags.share_ranges == 1;
+	network.delta = flags.delta == 1;
 	network.mtu = flags.mtu;
+	network.number = flags.number;
+	addresses = calloc(addresses_max + 1, sizeof(*addresses));
+	routes = calloc(routes_max + 1, sizeof(*routes));
+	gone = calloc(gone_max + 1, sizeof(*gone));
+	if (!addresses || !routes || !gone)
+		return -ENOMEM;
+	r = decode_prefixes(&c, &network, addresses, routes, gone);
+	if (r < 0)
+		return r;
 	network.addresses = TAKE_PTR(addresses);
 	network.routes = TAKE_PTR(routes);
+	network.gone = TAKE_PTR(gone);
 	*ret = network;
 	return 0;
 }
@@ -137,6 +164,7 @@ void privsep_network_free(struct privsep_network *network)
 {
 	free((void *)(uintptr_t)network->addresses);
 	free((void *)(uintptr_t)network->routes);
+	free((void *)(uintptr_t)network->gone);
 	*network = (struct privsep_network){0};
 }
 

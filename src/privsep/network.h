@@ -21,7 +21,12 @@
 #define NETWORK_ROUTES_MAX    (256u * 1024) /* two host routes a peer and what peers advertise */
 #define INTERFACES_MAX        256u          /* addresses in a snapshot */
 
-/** struct privsep_network - What the engine wants; the arrays belong to the caller */
+/**
+ * struct privsep_network - What the engine wants; the arrays belong to the caller
+ *
+ * The first request of an engine says all routes, and so does the next after one that failed.
+ * Others are deltas: they say which routes come and go.
+ */
 struct privsep_network {
 	bool up;                        /* false: link down, no addresses, routes or rules */
 	bool netfilter;                 /* the input chain against forged tailnet sources */
@@ -29,8 +34,12 @@ struct privsep_network {
 	uint32_t mtu;                   /* 0: as the start configuration says */
 	const struct prefix *addresses; /* own tailnet addresses, /32 and /128 */
 	size_t address_count;
+	bool delta;      /* @routes come and @gone go; false: @routes are all */
+	uint32_t number; /* of the request; a delta follows the one that has the number before */
 	const struct prefix *routes; /* to peers, in our table */
 	size_t route_count;
+	const struct prefix *gone;
+	size_t gone_count;
 };
 
 /** privsep_network_encode(), privsep_network_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM

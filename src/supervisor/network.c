@@ -112,7 +112,7 @@ int network_open(struct supervisor *s, struct error *err)
 	return r;
 }
 
-/* wanted_of() - The engine's wish as what the kernel shall have */
+/* wanted_of() - What the kernel shall have, but for the addresses and routes that are allowed */
 static struct net_wanted wanted_of(const struct supervisor *s, const struct privsep_network *wish)
 {
 	return (struct net_wanted){
@@ -126,51 +126,57 @@ static struct net_wanted wanted_of(const struct supervisor *s, const struct priv
 								      s->network.tun.ifindex,
 								      &s->network.interfaces),
 		.table = s->options->start.table,
-		.addresses = wish->addresses,
-		.address_count = wish->up ? wish->address_count : 0,
-		.routes = wish->routes,
-		.route_count = wish->up ? wish->route_count : 0,
 		.route_changes_max = ROUTE_CHANGES_MAX,
 	};
 }
 
-/* judge() - Of what the engine asked for, what is allowed now; the first that is not is named */
-static int judge(struct supervisor *s, struct error *err)
+/* note_refused() - Name the first address or route that is left out; if it is news, in the log */
+static void note_refused(struct supervisor *s, const struct net_verdict *verdict)
 {
 	struct network *network = &s->network;
-	const struct privsep_network *asked = &network->wish;
-	const struct net_wanted wanted = wanted_of(s, asked);
-	struct prefix *addresses = calloc(asked->address_count + 1, sizeof(*addresses));
-	struct prefix *routes = calloc(asked->route_count + 1, sizeof(*routes));
 	char refused[PRIVSEP_TEXT_MAX] = "";
-	struct net_verdict verdict;
-	int r = -ENOMEM;
 
-	if (!addresses || !routes)
-		error_set(err, r, "out of memory for the routes");
-	else
-		r = net_wanted_check(&wanted, &network->interfaces, &network->allowed, addresses,
-				     routes, &verdict, err);
-	if (r < 0) {
-		free(addresses);
-		free(routes);
-		return r;
-	}
-	if (verdict.refused > 0)
-		snprintf(refused, sizeof(refused), "%s", verdict.why.text);
-	if (verdict.refused > 1)
+	if (verdict->refused > 0)
+		snprintf(refused, sizeof(refused), "%s", verdict->why.text);
+	if (verdict->refused > 1)
 		snprintf(refused + strlen(refused), sizeof(refused) - strlen(refused),
-			 " (and %zu more routes)", verdict.refused - 1);
+			 " (and %zu more routes)", verdict->refused - 1);
 	if (refused[0] && strcmp(refused, network->refused) != 0 &&
 	    quota_take(&s->engine.quotas.said, clock_boottime()))
 		log_warn("an address or a peer's route was left out: %s", refused);
 	memcpy(network->refused, refused, sizeof(refused));
-	privsep_network_free(&network->wanted);
-	network->wanted = *asked;
-	network->wanted.addresses = addresses;
-	network->wanted.address_count = verdict.addresses;
-	network->wanted.routes = routes;
-	network->wanted.route_count = verdict.routes;
+}
+
+/* judge() - Decide which addresses of @wish and which of @routes are allowed now */
+static int judge(struct supervisor *s, const struct privsep_network *wish,
+		 struct net_route_set *routes, struct error *err)
+{
+	struct prefix *addresses = calloc(wish->address_count + 1, sizeof(*addresses));
+	_cleanup_(prefixes_free) struct prefixes asked = {0};
+	_cleanup_free_ struct prefix *allowed = calloc(routes->asked.count + 1, sizeof(*allowed));
+	struct net_wanted wanted = wanted_of(s, wish);
+	struct net_verdict verdict;
+	int r = net_route_set_list(routes, false, &asked);
+
+	wanted.addresses = wish->addresses;
+	wanted.address_count = wish->address_count;
+	wanted.routes = asked.list;
+	wanted.route_count = asked.count;
+	if (r < 0 || !addresses || !allowed)
+		r = error_set(err, -ENOMEM, "out of memory for the routes");
+	else
+		r = net_wanted_check(&wanted, &s->network.interfaces, &s->network.allowed,
+				     addresses, allowed, &verdict, err);
+	if (r < 0) {
+		free(addresses);
+		return r;
+	}
+	note_refused(s, &verdict);
+	net_route_set_judge(routes, allowed, verdict.routes);
+	free(s->network.addresses);
+	s->network.addresses = addresses;
+	s->network.address_count = verdict.addresses;
+	s->network.settled = false;
 	return 0;
 }
 
@@ -189,40 +195,8 @@ void network_request(struct supervisor *s, uint32_t id, int memfd)
 	timer_arm(&s->loop, &network->apply, now + quota_wait(&s->engine.quotas.networks, now));
 }
 
-/* take_request() - Read a request; its allowed part becomes the wanted state */
-static void take_request(struct supervisor *s, uint32_t id, int memfd)
-{
-	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
-	_cleanup_(privsep_network_free) struct privsep_network before = {0};
-	struct network *network = &s->network;
-	struct privsep_network wish;
-	struct error err = {0};
-	int r = privsep_memfd_read(PRIVSEP_NETWORK, memfd, &bytes);
-
-	if (r == 0)
-		r = privsep_network_decode(buffer_head(&bytes), bytes.length, &wish);
-	if (r < 0) {
-		child_reply(&s->engine, id, r, "the wanted network state can't be read", -1);
-		return;
-	}
-	before = network->wish;
-	network->wish = wish;
-	r = judge(s, &err);
-	if (r < 0) {
-		network->wish = before;
-		before = wish;
-		child_reply(&s->engine, id, r, err.text, -1);
-		return;
-	}
-	if (network->request != 0)
-		child_reply(&s->engine, network->request, -ECANCELED, "overtaken by a newer one",
-			    -1);
-	network->have_wanted = true;
-	network->request = id;
-}
-
 /* report_text() - The warnings of an apply in one text; new ones are logged */
-static void report_text(struct network *network, const struct net_report *report,
+static void report_text(struct network *network, unsigned int warnings,
 			char out[static PRIVSEP_TEXT_MAX])
 {
 	size_t used = (size_t)snprintf(out, PRIVSEP_TEXT_MAX, "%s%s%s", network->obstacle,
@@ -232,7 +206,7 @@ static void report_text(struct network *network, const struct net_report *report
 	for (unsigned int bit = 0; bit < 32; bit++) {
 		enum net_warning warning = (enum net_warning)(1u << bit);
 
-		if ((report->warnings & warning) == 0)
+		if ((warnings & warning) == 0)
 			continue;
 		if ((network->warnings & warning) == 0)
 			log_warn("%s", net_warning_text(warning));
@@ -240,7 +214,110 @@ static void report_text(struct network *network, const struct net_report *report
 			used += (size_t)snprintf(out + used, PRIVSEP_TEXT_MAX - used, "%s%s",
 						 used ? "; " : "", net_warning_text(warning));
 	}
-	network->warnings = report->warnings;
+	network->warnings = warnings;
+}
+
+/* is_same_link() - Whether two wishes differ in routes alone */
+static bool is_same_link(const struct privsep_network *a, const struct privsep_network *b)
+{
+	return a->up && b->up && a->netfilter == b->netfilter &&
+	       a->share_ranges == b->share_ranges && a->mtu == b->mtu &&
+	       a->address_count == b->address_count &&
+	       memcmp(a->addresses, b->addresses, a->address_count * sizeof(*a->addresses)) == 0;
+}
+
+/* change_routes() - Send a plain change to the kernel; whether that was all that there is to do */
+static bool change_routes(struct supervisor *s, const struct prefixes *added,
+			  const struct prefixes *gone)
+{
+	const struct net_wanted wanted = wanted_of(s, &s->network.wish);
+	unsigned int changes;
+
+	if (!s->network.settled || !has_link(&s->network) ||
+	    added->count + gone->count > ROUTE_CHANGES_MAX)
+		return false;
+	return netlink_change_routes(s->network.netlink, &wanted, s->network.warnings, added, gone,
+				     &changes) == 0;
+}
+
+/*
+ * take_wish() - Take in a request that was read, and of a delta what it changes in the kernel
+ *
+ * Return: 1 if that was all; 0 if the whole must be applied; negative errno: nothing is taken
+ */
+static int take_wish(struct supervisor *s, struct privsep_network *wish, struct error *err)
+{
+	_cleanup_(prefixes_free) struct prefixes added = {0};
+	_cleanup_(prefixes_free) struct prefixes gone = {0};
+	struct network *network = &s->network;
+	struct net_route_set whole = {0};
+	struct net_route_set *set = wish->delta ? &network->routes : &whole;
+	const struct net_route_delta delta = {
+		.added = wish->routes,
+		.gone = wish->gone,
+		.added_count = wish->route_count,
+		.gone_count = wish->gone_count,
+	};
+	const struct prefix *before = network->wish.addresses;
+	int r;
+
+	if (wish->delta && (!network->have_base || wish->number != network->wish.number + 1))
+		return error_set(err, -ESTALE, "a change of routes that were not received");
+	r = net_route_set_change(set, &delta, network->tun.ifindex, &network->interfaces,
+				 &network->allowed, &added, &gone, err);
+	if (r > 0)
+		r = wish->delta && is_same_link(&network->wish, wish);
+	if (r == 0) {
+		r = judge(s, wish, set, err);
+	} else if (r > 0) {
+		network->settled = change_routes(s, &added, &gone);
+		r = network->settled;
+	}
+	if (r < 0) {
+		net_route_set_free(&whole);
+		network->have_base = false;
+		network->settled &= !wish->delta; /* a part of it may be in the set */
+		return r;
+	}
+	if (!wish->delta) {
+		net_route_set_free(&network->routes);
+		network->routes = whole;
+	}
+	network->wish = *wish;
+	network->wish.routes = network->wish.gone = NULL;
+	wish->addresses = before; /* freed with the routes, which the set has now */
+	network->have_base = true;
+	network->have_wanted = true;
+	return r;
+}
+
+/* take_request() - Read a request; whether it needs the whole to be applied */
+static bool take_request(struct supervisor *s, uint32_t id, int memfd)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
+	_cleanup_(privsep_network_free) struct privsep_network wish = {0};
+	struct network *network = &s->network;
+	char text[PRIVSEP_TEXT_MAX] = "";
+	struct error err = {0};
+	int r = privsep_memfd_read(PRIVSEP_NETWORK, memfd, &bytes);
+
+	if (r == 0)
+		r = privsep_network_decode(buffer_head(&bytes), bytes.length, &wish);
+	if (r < 0)
+		error_set(&err, r, "the wanted network state can't be read");
+	else
+		r = take_wish(s, &wish, &err);
+	if (r > 0)
+		report_text(network, network->warnings, text);
+	if (r != 0) {
+		child_reply(&s->engine, id, r < 0 ? r : 0, r < 0 ? err.text : text, -1);
+		return false;
+	}
+	if (network->request != 0)
+		child_reply(&s->engine, network->request, -ECANCELED, "overtaken by a newer one",
+			    -1);
+	network->request = id;
+	return true;
 }
 
 /* find_obstacle() - A rule of another program that came, or went: to the log, and to the engine */
@@ -282,7 +359,8 @@ static void apply_failed(struct supervisor *s, const char text[static PRIVSEP_TE
 static unsigned int apply(struct supervisor *s)
 {
 	struct network *network = &s->network;
-	const struct net_wanted wanted = wanted_of(s, &network->wanted);
+	_cleanup_(prefixes_free) struct prefixes routes = {0};
+	struct net_wanted wanted = wanted_of(s, &network->wish);
 	struct net_report report = {0};
 	struct error err = {0};
 	char text[PRIVSEP_TEXT_MAX] = "";
@@ -290,7 +368,18 @@ static unsigned int apply(struct supervisor *s)
 
 	if (!has_link(network))
 		return 0; /* it is applied as soon as there is one */
-	r = netlink_apply(network->netlink, &wanted, &report, &err);
+	r = net_route_set_list(&network->routes, true, &routes);
+	if (wanted.up) {
+		wanted.addresses = network->addresses;
+		wanted.address_count = network->address_count;
+		wanted.routes = routes.list;
+		wanted.route_count = routes.count;
+	}
+	if (r < 0)
+		error_set_errno(&err, r, "list the routes");
+	else
+		r = netlink_apply(network->netlink, &wanted, &report, &err);
+	network->settled = r == 0 && !report.partial;
 	if (r == 0 && report.partial) {
 		/* The next turn applies the rest; the turn of a newer request does so too. */
 		if (network->asked < 0)
@@ -299,7 +388,7 @@ static unsigned int apply(struct supervisor *s)
 	}
 	if (r == 0) {
 		find_obstacle(s, &wanted, report.warnings);
-		report_text(network, &report, text);
+		report_text(network, report.warnings, text);
 		if (network->failure[0] && quota_take(&s->engine.quotas.said, clock_boottime()))
 			log_info("the network state is set");
 		network->failure[0] = 0;
@@ -323,7 +412,8 @@ static void apply_fire(struct loop_timer *timer, nanoseconds now)
 		return;
 	if (memfd >= 0) {
 		(void)quota_take(&s->engine.quotas.networks, now);
-		take_request(s, s->network.asked_id, memfd);
+		if (!take_request(s, s->network.asked_id, memfd) && s->network.settled)
+			return;
 	}
 	if (s->network.have_wanted)
 		apply(s);
@@ -373,7 +463,7 @@ static void look(struct supervisor *s)
 	network_send_interfaces(s);
 	if (!s->network.have_wanted)
 		return;
-	if (judge(s, &err) < 0)
+	if (judge(s, &s->network.wish, &s->network.routes, &err) < 0)
 		log_warn("can't judge the routes again: %s", err.text);
 	else if (s->network.asked < 0) /* else its turn comes, and applies this too */
 		timer_arm(&s->loop, &s->network.apply, clock_boottime());
@@ -391,6 +481,7 @@ static void renew_tun(struct supervisor *s)
 	bool first = has_link(&s->network);
 	struct error err = {0};
 
+	s->network.settled = false;
 	tun_close(&s->network.tun);
 	if (open_tun(s, &err) < 0) {
 		if (first)
@@ -447,6 +538,7 @@ static void events_ready(struct loop_source *source, uint32_t events)
 void network_engine_gone(struct supervisor *s)
 {
 	s->network.request = 0;
+	s->network.have_base = false;
 	cleanup_close_at(&s->network.asked);
 	s->network.asked = -1;
 }
@@ -466,5 +558,6 @@ void network_close(struct supervisor *s)
 	network->netlink = netlink_close(network->netlink);
 	net_interfaces_free(&network->interfaces);
 	privsep_network_free(&network->wish);
-	privsep_network_free(&network->wanted);
+	net_route_set_free(&network->routes);
+	free(network->addresses);
 }

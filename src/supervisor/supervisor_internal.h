@@ -17,6 +17,7 @@
 #include "netlink/interfaces.h"
 #include "netlink/monitor.h"
 #include "netlink/netstate.h"
+#include "netlink/route_set.h"
 #include "netlink/tun.h"
 #include "process/capped_log.h"
 #include "supervisor/blobs.h"
@@ -38,11 +39,15 @@ struct network {
 	struct net_repair repairs;
 	struct tun tun;
 	struct interfaces interfaces;
-	struct net_allowed allowed;    /* by the start */
-	struct privsep_network wish;   /* of the engine, at last */
-	struct privsep_network wanted; /* of that, what is allowed now */
+	struct net_allowed allowed;  /* by the start */
+	struct privsep_network wish; /* of the engine, without its routes */
+	struct prefix *addresses;    /* of these, those that are allowed now */
+	size_t address_count;
+	struct net_route_set routes;
+	bool settled; /* the kernel has all of that, as far as we know */
 	char refused[PRIVSEP_TEXT_MAX];
 	bool have_wanted;
+	bool have_base;   /* the engine that runs has sent its routes: deltas may follow */
 	uint32_t request; /* id that waits for the apply; 0: none */
 	int asked;        /* memfd of the newest request, not read yet; -1: none */
 	uint32_t asked_id;

@@ -126,9 +126,9 @@ static void have_of(const struct model *model, struct net_have *ret)
 		unsigned int i = (n * 31 + 7) % UNIVERSE; /* the kernel's order is any */
 
 		if (model->addresses[i])
-			assert_int_equal(net_prefixes_add(&ret->addresses, &universe[i]), 0);
+			assert_int_equal(prefixes_add(&ret->addresses, &universe[i]), 0);
 		if (model->routes[i])
-			assert_int_equal(net_prefixes_add(&ret->routes, &universe[i]), 0);
+			assert_int_equal(prefixes_add(&ret->routes, &universe[i]), 0);
 	}
 	for (unsigned int i = 0; i < NET_RULE_COUNT; i++)
 		ret->rules |= (unsigned int)model->rules[i] << i;
@@ -218,7 +218,7 @@ static void host_bits_of_a_route_are_ignored(void **state)
 	(void)state;
 	assert_int_equal(prefix_parse("10.1.2.3/8", 10, &loose), 0);
 	assert_int_equal(prefix_parse("10.0.0.0/8", 10, &strict), 0);
-	assert_int_equal(net_prefixes_add(&have.routes, &strict), 0);
+	assert_int_equal(prefixes_add(&have.routes, &strict), 0);
 	assert_int_equal(net_reconcile(&have, &wanted, 0, &changes), 0);
 	assert_int_equal(changes.count, 0);
 	net_have_free(&have);

@@ -45,8 +45,12 @@ struct privsep_client {
 	char reason[PRIVSEP_TEXT_MAX]; /* with it */
 	char login[PRIVSEP_TEXT_MAX];  /* the last URL */
 	bool settled;
-	const char *lost;  /* why there is no state, though there was one */
-	char network[512]; /* the last that was asked for, as text */
+	const char *lost;           /* why there is no state, though there was one */
+	char network[512];          /* the last that was asked for, as text */
+	struct prefix_table routes; /* that the supervisor has, by all requests so far */
+	unsigned int wholes;        /* requests with all routes */
+	unsigned int routes_sent;   /* routes in all requests */
+	uint32_t number;            /* of the last request */
 };
 
 struct control_client {
@@ -278,11 +282,35 @@ static int by_text(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
+/* take_routes() - Whole or a delta; a delta says no more than what changes */
+static void take_routes(struct privsep_client *privsep, const struct privsep_network *n)
+{
+	if (n->delta)
+		assert_int_equal(n->number, privsep->number + 1);
+	else
+		prefix_table_free(&privsep->routes);
+	for (size_t i = 0; i < n->gone_count; i++) {
+		struct prefix_entry *entry = prefix_table_find(&privsep->routes, &n->gone[i]);
+
+		assert_non_null(entry);
+		prefix_table_remove(&privsep->routes, entry);
+	}
+	for (size_t i = 0; i < n->route_count; i++) {
+		assert_null(prefix_table_find(&privsep->routes, &n->routes[i]));
+		assert_non_null(prefix_table_add(&privsep->routes, &n->routes[i]));
+	}
+	privsep->number = n->number;
+	privsep->wholes += !n->delta;
+	privsep->routes_sent += (unsigned int)(n->route_count + n->gone_count);
+}
+
 /* write_network() - "up, nft; 100.64.0.1/32; 100.64.0.2/32 100.64.0.3/32": routes in order */
-static void write_network(const struct privsep_network *n, char *out, size_t size)
+static void write_network(const struct privsep_network *n, const struct prefix_table *has,
+			  char *out, size_t size)
 {
 	char routes[16][PREFIX_TEXT_MAX], text[PREFIX_TEXT_MAX];
-	size_t used;
+	const struct prefix_entry *entry = NULL;
+	size_t used, count = 0;
 
 	used = (size_t)snprintf(out, size, "%s%s;", n->up ? "up" : "down",
 				n->netfilter ? ", nft" : "");
@@ -290,15 +318,15 @@ static void write_network(const struct privsep_network *n, char *out, size_t siz
 		used += (size_t)snprintf(out + used, size - used, " %s",
 					 prefix_format(&n->addresses[i], text));
 	used += (size_t)snprintf(out + used, size - used, ";");
-	if (n->route_count > ARRAY_SIZE(routes)) {
+	if (has->count > ARRAY_SIZE(routes)) {
 		snprintf(out + used, size - used, " many");
 		return;
 	}
-	for (size_t i = 0; i < n->route_count; i++)
-		prefix_format(&n->routes[i], routes[i]);
-	if (n->route_count)
-		qsort(routes, n->route_count, sizeof(routes[0]), by_text);
-	for (size_t i = 0; i < n->route_count; i++)
+	while ((entry = prefix_table_next(has, entry)))
+		prefix_format(&entry->prefix, routes[count++]);
+	if (count)
+		qsort(routes, count, sizeof(routes[0]), by_text);
+	for (size_t i = 0; i < count; i++)
 		used += (size_t)snprintf(out + used, size - used, " %s", routes[i]);
 	assert_true(used < size);
 }
@@ -306,7 +334,8 @@ static void write_network(const struct privsep_network *n, char *out, size_t siz
 int privsep_client_network(struct privsep_client *privsep, const struct privsep_network *network,
 			   privsep_done done, void *userdata)
 {
-	write_network(network, privsep->network, sizeof(privsep->network));
+	take_routes(privsep, network);
+	write_network(network, &privsep->routes, privsep->network, sizeof(privsep->network));
 	return wait_for_answer(privsep,
 			       (struct fake_request){true, PRIVSEP_BLOB_STATE, done, userdata});
 }
@@ -431,6 +460,7 @@ static int tear_down(void **state)
 	privsep_start_clear(&w->start.config);
 	buffer_free(&w->privsep.state);
 	buffer_free(&w->privsep.cache);
+	prefix_table_free(&w->privsep.routes);
 	free(w);
 	return 0;
 }

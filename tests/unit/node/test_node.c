@@ -794,6 +794,24 @@ static void the_kernel_gets_our_addresses_and_their_routes(void **state)
 	assert_string_equal(w->privsep.network, "down;;");
 }
 
+/* The supervisor takes one request a time, and may refuse one: then it gets all routes anew. */
+static void a_refused_delta_is_followed_by_the_whole(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w);
+	unsigned int wholes = w->privsep.wholes;
+
+	map(w, &key, "{\"PeersRemoved\":[3]}");
+	assert_string_equal(w->privsep.network, "up, nft; 100.64.0.1/32; 100.64.0.2/32");
+	assert_int_equal(w->privsep.wholes, wholes);
+	hear_map(w, &key, "{\"PeersRemoved\":[2]}");
+	assert_int_equal(answer(w, true, -ESTALE), 1);
+	assert_int_equal(w->privsep.wholes, wholes + 1);
+	assert_string_equal(w->privsep.network, "up, nft; 100.64.0.1/32;");
+	answer_all(w);
+	assert_true(w->node->network_applied);
+}
+
 #define REGION(id, flags) \
 	"\"" #id "\":{\"RegionID\":" #id flags ",\"Nodes\":[{\"Name\":\"a\",\"HostName\":\"a\"}]}"
 
@@ -1158,6 +1176,48 @@ static void a_delta_of_one_peer_costs_the_same_among_ten_thousand(void **state)
 	}
 }
 
+static size_t compared; /* prefixes, by the tables of the routes */
+
+bool __real_prefix_equal(const struct prefix *a, const struct prefix *b);
+bool __wrap_prefix_equal(const struct prefix *a, const struct prefix *b);
+
+bool __wrap_prefix_equal(const struct prefix *a, const struct prefix *b)
+{
+	compared++;
+	return __real_prefix_equal(a, b);
+}
+
+/* A peer that goes and comes: nothing walks the peers, and the supervisor gets its route alone. */
+static void a_route_of_one_peer_costs_the_same_among_ten_thousand(void **state)
+{
+	static const unsigned int sizes[] = {10, 10000};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	for (size_t s = 0; s < ARRAY_SIZE(sizes); s++) {
+		char *text = map_of(sizes[s]);
+
+		map(w, &key, text);
+		free(text);
+		walked = compared = w->privsep.routes_sent = w->privsep.wholes = 0;
+		for (unsigned int round = 0; round < 10; round++) {
+			map(w, &key, "{\"PeersRemoved\":[13]}");
+			assert_int_equal(w->privsep.routes.count, sizes[s] - 1);
+			map(w, &key,
+			    "{\"PeersChanged\":[{\"ID\":13,\"Key\":\"nodekey:"
+			    "0000000000000000000000000000000000000000000000000000000000000004\","
+			    "\"Addresses\":[\"100.65.0.3/32\"],"
+			    "\"AllowedIPs\":[\"100.65.0.3/32\"]}]}");
+		}
+		assert_int_equal(w->privsep.routes.count, sizes[s]);
+		assert_int_equal(w->privsep.wholes, 0);
+		assert_int_equal(w->privsep.routes_sent, 20);
+		assert_int_equal(walked, 0);
+		/* Places of the tables that are looked at: by chance more or fewer. */
+		assert_in_range(compared, 0, 20 * 100);
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1197,8 +1257,10 @@ int main(void)
 		TEST(addresses_are_known_while_stopped),
 		TEST(control_may_ping_but_not_for_ever),
 		TEST(an_unsigned_peer_closes_the_filter),
+		TEST(a_refused_delta_is_followed_by_the_whole),
 		TEST(only_other_networks_move_us),
 		TEST(a_delta_of_one_peer_costs_the_same_among_ten_thousand),
+		TEST(a_route_of_one_peer_costs_the_same_among_ten_thousand),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
