@@ -2,8 +2,8 @@
 /*
  * tunnel/tunnel.h - peers, and the packets between them and this host
  *
- * WireGuard, paths, relays, the packet filter and the TUN device as one thing, on one
- * loop. It knows peers by what it needs of them; what a tailnet is, it does not know.
+ * Joins WireGuard, paths, relays, the packet filter and the TUN device on one loop. It
+ * knows peers by struct tunnel_peer, and nothing about tailnets.
  */
 #pragma once
 
@@ -25,14 +25,14 @@ struct tunnel;
 struct wg_statistics;
 
 struct tunnel_callbacks {
-	/** @endpoints_changed: where peers may reach us, and whether UDP works, for control */
+	/** @endpoints_changed: the endpoints of this node, and whether UDP works, for control */
 	void (*endpoints_changed)(void *ctx, const struct path_endpoint *list, size_t count,
 				  bool working_udp);
-	/** @relay_connected: a relay region is ready, or no longer */
+	/** @relay_connected: a relay region became ready, or stopped being ready */
 	void (*relay_connected)(void *ctx, uint16_t region, bool home, bool connected);
-	/** @relay_health: what is wrong with a region; NULL: nothing any more */
+	/** @relay_health: the problem of a region; NULL: it is over */
 	void (*relay_health)(void *ctx, uint16_t region, const char *problem);
-	/** @handover_changed: tunnel_export() would now say something else */
+	/** @handover_changed: the result of tunnel_export() has changed */
 	void (*handover_changed)(void *ctx);
 };
 
@@ -42,19 +42,19 @@ struct tunnel_config {
 	struct names *names;
 	struct tls_context *tls;
 	const struct proxy *proxy; /* of the relays' connections; NULL: none */
-	const int *tun;            /* queues; all are read. The descriptors stay the caller's */
+	const int *tun;            /* queues; all are read. The caller keeps the descriptors */
 	size_t tun_count;
-	size_t mtu; /* of the TUN, which padding doesn't exceed; 0: the default */
+	size_t mtu; /* of the TUN, the limit for padding; 0: the default */
 	int udp_v4; /* bound sockets, or -1 */
 	int udp_v6;
 	const struct secret_key *node_key;
 	const struct secret_key *disco_key;
-	const char *app_name; /* told to relays */
+	const char *app_name; /* sent to relays */
 	const struct tunnel_callbacks *callbacks;
 	void *ctx;
 };
 
-/* What the netmap says of a peer, as far as packets care. Everything is copied. */
+/* The members of a peer that matter for packets. Everything is copied. */
 struct tunnel_peer_config {
 	struct path_peer_config path; /* its keys, home region and endpoints */
 	const struct prefix *allowed_ips;
@@ -63,13 +63,13 @@ struct tunnel_peer_config {
 	struct address address_v4; /* its own first addresses, for pings; ADDRESS_NONE: none */
 	struct address address_v6;
 	bool jailed;
-	const void *node; /* handed to the filter's capability test */
+	const void *node; /* passed to the filter's capability test */
 };
 
-/** tunnel_new() - A tunnel without peers and filter: nothing passes. 0 or negative errno */
+/** tunnel_new() - A tunnel without peers and filter, which passes no packet. 0 or negative errno */
 int tunnel_new(const struct tunnel_config *config, struct tunnel **ret);
 
-/** tunnel_free() - Release it with all peers. NULL is fine */
+/** tunnel_free() - Release it with all peers. NULL is allowed */
 void tunnel_free(struct tunnel *tunnel);
 
 /** tunnel_set_node_key() - Our node key was rotated: all sessions end */
@@ -82,21 +82,21 @@ void tunnel_set_node_key(struct tunnel *tunnel, const struct secret_key *node_ke
  */
 int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *config);
 
-/** tunnel_peer_remove() - Forget a peer; one that isn't there is fine */
+/** tunnel_peer_remove() - Remove a peer, if it exists */
 void tunnel_peer_remove(struct tunnel *tunnel, const struct public_key *node_key);
 
-/** tunnel_greet() - Make a session with a peer now, whether there is something to send or not */
+/** tunnel_greet() - Start a handshake with a peer now, even without data to send */
 void tunnel_greet(struct tunnel *tunnel, const struct public_key *node_key);
 
-/** tunnel_remove_all_peers() - Nobody is trusted any more */
+/** tunnel_remove_all_peers() - Remove all peers */
 void tunnel_remove_all_peers(struct tunnel *tunnel);
 
-/** tunnel_set_filter() - Judge packets by @filter from now on; owned. NULL lets nothing in */
+/** tunnel_set_filter() - Use @filter from now on; takes ownership. NULL admits no packet */
 void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter);
 
 /**
- * tunnel_peer_capabilities() - Walk what the filter's grants let @source ask of us at @destination
- * @node_key: of the node that has @source: a peer, or ourselves
+ * tunnel_peer_capabilities() - List the capabilities that grants give @source at @destination
+ * @node_key: of the node with @source: a peer, or this node
  * @each:     as for filter_peer_capabilities()
  */
 void tunnel_peer_capabilities(struct tunnel *tunnel, const struct public_key *node_key,
@@ -104,23 +104,23 @@ void tunnel_peer_capabilities(struct tunnel *tunnel, const struct public_key *no
 			      bool (*each)(void *data, const char *name, const char *values),
 			      void *data);
 
-/** tunnel_set_own_addresses() - Ours, as the source of pings */
+/** tunnel_set_own_addresses() - Set our addresses, the source of pings */
 void tunnel_set_own_addresses(struct tunnel *tunnel, const struct prefix *list, size_t count);
 
-/** tunnel_set_relays() - The relay map and which region is home (0: none) */
+/** tunnel_set_relays() - Set the relay map and the home region (0: none) */
 int tunnel_set_relays(struct tunnel *tunnel, const struct tailcfg_derp_map *map, uint16_t home);
 
-/** tunnel_set_interfaces() - The machine's addresses; tells endpoints_changed() */
+/** tunnel_set_interfaces() - Set the machine's addresses; calls endpoints_changed() */
 void tunnel_set_interfaces(struct tunnel *tunnel, const struct path_interface_address *list,
 			   size_t count);
 
-/** tunnel_link_changed() - The network moved: find all paths anew */
+/** tunnel_link_changed() - The network changed: search all paths again */
 void tunnel_link_changed(struct tunnel *tunnel);
 
 enum tunnel_ping_type {
 	TUNNEL_PING_DISCO, /* along the path, below WireGuard */
-	TUNNEL_PING_TSMP,  /* through WireGuard, answered by the peer's daemon */
-	TUNNEL_PING_ICMP,  /* through WireGuard, answered by the peer's host */
+	TUNNEL_PING_TSMP,  /* through WireGuard, answered by the peer's engine */
+	TUNNEL_PING_ICMP,  /* through WireGuard, answered by the peer's kernel */
 };
 
 struct tunnel_ping_result {
@@ -138,7 +138,7 @@ typedef void (*tunnel_ping_callback)(void *ctx, const struct tunnel_ping_result 
  * tunnel_ping() - Ping a peer
  * @callback: called once, later
  *
- * Return: 0; -ENOENT no such peer; -EHOSTUNREACH no way to it; -ENOMEM. Then no callback
+ * Return: 0; -ENOENT no such peer; -EHOSTUNREACH no path; -ENOMEM; without callback
  */
 int tunnel_ping(struct tunnel *tunnel, const struct public_key *node_key,
 		const struct address *target, enum tunnel_ping_type type,
@@ -158,7 +158,7 @@ int tunnel_peer_status(struct tunnel *tunnel, const struct public_key *node_key,
 /** tunnel_relay() - The relays, for status */
 const struct relay *tunnel_relay(const struct tunnel *tunnel);
 
-/* Datagrams by the way that they took. */
+/* Datagrams by path. */
 enum tunnel_way {
 	TUNNEL_WAY_DIRECT_V4,
 	TUNNEL_WAY_DIRECT_V6,
@@ -175,28 +175,28 @@ struct tunnel_counters {
 	struct tunnel_traffic out[TUNNEL_WAY_COUNT];
 	uint64_t verdicts_in[FILTER_VERDICT_COUNT];
 	uint64_t verdicts_out[FILTER_VERDICT_COUNT];
-	uint64_t no_peer;    /* from the host to an address that no peer has */
+	uint64_t no_peer;    /* from the host to an address without a peer */
 	uint64_t no_way;     /* to a peer without a path */
 	uint64_t tun_failed; /* refused by the TUN device */
 };
 
 const struct tunnel_counters *tunnel_counters(const struct tunnel *tunnel);
 
-/** tunnel_wireguard_statistics(), tunnel_path_statistics() - What the parts below have counted */
+/** tunnel_wireguard_statistics(), tunnel_path_statistics() - The counters of the parts below */
 const struct wg_statistics *tunnel_wireguard_statistics(const struct tunnel *tunnel);
 const struct path_statistics *tunnel_path_statistics(const struct tunnel *tunnel);
 
 /**
  * tunnel_export() - The active peers, for the engine after this one
- * @out: appended to; hostile input to whoever imports it
+ * @out: appended to; hostile input for the importing engine
  */
 int tunnel_export(struct tunnel *tunnel, struct buffer *out);
 
 /**
- * tunnel_import() - What an earlier engine exported
+ * tunnel_import() - Restore the export of an earlier engine
  *
- * Call it once the peers are set: those that were active get a handshake initiation at
- * once, along the path they had and by relay.
+ * Call it after the peers are set: each previously active peer gets a handshake initiation
+ * at once, along its old path and by relay.
  *
  * Return: how many peers were active, or -EBADMSG
  */

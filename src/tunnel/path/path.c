@@ -3,10 +3,9 @@
  * tunnel/path/path.c - the path engine: life and time
  *
  * Theory of operation
- *   Most peers of a tailnet are idle, and cost nothing: only those for whom
- *   something is due stand on the list of live peers, and only they are looked at
- *   when the deadline comes. The deadline is a lower bound: whoever needs an earlier
- *   one lowers it (path_arm), path_timeout() computes it anew.
+ *   Most peers of a tailnet are idle and cost nothing: only peers with a deadline are
+ *   in the list of live peers, and path_timeout() visits only these. The engine's
+ *   deadline is a lower bound: path_arm() lowers it, path_timeout() computes it again.
  */
 #include "tunnel/path/path_internal.h"
 
@@ -100,7 +99,7 @@ void path_link_changed(struct path_engine *e, nanoseconds now)
 			p->candidates[i].pinged_at = 0;
 	}
 	path_stun_link_changed(e, now);
-	/* Those that are talked to now don't wait for their next datagram. */
+	/* Active peers don't wait for their next datagram. */
 	LIST_FOREACH(p, &e->live, live_entry)
 		if (p->heartbeat_at)
 			path_discover(p, now);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/path/path_candidates.c - the endpoints where a peer may be
+ * tunnel/path/path_candidates.c - the possible endpoints of a peer
  *
- * Three things speak for one: the netmap names it; the last CallMeMaybe named it; a
- * ping came from it within 45 s. And what carries data now is never dropped.
+ * A candidate stays while the netmap names it, the last CallMeMaybe named it, or a ping came
+ * from it within 45 s. The endpoint that carries data is never removed.
  *
- * A ping can be recorded and sent again from any address. So where the list is full, one that
- * was only heard makes room: the one that was heard least recently and has not answered us.
+ * An attacker can replay a ping from any address. So in a full list a new candidate displaces an
+ * unnamed one: the one with the oldest ping that has not answered us.
  */
 #include "tunnel/path/path_internal.h"
 
@@ -23,14 +23,14 @@ struct candidate *path_find_candidate(struct path_peer *p, const struct endpoint
 	return NULL;
 }
 
-/* Whether a datagram can be sent there at all. */
+/* Whether a datagram can be sent to the address at all. */
 static bool is_usable(const struct endpoint *e)
 {
 	return e->port != 0 && e->address.family != ADDRESS_NONE &&
 	       !address_is_unspecified(&e->address) && !address_is_multicast(&e->address);
 }
 
-/* make_room() - The candidate that the next one displaces; NULL: each has more to say for it */
+/* make_room() - The candidate that a new one displaces; NULL: none */
 static struct candidate *make_room(struct path_peer *p, nanoseconds now)
 {
 	struct candidate *found = NULL;
@@ -89,7 +89,7 @@ void path_prune(struct path_peer *p, nanoseconds now)
 
 /* Which of two endpoints is better */
 
-/* What an address is worth, in percent of latency. */
+/* The bonus of an address, in percent of latency. */
 static int address_points(const struct address *a)
 {
 	int points = 0;
@@ -126,7 +126,7 @@ bool path_better(const struct endpoint *a, nanoseconds a_latency, const struct e
 		b_points += latency_points(b_latency, a_latency);
 	else
 		a_points += latency_points(a_latency, b_latency);
-	/* One percent is noise: without this, two like paths would take turns. */
+	/* Without this margin two equal paths would alternate. */
 	if (a_points <= 1 && b_points == 0)
 		return false;
 	return a_points > b_points;

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/path/path_discovery.c - finding and keeping the direct way to a peer
+ * tunnel/path/path_discovery.c - finding and keeping the direct path to a peer
  *
  * Theory of operation
- *   path_route() answers from what is proved. If nothing is, it starts a discovery: a
- *   ping to every candidate, which also opens our own firewall for the peer's, and a
- *   CallMeMaybe by relay, upon which the peer does the same. A pong proves the
- *   endpoint that its ping went to, whatever address it came from.
+ *   path_route() returns the proved paths. Without one it starts a discovery: a ping to
+ *   every candidate, which also opens our own firewall for the peer's pings, and a
+ *   CallMeMaybe by relay, upon which the peer does the same. A pong proves the endpoint
+ *   to which its ping was sent, whatever the source address of the pong.
  *
  *	no best ── pong ──▶ trusted ── 6.5 s without a pong ──▶ doubtful (data goes both ways)
  *	                      ▲  │ better endpoint's pong            │
  *	                      └──┴────────────── pong ◀──────────────┘
  *
- *   While the peer is active the heartbeat pings the best endpoint every 3 s, and one
- *   without an answer is repeated each second, so that three losses in a row don't end
- *   the trust. After 45 s without data it stops.
+ *   While the peer is active, a heartbeat pings the best endpoint every 3 s. An unanswered
+ *   heartbeat is repeated each second, so that three losses in a row don't end the trust.
+ *   The heartbeat stops after 45 s without data.
  *
- *   A peer that we send to and have not heard is also pinged by relay, 0.15 s after the
- *   first datagram and then at doubling intervals, and so again with a datagram 5 s
- *   later. The pong shows that the peer is there and knows us; nothing else shows it: the
- *   first handshake initiation is lost while the peer's netmap does not hold us yet.
+ *   A silent peer to which we send is also pinged by relay, 0.15 s after the first
+ *   datagram and then at doubling intervals, and again with a datagram 5 s later. Only the
+ *   pong shows that the peer is online and knows us: it ignores our handshake initiation
+ *   until its netmap contains this node.
  */
 #include "tunnel/path/path_internal.h"
 
@@ -50,7 +50,7 @@ void path_forget_proofs(struct path_peer *p)
 	p->next_full_ping = 0;
 	for (size_t i = 0; i < p->candidate_count; i++)
 		p->candidates[i].pinged_at = 0;
-	/* A person's ping goes on waiting; its pong just can't come from the old key's owner. */
+	/* A user's ping stays pending; the owner of the old key can't answer it any more. */
 	for (size_t i = 0; i < p->ping_count; i++)
 		if (p->pings[i].purpose == PING_MANUAL)
 			p->pings[kept++] = p->pings[i];
@@ -85,7 +85,7 @@ static void drop_ping(struct path_peer *p, size_t index)
 	p->ping_count--;
 }
 
-/* expire_pings() - Forget those that won't be answered any more */
+/* expire_pings() - Remove pings whose time for an answer is over */
 static void expire_pings(struct path_peer *p, nanoseconds now)
 {
 	size_t expired = 0;
@@ -177,12 +177,12 @@ bool path_may_discover(struct path_peer *p, bool named, nanoseconds now)
 	       quota_take(&p->engine->discovery, now) && quota_take(&p->discovery, now);
 }
 
-/* ping_some() - Those that were @named, or were not, and not pinged within 5 s; whether any was */
+/* ping_some() - Ping the candidates that were @named, or not, and are due; whether any was */
 static bool ping_some(struct path_peer *p, bool named, nanoseconds now)
 {
 	bool sent = false;
 
-	/* By index: a send that fails at once changes candidates, but moves none. */
+	/* By index: a send that fails at once changes candidates, but keeps their order. */
 	for (size_t i = 0; i < p->candidate_count; i++) {
 		struct candidate *c = &p->candidates[i];
 
@@ -233,14 +233,14 @@ void path_discover(struct path_peer *p, nanoseconds now)
 	if (!wants_discovery(p, now))
 		return;
 	sent = path_ping_candidates(p, now);
-	/* Even if we know none of its endpoints, it can ping ours. */
+	/* Even if we know none of its endpoints, the peer can ping ours. */
 	if (sent || (p->candidate_count == 0 && path_may_discover(p, true, now)))
 		path_send_call(p, now);
 }
 
-/* The way of data */
+/* The path of data */
 
-/* A peer without disco: guess, and stay where it answers from. */
+/* A peer without disco: guess, and keep the endpoint that answers. */
 static void route_wireguard_only(struct path_peer *p, nanoseconds now, struct path_choice *ret)
 {
 	if (p->candidate_count == 0)
@@ -253,7 +253,7 @@ static void route_wireguard_only(struct path_peer *p, nanoseconds now, struct pa
 	ret->endpoint = p->best;
 }
 
-/* wants_probes() - Whether we send to a peer that has not been heard */
+/* wants_probes() - Whether we send to a silent peer */
 static bool wants_probes(const struct path_peer *p, nanoseconds now)
 {
 	return !p->probe_at && !path_is_trusted(p, now) &&
@@ -322,7 +322,7 @@ static void fail_endpoint(struct path_peer *p, const struct endpoint *to)
 		return;
 	p->best = (struct endpoint){0};
 	p->trust_until = 0;
-	/* Not by the clock of now, which we aren't given: without best nothing is trusted. */
+	/* @now is not available here; without `best` no endpoint is trusted. */
 	path_tell_change(p, 0, true);
 }
 
@@ -332,7 +332,7 @@ void path_send_failed(struct path_engine *e, const struct endpoint *to, int erro
 
 	if (error != -EHOSTUNREACH && error != -ENETUNREACH && error != -ENETDOWN)
 		return;
-	/* Only a live peer has been sent anything; two may be at the same endpoint. */
+	/* Only live peers have been sent datagrams; two can use the same endpoint. */
 	LIST_FOREACH(p, &e->live, live_entry)
 		if (!p->wireguard_only)
 			fail_endpoint(p, to);
@@ -349,7 +349,7 @@ static void heartbeat(struct path_peer *p, nanoseconds now)
 		p->probe_at = 0;
 		return;
 	}
-	/* Until its pong comes, which makes it 3 s. */
+	/* Until its pong arrives, which makes it 3 s. */
 	p->heartbeat_at = now + (path_is_trusted(p, now) ? PATH_HEARTBEAT_AGAIN : PATH_HEARTBEAT);
 	if (p->best.address.family != ADDRESS_NONE) {
 		c = path_find_candidate(p, &p->best);

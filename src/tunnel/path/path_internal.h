@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/path/path_internal.h - what the files of the path engine share
+ * tunnel/path/path_internal.h - shared among the files of the path engine
  *
  *	path.c             life, time
  *	path_receive.c     messages received
  *	path_peers.c       peers: added, changed, removed
  *	path_keys.c        disco keys and proven sources: the indexes that find a peer
- *	path_candidates.c  the endpoints where a peer may be, and which of two is better
- *	path_discovery.c   the way that data takes; pings, pongs, calls
- *	path_manual.c      pings for people
+ *	path_candidates.c  the possible endpoints of a peer, and their order
+ *	path_discovery.c   the path of data; pings, pongs, calls
+ *	path_manual.c      pings of users
  *	path_local.c       our own endpoints
  *	path_stun.c        asking relays for our mapped endpoints
  */
@@ -40,22 +40,22 @@
 #define PATH_STUN_SPACING     (200 * NSEC_PER_MSEC)
 #define PATH_STUN_TRIES       4u
 
-/* Ours: an unanswered heartbeat is repeated while there is still trust to lose. */
+/* Ours: an unanswered heartbeat is repeated while the path is still trusted. */
 #define PATH_HEARTBEAT_AGAIN    NSEC_PER_SEC
-/* Ours: a ping that just opened a way back may be answered by one before PATH_PING_INTERVAL. */
+/* Ours: a ping that opened our firewall may be answered by our ping before PATH_PING_INTERVAL. */
 #define PATH_PING_BACK_INTERVAL NSEC_PER_SEC
-/* Ours: pings by relay while a peer that we send to has not been heard: 0.15, 0.3 … 2.4 s. */
+/* Ours: pings by relay while a peer does not answer: 0.15, 0.3 … 2.4 s. */
 #define PATH_PROBE_FIRST        (150 * NSEC_PER_MSEC)
 #define PATH_PROBE_PAUSE        (5 * NSEC_PER_SEC)
-#define PATH_UNHEARD            (15 * NSEC_PER_SEC) /* WireGuard answers any data within that */
+#define PATH_UNHEARD            (15 * NSEC_PER_SEC) /* WireGuard answers data within this time */
 #define PATH_PROBES             5u
-/* WireGuard-only peers: how long a choice of endpoint stands. */
+/* WireGuard-only peers: the time between two choices of an endpoint. */
 #define PATH_GUESS_TRUST        NSEC_PER_SEC
 #define PATH_RECEIVED_TRUST     (5 * NSEC_PER_SEC)
 
 enum disco_slot_kind {
-	SLOT_CONTROL, /* as the netmap says */
-	SLOT_TUNNEL,  /* as the peer itself said, inside the tunnel */
+	SLOT_CONTROL, /* from the netmap */
+	SLOT_TUNNEL,  /* from the peer, inside the tunnel */
 	SLOT_COUNT,
 };
 
@@ -74,14 +74,14 @@ struct disco_slot {
 	LIST_ENTRY(disco_slot) same_key;
 };
 
-/* An endpoint where the peer may be. It goes when nothing speaks for it any more. */
+/* A possible endpoint of the peer. It is removed when no source names it (path_prune()). */
 struct candidate {
 	struct endpoint endpoint;
 	bool in_netmap;
 	bool called;           /* the last CallMeMaybe named it */
 	nanoseconds heard_at;  /* last ping from it; 0: never */
 	nanoseconds proved_at; /* last pong to a ping of ours there; 0: never */
-	nanoseconds pinged_at; /* last ping to it; 0: ping it at the next occasion */
+	nanoseconds pinged_at; /* last ping to it; 0: due */
 	struct disco_txid heard_txid;
 };
 
@@ -97,7 +97,7 @@ struct sent_ping {
 	struct endpoint to; /* family 0: by relay */
 	uint16_t region;
 	enum ping_purpose purpose;
-	uint32_t manual; /* PING_MANUAL: for which path_ping() */
+	uint32_t manual; /* PING_MANUAL: its path_ping() */
 	nanoseconds at;
 };
 
@@ -106,11 +106,11 @@ struct manual_ping {
 	path_ping_callback callback;
 	void *ctx;
 	nanoseconds deadline;
-	nanoseconds again; /* when it is sent once more */
+	nanoseconds again; /* the next repetition */
 	struct manual_ping *next;
 };
 
-/* An endpoint that a peer proved; for accounting only. */
+/* An endpoint that a peer proved; used for accounting only. */
 struct source {
 	struct endpoint endpoint; /* the hash key: padding is zero */
 	struct path_peer *peer;
@@ -126,7 +126,7 @@ struct path_peer {
 	bool wireguard_only;
 
 	struct disco_slot slots[SLOT_COUNT];
-	enum disco_slot_kind active; /* which key we seal with */
+	enum disco_slot_kind active; /* the slot whose key seals our messages */
 
 	struct candidate *candidates;
 	size_t candidate_count, candidate_capacity;
@@ -135,11 +135,11 @@ struct path_peer {
 	struct endpoint best;
 	nanoseconds best_latency;
 	nanoseconds trust_until;
-	bool told_direct; /* what path_changed last stood for */
+	bool told_direct; /* at the last path_changed */
 
 	nanoseconds last_sent, last_heard;
 	nanoseconds last_full_ping; /* 0: never, or the peer restarted */
-	nanoseconds next_full_ping; /* before that a full ping would send nothing */
+	nanoseconds next_full_ping; /* no full ping is due before */
 	nanoseconds last_call;
 	struct quota discovery;   /* pings to candidates */
 	nanoseconds heartbeat_at; /* 0: not active */
@@ -153,7 +153,7 @@ struct path_peer {
 	TAILQ_HEAD(source_list, source) sources;
 	size_t source_count;
 
-	bool live; /* on the engine's list of peers for which something is due */
+	bool live; /* in the engine's list of peers with a deadline */
 	LIST_ENTRY(path_peer) live_entry;
 	UT_hash_handle hh;
 };
@@ -181,8 +181,9 @@ struct stun_state {
 	nanoseconds round_ends;
 	nanoseconds next_round; /* DEADLINE_NEVER: none planned */
 	nanoseconds last_answer;
-	nanoseconds forget_before; /* results of an earlier network, once this round has others */
-	unsigned int failures;     /* rounds in a row without any answer */
+	nanoseconds
+		forget_before; /* results of an earlier network, dropped when this round has new ones */
+	unsigned int failures; /* rounds in a row without any answer */
 	struct stun_result results[PATH_STUN_RESULTS];
 	size_t result_count;
 };
@@ -198,13 +199,13 @@ struct path_engine {
 	struct disco_key *keys;  /* hash by disco key */
 	struct source *sources;  /* hash by endpoint */
 	LIST_HEAD(, path_peer) live;
-	nanoseconds deadline;   /* nothing is due before */
+	nanoseconds deadline;   /* no action is due before */
 	struct quota discovery; /* pings to candidates, of all peers */
 	uint32_t next_manual;
 
 	struct path_endpoint *local; /* as node set them */
 	size_t local_count;
-	struct path_endpoint *told; /* as endpoints_changed was last told */
+	struct path_endpoint *told; /* at the last endpoints_changed */
 	size_t told_count;
 	bool working_udp, told_working_udp;
 	nanoseconds udp_heard_at;
@@ -213,13 +214,13 @@ struct path_engine {
 	struct path_statistics statistics;
 };
 
-/** path_arm() - path_timeout() is wanted at @at, if not earlier */
+/** path_arm() - Have path_timeout() called at @at at the latest */
 static inline void path_arm(struct path_engine *e, nanoseconds at)
 {
 	e->deadline = deadline_min(e->deadline, at);
 }
 
-/** path_live() - Something is due for @p at @at */
+/** path_live() - Set a deadline for @p */
 static inline void path_live(struct path_peer *p, nanoseconds at)
 {
 	path_arm(p->engine, at);
@@ -246,7 +247,7 @@ static inline struct disco_key *path_active_key(const struct path_peer *p)
 	return p->slots[p->active].key;
 }
 
-/** path_is_named() - Whether control or the last CallMeMaybe named it */
+/** path_is_named() - Whether control or the last CallMeMaybe named the candidate */
 static inline bool path_is_named(const struct candidate *c)
 {
 	return c->in_netmap || c->called;
@@ -261,30 +262,30 @@ const struct disco_box *path_key_box(struct path_engine *e, struct disco_key *ke
 /** path_slot_set() - Put @key (zero: none) into a slot; 0, or -ENOMEM (nothing changed) */
 int path_slot_set(struct disco_slot *slot, const struct public_key *key);
 
-/** path_peer_of() - The peer with @key whose node key is @node (or NULL: the only one); NULL if
- * it isn't certain */
+/** path_peer_of() - The peer with @key whose node key is @node (NULL: the only one with @key);
+ * NULL if it is unknown or ambiguous */
 struct path_peer *path_peer_of(const struct disco_key *key, const struct public_key *node);
 
-/** path_bind_source() - @p proved to be at @source */
+/** path_bind_source() - @p proved that it uses @source */
 void path_bind_source(struct path_peer *p, const struct endpoint *source);
 
-/** path_forget_indexes() - @p ends: no key and no source leads to it */
+/** path_forget_indexes() - Remove @p from the indexes by key and source */
 void path_forget_indexes(struct path_peer *p);
 
 /* path_peers.c */
 
-/** path_use_key() - @p sealed with @key: if it is its other key, that is the active one now */
+/** path_use_key() - @p sealed with @key, which becomes its active key */
 void path_use_key(struct path_peer *p, const struct disco_key *key, nanoseconds now);
 
 /* path_candidates.c */
 
 struct candidate *path_find_candidate(struct path_peer *p, const struct endpoint *endpoint);
 
-/** path_add_candidate() - Find or add; NULL if none can make room, or without memory */
+/** path_add_candidate() - Find or add; NULL if the list is full, or without memory */
 struct candidate *path_add_candidate(struct path_peer *p, const struct endpoint *endpoint,
 				     nanoseconds now);
 
-/** path_prune() - Drop the candidates for which nothing speaks */
+/** path_prune() - Remove the candidates that no source names */
 void path_prune(struct path_peer *p, nanoseconds now);
 
 /** path_better() - Whether @a should replace @b, with hysteresis */
@@ -293,52 +294,52 @@ bool path_better(const struct endpoint *a, nanoseconds a_latency, const struct e
 
 /* path_discovery.c */
 
-/** path_forget_proofs() - The peer restarted: what was proved with its old key holds no more */
+/** path_forget_proofs() - The peer restarted: proofs by its old key are void */
 void path_forget_proofs(struct path_peer *p);
 
-/** path_send_message() - To @to, or with NULL to node @node by relay @region */
+/** path_send_message() - Send to @to, or for NULL to node @node by relay @region */
 void path_send_message(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
 		       const struct endpoint *to, uint16_t region, const struct public_key *node);
 
-/** path_send_ping() - By UDP to @to, or with NULL by relay */
+/** path_send_ping() - Ping by UDP to @to, or for NULL by relay */
 void path_send_ping(struct path_peer *p, const struct endpoint *to, enum ping_purpose purpose,
 		    uint32_t manual, nanoseconds now);
 void path_send_call(struct path_peer *p, nanoseconds now);
 
-/** path_take_ping() - Our ping with @txid to an owner of @key, which is forgotten thereby */
+/** path_take_ping() - Find and remove our ping with @txid to an owner of @key */
 struct path_peer *path_take_ping(struct disco_key *key, const struct disco_txid *txid,
 				 nanoseconds now, struct sent_ping *ret);
 
 /**
- * path_may_discover() - Whether one more message may leave that a peer's message caused
+ * path_may_discover() - Take a token for a message that a peer's message caused
  *
- * A peer names any addresses, as often as it likes, and whoever recorded its pings can send them
- * again from anywhere. Addresses that were only heard leave some tokens to those that were @named.
+ * A peer can name any addresses at any rate, and an attacker can replay its pings from any
+ * address. Unnamed addresses leave some tokens to those that were @named.
  */
 bool path_may_discover(struct path_peer *p, bool named, nanoseconds now);
 
-/** path_ping_candidates() - Ping all that are due, the named ones first; whether any was */
+/** path_ping_candidates() - Ping all candidates that are due, the named ones first; whether any was */
 bool path_ping_candidates(struct path_peer *p, nanoseconds now);
 void path_discover(struct path_peer *p, nanoseconds now);
 void path_peer_timeout(struct path_peer *p, nanoseconds now);
 nanoseconds path_peer_deadline(const struct path_peer *p);
 
-/** path_tell_change() - Call path_changed if the path @moved or became direct or doubtful */
+/** path_tell_change() - Call path_changed if the path @moved, or became direct or untrusted */
 void path_tell_change(struct path_peer *p, nanoseconds now, bool moved);
 
 /* path_manual.c */
 
-/** path_manual_answer() - A pong to a manual ping came */
+/** path_manual_answer() - Handle a pong to a manual ping */
 void path_manual_answer(struct path_peer *p, const struct sent_ping *ping, nanoseconds latency);
 void path_manual_timeout(struct path_peer *p, nanoseconds now);
 void path_manual_cancel(struct path_peer *p);
 
 /* path_local.c */
 
-/** path_tell_endpoints() - Call endpoints_changed if there is something new, and peers again */
+/** path_tell_endpoints() - After a change call endpoints_changed, and call peers again */
 void path_tell_endpoints(struct path_engine *e, nanoseconds now);
 
-/** path_note_udp() - A UDP answer came: it works */
+/** path_note_udp() - Note that UDP works */
 void path_note_udp(struct path_engine *e, nanoseconds now);
 
 /* path_stun.c */

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* The most proven endpoints that are remembered for one peer. */
+/* The maximum of proven endpoints for one peer. */
 #define SOURCES_PER_PEER 8u
 
 struct disco_key *path_find_key(struct path_engine *e, const struct public_key *key)
@@ -125,7 +125,7 @@ void path_bind_source(struct path_peer *p, const struct endpoint *endpoint)
 		remove_source(TAILQ_LAST(&p->sources, source_list));
 	s = calloc(1, sizeof(*s));
 	if (!s)
-		return; /* accounting only: without memory there is none */
+		return; /* used for accounting only: without memory it is left out */
 	s->endpoint = plain_endpoint(endpoint);
 	s->peer = p;
 	HASH_ADD(hh, p->engine->sources, endpoint, sizeof(s->endpoint), s);

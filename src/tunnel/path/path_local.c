@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/path/path_local.c - our own endpoints: what node knows, and what STUN found */
+/* tunnel/path/path_local.c - our own endpoints: those of node, and those found by STUN */
 #include "tunnel/path/path_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* A list is a set: no endpoint twice, the first type wins. */
+/* The list is a set: of two equal endpoints the first stays. */
 static void add_endpoint(struct path_endpoint *list, size_t *count, const struct endpoint *endpoint,
 			 enum path_endpoint_type type)
 {
@@ -48,7 +48,7 @@ static bool same_set(const struct path_endpoint *a, size_t a_count, const struct
 	return true;
 }
 
-/* call_again() - Peers that were called with the old list and aren't direct yet get the new one */
+/* call_again() - Send the new list to peers that got the old one and aren't direct yet */
 static void call_again(struct path_engine *e, nanoseconds now)
 {
 	struct path_peer *p;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/path/path_manual.c - pings for people
+ * tunnel/path/path_manual.c - pings of users
  *
- * One that is not answered is sent again each second, until PATH_PING_TIMEOUT: a peer that control
- * has not told of us yet can't answer the first.
+ * An unanswered ping is sent again each second, until PATH_PING_TIMEOUT: a peer can't answer
+ * before its netmap contains this node.
  */
 #include "tunnel/path/path_internal.h"
 
@@ -12,7 +12,7 @@
 
 #define SEND_AGAIN NSEC_PER_SEC
 
-/* send_manual() - Where the peer may be: the trusted endpoint, else the relay and all candidates */
+/* send_manual() - Ping the trusted endpoint, else the relay and all candidates */
 static void send_manual(struct path_peer *p, struct manual_ping *m, nanoseconds now)
 {
 	m->again = now + SEND_AGAIN;
@@ -26,7 +26,7 @@ static void send_manual(struct path_peer *p, struct manual_ping *m, nanoseconds 
 		p->candidates[i].pinged_at = now;
 		path_send_ping(p, &p->candidates[i].endpoint, PING_MANUAL, m->id, now);
 	}
-	/* The peer is called too, so that a person who pings again sees the path become direct. */
+	/* Also call the peer, so that a repeated ping shows how the path becomes direct. */
 	if (!p->last_call || now - p->last_call >= PATH_PING_INTERVAL)
 		path_send_call(p, now);
 }
@@ -51,7 +51,7 @@ int path_ping(struct path_peer *p, nanoseconds now, path_ping_callback callback,
 	return 0;
 }
 
-/* finish() - Take it off the list, then call: the callee may ping again */
+/* finish() - Remove it from the list, then call: the callback may ping again */
 static void finish(struct path_peer *p, struct manual_ping *m,
 		   const struct path_ping_result *result)
 {

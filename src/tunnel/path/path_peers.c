@@ -2,11 +2,11 @@
 /*
  * tunnel/path/path_peers.c - peers: added, changed, removed; handed over
  *
- * A peer has two disco keys: one that control told, one that the peer itself told
- * inside the tunnel. Each is replaced only by its own source; both are accepted; the
- * one that was news last, or that the peer last used, is the one we seal with. When
- * that changes the peer has restarted: what it proved is void, but data keeps going
- * to the old endpoint beside the relay until something new is proved.
+ * A peer has two disco keys: one from control, one that the peer itself sent inside the
+ * tunnel. Each is replaced only by its own source, and both are accepted. Our messages
+ * are sealed with the key that changed last, or that the peer used last. A change of
+ * that key means that the peer restarted: its proofs are void, but data continues to
+ * the old endpoint beside the relay until there is a new proof.
  */
 #include "tunnel/path/path_internal.h"
 
@@ -41,7 +41,7 @@ static void activate(struct path_peer *p, enum disco_slot_kind kind, struct publ
 		path_discover(p, now);
 }
 
-/* set_key() - The source of @kind names @key; only news changes what is active */
+/* set_key() - Set the key from the source @kind; only a new key becomes active */
 static int set_key(struct path_peer *p, enum disco_slot_kind kind, const struct public_key *key,
 		   nanoseconds now)
 {
@@ -70,7 +70,7 @@ void path_use_key(struct path_peer *p, const struct disco_key *key, nanoseconds 
 
 /* Peers */
 
-/* set_endpoints() - The netmap's endpoints; those that it names no more stay only if proved */
+/* set_endpoints() - Set the netmap's endpoints; endpoints that it no longer names stay only if proved */
 static void set_endpoints(struct path_peer *p, const struct endpoint *list, size_t count,
 			  nanoseconds now)
 {
@@ -148,7 +148,7 @@ int path_peer_update(struct path_peer *p, const struct path_peer_config *config,
 	r = set_key(p, SLOT_CONTROL, config->wireguard_only ? &none : &config->disco_key, now);
 	if (r < 0)
 		return r;
-	/* A peer that we are sending to may now be where it wasn't. */
+	/* An active peer may be reachable at a new endpoint. */
 	if (p->heartbeat_at && !path_is_trusted(p, now)) {
 		if (home_moved)
 			p->next_full_ping = 0;
@@ -217,7 +217,7 @@ void path_import(struct path_peer *p, const struct endpoint *endpoint, nanosecon
 	c = path_add_candidate(p, endpoint, now);
 	if (!c)
 		return;
-	c->heard_at = now; /* else nothing would speak for it */
+	c->heard_at = now; /* otherwise path_prune() would remove it */
 	p->best = c->endpoint;
 	p->best_latency = 0;
 	p->trust_until = 0;

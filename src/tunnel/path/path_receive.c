@@ -37,7 +37,7 @@ static void candidate_heard(struct path_peer *p, const struct endpoint *source,
 		return;
 	c->heard_at = now;
 	c->heard_txid = *txid;
-	/* Its ping came through, so ours to where it came from probably will. */
+	/* A ping arrived from this address, so our ping to it will probably arrive too. */
 	if (active && !path_is_trusted(p, now) &&
 	    (!c->pinged_at || now - c->pinged_at >= PATH_PING_BACK_INTERVAL) &&
 	    path_may_discover(p, path_is_named(c), now)) {
@@ -46,7 +46,7 @@ static void candidate_heard(struct path_peer *p, const struct endpoint *source,
 	}
 }
 
-/* find_ping() - The candidate that the ping with @txid came from before; NULL: it is new */
+/* find_ping() - The candidate from which the ping with @txid came before; NULL: a new ping */
 static struct candidate *find_ping(struct path_peer *p, const struct disco_txid *txid)
 {
 	for (size_t i = 0; i < p->candidate_count; i++)
@@ -74,7 +74,7 @@ static void on_ping(struct path_engine *e, struct disco_key *key, const struct d
 		return;
 	if (p)
 		path_use_key(p, key, now);
-	/* The pong first: it is what the peer's path waits for. */
+	/* Send the pong first: the peer's path waits for it. */
 	pong.pong.txid = m->ping.txid;
 	pong.pong.source = source ? *source : disco_relay_endpoint(region);
 	path_send_message(e, key, &pong, source, region, node);
@@ -83,15 +83,14 @@ static void on_ping(struct path_engine *e, struct disco_key *key, const struct d
 	if (source) {
 		path_note_udp(e, now);
 		path_bind_source(p, source);
-		/* From two places: recorded, and sent again. The pong tells the peer itself enough.
-		 */
+		/* The same ping from two addresses: a replay. The pong is enough for the peer. */
 		if (!before)
 			candidate_heard(p, source, &m->ping.txid, now);
 	}
 	heard(p, PATH_EVIDENCE_PING, now);
 }
 
-/* promote() - A pong proved @to */
+/* promote() - Use @to, which a pong proved */
 static void promote(struct path_peer *p, const struct endpoint *to, nanoseconds latency,
 		    nanoseconds now)
 {
@@ -144,7 +143,7 @@ static void on_call(struct path_engine *e, struct disco_key *key, const struct d
 {
 	struct path_peer *p = node ? path_peer_of(key, node) : NULL;
 
-	/* Only by relay, which vouches for the node key, and only from the peer itself. */
+	/* Only by relay, which authenticates the node key, and only from the peer itself. */
 	if (!p || !public_key_equal(&p->node_key, node)) {
 		e->statistics.refused_call++;
 		return;

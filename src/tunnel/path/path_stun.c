@@ -4,9 +4,9 @@
  *
  * Theory of operation
  *   A round asks all servers, each up to four times 0.2 s apart, and ends when all
- *   have answered or after 3 s. An answer counts at once, so that peers are called with
- *   it. Rounds: when the servers are set, when the link changes, and every 20-26 s
- *   while some peer is active. A round without any answer is tried again after 2, 4, 8
+ *   have answered or after 3 s. An answer takes effect at once, for calls to peers.
+ *   A round starts when the servers are set, when the link changes, and every 20-26 s
+ *   while some peer is active. A round without any answer is repeated after 2, 4, 8
  *   … s, five times; then only activity or a change starts one.
  *
  *   A mapped endpoint stays advertised for 310 s after it was last seen, at most six
@@ -114,7 +114,7 @@ static void drop_result(struct stun_state *s, size_t index)
 	s->result_count--;
 }
 
-/* Kept by when they were last seen, the newest first. */
+/* Ordered by the time of the last answer, the newest first. */
 static void add_result(struct stun_state *s, const struct endpoint *mapped, nanoseconds now)
 {
 	size_t same_address = 0;
@@ -167,7 +167,7 @@ static void end_round(struct path_engine *e, nanoseconds now)
 	expire_results(s, now);
 	if (answered) {
 		s->failures = 0;
-		/* Of an earlier network, and not seen again in this one. */
+		/* From an earlier network, without an answer in this one. */
 		while (s->result_count > 0 &&
 		       s->results[s->result_count - 1].seen_at < s->forget_before)
 			s->result_count--;
@@ -191,7 +191,7 @@ void path_stun_receive(struct path_engine *e, const uint8_t *data, size_t length
 	struct stun_txid txid;
 	bool all = true, found = false;
 
-	/* The transaction id proves it: a server may answer from another address. */
+	/* The transaction id authenticates it: a server may answer from another address. */
 	if (stun_response_parse(data, length, &txid, &mapped) < 0)
 		goto unexpected;
 	for (size_t i = 0; i < s->server_count; i++) {
@@ -239,7 +239,7 @@ void path_stun_timeout(struct path_engine *e, nanoseconds now)
 	if (now < s->next_round)
 		return;
 	s->next_round = DEADLINE_NEVER;
-	/* Retries after a failure go on without activity; the periodic ones don't. */
+	/* Retries after a failure need no activity; periodic rounds do. */
 	if (s->failures > 0 || any_active(e, now))
 		start(e, now);
 }

@@ -2,8 +2,8 @@
 /*
  * tunnel/relay/derp_client.c - one connection to a relay, without its socket
  *
- * Received bytes wait in @inbox until they make a frame. An event's data points
- * into it, so a frame is only consumed at the next call.
+ * Received bytes are collected in @inbox until a frame is complete. An event's data points
+ * into @inbox, so a frame is consumed at the next call.
  */
 #include "tunnel/relay/derp_client.h"
 
@@ -18,9 +18,9 @@
 #define HANDSHAKE_TIMEOUT (10 * NSEC_PER_SEC)
 #define READ_TIMEOUT      (120 * NSEC_PER_SEC)
 
-#define INBOX_LIMIT     (LIMIT_DERP_FRAME + 256u * 1024) /* a frame and what was read with it */
-#define INBOX_KEEP      (32u * 1024)                     /* a larger empty inbox is given back */
-#define CONTROL_RESERVE 1024u /* of the output, which packets leave to pongs and notes */
+#define INBOX_LIMIT     (LIMIT_DERP_FRAME + 256u * 1024) /* a frame and the bytes read with it */
+#define INBOX_KEEP      (32u * 1024)                     /* a larger empty inbox is freed */
+#define CONTROL_RESERVE 1024u /* of the output, reserved for pongs and notes */
 
 enum client_state {
 	CLIENT_GREETING,
@@ -42,7 +42,7 @@ struct derp_client {
 	nanoseconds deadline; /* of the handshake, then of silence */
 	nanoseconds ping_at;  /* DEADLINE_NEVER: not ready */
 
-	/* The relay's rate limit: bytes a second and at once (0: none), and when it is full again. */
+	/* The relay's rate limit: bytes a second and burst (0: none), and the time when it is full again. */
 	uint64_t rate, burst;
 	nanoseconds full_at;
 };
@@ -169,7 +169,7 @@ static int on_server_info(struct derp_client *c, const struct derp_message *m, n
 	return 0;
 }
 
-/* on_message() - 1: @ret is an event, 0: nothing to tell */
+/* on_message() - 1: @ret is an event, 0: no event */
 static int on_message(struct derp_client *c, const struct derp_message *m, nanoseconds now,
 		      struct derp_event *ret)
 {
@@ -208,10 +208,10 @@ static int on_message(struct derp_client *c, const struct derp_message *m, nanos
 		event.type = DERP_EVENT_PONG;
 		break;
 	case DERP_PING:
-		/* Without room the relay gets no pong, as if it was lost. */
+		/* Without space the relay gets no pong, as if the pong was lost. */
 		r = send_message(c, &answer, 0);
 		return r == -ENOMEM ? r : 0;
-	default: /* a keep-alive, or a frame that only a relay receives */
+	default: /* a keep-alive, or a frame for relays only */
 		return 0;
 	}
 	*ret = event;
@@ -314,7 +314,7 @@ int derp_client_timeout(struct derp_client *c, nanoseconds now)
 
 		randombytes_buf(data, sizeof(data));
 		c->ping_at = now + DERP_CLIENT_KEEP_ALIVE;
-		(void)derp_client_ping(c, data); /* without room other bytes are on their way */
+		(void)derp_client_ping(c, data); /* without space other bytes are in flight */
 	}
 	return 0;
 }

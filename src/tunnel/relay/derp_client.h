@@ -2,8 +2,8 @@
 /*
  * tunnel/relay/derp_client.h - one connection to a relay, without its socket
  *
- * Sans-I/O. Bytes that follow the HTTP upgrade's answer go in, events come out;
- * bytes to send wait in derp_client_output().
+ * Sans-I/O. Input: the bytes after the answer to the HTTP upgrade. Output: events,
+ * and bytes to send in derp_client_output().
  *
  *	state      operations                       caveats
  *	GREETING   wait for ServerKey               frame limit 1 KiB
@@ -11,9 +11,9 @@
  *	READY      packets both ways                nothing heard for 120 s: -ETIMEDOUT
  *	BROKEN     every call returns the error     the owner closes the stream
  *
- * The whole handshake must be done 10 s after derp_client_new(). After DERP_CLIENT_KEEP_ALIVE
- * without a byte from the relay it is pinged, and so every while: proxies on the way cut what is
- * idle for 50 or 60 s, and relays send keep-alives more rarely.
+ * The whole handshake must end within 10 s after derp_client_new(). The client pings the relay
+ * after each DERP_CLIENT_KEEP_ALIVE without a received byte: proxies close connections that are
+ * idle for 50 or 60 s, and relays send keep-alives less often.
  */
 #pragma once
 
@@ -28,7 +28,7 @@
 struct derp_client;
 
 enum derp_event_type {
-	DERP_EVENT_READY,        /* packets may be sent from now on */
+	DERP_EVENT_READY,        /* packets may be sent */
 	DERP_EVENT_PACKET,       /* @key sent @data */
 	DERP_EVENT_PEER_GONE,    /* @key, @reason */
 	DERP_EVENT_PEER_PRESENT, /* @key; only meshed relays get it */
@@ -50,18 +50,18 @@ struct derp_event {
 /**
  * derp_client_new() - A connection that begins now
  * @node:     our long-term node key; kept (and wiped) by the client
- * @app_name: told to the relay, printable ASCII of at most 32 bytes; NULL for none
+ * @app_name: sent to the relay, printable ASCII of at most 32 bytes; NULL for none
  *
  * Return: the client, or NULL without memory
  */
 struct derp_client *derp_client_new(const struct secret_key *node, const char *app_name,
 				    nanoseconds now);
 
-/** derp_client_free() - Wipe and release; NULL is fine */
+/** derp_client_free() - Wipe and release; NULL is allowed */
 void derp_client_free(struct derp_client *c);
 
-/** derp_client_receive() - Take received bytes; 0, -ENOMEM, -EMSGSIZE (call derp_client_next()
- * until it is 0 first) */
+/** derp_client_receive() - Take received bytes; 0, -ENOMEM, -EMSGSIZE (first call
+ * derp_client_next() until it returns 0) */
 int derp_client_receive(struct derp_client *c, const void *bytes, size_t length, nanoseconds now);
 
 /**
@@ -84,15 +84,15 @@ struct buffer *derp_client_output(struct derp_client *c);
 int derp_client_send(struct derp_client *c, const struct public_key *to, const void *data,
 		     size_t length, nanoseconds now);
 
-/** derp_client_note_preferred() - Tell the relay whether it is our home; 0, -ENOTCONN, -EMSGSIZE */
+/** derp_client_note_preferred() - Announce whether the relay is our home; 0, -ENOTCONN, -EMSGSIZE */
 int derp_client_note_preferred(struct derp_client *c, bool preferred);
 
 /** derp_client_ping() - Ask for a PONG event with the same bytes; as derp_client_note_preferred()
  */
 int derp_client_ping(struct derp_client *c, const uint8_t data[static DERP_PING_SIZE]);
 
-/** derp_client_deadline() - When derp_client_timeout() wants to be called */
+/** derp_client_deadline() - The time of the next derp_client_timeout() */
 nanoseconds derp_client_deadline(const struct derp_client *c);
 
-/** derp_client_timeout() - 0, or -ETIMEDOUT when the relay has gone silent */
+/** derp_client_timeout() - 0, or -ETIMEDOUT after a silence of the relay */
 int derp_client_timeout(struct derp_client *c, nanoseconds now);

@@ -3,10 +3,9 @@
  * tunnel/relay/relay.c - the pool of connections to relay regions
  *
  * Theory of operation
- *   The pool acts in two ways: at once on a packet, and from one timer on everything
- *   else. What must not happen inside of the owner's calls (telling it that a
- *   connection ended, freeing a region that left the map) waits for the timer, which
- *   relay_wake() sets to now.
+ *   The pool handles a packet at once, and everything else from one timer. Actions that
+ *   must not happen inside the owner's calls (the callback about the end of a connection,
+ *   freeing a region that left the map) wait for the timer, which relay_wake() sets to now.
  */
 #include "base/cleanup.h"
 #include "base/limits.h"
@@ -37,10 +36,10 @@ struct relay_region *relay_find_region(const struct relay *r, uint16_t id)
 }
 
 /*
- * Routes: through which region a peer was last heard
+ * Routes: the region through which a peer was last heard
  *
- * Whoever knows our node key can send to us, but only peers are remembered here; the oldest
- * entry makes room for a new one.
+ * Anyone who knows our node key can send to us, but only peers are stored here; a new entry
+ * displaces the oldest.
  */
 
 static struct relay_route *find_route(const struct relay *r, const struct public_key *peer)
@@ -71,7 +70,7 @@ void routes_learn(struct relay *r, const struct public_key *peer, struct relay_r
 		drop_route(r, r->routes); /* the hash keeps the order of insertion */
 	route = calloc(1, sizeof(*route));
 	if (!route)
-		return; /* its home region is still a way */
+		return; /* its home region is still usable */
 	route->key = *peer;
 	route->region = region;
 	HASH_ADD(hh, r->routes, key, sizeof(route->key), route);
@@ -212,13 +211,13 @@ void relay_set_home(struct relay *r, uint16_t region)
 
 	if (r->home == region)
 		return;
-	/* Peers go on sending there until control has told them. */
+	/* Peers continue to send there until their netmaps change. */
 	if (g)
 		g->last_wanted = now;
 	r->home = region;
 	for (g = r->regions; g; g = g->next)
 		region_note_home(g);
-	/* The dial begins now; the timer would be no later than the next turn of the loop. */
+	/* The dial begins at once; the timer would fire in the next turn of the loop. */
 	g = relay_find_region(r, region);
 	if (g && g->in_map)
 		region_want(g, now);

@@ -2,11 +2,11 @@
 /*
  * tunnel/relay/relay.h - the pool of connections to relay regions
  *
- * One connection a region. The home region's is always kept: it is where peers
- * find us. Another is dialled when something is sent there and closed after 60 s
- * without writes. What is sent while a region connects waits in a bounded queue
- * (oldest dropped first, and counted) and goes out at once when it is ready, so a
- * first handshake initiation is never lost here.
+ * One connection for each region. The connection to the home region is always kept:
+ * peers send to us there. Another region is dialled for a packet and closed after 60 s
+ * without writes. Packets for a region that is connecting wait in a bounded queue
+ * (oldest dropped first, and counted) and are sent when it is ready, so that a first
+ * handshake initiation is never lost here.
  *
  * Runs on the loop's thread. Callbacks are called from the loop, never from inside
  * a relay_… call, except relay_free(), which calls none.
@@ -38,34 +38,34 @@ struct relay_callbacks {
 	void (*packet)(void *ctx, uint16_t region, const struct public_key *source,
 		       const uint8_t *data, size_t length);
 
-	/** @is_peer: whether the way of @key is worth remembering; NULL: each is */
+	/** @is_peer: whether to store the region of @key; NULL: always */
 	bool (*is_peer)(void *ctx, const struct public_key *key);
 
 	/**
-	 * @connected: a region is ready, or no longer; @home if it is the home region
+	 * @connected: a region became ready or stopped being ready; @home: the home region
 	 *
-	 * When home connects, peers can reach us: the time to tell control, to retry a handshake.
+	 * Once home is ready, peers can reach us: the owner informs control and retries handshakes.
 	 */
 	void (*connected)(void *ctx, uint16_t region, bool home, bool connected);
 
 	/**
-	 * @peer_gone: what was sent to @peer through @region got nowhere (DERP_GONE_NOT_HERE),
-	 * or the peer left. The official relay says NOT_HERE only of disco packets: a lost
-	 * handshake initiation is noticed by the path engine's probes
+	 * @peer_gone: @peer is not connected to @region (DERP_GONE_NOT_HERE, for a packet to it),
+	 * or disconnected. The official relay reports NOT_HERE only for disco packets: the path
+	 * engine's probes notice a lost handshake initiation
 	 */
 	void (*peer_gone)(void *ctx, uint16_t region, const struct public_key *peer,
 			  enum derp_gone_reason reason);
 
-	/** @peer_present: @peer is connected to @region (relays tell only meshed clients) */
+	/** @peer_present: @peer is connected to @region (relays report it to meshed clients only) */
 	void (*peer_present)(void *ctx, uint16_t region, const struct public_key *peer);
 
-	/** @health: @problem of a region in words, from outside and from our dialling; NULL: well
+	/** @health: the @problem of a region, from the relay or from our dial; NULL: none
 	 */
 	void (*health)(void *ctx, uint16_t region, const char *problem);
 
 	/**
-	 * @stun_servers: where the home region's STUN servers listen (resolved anew at each
-	 * change of home or map); hand them to path_set_stun_servers()
+	 * @stun_servers: where the home region's STUN servers listen (resolved again at each
+	 * change of home or map); pass them to path_set_stun_servers()
 	 */
 	void (*stun_servers)(void *ctx, const struct endpoint *servers, size_t count);
 };
@@ -77,8 +77,8 @@ struct relay_config {
 	struct tls_context *tls;
 	const struct proxy *proxy;         /* NULL: none */
 	const struct secret_key *node_key; /* copied */
-	const char *app_name;              /* told to relays; NULL for none */
-	bool plain_http; /* a test server without TLS, port 3340 unless the map says */
+	const char *app_name;              /* sent to relays; NULL for none */
+	bool plain_http; /* a test server without TLS; port 3340 unless the map names one */
 	const struct relay_callbacks *callbacks;
 	void *ctx;
 };
@@ -86,37 +86,37 @@ struct relay_config {
 /** relay_new() - A pool without map or home; 0 or -ENOMEM */
 int relay_new(const struct relay_config *config, struct relay **ret);
 
-/** relay_free() - Close all and release; NULL is fine */
+/** relay_free() - Close all and release; NULL is allowed */
 void relay_free(struct relay *r);
 
-/** relay_set_map() - The regions there are (copied). A region whose definition changed reconnects
+/** relay_set_map() - Set the regions (copied). A region with a new definition reconnects
  */
 int relay_set_map(struct relay *r, const struct tailcfg_derp_map *map);
 
-/** relay_set_home() - Connect to @region and keep it (0: none); tells all relays which is preferred
+/** relay_set_home() - Connect to @region and keep it (0: none); informs all relays
  */
 void relay_set_home(struct relay *r, uint16_t region);
 
-/** relay_set_node_key() - A new node key: all connections are made anew */
+/** relay_set_node_key() - Change the node key; all connections are made again */
 void relay_set_node_key(struct relay *r, const struct secret_key *node_key);
 
 /**
  * relay_send() - Send @data to @to
- * @region: the peer's home region, or 0 if it isn't known
+ * @region: the peer's home region; 0: unknown
  *
- * An open connection to @region is used; else the open one through which @to was last heard; else
- * @region is dialled and the packet waits.
+ * Uses an open connection to @region; else the open one through which @to was last heard; else
+ * dials @region and queues the packet.
  *
- * Return: 0 sent or queued, -EHOSTUNREACH no way to the peer (unknown region, nothing heard),
+ * Return: 0 sent or queued, -EHOSTUNREACH no path to the peer (unknown region, peer never heard),
  * -EMSGSIZE, -ENOMEM
  */
 int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
 	       size_t length);
 
 /**
- * relay_link_changed() - The network moved
+ * relay_link_changed() - The network changed
  *
- * What is connecting or waiting is dialled anew at once; what is connected must answer a ping
+ * Regions that connect or wait are dialled again at once; connected ones must answer a ping
  * within 5 s.
  */
 void relay_link_changed(struct relay *r);

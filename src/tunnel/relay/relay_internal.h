@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/relay/relay_internal.h - what the files of the relay pool share
+ * tunnel/relay/relay_internal.h - shared among the files of the relay pool
  *
- *	relay.c               the pool: map, home, the way of a packet, time
- *	relay_region.c        one region: its nodes' race, its connection, its queue
+ *	relay.c               the pool: map, home, the path of a packet, time
+ *	relay_region.c        one region: the race of its nodes, its connection, its queue
  *	relay_stun_servers.c  where the home region's STUN servers listen
  */
 #pragma once
@@ -30,8 +30,8 @@
 #define RELAY_PROBE_TIMEOUT  (5 * NSEC_PER_SEC)
 #define RELAY_RESTART_MAX    (30 * NSEC_PER_SEC)
 #define RELAY_PLAIN_PORT     3340
-#define RELAY_NODES          8u /* of one region; the rest is not tried */
-/* Bytes that may wait in the stream; beyond, packets wait in our queue, where old ones fall out. */
+#define RELAY_NODES          8u /* nodes of one region that are tried */
+/* Limit of unsent bytes in the stream; more packets wait in our queue, which drops old ones. */
 #define RELAY_STREAM_PENDING (64u * 1024)
 #define RELAY_PROBLEM_MAX    160
 
@@ -48,12 +48,12 @@ struct relay_node {
 
 enum relay_region_state {
 	RELAY_IDLE,       /* not wanted */
-	RELAY_CONNECTING, /* dialling, or the greeting isn't done */
+	RELAY_CONNECTING, /* dialling, or waiting for the greeting */
 	RELAY_CONNECTED,
-	RELAY_WAITING, /* failed; waits before it tries again */
+	RELAY_WAITING, /* failed; waiting for the next attempt */
 };
 
-/* A packet that waits for the connection to a relay. */
+/* A packet for a relay that is connecting. */
 struct queued_packet {
 	STAILQ_ENTRY(queued_packet) next;
 	struct public_key to;
@@ -62,20 +62,20 @@ struct queued_packet {
 };
 
 /*
- * Bounded by bytes (LIMIT_DERP_QUEUE). A full queue drops its oldest packet: for a tunnel a late
+ * Bounded by bytes (LIMIT_DERP_QUEUE). A full queue drops its oldest packet: in a tunnel a late
  * packet is worth less than a new one.
  */
 struct packet_queue {
 	STAILQ_HEAD(, queued_packet) packets;
 	size_t bytes;
-	uint64_t dropped; /* because the queue was full, or the relay refused them */
+	uint64_t dropped; /* queue full, or refused by the relay */
 };
 
-/* One try of one node. */
+/* One attempt at one node. */
 struct relay_attempt {
 	struct relay_region *region;
 	size_t node;
-	struct http_exchange *exchange; /* NULL: not under way */
+	struct http_exchange *exchange; /* NULL: not running */
 };
 
 struct relay_region {
@@ -88,8 +88,8 @@ struct relay_region {
 
 	enum relay_region_state state;
 	bool told_connected;
-	bool lost;      /* the stream ended; the loop tidies up */
-	bool preferred; /* what the relay was told last */
+	bool lost;      /* the stream ended; handled from the loop */
+	bool preferred; /* last announced to the relay */
 	size_t node;    /* connected to, or tried last */
 
 	/* CONNECTING: the nodes race in their order, 1.5 s apart. */
@@ -99,12 +99,12 @@ struct relay_region {
 
 	struct stream *stream;
 	struct derp_client *client;
-	nanoseconds last_wanted; /* when a packet was last meant for it */
-	nanoseconds ready_at;    /* since when it has been connected; 0: it isn't */
+	nanoseconds last_wanted; /* time of the last packet for the region */
+	nanoseconds ready_at;    /* start of the connection; 0: not connected */
 	nanoseconds retry_at;    /* WAITING */
 	nanoseconds probe_until; /* a pong is due by then; 0: none */
-	nanoseconds quiet_until; /* a loss is not told yet: it may be back before */
-	nanoseconds restart_in;  /* as the relay announced; 0: it didn't */
+	nanoseconds quiet_until; /* a loss is reported then, unless reconnected */
+	nanoseconds restart_in;  /* announced by the relay; 0: none */
 	unsigned int failures;   /* in a row */
 
 	struct packet_queue queue;
@@ -133,7 +133,7 @@ struct relay {
 	const struct relay_callbacks *callbacks;
 	void *ctx;
 	struct loop_timer *timer;
-	nanoseconds armed; /* what the timer is set to */
+	nanoseconds armed; /* time of the timer */
 
 	struct relay_region *regions;
 	uint16_t home;
@@ -142,52 +142,52 @@ struct relay {
 	struct stun_lookup lookups[RELAY_NODES];
 	struct endpoint stun[2 * RELAY_NODES];
 	size_t stun_count;
-	bool stun_wanted; /* look them up anew, from the loop */
+	bool stun_wanted; /* resolve again, from the loop */
 	nanoseconds stun_retry_at;
 	unsigned int stun_failures;
 };
 
 /* relay.c */
 
-/** relay_wake() - Have the pool look after everything from the loop, at @at or before */
+/** relay_wake() - Run the timer at @at at the latest */
 void relay_wake(struct relay *r, nanoseconds at);
 
 struct relay_region *relay_find_region(const struct relay *r, uint16_t id);
 
-/** routes_learn() - @peer was heard through @region; only peers are remembered */
+/** routes_learn() - Store that @peer was heard through @region; only peers are stored */
 void routes_learn(struct relay *r, const struct public_key *peer, struct relay_region *region);
 void routes_forget(struct relay *r, const struct public_key *peer,
 		   const struct relay_region *region);
 
-/** routes_forget_region() - All through @region; NULL: all */
+/** routes_forget_region() - Remove the routes through @region; NULL: all */
 void routes_forget_region(struct relay *r, const struct relay_region *region);
 
 /* relay_region.c */
 
-/** region_new() - With an empty definition; NULL without memory */
+/** region_new() - A region without a definition; NULL without memory */
 struct relay_region *region_new(struct relay *r, uint16_t id);
 void region_free(struct relay_region *g);
 
-/** region_define() - Take @from as its definition; another one than before closes the connection */
+/** region_define() - Set the definition; a changed one closes the connection */
 void region_define(struct relay_region *g, const struct tailcfg_derp_region *from);
 
-/** region_want() - Connect unless it is connected, connecting or waiting */
+/** region_want() - Connect, unless connected, connecting or waiting */
 void region_want(struct relay_region *g, nanoseconds now);
 
-/** region_disconnect() - End what there is; the queue stays if @keep_queue. It is IDLE then */
+/** region_disconnect() - Close, and become IDLE; @keep_queue keeps the queue */
 void region_disconnect(struct relay_region *g, bool keep_queue);
 
-/** region_send() - Now if that is possible, else into the queue; 0 or -ENOMEM */
+/** region_send() - Send at once, or queue; 0 or -ENOMEM */
 int region_send(struct relay_region *g, const struct public_key *to, const void *data,
 		size_t length, nanoseconds now);
 
-/** region_probe() - The network moved: the connection must show within 5 s that it still lives */
+/** region_probe() - The network changed: ping; without an answer in 5 s the connection ends */
 void region_probe(struct relay_region *g);
 
 bool region_is_ready(const struct relay_region *g);
 void region_note_home(struct relay_region *g);
 
-/** region_tell() - Tell the owner what changed; only from the loop */
+/** region_tell() - Report changes to the owner; only from the loop */
 void region_tell(struct relay_region *g);
 void region_timeout(struct relay_region *g, nanoseconds now);
 nanoseconds region_deadline(const struct relay_region *g);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/relay/relay_region.c - one relay region: its nodes' race, its connection, its queue
+ * tunnel/relay/relay_region.c - one relay region: the race of its nodes, its connection, its queue
  *
  * Theory of operation
  *	IDLE ── wanted ──▶ CONNECTING ── greeting done ──▶ CONNECTED
@@ -8,18 +8,18 @@
  *	  │         no node │     │ retry_at                   │
  *	  └── not wanted ── WAITING ◀───────────────────────────┘
  *
- *   The nodes of a region are tried in their order; each has 1.5 s before the next one
- *   starts too, and the first whose upgrade succeeds wins. The region counts as
- *   connecting until the relay's greeting is done: only then are packets accepted.
+ *   The nodes of a region are dialled in order, 1.5 s apart, and the first whose upgrade
+ *   succeeds wins. The region is connecting until the relay's greeting is complete; packets
+ *   are sent only then.
  *
- *   The end of a connection that was stable is not told for RELAY_QUIET, unless the next try
- *   fails: proxies and relays end what is idle, which is no news when it is back at once.
+ *   The end of a stable connection is reported after RELAY_QUIET, or when the next attempt
+ *   fails: proxies and relays close idle connections, which are back at once.
  *
- *   A packet goes straight to the stream while little waits there. Otherwise, and
- *   while connecting, it waits in the queue.
+ *   A packet goes to the stream while the stream has few unsent bytes. Otherwise, and while
+ *   connecting, it waits in the queue.
  *
- *   A stream may end while we write to it, inside of the owner's call; so its end only
- *   sets `lost` and wakes the loop, where the rest is done.
+ *   A stream can end while we write to it, inside the owner's call. Its end therefore only
+ *   sets `lost` and wakes the loop, which does the rest.
  */
 #include "base/cleanup.h"
 #include "base/limits.h"
@@ -34,7 +34,7 @@
 
 static void start_next_node(struct relay_region *g, nanoseconds now);
 
-/* packet_queue_take() - Forget the first, which was sent */
+/* packet_queue_take() - Remove the first packet, which was sent */
 static void packet_queue_take(struct packet_queue *q)
 {
 	struct queued_packet *p = STAILQ_FIRST(&q->packets);
@@ -44,7 +44,7 @@ static void packet_queue_take(struct packet_queue *q)
 	free(p);
 }
 
-/* packet_queue_clear() - Drop all, and count them */
+/* packet_queue_clear() - Drop and count all packets */
 static void packet_queue_clear(struct packet_queue *q)
 {
 	while (!STAILQ_EMPTY(&q->packets)) {
@@ -53,7 +53,7 @@ static void packet_queue_clear(struct packet_queue *q)
 	}
 }
 
-/* packet_queue_add() - Copy a packet to the end; 0 or -ENOMEM */
+/* packet_queue_add() - Append a copy of a packet; 0 or -ENOMEM */
 static int packet_queue_add(struct packet_queue *q, const struct public_key *to, const void *data,
 			    size_t length)
 {
@@ -134,7 +134,7 @@ void region_define(struct relay_region *g, const struct tailcfg_derp_region *fro
 		same = same_node(&nodes[i], &g->nodes[i]);
 	snprintf(g->code, sizeof(g->code), "%s", from->code ? from->code : "");
 	g->in_map = true;
-	/* What STUN alone uses may change without a new connection. */
+	/* Members that only STUN uses can change without a new connection. */
 	memcpy(g->nodes, nodes, count * sizeof(nodes[0]));
 	g->node_count = count;
 	if (same || g->state == RELAY_IDLE)
@@ -188,7 +188,7 @@ static bool is_wanted(const struct relay_region *g, nanoseconds now)
 			     (g->last_wanted && now - g->last_wanted < RELAY_IDLE_CLOSE));
 }
 
-/* wait_to_retry() - It failed, or was lost: when to try again */
+/* wait_to_retry() - After a failure or a loss: set the next attempt */
 static void wait_to_retry(struct relay_region *g, nanoseconds now)
 {
 	nanoseconds delay = RELAY_BACKOFF_MAX;
@@ -196,13 +196,13 @@ static void wait_to_retry(struct relay_region *g, nanoseconds now)
 
 	cancel_attempts(g);
 	drop_connection(g);
-	/* One that greets us and then throws us out is no better than one that doesn't. */
+	/* A relay that closes right after its greeting counts as failed. */
 	if (g->ready_at && now - g->ready_at >= RELAY_STABLE)
 		g->failures = 0;
 	g->ready_at = 0;
 	if (g->failures < 6)
 		delay = deadline_min(delay, RELAY_BACKOFF_MIN << g->failures);
-	/* Half of it is jitter, or all clients of a relay would come back as one. */
+	/* Half of it is jitter, so that the clients of a relay do not reconnect at the same time. */
 	half = (uint32_t)(delay / NSEC_PER_MSEC / 2);
 	delay = delay / 2 + (nanoseconds)randombytes_uniform(half + 1) * NSEC_PER_MSEC;
 	if (g->restart_in > delay)
@@ -254,7 +254,7 @@ static void send_now(struct relay_region *g, const struct public_key *to, const 
 	flush_output(g);
 }
 
-/* flush_queue() - Move packets to the stream while little waits there */
+/* flush_queue() - Move packets to the stream while it has few unsent bytes */
 static void flush_queue(struct relay_region *g, nanoseconds now)
 {
 	struct queued_packet *p;
@@ -334,7 +334,7 @@ static void on_health(struct relay_region *g, const uint8_t *text, size_t length
 	region_tell(g);
 }
 
-/* on_event() - The owner may do anything but free the pool; the caller looks again after it */
+/* on_event() - The owner may do anything but free the pool; the caller checks the state again */
 static void on_event(struct relay_region *g, const struct derp_event *event, nanoseconds now)
 {
 	struct relay *r = g->relay;
@@ -386,7 +386,7 @@ static void take_bytes(struct relay_region *g, const uint8_t *bytes, size_t leng
 	char problem[RELAY_PROBLEM_MAX];
 	int r = derp_client_receive(client, bytes, length, now);
 
-	/* The owner's callback may have closed this connection, or begun another. */
+	/* The owner's callback may have closed this connection, or started another. */
 	while (r >= 0 && g->client == client && !g->lost &&
 	       (r = derp_client_next(client, now, &event)) > 0)
 		on_event(g, &event, now);
@@ -464,11 +464,11 @@ static void on_upgraded(void *user, struct stream *stream, const struct http_res
 	g->stream = stream;
 	stream_set_events(stream, &region_events, g);
 	relay_wake(r, derp_client_deadline(g->client));
-	/* The relay's key often comes in the same segment as its answer. */
+	/* The relay's key often arrives in the same segment as its answer. */
 	take_bytes(g, response->body, response->body_length);
 }
 
-/* set_addresses() - What of the node's addresses the dial is to use */
+/* set_addresses() - The node's addresses that the dial uses */
 static void set_addresses(const struct relay_region *g, const struct relay_node *node,
 			  struct address addresses[static 2], struct dial_options *to)
 {
@@ -484,7 +484,7 @@ static void set_addresses(const struct relay_region *g, const struct relay_node 
 		addresses[count++] = node->ipv6;
 	if (node->ipv4.family != ADDRESS_NONE && !node->ipv4_disabled)
 		addresses[count++] = node->ipv4;
-	/* The map may pin the one family that we don't have: then every other try asks for both. */
+	/* The map may pin a family that we don't have: every second attempt uses both. */
 	if (count > 0 && ask && g->failures % 2 == 1) {
 		to->fallback = addresses;
 		to->fallback_count = count;

@@ -2,8 +2,8 @@
 /*
  * tunnel/relay/relay_stun_servers.c - where the home region's STUN servers listen
  *
- * Nodes with addresses in the map are known at once; the others' names are asked for.
- * The owner is told the list as far as it is known, and again when a name has come.
+ * Nodes with addresses in the map are known at once; the names of the others are resolved.
+ * The owner receives the known part of the list, and the list again for each resolved name.
  */
 #include "base/cleanup.h"
 #include "tunnel/relay/relay_internal.h"
@@ -47,7 +47,7 @@ static void on_answer(void *user, const struct address *addresses, size_t count,
 
 	lookup->query = NULL;
 	if (err) {
-		/* The relay's own dial asks for the same name, and says what is wrong with it. */
+		/* The dial of the relay resolves the same name, and reports errors. */
 		if (!r->stun_retry_at)
 			retry_later(r, clock_boottime());
 		return;
