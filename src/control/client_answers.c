@@ -121,8 +121,8 @@ static void answer_c2n(struct control_client *client, const struct tailcfg_ping_
 {
 	struct buffer out = BUFFER_INIT(LIMIT_C2N_BODY + LIMIT_HTTP_HEADER);
 
-	if (c2n_respond(ping->payload, ping->payload_length, client->handler->c2n, client->user,
-			&out) == 0 &&
+	if (c2n_respond(ping->payload.bytes, ping->payload.length, client->handler->c2n,
+			client->user, &out) == 0 &&
 	    !client->freed)
 		send_answer(client, ping->url, true, "POST", &out, REPLY_TIMEOUT);
 	buffer_free(&out);

@@ -51,14 +51,14 @@ static int encode_request(struct control_core *c, bool stream, struct buffer *ou
 static int encode_essence(struct control_core *c, struct buffer *out)
 {
 	struct tailcfg_net_info *net = c->hostinfo.net_info;
-	uint32_t latencies = net ? net->latency_count : 0;
+	uint32_t latencies = net ? net->latencies.count : 0;
 	int r;
 
 	if (net)
-		net->latency_count = 0;
+		net->latencies.count = 0;
 	r = encode_request(c, false, out);
 	if (net)
-		net->latency_count = latencies;
+		net->latencies.count = latencies;
 	return r;
 }
 
@@ -90,13 +90,6 @@ static enum control_output_kind open_session(struct control_core *c, struct cont
 
 /* --- Messages --- */
 
-static void move_text(char **to, char **from)
-{
-	free(*to);
-	*to = *from;
-	*from = NULL;
-}
-
 static void note_browser_url(struct control_core *c, struct tailcfg_map_response *m)
 {
 	if (!m->pop_browser_url ||
@@ -104,7 +97,9 @@ static void note_browser_url(struct control_core *c, struct tailcfg_map_response
 		return;
 	free(c->last_browser_url);
 	c->last_browser_url = strdup(m->pop_browser_url);
-	move_text(&c->browser_url, &m->pop_browser_url);
+	free(c->browser_url);
+	c->browser_url = (char *)m->pop_browser_url;
+	m->pop_browser_url = NULL;
 }
 
 static int by_priority(const void *a, const void *b)

@@ -41,13 +41,13 @@ void netmap_free(struct netmap *map)
 	free(map->self);
 	tailcfg_derp_map_clear(&map->derp_map);
 	for (uint32_t i = 0; i < map->filter_count; i++) {
-		free(map->filters[i].name);
+		free((char *)map->filters[i].name);
 		tailcfg_filter_clear(&map->filters[i].filter);
 	}
 	free(map->filters);
 	tailcfg_dns_config_clear(&map->dns_config);
-	free(map->domain);
-	free(map->ssh_policy);
+	free((char *)map->domain);
+	free((char *)map->ssh_policy);
 	string_list_clear(&map->health);
 	for (uint32_t i = 0; i < map->display_message_count; i++)
 		tailcfg_display_message_clear(&map->display_messages[i]);

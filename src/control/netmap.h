@@ -48,8 +48,8 @@ struct netmap {
 	uint32_t filter_count;
 	bool has_filter; /* false: none received yet, so nothing may come in */
 	struct tailcfg_dns_config dns_config;
-	char *domain;
-	char *ssh_policy; /* JSON text */
+	const char *domain;
+	const char *ssh_policy; /* JSON text */
 	struct string_list health;
 	struct tailcfg_display_message *display_messages; /* sorted by id */
 	uint32_t display_message_count;

@@ -69,7 +69,7 @@ static int apply_derp(struct netmap_apply *a)
 
 static void delete_filter(struct netmap *map, uint32_t at)
 {
-	free(map->filters[at].name);
+	free((char *)map->filters[at].name);
 	tailcfg_filter_clear(&map->filters[at].filter);
 	memmove(&map->filters[at], &map->filters[at + 1],
 		(map->filter_count - at - 1) * sizeof(*map->filters));
@@ -167,17 +167,17 @@ static int apply_health(struct netmap_apply *a)
 		a->map->health = m->health;
 		m->health = (struct string_list){0};
 	}
-	while ((a->fresh || m->display_messages_clear) && a->map->display_message_count)
+	while ((a->fresh || m->display_messages.clear) && a->map->display_message_count)
 		tailcfg_display_message_clear(
 			&a->map->display_messages[--a->map->display_message_count]);
-	for (uint32_t i = 0; i < m->display_message_count && r == 0; i++)
-		r = apply_display_message(a->map, &m->display_messages[i]);
+	for (uint32_t i = 0; i < m->display_messages.count && r == 0; i++)
+		r = apply_display_message(a->map, &m->display_messages.items[i]);
 	return r;
 }
 
-static void move_text(char **to, char **from)
+static void move_text(const char **to, const char **from)
 {
-	free(*to);
+	free((char *)*to);
 	*to = *from;
 	*from = NULL;
 }
@@ -256,7 +256,7 @@ static int apply_parts(struct netmap_apply *a)
 		{m->filters_clear || m->filter_count || m->filter_error.code < 0, NETMAP_FILTER,
 		 apply_filters, netmap_encode_filters},
 		{m->dns_config, NETMAP_DNS, apply_dns, netmap_encode_dns},
-		{m->has_health || m->display_messages_clear || m->display_message_count,
+		{m->has_health || m->display_messages.clear || m->display_messages.count,
 		 NETMAP_HEALTH, apply_health, netmap_encode_health},
 		{m->domain, NETMAP_DOMAIN, apply_domain, netmap_encode_domain},
 		{m->ssh_policy, NETMAP_SSH, apply_ssh, netmap_encode_ssh},
@@ -293,7 +293,7 @@ static void note_control_time(struct netmap *map, nanoseconds control_time, nano
 static bool is_full(const struct tailcfg_map_response *m)
 {
 	return m->node || m->peers.at || m->derp_map || m->dns_config || m->domain ||
-	       m->has_health || m->display_messages_clear || m->display_message_count ||
+	       m->has_health || m->display_messages.clear || m->display_messages.count ||
 	       m->ssh_policy || m->has_tka_info || m->client_version;
 }
 

@@ -19,7 +19,7 @@
 
 void netmap_encode_derp(struct json_writer *w, const struct netmap *map)
 {
-	if (map->derp_map.has_regions || map->derp_map.has_scores)
+	if (map->derp_map.has_regions)
 		tailcfg_derp_map_encode(w, "DERPMap", &map->derp_map);
 }
 

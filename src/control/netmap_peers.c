@@ -15,84 +15,49 @@
 
 /* --- What differs between two nodes --- */
 
-static bool capabilities_equal(const struct tailcfg_capability_list *a,
-			       const struct tailcfg_capability_list *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (uint32_t i = 0; i < a->count; i++)
-		if (!text_equal(a->items[i].name, b->items[i].name) ||
-		    !text_equal(a->items[i].values, b->items[i].values))
-			return false;
-	return true;
-}
+/* The parts that members belong to; the others are NETMAP_NODE_OTHER. */
+static const struct {
+	const char *member;
+	uint32_t part;
+} node_parts[] = {
+	{"Key", NETMAP_NODE_KEY},
+	{"DiscoKey", NETMAP_NODE_DISCO_KEY},
+	{"Endpoints", NETMAP_NODE_ENDPOINTS},
+	{"HomeDERP", NETMAP_NODE_HOME_DERP},
+	{"Addresses", NETMAP_NODE_ADDRESSES},
+	{"AllowedIPs", NETMAP_NODE_ALLOWED_IPS},
+	{"PrimaryRoutes", NETMAP_NODE_ALLOWED_IPS},
+	{"Online", NETMAP_NODE_ONLINE},
+	{"LastSeen", NETMAP_NODE_ONLINE},
+	{"KeyExpiry", NETMAP_NODE_EXPIRY},
+	{"Expired", NETMAP_NODE_EXPIRY},
+	{"CapMap", NETMAP_NODE_CAPABILITIES},
+	{"Cap", NETMAP_NODE_CAPABILITIES},
+	{"Name", NETMAP_NODE_NAME},
+	{"ComputedName", NETMAP_NODE_NAME},
+	{"SelfNodeV4MasqAddrForThisPeer", NETMAP_NODE_TREATMENT},
+	{"SelfNodeV6MasqAddrForThisPeer", NETMAP_NODE_TREATMENT},
+	{"IsJailed", NETMAP_NODE_TREATMENT},
+	{"IsWireGuardOnly", NETMAP_NODE_TREATMENT},
+	{"UnsignedPeerAPIOnly", NETMAP_NODE_TREATMENT},
+};
 
-static bool strings_equal(const struct string_list *a, const struct string_list *b)
+static uint32_t part_of(const char *member)
 {
-	if (a->count != b->count)
-		return false;
-	for (uint32_t i = 0; i < a->count; i++)
-		if (strcmp(a->items[i], b->items[i]) != 0)
-			return false;
-	return true;
-}
-
-static bool hostinfo_equal(const struct tailcfg_hostinfo *a, const struct tailcfg_hostinfo *b)
-{
-	struct buffer left = BUFFER_INIT(LIMIT_MAP_OBJECT), right = left;
-	struct json_writer w;
-	bool equal;
-
-	if (!a || !b)
-		return a == b;
-	w = json_writer_to(&left);
-	tailcfg_hostinfo_encode(&w, NULL, a);
-	w = json_writer_to(&right);
-	tailcfg_hostinfo_encode(&w, NULL, b);
-	equal = buffer_equal(&left, &right);
-	buffer_free(&left);
-	buffer_free(&right);
-	return equal;
+	for (size_t i = 0; i < sizeof(node_parts) / sizeof(node_parts[0]); i++)
+		if (strcmp(node_parts[i].member, member) == 0)
+			return node_parts[i].part;
+	return NETMAP_NODE_OTHER;
 }
 
 uint32_t netmap_node_differences(const struct tailcfg_node *a, const struct tailcfg_node *b)
 {
+	const struct json_members *all = &tailcfg_node_members;
 	uint32_t what = 0;
 
-	if (!public_key_equal(&a->key, &b->key))
-		what |= NETMAP_NODE_KEY;
-	if (!public_key_equal(&a->disco_key, &b->disco_key))
-		what |= NETMAP_NODE_DISCO_KEY;
-	if (!endpoint_list_equal(&a->endpoints, &b->endpoints))
-		what |= NETMAP_NODE_ENDPOINTS;
-	if (a->home_derp != b->home_derp)
-		what |= NETMAP_NODE_HOME_DERP;
-	if (!prefix_list_equal(&a->addresses, &b->addresses))
-		what |= NETMAP_NODE_ADDRESSES;
-	if (!prefix_list_equal(&a->allowed_ips, &b->allowed_ips) ||
-	    !prefix_list_equal(&a->primary_routes, &b->primary_routes))
-		what |= NETMAP_NODE_ALLOWED_IPS;
-	if (a->online != b->online || a->last_seen != b->last_seen)
-		what |= NETMAP_NODE_ONLINE;
-	if (a->key_expiry != b->key_expiry || a->expired != b->expired)
-		what |= NETMAP_NODE_EXPIRY;
-	if (!capabilities_equal(&a->cap_map, &b->cap_map) || a->cap != b->cap)
-		what |= NETMAP_NODE_CAPABILITIES;
-	if (!text_equal(a->name, b->name) || !text_equal(a->computed_name, b->computed_name))
-		what |= NETMAP_NODE_NAME;
-	if (!address_equal(&a->self_v4_masq_for_this_peer, &b->self_v4_masq_for_this_peer) ||
-	    !address_equal(&a->self_v6_masq_for_this_peer, &b->self_v6_masq_for_this_peer) ||
-	    a->is_jailed != b->is_jailed || a->is_wireguard_only != b->is_wireguard_only ||
-	    a->unsigned_peer_api_only != b->unsigned_peer_api_only)
-		what |= NETMAP_NODE_TREATMENT;
-	if (!text_equal(a->stable_id, b->stable_id) || a->user != b->user ||
-	    a->sharer != b->sharer || a->created != b->created ||
-	    a->machine_authorized != b->machine_authorized ||
-	    !public_key_equal(&a->machine, &b->machine) ||
-	    !text_equal(a->key_signature, b->key_signature) ||
-	    !text_equal(a->stable_tailnet_id, b->stable_tailnet_id) ||
-	    !strings_equal(&a->tags, &b->tags) || !hostinfo_equal(a->hostinfo, b->hostinfo))
-		what |= NETMAP_NODE_OTHER;
+	for (size_t i = 0; i < all->count; i++)
+		if (!member_equal(&all->list[i], a, b))
+			what |= part_of(all->list[i].name);
 	return what;
 }
 
@@ -264,7 +229,7 @@ static int patch_peer(struct netmap_apply *a, struct netmap_peer *peer,
 		node->cap = patch->cap;
 		what |= NETMAP_NODE_CAPABILITIES;
 	}
-	if (patch->has_cap_map && !capabilities_equal(&patch->cap_map, &node->cap_map)) {
+	if (patch->has_cap_map && !tailcfg_capability_list_equal(&patch->cap_map, &node->cap_map)) {
 		SWAP(node->cap_map, patch->cap_map);
 		what |= NETMAP_NODE_CAPABILITIES;
 	}
@@ -342,8 +307,8 @@ static int apply_deltas(struct netmap_apply *a)
 	const struct tailcfg_map_response *m = a->response;
 	int r = 0;
 
-	for (uint32_t i = 0; i < m->peers_removed_count && r == 0; i++) {
-		struct netmap_peer *peer = netmap_peer_by_id(a->map, m->peers_removed[i]);
+	for (uint32_t i = 0; i < m->peers_removed.count && r == 0; i++) {
+		struct netmap_peer *peer = netmap_peer_by_id(a->map, m->peers_removed.items[i]);
 
 		a->map->visits++;
 		if (peer)
@@ -351,12 +316,12 @@ static int apply_deltas(struct netmap_apply *a)
 	}
 	if (r == 0)
 		r = upsert_peers(a, m->peers_changed);
-	for (uint32_t i = 0; i < m->peer_seen_change_count && r == 0; i++)
-		r = apply_last_seen(a, m->peer_seen_change[i].id,
-				    m->peer_seen_change[i].value ? a->now : JSON_TIME_NONE);
-	for (uint32_t i = 0; i < m->online_change_count && r == 0; i++)
-		r = apply_online(a, m->online_change[i].id,
-				 m->online_change[i].value ? OPTIONAL_TRUE : OPTIONAL_FALSE);
+	for (uint32_t i = 0; i < m->peer_seen_change.count && r == 0; i++)
+		r = apply_last_seen(a, m->peer_seen_change.items[i].id,
+				    m->peer_seen_change.items[i].value ? a->now : JSON_TIME_NONE);
+	for (uint32_t i = 0; i < m->online_change.count && r == 0; i++)
+		r = apply_online(a, m->online_change.items[i].id,
+				 m->online_change.items[i].value ? OPTIONAL_TRUE : OPTIONAL_FALSE);
 	return r < 0 ? r : apply_patches(a);
 }
 

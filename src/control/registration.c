@@ -365,7 +365,7 @@ static void answer_ok(struct registration *r, const void *body, size_t length, n
 	} else if (response->node_key_expired) {
 		answer_expired(r, now, random);
 	} else if (response->auth_url) {
-		char *auth_url = response->auth_url;
+		char *auth_url = (char *)response->auth_url;
 
 		response->auth_url = NULL;
 		answer_url(r, auth_url, now, random);

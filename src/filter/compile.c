@@ -174,14 +174,14 @@ static int compile_grant(const struct tailcfg_cap_grant *from, struct filter_gra
 	ip_set_builder_free(&b);
 	if (r < 0)
 		return r;
-	out->capabilities = calloc((size_t)from->caps.count + from->cap_map_count + 1,
+	out->capabilities = calloc((size_t)from->caps.count + from->cap_map.count + 1,
 				   sizeof(*out->capabilities));
 	if (!out->capabilities)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < from->caps.count && r == 0; i++)
 		r = add_capability(out, from->caps.items[i], NULL);
-	for (uint32_t i = 0; i < from->cap_map_count && r == 0; i++)
-		r = add_capability(out, from->cap_map_names[i], from->cap_map_values[i]);
+	for (uint32_t i = 0; i < from->cap_map.count && r == 0; i++)
+		r = add_capability(out, from->cap_map.items[i].name, from->cap_map.items[i].values);
 	return r;
 }
 

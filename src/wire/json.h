@@ -66,8 +66,14 @@ int string_list_add(struct string_list *list, const char *text);
 /** string_list_contains() - Whether one item equals @text */
 bool string_list_contains(const struct string_list *list, const char *text);
 
-/** prefix_list_equal(), endpoint_list_equal() - Same items in the same order */
+/** string_list_equal(), … - Whether the same items stand in the same order */
+bool string_list_equal(const struct string_list *a, const struct string_list *b);
 bool prefix_list_equal(const struct prefix_list *a, const struct prefix_list *b);
+
+/** prefix_list_copy() - 0 or -ENOMEM */
+int prefix_list_copy(const struct prefix_list *from, struct prefix_list *ret);
+
+/** prefix_list_contains() - Whether one item equals @p */
 bool prefix_list_contains(const struct prefix_list *list, const struct prefix *p);
 bool endpoint_list_equal(const struct endpoint_list *a, const struct endpoint_list *b);
 
@@ -123,9 +129,6 @@ const char *json_get_text(struct json_reader *r, const char *name);
 
 /** json_get_string() - A copy of the string, or NULL when absent or empty */
 char *json_get_string(struct json_reader *r, const char *name);
-
-/** json_get_raw() - The member as compact JSON text, or NULL when absent or null. Owned */
-char *json_get_raw(struct json_reader *r, const char *name);
 
 /** json_get_key() - Zero when absent, null or "" */
 struct public_key json_get_key(struct json_reader *r, const char *name, enum key_kind kind);
@@ -184,6 +187,4 @@ void json_put_string_if(struct json_writer *w, const char *name, const char *tex
 void json_put_bool_if(struct json_writer *w, const char *name, bool value);
 void json_put_int_if(struct json_writer *w, const char *name, int64_t value);
 void json_put_time_if(struct json_writer *w, const char *name, nanoseconds time);
-void json_put_key_if(struct json_writer *w, const char *name, const struct public_key *key,
-		     enum key_kind kind);
 void json_put_optional_bool(struct json_writer *w, const char *name, enum optional_bool value);

@@ -166,19 +166,6 @@ char *json_get_string(struct json_reader *r, const char *name)
 	return copy;
 }
 
-char *json_get_raw(struct json_reader *r, const char *name)
-{
-	json_t *value = json_get(r, name);
-	char *text;
-
-	if (!value)
-		return NULL;
-	text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	if (!text)
-		json_reader_fail(r, name, -ENOMEM);
-	return text;
-}
-
 nanoseconds json_get_time(struct json_reader *r, const char *name)
 {
 	const char *text = json_get_text(r, name);

@@ -52,6 +52,30 @@ bool string_list_contains(const struct string_list *list, const char *text)
 	return false;
 }
 
+int prefix_list_copy(const struct prefix_list *from, struct prefix_list *ret)
+{
+	struct prefix_list copy = {.count = from->count};
+
+	if (from->count) {
+		copy.items = reallocarray(NULL, from->count, sizeof(*copy.items));
+		if (!copy.items)
+			return -ENOMEM;
+		memcpy(copy.items, from->items, from->count * sizeof(*copy.items));
+	}
+	*ret = copy;
+	return 0;
+}
+
+bool string_list_equal(const struct string_list *a, const struct string_list *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (uint32_t i = 0; i < a->count; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
 bool prefix_list_contains(const struct prefix_list *list, const struct prefix *p)
 {
 	for (uint32_t i = 0; i < list->count; i++)

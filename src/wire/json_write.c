@@ -232,13 +232,6 @@ void json_put_time_if(struct json_writer *w, const char *name, nanoseconds time)
 		json_put_time(w, name, time);
 }
 
-void json_put_key_if(struct json_writer *w, const char *name, const struct public_key *key,
-		     enum key_kind kind)
-{
-	if (!public_key_is_zero(key))
-		json_put_key(w, name, key, kind);
-}
-
 void json_put_optional_bool(struct json_writer *w, const char *name, enum optional_bool value)
 {
 	if (value != OPTIONAL_UNSET)

@@ -3,7 +3,7 @@
  * wire/tailcfg.h - what node and control server say to each other, as structs
  *
  * The JSON of the coordination protocol. Member names are the protocol's own; our
- * struct members are theirs in snake case. Only what this node uses or shows is
+ * struct json_members are theirs in snake case. Only what this node uses or shows is
  * kept; everything unknown is passed over at every level.
  *
  * Every struct owns what its members point to and has a `_clear` that frees it and

@@ -8,12 +8,13 @@
 #define TAILCFG_STUN_PORT 3478
 
 struct tailcfg_derp_node {
-	char *name; /* "1a" */
-	char *host_name;
-	char *cert_name;     /* NULL: host_name; "sha256-raw:<hex>" pins the certificate */
+	const char *name; /* "1a" */
+	const char *host_name;
+	const char *cert_name; /* NULL: host_name; "sha256-raw:<hex>" pins the certificate */
+	uint16_t region_id;
 	struct address ipv4; /* ADDRESS_NONE: resolve host_name */
+	bool ipv4_disabled;  /* "none": this family is not to be used */
 	struct address ipv6;
-	bool ipv4_disabled; /* "none": this family is not to be used */
 	bool ipv6_disabled;
 	bool stun_only;
 	bool insecure_for_tests;
@@ -24,28 +25,20 @@ struct tailcfg_derp_node {
 };
 
 struct tailcfg_derp_region {
-	uint16_t id; /* never 0 */
-	char *code;  /* "fra" */
-	char *name;  /* "Frankfurt" */
+	uint16_t id;      /* never 0 */
+	const char *code; /* "fra" */
+	const char *name; /* "Frankfurt" */
 	bool avoid;
 	bool no_measure_no_home;
 	struct tailcfg_derp_node *nodes;
 	uint32_t node_count;
 };
 
-struct tailcfg_region_score {
-	uint16_t region;
-	double score; /* latency is multiplied by it; > 0 */
-};
-
 /* Regions are sorted by id. Those with an id above 65535 are left out. */
 struct tailcfg_derp_map {
 	struct tailcfg_derp_region *regions;
 	uint32_t region_count;
-	struct tailcfg_region_score *scores;
-	uint32_t score_count;
 	bool has_regions; /* false in an update: the regions stay as they were */
-	bool has_scores;  /* likewise */
 };
 
 void tailcfg_derp_map_clear(struct tailcfg_derp_map *map);

@@ -2,71 +2,28 @@
 /* wire/tailcfg_dns.c - DNSConfig, both ways */
 #include "wire/tailcfg_dns.h"
 
+#include "wire/members.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-void tailcfg_resolver_list_clear(struct tailcfg_resolver_list *list)
-{
-	for (uint32_t i = 0; i < list->count; i++) {
-		free(list->items[i].addr);
-		string_list_clear(&list->items[i].bootstrap_resolution);
-	}
-	free(list->items);
-	*list = (struct tailcfg_resolver_list){0};
-}
+#define RESOLVER(...) MEMBER(struct tailcfg_resolver, __VA_ARGS__)
+#define ROUTE(...)    MEMBER_ITEMS(struct tailcfg_dns_route, __VA_ARGS__)
+#define RECORD(...)   MEMBER(struct tailcfg_dns_record, __VA_ARGS__)
+#define CONFIG(...)   MEMBER(struct tailcfg_dns_config, __VA_ARGS__)
+#define ITEMS(...)    MEMBER_ITEMS(struct tailcfg_dns_config, __VA_ARGS__)
 
-void tailcfg_dns_config_clear(struct tailcfg_dns_config *config)
-{
-	tailcfg_resolver_list_clear(&config->resolvers);
-	tailcfg_resolver_list_clear(&config->fallback_resolvers);
-	for (uint32_t i = 0; i < config->route_count; i++) {
-		free(config->routes[i].suffix);
-		tailcfg_resolver_list_clear(&config->routes[i].resolvers);
-	}
-	free(config->routes);
-	string_list_clear(&config->domains);
-	string_list_clear(&config->cert_domains);
-	for (uint32_t i = 0; i < config->extra_record_count; i++) {
-		free(config->extra_records[i].name);
-		free(config->extra_records[i].type);
-		free(config->extra_records[i].value);
-	}
-	free(config->extra_records);
-	string_list_clear(&config->exit_node_filtered_set);
-	*config = (struct tailcfg_dns_config){0};
-}
+static const struct json_member resolver_members[] = {
+	RESOLVER(TEXT, "Addr", addr),
+	RESOLVER(STRINGS, "BootstrapResolution", bootstrap_resolution),
+	RESOLVER(BOOL, "UseWithExitNode", use_with_exit_node),
+};
 
-static void decode_resolvers(struct json_reader *r, const char *name, const json_t *array,
-			     struct tailcfg_resolver_list *ret)
-{
-	json_t *item;
-	size_t i;
+static const struct json_members resolver =
+	MEMBERS("resolver", struct tailcfg_resolver, resolver_members);
 
-	if (!json_array_size(array))
-		return;
-	ret->items = calloc(json_array_size(array), sizeof(*ret->items));
-	if (!ret->items) {
-		json_reader_fail(r, name, -ENOMEM);
-		return;
-	}
-	json_array_foreach(array, i, item) {
-		struct json_reader inner;
-
-		if (json_is_null(item))
-			continue;
-		inner = json_reader_of(item);
-		ret->items[ret->count] = (struct tailcfg_resolver){
-			.addr = json_get_string(&inner, "Addr"),
-			.use_with_exit_node = json_get_bool(&inner, "UseWithExitNode"),
-		};
-		json_get_strings(&inner, "BootstrapResolution",
-				 &ret->items[ret->count].bootstrap_resolution);
-		ret->count++;
-		if (inner.error < 0)
-			json_reader_fail(r, name, inner.error);
-	}
-}
+/* --- Routes: an object of lists of resolvers --- */
 
 static int by_suffix(const void *a, const void *b)
 {
@@ -75,131 +32,118 @@ static int by_suffix(const void *a, const void *b)
 	return strcmp(left->suffix, right->suffix);
 }
 
-static void decode_routes(struct json_reader *r, struct tailcfg_dns_config *config)
+/* The list of one route, read and written under the name of its suffix. */
+static struct json_member route_member(const char *suffix)
 {
-	json_t *routes = json_get_object(r, "Routes"), *resolvers;
-	const char *suffix;
-
-	if (!json_object_size(routes))
-		return;
-	config->routes = calloc(json_object_size(routes), sizeof(*config->routes));
-	if (!config->routes) {
-		json_reader_fail(r, "Routes", -ENOMEM);
-		return;
-	}
-	json_object_foreach(routes, suffix, resolvers) {
-		struct tailcfg_dns_route *route = &config->routes[config->route_count];
-
-		if (!json_is_null(resolvers) && !json_is_array(resolvers)) {
-			json_reader_fail(r, "Routes", -EINVAL);
-			continue;
-		}
-		route->suffix = strdup(suffix);
-		if (!route->suffix) {
-			json_reader_fail(r, "Routes", -ENOMEM);
-			return;
-		}
-		config->route_count++;
-		decode_resolvers(r, "Routes", resolvers, &route->resolvers);
-	}
-	qsort(config->routes, config->route_count, sizeof(*config->routes), by_suffix);
+	return (struct json_member)ROUTE(suffix, resolvers.items, resolvers.count, &resolver,
+					 .no_nulls = true, .always = true);
 }
 
-static void decode_records(struct json_reader *r, struct tailcfg_dns_config *config)
+static void decode_routes(struct json_reader *r, const char *name, void *at)
 {
-	json_t *array = json_get_array(r, "ExtraRecords"), *item;
-	size_t i;
+	json_t *object = json_get_object(r, name), *value;
+	struct tailcfg_dns_route_list *list = at;
+	struct json_reader inner = {.object = object};
+	const char *suffix;
 
-	if (!json_array_size(array))
+	if (!json_object_size(object))
 		return;
-	config->extra_records = calloc(json_array_size(array), sizeof(*config->extra_records));
-	if (!config->extra_records) {
-		json_reader_fail(r, "ExtraRecords", -ENOMEM);
-		return;
-	}
-	json_array_foreach(array, i, item) {
-		struct json_reader record = json_reader_of(item);
+	list->items = calloc(json_object_size(object), sizeof(*list->items));
+	if (!list->items)
+		inner.error = -ENOMEM;
+	json_object_foreach(object, suffix, value) {
+		struct json_member m = route_member(suffix);
+		const struct json_members one = {.list = &m, .count = 1};
 
-		config->extra_records[config->extra_record_count++] = (struct tailcfg_dns_record){
-			.name = json_get_string(&record, "Name"),
-			.type = json_get_string(&record, "Type"),
-			.value = json_get_string(&record, "Value"),
-		};
-		if (record.error < 0)
-			json_reader_fail(r, "ExtraRecords", record.error);
+		(void)value;
+		if (inner.error < 0)
+			break;
+		list->items[list->count].suffix = strdup(suffix);
+		if (list->items[list->count].suffix)
+			members_read(&one, &inner, &list->items[list->count++]);
+		else
+			inner.error = -ENOMEM;
 	}
+	if (inner.error < 0)
+		json_reader_fail(r, name, inner.error);
+	else
+		qsort(list->items, list->count, sizeof(*list->items), by_suffix);
+}
+
+static void encode_routes(struct json_writer *w, const char *name, const void *at)
+{
+	const struct tailcfg_dns_route_list *list = at;
+
+	if (!list->count)
+		return;
+	json_begin_object(w, name);
+	for (uint32_t i = 0; i < list->count; i++) {
+		struct json_member m = route_member(list->items[i].suffix);
+		const struct json_members one = {.list = &m, .count = 1};
+
+		members_put(&one, w, &list->items[i]);
+	}
+	json_end_object(w);
+}
+
+static void clear_routes(void *at)
+{
+	struct tailcfg_dns_route_list *list = at;
+
+	for (uint32_t i = 0; i < list->count; i++) {
+		struct json_member m = route_member(NULL);
+		const struct json_members one = {.list = &m, .count = 1};
+
+		free((char *)list->items[i].suffix);
+		members_clear(&one, &list->items[i]);
+	}
+	free(list->items);
+}
+
+static const struct json_member_functions routes = {
+	.clear = clear_routes,
+	.decode = decode_routes,
+	.encode = encode_routes,
+};
+
+/* --- DNSConfig --- */
+
+static const struct json_member record_members[] = {
+	RECORD(TEXT, "Name", name, .always = true),
+	RECORD(TEXT, "Type", type),
+	RECORD(TEXT, "Value", value, .always = true),
+};
+
+static const struct json_members record =
+	MEMBERS("DNS record", struct tailcfg_dns_record, record_members);
+
+static const struct json_member config_members[] = {
+	ITEMS("Resolvers", resolvers.items, resolvers.count, &resolver, .no_nulls = true),
+	MEMBER_BY(struct tailcfg_dns_config, "Routes", routes, &routes),
+	ITEMS("FallbackResolvers", fallback_resolvers.items, fallback_resolvers.count, &resolver,
+	      .no_nulls = true),
+	CONFIG(STRINGS, "Domains", domains),
+	CONFIG(BOOL, "Proxied", proxied),
+	CONFIG(STRINGS, "CertDomains", cert_domains),
+	ITEMS("ExtraRecords", extra_records, extra_record_count, &record),
+	CONFIG(STRINGS, "ExitNodeFilteredSet", exit_node_filtered_set),
+};
+
+static const struct json_members dns_config =
+	MEMBERS("DNS config", struct tailcfg_dns_config, config_members);
+
+void tailcfg_dns_config_clear(struct tailcfg_dns_config *config)
+{
+	members_clear(&dns_config, config);
 }
 
 int tailcfg_dns_config_decode(const json_t *json, struct tailcfg_dns_config *ret, struct error *err)
 {
-	struct json_reader r = json_reader_of(json);
-	struct tailcfg_dns_config config = {.proxied = json_get_bool(&r, "Proxied")};
-	int result;
-
-	decode_resolvers(&r, "Resolvers", json_get_array(&r, "Resolvers"), &config.resolvers);
-	decode_resolvers(&r, "FallbackResolvers", json_get_array(&r, "FallbackResolvers"),
-			 &config.fallback_resolvers);
-	decode_routes(&r, &config);
-	json_get_strings(&r, "Domains", &config.domains);
-	json_get_strings(&r, "CertDomains", &config.cert_domains);
-	decode_records(&r, &config);
-	json_get_strings(&r, "ExitNodeFilteredSet", &config.exit_node_filtered_set);
-	result = json_reader_result(&r, err, "DNS config");
-	if (result < 0) {
-		tailcfg_dns_config_clear(&config);
-		return result;
-	}
-	*ret = config;
-	return 0;
-}
-
-static void encode_resolvers(struct json_writer *w, const char *name,
-			     const struct tailcfg_resolver_list *list)
-{
-	json_begin_array(w, name);
-	for (uint32_t i = 0; i < list->count; i++) {
-		json_begin_object(w, NULL);
-		json_put_string_if(w, "Addr", list->items[i].addr);
-		if (list->items[i].bootstrap_resolution.count)
-			json_put_strings(w, "BootstrapResolution",
-					 &list->items[i].bootstrap_resolution);
-		json_put_bool_if(w, "UseWithExitNode", list->items[i].use_with_exit_node);
-		json_end_object(w);
-	}
-	json_end_array(w);
+	return members_decode(&dns_config, json, ret, err);
 }
 
 void tailcfg_dns_config_encode(struct json_writer *w, const char *name,
 			       const struct tailcfg_dns_config *config)
 {
-	json_begin_object(w, name);
-	if (config->resolvers.count)
-		encode_resolvers(w, "Resolvers", &config->resolvers);
-	if (config->route_count) {
-		json_begin_object(w, "Routes");
-		for (uint32_t i = 0; i < config->route_count; i++)
-			encode_resolvers(w, config->routes[i].suffix, &config->routes[i].resolvers);
-		json_end_object(w);
-	}
-	if (config->fallback_resolvers.count)
-		encode_resolvers(w, "FallbackResolvers", &config->fallback_resolvers);
-	if (config->domains.count)
-		json_put_strings(w, "Domains", &config->domains);
-	json_put_bool_if(w, "Proxied", config->proxied);
-	if (config->cert_domains.count)
-		json_put_strings(w, "CertDomains", &config->cert_domains);
-	if (config->extra_record_count) {
-		json_begin_array(w, "ExtraRecords");
-		for (uint32_t i = 0; i < config->extra_record_count; i++) {
-			json_begin_object(w, NULL);
-			json_put_string(w, "Name", config->extra_records[i].name);
-			json_put_string_if(w, "Type", config->extra_records[i].type);
-			json_put_string(w, "Value", config->extra_records[i].value);
-			json_end_object(w);
-		}
-		json_end_array(w);
-	}
-	if (config->exit_node_filtered_set.count)
-		json_put_strings(w, "ExitNodeFilteredSet", &config->exit_node_filtered_set);
-	json_end_object(w);
+	members_encode(&dns_config, w, name, config);
 }

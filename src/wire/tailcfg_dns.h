@@ -5,7 +5,7 @@
 #include "wire/json.h"
 
 struct tailcfg_resolver {
-	char *addr; /* "ip", "ip:port", "https://…", "http://ip:port/dns-query", "tls://…" */
+	const char *addr; /* "ip", "ip:port", "https://…", "http://ip:port/dns-query", "tls://…" */
 	struct string_list bootstrap_resolution;
 	bool use_with_exit_node;
 };
@@ -16,21 +16,25 @@ struct tailcfg_resolver_list {
 };
 
 struct tailcfg_dns_route {
-	char *suffix;
+	const char *suffix;
 	struct tailcfg_resolver_list resolvers; /* empty: answered locally */
 };
 
+struct tailcfg_dns_route_list {
+	struct tailcfg_dns_route *items; /* sorted by suffix */
+	uint32_t count;
+};
+
 struct tailcfg_dns_record {
-	char *name;
-	char *type; /* NULL: A or AAAA by the value */
-	char *value;
+	const char *name;
+	const char *type; /* NULL: A or AAAA by the value */
+	const char *value;
 };
 
 struct tailcfg_dns_config {
 	struct tailcfg_resolver_list resolvers;
 	struct tailcfg_resolver_list fallback_resolvers;
-	struct tailcfg_dns_route *routes; /* sorted by suffix */
-	uint32_t route_count;
+	struct tailcfg_dns_route_list routes;
 	struct string_list domains; /* search list */
 	bool proxied;               /* MagicDNS is on */
 	struct string_list cert_domains;
@@ -39,7 +43,6 @@ struct tailcfg_dns_config {
 	struct string_list exit_node_filtered_set;
 };
 
-void tailcfg_resolver_list_clear(struct tailcfg_resolver_list *list);
 void tailcfg_dns_config_clear(struct tailcfg_dns_config *config);
 
 /** tailcfg_dns_config_decode() - 0, -EINVAL with @err set, -ENOMEM */

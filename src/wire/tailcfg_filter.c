@@ -11,37 +11,7 @@
 #define CAPABILITY_PREFIX "cap:"
 #define NET_TEXT_MAX      (2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX)
 
-static void clear_grant(struct tailcfg_cap_grant *grant)
-{
-	prefix_list_clear(&grant->dsts);
-	string_list_clear(&grant->caps);
-	for (uint32_t i = 0; i < grant->cap_map_count; i++) {
-		free(grant->cap_map_names[i]);
-		free(grant->cap_map_values[i]);
-	}
-	free(grant->cap_map_names);
-	free(grant->cap_map_values);
-}
-
-void tailcfg_filter_rule_clear(struct tailcfg_filter_rule *rule)
-{
-	free(rule->sources);
-	string_list_clear(&rule->source_capabilities);
-	free(rule->destinations);
-	free(rule->protocols);
-	for (uint32_t i = 0; i < rule->grant_count; i++)
-		clear_grant(&rule->grants[i]);
-	free(rule->grants);
-	*rule = (struct tailcfg_filter_rule){0};
-}
-
-void tailcfg_filter_clear(struct tailcfg_filter *filter)
-{
-	for (uint32_t i = 0; i < filter->count; i++)
-		tailcfg_filter_rule_clear(&filter->rules[i]);
-	free(filter->rules);
-	*filter = (struct tailcfg_filter){0};
-}
+/* --- Destinations --- */
 
 int tailcfg_net_parse(const char *text, size_t length, struct tailcfg_net *ret)
 {
@@ -71,15 +41,128 @@ int tailcfg_net_parse(const char *text, size_t length, struct tailcfg_net *ret)
 	return 0;
 }
 
-/* Room for @count items, one at least, so that NULL always means failure. */
-static void *items_for(struct json_reader *r, const char *name, size_t count, size_t size)
+static const char *net_format(const struct tailcfg_net *net,
+			      char out[static 2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX])
 {
-	void *items = calloc(count ? count : 1, size);
+	size_t used;
 
-	if (!items)
-		json_reader_fail(r, name, -ENOMEM);
-	return items;
+	switch (net->kind) {
+	case TAILCFG_NET_PREFIX:
+		return prefix_format(&net->prefix, out);
+	case TAILCFG_NET_RANGE:
+		address_format(&net->prefix.address, out);
+		used = strlen(out);
+		out[used++] = '-';
+		address_format(&net->last, out + used);
+		return out;
+	default:
+		return strcpy(out, "*");
+	}
 }
+
+void tailcfg_nets_encode(struct json_writer *w, const char *name, const struct tailcfg_net *nets,
+			 uint32_t count)
+{
+	char text[NET_TEXT_MAX];
+
+	json_begin_array(w, name);
+	for (uint32_t i = 0; i < count; i++)
+		json_put_string(w, NULL, net_format(&nets[i], text));
+	json_end_array(w);
+}
+
+static void decode_net(struct json_reader *r, const char *name, void *at)
+{
+	const char *text = json_get_text(r, name);
+
+	if (json_get(r, "Bits") || tailcfg_net_parse(text, strlen(text), at) < 0)
+		json_reader_fail(r, name, -EINVAL);
+}
+
+static void encode_net(struct json_writer *w, const char *name, const void *at)
+{
+	char text[NET_TEXT_MAX];
+
+	json_put_string(w, name, net_format(at, text));
+}
+
+static void decode_port(struct json_reader *r, const char *name, void *at)
+{
+	int64_t number = json_get_int(r, name);
+
+	if (number < 0 || number > UINT16_MAX)
+		json_reader_fail(r, name, -EINVAL);
+	*(uint16_t *)at = (uint16_t)number;
+}
+
+static void encode_port(struct json_writer *w, const char *name, const void *at)
+{
+	json_put_int(w, name, *(const uint16_t *)at);
+}
+
+static void check_destination(struct json_reader *r, void *object)
+{
+	(void)object;
+	if (!json_get(r, "Ports"))
+		json_reader_fail(r, "Ports", -EINVAL);
+}
+
+static const struct json_member_functions net = {.decode = decode_net, .encode = encode_net};
+static const struct json_member_functions port = {.decode = decode_port, .encode = encode_port};
+
+static const struct json_member port_members[] = {
+	MEMBER_BY(struct tailcfg_net_ports, "First", first_port, &port),
+	MEMBER_BY(struct tailcfg_net_ports, "Last", last_port, &port),
+};
+
+static const struct json_members ports = MEMBERS("ports", struct tailcfg_net_ports, port_members);
+
+static const struct json_member destination_members[] = {
+	MEMBER_BY(struct tailcfg_net_ports, "IP", net, &net),
+	MEMBER_WITHIN("Ports", &ports, .always = true),
+};
+
+static const struct json_members destination = MEMBERS(
+	"destination", struct tailcfg_net_ports, destination_members, .finish = check_destination);
+
+/* --- Grants --- */
+
+static void decode_values(struct json_reader *r, const char *member, void *at)
+{
+	json_t *map = json_get_object(r, member), *value;
+	struct tailcfg_capability_list *list = at;
+	const char *name;
+
+	list->items = calloc(json_object_size(map) + 1, sizeof(*list->items));
+	if (!list->items) {
+		json_reader_fail(r, member, -ENOMEM);
+		return;
+	}
+	json_object_foreach(map, name, value) {
+		struct tailcfg_capability *c = &list->items[list->count++];
+
+		c->name = strdup(name);
+		c->values = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+		if (!c->name || !c->values)
+			json_reader_fail(r, member, -ENOMEM);
+	}
+}
+
+static const struct json_member_functions values = {
+	.clear = tailcfg_cap_map_clear,
+	.decode = decode_values,
+	.encode = tailcfg_cap_map_encode,
+};
+
+static const struct json_member grant_members[] = {
+	MEMBER(struct tailcfg_cap_grant, PREFIXES, "Dsts", dsts, .always = true),
+	MEMBER(struct tailcfg_cap_grant, STRINGS, "Caps", caps),
+	MEMBER_BY(struct tailcfg_cap_grant, "CapMap", cap_map, &values),
+};
+
+static const struct json_members grant = MEMBERS("grant", struct tailcfg_cap_grant, grant_members);
+
+/* --- Rules --- */
 
 static void decode_sources(struct json_reader *r, struct tailcfg_filter_rule *rule)
 {
@@ -88,9 +171,11 @@ static void decode_sources(struct json_reader *r, struct tailcfg_filter_rule *ru
 
 	if (json_array_size(json_get_array(r, "SrcBits")))
 		json_reader_fail(r, "SrcBits", -EINVAL);
-	rule->sources = items_for(r, "SrcIPs", json_array_size(array), sizeof(*rule->sources));
-	if (!rule->sources)
+	rule->sources = calloc(json_array_size(array) + 1, sizeof(*rule->sources));
+	if (!rule->sources) {
+		json_reader_fail(r, "SrcIPs", -ENOMEM);
 		return;
+	}
 	json_array_foreach(array, i, item) {
 		const char *text = json_string_value(item);
 
@@ -107,54 +192,17 @@ static void decode_sources(struct json_reader *r, struct tailcfg_filter_rule *ru
 	}
 }
 
-static uint16_t decode_port(struct json_reader *r, const char *name)
-{
-	int64_t port = json_get_int(r, name);
-
-	if (port < 0 || port > UINT16_MAX)
-		json_reader_fail(r, name, -EINVAL);
-	return (uint16_t)port;
-}
-
-static int decode_destination(const json_t *json, struct tailcfg_net_ports *ret)
-{
-	struct json_reader r = json_reader_of(json);
-	const char *ip = json_get_text(&r, "IP");
-	struct json_reader ports = json_reader_of(json_get_object(&r, "Ports"));
-
-	ret->first_port = decode_port(&ports, "First");
-	ret->last_port = decode_port(&ports, "Last");
-	if (json_get(&r, "Bits") || tailcfg_net_parse(ip, strlen(ip), &ret->net) < 0)
-		return -EINVAL;
-	return r.error ? r.error : ports.error;
-}
-
-static void decode_destinations(struct json_reader *r, struct tailcfg_filter_rule *rule)
-{
-	json_t *array = json_get_array(r, "DstPorts"), *item;
-	size_t i;
-
-	rule->destinations =
-		items_for(r, "DstPorts", json_array_size(array), sizeof(*rule->destinations));
-	if (!rule->destinations)
-		return;
-	json_array_foreach(array, i, item) {
-		if (decode_destination(item, &rule->destinations[rule->destination_count]) < 0)
-			json_reader_fail(r, "DstPorts", -EINVAL);
-		else
-			rule->destination_count++;
-	}
-}
-
 static void decode_protocols(struct json_reader *r, struct tailcfg_filter_rule *rule)
 {
 	json_t *array = json_get_array(r, "IPProto"), *item;
 	size_t i;
 
 	rule->default_protocols = json_array_size(array) == 0;
-	rule->protocols = items_for(r, "IPProto", json_array_size(array), 1);
-	if (!rule->protocols)
+	rule->protocols = calloc(json_array_size(array) + 1, 1);
+	if (!rule->protocols) {
+		json_reader_fail(r, "IPProto", -ENOMEM);
 		return;
+	}
 	/* A number that is no protocol matches nothing, which is not the same as "default". */
 	json_array_foreach(array, i, item) {
 		json_int_t number = json_integer_value(item);
@@ -166,44 +214,35 @@ static void decode_protocols(struct json_reader *r, struct tailcfg_filter_rule *
 	}
 }
 
-static void decode_grant(struct json_reader *outer, const json_t *json,
-			 struct tailcfg_cap_grant *grant)
+static void finish_rule(struct json_reader *r, void *object)
 {
-	struct json_reader r = json_reader_of(json);
-	json_t *map = json_get_object(&r, "CapMap"), *value;
-	const char *name;
-
-	json_get_prefixes(&r, "Dsts", &grant->dsts);
-	json_get_strings(&r, "Caps", &grant->caps);
-	grant->cap_map_names =
-		items_for(&r, "CapMap", json_object_size(map), sizeof(*grant->cap_map_names));
-	grant->cap_map_values =
-		items_for(&r, "CapMap", json_object_size(map), sizeof(*grant->cap_map_values));
-	if (grant->cap_map_names && grant->cap_map_values) {
-		json_object_foreach(map, name, value) {
-			uint32_t at = grant->cap_map_count++;
-
-			grant->cap_map_names[at] = strdup(name);
-			grant->cap_map_values[at] =
-				json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-			if (!grant->cap_map_names[at] || !grant->cap_map_values[at])
-				json_reader_fail(&r, "CapMap", -ENOMEM);
-		}
-	}
-	if (r.error < 0)
-		json_reader_fail(outer, "CapGrant", r.error);
+	decode_sources(r, object);
+	decode_protocols(r, object);
 }
 
-static void decode_grants(struct json_reader *r, struct tailcfg_filter_rule *rule)
-{
-	json_t *array = json_get_array(r, "CapGrant"), *item;
-	size_t i;
+static const struct json_member rule_members[] = {
+	MEMBER_ITEMS(struct tailcfg_filter_rule, "DstPorts", destinations, destination_count,
+		     &destination),
+	MEMBER_ITEMS(struct tailcfg_filter_rule, "CapGrant", grants, grant_count, &grant),
+};
 
-	rule->grants = items_for(r, "CapGrant", json_array_size(array), sizeof(*rule->grants));
-	if (!rule->grants)
-		return;
-	json_array_foreach(array, i, item)
-		decode_grant(r, item, &rule->grants[rule->grant_count++]);
+static const struct json_members filter_rule =
+	MEMBERS("filter rule", struct tailcfg_filter_rule, rule_members, .finish = finish_rule);
+
+void tailcfg_filter_rule_clear(struct tailcfg_filter_rule *rule)
+{
+	free(rule->sources);
+	string_list_clear(&rule->source_capabilities);
+	free(rule->protocols);
+	members_clear(&filter_rule, rule);
+}
+
+void tailcfg_filter_clear(struct tailcfg_filter *filter)
+{
+	for (uint32_t i = 0; i < filter->count; i++)
+		tailcfg_filter_rule_clear(&filter->rules[i]);
+	free(filter->rules);
+	*filter = (struct tailcfg_filter){0};
 }
 
 int tailcfg_filter_rule_decode(const json_t *json, struct tailcfg_filter_rule *ret,
@@ -213,11 +252,8 @@ int tailcfg_filter_rule_decode(const json_t *json, struct tailcfg_filter_rule *r
 	struct tailcfg_filter_rule rule = {0};
 	int result;
 
-	decode_sources(&r, &rule);
-	decode_destinations(&r, &rule);
-	decode_protocols(&r, &rule);
-	decode_grants(&r, &rule);
-	result = json_reader_result(&r, err, "filter rule");
+	members_read(&filter_rule, &r, &rule);
+	result = json_reader_result(&r, err, filter_rule.what);
 	if (result < 0) {
 		tailcfg_filter_rule_clear(&rule);
 		return result;
@@ -270,51 +306,6 @@ int tailcfg_filter_parse(struct json_range text, struct tailcfg_filter *ret, str
 	return 0;
 }
 
-static const char *net_format(const struct tailcfg_net *net,
-			      char out[static 2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX])
-{
-	size_t used;
-
-	switch (net->kind) {
-	case TAILCFG_NET_PREFIX:
-		return prefix_format(&net->prefix, out);
-	case TAILCFG_NET_RANGE:
-		address_format(&net->prefix.address, out);
-		used = strlen(out);
-		out[used++] = '-';
-		address_format(&net->last, out + used);
-		return out;
-	default:
-		return strcpy(out, "*");
-	}
-}
-
-static void encode_grant(struct json_writer *w, const struct tailcfg_cap_grant *grant)
-{
-	json_begin_object(w, NULL);
-	json_put_prefixes(w, "Dsts", &grant->dsts);
-	if (grant->caps.count)
-		json_put_strings(w, "Caps", &grant->caps);
-	if (grant->cap_map_count) {
-		json_begin_object(w, "CapMap");
-		for (uint32_t i = 0; i < grant->cap_map_count; i++)
-			json_put_raw(w, grant->cap_map_names[i], grant->cap_map_values[i]);
-		json_end_object(w);
-	}
-	json_end_object(w);
-}
-
-void tailcfg_nets_encode(struct json_writer *w, const char *name, const struct tailcfg_net *nets,
-			 uint32_t count)
-{
-	char text[NET_TEXT_MAX];
-
-	json_begin_array(w, name);
-	for (uint32_t i = 0; i < count; i++)
-		json_put_string(w, NULL, net_format(&nets[i], text));
-	json_end_array(w);
-}
-
 static void put_sources(struct json_writer *w, const struct tailcfg_filter_rule *rule)
 {
 	char text[NET_TEXT_MAX];
@@ -339,23 +330,14 @@ static void put_sources(struct json_writer *w, const struct tailcfg_filter_rule 
 
 static void encode_rule(struct json_writer *w, const struct tailcfg_filter_rule *rule)
 {
-	char text[NET_TEXT_MAX];
-
 	json_begin_object(w, NULL);
 	if (rule->sources_text && rule->source_capabilities.count == 0)
 		json_put_raw(w, "SrcIPs", rule->sources_text);
 	else
 		put_sources(w, rule);
 	json_begin_array(w, "DstPorts");
-	for (uint32_t i = 0; i < rule->destination_count; i++) {
-		json_begin_object(w, NULL);
-		json_put_string(w, "IP", net_format(&rule->destinations[i].net, text));
-		json_begin_object(w, "Ports");
-		json_put_int(w, "First", rule->destinations[i].first_port);
-		json_put_int(w, "Last", rule->destinations[i].last_port);
-		json_end_object(w);
-		json_end_object(w);
-	}
+	for (uint32_t i = 0; i < rule->destination_count; i++)
+		members_encode(&destination, w, NULL, &rule->destinations[i]);
 	json_end_array(w);
 	if (!rule->default_protocols) {
 		json_begin_array(w, "IPProto");
@@ -369,7 +351,7 @@ static void encode_rule(struct json_writer *w, const struct tailcfg_filter_rule 
 	if (rule->grant_count) {
 		json_begin_array(w, "CapGrant");
 		for (uint32_t i = 0; i < rule->grant_count; i++)
-			encode_grant(w, &rule->grants[i]);
+			members_encode(&grant, w, NULL, &rule->grants[i]);
 		json_end_array(w);
 	}
 	json_end_object(w);

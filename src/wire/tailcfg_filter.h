@@ -2,7 +2,7 @@
 /* wire/tailcfg_filter.h - the rules of the packet filter, as control sends them */
 #pragma once
 
-#include "wire/json.h"
+#include "wire/tailcfg_node.h"
 
 enum tailcfg_net_kind {
 	TAILCFG_NET_ANY,    /* "*": both families */
@@ -25,10 +25,8 @@ struct tailcfg_net_ports {
 /* Who the rule names as source holds @caps towards us, if our address is in @dsts. */
 struct tailcfg_cap_grant {
 	struct prefix_list dsts;
-	struct string_list caps; /* names without values */
-	char **cap_map_names;    /* names with values, and … */
-	char **cap_map_values;   /* … their JSON array text */
-	uint32_t cap_map_count;
+	struct string_list caps;                /* names without values */
+	struct tailcfg_capability_list cap_map; /* names with values */
 };
 
 /* A rule opens ports (destinations) or grants capabilities. */

@@ -2,18 +2,23 @@
 /* wire/tailcfg_hostinfo.h - what a node says about its host and its network */
 #pragma once
 
-#include "wire/json.h"
+#include "wire/members.h"
 
 /* Node.Hostinfo.Services */
 struct tailcfg_service {
-	char protocol[16]; /* "tcp", "udp", "peerapi4", "peerapi6", "peerapi-dns-proxy" */
+	const char *protocol; /* "tcp", "udp", "peerapi4", "peerapi6", "peerapi-dns-proxy" */
 	uint16_t port;
-	char *description;
+	const char *description;
 };
 
 struct tailcfg_region_latency {
 	char region[16]; /* "<region>-v4" or "<region>-v6" */
 	double seconds;
+};
+
+struct tailcfg_latency_list {
+	struct tailcfg_region_latency *items;
+	uint32_t count;
 };
 
 /*
@@ -31,10 +36,9 @@ struct tailcfg_net_info {
 	enum optional_bool pcp;
 	bool have_port_map;
 	int64_t preferred_derp; /* home region; 0 none */
-	char *link_type;        /* "wired", "wifi", "mobile" */
-	struct tailcfg_region_latency *latencies;
-	uint32_t latency_count;
-	char *firewall_mode; /* "nft-default" … */
+	const char *link_type;  /* "wired", "wifi", "mobile" */
+	struct tailcfg_latency_list latencies;
+	const char *firewall_mode; /* "nft-default" … */
 };
 
 /*
@@ -42,20 +46,20 @@ struct tailcfg_net_info {
  * distro, hostname and app, and the NetInfo, are not kept.
  */
 struct tailcfg_hostinfo {
-	char *ipn_version;
-	char *backend_log_id; /* 64 hex digits; some servers want it not empty */
-	char *os;             /* "linux" */
-	char *os_version;     /* kernel release */
-	char *distro;
-	char *distro_version;
-	char *distro_code_name;
-	char *app; /* "pillion/0.1.0" */
-	char *package;
-	char *device_model;
-	char *hostname;
-	char *machine; /* "x86_64" */
-	char *go_arch; /* "amd64" */
-	char *go_version;
+	const char *ipn_version;
+	const char *backend_log_id; /* 64 hex digits; some servers want it not empty */
+	const char *os;             /* "linux" */
+	const char *os_version;     /* kernel release */
+	const char *distro;
+	const char *distro_version;
+	const char *distro_code_name;
+	const char *app; /* "pillion/0.1.0" */
+	const char *package;
+	const char *device_model;
+	const char *hostname;
+	const char *machine; /* "x86_64" */
+	const char *go_arch; /* "amd64" */
+	const char *go_version;
 	enum optional_bool container;
 	enum optional_bool userspace;
 	enum optional_bool userspace_router;
@@ -72,10 +76,13 @@ struct tailcfg_hostinfo {
 	struct string_list ssh_host_keys;
 	struct tailcfg_service *services;
 	uint32_t service_count;
-	char *services_hash;
-	char *exit_node_id;
+	const char *services_hash;
+	const char *exit_node_id;
 	struct tailcfg_net_info *net_info; /* NULL: not known yet */
 };
+
+/* Reads only what is kept of a node in a map. */
+extern const struct json_members tailcfg_hostinfo_of_peer;
 
 void tailcfg_net_info_clear(struct tailcfg_net_info *info);
 void tailcfg_hostinfo_clear(struct tailcfg_hostinfo *info);
@@ -92,9 +99,6 @@ int tailcfg_hostinfo_copy(const struct tailcfg_hostinfo *from, struct tailcfg_ho
  * Return: 0, or -ENOMEM
  */
 int tailcfg_hostinfo_decode(const json_t *json, struct tailcfg_hostinfo *ret);
-
-/** tailcfg_hostinfo_decode_peer() - The same, without what is not kept of a node in a map */
-int tailcfg_hostinfo_decode_peer(const json_t *json, struct tailcfg_hostinfo *ret);
 
 /** tailcfg_hostinfo_encode() - Write a Hostinfo with its NetInfo */
 void tailcfg_hostinfo_encode(struct json_writer *w, const char *name,

@@ -8,14 +8,21 @@
  */
 #include "wire/tailcfg.h"
 
+#include "base/cleanup.h"
+
 #include <errno.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The entry of a map of changes that stands for all entries. */
 #define WILDCARD "*"
+
+#define PING(...)      MEMBER(struct tailcfg_ping_request, __VA_ARGS__)
+#define MESSAGE(...)   MEMBER(struct tailcfg_display_message, __VA_ARGS__)
+#define CANDIDATE(...) MEMBER(struct tailcfg_dial_candidate, __VA_ARGS__)
+#define VERSION(...)   MEMBER(struct tailcfg_client_version, __VA_ARGS__)
+#define RESPONSE(...)  MEMBER(struct tailcfg_map_response, __VA_ARGS__)
 
 /* --- Request --- */
 
@@ -32,8 +39,6 @@ int tailcfg_map_request_encode(const struct tailcfg_map_request *request, struct
 	json_put_key(&w, "DiscoKey", &request->disco_key, KEY_DISCO);
 	json_put_bool_if(&w, "Stream", request->stream);
 	tailcfg_hostinfo_encode(&w, "Hostinfo", request->hostinfo);
-	json_put_string_if(&w, "MapSessionHandle", request->map_session_handle);
-	json_put_int_if(&w, "MapSessionSeq", request->map_session_seq);
 	/* The two lists go together: without types the endpoints may be dropped. */
 	if (request->endpoint_count) {
 		json_begin_array(&w, "Endpoints");
@@ -51,39 +56,12 @@ int tailcfg_map_request_encode(const struct tailcfg_map_request *request, struct
 	return json_writer_result(&w);
 }
 
-/* --- Release --- */
-
-void tailcfg_ping_request_clear(struct tailcfg_ping_request *request)
-{
-	free(request->url);
-	free(request->types);
-	free(request->payload);
-	*request = (struct tailcfg_ping_request){0};
-}
-
-void tailcfg_display_message_clear(struct tailcfg_display_message *message)
-{
-	free(message->id);
-	free(message->title);
-	free(message->text);
-	free(message->severity);
-	free(message->action_url);
-	free(message->action_label);
-	*message = (struct tailcfg_display_message){0};
-}
-
-void tailcfg_client_version_clear(struct tailcfg_client_version *version)
-{
-	free(version->latest_version);
-	free(version->notify_url);
-	free(version->notify_text);
-	*version = (struct tailcfg_client_version){0};
-}
+/* --- Filters --- */
 
 static void clear_filters(struct tailcfg_map_response *response)
 {
 	for (uint32_t i = 0; i < response->filter_count; i++) {
-		free(response->filters[i].name);
+		free((char *)response->filters[i].name);
 		tailcfg_filter_clear(&response->filters[i].filter);
 	}
 	free(response->filters);
@@ -91,45 +69,6 @@ static void clear_filters(struct tailcfg_map_response *response)
 	response->filter_count = 0;
 	response->filters_clear = false;
 }
-
-void tailcfg_map_response_clear(struct tailcfg_map_response *response)
-{
-	free(response->map_session_handle);
-	if (response->ping_request)
-		tailcfg_ping_request_clear(response->ping_request);
-	free(response->ping_request);
-	free(response->pop_browser_url);
-	if (response->node)
-		tailcfg_node_clear(response->node);
-	free(response->node);
-	if (response->derp_map)
-		tailcfg_derp_map_clear(response->derp_map);
-	free(response->derp_map);
-	free(response->peers_removed);
-	free(response->peer_seen_change);
-	free(response->online_change);
-	if (response->dns_config)
-		tailcfg_dns_config_clear(response->dns_config);
-	free(response->dns_config);
-	free(response->domain);
-	clear_filters(response);
-	for (uint32_t i = 0; i < response->user_profile_count; i++)
-		tailcfg_user_profile_clear(&response->user_profiles[i]);
-	free(response->user_profiles);
-	string_list_clear(&response->health);
-	for (uint32_t i = 0; i < response->display_message_count; i++)
-		tailcfg_display_message_clear(&response->display_messages[i]);
-	free(response->display_messages);
-	free(response->ssh_policy);
-	free(response->tka_head);
-	free(response->dial_candidates);
-	if (response->client_version)
-		tailcfg_client_version_clear(response->client_version);
-	free(response->client_version);
-	*response = (struct tailcfg_map_response){0};
-}
-
-/* --- Filters --- */
 
 /* A new, empty entry at the end of the filters; NULL without memory. */
 static struct tailcfg_named_filter *add_filter(struct tailcfg_map_response *response, char *name)
@@ -211,47 +150,126 @@ static int parse_filters(struct tailcfg_map_response *response, struct json_rang
 	return r == -ENOMEM ? r : 0;
 }
 
-/* --- The small members --- */
+/* --- PingRequest --- */
 
-/* A zeroed struct, or NULL with the reader marked. */
-static void *new_part(struct json_reader *r, const char *name, size_t count, size_t size)
+static void decode_payload(struct json_reader *r, const char *name, void *at)
 {
-	void *part = calloc(count ? count : 1, size);
+	struct tailcfg_payload *payload = at;
+	const char *text = json_get_text(r, name);
+	size_t length = strlen(text);
 
-	if (!part)
+	if (!length)
+		return;
+	payload->bytes = malloc(length);
+	if (!payload->bytes)
 		json_reader_fail(r, name, -ENOMEM);
-	return part;
+	else if (sodium_base642bin(payload->bytes, length, text, length, NULL, &payload->length,
+				   NULL, sodium_base64_VARIANT_ORIGINAL) != 0)
+		json_reader_fail(r, name, -EINVAL);
 }
 
-static struct tailcfg_ping_request *decode_ping_request(struct json_reader *outer)
+static void clear_payload(void *at)
 {
-	json_t *json = json_get_object(outer, "PingRequest");
-	struct tailcfg_ping_request *ping;
-	struct json_reader r;
-	const char *payload;
-	size_t length;
-
-	if (!json || !(ping = new_part(outer, "PingRequest", 1, sizeof(*ping))))
-		return NULL;
-	r = json_reader_of(json);
-	ping->url = json_get_string(&r, "URL");
-	ping->url_is_noise = json_get_bool(&r, "URLIsNoise");
-	ping->log = json_get_bool(&r, "Log");
-	ping->types = json_get_string(&r, "Types");
-	ping->ip = json_get_address(&r, "IP");
-	payload = json_get_text(&r, "Payload");
-	length = strlen(payload);
-	if (length) {
-		ping->payload = new_part(&r, "Payload", length, 1);
-		if (ping->payload && sodium_base642bin(ping->payload, length, payload, length, NULL,
-						       &ping->payload_length, NULL,
-						       sodium_base64_VARIANT_ORIGINAL) != 0)
-			json_reader_fail(&r, "Payload", -EINVAL);
-	}
-	if (r.error < 0)
-		json_reader_fail(outer, "PingRequest", r.error);
-	return ping;
+	free(((struct tailcfg_payload *)at)->bytes);
 }
+
+static const struct json_member_functions payload = {.clear = clear_payload,
+						     .decode = decode_payload};
+
+static const struct json_member ping_members[] = {
+	PING(TEXT, "URL", url),
+	PING(BOOL, "URLIsNoise", url_is_noise),
+	PING(BOOL, "Log", log),
+	PING(TEXT, "Types", types),
+	PING(ADDRESS, "IP", ip),
+	MEMBER_BY(struct tailcfg_ping_request, "Payload", payload, &payload),
+};
+
+static const struct json_members ping_request =
+	MEMBERS("PingRequest", struct tailcfg_ping_request, ping_members);
+
+void tailcfg_ping_request_clear(struct tailcfg_ping_request *request)
+{
+	members_clear(&ping_request, request);
+}
+
+/* --- DisplayMessages --- */
+
+static const struct json_member action_members[] = {
+	MESSAGE(TEXT, "URL", action_url, .always = true),
+	MESSAGE(TEXT, "Label", action_label, .always = true),
+};
+
+static const struct json_members action =
+	MEMBERS("PrimaryAction", struct tailcfg_display_message, action_members);
+
+static const struct json_member message_members[] = {
+	MESSAGE(TEXT, "Title", title, .always = true),
+	MESSAGE(TEXT, "Text", text, .always = true),
+	MESSAGE(TEXT, "Severity", severity, .always = true),
+	MESSAGE(BOOL, "ImpactsConnectivity", impacts_connectivity),
+	MEMBER_WITHIN("PrimaryAction", &action),
+};
+
+static const struct json_members display_message =
+	MEMBERS("DisplayMessage", struct tailcfg_display_message, message_members);
+
+void tailcfg_display_message_clear(struct tailcfg_display_message *message)
+{
+	free((char *)message->id);
+	members_clear(&display_message, message);
+}
+
+void tailcfg_display_message_encode(struct json_writer *w,
+				    const struct tailcfg_display_message *message)
+{
+	members_encode(&display_message, w, message->id, message);
+}
+
+static void decode_display_messages(struct json_reader *r, const char *name, void *at)
+{
+	json_t *map = json_get_object(r, name), *value;
+	struct tailcfg_display_changes *changes = at;
+	const char *id;
+
+	if (!json_object_size(map))
+		return;
+	changes->items = calloc(json_object_size(map), sizeof(*changes->items));
+	if (!changes->items) {
+		json_reader_fail(r, name, -ENOMEM);
+		return;
+	}
+	json_object_foreach(map, id, value) {
+		struct tailcfg_display_message *m;
+		int result = 0;
+
+		if (strcmp(id, WILDCARD) == 0) {
+			changes->clear |= json_is_null(value);
+			continue;
+		}
+		m = &changes->items[changes->count++];
+		if (!json_is_null(value))
+			result = members_decode(&display_message, value, m, NULL);
+		m->removed = json_is_null(value);
+		m->id = strdup(id);
+		if (result < 0 || !m->id)
+			json_reader_fail(r, name, m->id ? result : -ENOMEM);
+	}
+}
+
+static void clear_display_messages(void *at)
+{
+	struct tailcfg_display_changes *changes = at;
+
+	for (uint32_t i = 0; i < changes->count; i++)
+		tailcfg_display_message_clear(&changes->items[i]);
+	free(changes->items);
+}
+
+static const struct json_member_functions display_messages = {.clear = clear_display_messages,
+							      .decode = decode_display_messages};
+
+/* --- Other small members --- */
 
 static bool parse_id(const char *text, int64_t *ret)
 {
@@ -266,259 +284,213 @@ static bool parse_id(const char *text, int64_t *ret)
 	return true;
 }
 
-static struct tailcfg_id_flag *decode_flags(struct json_reader *r, const char *name,
-					    uint32_t *ret_count)
+static void decode_flags(struct json_reader *r, const char *name, void *at)
 {
 	json_t *map = json_get_object(r, name), *value;
-	struct tailcfg_id_flag *flags;
-	const char *id;
-
-	if (!json_object_size(map) ||
-	    !(flags = new_part(r, name, json_object_size(map), sizeof(*flags))))
-		return NULL;
-	json_object_foreach(map, id, value) {
-		if (!json_is_boolean(value) || !parse_id(id, &flags[*ret_count].id))
-			json_reader_fail(r, name, -EINVAL);
-		else
-			flags[(*ret_count)++].value = json_is_true(value);
-	}
-	return flags;
-}
-
-static void decode_removed(struct json_reader *r, struct tailcfg_map_response *response)
-{
-	json_t *array = json_get_array(r, "PeersRemoved"), *item;
-	size_t i;
-
-	if (!json_array_size(array))
-		return;
-	response->peers_removed =
-		new_part(r, "PeersRemoved", json_array_size(array), sizeof(int64_t));
-	if (!response->peers_removed)
-		return;
-	json_array_foreach(array, i, item) {
-		if (json_is_integer(item))
-			response->peers_removed[response->peers_removed_count++] =
-				json_integer_value(item);
-		else
-			json_reader_fail(r, "PeersRemoved", -EINVAL);
-	}
-}
-
-static void decode_user_profiles(struct json_reader *r, struct tailcfg_map_response *response)
-{
-	json_t *array = json_get_array(r, "UserProfiles"), *item;
-	size_t i;
-
-	if (!json_array_size(array))
-		return;
-	response->user_profiles = new_part(r, "UserProfiles", json_array_size(array),
-					   sizeof(*response->user_profiles));
-	if (!response->user_profiles)
-		return;
-	json_array_foreach(array, i, item) {
-		struct tailcfg_user_profile *p =
-			&response->user_profiles[response->user_profile_count];
-		int result = tailcfg_user_profile_decode(item, p, NULL);
-
-		if (result < 0)
-			json_reader_fail(r, "UserProfiles", result);
-		else
-			response->user_profile_count++;
-	}
-}
-
-static void decode_display_message(struct json_reader *outer, const json_t *json,
-				   struct tailcfg_display_message *message)
-{
-	struct json_reader r = json_reader_of(json), action;
-	json_t *primary;
-
-	message->title = json_get_string(&r, "Title");
-	message->text = json_get_string(&r, "Text");
-	message->severity = json_get_string(&r, "Severity");
-	message->impacts_connectivity = json_get_bool(&r, "ImpactsConnectivity");
-	primary = json_get_object(&r, "PrimaryAction");
-	if (primary) {
-		action = json_reader_of(primary);
-		message->action_url = json_get_string(&action, "URL");
-		message->action_label = json_get_string(&action, "Label");
-	}
-	if (r.error < 0)
-		json_reader_fail(outer, "DisplayMessages", r.error);
-}
-
-static void decode_display_messages(struct json_reader *r, struct tailcfg_map_response *response)
-{
-	json_t *map = json_get_object(r, "DisplayMessages"), *value;
+	struct tailcfg_id_flags *flags = at;
 	const char *id;
 
 	if (!json_object_size(map))
 		return;
-	response->display_messages = new_part(r, "DisplayMessages", json_object_size(map),
-					      sizeof(*response->display_messages));
-	if (!response->display_messages)
+	flags->items = calloc(json_object_size(map), sizeof(*flags->items));
+	if (!flags->items) {
+		json_reader_fail(r, name, -ENOMEM);
 		return;
+	}
 	json_object_foreach(map, id, value) {
-		struct tailcfg_display_message *m;
-
-		if (strcmp(id, WILDCARD) == 0) {
-			response->display_messages_clear |= json_is_null(value);
-			continue;
-		}
-		m = &response->display_messages[response->display_message_count++];
-		m->id = strdup(id);
-		if (!m->id)
-			json_reader_fail(r, "DisplayMessages", -ENOMEM);
-		m->removed = json_is_null(value);
-		if (!m->removed)
-			decode_display_message(r, value, m);
+		if (!json_is_boolean(value) || !parse_id(id, &flags->items[flags->count].id))
+			json_reader_fail(r, name, -EINVAL);
+		else
+			flags->items[flags->count++].value = json_is_true(value);
 	}
 }
 
-static void decode_dial_plan(struct json_reader *r, struct tailcfg_map_response *response)
+static void clear_flags(void *at)
 {
-	json_t *plan = json_get_object(r, "ControlDialPlan"), *candidates, *item;
-	struct json_reader inner;
+	free(((struct tailcfg_id_flags *)at)->items);
+}
+
+static void decode_ids(struct json_reader *r, const char *name, void *at)
+{
+	json_t *array = json_get_array(r, name), *item;
+	struct tailcfg_ids *ids = at;
 	size_t i;
 
-	response->has_dial_plan = plan != NULL;
-	if (!plan)
+	if (!json_array_size(array))
 		return;
-	inner = json_reader_of(plan);
-	candidates = json_get_array(&inner, "Candidates");
-	if (inner.error < 0)
-		json_reader_fail(r, "ControlDialPlan", inner.error);
-	if (!json_array_size(candidates))
+	ids->items = calloc(json_array_size(array), sizeof(*ids->items));
+	if (!ids->items) {
+		json_reader_fail(r, name, -ENOMEM);
 		return;
-	response->dial_candidates = new_part(r, "ControlDialPlan", json_array_size(candidates),
-					     sizeof(*response->dial_candidates));
-	if (!response->dial_candidates)
-		return;
-	json_array_foreach(candidates, i, item) {
-		struct json_reader c = json_reader_of(item);
-
-		response->dial_candidates[response->dial_candidate_count++] =
-			(struct tailcfg_dial_candidate){
-				.ip = json_get_address(&c, "IP"),
-				.start_delay_seconds = json_get_number(&c, "DialStartDelaySec"),
-				.timeout_seconds = json_get_number(&c, "DialTimeoutSec"),
-				.priority = json_get_int(&c, "Priority"),
-			};
+	}
+	json_array_foreach(array, i, item) {
+		if (json_is_integer(item))
+			ids->items[ids->count++] = json_integer_value(item);
+		else
+			json_reader_fail(r, name, -EINVAL);
 	}
 }
 
-static void decode_tka_info(struct json_reader *r, struct tailcfg_map_response *response)
+static void clear_ids(void *at)
 {
-	json_t *info = json_get_object(r, "TKAInfo");
-	struct json_reader inner;
-
-	response->has_tka_info = info != NULL;
-	if (!info)
-		return;
-	inner = json_reader_of(info);
-	response->tka_head = json_get_string(&inner, "Head");
-	response->tka_disabled = json_get_bool(&inner, "Disabled");
-	if (inner.error < 0)
-		json_reader_fail(r, "TKAInfo", inner.error);
+	free(((struct tailcfg_ids *)at)->items);
 }
 
-static void decode_debug(struct json_reader *r, struct tailcfg_map_response *response)
+/* decode_presence() - Only whether the member is there */
+static void decode_presence(struct json_reader *r, const char *name, void *at)
 {
-	json_t *debug = json_get_object(r, "Debug");
-	struct json_reader inner;
-
-	response->has_debug = debug != NULL;
-	if (!debug)
-		return;
-	inner = json_reader_of(debug);
-	response->debug_sleep_seconds = json_get_number(&inner, "SleepSeconds");
-	response->debug_has_exit = json_get(&inner, "Exit") != NULL;
-	if (inner.error < 0)
-		json_reader_fail(r, "Debug", inner.error);
+	*(bool *)at = json_get(r, name) != NULL;
 }
 
-static struct tailcfg_client_version *decode_client_version(struct json_reader *outer)
-{
-	json_t *json = json_get_object(outer, "ClientVersion");
-	struct tailcfg_client_version *version;
-	struct json_reader r;
+static const struct json_member_functions flags = {.clear = clear_flags, .decode = decode_flags};
+static const struct json_member_functions ids = {.clear = clear_ids, .decode = decode_ids};
+static const struct json_member_functions presence = {.decode = decode_presence};
 
-	if (!json || !(version = new_part(outer, "ClientVersion", 1, sizeof(*version))))
-		return NULL;
-	r = json_reader_of(json);
-	version->running_latest = json_get_bool(&r, "RunningLatest");
-	version->urgent_security_update = json_get_bool(&r, "UrgentSecurityUpdate");
-	version->notify = json_get_bool(&r, "Notify");
-	version->latest_version = json_get_string(&r, "LatestVersion");
-	version->notify_url = json_get_string(&r, "NotifyURL");
-	version->notify_text = json_get_string(&r, "NotifyText");
-	if (r.error < 0)
-		json_reader_fail(outer, "ClientVersion", r.error);
-	return version;
+static const struct json_member candidate_members[] = {
+	CANDIDATE(ADDRESS, "IP", ip),
+	CANDIDATE(INT, "Priority", priority),
+};
+
+static const struct json_members candidate =
+	MEMBERS("candidate", struct tailcfg_dial_candidate, candidate_members, .lenient = true);
+
+static const struct json_member dial_plan_members[] = {
+	MEMBER_ITEMS(struct tailcfg_map_response, "Candidates", dial_candidates,
+		     dial_candidate_count, &candidate),
+};
+
+static const struct json_members dial_plan =
+	MEMBERS("dial plan", struct tailcfg_map_response, dial_plan_members);
+
+static const struct json_member tka_members[] = {
+	RESPONSE(TEXT, "Head", tka_head),
+	RESPONSE(BOOL, "Disabled", tka_disabled),
+};
+
+static const struct json_members tka_info =
+	MEMBERS("TKAInfo", struct tailcfg_map_response, tka_members);
+
+static const struct json_member debug_members[] = {
+	RESPONSE(NUMBER, "SleepSeconds", debug_sleep_seconds),
+	MEMBER_BY(struct tailcfg_map_response, "Exit", debug_has_exit, &presence),
+};
+
+static const struct json_members debug =
+	MEMBERS("Debug", struct tailcfg_map_response, debug_members);
+
+static const struct json_member version_members[] = {
+	VERSION(BOOL, "RunningLatest", running_latest),
+	VERSION(BOOL, "UrgentSecurityUpdate", urgent_security_update),
+	VERSION(BOOL, "Notify", notify),
+	VERSION(TEXT, "LatestVersion", latest_version),
+	VERSION(TEXT, "NotifyURL", notify_url),
+	VERSION(TEXT, "NotifyText", notify_text),
+};
+
+static const struct json_members client_version =
+	MEMBERS("ClientVersion", struct tailcfg_client_version, version_members);
+
+void tailcfg_client_version_clear(struct tailcfg_client_version *version)
+{
+	members_clear(&client_version, version);
 }
 
-/* Node, DERPMap and DNSConfig have decoders of their own that say what is wrong. */
-static int decode_big_parts(struct json_reader *r, struct tailcfg_map_response *response,
-			    struct error *err)
-{
-	json_t *json;
-	int result = 0;
+#define PRESENT(member) .present = offsetof(struct tailcfg_map_response, member)
 
-	json = json_get(r, "Node");
-	if (json) {
-		response->node = new_part(r, "Node", 1, sizeof(*response->node));
-		if (response->node)
-			result = tailcfg_node_decode(json, response->node, err);
-		if (result < 0) {
-			error_wrap(err, "own node");
-			return result;
-		}
-	}
-	json = json_get(r, "DERPMap");
-	if (json) {
-		response->derp_map = new_part(r, "DERPMap", 1, sizeof(*response->derp_map));
-		if (response->derp_map)
-			result = tailcfg_derp_map_decode(json, response->derp_map, err);
-		if (result < 0)
-			return result;
-	}
-	json = json_get(r, "DNSConfig");
-	if (json) {
-		response->dns_config = new_part(r, "DNSConfig", 1, sizeof(*response->dns_config));
-		if (response->dns_config)
-			result = tailcfg_dns_config_decode(json, response->dns_config, err);
-	}
-	return result;
+static const struct json_member response_members[] = {
+	RESPONSE(BOOL, "KeepAlive", keep_alive),
+	MEMBER_STRUCT(struct tailcfg_map_response, "PingRequest", ping_request, &ping_request),
+	RESPONSE(TEXT, "PopBrowserURL", pop_browser_url),
+	RESPONSE(TEXT, "Domain", domain),
+	RESPONSE(TIME, "ControlTime", control_time),
+	RESPONSE(STRINGS, "Health", health, PRESENT(has_health)),
+	MEMBER_BY(struct tailcfg_map_response, "PeerSeenChange", peer_seen_change, &flags),
+	MEMBER_BY(struct tailcfg_map_response, "OnlineChange", online_change, &flags),
+	MEMBER_BY(struct tailcfg_map_response, "PeersRemoved", peers_removed, &ids),
+	MEMBER_ITEMS(struct tailcfg_map_response, "UserProfiles", user_profiles, user_profile_count,
+		     &tailcfg_user_profile_members),
+	MEMBER_BY(struct tailcfg_map_response, "DisplayMessages", display_messages,
+		  &display_messages),
+	MEMBER_WITHIN("TKAInfo", &tka_info, PRESENT(has_tka_info)),
+	MEMBER_WITHIN("Debug", &debug, PRESENT(has_debug)),
+	MEMBER_WITHIN("ControlDialPlan", &dial_plan, PRESENT(has_dial_plan)),
+	MEMBER_STRUCT(struct tailcfg_map_response, "ClientVersion", client_version,
+		      &client_version),
+};
+
+static const struct json_members map_response =
+	MEMBERS("map", struct tailcfg_map_response, response_members);
+
+/* --- Node, DERPMap and DNSConfig: their decoders report what is wrong --- */
+
+static int decode_node(const json_t *json, void *ret, struct error *err)
+{
+	int r = tailcfg_node_decode(json, ret, err);
+
+	if (r < 0)
+		error_wrap(err, "own node");
+	return r;
 }
+
+static int decode_derp_map(const json_t *json, void *ret, struct error *err)
+{
+	return tailcfg_derp_map_decode(json, ret, err);
+}
+
+static int decode_dns_config(const json_t *json, void *ret, struct error *err)
+{
+	return tailcfg_dns_config_decode(json, ret, err);
+}
+
+static const struct {
+	const char *name;
+	size_t offset, size;
+	int (*decode)(const json_t *json, void *ret, struct error *err);
+} parts[] = {
+	{"Node", offsetof(struct tailcfg_map_response, node), sizeof(struct tailcfg_node),
+	 decode_node},
+	{"DERPMap", offsetof(struct tailcfg_map_response, derp_map),
+	 sizeof(struct tailcfg_derp_map), decode_derp_map},
+	{"DNSConfig", offsetof(struct tailcfg_map_response, dns_config),
+	 sizeof(struct tailcfg_dns_config), decode_dns_config},
+};
 
 static int decode_rest(const json_t *json, struct tailcfg_map_response *response, struct error *err)
 {
-	struct json_reader reader = json_reader_of(json), *r = &reader;
-	int result;
+	struct json_reader r = json_reader_of(json);
 
-	response->map_session_handle = json_get_string(r, "MapSessionHandle");
-	response->seq = json_get_int(r, "Seq");
-	response->keep_alive = json_get_bool(r, "KeepAlive");
-	response->ping_request = decode_ping_request(r);
-	response->pop_browser_url = json_get_string(r, "PopBrowserURL");
-	response->domain = json_get_string(r, "Domain");
-	response->collect_services = json_get_optional_bool(r, "CollectServices");
-	response->control_time = json_get_time(r, "ControlTime");
-	response->has_health = json_get(r, "Health") != NULL;
-	json_get_strings(r, "Health", &response->health);
-	response->peer_seen_change =
-		decode_flags(r, "PeerSeenChange", &response->peer_seen_change_count);
-	response->online_change = decode_flags(r, "OnlineChange", &response->online_change_count);
-	decode_removed(r, response);
-	decode_user_profiles(r, response);
-	decode_display_messages(r, response);
-	decode_tka_info(r, response);
-	decode_debug(r, response);
-	decode_dial_plan(r, response);
-	response->client_version = decode_client_version(r);
-	result = decode_big_parts(r, response, err);
-	return result < 0 ? result : json_reader_result(r, err, "map");
+	members_read(&map_response, &r, response);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		json_t *part = json_get(&r, parts[i].name);
+		void **at = (void **)((char *)response + parts[i].offset);
+		int result;
+
+		if (!part)
+			continue;
+		*at = calloc(1, parts[i].size);
+		if (!*at)
+			return error_set(err, -ENOMEM, "map: out of memory");
+		result = parts[i].decode(part, *at, err);
+		if (result < 0)
+			return result;
+	}
+	return json_reader_result(&r, err, map_response.what);
+}
+
+void tailcfg_map_response_clear(struct tailcfg_map_response *response)
+{
+	if (response->node)
+		tailcfg_node_clear(response->node);
+	free(response->node);
+	if (response->derp_map)
+		tailcfg_derp_map_clear(response->derp_map);
+	free(response->derp_map);
+	if (response->dns_config)
+		tailcfg_dns_config_clear(response->dns_config);
+	free(response->dns_config);
+	clear_filters(response);
+	free((char *)response->ssh_policy);
+	members_clear(&map_response, response);
 }
 
 /* --- The whole --- */
@@ -541,17 +513,11 @@ static int keep_member(json_t *rest, struct json_range key, struct json_range va
 /* Members that we don't read are not worth a tree. */
 static bool is_small_member(struct json_range key)
 {
-	static const char *const names[] = {
-		"MapSessionHandle", "Seq",          "KeepAlive", "PingRequest",
-		"PopBrowserURL",    "Node",         "DERPMap",   "PeersRemoved",
-		"PeerSeenChange",   "OnlineChange", "DNSConfig", "Domain",
-		"CollectServices",  "UserProfiles", "Health",    "DisplayMessages",
-		"ControlTime",      "TKAInfo",      "Debug",     "ControlDialPlan",
-		"ClientVersion",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (json_range_is(key, names[i]))
+	for (size_t i = 0; i < map_response.count; i++)
+		if (json_range_is(key, map_response.list[i].name))
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		if (json_range_is(key, parts[i].name))
 			return true;
 	return false;
 }
@@ -589,7 +555,7 @@ static int walk_members(struct json_range text, struct tailcfg_map_response *res
 		else if (json_range_is(key, "PacketFilters"))
 			named = value;
 		else if (json_range_is(key, "SSHPolicy") && !json_range_is_null(value)) {
-			free(response->ssh_policy);
+			free((char *)response->ssh_policy);
 			response->ssh_policy = strndup(value.at, value.length);
 			r = response->ssh_policy ? 0 : -ENOMEM;
 		} else if (is_small_member(key)) {
@@ -627,21 +593,4 @@ int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_m
 	}
 	*ret = response;
 	return 0;
-}
-
-void tailcfg_display_message_encode(struct json_writer *w,
-				    const struct tailcfg_display_message *message)
-{
-	json_begin_object(w, message->id);
-	json_put_string(w, "Title", message->title);
-	json_put_string(w, "Text", message->text);
-	json_put_string(w, "Severity", message->severity);
-	json_put_bool_if(w, "ImpactsConnectivity", message->impacts_connectivity);
-	if (message->action_url) {
-		json_begin_object(w, "PrimaryAction");
-		json_put_string(w, "URL", message->action_url);
-		json_put_string(w, "Label", message->action_label);
-		json_end_object(w);
-	}
-	json_end_object(w);
 }

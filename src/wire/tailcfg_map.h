@@ -36,18 +36,21 @@ struct tailcfg_map_request {
 	const struct tailcfg_hostinfo *hostinfo;
 	const struct tailcfg_endpoint *endpoints;
 	size_t endpoint_count;
-	const char *map_session_handle; /* NULL: none */
-	int64_t map_session_seq;
+};
+
+struct tailcfg_payload {
+	uint8_t *bytes;
+	size_t length;
 };
 
 struct tailcfg_ping_request {
-	char *url;
+	const char *url;
 	bool url_is_noise;
 	bool log;
-	char *types; /* NULL: HEAD the URL; "c2n"; else a list of disco, TSMP, ICMP, peerapi */
+	const char
+		*types; /* NULL: HEAD the URL; "c2n"; else a list of disco, TSMP, ICMP, peerapi */
 	struct address ip;
-	uint8_t *payload; /* c2n: a raw HTTP/1 request */
-	size_t payload_length;
+	struct tailcfg_payload payload; /* c2n: a raw HTTP/1 request */
 };
 
 struct tailcfg_id_flag {
@@ -55,75 +58,81 @@ struct tailcfg_id_flag {
 	bool value;
 };
 
+struct tailcfg_id_flags {
+	struct tailcfg_id_flag *items;
+	uint32_t count;
+};
+
+struct tailcfg_ids {
+	int64_t *items;
+	uint32_t count;
+};
+
 struct tailcfg_named_filter {
-	char *name;
+	const char *name;
 	bool removed; /* null: this name is gone */
 	struct tailcfg_filter filter;
 };
 
 struct tailcfg_display_message {
-	char *id;
+	const char *id;
 	bool removed; /* null */
-	char *title;
-	char *text;
-	char *severity; /* "high", "medium", "low" */
+	const char *title;
+	const char *text;
+	const char *severity; /* "high", "medium", "low" */
 	bool impacts_connectivity;
-	char *action_url;
-	char *action_label;
+	const char *action_url;
+	const char *action_label;
+};
+
+struct tailcfg_display_changes {
+	struct tailcfg_display_message *items;
+	uint32_t count;
+	bool clear; /* "*": null, before the others */
 };
 
 struct tailcfg_dial_candidate {
 	struct address ip; /* ADDRESS_NONE: none, or only an ACE host, which we don't speak */
-	double start_delay_seconds;
-	double timeout_seconds;
-	int64_t priority; /* higher is better */
+	int64_t priority;  /* higher is better */
 };
 
 struct tailcfg_client_version {
 	bool running_latest;
 	bool urgent_security_update;
 	bool notify;
-	char *latest_version;
-	char *notify_url;
-	char *notify_text;
+	const char *latest_version;
+	const char *notify_url;
+	const char *notify_text;
 };
 
 struct tailcfg_map_response {
-	char *map_session_handle;
-	int64_t seq;
-	bool keep_alive;
 	struct tailcfg_ping_request *ping_request;
-	char *pop_browser_url;
+	bool keep_alive;
+	const char *pop_browser_url;
 	struct tailcfg_node *node;         /* NULL unchanged */
 	struct tailcfg_derp_map *derp_map; /* NULL unchanged; an update: see its has_ flags */
 	struct json_range peers;           /* arrays inside the text; at = NULL: absent or null */
 	struct json_range peers_changed;
 	struct json_range peers_changed_patch;
-	int64_t *peers_removed;
-	uint32_t peers_removed_count;
-	struct tailcfg_id_flag *peer_seen_change;
-	uint32_t peer_seen_change_count;
-	struct tailcfg_id_flag *online_change;
-	uint32_t online_change_count;
+	struct tailcfg_ids peers_removed;
+	struct tailcfg_id_flags peer_seen_change;
+	struct tailcfg_id_flags online_change;
 	struct tailcfg_dns_config *dns_config; /* NULL unchanged */
-	char *domain;                          /* NULL unchanged */
-	enum optional_bool collect_services;
-	bool filters_clear;                   /* "*": null, before the named ones */
-	struct tailcfg_named_filter *filters; /* a legacy PacketFilter comes first, named "base" */
+	const char *domain;                    /* NULL unchanged */
+	bool filters_clear;                    /* "*": null, before the named ones */
+	struct tailcfg_named_filter *filters;  /* a legacy PacketFilter comes first, named "base" */
 	uint32_t filter_count;
 	struct error filter_error; /* code < 0: unparsable; filters are empty */
 	struct tailcfg_user_profile *user_profiles;
 	uint32_t user_profile_count;
 	bool has_health;
 	struct string_list health;
-	bool display_messages_clear;
-	struct tailcfg_display_message *display_messages;
-	uint32_t display_message_count;
-	char *ssh_policy; /* JSON text; NULL unchanged */
+	struct tailcfg_display_changes display_messages;
+	const char *ssh_policy; /* JSON text; NULL unchanged */
 	nanoseconds control_time;
 	bool has_tka_info;
 	bool tka_disabled;
-	char *tka_head;
+	const char *tka_head;
 	bool has_debug;
 	double debug_sleep_seconds;
 	bool debug_has_exit;

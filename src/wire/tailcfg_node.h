@@ -2,12 +2,13 @@
 /* wire/tailcfg_node.h - a node of the tailnet, a change to one, and whose it is */
 #pragma once
 
+#include "wire/members.h"
 #include "wire/tailcfg_hostinfo.h"
 
 /* One entry of a CapMap. */
 struct tailcfg_capability {
-	char *name;
-	char *values; /* JSON array text, or NULL when it only has to be present */
+	const char *name;
+	const char *values; /* JSON array text, or NULL when it only has to be present */
 };
 
 struct tailcfg_capability_list {
@@ -18,8 +19,8 @@ struct tailcfg_capability_list {
 /* Self or a peer. Thousands are held: about 400 bytes and a few small blocks each. */
 struct tailcfg_node {
 	int64_t id;
-	char *stable_id;
-	char *name; /* "host.tailnet.example." with the dot; NULL possible */
+	const char *stable_id;
+	const char *name; /* "host.tailnet.example." with the dot; NULL possible */
 	int64_t user;
 	int64_t sharer;
 	struct public_key key; /* WireGuard */
@@ -45,9 +46,10 @@ struct tailcfg_node {
 	struct tailcfg_hostinfo *hostinfo;         /* NULL: none sent */
 	struct address self_v4_masq_for_this_peer; /* ADDRESS_NONE: none */
 	struct address self_v6_masq_for_this_peer;
-	char *computed_name;     /* NULL unless control sent one; see tailcfg_node_display_name() */
-	char *key_signature;     /* base64, Tailnet Lock */
-	char *stable_tailnet_id; /* self only */
+	const char
+		*computed_name; /* NULL unless control sent one; see tailcfg_node_display_name() */
+	const char *key_signature;     /* base64, Tailnet Lock */
+	const char *stable_tailnet_id; /* self only */
 };
 
 /* A partial update of one peer. What is absent stays as it is. */
@@ -66,19 +68,25 @@ struct tailcfg_peer_change {
 	struct endpoint_list endpoints;
 	struct public_key key;
 	struct public_key disco_key;
-	char *key_signature; /* NULL unchanged */
+	const char *key_signature; /* NULL unchanged */
 	nanoseconds last_seen;
 	nanoseconds key_expiry;
 };
 
 struct tailcfg_user_profile {
 	int64_t id;
-	char *login_name;
-	char *display_name;
-	char *profile_pic_url;
+	const char *login_name;
+	const char *display_name;
+	const char *profile_pic_url;
 };
 
-void tailcfg_capability_list_clear(struct tailcfg_capability_list *list);
+extern const struct json_members tailcfg_node_members, tailcfg_user_profile_members;
+
+/** tailcfg_cap_map_clear(), … - Of a struct tailcfg_capability_list, for tables of members */
+void tailcfg_cap_map_clear(void *list);
+void tailcfg_cap_map_encode(struct json_writer *w, const char *name, const void *list);
+bool tailcfg_capability_list_equal(const struct tailcfg_capability_list *a,
+				   const struct tailcfg_capability_list *b);
 void tailcfg_node_clear(struct tailcfg_node *node);
 void tailcfg_peer_change_clear(struct tailcfg_peer_change *change);
 void tailcfg_user_profile_clear(struct tailcfg_user_profile *profile);

@@ -3,8 +3,8 @@
 #include "wire/tailcfg.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
+
+#define RESPONSE(...) MEMBER(struct tailcfg_register_response, __VA_ARGS__)
 
 /* A whole body as one jansson value, nested no deeper than we allow. */
 static json_t *parse_body(const void *body, size_t length, const char *what, struct error *err)
@@ -35,7 +35,6 @@ int tailcfg_server_keys_parse(const void *body, size_t length, struct tailcfg_se
 	if (!json)
 		return -EINVAL;
 	r = json_reader_of(json);
-	keys.legacy_public_key = json_get_key(&r, "legacyPublicKey", KEY_MACHINE);
 	keys.public_key = json_get_key(&r, "publicKey", KEY_MACHINE);
 	if (public_key_is_zero(&keys.public_key))
 		json_reader_fail(&r, "publicKey", -EINVAL);
@@ -72,59 +71,44 @@ int tailcfg_register_request_encode(const struct tailcfg_register_request *reque
 	return json_writer_result(&w);
 }
 
-void tailcfg_register_response_clear(struct tailcfg_register_response *response)
+static const struct json_member user_members[] = {
+	RESPONSE(INT, "ID", user_id),
+};
+
+static const struct json_members user =
+	MEMBERS("User", struct tailcfg_register_response, user_members);
+
+static const struct json_member login_members[] = {
+	RESPONSE(TEXT, "LoginName", login_name),
+};
+
+static const struct json_members login =
+	MEMBERS("Login", struct tailcfg_register_response, login_members);
+
+static const struct json_member response_members[] = {
+	MEMBER_WITHIN("User", &user),
+	MEMBER_WITHIN("Login", &login),
+	RESPONSE(BOOL, "NodeKeyExpired", node_key_expired),
+	RESPONSE(BOOL, "MachineAuthorized", machine_authorized),
+	RESPONSE(TEXT, "AuthURL", auth_url),
+	RESPONSE(TEXT, "NodeKeySignature", node_key_signature),
+	RESPONSE(TEXT, "Error", error),
+};
+
+static const struct json_members response =
+	MEMBERS("register", struct tailcfg_register_response, response_members);
+
+void tailcfg_register_response_clear(struct tailcfg_register_response *r)
 {
-	free(response->user_display_name);
-	free(response->login_name);
-	free(response->login_display_name);
-	free(response->login_provider);
-	free(response->auth_url);
-	free(response->node_key_signature);
-	free(response->error);
-	*response = (struct tailcfg_register_response){0};
+	members_clear(&response, r);
 }
 
 int tailcfg_register_response_parse(const void *body, size_t length,
 				    struct tailcfg_register_response *ret, struct error *err)
 {
-	json_t *json = parse_body(body, length, "register", err), *user, *login;
-	struct tailcfg_register_response response;
-	struct json_reader r, inner;
-	int result;
+	json_t *json = parse_body(body, length, "register", err);
+	int r = json ? members_decode(&response, json, ret, err) : -EINVAL;
 
-	if (!json)
-		return -EINVAL;
-	r = json_reader_of(json);
-	response = (struct tailcfg_register_response){
-		.node_key_expired = json_get_bool(&r, "NodeKeyExpired"),
-		.machine_authorized = json_get_bool(&r, "MachineAuthorized"),
-		.auth_url = json_get_string(&r, "AuthURL"),
-		.node_key_signature = json_get_string(&r, "NodeKeySignature"),
-		.error = json_get_string(&r, "Error"),
-	};
-	user = json_get_object(&r, "User");
-	if (user) {
-		inner = json_reader_of(user);
-		response.user_id = json_get_int(&inner, "ID");
-		response.user_display_name = json_get_string(&inner, "DisplayName");
-		if (inner.error < 0)
-			json_reader_fail(&r, "User", inner.error);
-	}
-	login = json_get_object(&r, "Login");
-	if (login) {
-		inner = json_reader_of(login);
-		response.login_id = json_get_int(&inner, "ID");
-		response.login_name = json_get_string(&inner, "LoginName");
-		response.login_display_name = json_get_string(&inner, "DisplayName");
-		response.login_provider = json_get_string(&inner, "Provider");
-		if (inner.error < 0)
-			json_reader_fail(&r, "Login", inner.error);
-	}
-	result = json_reader_result(&r, err, "register");
-	if (result < 0)
-		tailcfg_register_response_clear(&response);
-	else
-		*ret = response;
 	json_decref(json);
-	return result;
+	return r;
 }

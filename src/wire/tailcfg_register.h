@@ -8,8 +8,7 @@
 #define TAILCFG_EXPIRY_LOGOUT (123 * NSEC_PER_SEC)
 
 struct tailcfg_server_keys {
-	struct public_key legacy_public_key; /* zero on newer servers */
-	struct public_key public_key;        /* the TS2021 static key */
+	struct public_key public_key; /* the TS2021 static key */
 };
 
 /* Borrows all it points to: it lives only as long as the call that encodes it. */
@@ -28,16 +27,12 @@ struct tailcfg_register_request {
 
 struct tailcfg_register_response {
 	int64_t user_id;
-	char *user_display_name;
-	int64_t login_id;
-	char *login_name;
-	char *login_display_name;
-	char *login_provider;
+	const char *login_name;
 	bool node_key_expired;
 	bool machine_authorized;
-	char *auth_url;           /* NULL: none */
-	char *node_key_signature; /* base64; NULL: none */
-	char *error;              /* NULL: none. Text of the server, to be escaped when shown */
+	const char *auth_url;           /* NULL: none */
+	const char *node_key_signature; /* base64; NULL: none */
+	const char *error; /* NULL: none. Text of the server, to be escaped when shown */
 };
 
 void tailcfg_register_response_clear(struct tailcfg_register_response *response);

@@ -258,7 +258,7 @@ static void run_command(struct joiner *j, char *line)
 	if (argument)
 		*argument++ = 0;
 	if (strcmp(line, "hostname") == 0 && argument) {
-		free(j->hostinfo.hostname);
+		free((char *)j->hostinfo.hostname);
 		j->hostinfo.hostname = strdup(argument);
 		control_client_set_hostinfo(j->client, &j->hostinfo);
 	} else if (strcmp(line, "route") == 0 && argument) {
@@ -412,7 +412,7 @@ int main(int argc, char **argv)
 	uv_walk(&j.loop, close_handle, NULL);
 	uv_run(&j.loop, UV_RUN_DEFAULT);
 	uv_loop_close(&j.loop);
-	free(j.hostinfo.hostname);
+	free((char *)j.hostinfo.hostname);
 	free(resolv);
 	free(hosts);
 	return 0;

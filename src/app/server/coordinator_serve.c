@@ -170,7 +170,10 @@ static int add_region(struct server *s, struct tailcfg_derp_map *map)
 	map->region_count++;
 	if (!region.code || !region.name || !region.nodes)
 		return -ENOMEM;
-	return relay_server_derp_node(s->relay, "900a", region.nodes);
+	if (relay_server_derp_node(s->relay, "900a", region.nodes) < 0)
+		return -ENOMEM;
+	region.nodes->region_id = region.id;
+	return 0;
 }
 
 /* bootstrap_names() - This server, and the relays of the map: what a node can't do without */

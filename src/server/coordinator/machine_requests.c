@@ -52,6 +52,16 @@ static void shrink(void *items_at, uint32_t count, size_t size)
 		*items = less;
 }
 
+static void drop_services(struct tailcfg_hostinfo *info, uint32_t most)
+{
+	while (info->service_count > most) {
+		struct tailcfg_service *last = &info->services[--info->service_count];
+
+		free((char *)last->protocol);
+		free((char *)last->description);
+	}
+}
+
 /* clip() - Keep what a node may have of each list */
 static void clip(struct tailcfg_hostinfo *info)
 {
@@ -60,8 +70,7 @@ static void clip(struct tailcfg_hostinfo *info)
 		free(info->request_tags.items[--info->request_tags.count]);
 	while (info->ssh_host_keys.count > MACHINE_TAGS_MAX)
 		free(info->ssh_host_keys.items[--info->ssh_host_keys.count]);
-	while (info->service_count > MACHINE_ROUTES_MAX)
-		free(info->services[--info->service_count].description);
+	drop_services(info, MACHINE_ROUTES_MAX);
 	shrink(&info->routable_ips.items, info->routable_ips.count, sizeof(struct prefix));
 	shrink(&info->request_tags.items, info->request_tags.count, sizeof(char *));
 	shrink(&info->ssh_host_keys.items, info->ssh_host_keys.count, sizeof(char *));
@@ -77,8 +86,8 @@ static void take_hostinfo(struct json_reader *r, struct tailcfg_hostinfo *info, 
 
 	if (member && tailcfg_hostinfo_decode(member, info) < 0)
 		json_reader_fail(r, "Hostinfo", -ENOMEM);
-	while (!services && info->service_count > 0)
-		free(info->services[--info->service_count].description);
+	if (!services)
+		drop_services(info, 0);
 	clip(info);
 	tailcfg_hostinfo_encode(&w, NULL, info);
 	buffer_free(&text);

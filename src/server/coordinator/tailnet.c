@@ -45,8 +45,8 @@ static bool is_record(const struct tailnet *t, const char *label)
 	for (uint32_t i = 0; i < dns->extra_record_count; i++)
 		if (is_below(t, label, dns->extra_records[i].name))
 			return true;
-	for (uint32_t i = 0; i < dns->route_count; i++)
-		if (is_below(t, label, dns->routes[i].suffix))
+	for (uint32_t i = 0; i < dns->routes.count; i++)
+		if (is_below(t, label, dns->routes.items[i].suffix))
 			return true;
 	return false;
 }

@@ -13,11 +13,11 @@
 
 /* What a node may use; the names are the protocol's. */
 static struct tailcfg_capability self_capabilities[] = {
-	{.name = (char *)(uintptr_t) "https://tailscale.com/cap/file-sharing"},
-	{.name = (char *)(uintptr_t) "https://tailscale.com/cap/is-admin"},
-	{.name = (char *)(uintptr_t) "https://tailscale.com/cap/ssh"},
+	{.name = "https://tailscale.com/cap/file-sharing"},
+	{.name = "https://tailscale.com/cap/is-admin"},
+	{.name = "https://tailscale.com/cap/ssh"},
 	/* The last: only where the operator has a DNS hook. */
-	{.name = (char *)(uintptr_t) "https"},
+	{.name = "https"},
 };
 
 /* The most that a node is told of. */
@@ -31,8 +31,8 @@ static bool add_capability(void *data, const char *name, const char *values)
 		if (strcmp(list->items[i].name, name) == 0)
 			return true;
 	list->items[list->count++] = (struct tailcfg_capability){
-		.name = (char *)(uintptr_t)name,
-		.values = (char *)(uintptr_t)values,
+		.name = name,
+		.values = values,
 	};
 	return list->count < CAPABILITIES_MAX;
 }
@@ -206,10 +206,9 @@ void tailnet_encode_profile(const struct tailnet *t, const struct registry_node 
 
 	if (node->tags.count) {
 		profile.id = REGISTRY_TAGGED_USER;
-		profile.login_name = profile.display_name = (char *)(uintptr_t) "tagged-devices";
+		profile.login_name = profile.display_name = "tagged-devices";
 	} else {
-		profile.login_name = profile.display_name =
-			user ? user->name : (char *)(uintptr_t) "nobody";
+		profile.login_name = profile.display_name = user ? user->name : "nobody";
 	}
 	tailcfg_user_profile_encode(w, NULL, &profile);
 }
@@ -249,7 +248,7 @@ static void put_ssh(const struct tailnet *t, const struct registry_node *node,
 void tailnet_encode_common(struct tailnet *t, struct registry_node *node, unsigned int wants,
 			   struct json_writer *w)
 {
-	char *domain = (char *)(uintptr_t)t->settings.base_domain;
+	char *domain = (char *)t->settings.base_domain; /* the list below only reads it */
 
 	if (wants & WANTS_FULL) {
 		json_put_string(w, "Domain", domain);

@@ -283,23 +283,22 @@ static int add_grant_destination(const struct compile *c, struct tailcfg_cap_gra
 
 static int copy_capabilities(const struct policy_rule *from, struct tailcfg_cap_grant *grant)
 {
-	grant->cap_map_names = calloc(from->capability_count, sizeof(char *));
-	grant->cap_map_values = calloc(from->capability_count, sizeof(char *));
-	if (!grant->cap_map_names || !grant->cap_map_values)
+	grant->cap_map.items = calloc(from->capability_count, sizeof(*grant->cap_map.items));
+	if (!grant->cap_map.items)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < from->capability_count; i++) {
 		const struct policy_capability *c = &from->capabilities[i];
-		uint32_t n = grant->cap_map_count;
+		struct tailcfg_capability *to = &grant->cap_map.items[grant->cap_map.count];
 
 		if (!c->values) {
 			if (string_list_add(&grant->caps, c->name) < 0)
 				return -ENOMEM;
 			continue;
 		}
-		grant->cap_map_count++;
-		grant->cap_map_names[n] = strdup(c->name);
-		grant->cap_map_values[n] = strdup(c->values);
-		if (!grant->cap_map_names[n] || !grant->cap_map_values[n])
+		grant->cap_map.count++;
+		to->name = strdup(c->name);
+		to->values = strdup(c->values);
+		if (!to->name || !to->values)
 			return -ENOMEM;
 	}
 	return 0;

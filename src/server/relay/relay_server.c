@@ -356,9 +356,9 @@ int relay_server_derp_node(const struct relay_server *s, const char *name,
 	};
 
 	if (!node.name || !node.host_name || (s->pin[0] && !node.cert_name)) {
-		free(node.name);
-		free(node.host_name);
-		free(node.cert_name);
+		free((char *)node.name);
+		free((char *)node.host_name);
+		free((char *)node.cert_name);
 		return -ENOMEM;
 	}
 	*ret = node;

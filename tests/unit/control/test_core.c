@@ -66,8 +66,7 @@ static void only_real_changes_are_told_to_control(void **state)
 	turned[0] = endpoints[1];
 	turned[1] = endpoints[0];
 	control_core_set_endpoints(&f->c, turned, 2);
-	net.latencies = &latency;
-	net.latency_count = 1;
+	net.latencies = (struct tailcfg_latency_list){&latency, 1};
 	control_core_set_hostinfo(&f->c, &info);
 	EXPECT(f, CONTROL_NOTHING);
 	/* A change that is taken back before it could be told. */

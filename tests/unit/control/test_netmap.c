@@ -514,7 +514,7 @@ static void the_cache_gives_the_same_map(void **state)
 	assert_memory_equal(buffer_head(&first), buffer_head(&second), first.length);
 	assert_int_equal(netmap_peer_count(again), 2);
 	assert_true(again->locked);
-	assert_int_equal(again->dns_config.route_count, 2);
+	assert_int_equal(again->dns_config.routes.count, 2);
 	netmap_free(again);
 	buffer_free(&first);
 	buffer_free(&second);

@@ -464,14 +464,12 @@ static bool owner_is_two(const void *peer, const struct address *source, const c
 
 static void capabilities_by_grant(void **state)
 {
-	char *caps[] = {"a", "b"}, *names[] = {"c"}, *values[] = {"[{\"k\":1}]"}, *x[] = {"X"};
+	char *caps[] = {"a", "b"}, *x[] = {"X"};
+	struct tailcfg_capability value = {"c", "[{\"k\":1}]"};
 	char *stop[] = {"stop"};
 	struct prefix own = net(US4);
-	struct tailcfg_cap_grant grant = {.dsts = {&own, 1},
-					  .caps = {caps, 2},
-					  .cap_map_names = names,
-					  .cap_map_values = values,
-					  .cap_map_count = 1};
+	struct tailcfg_cap_grant grant = {
+		.dsts = {&own, 1}, .caps = {caps, 2}, .cap_map = {&value, 1}};
 	struct tailcfg_cap_grant by_capability = {.dsts = {&own, 1}, .caps = {stop, 1}};
 	struct tailcfg_net sources[] = {parsed("100.64.0.2-100.64.0.3")};
 	struct tailcfg_filter_rule rules[] = {

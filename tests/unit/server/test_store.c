@@ -449,7 +449,7 @@ static void test_thousands_of_nodes_open_no_file(void **state)
 		assert_int_equal(
 			registry_add_node(&f->registry, &machine, &key, name, NOW, &node, &err), 0);
 		node->hostinfo.os_version = calloc(1, 701);
-		memset(node->hostinfo.os_version, 'x', 700);
+		memset((char *)node->hostinfo.os_version, 'x', 700);
 	}
 	for (int round = 0; round < 2; round++) {
 		r = registry_store_flush(f->store, &f->registry, &err);

@@ -323,8 +323,7 @@ static void test_reserved_names(void **state)
 	tailnet.settings.derp_map.region_count = 1;
 	tailnet.settings.dns.extra_records = &record;
 	tailnet.settings.dns.extra_record_count = 1;
-	tailnet.settings.dns.routes = &route;
-	tailnet.settings.dns.route_count = 1;
+	tailnet.settings.dns.routes = (struct tailcfg_dns_route_list){&route, 1};
 	for (unsigned int i = 0; i < ARRAY_SIZE(reserved); i++) {
 		ASK(.machine = 2 * i + 1, .key = 2 * i + 1, .auth_key = key,
 		    .hostname = reserved[i]);
