@@ -24,22 +24,14 @@ struct node_watch;
 struct tailcfg_node;
 struct tailcfg_user_profile;
 
-/** enum node_watch_mask - Bits of watch-ipn-bus?mask= (ipn.NotifyWatchOpt) */
+/** enum node_watch_mask - Bits of watch-ipn-bus?mask= (ipn.NotifyWatchOpt) that make a difference */
 enum node_watch_mask {
-	NODE_WATCH_ENGINE_UPDATES = 1 << 0,
 	NODE_WATCH_INITIAL_STATE = 1 << 1,
 	NODE_WATCH_INITIAL_PREFS = 1 << 2,
 	NODE_WATCH_INITIAL_NETMAP = 1 << 3,
-	NODE_WATCH_NO_PRIVATE_KEYS = 1 << 4,
-	NODE_WATCH_INITIAL_DRIVE_SHARES = 1 << 5,
-	NODE_WATCH_INITIAL_OUTGOING_FILES = 1 << 6,
 	NODE_WATCH_INITIAL_HEALTH = 1 << 7,
 	NODE_WATCH_RATE_LIMIT = 1 << 8,
-	NODE_WATCH_HEALTH_ACTIONS = 1 << 9,
-	NODE_WATCH_INITIAL_SUGGESTED_EXIT_NODE = 1 << 10,
-	NODE_WATCH_INITIAL_CLIENT_VERSION = 1 << 11,
 	NODE_WATCH_PEER_CHANGES = 1 << 12,
-	NODE_WATCH_NO_NETMAP = 1 << 13,
 	NODE_WATCH_INITIAL_STATUS = 1 << 14,
 	NODE_WATCH_PEER_PATCHES = 1 << 15,
 };

@@ -182,11 +182,8 @@ void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
 {
 	switch (name) {
 	case PRIVSEP_FILE_RESOLV_CONF:
-		take_text(&node->resolv_conf, fd);
-		configure_names(node);
-		return;
 	case PRIVSEP_FILE_HOSTS:
-		take_text(&node->hosts, fd);
+		take_text(name == PRIVSEP_FILE_HOSTS ? &node->hosts : &node->resolv_conf, fd);
 		configure_names(node);
 		return;
 	case PRIVSEP_FILE_PASSWD:

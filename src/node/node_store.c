@@ -196,44 +196,27 @@ static void take_memory(struct node *node, struct memory *memory, bool with_netm
 		log_warn("the cached network map can't be read: starting without it: %s", err.text);
 }
 
-static void load_cache(struct node *node)
+/* load_memory() - Apply the records in @bytes, and release them; @r: the result of reading @name */
+static void load_memory(struct node *node, int r, struct buffer *bytes, bool with_netmap,
+			const char *name)
 {
-	struct buffer bytes = BUFFER_INIT(CACHE_LIMIT);
 	struct memory memory = {0};
-	int r;
 
-	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_CACHE, CACHE_LIMIT, &bytes, NULL);
 	if (r == 0)
-		r = decode_memory(&bytes, &memory);
+		r = decode_memory(bytes, &memory);
 	if (r == 0)
-		take_memory(node, &memory, true);
+		take_memory(node, &memory, with_netmap);
 	else if (r != -ENOENT)
-		log_warn("the cache can't be read (%s): making a new one", strerror(-r));
+		log_warn("the %s can't be read: starting without it: %s", name, strerror(-r));
 	secret_key_wipe(&memory.disco_key);
-	buffer_free_secret(&bytes);
-}
-
-static void load_handover(struct node *node)
-{
-	struct buffer bytes = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
-	struct memory memory = {0};
-	int r;
-
-	r = handover_read(node->start->handover, &bytes);
-	if (r == 0)
-		r = decode_memory(&bytes, &memory);
-	if (r == 0)
-		take_memory(node, &memory, false);
-	else if (r != -ENOENT)
-		log_warn("the hand-over record can't be read: starting without it: %s",
-			 strerror(-r));
-	secret_key_wipe(&memory.disco_key);
-	buffer_free_secret(&bytes);
+	buffer_free_secret(bytes);
 }
 
 int node_store_load(struct node *node)
 {
 	struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
+	struct buffer cache = BUFFER_INIT(CACHE_LIMIT);
+	struct buffer handover = BUFFER_INIT(HANDOVER_PAYLOAD_MAX);
 	struct error err = {0};
 	int r;
 
@@ -259,8 +242,10 @@ int node_store_load(struct node *node)
 		return r;
 	}
 	node->state_usable = true;
-	load_cache(node);
-	load_handover(node);
+	r = privsep_client_load(node->privsep, PRIVSEP_BLOB_CACHE, CACHE_LIMIT, &cache, NULL);
+	load_memory(node, r, &cache, true, "cache");
+	r = handover_read(node->start->handover, &handover);
+	load_memory(node, r, &handover, false, "hand-over record");
 	if (secret_key_is_zero(&node->disco_key))
 		secret_key_generate(&node->disco_key);
 	return 0;

@@ -13,12 +13,12 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "wire/json.h"
 
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define ENTRY_MACHINE_KEY     "_machinekey"
 #define ENTRY_PROFILES        "_profiles"
@@ -444,21 +444,11 @@ static void new_profile_id(const json_t *profiles, char ret[static STATE_PROFILE
 	while (json_object_get(profiles, ret));
 }
 
-static json_t *timestamp(void)
-{
-	time_t now = (time_t)(clock_realtime() / NSEC_PER_SEC);
-	char text[32];
-	struct tm tm;
-
-	gmtime_r(&now, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	return json_string(text);
-}
-
 /* profile_row() - The row (ipn.LoginProfile) of the current profile, made if it isn't there; NULL
  * without memory */
 static json_t *profile_row(struct state_file *s)
 {
+	char created[JSON_TIME_TEXT_MAX];
 	json_t *row;
 
 	if (!*s->profile_id)
@@ -466,7 +456,8 @@ static json_t *profile_row(struct state_file *s)
 	row = json_object_get(s->profiles, s->profile_id);
 	if (json_is_object(row))
 		return row;
-	row = json_pack("{s:o}", "Created", timestamp());
+	json_time_format(clock_realtime() / NSEC_PER_SEC * NSEC_PER_SEC, created);
+	row = json_pack("{s:s}", "Created", created);
 	return json_object_set_new(s->profiles, s->profile_id, row) < 0 ? NULL : row;
 }
 
