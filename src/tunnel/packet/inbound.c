@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/packet/inbound.c - from peers to the host */
+/* tunnel/packet/inbound.c - packets from peers to the host */
 #include "tunnel/packet/tunnel_internal.h"
 #include "wire/disco.h"
 #include "wire/ip.h"
@@ -10,10 +10,10 @@
 #include <string.h>
 
 /*
- * receive_wireguard() - A datagram that is neither disco nor STUN
+ * receive_wireguard() - Handle a datagram that is neither disco nor STUN
  *
- * A transport packet with an index that we don't know comes from a peer that still uses
- * a session of the process before us; only a new handshake ends that.
+ * A transport packet with an unknown index comes from a peer that still uses a session of
+ * the previous engine; only a new handshake ends that.
  */
 static void receive_wireguard(struct tunnel *tunnel, const struct wg_source *source, uint8_t *data,
 			      size_t length)
@@ -56,11 +56,12 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 {
 	struct tunnel *tunnel = ctx;
 	struct wg_source source = {.region = region, .relay_key = *sender};
-	static uint8_t copy[65536]; /* WireGuard opens in place; the relay's bytes are not ours */
+	static uint8_t copy
+		[65536]; /* WireGuard decrypts in place, which the relay's buffer does not allow */
 
 	tunnel_count(&tunnel->counters.in[TUNNEL_WAY_RELAY], length);
 	if (!path_peer_find(tunnel->path, sender))
-		return; /* nobody that control told us of */
+		return; /* not a peer of the netmap */
 	if (disco_recognise(data, length)) {
 		path_receive_relay(tunnel->path, region, sender, data, length, clock_boottime());
 		return;
@@ -71,7 +72,7 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 	receive_wireguard(tunnel, &source, copy, length);
 }
 
-/* answer_tsmp() - A message between daemons: pings are answered, whatever the filter says */
+/* answer_tsmp() - A TSMP message: pings are answered independent of the filter */
 static void answer_tsmp(struct tunnel_peer *peer, const uint8_t *packet, const struct ip_view *view)
 {
 	struct tunnel *tunnel = peer->tunnel;
@@ -107,7 +108,7 @@ static void answer_tsmp(struct tunnel_peer *peer, const uint8_t *packet, const s
 	}
 }
 
-/* is_own_echo() - Whether it answers a ping of ours, which the host knows nothing of */
+/* is_own_echo() - Whether it answers our own ping, which must not reach the host */
 static bool is_own_echo(struct tunnel_peer *peer, const uint8_t *packet, const struct ip_view *view)
 {
 	struct ip_echo echo;
@@ -123,7 +124,7 @@ static bool is_own_echo(struct tunnel_peer *peer, const uint8_t *packet, const s
 	return false;
 }
 
-/* reject() - Tell the sender of a refused connection why, so that it need not wait */
+/* reject() - Send the reason to the sender of a refused connection, so that it does not wait */
 static void reject(struct tunnel_peer *peer, enum filter_verdict verdict,
 		   const struct ip_view *view)
 {
@@ -147,7 +148,7 @@ static void reject(struct tunnel_peer *peer, enum filter_verdict verdict,
 		(void)tunnel_send_own(peer, answer, (size_t)length);
 }
 
-/* tunnel_wg_deliver() - A packet of a peer, authentic, and from an address that is its own */
+/* tunnel_wg_deliver() - Handle an authentic packet with a source address of the peer */
 void tunnel_wg_deliver(void *context, struct wg_peer *wg, uint8_t *packet, size_t length)
 {
 	struct tunnel *tunnel = context;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/packet/outbound.c - from the host to peers, and datagrams onto their ways */
+/* tunnel/packet/outbound.c - packets from the host to peers, and datagrams onto their paths */
 #include "tunnel/packet/tunnel_internal.h"
 #include "wire/ip.h"
 
@@ -9,13 +9,13 @@
 _Static_assert(TUN_HEADROOM >= WG_HEADROOM, "a packet is sealed where it was read");
 _Static_assert(TUN_TAILROOM >= WG_TAILROOM, "padding and tag follow the packet");
 
-/* Our own packets: pings and rejects are far shorter. */
+/* The size limit of our own packets: pings and rejects are far shorter. */
 #define OWN_PACKET_MAX 512
 
-/* An active peer is noted in the hand-over record at least this often. */
+/* The longest time between two entries of an active peer in the hand-over record. */
 #define ACTIVE_NOTE_INTERVAL (15 * NSEC_PER_SEC)
 
-/* tunnel_from_host() - A packet that the host routed into the TUN */
+/* tunnel_from_host() - Handle a packet that the host routed into the TUN */
 void tunnel_from_host(void *ctx, uint8_t *packet, size_t length)
 {
 	struct tunnel *tunnel = ctx;
@@ -39,7 +39,7 @@ void tunnel_from_host(void *ctx, uint8_t *packet, size_t length)
 	(void)wg_send(wg, packet, view.length, clock_boottime());
 }
 
-/* tunnel_send_own() - A packet that this daemon made, through WireGuard */
+/* tunnel_send_own() - Send a packet of our own through WireGuard */
 int tunnel_send_own(struct tunnel_peer *peer, const uint8_t *packet, size_t length)
 {
 	uint8_t room[WG_HEADROOM + OWN_PACKET_MAX + WG_TAILROOM];
@@ -76,7 +76,7 @@ void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, 
 	(void)relay_send(tunnel->relay, region, to, data, length);
 }
 
-/* tunnel_wg_send() - A WireGuard datagram: take the ways that the path engine names */
+/* tunnel_wg_send() - Send a WireGuard datagram along the paths of the path engine */
 void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t length,
 		    enum wg_kind kind)
 {
@@ -103,7 +103,7 @@ void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t
 	}
 }
 
-/* tunnel_wg_send_to() - A cookie reply, back to where its cause came from */
+/* tunnel_wg_send_to() - Send a cookie reply to the source of its message */
 void tunnel_wg_send_to(void *context, const struct wg_source *to, const uint8_t *datagram,
 		       size_t length)
 {

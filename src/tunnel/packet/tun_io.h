@@ -9,8 +9,8 @@
 #include <uv.h>
 
 /*
- * Room before and after each packet that is handed to tun_receive_fn, so that it can
- * be sealed in place: a WireGuard transport header before; padding and tag after.
+ * Space around each packet for tun_receive_fn, so that the packet can be sealed in
+ * place: a WireGuard transport header before it, padding and tag after it.
  */
 #define TUN_HEADROOM 32
 #define TUN_TAILROOM 64
@@ -18,7 +18,7 @@
 struct tun_queue;
 
 /**
- * tun_receive_fn - The host sends a packet into the tunnel
+ * tun_receive_fn - Handle a packet from the host
  * @ctx:    as given to tun_queue_new()
  * @packet: the IP packet, writable, with TUN_HEADROOM before and TUN_TAILROOM after it
  * @length: its bytes
@@ -29,8 +29,8 @@ typedef void (*tun_receive_fn)(void *ctx, uint8_t *packet, size_t length);
 int tun_queue_new(uv_loop_t *loop, int fd, tun_receive_fn receive, void *ctx,
 		  struct tun_queue **ret);
 
-/** tun_queue_free() - Stop reading; the descriptor stays open. NULL is fine */
+/** tun_queue_free() - Stop reading; the descriptor stays open. NULL is allowed */
 void tun_queue_free(struct tun_queue *queue);
 
-/** tun_queue_write() - Give an IP packet to the host; 0 or negative errno */
+/** tun_queue_write() - Send an IP packet to the host; 0 or negative errno */
 int tun_queue_write(struct tun_queue *queue, const uint8_t *packet, size_t length);

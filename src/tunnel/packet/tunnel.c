@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/packet/tunnel.c - the tunnel's life, its peers, and its one timer */
+/* tunnel/packet/tunnel.c - creation and end of the tunnel, its peers, and its timer */
 #include "tunnel/tunnel.h"
 
 #include "filter/flows.h"
@@ -28,18 +28,18 @@ static void on_heard(void *ctx, struct path_peer *path, enum path_evidence evide
 	struct tunnel_peer *peer = path_peer_user(path);
 	struct tunnel *tunnel = ctx;
 
-	/* Not from here: it would send, and so come back into the path engine. */
+	/* Not from here: it would send, and so call the path engine again. */
 	peer->heard = true;
 	peer->calls = evidence != PATH_EVIDENCE_PONG;
 	tunnel->heard = true;
 }
 
 /*
- * answer_heard() - Handshakes that it is time for, with the peers that were just heard
+ * answer_heard() - Start or repeat handshakes with the peers that were just heard
  *
- * An initiation of ours that is unanswered is worth repeating: now the peer is there. And
- * a peer that looks for us has something to send; if we have no session with it, its own
- * initiation was perhaps lost before it knew a way to us, and it repeats it only after 5 s.
+ * An unanswered initiation is repeated, since the peer is now online. A peer that searches
+ * a path to us has data to send; without a session its own initiation was perhaps lost before
+ * it had a path to us, and it repeats the initiation only after 5 s.
  */
 static void answer_heard(struct tunnel *tunnel)
 {
@@ -86,7 +86,7 @@ static void on_relay_connected(void *ctx, uint16_t region, bool home, bool conne
 	tunnel->callbacks->relay_connected(tunnel->ctx, region, home, connected);
 }
 
-/* on_restarted() - Its session is probably gone with its disco key */
+/* on_restarted() - A new disco key: the session is probably lost too */
 static void on_restarted(void *ctx, struct path_peer *path)
 {
 	struct tunnel_peer *peer = path_peer_user(path);
@@ -96,8 +96,8 @@ static void on_restarted(void *ctx, struct path_peer *path)
 }
 
 /*
- * That a peer is gone is no reason to repeat an initiation: the early repeats would be
- * used up by the time it is there. The path engine's probes tell when that is.
+ * The absence of a peer is no reason to repeat an initiation: the early repetitions would be
+ * used up before it is online. The path engine's probes notice when it is.
  */
 static void on_peer_present(void *ctx, uint16_t region, const struct public_key *key)
 {
@@ -187,7 +187,7 @@ static void on_timer(uv_timer_t *timer)
 	}
 }
 
-/* on_prepare() - Before the loop waits: how long may it? */
+/* on_prepare() - Before the loop waits: set the timer */
 static void on_prepare(uv_prepare_t *prepare)
 {
 	struct tunnel *tunnel = container_of(prepare, struct tunnel, prepare);
@@ -210,7 +210,7 @@ static void on_prepare(uv_prepare_t *prepare)
 
 /* --- Life --- */
 
-/* local_port() - Of a bound socket. #syscalls: getsockname */
+/* local_port() - The port of a bound socket. #syscalls: getsockname */
 static uint16_t local_port(int fd)
 {
 	struct sockaddr_storage address;
@@ -302,7 +302,7 @@ void tunnel_free(struct tunnel *tunnel)
 	if (!tunnel)
 		return;
 	tunnel_remove_all_peers(tunnel);
-	/* Whoever waits may look at the tunnel once more. */
+	/* The callback may still use the tunnel. */
 	tunnel_pings_cancel(tunnel);
 	for (size_t i = 0; i < tunnel->tun_count; i++)
 		tun_queue_free(tunnel->tun[i]);
@@ -397,7 +397,7 @@ int tunnel_peer_set(struct tunnel *tunnel, const struct tunnel_peer_config *conf
 		r = wg_peer_set_allowed_ips(peer->wg, config->allowed_ips,
 					    config->allowed_ip_count);
 	if (r < 0) {
-		/* What it was before may point to a node that is gone. */
+		/* The previous value may point to a node that was freed. */
 		if (peer)
 			remove_peer(tunnel, peer);
 		return r;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/packet/tunnel_handover.c - what the engine after this one should know of our peers
+ * tunnel/packet/tunnel_handover.c - the hand-over record: active peers for the next engine
  *
  * Format, in network order: 12 bytes timestamp (the latest initiation's TAI64N), u16
  * count, then for each active peer 32 bytes node key, u8 family (0: relay only), 16
- * bytes address, u16 port. The reader trusts none of it: a peer must be in the
- * netmap, and an endpoint is only tried until a pong proves it.
+ * bytes address, u16 port. The reader trusts no entry: a peer must be in the
+ * netmap, and an endpoint needs a pong as proof.
  */
 #include "base/cursor.h"
 #include "tunnel/packet/tunnel_internal.h"
@@ -16,7 +16,7 @@
 #define HANDOVER_PEERS_MAX  1024u
 #define HANDOVER_ENTRY_SIZE (KEY_SIZE + 1 + 16 + 2)
 
-/* Changes within so long become one record. */
+/* Changes within this time share one record. */
 #define HANDOVER_DELAY (100 * NSEC_PER_MSEC)
 
 void tunnel_handover_later(struct tunnel *tunnel, nanoseconds now)
@@ -47,7 +47,7 @@ int tunnel_export(struct tunnel *tunnel, struct buffer *out)
 	return r;
 }
 
-/* import_peer() - Greet one that was active */
+/* import_peer() - Start a handshake with a previously active peer */
 static bool import_peer(struct tunnel *tunnel, const struct public_key *key,
 			const struct endpoint *endpoint, nanoseconds now)
 {

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/packet/tunnel_internal.h - the tunnel itself, for the files that move its packets
+ * tunnel/packet/tunnel_internal.h - struct tunnel, shared among the files of this folder
  *
  * Theory of operation
  *
  *	         TUN ──outbound.c──► filter ► peer by longest prefix ► masquerade ► WireGuard
  *	                                                                     │ send()
- *	   UDP, relay ◄──────────────── outbound.c: ways by path_route() ◄────┘
+ *	   UDP, relay ◄──────────────── outbound.c: paths by path_route() ◄────┘
  *
  *	   UDP, relay ──inbound.c──► disco, STUN: path │ else WireGuard
  *	                                                    │ deliver()
  *	         TUN ◄── filter ◄ TSMP, our pings ◄ masquerade ◄┘
  *
- * A tunnel_peer ties together what WireGuard, the path engine and the filter know of a
- * peer. Deadlines of all parts meet in one timer, which is armed before the loop waits.
+ * A tunnel_peer links the states of WireGuard, the path engine and the filter for a peer.
+ * The deadlines of all parts share one timer, which is armed before the loop waits.
  */
 #pragma once
 
@@ -38,8 +38,8 @@ struct tunnel_peer {
 	struct address address_v6;
 	struct filter_peer filter;
 	bool heard;               /* since the loop last waited */
-	bool calls;               /* and it looks for us */
-	nanoseconds noted_active; /* when the hand-over record last learned that it is active */
+	bool calls;               /* and searches a path to us */
+	nanoseconds noted_active; /* last entry in the hand-over record */
 	UT_hash_handle hh;
 };
 
@@ -48,7 +48,7 @@ struct tunnel_ping {
 	struct tunnel *tunnel;
 	struct public_key peer;
 	enum tunnel_ping_type type;
-	uint8_t data[8]; /* what the answer repeats */
+	uint8_t data[8]; /* repeated by the answer */
 	nanoseconds sent;
 	nanoseconds deadline;
 	tunnel_ping_callback callback;

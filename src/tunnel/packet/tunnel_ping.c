@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/packet/tunnel_ping.c - pings of our own, along the path and through WireGuard */
+/* tunnel/packet/tunnel_ping.c - our own pings, along the path and through WireGuard */
 #include "tunnel/packet/tunnel_internal.h"
 #include "wire/ip.h"
 #include "wire/tsmp.h"
@@ -11,7 +11,7 @@
 
 #define PING_TIMEOUT (5 * NSEC_PER_SEC)
 
-/* finish() - Take @ping off the list and call back */
+/* finish() - Remove @ping from the list and call back */
 static void finish(struct tunnel_ping *ping, struct tunnel_ping_result *result)
 {
 	struct tunnel_ping **link = &ping->tunnel->pings;
@@ -23,7 +23,7 @@ static void finish(struct tunnel_ping *ping, struct tunnel_ping_result *result)
 	free(ping);
 }
 
-/* fill_way() - Where the peer is reached now */
+/* fill_way() - The current path to the peer */
 static void fill_way(const struct tunnel_peer *peer, nanoseconds now,
 		     struct tunnel_ping_result *result)
 {
@@ -66,7 +66,7 @@ static void on_disco_answer(void *ctx, const struct path_ping_result *answer)
 	finish(ctx, &result);
 }
 
-/* send_inside() - A TSMP or ICMP echo request through the tunnel */
+/* send_inside() - Send a TSMP or ICMP echo request through the tunnel */
 static int send_inside(struct tunnel_peer *peer, const struct address *target,
 		       const struct tunnel_ping *ping)
 {
@@ -117,7 +117,7 @@ int tunnel_ping(struct tunnel *tunnel, const struct public_key *node_key,
 		.peer = *node_key,
 		.type = type,
 		.sent = now,
-		/* The path engine times its own pings out. */
+		/* The path engine handles the timeouts of its own pings. */
 		.deadline = type == TUNNEL_PING_DISCO ? DEADLINE_NEVER : now + PING_TIMEOUT,
 		.callback = callback,
 		.ctx = ctx,

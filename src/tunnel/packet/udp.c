@@ -6,8 +6,8 @@
  *
  * Each wake-up reads at most UDP_BATCHES batches of UDP_BATCH datagrams, so that a
  * flood on one socket can't keep the loop from its timers. Buffers hold the largest
- * datagram there is: a former engine may have left datagrams that were merged under
- * UDP_GRO, and those come out whole. Their pages are only touched when used.
+ * possible datagram: an earlier engine may have left datagrams that UDP_GRO merged, which
+ * the kernel delivers whole. Unused pages are never touched.
  */
 #include "tunnel/packet/udp.h"
 
@@ -37,11 +37,11 @@ static struct {
 } batch;
 
 /*
- * read_batch() - Read what is there, at most UDP_BATCH datagrams
+ * read_batch() - Read the waiting datagrams, at most UDP_BATCH
  *
  * #syscalls: recvmmsg
- * Return: how many; 0 when there are none, or when the socket reported an error of an
- * earlier send (ECONNREFUSED and its like), after which the loop calls again
+ * Return: their number; 0: none, or the socket reported an error of an earlier send
+ * (ECONNREFUSED, for example), after which the loop calls again
  */
 static unsigned int read_batch(struct udp_socket *socket)
 {

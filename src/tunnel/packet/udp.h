@@ -2,8 +2,8 @@
 /*
  * tunnel/packet/udp.h - a bound UDP socket on the loop
  *
- * WireGuard, disco and STUN share one socket a family, which the supervisor bound
- * and keeps, so that the port survives a crash of the engine.
+ * WireGuard, disco and STUN share one socket for each family. The supervisor binds and
+ * keeps it, so that the port survives a crash of the engine.
  */
 #pragma once
 
@@ -14,11 +14,11 @@
 struct udp_socket;
 
 /**
- * udp_receive_fn - A datagram came
+ * udp_receive_fn - Handle a datagram
  * @ctx:    as given to udp_socket_new()
  * @from:   its source
  * @data:   its bytes, writable, valid during the call
- * @length: how many; a datagram longer than the buffers is dropped before
+ * @length: bytes; longer datagrams than the buffers were dropped
  */
 typedef void (*udp_receive_fn)(void *ctx, const struct endpoint *from, uint8_t *data,
 			       size_t length);
@@ -32,14 +32,14 @@ typedef void (*udp_receive_fn)(void *ctx, const struct endpoint *from, uint8_t *
 int udp_socket_new(uv_loop_t *loop, int fd, udp_receive_fn receive, void *ctx,
 		   struct udp_socket **ret);
 
-/** udp_socket_free() - Stop reading; the descriptor stays open. NULL is fine */
+/** udp_socket_free() - Stop reading; the descriptor stays open. NULL is allowed */
 void udp_socket_free(struct udp_socket *socket);
 
 /**
  * udp_socket_send() - Send one datagram now
  *
- * Return: 0; -EAGAIN when the socket buffer is full (the datagram is dropped, as a
- * network would); another negative errno that says something about the path
+ * Return: 0; -EAGAIN when the socket buffer is full (the datagram is dropped); another
+ * negative errno that concerns the path
  */
 int udp_socket_send(struct udp_socket *socket, const struct endpoint *to, const void *data,
 		    size_t length);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/wireguard/allowed_ips.c - from an address to its owner, by longest prefix */
+/* tunnel/wireguard/allowed_ips.c - find the owner of an address, by longest prefix */
 #include "tunnel/wireguard/allowed_ips.h"
 
 #include <errno.h>
@@ -9,7 +9,7 @@
 struct allowed_ip {
 	struct allowed_ip *parent;
 	struct allowed_ip *children[2];
-	struct allowed_ips_owner *owner;          /* NULL: only a fork, with two children */
+	struct allowed_ips_owner *owner;          /* NULL: a fork with two children */
 	struct allowed_ip *next, **previous_next; /* in the owner's list */
 	struct prefix prefix;                     /* host bits clear */
 };
@@ -24,7 +24,7 @@ static unsigned int bit_at(const struct address *address, unsigned int bit)
 	return (unsigned int)address->bytes[bit / 8] >> (7 - bit % 8) & 1u;
 }
 
-/* How many leading bits @a and @b share, at most @limit. */
+/* The number of leading bits that @a and @b share, at most @limit. */
 static unsigned int common_bits(const struct address *a, const struct address *b,
 				unsigned int limit)
 {
@@ -103,7 +103,7 @@ int allowed_ips_insert(struct allowed_ips *ips, const struct prefix *prefix,
 								      : masked.bits)
 		       : masked.bits;
 	if (shared == masked.bits) {
-		/* Right here, above whatever was there. */
+		/* The new node goes above the existing one. */
 		*at = node;
 		node->parent = parent;
 		if (below)
@@ -127,7 +127,7 @@ no_memory:
 	return -ENOMEM;
 }
 
-/* Take @node out where it neither leads to an owner nor parts two others; then look above it. */
+/* Remove @node if it has no owner and is no fork; then check its parent. */
 static void prune(struct allowed_ips *ips, struct allowed_ip *node)
 {
 	while (node && !node->owner && !(node->children[0] && node->children[1])) {

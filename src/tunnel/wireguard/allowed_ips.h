@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/wireguard/allowed_ips.h - from an address to its owner, by longest prefix
+ * tunnel/wireguard/allowed_ips.h - find the owner of an address, by longest prefix
  *
  * DOC: Theory of operation
  *
- * One path-compressed binary trie a family. A node holds a prefix; its children hold
- * longer ones that begin with it and differ in the next bit. A node without an owner
- * exists only where two children part, so there are fewer than two nodes a prefix.
- * Each owner has a list of its nodes: taking all of an owner's prefixes away costs
- * their number, whatever the size of the trie.
+ * There is one path-compressed binary trie for each family. A node holds a prefix; its
+ * children hold longer prefixes that begin with it and differ in the next bit. A node
+ * without an owner exists only as a fork, so there are fewer than two nodes a prefix.
+ * Each owner has a list of its nodes: removing an owner's prefixes costs their number,
+ * independent of the size of the trie.
  */
 #pragma once
 
@@ -20,20 +20,20 @@ struct allowed_ips {
 	struct allowed_ip *roots[2]; /* IPv4, IPv6 */
 };
 
-/* Embedded in whatever owns prefixes; zeroed at first. */
+/* Embedded in the owner of prefixes; initially zero. */
 struct allowed_ips_owner {
 	struct allowed_ip *first;
 };
 
 /**
- * allowed_ips_insert() - @prefix leads to @owner, whoever it led to before; host bits are ignored
+ * allowed_ips_insert() - Make @owner the owner of @prefix, instead of an earlier one; ignores host bits
  *
  * Return: 0, -EINVAL (no family, or too many bits), -ENOMEM
  */
 int allowed_ips_insert(struct allowed_ips *ips, const struct prefix *prefix,
 		       struct allowed_ips_owner *owner);
 
-/** allowed_ips_remove_owner() - Take away all that leads to @owner */
+/** allowed_ips_remove_owner() - Remove all prefixes of @owner */
 void allowed_ips_remove_owner(struct allowed_ips *ips, struct allowed_ips_owner *owner);
 
 /** allowed_ips_lookup() - The owner of the longest prefix that holds @address, or NULL */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/wireguard/limiter.c - how many handshakes are worth their four X25519 */
+/* tunnel/wireguard/limiter.c - limit the rate of handshakes, which cost four X25519 each */
 #include "tunnel/wireguard/limiter.h"
 
 #include "base/quota.h"

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/wireguard/limiter.h - how many handshakes are worth their four X25519
+ * tunnel/wireguard/limiter.h - limit the rate of handshakes, which cost four X25519 each
  *
  * DOC: Theory of operation
  *
- * Whoever knows our public key can make us compute. Two questions for each message
- * with a right mac1, in this order:
+ * Anyone who knows our public key can make us compute. Each message with a valid mac1
+ * passes two checks, in this order:
  *
- *	1. Is there room without a cookie? Each source has a bucket, and all together
- *	   have one: below both, a handshake costs its sender nothing extra. A single
- *	   source runs into its own bucket long before it empties the common one, so one
- *	   attacker with one address forces cookies on nobody else.
- *	2. If not, and the message has no valid mac2: ask for a cookie. If it has (the
- *	   source is where it says), it passes at a rate that is the source's own.
+ *	1. Without a cookie: each source has a token bucket, and all sources together
+ *	   have one. A handshake that finds tokens in both passes. A single source empties
+ *	   its own bucket long before the common one, so one attacker with one address
+ *	   doesn't force cookies on others.
+ *	2. Otherwise, a message without a valid mac2 gets a cookie reply. A valid mac2
+ *	   proves the source address; the message passes at a rate for that source.
  *
- * Buckets fill with time, so nothing outlasts the flood. A source is an IPv4 address,
- * an IPv6 /64, or a relay's client; peers behind one NAT share it, which is why
- * the first bucket is generous. The table of sources is small and fixed: in a flood
- * from many forged sources the stalest gives way, and the common bucket holds.
+ * Buckets refill with time, so the effect of a flood ends with it. A source is an IPv4
+ * address, an IPv6 /64, or a relay's client. Peers behind one NAT share a source, so the
+ * first bucket is generous. The table of sources has a small fixed size: in a flood from
+ * many forged sources the oldest entry is replaced, and the common bucket limits.
  */
 #pragma once
 
@@ -50,7 +50,7 @@ enum wg_admission {
 void wg_limiter_init(struct wg_limiter *limiter, const uint8_t random[static 16]);
 
 /**
- * wg_limiter_admit() - Whether to work on a handshake message
+ * wg_limiter_admit() - Whether to process a handshake message
  * @proven: its mac2 is valid
  */
 enum wg_admission wg_limiter_admit(struct wg_limiter *limiter, const struct wg_source *source,

@@ -4,8 +4,8 @@
  *
  * DOC: Theory of operation
  *
- * Sans-I/O. Datagrams and packets go in with `now`, come out through callbacks, and
- * wg_device_deadline() says when the device next wants to be called.
+ * Sans-I/O. Datagrams and packets go in with `now` and come out through callbacks;
+ * wg_device_deadline() is the time of the next wg_device_timeout().
  *
  *	 packet ──wg_send()──► session? ──yes──► seal ──► send(peer, datagram, WG_DATA)
  *	                          │no
@@ -44,43 +44,43 @@ struct wg_device;
 struct wg_peer;
 
 /*
- * What must be writable around a packet given to wg_send(): the header goes before it, padding and
- * tag behind. The same is there around what deliver() is given, the tag's 16 bytes at its end.
+ * Writable space around a packet for wg_send(): the header before it, padding and tag behind.
+ * deliver() gets the same space around its packet, with the tag's 16 bytes at the end.
  */
 #define WG_HEADROOM WG_TRANSPORT_HEADER_SIZE
 #define WG_TAILROOM (WG_PADDING - 1 + AEAD_TAG_SIZE)
 
-/* Where a datagram came from. By UDP an endpoint; by relay a region and who the relay says it is.
+/* The source of a datagram. By UDP an endpoint; by relay a region and the sender that it names.
  */
 struct wg_source {
 	struct endpoint endpoint;
-	uint32_t region;             /* 0: came by UDP */
+	uint32_t region;             /* 0: by UDP */
 	struct public_key relay_key; /* zero where region is 0 */
 };
 
 enum wg_kind {
 	WG_HANDSHAKE, /* initiation or response */
 	WG_DATA,      /* transport message of a packet */
-	WG_KEEPALIVE, /* transport message of nothing */
+	WG_KEEPALIVE, /* empty transport message */
 };
 
 struct wg_callbacks {
 	/**
-	 * @send: send a datagram to @peer by the way of your choice
+	 * @send: send a datagram to @peer by a path that the owner chooses
 	 * @datagram: writable during the call only
 	 */
 	void (*send)(void *context, struct wg_peer *peer, uint8_t *datagram, size_t length,
 		     enum wg_kind kind);
 
-	/** @send_to: send a cookie reply back to where its cause came from; may be NULL */
+	/** @send_to: send a cookie reply to the source of its message; may be NULL */
 	void (*send_to)(void *context, const struct wg_source *to, const uint8_t *datagram,
 			size_t length);
 
 	/**
-	 * @deliver: a packet of @peer: authentic, not seen before, trimmed to the length that its
-	 * IP header says, its source address one of the peer's
+	 * @deliver: a packet of @peer: authentic, not replayed, trimmed to the length of its IP
+	 * header, with a source address of the peer
 	 * @packet: inside the datagram given to wg_receive(); WG_HEADROOM bytes before it and
-	 *          AEAD_TAG_SIZE behind it are yours too
+	 *          AEAD_TAG_SIZE behind it are writable too
 	 */
 	void (*deliver)(void *context, struct wg_peer *peer, uint8_t *packet, size_t length);
 
@@ -89,7 +89,7 @@ struct wg_callbacks {
 	void (*session)(void *context, struct wg_peer *peer);
 
 	/**
-	 * @identify: an initiation came from an authentic key that is no peer's; may be NULL
+	 * @identify: an authentic initiation with an unknown key arrived; may be NULL
 	 * Return: the peer that wg_peer_add() just made for @key, or NULL to ignore the initiation
 	 */
 	struct wg_peer *(*identify)(void *context, const struct public_key *key);
@@ -97,38 +97,38 @@ struct wg_callbacks {
 	/** @realtime: nanoseconds since 1970, for the timestamps of initiations */
 	nanoseconds (*realtime)(void *context);
 
-	/** @random: fill with random bytes; NULL: libsodium's. Tests give their own */
+	/** @random: fill with random bytes; NULL: use libsodium. Tests set their own */
 	void (*random)(void *context, void *out, size_t length);
 };
 
-/* What came of a datagram. RECEIVED is authentic; so are INNER and SOURCE, though dropped. */
+/* The result for a datagram. RECEIVED ones are authentic; INNER and SOURCE are authentic but dropped. */
 enum wg_verdict {
-	WG_RECEIVED_PACKET,       /* delivered */
-	WG_RECEIVED_KEEPALIVE,    /* empty transport message */
-	WG_RECEIVED_INITIATION,   /* answered */
-	WG_RECEIVED_RESPONSE,     /* session made */
-	WG_RECEIVED_COOKIE,       /* kept for the next initiation */
-	WG_COOKIE_SENT,           /* under load: asked to come back with the cookie */
-	WG_DROPPED_MALFORMED,     /* type or length of no message */
-	WG_DROPPED_NO_KEY,        /* the device has no private key */
-	WG_DROPPED_MAC1,          /* not meant for our public key */
-	WG_DROPPED_RATE,          /* limiter, or more than 50 initiations a second of one peer */
-	WG_DROPPED_UNKNOWN_PEER,  /* authentic initiation of a key that is no peer's */
-	WG_DROPPED_UNKNOWN_INDEX, /* transport in no session of ours: the sender's is stale */
+	WG_RECEIVED_PACKET,      /* delivered */
+	WG_RECEIVED_KEEPALIVE,   /* empty transport message */
+	WG_RECEIVED_INITIATION,  /* answered */
+	WG_RECEIVED_RESPONSE,    /* session made */
+	WG_RECEIVED_COOKIE,      /* kept for the next initiation */
+	WG_COOKIE_SENT,          /* under load: a cookie reply was sent */
+	WG_DROPPED_MALFORMED,    /* invalid type or length */
+	WG_DROPPED_NO_KEY,       /* the device has no private key */
+	WG_DROPPED_MAC1,         /* mac1 of another public key */
+	WG_DROPPED_RATE,         /* limiter, or more than 50 initiations a second of one peer */
+	WG_DROPPED_UNKNOWN_PEER, /* authentic initiation with an unknown key */
+	WG_DROPPED_UNKNOWN_INDEX, /* transport with an unknown index: the sender's session is stale */
 	WG_DROPPED_LATE,          /* a response or cookie to an initiation no longer pending */
 	WG_DROPPED_FORGED,        /* authentication failed */
 	WG_DROPPED_REPLAYED,      /* counter or timestamp seen before */
 	WG_DROPPED_EXPIRED,       /* session older than 180 s, or counter past its limit */
-	WG_DROPPED_INNER,         /* authentic, but no IP packet or one longer than its message */
-	WG_DROPPED_SOURCE,        /* authentic, but its source address is not the peer's */
+	WG_DROPPED_INNER,         /* authentic, but not an IP packet, or longer than its message */
+	WG_DROPPED_SOURCE,        /* authentic, but with a source address of another peer */
 	WG_DROPPED_MEMORY,        /* no memory for a session */
 	WG_VERDICT_COUNT,
 };
 
 /* Counters beside those of the verdicts. */
 enum wg_counter {
-	WG_STAGED_DROPPED,      /* packets that waited for a session and gave way to newer ones */
-	WG_STAGED_ABANDONED,    /* packets that waited until the peer was given up */
+	WG_STAGED_DROPPED,      /* queued packets displaced by newer ones */
+	WG_STAGED_ABANDONED,    /* queued packets dropped when the peer was given up */
 	WG_HANDSHAKE_ABANDONED, /* 90 s without an answer */
 	WG_INITIATIONS_SENT,
 	WG_RESPONSES_SENT,
@@ -158,43 +158,43 @@ const char *wg_counter_name(enum wg_counter counter);
 struct wg_device *wg_device_new(const struct secret_key *private,
 				const struct wg_callbacks *callbacks, void *context);
 
-/** wg_device_free() - Release it with all peers, wiping every key. NULL is fine */
+/** wg_device_free() - Release the device with all peers and wipe every key. NULL is allowed */
 void wg_device_free(struct wg_device *device);
 
 /**
- * wg_device_set_private_key() - Another node key; NULL: none (logged out)
+ * wg_device_set_private_key() - Change the node key; NULL: none (logged out)
  *
- * Sessions stay for receiving; nothing more is sent in them, so the next packet makes a
- * handshake under the new key. A peer that has our own public key is not spoken to.
+ * Old sessions only receive; the next packet starts a handshake with the new key. A peer with
+ * our own public key gets no message.
  */
 void wg_device_set_private_key(struct wg_device *device, const struct secret_key *private);
 
-/** wg_device_public_key() - Ours; zeros where there is none */
+/** wg_device_public_key() - Our public key; zero: none */
 const struct public_key *wg_device_public_key(const struct wg_device *device);
 
-/** wg_device_set_mtu() - Of the TUN, which padding doesn't exceed; 1280 until set */
+/** wg_device_set_mtu() - Set the MTU of the TUN, the limit for padding; initially 1280 */
 void wg_device_set_mtu(struct wg_device *device, size_t mtu);
 
 /**
- * wg_device_raise_timestamp() - No initiation carries a timestamp up to @floor any more
+ * wg_device_raise_timestamp() - Send only initiations with timestamps later than @floor
  *
- * Peers ignore an initiation that isn't later than all before it. So what the last process sent
- * (hand-over record, state) is the floor of the next, whatever became of the wall clock.
+ * Peers ignore an initiation that isn't later than all earlier ones. So the latest timestamp of
+ * the previous process (hand-over record, state) is the floor of this one, whatever the wall clock.
  *
- * Return: 0, or -ERANGE for bytes that are no TAI64N timestamp (nothing changes)
+ * Return: 0, or -ERANGE for an invalid TAI64N timestamp (nothing changes)
  */
 int wg_device_raise_timestamp(struct wg_device *device, const struct wg_timestamp *floor);
 
-/** wg_device_timestamp() - The latest sent to anyone or given as floor */
+/** wg_device_timestamp() - The latest timestamp sent or given as floor */
 const struct wg_timestamp *wg_device_timestamp(const struct wg_device *device);
 
-/** wg_device_lookup() - The peer whose allowed IPs hold @destination by longest prefix, or NULL */
+/** wg_device_lookup() - The peer with @destination in its allowed IPs, by longest prefix, or NULL */
 struct wg_peer *wg_device_lookup(const struct wg_device *device, const struct address *destination);
 
-/** wg_device_deadline() - When wg_device_timeout() is wanted; DEADLINE_NEVER while all is idle */
+/** wg_device_deadline() - The time of the next wg_device_timeout(); DEADLINE_NEVER: idle */
 nanoseconds wg_device_deadline(const struct wg_device *device);
 
-/** wg_device_timeout() - Do what is due at @now; early or repeated calls are harmless */
+/** wg_device_timeout() - Run the actions due at @now; early or repeated calls are harmless */
 void wg_device_timeout(struct wg_device *device, nanoseconds now);
 
 const struct wg_statistics *wg_device_statistics(const struct wg_device *device);
@@ -202,7 +202,7 @@ const struct wg_statistics *wg_device_statistics(const struct wg_device *device)
 /* ---- peers ---- */
 
 /**
- * wg_peer_add() - Know a peer; nothing is sent to it
+ * wg_peer_add() - Add a peer; sends nothing
  * @psk:  preshared key, or NULL for none
  * @user: returned by wg_peer_user()
  *
@@ -212,7 +212,7 @@ const struct wg_statistics *wg_device_statistics(const struct wg_device *device)
 int wg_peer_add(struct wg_device *device, const struct public_key *public,
 		const struct secret_key *psk, void *user, struct wg_peer **ret);
 
-/** wg_peer_remove() - Forget it with its sessions, queue and allowed IPs. NULL is fine */
+/** wg_peer_remove() - Remove a peer with its sessions, queue and allowed IPs. NULL is allowed */
 void wg_peer_remove(struct wg_peer *peer);
 
 /** wg_peer_for_key() - By public key, or NULL */
@@ -221,39 +221,39 @@ struct wg_peer *wg_peer_for_key(const struct wg_device *device, const struct pub
 void *wg_peer_user(const struct wg_peer *peer);
 
 /**
- * wg_peer_set_allowed_ips() - Exactly these prefixes lead to @peer, and it may send from them
+ * wg_peer_set_allowed_ips() - Set the prefixes that lead to @peer, and from which it may send
  *
- * Host bits are ignored. A prefix that was another peer's becomes this one's.
+ * Host bits are ignored. A prefix of another peer moves to this peer.
  *
- * Return: 0, -EINVAL (a prefix of no family or too long; nothing changed), -ENOMEM (the peer has
- * some of them)
+ * Return: 0, -EINVAL (a prefix without family or too long; nothing changed), -ENOMEM (the peer has
+ * some of the prefixes)
  */
 int wg_peer_set_allowed_ips(struct wg_peer *peer, const struct prefix *prefixes, size_t count);
 
-/** wg_peer_set_psk() - Another preshared key (NULL: none), from the next handshake on */
+/** wg_peer_set_psk() - Change the preshared key (NULL: none) for the next handshakes */
 void wg_peer_set_psk(struct wg_peer *peer, const struct secret_key *psk);
 
 /**
- * wg_peer_initiate() - Make a new session now, whatever there is
+ * wg_peer_initiate() - Start a handshake now, even if there is a session
  *
- * Does nothing within 5 s of the last initiation, so it may be called for each sign of a stale
- * session (a restart, WG_DROPPED_UNKNOWN_INDEX from this peer's address).
+ * Does nothing within 5 s of the last initiation, so the caller may call it for each sign of a
+ * stale session (a restart, WG_DROPPED_UNKNOWN_INDEX from this peer's address).
  *
  * Return: whether an initiation was sent
  */
 bool wg_peer_initiate(struct wg_peer *peer, nanoseconds now);
 
-/** wg_peer_initiate_on_send() - The same, right after the next packet to it (its disco key changed)
+/** wg_peer_initiate_on_send() - The same, after the next packet to the peer (new disco key)
  */
 void wg_peer_initiate_on_send(struct wg_peer *peer);
 
 /**
- * wg_peer_retry_now() - The peer just became reachable: repeat an unanswered initiation early
+ * wg_peer_retry_now() - The peer became reachable: repeat an unanswered initiation early
  *
- * For the path layer, on an edge: relay connected, peer present, pong or ping received, netmap
- * names us. Does nothing where no initiation is outstanding. One that left less than
- * WG_EARLY_RETRY_INTERVAL ago is repeated when that is over, and at most WG_EARLY_RETRIES
- * times between two regular attempts.
+ * The path layer calls it at an event: relay connected, peer present, pong or ping received.
+ * Does nothing without a pending initiation. An initiation is repeated at the earliest
+ * WG_EARLY_RETRY_INTERVAL after it was sent, and at most WG_EARLY_RETRIES times between two
+ * regular attempts.
  */
 void wg_peer_retry_now(struct wg_peer *peer, nanoseconds now);
 
@@ -261,15 +261,15 @@ void wg_peer_retry_now(struct wg_peer *peer, nanoseconds now);
 #define WG_EARLY_RETRIES        4
 
 struct wg_peer_stats {
-	uint64_t received_bytes; /* of authentic datagrams, whole */
+	uint64_t received_bytes; /* of authentic datagrams, with headers */
 	uint64_t sent_bytes;
 	nanoseconds last_handshake;         /* when the last session became usable; 0: never */
 	nanoseconds last_received;          /* last authentic datagram; 0: never */
 	struct wg_timestamp last_timestamp; /* of the last initiation sent; zeros: none */
-	struct wg_source last_source;       /* of the last authentic datagram but cookies */
+	struct wg_source last_source;       /* of the last authentic datagram that was no cookie */
 	bool handshaking;                   /* an initiation is unanswered */
 	bool has_session;                   /* a packet would be sealed, not staged */
-	size_t staged;                      /* packets that wait for a session */
+	size_t staged;                      /* packets queued for a session */
 };
 
 void wg_peer_stats(const struct wg_peer *peer, nanoseconds now, struct wg_peer_stats *ret);
@@ -281,18 +281,18 @@ void wg_peer_stats(const struct wg_peer *peer, nanoseconds now, struct wg_peer_s
  * @packet: with WG_HEADROOM bytes before it and WG_TAILROOM behind; overwritten (sealed in place)
  * @length: 1 to WG_DATAGRAM_MAX - WG_HEADROOM - WG_TAILROOM
  *
- * Without a session it is copied to the peer's queue and a handshake begins; a full queue drops
- * its oldest. Whether the packet may go to this peer is the caller's to know: wg_device_lookup().
+ * Without a session the packet is copied to the peer's queue and a handshake begins; a full queue
+ * drops its oldest packet. The caller chooses the peer by wg_device_lookup().
  *
- * Return: 1 sent, 0 queued, -EMSGSIZE, -ENOKEY (no private key, or the peer is ourselves),
+ * Return: 1 sent, 0 queued, -EMSGSIZE, -ENOKEY (no private key, or the peer has our own key),
  * -ENOBUFS (all queues together are full, or no memory; counted)
  */
 int wg_send(struct wg_peer *peer, uint8_t *packet, size_t length, nanoseconds now);
 
 /**
- * wg_receive() - A datagram that is neither disco nor STUN
+ * wg_receive() - Handle a datagram that is neither disco nor STUN
  * @datagram: overwritten (opened in place)
- * @ret_peer: the peer whose key it was sealed with; NULL where it isn't authentic. May be NULL
+ * @ret_peer: the peer that sealed it; NULL if it isn't authentic. May be NULL
  */
 enum wg_verdict wg_receive(struct wg_device *device, const struct wg_source *source,
 			   uint8_t *datagram, size_t length, nanoseconds now,

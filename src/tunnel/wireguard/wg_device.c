@@ -154,7 +154,7 @@ const struct wg_statistics *wg_device_statistics(const struct wg_device *device)
 
 /* Time */
 
-/* Give up: the peer doesn't answer. What it has of sessions may still receive. */
+/* Give up: the peer doesn't answer. Its sessions can still receive. */
 static void abandon(struct wg_peer *peer)
 {
 	struct wg_device *device = peer->device;

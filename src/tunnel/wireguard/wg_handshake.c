@@ -4,28 +4,28 @@
  *
  * DOC: Theory of operation
  *
- * The initiator's state waits in the peer between its two messages. The responder has
- * none: it reads the initiation, writes the response and makes the session in one go.
- * So the two roles don't disturb each other when both ends initiate at once: each
- * end answers the other's initiation and still takes the answer to its own.
+ * The initiator's state is stored in the peer between the two messages. The responder
+ * stores none: it reads the initiation, writes the response and makes the session in one
+ * step. So the two roles are independent when both ends initiate at once: each end
+ * answers the other's initiation and still accepts the response to its own.
  *
- * A message is checked on a copy of the state. Only when all of it is authentic does
- * anything of the peer change.
+ * A message is checked on a copy of the state. The peer changes only after the whole
+ * message proved authentic.
  *
- * Sessions move through slots. The initiator's may be used at once: it is the current
- * one. The responder's is unconfirmed until a message came in it, which shows that
- * the initiator has the keys. Older ones stay for what is on its way.
+ * Sessions move through slots. The initiator's is usable at once and becomes the current
+ * one. The responder's is unconfirmed until a message arrives in it, which proves that
+ * the initiator has the keys. Older sessions stay for packets in flight.
  *
  *	finish:   older ◄─ current, unconfirmed      current ◄─ new
  *	answer:   unconfirmed ◄─ new
  *	confirm:  older ◄─ current ◄─ unconfirmed
  *
- * When both initiated at once there are two sessions: each end sends in its own and
- * hears the other's among the older. Then both would renew them at the same moment for
- * ever after, or neither; so, while the other end is heard in its own, the one with the
- * larger public key does. We don't move to the other's session instead: wireguard-go,
- * when it handles our answer and our own initiation at the same time, can't be reached
- * in the one that it began.
+ * When both initiate at once there are two sessions: each end sends in its own and
+ * receives in the other's, an older one. Both would then renew at the same moment again and
+ * again, or neither would; so, while the other end uses its own session, the end with the
+ * larger public key renews. We don't change to the other's session instead: if wireguard-go
+ * handles our response and our own initiation at the same time, it can't be reached in
+ * the session that it began.
  */
 #include "tunnel/wireguard/wg_device.h"
 
@@ -110,7 +110,7 @@ static void generate(const struct wg_device *device, struct secret_key *ret_priv
 	secret_key_public(ret_private, ret_public);
 }
 
-/* The state that both ends begin with: who is asked. */
+/* The initial state of both ends, bound to the responder. */
 static void begin(struct noise_state *noise, const struct public_key *responder)
 {
 	noise_init(noise, WG_CONSTRUCTION);
@@ -150,7 +150,7 @@ static struct wg_keypair *keypair_new(struct wg_peer *peer, bool initiator, uint
 	return keypair;
 }
 
-/* Put @keypair (NULL: none) before the older ones, of which the oldest goes. */
+/* Add @keypair (NULL: none) to the older sessions, and remove the oldest. */
 static void retire(struct wg_peer *peer, struct wg_keypair *keypair)
 {
 	if (!keypair)
@@ -198,7 +198,7 @@ failed:
 	return -EBADMSG;
 }
 
-/* Who initiates, and when by its clock; the state is then where the response begins. */
+/* Read the initiator and its timestamp; the state is then ready for the response. */
 static enum wg_verdict read_initiation(struct wg_device *device,
 				       const struct wg_initiation *message,
 				       struct noise_state *noise, struct public_key *ret_static,
@@ -345,7 +345,7 @@ dropped:
 	return verdict;
 }
 
-/* A message came in an older session, made at the same time as the current by the other end. */
+/* A message arrived in an older session, which the other end made at the same time as the current one. */
 static bool made_at_once(const struct wg_keypair *older, const struct wg_keypair *current)
 {
 	nanoseconds apart = current->created - older->created;
@@ -359,7 +359,7 @@ bool wg_handshake_confirm(struct wg_peer *peer, struct wg_keypair *keypair)
 	if (keypair == peer->unconfirmed) {
 		retire(peer, peer->current);
 		peer->current = TAKE_PTR(peer->unconfirmed);
-		/* Ours, if one is still pending, has become needless. */
+		/* Our own pending initiation is not needed any more. */
 		wg_handshake_clear(peer);
 		return true;
 	}

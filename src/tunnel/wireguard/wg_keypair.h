@@ -2,7 +2,7 @@
 /*
  * tunnel/wireguard/wg_keypair.h - a session: two keys, a counter, a replay window
  *
- * All that a data packet needs. It knows nothing of handshakes, timers or queues,
+ * Everything that a data packet needs. It is independent of handshakes, timers and queues,
  * so that packet threads can seal and open without them.
  */
 #pragma once
@@ -28,27 +28,27 @@ struct wg_index {
 #define REPLAY_BLOCKS     (WG_REPLAY_WINDOW / REPLAY_BLOCK_BITS + 1)
 
 /*
- * Which counters were seen (RFC 6479): a ring of bits, one block longer than the window, so that
- * moving on clears whole blocks. Zeroed: no counter was seen.
+ * The received counters (RFC 6479): a ring of bits, one block longer than the window, so that
+ * an advance clears whole blocks. Zero: no counter was received.
  */
 struct replay_window {
-	uint64_t next; /* one more than the highest counter seen */
+	uint64_t next; /* the highest received counter, plus one */
 	uint64_t blocks[REPLAY_BLOCKS];
 };
 
 struct wg_keypair {
-	struct wg_index index; /* ours: the receiver in what comes */
-	uint32_t remote_index; /* theirs: the receiver in what we send */
+	struct wg_index index; /* our index: the receiver of incoming messages */
+	uint32_t remote_index; /* the peer's index: the receiver of our messages */
 	bool initiator;
-	bool renews;     /* it is for us to make the next one in time */
-	bool send_ended; /* our static key changed: no more sending */
+	bool renews;     /* we initiate the next session */
+	bool send_ended; /* our static key changed: receive only */
 	nanoseconds created;
 	uint64_t send_counter;
 	struct secret_key sending, receiving;
 	struct replay_window window;
 };
 
-/** wg_keypair_can_send() - Neither too old nor used up (WireGuard §6.2) */
+/** wg_keypair_can_send() - Whether the session is young enough and has counters left (WireGuard §6.2) */
 static inline bool wg_keypair_can_send(const struct wg_keypair *keypair, nanoseconds now)
 {
 	return !keypair->send_ended && now - keypair->created < WG_REJECT_AFTER_TIME &&
@@ -70,14 +70,14 @@ size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t len
  * The plaintext is at datagram + WG_TRANSPORT_HEADER_SIZE, @length - WG_TRANSPORT_SIZE_MIN bytes.
  *
  * Return: 0, -ETIME past the session's age, -EBADMSG forged, -EALREADY replayed or past the
- * counter's limit (then, too, nothing of the plaintext is left)
+ * counter's limit (the plaintext is wiped)
  */
 int wg_keypair_open(struct wg_keypair *keypair, uint64_t counter, uint8_t *datagram, size_t length,
 		    nanoseconds now);
 
 /**
- * replay_accept() - Note @counter; false where it was seen, is too old, or past the limit
+ * replay_accept() - Store @counter; false if it was received before, is too old, or past the limit
  *
- * Only for authentic messages, or a forger could move the window.
+ * Only for authentic messages: otherwise a forger could move the window.
  */
 bool replay_accept(struct replay_window *window, uint64_t counter);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/wireguard/wg_peer.c - peers come, change and go */
+/* tunnel/wireguard/wg_peer.c - add, change and remove peers */
 #include "tunnel/wireguard/wg_device.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-/* An authentic datagram of @peer came from @source. */
+/* An authentic datagram of @peer arrived from @source. */
 static void note_received(struct wg_peer *peer, const struct wg_source *source, size_t length)
 {
 	peer->received_bytes += length;
@@ -15,7 +15,7 @@ static void note_received(struct wg_peer *peer, const struct wg_source *source, 
 	wg_timers_event(peer, WG_EVENT_PACKET_RECEIVED);
 }
 
-/* A session became usable; what waited goes out in it. */
+/* A session became usable: send the queued packets. */
 static void session_usable(struct wg_peer *peer)
 {
 	struct wg_device *device = peer->device;
@@ -28,7 +28,7 @@ static void session_usable(struct wg_peer *peer)
 	wg_send_staged(peer);
 }
 
-/* Whether a handshake message with this sender's index is worth its cost. */
+/* Whether to process a handshake message with this sender's index. */
 static enum wg_verdict admit(struct wg_device *device, const struct wg_source *source,
 			     const uint8_t *message, size_t length, uint32_t sender)
 {
@@ -116,7 +116,7 @@ static enum wg_verdict receive_response(struct wg_device *device, const struct w
 	note_received(peer, source, length);
 	wg_timers_event(peer, WG_EVENT_SESSION_MADE);
 	session_usable(peer);
-	/* The responder may not send before it heard from us. */
+	/* The responder must not send before it has received a message. */
 	if (peer->current->send_counter == 0)
 		wg_send_keepalive(peer);
 	return WG_RECEIVED_RESPONSE;
@@ -133,13 +133,13 @@ static enum wg_verdict receive_cookie(struct wg_device *device, const uint8_t *d
 	index = index_of(device, message.receiver);
 	if (!index || !index->peer->jar.sent)
 		return WG_DROPPED_LATE;
-	/* It may come from anywhere and says nothing of where the peer is. */
+	/* It may come from any address and does not prove the address of the peer. */
 	if (wg_jar_open(&index->peer->jar, &index->peer->public, &message, device->now) < 0)
 		return WG_DROPPED_FORGED;
 	return WG_RECEIVED_COOKIE;
 }
 
-/* The length that the packet itself claims and its source; false if it is no IP packet. */
+/* The length in the packet's header and its source; false if it is not an IP packet. */
 static bool inner_header(const uint8_t *packet, size_t available, size_t *ret_length,
 			 struct address *ret_source)
 {
@@ -173,7 +173,7 @@ static bool inner_header(const uint8_t *packet, size_t available, size_t *ret_le
 	return length <= available;
 }
 
-/* As who renews it, early enough that packets needn't wait when the session ends. */
+/* The renewing end starts early, so that packets don't wait at the end of the session. */
 static void rekey_on_receive(struct wg_peer *peer)
 {
 	const struct wg_keypair *keypair = peer->current;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/wireguard/wg_send.c - packets out: seal, or queue and ask for a session */
+/* tunnel/wireguard/wg_send.c - send packets: seal, or queue and start a handshake */
 #include "tunnel/wireguard/wg_device.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 
 #define PACKET_MAX (WG_DATAGRAM_MAX - WG_HEADROOM - WG_TAILROOM)
 
-/* A datagram that shows who we are has left, or is about to. */
+/* An authenticated datagram was sent, or is about to be sent. */
 static void note_sent(struct wg_peer *peer, size_t length)
 {
 	peer->sent_bytes += length;
@@ -26,7 +26,7 @@ bool wg_send_initiation(struct wg_peer *peer, enum wg_attempt attempt)
 		peer->attempts_began = device->now;
 		again = peer->last_sent_initiation + WG_REKEY_TIMEOUT;
 		if (peer->last_sent_initiation && device->now < again) {
-			/* Too soon: but who waits with packets mustn't wait for the next one. */
+			/* Too early: but queued packets must not wait for the next regular attempt. */
 			if (peer->staged && peer->timers[WG_TIMER_RETRANSMIT] == DEADLINE_NEVER)
 				wg_timer_arm(peer, WG_TIMER_RETRANSMIT, again);
 			return false;
@@ -37,7 +37,7 @@ bool wg_send_initiation(struct wg_peer *peer, enum wg_attempt attempt)
 	peer->last_sent_initiation = device->now;
 	wg_timers_event(peer, WG_EVENT_INITIATION_SENT);
 	if (wg_handshake_initiate(peer, message) < 0)
-		return false; /* a key that nobody can have: until it is given up */
+		return false; /* an invalid key: retry until given up */
 	wg_jar_stamp(&peer->jar, &peer->public, message, sizeof(message), device->now);
 	peer->initiate_on_send = false;
 	note_sent(peer, sizeof(message));
@@ -56,7 +56,7 @@ void wg_send_response(struct wg_peer *peer, uint8_t response[static WG_RESPONSE_
 	device->callbacks->send(device->context, peer, response, WG_RESPONSE_SIZE, WG_HANDSHAKE);
 }
 
-/* Padding hides lengths, but must not make a packet longer than the MTU (WireGuard §5.4.6). */
+/* Padding hides lengths, but must not exceed the MTU (WireGuard §5.4.6). */
 static size_t padded_length(size_t length, size_t mtu)
 {
 	size_t last = length > mtu ? length % mtu : length;
@@ -65,7 +65,7 @@ static size_t padded_length(size_t length, size_t mtu)
 	return length - last + (padded > mtu ? mtu : padded);
 }
 
-/* @packet has its rooms; @length 0 is a keepalive. */
+/* @packet has its headroom and tailroom; @length 0 is a keepalive. */
 static void seal_and_send(struct wg_peer *peer, uint8_t *packet, size_t length)
 {
 	struct wg_device *device = peer->device;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tunnel/wireguard/wg_timers.c - when to do what without being asked (WireGuard §6)
+ * tunnel/wireguard/wg_timers.c - the timers of a peer (WireGuard §6)
  *
  * DOC: Theory of operation
  *
- * A peer has four timers. Events arm and cancel them by the first table; what happens
- * when one expires stands in wg_device.c. An idle peer has none armed but, for up to
- * nine minutes, the one that forgets its keys.
+ * A peer has four timers. Events arm and cancel them by the first table; wg_device.c
+ * handles their expiry. An idle peer has no armed timer except, for up to nine minutes,
+ * the one that wipes its keys.
  *
- * The device keeps its peers in a heap by the time at which each wants to be looked
- * at. Packets arm and cancel all the time, so that time only ever moves earlier when a
- * timer is armed; a peer whose timer was cancelled is looked at once for nothing.
+ * The device keeps its peers in a heap by the time of their next visit. Packets arm and
+ * cancel timers often, so arming only moves that time earlier; a peer whose timer was
+ * cancelled gets one needless visit.
  */
 #include "base/array.h"
 #include "tunnel/wireguard/wg_device.h"
@@ -20,8 +20,8 @@
 
 enum action {
 	NOTHING,
-	ARM,         /* from now, whether it is armed or not */
-	ARM_IF_IDLE, /* an armed one goes on */
+	ARM,         /* arm from now */
+	ARM_IF_IDLE, /* arm, unless armed */
 	CANCEL,
 };
 
@@ -40,7 +40,7 @@ static const enum action actions[WG_EVENT_COUNT][WG_TIMER_COUNT] = {
 
 static const struct {
 	nanoseconds delay;
-	bool jitter; /* so that two ends don't stay in step */
+	bool jitter; /* jitter, so that two ends don't act at the same time */
 } timers[] = {
 	[WG_TIMER_RETRANSMIT] = {WG_REKEY_TIMEOUT, true},
 	[WG_TIMER_KEEPALIVE] = {WG_KEEPALIVE_TIMEOUT, false},
