@@ -7,11 +7,11 @@
 Shapes: "groups", a tag for each 100 nodes that is allowed to reach itself, so that a node sees 100
 others; "mesh", everybody sees everybody. Servers: pillion, and headscale beside it with the same program and policy.
 
-    all joined       seconds until all have registered, hold a map stream and have told their endpoints
-    memory           private memory of the server, less what it has without nodes, a node; and the peak
+    all joined       seconds until all have registered, hold a map stream and have sent their endpoints
+    memory           private memory of the server for each node (less the memory without nodes); and the peak
     idle             CPU of the server while nothing happens but keep-alives
-    join             one node more, again and again: from its register request until each node that may
-                     see it has been told; bytes that each of them received for it, TCP's payload
+    join             one more node, repeatedly: from its register request until each node that may see
+                     it has received it; bytes that each of them received for it, TCP's payload
     burst            as many at once
     reconnect        all connections cut at once: seconds until all hold a map again
 
@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests")]
 
 from lab.build import build_folder  # noqa: E402
-from lab.headscale import CONFIG  # noqa: E402
+from lab.headscale import configuration, relays  # noqa: E402
 from lab.peers import peer  # noqa: E402
 from lab.pki import Authority  # noqa: E402
 from lab.relay_tool import free_port  # noqa: E402
@@ -157,23 +157,18 @@ class Headscale(Server):
             "    nodes:\n      - {name: 999a, regionid: 999, hostname: relay.invalid,"
             ' ipv4: "192.0.2.1"}\n'
         )
-        text = CONFIG.format(
-            tuning="",
-            embedded="false",
-            maps=json.dumps([str(folder / "derp.yaml")]),
-            url=f"http{'s' if tls else ''}://127.0.0.1:{self.port}",
-            certificate=certificate if tls else '""',
-            key=key if tls else '""',
-            state=folder,
-            v4="127.0.0.1",
-            v6="::1",
-            policy=folder / "policy.json",
-        )
-        text = text.replace("0.0.0.0:443", f"127.0.0.1:{self.port}")
-        text = text.replace(":9090", f":{free_port()}").replace(":50443", f":{free_port()}")
-        text = text.replace("level: info", "level: error")
+        more = {
+            "derp": relays(folder / "derp.yaml"),
+            "policy": {"mode": "file", "path": str(folder / "policy.json")},
+            "log": {"level": "error", "format": "text"},
+        }
+        if tls:
+            more |= {"tls_cert_path": str(certificate), "tls_key_path": str(key)}
+        url = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
+        ports = free_port(), free_port()
+        settings = configuration(url, f"127.0.0.1:{self.port}", folder, ports, **more)
         self.config = folder / "headscale.yaml"
-        self.config.write_text(text)
+        self.config.write_text(json.dumps(settings))
         self.start([peer("headscale"), "serve", "--config", self.config])
         self.user = self.cli("users", "create", "bench")["id"]
 

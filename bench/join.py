@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""bench/join.py - how fast a container joins a tailnet, and what it costs
+"""bench/join.py - how fast a container joins a tailnet, and its memory
 
 Real Headscale and a stock laptop in namespaces (tests/lab). Each round makes a fresh tailnet for
 each kind of node, the kinds taking turns, and measures:
@@ -12,7 +12,7 @@ each kind of node, the kinds taking turns, and measures:
     memory      all processes of the node together after joining (bench/memory.py), MiB
 
 Most of a join is the time that Headscale collects writes before it answers (500 ms for each step):
---batch 5ms has it answer at once, so that what is left is the node's own time. --timeline shows
+--batch 5ms has it answer at once, so the rest is the node's own time. --timeline shows
 where the time of pillion's join goes, by both logs:
 
     ready       from the start of the entrypoint to the engine's first line
@@ -66,7 +66,7 @@ def one_round(kind, batch):
         result = {"started": time.monotonic() - began}
         result["first byte"] = first_byte(peer, "100.64.0.2") - began
         peer.wait_path(node, "direct")
-        time.sleep(3)  # let it settle: what is measured is a node at rest
+        time.sleep(3)  # let it settle: the figure is for a node at rest
         result["memory"] = memory.measure(node.processes())["total"] / 2**20
 
         node.stop()

@@ -4,7 +4,7 @@
 
 Our relay (pillion-server derp) and the stock derper, each alone on loopback over TLS, taking turns:
 
-    idle     private memory of the process with N idle clients, less what it has with none, a client
+    idle     private memory for each of N idle clients (less the memory without clients)
     flood    one client sends 1400-byte packets to another as fast as it can: bytes a second that
              arrive, and the CPU seconds of the relay for a gigabyte
 

@@ -1,4 +1,4 @@
-# Debian's libraries as targets lib_NAME. What each is for stands in docs/architecture.md.
+# Debian's libraries as targets lib_NAME. docs/architecture.md says what each is for.
 find_package(PkgConfig REQUIRED)
 function(pillion_library name module)
 	pkg_check_modules(${name} REQUIRED IMPORTED_TARGET GLOBAL ${module})

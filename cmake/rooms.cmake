@@ -56,7 +56,7 @@ function(pillion_fuzz_target name)
 endfunction()
 
 # pillion_write_rooms()
-#   Write what was linked to build/<preset>/rooms.txt, for the floors test; call it last.
+#   Write the links to build/<preset>/rooms.txt, for the lints; call it last.
 function(pillion_write_rooms)
 	get_property(rooms GLOBAL PROPERTY PILLION_ROOMS)
 	list(JOIN rooms "\n" text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What all tests in namespaces share: a loopback of their own, a lab for each test, its logs."""
+"""Fixtures and options of all tests in namespaces: loopback, lab, logs of failures."""
 
 import ctypes
 import os
@@ -85,7 +85,7 @@ def loopback():
     """A network namespace for the tests of this process.
 
     Test processes that run beside each other (pytest -n) have all ports of 127.0.0.1 each. tailscaled
-    waits for a network, so there is one, with nobody on it.
+    waits for a network, so there is one without hosts.
     """
     network = ("link add eth0 type veth peer eth1", "link set lo up", "link set eth1 up")
     network += ("link set eth0 up", "addr add 10.76.0.1/24 dev eth0", "route add default dev eth0")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from lab.build import ROOT
+from lab.headscale import configuration, own_relay, relays
 from lab.peers import peer
 from lab.pki import Authority
 from lab.waiting import wait_for
@@ -119,42 +120,14 @@ class Tailnet:
     def start_control(self):
         certificate, key = self.authority.issue("control.lab")
         config = self.folder / "headscale.yaml"
-        config.write_text(
-            json.dumps(
-                {
-                    "server_url": "https://control.lab",
-                    "listen_addr": "0.0.0.0:443",
-                    "metrics_listen_addr": "127.0.0.1:9090",
-                    "grpc_listen_addr": "127.0.0.1:50443",
-                    "tls_cert_path": f"/lab/{Path(certificate).name}",
-                    "tls_key_path": f"/lab/{Path(key).name}",
-                    "noise": {"private_key_path": "/state/noise.key"},
-                    "prefixes": {"v4": "100.64.0.0/10", "v6": "fd7a:115c:a1e0::/48"},
-                    "database": {"type": "sqlite", "sqlite": {"path": "/state/db.sqlite"}},
-                    "derp": {
-                        "server": {
-                            "enabled": True,
-                            "region_id": 900,
-                            "region_code": "lab",
-                            "region_name": "Lab",
-                            "stun_listen_addr": "0.0.0.0:3478",
-                            "private_key_path": "/state/derp.key",
-                            "automatically_add_embedded_derp_region": True,
-                        },
-                        "urls": [],
-                    },
-                    "dns": {
-                        "magic_dns": True,
-                        "base_domain": "tail.lab",
-                        "override_local_dns": False,
-                    },
-                    "unix_socket": "/state/headscale.sock",
-                    "disable_check_updates": True,
-                    "log": {"level": "info"},
-                    "cli": {"timeout": "30s"},
-                }
-            )
-        )
+        more = {
+            "tls_cert_path": f"/lab/{Path(certificate).name}",
+            "tls_key_path": f"/lab/{Path(key).name}",
+            "derp": relays(**own_relay("/state")),
+            "cli": {"timeout": "30s"},
+        }
+        settings = configuration("https://control.lab", "0.0.0.0:443", "/state", **more)
+        config.write_text(json.dumps(settings))
         self.control = self.start(
             "control",
             *["--network", NAME, "--network-alias", "control.lab", "--tmpfs", "/state"],

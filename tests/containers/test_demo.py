@@ -47,7 +47,7 @@ def compose(*arguments, check=True, folder=ROOT, images=()):
 
 @pytest.fixture
 def demo(image, app_image):
-    """Compose, with the demo's file; what it made is gone afterwards."""
+    """Compose with the demo's file; all its containers and volumes are removed afterwards."""
 
     def run(*arguments, check=True):
         images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]
@@ -64,7 +64,7 @@ def left():
 
 
 def test_the_example_of_settings_starts_the_own_tailnets(image, app_image, tmp_path, docker_cli):
-    """As it is copied: no line has to be changed for what is made."""
+    """The command of the page works as it is copied."""
     shutil.copy(ROOT / ".env.example", tmp_path / ".env")
     shutil.copy(ROOT / "compose.yaml", tmp_path)
     images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]
@@ -164,7 +164,7 @@ def test_the_laptop_fetches_by_relay_and_then_direct(demo, docker_cli):
     assert ["Welcome to nginx!" in line for line in lines] == [True, False, True, False], lines
     assert "by relay" in lines[1]
     assert "directly" in lines[3]
-    # Who does without a right has none: control is without any, the node without all but one.
+    # A process has no capability that it doesn't need: control has none, the node has one.
     for name, rights in (("control", 0), ("sidecar", 1 << 12)):
         container = demo("ps", "-q", name).stdout.strip()
         status = docker_cli("exec", container, "cat", "/proc/1/status").stdout

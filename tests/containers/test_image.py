@@ -134,7 +134,7 @@ def test_a_volume_of_the_official_image_is_adopted(tailnet, docker_cli):
 
 
 def test_a_daemon_in_the_background_ends_with_disconnect(tailnet, docker_cli):
-    """In a container whose command is another: nobody there may trace the daemon."""
+    """In a container with another command, no process may trace the daemon."""
     for name, rights in (("default", ["--cap-add", "NET_ADMIN"]), ("most", LEAST)):
         box = tailnet.start(
             *[f"hook-{name}", *rights, "--device", "/dev/net/tun"],

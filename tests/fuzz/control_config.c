@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		coordinator_config_clear(&config);
 	} else if (!err.text[0]) {
-		abort(); /* refused, and nobody would know why */
+		abort(); /* refused without a reason */
 	}
 	close(fd);
 	return 0;

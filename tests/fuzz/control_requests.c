@@ -51,7 +51,7 @@ static bool is_printable(const char *text, size_t size)
 	return length < size;
 }
 
-/* read_others() - What is no registration and no map request */
+/* read_others() - Requests other than registrations and map requests */
 static void read_others(const char *text, size_t size)
 {
 	struct machine_set_dns_request dns;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tests/fuzz/filter.c - the filter against naive.h, and masquerade, on what the input draws
+ * tests/fuzz/filter.c - the filter against naive.h, and masquerade, on a scenario drawn from the input
  *
  * The first bytes draw a configuration, the rest the packets. The input is also read as one
  * packet, masqueraded there and back: no byte outside of it is touched, and it comes out as it

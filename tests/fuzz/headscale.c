@@ -82,7 +82,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		atexit(clean_up);
 	}
 	forget();
-	/* The second time by what the first one kept. */
+	/* The second time from the stored state of the first. */
 	for (int i = 0; i < 2; i++) {
 		char *key = NULL;
 		int r = headscale_provision(&api, &q, &key, &warning, &err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tests/fuzz/http_answers.c - bodies of servers that we ask: a verdict, names for who has no DNS
+ * tests/fuzz/http_answers.c - bodies of servers that we ask: a verdict, names for clients without DNS
  */
 #include "base/cleanup.h"
 #include "server/relay/relay_verify.h"

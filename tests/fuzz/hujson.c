@@ -30,7 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				abort();
 		if (value.at && (value.at < text || value.at + value.length > text + size))
 			abort();
-		/* Once more changes nothing. */
+		/* A second time changes nothing. */
 		memcpy(twice, text, size);
 		if (hujson_standardize(twice, size, &err) < 0 || memcmp(twice, text, size) != 0)
 			abort();

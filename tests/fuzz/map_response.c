@@ -3,7 +3,7 @@
  * tests/fuzz/map_response.c - a session of map messages, one a line
  *
  * After each message the tables agree with each other and with the list of changes;
- * what was learned can be written to the cache and read back.
+ * the netmap can be written to the cache and read back.
  */
 #include "control/netmap.h"
 

@@ -189,7 +189,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			now += (nanoseconds)cursor_be16(&c) * 10 * NSEC_PER_MSEC;
 			path_timeout(engine, now);
 			if (path_deadline(engine) <= now)
-				abort(); /* the loop would turn for ever */
+				abort(); /* the loop would never end */
 			break;
 		case 2:
 		case 3:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tests/fuzz/policy.c - any text as a policy, and what it then says of a few nodes */
+/* tests/fuzz/policy.c - any text as a policy, compiled for a few nodes */
 #include "unit/server/policy_world.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -24,7 +24,7 @@ static void ask(struct applied_policy *t, const struct world_node *nodes, int64_
 		    !applied_policy_sees(t, id, ids.items[i]))
 			abort();
 	policy_ids_clear(&ids);
-	/* What we tell a node, it understands; and whom it lets in, it sees. */
+	/* A node can decode its rules, and it sees every node that they admit. */
 	f = world_filter(t, &nodes[id - 1].node);
 	for (int64_t from = 1; from <= 6; from++)
 		if (from != id &&

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tests/fuzz/state_file.c - any bytes as tailscaled.state; what is adopted survives a round */
+/* tests/fuzz/state_file.c - any bytes as tailscaled.state; an adopted state survives a round trip */
 #include "node/state_file.h"
 #include "base/limits.h"
 

@@ -35,7 +35,7 @@ def kind(request):
 
 @pytest.fixture
 def control_kind(request):
-    """Whose coordination server."""
+    """Which coordination server."""
     return request.config.getoption("--control")
 
 

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Seven nodes on a coordination server, and what it tells each of them under a policy.
+"""Seven nodes on a coordination server, and the netmap that each of them gets under a policy.
 
-Both servers run on 127.0.0.1, with nodes that have no tunnel. What a node is told is brought into
-one form, in which servers that mean the same say the same.
+Both servers run on 127.0.0.1, with nodes that have no tunnel. Netmaps are brought into one
+form, so that those of two servers with the same meaning are equal.
 """
 
 import contextlib
 import ipaddress
 import json
-import subprocess
 import urllib.error
 import urllib.request
 from functools import partial
 
+from lab.headscale import LoopbackHeadscale, relays
 from lab.loopback_control import JoinedNode, LoopbackControl, joined
-from lab.peers import peer
-from lab.relay_tool import free_port
 from lab.waiting import wait_for
 
 # In the order in which they join: so the first is 100.64.0.1.
@@ -39,32 +37,6 @@ OPEN = {
 }
 DEFAULT_PROTOCOLS = (1, 6, 17, 58)
 
-HEADSCALE = """
-server_url: http://127.0.0.1:{port}
-listen_addr: 127.0.0.1:{port}
-metrics_listen_addr: 127.0.0.1:{metrics}
-grpc_listen_addr: 127.0.0.1:{grpc}
-noise: {{private_key_path: {state}/noise.key}}
-prefixes: {{v4: 100.64.0.0/10, v6: "fd7a:115c:a1e0::/48", allocation: sequential}}
-database: {{type: sqlite, sqlite: {{path: {state}/db.sqlite}}}}
-derp:
-  server: {{enabled: false}}
-  urls: []
-  paths: [{state}/derp.yaml]
-  auto_update_enabled: false
-dns:
-  magic_dns: true
-  base_domain: tail.lab
-  override_local_dns: false
-  nameservers: {{global: []}}
-policy: {{mode: database}}
-unix_socket: {state}/headscale.sock
-unix_socket_permission: "0700"
-disable_check_updates: true
-logtail: {{enabled: false}}
-log: {{level: info, format: text}}
-tuning: {{node_store_batch_timeout: 5ms, batch_change_delay: 5ms}}
-"""
 RELAY = """
 regions:
   999:
@@ -75,47 +47,25 @@ regions:
 """
 
 
-class Headscale:
+class Headscale(LoopbackHeadscale):
     """`headscale serve`, with the policy in its database."""
 
     def __init__(self, folder):
-        self.folder = folder
-        self.state = folder / "headscale"
-        self.state.mkdir()
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
+        (folder / "derp.yaml").write_text(RELAY)
+        super().__init__(
+            folder,
+            users=("alice", "bob"),
+            derp=relays(folder / "derp.yaml"),
+            policy={"mode": "database"},
+            tuning={"node_store_batch_timeout": "5ms", "batch_change_delay": "5ms"},
+        )
         self.ca = None
-        self.config = folder / "headscale.yaml"
-        self.config.write_text(
-            HEADSCALE.format(port=port, metrics=free_port(), grpc=free_port(), state=self.state)
-        )
-        (self.state / "derp.yaml").write_text(RELAY)
-        self.log = folder / "headscale.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [peer("headscale"), "--config", self.config, "serve"], stdout=log, stderr=log
-            )
-        wait_for(lambda: self.run("users", "list").returncode == 0, 30, self.log.read_text)
-        self.users = {}
-        for user in ("alice", "bob"):
-            self.run("users", "create", user)
-        for user in json.loads(self.run("users", "list").stdout):
-            self.users[user["name"]] = str(user["id"])
-        self.api_key = json.loads(self.run("apikeys", "create").stdout)
-
-    def run(self, *arguments):
-        return subprocess.run(
-            [peer("headscale"), "--config", self.config, "--output", "json", *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
-        )
+        self.api_key = self.cli("apikeys", "create")
 
     def key(self, owner):
-        tags = ["--tags", owner] if owner.startswith("tag:") else []
-        user = self.users.get(owner, self.users["alice"])
-        return json.loads(self.run("preauthkeys", "create", "--user", user, *tags).stdout)["key"]
+        if owner.startswith("tag:"):
+            return self.auth_key("--tags", owner, user="alice")
+        return self.auth_key(user=owner)
 
     def approve(self, number, routes):
         done = self.run(
@@ -136,10 +86,6 @@ class Headscale:
                 return None
         except urllib.error.HTTPError as refusal:
             return refusal.read().decode()
-
-    def end(self):
-        self.process.terminate()
-        self.process.wait(20)
 
 
 class Pillion(LoopbackControl):
@@ -162,7 +108,7 @@ class Pillion(LoopbackControl):
 
 
 class Tailnet:
-    """The nodes, joined; told() is what the server says to each under the policy of put()."""
+    """The joined nodes; netmaps() returns the netmap of each under the policy of put()."""
 
     def __init__(self, server, folder):
         self.server = server
@@ -204,13 +150,13 @@ class Tailnet:
         self.has_ssh = '"ssh"' in text
         return self.server.set_policy(mark(text, self.marker))
 
-    def told(self):
-        """{node: what it is told}, once each has heard of the policy."""
+    def netmaps(self):
+        """{node: its netmap in the one form}, once each node has the current policy."""
         found = {
-            name: told(wait_for(partial(self.marked, name), 30, self.nodes[name].text))
+            name: one_form(wait_for(partial(self.marked, name), 30, self.nodes[name].text))
             for name in NODES
         }
-        # Without the section Headscale says nothing, and so leaves what it said before.
+        # Without the section Headscale sends no rules, and its nodes keep the last ones.
         return found if self.has_ssh else {n: one | {"ssh": []} for n, one in found.items()}
 
     def marked(self, name):
@@ -224,7 +170,7 @@ class Tailnet:
 
 
 def mark(text, marker):
-    """The policy with an attribute for every node, which says that a map is of this policy."""
+    """The policy with an attribute for every node, which marks the netmaps of this policy."""
     end = text.rindex("}")
     attribute = f'{{"target": ["*"], "attr": ["{marker}"]}}'
     if '"nodeAttrs": [' in text:
@@ -236,7 +182,7 @@ def mark(text, marker):
 # One form
 
 
-def told(found):
+def one_form(found):
     peers = {}
     for one in found.get("Peers") or []:
         number = next(a for a in one["Addresses"] if "." in a).split("/")[0].rsplit(".", 1)[1]
@@ -366,7 +312,7 @@ def merged(some):
 
 
 def ssh_rules(policy):
-    """Who may become whom, checked or not, first come first."""
+    """The SSH rules in order: sources, users, and whether they need a check."""
     rules = []
     for rule in (policy or {}).get("rules") or []:
         addresses = frozenset(

@@ -148,7 +148,7 @@ def test_in_the_foreground(dev):
 
 
 def test_who_waits_is_told_for_what(dev):
-    """Nobody listens there: the command says so while it waits, once, and not only at its end."""
+    """The port is closed: the command reports this once, while it waits and not only at its end."""
     nobody = {"TS_LOGIN_SERVER": f"https://{dev.headscale.box.v4}:9", "TS_AUTHKEY": "hskey-x"}
     said = dev.run("connect", "--timeout=9s", code=1, variables=nobody)
     waiting, end = said.split("pillion connect: the node is not running after 9 seconds")
@@ -164,7 +164,7 @@ def test_a_second_daemon_is_refused_with_the_reason(dev):
     assert dev.status()["BackendState"] == "Running"
 
 
-# Another user, who may reach any file here, as this test's folders are root's.
+# Another user with read access to all files, since the folders of this test belong to root.
 AS_NOBODY = [
     *["setpriv", "--reuid=nobody", "--clear-groups"],
     *["--inh-caps=+dac_override", "--ambient-caps=+dac_override"],

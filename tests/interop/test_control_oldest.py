@@ -16,7 +16,7 @@ from lab.waiting import wait_for
 
 
 def test_the_oldest_uses_the_relay(lab):
-    """A relay whose certificate is known by its hash, as the server makes it."""
+    """A relay with a self-signed certificate, which clients check by its hash."""
     control = Control(lab.box("control"))
     boxes = lab.box("old"), lab.box("sidecar")
     lab.close_udp(*boxes)

@@ -42,7 +42,7 @@ def world(lab):
 
 
 def test_it_restarts_gracefully(world):
-    """SIGTERM: both are told, and come back to control and relay by themselves."""
+    """SIGTERM: both nodes are notified, and reconnect to control and relay by themselves."""
     world.fetch_both_ways()
     for client, server in world.pairs:
         client.wait_path(server, "relay")
@@ -84,7 +84,7 @@ def test_who_must_not_use_it_is_cut(world):
 
 
 def test_what_it_says_of_itself(world):
-    """Port 80 in the map, and names for who has no DNS, on both ports."""
+    """Port 80 in the map, and names for clients without DNS, on both ports."""
     box, control = world.one.box, world.control
     node = control.cli("debug", "netmap", world.one.hostname)["DERPMap"]["Regions"][REGION]
     assert node["Nodes"][0]["CanPort80"] is True

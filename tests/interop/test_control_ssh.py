@@ -62,11 +62,11 @@ def test_a_check_is_confirmed_by_command(laptop_and_server, control):
     assert not re.search(r"^in\s*$", first.text(), re.MULTILINE)
     control.cli("ssh", "approve", check)
     first.wait_text(r"(?m)^in\s*$", 20)
-    # For an hour nobody is asked again.
+    # For an hour the server asks for no further confirmation.
     second = begin(laptop, server, "root", 2)
     second.wait_text(r"(?m)^in\s*$", 20)
     assert "pillion control ssh" not in second.text()
-    # After a restart of the server, which forgets what was confirmed, somebody is.
+    # A restarted server has forgotten the confirmation and asks again.
     control.stop()
     control.start()
     third = begin(laptop, server, "root", 3)

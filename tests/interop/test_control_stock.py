@@ -59,7 +59,7 @@ def test_stock_and_pillion_reach_each_other(lab, control):
 
 
 def test_a_policy_takes_hold_at_once(lab, control):
-    """Stock and pillion nodes lose and regain what the policy says, while they are connected."""
+    """Stock and pillion nodes lose and regain access by the policy, while they are connected."""
     one = stock(lab, control, "one")
     sidecar = Pillion(lab.box("sidecar"), control)
     sidecar.start(control.auth_key(tags=("tag:web",)))
@@ -122,7 +122,7 @@ def test_login_by_url(lab, control):
 
 
 def test_the_server_dies_and_comes_back(lab, control):
-    """kill -9: traffic goes on, and both nodes are told what happens afterwards."""
+    """kill -9: traffic goes on, and both nodes get the changes after the restart."""
     one = stock(lab, control, "one")
     sidecar = Pillion(lab.box("sidecar"), control).join()
     for node in (one, sidecar):

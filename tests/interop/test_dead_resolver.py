@@ -19,12 +19,12 @@ from lab.process import cpu_seconds
 
 pytestmark = pytest.mark.usefixtures("pillion_only")
 
-# Nobody has this address; a host drops all questions; and one refuses them at once.
+# An unused address; a host that drops all questions; a host that refuses them at once.
 DEAD = {"unreachable": "10.77.0.250", "silent": None, "refusing": "10.77.0.3"}
 
 
 def answering(box, authority, text, name=None):
-    """An HTTPS server in a box with a certificate for `name`; what it answers, in a file."""
+    """An HTTPS server in a box with a certificate for `name`; it answers with a file."""
     certificate, key = authority.issue(name or f"{box.name}.lab", box.v4, box.v6)
     file = box.folder / "answer"
     file.write_text(text)
@@ -76,7 +76,7 @@ def online(world):
 
 
 def start_online(world, timeout=45):
-    """What it logs from here on; it is Running, and control sees it."""
+    """The log from here on; the node is Running, and control sees it online."""
     wait_for(lambda: not online(world), 30, "the node offline")
     world.sidecar.start()
     world.sidecar.wait_running(10)
@@ -152,7 +152,7 @@ def test_control_moves_while_the_node_runs(world_with_names):
     kill_resolver(world, "unreachable")
     world.lab.move(world.headscale.box)
     derper_learns(world)
-    # Its connection is as dead as the address; what is left of it goes with the old process.
+    # Its connection is dead like the address; the old process takes the rest with it.
     world.headscale.stop()
     world.headscale.start()
     wait_for(lambda: online(world), 90, lambda: world.sidecar.process.describe())
@@ -180,7 +180,7 @@ def test_a_relay_that_lies(lab):
     world.sidecar.join()
     world.sidecar.stop()
     kill_resolver(world, "refusing")
-    # Who listens here would be reached by "this machine"; a stranger, by a plain lie.
+    # "own" is reached if the lie is "this machine"; "stranger" if it is another address.
     own, _ = answering(world.sidecar.box, Authority(world.sidecar.box.folder / "pki"), "own")
     stranger = settle(world, lab.move(world.headscale.box))
     hostile = {**HOSTILE, "a stranger": {"control.lab": [lab.boxes["stranger"].v4]}}
@@ -190,7 +190,7 @@ def test_a_relay_that_lies(lab):
     turns = itertools.cycle(("add", "del"))
 
     def hurry():
-        """A machine whose addresses change ends a wait, which would double at every lie."""
+        """Change the addresses of the machine, which ends the back-off."""
         world.sidecar.box.run("ip", "addr", next(turns), "10.99.0.1/24", "dev", "eth0")
 
     for what, answer in hostile.items():

@@ -158,7 +158,7 @@ def test_a_region_of_another_is_dialled_on_demand(start):
     # b doesn't know a's home, but has heard it: it answers where it heard it.
     assert b.send(0, a.key, b"answer") == 0
     a.wait(f"packet 2 {b.key} {b'answer'.hex()}")
-    # Nobody knows the way to a key never heard, nor to a region that isn't in the map.
+    # There is no route to an unknown key, nor to a region that isn't in the map.
     assert b.send(0, "77" * 32, b"x") == -113
     assert b.send(9, "77" * 32, b"x") == -113
 
@@ -194,7 +194,7 @@ def test_a_relay_that_comes_back_is_connected_again(start, how):
     derper.stop(how)
     a.wait("lost 1 home")
     b.wait("lost 1 home")
-    # What is sent meanwhile waits.
+    # Packets sent meanwhile are queued.
     assert a.send(1, b.key, b"while you were away") == 0
     derper.start()
     since = time.monotonic()

@@ -10,12 +10,12 @@ No namespace is needed: tailscaled runs in userspace mode.
 
 import json
 import os
-import re
 import signal
 import subprocess
 
 import pytest
 from lab.build import BUILD, ROOT
+from lab.headscale import LoopbackHeadscale, own_relay, relays
 from lab.peers import peer
 from lab.relay_tool import free_port
 from lab.waiting import wait_for
@@ -43,70 +43,6 @@ def run(*arguments, check=True, variables=None):
 def stop(process):
     process.send_signal(signal.SIGTERM)
     process.wait(TIMEOUT)
-
-
-class Headscale:
-    def __init__(self, folder):
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.config = folder / "headscale.yaml"
-        self.config.write_text(
-            json.dumps(
-                {
-                    "server_url": self.url,
-                    "listen_addr": self.url.removeprefix("http://"),
-                    "metrics_listen_addr": f"127.0.0.1:{free_port()}",
-                    "grpc_listen_addr": f"127.0.0.1:{free_port()}",
-                    "noise": {"private_key_path": str(folder / "noise.key")},
-                    "prefixes": {"v4": "100.64.0.0/10", "v6": "fd7a:115c:a1e0::/48"},
-                    "derp": {
-                        "server": {
-                            "enabled": True,
-                            "region_id": 999,
-                            "region_code": "test",
-                            "region_name": "test",
-                            "stun_listen_addr": f"127.0.0.1:{free_port()}",
-                            "private_key_path": str(folder / "derp.key"),
-                            "automatically_add_embedded_derp_region": True,
-                        },
-                        "urls": [],
-                    },
-                    "database": {
-                        "type": "sqlite",
-                        "sqlite": {"path": str(folder / "db")},
-                    },
-                    "dns": {
-                        "magic_dns": True,
-                        "base_domain": "tail.test",
-                        "override_local_dns": False,
-                    },
-                    "unix_socket": str(folder / "headscale.sock"),
-                    "unix_socket_permission": "0770",
-                }
-            )
-        )
-        self.log = folder / "headscale.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [peer("headscale"), "-c", self.config, "serve"], stdout=log, stderr=log
-            )
-        wait_for(self.answers, TIMEOUT, "Headscale to answer")
-        self.command("users", "create", "alice")
-        self.key = re.search(
-            r"\S+$",
-            self.command("preauthkeys", "create", "--user=1", "--reusable").strip(),
-        )[0]
-
-    def command(self, *arguments):
-        return run(peer("headscale"), "-c", self.config, *arguments).stdout
-
-    def answers(self):
-        assert self.process.poll() is None, self.log.read_text()
-        return (
-            run(peer("headscale"), "-c", self.config, "users", "list", check=False).returncode == 0
-        )
-
-    def nodes(self):
-        return json.loads(self.command("nodes", "list", "-o", "json")) or []
 
 
 class Tailscaled:
@@ -145,9 +81,12 @@ class Tailscaled:
 
 @pytest.fixture(scope="module")
 def headscale(tmp_path_factory):
-    server = Headscale(tmp_path_factory.mktemp("headscale"))
+    folder = tmp_path_factory.mktemp("headscale")
+    relay = own_relay(folder, f"127.0.0.1:{free_port()}")
+    server = LoopbackHeadscale(folder, ("alice",), derp=relays(**relay))
+    server.key = server.auth_key("--reusable")
     yield server
-    stop(server.process)
+    server.end()
 
 
 @pytest.fixture
@@ -259,14 +198,14 @@ def test_a_volume_goes_over_to_us_and_back(headscale, tmp_path):
         daemon.stop()
 
     ours = state("show", tmp_path)
-    node = next(n for n in headscale.nodes() if n["given_name"] == "volume")
+    node = next(n for n in headscale.cli("nodes", "list") if n["given_name"] == "volume")
     assert ours["node_key"] == before["Self"]["PublicKey"] == node["node_key"]
     assert ours["machine_key"] == node["machine_key"]
     assert ours["node_id"] == before["Self"]["ID"]
     assert ours["control_url"] == headscale.url and ours["want_running"]
 
     # Written by us it still is the same node, without a key.
-    count = len(headscale.nodes())
+    count = len(headscale.cli("nodes", "list"))
     state("rewrite", tmp_path)
     assert state("show", tmp_path) == ours
     daemon = Tailscaled(tmp_path)
@@ -276,7 +215,7 @@ def test_a_volume_goes_over_to_us_and_back(headscale, tmp_path):
         daemon.stop()
     assert after["Self"]["PublicKey"] == before["Self"]["PublicKey"]
     assert after["TailscaleIPs"] == before["TailscaleIPs"]
-    assert len(headscale.nodes()) == count
+    assert len(headscale.cli("nodes", "list")) == count
     assert state("show", tmp_path) == ours
 
 
@@ -297,7 +236,7 @@ def test_a_node_that_we_made_goes_over_to_the_official_daemon(headscale, tmp_pat
         daemon.wait_for_running()
     finally:
         daemon.stop()
-    node = next(n for n in headscale.nodes() if n["given_name"] == "made-by-us")
+    node = next(n for n in headscale.cli("nodes", "list") if n["given_name"] == "made-by-us")
     after = state("show", tmp_path)
     assert after["machine_key"] == ours["machine_key"] == node["machine_key"]
     assert after["profile"] == ours["profile"]

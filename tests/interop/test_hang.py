@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Somebody is stopped who is not dead: the engine, the whole container, control.
+"""A process is stopped (SIGSTOP): the engine, the whole container, control.
 
 laptop ── connection "in" ──► app beside the node ── connection "out" ──► laptop
 """
@@ -37,7 +37,7 @@ def ask(world, *command):
 
 
 def test_a_hanging_engine_is_replaced(world):
-    """It neither dies nor answers; the app's connections outlive it, and people are told."""
+    """A stopped engine is replaced; the app's connections survive, and health reports it."""
     world.sidecar.join()
     world.use("direct")
     held = held_connections(world)
@@ -66,7 +66,7 @@ def test_a_stopped_container_is_no_hanging_engine(world):
     # The supervisor runs first again, sees how late it is, and the engine has not answered yet.
     for pid in (engine, supervisor):
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(HUNG + 10)  # what is proved is that this time is not held against anybody
+    time.sleep(HUNG + 10)  # the pause itself: it must not count as a hanging engine
     for pid in (supervisor, engine):
         os.kill(pid, signal.SIGCONT)
     for one in held:
@@ -77,7 +77,7 @@ def test_a_stopped_container_is_no_hanging_engine(world):
 
 
 def test_logout_while_control_is_frozen(world):
-    """Control accepts connections and says nothing: bounded, and it is said what that means."""
+    """Control accepts connections and never answers: the logout ends in time, with a reason."""
     world.sidecar.join()
     os.kill(world.headscale.process.pid, signal.SIGSTOP)
     code, said, seconds = ask(world, "logout")

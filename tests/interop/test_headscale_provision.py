@@ -63,7 +63,7 @@ class Provision:
 
 
 def listed(headscale, key):
-    """Headscale's entry of a key whose secret it no longer shows."""
+    """Headscale's entry of a key; it shows only the prefix of the secret."""
     (entry,) = (
         entry
         for entry in headscale.cli("preauthkeys", "list")
@@ -121,7 +121,7 @@ def test_failures_leave_what_there_is(headscale, box):
     done = device.run()
     assert json.loads(done.stdout)["key"] == key
     assert "refuses the API key" in done.stderr
-    # Nobody answers.
+    # No server answers.
     device.api_key.write_text(right)
     headscale.stop()
     done = device.run()

@@ -128,7 +128,7 @@ def test_real_nodes_join_by_what_it_makes(lab, kept, pillion_only):
     lab.open(sidecar.box, laptop.box)
     laptop.wait_path(sidecar, "direct", 60)
 
-    # Killed, it is back, and knows what it knew.
+    # After a kill it is started again with its data.
     dead = kept.child()
     os.kill(dead, signal.SIGKILL)
     wait_for(lambda: kept.child() != dead, 20, kept.text)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("healing_only")
 @pytest.mark.parametrize("path", ["relay", "direct"])
 @pytest.mark.parametrize("speaker", ["laptop", "app"])
 def test_idle_connections_survive(world, path, speaker):
-    """Nothing is sent while the engine dies; who speaks first afterwards is answered in time."""
+    """Idle connections survive the engine's death; the first data afterwards is answered in time."""
     world.join(path)
     inward, outward = connections(world, "echo", 0)
     for one in (inward, outward):

@@ -73,7 +73,7 @@ def udp_ports(box):
 
 @pytest.mark.usefixtures("pillion_only")
 def test_the_port_stays(world):
-    """The usual one is taken: what was chosen then is what routers and peers know, so it stays."""
+    """The default port is taken: the node keeps the port that it chose, since routers and peers know it."""
     box = world.sidecar.box
     taker = box.start(PYTHON, PROGRAMS, "reflect", 41641, log="taker")
     taker.wait_text("^serving", 10)

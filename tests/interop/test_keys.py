@@ -23,7 +23,7 @@ def test_up_with_a_bad_key_fails(world, which):
 
 
 def test_tags(world, pillion_only):
-    """Headscale gives tags by the key, or to a person who may ask; not by a key that has none."""
+    """Headscale refuses tags that neither the key nor the policy grants."""
     world.headscale.set_policy(
         {
             "tagOwners": {"tag:web": ["lab@"]},

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("pillion_only")
 
 
 def test_a_login_that_was_given_up_costs_nothing(world):
-    """Nobody opens the URL: the node goes on, now and after a restart without a key."""
+    """The login URL stays unused: the node goes on, now and after a restart without a key."""
     world.sidecar.join()
     node = world.headscale.node("sidecar")
     done = world.sidecar.pillion("login", "--force-reauth", "--timeout=3s", check=False)
@@ -76,7 +76,7 @@ def test_an_ephemeral_node_ends_in_time_without_control(world, how):
 
 
 def test_down_and_up_while_control_is_away(world):
-    """What was known carries the node; the URL of nobody is shown."""
+    """The node runs from its cache and shows no login URL."""
     world.sidecar.join()
     world.use("direct")
     world.headscale.stop()

@@ -63,7 +63,7 @@ def test_a_living_tailscaled_is_refused_or_given_way(make, box, tailscaled):
 
 def test_leftovers_of_a_killed_tailscaled_are_cleaned(make, box, tailscaled):
     box.run("ip link show tailscale0")
-    # What it writes when it is logged in, by its own names.
+    # The changes of tailscaled after a login, with its own names.
     box.run("nft add table ip filter; nft add chain ip filter ts-input")
     box.run("nft add rule ip filter ts-input iifname != tailscale0 ip saddr 100.64.0.0/10 drop")
     box.run("ip route add throw 10.9.0.0/16 table 52")

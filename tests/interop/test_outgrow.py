@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Who outgrows `pillion control` goes to Headscale by changing one URL; names stay.
+"""A tailnet moves from `pillion control` to Headscale by one changed URL; names stay.
 
 control (pillion control) ─┬─ switch ─┬─ sidecar (pillion, its app)
 other (Headscale)  ────────┘          └─ laptop (tailscaled)
@@ -33,7 +33,7 @@ def test_nodes_move_to_headscale(lab, roots):
     for node in (laptop, sidecar):
         node.headscale = other
     sidecar.start(other.auth_key(), roots)
-    # Reusable: told to begin anew, a stock node may ask twice.
+    # Reusable: a stock node that has to register again may use the key twice.
     laptop.up(other.auth_key(reusable=True), "--force-reauth")
     for node in (laptop, sidecar):
         node.wait_running()

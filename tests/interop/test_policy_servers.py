@@ -30,7 +30,7 @@ def differences(one, other):
 def settled_differences(servers):
     """Headscale's messages to a node may overtake each other: the last one counts."""
     until = time.monotonic() + SETTLE
-    while found := differences(*(server.told() for server in servers)):
+    while found := differences(*(server.netmaps() for server in servers)):
         if time.monotonic() > until:
             break
     return found

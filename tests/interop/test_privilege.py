@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What the engine may do once it speaks to the network: nothing. In both modes of dropping it."""
+"""The engine has no privilege before it speaks to the network, in both modes of dropping it."""
 
 import re
 

@@ -14,7 +14,7 @@ from lab import wait_for
 from lab.app import url
 from lab.peers import peer
 
-# It waits for one message on the bus; where none comes, it waits for ever.
+# It waits for one message on the bus, without a time limit.
 AT_ONCE = 10
 
 

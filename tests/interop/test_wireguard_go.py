@@ -347,7 +347,7 @@ def test_roaming(pair):
 
 
 def initiation_for(public):
-    """A handshake initiation of nobody, with a right mac1."""
+    """A handshake initiation with a valid mac1 and an otherwise random content."""
     message = b"\x01\0\0\0" + secrets.token_bytes(112)
     key = hashlib.blake2s(b"mac1----" + bytes.fromhex(public)).digest()
     return message + hashlib.blake2s(message, digest_size=16, key=key).digest() + bytes(16)

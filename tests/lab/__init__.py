@@ -15,15 +15,14 @@
                                                             │ 10.78.N.2 │
                                                             └───────────┘
 
-Each box is a network namespace; the names of boxes are what the test chose, so a lab is as
-large as its test needs. A program runs in the namespace of a box with mounts and process ids
+Each box is a network namespace. A test names its boxes, so a lab is as large as the test needs. A program runs in the namespace of a box with mounts and process ids
 of its own, as in a container: /etc/hosts and /etc/resolv.conf are the box's, and whatever it
 starts ends with it. The switch can cut UDP between two boxes (close_udp), which leaves a pair
 of nodes their relay, or cut all of it (close).
 
     lab.Lab          boxes and what runs in them; a context manager that leaves nothing behind
-    lab.World        a server, a laptop, a node under test, their apps: what scenarios run in
-    lab.Process      one program: its log, its pid, waiting for what it says
+    lab.World        a server, a laptop, a node under test and their apps, for scenarios
+    lab.Process      one program: its log, its pid, waiting for its output
     lab.Control      our own coordination server, behind the interface of lab.Headscale
     lab.Faults       a server that misbehaves on demand, in front of either
     lab.Headscale    the real control server with its embedded relay; lab.Derper one on its own

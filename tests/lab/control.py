@@ -44,7 +44,7 @@ class Control:
         self.process.wait_text("serving url=", 15, since)
 
     def stop(self):
-        """All of it: control, and relay and STUN if they are inside. At once, as a crash would."""
+        """SIGKILL, which also ends a relay and STUN inside of it."""
         self.process.kill()
 
     def terminate(self):
@@ -69,7 +69,7 @@ class Control:
         )
 
     def cli(self, *arguments):
-        """What a command prints, as JSON."""
+        """The JSON output of a command."""
         text = self.run(*arguments).stdout
         return json.loads(text) if text.strip() else None
 
@@ -82,7 +82,7 @@ class Control:
         return self.cli("keys", "create", *flags)["key"]
 
     def expired_auth_key(self):
-        """A key whose time is over."""
+        """An expired key."""
         key = self.auth_key()
         self.cli("keys", "expire", key.split("-")[2])
         return key

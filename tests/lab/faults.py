@@ -14,7 +14,7 @@ from lab.waiting import wait_for
 def zstd(*pieces, size=None):
     """A zstd frame (RFC 8878) of blocks as they are: bytes, or (byte, count) for so many of it.
 
-    size: what the header says of the content; left out: what is true; 0: nothing.
+    size: the content size in the header; default: the true size; 0: no size.
     """
     blocks = []
     for piece in pieces:

@@ -60,7 +60,7 @@ class LoopbackControl:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # What a sanitizer keeps of freed memory would hide what the server keeps.
+                # A large quarantine of freed memory would look like memory of the server.
                 env={**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=8"},
             )
 
@@ -87,7 +87,7 @@ class LoopbackControl:
         return self.process.wait(10)
 
     def end(self):
-        """Down, without a leak and whatever else sanitizers see."""
+        """Stop it; fail if a sanitizer has reported something."""
         if self.process and self.process.poll() is None:
             assert self.stop() == 0, self.log.read_text()
         for word in SANITIZERS:
@@ -104,7 +104,7 @@ class LoopbackControl:
         )
 
     def cli(self, *arguments, stdin=None):
-        """What a command prints as JSON; None when it failed."""
+        """The JSON output of a command; None if the command fails."""
         done = self.run(*arguments, "--json", stdin=stdin)
         if done.returncode != 0:
             return None

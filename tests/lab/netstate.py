@@ -88,7 +88,7 @@ class Tool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # What was freed is memory again at once, so that the peak is the product's own.
+            # Freed memory is used again at once, so the peak is that of the product.
             env=os.environ | {"ASAN_OPTIONS": "quarantine_size_mb=1"},
         )
 
@@ -110,12 +110,12 @@ class Tool:
         return answer["code"], answer["error"]
 
     def events(self):
-        """What is there after the first notification."""
+        """The kinds of events after the first notification."""
         answer = self("events 5000")
         return {name for name in ("interfaces", "ours", "gone") if answer[name]}
 
     def settle(self):
-        """Take in what our own changes caused."""
+        """Read the events of our own changes."""
         while any(self("events 100")[name] for name in ("interfaces", "ours", "gone")):
             pass
 

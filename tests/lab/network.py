@@ -150,7 +150,7 @@ class Lab:
         self.folder = Path(folder)
         self.hermetic = hermetic
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.names = self.folder / "names"  # what the name server knows
+        self.names = self.folder / "names"  # the records of the name server
         self.hosts = self.folder / "hosts"
         self.hosts.write_text("127.0.0.1 localhost\n::1 localhost\n")
         self.boxes = {}
@@ -161,8 +161,8 @@ class Lab:
         self._cuts = {}
         sweep()
         self._switch = self._namespace("switch")
-        # With an address of its own, else it takes the lowest of its ports', and so another one when
-        # a box comes: the others would go on asking the name server at the old one.
+        # A fixed address: a bridge without one takes the lowest address of its ports, so a new box
+        # could change it, and the others would ask the name server at the old address.
         self._ip(self._switch, "link", "add", "br0", "address", SWITCH_MAC, "type", "bridge")
         self._ip(self._switch, "link", "set", "br0", "up")
         self._ip(self._switch, "addr", "add", f"{NAMES_V4}/24", "dev", "br0")
@@ -207,7 +207,7 @@ class Lab:
         _run("ip", "-n", namespace, *arguments)
 
     def _write_names(self):
-        """NAME.lab for every box; the name server reads this at every question."""
+        """Write NAME.lab for every box; the name server reads the file for every question."""
         lines = [
             f"{address} {box.name}.lab\n"
             for box in self.boxes.values()
@@ -269,7 +269,7 @@ class Lab:
         return old
 
     def forget_neighbours(self):
-        """What a host says aloud when it takes an address; else others look for it where it was."""
+        """Drop cached link addresses, as a gratuitous ARP of a moved host would do."""
         for box in self.boxes.values():
             self._ip(box.namespace, "neigh", "flush", "all")
 
@@ -317,7 +317,7 @@ class Lab:
         self._apply_cuts()
 
     def open(self, one, other):
-        """Take back close() and close_udp()."""
+        """Undo close() and close_udp()."""
         self._cuts.pop(frozenset((one.name, other.name)), None)
         self._apply_cuts()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Our own relay: on a host of its own, in the place of a stock one; or on loopback."""
+"""Our own relay, on a host of a lab (instead of a stock relay) or on loopback."""
 
 import json
 import signal
@@ -14,9 +14,9 @@ from lab.waiting import wait_for
 
 
 class OwnRelay(Derper):
-    """`pillion-server derp` with a certificate of its own making, which clients know by its hash.
+    """`pillion-server derp` with a self-signed certificate; clients know its hash.
 
-    The control server's authority did not sign it: who connects has checked the pin.
+    The control server's authority did not sign it, so a client that connects has checked the hash.
     """
 
     def __init__(self, box, *flags):
@@ -37,7 +37,7 @@ class OwnRelay(Derper):
         self.start()
 
     def derp_map(self):
-        """As `pillion derp` writes it for people."""
+        """The DERPMap that `pillion derp` writes for people."""
         return json.loads((self.state / "derpmap.json").read_text())
 
     def metrics(self):

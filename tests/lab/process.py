@@ -100,7 +100,7 @@ class Process:
         return pids[0] if executable not in ON_THE_WAY else None
 
     def text(self):
-        """All that it has written so far."""
+        """Its output so far."""
         return self.log.read_text(errors="replace")
 
     def running(self):
@@ -165,5 +165,5 @@ class Process:
                 os.kill(self.pid, signal.SIGKILL)
         self._popen.wait(10)
         if self._popen.stdin:
-            with contextlib.suppress(BrokenPipeError):  # what it did not read any more
+            with contextlib.suppress(BrokenPipeError):  # input that it did not read
                 self._popen.stdin.close()

@@ -9,7 +9,7 @@
                                   answer, or an empty line after a second without one
     programs.py names FILE        a name server for the lines "ADDRESS NAME" of a file
     programs.py answer CERTIFICATE KEY FILE
-                                  an HTTPS server that answers each request with what is in FILE;
+                                  an HTTPS server that answers each request with the contents of FILE;
                                   prints "asked TARGET" for each, "connection" for all it accepts
 
 The app answers on every address of both families. GET / names it, GET /bytes/N sends N bytes;
@@ -118,7 +118,7 @@ def _udp(port):
 
 
 def reflect(port):
-    """A mapped IPv4 address is told as IPv4."""
+    """An address as text; a mapped IPv4 address as IPv4."""
     server = _udp(port)
     print("serving", flush=True)
     while True:
@@ -128,7 +128,7 @@ def reflect(port):
 
 
 def ask(port, *hosts):
-    """The servers listen on port 9, where nobody else does."""
+    """The servers listen on port 9, where no other program listens."""
     client = _udp(port)
     client.settimeout(1)
     for host in hosts:

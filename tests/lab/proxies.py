@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Proxies of others in a box: tinyproxy, which CONNECT asks to lead out."""
+"""Third-party proxies in a box: tinyproxy (HTTP CONNECT) and nginx (reverse proxy)."""
 
 import re
 
@@ -16,7 +16,7 @@ ConnectPort 8444
 
 
 class Tinyproxy:
-    """The way out of a network that has no other; with a user, who must show the password."""
+    """A proxy with CONNECT; with a user it wants the password."""
 
     port = 8888
 
@@ -35,11 +35,11 @@ class Tinyproxy:
         return f"{self.box.v4}:{self.port}"
 
     def targets(self):
-        """host:port of each CONNECT that it was asked for."""
+        """host:port of each CONNECT request."""
         return re.findall(r"Request \(file descriptor \d+\): CONNECT (\S+)", self.process.text())
 
     def only_way_out_of(self, box):
-        """As a firewall makes it: nothing leaves but what goes to the proxy."""
+        """A firewall in the box: only packets to the proxy leave."""
         box.nft(
             f"""
             table inet only {{
@@ -82,7 +82,7 @@ http {{
 
 
 class Nginx:
-    """Before control and its relay, by TLS on both sides; port 80 redirects to 443."""
+    """A reverse proxy for control and its relay, TLS on both sides; port 80 redirects to 443."""
 
     def __init__(self, box, control, timeout="60s", name=None):
         self.box = box
@@ -111,11 +111,11 @@ class Nginx:
         )
 
     def ended(self, path):
-        """How many requests for a path, or connections that they became, are over."""
+        """The number of requests for a path, and of connections upgraded from them, that have ended."""
         return self.log.read_text().count(f"ended {path} ") if self.log.exists() else 0
 
     def stand_before(self, box):
-        """What the host sends to control and relay goes here instead, over IPv4 alone."""
+        """Redirect packets of the host to control and relay to this proxy; IPv4 only."""
         box.nft(
             f"""
             table ip before {{

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""HTTP/2 frame by frame, as its words or as nobody should, in a Noise channel of our server."""
+"""HTTP/2 frame by frame, valid or not, in a Noise channel of our server."""
 
 import contextlib
 import json
@@ -67,7 +67,7 @@ def request(stream, path, body=None, method="POST", more=()):
 
 
 class NoiseConnection:
-    """One connection with a machine key of its own. What comes is gathered while `reading`."""
+    """One connection with a machine key of its own. It collects received frames while `reading`."""
 
     def __init__(self, server, reading=True, more=()):
         key = json.loads(server.get("/key?v=138").read())["publicKey"]

@@ -16,8 +16,8 @@ STARTED = "Startup complete, waiting for shutdown signal"
 class Sidecar:
     """A node beside an app. Subclasses say how it is started; its state outlives stop().
 
-    What the official command line can ask is asked with it, of every kind of node: they all
-    serve the same LocalAPI.
+    Tests use the official command line for every kind of node, since all of them serve the same
+    LocalAPI.
     """
 
     kind = "?"
@@ -38,7 +38,7 @@ class Sidecar:
     # What subclasses provide.
 
     def start(self, auth_key=None, environment=None):
-        """Start it, with a key or with what it has in its state."""
+        """Start it, with a key or from its state."""
         raise NotImplementedError
 
     def engine_pid(self):

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Wait for a condition, never for a while."""
+"""Wait for conditions instead of fixed times."""
 
 import time
 
 
 class Timeout(AssertionError):
-    """What was waited for did not come."""
+    """A condition was not met in time, or can't be met any more."""
 
 
 def wait_for(condition, timeout, what, interval=0.02):
     """Call condition() until it returns something true, and return that.
 
-    An exception of condition() counts as "not yet", and the last one is told when time is up;
-    but a Timeout of its own means that there is nothing left to wait for. `what` says what was
-    waited for; it may be a function, called when time is up.
+    An exception of condition() counts as "not yet"; the last one is the cause of the Timeout. A
+    Timeout that condition() raises ends the wait at once. `what` describes the condition; it may be
+    a function, which is called when time is up.
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -4,8 +4,8 @@
     control ──┬── switch ──┬── sidecar (the node under test), its app
     relay ────┘            └── laptop (a peer), an app of its own
 
-The relay is part of control, or stands on a host of its own. Which server and which nodes these
-are, is the test's choice.
+The relay is part of control, or stands on a host of its own. The test chooses the kinds
+of server and nodes.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class World:
         return self.sidecar.box, self.laptop.box
 
     def close_udp(self):
-        """Between the two nodes: what is left to them is the relay."""
+        """Drop UDP between the two nodes, so that they need the relay."""
         self.lab.close_udp(*self.boxes)
 
     def open_udp(self):

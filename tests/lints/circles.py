@@ -20,7 +20,7 @@ MOST = 3
 
 
 def symbols(product):
-    """What the source files define and need: two dicts, source → names."""
+    """The symbols that each source file defines and needs: two dicts, source → names."""
     defined, needed = {}, {}
     sources = {str(one.path): one.source for one in product.objects}
     shown = subprocess.run(["nm", "-A", "-P", *sources], capture_output=True, text=True, check=True)

@@ -60,7 +60,7 @@ def functions(paths):
 
 
 def removed(compiler, paths):
-    """What the linker takes out of a program of these objects: (path, function)."""
+    """The functions that the linker removes from a program of these objects: (path, name)."""
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [compiler, *LINK, *paths, "-o", f"{folder}/program"],

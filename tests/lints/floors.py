@@ -3,9 +3,9 @@
 
 floors.py [--root FOLDER] [--build FOLDER]
 
-Reads the table of rooms and every #include "…" of src/ and netlink/, and with --build
-what CMake linked (rooms.txt) and what each executable loads. Fails, with a line for each
-finding, on
+Reads the table of rooms and every #include "…" of src/ and netlink/. With --build it also
+reads the links that CMake made (rooms.txt) and the libraries that each executable loads. Fails,
+with a line for each finding, on
   - an include of a room that the including room's row doesn't name;
   - rows, or headers, that lead round in a circle;
   - a room whose CMake list names more than its row, or less than its includes need;
@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
-# The C library, and what the sanitizers' builds load besides.
+# The C library and the libraries of sanitizers.
 ALWAYS = {"libc", "libm", "ld-linux-x86-64", "ld-linux-aarch64", "libasan", "libubsan", "libtsan"}
 
 
@@ -68,7 +68,7 @@ def circle(graph):
 
 
 class Floors:
-    """The tables, and what was found against them."""
+    """The tables of the page, and the findings."""
 
     def __init__(self, root):
         self.root = Path(root)
@@ -167,7 +167,7 @@ def loads(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[2])
-    parser.add_argument("--build", type=Path, help="a build folder, for what was linked")
+    parser.add_argument("--build", type=Path, help="a build folder; checks links too")
     arguments = parser.parse_args()
     floors = Floors(arguments.root)
     floors.check_tables()

@@ -19,7 +19,7 @@ class Object:
 
 
 class Product:
-    """What compile_commands.json and rooms.txt of a build folder say."""
+    """The contents of compile_commands.json and rooms.txt of a build folder."""
 
     def __init__(self, build, root=ROOT):
         self.root = Path(root).resolve()
@@ -38,7 +38,7 @@ class Product:
             source = Path(entry["file"])
             command = shlex.split(entry["command"])
             output = command[command.index("-o") + 1]
-            # Some tests compile a source file of the product once more.
+            # Some tests compile source files of the product again.
             if output.split("/")[0] in FOLDERS and source.is_relative_to(self.root):
                 yield Object(source.relative_to(self.root), self.build / output, tuple(command))
 

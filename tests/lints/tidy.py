@@ -1,10 +1,10 @@
 #!/usr/bin/python3
-"""clang-tidy over src/ and netlink/, two at a time, only what changed since it was clean.
+"""Run clang-tidy over the changed files of src/ and netlink/.
 
 tidy.py --build FOLDER [--jobs N] [--all] [FILE…]
 
-.clang-tidy says what is checked, and why not the rest. A file that was clean is looked at
-again only when it, a header of ours that it includes, its command, or .clang-tidy changed.
+.clang-tidy lists the checks, and the reason for each one that is off. A clean file is checked
+again only if it, a header of ours that it includes, its command, or .clang-tidy changed.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDE = re.compile(rb'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
-# What gcc alone takes, and the sanitizers, whose code hides nothing from the analyzer but costs it.
+# Options of gcc alone, and sanitizers, which only slow the analyzer down.
 DROPPED = re.compile(r"-ftrivial-auto-var-init=.*|-fsanitize=.*|-fno-sanitize.*|-fcf-protection")
 
 
@@ -37,7 +37,7 @@ def includes(path):
 
 
 def key(entry, tool):
-    """What a clean verdict rests on."""
+    """A digest of all inputs of a verdict."""
     digest = hashlib.sha256(tool + (ROOT / ".clang-tidy").read_bytes())
     digest.update(entry["command"].encode())
     for path in sorted(includes(Path(entry["file"]))):
@@ -68,7 +68,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", type=Path, required=True, help="has compile_commands.json")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--all", action="store_true", help="also what was clean before")
+    parser.add_argument("--all", action="store_true", help="check clean files again")
     parser.add_argument("files", nargs="*", type=Path)
     arguments = parser.parse_args()
 
@@ -92,7 +92,7 @@ def main():
                 stamps[entry["file"]].touch()
     for stamp in set(folder.glob("*.clean")) - set(stamps.values()) if not wanted else ():
         stamp.unlink()
-    print(f"{len(entries)} files, {len(todo)} looked at, {failed} with findings")
+    print(f"{len(entries)} files, {len(todo)} checked, {failed} with findings")
     return 1 if failed else 0
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What nodes do with each other, whoever their coordination server is: one text of each scenario.
+"""Scenarios between nodes, for any coordination server.
 
 tests/system runs them on `pillion control` with nothing but our own programs, tests/interop on
 Headscale with a stock peer; both by `from scenarios.NAME import *`. The fixtures are theirs:

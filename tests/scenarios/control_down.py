@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The control server is away: what was known goes on working.
+"""The control server is down: nodes go on with what they know.
 
 Proved twice: with the relay alive on a host of its own, and with everything down, direct.
 """
@@ -43,7 +43,7 @@ def test_an_outage_by_relay(world_with_relay, outage):
 
 @pytest.mark.usefixtures("pillion_only")
 def test_start_without_control_direct(world):
-    """Everything is down; the node starts from what it knows and reaches the peer it knew."""
+    """Everything is down; the node starts from its cache and reaches the peer."""
     world.join("direct")
     world.sidecar.stop()
     world.headscale.stop()

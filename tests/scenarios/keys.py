@@ -47,7 +47,7 @@ def test_a_refused_key_is_answered_each_time(world, pillion_only):
 
 
 def test_a_node_key_that_expires(world, pillion_only):
-    """An administrator ends it: said, nobody is reached by it, and a new key brings it back."""
+    """An administrator expires it: pillion reports this, packets stop, a new key brings the node back."""
     world.sidecar.join()
     world.fetch_both_ways()
     addresses = world.sidecar.addresses()

@@ -89,7 +89,7 @@ def test_udp_answers_come_back(joined):
 
 
 def test_shields_up(joined):
-    """Nobody gets in, whatever the policy says; what goes out is answered."""
+    """No peer gets in, whatever the policy allows; outgoing connections get answers."""
     world = joined
     world.sidecar.cli("set", "--shields-up")
     settle(world, world.laptop, world.sidecar, False)

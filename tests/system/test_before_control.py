@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What stands before a control server that isn't ours: nginx redirects, and ends what is idle."""
+"""nginx in front of a control server: it redirects, and ends idle connections."""
 
 import re
 import time
@@ -46,7 +46,7 @@ def test_a_login_server_that_redirects_elsewhere(world):
 
 
 def test_what_is_idle_is_ended_without_a_word(world):
-    """nginx ends control's connection and the relay's each 12 s: nobody hears of it."""
+    """nginx ends the connections to control and relay every 12 s; users don't notice."""
     nginx = before(world, "12s")
     world.close_udp()
     world.sidecar.start(world.headscale.auth_key())

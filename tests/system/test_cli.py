@@ -45,7 +45,7 @@ def pillion(*arguments, variables=None, program="pillion"):
 
 @contextmanager
 def localapi(path, status=DATA / "status.json", whois=DATA / "whois.json"):
-    """A LocalAPI whose node is running."""
+    """The LocalAPI of a running node."""
     tool = subprocess.Popen(
         [BUILD / "tests/tools/localapi_tool", path, status, whois],
         stdout=subprocess.PIPE,
@@ -294,7 +294,7 @@ def test_a_daemon_that_was_just_started_is_waited_for(tmp_path):
 
 
 class Unapproved(http.server.BaseHTTPRequestHandler):
-    """A LocalAPI whose node waits for an administrator's approval."""
+    """The LocalAPI of a node that waits for an administrator's approval."""
 
     server_url = ""
 

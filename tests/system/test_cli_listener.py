@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Who may be behind the socket that a command talks to.
+"""The processes that may listen on the socket of a command.
 
     command (root) ──Unix socket──▶ a listener of another user
 
@@ -111,7 +111,7 @@ def test_no_socket_is_looked_for_where_all_may_make_one(folder):
 
 
 def test_a_daemon_outside_of_the_user_namespace_must_be_named(folder):
-    """Its user has no number in here, so that it can't be told from others."""
+    """Its user has no number in here, so it can't be distinguished from others."""
     mounts = 'mount -t tmpfs tmpfs /run; mkdir /run/tailscale; mount --bind "$1" /run/tailscale'
     inside = ["unshare", "--user", "--map-root-user", "/proc/self/fd/9", "status"]
     with stranger(folder / "tailscaled.sock") as heard:

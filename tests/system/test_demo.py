@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""scripts/demo: what it shows, and that nothing of it stays, however it ends.
+"""scripts/demo: its output, and that it leaves nothing behind, however it ends.
 
-It runs with a /run of its own, so that nobody else's demo is in the way. Its topology is drawn in
+It runs with a /run of its own, so that no other demo is in the way. Its topology is drawn in
 its own head.
 """
 

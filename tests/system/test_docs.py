@@ -188,7 +188,7 @@ def check_control_config(block, tmp_path):
 
 
 def check_hook(block, tmp_path):
-    """With an nsupdate that shows what it is given."""
+    """With an nsupdate that prints its arguments and input."""
     hook = tmp_path / "hook"
     hook.write_text(block.text)
     run("shellcheck", hook)
@@ -252,7 +252,7 @@ def test_pages_have_blocks():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_within_sentences(page):
-    """Of ours and of compose; "…" stands for what the reader knows."""
+    """Commands of pillion and of compose; "…" is left for the reader to fill in."""
     for line in set(re.findall(r"`((?:pillion|docker compose) [^`…]+)`", page.read_text())):
         words = shlex.split(line)
         if words[0] == "docker":

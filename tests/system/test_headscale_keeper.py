@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`pillion headscale run` and `logs`, with a script in the place of Headscale.
 
-What the real one does under it is in tests/interop/test_headscale_run.py.
+tests/interop/test_headscale_run.py runs the real one.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from lab.waiting import wait_for
 PATIENCE = 5  # seconds between SIGTERM and SIGKILL
 SANITIZERS = ("AddressSanitizer", "LeakSanitizer", "runtime error:")
 
-# What it does is in the variable STUB: say (lines at its start), deaf (to SIGTERM), end (its exit
+# The variable STUB sets its behaviour: say (lines at its start), deaf (to SIGTERM), end (its exit
 # code, at once), leave (a child that outlives it), ends (its exit codes, one a start).
 STUB = f"""#!{sys.executable}
 import json, os, signal, subprocess, sys, time
@@ -192,7 +192,7 @@ def test_makes_a_configuration_once(keeper):
     assert stat.S_IMODE(keeper.state.stat().st_mode) == 0o700
     assert "BEGIN CERTIFICATE" in (keeper.state / "ca.pem").read_text()
     assert keeper.stop() == 0
-    # An operator's word stays, and who thinks to change it by a flag is told.
+    # The operator's file stays; a flag that contradicts it is reported.
     keeper.config.write_text(text + "# mine\n")
     authority = (keeper.state / "ca.pem").read_text()
     keeper.start("--url=https://other.test")
@@ -353,7 +353,7 @@ def test_a_keeper_that_is_killed_takes_it_along(keeper):
 
 
 def test_an_orphan_is_ended_by_the_next(keeper):
-    """Deaf to SIGTERM, it outlives who started it."""
+    """It ignores SIGTERM and outlives its parent."""
     keeper.start(deaf=True)
     orphan = keeper.child()
     keeper.stop(signal.SIGKILL)
@@ -386,7 +386,7 @@ def test_a_foreign_process_with_its_number_is_left_alone(keeper):
 
 
 def test_without_locks(keeper):
-    """On a network file system that has none it runs, and says what is missing."""
+    """On a network file system without locks it runs, and warns."""
     inject = ["-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"]
     keeper.wrap = ["strace", "-f", "-qq", "-o", "/dev/null", *inject]
     keeper.start()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`pillion headscale provision` against a Headscale that is slow, broken, or not there at all.
 
-What it does at a real one is in tests/interop/test_headscale_provision.py.
+tests/interop/test_headscale_provision.py uses a real server.
 """
 
 import contextlib

@@ -105,7 +105,7 @@ def test_a_proxy_that_is_none_is_named(world, value, line):
 
 
 def test_connect_hands_it_on(world, proxy):
-    """The daemon in the background has what the command had, and shows it to nobody."""
+    """The daemon in the background inherits the proxy of the command, and shows the password nowhere."""
     box = world.sidecar.box
     environment = {
         **{n: v for n, v in os.environ.items() if n in ("PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS")},

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The lab keeps what it draws: cuts, routers, names, and nothing left behind.
+"""The lab works as drawn: cuts, routers, names, and nothing is left behind.
 
 a ─┬─ switch ─┬─ b
    └─ router ─┴─ c (behind it)
@@ -43,7 +43,7 @@ def test_the_name_server_stays_where_it_is(lab):
     """A bridge takes the lowest address of its ports, unless it has one of its own."""
     a = lab.box("a")
     program = "import socket; socket.getaddrinfo('a.lab', 1)"
-    # Less than what the kernel takes to find that an address has moved.
+    # Less than the kernel takes to find that an address has moved.
     patience = {"RES_OPTIONS": "timeout:1 attempts:3"}
     for moment in ("before", "after"):
         process = a.start(PYTHON, "-c", program, log=moment, environment=patience)
@@ -88,7 +88,7 @@ def test_routers_translate(lab, kind):
         assert ports == {"5000"}
     else:
         assert len(ports) == 2
-    # Nobody gets in uninvited.
+    # Connections from outside are dropped.
     inner = App(c)
     a.run("ip", "route", "add", f"{c.v4}/32", "via", router.v4)
     assert a.curl(url(c.v4), timeout=1, check=False) is None

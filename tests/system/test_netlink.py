@@ -1,7 +1,7 @@
 """The netlink room against the kernel, each test in a network namespace of its own.
 
-netstate_tool stands where the supervisor will: it holds the TUN and applies what it
-is told. What it did is asked of `ip` and `nft`, and of packets.
+netstate_tool takes the place of the supervisor: it holds the TUN and applies network
+states. The tests check the result with `ip` and `nft`, and with packets.
 """
 
 import contextlib
@@ -103,7 +103,7 @@ def test_second_apply_tells_the_kernel_nothing(box, node):
     events = Events(box)
     assert node("apply")["changes"] > 0
     assert events.since_last() > 0
-    # What the kernel has still to say of it: an IPv6 address is looked at in its own time.
+    # Pending events of the kernel: duplicate address detection of IPv6 takes its time.
     wait_for(lambda: not box.run("ip -6 addr show tentative"), 10, "addresses to be settled")
     wait_for(lambda: events.since_last() == 0, 10, "the kernel to be silent")
     assert node("apply")["changes"] == 0
@@ -288,7 +288,7 @@ def test_ten_thousand_routes(box, node):
     assert len(box.routes(4)) == 10000 and len(box.routes(6)) == 10000
     report = node("apply")
     assert report["changes"] == 0 and report["ms"] < 3000
-    # Records are 18 bytes a prefix and 20 a change; a sanitizer keeps what was freed for a while.
+    # Records are 18 bytes a prefix and 20 a change; a sanitizer keeps freed memory for a while.
     assert node("memory")["peak"] - before < 24 * 1024
     # An overflowed monitor says "look again", and goes on.
     assert "ours" in node.events()
@@ -410,7 +410,7 @@ class Lan:
             self.neighbour.run(f"ip addr add {address} dev lo" + (" nodad" * (":" in address)))
 
     def answers(self, address, mark=0, kind=socket.SOCK_DGRAM):
-        """Whether who has @address is heard when he is asked."""
+        """Whether the owner of an address answers."""
         with self.neighbour.socket(socket.AF_INET, kind) as server:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             server.bind((address, 53))
@@ -472,7 +472,7 @@ def test_a_range_is_dropped_as_a_whole_where_only_the_tailnet_is_in_it(make, box
     assert not lan.arrives("fd7a:115c:a1e0::99", "fd00:5::1")
     assert lan.answers("100.100.2.136"), "a cloud's name server in the range"
     node.settle()
-    # A route to a network there, and an address of a pod: what is there is real.
+    # A route to a real network, and a real address of a pod.
     for command, undo in (
         ("ip route add 100.80.0.0/16 via 192.168.5.2", "ip route del 100.80.0.0/16"),
         ("ip addr add 100.70.9.9/32 dev eth0", "ip addr del 100.70.9.9/32 dev eth0"),

@@ -83,7 +83,7 @@ def machine(request, tmp_path):
 
 
 def terminate(entered):
-    """nsenter hands no signal on to what it started, but its exit status back."""
+    """nsenter forwards no signals to its child, but returns its exit status."""
     os.kill(children(entered.pid)[0], signal.SIGTERM)
     return entered.wait(10)
 

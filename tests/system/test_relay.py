@@ -173,7 +173,7 @@ def stun_request(transaction, software=b"tailnode", fingerprint=True):
 
 
 def test_stun(start):
-    """A node's request is answered; others, and one who asks too often, are not."""
+    """STUN requests of nodes are answered; other datagrams, and too many requests, are not."""
     relay = start.relay()
     transaction = b"123456789012"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -226,7 +226,7 @@ USAGE = [
 
 @pytest.mark.parametrize(("flags", "text", "status"), USAGE)
 def test_usage(tmp_path, flags, text, status):
-    """Each mistake is said with what is wrong."""
+    """Each wrong flag is reported with its reason."""
     done = subprocess.run(
         [BUILD / "pillion-server", "derp", f"--statedir={tmp_path}/x", *flags],
         check=False,
@@ -239,7 +239,7 @@ def test_usage(tmp_path, flags, text, status):
 
 
 def test_names_for_who_has_no_dns(start, tmp_path):
-    """Its own, and what it resolves; one that has no address is left out and said."""
+    """Its own name and the names it resolves; a name without an address is left out and logged."""
     own = tmp_path / "own"
     own.mkdir()
     host = socket.gethostname()

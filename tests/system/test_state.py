@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a node keeps, and how it starts with what is there."""
+"""The stored state of a node, and starts with it."""
 
 import contextlib
 import subprocess
@@ -26,7 +26,7 @@ def replaced_engine(sidecar):
 
 
 def test_a_crash_undoes_nothing_that_a_person_did(world):
-    """The environment holds at a container's start; what was changed since then outlives engines."""
+    """The environment applies at a container's start; later changes outlive engines."""
     sidecar = world.sidecar.join()
     sidecar.cli("set", "--hostname=by-hand")
     replaced_engine(sidecar)
@@ -43,7 +43,7 @@ def test_a_crash_undoes_nothing_that_a_person_did(world):
     replaced_engine(sidecar)
     assert sidecar.status()["BackendState"] == "NeedsLogin"
 
-    # The container starts again: what it says holds.
+    # The container starts again: its environment applies.
     sidecar.stop()
     sidecar.start(world.headscale.auth_key())
     sidecar.wait_running()
@@ -105,7 +105,7 @@ def test_a_login_needs_no_key(world):
     assert "goes on without an auth key" in sidecar.process.text()
     sidecar.stop()
 
-    # Without a login it is what was meant.
+    # Without a login this is intended.
     for file in sidecar.state.iterdir():
         file.unlink()
     sidecar.start(environment=gone)
@@ -113,7 +113,7 @@ def test_a_login_needs_no_key(world):
 
 
 def test_an_empty_state_is_no_first_start(world):
-    """Zero bytes beside a whole temporary file, as a power cut leaves them: nobody is registered."""
+    """Zero bytes beside a whole temporary file, as after a power cut: no new node is registered."""
     sidecar = world.sidecar.join()
     node = world.headscale.node("sidecar")
     sidecar.stop()

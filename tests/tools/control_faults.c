@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tests/tools/control_faults.c - a coordination server that misbehaves when it is told to
+ * tests/tools/control_faults.c - a coordination server with faults on demand
  *
  *	control_faults PORT URL-OF-A-REAL-SERVER
  *
@@ -15,7 +15,7 @@
  *	early FILE		inside of Noise, before HTTP/2
  *	rekey			have another key
  *	cut			close all connections
- *	clear			no fault any more; what was held back is passed on
+ *	clear			end all faults; forward the answers held back
  *
  * How it works stands in faults.h.
  */
@@ -104,7 +104,7 @@ void faults_fetch_key(struct faults *f)
 		faults_say("the key behind: %s", err.text);
 }
 
-/* What comes by HTTP/1 */
+/* HTTP/1 */
 
 static void stray_closed(void *user, const struct error *err)
 {
@@ -225,7 +225,7 @@ static bool read_file(const char *path, struct buffer *out)
 	return true;
 }
 
-/* replace() - @out becomes what the file holds */
+/* replace() - @out becomes the contents of the file */
 static bool replace(struct buffer *out, const char *path)
 {
 	buffer_free(out);

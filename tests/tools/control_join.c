@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tests/tools/control_join.c - join a control server and print what it says
+ * tests/tools/control_join.c - join a control server and print its messages
  *
  * Usage: control_join URL [AUTH-KEY [CA.pem]]
  *

@@ -4,8 +4,8 @@
  *
  * Usage: control_load ADDRESS:PORT SERVER-KEY KEYS-FILE NODES AT-ONCE [tls]
  *
- * Node i registers with line i modulo lines of KEYS-FILE: nodes of one line are a group, who by
- * the server's policy see each other and nobody else. All of them on one event loop. First they
+ * Node i registers with line i modulo lines of KEYS-FILE: nodes of one line are a group; by
+ * the server's policy they see only each other. All of them on one event loop. First they
  * all join; then commands on stdin, one a line, each answered by one line of JSON:
  *
  *	join COUNT	COUNT nodes more, one after the other: when each node of the joiner's group
@@ -61,7 +61,7 @@ struct load {
 	uint32_t key_count;
 	struct load_node *nodes;
 	uint32_t count, room; /* nodes that there are, and places */
-	uint32_t next;        /* who has not started */
+	uint32_t next;        /* the first node that has not started */
 	uint32_t at_once, under_way;
 	uint32_t joined_count;
 	uint64_t failures;
@@ -193,7 +193,7 @@ static void on_message(struct load_node *n, const char *text, size_t length)
 	}
 }
 
-/* concerned() - How many of those who join now are in its group */
+/* concerned() - The number of nodes of its group that join now */
 static uint32_t concerned(const struct load_node *n)
 {
 	uint32_t count = 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tests/tools/faults.h - a coordination server that misbehaves when it is told to
+ * tests/tools/faults.h - a coordination server with faults on demand
  *
  * Theory of operation
  *	client ──TS2021, our key──▶ control_faults ──TS2021, its key──▶ a real server
@@ -10,7 +10,7 @@
  *   own, bytes put into the map stream, silence. A client's machine key can't be passed on; the
  *   real server sees one that is derived from it, so that a node stays the same node.
  *
- *	control_faults.c	commands, faults, what comes by HTTP/1
+ *	control_faults.c	commands, faults, HTTP/1
  *	faults_link.c		a client's connection and the one behind it
  */
 #pragma once
@@ -74,7 +74,7 @@ void links_insert(struct faults *f, const void *bytes, size_t length);
 /** links_raw() - Bytes to every client below Noise: no record of the session's */
 void links_raw(struct faults *f, const void *bytes, size_t length);
 
-/** links_release() - Faults are over: pass on what was held back, end what was made up */
+/** links_release() - End all faults: forward the answers held back, end the invented ones */
 void links_release(struct faults *f);
 
 /** links_cut() - Close all connections */

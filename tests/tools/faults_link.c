@@ -13,7 +13,7 @@
 
 #define FRAME_HEADER 4
 
-/* A request of the client, and what it is given. */
+/* A request of the client and its answer. */
 struct request {
 	struct link *link;
 	struct request *next, **place;
@@ -74,7 +74,7 @@ static void pass_inserted(struct request *q)
 	buffer_free(&inserted);
 }
 
-/* pass_on() - What the real server said, frame by frame where it is a map */
+/* pass_on() - Forward an answer of the real server; a map stream frame by frame */
 static void pass_on(struct request *q)
 {
 	if (q->map && q->link->faults->silent)

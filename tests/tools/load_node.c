@@ -144,7 +144,7 @@ static bool take_message(struct load_node *n, const uint8_t *frame, size_t lengt
 	const char *text;
 	size_t used;
 
-	/* Who streams doesn't say how much it will be. */
+	/* The length of a stream is not known. */
 	if (size == ZSTD_CONTENTSIZE_UNKNOWN)
 		size = length * 64 + 65536;
 	s->text.length = s->text.start = 0;

@@ -5,7 +5,7 @@
  *	connect -> upgrade -> Noise -> HTTP/2 -> register -> map stream -> lite update -> JOINED
  *
  * Its messages are inflated and handed on as text; nothing is kept of them. The node key and the
- * disco key are random bytes, since nobody asks for a proof of them.
+ * disco key are random bytes, since no server asks for a proof of them.
  */
 #pragma once
 
@@ -59,7 +59,7 @@ struct load_node {
 	struct stream *stream; /* until HTTP/2 has it */
 	struct ts2021_client *noise;
 	struct http2_client *http2;
-	struct buffer frames;         /* what is incomplete of the map stream */
+	struct buffer frames;         /* of the map stream, incomplete */
 	nanoseconds registering_at;   /* when the register request left */
 	nanoseconds mapped_at;        /* when the first map was there */
 	uint64_t messages, full_maps; /* since the owner last set them to zero */

@@ -2,7 +2,7 @@
 /*
  * tests/tools/state_tool.c - tailscaled.state, read and written by our code
  *
- *	state_tool show FILE       who the node is, as JSON (public keys only)
+ *	state_tool show FILE       the identity of the node, as JSON (public keys only)
  *	state_tool rewrite FILE    decode and encode it in place
  *	state_tool new FILE URL    a node that never logged in, for the control server URL
  */

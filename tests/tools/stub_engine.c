@@ -369,7 +369,7 @@ static void act(char *line, FILE *out)
 		for (int i = 0, count = atoi(arguments); i < count; i++)
 			log_info("line %d of %d %0200d", i, count, i);
 	else if (strcmp(line, "log-raw") == 0)
-		/* As a captured engine might: a terminal is told to clear itself. */
+		/* A captured engine might send this: an escape sequence that clears a terminal. */
 		(void)!write(STDERR_FILENO, "raw\033[2J\rline\n", 14);
 	else
 		fprintf(out, "unknown command %s", line);

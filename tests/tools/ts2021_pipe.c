@@ -2,13 +2,13 @@
 /*
  * tests/tools/ts2021_pipe.c - bytes into a coordination server's Noise channel, and out of it
  *
- *	ts2021_pipe ADDRESS PORT mkey:…		stdin goes in, stdout is what comes
+ *	ts2021_pipe ADDRESS PORT mkey:…		sends stdin, writes received bytes to stdout
  *	ts2021_pipe ADDRESS PORT mkey:… COUNT [one]
  *		so many connections, held until stdin ends
  *	ts2021_pipe ADDRESS PORT mkey:… junk
  *		behind the request, in the same packet, a record that is not authentic
  *
- * For tests that speak HTTP/2 as nobody should. Each connection has a machine key of its own,
+ * For tests with invalid HTTP/2. Each connection has a machine key of its own,
  * but for "one". It blocks where its reader does, and so does not read from the server then.
  */
 #include "base/address.h"
