@@ -14,16 +14,15 @@
  *
  *	 datagram ──wg_receive()──► type, length
  *	     handshake: mac1 ► limiter, mac2 ► Noise ► session()
- *	     transport: index ► AEAD ► replay window ► inner length ► source is the peer's ►
- *deliver()
+ *	     transport: index ► AEAD ► replay window ► length ► source is the peer's ► deliver()
  *
- * Where a datagram is sent is not decided here: send() names the peer, and the path
- * layer picks the way, for handshakes and data alike. Only a cookie reply goes back
- * to where its cause came from, since no peer is known yet: send_to().
+ * The path of a datagram is not decided here: send() names the peer, and the path layer
+ * chooses the path, for handshakes and data. Only a cookie reply goes back to the source
+ * of its message, since no peer is known yet: send_to().
  *
- * The parts: keypair.h is all that a packet needs once a session stands (and what
- * packet threads will share), handshake.c makes sessions, timers.c says when, cookie.c
- * and limiter.c guard the door, allowed_ips.h maps addresses to peers.
+ * Files: wg_keypair.h is all that a data packet needs in an established session (packet
+ * threads will share it), wg_handshake.c makes sessions, wg_timers.c schedules, wg_cookie.c
+ * and limiter.c protect against floods, allowed_ips.h maps addresses to peers.
  *
  * A device is used from one thread. Callbacks may call wg_send(), wg_peer_initiate(),
  * wg_peer_stats() and the like; they must not remove peers or free the device. Only
