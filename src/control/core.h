@@ -19,7 +19,7 @@
  */
 #pragma once
 
-#include "control/map_stream.h"
+#include "control/map_session.h"
 #include "control/netmap.h"
 #include "control/registration.h"
 

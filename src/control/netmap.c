@@ -333,3 +333,65 @@ int netmap_note_removal(struct netmap_change *change, struct netmap_peer *peer)
 	change->parts |= NETMAP_PEERS;
 	return 0;
 }
+
+/* --- Parts as JSON --- */
+
+/* Stands for the head of a lock that we could not verify anyway. */
+#define ANY_TKA_HEAD "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+void netmap_encode_derp(struct json_writer *w, const struct netmap *map)
+{
+	if (map->derp_map.has_regions)
+		tailcfg_derp_map_encode(w, "DERPMap", &map->derp_map);
+}
+
+void netmap_encode_filters(struct json_writer *w, const struct netmap *map)
+{
+	if (!map->has_filter)
+		return;
+	json_begin_object(w, "PacketFilters");
+	json_put_null(w, "*");
+	for (uint32_t i = 0; i < map->filter_count; i++)
+		tailcfg_filter_encode(w, map->filters[i].name, &map->filters[i].filter);
+	json_end_object(w);
+}
+
+void netmap_encode_dns(struct json_writer *w, const struct netmap *map)
+{
+	tailcfg_dns_config_encode(w, "DNSConfig", &map->dns_config);
+}
+
+void netmap_encode_health(struct json_writer *w, const struct netmap *map)
+{
+	json_put_strings(w, "Health", &map->health);
+	json_begin_object(w, "DisplayMessages");
+	for (uint32_t i = 0; i < map->display_message_count; i++)
+		tailcfg_display_message_encode(w, &map->display_messages[i]);
+	json_end_object(w);
+}
+
+void netmap_encode_domain(struct json_writer *w, const struct netmap *map)
+{
+	json_put_string_if(w, "Domain", map->domain);
+}
+
+void netmap_encode_ssh(struct json_writer *w, const struct netmap *map)
+{
+	if (map->ssh_policy)
+		json_put_raw(w, "SSHPolicy", map->ssh_policy);
+}
+
+void netmap_encode_locked(struct json_writer *w, const struct netmap *map)
+{
+	if (!map->locked)
+		return;
+	json_begin_object(w, "TKAInfo");
+	json_put_string(w, "Head", ANY_TKA_HEAD);
+	json_end_object(w);
+}
+
+void netmap_encode_client_version(struct json_writer *w, const struct netmap *map)
+{
+	if (map->client_version)
+		tailcfg_client_version_encode(w, "ClientVersion", map->client_version);
+}

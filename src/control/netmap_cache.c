@@ -11,78 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
-/* Stands for the head of a lock that we could not verify anyway. */
-#define ANY_TKA_HEAD "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-
 #define USERS_SHARE   4u  /* user profiles take 1/USERS_SHARE of what the rest leaves */
 #define ROOM_TO_CLOSE 16u /* what ends the list of peers and the map */
-
-void netmap_encode_derp(struct json_writer *w, const struct netmap *map)
-{
-	if (map->derp_map.has_regions)
-		tailcfg_derp_map_encode(w, "DERPMap", &map->derp_map);
-}
-
-void netmap_encode_filters(struct json_writer *w, const struct netmap *map)
-{
-	if (!map->has_filter)
-		return;
-	json_begin_object(w, "PacketFilters");
-	json_put_null(w, "*");
-	for (uint32_t i = 0; i < map->filter_count; i++)
-		tailcfg_filter_encode(w, map->filters[i].name, &map->filters[i].filter);
-	json_end_object(w);
-}
-
-void netmap_encode_dns(struct json_writer *w, const struct netmap *map)
-{
-	tailcfg_dns_config_encode(w, "DNSConfig", &map->dns_config);
-}
-
-void netmap_encode_health(struct json_writer *w, const struct netmap *map)
-{
-	json_put_strings(w, "Health", &map->health);
-	json_begin_object(w, "DisplayMessages");
-	for (uint32_t i = 0; i < map->display_message_count; i++)
-		tailcfg_display_message_encode(w, &map->display_messages[i]);
-	json_end_object(w);
-}
-
-void netmap_encode_domain(struct json_writer *w, const struct netmap *map)
-{
-	json_put_string_if(w, "Domain", map->domain);
-}
-
-void netmap_encode_ssh(struct json_writer *w, const struct netmap *map)
-{
-	if (map->ssh_policy)
-		json_put_raw(w, "SSHPolicy", map->ssh_policy);
-}
-
-void netmap_encode_locked(struct json_writer *w, const struct netmap *map)
-{
-	if (!map->locked)
-		return;
-	json_begin_object(w, "TKAInfo");
-	json_put_string(w, "Head", ANY_TKA_HEAD);
-	json_end_object(w);
-}
-
-void netmap_encode_client_version(struct json_writer *w, const struct netmap *map)
-{
-	const struct tailcfg_client_version *v = map->client_version;
-
-	if (!v)
-		return;
-	json_begin_object(w, "ClientVersion");
-	json_put_bool_if(w, "RunningLatest", v->running_latest);
-	json_put_string_if(w, "LatestVersion", v->latest_version);
-	json_put_bool_if(w, "UrgentSecurityUpdate", v->urgent_security_update);
-	json_put_bool_if(w, "Notify", v->notify);
-	json_put_string_if(w, "NotifyURL", v->notify_url);
-	json_put_string_if(w, "NotifyText", v->notify_text);
-	json_end_object(w);
-}
 
 /* fits() - Whether what was written since @mark may stay; else it is taken back */
 static bool fits(struct json_writer *w, const struct json_writer *mark, size_t length, size_t limit)

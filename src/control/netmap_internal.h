@@ -45,22 +45,3 @@ void netmap_encode_domain(struct json_writer *w, const struct netmap *map);
 void netmap_encode_ssh(struct json_writer *w, const struct netmap *map);
 void netmap_encode_locked(struct json_writer *w, const struct netmap *map);
 void netmap_encode_client_version(struct json_writer *w, const struct netmap *map);
-
-/* --- One message (netmap_apply.c, netmap_peers.c) --- */
-
-struct netmap_apply {
-	struct netmap *map;
-	struct tailcfg_map_response *response;
-	struct netmap_change *change;
-	nanoseconds now;
-	bool fresh;
-};
-
-/** netmap_apply_peers() - What the message says of peers; 0 or negative errno */
-int netmap_apply_peers(struct netmap_apply *a);
-
-/** netmap_node_differences() - enum netmap_node_change of what differs */
-uint32_t netmap_node_differences(const struct tailcfg_node *a, const struct tailcfg_node *b);
-
-/** netmap_note_trouble() - Remember the first thing that was passed over */
-void netmap_note_trouble(struct netmap_apply *a, const struct error *why, const char *what);

@@ -395,6 +395,12 @@ void tailcfg_client_version_clear(struct tailcfg_client_version *version)
 	members_clear(&client_version, version);
 }
 
+void tailcfg_client_version_encode(struct json_writer *w, const char *name,
+				   const struct tailcfg_client_version *version)
+{
+	members_encode(&client_version, w, name, version);
+}
+
 #define PRESENT(member) .present = offsetof(struct tailcfg_map_response, member)
 
 static const struct json_member response_members[] = {

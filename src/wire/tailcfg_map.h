@@ -162,3 +162,5 @@ int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_m
 
 void tailcfg_display_message_encode(struct json_writer *w,
 				    const struct tailcfg_display_message *message);
+void tailcfg_client_version_encode(struct json_writer *w, const char *name,
+				   const struct tailcfg_client_version *version);

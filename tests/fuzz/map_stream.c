@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/fuzz/map_stream.c - the framing of the map: whole and byte by byte give the same */
-#include "control/map_stream.h"
+#include "control/map_session.h"
 
 #include <stdint.h>
 #include <stdlib.h>

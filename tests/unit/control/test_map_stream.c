@@ -2,7 +2,7 @@
 /* tests/unit/control/test_map_stream.c - frames, zstd and their limits */
 #include "base/cursor.h"
 #include "base/limits.h"
-#include "control/map_stream.h"
+#include "control/map_session.h"
 #include "unit/unit.h"
 
 #include <zstd.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * control/map_stream.h - the bytes of a map response into its messages (sans-I/O)
+ * control/map_session.h - from the bytes of a map response to its messages (sans-I/O)
  *
  * Frames of a 32-bit little-endian length and a body, which is one whole zstd frame
  * when compression was asked for. A body of length zero counts as a keep-alive.
