@@ -45,19 +45,32 @@ struct applied_node *applied_find(const struct applied_policy *t, int64_t id)
 
 bool applied_matches(const struct applied_node *node, uint32_t selector)
 {
-	uint32_t low = 0, high = node->matched.count;
+	return indexes_contain(&node->matched, selector);
+}
 
-	while (low < high) {
-		uint32_t middle = low + (high - low) / 2;
+static int add_uses(const struct selector *s, struct indexes *ret)
+{
+	int r = 0;
 
-		if (node->matched.items[middle] == selector)
-			return true;
-		if (node->matched.items[middle] < selector)
-			low = middle + 1;
-		else
-			high = middle;
+	for (uint32_t u = 0; u < s->uses.count && r == 0; u++)
+		r = indexes_add(ret, s->uses.items[u]);
+	return r;
+}
+
+int applied_uses(const struct applied_policy *t, const struct applied_node *node,
+		 enum policy_part part, struct indexes *ret)
+{
+	uint32_t self = t->policy->special[part][SELECT_SELF];
+	int r = node->owner && self != NONE ? add_uses(applied_selector(t, self), ret) : 0;
+
+	for (uint32_t i = 0; i < node->matched.count && r == 0; i++) {
+		const struct selector *s = applied_selector(t, node->matched.items[i]);
+
+		if (s->key.part == part)
+			r = add_uses(s, ret);
 	}
-	return false;
+	indexes_sort(ret);
+	return r;
 }
 
 bool applied_matches_any(const struct applied_node *node, const struct indexes *selectors)

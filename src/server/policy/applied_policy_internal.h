@@ -93,6 +93,11 @@ bool applied_matches(const struct applied_node *node, uint32_t selector);
 /** applied_matches_any() - Whether it matches one of them */
 bool applied_matches_any(const struct applied_node *node, const struct indexes *selectors);
 
+/** applied_uses() - What uses the selectors of @part that the node matches, autogroup:self among them:
+ *  ascending, each once */
+int applied_uses(const struct applied_policy *t, const struct applied_node *node,
+		 enum policy_part part, struct indexes *ret);
+
 /**
  * applied_is_reached() - Whether a selector that the node matches makes it a peer
  *

@@ -429,40 +429,6 @@ static int compile_rule(struct compile *c, const uint32_t *destinations, uint32_
 	return 0;
 }
 
-static int compare(const void *left, const void *right)
-{
-	const uint32_t *a = left, *b = right;
-
-	return *a < *b ? -1 : *a > *b;
-}
-
-static int add_uses(const struct applied_policy *t, uint32_t selector, struct indexes *list)
-{
-	const struct indexes *uses = &t->policy->selectors[selector]->uses;
-	int r = 0;
-
-	for (uint32_t u = 0; u < uses->count && r == 0; u++)
-		r = indexes_add(list, uses->items[u]);
-	return r;
-}
-
-/* find_destinations() - The rule destinations that match the node, in the order of rules */
-static int find_destinations(const struct applied_policy *t, const struct applied_node *node,
-			     struct indexes *list)
-{
-	uint32_t self = t->policy->special[PART_DESTINATION][SELECT_SELF];
-	int r = 0;
-
-	for (uint32_t i = 0; i < node->matched.count && r == 0; i++)
-		if (applied_selector(t, node->matched.items[i])->key.part == PART_DESTINATION)
-			r = add_uses(t, node->matched.items[i], list);
-	if (r == 0 && node->owner && self != NONE)
-		r = add_uses(t, self, list);
-	if (list->count)
-		qsort(list->items, list->count, sizeof(*list->items), compare);
-	return r;
-}
-
 int applied_policy_filter(struct applied_policy *t, int64_t id, struct tailcfg_filter *ret)
 {
 	struct compile c = {.t = t, .node = applied_find(t, id)};
@@ -472,7 +438,7 @@ int applied_policy_filter(struct applied_policy *t, int64_t id, struct tailcfg_f
 
 	if (!c.node)
 		return -ENOENT;
-	r = find_destinations(t, c.node, &list);
+	r = applied_uses(t, c.node, PART_DESTINATION, &list);
 	for (uint32_t i = 0; i < list.count && r == 0; i = end) {
 		const struct policy_destination *d = t->policy->destinations;
 

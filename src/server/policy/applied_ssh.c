@@ -5,26 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* localpart() - The bytes before the @ of a login of @domain; 0: the login has another domain */
-static size_t localpart(const char *login, const char *domain)
-{
-	const char *at = login ? strrchr(login, '@') : NULL;
-
-	return at && strcasecmp(at + 1, domain) == 0 ? (size_t)(at - login) : 0;
-}
-
-/* localpart_of() - The local user for a login by a rule's localpart:*@DOMAIN; 0: none */
-static size_t localpart_of(const struct policy_ssh_rule *rule, const char *login)
-{
-	for (uint32_t i = 0; i < rule->domains.count; i++) {
-		size_t length = localpart(login, rule->domains.items[i]);
-
-		if (length)
-			return length;
-	}
-	return 0;
-}
-
 /* struct ssh_write - The policy being written for a node */
 struct ssh_write {
 	struct applied_policy *t;
@@ -88,7 +68,7 @@ static int put_localparts(struct ssh_write *w, const struct policy_ssh_rule *rul
 			  const struct applied_node *const *nodes, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		size_t length = localpart_of(rule, nodes[i]->user);
+		size_t length = policy_ssh_localpart(rule, nodes[i]->user);
 		_cleanup_free_ char *user = NULL;
 
 		if (!length)
@@ -188,43 +168,6 @@ static int put_rule_for(struct ssh_write *w, uint32_t index, const struct owner 
 	return r;
 }
 
-static int compare(const void *left, const void *right)
-{
-	const uint32_t *a = left, *b = right;
-
-	return *a < *b ? -1 : *a > *b;
-}
-
-/* find_rules() - The SSH rules with the node as a destination, in order */
-static int find_rules(const struct applied_policy *t, const struct applied_node *node,
-		      struct indexes *list)
-{
-	uint32_t self = t->policy->special[PART_SSH_DESTINATION][SELECT_SELF];
-	uint32_t kept = 0;
-	int r = 0;
-
-	for (uint32_t i = 0; i < node->matched.count; i++) {
-		const struct selector *s = applied_selector(t, node->matched.items[i]);
-
-		for (uint32_t u = 0;
-		     s->key.part == PART_SSH_DESTINATION && u < s->uses.count && r == 0; u++)
-			r = indexes_add(list, s->uses.items[u]);
-	}
-	if (node->owner && self != NONE) {
-		const struct indexes *uses = &applied_selector(t, self)->uses;
-
-		for (uint32_t u = 0; u < uses->count && r == 0; u++)
-			r = indexes_add(list, uses->items[u]);
-	}
-	if (list->count)
-		qsort(list->items, list->count, sizeof(*list->items), compare);
-	for (uint32_t i = 0; i < list->count; i++)
-		if (i == 0 || list->items[i] != list->items[kept - 1])
-			list->items[kept++] = list->items[i];
-	list->count = kept;
-	return r;
-}
-
 static int put_rules(struct ssh_write *w, const struct indexes *rules, bool check)
 {
 	int r = 0;
@@ -254,7 +197,7 @@ int applied_policy_ssh(struct applied_policy *t, int64_t id, struct buffer *out)
 		return -ENOENT;
 	if (!t->policy->has_ssh)
 		return 0;
-	r = find_rules(t, w.node, &rules);
+	r = applied_uses(t, w.node, PART_SSH_DESTINATION, &rules);
 	json_begin_object(&w.json, NULL);
 	json_begin_array(&w.json, "rules");
 	/* Stricter rules first: the client applies the first rule that matches. */
@@ -270,17 +213,6 @@ int applied_policy_ssh(struct applied_policy *t, int64_t id, struct buffer *out)
 	if (r < 0)
 		out->length = before;
 	return r < 0 ? r : 1;
-}
-
-static bool allows_user(const struct policy_ssh_rule *rule, const char *login, const char *user)
-{
-	size_t length = localpart_of(rule, login);
-
-	if (length && strlen(user) == length && !strncmp(user, login, length))
-		return true;
-	if (!strcmp(user, "root"))
-		return rule->root;
-	return rule->nonroot || string_list_contains(&rule->users, user);
 }
 
 static bool applies(const struct policy_ssh_rule *rule, const struct applied_node *from,
@@ -300,7 +232,7 @@ enum policy_ssh_action applied_policy_ssh_action(struct applied_policy *t, int64
 	for (uint32_t i = 0; source && target && i < t->policy->ssh_count; i++) {
 		const struct policy_ssh_rule *rule = &t->policy->ssh[i];
 
-		if (!applies(rule, source, target) || !allows_user(rule, source->user, user))
+		if (!applies(rule, source, target) || !policy_ssh_allows(rule, source->user, user))
 			continue;
 		if (rule->check) {
 			*ret_period = rule->period;

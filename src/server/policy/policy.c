@@ -21,6 +21,30 @@ void indexes_clear(struct indexes *list)
 	*list = (struct indexes){0};
 }
 
+static int compare(const void *left, const void *right)
+{
+	const uint32_t *a = left, *b = right;
+
+	return *a < *b ? -1 : *a > *b;
+}
+
+void indexes_sort(struct indexes *list)
+{
+	uint32_t kept = 0;
+
+	if (list->count)
+		qsort(list->items, list->count, sizeof(*list->items), compare);
+	for (uint32_t i = 0; i < list->count; i++)
+		if (i == 0 || list->items[i] != list->items[kept - 1])
+			list->items[kept++] = list->items[i];
+	list->count = kept;
+}
+
+bool indexes_contain(const struct indexes *sorted, uint32_t item)
+{
+	return sorted->count && bsearch(&item, sorted->items, sorted->count, sizeof(item), compare);
+}
+
 /* --- Names --- */
 
 size_t login_length(const char *login)
@@ -222,17 +246,9 @@ static int add_user(const struct policy *p, const char *user, struct indexes *re
 	return r;
 }
 
-static int compare(const void *left, const void *right)
-{
-	const uint32_t *a = left, *b = right;
-
-	return *a < *b ? -1 : *a > *b;
-}
-
 int policy_match(const struct policy *p, const struct policy_node *node, struct indexes *ret)
 {
 	bool is_exit = is_exit_node(node);
-	uint32_t kept = 0;
 	int r = add_special(p, SELECT_ANY, ret);
 
 	if (r == 0)
@@ -259,12 +275,7 @@ int policy_match(const struct policy *p, const struct policy_node *node, struct 
 	if (r < 0)
 		return r;
 	/* A node can have a tag twice. */
-	if (ret->count)
-		qsort(ret->items, ret->count, sizeof(*ret->items), compare);
-	for (uint32_t i = 0; i < ret->count; i++)
-		if (i == 0 || ret->items[i] != ret->items[kept - 1])
-			ret->items[kept++] = ret->items[i];
-	ret->count = kept;
+	indexes_sort(ret);
 	return 0;
 }
 
@@ -285,12 +296,31 @@ bool policy_approves_route(const struct policy *policy, const struct policy_node
 					    : a->exit_node || !prefix_covers(&a->prefix, route))
 			continue;
 		for (uint32_t k = 0; k < a->approvers.count && !approved; k++)
-			approved = matched.count &&
-				   bsearch(&a->approvers.items[k], matched.items, matched.count,
-					   sizeof(*matched.items), compare);
+			approved = indexes_contain(&matched, a->approvers.items[k]);
 	}
 	indexes_clear(&matched);
 	return approved;
+}
+
+size_t policy_ssh_localpart(const struct policy_ssh_rule *rule, const char *login)
+{
+	const char *at = login ? strrchr(login, '@') : NULL;
+
+	for (uint32_t i = 0; at && i < rule->domains.count; i++)
+		if (strcasecmp(at + 1, rule->domains.items[i]) == 0)
+			return (size_t)(at - login);
+	return 0;
+}
+
+bool policy_ssh_allows(const struct policy_ssh_rule *rule, const char *login, const char *user)
+{
+	size_t length = policy_ssh_localpart(rule, login);
+
+	if (length && strlen(user) == length && strncmp(user, login, length) == 0)
+		return true;
+	if (strcmp(user, "root") == 0)
+		return rule->root;
+	return rule->nonroot || string_list_contains(&rule->users, user);
 }
 
 bool policy_is_blank(const struct policy *policy)

@@ -56,6 +56,10 @@ struct indexes {
 int indexes_add(struct indexes *list, uint32_t item);
 void indexes_clear(struct indexes *list);
 
+/* indexes_sort() - Ascending, each once */
+void indexes_sort(struct indexes *list);
+bool indexes_contain(const struct indexes *sorted, uint32_t item);
+
 struct selector_key {
 	uint8_t part; /* enum policy_part */
 	uint8_t kind; /* enum selector_kind */
@@ -260,3 +264,9 @@ static inline bool is_default_route(const struct prefix *p)
  * @ret: appended to, ascending, each once
  */
 int policy_match(const struct policy *p, const struct policy_node *node, struct indexes *ret);
+
+/** policy_ssh_localpart() - The length of the local user for a login by localpart:*@DOMAIN; 0: none */
+size_t policy_ssh_localpart(const struct policy_ssh_rule *rule, const char *login);
+
+/** policy_ssh_allows() - Whether @login (NULL: none) may become @user by the rule */
+bool policy_ssh_allows(const struct policy_ssh_rule *rule, const char *login, const char *user);

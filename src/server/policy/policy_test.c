@@ -264,21 +264,6 @@ static int run_assertion(const struct policy *p, const struct applied_policy *no
 
 /* --- SSH --- */
 
-static bool allows_user(const struct policy_ssh_rule *rule, const struct subject *from,
-			const char *user)
-{
-	const char *at = from->login ? strrchr(from->login, '@') : NULL;
-
-	for (uint32_t i = 0; at && i < rule->domains.count; i++)
-		if (!strcasecmp(at + 1, rule->domains.items[i]) &&
-		    strlen(user) == (size_t)(at - from->login) &&
-		    !strncmp(user, from->login, strlen(user)))
-			return true;
-	if (!strcmp(user, "root"))
-		return rule->root;
-	return rule->nonroot || string_list_contains(&rule->users, user);
-}
-
 static enum policy_ssh_action ssh_action(const struct policy *p, const struct subject *from,
 					 const struct subject *to, const char *user)
 {
@@ -287,7 +272,8 @@ static enum policy_ssh_action ssh_action(const struct policy *p, const struct su
 	for (uint32_t i = 0; i < p->ssh_count; i++) {
 		const struct policy_ssh_rule *rule = &p->ssh[i];
 
-		if (!is_one_of(p, &rule->sources, from) || !allows_user(rule, from, user))
+		if (!is_one_of(p, &rule->sources, from) ||
+		    !policy_ssh_allows(rule, from->login, user))
 			continue;
 		if (!is_one_of(p, &rule->destinations, to) &&
 		    !(rule->has_self && same_user(from, to)))
