@@ -84,8 +84,8 @@ def test_a_login_that_an_operator_approves(server, nodes):
 
 def test_commands_say_what_is_wrong(server):
     for arguments, code, text in (
-        (("nodes", "show", "nobody"), 1, "there is no node nobody"),
-        (("keys", "expire", "0123456789ab"), 1, "there is no key"),
+        (("nodes", "show", "nobody"), 1, "node nobody not found"),
+        (("keys", "expire", "0123456789ab"), 1, "key 0123456789ab not found"),
         (("users", "create", "a b"), 1, "a user's name has"),
         (("keys", "create", "--tags", "web"), 1, "tag:NAME"),
         (("nodes", "frob"), 2, "no such command"),

@@ -347,7 +347,7 @@ def test_a_map_that_is_never_read(server, honest, connect, tmp_path):
         150,
         "it to be cut",
     )
-    assert "does not read its map: cut" in server.log.read_text()
+    assert "does not read its map: disconnected" in server.log.read_text()
     honest.told()
 
 

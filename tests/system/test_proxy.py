@@ -156,7 +156,7 @@ def test_a_login_is_shown_with_the_name_of_the_proxy(machine, server, nodes):
     path = wait_for(lambda: pattern.search(node.text()), 10, node.text)[1]
     assert "<form" in curl(machine, path)
     form = ["--data-urlencode", f"key={key}", "--data", "user=default&verdict=approve"]
-    assert "It is in" in curl(machine, path, *form)
+    assert "Approved" in curl(machine, path, *form)
     joined(node)
 
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/command.h - what pillion-server can be told to do; each returns an exit code */
+/* app/server/command.h - the commands of pillion-server; each returns an exit code */
 #pragma once
 
 /* @argv[0] is the command's name. 0, 1 when it failed, 2 when it was asked wrongly. */

@@ -19,30 +19,30 @@ static const char help[] =
 	"A coordination server with everything on one machine, for pillion and tailscale.\n"
 	"\n"
 	"  serve                              run it, in the foreground\n"
-	"  users [list]                       who owns nodes\n"
+	"  users [list]                       the owners of nodes\n"
 	"  users create|delete NAME\n"
 	"  keys create [--user NAME] [--reusable] [--ephemeral] [--tags tag:A,tag:B]\n"
 	"              [--expiry 24h]         a key for one node, or for many (default: 1h)\n"
 	"  keys list\n"
 	"  keys expire PREFIX\n"
-	"  nodes [list]                       all nodes, and who waits to become one\n"
+	"  nodes [list]                       all nodes, and pending logins\n"
 	"  nodes show NODE                    NODE is a name, an id or an address\n"
 	"  nodes approve LOGIN [--user NAME] [--tags …]\n"
-	"                                     let in who shows a login URL\n"
-	"  nodes reject LOGIN                 turn it away\n"
+	"                                     approve the node that shows a login URL\n"
+	"  nodes reject LOGIN                 refuse it\n"
 	"  page-key create|delete             a secret by which the page of a login URL approves\n"
-	"  ssh [list]                         sessions that a 'check' rule holds\n"
+	"  ssh [list]                         pending sessions of 'check' rules\n"
 	"  ssh approve|reject SESSION\n"
 	"  nodes expire|delete NODE\n"
 	"  nodes rename NODE NAME\n"
 	"  nodes tag NODE tag:A,tag:B         \"\" takes all tags away\n"
 	"  nodes approve-routes NODE 10.0.0.0/8,…\n"
-	"  policy get                         who may reach whom\n"
+	"  policy get                         the access rules\n"
 	"  policy set|check FILE              \"-\" reads the standard input\n"
-	"  policy delete --yes                everybody may reach everybody\n"
-	"  debug netmap NODE                  what the node is told, as JSON\n"
+	"  policy delete --yes                afterwards every node may reach every other\n"
+	"  debug netmap NODE                  the netmap of the node, as JSON\n"
 	"\n"
-	"All but serve take --socket PATH (where the server said, default\n"
+	"All but serve take --socket PATH (default\n"
 	"./pillion-control/control.sock or /var/lib/pillion-control/control.sock) and --json.\n"
 	"\n"
 	"Examples:\n"
@@ -280,15 +280,15 @@ static void print_any(const json_t *json)
 	putchar('\n');
 }
 
-/* warn_of_return() - Who was deleted or expired may hold the key to join again at once */
+/* warn_of_return() - A node that was deleted or expired may still have a valid key */
 static void warn_of_return(const json_t *node)
 {
 	const char *key = text_of(node, "valid_auth_key");
 
 	if (*key)
 		coordinator_complain(EXIT_OK,
-				     "%s can join again at once: the key %s that it joined with is "
-				     "good; 'pillion control keys expire %s' keeps it out",
+				     "%s can join again: its key %s is still valid; expire it with "
+				     "'pillion control keys expire %s'",
 				     text_of(node, "name"), key, key);
 }
 
@@ -321,7 +321,7 @@ static void body_of_key(const struct order *o, json_t *body)
 	body_of_owner(o, body);
 	json_object_set_new(body, "reusable", json_boolean(o->flags[ORDER_FLAG_REUSABLE].on));
 	json_object_set_new(body, "ephemeral", json_boolean(o->flags[ORDER_FLAG_EPHEMERAL].on));
-	/* A part of a second is one, lest it be for ever. */
+	/* Rounded up: 0 means that it never expires. */
 	if (o->flags[ORDER_FLAG_EXPIRY].given)
 		json_object_set_new(
 			body, "expiry_seconds",
@@ -379,7 +379,7 @@ static bool begins(size_t which, const char *const words[2])
 	return true;
 }
 
-/* flags_under() - Those that any order takes that begins with @words; 0: there is no such order */
+/* flags_under() - All flags of the orders that begin with @words; 0: no such order */
 static unsigned int flags_under(const char *const words[2])
 {
 	unsigned int taken = 0;
@@ -418,9 +418,8 @@ static int help_of(const char *const words[2])
 	struct flag_group group = {.title = "Flags", .flags = shown};
 
 	if (!words[0] || !taken)
-		return coordinator_complain(EXIT_USAGE,
-					    "there is no such command; 'pillion control "
-					    "--help' lists them");
+		return coordinator_complain(EXIT_USAGE, "unknown command; 'pillion control "
+							"--help' lists them");
 	for (size_t i = 0; i < ORDER_FLAG_COUNT; i++)
 		if (taken & 1u << i)
 			shown[group.count++] = order_flags[i];
@@ -520,9 +519,9 @@ static int run(const struct order *o, size_t which)
 			EXIT_USAGE, *o->rest[0] ? "'%s' is not a valid name" : "a name is required",
 			o->rest[0]);
 	if (orders[which].traits & ORDER_OPENS && !o->flags[ORDER_FLAG_YES].on)
-		return coordinator_complain(
-			EXIT_USAGE, "without a policy everybody may reach everybody; if that "
-				    "is meant, add --yes");
+		return coordinator_complain(EXIT_USAGE,
+					    "without a policy every node may reach every other; to "
+					    "confirm, add --yes");
 	if (o->flags[ORDER_FLAG_USER].given && !*o->flags[ORDER_FLAG_USER].text)
 		return coordinator_complain(EXIT_USAGE, "--user is empty");
 	if (o->flags[ORDER_FLAG_TAGS].given &&
@@ -606,13 +605,12 @@ static int order(int argc, char **argv)
 	if (count > 0 && flags_under((const char *[]){words[0], NULL})) {
 		help_lines(stderr, words[0]);
 		return coordinator_complain(EXIT_USAGE,
-					    "there is no such command: one of these follows "
+					    "unknown command: one of these follows "
 					    "'%s'",
 					    words[0]);
 	}
-	return coordinator_complain(EXIT_USAGE,
-				    "there is no such command; 'pillion control --help' "
-				    "lists them");
+	return coordinator_complain(EXIT_USAGE, "unknown command; 'pillion control --help' "
+						"lists them");
 }
 
 int run_control(int argc, char **argv)

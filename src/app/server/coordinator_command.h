@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/coordinator_command.h - what the files of `pillion control` share */
+/* app/server/coordinator_command.h - shared by the files of `pillion control` */
 #pragma once
 
 #include "app/cli/flags.h"
@@ -64,16 +64,16 @@ enum coordinator_flag {
 
 extern const struct flag coordinator_flags[COORDINATOR_FLAG_COUNT];
 
-/** coordinator_config_load() - From what was given; 0 or negative errno with @err set */
+/** coordinator_config_load() - From flags, variables and file; 0 or negative errno with @err set */
 int coordinator_config_load(const struct flag_value *values, struct coordinator_config *ret,
 			    struct error *err);
 void coordinator_config_clear(struct coordinator_config *config);
 
-/** coordinator_memory_recall() - Read what the folder was served with before, and take URL and base
- *  domain from there where none is given */
+/** coordinator_memory_recall() - Read the settings of the last start; URL and base domain hold unless
+ *  others are given */
 int coordinator_memory_recall(struct coordinator_config *config, struct error *err);
 
-/** coordinator_memory_keep() - Say what is other than before, and remember what holds now */
+/** coordinator_memory_keep() - Log settings that changed, and store the present ones */
 void coordinator_memory_keep(const struct coordinator_config *config);
 
 /** coordinator_config_socket() - Where the operator's socket is, for clients; the caller frees it */

@@ -61,8 +61,9 @@ const struct flag coordinator_flags[COORDINATOR_FLAG_COUNT] = {
 	[COORDINATOR_METRICS] =
 		FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT",
 			"serve /metrics and /healthz there, to everybody (default off)"),
-	[COORDINATOR_NODE_EXPIRY] = FLAG_OF("node-expiry", FLAG_PERIOD, "DURATION",
-					    "how long a login lasts; 0: for ever (default 0)"),
+	[COORDINATOR_NODE_EXPIRY] =
+		FLAG_OF("node-expiry", FLAG_PERIOD, "DURATION",
+			"how long a login lasts; 0: it never expires (default 0)"),
 	[COORDINATOR_EPHEMERAL] =
 		FLAG_OF("ephemeral-timeout", FLAG_PERIOD, "DURATION",
 			"until a disconnected ephemeral node is deleted (default 10m)"),
@@ -179,7 +180,7 @@ static int pick_duration(const struct flag_value *values, enum coordinator_flag 
 	if (text && *text == '-')
 		return error_set(err, -EINVAL, "%s is negative", coordinator_flags[which].name);
 	if (text && value_parse_period(text, ret) < 0)
-		return error_set(err, -EINVAL, "%s: '%s' is no duration (90s, 12h, 30d)",
+		return error_set(err, -EINVAL, "%s: '%s' is not a valid duration (90s, 12h, 30d)",
 				 coordinator_flags[which].name, text);
 	/* It is added to the time. */
 	if (*ret > DURATION_MAX)
@@ -204,7 +205,7 @@ static int check_dns(json_t *dns, struct error *err)
 			i++;
 		if (i == ARRAY_SIZE(known))
 			return error_set(err, -EINVAL,
-					 "dns: there is no '%s'; there are Resolvers, "
+					 "dns: unknown member '%s'; known are Resolvers, "
 					 "FallbackResolvers, Routes, ExtraRecords and "
 					 "ExitNodeFilteredSet",
 					 name);
@@ -252,7 +253,7 @@ static size_t flag_of(const char *name)
 	return COORDINATOR_FLAG_COUNT;
 }
 
-/* check_members() - What is misspelt or of the wrong type would be passed over in silence */
+/* check_members() - Misspelt members and wrong types are errors */
 static int check_members(const char *path, json_t *file, struct error *err)
 {
 	const char *name;
@@ -265,7 +266,7 @@ static int check_members(const char *path, json_t *file, struct error *err)
 		bool is_dns = strcmp(name, "dns") == 0;
 
 		if (flag == COORDINATOR_FLAG_COUNT && !is_dns)
-			return error_set(err, -EINVAL, "%s: there is no setting '%s'", path, name);
+			return error_set(err, -EINVAL, "%s: unknown setting '%s'", path, name);
 		if (is_dns || (flag == COORDINATOR_DERP_MAP && json_is_object(value))) {
 			if (!json_is_object(value))
 				return error_set(err, -EINVAL, "%s: %s is an object", path, name);
@@ -312,10 +313,11 @@ static int read_listen(struct coordinator_config *c, const char *text, const str
 		at = strstr(text, "//") + 2;
 	}
 	if (endpoint_parse(at, strlen(at), &c->listen) < 0)
-		return error_set(err, -EINVAL,
-				 "listen: '%s' is no ADDRESS:PORT, with http:// or https:// "
-				 "before it or without",
-				 text);
+		return error_set(
+			err, -EINVAL,
+			"listen: '%s' is not a valid ADDRESS:PORT; http:// or https:// may precede "
+			"it",
+			text);
 	if (c->plain && c->certificate)
 		return error_set(err, -EINVAL,
 				 "listen is plain HTTP, so the proxy needs the certificate: leave "
@@ -323,7 +325,7 @@ static int read_listen(struct coordinator_config *c, const char *text, const str
 	return 0;
 }
 
-/* make_absolute() - A command from another folder shall find what the log names */
+/* make_absolute() - So that paths in the log are valid in any folder */
 static void make_absolute(char **path, size_t most)
 {
 	_cleanup_free_ char *folder = getcwd(NULL, 0);
@@ -365,10 +367,11 @@ static int complete(struct coordinator_config *c, const char *listen, const char
 	make_absolute(&c->state, PATH_MAX);
 	make_absolute(&c->socket, SOCKET_PATH_MAX);
 	if (!is_domain(c->base_domain))
-		return error_set(err, -EINVAL,
-				 "base-domain: '%s' is no domain (lower case, without dots at the "
-				 "ends)",
-				 c->base_domain);
+		return error_set(
+			err, -EINVAL,
+			"base-domain: '%s' is not a valid domain (lower case, without dots at the "
+			"ends)",
+			c->base_domain);
 	while (*c->url && c->url[strlen(c->url) - 1] == '/')
 		c->url[strlen(c->url) - 1] = '\0';
 	r = url_parse(c->url, &url, err);

@@ -28,7 +28,7 @@
 /* Regions from 900 on are the operators' own. */
 #define RELAY_REGION 900
 
-/* At the end, clients of the relay hear when to come back. */
+/* At the end, clients of the relay are told when to reconnect. */
 #define LAST_WORDS    (200 * NSEC_PER_MSEC)
 #define COME_BACK_IN  NSEC_PER_SEC
 #define COME_BACK_FOR (30 * NSEC_PER_SEC)
@@ -70,8 +70,9 @@ static const char help[] =
 	"  pillion control serve --url=http://127.0.0.1:8080\n"
 	"\tplain HTTP, on loopback\n"
 	"\n"
-	"Started as root it opens its ports and goes on as who owns the state folder, without any\n"
-	"privilege. SIGHUP: look at the certificate now.\n"
+	"Started as root it opens its ports and then runs as the owner of the state folder, "
+	"without\n"
+	"any privilege. SIGHUP: read the certificate files again.\n"
 	"\n";
 
 static void release(void *user)
@@ -96,7 +97,7 @@ static void on_signal(uv_signal_t *handle, int number)
 		coordinator_tls_look(&s->tls);
 		return;
 	}
-	/* Once more: without the last words. */
+	/* A second signal: stop at once. */
 	if (!s->control) {
 		release(s);
 		return;
@@ -139,7 +140,7 @@ static bool verify(void *user, const struct public_key *node, const struct addre
 	return s->control && coordinator_knows(s->control, node);
 }
 
-/* key_gone() - Who may not use the relay any more is cut at once */
+/* key_gone() - Disconnect a node that lost access to the relay */
 static void key_gone(void *user, const struct public_key *key)
 {
 	struct server *s = user;
@@ -273,13 +274,13 @@ static int open_metrics(struct server *s, struct error *err)
 	if (!s->config.metrics)
 		return 0;
 	if (endpoint_parse(s->config.metrics, strlen(s->config.metrics), &at) < 0)
-		return error_set(err, -EINVAL, "metrics: '%s' is no ADDRESS:PORT",
+		return error_set(err, -EINVAL, "metrics: '%s' is not a valid ADDRESS:PORT",
 				 s->config.metrics);
 	r = web_listen(&at, &options.listen_fd, err);
 	return r < 0 ? r : web_server_new(&options, &s->metrics, err);
 }
 
-/* open_listeners() - With what only root may, where it is root who starts us */
+/* open_listeners() - As root, if the server was started as root */
 static int open_listeners(struct server *s, struct coordinator_options *options, struct error *err)
 {
 	const struct coordinator_config *c = &s->config;
@@ -452,11 +453,12 @@ int coordinator_serve(int argc, char **argv)
 	if (r < 0) {
 		log_error("%s", err.text);
 		if ((r == -EACCES || r == -EPERM) && s.identity.change)
-			log_error("the server goes on as user %u, who owns %s: 'chown -R %u:%u %s' "
-				  "gives that user all files in it, and every folder above it must "
-				  "let that user pass",
-				  s.identity.uid, s.config.state, s.identity.uid, s.identity.gid,
-				  s.config.state);
+			log_error(
+				"the server runs as user %u, the owner of %s: 'chown -R %u:%u %s' "
+				"gives that user all files in it, and every folder above it must "
+				"let that user pass",
+				s.identity.uid, s.config.state, s.identity.uid, s.identity.gid,
+				s.config.state);
 		release(&s);
 		uv_run(&s.loop, UV_RUN_DEFAULT);
 		(void)uv_loop_close(&s.loop);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/coordinator_tls.c - what the coordination server proves itself by */
+/* app/server/coordinator_tls.c - the certificate of the coordination server */
 #define LOG_ROOM "control"
 #include "app/server/coordinator_tls.h"
 
@@ -13,7 +13,7 @@
 #include <time.h>
 
 #define DAY     86400L
-#define WARNING (400 * DAY) /* before the authority's end; what it signs lasts 397 days */
+#define WARNING (400 * DAY) /* before the authority's end; certificates last 397 days */
 
 /* show_authority() - What an operator hands to nodes */
 static void show_authority(const char *state)
@@ -100,7 +100,7 @@ void coordinator_tls_look(struct coordinator_tls *t)
 	if (t->files)
 		certificate_files_check(t->files);
 	else if (t->context && prove(t, &err) < 0)
-		log_error("the certificate could not be made anew: %s", err.text);
+		log_error("the certificate can't be renewed: %s", err.text);
 }
 
 void coordinator_tls_close(struct coordinator_tls *t)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/coordinator_tls.h - what the coordination server proves itself by */
+/* app/server/coordinator_tls.h - the certificate of the coordination server */
 #pragma once
 
 #include "app/server/coordinator_command.h"
@@ -20,7 +20,7 @@ int coordinator_tls_open_files(struct coordinator_tls *t, uv_loop_t *loop,
 /**
  * coordinator_tls_open_authority() - By the private authority in @state; both strings stay the caller's
  *
- * Its certificate is made anew before it ends, also while we serve.
+ * Its certificate is renewed before it ends, also while the server runs.
  */
 int coordinator_tls_open_authority(struct coordinator_tls *t, uv_loop_t *loop, const char *state,
 				   const char *host, struct error *err);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * app/server/main.c - pillion-server: what others join
+ * app/server/main.c - pillion-server: the servers that nodes join
  *
  *	pillion-server NAME ARGUMENT…	(by `pillion NAME ARGUMENT…`, which runs this program)
  */
@@ -17,7 +17,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"control", "A coordination server, and its operator's commands", run_control},
-	{"derp", "A relay by itself", run_derp},
+	{"derp", "A relay", run_derp},
 	{"headscale", "Headscale kept running, and accounts and devices at one", run_headscale},
 	{"version", "Print the version", run_version},
 };

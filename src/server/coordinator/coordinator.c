@@ -44,7 +44,7 @@ static void serve_key(struct coordinator *c, struct http1_exchange *x)
 	http1_reply(x, 200, "application/json", body, (size_t)length);
 }
 
-/* serve_verify() - A relay by itself asks whether a node may connect, as it asks Headscale */
+/* serve_verify() - A separate relay asks whether a node may connect, as it asks Headscale */
 static void serve_verify(struct coordinator *c, struct http1_exchange *x)
 {
 	static const char *const verdicts[] = {"{\"Allow\":false}", "{\"Allow\":true}"};
@@ -115,7 +115,7 @@ static void tick(void *user)
 
 /* Life */
 
-/* settle_names() - A name that is reserved by now, or that an older version allowed, is given up */
+/* settle_names() - Rename nodes whose name is reserved now, or was allowed by an older version */
 static void settle_names(struct coordinator *c)
 {
 	struct registry *registry = &c->tailnet.registry;

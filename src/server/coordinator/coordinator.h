@@ -7,10 +7,9 @@
  *	                       -> /ts2021 -> Noise -> HTTP/2 -> register, map (machine_*.c)
  *	Unix socket -> web_server -> operator's API (operator.c)
  *
- *   What a request changed is written, with all that others changed in the same round of
- *   the loop, by one transaction; then the answers go out, and only then peers are told.
+ *   All changes of one round of the loop are written together, by one transaction; then the answers are sent, and only then peers are notified.
  *   If it can't be written (a full disk), answers wait and it is tried again each
- *   second: nobody ever holds an answer that a crash could take back.
+ *   second: a crash never takes back a change that was answered.
  */
 #pragma once
 
@@ -37,7 +36,7 @@ struct coordinator_options {
 int coordinator_new(const struct coordinator_options *options, struct coordinator **ret,
 		    struct error *err);
 
-/** coordinator_free() - Write what is dirty, end all connections. NULL is fine */
+/** coordinator_free() - Write all changes, end all connections. NULL is fine */
 void coordinator_free(struct coordinator *c);
 
 /** coordinator_endpoint() - Where nodes reach it */
@@ -46,7 +45,7 @@ int coordinator_endpoint(const struct coordinator *c, struct endpoint *ret);
 /** coordinator_knows() - Whether @key is a node's that may use the relay */
 bool coordinator_knows(const struct coordinator *c, const struct public_key *key);
 
-/** coordinator_tailnet() - For what isn't the network's to ask */
+/** coordinator_tailnet() - Its tailnet, for local use */
 struct tailnet *coordinator_tailnet(struct coordinator *c);
 
 /** coordinator_metrics() - Append what Prometheus reads; 0, -ENOMEM, -EMSGSIZE */

@@ -3,8 +3,8 @@
  * server/coordinator/coordinator_answers.c - exchanges that outlive their request, and their answers
  *
  * Theory of operation
- *   An answer is sent only when the disk has what it promises: coordinator_answer(), after a write
- *   that succeeded. To send it may end the connection, which frees all exchanges of that
+ *   An answer is sent only after its changes are on the disk: by coordinator_answer(), after a
+ *   successful write. To send it may end the connection, which frees all exchanges of that
  *   connection; so code that walks a list of exchanges never sends, but moves the exchange to the
  *   list of answers (machine_answer_exchange()).
  */

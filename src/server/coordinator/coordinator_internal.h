@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/coordinator/coordinator_internal.h - what the parts of the server on the event loop share */
+/* server/coordinator/coordinator_internal.h - shared by the parts of the server on the event loop */
 #pragma once
 
 #include "server/coordinator/coordinator.h"
@@ -24,7 +24,7 @@ struct machine_connection {
 	uint16_t version;
 	nanoseconds idle_since; /* without an exchange; NEVER while there is one */
 	struct deadline due;    /* when it is looked at */
-	/* Nobody's yet: it asked for no map of a node. */
+	/* It has not asked for a node's map yet. */
 	bool guest;
 	unsigned int source;
 	struct address from;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/coordinator/coordinator_metrics.c - what the coordination server counts, as Prometheus reads it */
+/* server/coordinator/coordinator_metrics.c - the counters of the coordination server, for Prometheus */
 #include "server/web/metrics.h"
 
 #include "base/cleanup.h"
@@ -45,12 +45,13 @@ int coordinator_metrics(const struct coordinator *c, struct buffer *out)
 		{"keys", NULL, "Pre-authentication keys, used and expired ones too", n.keys, true},
 		{"connections", NULL, "Connections of machines that proved their key", n.machines,
 		 true},
-		{"guests", NULL, "Those of them that asked for no map yet", c->guest_count, true},
-		{"guests_cut_total", NULL, "Those that were cut, since there were too many",
+		{"guests", NULL, "Connections that have not asked for a map yet", c->guest_count,
+		 true},
+		{"guests_cut_total", NULL, "Guests closed because there were too many",
 		 c->guests_cut, false},
 		{"sessions", NULL, "Map streams", c->tailnet.session_count, true},
-		{"logins", NULL, "Logins that wait for an operator", c->tailnet.login_count, true},
-		{"logins_held", NULL, "Requests that wait with them", n.held, true},
+		{"logins", NULL, "Pending logins", c->tailnet.login_count, true},
+		{"logins_held", NULL, "Held requests", n.held, true},
 		{"store_failed", NULL, "1 while the database can't be written", c->store_failed,
 		 true},
 		{"registrations_total", NULL, "Nodes registered or registered again",

@@ -52,7 +52,7 @@ static void report(struct dns_hook *hook, uint32_t id, int result)
 		}
 }
 
-/* lose() - The helper is gone, and what it was asked fails */
+/* lose() - The helper is gone: fail all pending requests */
 static void lose(struct dns_hook *hook)
 {
 	log_error("the helper that runs the DNS hook has ended: records can't be set until "

@@ -11,9 +11,9 @@
  *   shell is involved. A VALUE may begin with "-".
  *
  *   The program may take its time, up to a limit; then its process group is killed. Its exit
- *   status is the answer (0: the record is there). What it writes is cut at
- *   DNS_HOOK_TEXT_SIZE and logged. It runs as who started the server, also where the server goes
- *   on as somebody else; it inherits the environment, no descriptor but /dev/null and
+ *   status is the answer (0: the record is there). Its output is cut at
+ *   DNS_HOOK_TEXT_SIZE and logged. It runs as the user that started the server, even where the server
+ *   changes its own user; it inherits the environment, no descriptor but /dev/null and
  *   that pipe, and no state of the server. The helper ends with the server.
  */
 #pragma once
@@ -71,7 +71,7 @@ typedef void dns_hook_done(void *user, uint32_t id, int result);
 int dns_hook_new(uv_loop_t *loop, int fd, dns_hook_done *done, void *user, struct dns_hook **ret,
 		 struct error *err);
 
-/** dns_hook_free() - The helper ends, and what it runs. NULL is fine */
+/** dns_hook_free() - End the helper and its programs. NULL is fine */
 void dns_hook_free(struct dns_hook *hook);
 
 /**

@@ -3,8 +3,8 @@
  * server/coordinator/dns_hook_helper.c - the process that runs the DNS hook
  *
  * Theory of operation
- *   Four places, each a run of the program: its process group, the pipe with what it
- *   writes, its deadline. An order is taken from the socket when a place is free. What the
+ *   Four places, each a run of the program: its process group, the pipe with its output, its
+ *   deadline. An order is taken from the socket when a place is free. What the
  *   server says is checked again here, since it is the server that strangers speak to.
  */
 #include "server/coordinator/dns_hook.h"
@@ -235,7 +235,8 @@ int dns_hook_spawn(const char *program, nanoseconds timeout, int *ret_fd, struct
 	pid_t pid;
 
 	if (!strchr(program, '/'))
-		return error_set(err, -EINVAL, "dns-hook: '%s' is no path of a program", program);
+		return error_set(err, -EINVAL, "dns-hook: '%s' is not the path of a program",
+				 program);
 	if (access(program, X_OK) < 0)
 		return error_set_errno(err, -errno, "dns-hook: %s can't be run", program);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)

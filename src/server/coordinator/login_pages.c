@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/login_pages.c - what a person sees at a login URL, or at that of an SSH session
+ * server/coordinator/login_pages.c - the pages of login URLs and of SSH sessions
  *
  * Theory of operation
- *   Who knows the URL sees what waits. Who also knows the operator's page key ('pillion control
- *   page-key create') may decide it there: the key goes with the form, so there is no cookie and
+ *   A person with the URL sees the pending login. With the operator's page key ('pillion control
+ *   page-key create') that person may decide it: the key goes with the form, so there is no cookie and
  *   no session that another site could use. Without such a key, or where it would travel in
- *   plain text, the page has no form, and says the command instead.
+ *   plain text, the page shows the command instead of a form.
  */
 #define LOG_ROOM "control"
 #include "server/coordinator/coordinator_internal.h"
@@ -54,7 +54,7 @@ static void put(struct buffer *out, const char *html)
 	(void)buffer_append(out, html, strlen(html));
 }
 
-/* reply() - The page; what didn't fit is a page without its end, which is no harm */
+/* reply() - Send the page. One that is too long loses its end, which does no harm */
 static void reply(struct http1_exchange *x, int status, struct buffer *page)
 {
 	http1_reply_header(x, "Cache-Control", "no-store");
@@ -101,22 +101,22 @@ static void put_decision(const struct coordinator *c, struct buffer *out, bool l
 		put(out, "<form method=post autocomplete=on>");
 		if (login)
 			put(out,
-			    "<label>Whose node it is<input name=user value=" DEFAULT_USER
+			    "<label>Owner of the node<input name=user value=" DEFAULT_USER
 			    " required>"
 			    "</label><label><input name=new type=checkbox value=yes> This is a "
 			    "new user</label>");
 		put(out, "<label>Page key of this server<input name=key type=password "
 			 "autocomplete=current-password required></label>"
 			 "<button name=verdict value=approve>Approve</button>"
-			 "<button name=verdict value=reject>Reject</button></form><p>Or, beside "
+			 "<button name=verdict value=reject>Reject</button></form><p>Or, on "
 			 "the server:");
 	} else {
-		put(out, "<p>Whoever runs this coordination server lets it in with:");
+		put(out, "<p>To approve, the operator of this server runs:");
 	}
 	(void)buffer_printf(out, "<pre>pillion control %s approve %s%s</pre>",
 			    login ? "nodes" : "ssh", id, login ? " --user NAME" : "");
-	put(out, login ? "<p>The node goes on by itself then; this page can be closed."
-		       : "<p>The session goes on by itself then; this page can be closed.");
+	put(out, login ? "<p>The node continues on its own; you can close this page."
+		       : "<p>The session continues on its own; you can close this page.");
 }
 
 static void show_login(const struct coordinator *c, struct http1_exchange *x,
@@ -129,16 +129,16 @@ static void show_login(const struct coordinator *c, struct http1_exchange *x,
 	char key[KEY_TEXT_MAX];
 
 	put(&page, head);
-	put(&page, "<h1>A node wants to join</h1><p>It calls itself <b>");
+	put(&page, "<h1>A node wants to join</h1><p>Its name is <b>");
 	put_text(&page, login->hostinfo.hostname);
 	put(&page, "</b> (");
 	put_text(&page, login->hostinfo.os);
-	put(&page, "). Compare its key with what 'pillion status' shows there, if you "
-		   "doubt that it is yours: <code>");
+	put(&page, "). To make sure that it is yours, compare its key with the one "
+		   "that 'pillion status' shows there: <code>");
 	put(&page, public_key_format(&login->key, KEY_NODE, key));
 	put(&page, "</code>");
 	if (login->hostinfo.request_tags.count) {
-		put(&page, "<p>It wants these tags:");
+		put(&page, "<p>It asks for these tags:");
 		for (uint32_t i = 0; i < login->hostinfo.request_tags.count; i++) {
 			put(&page, " ");
 			put_text(&page, login->hostinfo.request_tags.items[i]);
@@ -148,8 +148,8 @@ static void show_login(const struct coordinator *c, struct http1_exchange *x,
 		put(&page, "<p>This machine has the node <b>");
 		put_text(&page, other->name);
 		put(&page, "</b> of <b>");
-		put_text(&page, user ? user->name : "nobody");
-		put(&page, "</b> already: with another owner it becomes a second node.");
+		put_text(&page, user ? user->name : "a deleted user");
+		put(&page, "</b>. With another owner it becomes a second node.");
 	}
 	put_decision(c, &page, true, login->id);
 	reply(x, 200, &page);
@@ -170,13 +170,13 @@ static void show_check(const struct coordinator *c, struct http1_exchange *x,
 	struct buffer page = BUFFER_INIT(PAGE_MAX);
 
 	put(&page, head);
-	put(&page, "<h1>A session wants to begin</h1><p>By SSH from ");
+	put(&page, "<h1>An SSH session wants to start</h1><p>From ");
 	put_node_name(c, &page, check->from);
 	put(&page, " to ");
 	put_node_name(c, &page, check->to);
 	put(&page, " as <b>");
 	put_text(&page, check->user);
-	put(&page, "</b>. Approve it if that is you, now.");
+	put(&page, "</b>. Approve it only if you are starting it now.");
 	put_decision(c, &page, false, check->id);
 	reply(x, 200, &page);
 }
@@ -196,16 +196,17 @@ static bool may_decide(struct coordinator *c, struct http1_exchange *x)
 	good = pages_may_approve(c) && registry_check_page_key(&c->tailnet.registry, key);
 	explicit_bzero(key, sizeof(key));
 	if (!good) {
-		/* Strangers can have this said as often as they like. */
+		/* Anyone can cause this line: one a minute. */
 		if (clock_boottime() >= c->page_warning_at) {
-			log_warn("a wrong page key was given at %s", x->path);
+			log_warn("wrong page key at %s", x->path);
 			c->page_warning_at = clock_boottime() + 60 * NSEC_PER_SEC;
 		}
-		say(x, 403, "That is not the page key",
+		say(x, 403, "Wrong page key",
 		    c->tailnet.registry.has_page_key
-			    ? "Go back and try again; 'pillion control page-key create' makes a "
-			      "new one."
-			    : "This server has none; 'pillion control page-key create' makes one.");
+			    ? "Go back and try again, or create a new one with 'pillion control "
+			      "page-key create'."
+			    : "This server has no page key. Create one with 'pillion control "
+			      "page-key create'.");
 	}
 	return good;
 }
@@ -218,7 +219,7 @@ static bool written(struct coordinator *c, struct http1_exchange *x)
 	coordinator_settle(c);
 	if (coordinator_write(c, &err) == 0)
 		return true;
-	say(x, 503, "Not stored yet", "The database can't be written; it is tried again.");
+	say(x, 503, "Not stored yet", "The database can't be written. The server tries again.");
 	return false;
 }
 
@@ -227,12 +228,12 @@ static void reject_login(struct coordinator *c, struct http1_exchange *x, const 
 	struct error err = {0};
 
 	if (tailnet_refuse(&c->tailnet, id, &err) < 0) {
-		say(x, 400, "It was not refused", err.text);
+		say(x, 400, "Not rejected", err.text);
 		return;
 	}
 	log_info("refused in the page login=%s", id);
 	machine_decided(c);
-	say(x, 200, "Rejected", "The node hears that. This page can be closed.");
+	say(x, 200, "Rejected", "The node is notified. You can close this page.");
 }
 
 static void approve_login(struct coordinator *c, struct http1_exchange *x, const char *id)
@@ -255,22 +256,22 @@ static void approve_login(struct coordinator *c, struct http1_exchange *x, const
 	field_of(x, "new", choice, sizeof(choice));
 	user = registry_user_named(&c->tailnet.registry, name);
 	if (!user && strcmp(name, DEFAULT_USER) != 0 && strcmp(choice, "yes") != 0) {
-		say(x, 400, "There is no such user",
-		    "Go back and correct the name, or tick that this is a new user.");
+		say(x, 400, "Unknown user",
+		    "Go back and correct the name, or check \"This is a new user\".");
 		return;
 	}
 	r = user ? 0 : registry_add_user(&c->tailnet.registry, name, now.wall, &user, &err);
 	if (r == 0)
 		r = tailnet_approve(&c->tailnet, id, user, NULL, now, &node, &err);
 	if (r < 0) {
-		say(x, r == -ENOMEM ? 503 : 400, "It was not let in", err.text);
+		say(x, r == -ENOMEM ? 503 : 400, "Not approved", err.text);
 		return;
 	}
 	log_info("approved in the page node=%lld name=%s user=%s", (long long)node->record.id,
 		 node->name, user->name);
 	machine_decided(c);
 	if (written(c, x))
-		say(x, 200, "It is in", node->name);
+		say(x, 200, "Approved", node->name);
 }
 
 static void decide_check(struct coordinator *c, struct http1_exchange *x, struct ssh_check *check)
@@ -290,7 +291,7 @@ static void decide_check(struct coordinator *c, struct http1_exchange *x, struct
 		 approved ? "approved" : "refused", (long long)check->from, (long long)check->to,
 		 check->user);
 	machine_decided(c);
-	say(x, 200, approved ? "Approved" : "Rejected", "This page can be closed.");
+	say(x, 200, approved ? "Approved" : "Rejected", "You can close this page.");
 }
 
 static bool is_id(const char *text)
@@ -319,9 +320,9 @@ bool pages_serve(struct coordinator *c, struct http1_exchange *x)
 	if (check && check->verdict != SSH_WAITS)
 		check = NULL;
 	if (!waits && !check)
-		say(x, 404, "Nothing waits here",
-		    login ? "It was decided, or took too long: the node shows another URL then."
-			  : "It was decided, or took too long: begin the session again.");
+		say(x, 404, "Nothing is pending here",
+		    login ? "Already handled, or expired. The node will show a new link."
+			  : "Already handled, or expired. Start the session again.");
 	else if (post && login)
 		approve_login(c, x, id);
 	else if (post)

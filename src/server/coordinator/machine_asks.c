@@ -41,7 +41,7 @@ static int shown_length(const char *text)
 	return (int)length;
 }
 
-/* log_stranger() - Who waits or was refused, as far as strangers may have that logged */
+/* log_stranger() - Log a pending or refused registration, within the limit for its source */
 static void log_stranger(const struct machine_connection *n,
 			 const struct machine_register_request *q, const struct error *refused)
 {
@@ -114,7 +114,7 @@ static int refuse_dns(const struct machine_connection *n, const struct machine_s
 	*ret = "only the TXT record _acme-challenge of the node's own name can be set";
 	if (strcmp(q->type, "TXT") != 0 || !is_own_name(c, node, q->name))
 		return 403;
-	*ret = "the value is no ACME challenge";
+	*ret = "the value is not an ACME challenge";
 	if (!dns_hook_value_is_valid(q->value))
 		return 400;
 	*ret = "one change in five seconds";
@@ -180,7 +180,7 @@ void machine_dns_done(void *user, uint32_t id, int result)
 }
 
 /*
- * ask() - What the tailnet says of a request
+ * ask() - Let the tailnet answer a request
  * @ssh: NULL: @q is a registration
  *
  * Return: the status of the answer in @body, or 0: the request is held
@@ -263,7 +263,7 @@ void machine_ssh_action(struct machine_connection *n, struct http2_exchange *x)
 		(void)begin(n, x, NULL, &q, &err);
 }
 
-/* decide() - Answer a held request, if that can be now. A client whose stream is reset asks again */
+/* decide() - Answer a held request if it is decided. A client whose stream is reset asks again */
 static void decide(struct machine_exchange *e, bool patient)
 {
 	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);

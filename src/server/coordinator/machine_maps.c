@@ -4,8 +4,8 @@
  *
  * Theory of operation
  *   A lite update is an ANSWER, a stream a MAP exchange. That is given a message only when it has
- *   passed the last one on; what happens meanwhile gathers as notes in its session. Who takes
- *   nothing for a minute is cut.
+ *   sent the last one; changes until then are notes in its session. A client that reads nothing
+ *   for a minute is disconnected.
  */
 #define LOG_ROOM "control"
 #include "server/coordinator/coordinator_internal.h"
@@ -18,8 +18,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define KEEP_ALIVE        (35 * NSEC_PER_SEC)  /* proxies cut what is idle for 50 or 60 s */
-#define KEEP_ALIVE_JITTER 10u                  /* seconds */
+#define KEEP_ALIVE        (35 * NSEC_PER_SEC) /* proxies close connections that are idle for 50 or 60 s */
+#define KEEP_ALIVE_JITTER 10u                 /* seconds */
 #define TELL_SLICE        (20 * NSEC_PER_MSEC) /* then others have a turn of the loop */
 #define TEXT_KEPT         (64u * 1024)
 #define SESSIONS_MAX      8u /* map streams of one node */
@@ -51,8 +51,7 @@ static int make_frame(struct coordinator *c, bool compress, const void *text, si
 	return 0;
 }
 
-/*
- * push_frame() - Many get the same message one after the other: it is compressed once
+/* push_frame() - Many get the same message one after the other: it is compressed once
  *
  * Return: 0 or negative errno; -ECANCELED: writing ended the connection, @e is freed
  */
@@ -158,8 +157,8 @@ static void end_stream(struct machine_exchange *e)
 	http2_reset(x);
 }
 
-/* in_the_way() - Of a node that begins a stream: an older one whose full map has not left, which a
- * link that died leaves behind, or the oldest of many; NULL: none */
+/* in_the_way() - An older stream of the node that has to end: one whose full map was not sent, as a
+ * dead link leaves it, or the oldest of many; NULL: none */
 static struct machine_exchange *in_the_way(const struct registry_node *node)
 {
 	struct machine_exchange *e = NULL;
@@ -269,7 +268,7 @@ static bool has_to_wait(const struct coordinator *c, const struct machine_exchan
 	       LIMIT_CONTROL_QUEUED + (e->mapped ? 0 : (size_t)LIMIT_CONTROL_QUEUED_FIRST);
 }
 
-/* idle_reader() - Who has taken nothing of a full map for PRESSED_MAX; NULL: nobody */
+/* idle_reader() - A stream that has read nothing of a full map for PRESSED_MAX, or NULL */
 static struct machine_exchange *idle_reader(const struct coordinator *c, nanoseconds now)
 {
 	for (struct machine_exchange *e = c->exchanges[EXCHANGE_MAP]; e; e = e->next) {
@@ -286,12 +285,12 @@ static struct machine_exchange *idle_reader(const struct coordinator *c, nanosec
 }
 
 /*
- * All are told of one time, so that what many are told is one text. Full maps wait while too much
- * of others' has not left: when all reconnect at once, what they get would fill the memory.
+ * All messages of a round have one time, so that equal messages are one text. Full maps wait while
+ * too many bytes of others are not sent: when all nodes reconnect, the maps would fill the memory.
  */
 void machine_maps_tell(struct coordinator *c)
 {
-	/* One round: who has to wait goes to the end of the list. */
+	/* One round: a session that has to wait goes to the end of the list. */
 	size_t left = c->tailnet.session_count;
 	struct tailnet_time now = tailnet_now();
 	struct map_session *s;
@@ -314,7 +313,7 @@ static void map_due(struct machine_exchange *e, nanoseconds now)
 	static const char keep_alive[] = "{\"KeepAlive\":true}";
 
 	if (e->stalled_since != DEADLINE_NEVER && e->stalled_since + STALLED_MAX <= now) {
-		log_info("node=%lld does not read its map: cut",
+		log_info("node=%lld does not read its map: disconnected",
 			 e->session->node ? (long long)e->session->node->record.id : 0);
 		http2_reset(e->x);
 		return;

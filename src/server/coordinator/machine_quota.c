@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/machine_quota.c - what strangers, and what one machine, may have of us
+ * server/coordinator/machine_quota.c - limits for strangers and for one machine
  *
  * Theory of operation
- *   A guest has proved a machine key, which anybody can make, and asked for no node's map yet.
+ *   A guest has proved a machine key, which anyone can make, but has not asked for a map yet.
  *   Guests are bounded by number, where the oldest goes, and by the bytes that their requests make
  *   us hold, where the one that holds most goes: of one source and of all. A machine has a
  *   number of connections, guest or node: its oldest goes.
@@ -126,7 +126,7 @@ static struct machine_connection *oldest(const struct coordinator *c, unsigned i
 	return n;
 }
 
-/* largest() - Who holds most, of a source or of all */
+/* largest() - The guest that holds most bytes, of a source or of all */
 static struct machine_connection *largest(const struct coordinator *c, unsigned int source)
 {
 	struct machine_connection *most = oldest(c, source);

@@ -27,14 +27,14 @@ struct machine_register_request {
 	char *followup;                 /* the login URL that is waited for; NULL: none */
 	nanoseconds expiry;             /* JSON_TIME_NONE; in the past: log out */
 	bool ephemeral;
-	unsigned int source; /* whose it is, as of struct http1_exchange; not in the JSON */
+	unsigned int source; /* of the sender, as in struct http1_exchange; not in the JSON */
 	struct tailcfg_hostinfo hostinfo;
 };
 
 struct machine_map_request {
 	int64_t version;
 	struct public_key node_key;
-	struct public_key disco_key; /* zero: not said */
+	struct public_key disco_key; /* zero: not given */
 	bool compress;               /* zstd */
 	bool stream;
 	bool read_only;
@@ -61,7 +61,7 @@ struct machine_set_dns_request {
 /* May a session begin? Asked by the node that it goes to. */
 struct machine_ssh_request {
 	int64_t from, to;                 /* nodes */
-	char user[MACHINE_SSH_USER_SIZE]; /* as whom */
+	char user[MACHINE_SSH_USER_SIZE]; /* the local user */
 	char check[MACHINE_SSH_ID_SIZE];  /* the confirmation that is waited for; "": none */
 };
 

@@ -14,7 +14,7 @@
  * NODE is an id (any number is one), a name or an address. Errors are {"error": TEXT} with a 4xx
  * or 5xx, and "errors": [TEXT, …] beside it where a policy has more than one. An order is answered
  * once it is written. While the disk takes nothing, orders are refused before they change anything,
- * but for those that take a right or free space. What was changed and not written stays in memory,
+ * but for those that take a right or free space. A change that could not be written stays in memory,
  * says so, and is written as soon as that can be.
  */
 #define LOG_ROOM "control"
@@ -39,7 +39,7 @@ struct order {
 	struct http1_exchange *x;
 	char *parts[PARTS_MAX]; /* of the path behind /v1/ */
 	size_t part_count;
-	/* For the log: what it was about, from what is known of it, never from the request. */
+	/* For the log: the record that was found, never a text of the request. */
 	char subject[256];
 	struct registry_node *node; /* of ORDER_NODE: the answer, unless the order clears it */
 	json_t *json;               /* of the body; NULL: none */
@@ -105,7 +105,7 @@ static void put_key(const struct coordinator *c, struct json_writer *w,
 	json_end_object(w);
 }
 
-/* put_node() - @alone: with what has to be searched for, which a list has not */
+/* put_node() - @alone: with a member that takes a search, which a list leaves out */
 static void put_node(const struct coordinator *c, struct json_writer *w,
 		     const struct registry_node *node, nanoseconds now, bool alone)
 {
@@ -224,7 +224,7 @@ static int find_node(struct order *o)
 	o->node = registry_node_find(&o->c->tailnet.registry, o->parts[1]);
 	if (!o->node)
 		return error_set(&o->err, -ENOENT,
-				 "there is no node %s; 'pillion control nodes list' lists them",
+				 "node %s not found; 'pillion control nodes list' lists all nodes",
 				 o->parts[1]);
 	about(o, " %lld (%s)", (long long)o->node->record.id, o->node->name);
 	return 0;
@@ -246,7 +246,7 @@ static int take_tags(struct order *o, struct string_list *ret)
 				 MACHINE_TAG_MAX, MACHINE_TAGS_MAX);
 }
 
-/* Orders: 0 when what they say is in @o->out, or negative errno with @o->err */
+/* Orders: 0 with the answer in @o->out, or negative errno with @o->err */
 
 static int find_user(struct order *o, const char *name, bool make, struct registry_user **ret)
 {
@@ -259,7 +259,7 @@ static int find_user(struct order *o, const char *name, bool make, struct regist
 		r = registry_add_user(registry, name, o->now.wall, ret, &o->err);
 	else if (!*ret)
 		r = error_set(&o->err, -ENOENT,
-			      "there is no user %s; 'pillion control users create %s' makes it",
+			      "user %s not found; create it with 'pillion control users create %s'",
 			      name, name);
 	if (r == 0)
 		about(o, " %s", (*ret)->name);
@@ -348,7 +348,7 @@ static int expire_key(struct order *o)
 	struct registry_key *key = registry_key_named(&o->c->tailnet.registry, o->parts[1]);
 
 	if (!key)
-		return error_set(&o->err, -ENOENT, "there is no key %s", o->parts[1]);
+		return error_set(&o->err, -ENOENT, "key %s not found", o->parts[1]);
 	about(o, " %s", key->prefix);
 	key->expiry = o->now.wall;
 	registry_touch(&o->c->tailnet.registry, &key->record);
@@ -395,7 +395,7 @@ static int rename_node(struct order *o)
 	int r = tailnet_rename(&o->c->tailnet, o->node, name);
 
 	if (r == -EEXIST)
-		return error_set(&o->err, r, "another node is called %s", name);
+		return error_set(&o->err, r, "another node has the name %s", name);
 	if (r == -EPERM)
 		return error_set(&o->err, r,
 				 "%s is a number, or the name of this server, a relay or a DNS "
@@ -471,7 +471,7 @@ static int decide_check(struct order *o)
 
 	if (!check || check->verdict != SSH_WAITS)
 		return error_set(&o->err, -ENOENT,
-				 "no session %s waits; 'pillion control ssh' lists them",
+				 "no session %s is pending; 'pillion control ssh' lists them",
 				 o->parts[1]);
 	about(o, " of node %lld to node %lld as %s", (long long)check->from, (long long)check->to,
 	      check->user);
@@ -593,7 +593,7 @@ static int read_body(struct order *o)
 	return o->json ? 0 : -EINVAL;
 }
 
-/* be_writable() - Nothing is changed that the disk wouldn't take */
+/* be_writable() - Refuse the order while the disk takes nothing */
 static int be_writable(struct order *o)
 {
 	int r = o->c->store_failed ? coordinator_write(o->c, &o->err) : 0;
@@ -612,8 +612,9 @@ static int keep(struct order *o, const char *log)
 	int r = coordinator_write(o->c, &o->err);
 
 	if (r < 0)
-		error_wrap(&o->err, "done, but not stored yet: lost if the server ends before the "
-				    "disk takes it");
+		error_wrap(&o->err, "done, but not stored yet: the change is lost if the server "
+				    "ends before it can "
+				    "write");
 	else
 		log_info("admin: %s%s", log, o->subject);
 	return r;
@@ -670,7 +671,7 @@ void operator_serve(void *user, struct http1_exchange *x)
 	}
 	string_list_clear(&o.problems);
 	json_decref(o.json);
-	/* What it changed is told after this round; the exchange ends here. */
+	/* Nodes are notified after this round; the exchange ends here. */
 	coordinator_settle(o.c);
 	http1_reply(x,
 		    r < 0          ? http_status(r)

@@ -5,7 +5,7 @@
  * ORDER(word, word, arguments, method, path below /v1/, body, print, run, log, traits)
  *
  * The command line has the words, the number of arguments, `body` (makes the request's) and `print`
- * (shows the answer); the server has `run` and what the log says of a success. "*" in the path is
+ * (shows the answer); the server has `run`, and the text of the log line after a success. "*" in the path is
  * the first argument. Without a second word "list" is meant.
  */
 #pragma once

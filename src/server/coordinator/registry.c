@@ -63,7 +63,7 @@ static void free_number(struct registry *r, const struct registry_node *node)
 		first->next_label = (uint32_t)number - 1;
 }
 
-/* The nodes of one machine are a list, whose head is in the hash. */
+/* The nodes of one machine are a list with its head in the hash. */
 
 static void hash_machine(struct registry *r, struct registry_node *node)
 {
@@ -253,7 +253,7 @@ int registry_add_user(struct registry *r, const char *name, nanoseconds now,
 		return error_set(err, -EINVAL,
 				 "a user's name has 1 to 128 letters, digits or -_.@+");
 	if (registry_user_named(r, name))
-		return error_set(err, -EEXIST, "there is a user %s already", name);
+		return error_set(err, -EEXIST, "user %s exists already", name);
 	user = calloc(1, sizeof(*user));
 	if (!user || !(user->name = strdup(name))) {
 		free(user);
@@ -400,13 +400,14 @@ int registry_check_key(const struct registry *r, const char *text, nanoseconds n
 	}
 	if (!key)
 		return error_set(err, -EKEYREJECTED,
-				 "the auth key is not known here; make one with 'pillion control "
+				 "auth key unknown: create one with 'pillion control "
 				 "keys create'");
 	if (key->expiry != JSON_TIME_NONE && key->expiry <= now)
-		return error_set(err, -EKEYEXPIRED, "the auth key has expired; make a new one");
+		return error_set(err, -EKEYEXPIRED, "auth key expired: create a new one");
 	if (key->used && !key->reusable)
-		return error_set(err, -EKEYREVOKED,
-				 "the auth key was for one node and has been used; make a new one");
+		return error_set(
+			err, -EKEYREVOKED,
+			"auth key already used, and it is valid for one node: create a new one");
 	*ret = key;
 	return 0;
 }

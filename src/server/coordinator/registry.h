@@ -18,7 +18,7 @@
 
 #define REGISTRY_NAME_MAX 63 /* of a label of DNS */
 
-/* Who owns tagged nodes, as far as profiles go. */
+/* The owner of tagged nodes in profiles. */
 #define REGISTRY_TAGGED_USER INT64_C(2147455555)
 
 enum registry_kind {
@@ -86,10 +86,10 @@ struct registry_node {
 	nanoseconds last_seen; /* JSON_TIME_NONE: it is connected */
 
 	/* Not stored. */
-	bool fresh;             /* it never asked for a map: nobody hears of it yet */
-	bool online;            /* as told to others */
-	bool expired;           /* as told to others */
-	nanoseconds offline_at; /* CLOCK_BOOTTIME: when it is told offline; NEVER */
+	bool fresh;             /* it never asked for a map: peers don't know it yet */
+	bool online;            /* as peers know it */
+	bool expired;           /* as peers know it */
+	nanoseconds offline_at; /* CLOCK_BOOTTIME: when peers see it offline; NEVER */
 	nanoseconds remove_at;  /* CLOCK_BOOTTIME: an ephemeral one's end; NEVER */
 	nanoseconds dns_at;     /* CLOCK_BOOTTIME: from when on it may change its DNS again */
 	struct deadline due;    /* the first of them, and of its expiry */
@@ -109,7 +109,7 @@ struct registry {
 	struct registry_node *nodes; /* hash by_id, in the order of ids */
 	struct registry_node *nodes_by_key, *nodes_by_name, *nodes_by_v4;
 	struct registry_node *nodes_by_machine; /* the first of each machine's */
-	struct registry_node *routers;          /* who has approved or served routes */
+	struct registry_node *routers;          /* nodes with approved or served routes */
 	size_t node_count;
 	int64_t last_user, last_key, last_node; /* ids are never used again */
 	uint32_t next_host;                     /* where the search for a free address begins */
@@ -118,7 +118,7 @@ struct registry {
 	bool (*reserved)(const void *user, const char *label);
 	const void *reserved_user;
 
-	/* What the store has to be told. */
+	/* Changes that are not stored yet. */
 	struct registry_record *dirty;
 	int64_t *deleted_nodes;
 	size_t deleted_count;
@@ -176,7 +176,7 @@ struct registry_key_options {
 
 /**
  * registry_add_key() - Mint a key
- * @ret_secret: the whole text, told once; free by secret_string_free()
+ * @ret_secret: the whole text, which is not kept; free by secret_string_free()
  */
 int registry_add_key(struct registry *r, const struct registry_key_options *options,
 		     nanoseconds now, struct registry_key **ret, char **ret_secret,
@@ -213,7 +213,7 @@ struct registry_node *registry_node_named(const struct registry *r, const char *
  *  NULL */
 struct registry_node *registry_node_find(const struct registry *r, const char *text);
 
-/** registry_first_of_machine() - The latest node that @machine has with anybody, or NULL */
+/** registry_first_of_machine() - The latest node of @machine, or NULL */
 struct registry_node *registry_first_of_machine(const struct registry *r,
 						const struct public_key *machine);
 
@@ -247,7 +247,7 @@ bool registry_reserves(const struct registry *r, const char *label);
 
 /**
  * registry_rename() - Give it a name made from @wanted
- * @exact: -EEXIST when it is taken, -EPERM when it is reserved, -EINVAL when it is no label; else
+ * @exact: -EEXIST when it is taken, -EPERM when it is reserved, -EINVAL when it is not a label; else
  *         the next free one is taken
  */
 int registry_rename(struct registry *r, struct registry_node *node, const char *wanted, bool exact);

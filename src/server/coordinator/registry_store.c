@@ -474,7 +474,7 @@ static int transact(struct registry_store *store, const struct registry *registr
 	return r;
 }
 
-/* give_up() - What is stored of @bad stays as it was, until it changes again */
+/* give_up() - The stored row of @bad stays as it is, until the record changes again */
 static void give_up(struct registry_store *store, struct registry *registry,
 		    struct registry_record *bad, const struct error *err)
 {

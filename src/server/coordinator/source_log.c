@@ -14,7 +14,7 @@
 struct source {
 	nanoseconds until;   /* no line before */
 	uint32_t held;       /* lines since the last one */
-	struct address last; /* of whom; sources that share a slot share its count */
+	struct address last; /* sources that share a slot share its count */
 };
 
 struct source_log {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/source_log.h - what strangers may have logged: a line a source a minute
+ * server/coordinator/source_log.h - log lines caused by strangers: one a minute for each source
  *
- * What is held back is counted, and the count is logged when the minute is over.
+ * Lines over the limit are counted, and the count is logged when the minute is over.
  */
 #pragma once
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/coordinator/tailnet.c - begin and end of a tailnet, and what is due at a time */
+/* server/coordinator/tailnet.c - begin and end of a tailnet, and timed events */
 #include "server/coordinator/tailnet.h"
 
 #include "base/cleanup.h"
@@ -144,7 +144,7 @@ void tailnet_tick(struct tailnet *t, struct tailnet_time now)
 	deadlines_turn(&t->due, now.boot);
 	while ((due = deadlines_next(&t->due)))
 		node_due(t, container_of(due, struct registry_node, due), now);
-	/* Expiry is of the wall clock, and somebody has set that. */
+	/* The wall clock, which expiry uses, was set. */
 	if (moved > NSEC_PER_SEC || moved < -NSEC_PER_SEC) {
 		t->wall_offset = offset;
 		HASH_ITER(by_id, t->registry.nodes, node, next)

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/tailnet.h - what the coordination server decides (sans-I/O)
+ * server/coordinator/tailnet.h - the decisions of the coordination server (sans-I/O)
  *
  * Theory of operation
  *   The registry holds the nodes; a map_session is one node's open map stream. A change of
- *   a node is noted at each session that sees it, as (id, what changed), so that ten
- *   changes of one peer before the session is next looked at cost one delta. Messages
+ *   a node is noted at each session that sees it, as (id, kind of change), so that ten
+ *   changes of one peer cost one delta. Messages
  *   are made only when the stream can take one (map_session_take()): a slow reader's
  *   changes gather in its notes, which are bounded, and past the bound become one full
- *   map. `told` is what the session's client knows, so visibility may change in any way
- *   and the next message says what came and went.
+ *   map. `told` holds the peers that the client knows, so visibility may change in any way
+ *   and the next message adds and removes peers accordingly.
  *
- *   What is true of a node's message: the peers told are exactly those it sees, each as it
- *   is now, once all notes are taken. test_tailnet.c holds it to that, through the
- *   client's own netmap.
+ *   Invariant: once all notes are taken, the client knows exactly the peers that its node
+ *   sees, each as it is now. test_deltas.c checks it with the client's own netmap.
  *
  *   Time: `now` is struct tailnet_time, both clocks, since expiry is of the wall and
  *   timers are not.
@@ -49,12 +48,12 @@ struct tailnet_settings {
 	bool certificates;             /* nodes may prove their names by DNS */
 	nanoseconds node_expiry;       /* of keys of users' nodes; 0: never */
 	nanoseconds ephemeral_timeout;
-	/** @key_gone: a node key that is nobody's any more, or expired; NULL: nobody asks */
+	/** @key_gone: a node key that was replaced, removed or has expired; NULL: not called */
 	void (*key_gone)(void *user, const struct public_key *key);
 	void *key_user;
 };
 
-/* Which bits of a node changed; peers are told by a patch unless CHANGE_NODE is among them. */
+/* Which bits of a node changed; peers get a patch, or the whole node with CHANGE_NODE. */
 enum node_change {
 	CHANGE_ENDPOINTS = 1 << 0,
 	CHANGE_HOME = 1 << 1,
@@ -74,7 +73,7 @@ enum session_wants {
 struct session_note {
 	uint32_t id;
 	uint8_t change;  /* enum node_change */
-	uint8_t outcome; /* what the message at hand says of it */
+	uint8_t outcome; /* in the message at hand */
 };
 
 struct map_session {
@@ -84,7 +83,7 @@ struct map_session {
 	struct map_session *node_next;    /* of the node's */
 	struct map_session *next_ready, **ready_link; /* NULL: it isn't */
 	unsigned int wants;                           /* enum session_wants */
-	uint32_t *told; /* ids of the peers that it knows, ascending */
+	uint32_t *told; /* ids of the peers that the client knows, ascending */
 	uint32_t told_count, told_room;
 	struct session_note *notes; /* by id, ascending */
 	uint32_t note_count, note_room;
@@ -120,7 +119,7 @@ struct ssh_check {
 	struct ssh_check *next;
 };
 
-/* What was confirmed, and when: by a restart of the server it is forgotten, and asked again. */
+/* A confirmed session. In memory only: a restart of the server asks again. */
 struct ssh_confirmation {
 	struct public_key from, to; /* node keys: a node that logs in again is asked again */
 	char user[MACHINE_SSH_USER_SIZE];
@@ -134,7 +133,7 @@ struct tailnet {
 	struct applied_policy *policy;
 	struct map_session *sessions;
 	size_t session_count;
-	struct map_session *ready, **ready_end; /* who has something to be told, first come first */
+	struct map_session *ready, **ready_end; /* with a message to send, first come first */
 	struct deadlines due;                   /* of nodes */
 	nanoseconds wall_offset;                /* between the clocks, when last looked at */
 	uint64_t profile_mark;                  /* of the list of profiles at hand */
@@ -154,17 +153,17 @@ struct tailnet {
 int tailnet_init(struct tailnet *t, const struct tailnet_settings *settings);
 void tailnet_clear(struct tailnet *t);
 
-/** tailnet_loaded() - The registry was filled from the store: nodes that were connected get a
- *  minute to come back before others hear that they went */
+/** tailnet_loaded() - The registry was filled from the store: nodes that were connected have a minute
+ *  to reconnect before peers see them offline */
 void tailnet_loaded(struct tailnet *t, struct tailnet_time now);
 
-/** tailnet_changed() - Peers that see @node are to be told; @what: enum node_change */
+/** tailnet_changed() - Note a change of @node at its peers; @what: enum node_change */
 void tailnet_changed(struct tailnet *t, struct registry_node *node, unsigned int what);
 
 /** tailnet_changed_all() - A new policy or DERP map: @wants for every session, peers included */
 void tailnet_changed_all(struct tailnet *t, unsigned int wants);
 
-/** tailnet_policy_replaced() - Another policy holds: each session is told what came and went */
+/** tailnet_policy_replaced() - Another policy is in force: note the differences at each session */
 void tailnet_policy_replaced(struct tailnet *t);
 
 /**
@@ -189,7 +188,7 @@ int tailnet_policy_delete(struct tailnet *t, struct error *err);
 int tailnet_policy_check(const struct tailnet *t, const char *text, size_t length,
 			 struct string_list *problems, struct error *err);
 
-/** tailnet_sees() - Whether @viewer is told of @peer */
+/** tailnet_sees() - Whether @peer is a peer of @viewer */
 bool tailnet_sees(const struct tailnet *t, const struct registry_node *viewer,
 		  const struct registry_node *peer);
 
@@ -221,26 +220,26 @@ int tailnet_register(struct tailnet *t, const struct public_key *machine,
 		     const struct machine_register_request *request, bool patient,
 		     struct tailnet_time now, struct buffer *out, struct error *err);
 
-/** tailnet_refuse() - The login @id (or the whole URL) is over; its node hears that when it asks */
+/** tailnet_refuse() - Refuse the login @id (or the whole URL); the node gets the answer when it asks */
 int tailnet_refuse(struct tailnet *t, const char *id, struct error *err);
 
 /**
- * tailnet_approve() - Let in who waits with the login @id (or the whole URL), as @user's node
- * @tags: its tags, which make it nobody's node; NULL: those that it asks for, if @user may give
+ * tailnet_approve() - Approve the login @id (or the whole URL), as @user's node
+ * @tags: its tags, which replace the owner; NULL: those that it asks for, if @user may give
  *        them (-EPERM)
  */
 int tailnet_approve(struct tailnet *t, const char *id, struct registry_user *user,
 		    const struct string_list *tags, struct tailnet_time now,
 		    struct registry_node **ret, struct error *err);
 
-/** tailnet_login() - Who waits with the login @id (or the whole URL); NULL: nobody */
+/** tailnet_login() - The pending login @id (or the whole URL), or NULL */
 const struct tailnet_login *tailnet_login(const struct tailnet *t, const char *id);
 
 /* SSH sessions that a person has to confirm (tailnet_ssh_check.c) */
 
 /**
  * tailnet_ssh_action() - GET of POLICY_SSH_ACTION: may the session begin?
- * @machine: who asks: it has to be the node that the session goes to
+ * @machine: of the sender, which has to be the destination of the session
  * @patient: the request may be held; else the answer is to ask again
  * @out:     an SSHAction, in JSON
  *
@@ -254,16 +253,15 @@ int tailnet_ssh_action(struct tailnet *t, const struct public_key *machine,
 /** tailnet_ssh_check() - The session that waits with this id (or the whole URL); NULL: none */
 struct ssh_check *tailnet_ssh_check(const struct tailnet *t, const char *id);
 
-/** tailnet_ssh_decide() - Confirm or refuse a session that waits; who holds the request is to ask
- *  again */
+/** tailnet_ssh_decide() - Confirm or refuse a pending session */
 int tailnet_ssh_decide(struct tailnet *t, struct ssh_check *check, bool confirmed,
 		       struct tailnet_time now);
 
-/** tailnet_ssh_tick() - Forget what is too old; a part of tailnet_tick() */
+/** tailnet_ssh_tick() - Drop old checks and confirmations; a part of tailnet_tick() */
 void tailnet_ssh_tick(struct tailnet *t, nanoseconds now);
 void tailnet_ssh_clear(struct tailnet *t);
 
-/** tailnet_remove() - Delete a node: peers are told, its streams end, its key is unknown */
+/** tailnet_remove() - Delete a node: peers are notified, its streams end, its key is unknown */
 void tailnet_remove(struct tailnet *t, struct registry_node *node);
 
 /** tailnet_schedule() - Its times or its expiry have changed */
@@ -294,13 +292,12 @@ int tailnet_set_tags(struct tailnet *t, struct registry_node *node, const struct
 int tailnet_set_routes(struct tailnet *t, struct registry_node *node,
 		       const struct prefix_list *routes);
 
-/** tailnet_rename() - As registry_rename() exactly, and peers are told */
+/** tailnet_rename() - As registry_rename() exactly; peers are notified */
 int tailnet_rename(struct tailnet *t, struct registry_node *node, const char *name);
 
 /* Maps (tailnet_map.c, tailnet_sessions.c) */
 
-/**
- * tailnet_update() - Take over what a map request says of @node
+/** tailnet_update() - Take over what a map request says of @node
  *
  * Return: 0 or -ENOMEM
  */
@@ -320,14 +317,14 @@ void map_session_close(struct map_session *s, struct tailnet_time now);
  */
 int map_session_take(struct map_session *s, struct tailnet_time now, struct buffer *out);
 
-/** tailnet_next_ready() - A session that has something to say, taken off the list; or NULL */
+/** tailnet_next_ready() - A session with a message to send, taken off the list; or NULL */
 struct map_session *tailnet_next_ready(struct tailnet *t);
 
 /** tailnet_full_map() - The whole map of @node, as its first message would be */
 int tailnet_full_map(struct tailnet *t, struct registry_node *node, struct tailnet_time now,
 		     struct buffer *out);
 
-/** tailnet_tick() - Call once a second: expiry, who went offline, ephemeral nodes, old logins */
+/** tailnet_tick() - Call once a second: expired, offline and ephemeral nodes, old logins */
 void tailnet_tick(struct tailnet *t, struct tailnet_time now);
 
 /* Between the files of this part */
@@ -359,22 +356,21 @@ void tailnet_encode_change(const struct registry_node *node, unsigned int what,
 void tailnet_encode_common(struct tailnet *t, struct registry_node *node, unsigned int wants,
 			   struct json_writer *w);
 
-/** tailnet_profile_id() - Whose @node is, as far as profiles go */
+/** tailnet_profile_id() - The owner of @node in profiles */
 static inline int64_t tailnet_profile_id(const struct registry_node *node)
 {
 	return node->tags.count ? REGISTRY_TAGGED_USER : node->user;
 }
 
-/** tailnet_encode_profile() - Whose @node is */
+/** tailnet_encode_profile() - The profile of the owner of @node */
 void tailnet_encode_profile(const struct tailnet *t, const struct registry_node *node,
 			    struct json_writer *w);
 
-/** session_wake() - @s has something to say */
+/** session_wake() - @s has a message to send */
 void session_wake(struct map_session *s);
 
-/** tailnet_elect_routes() - Who serves each approved route now; peers are told of changes */
+/** tailnet_elect_routes() - Choose the node that serves each approved route */
 void tailnet_elect_routes(struct tailnet *t);
 
-/** tailnet_settle_routes() - Approve what policy approves of @node's routes by itself; whether that
- *  changed anything */
+/** tailnet_settle_routes() - Approve the routes of @node that autoApprovers allow; whether any is new */
 bool tailnet_settle_routes(struct tailnet *t, struct registry_node *node);

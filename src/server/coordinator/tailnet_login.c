@@ -29,7 +29,7 @@
 /* Answers */
 
 struct answer {
-	const struct registry_node *node; /* whose it is; NULL: nobody's yet */
+	const struct registry_node *node; /* NULL: none yet */
 	bool expired;
 	const char *auth_url;
 	const char *error;
@@ -103,8 +103,8 @@ static int existing(const struct tailnet *t, const struct admission *a, struct r
 	return 0;
 }
 
-/* take_hostinfo() - A registration's is older than what the node's maps said: its network and home
- * region stay until the next of those */
+/* take_hostinfo() - The node's last map request is newer than a registration: its network and home
+ * region stay */
 static void take_hostinfo(struct registry_node *node, struct tailcfg_hostinfo *info)
 {
 	struct tailcfg_net_info *known = node->hostinfo.net_info;
@@ -272,7 +272,7 @@ static int register_by_key(struct tailnet *t, const struct public_key *machine,
 		a.user = key->user;
 		a.auth_key = key->record.id;
 		a.ephemeral = key->ephemeral || q->ephemeral;
-		/* A tagged key decides alone. */
+		/* The tags of a key replace those that the node asks for. */
 		if (key->tags.count)
 			a.tags = &key->tags;
 		else
@@ -378,7 +378,7 @@ static int register_by_login(struct tailnet *t, const struct public_key *machine
 	}
 	if (login && patient)
 		return REGISTER_HOLD;
-	/* Asking again is no second login, but for one that was refused. */
+	/* A repeated request is not a second login, unless the first was refused. */
 	if (!login)
 		login = login_of_key(t, &q->node_key);
 	if (login && login->refused)
@@ -397,7 +397,7 @@ static int register_by_login(struct tailnet *t, const struct public_key *machine
 
 static int no_login(const char *id, struct error *err)
 {
-	return error_set(err, -ENOENT, "no login %s waits; the node may ask again", id);
+	return error_set(err, -ENOENT, "no login %s is pending; the node may start a new one", id);
 }
 
 int tailnet_refuse(struct tailnet *t, const char *id, struct error *err)

@@ -20,7 +20,6 @@ static struct tailcfg_capability self_capabilities[] = {
 	{.name = "https"},
 };
 
-/* The most that a node is told of. */
 #define CAPABILITIES_MAX 256
 
 static bool add_capability(void *data, const char *name, const char *values)
@@ -65,7 +64,7 @@ static uint32_t allowed_ips(const struct registry_node *node, const struct prefi
 	return count;
 }
 
-/* withhold() - What of a Hostinfo is nobody else's business, and would be sent to all of them */
+/* withhold() - Remove the members of a Hostinfo that peers have no use for */
 static void withhold(struct tailcfg_hostinfo *info, bool self)
 {
 	info->net_info = NULL;

@@ -163,7 +163,7 @@ bool tailnet_settle_routes(struct tailnet *t, struct registry_node *node)
 		if (prefix_list_contains(&now, route) ||
 		    !policy_approves_route(applied_policy_source(t->policy), &subject, route))
 			continue;
-		/* What it advertised once makes room for what it advertises now. */
+		/* Routes that it no longer advertises make room. */
 		if (now.count == MACHINE_ROUTES_MAX)
 			now.count = drop_unadvertised(node, routes, now.count);
 		if (now.count == MACHINE_ROUTES_MAX)
@@ -215,8 +215,8 @@ void tailnet_elect_routes(struct tailnet *t)
 	struct registry_node *next;
 
 	/*
-	 * First who can't any more gives its routes up, then the first of those who can takes
-	 * what is free; who serves a route keeps it.
+	 * First, nodes that can't serve give up their routes; then the first node that can takes
+	 * each free route. A node that serves a route keeps it.
 	 */
 	for (int round = 0; round < 2; round++)
 		for (struct registry_node *n = t->registry.routers; n; n = next) {
@@ -262,7 +262,7 @@ int tailnet_set_tags(struct tailnet *t, struct registry_node *node, const struct
 		}
 	string_list_clear(&node->tags);
 	node->tags = copy;
-	/* Who was expired stays it: tags are no login. */
+	/* An expired node stays expired: tags are not a login. */
 	if (!expired && was_tagged != (copy.count > 0)) {
 		node->expiry = tailnet_new_expiry(t, copy.count > 0, now);
 		tailnet_schedule(t, node, now);

@@ -75,7 +75,7 @@ static void want(struct map_session *s, unsigned int wants)
 	session_wake(s);
 }
 
-/* note() - The session is to be told of that node, or that it went */
+/* note() - The next message of the session has to mention that node, or that it is gone */
 static void note(struct map_session *s, uint32_t id, unsigned int change)
 {
 	uint32_t at = position(s->notes, sizeof(*s->notes), s->note_count, id);
@@ -98,7 +98,7 @@ static void note(struct map_session *s, uint32_t id, unsigned int change)
 	s->note_count++;
 }
 
-/* note_viewer() - Each session of the node @viewer is to be told of @id */
+/* note_viewer() - Note @id at each session of the node @viewer */
 static void note_viewer(struct tailnet *t, int64_t viewer, int64_t id, unsigned int change)
 {
 	struct registry_node *node = registry_node(&t->registry, viewer);
@@ -107,7 +107,7 @@ static void note_viewer(struct tailnet *t, int64_t viewer, int64_t id, unsigned 
 		note(s, (uint32_t)id, change);
 }
 
-/* spread() - What a change of the node @id did to others, as policy has it; @affected is used up */
+/* spread() - Note at other sessions the effects of a change of the node @id; frees @affected */
 static void spread(struct tailnet *t, int64_t id, struct policy_affected *affected)
 {
 	const struct policy_ids *pairs[] = {&affected->gained, &affected->lost};
@@ -126,8 +126,7 @@ static void spread(struct tailnet *t, int64_t id, struct policy_affected *affect
 	policy_affected_clear(affected);
 }
 
-/* note_routers() - The session is to be told again of each router that it knows: which of their
- * routes it is told may be others now */
+/* note_routers() - Note each router that the session knows: the granted routes may have changed */
 static void note_routers(struct map_session *s)
 {
 	for (struct registry_node *n = s->tailnet->registry.routers; n; n = n->next_router)
@@ -135,8 +134,8 @@ static void note_routers(struct map_session *s)
 			note(s, (uint32_t)n->record.id, CHANGE_NODE);
 }
 
-/* note_viewers() - Who sees @node is to be told; who knows it and sees it no more, was noted when
- * that came about */
+/* note_viewers() - Note a change at the sessions that see @node; a session that lost sight of it has a
+ * note already */
 static void note_viewers(struct tailnet *t, struct registry_node *node, unsigned int what)
 {
 	uint32_t id = (uint32_t)node->record.id;
@@ -235,7 +234,6 @@ struct map_session *map_session_open(struct tailnet *t, struct registry_node *no
 	return s;
 }
 
-/* leave_node() - The session is no longer its node's */
 static void leave_node(struct map_session *s)
 {
 	struct map_session **link = &s->node->sessions;
@@ -345,7 +343,7 @@ void tailnet_policy_replaced(struct tailnet *t)
 
 /* Messages */
 
-/* name_profile() - The profile of whose @node is, once a list */
+/* name_profile() - The profile of @node's owner, once in each list */
 static void name_profile(struct map_session *s, const struct registry_node *node,
 			 struct json_writer *w)
 {
@@ -360,8 +358,7 @@ static void name_profile(struct map_session *s, const struct registry_node *node
 	tailnet_encode_profile(t, node, w);
 }
 
-/* put_full() - Everything; what it knew and is no longer there is said too, for an empty list
- * of peers is not read as "none" */
+/* put_full() - A full map. Without peers it lists the removed ones: clients ignore an empty list */
 static bool put_full(struct map_session *s, struct tailnet_time now, struct json_writer *w)
 {
 	struct tailnet *t = s->tailnet;
@@ -441,7 +438,7 @@ static bool put_notes(struct map_session *s, enum outcome which, const char *nam
 	return any;
 }
 
-/* put_new_profiles() - Of nodes that it is told of as a whole. Its own came with its own node */
+/* put_new_profiles() - The owners of the nodes in this message. The session knows its own owner */
 static void put_new_profiles(struct map_session *s, struct json_writer *w)
 {
 	struct tailnet *t = s->tailnet;
@@ -462,7 +459,7 @@ static void put_new_profiles(struct map_session *s, struct json_writer *w)
 	json_end_array(w);
 }
 
-/* settle() - The notes were told: `told` follows */
+/* settle() - The notes were sent: update `told` */
 static bool settle(struct map_session *s)
 {
 	for (uint32_t i = 0; i < s->note_count; i++) {

@@ -116,7 +116,7 @@ int tailnet_ssh_decide(struct tailnet *t, struct ssh_check *check, bool confirme
 		};
 		strcpy(made->user, check->user);
 		t->ssh_confirmations = made;
-		/* The oldest goes: that session is asked about once more. */
+		/* The oldest goes: its session will have to be confirmed again. */
 		if (++t->ssh_confirmation_count > LIMIT_CONTROL_CONFIRMED) {
 			for (link = &t->ssh_confirmations; (*link)->next; link = &(*link)->next)
 				;
@@ -201,7 +201,7 @@ static int put_reject(const char *message, struct buffer *out)
 	return json_writer_result(&w);
 }
 
-/* put_hold() - Where to wait; @say: and what the person is to do */
+/* put_hold() - The URL to wait at; @say: with the instruction for the person */
 static int put_hold(const struct tailnet *t, const struct ssh_check *check, bool say,
 		    struct buffer *out)
 {
@@ -211,7 +211,7 @@ static int put_hold(const struct tailnet *t, const struct ssh_check *check, bool
 	snprintf(url, sizeof(url), "%s&check=%s", POLICY_SSH_ACTION_URL, check->id);
 	snprintf(message, sizeof(message),
 		 "# This session has to be confirmed. Open %s/ssh/%s\r\n"
-		 "# or run, beside the coordination server: pillion control ssh approve %s\r\n",
+		 "# or run on the coordination server: pillion control ssh approve %s\r\n",
 		 t->settings.server_url, check->id, check->id);
 	json_begin_object(&w, NULL);
 	if (say)
@@ -229,7 +229,7 @@ static int ask_person(struct tailnet *t, const struct registry_node *from,
 	struct ssh_check *check = *q->check ? tailnet_ssh_check(t, q->check) : NULL;
 	const struct ssh_confirmation *confirmed;
 
-	/* An id is good for what it was made for. */
+	/* An id is valid only for the session that it was made for. */
 	if (check &&
 	    (check->from != q->from || check->to != q->to || strcmp(check->user, q->user) != 0))
 		check = NULL;
@@ -258,7 +258,7 @@ int tailnet_ssh_action(struct tailnet *t, const struct public_key *machine,
 	nanoseconds period = 0;
 
 	if (!to || !public_key_equal(&to->machine, machine)) {
-		error_set(err, -ENOENT, "only the node that a session goes to may ask about it");
+		error_set(err, -ENOENT, "only the destination node of a session may ask about it");
 		return REGISTER_REFUSED;
 	}
 	if (from && !registry_node_is_expired(from, now.wall))

@@ -285,7 +285,7 @@ int certificate_by_authority(const char *folder, const char *const *names, size_
 {
 	_cleanup_(pair_clear) struct pair ca = {0}, server = {0};
 	int r = load(&ca, folder, "ca.pem", "ca.key",
-		     "bring them back, or move both away for a new authority", err);
+		     "restore them, or move both away for a new authority", err);
 
 	*made = (struct authority_made){.authority = !ca.certificate};
 	if (r == 0 && made->authority)

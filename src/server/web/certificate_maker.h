@@ -45,7 +45,7 @@ struct authority_made {
  * @made:  what was made
  *
  * The authority (ca.pem, which nodes get as TS_CA_FILE, and ca.key) is made at the first start and
- * stays, so that nodes never need another file. The server's pair is made anew as needed.
+ * stays, so that nodes never need another file. The server's pair is renewed as needed.
  *
  * Return: 0 or negative errno with @err set
  */

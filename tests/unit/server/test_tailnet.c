@@ -19,7 +19,7 @@ static void test_a_key_for_one_node(void **state)
 	assert_true(r.machine_authorized && !r.error);
 	DONE();
 	ASK(.machine = 2, .key = 2, .auth_key = key);
-	assert_non_null(strstr(r.error, "has been used"));
+	assert_non_null(strstr(r.error, "already used"));
 	assert_false(r.machine_authorized);
 	DONE();
 	assert_int_equal(tailnet.registry.node_count, 1);
