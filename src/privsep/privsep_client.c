@@ -358,7 +358,7 @@ int privsep_client_login(struct privsep_client *client, const char *url)
 	if (snprintf(message.login.url, sizeof(message.login.url), "%s", url) >=
 	    (int)sizeof(message.login.url))
 		return -EMSGSIZE;
-	/* The control server chose it; the supervisor kills an engine that sends an invalid text. */
+	/* The control server chose it, and the supervisor kills an engine for an invalid one. */
 	if (privsep_check(PRIVSEP_FROM_ENGINE, &message, sizeof(message.login), 0, &checked) < 0)
 		return -EINVAL;
 	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);

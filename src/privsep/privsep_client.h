@@ -87,7 +87,7 @@ void privsep_client_free(struct privsep_client *client);
 int privsep_client_start(struct privsep_client *client, struct privsep_start_message *ret,
 			 struct error *err);
 
-/** privsep_start_message_clear() - Close what is not -1, free the configuration */
+/** privsep_start_message_clear() - Close the descriptors, free the configuration */
 void privsep_start_message_clear(struct privsep_start_message *message);
 
 /** privsep_client_fd() - When it is readable, call privsep_client_dispatch() */
@@ -150,6 +150,6 @@ int privsep_client_settled(struct privsep_client *client);
 /** privsep_client_login() - Send the URL of a login, for a QR code; 0, -EMSGSIZE, others */
 int privsep_client_login(struct privsep_client *client, const char *url);
 
-/** privsep_client_status() - Send the node's state, and the line to log if the supervisor ends because of it */
+/** privsep_client_status() - Send the state; @text is logged if the supervisor ends because of it */
 int privsep_client_status(struct privsep_client *client, enum privsep_state state,
 			  const char *text);

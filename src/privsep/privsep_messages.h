@@ -27,7 +27,7 @@
 #define PRIVSEP_FDS_MAX    12  /* descriptors in one message */
 #define PRIVSEP_CHANNEL_FD 3   /* where a child finds its end; its log pipe is stderr */
 
-/* Most bytes of a sealed memfd, by what it holds. */
+/* Largest size of a sealed memfd, by content. */
 #define PRIVSEP_START_MAX      (128u * 1024)
 #define PRIVSEP_NETWORK_MAX    (8u * 1024 * 1024)
 #define PRIVSEP_INTERFACES_MAX (64u * 1024)
@@ -165,7 +165,7 @@ union privsep_message {
 	struct privsep_changed changed;
 };
 
-/* Who sends a message: a bit for each kind of process, so that a set of them is one number. */
+/* Senders of messages: a bit for each kind of process, so that a set of them is one number. */
 enum privsep_sender {
 	PRIVSEP_FROM_SUPERVISOR = 1 << 0,
 	PRIVSEP_FROM_ENGINE = 1 << 1,

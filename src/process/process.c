@@ -65,6 +65,8 @@ static int take_descriptors(const struct process_plan *plan, int output)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
+	/* Another number than 0: dup2() onto itself would leave it close-on-exec. */
+	null = fcntl(null, F_DUPFD_CLOEXEC, FIRST_SAFE_FD);
 	if (dup2(null, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
 	    dup2(output, STDERR_FILENO) < 0 ||
 	    (plan->channel >= 0 && dup2(plan->channel, PROCESS_CHANNEL_FD) < 0))
@@ -169,7 +171,7 @@ static bool take(struct process *process)
 	return true;
 }
 
-/* drain() - Take what is left, and close the pipe */
+/* drain() - Read the rest, and close the pipe */
 static void drain(struct process *process)
 {
 	int fd = process->output.fd;

@@ -29,7 +29,7 @@
 
 #define PROCESS_KILL_RETRY (100 * NSEC_PER_MSEC)
 
-/** struct process_plan - How a program is started; input is /dev/null, signals have their defaults */
+/** struct process_plan - How to start a program; its input is /dev/null, signals have defaults */
 struct process_plan {
 	const char *path; /* of the program; for messages only if `program` is set */
 	int program;      /* O_PATH descriptor of the program, or -1 */
@@ -40,7 +40,7 @@ struct process_plan {
 	bool ends_with_us;     /* SIGTERM when this process ends, however it ends */
 	bool ignores_sigpipe;
 
-	/* In the child, before it becomes the program: async-signal-safe calls only; 0 or an error */
+	/* In the child, before the exec: async-signal-safe calls only; 0 or negative errno */
 	int (*reduce)(void *context);
 	void *context;
 };
@@ -49,7 +49,7 @@ struct process_plan {
 
 /**
  * process_spawn() - Start a program in a session of its own, and wait until it runs
- * @ret_output: reads what the program writes to standard output and standard error; non-blocking
+ * @ret_output: end of a pipe with the program's standard output and standard error; non-blocking
  *
  * Return: its number; negative errno with @err if it does not run
  */
@@ -93,7 +93,7 @@ void process_init(struct process *process, const struct process_kind *kind, stru
 /** process_start() - As process_spawn(), and watch it; 0 or negative errno with @err */
 int process_start(struct process *process, const struct process_plan *plan, struct error *err);
 
-/** process_again() - It crashed after @lived: start the next one after a pause, which is returned */
+/** process_again() - After a crash: start the next one after a pause, which is returned */
 nanoseconds process_again(struct process *process, nanoseconds lived);
 
 /** process_stop() - Ask it to end, kill it after kind->patience; false if none runs */

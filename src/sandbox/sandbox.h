@@ -20,8 +20,8 @@
  * Landlock the limit is the process's user, so the process becomes the owner of the folder.
  *
  * A system call that is not in the profile's list traps: its name goes to stderr, and the process
- * dies by SIGSYS, in release builds too. A call that libraries only probe for fails with ENOSYS. The lists are generated at build time from `#syscalls` comments
- * beside the code that needs each call (scripts/syscalls).
+ * dies by SIGSYS, in release builds too. A call that libraries only probe for fails with ENOSYS. The
+ * lists are generated at build time from `#syscalls` comments beside the code (scripts/syscalls).
  */
 #pragma once
 
@@ -109,7 +109,7 @@ int sandbox_act_as(const struct sandbox_identity *identity, struct error *err);
 /**
  * sandbox_enter() - All but seccomp, for the calling thread, which must be the only one
  * @paths:  stay accessible; only for a profile with `files`
- * @ret:    what is in place; written on success
+ * @ret:    the mechanisms in place; written on success
  *
  * Return: 0, or negative errno with @err: the process must end
  */

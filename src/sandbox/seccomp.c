@@ -19,7 +19,7 @@
  * #syscalls: rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack tgkill
  * #syscalls: prctl:PR_SET_NAME prctl:PR_GET_SECCOMP
  *
- * glibc: clocks where the vdso has none, sleeping, and stdio on what is open.
+ * glibc: clocks where the vdso has none, sleeping, and stdio on open descriptors.
  * #syscalls: clock_gettime clock_getres clock_nanosleep nanosleep gettimeofday
  * #syscalls: read readv write writev close lseek fstat newfstatat uname
  *

@@ -196,7 +196,7 @@ static void channel_ready(struct loop_source *source, uint32_t events)
 		return;
 	r = receive(child);
 	if (r == -EPIPE) {
-		/* Closed: the child is ending, or is of no use. A stopping child has its own deadline. */
+		/* The child is ending, or of no use. A stopping child has its own deadline. */
 		hang_up(child);
 		if (!child->process.stopping)
 			process_kill(&child->process);

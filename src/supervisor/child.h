@@ -13,7 +13,7 @@
  *
  * The program is opened once, O_PATH, beside /proc/self/exe, and run by execveat: no PATH, no
  * variable, and the same version even if the file is replaced meanwhile. The child gets /dev/null,
- * its log pipe, the channel as PRIVSEP_CHANNEL_FD, SIGPIPE ignored, no environment, and no
+ * its log pipe as stdout and stderr, the channel as PRIVSEP_CHANNEL_FD, SIGPIPE ignored, no environment, and no
  * capability but those it needs to become another user.
  */
 #pragma once
@@ -26,7 +26,7 @@
 struct child;
 struct supervisor;
 
-/* Limits of a child's requests, and of the supervisor's log lines that the child causes (`said`). */
+/* Limits of a child's requests, and of the log lines of ours that it causes (`said`). */
 struct child_quotas {
 	struct quota sockets, files, loads, networks, said;
 };
@@ -41,7 +41,7 @@ struct child_kind {
 	bool (*prepare)(struct child *child);
 	/** greet() - Send the first message to a new one; 0 or negative errno */
 	int (*greet)(struct child *child);
-	/** receive() - Handle a message of the kind; takes descriptors out of @fds. 0 or negative errno */
+	/** receive() - Handle a message; takes descriptors out of @fds. 0 or negative errno */
 	int (*receive)(struct child *child, const union privsep_message *message,
 		       struct privsep_fds *fds);
 	/** gone() - It has ended, and its last messages were received */
@@ -68,7 +68,7 @@ struct child {
 	char *last_crash;
 };
 
-/** child_open() - Find the program and add the child to the supervisor's; 0 or negative errno with @err */
+/** child_open() - Find its program, add it to the supervisor; 0 or negative errno with @err */
 int child_open(struct child *child, struct supervisor *s, const struct child_kind *kind,
 	       uint32_t uid, uint32_t gid, struct error *err);
 

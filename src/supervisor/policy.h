@@ -77,5 +77,5 @@ struct flood {
 	unsigned long dropped; /* lines, not reported yet */
 };
 
-/** flood_pass() - Whether a line of @length bytes may be passed on at @now; if not, it is counted */
+/** flood_pass() - Whether to pass on a line of @length bytes at @now; a dropped one is counted */
 bool flood_pass(struct flood *flood, size_t length, nanoseconds now);

@@ -55,7 +55,7 @@ struct supervisor_options {
 
 	int64_t boot_timeout; /* TS_BOOT_TIMEOUT in nanoseconds: not Running by then, exit 1; 0:
 				 none */
-	bool exit_on_failure; /* after the first Running, another state ends the supervisor with 1 */
+	bool exit_on_failure; /* after the first Running, another state ends it with 1 */
 	void (*show_login)(const char *url); /* beside its log line, as a QR code; or NULL */
 	const char *log_path; /* background: capped file that log lines go to instead of stderr */
 
@@ -72,7 +72,8 @@ void supervisor_options_init(struct supervisor_options *options);
 /**
  * supervisor_run() - Run until a signal, or one of the other reasons to end
  *
- * Checks the machine first; a problem there is one paragraph in the log, with cause and remedy. Changes the process: signal mask, capabilities, no_new_privs.
+ * Checks the machine first; a problem there is one paragraph in the log, with cause and remedy.
+ * Changes the process: signal mask, capabilities, no_new_privs.
  * Return: exit code
  */
 int supervisor_run(const struct supervisor_options *options);
@@ -89,7 +90,7 @@ int supervisor_clean_up(const struct supervisor_options *options);
  * supervisor_hide_secrets() - Overwrite secrets in argv and environ in place
  *
  * Values of variables whose name ends in KEY, SECRET, TOKEN or PASSWORD, of proxies with a
- * user, and of flags like --auth-key, also inside TS_EXTRA_ARGS. A caller copies what it needs before.
+ * user, and of flags like --auth-key, also inside TS_EXTRA_ARGS. The caller copies them before.
  * supervisor_run() calls it.
  */
 void supervisor_hide_secrets(int argc, char **argv, char **environment);

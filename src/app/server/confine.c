@@ -73,12 +73,12 @@ int confine(const struct confine *c, struct error *err)
 	if (r < 0)
 		return r;
 	if (c->keeps && access(c->folder, R_OK | W_OK | X_OK) < 0)
-		return error_set_errno(
-			err, -errno, "%s is not writable for user %u, as whom the server continues",
-			c->folder, geteuid());
+		return error_set_errno(err, -errno,
+				       "%s is not writable for user %u, the user of the server",
+				       c->folder, geteuid());
 	for (size_t i = 0; i < WATCHED_MAX; i++)
 		if (c->watched[i] && access(c->watched[i], R_OK) < 0)
-			log_warn("%s is not readable for user %u, as whom the server continues: "
+			log_warn("%s is not readable for user %u, the user of the server: "
 				 "restart the server after a change of the file",
 				 c->watched[i], geteuid());
 	return sandbox_seal(c->profile, &report, err);

@@ -26,8 +26,7 @@ int headscale_run_provision(int argc, char **argv);
 int headscale_run(int argc, char **argv);
 int headscale_run_logs(int argc, char **argv);
 
-/** headscale_folder() - The folder of --state, else the default, absolute; NULL if there is none. Freed
- * by the caller */
+/** headscale_folder() - The absolute folder of --state, else the default; NULL: none. Caller frees */
 char *headscale_folder(const char *given);
 
 #define HEADSCALE_LOG "headscale.log"

@@ -171,7 +171,7 @@ static int check_listen(const char *name, const char *text, struct error *err)
 	return 0;
 }
 
-/* absolute() - Of an existing file: Headscale reads relative paths from its configuration's folder */
+/* absolute() - Headscale reads relative paths from the folder of its configuration */
 static int absolute(const struct flag_value *value, char out[static PATH_MAX], const char **ret,
 		    struct error *err)
 {

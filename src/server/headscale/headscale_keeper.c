@@ -89,7 +89,7 @@ static int hold_lock(void *context)
 	return 0;
 }
 
-/* publish() - Its number, for people; the lock is what the next keeper looks at */
+/* publish() - Write its number for people; the next keeper only looks at the lock */
 static void publish(struct keeper *k)
 {
 	char text[32];
@@ -269,7 +269,7 @@ int keeper_check(const struct keeper_options *options, struct error *err)
 	return error_set(err, -EINVAL, "Headscale refuses %s: %s", options->config, words);
 }
 
-/* open_number() - The file that the child locks; not removed, since a child may hold it */
+/* open_number() - The file that the child locks */
 static int open_number(const char *folder, struct error *err)
 {
 	_cleanup_free_ char *path = file_in(folder, NUMBER_FILE);
@@ -278,6 +278,15 @@ static int open_number(const char *folder, struct error *err)
 	if (!path)
 		return error_set(err, -ENOMEM, "out of memory");
 	return fd < 0 ? error_set_errno(err, -errno, "open %s", path) : fd;
+}
+
+/* remove_number() - After the child's end, while the folder is still locked */
+static void remove_number(const char *folder)
+{
+	_cleanup_free_ char *path = file_in(folder, NUMBER_FILE);
+
+	if (path)
+		(void)unlink(path);
 }
 
 /* end_orphan() - End a Headscale whose keeper was killed */
@@ -365,7 +374,7 @@ int keeper_run(const struct keeper_options *options, struct error *err)
 		process_init(&k.process, &headscale, &k.loop);
 		start(&k.process);
 		r = loop_run(&k.loop);
-		(void)!ftruncate(k.number_fd, 0);
+		remove_number(options->folder);
 	}
 	fd = k.signals.fd;
 	cleanup_close_at(&fd);
