@@ -211,7 +211,7 @@ def test_stun(start):
 USAGE = [
     ([], "name or address", 1),
     (["--listen=nowhere"], "no ADDRESS:PORT", 2),
-    (["--hostname=a b"], "no host name", 2),
+    (["--hostname=a b"], "not a valid host name", 2),
     (["--ipv4=x"], "no IP address", 2),
     (["--region=70000"], "--region", 2),
     (["--certificate=/x", "--ipv4=127.0.0.1"], "are given together", 2),

@@ -201,7 +201,7 @@ static void read_tun(struct node *node)
 		uint8_t *packet = buffer + WG_HEADROOM;
 		struct address to =
 			packet[0] >> 4 == 4 ? address_v4(packet + 16) : address_v6(packet + 24);
-		struct wg_peer *peer = wg_device_lookup(node->device, &to);
+		struct wg_peer *peer = wg_device_lookup(node->device, &to).peer;
 
 		if (peer)
 			wg_send(peer, packet, (size_t)length, clock_boottime());

@@ -18,7 +18,7 @@
 #define OWN_FLAGS_MAX   12
 #define FLAG_GROUPS_MAX 6
 
-/* What was read from the command line; one command runs in a process. */
+/* A command line that was read; one command runs in a process. */
 struct command_line {
 	struct flag_value own[OWN_FLAGS_MAX];
 	struct flag_value prefs[PREFS_FLAG_COUNT];
@@ -43,7 +43,7 @@ struct command {
 	const char *name;
 	const char *summary;     /* one line, no full stop */
 	const char *arguments;   /* "HOST", or NULL: takes none */
-	const char *description; /* paragraphs, lines of at most 76 characters */
+	const char *description; /* paragraphs */
 	const char *examples;    /* "command\n\twhat it does\n" … */
 	const struct flag *flags;
 	size_t flag_count;
@@ -86,7 +86,7 @@ void command_list(void);
 /** command_main() - Read a command line without its program and run it; exit code */
 int command_main(int argc, char **argv);
 
-/** print_version() - Of this program, and what it tells the network */
+/** print_version() - The version of this program, and the one that the network sees */
 void print_version(void);
 
 /* Each in its file. */

@@ -49,7 +49,7 @@ static void warn(const char *text)
 	complain(0, "warning: %s", text);
 }
 
-/* merge_flags() - What the command line says wins over what variables say */
+/* merge_flags() - A flag of the command line wins over a variable */
 static void merge_flags(struct entry_settings *s, const struct command_line *line)
 {
 	for (size_t i = 0; i < PREFS_FLAG_COUNT; i++)
@@ -161,7 +161,7 @@ static int daemon_arguments(const struct entry_settings *s, const struct entry_o
 		r = argv[count] ? 0 : -ENOMEM;
 		count += r == 0;
 	}
-	/* From TS_ENABLE_HEALTH_CHECK and its like, where no flag said it. */
+	/* TS_ENABLE_HEALTH_CHECK and other variables, where no flag is given. */
 	if (r == 0 && o->supervisor.start.health_check && !s->daemon[DAEMON_HEALTH].given)
 		r = argument(argv, &count, "--health=%s", o->supervisor.health_address);
 	if (r == 0 && o->supervisor.start.metrics && !s->daemon[DAEMON_METRICS].given)
@@ -173,7 +173,7 @@ static int daemon_arguments(const struct entry_settings *s, const struct entry_o
 }
 
 /*
- * daemon_environment() - What the daemon needs of ours, and nothing else: no key is in it
+ * daemon_environment() - The variables that the daemon needs, and no other: no key is among them
  * @proxies: HTTPS_PROXY and NO_PROXY, since our own are overwritten by now
  */
 static int daemon_environment(const struct privsep_start *start, char *proxies[static 2],
@@ -391,7 +391,7 @@ static int join(const struct entry_settings *s, const struct entry_options *o)
 			return complain(EXIT_USAGE, "%s", err.text);
 		j.auth_key = file_key;
 	}
-	/* With a key nobody sits there who could end a wait without limit. */
+	/* With a key no person is there to end a wait without limit. */
 	if (!j.timeout && j.auth_key)
 		j.timeout = KEY_TIMEOUT;
 	return join_tailnet(&j);
@@ -457,7 +457,7 @@ static int connect_with(struct command_line *line, const struct entry_settings *
 		return connected(socket, o);
 	if (if_configured && !keyed &&
 	    (status ? strcmp(state, "NeedsLogin") == 0 : !entry_has_login(&o->supervisor))) {
-		fprintf(stderr, "not configured: no key is set and nobody is logged in; nothing to "
+		fprintf(stderr, "not configured: there is neither a key nor a login; nothing to "
 				"do\n");
 		return EXIT_OK;
 	}
@@ -498,7 +498,7 @@ int run_connect(struct command_line *line)
 
 /* --- disconnect --- */
 
-/* is_our_program() - By /proc/@pid/exe; -EACCES: only who may trace a process may read that */
+/* is_our_program() - By /proc/@pid/exe; -EACCES: reading it needs the right to trace @pid */
 static int is_our_program(pid_t pid)
 {
 	char path[64], text[PATH_MAX];
@@ -528,8 +528,8 @@ static bool says_pillion(const char *socket)
 /*
  * is_our_daemon() - A `pillion daemon`; not the entry point of a container, nor another program
  *
- * In a container nobody has the right to trace, so its program can't be read: there its command
- * line says what it is, and under the official name its version.
+ * A container lacks the right to trace, so the program can't be read: there the command line
+ * identifies the daemon, and under the official name its version.
  */
 static bool is_our_daemon(const char *socket, pid_t pid)
 {
@@ -589,7 +589,7 @@ int run_disconnect(struct command_line *line)
 				socket);
 	if (!is_our_daemon(socket, pid))
 		return complain(EXIT_FAILS,
-				"process %d at %s is no 'pillion daemon'; stop it where it was "
+				"process %d at %s is not a 'pillion daemon'; stop it where it was "
 				"started (a container: stop the container), or take the node down "
 				"with 'pillion down'",
 				(int)pid, socket);

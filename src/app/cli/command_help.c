@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What may follow in a command of pillion-server: that program knows. */
+/* pillion-server prints the words that may follow in its commands. */
 #define SERVER_WORDS "pillion %s complete %s 2>/dev/null"
+
+#define LINE_MAX_WIDTH 76
 
 static struct command_line nothing; /* flags without values, to walk over */
 
@@ -25,6 +27,24 @@ static void print_examples(const char *examples)
 	}
 }
 
+/* print_wrapped() - Paragraphs, with lines of at most 76 characters */
+static void print_wrapped(const char *text)
+{
+	size_t column = 0;
+
+	while (*text) {
+		size_t length = strcspn(text, " \n");
+
+		if (column > 0 && column + 1 + length > LINE_MAX_WIDTH)
+			column = 0, putchar('\n');
+		column += (size_t)printf("%s%.*s", column > 0 ? " " : "", (int)length, text);
+		text += length;
+		for (; *text == '\n'; text++, column = 0)
+			putchar('\n');
+		text += *text == ' ';
+	}
+}
+
 static void print_variable(const char *name, const char *text)
 {
 	printf("  %-26s %s\n", name, text);
@@ -35,9 +55,10 @@ void command_help(const struct command *c)
 	struct flag_group groups[FLAG_GROUPS_MAX];
 	size_t count = command_groups(c, &nothing, groups);
 
-	printf("%s\n\nUsage:\n  pillion %s%s%s%s\n\n%s\n\nExamples:\n", c->summary, c->name,
-	       count ? " [FLAGS]" : "", c->arguments ? " " : "", c->arguments ? c->arguments : "",
-	       c->description);
+	printf("%s\n\nUsage:\n  pillion %s%s%s%s\n\n", c->summary, c->name, count ? " [FLAGS]" : "",
+	       c->arguments ? " " : "", c->arguments ? c->arguments : "");
+	print_wrapped(c->description);
+	printf("\n\nExamples:\n");
 	print_examples(c->examples);
 	for (size_t i = 0; i < count; i++)
 		flags_print(&groups[i]);

@@ -210,7 +210,7 @@ static int assert_address(const json_t *status, const struct address *asked)
 		    address_parse(json_string_value(text), json_string_length(text), &own) == 0 &&
 		    address_equal(&own, asked))
 			return EXIT_OK;
-	return complain(EXIT_FAILS, "%s is no address of this node; its state is %s",
+	return complain(EXIT_FAILS, "%s is not an address of this node; its state is %s",
 			address_format(asked, wanted), text_of(status, "BackendState"));
 }
 
@@ -262,24 +262,25 @@ int run_whois(struct command_line *line)
 	struct error err = {0};
 	struct endpoint endpoint;
 	struct address bare;
-	const char *who;
+	const char *about;
 	size_t i;
 	int r;
 
 	if (line->rest_count != 1)
 		return complain(EXIT_USAGE, "name an address: pillion whois IP[:PORT]");
-	who = line->rest[0];
-	if (address_parse(who, strlen(who), &bare) < 0 &&
-	    endpoint_parse(who, strlen(who), &endpoint) < 0)
-		return complain(EXIT_USAGE,
-				"'%.64s' is no address; write 100.64.0.2, 100.64.0.2:80 or "
-				"[fd7a::2]:80",
-				who);
-	snprintf(target, sizeof(target), "/localapi/v0/whois?addr=%s&proto=%s", who,
+	about = line->rest[0];
+	if (address_parse(about, strlen(about), &bare) < 0 &&
+	    endpoint_parse(about, strlen(about), &endpoint) < 0)
+		return complain(
+			EXIT_USAGE,
+			"'%.64s' is not a valid address; write 100.64.0.2, 100.64.0.2:80 or "
+			"[fd7a::2]:80",
+			about);
+	snprintf(target, sizeof(target), "/localapi/v0/whois?addr=%s&proto=%s", about,
 		 proto->given ? proto->text : "");
 	r = daemon_ask(line, "GET", target, NULL, &found, &err);
 	if (r == -ESRCH)
-		return complain(EXIT_FAILS, "no node of the tailnet has the address %s", who);
+		return complain(EXIT_FAILS, "no node of the tailnet has the address %s", about);
 	if (r < 0)
 		return complain(EXIT_FAILS, "%s", err.text);
 	if (line->own[WHOIS_JSON].on) {

@@ -12,10 +12,10 @@
 
 static const struct flag status_flags[] = {
 	[STATUS_JSON] = FLAG_ON("json", "print the whole status as JSON"),
-	[STATUS_PEERS] = FLAG_ON("peers", "list the other nodes (default true)"),
+	[STATUS_PEERS] = FLAG_ON("peers", "list the peers (default true)"),
 	[STATUS_ACTIVE] = FLAG_ON("active", "list only nodes with traffic"),
 	[STATUS_SELF] = FLAG_ON("self", "list this node (default true)"),
-	[STATUS_HEADER] = FLAG_ON("header", "print a line over the columns"),
+	[STATUS_HEADER] = FLAG_ON("header", "print a line of column names"),
 	[STATUS_WEB] = FLAG_QUIET("web", FLAG_BOOL),
 	FLAG_QUIET("listen", FLAG_STRING),
 	FLAG_QUIET("browser", FLAG_BOOL),
@@ -30,7 +30,8 @@ static const struct flag ip_flags[] = {
 static const struct flag ping_flags[] = {
 	[PING_COUNT] = FLAG_NUMBER("c", "COUNT", 0, INT64_MAX,
 				   "stop after so many pings; 0: never (default 10)"),
-	[PING_TSMP] = FLAG_ON("tsmp", "through WireGuard, but not the other kernel"),
+	[PING_TSMP] =
+		FLAG_ON("tsmp", "through WireGuard, answered by the peer's engine, not its kernel"),
 	[PING_ICMP] = FLAG_ON("icmp", "an ICMP echo through WireGuard"),
 	[PING_PEERAPI] = FLAG_LATER("peerapi", FLAG_BOOL, NULL),
 	[PING_SIZE] = FLAG_LATER("size", FLAG_INTEGER, NULL),
@@ -56,18 +57,19 @@ static const struct flag version_flags[] = {
 	FLAG_QUIET("track", FLAG_STRING),
 };
 static const struct flag daemon_own_flags[] = {
-	[DAEMON_OWN_CLEAN_UP] =
-		FLAG_ON("cleanup", "remove what a killed daemon left in the network, and end"),
+	[DAEMON_OWN_CLEAN_UP] = FLAG_ON(
+		"cleanup", "remove the interface, routes and rules of a killed daemon, and end"),
 	[DAEMON_OWN_VERSION] = FLAG_ON("version", "print the version, and end"),
 };
 static const struct flag connect_flags[] = {
-	[CONNECT_FOREGROUND] = FLAG_ON("foreground", "stay, as the daemon, instead of detaching"),
+	[CONNECT_FOREGROUND] = FLAG_ON(
+		"foreground", "run the daemon in this process instead of in the background"),
 	[CONNECT_IF_CONFIGURED] =
 		FLAG_ON("if-configured", "do nothing when there is neither a key nor a login"),
 };
 static const struct flag disconnect_flags[] = {
 	[DISCONNECT_TIMEOUT] = FLAG_OF("timeout", FLAG_DURATION, "DURATION",
-				       "how long the daemon may take to end (default 15s)"),
+				       "how long to wait for the end of the daemon (default 15s)"),
 };
 
 #define FLAGS(table) .flags = table, .flag_count = ARRAY_SIZE(table)
@@ -76,23 +78,23 @@ const struct command commands[] = {
 	{
 		.name = "connect",
 		.summary = "Join the tailnet, with a daemon in the background if none runs",
-		.description =
-			"Asks for the status first; when the node is connected already nothing is\n"
-			"done. Else a daemon is started in the background if none answers, the\n"
-			"settings are applied as 'pillion up' does, and the command waits until "
-			"the\n"
-			"node is running. Safe to call again at every start of a machine or "
-			"container.\n"
-			"\n"
-			"Settings that no flag gives come from the variables TS_AUTHKEY,\n"
-			"TS_AUTHKEY_FILE, TS_HOSTNAME, TS_LOGIN_SERVER, TS_EXTRA_ARGS and the "
-			"other\n"
-			"TS_* variables of 'pillion run'. When waiting fails the exit code is 1 "
-			"and\n"
-			"the daemon stays, to go on trying.",
+		.description = "Reads the status first; a node that is connected already stays as "
+			       "it is. Without a "
+			       "daemon, one is started in the background. Then the settings are "
+			       "applied as "
+			       "'pillion up' does, and the command waits until the node is "
+			       "running. It is safe to "
+			       "call it at every start of a machine or container.\n\n"
+			       "Settings without a flag come from the variables TS_AUTHKEY, "
+			       "TS_AUTHKEY_FILE, "
+			       "TS_HOSTNAME, TS_LOGIN_SERVER, TS_EXTRA_ARGS and the other TS_* "
+			       "variables of "
+			       "'pillion run'. When the node is not running in time, the exit code "
+			       "is 1, and the "
+			       "daemon keeps trying.",
 		.examples = "pillion connect --login-server=https://vpn.example.com "
 			    "--auth-key=file:/run/secrets/key\n"
-			    "\tjoin by a key that a file holds\n"
+			    "\tjoin by the key in a file\n"
 			    "pillion connect --if-configured --timeout=30s\n"
 			    "\tin a start-up hook: does nothing where no key is set\n",
 		FLAGS(connect_flags),
@@ -102,9 +104,10 @@ const struct command commands[] = {
 	{
 		.name = "disconnect",
 		.summary = "End the daemon in the background and clean up",
-		.description = "Waits until the daemon has taken its interface, routes and rules\n"
-			       "away. An ephemeral node is logged out. The login is kept, so that\n"
-			       "'pillion connect' needs no key. Exit code 0 when no daemon runs.",
+		.description =
+			"Waits until the daemon has removed its interface, routes and rules. An "
+			"ephemeral node is logged out. Another node keeps its login, so that "
+			"'pillion connect' needs no key. Exit code 0 when no daemon runs.",
 		.examples = "pillion disconnect\n\tleave the tailnet until the next connect\n",
 		FLAGS(disconnect_flags),
 		.tables = TAKES_SOCKET,
@@ -113,11 +116,10 @@ const struct command commands[] = {
 	{
 		.name = "up",
 		.summary = "Bring the node up, logging in if needed",
-		.description = "Changes the settings whose flags are given, and no others, then "
-			       "brings the\n"
-			       "node up and waits until it is running. Without a key and without a "
-			       "login it\n"
-			       "prints the URL at which a person logs in.",
+		.description =
+			"Changes only the settings whose flags are given, brings the node up, and "
+			"waits until it is running. Without a key and without a login it prints "
+			"the URL at which a person logs in.",
 		.examples = "pillion up\n\tconnect again with the settings as they are\n"
 			    "pillion up --login-server=https://vpn.example.com --qr\n"
 			    "\tlog in with a browser, or a phone that scans the code\n"
@@ -138,7 +140,7 @@ const struct command commands[] = {
 	{
 		.name = "set",
 		.summary = "Change single settings",
-		.description = "Changes the settings whose flags are given, and no others.",
+		.description = "Changes only the settings whose flags are given.",
 		.examples = "pillion set --hostname=web --shields-up\n"
 			    "\trename the node and refuse incoming connections\n"
 			    "sudo pillion set --operator=$USER\n"
@@ -150,8 +152,8 @@ const struct command commands[] = {
 		.name = "login",
 		.summary = "Log in",
 		.description =
-			"As 'pillion up', for a node that is not logged in. To log in anew,\n"
-			"add --force-reauth, or log out first.",
+			"As 'pillion up', for a node that is not logged in. To log in anew, add "
+			"--force-reauth, or log out first.",
 		.examples = "pillion login --qr\n\tprint the URL, and as a QR code\n",
 		.tables = TAKES_SETTINGS | TAKES_LOGIN | TAKES_SOCKET,
 		.run = run_login,
@@ -167,7 +169,7 @@ const struct command commands[] = {
 	},
 	{
 		.name = "status",
-		.summary = "Show the node, its peers and what is wrong",
+		.summary = "Show the node, its peers and its problems",
 		.description = "Exit code 0 when the node is running, 1 when it is not.",
 		.examples = "pillion status\n\tthe node and its peers\n"
 			    "pillion status --json | jq -r .BackendState\n\tfor scripts\n"
@@ -192,9 +194,9 @@ const struct command commands[] = {
 		.summary = "Ping a peer inside of the tailnet and show the path",
 		.arguments = "HOST",
 		.description =
-			"Says for each answer whether it came directly or by a relay. Stops\n"
-			"after 10 pings, or once the path is direct. Exit code 1 when no\n"
-			"answer came.",
+			"Prints for each answer whether it came directly or by a relay. Stops "
+			"after "
+			"10 pings, or once the path is direct. Exit code 1 when no answer came.",
 		.examples = "pillion ping laptop\n\tuntil the path is direct\n"
 			    "pillion ping -c 1 --tsmp 100.64.0.2\n\tonce, through WireGuard\n",
 		FLAGS(ping_flags),
@@ -205,8 +207,8 @@ const struct command commands[] = {
 		.name = "whois",
 		.summary = "Show the node and user behind a tailnet address",
 		.arguments = "IP[:PORT]",
-		.description = "What a service may ask about the peer of a connection.",
-		.examples = "pillion whois 100.64.0.2\n\twho has that address\n",
+		.description = "For a service that wants to know the peer of a connection.",
+		.examples = "pillion whois 100.64.0.2\n\tthe node with that address\n",
 		FLAGS(whois_flags),
 		.tables = TAKES_SOCKET,
 		.run = run_whois,
@@ -214,7 +216,7 @@ const struct command commands[] = {
 	{
 		.name = "version",
 		.summary = "Print the version",
-		.description = "The second line is what the node tells the control server.",
+		.description = "The second line is the version that the control server receives.",
 		.examples = "pillion version --daemon\n\tof this program and of the daemon\n",
 		FLAGS(version_flags),
 		.tables = TAKES_SOCKET,
@@ -222,10 +224,11 @@ const struct command commands[] = {
 	},
 	{
 		.name = "daemon",
-		.summary = "Be the daemon, in the foreground, configured by flags alone",
-		.description = "Needs NET_ADMIN and /dev/net/tun. Log in with 'pillion up' from\n"
-			       "another terminal. This is what 'tailscaled' runs. HTTPS_PROXY and\n"
-			       "NO_PROXY say how control and relays are reached.",
+		.summary = "Run the daemon in the foreground, configured by flags alone",
+		.description =
+			"Needs NET_ADMIN and /dev/net/tun. Log in with 'pillion up' from another "
+			"terminal. 'tailscaled' is another name of this command. HTTPS_PROXY and "
+			"NO_PROXY name the proxy for control and relays.",
 		.examples = "pillion daemon --statedir=/var/lib/tailscale\n\tas a service does\n"
 			    "pillion daemon --state=mem:\n\tkeep nothing: an ephemeral node\n",
 		FLAGS(daemon_own_flags),
@@ -234,47 +237,49 @@ const struct command commands[] = {
 	},
 	{
 		.name = "run",
-		.summary = "Be the sidecar of a container, configured by the TS_* variables",
-		.description =
-			"The entry point of the container image, also as 'containerboot'. Reads\n"
-			"the variables of the official image, joins the tailnet, and stays: it\n"
-			"ends by itself only for what no waiting heals.\n"
-			"HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY say how\n"
-			"control and relays are reached.",
+		.summary = "Run as the sidecar of a container, configured by the TS_* variables",
+		.description = "The entry point of the container image; 'containerboot' is another "
+			       "name of it. "
+			       "Reads the variables of the official image, joins the tailnet, and "
+			       "stays. It ends by "
+			       "itself only for errors that waiting can't heal.\n\n"
+			       "HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY name "
+			       "the proxy for "
+			       "control and relays.",
 		.examples = "TS_AUTHKEY=file:/run/secrets/key TS_STATE_DIR=/var/lib/tailscale "
 			    "pillion run\n\tas the image does\n",
 		.run = run_entrypoint,
 	},
 	{
 		.name = "control",
-		.summary = "A coordination server of your own, and its operator's commands",
+		.summary = "Run your own coordination server, and administrate it",
 		.arguments = "COMMAND …",
-		.description = "What 'pillion control --help' says.",
+		.description = "'pillion control --help' lists its commands.",
 		.examples =
 			"pillion control serve\n"
-			"\tin an empty folder: makes all that it needs, and says what to do next\n",
+			"\tin an empty folder: creates all it needs, and prints the next steps\n",
 		.passes = true,
 		.run = run_server,
 	},
 	{
 		.name = "derp",
-		.summary = "A relay by itself",
+		.summary = "Run a relay without a coordination server",
 		.arguments = "…",
-		.description = "What 'pillion derp --help' says.",
+		.description = "'pillion derp --help' lists its flags.",
 		.examples = "pillion derp --help\n\tits flags\n",
 		.passes = true,
 		.run = run_server,
 	},
 	{
 		.name = "headscale",
-		.summary = "Headscale kept running, and accounts and devices at one",
+		.summary = "Keep a Headscale running, and create accounts and devices on one",
 		.arguments = "COMMAND …",
-		.description = "What 'pillion headscale --help' says.",
+		.description = "'pillion headscale --help' lists its commands.",
 		.examples = "pillion headscale run --url https://headscale.example.com:8443\n"
-			    "\tkeeps a Headscale of this machine running\n"
+			    "\tkeep a Headscale of this machine running\n"
 			    "pillion headscale provision --url https://headscale.example.com "
 			    "--account alice --device laptop\n"
-			    "\tmakes the user and a key, unless they are there\n",
+			    "\tcreate the user and a key, unless they exist\n",
 		.passes = true,
 		.run = run_server,
 	},
@@ -351,7 +356,7 @@ size_t command_groups(const struct command *c, struct command_line *line,
 	return count;
 }
 
-/* What the official command has and we do not. */
+/* Commands of the official client that pillion lacks. */
 static const char *const not_yet[] = {
 	"appc-routes", "bugreport", "cert",     "configure",  "debug",    "dns",      "drive",
 	"exit-node",   "file",      "funnel",   "get",        "id-token", "licenses", "lock",
@@ -366,7 +371,8 @@ int command_unknown(const char *name)
 	for (size_t i = 0; i < ARRAY_SIZE(not_yet); i++)
 		if (strcmp(name, not_yet[i]) == 0)
 			return complain(EXIT_FAILS,
-					"'%s' is not supported yet; 'pillion --help' lists what is",
+					"'%s' is not supported yet; 'pillion --help' lists the "
+					"supported commands",
 					name);
 	for (size_t i = 0; i < command_count; i++)
 		names[i] = commands[i].name;

@@ -127,12 +127,12 @@ static int apply_tun(const char *name, bool strict, void (*warn)(const char *tex
 					 "kernel interface; leave the flag out and give the "
 					 "container NET_ADMIN and /dev/net/tun");
 		warn("--tun=userspace-networking: pillion always uses a kernel interface; the "
-		     "flag is passed over");
+		     "flag is ignored");
 		return 0;
 	}
 	if (!*name || strlen(name) >= IF_NAMESIZE || strpbrk(name, "/ \t"))
 		return error_set(err, -EINVAL,
-				 "--tun=%.32s is no name of an interface (1 to %d "
+				 "--tun=%.32s is not a valid name of an interface (1 to %d "
 				 "characters)",
 				 name, IF_NAMESIZE - 1);
 	return daemon_set(&o->start.tun_name, name);
@@ -174,10 +174,11 @@ static int apply_prefixes(const struct flag_value *values, enum daemon_flag flag
 				 daemon_flags[flag].name, text, PREFIX_SET_MAX);
 	for (size_t i = 0; i < set.count; i++) {
 		if (set.list[i].bits < shortest)
-			return error_set(err, -EINVAL,
-					 "--%s=%.64s: a prefix shorter than /%d is no pool of a "
-					 "tailnet; name the server's own",
-					 daemon_flags[flag].name, text, shortest);
+			return error_set(
+				err, -EINVAL,
+				"--%s=%.64s: a prefix shorter than /%d can't be the pool of a "
+				"tailnet; name the server's own",
+				daemon_flags[flag].name, text, shortest);
 	}
 	return daemon_set(field, text);
 }

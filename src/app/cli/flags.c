@@ -310,7 +310,7 @@ int finish(const char *program, int code)
 {
 	int cause = fflush(stdout) == 0 ? 0 : errno;
 
-	/* The flag stands also for a write in the middle, whose cause is gone by now. */
+	/* ferror() reports earlier writes too; the cause of those is lost by now. */
 	if (cause == 0 && !ferror(stdout))
 		return code;
 	fprintf(stderr, "%s: the output could not be written%s%s\n", program, cause ? ": " : "",

@@ -31,7 +31,7 @@ enum flag_kind {
 };
 
 enum flag_status {
-	FLAG_OURS,       /* does what it says */
+	FLAG_OURS,       /* pillion implements it */
 	FLAG_NOT_YET,    /* the official client has it, we don't yet */
 	FLAG_NOT_NEEDED, /* the official client has it, and there is nothing to do for it here */
 	FLAG_BINDING,    /* as FLAG_NOT_YET; without it the rest would mean something else */
@@ -178,7 +178,7 @@ int value_parse_integer(const char *text, int64_t *ret);
 
 /**
  * value_nearest() - The name that a mistyped @text most likely meant
- * @names: @count names; NULLs are passed over
+ * @names: @count names; NULLs are ignored
  *
  * Return: one of @names, or NULL when none is near
  */

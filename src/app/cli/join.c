@@ -3,7 +3,7 @@
  * app/cli/join.c - apply settings, log in, wait for Running
  *
  * Theory of operation. The bus is opened before anything is changed, so that no
- * event is missed; after the change one status says where things stand by then, and
+ * event is missed; after the change one status shows the state at that time, and
  * the bus what happens next. Settings alone are a PATCH; a key, another server or a
  * login need `start` with whole prefs, which are those of the node with the mask
  * applied here.
@@ -24,7 +24,7 @@
 #define STATE_COUNT    7
 #define STATE_TEXT_MAX 32
 
-/* Without news for so long, a look at what is wrong. */
+/* After so long without an event, the health warnings are read and printed. */
 #define LOOK_INTERVAL (3 * NSEC_PER_SEC)
 
 /* ipn.State, by number as the bus has it. */
@@ -33,14 +33,14 @@ static const char *const state_names[STATE_COUNT] = {
 	"Stopped", "Starting",       "Running",
 };
 
-/* What is known of the node while waiting. */
+/* The node's state, as far as the bus has reported it. */
 struct progress {
 	char state[STATE_TEXT_MAX];
 	char url[2048]; /* the last one that was printed */
-	bool approval_said;
+	bool approval_printed;
 	bool logged_in; /* a login finished while we watched */
 	char message[ERROR_TEXT_MAX];
-	json_t *troubles; /* what is wrong, as it was last said */
+	json_t *troubles; /* health warnings that were printed */
 };
 
 static void stream_free(struct localapi_stream **s)
@@ -104,9 +104,9 @@ static void say_approval(const struct join *j, struct progress *p)
 {
 	_cleanup_free_ char *url = NULL;
 
-	if (p->approval_said || strcmp(p->state, "NeedsMachineAuth") != 0)
+	if (p->approval_printed || strcmp(p->state, "NeedsMachineAuth") != 0)
 		return;
-	p->approval_said = true;
+	p->approval_printed = true;
 	if (j->json) {
 		print_state(p->state);
 		return;
@@ -213,7 +213,7 @@ static bool holds(const json_t *list, const json_t *line)
 	return false;
 }
 
-/* say_troubles() - A person who waits is told for what, once for each */
+/* say_troubles() - Print each new health warning, so that a waiting person knows the cause */
 static void say_troubles(const struct join *j, struct progress *p)
 {
 	_cleanup_json_ json_t *status = NULL;
@@ -260,7 +260,7 @@ static void say_done(const struct join *j)
 	fputc('\n', stderr);
 }
 
-/* say_timeout() - What the node was waiting for when our time was over */
+/* say_timeout() - Print the state and the health warnings when the time is over */
 static int say_timeout(const struct join *j, const struct progress *p)
 {
 	_cleanup_json_ json_t *status = NULL;

@@ -31,7 +31,7 @@ const char *style(FILE *to, enum style which)
 
 void print_json(const json_t *value)
 {
-	/* jansson leaves what is above ASCII as it is, and a terminal obeys some of that. */
+	/* jansson keeps characters above ASCII, and a terminal obeys some of them. */
 	json_dumpf(value, stdout, JSON_INDENT(2) | (isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0));
 	putchar('\n');
 }

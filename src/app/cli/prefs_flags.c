@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/cli/prefs_flags.c - the flags of `up`, and what they make of the prefs */
+/* app/cli/prefs_flags.c - the flags of `up`, and the prefs that they change */
 #include "app/cli/prefs_flags.h"
 
 #include "base/cleanup.h"
@@ -26,7 +26,7 @@ const struct flag prefs_flags[PREFS_FLAG_COUNT] = {
 				       "control server, such as https://vpn.example.com"),
 	[PREFS_NICKNAME] = FLAG_OF("nickname", FLAG_STRING, "NAME", "name of this account"),
 	[PREFS_OPERATOR] = FLAG_OF("operator", FLAG_STRING, "USER",
-				   "local user who may change the node without root"),
+				   "local user allowed to change the node without root"),
 	[PREFS_SHIELDS_UP] = FLAG_ON("shields-up", "refuse all incoming connections"),
 
 	[PREFS_AUTH_KEY] = FLAG_ALIASED("auth-key", "authkey", FLAG_STRING, "KEY",

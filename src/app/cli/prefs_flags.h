@@ -3,7 +3,7 @@
  * app/cli/prefs_flags.h - the flags of `up` in TS_EXTRA_ARGS, up, login, set and connect
  *
  * One table for all of them. The settings among them become an ipn.MaskedPrefs; the
- * others say how to log in.
+ * others control the login.
  */
 #pragma once
 

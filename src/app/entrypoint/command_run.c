@@ -2,9 +2,9 @@
 /*
  * app/entrypoint/command_run.c - `pillion run`, also as containerboot: the sidecar of a container
  *
- * Reads the TS_* variables and becomes the supervisor in this same process. What no
- * waiting heals (contradictory variables, an unknown flag, a key file that isn't
- * there) is one paragraph and exit code 2, before anything is up.
+ * Reads the TS_* variables and becomes the supervisor in this same process. An error
+ * that waiting can't heal (contradictory variables, an unknown flag, a missing key
+ * file) is one paragraph and exit code 2, before anything is up.
  */
 #include "app/cli/command.h"
 #include "app/entrypoint/entry_options.h"
@@ -26,13 +26,12 @@ static void warn(const char *text)
 	log_warn("%s", text);
 }
 
-/* say_userspace() - The official default is no interface at all, ours is always one */
+/* say_userspace() - By default the official image has no interface; pillion always has one */
 static void say_userspace(const struct entry_settings *s)
 {
 	if (s->userspace.on)
-		log_warn(
-			"TS_USERSPACE=true is passed over: pillion always uses a kernel interface, "
-			"which needs NET_ADMIN and /dev/net/tun");
+		log_warn("TS_USERSPACE=true is ignored: pillion always uses a kernel interface, "
+			 "which needs NET_ADMIN and /dev/net/tun");
 	else if (!s->userspace.given)
 		log_info("TS_USERSPACE is unset: pillion always uses a kernel interface, which "
 			 "needs NET_ADMIN and /dev/net/tun");
@@ -52,16 +51,16 @@ static const char *choose_socket(void)
 	return OFFICIAL_SOCKET_PATH;
 }
 
-/* run_defaults() - What the official entrypoint does where no variable says otherwise */
+/* run_defaults() - The defaults of the official entrypoint */
 static void run_defaults(struct entry_settings *s)
 {
 	if (s->prefs[PREFS_ACCEPT_DNS].on)
 		log_warn("TS_ACCEPT_DNS=true has no effect yet: names of the tailnet are not "
 			 "resolved, and /etc/resolv.conf is left as it is");
-	/* Never what the state says: a volume that once accepted DNS must not go on doing so. */
+	/* Not from the state: a volume that once accepted DNS must not keep accepting it. */
 	s->prefs[PREFS_ACCEPT_DNS].given = true;
 	if (s->prefs[PREFS_FORCE_REAUTH].on) {
-		log_warn("--force-reauth in TS_EXTRA_ARGS is passed over: it would make a new node "
+		log_warn("--force-reauth in TS_EXTRA_ARGS is ignored: it would make a new node "
 			 "at every start; 'pillion login --force-reauth' does it once");
 		s->prefs[PREFS_FORCE_REAUTH] = (struct flag_value){0};
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/entrypoint/entry_options.c - from variables and flags to what the supervisor is to do */
+/* app/entrypoint/entry_options.c - from variables and flags to the options of the supervisor */
 #include "app/entrypoint/entry_options.h"
 
 #include "app/cli/output.h"
@@ -51,7 +51,7 @@ bool entry_has_login(const struct supervisor_options *options)
 	return known;
 }
 
-/* check_key() - That @key, or what the file at @path holds, is one; with a login it's a warning */
+/* check_key() - Check @key, or the key in the file at @path; with a login a bad one is a warning */
 static int check_key(const char *key, const char *path, const struct entry_options *o,
 		     void (*warn)(const char *text), struct error *err)
 {
@@ -109,7 +109,7 @@ static int set_auth_key(const struct entry_settings *s, struct entry_options *o,
 	return 0;
 }
 
-/* mend_address() - "::1:9002" is what a template makes of an IPv6 POD_IP: "[::1]:9002" */
+/* mend_address() - A template makes "::1:9002" of an IPv6 POD_IP: "[::1]:9002" is meant */
 static char *mend_address(const char *text)
 {
 	const char *colon = strrchr(text, ':');
@@ -176,8 +176,7 @@ static int set_health(const struct entry_settings *s, struct entry_options *o, s
 	return 0;
 }
 
-/* check_operator() - A user who isn't there, before anything is up: the node would refuse him too
- */
+/* check_operator() - Refuse an unknown user before anything is up; the node would refuse it too */
 static int check_operator(const struct entry_settings *s, struct error *err)
 {
 	const struct flag_value *user = &s->prefs[PREFS_OPERATOR];
@@ -208,7 +207,7 @@ static int set_prefs(const struct entry_settings *s, struct entry_options *o, st
 	o->supervisor.start.prefs = json_dumps(o->masked, JSON_COMPACT);
 	if (!o->supervisor.start.prefs)
 		return error_set(err, -ENOMEM, "out of memory");
-	/* Who says no at the start is not to be overruled by a captured engine. */
+	/* A captured engine must not overrule a "no" of the start configuration. */
 	if (s->prefs[PREFS_ACCEPT_ROUTES].given && !s->prefs[PREFS_ACCEPT_ROUTES].on &&
 	    !s->daemon[DAEMON_ALLOW_ROUTES].given)
 		return daemon_set(&o->supervisor.start.allow_routes, "");

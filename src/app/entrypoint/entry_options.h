@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/entrypoint/entry_options.h - from variables and flags to what the supervisor is to do */
+/* app/entrypoint/entry_options.h - from variables and flags to the options of the supervisor */
 #pragma once
 
 #include "app/entrypoint/variables.h"
@@ -10,7 +10,7 @@
 struct entry_options {
 	struct supervisor_options supervisor;
 	json_t *masked;      /* settings, as ipn.MaskedPrefs; owned */
-	char *auth_key;      /* a copy, since what it was read from is wiped; or NULL; owned */
+	char *auth_key;      /* a copy, since its source is wiped; or NULL; owned */
 	char *auth_key_path; /* a copy too, since a variable "file:…" is wiped; owned */
 	char *health_text;   /* a mended address; owned */
 };
@@ -34,5 +34,5 @@ bool entry_has_login(const struct supervisor_options *options);
 /** entry_options_clear() - Wipe and free */
 void entry_options_clear(struct entry_options *options);
 
-/** check_auth_key() - Refuse what is no auth key but another kind of secret; 0, -EINVAL */
+/** check_auth_key() - Refuse a secret that is not an auth key; 0, -EINVAL */
 int check_auth_key(const char *key, struct error *err);

@@ -144,7 +144,7 @@ static void warn_unknown(const char *name, void (*warn)(const char *text))
 	const char *names[NAMES_MAX], *near;
 	char text[ERROR_TEXT_MAX];
 
-	/* They all begin alike: what comes after counts. */
+	/* They all begin alike: the rest of the name is compared. */
 	for (size_t i = 0; i < variable_count; i++)
 		names[i] = variables[i].name + strlen(PREFIX);
 	near = value_nearest(name + strlen(PREFIX), names, variable_count);

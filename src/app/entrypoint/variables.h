@@ -37,7 +37,7 @@ extern const size_t variable_count;
 /** variables_each() - Call @print for every variable that we know, in the order of the help */
 void variables_each(void (*print)(const char *name, const char *text));
 
-/* What variables say. Strings point into the environment, or into words split from it. */
+/* The values of variables. Strings point into the environment, or into words split from it. */
 struct entry_settings {
 	struct flag_value prefs[PREFS_FLAG_COUNT];
 	struct flag_value daemon[DAEMON_FLAG_COUNT];

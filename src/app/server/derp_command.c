@@ -4,8 +4,7 @@
  *
  *	pillion derp --hostname relay.example.com
  *
- * What it made (key, certificate) and its DERPMap, as JSON for a control server, are
- * in its folder.
+ * Its folder holds its key, its certificate, and its DERPMap as JSON for a control server.
  */
 #define LOG_ROOM "relay"
 #include "app/cli/flags.h"
@@ -84,16 +83,17 @@ static const struct flag flags[FLAG_COUNT] = {
 		"hash in the DERPMap)"),
 	[KEY_FILE] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
 	[PLAIN] = FLAG_ON("plain", "no TLS: a proxy before this relay has it"),
-	[VERIFY_URL] = FLAG_OF(
-		"verify-url", FLAG_STRING, "URL",
-		"ask there who may connect (of pillion control and Headscale: https://…/verify)"),
+	[VERIFY_URL] = FLAG_OF("verify-url", FLAG_STRING, "URL",
+			       "ask this URL whether a node may connect (pillion control, "
+			       "Headscale: https://…/verify)"),
 	[VERIFY_CA] = FLAG_OF("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it"),
-	[VERIFY_OPEN] = FLAG_ON("verify-fail-open", "let everybody in while it can't be asked"),
+	[VERIFY_OPEN] =
+		FLAG_ON("verify-fail-open", "admit every node while the URL can't be asked"),
 	[RATE] = FLAG_NUMBER("rate", "BYTES", 0, INT64_MAX,
-			     "a second that one client may send (default no limit)"),
+			     "a second that one client may send (default: no limit)"),
 	[SOURCE_CLIENTS] = FLAG_NUMBER("source-clients", "NUMBER", 1, INT32_MAX,
 				       "most from one address or /64 (default 4096)"),
-	[METRICS] = FLAG_ON("metrics", "serve /metrics, to everybody"),
+	[METRICS] = FLAG_ON("metrics", "serve /metrics, without authentication"),
 	[BOOTSTRAP] = FLAG_OF("bootstrap-dns-names", FLAG_STRING, "NAME,NAME…",
 			      "of servers, resolved here for clients whose DNS is broken"),
 	[REGION] = FLAG_NUMBER("region", "NUMBER", 1, UINT16_MAX, "in the DERPMap (default 900)"),
@@ -140,11 +140,12 @@ static int configure(const struct flag_value *v, struct relay_server_config *c, 
 	if (r == 0 && !v[CERTIFICATE_FILE].given != !v[KEY_FILE].given)
 		r = error_set(err, -EINVAL, "--certificate and --key are given together");
 	if (r == 0 && (v[VERIFY_CA].given || v[VERIFY_OPEN].on) && !v[VERIFY_URL].given)
-		r = error_set(err, -EINVAL,
-			      "--verify-ca-file and --verify-fail-open have no effect without "
-			      "--verify-url, and everybody may connect: add it, or leave them out");
+		r = error_set(
+			err, -EINVAL,
+			"--verify-ca-file and --verify-fail-open have no effect without "
+			"--verify-url, and every node may connect: add it, or leave them out");
 	if (r == 0 && v[HOST].text && !host_is_valid(v[HOST].text))
-		r = error_set(err, -EINVAL, "%s is no host name", v[HOST].text);
+		r = error_set(err, -EINVAL, "'%s' is not a valid host name", v[HOST].text);
 	if (r < 0)
 		return r;
 	c->host_name = v[HOST].text;
@@ -253,7 +254,8 @@ static int read_names(char *text, struct relay_server_config *config, struct err
 	for (char *name = strtok_r(text, ",", &rest); name; name = strtok_r(NULL, ",", &rest)) {
 		if (!host_is_valid(name))
 			return error_set(err, -EINVAL,
-					 "--bootstrap-dns-names: '%s' is no host name", name);
+					 "--bootstrap-dns-names: '%s' is not a valid host name",
+					 name);
 		if (config->bootstrap_count == ARRAY_SIZE(names))
 			return error_set(err, -EINVAL, "--bootstrap-dns-names: more than %zu",
 					 ARRAY_SIZE(names));
@@ -262,7 +264,7 @@ static int read_names(char *text, struct relay_server_config *config, struct err
 	return 0;
 }
 
-/* open_files() - Read what only root may, then go on as who owns the folder */
+/* open_files() - Read the files that only root may read, then become the owner of the folder */
 static int open_files(struct derp *d, struct relay_server_config *config, struct error *err)
 {
 	int r = confine_make_folder(config->directory, err);

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* greet() - ClientInfo: who it is */
+/* greet() - ClientInfo: the client's identity */
 static int greet(struct derp_connection *c, const struct derp_message *m, nanoseconds now)
 {
 	struct derp_client_info info;
@@ -54,7 +54,7 @@ static int server_info(struct derp_connection *c)
 	return buffer_append(&c->control, frame, (size_t)length);
 }
 
-/* send_packet() - SendPacket: pass it on, or say that nobody is there */
+/* send_packet() - SendPacket: pass it on, or answer that the destination is not here */
 static void send_packet(struct derp_connection *c, const struct derp_message *m, nanoseconds now)
 {
 	struct derp_server_statistics *statistics = &c->server->statistics;
@@ -133,7 +133,7 @@ static int consume(struct derp_connection *c, struct cursor *in, nanoseconds now
 	return c->state == ENDING ? -EPIPE : 0;
 }
 
-/* charge() - Take what came from its rate; it must pause when there is too little */
+/* charge() - Take the received bytes from its rate; it must pause when there is too little */
 static void charge(struct derp_connection *c, size_t length, nanoseconds now)
 {
 	uint64_t rate = c->server->rate;
@@ -141,7 +141,7 @@ static void charge(struct derp_connection *c, size_t length, nanoseconds now)
 	c->read_after = 0;
 	if (rate == 0)
 		return;
-	/* May exceed the second that it holds: the bytes came already. The next second pays. */
+	/* It may exceed one second: the bytes were received already, and the next second pays. */
 	if (c->paid_at < now)
 		c->paid_at = now;
 	c->paid_at += (nanoseconds)((double)length / (double)rate * (double)NSEC_PER_SEC);
@@ -215,7 +215,7 @@ void derp_connection_admit(struct derp_connection *c, bool allow, nanoseconds no
 	c->alive_at = now + DERP_SERVER_KEEP_ALIVE;
 	connection_schedule(c);
 	connection_want(c, DERP_WANTS_WRITE);
-	/* What it sent meanwhile. */
+	/* Frames that arrived meanwhile. */
 	if (c->input.length > 0 && receive(c, NULL, 0, now) < 0)
 		connection_end(c);
 }

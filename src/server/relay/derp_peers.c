@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/relay/derp_peers.c - who is here, and who has sent to whom */
+/* server/relay/derp_peers.c - connected peers, and the flows between them */
 #include "server/relay/derp_server_internal.h"
 
 #include "base/limits.h"

@@ -61,7 +61,7 @@ const struct derp_server_statistics *derp_server_statistics(const struct derp_se
 	return &s->statistics;
 }
 
-/* What the owner is to do */
+/* Requests to the owner */
 
 static void attention_leave(struct derp_connection *c)
 {
@@ -107,7 +107,7 @@ static void connection_due(struct derp_connection *c, nanoseconds now)
 
 	if (c->blocked_at <= now) {
 		s->statistics.stalled++;
-		queues_clear(c); /* nobody will read it */
+		queues_clear(c); /* the client will not read it */
 		connection_end(c);
 	} else if (c->alive_at <= now && c->state != READY) {
 		s->statistics.timed_out++;

@@ -5,28 +5,28 @@
  * Sans-I/O. Bytes that follow the HTTP upgrade go in, bytes to send come out, time is
  * passed in; sockets are the owner's.
  *
- *	state      what it waits for             what ends it
+ *	state      waits for                     ends by
  *	GREETING   ClientInfo                    10 s; a box that doesn't open
  *	VERIFYING  derp_connection_admit()       10 s; a refusal
  *	READY      frames                        a frame too long; 2 s without taking what was sent
- *	ENDING     the owner's _free()           told by DERP_WANTS_CLOSE
+ *	ENDING     the owner's _free()           DERP_WANTS_CLOSE asks for it
  *
  * Theory of operation
- *   Input on one connection makes output on others, so what the owner has to do stands
- *   in a list: after each call it empties derp_server_attention() and does what
- *   each connection wants.
+ *   Input on one connection makes output on others, so a list holds the connections
+ *   that need their owner: after each call the owner empties derp_server_attention()
+ *   and carries out the requests.
  *
  *   A node's key is a `peer`, with one connection or several (a copied state file, a
  *   reconnect whose old side is not known to be dead): packets go to the one that wrote
- *   last, and all are told so in a Health frame.
+ *   last, and a Health frame notifies all of them.
  *
  *   Each connection has two bounded queues, discovery apart from data, served in turn.
  *   A full one drops the oldest packet of the source that holds most of it, so a flood
  *   pushes out its own packets and not a neighbour's. Output is taken only as fast as
- *   the client reads: who does not read fills its own queues, and after 2 s is cut.
+ *   the client reads: a client that does not read fills its own queues, and after 2 s is cut.
  *
- *   A `flow` remembers who has sent to whom: it finds the destination without asking the
- *   table, and whom to tell PeerGone when the destination leaves.
+ *   A `flow` remembers sender and destination: it finds the destination without asking the
+ *   table, and the senders that receive PeerGone when the destination leaves.
  */
 #pragma once
 
@@ -38,13 +38,14 @@
 struct derp_server;
 struct derp_connection;
 
-#define DERP_SERVER_PATIENCE      (10 * NSEC_PER_SEC) /* for ClientInfo, and for a verdict */
-#define DERP_SERVER_KEEP_ALIVE    (40 * NSEC_PER_SEC) /* proxies cut what is idle for 50 or 60 s */
+#define DERP_SERVER_PATIENCE (10 * NSEC_PER_SEC) /* for ClientInfo, and for a verdict */
+#define DERP_SERVER_KEEP_ALIVE \
+	(40 * NSEC_PER_SEC) /* proxies cut idle connections after 50 or 60 s */
 #define DERP_SERVER_JITTER        (5 * NSEC_PER_SEC)
 #define DERP_SERVER_WRITE_TIMEOUT (2 * NSEC_PER_SEC)
 #define DERP_SERVER_GONE_BURST    3 /* PeerGone for unknown destinations: a second, at once */
 
-/* What the owner is to do; flags. */
+/* Requests to the owner; flags. */
 enum derp_wants {
 	DERP_WANTS_WRITE = 1,  /* it has output: derp_connection_output() */
 	DERP_WANTS_VERIFY = 2, /* decide about derp_connection_key(): derp_connection_admit() */
@@ -77,7 +78,7 @@ struct derp_server_statistics {
 /**
  * derp_server_new() - A relay without clients
  * @key:              copied, and wiped at the end
- * @bytes_per_second: what one client may send, told to it; 0: no limit
+ * @bytes_per_second: the rate of one client, which receives it; 0: no limit
  *
  * Return: 0 or -ENOMEM
  */
@@ -99,7 +100,7 @@ const struct derp_server_statistics *derp_server_statistics(const struct derp_se
 struct derp_connection *derp_server_accept(struct derp_server *server, void *owner,
 					   nanoseconds now);
 
-/** derp_connection_free() - The connection has ended; tells those who sent to it */
+/** derp_connection_free() - The connection has ended; its senders are notified */
 void derp_connection_free(struct derp_connection *c);
 
 /**
@@ -122,7 +123,7 @@ nanoseconds derp_connection_read_after(const struct derp_connection *c);
  */
 bool derp_connection_output(struct derp_connection *c, struct buffer *out, size_t most);
 
-/** derp_connection_blocked() - What was taken has not all left; call it once per time it is so */
+/** derp_connection_blocked() - Not all output has left; call it once for each such time */
 void derp_connection_blocked(struct derp_connection *c, nanoseconds now);
 
 /** derp_connection_unblocked() - It has */

@@ -128,8 +128,8 @@ static inline void peer_active(struct derp_connection *c)
 	c->peer->active = c;
 }
 
-/** flow_to() - Whom packets from @c to @key go to, remembered; NULL: nobody here */
+/** flow_to() - The peer with @key, remembered as a destination of @c; NULL: it is not here */
 struct peer *flow_to(struct derp_connection *c, const struct public_key *key);
 
-/** flows_clear() - Forget whom @c has sent to */
+/** flows_clear() - Forget the destinations of @c */
 void flows_clear(struct derp_connection *c);

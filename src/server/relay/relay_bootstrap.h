@@ -4,8 +4,8 @@
  *
  * Theory of operation
  *   Some addresses are given; the others are asked for at once and every ten minutes. A name
- *   whose addresses can't be had keeps those that it had. What clients ask for is only looked up
- *   here, never resolved for them.
+ *   that can't be resolved keeps its former addresses. Names that clients ask for are only looked
+ *   up here, never resolved for them.
  */
 #pragma once
 
@@ -25,9 +25,9 @@ void relay_bootstrap_free(struct relay_bootstrap *b);
 
 /**
  * relay_bootstrap_add() - One more name, copied; one that is there gets these addresses besides
- * @addresses: of which those that are ADDRESS_NONE are passed over; none left: it is resolved
+ * @addresses: ADDRESS_NONE entries are ignored; without another one the name is resolved
  *
- * What is no name that DNS knows (an address, localhost) is passed over.
+ * A name that DNS does not know (an address, localhost) is ignored.
  * Return: 0; -EINVAL: no host name; -E2BIG: too many (LIMIT_BOOTSTRAP_NAMES); -ENOMEM
  */
 int relay_bootstrap_add(struct relay_bootstrap *b, const char *name,

@@ -121,7 +121,7 @@ static void client_free(struct client *c)
 	derp_connection_free(c->connection);
 	source_leave(clients, c->source);
 	LIST_REMOVE(c, all);
-	stream_close(c->stream); /* what it did not take is lost */
+	stream_close(c->stream); /* unsent output is lost */
 	free(c);
 }
 
@@ -188,7 +188,7 @@ static void on_prepare(uv_prepare_t *prepare)
 	clients->turn++;
 }
 
-/* client_write() - Hand over what is queued, while the stream takes it; false: it can't be */
+/* client_write() - Hand over queued frames while the stream takes them; false: it failed */
 static bool client_write(struct client *c)
 {
 	struct buffer *out = &c->clients->output;

@@ -3,8 +3,8 @@
  * server/relay/relay_clients.h - streams under the relay's core
  *
  * Theory of operation
- *   A client is a stream with a connection of the core. What a stream delivers goes
- *   to the core at once, and what the core wants done is done at once.
+ *   A client is a stream with a connection of the core. Bytes of a stream go to the
+ *   core at once, and requests of the core are carried out at once.
  *
  *   Fairness: in one turn of the loop a client is read TURN_BYTES at most; then it is
  *   paused, and resumed in the next turn, when all others have been looked at. A
@@ -50,5 +50,5 @@ bool relay_clients_room(const struct relay_clients *clients, const struct addres
 void relay_clients_add(struct relay_clients *clients, struct stream *stream, const void *head,
 		       size_t length, const struct endpoint *source);
 
-/** relay_clients_attend() - Do what the core wants, after it was called from outside */
+/** relay_clients_attend() - Carry out requests of the core, after a call from outside */
 void relay_clients_attend(struct relay_clients *clients);

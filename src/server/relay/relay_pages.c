@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/relay/relay_pages.c - what a relay answers beside /derp */
+/* server/relay/relay_pages.c - the pages of a relay beside /derp */
 #include "server/relay/relay_pages.h"
 
 #include "base/cleanup.h"
@@ -89,9 +89,9 @@ static void serve_bootstrap(const struct relay_pages *pages, struct http1_exchan
 {
 	struct buffer text = BUFFER_INIT(LIMIT_KEY_BODY);
 
-	/* Whoever asks does so once, of a relay chosen by chance. */
+	/* A client asks once, and a relay chosen at random. */
 	http1_reply_close(x);
-	/* What was asked for (?q=) is in it, or is not known. */
+	/* All names are sent: the name asked for (?q=) is among them, or unknown. */
 	if (relay_bootstrap_write(pages->bootstrap, &text) < 0)
 		http1_reply_text(x, 503, "out of memory");
 	else

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/relay/relay_pages.h - what a relay answers beside /derp */
+/* server/relay/relay_pages.h - the pages of a relay beside /derp */
 #pragma once
 
 #include "server/relay/derp_server.h"

@@ -276,7 +276,7 @@ static int open_bootstrap(struct relay_server *s, uv_loop_t *loop,
 		return error_set(err, r, "more than %u names for /bootstrap-dns",
 				 LIMIT_BOOTSTRAP_NAMES);
 	if (r < 0)
-		return error_set(err, r, "'%s' is no host name", name);
+		return error_set(err, r, "'%s' is not a valid host name", name);
 	return relay_bootstrap_start(s->pages.bootstrap, err);
 }
 

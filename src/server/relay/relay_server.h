@@ -9,7 +9,7 @@
  *   if asked for, /metrics). A second, plain port may answer the pages alone, for
  *   captive-portal checks on port 80. STUN answers on UDP.
  *
- *   What is not given is made at the first start and kept in `directory`: the
+ *   A key and a certificate that are not given are made at the first start: the
  *   relay's key (relay.key), and a self-signed certificate (relay.crt, relay.pem:
  *   its key). Clients trust that one by its hash, which relay_server_derp_node()
  *   puts into the DERPMap entry, so no CA file is needed.
@@ -59,15 +59,15 @@ struct relay_server_config {
 	bool plain;              /* no TLS: a proxy before the relay has it, at `public_port` */
 
 	/*
-	 * Who may connect. @verify decides at once; @verify_url is asked by POST with
+	 * Which nodes may connect. @verify decides at once; @verify_url is asked by POST with
 	 * {"NodePublic":"nodekey:…","Source":"1.2.3.4"} and says {"Allow":true}. Neither:
-	 * everybody.
+	 * every node.
 	 */
 	bool (*verify)(void *user, const struct public_key *node, const struct address *source);
 	void *user;
 	const char *verify_url;     /* http or https */
 	const char *verify_ca_file; /* PEM; NULL: the system's roots */
-	bool verify_fail_open;      /* let in whom the URL could not be asked about */
+	bool verify_fail_open;      /* admit nodes while the URL can't be asked */
 
 	uint64_t client_bytes_per_second; /* what one client may send; 0: no limit */
 	unsigned int source_clients;      /* from one address or /64; 0: LIMIT_RELAY_SOURCE */
@@ -90,7 +90,7 @@ void relay_server_free(struct relay_server *server);
 
 /**
  * relay_server_derp_node() - This relay as a node of a DERPMap
- * @name: "1a", or what the map calls it
+ * @name: "1a", or another name in the map
  *
  * The strings are the caller's to free. CertName is "sha256-raw:…" for a certificate of our own
  * making; for one from a file, which clients verify by name, it is empty.

@@ -22,7 +22,7 @@ struct relay_question {
 	struct relay_verifier *verifier;
 	LIST_ENTRY(relay_question) questions;
 	struct http_exchange *exchange;
-	relay_verdict_told *told;
+	relay_verdict_fn *told;
 	void *user;
 };
 
@@ -96,8 +96,8 @@ void relay_question_cancel(struct relay_question *q)
 static void answered(void *user, const struct http_response *response, const struct error *err)
 {
 	struct relay_question *q = user;
-	relay_verdict_told *told = q->told;
-	void *whom = q->user;
+	relay_verdict_fn *told = q->told;
+	void *user_of_told = q->user;
 	enum relay_verdict verdict = RELAY_VERDICT_NONE;
 	nanoseconds now = clock_boottime();
 
@@ -106,17 +106,19 @@ static void answered(void *user, const struct http_response *response, const str
 	if (verdict == RELAY_VERDICT_NONE && now >= q->verifier->quiet_until) {
 		q->verifier->quiet_until = now + QUIET;
 		if (err)
-			log_warn("nobody can be asked whether a node may connect: %s", err->text);
+			log_warn("the verification server can't be asked whether a node may "
+				 "connect: %s",
+				 err->text);
 		else
-			log_warn("the verification server's answer is no verdict: status=%d",
+			log_warn("the verification server sent no verdict: status=%d",
 				 response ? response->head->status : 0);
 	}
 	question_free(q);
-	told(whom, verdict);
+	told(user_of_told, verdict);
 }
 
 int relay_verifier_ask(struct relay_verifier *v, const struct public_key *node,
-		       const struct address *source, relay_verdict_told *told, void *user,
+		       const struct address *source, relay_verdict_fn *told, void *user,
 		       struct relay_question **ret)
 {
 	static const struct http1_header headers[] = {{"Content-Type", "application/json"}};

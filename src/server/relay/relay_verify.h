@@ -20,11 +20,11 @@ struct relay_question;
 enum relay_verdict {
 	RELAY_VERDICT_ALLOW,
 	RELAY_VERDICT_DENY,
-	RELAY_VERDICT_NONE, /* nobody could be asked */
+	RELAY_VERDICT_NONE, /* the URL could not be asked */
 };
 
-/** relay_verdict_told - The end of a question, never before relay_verifier_ask() returned */
-typedef void relay_verdict_told(void *user, enum relay_verdict verdict);
+/** relay_verdict_fn - The end of a question, never before relay_verifier_ask() returned */
+typedef void relay_verdict_fn(void *user, enum relay_verdict verdict);
 
 /**
  * relay_verifier_new() - @url: http or https; @ca_file: PEM, NULL: the system's roots
@@ -35,15 +35,15 @@ typedef void relay_verdict_told(void *user, enum relay_verdict verdict);
 int relay_verifier_new(uv_loop_t *loop, const char *url, const char *ca_file,
 		       struct relay_verifier **ret, struct error *err);
 
-/** relay_verifier_free() - Questions under way end without a verdict being told. NULL is fine */
+/** relay_verifier_free() - Questions under way end without a callback. NULL is fine */
 void relay_verifier_free(struct relay_verifier *v);
 
 /** relay_verifier_ask() - Begin; 0, -EBUSY too many at once, -ENOMEM, or another negative errno */
 int relay_verifier_ask(struct relay_verifier *v, const struct public_key *node,
-		       const struct address *source, relay_verdict_told *told, void *user,
+		       const struct address *source, relay_verdict_fn *told, void *user,
 		       struct relay_question **ret);
 
-/** relay_question_cancel() - No verdict will be told. NULL is fine */
+/** relay_question_cancel() - End it without a callback. NULL is fine */
 void relay_question_cancel(struct relay_question *q);
 
 /** relay_verdict_parse() - The body of an answer */

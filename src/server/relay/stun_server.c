@@ -59,7 +59,7 @@ struct stun_server {
 	struct datagram datagrams[BATCH];
 };
 
-/* answer_from() - Make of what recvmsg() told what sendmsg() wants: same address, no interface */
+/* answer_from() - Turn recvmsg()'s control data into sendmsg()'s: same address, no interface */
 static void answer_from(struct msghdr *m)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
@@ -156,7 +156,7 @@ static int open_socket(const struct endpoint *at, struct error *err)
 		if (setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) < 0)
 			return error_set_errno(err, -errno, "STUN on %s", text);
 	}
-	/* IPv4 on an IPv6 socket is told by both. */
+	/* An IPv6 socket reports IPv4 datagrams as well. */
 	if (address.ss_family == AF_INET &&
 	    setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0)
 		return error_set_errno(err, -errno, "STUN on %s", text);

@@ -21,7 +21,7 @@ void tunnel_from_host(void *ctx, uint8_t *packet, size_t length)
 	struct tunnel *tunnel = ctx;
 	enum filter_verdict verdict;
 	struct tunnel_peer *peer;
-	struct wg_peer *wg;
+	struct wg_target target;
 	struct ip_view view;
 	int r = ip_parse(packet, length, &view);
 
@@ -29,14 +29,18 @@ void tunnel_from_host(void *ctx, uint8_t *packet, size_t length)
 	tunnel->counters.verdicts_out[verdict]++;
 	if (r < 0 || !filter_accepts(verdict))
 		return;
-	wg = wg_device_lookup(tunnel->wg, &view.destination);
-	if (!wg) {
+	target = wg_device_lookup(tunnel->wg, &view.destination);
+	switch (target.kind) {
+	case WG_TARGET_PEER:
+		peer = wg_peer_user(target.peer);
+		masquerade_outbound(&peer->masquerade, packet, &view, false);
+		(void)wg_send(target.peer, packet, view.length, clock_boottime());
+		break;
+	case WG_TARGET_LOCAL: /* an own address: the host delivers to it without the TUN */
+	case WG_TARGET_NONE:
 		tunnel->counters.no_peer++;
-		return;
+		break;
 	}
-	peer = wg_peer_user(wg);
-	masquerade_outbound(&peer->masquerade, packet, &view, false);
-	(void)wg_send(wg, packet, view.length, clock_boottime());
 }
 
 /* tunnel_send_own() - Send a packet of our own through WireGuard */

@@ -468,6 +468,8 @@ void tunnel_set_own_addresses(struct tunnel *tunnel, const struct prefix *list, 
 {
 	tunnel->own_v4 = (struct address){0};
 	tunnel->own_v6 = (struct address){0};
+	/* Without memory a peer with a wider prefix may still send from our addresses. */
+	(void)wg_device_set_local(tunnel->wg, list, count);
 	while (count--) {
 		if (list[count].address.family == ADDRESS_V4)
 			tunnel->own_v4 = list[count].address;

@@ -20,9 +20,16 @@ struct allowed_ips {
 	struct allowed_ip *roots[2]; /* IPv4, IPv6 */
 };
 
+/* Where the packets to an address go. */
+enum allowed_ips_target {
+	ALLOWED_IPS_PEER,  /* to a peer, which may send from the address too */
+	ALLOWED_IPS_LOCAL, /* to this node itself: its own addresses, and services of its own */
+};
+
 /* Embedded in the owner of prefixes; initially zero. */
 struct allowed_ips_owner {
 	struct allowed_ip *first;
+	enum allowed_ips_target target;
 };
 
 /**

@@ -187,8 +187,30 @@ int wg_device_raise_timestamp(struct wg_device *device, const struct wg_timestam
 /** wg_device_timestamp() - The latest timestamp sent or given as floor */
 const struct wg_timestamp *wg_device_timestamp(const struct wg_device *device);
 
-/** wg_device_lookup() - The peer with @destination in its allowed IPs, by longest prefix, or NULL */
-struct wg_peer *wg_device_lookup(const struct wg_device *device, const struct address *destination);
+/**
+ * wg_device_set_local() - Exactly these prefixes lead to this node itself
+ *
+ * No packet to them goes to a peer, and no peer may send from them, even with wider allowed IPs.
+ * A prefix of a peer becomes ours.
+ *
+ * Return: 0, -EINVAL, or -ENOMEM (some of them lead here)
+ */
+int wg_device_set_local(struct wg_device *device, const struct prefix *prefixes, size_t count);
+
+enum wg_target_kind {
+	WG_TARGET_NONE, /* no prefix holds the address */
+	WG_TARGET_PEER,
+	WG_TARGET_LOCAL,
+};
+
+struct wg_target {
+	enum wg_target_kind kind;
+	struct wg_peer *peer; /* WG_TARGET_PEER */
+};
+
+/** wg_device_lookup() - Where a packet to @destination goes, by longest prefix */
+struct wg_target wg_device_lookup(const struct wg_device *device,
+				  const struct address *destination);
 
 /** wg_device_deadline() - The time of the next wg_device_timeout(); DEADLINE_NEVER: idle */
 nanoseconds wg_device_deadline(const struct wg_device *device);

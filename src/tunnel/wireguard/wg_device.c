@@ -65,6 +65,7 @@ struct wg_device *wg_device_new(const struct secret_key *private,
 	device->context = context;
 	device->now = 1; /* so that 0 can mean "never" */
 	device->mtu = MTU_AT_FIRST;
+	device->local.target = ALLOWED_IPS_LOCAL;
 	wg_random(device, limiter_secret, sizeof(limiter_secret));
 	wg_limiter_init(&device->limiter, limiter_secret);
 	wg_device_set_private_key(device, private);
@@ -77,6 +78,7 @@ void wg_device_free(struct wg_device *device)
 		return;
 	while (device->peers)
 		wg_peer_remove(device->peers);
+	allowed_ips_remove_owner(&device->allowed, &device->local);
 	free(device->heap);
 	explicit_bzero(device, sizeof(*device));
 	free(device);
@@ -140,11 +142,20 @@ const struct wg_timestamp *wg_device_timestamp(const struct wg_device *device)
 	return &device->last_timestamp;
 }
 
-struct wg_peer *wg_device_lookup(const struct wg_device *device, const struct address *destination)
+int wg_device_set_local(struct wg_device *device, const struct prefix *prefixes, size_t count)
+{
+	return wg_set_prefixes(device, &device->local, prefixes, count);
+}
+
+struct wg_target wg_device_lookup(const struct wg_device *device, const struct address *destination)
 {
 	struct allowed_ips_owner *owner = allowed_ips_lookup(&device->allowed, destination);
 
-	return owner ? container_of(owner, struct wg_peer, allowed) : NULL;
+	if (!owner)
+		return (struct wg_target){.kind = WG_TARGET_NONE};
+	if (owner->target == ALLOWED_IPS_LOCAL)
+		return (struct wg_target){.kind = WG_TARGET_LOCAL};
+	return (struct wg_target){WG_TARGET_PEER, container_of(owner, struct wg_peer, allowed)};
 }
 
 const struct wg_statistics *wg_device_statistics(const struct wg_device *device)

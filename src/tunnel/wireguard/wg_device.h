@@ -108,6 +108,7 @@ struct wg_device {
 	struct wg_peer *peers;    /* hash by public key */
 	struct wg_index *indices; /* hash by number */
 	struct allowed_ips allowed;
+	struct allowed_ips_owner local;
 	size_t staged_bytes;
 
 	struct wg_peer **heap; /* all peers, by wake */
@@ -140,6 +141,10 @@ static inline bool wg_peer_is_self(const struct wg_peer *peer)
 {
 	return public_key_equal(&peer->public, &peer->device->public);
 }
+
+/** wg_set_prefixes() - Exactly these prefixes lead to @owner; 0, -EINVAL (unchanged), -ENOMEM */
+int wg_set_prefixes(struct wg_device *device, struct allowed_ips_owner *owner,
+		    const struct prefix *prefixes, size_t count);
 
 /* wg_handshake.c */
 

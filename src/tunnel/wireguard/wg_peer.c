@@ -56,21 +56,24 @@ void *wg_peer_user(const struct wg_peer *peer)
 	return peer->user;
 }
 
-int wg_peer_set_allowed_ips(struct wg_peer *peer, const struct prefix *prefixes, size_t count)
+int wg_set_prefixes(struct wg_device *device, struct allowed_ips_owner *owner,
+		    const struct prefix *prefixes, size_t count)
 {
-	int r;
+	int r = 0;
 
 	for (size_t i = 0; i < count; i++)
 		if (!address_length(&prefixes[i].address) ||
 		    prefixes[i].bits > address_bits(&prefixes[i].address))
 			return -EINVAL;
-	allowed_ips_remove_owner(&peer->device->allowed, &peer->allowed);
-	for (size_t i = 0; i < count; i++) {
-		r = allowed_ips_insert(&peer->device->allowed, &prefixes[i], &peer->allowed);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	allowed_ips_remove_owner(&device->allowed, owner);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = allowed_ips_insert(&device->allowed, &prefixes[i], owner);
+	return r;
+}
+
+int wg_peer_set_allowed_ips(struct wg_peer *peer, const struct prefix *prefixes, size_t count)
+{
+	return wg_set_prefixes(peer->device, &peer->allowed, prefixes, count);
 }
 
 void wg_peer_set_psk(struct wg_peer *peer, const struct secret_key *psk)

@@ -409,9 +409,9 @@ static void daemon_flags_become_options(void **state)
 		/* 1 */ {{"--statedir=/s", "--port=41641", "--tun=ts0"}, NULL},
 		/* 2 */ {{"--port=65536"}, "0 to 65535"},
 		/* 3 */ {{"--port=-1"}, "0 to 65535"},
-		/* 4 */ {{"--tun="}, "no name of an interface"},
-		/* 5 */ {{"--tun=sixteen-and-more"}, "no name of an interface"},
-		/* 6 */ {{"--tun=a/b"}, "no name of an interface"},
+		/* 4 */ {{"--tun="}, "not a valid name of an interface"},
+		/* 5 */ {{"--tun=sixteen-and-more"}, "not a valid name of an interface"},
+		/* 6 */ {{"--tun=a/b"}, "not a valid name of an interface"},
 		/* 7 */ {{"--tun=userspace-networking"}, "kernel interface"},
 		/* 8 */ {{"--state=mem:"}, NULL},
 		/* 9 */ {{"--state=kube:x"}, "mem:"},
@@ -432,7 +432,7 @@ static void daemon_flags_become_options(void **state)
 		/* 24 */ {{"--allow-routes=some"}, "prefixes with commas"},
 		/* 25 */ {{"--allow-routes=10.0.0.0/8,"}, "prefixes with commas"},
 		/* 26 */ {{"--tailnet-prefix=10.99.0.0/16"}, NULL},
-		/* 27 */ {{"--tailnet-prefix=0.0.0.0/0"}, "no pool"},
+		/* 27 */ {{"--tailnet-prefix=0.0.0.0/0"}, "can't be the pool"},
 	};
 
 	(void)state;

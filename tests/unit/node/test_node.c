@@ -730,7 +730,7 @@ static void a_locked_tailnet_has_no_peers(void **state)
 /* owner_of() - To whom a packet for @address goes; NULL: to nobody */
 static struct tunnel_peer *owner_of(struct world *w, const struct address *address)
 {
-	struct wg_peer *wg = wg_device_lookup(w->node->tunnel->wg, address);
+	struct wg_peer *wg = wg_device_lookup(w->node->tunnel->wg, address).peer;
 
 	return wg ? wg_peer_user(wg) : NULL;
 }

@@ -489,6 +489,36 @@ static void item_09_silence_after_data_makes_a_handshake_at_15_seconds(void **st
 	assert_true(jittered >= 15);
 }
 
+static void own_addresses_lead_to_no_peer(void **state)
+{
+	struct world *world = world_new(16);
+	struct node *a = world_node(world), *b = world_node(world);
+	struct prefix all = {.address = address_v4((uint8_t[4]){0}), .bits = 0};
+	struct prefix own = {.address = address_v4((uint8_t[]){10, 0, 0, 9}), .bits = 32};
+	uint8_t *packet;
+
+	(void)state;
+	/* For a: b is an exit node, but 10.0.0.9 is a itself. */
+	world_link(a, b);
+	assert_int_equal(wg_peer_set_allowed_ips(node_peer(a, b), &all, 1), 0);
+	world_session(b, a);
+	assert_int_equal(wg_device_lookup(a->device, &own.address).kind, WG_TARGET_PEER);
+	packet = node_packet(b, a, 1, 64);
+	memcpy(packet + 12, own.address.bytes, 4);
+	assert_int_equal(inject(b, a, packet, 64), WG_RECEIVED_PACKET);
+	assert_int_equal(wg_device_set_local(a->device, &own, 1), 0);
+	assert_int_equal(wg_device_lookup(a->device, &own.address).kind, WG_TARGET_LOCAL);
+	packet = node_packet(b, a, 2, 64);
+	memcpy(packet + 12, own.address.bytes, 4);
+	assert_int_equal(inject(b, a, packet, 64), WG_DROPPED_SOURCE);
+	/* Another address, then none: the former one is the exit node's again. */
+	assert_int_equal(wg_device_set_local(a->device, NULL, 0), 0);
+	assert_int_equal(wg_device_lookup(a->device, &own.address).kind, WG_TARGET_PEER);
+	own.bits = 33;
+	assert_int_equal(wg_device_set_local(a->device, &own, 1), -EINVAL);
+	world_free(world);
+}
+
 static void item_11_nested_prefixes_do_not_lend_addresses(void **state)
 {
 	struct world *world = world_new(15);
@@ -503,7 +533,7 @@ static void item_11_nested_prefixes_do_not_lend_addresses(void **state)
 	assert_int_equal(wg_peer_set_allowed_ips(node_peer(a, b), &wide, 1), 0);
 	world_session(b, a);
 	world_session(c, a);
-	assert_ptr_equal(wg_device_lookup(a->device, &inside), node_peer(a, c));
+	assert_ptr_equal(wg_device_lookup(a->device, &inside).peer, node_peer(a, c));
 	assert_int_equal(inject(b, a, node_packet(b, a, 1, 64), 64), WG_RECEIVED_PACKET);
 	assert_int_equal(inject(b, a, node_packet(c, a, 2, 64), 64), WG_DROPPED_SOURCE);
 	assert_int_equal(inject(c, a, node_packet(c, a, 3, 64), 64), WG_RECEIVED_PACKET);
@@ -512,7 +542,7 @@ static void item_11_nested_prefixes_do_not_lend_addresses(void **state)
 
 	/* Once c is gone the address falls to b. */
 	wg_peer_remove(node_peer(a, c));
-	assert_ptr_equal(wg_device_lookup(a->device, &inside), node_peer(a, b));
+	assert_ptr_equal(wg_device_lookup(a->device, &inside).peer, node_peer(a, b));
 	world_free(world);
 }
 
@@ -622,6 +652,7 @@ int main(void)
 		cmocka_unit_test(item_08_two_idle_peers_are_silent),
 		cmocka_unit_test(item_09_silence_after_data_makes_a_handshake_at_15_seconds),
 		cmocka_unit_test(item_11_nested_prefixes_do_not_lend_addresses),
+		cmocka_unit_test(own_addresses_lead_to_no_peer),
 		cmocka_unit_test(item_12_odd_datagrams_and_clocks_stop_nothing),
 		cmocka_unit_test(staged_packets_are_bounded_and_keep_their_order),
 		cmocka_unit_test(staged_bytes_of_all_peers_are_bounded),
