@@ -86,7 +86,9 @@ static int judge(const struct http_response *response, struct answer *a)
 				 to.tls ? "https" : "http", url_authority(&to, origin));
 	a->json = json_loadb((const char *)response->body, response->body_length, 0, NULL);
 	if (status >= 200 && status < 300)
-		return a->json ? 0 : error_set(a->err, -EREMOTEIO, "Headscale's answer is no JSON");
+		return a->json ? 0
+			       : error_set(a->err, -EREMOTEIO,
+					   "Headscale's answer is not valid JSON");
 	if (status == 401 || status == 403)
 		return error_set(a->err, -EACCES,
 				 "Headscale refuses the API key (status %d): make one with "

@@ -49,7 +49,7 @@ static void on_response(void *user, const struct http_response *response, const 
 	if (!response) {
 		err = *cause;
 	} else if (response->head->status != 200) {
-		error_set(&err, -EPROTO, "it answered %d", response->head->status);
+		error_set(&err, -EPROTO, "it answered with status %d", response->head->status);
 	} else {
 		count = bootstrap_dns_parse(response->body, response->body_length, b->name,
 					    addresses);
@@ -59,7 +59,7 @@ static void on_response(void *user, const struct http_response *response, const 
 		}
 		error_set(&err, count,
 			  count == -ENOENT ? "it knows no address of %s"
-					   : "its answer about %s is no JSON object",
+					   : "its answer about %s is not a JSON object",
 			  b->name);
 	}
 	error_wrap(&err, "bootstrap DNS");
@@ -76,7 +76,7 @@ int bootstrap_dns_start(const struct dialer *dialer, const struct dial_options *
 	int r;
 
 	if (!host_is_valid(name))
-		return error_set(err, -EINVAL, "'%.64s' is no host name", name);
+		return error_set(err, -EINVAL, "'%.64s' is not a valid host name", name);
 	b = calloc(1, sizeof(*b));
 	if (!b)
 		return error_set(err, -ENOMEM, "out of memory");

@@ -9,13 +9,12 @@
  *   BEGIN waits for the loop, so that the callback never runs before dial_start() has returned.
  *   CONNECT races the addresses (race.h), an attempt each, and keeps the first stream
  *   that opens. `stream` is from then on the top of the stack. One timer serves the
- *   race and the deadline of the whole. Whatever the outcome, end() frees the dial
- *   first and tells afterwards.
+ *   race and the deadline of the whole dial. end() frees the dial, then calls back.
  *
- *   Guesses (the fallback) are tried in the order given once the name has no answer for
- *   FALLBACK_WAIT, or can't be resolved. Behind one of them may be anybody by now, so
- *   after a failed TLS handshake the others have their turn, and then the name server's
- *   answer if it came after all: the question goes on meanwhile.
+ *   Guesses (the fallback) are tried in the order given when the name has no answer after
+ *   FALLBACK_WAIT, or can't be resolved. A guess may lead to another server by now, so a failed
+ *   TLS handshake is followed by the other guesses, and then by the name server's answer if it
+ *   has arrived: the question stays open meanwhile.
  */
 #include "transport/dial.h"
 #include "base/cleanup.h"
@@ -38,8 +37,9 @@
 #define FALLBACK_WAIT (2 * NSEC_PER_SEC)
 
 /* A guess may open and stay silent, as it is another server now: the next guess then starts. */
+#define GUESS_WAIT (3 * NSEC_PER_SEC)
+
 #define SYSTEM_ROOTS "/etc/ssl/certs/ca-certificates.crt"
-#define GUESS_WAIT   (3 * NSEC_PER_SEC)
 
 enum dial_phase {
 	PHASE_BEGIN,
@@ -194,7 +194,7 @@ static void proxy_data(void *user, const uint8_t *bytes, size_t length)
 	}
 	/* Some say 401 to a wrong password. */
 	if (r == HTTP1_HEAD && (d->parser.head.status == 407 || d->parser.head.status == 401))
-		error_set(&err, -EACCES, "it wants another user and password (%d)",
+		error_set(&err, -EACCES, "it refuses the user and password (%d)",
 			  d->parser.head.status);
 	else if (r == HTTP1_HEAD)
 		error_set(&err, -ECONNREFUSED, "it refused to connect: %d %s",
@@ -516,7 +516,8 @@ static int copy_options(struct dial *d, const struct dial_options *o, struct err
 	const struct url *proxy;
 
 	if (!o->host || !host_is_valid(o->host))
-		return error_set(err, -EINVAL, "'%.64s' is no host name", o->host ? o->host : "");
+		return error_set(err, -EINVAL, "'%.64s' is not a valid host name",
+				 o->host ? o->host : "");
 	snprintf(d->host, sizeof(d->host), "%s", o->host);
 	d->port = o->port;
 	d->only = o->only;
@@ -613,7 +614,8 @@ int system_dialer_open(struct system_dialer *d, uv_loop_t *loop, bool tls, const
 	if (r >= 0)
 		r = names_open_system(loop, &d->dialer.names, err);
 	if (r == 0)
-		r = proxy_from_environment(&d->proxy, err);
+		r = proxy_create(proxy_variable("HTTPS_PROXY", "https_proxy"),
+				 proxy_variable("NO_PROXY", "no_proxy"), &d->proxy, err);
 	d->dialer.proxy = d->proxy;
 	return r;
 }

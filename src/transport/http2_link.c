@@ -26,7 +26,7 @@ static int judge(const struct http2_link *link, int r, struct error *err)
 		return error_set(err, -EPROTO, "HTTP/2: %s", nghttp2_strerror(r));
 	if (!link->closed && !nghttp2_session_want_read(link->session) &&
 	    !nghttp2_session_want_write(link->session))
-		return error_set(err, -EPROTO, "the %s does not speak proper HTTP/2",
+		return error_set(err, -EPROTO, "the %s violates the HTTP/2 protocol",
 				 link->ops->server ? "client" : "server");
 	return 0;
 }

@@ -161,7 +161,7 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 	}
 	if (r == HTTP1_MORE)
 		return;
-	error_set(&err, r < 0 ? r : -EPROTO, "%s does not answer in proper HTTP/1.1: %s%s", x->host,
+	error_set(&err, r < 0 ? r : -EPROTO, "%s sent invalid HTTP/1.1: %s%s", x->host,
 		  r < 0 ? x->parser.error : "101 to another protocol", r < 0 ? question(x) : "");
 	x->have_head = false;
 	fail(x, &err);
@@ -255,20 +255,31 @@ static int write_request(struct http_exchange *x, const struct http_request *q)
 	return buffer_append(out, q->body, q->body_length);
 }
 
+/* start() - @protocol NULL: no upgrade */
 static int start(const struct dialer *dialer, const struct http_request *request,
-		 struct http_exchange *x, struct http_exchange **ret, struct error *err)
+		 const char *protocol, http_done *done, http_upgraded *upgraded, void *user,
+		 struct http_exchange **ret, struct error *err)
 {
 	nanoseconds timeout = request->to.timeout ? request->to.timeout : DIAL_TIMEOUT;
+	struct http_exchange *x = calloc(1, sizeof(*x));
 	int r;
 
-	if (!request->to.host || !host_is_valid(request->to.host)) {
+	if (!x)
+		return error_set(err, -ENOMEM, "out of memory");
+	x->done = done;
+	x->upgraded = upgraded;
+	x->user = user;
+	x->upgrade = protocol;
+	x->plain = !request->to.tls;
+	x->body = BUFFER_INIT(protocol ? REFUSAL_BODY : request->body_limit);
+	x->request = BUFFER_INIT(LIMIT_STREAM_QUEUE / 2);
+	http1_parser_init(&x->parser, true);
+	snprintf(x->protocol, sizeof(x->protocol), "%s", protocol ? protocol : "");
+	snprintf(x->host, sizeof(x->host), "%s", request->to.host ? request->to.host : "");
+	if (!host_is_valid(x->host)) {
 		r = error_set(err, -EINVAL, "no usable host name to connect to");
 		goto refused;
 	}
-	snprintf(x->host, sizeof(x->host), "%s", request->to.host);
-	x->plain = !request->to.tls;
-	x->request = BUFFER_INIT(LIMIT_STREAM_QUEUE / 2);
-	http1_parser_init(&x->parser, true);
 	r = write_request(x, request);
 	if (r < 0) {
 		error_set_errno(err, r, "request to %s", x->host);
@@ -293,30 +304,14 @@ refused:
 int http_start(const struct dialer *dialer, const struct http_request *request, http_done *done,
 	       void *user, struct http_exchange **ret, struct error *err)
 {
-	struct http_exchange *x = calloc(1, sizeof(*x));
-
-	if (!x)
-		return error_set(err, -ENOMEM, "out of memory");
-	x->done = done;
-	x->user = user;
-	x->body = BUFFER_INIT(request->body_limit);
-	return start(dialer, request, x, ret, err);
+	return start(dialer, request, NULL, done, NULL, user, ret, err);
 }
 
 int http_upgrade_start(const struct dialer *dialer, const struct http_request *request,
 		       const char *protocol, http_upgraded *done, void *user,
 		       struct http_exchange **ret, struct error *err)
 {
-	struct http_exchange *x = calloc(1, sizeof(*x));
-
-	if (!x)
-		return error_set(err, -ENOMEM, "out of memory");
-	x->upgraded = done;
-	x->user = user;
-	x->upgrade = true;
-	snprintf(x->protocol, sizeof(x->protocol), "%s", protocol);
-	x->body = BUFFER_INIT(REFUSAL_BODY);
-	return start(dialer, request, x, ret, err);
+	return start(dialer, request, protocol, NULL, done, user, ret, err);
 }
 
 int http_redirect(const struct url *from, const struct http1_head *head, struct url *ret,

@@ -487,7 +487,7 @@ int names_resolve(struct names *n, const char *host, names_answer *answer, void 
 	struct names_query *q;
 
 	if (!host_is_valid(host))
-		return error_set(err, -EINVAL, "'%.64s' is no host name", host);
+		return error_set(err, -EINVAL, "'%.64s' is not a valid host name", host);
 	q = calloc(1, sizeof(*q));
 	if (!q)
 		return error_set(err, -ENOMEM, "out of memory");

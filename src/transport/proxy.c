@@ -56,12 +56,6 @@ refused:
 	return r;
 }
 
-int proxy_from_environment(struct proxy **ret, struct error *err)
-{
-	return proxy_create(proxy_variable("HTTPS_PROXY", "https_proxy"),
-			    proxy_variable("NO_PROXY", "no_proxy"), ret, err);
-}
-
 void proxy_free(struct proxy *p)
 {
 	if (!p)

@@ -34,9 +34,6 @@ static inline const char *proxy_variable(const char *capitals, const char *small
 int proxy_create(const char *https_proxy, const char *no_proxy, struct proxy **ret,
 		 struct error *err);
 
-/** proxy_from_environment() - The same, for a process that has one */
-int proxy_from_environment(struct proxy **ret, struct error *err);
-
 /** proxy_free() - Wipes the password. NULL is fine */
 void proxy_free(struct proxy *proxy);
 

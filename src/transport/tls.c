@@ -204,9 +204,9 @@ static int load_key(SSL_CTX *ctx, const char *pem, size_t length, struct error *
 
 	if (!key)
 		r = error_set(err, -EINVAL,
-			      "no private key in PEM form (an encrypted one won't do)");
+			      "no private key in PEM form (encrypted keys are not supported)");
 	else if (SSL_CTX_use_PrivateKey(ctx, key) != 1 || SSL_CTX_check_private_key(ctx) != 1)
-		r = error_set(err, -EINVAL, "the private key is not the certificate's");
+		r = error_set(err, -EINVAL, "the private key does not match the certificate");
 	EVP_PKEY_free(key);
 	BIO_free(bio);
 	ERR_clear_error();
@@ -286,7 +286,7 @@ static void protocol_problem(struct error *err, const char *host)
 			  "%s does not speak TLS on this port: check the URL's scheme and port",
 			  host);
 	else if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_NO_PROTOCOLS_AVAILABLE)
-		error_set(err, -EPROTO, "%s speaks no TLS newer than 1.1", host);
+		error_set(err, -EPROTO, "%s does not support TLS 1.2 or newer", host);
 	else if (text)
 		error_set(err, -EPROTO, "TLS with %s: %s", host, text);
 	else

@@ -27,7 +27,7 @@ struct tls_context {
 	unsigned int holds;
 };
 
-/* How one connection is verified; found from the SSL by tls_verification_of(). */
+/* How one connection is verified; the SSL has a pointer to it. */
 struct tls_verification {
 	char host[256];
 	char cert_name[256]; /* "" for none */

@@ -129,7 +129,7 @@ int ts2021_client_finish(struct ts2021_client *c, const uint8_t *bytes, size_t l
 		return -EAGAIN;
 	if ((type != MESSAGE_RESPONSE || size != RESPONSE_BODY) &&
 	    (type != MESSAGE_ERROR || size > ERROR_BODY_MAX)) {
-		r = error_set(err, -EBADMSG, "the server's answer is no TS2021 handshake");
+		r = error_set(err, -EBADMSG, "the server's answer is not a TS2021 handshake");
 		goto over;
 	}
 	body = cursor_take(&in, size);

@@ -458,7 +458,7 @@ static int start_way(struct way *w, struct error *err)
 
 	if (ts2021_client_start(&w->client, &c->machine, &c->server, c->version, NULL, initiation) <
 	    0)
-		return error_set(err, -EKEYREJECTED, "the control server's key is no proper key");
+		return error_set(err, -EKEYREJECTED, "the control server's key is not a valid key");
 	EVP_EncodeBlock((unsigned char *)encoded, initiation, sizeof(initiation));
 	return http_upgrade_start(&c->dialer, &request, TS2021_PROTOCOL, on_upgraded, w,
 				  &w->exchange, err);

@@ -112,7 +112,7 @@ def test_failures_leave_the_key_that_there_is(fake, tmp_path):
     failures = [
         (500, {"message": "boom"}, "Headscale answers 500: boom"),
         (401, b"Unauthorized", "refuses the API key"),
-        (200, b"nonsense", "is no JSON"),
+        (200, b"nonsense", "is not valid JSON"),
         (200, [], ""),
         (200, {"users": 5, "preAuthKeys": {"a": 1}}, ""),
         (302, b"", "302"),

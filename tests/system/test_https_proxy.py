@@ -78,7 +78,7 @@ def test_a_proxy_that_refuses_is_named(world, proxy):
     world.sidecar.start(
         world.headscale.auth_key(), {"HTTPS_PROXY": f"app:wr0ng-one@{proxy.address}"}
     )
-    line = f"HTTPS_PROXY {proxy.address}: it wants another user and password"
+    line = f"HTTPS_PROXY {proxy.address}: it refuses the user and password"
     world.sidecar.process.wait_text(line, 30)
     wait_for(
         lambda: any(line in health for health in world.sidecar.status()["Health"]), 10, "health"

@@ -132,7 +132,7 @@ static int reply_error(struct unix_http *h, struct error *err)
 	else if (!text && length > 0)
 		error_set(err, code, "%.*s", (int)(length < 400 ? length : 400), body);
 	else
-		error_set(err, code, "the daemon answers %d", h->status);
+		error_set(err, code, "the daemon answered with status %d", h->status);
 	json_decref(object);
 	return code;
 }
@@ -177,7 +177,7 @@ int localapi_call_within(int timeout_ms, const char *path, const char *method, c
 		return 0;
 	*ret = json_loadb((char *)buffer_head(&h.body), h.body.length, JSON_DECODE_ANY, &why);
 	return *ret ? 0
-		    : error_set(err, -EBADMSG, "the daemon's answer is no valid JSON: %s",
+		    : error_set(err, -EBADMSG, "the daemon's answer is not valid JSON: %s",
 				why.text);
 }
 

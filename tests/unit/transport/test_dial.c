@@ -370,7 +370,7 @@ static void the_proxy_answers(void **state)
 		const char *text;
 	} rows[] = {
 		/* 1 */ {"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", DIAL_PROXY_FAILED,
-			 "it wants another user and password"},
+			 "it refuses the user and password"},
 		/* 2 */
 		{"HTTP/1.1 403 Forbidden\r\n\r\n", DIAL_PROXY_FAILED,
 		 "refused to connect: 403 Forbidden"},
@@ -710,7 +710,7 @@ static void relays_know_addresses(void **state)
 		 "it knows no address of c.example"},
 		/* 3 */
 		{"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 0, -EPROTO,
-		 "bootstrap DNS: it answered 404"},
+		 "bootstrap DNS: it answered with status 404"},
 		/* 4 */ {"", 0, -EPIPE, "bootstrap DNS: 127.0.0.1 closed"},
 	};
 	struct bootstrap_dns *b;
