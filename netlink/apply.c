@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/apply.c - make the kernel's state what is wanted
+ * netlink/apply.c - bring the kernel to the wanted network state
  *
  * DOC: Theory of operation
  *
  * A round is: dump, compute (reconcile.h), send. The changes go out in batches, each
  * acknowledged by itself; net_outcome_of() says what an answer means. An
- * answer that shows that somebody changed the state meanwhile ends in another round,
- * at most ROUNDS of them. A route whose place another's holds (EEXIST twice) is left
+ * answer that shows a concurrent change by another program ends in another round,
+ * at most ROUNDS of them. A route that another program's route blocks (EEXIST twice) is left
  * out and reported. IPv6 or policy rules that the kernel refuses are left out of all
  * further rounds of this call: the next call tries them again, so they come by
  * themselves once they are to be had.
@@ -107,7 +107,7 @@ struct netlink *netlink_close(struct netlink *nl)
 	return NULL;
 }
 
-/* What a dump says of ours. Filtered by the kernel where it can, and here again. */
+/* Our part of a dump. The kernel filters if it can; the callbacks below filter again. */
 struct reading {
 	uint32_t ifindex;
 	uint32_t table;
@@ -156,7 +156,7 @@ static int take(const struct net_object *object, void *context)
 }
 
 /*
- * read_have() - Dump what the kernel has of ours
+ * read_have() - Dump our part of the kernel's state
  * @ifindex: our link; 0 reads the rules alone
  * @table:   routing table; RT_TABLE_MAIN where there is no policy routing
  * @without: in and out; bits are added for NET_WARNING_NO_RULES and NET_WARNING_IPV6_OFF when the

@@ -5,8 +5,8 @@
  * A channel is one netlink socket. A transaction is synchronous: the kernel answers
  * at once, and a timeout guards against one that doesn't. After a failed receive
  * (ENOBUFS: answers lost) the socket is closed and the next request opens another, so
- * that no late answer is ever taken for one to it. The receiver is our own and not
- * libnl's, which reports ENOBUFS as its error for lack of memory.
+ * that a late answer to one request is never read as the answer to the next. The receiver
+ * is our own: libnl's reports ENOBUFS as lack of memory.
  */
 #pragma once
 
@@ -60,7 +60,7 @@ typedef int net_message_fn(struct nlmsghdr *message, void *context);
  * @each:    called for each message that is an answer to it
  * @err:     the kernel's text, if any
  *
- * Return: 0; -EINTR when the dump was interrupted by a change (what was walked may be
+ * Return: 0; -EINTR when a change interrupted the dump (the walked objects may be
  * inconsistent); -ENOBUFS when answers were lost; the kernel's negative errno; -EBADMSG
  */
 int net_channel_ask(struct net_channel *channel, struct nlmsghdr *request, net_message_fn *each,
@@ -128,5 +128,5 @@ struct net_batch {
  */
 int net_batch_add(struct net_batch *batch, struct nl_msg *request, uint32_t tag);
 
-/** net_batch_flush() - Send what is there and hand out all acknowledgements */
+/** net_batch_flush() - Send the collected requests and hand out all acknowledgements */
 int net_batch_flush(struct net_batch *batch);

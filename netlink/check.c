@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* netlink/check.c - what the supervisor lets an engine ask for */
+/* netlink/check.c - which addresses and routes an engine may request */
 #include "netlink/check.h"
 
 #include "base/cleanup.h"

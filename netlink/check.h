@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/check.h - what the supervisor lets an engine ask for
+ * netlink/check.h - which addresses and routes an engine may request
  *
- * The engine parses what strangers send, so its wishes are checked against what a
- * tailnet node can honestly need. A route that would take traffic of this
- * machine's own networks is refused, whoever advertised it.
+ * The engine parses bytes from strangers, so the supervisor checks its requests against the
+ * needs of an honest tailnet node. It refuses a route that would take traffic of this machine's
+ * own networks, whichever peer advertised it.
  */
 #pragma once
 
@@ -19,7 +19,7 @@
  * @allowed:    by the start
  * @err:        says which route, and why not
  *
- * Always allowed are one tailnet address and fd7a:115c:a1e0::/48; then what lies in
+ * Always allowed are one tailnet address and fd7a:115c:a1e0::/48; then routes that lie in
  * @allowed->routes; and with @allowed->exit_node a default route or one half of it. A route that is
  * no such half is refused if it holds loopback, link-local or multicast addresses, an address of
  * this machine or its gateway, or if it overlaps an on-link prefix. A tailnet address may lie
@@ -47,7 +47,7 @@ int net_address_check(const struct prefix *address, uint32_t ifindex,
 		      const struct interfaces *interfaces, const struct net_allowed *allowed,
 		      struct error *err);
 
-/* What net_wanted_check() lets pass. */
+/* The result of net_wanted_check(). */
 struct net_verdict {
 	size_t addresses; /* that many */
 	size_t routes;
@@ -56,9 +56,10 @@ struct net_verdict {
 };
 
 /**
- * net_wanted_check() - What an engine chooses of a wanted state: MTU, counts, addresses, routes
- * @ret_addresses: room for @wanted->address_count: the addresses that may be
- * @ret_routes:    room for @wanted->route_count: the routes that may be
+ * net_wanted_check() - Judge the parts of a wanted state that an engine chooses: MTU, addresses,
+ * routes and their number
+ * @ret_addresses: room for @wanted->address_count: the addresses that are allowed
+ * @ret_routes:    room for @wanted->route_count: the routes that are allowed
  *
  * Each is judged by itself, and then the routes as a set: without @allowed->exit_node those to
  * public addresses are all refused where together they hold more than a /8 of IPv4 or a /20 of

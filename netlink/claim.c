@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/claim.c - who else lives in this namespace, and what the dead left
+ * netlink/claim.c - other programs in this namespace, and leftovers of crashed runs
  *
  * A network namespace outlives the containers in it, and a TUN link goes with the
  * process that held it, but rules do not. So rules of the known shape without a living
@@ -18,7 +18,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
-/* What is kept of a dump: enough to decide; what is beyond it is left to the next start. */
+/* Records kept of a dump: enough to decide; the next start cleans up the rest. */
 #define KEPT     64
 #define ATTEMPTS 5
 
@@ -29,7 +29,7 @@ struct claim {
 	struct net_rule rules[KEPT]; /* of the known shape and for our table; ours with any mark */
 	size_t rule_count;
 	bool official;     /* one of @rules is the official client's */
-	bool tunnel_rule;  /* a rule leads to our table, whoever's */
+	bool tunnel_rule;  /* a rule of any program leads to our table */
 	bool other_tunnel; /* one leads to another table: the bypass rules may be its */
 
 	bool marks_taken[256]; /* by mark >> 16: a rule of another program takes it */
@@ -133,7 +133,7 @@ static int look(struct net_channel *channel, struct claim *claim, struct error *
 
 #define REMEDY_BOTH "end it, or give us a table and a link of our own: --table 53 --tun tailscale1"
 
-/* refuse_living() - -EBUSY when somebody alive has our table or our link's name */
+/* refuse_living() - -EBUSY when a running program has our table or our link's name */
 static int refuse_living(const struct claim *claim, struct error *err)
 {
 	for (size_t i = 0; i < claim->tun_count; i++) {

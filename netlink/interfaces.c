@@ -16,7 +16,7 @@
 #define FAR_AWAY_V4 "198.41.0.4" /* a.root-servers.net */
 #define FAR_AWAY_V6 "2001:503:ba3e::2:30"
 
-/* A namespace of thousands of links (a host) must not make us ask for ever. */
+/* In a namespace with thousands of links (a host), dumps may be interrupted again and again. */
 #define ATTEMPTS 5
 
 struct taking {

@@ -2,9 +2,8 @@
 /*
  * netlink/interfaces.h - the addresses and default routes of this namespace
  *
- * What the engine may know of the network without a right to ask the kernel: the
- * supervisor takes a snapshot at start and at each NET_EVENT_INTERFACES of the
- * monitor, and hands it over.
+ * The engine has no right to ask the kernel. The supervisor takes a snapshot at the start
+ * and at each NET_EVENT_INTERFACES of the monitor, and sends it to the engine.
  */
 #pragma once
 
@@ -41,5 +40,5 @@ uint32_t net_ranges_alone(const struct netlink *nl, uint32_t ifindex,
 /** net_interfaces_free() - Release; @interfaces is empty and valid after it */
 void net_interfaces_free(struct interfaces *interfaces);
 
-/** net_interfaces_equal() - Whether two snapshots say the same */
+/** net_interfaces_equal() - Whether two snapshots are equal */
 bool net_interfaces_equal(const struct interfaces *a, const struct interfaces *b);

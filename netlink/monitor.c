@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/monitor.c - be told when the network changes, or somebody changes what is ours
+ * netlink/monitor.c - notifications of changes of the network and of our own state
  *
  * DOC: Theory of operation
  *
  * Two multicast sockets, rtnetlink's and nf_tables', behind one epoll descriptor. A
- * notification names the socket whose request caused it, so our own changes are told
- * from others'. Nothing is kept of a notification but that something changed: whoever
- * wants to know takes a new snapshot, so a lost one (ENOBUFS) costs only that.
+ * notification names the socket whose request caused it, which separates our own changes
+ * from those of other programs. The monitor keeps of a notification only that something
+ * changed: the caller takes a new snapshot, so a lost one (ENOBUFS) costs one snapshot.
  */
 #include "netlink/monitor.h"
 
@@ -74,7 +74,7 @@ static int of_rule(const struct net_rule *rule, const struct net_watch *watch)
 		if (net_rule_equal(rule, &ours))
 			return NET_EVENT_OURS;
 	}
-	/* Another's that stands before ours may take our packets. */
+	/* A rule of another program before ours may take our packets. */
 	return rule->protocol != NET_ROUTE_PROTOCOL && rule->priority < NET_RULE_TUNNEL
 		       ? NET_EVENT_OURS
 		       : 0;
@@ -222,7 +222,7 @@ int net_monitor_fd(const struct net_monitor *monitor)
 	return monitor->epoll;
 }
 
-/* read_socket() - Events of what is there; negative errno when the socket failed */
+/* read_socket() - Events of the queued notifications; negative errno when the socket failed */
 static int read_socket(struct mnl_socket *socket, int bus, const struct net_watch *watch)
 {
 	_Alignas(struct nlmsghdr) uint8_t buffer[NET_RECEIVE_SIZE];

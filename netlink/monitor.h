@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/monitor.h - be told when the network changes, or somebody changes what is ours
+ * netlink/monitor.h - notifications of changes of the network and of our own state
  *
  *	events = net_monitor_read(monitor);
  *	if (events & NET_EVENT_INTERFACES)
- *		net_interfaces_read(…) and tell the engine
+ *		net_interfaces_read(…), and send the snapshot to the engine
  *	if (events & NET_EVENT_OURS)
  *		when net_repair_due(&repair, now) <= now: netlink_apply(…) again,
  *		and net_repair_take() if that had something to change
@@ -19,7 +19,9 @@ struct net_monitor;
 
 enum net_event {
 	NET_EVENT_INTERFACES = 1 << 0, /* addresses, links or default routes changed */
-	NET_EVENT_OURS = 1 << 1,       /* another changed our link, addresses, rules, routes, nft */
+	NET_EVENT_OURS =
+		1
+		<< 1, /* another program changed our link, addresses, rules, routes or nft table */
 	NET_EVENT_LINK_GONE =
 		1 << 2, /* our link was deleted: its queues are dead, make a new one */
 };
@@ -43,7 +45,7 @@ void net_monitor_watch(struct net_monitor *monitor, uint32_t ifindex, uint32_t t
 int net_monitor_fd(const struct net_monitor *monitor);
 
 /**
- * net_monitor_read() - Take in all that is there, without blocking
+ * net_monitor_read() - Read all queued notifications, without blocking
  *
  * Lost notifications (ENOBUFS) count as every event but NET_EVENT_LINK_GONE: look again.
  *
@@ -54,7 +56,7 @@ int net_monitor_read(struct net_monitor *monitor);
 #define NET_REPAIR_INTERVAL (5 * NSEC_PER_SEC)
 #define NET_REPAIR_BURST    10
 
-/* How often we contradict another who removes what is ours: 10 at once, then one in 5 s. */
+/* How often we repair our state while another program removes it: 10 at once, then one in 5 s. */
 struct net_repair {
 	nanoseconds full_at; /* when the whole burst is there again */
 };
@@ -65,7 +67,7 @@ nanoseconds net_repair_due(const struct net_repair *repair, nanoseconds now);
 /** net_repair_take() - Count one repair, made at @now: an apply that had something to change */
 void net_repair_take(struct net_repair *repair, nanoseconds now);
 
-/* What is ours, and by which sockets we change it. */
+/* Our link, tables and mark, and the sockets by which we change them. */
 struct net_watch {
 	uint32_t ifindex; /* 0: none yet */
 	uint32_t table;

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/netstate.h - wanted network state in, the difference to the kernel's applied
+ * netlink/netstate.h - apply a wanted network state to the kernel
  *
- * The caller says what is wanted as a whole, as often as it likes; netlink_apply()
- * dumps what the kernel has, computes the difference (reconcile.h) and sends only
- * that. A second apply of the same state sends nothing.
+ * The caller passes the whole wanted state; netlink_apply() dumps the kernel's state,
+ * computes the difference (reconcile.h) and sends that difference alone. A second apply of
+ * the same state sends nothing. netlink_change_routes() sends a few routes without a dump.
  *
- * What is ours, and the only things that are ever removed:
+ * These objects are ours, and no others are ever removed:
  *	- the TUN link, and every address on it that is not link-local;
  *	- routes with protocol NET_ROUTE_PROTOCOL through that link in the wanted table;
  *	- rules with that protocol and a priority of enum net_rule_priority;
  *	- the nft table `pillion`.
  *
- * Table, priorities and mark are the official client's, so that what people know
- * of it (`ip rule`, `ip route show table 52`) holds here too.
+ * Table, priorities and mark are the official client's, so that its documentation (`ip rule`,
+ * `ip route show table 52`) holds here too.
  */
 #pragma once
 
@@ -48,7 +48,7 @@ enum net_rule_priority {
 };
 
 /**
- * struct net_allowed - What the start allows an engine to ask for
+ * struct net_allowed - Routes that the start configuration allows an engine to request
  * @exit_node: a default route, and routes to any share of the public internet
  * @routes:    where subnet routes may lead; empty: none is allowed
  * @tailnet:   ranges of tailnet addresses besides tailnet_ranges()' own
@@ -60,7 +60,7 @@ struct net_allowed {
 };
 
 /**
- * struct net_wanted - The whole of what shall be
+ * struct net_wanted - The whole wanted state
  * @ifindex:       our TUN link
  * @mtu:           in bytes, 0 leaves it
  * @up:            whether the link is up; routes are only kept on a link that is
@@ -88,20 +88,21 @@ struct net_wanted {
 	uint32_t route_changes_max; /* in one call; 0: all. See net_report.partial */
 };
 
-/* What could not be had; the rest stands. net_warning_text() has the remedy. */
+/* Parts that could not be set; the others stand. net_warning_text() has the remedy. */
 enum net_warning {
-	NET_WARNING_IPV6_OFF = 1 << 0,       /* the kernel refused IPv6 addresses */
-	NET_WARNING_NO_NFTABLES = 1 << 1,    /* input is not protected */
-	NET_WARNING_NO_RULES = 1 << 2,       /* no policy routing: routes went to table main */
-	NET_WARNING_ROUTE_CONFLICT = 1 << 3, /* somebody else's route stands where ours belongs */
+	NET_WARNING_IPV6_OFF = 1 << 0,    /* the kernel refused IPv6 addresses */
+	NET_WARNING_NO_NFTABLES = 1 << 1, /* input is not protected */
+	NET_WARNING_NO_RULES = 1 << 2,    /* no policy routing: routes went to table main */
+	NET_WARNING_ROUTE_CONFLICT =
+		1 << 3, /* a route of another program stands in the place of ours */
 	NET_WARNING_NO_SOCKET_RULE = 1 << 4, /* answers to us out of a routed prefix are dropped */
 	NET_WARNING_NO_RANGE_RULE = 1 << 5,  /* tailnet addresses of no peer may be forged */
 };
 
 /**
- * struct net_report - What netlink_apply() did
+ * struct net_report - The result of netlink_apply()
  * @changes:   messages that changed the kernel's state; 0 when nothing was to do
- * @rounds:    dumps it took; more than one when somebody changed things meanwhile
+ * @rounds:    dumps it took; more than one when another program changed the state meanwhile
  * @warnings:  bits of enum net_warning; log one only when it was not in the last report
  * @conflict:  the first route that found another's in its place (family 0: none)
  * @nftables_error: negative errno behind NET_WARNING_NO_NFTABLES
@@ -115,7 +116,7 @@ struct net_report {
 	int nftables_error;
 };
 
-/** net_warning_text() - One line for a person: what is missing, and the remedy */
+/** net_warning_text() - One line for a person: the missing part, and the remedy */
 const char *net_warning_text(enum net_warning warning);
 
 /**
@@ -132,17 +133,18 @@ uint32_t netlink_mark(const struct netlink *nl);
 /** netlink_set_tailnet() - Ranges of tailnet addresses besides tailnet_ranges()' own */
 void netlink_set_tailnet(struct netlink *nl, const struct prefix_set *named);
 
-/** netlink_close() - Close; the kernel keeps what was applied. Takes NULL, returns NULL */
+/** netlink_close() - Close; the kernel keeps the applied state. Takes NULL, returns NULL */
 struct netlink *netlink_close(struct netlink *nl);
 
 /**
- * netlink_claim() - Before the first apply: find who else lives here, clean up after the dead
+ * netlink_claim() - Before the first apply: find other VPNs of our kind, remove leftovers of crashes
  * @table: routing table we are about to use
  * @name:  name of the TUN link we are about to make
  * @ret_removed: rules and routes removed that a crashed run left, ours or the official client's
  *
- * Alive is whose table has a route to, or whose rules stand beside, a link with a carrier. Call
- * it before tun_open(): our own link would count as another's.
+ * A program counts as running if its table has a route to a link with a carrier, or if such a
+ * link stands beside its rules. Call this before tun_open(): our own link would count as that of
+ * another program.
  *
  * Return: 0; -EBUSY when another pillion or tailscaled is alive on this table or link name (@err
  * names it, and --table and --tun as the remedy); another negative errno
@@ -151,11 +153,11 @@ int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned
 		  struct error *err);
 
 /**
- * netlink_apply() - Make the kernel's state what is wanted
+ * netlink_apply() - Bring the kernel to the wanted state
  * @ret: filled on success
  *
  * Order: input protection; rules (bypass before tunnel); MTU and addresses; link up; new routes;
- * then what is no longer wanted, routes first. So nothing is ever open that the next step would
+ * then removals, routes first. So no step opens a gap that the next one would have to
  * close. IPv6 that is refused is a warning, and IPv4 goes on. A state that changes under our
  * hands (EEXIST, ESRCH, ENOBUFS, an interrupted dump) is dumped again, a bounded number of times.
  *

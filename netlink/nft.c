@@ -72,7 +72,7 @@ static void request_end(struct transaction *t, const struct nlmsghdr *request)
 	t->used += NLMSG_ALIGN(request->nlmsg_len);
 }
 
-/* transaction_commit() - @last is the request whose acknowledgement means that all is done */
+/* transaction_commit() - The acknowledgement of the request @last means that all were carried out */
 static int transaction_commit(struct transaction *t, struct nlmsghdr *last, struct error *err)
 {
 	uint32_t acknowledged = last->nlmsg_seq;
@@ -109,37 +109,41 @@ static void chain_request(struct transaction *t, const char *name)
 	request_end(t, request);
 }
 
-/* An expression is appended to its rule at once; out of memory leaves *rule NULL. */
-static struct nftnl_expr *expression(struct nftnl_rule *rule, const char *name)
+/*
+ * add() - Append an expression with @count numbers, (attribute, value) each
+ *
+ * Return: the expression, which is the rule's; NULL: out of memory
+ */
+static struct nftnl_expr *add(struct nftnl_rule *rule, const char *name,
+			      const uint32_t numbers[][2], size_t count)
 {
 	struct nftnl_expr *e = nftnl_expr_alloc(name);
 
-	if (e)
-		nftnl_rule_add_expr(rule, e);
+	if (!e)
+		return NULL;
+	for (size_t i = 0; i < count; i++)
+		nftnl_expr_set_u32(e, (uint16_t)numbers[i][0], numbers[i][1]);
+	nftnl_rule_add_expr(rule, e);
 	return e;
 }
 
+/* ADD() - add() with the pairs as arguments */
+#define ADD(rule, name, ...)                                    \
+	add((rule), (name), (const uint32_t[][2]){__VA_ARGS__}, \
+	    sizeof((const uint32_t[][2]){__VA_ARGS__}) / sizeof(uint32_t[2]))
+
 static bool add_meta(struct nftnl_rule *rule, uint32_t key)
 {
-	struct nftnl_expr *e = expression(rule, "meta");
-
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, key);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_META_DREG, NFT_REG_1);
-	return true;
+	return ADD(rule, "meta", {NFTNL_EXPR_META_KEY, key}, {NFTNL_EXPR_META_DREG, NFT_REG_1});
 }
 
 static bool add_compare(struct nftnl_rule *rule, uint32_t operation, const void *data,
 			uint32_t length)
 {
-	struct nftnl_expr *e = expression(rule, "cmp");
+	struct nftnl_expr *e =
+		ADD(rule, "cmp", {NFTNL_EXPR_CMP_SREG, NFT_REG_1}, {NFTNL_EXPR_CMP_OP, operation});
 
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, operation);
-	return nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, length) == 0;
+	return e && nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, length) == 0;
 }
 
 /* add_masked() - Compare register 1, masked with @mask, to @value by @operation */
@@ -147,15 +151,12 @@ static bool add_masked(struct nftnl_rule *rule, const void *mask, uint32_t opera
 		       const void *value, uint32_t length)
 {
 	static const uint8_t zero[16];
-	struct nftnl_expr *e = expression(rule, "bitwise");
+	struct nftnl_expr *e =
+		ADD(rule, "bitwise", {NFTNL_EXPR_BITWISE_SREG, NFT_REG_1},
+		    {NFTNL_EXPR_BITWISE_DREG, NFT_REG_1}, {NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL},
+		    {NFTNL_EXPR_BITWISE_LEN, length});
 
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, length);
-	return nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, mask, length) == 0 &&
+	return e && nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, mask, length) == 0 &&
 	       nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, zero, length) == 0 &&
 	       add_compare(rule, operation, value, length);
 }
@@ -167,34 +168,26 @@ static bool add_source_in(struct nftnl_rule *rule, const struct prefix *range)
 	const uint8_t protocol = v4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
 	uint32_t length = (uint32_t)address_length(&range->address);
 	struct prefix mask = {.address.family = range->address.family, .bits = range->bits};
-	struct nftnl_expr *e;
 
 	memset(mask.address.bytes, 0xff, length);
 	mask = prefix_mask(&mask);
-	if (!add_meta(rule, NFT_META_NFPROTO) ||
-	    !add_compare(rule, NFT_CMP_EQ, &protocol, sizeof(protocol)))
-		return false;
-	e = expression(rule, "payload");
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, v4 ? SOURCE_OFFSET_V4 : SOURCE_OFFSET_V6);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, length);
-	return add_masked(rule, mask.address.bytes, NFT_CMP_EQ, range->address.bytes, length);
+	return add_meta(rule, NFT_META_NFPROTO) &&
+	       add_compare(rule, NFT_CMP_EQ, &protocol, sizeof(protocol)) &&
+	       ADD(rule, "payload", {NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1},
+		   {NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER},
+		   {NFTNL_EXPR_PAYLOAD_OFFSET, v4 ? SOURCE_OFFSET_V4 : SOURCE_OFFSET_V6},
+		   {NFTNL_EXPR_PAYLOAD_LEN, length}) &&
+	       add_masked(rule, mask.address.bytes, NFT_CMP_EQ, range->address.bytes, length);
 }
 
 /* add_own_socket() - The packet is for a socket with our mark */
 static bool add_own_socket(struct nftnl_rule *rule, uint32_t mark)
 {
 	const uint32_t mask = NET_MARK_MASK;
-	struct nftnl_expr *e = expression(rule, "socket");
 
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_MARK);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_SOCKET_DREG, NFT_REG_1);
-	return add_masked(rule, &mask, NFT_CMP_EQ, &mark, sizeof(mark));
+	return ADD(rule, "socket", {NFTNL_EXPR_SOCKET_KEY, NFT_SOCKET_MARK},
+		   {NFTNL_EXPR_SOCKET_DREG, NFT_REG_1}) &&
+	       add_masked(rule, &mask, NFT_CMP_EQ, &mark, sizeof(mark));
 }
 
 /* add_answer() - The packet belongs to a connection that this machine began */
@@ -202,40 +195,25 @@ static bool add_answer(struct nftnl_rule *rule)
 {
 	static const uint32_t states =
 		NF_CT_STATE_BIT(IP_CT_ESTABLISHED) | NF_CT_STATE_BIT(IP_CT_RELATED);
-	struct nftnl_expr *e = expression(rule, "ct");
 
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_CT_KEY, NFT_CT_STATE);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_CT_DREG, NFT_REG_1);
-	return add_masked(rule, &states, NFT_CMP_NEQ, &(uint32_t){0}, sizeof(states));
+	return ADD(rule, "ct", {NFTNL_EXPR_CT_KEY, NFT_CT_STATE},
+		   {NFTNL_EXPR_CT_DREG, NFT_REG_1}) &&
+	       add_masked(rule, &states, NFT_CMP_NEQ, &(uint32_t){0}, sizeof(states));
 }
 
 /* add_source_leads_to() - fib saddr oif @ifindex */
 static bool add_source_leads_to(struct nftnl_rule *rule, uint32_t ifindex)
 {
-	struct nftnl_expr *e = expression(rule, "fib");
-
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_SADDR);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_OIF);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_FIB_DREG, NFT_REG_1);
-	return add_compare(rule, NFT_CMP_EQ, &ifindex, sizeof(ifindex));
+	return ADD(rule, "fib", {NFTNL_EXPR_FIB_FLAGS, NFTA_FIB_F_SADDR},
+		   {NFTNL_EXPR_FIB_RESULT, NFT_FIB_RESULT_OIF}, {NFTNL_EXPR_FIB_DREG, NFT_REG_1}) &&
+	       add_compare(rule, NFT_CMP_EQ, &ifindex, sizeof(ifindex));
 }
 
 static bool add_verdict(struct nftnl_rule *rule, uint32_t verdict)
 {
-	struct nftnl_expr *e;
-
-	if (verdict == NF_DROP && !expression(rule, "counter"))
-		return false;
-	e = expression(rule, "immediate");
-	if (!e)
-		return false;
-	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-	nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, verdict);
-	return true;
+	return (verdict != NF_DROP || add(rule, "counter", NULL, 0)) &&
+	       ADD(rule, "immediate", {NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT},
+		   {NFTNL_EXPR_IMM_VERDICT, verdict});
 }
 
 static bool add_comment(struct nftnl_rule *rule, const char *comment)

@@ -15,20 +15,20 @@
  *
  * A packet whose source address would be answered through the tunnel, but which
  * didn't come out of it, is forged (by a neighbour on the LAN, say). The first rule is
- * for our own sockets: what they talk to (control, relays, peers, name servers) may have
- * an address that a route into the tunnel covers, and is authenticated by itself.
+ * for our own sockets: their servers and peers (control, relays, name servers) may have an
+ * address that a route into the tunnel covers, and each protocol authenticates them.
  *
  * The last rules are for addresses of the tailnet that no peer has. A range is dropped
  * as a whole only where this machine has no network of its own inside of it; a server in
  * the range that the app asks (a cloud's name server) still answers, by the rule before.
  *
  * With a default route into the tunnel every address is answered through it, so then
- * only the tailnet's own ranges are held to it:
+ * the rule covers the tailnet's own ranges alone:
  *
  *			iif != { lo, TUN } ip saddr 100.64.0.0/10 fib saddr oif TUN counter drop
  *
- * Each rule's comment says for what it was made; a table whose comments are right is left
- * alone, any other is replaced in one transaction.
+ * Each rule's comment has a hash of the state that it was made for. A table with the right
+ * comments stays; any other is replaced in one transaction.
  */
 #pragma once
 
@@ -38,7 +38,7 @@
 #include <stdbool.h>
 
 /**
- * struct net_nft_wanted - What the table holds
+ * struct net_nft_wanted - The contents of the table
  * @ifindex: our link
  * @mark:    of our sockets, within NET_MARK_MASK
  * @all:     every source address that leads into the tunnel is held to it; else those in @ranges
@@ -64,7 +64,7 @@ enum net_nft_part {
 void net_nft_table_name(uint32_t table, char out[static 32]);
 
 /**
- * net_nft_apply() - Make the table of @name what is wanted
+ * net_nft_apply() - Bring the table @name to the wanted contents
  * @wanted:    NULL: there is no such table
  * @changed:   whether something was to do
  * @ret_parts: bits of enum net_nft_part that this kernel has

@@ -48,7 +48,7 @@ struct net_rule {
 	uint8_t family;   /* enum address_family */
 	uint8_t protocol; /* RTPROT_… */
 	uint8_t action;   /* FR_ACT_… */
-	bool inverted;    /* it takes what is not as it says */
+	bool inverted;    /* it matches the packets that its selectors don't match */
 	bool selective;   /* it also selects by something other than the mark */
 	uint32_t priority;
 	uint32_t table;

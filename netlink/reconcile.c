@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* netlink/reconcile.c - the difference between what is wanted and what the kernel has */
+/* netlink/reconcile.c - the difference between the wanted and the kernel's state */
 #include "netlink/reconcile.h"
 
 #include "base/array.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/reconcile.h - the difference between what is wanted and what the kernel has
+ * netlink/reconcile.h - the difference between the wanted and the kernel's state
  *
  * Pure: records in, an ordered list of changes out.
  */
@@ -12,7 +12,7 @@
 
 #define NET_RULE_COUNT 8 /* four priorities, IPv4 first, then IPv6 */
 
-/* What the kernel has of ours. */
+/* Our part of the kernel's state. */
 struct net_have {
 	struct net_link link;
 	struct prefixes addresses;
@@ -26,7 +26,7 @@ struct net_have {
 enum net_change_kind {
 	NET_RULE_ADD,
 	NET_LINK_MTU,
-	NET_LINK_GENERATION, /* no link-local address of its own: nobody is out there to talk to */
+	NET_LINK_GENERATION, /* no link-local address: the link has no neighbours */
 	NET_ADDRESS_ADD,
 	NET_LINK_UP,
 	NET_ROUTE_ADD,
@@ -83,15 +83,15 @@ void net_changes_free(struct net_changes *changes);
 
 enum net_outcome {
 	NET_OUTCOME_DONE,
-	NET_OUTCOME_AGAIN,    /* the state is no longer what was dumped: dump again */
-	NET_OUTCOME_CONFLICT, /* likewise, or what stands there is another's */
+	NET_OUTCOME_AGAIN,    /* the state has changed since the dump: dump again */
+	NET_OUTCOME_CONFLICT, /* as AGAIN, or a route of another program stands there */
 	NET_OUTCOME_NO_IPV6,
 	NET_OUTCOME_NO_RULES,
-	NET_OUTCOME_IGNORED, /* could not be had, and nothing depends on it */
+	NET_OUTCOME_IGNORED, /* refused, and nothing depends on it */
 	NET_OUTCOME_FAILED,
 };
 
-/** net_outcome_of() - What the kernel's answer @code (0 or negative errno) to @change means */
+/** net_outcome_of() - The meaning of the kernel's answer @code (0 or negative errno) to @change */
 enum net_outcome net_outcome_of(const struct net_change *change, int code);
 
 /** net_change_format() - "add route 100.64.0.7/32", for a person */

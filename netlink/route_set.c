@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* netlink/route_set.c - the routes that an engine asks for, and which of them are allowed; pure */
+/* netlink/route_set.c - the routes that an engine requests, and which of them are allowed; pure */
 #include "netlink/route_set.h"
 
 #include "base/limits.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * netlink/route_set.h - the routes that an engine asks for, and which of them are allowed; pure
+ * netlink/route_set.h - the routes that an engine requests, and which of them are allowed; pure
  *
  * Both are kept: a route that is refused today may be allowed once the networks of this machine
  * are others. A change of a few routes is judged by itself if its routes are plain: each allowed
@@ -19,7 +19,11 @@ struct net_route_set {
 	size_t allowed_v4, allowed_v6;
 };
 
-/** struct net_route_delta - Routes that come and go; what is there already, or gone, is no error */
+/**
+ * struct net_route_delta - Routes to add and to remove
+ *
+ * To add a present route, or to remove an absent one, is no error.
+ */
 struct net_route_delta {
 	const struct prefix *added, *gone;
 	size_t added_count, gone_count;

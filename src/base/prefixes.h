@@ -2,7 +2,7 @@
 /*
  * base/prefixes.h - many prefixes: a list that grows, and a table that finds one at once
  *
- * The table is keyed by a secret, so that whoever chooses the prefixes can't make it slow.
+ * The table's hash has a secret key, so that chosen prefixes can't make it slow.
  */
 #pragma once
 

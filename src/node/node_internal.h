@@ -116,11 +116,11 @@ struct node_route_holder;
 /** struct node_routes - Routes into the tunnel, counted by the peers that need them */
 struct node_routes {
 	struct prefix_table table;
-	struct prefixes noted; /* that may have to be sent, or taken back */
+	struct prefixes noted; /* that may have to be added or removed */
 	struct node_route_holder *holders;
 	uint32_t number; /* of the last request */
-	bool counted;    /* the table and the records fit the netmap */
-	bool sent;       /* the supervisor has what the table says that it has */
+	bool counted;    /* the table and the records match the netmap */
+	bool sent;       /* the supervisor took all routes marked as sent */
 };
 
 struct node {
@@ -347,10 +347,10 @@ void node_prefs_applied(struct node *node);
 /* node_network.c */
 void node_apply_network(struct node *node);
 
-/** node_network_peer() - The peer @id changed, came or went; node_apply_network() sends its routes */
+/** node_network_peer() - Count the routes of a new, changed or removed peer anew */
 void node_network_peer(struct node *node, int64_t id);
 
-/** node_network_forget() - The routes of all peers are to be counted and sent anew */
+/** node_network_forget() - The next request counts and sends the routes of all peers */
 void node_network_forget(struct node *node);
 
 /* node_machine.c */

@@ -6,9 +6,9 @@
  *
  * A table has each route, with the number of peers that need it and whether the supervisor has
  * been sent it. Of each peer a record has the routes that were counted for it, so that a change
- * of the netmap costs what it changes: the record of the changed peer goes, another comes, and a
- * route whose number becomes 0, or is no longer 0, is noted. A request sends what was noted. All
- * routes are sent first, and again after a request that failed.
+ * of the netmap costs no more than its own size: the record of a changed peer is replaced, and a
+ * route is noted if its number of peers becomes 0 or was 0. A request sends the noted routes. The
+ * first request has all routes, and so has the next one after a failure.
  */
 #define LOG_ROOM "node"
 #include "base/limits.h"
@@ -23,7 +23,7 @@
 #define ROUTE_SENT   1u
 #define ROUTE_HOLDER 2u
 
-/* What is counted for one peer. */
+/* The routes that are counted for one peer. */
 struct node_route_holder {
 	int64_t id; /* of the peer */
 	UT_hash_handle hh;
@@ -31,7 +31,7 @@ struct node_route_holder {
 	struct prefix routes[];
 };
 
-/* count_route() - One holder of a route more or less; noted where that makes it wanted, or not */
+/* count_route() - Add or remove one holder of a route; note the route if it is the first or last */
 static int count_route(struct node_routes *routes, const struct prefix *route, bool more)
 {
 	struct prefix_entry *entry = prefix_table_add(&routes->table, route);
@@ -44,7 +44,7 @@ static int count_route(struct node_routes *routes, const struct prefix *route, b
 		       : 0;
 }
 
-/* drop_holder() - Count nothing for the peer @id any more */
+/* drop_holder() - Remove the record of the peer @id and its counts */
 static int drop_holder(struct node_routes *routes, int64_t id)
 {
 	struct node_route_holder *holder;
@@ -128,7 +128,7 @@ static int count_all(struct node *node, const struct netmap *map)
 }
 
 /*
- * take_noted() - What the noted routes mean for the supervisor: @added, @gone; no longer noted
+ * take_noted() - Split the noted routes into those to add and those to remove; none stays noted
  *
  * Return: 0 or -ENOMEM
  */
@@ -189,7 +189,7 @@ static void on_network_applied(void *context, int result, const char *text)
 		node->routes.sent = false;
 	if (node->stopping)
 		return;
-	/* A supervisor that lacks the routes before gets all at once: nothing has failed. */
+	/* -ESTALE: the supervisor lacks the earlier routes and gets all of them; no failure. */
 	if (node->network_changed || result == -ESTALE) {
 		node_apply_network(node);
 		return;

@@ -2,9 +2,9 @@
 /*
  * privsep/network.h - the network state wanted, and the network state seen
  *
- * The engine says what the kernel should have on our link; the supervisor, which
- * alone may touch netlink, makes it so and reports. The other way goes a snapshot
- * of what the machine has beside our link, at the start and at each change. Both
+ * The engine sends the addresses and routes that our link needs; the supervisor, which alone
+ * may use netlink, sets them and reports. The supervisor sends a snapshot of the machine's
+ * other addresses and its default routes, at the start and at each change. Both
  * travel as counted records in a sealed memfd (privsep/records.h), capped per kind.
  */
 #pragma once
@@ -22,10 +22,10 @@
 #define INTERFACES_MAX        256u          /* addresses in a snapshot */
 
 /**
- * struct privsep_network - What the engine wants; the arrays belong to the caller
+ * struct privsep_network - The network state that the engine needs; arrays belong to the caller
  *
- * The first request of an engine says all routes, and so does the next after one that failed.
- * Others are deltas: they say which routes come and go.
+ * The first request of an engine has all routes, and so has the next one after a failure.
+ * Other requests are deltas, with the routes to add and to remove.
  */
 struct privsep_network {
 	bool up;                        /* false: link down, no addresses, routes or rules */
@@ -34,7 +34,7 @@ struct privsep_network {
 	uint32_t mtu;                   /* 0: as the start configuration says */
 	const struct prefix *addresses; /* own tailnet addresses, /32 and /128 */
 	size_t address_count;
-	bool delta;      /* @routes come and @gone go; false: @routes are all */
+	bool delta;      /* add @routes and remove @gone; false: @routes are all */
 	uint32_t number; /* of the request; a delta follows the one that has the number before */
 	const struct prefix *routes; /* to peers, in our table */
 	size_t route_count;

@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/network.c - TUN, wanted network state, what changed
+ * supervisor/network.c - the TUN link, the wanted network state, changes of the machine's networks
  *
  * DOC: Theory of operation
  *
- * The engine sends what it wants as a whole. The newest request is kept, unread, until its
- * turn, which a quota bounds: reading, checking and applying one may take a good part of a
- * second. The requests that it overtakes are answered with -ECANCELED. What it may not have
- * (netlink/check.h) is left out and named in the answer.
+ * The engine's first request has all routes; the next ones add and remove some. The newest request
+ * is kept, unread, until its turn, which a quota bounds: reading, checking and applying all routes
+ * may take a good part of a second. Requests that it replaces are answered with -ECANCELED; a
+ * delta that does not follow the request taken last is answered with -ESTALE, and the engine
+ * then sends all routes. Addresses and routes that are not allowed (netlink/check.h) are left
+ * out, and the answer names the first. A delta of plain routes (netlink/route_set.h) goes to the
+ * kernel without a dump; for any other the whole state is judged, dumped and compared.
  *
- * The monitor tells of two things: the machine's own addresses changed (a snapshot
- * goes to the engine, SNAPSHOT_WAIT after the first of a burst, and what it asked for
- * is judged again: a route may cover a network that came, or be free of one that went),
- * or somebody changed what is ours (it is repaired, not more often than net_repair
- * allows). A TUN link that was deleted takes its queues with it: a new one is made, for
- * as long as it takes, and a new engine gets it. Without an engine the state stays as
- * it is.
+ * The monitor reports two events. The machine's own addresses changed: a snapshot goes to the
+ * engine, SNAPSHOT_WAIT after the first change of a burst, and all requested routes are judged
+ * again, since a route may cover a new network, or no longer cover one. Another program changed
+ * our state: it is repaired, not more often than net_repair allows. If our TUN link is deleted,
+ * its queues are dead: the supervisor makes a new link, trying until that succeeds, and starts a
+ * new engine with it. While no engine runs, the state stays as it is.
  */
 #include "supervisor/supervisor_internal.h"
 
@@ -32,7 +34,7 @@
 #define LOG_ROOM "supervisor"
 #include "base/log.h"
 
-/* In one turn of the loop, so that a signal waits for no more than these: some 50 ms. */
+/* Changes in one turn of the loop: a signal waits for some 50 ms at most. */
 #define ROUTE_CHANGES_MAX 8192u
 
 #define RETRY_WAIT     (1 * NSEC_PER_SEC)
@@ -112,7 +114,7 @@ int network_open(struct supervisor *s, struct error *err)
 	return r;
 }
 
-/* wanted_of() - What the kernel shall have, but for the addresses and routes that are allowed */
+/* wanted_of() - The wanted state without its addresses and routes */
 static struct net_wanted wanted_of(const struct supervisor *s, const struct privsep_network *wish)
 {
 	return (struct net_wanted){
@@ -130,7 +132,7 @@ static struct net_wanted wanted_of(const struct supervisor *s, const struct priv
 	};
 }
 
-/* note_refused() - Name the first address or route that is left out; if it is news, in the log */
+/* note_refused() - Keep the reason for the first refused address or route; log a new one */
 static void note_refused(struct supervisor *s, const struct net_verdict *verdict)
 {
 	struct network *network = &s->network;
@@ -226,7 +228,7 @@ static bool is_same_link(const struct privsep_network *a, const struct privsep_n
 	       memcmp(a->addresses, b->addresses, a->address_count * sizeof(*a->addresses)) == 0;
 }
 
-/* change_routes() - Send a plain change to the kernel; whether that was all that there is to do */
+/* change_routes() - Send a plain change to the kernel; whether the kernel took all of it */
 static bool change_routes(struct supervisor *s, const struct prefixes *added,
 			  const struct prefixes *gone)
 {
@@ -241,7 +243,7 @@ static bool change_routes(struct supervisor *s, const struct prefixes *added,
 }
 
 /*
- * take_wish() - Take in a request that was read, and of a delta what it changes in the kernel
+ * take_wish() - Store a decoded request; a plain delta is sent to the kernel at once
  *
  * Return: 1 if that was all; 0 if the whole must be applied; negative errno: nothing is taken
  */
@@ -320,7 +322,7 @@ static bool take_request(struct supervisor *s, uint32_t id, int memfd)
 	return true;
 }
 
-/* find_obstacle() - A rule of another program that came, or went: to the log, and to the engine */
+/* find_obstacle() - Report to the log and the engine that another program's rule takes packets */
 static void find_obstacle(struct supervisor *s, const struct net_wanted *wanted,
 			  unsigned int warnings)
 {
@@ -338,10 +340,11 @@ static void find_obstacle(struct supervisor *s, const struct net_wanted *wanted,
 			log_info("no rule of another program takes our packets any more");
 	}
 	if (network->request == 0)
-		network_send_interfaces(s); /* it asks again, and so hears of it */
+		network_send_interfaces(
+			s); /* it requests the state again, and the answer has the warning */
 }
 
-/* apply_failed() - Try again later and later, and say so when it is news */
+/* apply_failed() - Retry with a growing delay; log a new error */
 static void apply_failed(struct supervisor *s, const char text[static PRIVSEP_TEXT_MAX])
 {
 	struct network *network = &s->network;
@@ -355,7 +358,7 @@ static void apply_failed(struct supervisor *s, const char text[static PRIVSEP_TE
 		network->retry_wait *= 2;
 }
 
-/* apply() - What is wanted, to the kernel; returns how much there was to change */
+/* apply() - Apply the whole state to the kernel; returns the number of changes */
 static unsigned int apply(struct supervisor *s)
 {
 	struct network *network = &s->network;
@@ -443,7 +446,7 @@ void network_send_interfaces(struct supervisor *s)
 		child_send(&s->engine, &m, &memfd, 1);
 }
 
-/* look() - A new snapshot of the interfaces; what changed is told to the engine */
+/* look() - Take a snapshot of the interfaces; a changed one is sent to the engine */
 static void look(struct supervisor *s)
 {
 	struct interfaces seen = {0};
@@ -491,10 +494,10 @@ static void renew_tun(struct supervisor *s)
 		timer_arm(&s->loop, &s->network.renew, clock_boottime() + RETRY_WAIT);
 		return;
 	}
-	/* Else what was the old link's would count as another's, and be refused. */
+	/* Else addresses of the old link would count as another link's, and be refused. */
 	look(s);
 	if (s->engine.process.pid != 0)
-		child_kill(&s->engine, "somebody deleted our network link, and its queues with it");
+		child_kill(&s->engine, "another program deleted our network link");
 	else
 		child_start(&s->engine);
 	if (s->network.have_wanted)
