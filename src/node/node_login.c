@@ -159,8 +159,13 @@ static void on_registered(void *user, const struct secret_key *node_key,
 			  const struct tailcfg_register_response *response)
 {
 	struct node *node = user;
-	/* Registering again with the known key is no login. */
-	bool anew = node->needs_person || node->key_expired || !node_is_in_map(node, node_key);
+	/*
+	 * Registering again with the known key is no login. The map with a new key may come before
+	 * the answer to its registration.
+	 */
+	bool anew = node->needs_person || node->key_expired ||
+		    !secret_key_is_zero(&node->state.persist.old_node_key) ||
+		    !node_is_in_map(node, node_key);
 
 	(void)response; /* the map says whether the machine is approved */
 	log_info("registered with %s", prefs_control_url(&node->state.prefs));

@@ -220,6 +220,29 @@ static void a_start_is_answered_on_the_bus(void **state)
 	json_decref(log);
 }
 
+/* A server may send the map with the new key before it answers to the registration. */
+static void a_login_finishes_after_its_map(void **state)
+{
+	struct world *w = *state;
+	struct secret_key key = run(w), next;
+	json_t *log = json_array();
+	struct node_watch *watch = node_watch_new(w->node, 0, on_notify, log);
+
+	start(w, "other");
+	login(w);
+	next = new_key(w, &key);
+	answer_all(w);
+	map(w, &next, FULL_MAP);
+	assert_int_equal(messages_with(log, "LoginFinished"), 0);
+	registered(w, &next);
+	assert_int_equal(messages_with(log, "LoginFinished"), 1);
+	assert_int_equal(node_state(w->node), NODE_RUNNING);
+	registered(w, &next);
+	assert_int_equal(messages_with(log, "LoginFinished"), 1);
+	node_watch_free(watch);
+	json_decref(log);
+}
+
 static void peers_are_told_to_who_asked(void **state)
 {
 	struct world *w = *state;
@@ -565,6 +588,7 @@ int main(void)
 		TEST(a_new_login_leaves_a_running_node_running),
 		TEST(a_login_that_was_given_up_is_survived),
 		TEST(a_start_is_answered_on_the_bus),
+		TEST(a_login_finishes_after_its_map),
 		TEST(peers_are_told_to_who_asked),
 		TEST(a_key_at_hand_is_tried_when_the_node_key_is_refused),
 		TEST(a_whole_map_says_who_we_are_and_then_the_state),
