@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "control/client.h"
+#include "control/control_client.h"
 
 /** c2n_handler - control_handler.c2n */
 typedef void c2n_handler(void *user, const struct control_c2n_request *request,

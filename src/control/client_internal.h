@@ -2,7 +2,7 @@
 /* control/client_internal.h - shared among the client files only */
 #pragma once
 
-#include "control/client.h"
+#include "control/control_client.h"
 #include "control/core.h"
 #include "transport/bootstrap_dns.h"
 #include "transport/dial.h"

@@ -171,7 +171,7 @@ void control_core_clear(struct control_core *c);
 enum control_output_kind control_core_next(struct control_core *c, nanoseconds now,
 					   nanoseconds wall_clock, struct control_output *out);
 
-/* --- What is wanted; see control/client.h --- */
+/* --- What is wanted; see control/control_client.h --- */
 
 /** control_core_set_keys() - The stored node key and the one before; NULL: none */
 void control_core_set_keys(struct control_core *c, const struct secret_key *node_key,

@@ -29,7 +29,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/prefixes.h"
-#include "control/client.h"
+#include "control/control_client.h"
 #include "node/node.h"
 #include "node/prefs.h"
 #include "node/state_file.h"

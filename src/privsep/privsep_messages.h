@@ -17,7 +17,7 @@
 #pragma once
 
 #include "base/socket_source.h"
-#include "privsep/network.h"
+#include "privsep/privsep_network.h"
 #include "privsep/start_config.h"
 
 #include <stddef.h>

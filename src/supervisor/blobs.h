@@ -18,7 +18,7 @@
 #include "base/error.h"
 #include "privsep/privsep_messages.h"
 #include "process/event_loop.h"
-#include "supervisor/policy.h"
+#include "supervisor/child_rules.h"
 
 #include <pthread.h>
 

@@ -21,7 +21,7 @@
 #include "base/quota.h"
 #include "privsep/privsep_messages.h"
 #include "process/process.h"
-#include "supervisor/policy.h"
+#include "supervisor/child_rules.h"
 
 struct child;
 struct supervisor;

@@ -7,7 +7,7 @@
  *	engine_child.c    the engine: its requests, its first message
  *	network.c         TUN, wanted network state, changes of the machine's networks
  *	named_files.c, blobs.c, listeners.c: each a part with its own header
- *	policy.c, cpu_threads.c, secrets.c, capabilities.c: decisions and small tools
+ *	child_rules.c, cpu_threads.c, secrets.c, capabilities.c: decisions and small tools
  *
  * One thread, and the worker of blobs.c. Whatever must survive an engine (TUN queues, UDP
  * sockets, listeners, hand-over record, blobs in memory mode) is a descriptor here.

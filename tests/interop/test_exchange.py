@@ -153,10 +153,10 @@ def test_our_command_line_works_against_the_official_daemon(headscale, tmp_path)
         asked = pillion("up", f"--login-server={headscale.url}", "--timeout=5s", code=1)
         assert f"\n\t{headscale.url}/register/" in asked
         up = pillion("connect", "--hostname=ours", variables={"TS_AUTHKEY": headscale.key})
-        assert "connected as ours.tail.test, 100.64.0." in up
+        assert "connected as ours.tail.lab, 100.64.0." in up
         assert "ours" in pillion("status")
         address = pillion("ip", "-4").strip()
-        assert "ours.tail.test" in pillion("whois", address)
+        assert "ours.tail.lab" in pillion("whois", address)
         assert "this node" in pillion("ping", "-c", "1", "ours")
         pillion("set", "--shields-up")
         pillion("down")

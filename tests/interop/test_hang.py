@@ -14,7 +14,7 @@ from lab import Held, wait_for
 
 pytestmark = pytest.mark.usefixtures("pillion_only")
 
-# supervisor/policy.h: asked each 1.5 s, killed after five turns of silence, and some patience.
+# supervisor/child_rules.h: asked each 1.5 s, killed after five turns of silence, and some patience.
 HUNG = 9
 REPLACED = 60
 

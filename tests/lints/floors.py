@@ -8,6 +8,7 @@ reads the links that CMake made (rooms.txt) and the libraries that each executab
 with a line for each finding, on
   - an include of a room that the including room's row doesn't name;
   - rows, or headers, that lead round in a circle;
+  - two .c files with one name in different folders, except main.c;
   - a room whose CMake list names more than its row, or less than its includes need;
   - an executable that loads a library its row doesn't name, or doesn't load one that it names.
 """
@@ -130,6 +131,15 @@ class Floors:
         if round_trip:
             self.find(round_trip[0], f"includes itself: {' → '.join(round_trip)}")
 
+    def check_names(self):
+        """The name of a file says its contents without the folder, so it has to be unique."""
+        seen = {"main.c": None}
+        for path in self.sources():
+            where = path.relative_to(self.root)
+            other = seen.setdefault(where.name, where) if where.suffix == ".c" else None
+            if other not in (None, where):
+                self.find(where, f"has the name of {other}")
+
     def check_links(self, build):
         programs = []
         for line in (build / "rooms.txt").read_text().splitlines():
@@ -172,6 +182,7 @@ def main():
     floors = Floors(arguments.root)
     floors.check_tables()
     floors.check_includes()
+    floors.check_names()
     if arguments.build:
         floors.check_links(arguments.build)
     for finding in floors.findings:

@@ -37,6 +37,7 @@ class Tree(unittest.TestCase):
             found = floors.Floors(root)
             found.check_tables()
             found.check_includes()
+            found.check_names()
             if rooms is not None:
                 (Path(root) / "rooms.txt").write_text(rooms)
                 found.check_links(Path(root))
@@ -88,6 +89,11 @@ class Tree(unittest.TestCase):
             self.check({"src/misc/x.c": []}),
             ["src/misc/x.c: the folder misc has no row in docs/architecture.md"],
         )
+
+    def test_two_files_of_one_name(self):
+        files = {"src/base/a.c": [], "src/wire/a.c": [], "src/wire/a.h": [], "src/base/a.h": []}
+        mains = {"src/app/engine/main.c": [], "src/app/server/main.c": []}
+        self.assertEqual(self.check(files | mains), ["src/wire/a.c: has the name of src/base/a.c"])
 
     def test_pages_without_their_tables(self):
         self.assertEqual(len(self.check(page="nothing")), 2)

@@ -22,13 +22,11 @@ from pathlib import Path
 
 import pytest
 from lab import waiting
+from lab.build import BUILD, TOOLS, is_sanitized
 from lab.process import children
 
-ROOT = Path(__file__).resolve().parents[2]
-PRESET = os.environ.get("PILLION_PRESET", "debug")
-TOOLS = ROOT / "build" / PRESET / "tests/tools"
-ENGINE = ROOT / "build" / PRESET / "pillion-engine"
-SANITIZED = PRESET in ("debug", "tsan")
+ENGINE = BUILD / "pillion-engine"
+SANITIZED = is_sanitized(BUILD)
 NET_ADMIN, SETGID, SETUID, KILL = 1 << 12, 1 << 6, 1 << 7, 1 << 5
 NET_BIND_SERVICE = 1 << 10
 STATE, CACHE = 0, 1

@@ -225,6 +225,7 @@ def test_misbehaving_engine_is_replaced(start, command):
     assert sidecar.process.poll() is None
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("routes", [1, 65536])
 def test_a_flood_of_requests_does_not_hold_the_supervisor(start, routes):
     """SIGTERM is answered soon (0.2 s of its CPU time) while an engine asks for all it can."""

@@ -12,7 +12,7 @@
  */
 #include "base/cleanup.h"
 #include "base/limits.h"
-#include "control/client.h"
+#include "control/control_client.h"
 #include "tests/tools/control_rpc.h"
 #include "transport/names.h"
 #include "transport/tls.h"

@@ -97,7 +97,7 @@ static struct control_client *client(void)
 		node_settle((w)->node);                                         \
 	} while (0)
 
-/* --- control/client.h --- */
+/* --- control/control_client.h --- */
 
 int control_client_new(const struct control_options *options, struct control_client **ret,
 		       struct error *err)

@@ -6,8 +6,8 @@
 #include "privsep/records.h"
 #include "process/event_loop.h"
 #include "supervisor/blobs.h"
+#include "supervisor/child_rules.h"
 #include "supervisor/cpu_threads.h"
-#include "supervisor/policy.h"
 #include "supervisor/supervisor_internal.h"
 
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/network.h - the network state wanted, and the network state seen
+ * privsep/privsep_network.h - the network state wanted, and the network state seen
  *
  * The engine sends the addresses and routes that our link needs; the supervisor, which alone
  * may use netlink, sets them and reports. The supervisor sends a snapshot of the machine's

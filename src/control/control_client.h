@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * control/client.h - the node's side of coordination
+ * control/control_client.h - the node's side of coordination
  *
  * One client speaks to one control server for one node: it fetches the server's key,
  * opens TS2021, registers the node key, holds the map stream, tells control what is

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* supervisor/policy.c - watchdog, exit rules and log rate; pure */
-#include "supervisor/policy.h"
+/* supervisor/child_rules.c - watchdog, rules of the end, log rate; pure */
+#include "supervisor/child_rules.h"
 
 bool crashes_want_fresh_sockets(const struct crashes *crashes)
 {

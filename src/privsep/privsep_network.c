@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* privsep/network.c - wanted and seen network state as records */
-#include "privsep/network.h"
+/* privsep/privsep_network.c - wanted and seen network state as records */
+#include "privsep/privsep_network.h"
 
 #include "base/cleanup.h"
 #include "privsep/records.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * supervisor/policy.h - watchdog, exit rules and log rate; pure
+ * supervisor/child_rules.h - watchdog, exit rules and log rate; pure
  */
 #pragma once
 

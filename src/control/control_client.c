@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * control/client.c - the control client on its connection
+ * control/control_client.c - the control client on its connection
  *
  * Theory of operation
  *   All thinking is done in core.c. client_pump() asks it for its next output and does
