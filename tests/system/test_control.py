@@ -88,7 +88,7 @@ def test_commands_say_what_is_wrong(server):
         (("keys", "expire", "0123456789ab"), 1, "key 0123456789ab not found"),
         (("users", "create", "a b"), 1, "a user's name has"),
         (("keys", "create", "--tags", "web"), 1, "tag:NAME"),
-        (("nodes", "frob"), 2, "no such command"),
+        (("nodes", "frob"), 2, "unknown command"),
         (("nodes", "rename", "x"), 2, "takes 2 argument"),
         (("nodes", "show", "../keys"), 2, "'../keys' is not a valid name"),
         (("nodes", "delete", "100.64.0.9/32"), 2, "'100.64.0.9/32' is not a valid name"),

@@ -78,9 +78,9 @@ def test_a_refusal_is_logged(server, stranger):
     assert server.cli("keys", "expire", key["prefix"]) is not None
     info = {"Hostname": "web", "IPNVersion": "1.96.2-t0"}
     answer = ask(stranger, 1, Auth={"AuthKey": key["key"]}, Hostinfo=info)
-    assert "has expired" in answer["Error"]
+    assert "auth key expired" in answer["Error"]
     [line] = lines_of(server, "refused a node")
-    for text in "hostname=web", f"key={key['prefix']} ", "version=1.96.2-t0", "has expired":
+    for text in "hostname=web", f"key={key['prefix']} ", "version=1.96.2-t0", "auth key expired":
         assert text in line
     assert key["key"].rpartition("-")[2] not in server.log.read_text()
 
