@@ -143,7 +143,7 @@ def ended(s, within):
 
 
 def test_slow_heads_are_cut(server):
-    """A byte a second for ever, and nothing at all: both end when patience does."""
+    """A client that sends a byte a second, and a silent one: the server disconnects both in time."""
     slow, silent = server.connect(), server.connect()
     began = time.monotonic()
     over = threading.Event()
@@ -217,7 +217,7 @@ def test_a_flood_of_half_open_connections(server, nodes):
 
 
 def test_an_answer_longer_than_a_queue(server):
-    """Whole, for who reads slowly too, with the next answer behind it on the same connection."""
+    """A slow reader gets all of it, and the next answer behind it on the same connection."""
     text = "// " + '"' * LONG + '\n{"acls": []}'
     assert server.cli("policy", "set", "-", stdin=text) is not None
     assert server.cli("policy", "get")["policy"] == text
@@ -286,7 +286,7 @@ def test_no_descriptor_left(server):
 
 
 def test_memory_of_a_flood_of_requests(server):
-    """Requests by the thousand, also pipelined ones whose answers nobody reads."""
+    """Requests by the thousand, also pipelined ones without a reader for the answers."""
     before = server.memory()
     with server.connect() as s:
         s.settimeout(1)

@@ -62,14 +62,14 @@ def check_confined(server, uid):
         assert fields["Seccomp"] == "2", thread
         assert fields["Uid"].split() == [str(uid)] * 4
         assert fields["Gid"].split() == [str(uid)] * 4
-    # Not dumpable: its memory is nobody's. The leak check of a sanitizer needs it so at the end.
+    # Not dumpable: its memory belongs to root. The leak check of a sanitizer needs it so at the end.
     assert os.stat(f"/proc/{server.process.pid}/mem").st_uid == 0
     assert "is not available" not in server.log.read_text()
 
 
 @pytest.mark.parametrize("uid", [0, OWNER], ids=["root", "owner"])
 def test_every_thread_has_nothing(tmp_path, server, nodes, uid):
-    """Started as root: it becomes who owns its folder, and holds nothing that makes root root."""
+    """Started as root, it becomes the owner of its folder, and keeps no privilege."""
     server.state.mkdir(mode=0o700)
     # Others must be able to get there.
     for folder in (server.state, *server.state.parents):
@@ -312,7 +312,7 @@ def test_files_are_read_again(tmp_path, server, nodes, files):
     server.hang_up()
     wait_for(lambda: certificate(server) != second, 10, "the third certificate")
     assert server.cli("nodes", "list")["nodes"][0]["connected"]
-    # One line for the trouble that stayed as it was, one for who asked.
+    # One line for the unchanged trouble, one for the operator who asked.
     assert server.log.read_text().count("the new certificate is not used") == 2
     assert curl(server, files.ca).stdout == "ok\n"
     assert len(nodes[0].text().split(" netmap ")) > 1

@@ -227,7 +227,7 @@ class Joining:
         self.node.close()
 
     def check(self, keys, nodes):
-        """Its node, if there is one; it has to be, once it was told."""
+        """Its node, if there is one. A client that got an answer must have one."""
         mine = [node for node in nodes.values() if node["user"] == self.user]
         told = self.node.registered() or (self.approved and self.approved["node_key"])
         assert len(mine) <= 1

@@ -331,7 +331,7 @@ def cut_inside_of_a_frame(lane):
 
 @case("unknown-fields")
 def unknown_fields(lane):
-    """A server of the future: what isn't known is passed over, at every depth."""
+    """A server of the future: unknown members are ignored, at every depth."""
     strange = {"Sorrow": [{"Depth": {"a": [1, None, "x"]}}], "Étrange": 1e300, "": True}
     netmap = lane.netmap()
     peers = [peer | strange for peer in netmap["Peers"]]
@@ -390,7 +390,7 @@ def hostile_routes(lane):
 
 @case("addresses-that-are-routes")
 def addresses_that_are_routes(lane):
-    """A peer whose addresses are the internet, in halves or in parts: nobody accepted a route."""
+    """A peer whose addresses are the internet, in halves or in parts: the user accepted no route."""
     peer = lane.peer_in_netmap()
     for stolen in (
         ["0.0.0.0/1", "128.0.0.0/1", "::/1", "8000::/1"],

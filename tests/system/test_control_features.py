@@ -87,7 +87,7 @@ def test_serve_in_an_empty_folder(tmp_path):
 
 
 def test_a_folder_remembers_its_name(tmp_path):
-    """Started again without --url and --base-domain it goes on as before; what differs is said."""
+    """Started again without --url and --base-domain it goes on as before; differences are reported."""
     state = tmp_path / "state"
 
     def serve(*flags):
@@ -185,7 +185,7 @@ def test_flags_win_over_variables_and_those_over_the_file(tmp_path, server):
     assert dns["Routes"] == {"corp.test": [{"Addr": "192.0.2.54"}]}
     assert dns["ExtraRecords"] == [{"Name": "db.corp.test", "Value": "192.0.2.9"}]
     assert "CertDomains" not in dns
-    # The client is told to keep its logs.
+    # The client is instructed to keep its logs.
     assert first["Debug"] == {"DisableLogTail": True}
     assert first["CollectServices"] is False
     assert netmap(variable)["Domain"] == "of-the-variable.test"
@@ -245,7 +245,7 @@ def test_a_wrong_configuration_is_refused(tmp_path, text, says):
 
 
 def test_keys_of_each_kind(server, nodes):
-    """Once, for many, tagged, ephemeral, expired, for ever: as the table of keys says."""
+    """Keys for one use, reusable, tagged, ephemeral, expired, without expiry: as listed."""
     once = server.cli("keys", "create", "--expiry", "0")
     many = server.cli("keys", "create", "--reusable", "--ephemeral", "--tags", "tag:a,tag:b")
     over = server.cli("keys", "create")
@@ -587,7 +587,7 @@ def test_what_a_node_may_not_set(hooked, nodes):
 
 
 def test_a_hook_that_fails_or_hangs(hooked, nodes):
-    """The node is told that it failed, the log why, and others are served meanwhile."""
+    """The node gets an error, the log has the reason, and others are served meanwhile."""
     server, calls = hooked
     key = server.cli("keys", "create", "--reusable")["key"]
     first, second, third = joined(nodes(key)), joined(nodes(key)), joined(nodes(key))
@@ -619,7 +619,7 @@ def test_the_helper_has_nothing_and_ends_with_the_server(hooked):
     server.kill()
 
     def gone():
-        # Who has nobody to wait for it is a zombie.
+        # A process without a waiting parent is a zombie.
         return not folder.exists() or "\nState:\tZ" in (folder / "status").read_text()
 
     wait_for(gone, 10, "the helper to end")
@@ -697,7 +697,7 @@ def test_a_session_is_approved_by_command(session):
     assert server.cli("ssh", "approve", check) is not None
     status, text = wait_for(lambda: answer(target, waits), 10, target.text)
     assert (status, json.loads(text)["accept"]) == (HTTPStatus.OK, True)
-    # For an hour nobody asks again.
+    # For an hour the server asks for no further confirmation.
     assert json.loads(rpc(target, "GET", url("root"))[1])["accept"] is True
     assert server.cli("ssh", "list") == []
     assert server.run("ssh", "approve", check).returncode == 1

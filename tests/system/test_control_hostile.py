@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Clients that want to crash the coordination server, or to keep it from the others.
 
-    ts2021_pipe (HTTP/2 in Noise, as nobody should speak it) ─┐
+    ts2021_pipe (invalid HTTP/2 in Noise) ────────────────────┐
     half a TLS handshake, by the hundred ─────────────────────┼─▶ control serve ◀── two honest nodes
     registrations by the thousand ────────────────────────────┘
 
@@ -31,12 +31,12 @@ pytestmark = pytest.mark.alone
 
 MEMORY = 64 << 20
 GUESTS = 2048
-SOURCE = 128  # connections of one address that are nobody's yet
+SOURCE = 128  # connections of one address without an identity yet
 ANSWER_MAX = 30  # seconds for a client to take an answer
 
 
 class Honest:
-    """Two nodes; told() proves that one is told of the other's change."""
+    """Two nodes; learns() proves that one learns of the other's change."""
 
     def __init__(self, server, folder):
         self.server = server
@@ -48,7 +48,7 @@ class Honest:
         self.id = int(wait_for(lambda: peer.search(self.nodes[0].text()), 20, "a peer")[1])
         self.count = 0
 
-    def told(self, within=10):
+    def learns(self, within=10):
         self.count += 1
         name = f"n{self.count}"
         began = time.monotonic()
@@ -91,7 +91,7 @@ def test_junk_behind_the_handshake(server, honest):
         junk = NoiseConnection(server, more=["junk"])
         wait_for(junk.over, 20, "the end of the connection")
         junk.close()
-    honest.told()
+    honest.learns()
 
 
 def check_idle(server):
@@ -248,17 +248,17 @@ def test_http2(server, honest, connect, attack, cut, reading):
     while alive and time.monotonic() < deadline:
         for connection, left in list(alive):
             piece = next(left, None)
-            # Who doesn't read is not read from in the end: what can't be sent is not waited for.
+            # In the end the server reads nothing from a client that doesn't read: don't wait to send.
             if piece is None or not send_some(connection, piece):
                 alive.remove((connection, left))
         turn += 1
         if turn % 20 == 1:
-            worst = max(worst, honest.told())
+            worst = max(worst, honest.learns())
     assert worst < 5
     assert server.memory() - before < MEMORY
     if cut:
         wait_for(lambda: all(c.over() for c in connections), 20, "all of them to be cut")
-    honest.told()
+    honest.learns()
     for connection in connections:
         connection.close()
     check_idle(server)
@@ -279,11 +279,11 @@ def send_some(connection, bytes_):
 
 
 def test_a_window_that_stays_shut(server, honest, connect):
-    """Answers that nobody takes are not kept for ever: within a minute the connection ends."""
+    """Answers without a reader are dropped: within a minute the connection ends."""
     connection = connect().start(setting(h2.INITIAL_WINDOW, 0))
     for stream in range(1, 65, 2):
         connection.send(request(stream, "/machine/nothing", method="GET"))
-    honest.told()
+    honest.learns()
     wait_for(connection.over, ANSWER_MAX + 45, "the connection to end")
     # While one that takes its answers stays.
     other = connect().start()
@@ -336,11 +336,11 @@ def test_a_map_that_is_never_read(server, honest, connect, tmp_path):
         file.write_text(json.dumps({"hosts": hosts, "grants": [everybody, *grants]}))
         policies.append(str(file))
     assert server.run("policy", "set", policies[0]).returncode == 0
-    honest.told()
+    honest.learns()
     before = server.memory()
     for turn in range(20):
         assert server.run("policy", "set", policies[turn % 2]).returncode == 0
-        honest.told()
+        honest.learns()
     assert server.memory() - before < MEMORY
     wait_for(
         lambda: sum(n["connected"] for n in server.cli("nodes", "list")["nodes"]) == 2,
@@ -348,7 +348,7 @@ def test_a_map_that_is_never_read(server, honest, connect, tmp_path):
         "it to be cut",
     )
     assert "does not read its map: disconnected" in server.log.read_text()
-    honest.told()
+    honest.learns()
 
 
 def test_strangers_with_a_machine_key(server, honest):
@@ -366,7 +366,7 @@ def test_strangers_with_a_machine_key(server, honest):
             )
             pools.append(pool)
             assert pool.stdout.readline() == "open\n"
-            honest.told()
+            honest.learns()
         # Those of the server's side of the sockets, not counting the honest and the listeners.
         held = len(os.listdir(f"/proc/{server.process.pid}/fd"))
         assert GUESTS <= held < GUESTS + 100
@@ -376,7 +376,7 @@ def test_strangers_with_a_machine_key(server, honest):
             pool.stdin.close()
             pool.wait(20)
             pool.stdout.close()
-    honest.told()
+    honest.learns()
     check_idle(server)
 
 
@@ -402,7 +402,7 @@ def hello(context):
 
 @pytest.mark.parametrize("port", ["port", "relay_port"])
 def test_half_of_a_tls_handshake(secured, tmp_path, port):
-    """Cut with everybody else who sends no request; the honest handshake in the meantime."""
+    """Half a handshake is disconnected like any silent client; an honest one succeeds meanwhile."""
     first = hello(secured.context())
     before = secured.memory()
     flights = [
@@ -424,14 +424,14 @@ def test_half_of_a_tls_handshake(secured, tmp_path, port):
                 s.sendall(flights[turn % len(flights)])
             if turn % 100 == 50:
                 assert secured.healthy()
-                honest.told()
+                honest.learns()
         assert secured.memory() - before < 2 * MEMORY
         for s in sockets:
             s.settimeout(30)
             with contextlib.suppress(OSError):
                 while s.recv(65536):
                     pass
-        honest.told()
+        honest.learns()
     finally:
         for s in sockets:
             s.close()
@@ -467,7 +467,7 @@ def test_requests_inside_of_tls(secured, tmp_path):
         assert time.monotonic() - began < 10
         assert say(b"GET /key?v=138 HTTP/1.1\r\nHost: x\r\n") == b""
         assert time.monotonic() - began > 5
-        honest.told()
+        honest.learns()
     finally:
         honest.close()
 
@@ -484,8 +484,8 @@ def test_one_address_among_others(lab):
     )
     process.wait_text("serving url=", 20)
 
-    def fetch(who):
-        return who.run(
+    def fetch(box):
+        return box.run(
             *["curl", "-s", "--max-time", 5, f"http://{box.v4}:8080/key?v=138"], check=False
         ).stdout
 

@@ -86,7 +86,7 @@ def test_a_refusal_is_logged(server, stranger):
 
 
 def test_a_client_that_is_too_old(server, stranger):
-    """It is told, and so is the operator."""
+    """The node and the operator get the reason."""
     answer = ask(stranger, 1, Version=113, Hostinfo={"Hostname": "o", "IPNVersion": "1.80.3"})
     assert "at least 115 (Tailscale 1.82)" in answer["Error"]
     [line] = lines_of(server, "too old")

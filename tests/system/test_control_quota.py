@@ -140,7 +140,7 @@ def test_connections_of_one_machine(server, nodes):
 
 
 def test_streams_that_died(server, connect, nodes):
-    """A node whose links die in silence comes in again: its oldest stream goes."""
+    """A node reconnects after links that died silently: its oldest stream is closed."""
     key = server.cli("keys", "create", "--reusable")["key"]
     connection, node_key = connect(), new_key()
     connection.send(post(1, registration(0, "{}", node_key, Auth={"AuthKey": key})))

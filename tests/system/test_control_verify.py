@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A relay by itself that asks the coordination server who may connect."""
+"""A relay by itself that asks the coordination server for the nodes that may connect."""
 
 import json
 import urllib.error
@@ -20,7 +20,7 @@ def verify(server, body):
 
 
 def test_a_relay_asks_who_may_connect(server, tmp_path):
-    """--verify-url of `pillion derp`: nodes of the tailnet and nobody else, until they are deleted."""
+    """--verify-url of `pillion derp`: only nodes of the tailnet, until they are deleted."""
     folder = tmp_path / "derp"
     folder.mkdir()
     relay = LoopbackRelay(folder, host="127.0.0.1", flags=[f"--verify-url={server.url}/verify"])

@@ -109,28 +109,28 @@ def test_named_files(start, tmp_path):
     assert sorted(joined) == ["", "A", "B"]
     assert sidecar.ask(f"file {AUTH_KEY}").endswith(KEY)
 
-    def told(text, seconds=3):
+    def notified(text, seconds=3):
         wait_for(lambda: text in sidecar.ask("events"), seconds, text)
 
     ca.write_text("CA TWO")  # in place
-    told(f"file {CA_FILE} 0 CA TWO;")
+    notified(f"file {CA_FILE} 0 CA TWO;")
     other = tmp_path / "other"
     other.write_text("CA THREE")  # by rename, as editors and kubelet do
     other.rename(ca)
-    told(f"file {CA_FILE} 0 CA THREE;")
+    notified(f"file {CA_FILE} 0 CA THREE;")
     ca.write_text("CA FOUR")  # and the new inode is watched too
-    told(f"file {CA_FILE} 0 CA FOUR;")
+    notified(f"file {CA_FILE} 0 CA FOUR;")
     ca.unlink()
-    told(f"file {CA_FILE} -2 ;")
+    notified(f"file {CA_FILE} -2 ;")
     ca.write_text("CA FIVE")
-    told(f"file {CA_FILE} 0 CA FIVE;")
+    notified(f"file {CA_FILE} 0 CA FIVE;")
     (folder / "c.pem").write_text("C")
-    told(f"file {CA_DIRECTORY} 0 ")
-    # A file that nobody asked for is not watched, one that didn't change is not told.
+    notified(f"file {CA_DIRECTORY} 0 ")
+    # A file without a request is not watched; an unchanged one is not reported.
     (tmp_path / "unrelated").write_text("x")
     before = sidecar.ask("events")
     ca.write_text("CA SIX")
-    told(f"file {CA_FILE} 0 CA SIX;")
+    notified(f"file {CA_FILE} 0 CA SIX;")
     assert sidecar.ask("events") == f"{before}file {CA_FILE} 0 CA SIX;"
 
 
@@ -191,7 +191,7 @@ def test_log_lines_come_through_whole(start):
 
 
 def test_log_lines_hold_no_control_bytes(start):
-    """Whatever an engine writes, the reader's terminal is told nothing."""
+    """No output of an engine reaches the reader's terminal as a control sequence."""
     sidecar = start()
     sidecar.up()
     sidecar.ask("log-raw")

@@ -113,7 +113,7 @@ def test_state_directory(start, tmp_path):
 
 @pytest.mark.parametrize("what", ["ca-file", "auth-key-file", "state"])
 def test_files_that_only_root_can_reach(start, tmp_path, what):
-    """A home folder of mode 0700, and a state volume whose files are another user's."""
+    """A home folder of mode 0700, and a state volume with files of another user."""
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     os.chown(home, 1000, 1000)
