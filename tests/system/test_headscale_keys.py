@@ -139,7 +139,7 @@ def test_one_that_never_answers(tmp_path, fake):
     done = provision(url, tmp_path)
     assert done.returncode == 1
     assert not done.stdout
-    assert done.stderr.startswith("pillion headscale: ")
+    assert done.stderr.startswith("pillion headscale provision: ")
     silent.close()
 
 

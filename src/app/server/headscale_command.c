@@ -37,6 +37,7 @@ static const struct {
 
 int run_headscale(int argc, char **argv)
 {
+	complain_as("pillion headscale");
 	if (argc < 2) {
 		fputs(help, stderr);
 		return EXIT_USAGE;
@@ -54,6 +55,5 @@ int run_headscale(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
-	return headscale_complain(EXIT_USAGE, "there is no '%s'; see 'pillion headscale --help'",
-				  argv[1]);
+	return complain(EXIT_USAGE, "there is no '%s'; see 'pillion headscale --help'", argv[1]);
 }

@@ -33,34 +33,32 @@ static const char help[] =
 int headscale_run_logs(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
-	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
 	_cleanup_free_ char *folder = NULL, *path = NULL;
 	struct error err;
 	int64_t count;
-	int r = headscale_parse(&group, "pillion headscale logs", help, argc, argv);
+	int r;
 
-	if (r != HEADSCALE_GO_ON)
+	if (!flags_of_command("pillion headscale logs", help, flags, values, FLAG_COUNT, argc - 1,
+			      argv + 1, &r))
 		return r;
 	count = values[COUNT].given ? values[COUNT].number : CAPPED_LOG_LINES;
 	if (count < 0)
-		return headscale_complain(EXIT_USAGE, "-n needs a number of lines");
+		return complain(EXIT_USAGE, "-n needs a number of lines");
 	if (count > CAPPED_LOG_LINES)
 		count = CAPPED_LOG_LINES;
 	folder = headscale_folder(values[STATE].text);
 	if (!folder || asprintf(&path, "%s/" HEADSCALE_LOG, folder) < 0) {
 		path = NULL;
-		return headscale_complain(
-			EXIT_FAILS,
-			"no folder %s: name the folder of 'pillion headscale run' "
-			"by --state",
-			values[STATE].given ? values[STATE].text : "to read in");
+		return complain(EXIT_FAILS,
+				"no folder %s: name the folder of 'pillion headscale run' "
+				"by --state",
+				values[STATE].given ? values[STATE].text : "to read in");
 	}
 	/* A reader that closes the pipe causes -EPIPE, not a signal. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	r = capped_log_show(path, (unsigned int)count, values[FOLLOW].on, STDOUT_FILENO, &err);
 	if (r == -ENOENT)
-		return headscale_complain(
-			EXIT_FAILS, "%s does not exist yet; 'pillion headscale run' writes it",
-			path);
-	return r < 0 ? headscale_complain(EXIT_FAILS, "%s", err.text) : EXIT_OK;
+		return complain(EXIT_FAILS,
+				"%s does not exist yet; 'pillion headscale run' writes it", path);
+	return r < 0 ? complain(EXIT_FAILS, "%s", err.text) : EXIT_OK;
 }

@@ -128,7 +128,8 @@ static int provision(const struct flag_value v[FLAG_COUNT], struct error *err)
 		r = headscale_provision(&api, &q, &key, &warning, err);
 	}
 	if (r == 0 && warning.code < 0)
-		fprintf(stderr, "pillion headscale: %s; continuing with the existing key\n",
+		fprintf(stderr,
+			"pillion headscale provision: %s; continuing with the existing key\n",
 			warning.text);
 	if (r == 0)
 		r = print_answer(q.url, key);
@@ -155,18 +156,18 @@ static int check(const struct flag_value v[FLAG_COUNT], struct error *err)
 int headscale_run_provision(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
-	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
-	struct error err;
-	int r = headscale_parse(&group, "pillion headscale provision", help, argc, argv);
+	struct error err = {0};
+	int r;
 
-	if (r != HEADSCALE_GO_ON)
+	if (!flags_of_command("pillion headscale provision", help, flags, values, FLAG_COUNT,
+			      argc - 1, argv + 1, &r))
 		return r;
 	if (check(values, &err) < 0)
-		return headscale_complain(EXIT_USAGE, "%s", err.text);
+		return complain(EXIT_USAGE, "%s", err.text);
 	(void)signal(SIGPIPE, SIG_IGN);
 	if (sodium_init() < 0)
-		return headscale_complain(EXIT_FAILS, "libsodium did not start");
+		return complain(EXIT_FAILS, "libsodium did not start");
 	json_object_seed(0);
 	r = provision(values, &err);
-	return r < 0 ? headscale_complain(EXIT_FAILS, "%s", err.text) : EXIT_OK;
+	return r < 0 ? complain(EXIT_FAILS, "%s", err.text) : EXIT_OK;
 }

@@ -34,6 +34,9 @@ enum {
 	FLAG_COUNT,
 };
 
+#define SYSTEM_STATE "/var/lib/pillion-headscale"
+#define LOCAL_STATE  "pillion-headscale"
+
 #define FIRST_SETTING URL
 #define LAST_SETTING  DERP_MAP
 
@@ -70,9 +73,8 @@ static const struct flag flags[FLAG_COUNT] = {
 		"derp-map", FLAG_STRING, "FILE",
 		"for a new configuration: relays as a DERPMap in JSON, as 'pillion derp' writes it "
 		"(default: the relay inside of Headscale)"),
-	[LOG_LEVEL_FLAG] =
-		FLAG_OF("log-level", FLAG_STRING, "LEVEL",
-			"level of the lines of 'run' itself: error, warn, info (default info)"),
+	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_CHOICE, LOG_LEVELS,
+				   "level of the lines of 'run' itself (default info)"),
 };
 
 static const char help[] =
@@ -93,12 +95,21 @@ static const char help[] =
 	"\tHeadscale's own command line, while it runs\n"
 	"\n";
 
+char *headscale_folder(const char *given)
+{
+	struct stat info;
+
+	if (!given && stat(LOCAL_STATE, &info) != 0 && stat(SYSTEM_STATE, &info) == 0)
+		given = SYSTEM_STATE;
+	return realpath(given ? given : LOCAL_STATE, NULL);
+}
+
 /* make_folder() - The state folder, absolute */
 static int make_folder(const char *given, char **ret, struct error *err)
 {
 	char *path = headscale_folder(given);
 
-	if (!path && errno == ENOENT && mkdir(given ? given : "pillion-headscale", 0700) == 0)
+	if (!path && errno == ENOENT && mkdir(given ? given : LOCAL_STATE, 0700) == 0)
 		path = headscale_folder(given);
 	if (!path)
 		return error_set_errno(err, -errno, "state folder %s",
@@ -291,18 +302,16 @@ static int keep(const struct keeper_options *options, const struct flag_value *v
 int headscale_run(int argc, char **argv)
 {
 	struct flag_value values[FLAG_COUNT] = {0};
-	const struct flag_group group = {"Flags", flags, values, FLAG_COUNT};
 	_cleanup_free_ char *folder = NULL, *program = NULL, *config = NULL;
 	enum log_level level = LOG_INFO;
 	struct error err = {0};
-	int r = headscale_parse(&group, "pillion headscale run", help, argc, argv);
+	int r;
 
-	if (r != HEADSCALE_GO_ON)
+	if (!flags_of_command("pillion headscale run", help, flags, values, FLAG_COUNT, argc - 1,
+			      argv + 1, &r))
 		return r;
-	if (values[LOG_LEVEL_FLAG].given &&
-	    log_level_parse(values[LOG_LEVEL_FLAG].text, &level) < 0)
-		return headscale_complain(EXIT_USAGE, "'%s' is not a log level",
-					  values[LOG_LEVEL_FLAG].text);
+	if (values[LOG_LEVEL_FLAG].given)
+		level = (enum log_level)values[LOG_LEVEL_FLAG].number;
 	log_setup(STDERR_FILENO, level, LOG_FORMAT_TEXT);
 	(void)signal(SIGPIPE, SIG_IGN);
 	umask(0077);
@@ -313,18 +322,17 @@ int headscale_run(int argc, char **argv)
 	if (r == 0)
 		r = tls_init(&err);
 	if (r < 0)
-		return headscale_complain(EXIT_FAILS, "%s", err.text);
+		return complain(EXIT_FAILS, "%s", err.text);
 	config = values[CONFIG].given ? realpath(values[CONFIG].text, NULL) : NULL;
 	if (values[CONFIG].given && !config)
-		return headscale_complain(
-			EXIT_USAGE,
-			"--config %s: %s (a configuration is made only without --config)",
-			values[CONFIG].text, strerror(errno));
+		return complain(EXIT_USAGE,
+				"--config %s: %s (a configuration is made only without --config)",
+				values[CONFIG].text, strerror(errno));
 	if (!config && asprintf(&config, "%s/config.yaml", folder) < 0) {
 		config = NULL;
-		return headscale_complain(EXIT_FAILS, "out of memory");
+		return complain(EXIT_FAILS, "out of memory");
 	}
 	r = keep(&(struct keeper_options){.folder = folder, .program = program, .config = config},
 		 values, &err);
-	return r == EXIT_OK ? EXIT_OK : headscale_complain(r, "%s", err.text);
+	return r == EXIT_OK ? EXIT_OK : complain(r, "%s", err.text);
 }
