@@ -305,6 +305,7 @@ static int end_orphan(const char *folder, struct error *err)
 		return error_set_errno(err, r, "end process %d of an earlier 'run'", (int)pid);
 	if (r > 0)
 		log_warn("the process did not end in time and was killed");
+	remove_number(folder);
 	return 0;
 }
 
