@@ -99,7 +99,7 @@ def test_no_tun_device(start, tmp_path):
 
 def test_state_directory(start, tmp_path):
     (tmp_path / "file").write_text("")
-    refused(start(state=tmp_path / "file"), 1, "no directory", "--statedir")
+    refused(start(state=tmp_path / "file"), 1, "is not a directory", "--statedir")
     refused(start(state=tmp_path / "no" / "parent"), 1, "mount a volume", "--statedir")
     foreign = tmp_path / "foreign"
     foreign.mkdir(mode=0o700)
