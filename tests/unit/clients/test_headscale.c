@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tests/unit/clients/test_headscale.c - provisioning against a Headscale that can be told to fail
+/* tests/unit/clients/test_headscale.c - provisioning against a Headscale that fails on demand
  */
 #include "unit/unit.h"
 

@@ -9,7 +9,7 @@ struct node {
 	json_t *status; /* borrowed; NULL: {} */
 	bool writable;
 	bool healthy;
-	int fail;          /* what the next changes answer */
+	int fail;          /* the result of the next changes */
 	json_t *last_edit; /* owned */
 	json_t *last_start;
 	unsigned int logins;
@@ -25,7 +25,7 @@ struct node {
 	void (*ping_done)(void *context, const struct node_ping_result *result);
 	void (*logout_done)(void *context, const struct error *err);
 	void *done_context;
-	bool store_slowly; /* hold those who wait for a store until fake_node_answer() */
+	bool store_slowly; /* hold the callbacks of node_when_stored() until fake_node_answer() */
 	void (*stored_done)(struct node *node, void *context);
 };
 

@@ -2,8 +2,8 @@
 /*
  * tests/unit/localapi/test_localapi.c - the official paths over a socket, with a fake node
  *
- * Client and server run in this one thread: bytes are sent, the loop is turned until
- * what is waited for has come.
+ * Client and server run in this one thread: bytes are sent, and the loop runs until the
+ * expected answer is there.
  */
 #include "fake_node.h"
 #include "localapi/localapi.h"
@@ -257,7 +257,7 @@ static void paths_answer_as_the_official_ones(void **state)
 	assert_int_equal(f->node.logins, 1);
 }
 
-/* The caller connects by itself, and is told to what; as the official command line wants it. */
+/* The caller gets the address and connects by itself, as the official command line does. */
 static void dialling_is_left_to_the_caller(void **state)
 {
 	static const struct {
@@ -438,7 +438,7 @@ static void a_slow_reader_is_cut_off(void **state)
 		uv_run(&f->loop, UV_RUN_NOWAIT);
 	}
 	assert_int_equal(f->node.watches, 0);
-	/* What was held: the queue, and what a Unix socket takes. */
+	/* Held: the queue, and the buffer of a Unix socket. */
 	assert_true(sent < 4 * LIMIT_LOCALAPI_QUEUE);
 	free(large);
 	close(fd);
@@ -495,7 +495,7 @@ static bool is_closed(int fd)
 	return recv(fd, &byte, 1, MSG_DONTWAIT) != -1 || errno != EAGAIN;
 }
 
-/* What a command has changed when it ends is not lost by a crash right after it. */
+/* A crash right after a command loses none of its changes. */
 static void a_change_is_answered_when_it_is_stored(void **state)
 {
 	struct fixture *f = *state;
@@ -525,7 +525,7 @@ static void a_change_is_answered_when_it_is_stored(void **state)
 	}
 }
 
-/* The code that answers may be about to free what the next request would free as well. */
+/* The code that answers may be about to free an object that the next request frees too. */
 static void no_request_begins_inside_of_an_answer(void **state)
 {
 	struct fixture *f = *state;

@@ -2,7 +2,7 @@
 /*
  * tests/unit/transport/memory_stream.h - a stream whose other end is the test
  *
- * What is written gathers in `sent` (and counts as pending until the test takes it);
+ * Written bytes gather in `sent` (and count as pending until the test takes them);
  * the test delivers by stream_emit_data() and ends by stream_emit_closed().
  */
 #pragma once

@@ -74,7 +74,7 @@ static void run_dial(const struct dial_options *options, struct outcome *o)
 	assert_int_equal(o->calls, 1);
 }
 
-/* dead_listener() - At @address:@port nobody answers any more: its queue is full */
+/* dead_listener() - Let @address:@port stop answering: its queue is full */
 static uint16_t dead_listener(const char *address, uint16_t port, int fds[static 4])
 {
 	struct sockaddr_in in = {.sin_family = AF_INET};
@@ -209,7 +209,7 @@ static void serve_no_tls(int fd, void *user)
 		;
 }
 
-/* Behind the first guess is somebody else by now, or somebody who is silent: the next is tried. */
+/* The first guess is another server by now, or a silent one: the next is tried. */
 static void guesses_have_their_turn(void **state)
 {
 	struct address guesses[] = {

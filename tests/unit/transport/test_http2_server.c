@@ -107,7 +107,7 @@ static void failed(void *user, const struct error *err)
 static const struct http2_events heard_events = {
 	.response = response, .data = data, .end = end, .failed = failed};
 
-/* carry() - Move what was sent to the other end until both are silent */
+/* carry() - Move sent bytes to the other end until both are silent */
 static void carry(struct fixture *f)
 {
 	bool again = true;

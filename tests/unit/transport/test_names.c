@@ -354,7 +354,7 @@ static void a_new_configuration_asks_again(void **state)
 	dns_start(&d);
 	uv_loop_init(&loop);
 	assert_int_equal(names_create(&loop, socket_source_direct(), &n, NULL), 0);
-	/* A server that never answers: a socket of ours that nobody reads. */
+	/* A server that never answers: a socket of ours that is never read. */
 	{
 		struct dns silent = {.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
 		struct sockaddr_in in = {.sin_family = AF_INET,

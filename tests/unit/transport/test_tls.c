@@ -116,7 +116,7 @@ static int free_certificates(void **state)
 	return 0;
 }
 
-/* serve() - Handshake, then give back what comes until "bye" stands at an end */
+/* serve() - Handshake, then send each byte back until a record ends with "bye" */
 static void serve(int fd, void *user)
 {
 	enum server_kind kind = *(enum server_kind *)user;
@@ -161,7 +161,7 @@ static void serve(int fd, void *user)
 	ERR_clear_error();
 }
 
-/* One client and what it heard. */
+/* One client and the events it got. */
 struct client {
 	uv_loop_t loop;
 	struct stream *stream;
@@ -483,7 +483,7 @@ static void a_source_of_roots_is_replaced(void **state)
 	assert_int_equal(how_it_ends(context, GOOD), 0);
 	assert_int_equal(how_it_ends(context, UNKNOWN), -EKEYREJECTED);
 
-	/* As often as it likes: half of what is allowed at most, each time. */
+	/* Repeatedly: at most half of the limit each time. */
 	large = malloc(certs.pem_length * 1000);
 	for (size_t i = 0; i < 1000; i++)
 		memcpy(large + i * certs.pem_length, certs.pem, certs.pem_length);

@@ -304,7 +304,7 @@ static void counters_run_out(void **state)
 	buffer_free(&out);
 }
 
-/* strip() - Run @input through the stripper in steps of @step; what is left in @out */
+/* strip() - Run @input through the stripper in steps of @step; the remainder is in @out */
 static int strip(const uint8_t *input, size_t size, size_t step, uint8_t *out, size_t *ret_length)
 {
 	struct ts2021_early e = {0};

@@ -293,7 +293,7 @@ static int count_open(struct socket_source *self, enum socket_kind kind, enum ad
 	return socket_source_direct()->open(socket_source_direct(), kind, family);
 }
 
-/* A public host is also tried at 80 and 443; what is told is how the URL's own port failed. */
+/* A public host is also tried at 80 and 443; the reported failure is that of the URL's own port. */
 static void ways_by_table(void **state)
 {
 	static const struct {
