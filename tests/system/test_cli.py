@@ -426,7 +426,7 @@ def test_a_key_is_gone_from_the_command_line_once_read(tmp_path):
 
 def test_disconnect_leaves_other_programs_alone(node):
     done = pillion("--socket", node, "disconnect")
-    assert done.returncode == FAILS and "no 'pillion daemon'" in done.stderr
+    assert done.returncode == FAILS and "not a 'pillion daemon'" in done.stderr
     assert pillion("--socket", node, "status").returncode == OK
 
 

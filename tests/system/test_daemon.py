@@ -43,7 +43,7 @@ def test_it_ends_the_daemon_in_the_background(lab, rights):
     )
     assert "readable" not in done.stdout, "this container has more rights than one has"
     assert done.stdout == "ended\n", done.stderr
-    assert "no 'pillion daemon'" not in done.stderr
+    assert "not a 'pillion daemon'" not in done.stderr
 
 
 def test_it_ends_one_of_the_official_name(lab, tmp_path):

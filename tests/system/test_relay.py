@@ -210,9 +210,9 @@ def test_stun(start):
 
 USAGE = [
     ([], "name or address", 1),
-    (["--listen=nowhere"], "no ADDRESS:PORT", 2),
+    (["--listen=nowhere"], "ADDRESS:PORT is required", 2),
     (["--hostname=a b"], "not a valid host name", 2),
-    (["--ipv4=x"], "no IP address", 2),
+    (["--ipv4=x"], "an IP address is required", 2),
     (["--region=70000"], "--region", 2),
     (["--certificate=/x", "--ipv4=127.0.0.1"], "are given together", 2),
     (["--plain", "--certificate=/x", "--key=/x"], "the proxy needs the certificate", 2),

@@ -78,20 +78,16 @@ const struct command commands[] = {
 	{
 		.name = "connect",
 		.summary = "Join the tailnet, with a daemon in the background if none runs",
-		.description = "Reads the status first; a node that is connected already stays as "
-			       "it is. Without a "
-			       "daemon, one is started in the background. Then the settings are "
-			       "applied as "
-			       "'pillion up' does, and the command waits until the node is "
-			       "running. It is safe to "
-			       "call it at every start of a machine or container.\n\n"
+		.description = "Reads the status first. On a connected node it changes only "
+			       "settings that differ. Without a daemon it starts one in the "
+			       "background. Then it applies the settings as 'pillion up' does, "
+			       "and waits until the node is running. It is safe to call it at "
+			       "every start of a machine or container.\n\n"
 			       "Settings without a flag come from the variables TS_AUTHKEY, "
-			       "TS_AUTHKEY_FILE, "
-			       "TS_HOSTNAME, TS_LOGIN_SERVER, TS_EXTRA_ARGS and the other TS_* "
-			       "variables of "
-			       "'pillion run'. When the node is not running in time, the exit code "
-			       "is 1, and the "
-			       "daemon keeps trying.",
+			       "TS_AUTHKEY_FILE, TS_HOSTNAME, TS_LOGIN_SERVER, TS_EXTRA_ARGS and "
+			       "the other TS_* variables of 'pillion run'. When the node is not "
+			       "running in time, the exit code is 1, and the daemon keeps "
+			       "trying.",
 		.examples = "pillion connect --login-server=https://vpn.example.com "
 			    "--auth-key=file:/run/secrets/key\n"
 			    "\tjoin by the key in a file\n"
@@ -104,10 +100,10 @@ const struct command commands[] = {
 	{
 		.name = "disconnect",
 		.summary = "End the daemon in the background and clean up",
-		.description =
-			"Waits until the daemon has removed its interface, routes and rules. An "
-			"ephemeral node is logged out. Another node keeps its login, so that "
-			"'pillion connect' needs no key. Exit code 0 when no daemon runs.",
+		.description = "Waits until the daemon has removed its interface, routes and "
+			       "rules. An ephemeral node is logged out. Another node keeps its "
+			       "login, so that 'pillion connect' needs no key. Exit code 0 when "
+			       "no daemon runs.",
 		.examples = "pillion disconnect\n\tleave the tailnet until the next connect\n",
 		FLAGS(disconnect_flags),
 		.tables = TAKES_SOCKET,
@@ -116,10 +112,9 @@ const struct command commands[] = {
 	{
 		.name = "up",
 		.summary = "Bring the node up, logging in if needed",
-		.description =
-			"Changes only the settings whose flags are given, brings the node up, and "
-			"waits until it is running. Without a key and without a login it prints "
-			"the URL at which a person logs in.",
+		.description = "Changes only the settings whose flags are given, brings the node "
+			       "up, and waits until it is running. Without a key and without a "
+			       "login it prints the URL at which a person logs in.",
 		.examples = "pillion up\n\tconnect again with the settings as they are\n"
 			    "pillion up --login-server=https://vpn.example.com --qr\n"
 			    "\tlog in with a browser, or a phone that scans the code\n"
@@ -151,9 +146,8 @@ const struct command commands[] = {
 	{
 		.name = "login",
 		.summary = "Log in",
-		.description =
-			"As 'pillion up', for a node that is not logged in. To log in anew, add "
-			"--force-reauth, or log out first.",
+		.description = "As 'pillion up', for a node that is not logged in. To log in "
+			       "anew, add --force-reauth, or log out first.",
 		.examples = "pillion login --qr\n\tprint the URL, and as a QR code\n",
 		.tables = TAKES_SETTINGS | TAKES_LOGIN | TAKES_SOCKET,
 		.run = run_login,
@@ -193,10 +187,9 @@ const struct command commands[] = {
 		.name = "ping",
 		.summary = "Ping a peer inside of the tailnet and show the path",
 		.arguments = "HOST",
-		.description =
-			"Prints for each answer whether it came directly or by a relay. Stops "
-			"after "
-			"10 pings, or once the path is direct. Exit code 1 when no answer came.",
+		.description = "Prints for each answer whether it came directly or by a relay. "
+			       "Stops after 10 pings, or once the path is direct. Exit code 1 "
+			       "when no answer came.",
 		.examples = "pillion ping laptop\n\tuntil the path is direct\n"
 			    "pillion ping -c 1 --tsmp 100.64.0.2\n\tonce, through WireGuard\n",
 		FLAGS(ping_flags),
@@ -225,10 +218,9 @@ const struct command commands[] = {
 	{
 		.name = "daemon",
 		.summary = "Run the daemon in the foreground, configured by flags alone",
-		.description =
-			"Needs NET_ADMIN and /dev/net/tun. Log in with 'pillion up' from another "
-			"terminal. 'tailscaled' is another name of this command. HTTPS_PROXY and "
-			"NO_PROXY name the proxy for control and relays.",
+		.description = "Needs NET_ADMIN and /dev/net/tun. Log in with 'pillion up' from "
+			       "another terminal. 'tailscaled' is another name of this command. "
+			       "HTTPS_PROXY and NO_PROXY name the proxy for control and relays.",
 		.examples = "pillion daemon --statedir=/var/lib/tailscale\n\tas a service does\n"
 			    "pillion daemon --state=mem:\n\tkeep nothing: an ephemeral node\n",
 		FLAGS(daemon_own_flags),
@@ -238,14 +230,12 @@ const struct command commands[] = {
 	{
 		.name = "run",
 		.summary = "Run as the sidecar of a container, configured by the TS_* variables",
-		.description = "The entry point of the container image; 'containerboot' is another "
-			       "name of it. "
-			       "Reads the variables of the official image, joins the tailnet, and "
-			       "stays. It ends by "
-			       "itself only for errors that waiting can't heal.\n\n"
+		.description = "The entry point of the container image; 'containerboot' is "
+			       "another name of it. Reads the variables of the official image, "
+			       "joins the tailnet, and stays. It ends by itself only for errors "
+			       "that waiting can't heal.\n\n"
 			       "HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY name "
-			       "the proxy for "
-			       "control and relays.",
+			       "the proxy for control and relays.",
 		.examples = "TS_AUTHKEY=file:/run/secrets/key TS_STATE_DIR=/var/lib/tailscale "
 			    "pillion run\n\tas the image does\n",
 		.run = run_entrypoint,
