@@ -231,7 +231,7 @@ void process_init(struct process *process, const struct process_kind *kind, stru
 
 int process_start(struct process *process, const struct process_plan *plan, struct error *err)
 {
-	int output;
+	int output = -1;
 	pid_t pid = process_spawn(plan, &output, err);
 	int r;
 
