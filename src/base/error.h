@@ -20,7 +20,7 @@ struct error {
 
 /**
  * error_set() - Record a cause
- * @err:   error to fill, or NULL when nobody will read it
+ * @err:   error to fill, or NULL when the text is not needed
  * @code:  negative errno
  * @format: printf format of the text; say what to do about it where that is known
  *

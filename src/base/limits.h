@@ -69,8 +69,8 @@
 #define LIMIT_STUN_SOURCE_BURST 200u
 
 /*
- * LocalAPI and health listener, each: connections, those of them kept for users who may write, and
- * those of one user who may not; bytes of bodies on all connections together; bytes queued for one
+ * LocalAPI and health listener, each: connections, those of them kept for users with write access, and
+ * those of one user without it; bytes of bodies on all connections together; bytes queued for one
  * reader of the bus; bytes that all readers have not taken yet, besides the newest reply.
  */
 #define LIMIT_LOCALAPI_CONNECTIONS 64u
@@ -94,7 +94,7 @@
 #define LIMIT_DERP_FRAME (1024u * 1024)
 #define LIMIT_DERP_QUEUE (512u * 1024)
 
-/* Peers of whom we remember through which relay region they were heard. */
+/* Peers for which the relay region that they were heard through is remembered. */
 #define LIMIT_RELAY_ROUTES 4096u
 
 /*
@@ -142,7 +142,7 @@
 
 /*
  * WireGuard. Handshakes a second, without a proof of address and with one, of one source (address,
- * /64, relay client) and of all; sources that are told apart. 500 a second are 6 % of a core.
+ * /64, relay client) and of all; sources that are counted separately. 500 a second are 6 % of a core.
  */
 #define LIMIT_WG_SOURCE_UNPROVEN     100u
 #define LIMIT_WG_SOURCE_PROVEN       20u

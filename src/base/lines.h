@@ -37,6 +37,5 @@ void lines_take(struct lines *lines, size_t length, lines_ready *ready, void *us
 /** lines_finish() - No more will come: pass on what has no newline */
 void lines_finish(struct lines *lines, lines_ready *ready, void *user);
 
-/** lines_write() - Write one line without waiting for a reader who stands still; false: it is lost
- */
+/** lines_write() - Write one line without waiting for a slow reader; false: the line is lost */
 bool lines_write(int fd, const char *text, size_t length);

@@ -31,7 +31,8 @@ int listener_check(int fd, const char *path, bool named, struct error *err)
 	socklen_t length = sizeof(peer);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
-		return error_set_errno(err, -errno, "ask who listens at %s", path);
+		return error_set_errno(err, -errno, "find out whether a program listens at %s",
+				       path);
 	if (peer.uid == 0 || peer.uid == geteuid())
 		return 0;
 	if (peer.uid == UNMAPPED_UID && !every_user_has_a_number()) {

@@ -9,7 +9,7 @@
 /**
  * listener_check() - Whether root or this process's own user listens at the other end of @fd
  * @path:  of the socket, for the message
- * @named: a person named the socket: a listener whose user has no number in this user namespace
+ * @named: an option named the socket: a listener whose user has no number in this user namespace
  *         (a daemon of the host, seen from inside of a container) is accepted then
  *
  * Any user may have made the socket at a path. Ask before the first byte is sent.

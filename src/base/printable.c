@@ -55,7 +55,7 @@ size_t utf8_length(const char *text, size_t length)
 
 size_t utf8_whole(const char *text, size_t length)
 {
-	/* Back over what may be the begin of a character whose end is beyond @length. */
+	/* Step back over the first bytes of a character that ends beyond @length. */
 	for (size_t back = 1; back < UTF8_MAX && back <= length; back++) {
 		unsigned char byte = (unsigned char)text[length - back];
 

@@ -12,7 +12,7 @@
 
 enum socket_kind {
 	SOCKET_TCP,  /* unconnected stream socket, non-blocking, close-on-exec, marked */
-	SOCKET_UDP,  /* unbound datagram socket, likewise (DNS queries) */
+	SOCKET_UDP,  /* unbound datagram socket, marked too (DNS queries) */
 	SOCKET_ICMP, /* unprivileged echo; -EACCES where ping_group_range says so */
 	SOCKET_KIND_COUNT,
 };

@@ -16,7 +16,7 @@
 #define CLIENT_ANSWERS_MAX   8
 #define CLIENT_REDIRECTS_MAX 5u
 
-/* A request of ours that nobody waits for: an answer to control's own. */
+/* A request that answers one of control's; its result is ignored. */
 struct client_answer {
 	struct http_exchange *exchange; /* by a connection of its own, or … */
 	struct http2_request *request;  /* … over TS2021 */

@@ -6,8 +6,8 @@
  *   Guesses, best first: where it was reached, its dial plan, a relay of the netmap that
  *   has its name (Headscale's own is the same host), and hearsay. For hearsay a relay of
  *   the netmap that has addresses is asked by bootstrap DNS, another one each time.
- *   Nothing here is believed: whoever answers there proves control's name by TLS, or
- *   control's key by Noise.
+ *   No guess is trusted: a server that answers there has to prove control's name by
+ *   TLS, or control's key by Noise.
  */
 #include "control/client_internal.h"
 
@@ -125,7 +125,7 @@ static void on_bootstrap(void *user, const struct address *addresses, size_t cou
 	client_dial_now(client);
 }
 
-/* The relay whose turn it is, of those that need no name to be reached. */
+/* The next relay, in turn, of those that have an address. */
 static const struct tailcfg_derp_node *bootstrap_relay(struct control_client *client)
 {
 	const struct tailcfg_derp_map *map = &client->core.netmap->derp_map;

@@ -3,8 +3,8 @@
  * control/control_client.c - the control client on its connection
  *
  * Theory of operation
- *   All thinking is done in core.c. client_pump() asks it for its next output and does
- *   or tells that, until there is nothing; then one timer waits for its deadline. The
+ *   core.c makes all decisions. client_pump() asks it for its next output and acts on it
+ *   or reports it, until there is none; then one timer waits for its deadline. The
  *   pump runs after each event of the transport and, by the timer, after each call of
  *   the node, so no handler is ever called from within a call of the node. A handler
  *   may free the client: the pump then stops, and frees the memory on its way out.
@@ -370,7 +370,7 @@ static void on_failed(void *user, const struct error *err)
 
 	slot->request = NULL;
 	control_core_failed(&slot->client->core, slot->slot, err, clock_boottime());
-	/* Perhaps the connection ends, which is told next: it is one trouble. */
+	/* Perhaps the connection ends and reports that next: it is one trouble. */
 	soon(slot->client);
 }
 

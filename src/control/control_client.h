@@ -101,7 +101,7 @@ struct control_handler {
 
 	/**
 	 * @need: what only a person can mend; the client goes on trying, slowly. @reason has the
-	 * code -EKEYEXPIRED when the node key has expired, and nobody asked for another
+	 * code -EKEYEXPIRED when the node key has expired, and no user asked for another
 	 */
 	void (*need)(void *user, enum control_need need, const struct error *reason);
 
@@ -148,7 +148,7 @@ struct control_options {
 	const struct proxy *proxy; /* NULL: none; outlives the client */
 	const char *server_url;    /* "https://host[:port]" or "http://host[:port]"; copied */
 	struct secret_key machine_key;
-	const struct address *known_addresses; /* what `reached` told last; copied */
+	const struct address *known_addresses; /* the last ones that `reached` reported; copied */
 	size_t known_address_count;
 	struct netmap *netmap; /* from the disk, or NULL; taken over */
 	const struct control_handler *handler;
@@ -159,7 +159,7 @@ struct control_options {
 int control_client_new(const struct control_options *options, struct control_client **ret,
 		       struct error *err);
 
-/** control_client_free() - Close all, tell nobody. NULL is fine */
+/** control_client_free() - Close all, without calling a handler. NULL is fine */
 void control_client_free(struct control_client *client);
 
 /**
@@ -175,9 +175,9 @@ void control_client_set_identity(struct control_client *client, const struct sec
 				 const struct public_key *nl_key);
 
 /**
- * control_client_set_hostinfo() - What we say about ourselves, NetInfo included; copied
+ * control_client_set_hostinfo() - This node's Hostinfo with its NetInfo; copied
  *
- * Control is told once it differs from what control has (latencies of NetInfo alone
+ * Sent to control when it differs from what control has (latencies of NetInfo alone
  * are no difference), by at most one request at a time; the newest state wins.
  *
  * Return: 0 or -ENOMEM
@@ -190,7 +190,7 @@ int control_client_set_endpoints(struct control_client *client,
 
 struct control_login {
 	bool interactive; /* a person asked: a new node key, and no auth key unless one is given */
-	bool unasked;     /* nobody asked: a key that has expired is not replaced */
+	bool unasked;     /* no user asked: a key that has expired is not replaced */
 	bool ephemeral;
 };
 

@@ -314,7 +314,7 @@ void control_core_connected(struct control_core *c, const struct error *err, nan
 		return;
 	}
 	/*
-	 * Perhaps the server has another key by now, or it is somebody else who answers there:
+	 * Perhaps the server has another key by now, or another server answers there:
 	 * where the key is had by TLS is where the server is.
 	 */
 	if (err->code == -EKEYREJECTED || err->code == -EPROTO || err->code == -EBADMSG ||
@@ -335,7 +335,7 @@ void control_core_lost(struct control_core *c, const struct error *err, nanoseco
 	for (int i = 0; i < CONTROL_SLOT_COUNT; i++)
 		if (c->slots[i].busy)
 			control_core_failed(c, (enum control_slot)i, err, now);
-	/* It is told once, as the link's. */
+	/* It is reported once, as the link's. */
 	if (c->registration.news == REGISTRATION_NEWS_TROUBLE)
 		registration_take_news(&c->registration);
 	link_failed(c, err, now);
@@ -625,7 +625,7 @@ static enum control_output_kind next(struct control_core *c, struct control_outp
 enum control_output_kind control_core_next(struct control_core *c, nanoseconds now,
 					   nanoseconds wall_clock, struct control_output *out)
 {
-	/* What was told is done with; the peers it points to may go with the next message. */
+	/* The report is handled; the peers that it points to may go with the next message. */
 	if (!c->tell_netmap)
 		netmap_change_clear(&c->change);
 	/* A step may only have prepared something to clean up or tell. */

@@ -5,16 +5,16 @@
  * Theory of operation
  *   The core is asked for its next output until that is CONTROL_NOTHING, which comes
  *   with a deadline. An output is something to do (connect, send a request on one of
- *   three slots, cancel it) or something to tell the node. Then it is told what
- *   happened, and asked again. It holds at any time:
+ *   three slots, cancel it) or a report to the node. Then the core receives the
+ *   result, and is asked again. Its state at any time:
  *
  *	link     down ─► fetching key ─► connecting ─► up        (retry_at between tries)
  *	register whatever registration.h says, over a link that is up
  *	map      idle ─► opening ─► live, once registered
- *	update   what control was last told against what it should know
+ *	update   what control has acknowledged, compared with the current state
  *
  *   All trouble goes one way: the slot's request is over, `retry_at` is set by the
- *   backoff, the node is told why. Only a real netmap resets the backoff of the map.
+ *   backoff, the node receives the reason. Only a real netmap resets the backoff of the map.
  *   Time is an argument; random numbers come from a function, so that tests have none.
  */
 #pragma once
@@ -121,13 +121,13 @@ struct control_core {
 	bool registered; /* control knows registration.node_key in this process */
 	bool expired_told;
 	struct control_slot_state slots[CONTROL_SLOT_COUNT];
-	bool cancel[CONTROL_SLOT_COUNT]; /* to be told to the transport */
+	bool cancel[CONTROL_SLOT_COUNT]; /* for the transport */
 	bool disconnect;
 
 	enum control_map map;
 	struct map_stream stream;
 	struct backoff map_backoff;
-	bool was_steady; /* the connection that ended; its end is told if the next try fails too */
+	bool was_steady; /* the connection that ended; its end is reported if the next try fails too */
 	nanoseconds live_since; /* the first netmap of this session; 0: none yet */
 	nanoseconds map_retry_at;
 	nanoseconds watchdog; /* while the map slot is busy */
@@ -143,7 +143,7 @@ struct control_core {
 	size_t dial_plan_count;
 	bool dial_plan_tried; /* and failed: go by name */
 
-	/* What is to be told, first come first served. */
+	/* Reports to the node, in this order. */
 	bool tell_trouble;
 	struct error trouble;
 	nanoseconds trouble_until;
@@ -154,7 +154,7 @@ struct control_core {
 	bool healthy;
 	struct netmap_change change;
 	struct tailcfg_ping_request *ping;
-	char *browser_url; /* to be told */
+	char *browser_url; /* not reported yet */
 	char *last_browser_url;
 	struct tailcfg_ping_request ping_told; /* kept for the output */
 	char *text_told;

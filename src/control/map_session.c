@@ -169,7 +169,7 @@ static int encode_request(struct control_core *c, bool stream, struct buffer *ou
 	return tailcfg_map_request_encode(&request, out);
 }
 
-/* What is compared: the update without the latencies, which change all the time. */
+/* encode_essence() - The update without the latencies, which change all the time */
 static int encode_essence(struct control_core *c, struct buffer *out)
 {
 	struct tailcfg_net_info *net = c->hostinfo.net_info;
@@ -256,28 +256,27 @@ static nanoseconds sleep_of(const struct tailcfg_map_response *m)
 	return (nanoseconds)(seconds * (double)NSEC_PER_SEC);
 }
 
-/* A real netmap: control works, as far as we are concerned. */
+/* note_netmap() - A netmap was received: control works for this node */
 static void note_netmap(struct control_core *c, nanoseconds now)
 {
-	/* Servers repeat themselves; nobody needs to hear of it but at the beginning. */
+	/* Servers repeat themselves; after the first map, only a change is reported. */
 	c->tell_netmap =
 		c->map == CONTROL_MAP_OPENING || c->change.parts || c->change.trouble.code < 0;
 	c->map = CONTROL_MAP_LIVE;
 	if (!c->live_since)
 		c->live_since = now;
-	/* It works, but perhaps not for long: what is lost soon is tried again soon, not at once.
-	 */
+	/* If this session is lost soon, the next try comes soon, but not at once. */
 	backoff_ease(&c->map_backoff);
 	backoff_ease(&c->link_backoff);
 	c->tell_healthy |= !c->healthy;
 	c->healthy = true;
-	/* A trouble that is over before anybody heard of it. */
+	/* A trouble that is over before it was reported. */
 	c->tell_trouble = false;
 }
 
 /*
- * steady_clock() - The wall clock as it was when control first told its own, and since then as
- * much later as time has passed: the keys of peers don't expire because our clock is set
+ * steady_clock() - The wall clock at control's first ControlTime, plus the time that has passed
+ * since: setting this machine's clock makes no peer's key expire
  */
 static nanoseconds steady_clock(struct control_core *c, nanoseconds now, nanoseconds wall_clock)
 {
@@ -302,7 +301,7 @@ static void apply_message(struct control_core *c, struct tailcfg_map_response *m
 	keep_dial_plan(c, m);
 	if (netmap_apply(c->netmap, m, steady_clock(c, now, wall_clock), &c->change, &err) < 0) {
 		control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
-		/* What was done before memory ran out is told all the same: others hold peers. */
+		/* Changes made before memory ran out are reported too: the node holds those peers. */
 		c->tell_netmap = c->change.update_count || c->change.removal_count;
 	} else if (!m->keep_alive) {
 		note_netmap(c, now);
@@ -350,7 +349,7 @@ void control_core_map_ended(struct control_core *c, nanoseconds now)
 	while (shown && buffer_head(&s->body)[shown - 1] <= ' ')
 		shown--;
 	if (status == 200) {
-		/* What came before the end is still in the stream; it is lost with it. */
+		/* Messages that the stream still holds are lost with it. */
 		error_set(&err, -EPIPE, "control ended the map session");
 	} else {
 		error_set(&err, -EPROTO, "map: HTTP %d%s%.*s", status, shown ? ": " : "", shown,
@@ -404,7 +403,7 @@ static enum control_output_kind tell_control(struct control_core *c, struct cont
 	buffer_free(&c->telling);
 	c->telling = news;
 	if (busy) {
-		/* Control may hold the older one for long; only the newest counts. */
+		/* Control may take long to answer the older one; only the newest counts. */
 		c->updates_overtaken++;
 		control_core_cancel(c, CONTROL_SLOT_UPDATE);
 		out->deadline = now;
@@ -448,7 +447,7 @@ static void check_expiry(struct control_core *c, struct control_output *out, nan
 	c->expired_told = !c->expired_told;
 	c->tell_expired = true;
 	if (!c->expired_told && registration_waits_for_person(&c->registration)) {
-		/* It is extended: nobody need log in any more. */
+		/* The key was extended: no login is needed any more. */
 		control_core_cancel(c, CONTROL_SLOT_REGISTER);
 		registration_begin(&c->registration, REGISTRATION_UNASKED);
 	}
@@ -462,7 +461,7 @@ static bool watchdog_bit(struct control_core *c, struct control_output *out, nan
 		out->deadline = deadline_min(out->deadline, c->watchdog);
 		return false;
 	}
-	error_set(&err, -ETIMEDOUT, "map: nothing came for %d s",
+	error_set(&err, -ETIMEDOUT, "map: nothing received for %d s",
 		  (int)(MAP_WATCHDOG / NSEC_PER_SEC));
 	control_core_map_failed(c, &err, control_core_map_backoff(c, now), now);
 	/* The connection is as dead as the session, whatever its pings say. */

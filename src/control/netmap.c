@@ -323,7 +323,7 @@ int netmap_note_removal(struct netmap_change *change, struct netmap_peer *peer)
 			update->peer->change_index = at;
 		peer->change_index = 0;
 	}
-	/* Came and went within one message: nobody knows of it. */
+	/* Added and removed within one message: never reported. */
 	if (added)
 		return 0;
 	if (ARRAY_GROW(change->removals, change->removal_count, change->removal_room) < 0)

@@ -56,7 +56,7 @@ struct netmap {
 	struct tailcfg_client_version *client_version;
 	bool locked;                /* Tailnet Lock is on and we can't verify it: trust no peer */
 	nanoseconds control_offset; /* control's clock minus ours; see netmap_control_time() */
-	bool control_known;         /* it was told, and plausibly */
+	bool control_known;         /* control sent a plausible ControlTime */
 
 	bool fresh;              /* the next message is the whole truth */
 	uint32_t mark;           /* of the latest full list */
@@ -122,7 +122,7 @@ struct netmap_change {
 	uint32_t removal_count;
 	uint32_t removal_room;
 	uint32_t skipped;     /* peers that could not be read or were over LIMIT_PEERS */
-	struct error trouble; /* code < 0: what was passed over, a filter or a peer, and why */
+	struct error trouble; /* code < 0: the filter or peer that was ignored, and why */
 };
 
 struct netmap *netmap_new(void);
@@ -131,7 +131,7 @@ void netmap_free(struct netmap *map);
 /** netmap_change_clear() - Free the lists; the change is all zero afterwards */
 void netmap_change_clear(struct netmap_change *change);
 
-/** netmap_begin_session() - The next message is complete: what it does not say is not so */
+/** netmap_begin_session() - The next message is complete: parts that it does not mention are empty */
 void netmap_begin_session(struct netmap *map);
 
 /**
@@ -142,7 +142,7 @@ void netmap_begin_session(struct netmap *map);
  * @ret:      what changed; all zero before, netmap_change_clear() afterwards
  *
  * A filter that can't be read keeps the one before; a peer that can't be read is
- * not kept (and removed, if its ID can be read): both are said in @ret->trouble.
+ * not kept (and removed, if its ID can be read); @ret->trouble names the first of them.
  *
  * Return: 0; -EPROTO if the first message of a session has no Node (nothing is
  * changed); -ENOMEM (start a new session)

@@ -90,7 +90,7 @@ static int remove_peer(struct netmap_apply *a, struct netmap_peer *peer)
 {
 	int r = netmap_note_removal(a->change, peer);
 
-	/* One whose end can't be told stays: others hold what they were told of. */
+	/* A peer stays if its removal can't be reported: the node still holds it. */
 	if (r == 0)
 		netmap_peer_delete(a->map, peer);
 	return r;
@@ -408,7 +408,7 @@ static int apply_users(struct netmap_apply *a)
 
 static int apply_derp(struct netmap_apply *a)
 {
-	/* A session that says nothing of relays keeps them: without any nobody is reached. */
+	/* A session without a DERPMap keeps the relays: without relays no peer is reachable. */
 	if (a->response->derp_map)
 		tailcfg_derp_map_merge(&a->map->derp_map, a->response->derp_map);
 	return 0;
@@ -635,7 +635,7 @@ static void note_control_time(struct netmap *map, nanoseconds control_time, nano
 /*
  * is_full() - Whether the official client makes a new map of this message
  *
- * Changed or not: who follows its node is told of each such map.
+ * Watchers of the node are notified of each such map, changed or not.
  */
 static bool is_full(const struct tailcfg_map_response *m)
 {

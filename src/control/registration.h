@@ -3,8 +3,8 @@
  * control/registration.h - getting a node key known to control (sans-I/O)
  *
  * Theory of operation
- *   A registration is asked what to do next until it has nothing to do; then it is
- *   told what happened (an answer, a stored key, an auth key, time) and asked again.
+ *   The caller asks a registration for the next step until there is none, then passes on
+ *   the next event (an answer, a stored key, an auth key, time), and asks again.
  *
  *	  begin ─► STORE_KEY ─► ASK_AUTH_KEY ─► SEND ─► (answer)
  *	             ▲              ▲            ▲  │

@@ -3,12 +3,13 @@
  * filter/filter.h - the packet filter: what a peer may send to this node
  *
  * The control server's rules are compiled into an immutable struct filter, which any number of
- * threads may read; a change makes a new one. What must outlive a change, the flows that this
- * node began, is a struct filter_flows beside it. Evaluation allocates nothing and logs nothing:
+ * threads may read; a change makes a new one. The flows that this node began must outlive a
+ * change, so they are in a struct filter_flows beside it. Evaluation allocates nothing and logs nothing:
  * a verdict is also the index of its counter.
  *
- *	in:   decrypt → source is the peer's → masquerade_inbound() → TSMP pings → filter_inbound()
- *→ TUN out:  TUN → filter_outbound() → masquerade_outbound() → encrypt
+ *	in:   decrypt → source is the peer's → masquerade_inbound() → TSMP pings
+ *	      → filter_inbound() → TUN
+ *	out:  TUN → filter_outbound() → masquerade_outbound() → encrypt
  *
  * Default is deny: a compiled filter without rules lets in replies, ICMP errors and TSMP; no
  * filter at all (NULL) lets in nothing.
@@ -158,12 +159,12 @@ enum filter_verdict filter_parse_verdict(int error);
 uint8_t filter_reject_reason(enum filter_verdict verdict, const struct ip_view *v);
 
 /**
- * filter_peer_capabilities() - Walk what @source may ask of us at @destination (CapGrant)
- * @each: called for every grant that holds, with the name and the JSON array of values (or NULL
- *        when it came without); the same name may come more than once, and its values add up.
+ * filter_peer_capabilities() - Walk the capabilities that CapGrants give @source at @destination
+ * @each: called for every grant that holds, with the name and the JSON array of values (NULL
+ *        without values). The same name may occur several times; its values add up.
  *        Returns false to stop
  *
- * Nothing with shields up, for a jailed peer, or when the rules were discarded.
+ * There are none with shields up, for a jailed peer, or when the rules were discarded.
  */
 void filter_peer_capabilities(const struct filter *f, const struct filter_peer *peer,
 			      const struct address *source, const struct address *destination,

@@ -3,8 +3,8 @@
  * filter/flows.h - the UDP and SCTP flows that this node began
  *
  * A bounded cache of five-tuples, least recently used first out and no timeout. It outlives the
- * filters, so that a change of rules does not cut off who is waiting for an answer.
- * Not safe for threads on its own: who shares one locks it.
+ * filters, so that a change of rules does not block an answer that a local program waits for.
+ * A cache has no lock: threads that share one must lock it.
  */
 #pragma once
 

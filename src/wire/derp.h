@@ -77,7 +77,7 @@ struct derp_frame {
 struct derp_message {
 	enum derp_frame_type type;
 	struct public_key key;    /* server key; destination, source or subject of the frame */
-	struct public_key source; /* FORWARD_PACKET: who sent it (@key is for whom) */
+	struct public_key source; /* FORWARD_PACKET: its sender (@key is its destination) */
 	const uint8_t *data;      /* packet; sealed info (nonce first); health text; ping's bytes */
 	size_t length;
 	uint8_t reason;           /* PEER_GONE: enum derp_gone_reason, any value tolerated */

@@ -4,9 +4,9 @@
  *
  * A packet is parsed once, into a view that everything on the packet path reads: filter,
  * routing, masquerade, coalescing. The view holds offsets and copies, no pointer, so it stays
- * true when the packet moves; who rewrites the packet rewrites the view.
+ * true when the packet moves. Code that rewrites the packet also rewrites the view.
  *
- * What is refused, so that nobody above has to think of it: a length that does not fit, a
+ * The parser refuses, so that no caller has to check it: a length that does not fit, a
  * transport header that is cut off (in a first fragment too), a later fragment that could
  * overlap a transport header (RFC 1858), IPv6 extension headers other than one Fragment header
  * right behind the base header, and IPv6 packets from or to an IPv4-mapped address, which

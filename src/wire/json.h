@@ -136,12 +136,15 @@ struct public_key json_get_key(struct json_reader *r, const char *name, enum key
 /** json_get_address() - ADDRESS_NONE when absent, null or "" */
 struct address json_get_address(struct json_reader *r, const char *name);
 
+/** json_items() - @count zeroed items, one at least; NULL without memory, with the reader marked */
+void *json_items(struct json_reader *r, const char *name, size_t count, size_t size);
+
 /** json_get_prefixes(), … - @ret is written in any case; one bad item marks the reader. Prefixes
  *  come without host bits */
 void json_get_prefixes(struct json_reader *r, const char *name, struct prefix_list *ret);
 void json_get_strings(struct json_reader *r, const char *name, struct string_list *ret);
 
-/** json_get_endpoints() - Items that are no "ip:port" (a zone, say) are passed over */
+/** json_get_endpoints() - Items that are no "ip:port" (one with a zone, for example) are ignored */
 void json_get_endpoints(struct json_reader *r, const char *name, struct endpoint_list *ret);
 
 /* --- Writing --- */

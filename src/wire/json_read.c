@@ -196,18 +196,19 @@ struct address json_get_address(struct json_reader *r, const char *name)
 	return address;
 }
 
-/* Room for as many items as the array has; NULL for none. */
-static void *items_for(struct json_reader *r, const char *name, const json_t *array, size_t size)
+void *json_items(struct json_reader *r, const char *name, size_t count, size_t size)
 {
-	size_t count = json_array_size(array);
-	void *items;
+	void *items = calloc(count ? count : 1, size);
 
-	if (!count)
-		return NULL;
-	items = calloc(count, size);
 	if (!items)
 		json_reader_fail(r, name, -ENOMEM);
 	return items;
+}
+
+/* items_for() - Room for as many items as the array has; NULL for none */
+static void *items_for(struct json_reader *r, const char *name, const json_t *array, size_t size)
+{
+	return json_array_size(array) ? json_items(r, name, json_array_size(array), size) : NULL;
 }
 
 void json_get_prefixes(struct json_reader *r, const char *name, struct prefix_list *ret)

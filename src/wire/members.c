@@ -118,16 +118,6 @@ static void decode_object(const struct json_member *m, struct json_reader *outer
 		json_reader_fail(outer, m->name, r.error);
 }
 
-/* allocate() - @count zeroed items, one at least; NULL with the reader marked */
-static void *allocate(const struct json_member *m, struct json_reader *r, size_t count)
-{
-	void *items = calloc(count ? count : 1, m->of->size);
-
-	if (!items)
-		json_reader_fail(r, m->name, -ENOMEM);
-	return items;
-}
-
 static void decode_list(const struct json_member *m, struct json_reader *r, struct items *list)
 {
 	json_t *array = json_get_array(r, m->name), *value;
@@ -135,7 +125,7 @@ static void decode_list(const struct json_member *m, struct json_reader *r, stru
 
 	if (!json_array_size(array))
 		return;
-	list->items = allocate(m, r, json_array_size(array));
+	list->items = json_items(r, m->name, json_array_size(array), m->of->size);
 	if (!list->items)
 		return;
 	json_array_foreach(array, i, value)
@@ -200,7 +190,7 @@ static void decode_member(const struct json_member *m, struct json_reader *r, vo
 		if (!json || (m->of->lenient && !json_is_object(json)))
 			break;
 		if (m->kind == MEMBER_POINTER)
-			object = *(void **)at = allocate(m, r, 1);
+			object = *(void **)at = json_items(r, m->name, 1, m->of->size);
 		if (object)
 			decode_object(m, r, json, object);
 		break;
@@ -472,7 +462,7 @@ bool member_equal(const struct json_member *m, const void *a, const void *b)
 	case MEMBER_NESTED:
 		return members_equal(m->of, a, b);
 	case MEMBER_OTHER:
-		return m->by->equal(left, right);
+		return !m->by->equal || m->by->equal(left, right);
 	default:
 		return memcmp(left, right, size_of(m)) == 0;
 	}

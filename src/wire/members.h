@@ -47,7 +47,7 @@ struct json_member_functions {
 	void (*decode)(struct json_reader *r, const char *name, void *at);
 	void (*encode)(struct json_writer *w, const char *name, const void *at);
 	int (*copy)(const void *from, void *to); /* @to: a shallow copy; 0 or -ENOMEM, and empty */
-	bool (*equal)(const void *a, const void *b);
+	bool (*equal)(const void *a, const void *b); /* NULL: they count as equal */
 };
 
 struct json_member {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wire/tailcfg.h - what node and control server say to each other, as structs
+ * wire/tailcfg.h - the messages between node and control server, as structs
  *
- * The JSON of the coordination protocol. Member names are the protocol's own; our
- * struct json_members are theirs in snake case. Only what this node uses or shows is
- * kept; everything unknown is passed over at every level.
+ * The JSON of the coordination protocol. Members have the names of the
+ * protocol, in snake case. Only members that this node uses or shows are kept; unknown
+ * members are ignored at every level.
  *
  * Every struct owns what its members point to and has a `_clear` that frees it and
  * leaves it all zero. All zero is a valid, empty value. Text is NULL when empty.
- * A `_decode` leaves @ret untouched on failure.
+ * After a failure of a `_decode`, @ret is unusable and owns nothing.
  */
 #pragma once
 

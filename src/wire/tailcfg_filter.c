@@ -71,59 +71,36 @@ void tailcfg_nets_encode(struct json_writer *w, const char *name, const struct t
 	json_end_array(w);
 }
 
-static void decode_net(struct json_reader *r, const char *name, void *at)
+static uint16_t decode_port(struct json_reader *r, const char *name)
 {
-	const char *text = json_get_text(r, name);
+	int64_t port = json_get_int(r, name);
 
-	if (json_get(r, "Bits") || tailcfg_net_parse(text, strlen(text), at) < 0)
+	if (port < 0 || port > UINT16_MAX)
 		json_reader_fail(r, name, -EINVAL);
+	return (uint16_t)port;
 }
 
-static void encode_net(struct json_writer *w, const char *name, const void *at)
+static void decode_destinations(struct json_reader *r, struct tailcfg_filter_rule *rule)
 {
-	char text[NET_TEXT_MAX];
+	json_t *array = json_get_array(r, "DstPorts"), *item;
+	size_t i;
 
-	json_put_string(w, name, net_format(at, text));
+	rule->destinations =
+		json_items(r, "DstPorts", json_array_size(array), sizeof(*rule->destinations));
+	json_array_foreach(array, i, item) {
+		struct json_reader d = json_reader_of(item);
+		struct json_reader ports = json_reader_of(json_get_object(&d, "Ports"));
+		const char *ip = json_get_text(&d, "IP");
+		struct tailcfg_net_ports to = {.first_port = decode_port(&ports, "First"),
+					       .last_port = decode_port(&ports, "Last")};
+
+		if (json_get(&d, "Bits") || tailcfg_net_parse(ip, strlen(ip), &to.net) < 0 ||
+		    d.error < 0 || ports.error < 0)
+			json_reader_fail(r, "DstPorts", -EINVAL);
+		else if (rule->destinations)
+			rule->destinations[rule->destination_count++] = to;
+	}
 }
-
-static void decode_port(struct json_reader *r, const char *name, void *at)
-{
-	int64_t number = json_get_int(r, name);
-
-	if (number < 0 || number > UINT16_MAX)
-		json_reader_fail(r, name, -EINVAL);
-	*(uint16_t *)at = (uint16_t)number;
-}
-
-static void encode_port(struct json_writer *w, const char *name, const void *at)
-{
-	json_put_int(w, name, *(const uint16_t *)at);
-}
-
-static void check_destination(struct json_reader *r, void *object)
-{
-	(void)object;
-	if (!json_get(r, "Ports"))
-		json_reader_fail(r, "Ports", -EINVAL);
-}
-
-static const struct json_member_functions net = {.decode = decode_net, .encode = encode_net};
-static const struct json_member_functions port = {.decode = decode_port, .encode = encode_port};
-
-static const struct json_member port_members[] = {
-	MEMBER_BY(struct tailcfg_net_ports, "First", first_port, &port),
-	MEMBER_BY(struct tailcfg_net_ports, "Last", last_port, &port),
-};
-
-static const struct json_members ports = MEMBERS("ports", struct tailcfg_net_ports, port_members);
-
-static const struct json_member destination_members[] = {
-	MEMBER_BY(struct tailcfg_net_ports, "IP", net, &net),
-	MEMBER_WITHIN("Ports", &ports, .always = true),
-};
-
-static const struct json_members destination = MEMBERS(
-	"destination", struct tailcfg_net_ports, destination_members, .finish = check_destination);
 
 /* --- Grants --- */
 
@@ -133,11 +110,9 @@ static void decode_values(struct json_reader *r, const char *member, void *at)
 	struct tailcfg_capability_list *list = at;
 	const char *name;
 
-	list->items = calloc(json_object_size(map) + 1, sizeof(*list->items));
-	if (!list->items) {
-		json_reader_fail(r, member, -ENOMEM);
+	list->items = json_items(r, member, json_object_size(map), sizeof(*list->items));
+	if (!list->items)
 		return;
-	}
 	json_object_foreach(map, name, value) {
 		struct tailcfg_capability *c = &list->items[list->count++];
 
@@ -171,11 +146,9 @@ static void decode_sources(struct json_reader *r, struct tailcfg_filter_rule *ru
 
 	if (json_array_size(json_get_array(r, "SrcBits")))
 		json_reader_fail(r, "SrcBits", -EINVAL);
-	rule->sources = calloc(json_array_size(array) + 1, sizeof(*rule->sources));
-	if (!rule->sources) {
-		json_reader_fail(r, "SrcIPs", -ENOMEM);
+	rule->sources = json_items(r, "SrcIPs", json_array_size(array), sizeof(*rule->sources));
+	if (!rule->sources)
 		return;
-	}
 	json_array_foreach(array, i, item) {
 		const char *text = json_string_value(item);
 
@@ -198,11 +171,9 @@ static void decode_protocols(struct json_reader *r, struct tailcfg_filter_rule *
 	size_t i;
 
 	rule->default_protocols = json_array_size(array) == 0;
-	rule->protocols = calloc(json_array_size(array) + 1, 1);
-	if (!rule->protocols) {
-		json_reader_fail(r, "IPProto", -ENOMEM);
+	rule->protocols = json_items(r, "IPProto", json_array_size(array), 1);
+	if (!rule->protocols)
 		return;
-	}
 	/* A number that is no protocol matches nothing, which is not the same as "default". */
 	json_array_foreach(array, i, item) {
 		json_int_t number = json_integer_value(item);
@@ -217,12 +188,11 @@ static void decode_protocols(struct json_reader *r, struct tailcfg_filter_rule *
 static void finish_rule(struct json_reader *r, void *object)
 {
 	decode_sources(r, object);
+	decode_destinations(r, object);
 	decode_protocols(r, object);
 }
 
 static const struct json_member rule_members[] = {
-	MEMBER_ITEMS(struct tailcfg_filter_rule, "DstPorts", destinations, destination_count,
-		     &destination),
 	MEMBER_ITEMS(struct tailcfg_filter_rule, "CapGrant", grants, grant_count, &grant),
 };
 
@@ -232,6 +202,7 @@ static const struct json_members filter_rule =
 void tailcfg_filter_rule_clear(struct tailcfg_filter_rule *rule)
 {
 	free(rule->sources);
+	free(rule->destinations);
 	string_list_clear(&rule->source_capabilities);
 	free(rule->protocols);
 	members_clear(&filter_rule, rule);
@@ -330,14 +301,23 @@ static void put_sources(struct json_writer *w, const struct tailcfg_filter_rule 
 
 static void encode_rule(struct json_writer *w, const struct tailcfg_filter_rule *rule)
 {
+	char text[NET_TEXT_MAX];
+
 	json_begin_object(w, NULL);
 	if (rule->sources_text && rule->source_capabilities.count == 0)
 		json_put_raw(w, "SrcIPs", rule->sources_text);
 	else
 		put_sources(w, rule);
 	json_begin_array(w, "DstPorts");
-	for (uint32_t i = 0; i < rule->destination_count; i++)
-		members_encode(&destination, w, NULL, &rule->destinations[i]);
+	for (uint32_t i = 0; i < rule->destination_count; i++) {
+		json_begin_object(w, NULL);
+		json_put_string(w, "IP", net_format(&rule->destinations[i].net, text));
+		json_begin_object(w, "Ports");
+		json_put_int(w, "First", rule->destinations[i].first_port);
+		json_put_int(w, "Last", rule->destinations[i].last_port);
+		json_end_object(w);
+		json_end_object(w);
+	}
 	json_end_array(w);
 	if (!rule->default_protocols) {
 		json_begin_array(w, "IPProto");

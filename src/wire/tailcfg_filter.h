@@ -22,7 +22,7 @@ struct tailcfg_net_ports {
 	uint16_t last_port;
 };
 
-/* Who the rule names as source holds @caps towards us, if our address is in @dsts. */
+/* The rule's sources hold @caps towards this node, if @dsts contains one of its addresses. */
 struct tailcfg_cap_grant {
 	struct prefix_list dsts;
 	struct string_list caps;                /* names without values */

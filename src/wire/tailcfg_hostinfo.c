@@ -23,11 +23,9 @@ static void decode_latencies(struct json_reader *r, const char *name, void *at)
 
 	if (!count)
 		return;
-	list->items = calloc(count, sizeof(*list->items));
-	if (!list->items) {
-		json_reader_fail(r, name, -ENOMEM);
+	list->items = json_items(r, name, count, sizeof(*list->items));
+	if (!list->items)
 		return;
-	}
 	json_object_foreach(map, region, value) {
 		struct tailcfg_region_latency *l = &list->items[list->count];
 
@@ -72,25 +70,11 @@ static int copy_latencies(const void *from, void *to)
 	return 0;
 }
 
-static bool latencies_equal(const void *a, const void *b)
-{
-	const struct tailcfg_latency_list *left = a, *right = b;
-
-	if (left->count != right->count)
-		return false;
-	for (uint32_t i = 0; i < left->count; i++)
-		if (strcmp(left->items[i].region, right->items[i].region) != 0 ||
-		    left->items[i].seconds != right->items[i].seconds)
-			return false;
-	return true;
-}
-
 static const struct json_member_functions latencies = {
 	.clear = clear_latencies,
 	.decode = decode_latencies,
 	.encode = encode_latencies,
 	.copy = copy_latencies,
-	.equal = latencies_equal,
 };
 
 static const struct json_member net_info_members[] = {
@@ -122,9 +106,9 @@ bool tailcfg_net_info_basically_equal(const struct tailcfg_net_info *a,
 {
 	if (!a || !b)
 		return a == b;
+	/* The functions of the latencies call them equal. */
 	for (size_t i = 0; i < net_info.count; i++)
-		if (net_info.list[i].by != &latencies &&
-		    net_info.list[i].offset != offsetof(struct tailcfg_net_info, firewall_mode) &&
+		if (net_info.list[i].offset != offsetof(struct tailcfg_net_info, firewall_mode) &&
 		    !member_equal(&net_info.list[i], a, b))
 			return false;
 	return true;

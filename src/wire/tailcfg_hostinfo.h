@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wire/tailcfg_hostinfo.h - what a node says about its host and its network */
+/* wire/tailcfg_hostinfo.h - a node's description of its host and its network */
 #pragma once
 
 #include "wire/members.h"
@@ -42,8 +42,8 @@ struct tailcfg_net_info {
 };
 
 /*
- * Hostinfo in both directions. We send all of it; of a node in a map the texts but os,
- * distro, hostname and app, and the NetInfo, are not kept.
+ * Hostinfo in both directions. This node sends all of it. Of a node in a map, the
+ * only texts kept are os, distro, hostname and app; its NetInfo is not kept.
  */
 struct tailcfg_hostinfo {
 	const char *ipn_version;
@@ -93,8 +93,8 @@ int tailcfg_hostinfo_copy(const struct tailcfg_hostinfo *from, struct tailcfg_ho
 /**
  * tailcfg_hostinfo_decode() - Read a Hostinfo
  *
- * A peer writes its own Hostinfo and control passes it on, so no content of it may
- * spoil the map: members of the wrong type are passed over.
+ * A peer writes its own Hostinfo and control forwards it, so no content of it may make
+ * the map unusable: members of the wrong type are ignored.
  *
  * Return: 0, or -ENOMEM
  */
@@ -105,7 +105,7 @@ void tailcfg_hostinfo_encode(struct json_writer *w, const char *name,
 			     const struct tailcfg_hostinfo *info);
 
 /**
- * tailcfg_net_info_basically_equal() - Whether control need not be told (protocol.md 4.6)
+ * tailcfg_net_info_basically_equal() - Whether a change needs no update to control (protocol.md 4.6)
  *
  * All flags, the home region and the link type are compared; latencies are not.
  */

@@ -234,11 +234,9 @@ static void decode_display_messages(struct json_reader *r, const char *name, voi
 
 	if (!json_object_size(map))
 		return;
-	changes->items = calloc(json_object_size(map), sizeof(*changes->items));
-	if (!changes->items) {
-		json_reader_fail(r, name, -ENOMEM);
+	changes->items = json_items(r, name, json_object_size(map), sizeof(*changes->items));
+	if (!changes->items)
 		return;
-	}
 	json_object_foreach(map, id, value) {
 		struct tailcfg_display_message *m;
 		int result = 0;
@@ -292,11 +290,9 @@ static void decode_flags(struct json_reader *r, const char *name, void *at)
 
 	if (!json_object_size(map))
 		return;
-	flags->items = calloc(json_object_size(map), sizeof(*flags->items));
-	if (!flags->items) {
-		json_reader_fail(r, name, -ENOMEM);
+	flags->items = json_items(r, name, json_object_size(map), sizeof(*flags->items));
+	if (!flags->items)
 		return;
-	}
 	json_object_foreach(map, id, value) {
 		if (!json_is_boolean(value) || !parse_id(id, &flags->items[flags->count].id))
 			json_reader_fail(r, name, -EINVAL);
@@ -318,11 +314,9 @@ static void decode_ids(struct json_reader *r, const char *name, void *at)
 
 	if (!json_array_size(array))
 		return;
-	ids->items = calloc(json_array_size(array), sizeof(*ids->items));
-	if (!ids->items) {
-		json_reader_fail(r, name, -ENOMEM);
+	ids->items = json_items(r, name, json_array_size(array), sizeof(*ids->items));
+	if (!ids->items)
 		return;
-	}
 	json_array_foreach(array, i, item) {
 		if (json_is_integer(item))
 			ids->items[ids->count++] = json_integer_value(item);

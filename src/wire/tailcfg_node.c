@@ -89,11 +89,9 @@ static void decode_cap_map(struct json_reader *r, const char *member, void *at)
 
 	if (!room)
 		return;
-	list->items = calloc(room, sizeof(*list->items));
-	if (!list->items) {
-		json_reader_fail(r, member, -ENOMEM);
+	list->items = json_items(r, member, room, sizeof(*list->items));
+	if (!list->items)
 		return;
-	}
 	json_object_foreach(map, name, value) {
 		if (!json_is_array(value) && !json_is_null(value))
 			json_reader_fail(r, member, -EINVAL);

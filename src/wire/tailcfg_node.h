@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wire/tailcfg_node.h - a node of the tailnet, a change to one, and whose it is */
+/* wire/tailcfg_node.h - a node of the tailnet, a change to one, and its user */
 #pragma once
 
 #include "wire/members.h"

@@ -9,9 +9,9 @@
  *	'o' the same 8 bytes [, be16 PeerAPI port]   pong
  *	'a' 32 bytes                                 the sender's disco key
  *
- * A reject goes back to who sent the packet that was dropped, and names the ports as that
+ * A reject goes back to the sender of the dropped packet, and names the ports as that
  * packet did: its source port is the port of the reject's receiver. Bytes behind a message are
- * ignored, since later versions add some; an unknown type is for the caller to count.
+ * ignored, since later versions add some; the caller counts unknown types.
  */
 #pragma once
 
@@ -57,7 +57,7 @@ struct tsmp_message {
 		uint8_t ping[TSMP_PING_DATA];
 		struct {
 			uint8_t data[TSMP_PING_DATA];
-			uint16_t peerapi_port; /* 0: not told */
+			uint16_t peerapi_port; /* 0: not known */
 		} pong;
 		struct public_key disco_key;
 	};

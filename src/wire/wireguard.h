@@ -4,10 +4,12 @@
  *
  * Layouts are those of the WireGuard paper §5.4.2-5.4.7, integers little-endian:
  *
- *	 1  initiation  type 4 · sender 4 · ephemeral 32 · static 32+16 · timestamp 12+16 · mac1 ·
- *mac2 2  response    type 4 · sender 4 · receiver 4 · ephemeral 32 · nothing 0+16 · mac1 · mac2 3
- *cookie      type 4 · receiver 4 · nonce 24 · cookie 16+16 4  transport   type 4 · receiver 4 ·
- *counter 8 · packet n+16
+ *	1  initiation  type 4 · sender 4 · ephemeral 32 · static 32+16 · timestamp 12+16 ·
+ *	               mac1 16 · mac2 16
+ *	2  response    type 4 · sender 4 · receiver 4 · ephemeral 32 · nothing 0+16 ·
+ *	               mac1 16 · mac2 16
+ *	3  cookie      type 4 · receiver 4 · nonce 24 · cookie 16+16
+ *	4  transport   type 4 · receiver 4 · counter 8 · packet n+16
  *
  * The type is one byte and three zeros; a decoder refuses anything else there, and
  * any length but the message's own, before it looks further.
