@@ -53,7 +53,7 @@ def test_a_hanging_engine_is_replaced(world):
         one.wait_ticks(40, 30)
         assert one.intact()
     world.sidecar.wait_running()
-    assert "the last hung, and was killed" in json.dumps(world.sidecar.status()["Health"])
+    assert "(last: hung, and was killed)" in json.dumps(world.sidecar.status()["Health"])
     assert "it hangs: no sign of life for 7.5 s" in world.sidecar.process.text()
 
 
