@@ -7,14 +7,14 @@
  * Prints its key, then reads commands and prints events, one a line:
  *
  *	key HEX
- *	home N | send N KEY HEX | node KEY-SEED | stun ENDPOINT | link | map FILE | quit
+ *	home N | send N KEY HEX | node KEY-SEED | status | stun ENDPOINT | link | map FILE | quit
  *	ready N home|other | lost N home|other | packet N KEY HEX | gone N KEY REASON
  *	health N TEXT | stun-servers ENDPOINT… | mapped ENDPOINT | sent RESULT
  */
 #include "base/cleanup.h"
 #include "transport/names.h"
 #include "transport/tls.h"
-#include "tunnel/relay/relay.h"
+#include "tunnel/relay/relay_internal.h"
 #include "wire/stun.h"
 #include "wire/tailcfg_derp.h"
 
@@ -196,6 +196,17 @@ static void ask_stun(struct tool *t, const char *text)
 	uv_udp_try_send(&t->udp, &buf, 1, (struct sockaddr *)&address);
 }
 
+static void print_status(struct tool *t)
+{
+	for (const struct relay_region *g = t->relay->regions; g; g = g->next)
+		if (g->state != RELAY_IDLE || g->last_wanted || g->id == t->relay->home)
+			printf("status %u %s %s state=%d home=%d dropped=%llu %s\n", g->id, g->code,
+			       g->node < g->node_count ? g->nodes[g->node].host : "", g->state,
+			       g->id == t->relay->home, (unsigned long long)g->queue.dropped,
+			       g->problem);
+	printf("status end\n");
+}
+
 static void command(struct tool *t, char *line)
 {
 	char *word = strsep(&line, " ");
@@ -209,6 +220,8 @@ static void command(struct tool *t, char *line)
 		set_node(t, line, &node);
 	else if (strcmp(word, "stun") == 0 && line)
 		ask_stun(t, line);
+	else if (strcmp(word, "status") == 0)
+		print_status(t);
 	else if (strcmp(word, "link") == 0)
 		relay_link_changed(t->relay);
 	else if (strcmp(word, "map") == 0 && line)
