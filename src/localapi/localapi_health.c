@@ -29,6 +29,7 @@ int localapi_listen(uv_loop_t *loop, int listen_fd, const struct http1_server_ho
 		.queue = LIMIT_LOCALAPI_QUEUE,
 		.unread = LIMIT_LOCALAPI_UNREAD,
 		.idle = 60,
+		.head = 10,
 		.request = 30,
 		.write = 30,
 	};

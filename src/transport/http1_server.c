@@ -453,6 +453,8 @@ static void begin(struct connection *c)
 	x->path = strndup(head->target, path);
 	x->query = head->target + path + (head->target[path] == '?');
 	x->body = &c->body;
+	if (s->limits.request)
+		deadline(c, s->limits.request);
 	if (!x->path)
 		fail(c);
 	else if (head->content_length > (int64_t)s->limits.body)
@@ -515,8 +517,8 @@ static void work(struct connection *c)
 
 		if (c->state == STATE_IDLE && c->in.length == 0)
 			break;
-		if (c->state == STATE_IDLE && c->server->limits.request)
-			deadline(c, c->server->limits.request);
+		if (c->state == STATE_IDLE && c->server->limits.head)
+			deadline(c, c->server->limits.head);
 		if (c->state == STATE_IDLE)
 			c->state = STATE_HEAD;
 		r = http1_parse(&c->parser, buffer_head(&c->in), c->in.length, &used);
@@ -625,7 +627,7 @@ static void adopt(struct http1_server *s, int fd, const struct http1_exchange *x
 	if (c->accepted.source < s->limits.sources)
 		s->of_source[c->accepted.source]++;
 	stream_set_events(c->stream, &stream_events, c);
-	deadline(c, s->limits.request ?: s->limits.idle);
+	deadline(c, s->limits.head ?: s->limits.idle);
 }
 
 static struct http1_exchange identify(int fd, const struct sockaddr *address)

@@ -68,7 +68,8 @@ struct http1_server_limits {
 
 	/* Seconds: */
 	unsigned int idle;    /* from an answer to the first byte of the next request */
-	unsigned int request; /* from there to its end; 0: @idle is for both together */
+	unsigned int head;    /* from there to the end of its head; 0: @idle limits all of these */
+	unsigned int request; /* from there to the end of its body */
 	unsigned int write;   /* for a client to take a piece of an answer */
 };
 
