@@ -96,11 +96,6 @@ static const struct json_member net_info_members[] = {
 static const struct json_members net_info =
 	MEMBERS("NetInfo", struct tailcfg_net_info, net_info_members, .lenient = true);
 
-void tailcfg_net_info_clear(struct tailcfg_net_info *info)
-{
-	members_clear(&net_info, info);
-}
-
 bool tailcfg_net_info_basically_equal(const struct tailcfg_net_info *a,
 				      const struct tailcfg_net_info *b)
 {

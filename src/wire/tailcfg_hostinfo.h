@@ -84,7 +84,6 @@ struct tailcfg_hostinfo {
 /* Reads only what is kept of a node in a map. */
 extern const struct json_members tailcfg_hostinfo_of_peer;
 
-void tailcfg_net_info_clear(struct tailcfg_net_info *info);
 void tailcfg_hostinfo_clear(struct tailcfg_hostinfo *info);
 
 /** tailcfg_hostinfo_copy() - A deep copy; 0 or -ENOMEM */

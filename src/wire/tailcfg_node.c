@@ -300,12 +300,6 @@ void tailcfg_user_profile_clear(struct tailcfg_user_profile *profile)
 	members_clear(&tailcfg_user_profile_members, profile);
 }
 
-int tailcfg_user_profile_decode(const json_t *json, struct tailcfg_user_profile *ret,
-				struct error *err)
-{
-	return members_decode(&tailcfg_user_profile_members, json, ret, err);
-}
-
 void tailcfg_user_profile_encode(struct json_writer *w, const char *name,
 				 const struct tailcfg_user_profile *profile)
 {

@@ -127,7 +127,5 @@ int tailcfg_peer_change_decode(const json_t *json, struct tailcfg_peer_change *r
 void tailcfg_peer_change_encode(struct json_writer *w, const char *name,
 				const struct tailcfg_peer_change *change);
 
-int tailcfg_user_profile_decode(const json_t *json, struct tailcfg_user_profile *ret,
-				struct error *err);
 void tailcfg_user_profile_encode(struct json_writer *w, const char *name,
 				 const struct tailcfg_user_profile *profile);
