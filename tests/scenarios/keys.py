@@ -18,7 +18,9 @@ def test_a_bad_key_is_named_and_healed(world, pillion_only, which):
     """The entrypoint stays, so that the app keeps its network; `up` with a good key heals it."""
     key = bad_key(world, which)
     world.sidecar.start(key)
-    world.sidecar.process.wait_text("(?i)auth ?key.*(invalid|not found|unknown|expired|used|refused)", 30)
+    world.sidecar.process.wait_text(
+        "(?i)auth ?key.*(invalid|not found|unknown|expired|used|refused)", 30
+    )
     world.sidecar.wait_state("NeedsLogin")
     assert world.headscale.node("sidecar") is None
     assert world.sidecar.process.running()
