@@ -164,7 +164,9 @@ void node_answer_c2n(void *user, const struct control_c2n_request *request,
 		answer_netmap(node, request, &w);
 	else if (strcmp(request->path, "/debug/prefs") == 0)
 		node_write_prefs(node, &w, NULL);
-	if (reply->body.length && json_writer_result(&w) == 0) {
+	if (json_writer_result(&w) < 0) {
+		buffer_free(&reply->body); /* too large: no part of it is sent */
+	} else if (reply->body.length) {
 		reply->status = 200;
 		reply->content_type = "application/json";
 	}

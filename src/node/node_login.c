@@ -351,7 +351,9 @@ static const struct control_handler handler = {
 void node_forget_session(struct node *node)
 {
 	node->control_started = false;
-	node->login_request = LOGIN_GOES_ON;
+	if (node->login_request ==
+	    LOGIN_AGAIN) /* a request for a new key waits for the next start */
+		node->login_request = LOGIN_GOES_ON;
 	node->renewing = false;
 	secret_string_free(TAKE_PTR(node->given_key));
 	node->needs_person = false;

@@ -170,6 +170,10 @@ static int collect_routes(struct node *node, const struct netmap *map,
 		     e && r == 0; e = prefix_table_next(&routes->table, e))
 			r = prefixes_add(added, &e->prefix);
 	}
+	if (r < 0) { /* the table may lack what was noted: the next request counts all again */
+		node_network_forget(node);
+		return r;
+	}
 	if (network->delta) {
 		network->gone = gone->list;
 		network->gone_count = gone->count;

@@ -150,6 +150,16 @@ static bool is_on(const json_t *value)
 	       json_is_integer(value) || json_is_true(json_object_get(value, "Advertise"));
 }
 
+/* has_feature() - Whether one of the members that stand for a feature is on */
+static bool has_feature(const struct prefs *prefs, const char *feature)
+{
+	for (size_t i = 0; prefs && i < ARRAY_SIZE(members); i++)
+		if (members[i].unsupported && strcmp(members[i].unsupported, feature) == 0 &&
+		    is_on(json_object_get(prefs->object, members[i].name)))
+			return true;
+	return false;
+}
+
 bool prefs_unsupported(const struct prefs *prefs, const struct prefs *before, char *out,
 		       size_t size)
 {
@@ -161,8 +171,7 @@ bool prefs_unsupported(const struct prefs *prefs, const struct prefs *before, ch
 		const struct member *m = &members[i];
 
 		if (!m->unsupported || strcmp(m->unsupported, last) == 0 ||
-		    !is_on(json_object_get(prefs->object, m->name)) ||
-		    (before && is_on(json_object_get(before->object, m->name))))
+		    !has_feature(prefs, m->unsupported) || has_feature(before, m->unsupported))
 			continue;
 		last = m->unsupported;
 		used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", last);

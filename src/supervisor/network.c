@@ -160,6 +160,7 @@ static int judge(struct supervisor *s, const struct privsep_network *wish,
 	struct net_verdict verdict;
 	int r = net_route_set_list(routes, false, &asked);
 
+	prefixes_unite(&asked); /* the first refused route is named: always the same one */
 	wanted.addresses = wish->addresses;
 	wanted.address_count = wish->address_count;
 	wanted.routes = asked.list;

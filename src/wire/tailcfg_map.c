@@ -201,7 +201,7 @@ static const struct json_member action_members[] = {
 };
 
 static const struct json_members action =
-	MEMBERS("PrimaryAction", struct tailcfg_display_message, action_members);
+	MEMBERS("PrimaryAction", struct tailcfg_display_message, action_members, .lenient = true);
 
 static const struct json_member message_members[] = {
 	MESSAGE(TEXT, "Title", title, .always = true),

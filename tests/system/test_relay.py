@@ -261,7 +261,8 @@ def test_names_for_who_has_no_dns(start, tmp_path):
 
 def test_its_map_knows_port_80(start):
     """CanPort80 only where there is a listener on that port."""
-    assert not start.relay().derp_map()["Regions"]["1"]["Nodes"][0].get("CanPort80", False)
+    node = start.relay().derp_map()["Regions"]["1"]["Nodes"][0]
+    assert not node.get("CanPort80", False) and node["RegionID"] == 1
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", 80)) == 0:
             pytest.fail("something answers on port 80 of this machine")

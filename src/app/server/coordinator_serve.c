@@ -171,10 +171,7 @@ static int add_region(struct server *s, struct tailcfg_derp_map *map)
 	map->region_count++;
 	if (!region.code || !region.name || !region.nodes)
 		return -ENOMEM;
-	if (relay_server_derp_node(s->relay, "900a", region.nodes) < 0)
-		return -ENOMEM;
-	region.nodes->region_id = region.id;
-	return 0;
+	return relay_server_derp_node(s->relay, region.id, "900a", region.nodes);
 }
 
 /* bootstrap_names() - This server, and the relays of the map: what a node can't do without */

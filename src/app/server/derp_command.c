@@ -184,7 +184,7 @@ static int write_map(const struct derp *d, const char *folder, uint16_t region, 
 	if (!map.regions->code || !map.regions->name || !map.regions->nodes)
 		goto done;
 	map.regions->node_count = 1;
-	r = relay_server_derp_node(d->relay, name, map.regions->nodes);
+	r = relay_server_derp_node(d->relay, region, name, map.regions->nodes);
 	if (r < 0)
 		goto done;
 	tailcfg_derp_map_encode(&w, NULL, &map);

@@ -339,13 +339,14 @@ void relay_server_free(struct relay_server *s)
 	free(s);
 }
 
-int relay_server_derp_node(const struct relay_server *s, const char *name,
+int relay_server_derp_node(const struct relay_server *s, uint16_t region, const char *name,
 			   struct tailcfg_derp_node *ret)
 {
 	const struct address *address = s->ipv4.family != ADDRESS_NONE ? &s->ipv4 : &s->ipv6;
 	char text[ADDRESS_TEXT_MAX];
 	struct tailcfg_derp_node node = {
 		.name = strdup(name),
+		.region_id = region,
 		.host_name = strdup(s->host_name ? s->host_name : address_format(address, text)),
 		.cert_name = s->pin[0] ? strdup(s->pin) : NULL,
 		.ipv4 = s->ipv4,

@@ -90,13 +90,14 @@ void relay_server_free(struct relay_server *server);
 
 /**
  * relay_server_derp_node() - This relay as a node of a DERPMap
- * @name: "1a", or another name in the map
+ * @region: the id of its region in the map
+ * @name:   "1a", or another name in the map
  *
  * The strings are the caller's to free. CertName is "sha256-raw:…" for a certificate of our own
  * making; for one from a file, which clients verify by name, it is empty.
  * Return: 0 or -ENOMEM
  */
-int relay_server_derp_node(const struct relay_server *server, const char *name,
+int relay_server_derp_node(const struct relay_server *server, uint16_t region, const char *name,
 			   struct tailcfg_derp_node *ret);
 
 /** relay_server_key() - The relay's public key */

@@ -86,7 +86,11 @@ int allowed_ips_insert(struct allowed_ips *ips, const struct prefix *prefix,
 	at = root_of(ips, &masked.address);
 	while (*at && (*at)->prefix.bits <= masked.bits && holds(*at, &masked.address)) {
 		if ((*at)->prefix.bits == masked.bits) {
-			own(*at, owner);
+			const struct allowed_ips_owner *before = (*at)->owner;
+
+			if (!before || before->target != ALLOWED_IPS_LOCAL ||
+			    owner->target == ALLOWED_IPS_LOCAL)
+				own(*at, owner);
 			return 0;
 		}
 		parent = *at;

@@ -33,7 +33,9 @@ struct allowed_ips_owner {
 };
 
 /**
- * allowed_ips_insert() - Make @owner the owner of @prefix, instead of an earlier one; ignores host bits
+ * allowed_ips_insert() - Make @owner the owner of @prefix; ignores host bits
+ *
+ * The owner replaces an earlier one, except that a peer never replaces a local target.
  *
  * Return: 0, -EINVAL (no family, or too many bits), -ENOMEM
  */

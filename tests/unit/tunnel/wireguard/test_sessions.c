@@ -511,6 +511,16 @@ static void own_addresses_lead_to_no_peer(void **state)
 	packet = node_packet(b, a, 2, 64);
 	memcpy(packet + 12, own.address.bytes, 4);
 	assert_int_equal(inject(b, a, packet, 64), WG_DROPPED_SOURCE);
+	/* b may not take the very address either, in whatever order the two are set. */
+	assert_int_equal(wg_peer_set_allowed_ips(node_peer(a, b), (struct prefix[]){all, own}, 2),
+			 0);
+	assert_int_equal(wg_device_lookup(a->device, &own.address).kind, WG_TARGET_LOCAL);
+	assert_int_equal(wg_device_set_local(a->device, NULL, 0), 0);
+	assert_int_equal(wg_peer_set_allowed_ips(node_peer(a, b), (struct prefix[]){all, own}, 2),
+			 0);
+	assert_int_equal(wg_device_set_local(a->device, &own, 1), 0);
+	assert_int_equal(wg_device_lookup(a->device, &own.address).kind, WG_TARGET_LOCAL);
+	assert_int_equal(wg_peer_set_allowed_ips(node_peer(a, b), &all, 1), 0);
 	/* Another address, then none: the former one is the exit node's again. */
 	assert_int_equal(wg_device_set_local(a->device, NULL, 0), 0);
 	assert_int_equal(wg_device_lookup(a->device, &own.address).kind, WG_TARGET_PEER);
