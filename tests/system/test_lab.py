@@ -150,6 +150,7 @@ def test_a_report_of_a_sanitizer_fails_the_test(lab):
     (state / "pillion.log").unlink()
 
 
+@pytest.mark.alone  # the lab of another test would sweep it first
 def test_a_killed_run_is_swept(tmp_path):
     """SIGKILL to the test run: its programs end with it, its namespaces go with the next lab."""
     program = f"""
