@@ -26,9 +26,8 @@ from lab.build import BUILD
 from lab.loopback_control import JoinedNode, LoopbackControl
 from lab.raw_http2 import NoiseConnection, fields, frame, request, setting
 
-# The attacks take what there is of a processor, and answers to honest nodes are timed.
-pytestmark = pytest.mark.alone
-
+# Attacks use all of a processor, and answers to honest nodes are timed: tests with much of an attack
+# run alone.
 MEMORY = 64 << 20
 GUESTS = 2048
 SOURCE = 128  # connections of one address without an identity yet
@@ -85,6 +84,7 @@ def connect(server):
         connection.close()
 
 
+@pytest.mark.alone
 def test_junk_behind_the_handshake(server, honest):
     """The connection ends while it is being taken from HTTP/1."""
     for _ in range(20):
@@ -231,6 +231,7 @@ CASES = [(attack, cut, True) for attack, cut in ATTACKS]
 CASES += [(attack, False, False) for attack in (settings, pings, register_floods, rapid_reset)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("attack", "cut", "reading"),
     CASES,
@@ -351,6 +352,7 @@ def test_a_map_that_is_never_read(server, honest, connect, tmp_path):
     honest.learns()
 
 
+@pytest.mark.alone
 def test_strangers_with_a_machine_key(server, honest):
     """More Noise connections than are kept: the oldest go, nodes and newcomers don't notice."""
     key = json.loads(server.get("/key?v=138").read())["publicKey"]
@@ -400,6 +402,7 @@ def hello(context):
     return theirs.read()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("port", ["port", "relay_port"])
 def test_half_of_a_tls_handshake(secured, tmp_path, port):
     """Half a handshake is disconnected like any silent client; an honest one succeeds meanwhile."""
@@ -439,6 +442,7 @@ def test_half_of_a_tls_handshake(secured, tmp_path, port):
     check_idle(secured)
 
 
+@pytest.mark.alone
 def test_requests_inside_of_tls(secured, tmp_path):
     """The same limits as outside: slow heads, large ones, bodies; renegotiation by neither side."""
     honest = Honest(secured, tmp_path)
@@ -475,6 +479,7 @@ def test_requests_inside_of_tls(secured, tmp_path):
 # One source among others, in namespaces: on loopback none is counted
 
 
+@pytest.mark.alone
 def test_one_address_among_others(lab):
     """Its Noise connections are bounded, and so is how often it connects; another is served."""
     box, attacker, other = lab.box("control"), lab.box("attacker"), lab.box("other")
@@ -484,8 +489,8 @@ def test_one_address_among_others(lab):
     )
     process.wait_text("serving url=", 20)
 
-    def fetch(box):
-        return box.run(
+    def fetch(client):
+        return client.run(
             *["curl", "-s", "--max-time", 5, f"http://{box.v4}:8080/key?v=138"], check=False
         ).stdout
 
