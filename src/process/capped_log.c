@@ -19,9 +19,9 @@
 /* Of one file; one line more may be torn. */
 #define FILE_BYTES_MAX ((CAPPED_LOG_LINES + 1) * (size_t)LINES_MAX)
 
-static int open_new(const char *path)
+static int open_log(const char *path, int access)
 {
-	return open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return open(path, access | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
 /* read_rest() - From the position of @fd to the end, or to the buffer's limit */
@@ -43,12 +43,15 @@ static int read_rest(int fd, struct buffer *out)
 	return 0;
 }
 
-/* survey() - Count the lines that are there */
+/* survey() - Count the lines that are there; the read of a FIFO or a terminal would wait */
 static int survey(struct capped_log *log)
 {
 	char piece[4096];
+	struct stat st;
 	ssize_t n;
 
+	if (fstat(log->fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return 0;
 	while ((n = read(log->fd, piece, sizeof(piece))) > 0) {
 		for (ssize_t i = 0; i < n; i++)
 			log->lines += piece[i] == '\n';
@@ -57,11 +60,14 @@ static int survey(struct capped_log *log)
 	return n < 0 ? -errno : 0;
 }
 
-int capped_log_open(const char *path, struct capped_log *ret, struct error *err)
+int capped_log_open(const char *path, bool limit_lines, struct capped_log *ret, struct error *err)
 {
-	struct capped_log log = {.path = strdup(path), .fd = open_new(path)};
-	int r = log.fd < 0 ? -errno : log.path ? survey(&log) : -ENOMEM;
+	struct capped_log log = {.fd = open_log(path, limit_lines ? O_RDWR : O_WRONLY)};
+	int r = log.fd < 0 ? -errno : 0;
 
+	log.path = strdup(path);
+	if (r == 0)
+		r = !log.path ? -ENOMEM : limit_lines ? survey(&log) : 0;
 	if (r < 0) {
 		cleanup_close_at(&log.fd);
 		free(log.path);
@@ -80,20 +86,22 @@ void capped_log_close(struct capped_log *log)
 	*log = (struct capped_log){.fd = -1};
 }
 
-/* rotate() - Without the rename the file is emptied: a log is bounded */
-static void rotate(struct capped_log *log)
+/* rotate() - @excess: empty the file if there is no new one */
+static void rotate(struct capped_log *log, bool excess)
 {
 	_cleanup_free_ char *old = NULL;
 	_cleanup_close_ int fd = -1;
 
 	if (asprintf(&old, "%s.1", log->path) < 0)
 		old = NULL;
-	if (old && rename(log->path, old) == 0)
-		fd = open_new(log->path);
+	/* There is no file at the path if the last call moved it and could open no new one. */
+	if (old && (rename(log->path, old) == 0 || errno == ENOENT))
+		fd = open_log(log->path, O_WRONLY);
+	else
+		excess = true;
 	/* The number stays: others may write there too. */
-	if (fd < 0 || dup3(fd, log->fd, O_CLOEXEC) < 0)
-		(void)!ftruncate(log->fd, 0);
-	log->lines = 0;
+	if (fd >= 0 ? dup3(fd, log->fd, O_CLOEXEC) >= 0 : excess && ftruncate(log->fd, 0) == 0)
+		log->lines = 0;
 }
 
 void capped_log_trim(struct capped_log *log, size_t bytes)
@@ -101,7 +109,7 @@ void capped_log_trim(struct capped_log *log, size_t bytes)
 	struct stat st;
 
 	if (fstat(log->fd, &st) == 0 && st.st_size > (off_t)bytes)
-		rotate(log);
+		rotate(log, st.st_size > 2 * (off_t)bytes);
 }
 
 static bool put(struct capped_log *log, const char *text, size_t length)
@@ -137,7 +145,7 @@ void capped_log_add(struct capped_log *log, const char *line, size_t length)
 	if (!put(log, line, length))
 		log->lost++;
 	if (log->lines >= CAPPED_LOG_LINES)
-		rotate(log);
+		rotate(log, log->lines >= 2 * CAPPED_LOG_LINES);
 }
 
 /* --- Reading --- */

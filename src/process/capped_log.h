@@ -8,6 +8,8 @@
  *
  * A file to which other code writes as well, by the same descriptor, is bounded in bytes by
  * capped_log_trim() instead.
+ *
+ * If no new PATH can be opened, PATH.1 goes on, up to twice its limit; then it is emptied.
  */
 #pragma once
 
@@ -21,13 +23,18 @@
 struct capped_log {
 	char *path;
 	int fd;
-	unsigned int lines; /* of the file at @path */
+	unsigned int lines; /* of the file @fd */
 	bool torn;          /* the last line has no end */
 	unsigned long lost;
 };
 
-/** capped_log_open() - Append to the file if it exists; mode 0600. 0 or negative errno with @err */
-int capped_log_open(const char *path, struct capped_log *ret, struct error *err);
+/**
+ * capped_log_open() - Append to the file if it exists; mode 0600
+ * @limit_lines: count the lines of a regular file, for capped_log_add(); otherwise nothing is read
+ *
+ * Return: 0 or negative errno with @err
+ */
+int capped_log_open(const char *path, bool limit_lines, struct capped_log *ret, struct error *err);
 void capped_log_close(struct capped_log *log);
 
 /** capped_log_add() - One line with its newline, at most LINES_MAX (base/lines.h) */

@@ -472,7 +472,7 @@ static int open_log(struct supervisor *s, struct error *err)
 	int r = 0;
 
 	if (s->options->log_path)
-		r = capped_log_open(s->options->log_path, &s->log, err);
+		r = capped_log_open(s->options->log_path, false, &s->log, err);
 	log_setup(s->log.path ? s->log.fd : STDERR_FILENO, (enum log_level)start->log_level,
 		  (enum log_format)start->log_format);
 	return r;

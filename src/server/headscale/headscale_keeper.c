@@ -343,7 +343,7 @@ static int open_all(struct keeper *k)
 	k->number_fd = open_number(k->options->folder, k->err);
 	if (k->number_fd < 0)
 		return k->number_fd;
-	r = capped_log_open(log, &k->log, k->err);
+	r = capped_log_open(log, true, &k->log, k->err);
 	if (r < 0)
 		return r;
 	sigemptyset(&set);

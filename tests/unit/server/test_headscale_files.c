@@ -89,7 +89,7 @@ static void keeps_the_last_lines(void **state)
 
 	(void)state;
 	assert_int_equal(capped_log_show(path, 1, false, STDOUT_FILENO, &err), -ENOENT);
-	assert_int_equal(capped_log_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_open(path, true, &log, &err), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_shown(10, 0, 0);
@@ -107,7 +107,7 @@ static void keeps_the_last_lines(void **state)
 	}
 	capped_log_close(&log);
 	/* Another process goes on where this one stopped. */
-	assert_int_equal(capped_log_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_open(path, true, &log, &err), 0);
 	assert_true(log.lines > 0 && log.lines < CAPPED_LOG_LINES);
 	add(&log, 10000, 10000 + CAPPED_LOG_LINES);
 	assert_shown(CAPPED_LOG_LINES, 10000, 10000 + CAPPED_LOG_LINES);
@@ -124,7 +124,7 @@ static void long_lines_are_bounded(void **state)
 	(void)state;
 	memset(line, 'x', sizeof(line));
 	line[sizeof(line) - 1] = '\n';
-	assert_int_equal(capped_log_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_open(path, true, &log, &err), 0);
 	for (unsigned int i = 0; i < 2 * CAPPED_LOG_LINES + 1; i++)
 		capped_log_add(&log, line, sizeof(line));
 	assert_int_equal(stat(older, &st), 0);
@@ -145,7 +145,7 @@ static void a_torn_line_gets_its_end(void **state)
 	fd = open(path, O_WRONLY | O_CREAT, 0600);
 	assert_int_equal(write(fd, "torn", 4), 4);
 	close(fd);
-	assert_int_equal(capped_log_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_open(path, true, &log, &err), 0);
 	add(&log, 1, 2);
 	text = shown(10);
 	assert_string_equal(text, "torn\nline 1\n");
@@ -163,7 +163,7 @@ static void what_can_not_be_written_is_counted(void **state)
 
 	(void)state;
 	(void)signal(SIGXFSZ, SIG_IGN);
-	assert_int_equal(capped_log_open(path, &log, &err), 0);
+	assert_int_equal(capped_log_open(path, true, &log, &err), 0);
 	add(&log, 0, 2);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
 	none = limit;
@@ -176,6 +176,84 @@ static void what_can_not_be_written_is_counted(void **state)
 	assert_string_equal(text,
 			    "line 0\nline 1\nlin\npillion: 3 lines are missing here\nline 5\n");
 	free(text);
+	capped_log_close(&log);
+}
+
+/* A FIFO or a terminal is not read, which would block; a file need not be readable. */
+static void only_a_file_is_read(void **state)
+{
+	struct capped_log log;
+	struct error err = {0};
+	int fd;
+
+	(void)state;
+	assert_int_equal(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	assert_true(fd >= 0);
+	for (int limit_lines = 0; limit_lines < 2; limit_lines++) {
+		alarm(20);
+		assert_int_equal(capped_log_open(path, limit_lines, &log, &err), 0);
+		alarm(0);
+		capped_log_close(&log);
+	}
+	close(fd);
+	fd = open(older, O_WRONLY | O_CREAT | O_CLOEXEC, 0200);
+	assert_int_equal(write(fd, "1\n", 2), 2);
+	close(fd);
+	assert_int_equal(capped_log_open(older, false, &log, &err), 0);
+	assert_int_equal(fcntl(log.fd, F_GETFL) & O_ACCMODE, O_WRONLY);
+	assert_int_equal(log.lines, 0);
+	capped_log_close(&log);
+}
+
+static void allow_files(struct rlimit limit, bool allow)
+{
+	if (!allow)
+		limit.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* Without a descriptor for the new file, the old one goes on, up to twice its lines or bytes. */
+static void a_change_of_files_that_fails_loses_nothing(void **state)
+{
+	const unsigned int most = CAPPED_LOG_LINES;
+	struct rlimit limit;
+	struct capped_log log;
+	struct error err = {0};
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(capped_log_open(path, true, &log, &err), 0);
+	add(&log, 0, most - 1);
+	allow_files(limit, false);
+	add(&log, most - 1, most + 10);
+	allow_files(limit, true);
+	assert_shown(2 * most, 0, most + 10);
+	add(&log, most + 10, most + 20);
+	assert_shown(2 * most, 0, most + 20);
+	assert_int_equal(stat(path, &st), 0);
+	add(&log, most + 20, 2 * most + 10);
+	allow_files(limit, false);
+	add(&log, 2 * most + 10, 5 * most);
+	assert_int_equal(fstat(log.fd, &st), 0);
+	assert_true(st.st_size < 2 * (off_t)most * 10);
+	allow_files(limit, true);
+	capped_log_close(&log);
+
+	unlink(path);
+	unlink(older);
+	assert_int_equal(capped_log_open(path, false, &log, &err), 0);
+	add(&log, 0, 3);
+	allow_files(limit, false);
+	capped_log_trim(&log, 11); /* of 21 bytes */
+	capped_log_trim(&log, 11);
+	assert_int_equal(fstat(log.fd, &st), 0);
+	assert_int_equal(st.st_size, 21);
+	capped_log_trim(&log, 10);
+	assert_int_equal(fstat(log.fd, &st), 0);
+	assert_int_equal(st.st_size, 0);
+	allow_files(limit, true);
 	capped_log_close(&log);
 }
 
@@ -273,6 +351,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(long_lines_are_bounded, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_torn_line_gets_its_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_can_not_be_written_is_counted, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(only_a_file_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_change_of_files_that_fails_loses_nothing, setup,
 						teardown),
 		cmocka_unit_test_setup_teardown(a_process_is_found_and_ended, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_deaf_one_is_killed, setup, teardown),

@@ -563,7 +563,7 @@ static void test_log_file(void **state)
 	snprintf(path, sizeof(path), "%s/log", folder);
 	snprintf(old, sizeof(old), "%s.1", path);
 	talker_open();
-	assert_int_equal(capped_log_open(path, &talking.log, &err), 0);
+	assert_int_equal(capped_log_open(path, false, &talking.log, &err), 0);
 	log_setup(talking.log.fd, LOG_INFO, LOG_FORMAT_TEXT);
 	for (size_t sent = 0; sent < 3 * most; sent += sizeof(text)) {
 		talker.flood = (struct flood){0};
