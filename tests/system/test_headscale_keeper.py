@@ -385,6 +385,41 @@ def test_a_foreign_process_with_its_number_is_left_alone(keeper):
             stranger.kill()
 
 
+def test_an_orphan_of_an_older_version_is_named(keeper):
+    """That version wrote the start time and the boot into the file, and took no lock."""
+    keeper.start()
+    keeper.stop()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]) as orphan:
+        fields = Path(f"/proc/{orphan.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        text = f"{orphan.pid}\n{fields[19]} {boot}/usr/bin/headscale\n"
+        try:
+            keeper.pid_file.write_text(text)
+            done = keeper.run()
+            assert done.returncode == 1
+            assert f"process {orphan.pid}, which an older pillion started" in done.stderr
+            assert f"kill -9 {orphan.pid}" in done.stderr
+            assert orphan.poll() is None
+            assert keeper.pid_file.read_text() == text
+        finally:
+            orphan.kill()
+    keeper.start()
+    assert keeper.stop() == 0
+
+
+def test_an_orphan_of_another_container_is_named(keeper):
+    """The kernel has no number for the holder of the lock in another PID namespace."""
+    keeper.start(deaf=True)
+    keeper.stop(signal.SIGKILL)
+    keeper.wrap = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    done = keeper.run()
+    assert done.returncode == 1
+    assert "in another container (PID namespace)" in done.stderr
+    assert str(keeper.state) in done.stderr
+    assert keeper.pid_file.exists()
+    assert alive(keeper.child())
+
+
 def test_without_locks(keeper):
     """On a network file system without locks it runs, and warns."""
     inject = ["-e", "trace=flock", "-e", "inject=flock:error=ENOLCK"]

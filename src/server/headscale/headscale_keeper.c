@@ -293,11 +293,23 @@ static void remove_number(const char *folder)
 static int end_orphan(const char *folder, struct error *err)
 {
 	_cleanup_close_ int fd = open_number(folder, err);
-	pid_t pid = fd < 0 ? 0 : process_lock_holder(fd);
+	pid_t pid = fd < 0 ? 0 : process_lock_holder(fd), older;
 	int r;
 
 	if (fd < 0)
 		return fd;
+	if (pid == -EXDEV)
+		return error_set(err, pid,
+				 "a Headscale in another container (PID namespace) uses %s: end it "
+				 "there, then start this one again",
+				 folder);
+	older = pid > 0 ? 0 : process_lock_older(fd);
+	if (older > 0)
+		return error_set(err, -EBUSY,
+				 "process %d, which an older pillion started, uses %s: end it "
+				 "('kill %d', or 'kill -9 %d' if it hangs), then start this one "
+				 "again",
+				 (int)older, folder, (int)older, (int)older);
 	if (pid > 0)
 		log_info("ending process %d of an earlier 'run'", (int)pid);
 	r = process_lock_end(fd, KEEPER_STOP_PATIENCE, &pid);

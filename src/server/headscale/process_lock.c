@@ -8,6 +8,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -31,6 +34,42 @@ pid_t process_lock_holder(int fd)
 		return 0;
 	/* The holder has no number here if it is in another process namespace. */
 	return lock.l_pid > 0 ? lock.l_pid : -EXDEV;
+}
+
+/* read_text() - A small file of /proc, ended by a zero */
+static bool read_text(const char *path, char *out, size_t size)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, out, size - 1);
+
+	out[n > 0 ? n : 0] = 0;
+	return n > 0;
+}
+
+pid_t process_lock_older(int fd)
+{
+	char text[128] = "", path[64], boot[40], now[40], fields[1024], state;
+	unsigned long long started, start;
+	const char *at;
+	int pid;
+
+	/* PID, START BOOT and the program, each a line */
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0 ||
+	    sscanf(text, "%d %llu %39s", &pid, &started, boot) != 3)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (!read_text(path, fields, sizeof(fields)) ||
+	    !read_text("/proc/sys/kernel/random/boot_id", now, sizeof(now)))
+		return 0;
+	now[strcspn(now, "\n")] = 0;
+	/* Behind the name, which may hold blanks and parentheses: fields 3 and 22 */
+	at = strrchr(fields, ')');
+	if (!at || sscanf(at,
+			  ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+			  "%*s %*s %llu",
+			  &state, &start) != 2)
+		return 0;
+	return state != 'Z' && start == started && strcmp(now, boot) == 0 ? pid : 0;
 }
 
 /* gone() - Wait until it is: 1, 0 not in time, negative errno */

@@ -20,8 +20,16 @@
  */
 int process_lock_take(int fd);
 
-/** process_lock_holder() - The number of the process with the lock; 0: none; negative errno */
+/** process_lock_holder() - The number of the process with the lock; 0: none; negative errno,
+ * -EXDEV if it is in another process namespace */
 pid_t process_lock_holder(int fd);
+
+/**
+ * process_lock_older() - The process that an older version, which took no lock, wrote into the file
+ *
+ * Return: its number if it still runs; otherwise 0
+ */
+pid_t process_lock_older(int fd);
 
 /**
  * process_lock_end() - End the holder: SIGTERM, and SIGKILL after @patience; waits for its end

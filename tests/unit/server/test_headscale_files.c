@@ -344,6 +344,54 @@ static void a_stranger_is_left_alone(void **state)
 	close(fd);
 }
 
+/* An older version wrote the start time and the boot into the file, and took no lock. */
+static void an_older_record_is_understood(void **state)
+{
+	int fd = open_lock(), status;
+	pid_t pid = sleeper(-1, false);
+	unsigned long long started = 0;
+	char name[64], boot[40] = "";
+	FILE *file;
+
+	(void)state;
+	snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+	file = fopen(name, "re");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file,
+				"%*d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+				"%*s %*s %*s %*s %*s %llu",
+				&started),
+			 1);
+	fclose(file);
+	file = fopen("/proc/sys/kernel/random/boot_id", "re");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%39s", boot), 1);
+	fclose(file);
+
+	assert_int_equal(process_lock_older(fd), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(ftruncate(fd, 0), 0);
+		assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+		assert_true(dprintf(fd, "%d\n%llu %s\n/bin/sleep\n", (int)pid, started + (i == 1),
+				    i == 2 ? "0f-other" : boot) > 0);
+		assert_int_equal(process_lock_older(fd), i == 0 ? pid : 0);
+	}
+	assert_int_equal(pwrite(fd, "1\n2 \n", 6, 0), 6);
+	assert_int_equal(process_lock_older(fd), 0);
+
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	assert_true(dprintf(fd, "%d\n%llu %s\n", (int)pid, started, boot) > 0);
+	assert_int_equal(process_lock_older(fd), pid);
+	/* One that waits to be reaped has ended. */
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitid(P_PID, (id_t)pid, &(siginfo_t){0}, WEXITED | WNOWAIT), 0);
+	assert_int_equal(process_lock_older(fd), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(process_lock_older(fd), 0);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -358,6 +406,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_process_is_found_and_ended, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_deaf_one_is_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_stranger_is_left_alone, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_older_record_is_understood, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
