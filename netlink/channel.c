@@ -222,14 +222,19 @@ struct objects {
 	void *context;
 };
 
-/* take_object() - Other messages, and records of families that we don't know, are ignored */
+/*
+ * take_object() - Ignores other messages, and records of families that we don't know
+ *
+ * A dump also has objects of other programs: one that libnl can't read must not end it.
+ */
 static int take_object(struct nlmsghdr *message, void *context)
 {
 	const struct objects *objects = context;
 	struct net_object object;
 	int r = net_parse(message, &object);
 
-	if (r == -EAFNOSUPPORT || (r == 0 && object.kind != objects->kind))
+	if (r == -EAFNOSUPPORT || (r == 0 && object.kind != objects->kind) ||
+	    (r == -EOPNOTSUPP && message->nlmsg_flags & NLM_F_MULTI))
 		return 0;
 	return r < 0 ? r : objects->each(&object, objects->context);
 }

@@ -79,7 +79,8 @@ struct net_object {
  * net_parse() - Read a message of rtnetlink about one object
  *
  * Return: 0; -EAFNOSUPPORT for other messages and for other families than IPv4 and IPv6 (of
- * links: bridge); -EBADMSG for bytes that the kernel would not send; -ENOMEM
+ * links: bridge); -EOPNOTSUPP for an object that libnl can't read; -EBADMSG for bytes that the
+ * kernel would not send; -ENOMEM. Encapsulations of a route are made unreadable in @message.
  */
 int net_parse(struct nlmsghdr *message, struct net_object *ret);
 

@@ -152,6 +152,30 @@ static int read_rule(struct rtnl_rule *from, const struct nlmsghdr *message, str
 	return 0;
 }
 
+static void hide_encapsulation_in(struct nlattr *a, int left)
+{
+	for (; nla_ok(a, left); a = nla_next(a, &left))
+		if (nla_type(a) == RTA_ENCAP || nla_type(a) == RTA_ENCAP_TYPE)
+			a->nla_type = 0x3fff; /* the highest, which libnl ignores */
+}
+
+/* hide_encapsulation() - libnl reads MPLS alone, and fails at others; a record has none of it */
+static void hide_encapsulation(struct nlmsghdr *message)
+{
+	struct nlattr *hops = nlmsg_find_attr(message, sizeof(struct rtmsg), RTA_MULTIPATH);
+	struct rtnexthop *hop = hops ? nla_data(hops) : NULL;
+	int left = hops ? nla_len(hops) : 0;
+
+	hide_encapsulation_in(nlmsg_attrdata(message, sizeof(struct rtmsg)),
+			      nlmsg_attrlen(message, sizeof(struct rtmsg)));
+	while (left >= (int)sizeof(*hop) && RTNH_OK(hop, left)) {
+		hide_encapsulation_in((struct nlattr *)(void *)(hop + 1),
+				      hop->rtnh_len - (int)sizeof(*hop));
+		left -= NLA_ALIGN(hop->rtnh_len);
+		hop = (struct rtnexthop *)(void *)((uint8_t *)hop + NLA_ALIGN(hop->rtnh_len));
+	}
+}
+
 /* keep() - The object that libnl made of a message: the caller takes a reference */
 static void keep(struct nl_object *object, void *context)
 {
@@ -167,6 +191,7 @@ static int object_of(struct nlmsghdr *message, struct nl_object **ret)
 	int r;
 
 	if (message->nlmsg_type == RTM_NEWROUTE || message->nlmsg_type == RTM_DELROUTE) {
+		hide_encapsulation(message);
 		r = rtnl_route_parse(message, (struct rtnl_route **)&object);
 	} else {
 		copy = nlmsg_convert(message);
@@ -179,7 +204,7 @@ static int object_of(struct nlmsghdr *message, struct nl_object **ret)
 	if (r < 0)
 		nl_object_put(TAKE_PTR(object));
 	if (!object)
-		return r == -NLE_NOMEM ? -ENOMEM : -EBADMSG;
+		return r == -NLE_NOMEM ? -ENOMEM : -EOPNOTSUPP;
 	*ret = object;
 	return 0;
 }

@@ -550,6 +550,12 @@ def test_interfaces_and_their_changes(make, box, node):
         ("tailscale0", "100.64.0.1/32"),
     } <= prefixes
     node.settle()
+    box.run("ip route replace default encap ip id 1 dst 192.168.5.9 via 192.168.5.3 dev eth0")
+    hops = " ".join(f"nexthop encap ip id 1 dst 192.168.5.9 via 192.168.5.{i}" for i in (3, 4))
+    box.run(f"ip route add 198.18.0.0/15 {hops}")
+    node.wait_for("interfaces")
+    assert node("interfaces")["default_v4"]["gateway"] == "192.168.5.3"
+    node.settle()
     box.run("ip addr add 192.168.5.77/24 dev eth0")
     assert node.wait_for("interfaces") == {"interfaces"}
     node.settle()

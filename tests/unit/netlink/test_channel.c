@@ -18,6 +18,7 @@ enum step_kind {
 	STEP_DONE,     /* the end of a dump; @code in it */
 	STEP_ERROR,    /* an error or, with 0, an acknowledgement */
 	STEP_FAILURE,  /* recvmsg() fails with @code */
+	STEP_ROUTE,    /* a whole route; without @code, one that libnl rejects */
 	STEP_CUT,      /* a message longer than its datagram */
 	STEP_TRUNCATED /* MSG_TRUNC */
 };
@@ -64,6 +65,27 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 
 	(void)fd;
 	(void)flags;
+	if (step->kind == STEP_ROUTE) {
+		struct {
+			struct nlmsghdr header;
+			struct rtmsg body;
+			struct nlattr attribute;
+			uint32_t priority;
+		} route = {
+			.header = {.nlmsg_len = sizeof(route) - (step->code ? 0 : 3),
+				   .nlmsg_type = RTM_NEWROUTE,
+				   .nlmsg_flags = step->flags,
+				   .nlmsg_seq = asked},
+			.body = {.rtm_family = AF_INET, .rtm_table = RT_TABLE_MAIN},
+			.attribute = {.nla_type = RTA_PRIORITY,
+				      .nla_len = step->code ? NLA_HDRLEN + 4 : NLA_HDRLEN + 1},
+		};
+
+		memcpy(message->msg_iov->iov_base, &route, sizeof(route));
+		((struct sockaddr_nl *)message->msg_name)->nl_pid = 0;
+		message->msg_flags = 0;
+		return route.header.nlmsg_len;
+	}
 	if (step->kind == STEP_FAILURE) {
 		errno = -step->code;
 		return -1;
@@ -183,6 +205,35 @@ static void a_walk_that_fails_still_empties_the_socket(void **state)
 	net_channel_close(&channel);
 }
 
+static int count_object(const struct net_object *object, void *context)
+{
+	assert_int_equal(object->kind, NET_ROUTE);
+	++*(int *)context;
+	return 0;
+}
+
+static void an_object_that_libnl_rejects_does_not_end_a_dump(void **state)
+{
+	static const struct step steps[] = {
+		{.kind = STEP_ROUTE, .flags = NLM_F_MULTI},
+		{.kind = STEP_ROUTE, .flags = NLM_F_MULTI, .code = 1},
+		{.kind = STEP_DONE, .flags = NLM_F_MULTI},
+		{.kind = STEP_DONE, .flags = NLM_F_MULTI},
+	};
+	struct net_channel channel = {.bus = NETLINK_ROUTE};
+	struct error err = {0};
+	int routes = 0;
+
+	(void)state;
+	script = steps;
+	assert_int_equal(net_dump(&channel, NET_ROUTE, 0, RT_TABLE_MAIN, 0, count_object, &routes,
+				  NULL, &err),
+			 0);
+	assert_int_equal(routes, 1);
+	assert_ptr_equal(script, steps + 4);
+	net_channel_close(&channel);
+}
+
 struct acks {
 	int count;
 	int codes[3 * NET_BATCH_MESSAGES];
@@ -254,6 +305,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_end_as_they_should),
 		cmocka_unit_test(a_walk_that_fails_still_empties_the_socket),
+		cmocka_unit_test(an_object_that_libnl_rejects_does_not_end_a_dump),
 		cmocka_unit_test(each_request_of_a_batch_gets_its_own_answer),
 		cmocka_unit_test(a_batch_whose_answers_are_lost_says_so),
 	};

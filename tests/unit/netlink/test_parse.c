@@ -14,6 +14,7 @@
 
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
+#include <linux/lwtunnel.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
@@ -311,6 +312,59 @@ static void a_rule_that_selects_more_is_not_ours(void **state)
 	assert_false(net_rule_equal(&read.rule, &ours));
 }
 
+static void put_encapsulation(struct nlmsghdr *header)
+{
+	struct nlattr *nest = mnl_attr_nest_start(header, RTA_ENCAP);
+
+	mnl_attr_put_u32(header, LWTUNNEL_IP_DST, 0);
+	mnl_attr_nest_end(header, nest);
+	mnl_attr_put_u16(header, RTA_ENCAP_TYPE, LWTUNNEL_ENCAP_IP);
+}
+
+/* Of an encapsulation, libnl-route reads MPLS alone, and fails at another. */
+static void a_route_with_an_encapsulation_is_read(void **state)
+{
+	struct nlmsghdr *header = route("0.0.0.0/0", RT_TABLE_MAIN);
+	struct rtmsg *body = mnl_nlmsg_get_payload(header);
+	struct net_object read;
+	struct rtnexthop *hop;
+	struct nlattr *hops;
+
+	(void)state;
+	put_encapsulation(header);
+	assert_int_equal(events_of(header, RTM_NEWROUTE, ANOTHER), NET_EVENT_INTERFACES);
+	header = route("0.0.0.0/0", RT_TABLE_MAIN);
+	put_encapsulation(header);
+	assert_int_equal(net_parse(header, &read), 0);
+	assert_int_equal(read.route.oif, LINK);
+	header->nlmsg_len = NLMSG_LENGTH(sizeof(*body));
+	hops = mnl_attr_nest_start(header, RTA_MULTIPATH);
+	for (int i = 1; i <= 2; i++) {
+		hop = mnl_nlmsg_get_payload_tail(header);
+		*hop = (struct rtnexthop){.rtnh_ifindex = LINK + i};
+		header->nlmsg_len += sizeof(*hop);
+		put_encapsulation(header);
+		hop->rtnh_len =
+			(uint16_t)((uint8_t *)mnl_nlmsg_get_payload_tail(header) - (uint8_t *)hop);
+	}
+	mnl_attr_nest_end(header, hops);
+	assert_int_equal(net_parse(header, &read), 0);
+	assert_int_equal(read.route.prefix.bits, 0);
+	assert_int_equal(read.route.oif, 0);
+}
+
+static void what_libnl_rejects_is_no_malformed_message(void **state)
+{
+	struct nlmsghdr *header = route("10.0.0.0/8", RT_TABLE_MAIN);
+	struct net_object read;
+
+	(void)state;
+	mnl_attr_put_u8(header, RTA_PRIORITY, 1);
+	assert_int_equal(net_parse(header, &read), -EOPNOTSUPP);
+	assert_int_equal(events_of(header, RTM_NEWROUTE, ANOTHER),
+			 NET_EVENT_INTERFACES | NET_EVENT_OURS);
+}
+
 static void repairs_come_ten_at_once_then_one_in_five_seconds(void **state)
 {
 	struct net_repair repair = {0};
@@ -345,6 +399,8 @@ int main(void)
 		cmocka_unit_test(notifications_mean_what_they_mean),
 		cmocka_unit_test(only_our_nft_table_matters),
 		cmocka_unit_test(a_rule_that_selects_more_is_not_ours),
+		cmocka_unit_test(a_route_with_an_encapsulation_is_read),
+		cmocka_unit_test(what_libnl_rejects_is_no_malformed_message),
 		cmocka_unit_test(repairs_come_ten_at_once_then_one_in_five_seconds),
 	};
 
