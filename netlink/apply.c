@@ -463,10 +463,13 @@ int netlink_change_routes(struct netlink *nl, const struct net_wanted *wanted,
 	struct net_report report = {.warnings = warnings};
 	struct net_changes list = {0};
 	struct applying applying = {.changes = &list, .left = UINT32_MAX, .report = &report};
-	int r = add_changes(&list, NET_ROUTE_ADD, added, warnings);
+	int r = add_changes(&list, NET_ROUTE_ADD, added, 0);
 
 	if (r == 0)
 		r = add_changes(&list, NET_ROUTE_DELETE, gone, warnings);
+	for (size_t i = 0; i < added->count; i++)
+		if (added->list[i].address.family == ADDRESS_V6) /* is IPv6 back? */
+			report.warnings &= ~(unsigned int)NET_WARNING_IPV6_OFF;
 	if (r == 0)
 		r = send_changes(&nl->route, &applying, wanted->ifindex, table, nl->mark);
 	net_changes_free(&list);

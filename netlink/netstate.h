@@ -170,11 +170,13 @@ int netlink_apply(struct netlink *nl, const struct net_wanted *wanted, struct ne
 /**
  * netlink_change_routes() - Change a few routes of a state that netlink_apply() set
  * @wanted:   its link and table
- * @warnings: of that call: without IPv6 there are no such routes, without rules another table
+ * @warnings: of that call: without rules the routes are in another table; without IPv6 none is
+ *            deleted, and those that are added show whether IPv6 is back
  * @changes:  how many were made
  *
  * Sends @added and @gone and dumps nothing. Where the kernel has another state than we think, or
- * refuses one of them, the rest may have been changed: netlink_apply() is needed again.
+ * refuses one of them, or has IPv6 again, the rest may have been changed: netlink_apply() is needed
+ * again.
  *
  * Return: 0; -EAGAIN or another negative errno: apply the whole
  */

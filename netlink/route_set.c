@@ -68,13 +68,13 @@ int net_route_set_change(struct net_route_set *set, const struct net_route_delta
 	bool plain = true;
 	int r = 0;
 
+	if (delta->added_count > LIMIT_NET_ROUTES - set->asked.count)
+		return error_set(err, -E2BIG, "%zu routes, the limit is %u",
+				 set->asked.count + delta->added_count, LIMIT_NET_ROUTES);
 	for (size_t i = 0; r >= 0 && i < delta->gone_count; i++) {
 		r = take_gone(set, &delta->gone[i], allowed, ret_gone);
 		plain &= r != 0;
 	}
-	if (r >= 0 && delta->added_count > LIMIT_NET_ROUTES - set->asked.count)
-		return error_set(err, -E2BIG, "%zu routes, the limit is %u",
-				 set->asked.count + delta->added_count, LIMIT_NET_ROUTES);
 	for (size_t i = 0; r >= 0 && i < delta->added_count; i++) {
 		r = take_added(set, &delta->added[i], ifindex, interfaces, allowed, ret_added);
 		plain &= r != 0;

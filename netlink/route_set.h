@@ -35,7 +35,8 @@ struct net_route_delta {
  *                        add and remove, if the change is plain
  *
  * Return: 1 if the change is plain; 0 if the whole must be judged again, until when the new routes
- * count as refused; -E2BIG past LIMIT_NET_ROUTES and -ENOMEM, when a part of it was taken in
+ * count as refused; -E2BIG past LIMIT_NET_ROUTES (with those to remove), and nothing is taken in;
+ * -ENOMEM, when a part of it was taken in
  */
 int net_route_set_change(struct net_route_set *set, const struct net_route_delta *delta,
 			 uint32_t ifindex, const struct interfaces *interfaces,

@@ -416,8 +416,8 @@ static void apply_fire(struct loop_timer *timer, nanoseconds now)
 		return;
 	if (memfd >= 0) {
 		(void)quota_take(&s->engine.quotas.networks, now);
-		if (!take_request(s, s->network.asked_id, memfd) && s->network.settled)
-			return;
+		if (!take_request(s, s->network.asked_id, memfd))
+			return; /* it is done, or was refused: all routes follow */
 	}
 	if (s->network.have_wanted)
 		apply(s);
