@@ -313,7 +313,7 @@ static bool take_message(struct control_core *c, nanoseconds now, nanoseconds wa
 {
 	struct tailcfg_map_response response;
 	struct error err = {0};
-	struct buffer text;
+	struct buffer text = {0};
 	int r;
 
 	r = map_stream_next(&c->stream, &text, &err);

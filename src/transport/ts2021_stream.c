@@ -410,7 +410,7 @@ static void on_upgraded(void *user, struct stream *below, const struct http_resp
 			const struct error *cause)
 {
 	struct way *w = user;
-	struct stream *noise;
+	struct stream *noise = NULL;
 	struct error err = {0};
 
 	w->exchange = NULL;
