@@ -35,12 +35,26 @@ def pytest_addoption(parser):
 
 
 class Failures:
-    """Writes FOLDER/NAME.log for each test that fails: its id in the first line, then its report."""
+    """Writes FOLDER/NAME.log for each test that fails: its id in the first line, then its report.
+
+    Where tests could not be collected, or not the same by all processes, the run is interrupted (2).
+    """
 
     def __init__(self, folder):
         self.folder = folder
+        self.collected = True
 
+    def pytest_collectreport(self, report):
+        self.collected = self.collected and not report.failed
+
+    def pytest_sessionfinish(self, session):
+        if not self.collected:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report):
+        # --dist loadgroup adds a test's group, which --last-failed would not find.
+        report.nodeid = re.sub(r"@\w+$", "", report.nodeid)
         if report.failed:
             self.folder.mkdir(parents=True, exist_ok=True)
             name = re.sub(r"[^\w.-]+", "_", report.nodeid)[-200:]
