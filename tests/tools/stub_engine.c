@@ -283,22 +283,28 @@ static int many_routes(uint32_t first, size_t count)
 static void do_flood(size_t count)
 {
 	const int wishes[] = {many_routes(0x64400001, count), many_routes(0x64600001, count)};
-	struct pollfd room = {.fd = PRIVSEP_CHANNEL_FD, .events = POLLOUT};
+	struct pollfd channel = {.fd = PRIVSEP_CHANNEL_FD};
+	int open = 0; /* requests without an answer: who has more is killed if it is slow to read */
 
 	for (unsigned int i = 0;; i++) {
 		union privsep_message network = {.header = {PRIVSEP_NETWORK, i + 1}};
 		union privsep_message load = {.blob = {.header = {PRIVSEP_LOAD, i + 1}}};
 		char answer[sizeof(union privsep_message)];
-		int r;
+		int r = -EAGAIN;
 
 		while (recv(PRIVSEP_CHANNEL_FD, answer, sizeof(answer), MSG_DONTWAIT) > 0)
-			;
-		r = privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &network, &wishes[i % 2],
-				 1);
-		if (r == 0)
+			open--;
+		channel.events = open < 60 ? POLLOUT : POLLIN;
+		if (open < 60)
+			r = privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &network,
+					 &wishes[i % 2], 1);
+		if (r == 0) {
+			open++;
 			r = privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &load, NULL, 0);
+			open += r == 0;
+		}
 		if (r == -EAGAIN)
-			(void)poll(&room, 1, 1);
+			(void)poll(&channel, 1, 1);
 		else if (r < 0)
 			return; /* the supervisor is gone */
 	}
