@@ -167,12 +167,12 @@ int net_interfaces_read(struct netlink *nl, struct interfaces *ret, struct error
 	interfaces.count = taking.addresses.length / sizeof(*interfaces.list);
 	if (interfaces.count > 1)
 		qsort(interfaces.list, interfaces.count, sizeof(*interfaces.list), compare);
-	for (size_t i = 0; i < interfaces.route_count * interfaces.count; i++) {
-		struct default_route *route = &interfaces.routes[i / interfaces.count];
-		const struct interface_address *one = &interfaces.list[i % interfaces.count];
+	for (size_t i = 0; i < interfaces.route_count; i++) {
+		struct default_route *route = &interfaces.routes[i];
 
-		if (one->index == route->index)
-			memcpy(route->name, one->name, sizeof(route->name));
+		for (size_t k = 0; k < interfaces.count; k++)
+			if (interfaces.list[k].index == route->index)
+				memcpy(route->name, interfaces.list[k].name, sizeof(route->name));
 	}
 	*ret = interfaces;
 	return 0;

@@ -157,7 +157,7 @@ static int judge(struct supervisor *s, const struct privsep_network *wish,
 	_cleanup_(prefixes_free) struct prefixes asked = {0};
 	_cleanup_free_ struct prefix *allowed = calloc(routes->asked.count + 1, sizeof(*allowed));
 	struct net_wanted wanted = wanted_of(s, wish);
-	struct net_verdict verdict;
+	struct net_verdict verdict = {0};
 	int r = net_route_set_list(routes, false, &asked);
 
 	prefixes_unite(&asked); /* the first refused route is named: always the same one */
