@@ -135,14 +135,17 @@ def test_in_the_foreground(dev):
             stderr=subprocess.DEVNULL,
             env=keyed,
         ) as process:
-            wait_for(lambda: "tailscale0" in dev.links(), 20, "its interface")
-            dev.run("connect", "--timeout=20s")
-            assert dev.run("connect", "--if-configured") == "connected already\n"
-            if by_signal:
-                process.terminate()
-            else:
-                dev.run("disconnect")
-            assert process.wait(15) == 0
+            try:
+                wait_for(lambda: "tailscale0" in dev.links(), 20, "its interface")
+                dev.run("connect", "--timeout=20s")
+                assert dev.run("connect", "--if-configured") == "connected already\n"
+                if by_signal:
+                    process.terminate()
+                else:
+                    dev.run("disconnect")
+                assert process.wait(15) == 0
+            finally:
+                process.kill()  # the end of the block waits for the process
         assert "tailscale0" not in dev.links()
         keyed = dev.environment()
 

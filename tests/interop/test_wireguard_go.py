@@ -289,17 +289,20 @@ def test_a_megabyte_each_way(pair):
     with subprocess.Popen(
         pair.inside(pair.go_ns, "/usr/bin/python3", "-c", code), stdout=subprocess.PIPE, text=True
     ) as server:
-        assert server.stdout.readline() == "up\n"
-        client = (
-            "import socket, os\n"
-            "d = os.urandom(1 << 20)\n"
-            f"c = socket.create_connection(('{GO}', 9), 20)\n"
-            "c.sendall(d)\n"
-            "e = b''\n"
-            "while len(e) < len(d): e += c.recv(65536)\n"
-            "assert e == d[::-1]\n"
-        )
-        run(*pair.inside(pair.ours_ns, "/usr/bin/python3", "-c", client))
+        try:
+            assert server.stdout.readline() == "up\n"
+            client = (
+                "import socket, os\n"
+                "d = os.urandom(1 << 20)\n"
+                f"c = socket.create_connection(('{GO}', 9), 20)\n"
+                "c.sendall(d)\n"
+                "e = b''\n"
+                "while len(e) < len(d): e += c.recv(65536)\n"
+                "assert e == d[::-1]\n"
+            )
+            run(*pair.inside(pair.ours_ns, "/usr/bin/python3", "-c", client))
+        finally:
+            server.kill()  # the end of the block waits for the process
 
 
 def test_we_restart_and_meet_again(pair):
