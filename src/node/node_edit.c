@@ -219,6 +219,13 @@ int node_start(struct node *node, json_t *ipn_options, struct error *err)
 	return r;
 }
 
+/* key_is_awaited() - Whether a login has begun that will ask for the key of the start configuration */
+static bool key_is_awaited(const struct node *node)
+{
+	return node->start->config.auth_key_present && node->control_started && !node->auth_key &&
+	       !node_is_known(node) && !node->needs_person && !node->auth_url;
+}
+
 int node_login_interactive(struct node *node, struct error *err)
 {
 	int r = check_usable(node, "log in", err);
@@ -238,8 +245,8 @@ int node_login_interactive(struct node *node, struct error *err)
 	}
 	node->login_wanted = true;
 	node->login_asked = true;
-	/* A second login beside one by auth key would spend the key again. */
-	if (node->given_key && (node->auth_key || !node_is_known(node)))
+	/* A second login beside one by auth key would spend the key again, or go on without it. */
+	if ((node->given_key && (node->auth_key || !node_is_known(node))) || key_is_awaited(node))
 		return 0;
 	if (node_state(node) != NODE_RUNNING && node->auth_url && !node->auth_key) {
 		/* The login URL is still valid: send it again. */
