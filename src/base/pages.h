@@ -3,10 +3,10 @@
 #pragma once
 
 /**
- * pages_give_back() - Let go of the read-only pages of the program and its libraries
+ * pages_give_back() - Release the read-only pages of the program and its libraries
  *
  * Relocation and start-up touch several megabytes of libraries that are never used again.
- * The pages are clean and file-backed: what is still needed comes back from the page cache
- * at a minor fault each, the rest is no longer ours. Call it once what was started is idle.
+ * The pages are clean and file-backed: a page that is still needed returns from the page
+ * cache at a minor fault. Call it once the process is idle after its start.
  */
 void pages_give_back(void);

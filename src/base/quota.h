@@ -16,7 +16,7 @@ struct quota {
  * quota_spend() - Take from a bucket that is kept as the time at which it is full again
  * @full_at: that time; 0 for a full bucket
  * @span:    how long an empty bucket takes to fill
- * @cost:    how long the bucket takes to earn what is asked for
+ * @cost:    the time in which the bucket refills by the requested amount
  *
  * Return: whether there was enough; else nothing is taken
  */

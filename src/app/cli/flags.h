@@ -137,7 +137,7 @@ void flags_print_words(const struct flag *flags, size_t count);
  * flag_read() - The value of one flag
  * @name: of the flag or variable, for the message
  *
- * Return: 0, or -EINVAL with @err, which says what is required
+ * Return: 0, or -EINVAL with @err, which names the required form
  */
 int flag_read(const struct flag *flag, const char *name, const char *text, struct flag_value *ret,
 	      struct error *err);

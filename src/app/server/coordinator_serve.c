@@ -28,7 +28,7 @@
 /* Regions from 900 on are the operators' own. */
 #define RELAY_REGION 900
 
-/* At the end, clients of the relay are told when to reconnect. */
+/* At the end, the relay sends its clients the time to reconnect. */
 #define LAST_WORDS    (200 * NSEC_PER_MSEC)
 #define COME_BACK_IN  NSEC_PER_SEC
 #define COME_BACK_FOR (30 * NSEC_PER_SEC)
