@@ -22,12 +22,17 @@
 #include "netlink/nft.h"
 #include "netlink/reconcile.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUNDS 5
+#define ROUNDS         5
+#define SOURCE_FILTERS "/proc/sys/net/ipv4/conf"
+#define SOURCE_FILTER  SOURCE_FILTERS "/%s/rp_filter"
 
 struct applying {
 	const struct net_changes *changes;
@@ -64,6 +69,18 @@ const char *net_warning_text(enum net_warning warning)
 	case NET_WARNING_NO_RANGE_RULE:
 		return "this kernel has no nft_ct, so a neighbour on the LAN could forge tailnet "
 		       "addresses that no peer has; load the module nft_ct on the host";
+	case NET_WARNING_STRICT_SOURCE:
+		return "a subnet route that covers the server, a relay or a peer's own address "
+		       "cuts us off from it, since this machine takes packets only from where "
+		       "its routes lead (rp_filter=1); in Docker add `sysctls: "
+		       "net.ipv4.conf.all.rp_filter=2`";
+	case NET_WARNING_NO_DIVERT:
+		return "this kernel has no nft_nat, so connections of this machine to its own "
+		       "served ports don't reach the service, while those of peers do; load the "
+		       "module nft_nat on the host";
+	case NET_WARNING_DIVERT_OFF:
+		return "the netfilter mode is off, so connections of this machine to its own "
+		       "served ports don't reach the service, while those of peers do";
 	}
 	return "";
 }
@@ -365,16 +382,69 @@ static int check_shape(const struct net_wanted *wanted, struct error *err)
 	if (wanted->table == RT_TABLE_UNSPEC ||
 	    (wanted->table >= RT_TABLE_DEFAULT && wanted->table <= RT_TABLE_LOCAL))
 		return error_set(err, -EINVAL, "routing table %u is the system's", wanted->table);
-	if (wanted->address_count > LIMIT_NET_ADDRESSES || wanted->route_count > LIMIT_NET_ROUTES)
-		return error_set(err, -E2BIG, "too many addresses or routes");
+	if (wanted->addresses.count > LIMIT_NET_ADDRESSES ||
+	    wanted->routes.count > LIMIT_NET_ROUTES || wanted->divert_count > NET_DIVERTS_MAX)
+		return error_set(err, -E2BIG, "too many addresses, routes or served ports");
 	return 0;
 }
 
 /* has_default_route() - With one into the tunnel, every source address leads there */
 static bool has_default_route(const struct net_wanted *wanted)
 {
-	for (size_t i = 0; i < wanted->route_count; i++)
-		if (wanted->routes[i].bits <= 1)
+	for (size_t i = 0; i < wanted->routes.count; i++)
+		if (wanted->routes.list[i].bits <= 1)
+			return true;
+	return false;
+}
+
+/* source_filter_of() - rp_filter of a link: 1 is strict (RFC 3704) */
+static int source_filter_of(const char *link)
+{
+	char path[sizeof(SOURCE_FILTER) + 256];
+	FILE *file;
+	int value = 0;
+
+	snprintf(path, sizeof(path), SOURCE_FILTER, link);
+	file = fopen(path, "re");
+	if (file && fscanf(file, "%d", &value) != 1)
+		value = 0;
+	if (file)
+		fclose(file);
+	return value;
+}
+
+/*
+ * is_strict() - Whether a link besides @ours drops IPv4 packets whose source leads elsewhere
+ *
+ * The kernel takes the larger of a link's and all links' value; 2 accepts each source with a route.
+ */
+static bool is_strict(uint32_t ours)
+{
+	char name[IF_NAMESIZE] = "";
+	int all = source_filter_of("all");
+	bool strict = false;
+	DIR *folder = all < 2 ? opendir(SOURCE_FILTERS) : NULL;
+
+	if_indextoname(ours, name);
+	for (struct dirent *e; folder && !strict && (e = readdir(folder));) {
+		const char *const others[] = {".", "..", "all", "default", "lo", name};
+		int own = source_filter_of(e->d_name);
+
+		strict = (own > all ? own : all) == 1;
+		for (size_t i = 0; i < ARRAY_SIZE(others); i++)
+			strict &= strcmp(e->d_name, others[i]) != 0;
+	}
+	if (folder)
+		closedir(folder);
+	return strict;
+}
+
+/* has_subnet() - Whether one of @routes is an IPv4 route beyond the tailnet's own ranges */
+static bool has_subnet(const struct netlink *nl, const struct prefixes *routes)
+{
+	for (size_t i = 0; i < routes->count; i++)
+		if (routes->list[i].address.family == ADDRESS_V4 &&
+		    !prefix_set_holds(&nl->ranges, &routes->list[i]))
 			return true;
 	return false;
 }
@@ -388,18 +458,25 @@ static void apply_nft(struct netlink *nl, const struct net_wanted *wanted,
 	char name[32];
 	int r;
 
-	memset(&nft, 0, sizeof(nft)); /* it is compared by its bytes, padding among them */
+	memset(&nft, 0, sizeof(nft)); /* it is hashed by its bytes, padding among them */
 	nft.ifindex = wanted->ifindex;
 	nft.mark = nl->mark;
 	nft.all = !has_default_route(wanted);
 	nft.ranges = nl->ranges;
 	nft.whole = wanted->whole_ranges;
+	nft.diverts = wanted->diverts;
+	nft.divert_count = wanted->divert_count;
 	net_nft_table_name(wanted->table, name);
 	r = net_nft_apply(&nl->nft, name, wanted->protect_input ? &nft : NULL, &changed, &parts,
 			  NULL);
 	report->changes += changed;
-	if (!wanted->protect_input)
+	if (!wanted->protect_input) {
+		if (wanted->divert_count > 0)
+			report->warnings |= NET_WARNING_DIVERT_OFF;
 		return;
+	}
+	if (wanted->divert_count > 0 && (r < 0 || !(parts & NET_NFT_DIVERTS)))
+		report->warnings |= NET_WARNING_NO_DIVERT;
 	if (r < 0) {
 		report->warnings |= NET_WARNING_NO_NFTABLES;
 		report->nftables_error = r;
@@ -418,6 +495,8 @@ static int apply_all(struct netlink *nl, const struct net_wanted *wanted, struct
 	int r;
 
 	apply_nft(nl, wanted, &report);
+	if (has_subnet(nl, &wanted->routes) && is_strict(wanted->ifindex))
+		report.warnings |= NET_WARNING_STRICT_SOURCE;
 	do {
 		r = apply_round(nl, wanted, report.rounds > 0, &report, err);
 	} while (r == 1 && report.rounds < ROUNDS);
@@ -441,18 +520,14 @@ int netlink_apply(struct netlink *nl, const struct net_wanted *wanted, struct ne
 }
 
 /* add_changes() - A change of @kind for each of @routes, but for those that the kernel can't have */
-static int add_changes(struct net_changes *changes, enum net_change_kind kind,
-		       const struct prefixes *routes, unsigned int warnings)
+static void add_changes(struct net_changes *changes, enum net_change_kind kind,
+			const struct prefixes *routes, unsigned int warnings)
 {
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < routes->count; i++)
+	for (size_t i = 0; i < routes->count; i++)
 		if (routes->list[i].address.family == ADDRESS_V4 ||
 		    !(warnings & NET_WARNING_IPV6_OFF))
-			r = net_changes_add(
-				changes,
-				&(struct net_change){.kind = kind, .prefix = routes->list[i]});
-	return r;
+			net_changes_add(changes, (struct net_change){.kind = kind,
+								     .prefix = routes->list[i]});
 }
 
 int netlink_change_routes(struct netlink *nl, const struct net_wanted *wanted,
@@ -463,13 +538,18 @@ int netlink_change_routes(struct netlink *nl, const struct net_wanted *wanted,
 	struct net_report report = {.warnings = warnings};
 	struct net_changes list = {0};
 	struct applying applying = {.changes = &list, .left = UINT32_MAX, .report = &report};
-	int r = add_changes(&list, NET_ROUTE_ADD, added, 0);
+	int r;
 
-	if (r == 0)
-		r = add_changes(&list, NET_ROUTE_DELETE, gone, warnings);
+	add_changes(&list, NET_ROUTE_ADD, added, 0);
+	add_changes(&list, NET_ROUTE_DELETE, gone, warnings);
+	r = list.result;
 	for (size_t i = 0; i < added->count; i++)
 		if (added->list[i].address.family == ADDRESS_V6) /* is IPv6 back? */
 			report.warnings &= ~(unsigned int)NET_WARNING_IPV6_OFF;
+	if (has_subnet(nl, gone)) /* was it the last? */
+		report.warnings &= ~(unsigned int)NET_WARNING_STRICT_SOURCE;
+	if (has_subnet(nl, added) && is_strict(wanted->ifindex))
+		report.warnings |= NET_WARNING_STRICT_SOURCE;
 	if (r == 0)
 		r = send_changes(&nl->route, &applying, wanted->ifindex, table, nl->mark);
 	net_changes_free(&list);

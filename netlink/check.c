@@ -160,7 +160,7 @@ bool net_route_is_plain(const struct prefix *route, const struct net_allowed *al
 }
 
 /* is_too_much() - Whether the public ones of @routes hold more than is allowed of either family */
-static int is_too_much(const struct prefix *routes, size_t count, const struct prefix_set *private)
+static int is_too_much(const struct prefixes *routes, const struct prefix_set *private)
 {
 	/* Where a network of IPv6 alone reaches all of IPv4 (NAT64, RFC 6052). */
 	static const struct prefix mapped_v4 = {{ADDRESS_V6, {[1] = 0x64, 0xff, 0x9b}}, 96};
@@ -169,8 +169,8 @@ static int is_too_much(const struct prefix *routes, size_t count, const struct p
 	const struct prefix *last = NULL;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < count; i++) {
-		struct prefix masked = prefix_mask(&routes[i]);
+	for (size_t i = 0; r == 0 && i < routes->count; i++) {
+		struct prefix masked = prefix_mask(&routes->list[i]);
 
 		if (!prefix_set_holds(private, &masked))
 			r = prefixes_add(&public, &masked);
@@ -202,12 +202,32 @@ static void refuse(struct net_verdict *verdict, const struct error *why)
 		verdict->why = *why;
 }
 
-/* check_set() - Take the public ones from @routes where together they are too much */
-static int check_set(struct prefix *routes, const struct net_allowed *allowed,
+/* check_each() - Take out those that @check refuses */
+static void check_each(struct prefixes *list,
+		       int (*check)(const struct prefix *, uint32_t, const struct interfaces *,
+				    const struct net_allowed *, struct error *),
+		       uint32_t ifindex, const struct interfaces *interfaces,
+		       const struct net_allowed *allowed, struct net_verdict *verdict)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		struct error why = {0};
+
+		if (check(&list->list[i], ifindex, interfaces, allowed, &why) == 0)
+			list->list[kept++] = list->list[i];
+		else
+			refuse(verdict, &why);
+	}
+	list->count = kept;
+}
+
+/* check_set() - Take out the public ones where together they are too much */
+static int check_set(struct prefixes *routes, const struct net_allowed *allowed,
 		     struct net_verdict *verdict, struct error *err)
 {
 	const struct prefix_set private = private_ranges(allowed);
-	int r = allowed->exit_node ? 0 : is_too_much(routes, verdict->routes, &private);
+	int r = allowed->exit_node ? 0 : is_too_much(routes, &private);
 	struct error why = {0};
 	size_t kept = 0;
 
@@ -219,53 +239,31 @@ static int check_set(struct prefix *routes, const struct net_allowed *allowed,
 		  "the routes to public addresses hold more than a /%d of IPv4 or a /%d of IPv6 "
 		  "together: allow it with --allow-exit-node",
 		  PUBLIC_BITS_V4, PUBLIC_BITS_V6);
-	for (size_t i = 0; i < verdict->routes; i++) {
-		if (!prefix_set_holds(&private, &routes[i]))
+	for (size_t i = 0; i < routes->count; i++) {
+		if (!prefix_set_holds(&private, &routes->list[i]))
 			refuse(verdict, &why);
 		else
-			routes[kept++] = routes[i];
+			routes->list[kept++] = routes->list[i];
 	}
-	verdict->routes = kept;
+	routes->count = kept;
 	return 0;
 }
 
-int net_wanted_check(const struct net_wanted *wanted, const struct interfaces *interfaces,
-		     const struct net_allowed *allowed, struct prefix *ret_addresses,
-		     struct prefix *ret_routes, struct net_verdict *ret, struct error *err)
+int net_wanted_check(struct net_wanted *wanted, const struct interfaces *interfaces,
+		     const struct net_allowed *allowed, struct net_verdict *ret, struct error *err)
 {
-	struct net_verdict verdict = {0};
-	int r;
-
+	*ret = (struct net_verdict){0};
 	if (wanted->mtu != 0 && (wanted->mtu < MTU_MIN_V6 || wanted->mtu > MTU_MAX))
 		return error_set(err, -EINVAL, "an MTU of %u: it must be %u to %u", wanted->mtu,
 				 MTU_MIN_V6, MTU_MAX);
-	if (wanted->address_count > LIMIT_NET_ADDRESSES)
+	if (wanted->addresses.count > LIMIT_NET_ADDRESSES)
 		return error_set(err, -E2BIG, "%zu addresses, the limit is %u",
-				 wanted->address_count, LIMIT_NET_ADDRESSES);
-	if (wanted->route_count > LIMIT_NET_ROUTES)
-		return error_set(err, -E2BIG, "%zu routes, the limit is %u", wanted->route_count,
+				 wanted->addresses.count, LIMIT_NET_ADDRESSES);
+	if (wanted->routes.count > LIMIT_NET_ROUTES)
+		return error_set(err, -E2BIG, "%zu routes, the limit is %u", wanted->routes.count,
 				 LIMIT_NET_ROUTES);
-	for (size_t i = 0; i < wanted->address_count; i++) {
-		struct error why = {0};
-
-		if (net_address_check(&wanted->addresses[i], wanted->ifindex, interfaces, allowed,
-				      &why) == 0)
-			ret_addresses[verdict.addresses++] = wanted->addresses[i];
-		else
-			refuse(&verdict, &why);
-	}
-	for (size_t i = 0; i < wanted->route_count; i++) {
-		struct error why = {0};
-
-		if (net_route_check(&wanted->routes[i], wanted->ifindex, interfaces, allowed,
-				    &why) == 0)
-			ret_routes[verdict.routes++] = wanted->routes[i];
-		else
-			refuse(&verdict, &why);
-	}
-	r = check_set(ret_routes, allowed, &verdict, err);
-	if (r < 0)
-		return r;
-	*ret = verdict;
-	return 0;
+	check_each(&wanted->addresses, net_address_check, wanted->ifindex, interfaces, allowed,
+		   ret);
+	check_each(&wanted->routes, net_route_check, wanted->ifindex, interfaces, allowed, ret);
+	return check_set(&wanted->routes, allowed, ret, err);
 }

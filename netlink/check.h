@@ -49,24 +49,19 @@ int net_address_check(const struct prefix *address, uint32_t ifindex,
 
 /* The result of net_wanted_check(). */
 struct net_verdict {
-	size_t addresses; /* that many */
-	size_t routes;
-	size_t refused;   /* addresses and routes that are not allowed */
+	size_t refused;   /* addresses and routes that were not allowed */
 	struct error why; /* of the first of these */
 };
 
 /**
  * net_wanted_check() - Judge the parts of a wanted state that an engine chooses: MTU, addresses,
- * routes and their number
- * @ret_addresses: room for @wanted->address_count: the addresses that are allowed
- * @ret_routes:    room for @wanted->route_count: the routes that are allowed
+ * routes and their number; those that are not allowed are taken out of @wanted
  *
  * Each is judged by itself, and then the routes as a set: without @allowed->exit_node those to
  * public addresses are all refused where together they hold more than a /8 of IPv4 or a /20 of
  * IPv6, so that many short ones are no default route.
  *
- * Return: 0, where some may have been left out; or why there is nothing to apply, with @err set
+ * Return: 0, also where some were taken out; or why there is nothing to apply, with @err set
  */
-int net_wanted_check(const struct net_wanted *wanted, const struct interfaces *interfaces,
-		     const struct net_allowed *allowed, struct prefix *ret_addresses,
-		     struct prefix *ret_routes, struct net_verdict *ret, struct error *err);
+int net_wanted_check(struct net_wanted *wanted, const struct interfaces *interfaces,
+		     const struct net_allowed *allowed, struct net_verdict *ret, struct error *err);

@@ -202,12 +202,6 @@ uint32_t net_ranges_alone(const struct netlink *nl, uint32_t ifindex,
 	return ~shared & (uint32_t)((UINT64_C(1) << nl->ranges.count) - 1);
 }
 
-void net_interfaces_free(struct interfaces *interfaces)
-{
-	free(interfaces->list);
-	*interfaces = (struct interfaces){0};
-}
-
 bool net_interfaces_equal(const struct interfaces *a, const struct interfaces *b)
 {
 	if (a->count != b->count || a->routed_ranges != b->routed_ranges ||

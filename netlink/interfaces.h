@@ -14,7 +14,7 @@
 /**
  * net_interfaces_read() - Take a snapshot
  * @ret: sorted by index, family and address, at most LIMIT_NET_INTERFACES of them; caller ends it
- *       by net_interfaces_free()
+ *       by interfaces_free()
  *
  * The default routes are asked for as the kernel would route (a lookup with the bypass mark; no
  * packet is sent), so that it costs the same with a million routes, and rules count.
@@ -36,9 +36,6 @@ uint32_t net_ranges_shared(const struct prefix_set *ranges, const struct prefix 
  */
 uint32_t net_ranges_alone(const struct netlink *nl, uint32_t ifindex,
 			  const struct interfaces *interfaces);
-
-/** net_interfaces_free() - Release; @interfaces is empty and valid after it */
-void net_interfaces_free(struct interfaces *interfaces);
 
 /** net_interfaces_equal() - Whether two snapshots are equal */
 bool net_interfaces_equal(const struct interfaces *a, const struct interfaces *b);

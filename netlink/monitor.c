@@ -258,17 +258,3 @@ int net_monitor_read(struct net_monitor *monitor)
 		more = read_socket(monitor->nft, NETLINK_NETFILTER, &monitor->watch);
 	return events < 0 ? events : more < 0 ? more : events | more;
 }
-
-nanoseconds net_repair_due(const struct net_repair *repair, nanoseconds now)
-{
-	nanoseconds due = repair->full_at - (NET_REPAIR_BURST - 1) * NET_REPAIR_INTERVAL;
-
-	return due > now ? due : now;
-}
-
-void net_repair_take(struct net_repair *repair, nanoseconds now)
-{
-	nanoseconds from = repair->full_at > now ? repair->full_at : now;
-
-	repair->full_at = from + NET_REPAIR_INTERVAL;
-}

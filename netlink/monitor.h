@@ -6,12 +6,10 @@
  *	if (events & NET_EVENT_INTERFACES)
  *		net_interfaces_read(…), and send the snapshot to the engine
  *	if (events & NET_EVENT_OURS)
- *		when net_repair_due(&repair, now) <= now: netlink_apply(…) again,
- *		and net_repair_take() if that had something to change
+ *		netlink_apply(…) again, not too often
  */
 #pragma once
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "netlink/netstate.h"
 
@@ -52,20 +50,6 @@ int net_monitor_fd(const struct net_monitor *monitor);
  * Return: bits of enum net_event, or negative errno when the socket itself failed
  */
 int net_monitor_read(struct net_monitor *monitor);
-
-#define NET_REPAIR_INTERVAL (5 * NSEC_PER_SEC)
-#define NET_REPAIR_BURST    10
-
-/* How often we repair our state while another program removes it: 10 at once, then one in 5 s. */
-struct net_repair {
-	nanoseconds full_at; /* when the whole burst is there again */
-};
-
-/** net_repair_due() - When the next repair may be made: @now or earlier means at once */
-nanoseconds net_repair_due(const struct net_repair *repair, nanoseconds now);
-
-/** net_repair_take() - Count one repair, made at @now: an apply that had something to change */
-void net_repair_take(struct net_repair *repair, nanoseconds now);
 
 /* Our link, tables and mark, and the sockets by which we change them. */
 struct net_watch {

@@ -34,7 +34,7 @@ struct netlink;
 #define NET_MTU_DEFAULT   1280u
 
 /* Every socket of the engine carries a mark and so never enters the tunnel: this one, unless a rule
- * of another program takes it (obstacle.h). */
+ * of another program takes it (netlink_claim()). */
 #define NET_BYPASS_MARK 0x80000u
 #define NET_MARK_MASK   0xff0000u
 
@@ -59,6 +59,14 @@ struct net_allowed {
 	struct prefix_set tailnet;
 };
 
+/** struct net_divert - TCP of this machine to @to, an own address, goes to its port @high */
+struct net_divert {
+	struct endpoint to;
+	uint16_t high;
+};
+
+#define NET_DIVERTS_MAX 256u
+
 /**
  * struct net_wanted - The whole wanted state
  * @ifindex:       our TUN link
@@ -72,6 +80,7 @@ struct net_allowed {
  * @table:         routing table, NET_TABLE_DEFAULT unless --table; not 0, main, default or local
  * @addresses:     of the link, each a host prefix (/32, /128)
  * @routes:        through the link; host bits are ignored, doubles count once
+ * @diverts:       @divert_count of them; only with @protect_input
  */
 struct net_wanted {
 	uint32_t ifindex;
@@ -81,10 +90,10 @@ struct net_wanted {
 	bool protect_input;
 	uint32_t whole_ranges;
 	uint32_t table;
-	const struct prefix *addresses;
-	size_t address_count;
-	const struct prefix *routes;
-	size_t route_count;
+	struct prefixes addresses;
+	struct prefixes routes;
+	const struct net_divert *diverts;
+	size_t divert_count;
 	uint32_t route_changes_max; /* in one call; 0: all. See net_report.partial */
 };
 
@@ -97,6 +106,9 @@ enum net_warning {
 		1 << 3, /* a route of another program stands in the place of ours */
 	NET_WARNING_NO_SOCKET_RULE = 1 << 4, /* answers to us out of a routed prefix are dropped */
 	NET_WARNING_NO_RANGE_RULE = 1 << 5,  /* tailnet addresses of no peer may be forged */
+	NET_WARNING_STRICT_SOURCE = 1 << 6,  /* as NO_SOCKET_RULE, by the kernel's rp_filter */
+	NET_WARNING_NO_DIVERT = 1 << 7,      /* the kernel can't divert own connections */
+	NET_WARNING_DIVERT_OFF = 1 << 8, /* own connections are not diverted: no protect_input */
 };
 
 /**
@@ -166,6 +178,18 @@ int netlink_claim(struct netlink *nl, uint32_t table, const char *name, unsigned
  */
 int netlink_apply(struct netlink *nl, const struct net_wanted *wanted, struct net_report *ret,
 		  struct error *err);
+
+/**
+ * netlink_obstacle() - The first rule of another program that misdirects packets
+ * @wanted:   applied; the kernel is asked how it routes to the first of its routes
+ * @warnings: of the apply: without IPv6 there are no such packets to take
+ * @out:      one line for a person that names the rule and the remedy; empty if there is none
+ *
+ * A rule before ours, of another VPN for example, may take the packets to the tailnet, or those of
+ * our own sockets if it selects by their mark. Return: 0 or negative errno
+ */
+int netlink_obstacle(struct netlink *nl, const struct net_wanted *wanted, unsigned int warnings,
+		     char out[static 256]);
 
 /**
  * netlink_change_routes() - Change a few routes of a state that netlink_apply() set

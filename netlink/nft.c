@@ -4,7 +4,6 @@
 
 #include "base/cleanup.h"
 #include "base/cursor.h"
-#include "netlink/netstate.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -23,15 +22,23 @@
 #include <netlink/msg.h>
 #include <string.h>
 
-#define CHAIN            "input"
+#define CHAIN_INPUT      "input"
+#define CHAIN_OUTPUT     "output"
 #define LOOPBACK_IFINDEX 1u
-#define TRANSACTION_SIZE 32768 /* 50 rules of some 600 bytes */
+#define RULE_SIZE        768 /* the longest has some 700 bytes */
+#define RULES_INPUT_MAX  (2 + 2 * ARRAY_SIZE(((struct prefix_set *)0)->list))
+#define RULES_MAX        (RULES_INPUT_MAX + NET_DIVERTS_MAX)
+#define TRANSACTION_SIZE (4096 + RULES_MAX * RULE_SIZE)
 #define COMMENT_MAX      64
 #define MESSAGE(type)    ((uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | (type)))
 
-/* Where the source address stands in an IPv4 and an IPv6 header (RFC 791, RFC 8200). */
-#define SOURCE_OFFSET_V4 12
-#define SOURCE_OFFSET_V6 8
+/* Where addresses stand in an IPv4 and an IPv6 header, and the destination's port in that of TCP (RFC
+ * 791, 8200, 9293). */
+#define SOURCE_OFFSET_V4        12
+#define SOURCE_OFFSET_V6        8
+#define DESTINATION_OFFSET_V4   16
+#define DESTINATION_OFFSET_V6   24
+#define DESTINATION_PORT_OFFSET 2
 
 /* One atomic change of the rule set: all of its requests, or none. */
 struct transaction {
@@ -52,7 +59,7 @@ void net_nft_table_name(uint32_t table, char out[static 32])
 /* transaction_begin() - The pointer to hand to transaction_end(); requests come between */
 static void transaction_begin(struct transaction *t, struct net_channel *channel)
 {
-	memset(t, 0, sizeof(*t));
+	/* The data, 200 KB of stack, is touched only as far as it is used. */
 	t->channel = channel;
 	t->first = ++channel->sequence;
 	nftnl_batch_begin((char *)t->data, t->first);
@@ -93,19 +100,20 @@ static struct nlmsghdr *table_request(struct transaction *t, uint16_t type, uint
 	return request;
 }
 
-static void chain_request(struct transaction *t, const char *name)
+static void chain_request(struct transaction *t, const char *name, const char *chain,
+			  const char *type, uint32_t hook_number, int priority)
 {
 	struct nlmsghdr *request = request_begin(t, NFT_MSG_NEWCHAIN, NFPROTO_INET, NLM_F_CREATE);
 	struct nlattr *hook;
 
 	mnl_attr_put_strz(request, NFTA_CHAIN_TABLE, name);
-	mnl_attr_put_strz(request, NFTA_CHAIN_NAME, CHAIN);
+	mnl_attr_put_strz(request, NFTA_CHAIN_NAME, chain);
 	hook = mnl_attr_nest_start(request, NFTA_CHAIN_HOOK);
-	mnl_attr_put_u32(request, NFTA_HOOK_HOOKNUM, htonl(NF_INET_LOCAL_IN));
-	mnl_attr_put_u32(request, NFTA_HOOK_PRIORITY, htonl(NF_IP_PRI_FILTER));
+	mnl_attr_put_u32(request, NFTA_HOOK_HOOKNUM, htonl(hook_number));
+	mnl_attr_put_u32(request, NFTA_HOOK_PRIORITY, htonl((uint32_t)priority));
 	mnl_attr_nest_end(request, hook);
 	mnl_attr_put_u32(request, NFTA_CHAIN_POLICY, htonl(NF_ACCEPT));
-	mnl_attr_put_strz(request, NFTA_CHAIN_TYPE, "filter");
+	mnl_attr_put_strz(request, NFTA_CHAIN_TYPE, type);
 	request_end(t, request);
 }
 
@@ -161,11 +169,23 @@ static bool add_masked(struct nftnl_rule *rule, const void *mask, uint32_t opera
 	       add_compare(rule, operation, value, length);
 }
 
+static bool add_payload(struct nftnl_rule *rule, uint32_t base, uint32_t offset, uint32_t length)
+{
+	return ADD(rule, "payload", {NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1},
+		   {NFTNL_EXPR_PAYLOAD_BASE, base}, {NFTNL_EXPR_PAYLOAD_OFFSET, offset},
+		   {NFTNL_EXPR_PAYLOAD_LEN, length});
+}
+
+static uint8_t protocol_of(const struct address *address)
+{
+	return address->family == ADDRESS_V4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+}
+
 /* add_source_in() - The source address lies in @range */
 static bool add_source_in(struct nftnl_rule *rule, const struct prefix *range)
 {
 	bool v4 = range->address.family == ADDRESS_V4;
-	const uint8_t protocol = v4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+	const uint8_t protocol = protocol_of(&range->address);
 	uint32_t length = (uint32_t)address_length(&range->address);
 	struct prefix mask = {.address.family = range->address.family, .bits = range->bits};
 
@@ -173,10 +193,8 @@ static bool add_source_in(struct nftnl_rule *rule, const struct prefix *range)
 	mask = prefix_mask(&mask);
 	return add_meta(rule, NFT_META_NFPROTO) &&
 	       add_compare(rule, NFT_CMP_EQ, &protocol, sizeof(protocol)) &&
-	       ADD(rule, "payload", {NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1},
-		   {NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER},
-		   {NFTNL_EXPR_PAYLOAD_OFFSET, v4 ? SOURCE_OFFSET_V4 : SOURCE_OFFSET_V6},
-		   {NFTNL_EXPR_PAYLOAD_LEN, length}) &&
+	       add_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
+			   v4 ? SOURCE_OFFSET_V4 : SOURCE_OFFSET_V6, length) &&
 	       add_masked(rule, mask.address.bytes, NFT_CMP_EQ, range->address.bytes, length);
 }
 
@@ -216,6 +234,41 @@ static bool add_verdict(struct nftnl_rule *rule, uint32_t verdict)
 		   {NFTNL_EXPR_IMM_VERDICT, verdict});
 }
 
+static bool add_immediate(struct nftnl_rule *rule, uint32_t number, const void *data,
+			  uint32_t length)
+{
+	struct nftnl_expr *e = ADD(rule, "immediate", {NFTNL_EXPR_IMM_DREG, number});
+
+	return e && nftnl_expr_set(e, NFTNL_EXPR_IMM_DATA, data, length) == 0;
+}
+
+/* add_divert() - TCP to @divert's address and port gets its high port */
+static bool add_divert(struct nftnl_rule *rule, const struct net_divert *divert)
+{
+	const struct address *own = &divert->to.address;
+	const uint8_t protocol = protocol_of(own), tcp = IPPROTO_TCP;
+	uint16_t served = htons(divert->to.port), high = htons(divert->high);
+	uint32_t length = (uint32_t)address_length(own);
+
+	return add_meta(rule, NFT_META_NFPROTO) &&
+	       add_compare(rule, NFT_CMP_EQ, &protocol, sizeof(protocol)) &&
+	       add_payload(rule, NFT_PAYLOAD_NETWORK_HEADER,
+			   own->family == ADDRESS_V4 ? DESTINATION_OFFSET_V4
+						     : DESTINATION_OFFSET_V6,
+			   length) &&
+	       add_compare(rule, NFT_CMP_EQ, own->bytes, length) &&
+	       add_meta(rule, NFT_META_L4PROTO) &&
+	       add_compare(rule, NFT_CMP_EQ, &tcp, sizeof(tcp)) &&
+	       add_payload(rule, NFT_PAYLOAD_TRANSPORT_HEADER, DESTINATION_PORT_OFFSET,
+			   sizeof(served)) &&
+	       add_compare(rule, NFT_CMP_EQ, &served, sizeof(served)) &&
+	       add_immediate(rule, NFT_REG_1, own->bytes, length) &&
+	       add_immediate(rule, NFT_REG_2, &high, sizeof(high)) &&
+	       ADD(rule, "nat", {NFTNL_EXPR_NAT_TYPE, NFT_NAT_DNAT},
+		   {NFTNL_EXPR_NAT_FAMILY, protocol}, {NFTNL_EXPR_NAT_REG_ADDR_MIN, NFT_REG_1},
+		   {NFTNL_EXPR_NAT_REG_PROTO_MIN, NFT_REG_2});
+}
+
 static bool add_comment(struct nftnl_rule *rule, const char *comment)
 {
 	struct nftnl_udata_buf *data = nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN);
@@ -234,23 +287,33 @@ enum rule_kind {
 	RULE_OWN_SOCKETS,
 	RULE_FORGED, /* the source leads into the tunnel */
 	RULE_ANSWERS,
-	RULE_WHOLE, /* the source is in a range, whether it leads anywhere or not */
+	RULE_WHOLE,  /* the source is in a range, whether it leads anywhere or not */
+	RULE_DIVERT, /* in the chain `output` */
 };
 
-/* The rules that a table holds, in order; @range NULL: every source. */
+/* @range NULL: every source; @divert: of RULE_DIVERT. */
+struct rule {
+	enum rule_kind kind;
+	const struct prefix *range;
+	const struct net_divert *divert;
+};
+
+/* The rules that a table holds, in order. */
 struct rules {
-	struct {
-		enum rule_kind kind;
-		const struct prefix *range;
-	} list[2 + 2 * ARRAY_SIZE(((struct prefix_set *)0)->list)];
+	struct rule list[RULES_MAX];
 	unsigned int count;
+	bool diverts;
 };
 
 static struct rules rules_of(const struct net_nft_wanted *wanted, unsigned int parts)
 {
 	const struct prefix_set *ranges = &wanted->ranges;
-	struct rules rules = {0};
+	struct rules rules = {.diverts = parts & NET_NFT_DIVERTS && wanted->divert_count > 0};
 
+	for (size_t i = 0; rules.diverts && i < wanted->divert_count; i++) {
+		rules.list[rules.count].kind = RULE_DIVERT;
+		rules.list[rules.count++].divert = &wanted->diverts[i];
+	}
 	if (parts & NET_NFT_OWN_SOCKETS)
 		rules.list[rules.count++].kind = RULE_OWN_SOCKETS;
 	if (wanted->all)
@@ -271,35 +334,43 @@ static struct rules rules_of(const struct net_nft_wanted *wanted, unsigned int p
 	return rules;
 }
 
-static bool add_matches(struct nftnl_rule *rule, enum rule_kind kind, const struct prefix *range,
-			const struct net_nft_wanted *wanted)
+/* add_expressions() - What @one matches, and its verdict */
+static bool add_expressions(struct nftnl_rule *rule, const struct rule *one,
+			    const struct net_nft_wanted *wanted)
 {
 	const uint32_t loopback = LOOPBACK_IFINDEX, ifindex = wanted->ifindex;
 
-	if (kind == RULE_OWN_SOCKETS)
-		return add_own_socket(rule, wanted->mark);
-	if (kind == RULE_ANSWERS)
-		return add_answer(rule);
+	switch (one->kind) {
+	case RULE_DIVERT:
+		return add_divert(rule, one->divert);
+	case RULE_OWN_SOCKETS:
+		return add_own_socket(rule, wanted->mark) && add_verdict(rule, NF_ACCEPT);
+	case RULE_ANSWERS:
+		return add_answer(rule) && add_verdict(rule, NF_ACCEPT);
+	case RULE_FORGED:
+	case RULE_WHOLE:
+		break;
+	}
 	return add_meta(rule, NFT_META_IIF) &&
 	       add_compare(rule, NFT_CMP_NEQ, &loopback, sizeof(loopback)) &&
 	       add_compare(rule, NFT_CMP_NEQ, &ifindex, sizeof(ifindex)) &&
-	       (!range || add_source_in(rule, range)) &&
-	       (kind == RULE_WHOLE || add_source_leads_to(rule, ifindex));
+	       (!one->range || add_source_in(rule, one->range)) &&
+	       (one->kind == RULE_WHOLE || add_source_leads_to(rule, ifindex)) &&
+	       add_verdict(rule, NF_DROP);
 }
 
 /* rule_request() - One rule; NULL: out of memory */
-static struct nlmsghdr *rule_request(struct transaction *t, const char *name, enum rule_kind kind,
-				     const struct prefix *range,
-				     const struct net_nft_wanted *wanted, const char *comment)
+static struct nlmsghdr *rule_request(struct transaction *t, const char *name,
+				     const struct rule *one, const struct net_nft_wanted *wanted,
+				     const char *comment)
 {
-	bool drops = kind == RULE_FORGED || kind == RULE_WHOLE;
+	const char *chain = one->kind == RULE_DIVERT ? CHAIN_OUTPUT : CHAIN_INPUT;
 	struct nftnl_rule *rule = nftnl_rule_alloc();
 	struct nlmsghdr *request = NULL;
 
 	if (rule && nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, name) == 0 &&
-	    nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, CHAIN) == 0 && add_comment(rule, comment) &&
-	    add_matches(rule, kind, range, wanted) &&
-	    add_verdict(rule, drops ? NF_DROP : NF_ACCEPT)) {
+	    nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, chain) == 0 && add_comment(rule, comment) &&
+	    add_expressions(rule, one, wanted)) {
 		request = request_begin(t, NFT_MSG_NEWRULE, NFPROTO_INET,
 					NLM_F_CREATE | NLM_F_APPEND);
 		nftnl_rule_nlmsg_build_payload(request, rule);
@@ -310,17 +381,33 @@ static struct nlmsghdr *rule_request(struct transaction *t, const char *name, en
 	return request;
 }
 
+/* hash_more() - FNV-1a */
+static uint64_t hash_more(uint64_t hash, const void *data, size_t length)
+{
+	const uint8_t *bytes = data;
+
+	for (size_t i = 0; i < length; i++)
+		hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
 /* write_comment() - What a table was made for; different for each @wanted and @parts */
 static void write_comment(const struct net_nft_wanted *wanted, unsigned int parts,
 			  char out[static COMMENT_MAX])
 {
-	const uint8_t *bytes = (const uint8_t *)wanted;
-	uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+	uint64_t hash = hash_more(UINT64_C(0xcbf29ce484222325), wanted,
+				  offsetof(struct net_nft_wanted, diverts));
 
-	for (size_t i = 0; i < sizeof(*wanted); i++)
-		hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
-	snprintf(out, COMMENT_MAX, "forged source: not by link %u (%u, %016llx)", wanted->ifindex,
-		 parts, (unsigned long long)hash);
+	for (size_t i = 0; i < wanted->divert_count; i++) {
+		const struct net_divert *divert = &wanted->diverts[i];
+
+		hash = hash_more(hash, divert->to.address.bytes,
+				 address_length(&divert->to.address));
+		hash = hash_more(hash, &divert->to.port, sizeof(divert->to.port));
+		hash = hash_more(hash, &divert->high, sizeof(divert->high));
+	}
+	snprintf(out, COMMENT_MAX, "link %u: forged sources, own served ports (%u, %016llx)",
+		 wanted->ifindex, parts, (unsigned long long)hash);
 }
 
 /* How many rules the table has, and how many of them were made for each choice of parts. */
@@ -390,7 +477,7 @@ static int take_anything(struct nlmsghdr *message, void *context)
 	return 0;
 }
 
-/* count_rules() - Walk the rules of our chain; a table that isn't there has none */
+/* count_rules() - Walk the rules of both chains; a table that isn't there has none */
 static int count_rules(struct net_channel *channel, const char *name, struct census *census)
 {
 	_Alignas(struct nlmsghdr) uint8_t buffer[NET_REQUEST_SIZE] = {0};
@@ -398,7 +485,6 @@ static int count_rules(struct net_channel *channel, const char *name, struct cen
 		nftnl_nlmsg_build_hdr((char *)buffer, NFT_MSG_GETRULE, NFPROTO_INET, NLM_F_DUMP, 0);
 
 	mnl_attr_put_strz(request, NFTA_RULE_TABLE, name);
-	mnl_attr_put_strz(request, NFTA_RULE_CHAIN, CHAIN);
 	return net_channel_ask(channel, request, take_rule, census, NULL);
 }
 
@@ -443,10 +529,13 @@ static int replace_table(struct net_channel *channel, const char *name,
 	table_request(&t, NFT_MSG_NEWTABLE, NLM_F_CREATE, name);
 	table_request(&t, NFT_MSG_DELTABLE, 0, name);
 	table_request(&t, NFT_MSG_NEWTABLE, NLM_F_CREATE, name);
-	chain_request(&t, name);
+	chain_request(&t, name, CHAIN_INPUT, "filter", NF_INET_LOCAL_IN, NF_IP_PRI_FILTER);
+	if (rules->diverts)
+		chain_request(&t, name, CHAIN_OUTPUT, "nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST);
 	for (unsigned int i = 0; i < rules->count; i++) {
-		last = rule_request(&t, name, rules->list[i].kind, rules->list[i].range, wanted,
-				    comment);
+		if (sizeof(t.data) - t.used < 2 * RULE_SIZE)
+			return error_set_errno(err, -E2BIG, "nft rules");
+		last = rule_request(&t, name, &rules->list[i], wanted, comment);
 		if (!last)
 			return error_set_errno(err, -ENOMEM, "nft rule");
 	}

@@ -11,6 +11,11 @@
  *			iif != { lo, TUN } ip saddr 100.64.0.0/10 counter drop
  *			iif != { lo, TUN } ip6 saddr fd7a:115c:a1e0::/48 counter drop
  *		}
+ *		chain output {
+ *			type nat hook output priority dstnat; policy accept;
+ *			ip daddr OWN tcp dport SERVED dnat ip to OWN:HIGH
+ *			ip6 daddr OWN tcp dport SERVED dnat ip6 to [OWN]:HIGH
+ *		}
  *	}
  *
  * A packet whose source address would be answered through the tunnel, but which
@@ -27,6 +32,10 @@
  *
  *			iif != { lo, TUN } ip saddr 100.64.0.0/10 fib saddr oif TUN counter drop
  *
+ * The chain `output` exists only while ports are served. It leads this machine's own connections to
+ * a served port to the service, as the packet path does for peers: such packets stay on the loopback
+ * link and never enter the TUN.
+ *
  * Each rule's comment has a hash of the state that it was made for. A table with the right
  * comments stays; any other is replaced in one transaction.
  */
@@ -34,6 +43,7 @@
 
 #include "base/address.h"
 #include "netlink/channel.h"
+#include "netlink/netstate.h"
 
 #include <stdbool.h>
 
@@ -44,6 +54,7 @@
  * @all:     every source address that leads into the tunnel is held to it; else those in @ranges
  * @ranges:  of tailnet addresses
  * @whole:   of these, by bit: no packet from there comes by another link
+ * @diverts: served ports, @divert_count of them
  */
 struct net_nft_wanted {
 	uint32_t ifindex;
@@ -51,13 +62,16 @@ struct net_nft_wanted {
 	bool all;
 	struct prefix_set ranges;
 	uint32_t whole;
+	const struct net_divert *diverts;
+	size_t divert_count;
 };
 
 /* Rules that need what an old kernel may lack; they are left out there. */
 enum net_nft_part {
 	NET_NFT_OWN_SOCKETS = 1 << 0, /* nft_socket */
 	NET_NFT_WHOLE = 1 << 1,       /* nft_ct */
-	NET_NFT_PARTS = NET_NFT_OWN_SOCKETS | NET_NFT_WHOLE,
+	NET_NFT_DIVERTS = 1 << 2,     /* nf_nat, nft_nat; for the family inet since Linux 5.2 */
+	NET_NFT_PARTS = NET_NFT_OWN_SOCKETS | NET_NFT_WHOLE | NET_NFT_DIVERTS,
 };
 
 /** net_nft_table_name() - "pillion", or "pillion-53" for another routing table than the default */

@@ -25,13 +25,12 @@ void net_changes_free(struct net_changes *changes)
 	*changes = (struct net_changes){0};
 }
 
-int net_changes_add(struct net_changes *changes, const struct net_change *change)
+void net_changes_add(struct net_changes *changes, struct net_change change)
 {
-	int r = ARRAY_GROW(changes->list, changes->count, changes->capacity);
-
-	if (r == 0)
-		changes->list[changes->count++] = *change;
-	return r;
+	if (changes->result == 0)
+		changes->result = ARRAY_GROW(changes->list, changes->count, changes->capacity);
+	if (changes->result == 0)
+		changes->list[changes->count++] = change;
 }
 
 struct net_rule net_rule_of_ours(unsigned int index, uint32_t table, uint32_t mark)
@@ -68,11 +67,10 @@ bool net_rule_equal(const struct net_rule *a, const struct net_rule *b)
 }
 
 /* collect() - The wanted prefixes as a sorted list, @mask clearing their host bits */
-static int collect(const struct prefix *list, size_t count, bool mask, bool v4_only,
-		   struct prefixes *ret)
+static int collect(const struct prefixes *from, bool mask, bool v4_only, struct prefixes *ret)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct prefix one = mask ? prefix_mask(&list[i]) : list[i];
+	for (size_t i = 0; i < from->count; i++) {
+		struct prefix one = mask ? prefix_mask(&from->list[i]) : from->list[i];
 		int r;
 
 		if (v4_only && one.address.family == ADDRESS_V6)
@@ -86,70 +84,53 @@ static int collect(const struct prefix *list, size_t count, bool mask, bool v4_o
 }
 
 /* only_in() - A change of @kind for each prefix of @in that is not in @other; both are sorted */
-static int only_in(const struct prefixes *in, const struct prefixes *other,
-		   enum net_change_kind kind, struct net_changes *changes)
+static void only_in(const struct prefixes *in, const struct prefixes *other,
+		    enum net_change_kind kind, struct net_changes *changes)
 {
 	size_t j = 0;
 
 	for (size_t i = 0; i < in->count; i++) {
-		int order = 1, r;
+		int order = 1;
 
 		while (j < other->count &&
 		       (order = prefix_compare(&in->list[i], &other->list[j])) > 0)
 			j++;
-		if (j < other->count && order == 0)
-			continue;
-		r = net_changes_add(changes,
-				    &(struct net_change){.kind = kind, .prefix = in->list[i]});
-		if (r < 0)
-			return r;
+		if (j == other->count || order != 0)
+			net_changes_add(changes,
+					(struct net_change){.kind = kind, .prefix = in->list[i]});
 	}
-	return 0;
 }
 
-static int add_rules(const struct net_have *have, struct net_changes *changes)
+static void add_rules(const struct net_have *have, struct net_changes *changes)
 {
-	for (unsigned int i = 0; i < NET_RULE_COUNT; i++) {
-		int r = 0;
-
+	for (unsigned int i = 0; i < NET_RULE_COUNT; i++)
 		if (!(have->rules & 1u << i))
-			r = net_changes_add(changes,
-					    &(struct net_change){.kind = NET_RULE_ADD, .rule = i});
-		if (r < 0)
-			return r;
-	}
-	return 0;
+			net_changes_add(changes,
+					(struct net_change){.kind = NET_RULE_ADD, .rule = i});
 }
 
 /* delete_rules() - The tunnel's first, so that no marked packet meets it without the bypass */
-static int delete_rules(const struct net_have *have, struct net_changes *changes)
+static void delete_rules(const struct net_have *have, struct net_changes *changes)
 {
 	for (unsigned int i = NET_RULE_COUNT; i-- > 0;) {
 		bool tunnel = net_rule_of_ours(i, 0, 0).priority == NET_RULE_TUNNEL;
-		int r = 0;
 
 		if (have->rules & 1u << i && (tunnel || !have->bypass_shared))
-			r = net_changes_add(
-				changes, &(struct net_change){.kind = NET_RULE_DELETE, .rule = i});
-		if (r < 0)
-			return r;
+			net_changes_add(changes,
+					(struct net_change){.kind = NET_RULE_DELETE, .rule = i});
 	}
-	return 0;
 }
 
 /* set_link() - Its MTU, and how it makes addresses: while it is down, if it is */
-static int set_link(const struct net_link *link, const struct net_wanted *wanted,
-		    struct net_changes *changes)
+static void set_link(const struct net_link *link, const struct net_wanted *wanted,
+		     struct net_changes *changes)
 {
-	int r = 0;
-
 	if (wanted->mtu != 0 && link->mtu != wanted->mtu)
-		r = net_changes_add(changes,
-				    &(struct net_change){.kind = NET_LINK_MTU, .mtu = wanted->mtu});
-	if (r == 0 && wanted->up && link->address_generation != NET_GENERATION_UNKNOWN &&
+		net_changes_add(changes,
+				(struct net_change){.kind = NET_LINK_MTU, .mtu = wanted->mtu});
+	if (wanted->up && link->address_generation != NET_GENERATION_UNKNOWN &&
 	    link->address_generation != IN6_ADDR_GEN_MODE_NONE)
-		r = net_changes_add(changes, &(struct net_change){.kind = NET_LINK_GENERATION});
-	return r;
+		net_changes_add(changes, (struct net_change){.kind = NET_LINK_GENERATION});
 }
 
 int net_reconcile(struct net_have *have, const struct net_wanted *wanted, unsigned int without,
@@ -164,28 +145,25 @@ int net_reconcile(struct net_have *have, const struct net_wanted *wanted, unsign
 
 	prefixes_unite(&have->addresses);
 	prefixes_unite(&have->routes);
-	r = collect(wanted->addresses, wanted->address_count, false, v4_only, &addresses);
+	r = collect(&wanted->addresses, false, v4_only, &addresses);
 	if (r == 0 && wanted->up)
-		r = collect(wanted->routes, wanted->route_count, true, v4_only, &routes);
+		r = collect(&wanted->routes, true, v4_only, &routes);
 
-	if (r == 0 && rules && wanted->rules)
-		r = add_rules(have, &changes);
+	if (rules && wanted->rules)
+		add_rules(have, &changes);
+	set_link(&have->link, wanted, &changes);
+	only_in(&addresses, &have->addresses, NET_ADDRESS_ADD, &changes);
+	if (wanted->up && !is_up)
+		net_changes_add(&changes, (struct net_change){.kind = NET_LINK_UP});
+	only_in(&routes, &have->routes, NET_ROUTE_ADD, &changes);
+	only_in(&have->routes, &routes, NET_ROUTE_DELETE, &changes);
+	only_in(&have->addresses, &addresses, NET_ADDRESS_DELETE, &changes);
+	if (rules && !wanted->rules)
+		delete_rules(have, &changes);
+	if (!wanted->up && is_up)
+		net_changes_add(&changes, (struct net_change){.kind = NET_LINK_DOWN});
 	if (r == 0)
-		r = set_link(&have->link, wanted, &changes);
-	if (r == 0)
-		r = only_in(&addresses, &have->addresses, NET_ADDRESS_ADD, &changes);
-	if (r == 0 && wanted->up && !is_up)
-		r = net_changes_add(&changes, &(struct net_change){.kind = NET_LINK_UP});
-	if (r == 0)
-		r = only_in(&routes, &have->routes, NET_ROUTE_ADD, &changes);
-	if (r == 0)
-		r = only_in(&have->routes, &routes, NET_ROUTE_DELETE, &changes);
-	if (r == 0)
-		r = only_in(&have->addresses, &addresses, NET_ADDRESS_DELETE, &changes);
-	if (r == 0 && rules && !wanted->rules)
-		r = delete_rules(have, &changes);
-	if (r == 0 && !wanted->up && is_up)
-		r = net_changes_add(&changes, &(struct net_change){.kind = NET_LINK_DOWN});
+		r = changes.result;
 
 	prefixes_free(&addresses);
 	prefixes_free(&routes);

@@ -49,10 +49,11 @@ struct net_changes {
 	struct net_change *list;
 	size_t count;
 	size_t capacity;
+	int result; /* -ENOMEM once a change could not be appended */
 };
 
-/** net_changes_add() - Append; 0 or -ENOMEM */
-int net_changes_add(struct net_changes *changes, const struct net_change *change);
+/** net_changes_add() - Append; @changes->result has a failure */
+void net_changes_add(struct net_changes *changes, struct net_change change);
 
 /**
  * net_rule_of_ours() - The rule with index @index (0 to NET_RULE_COUNT - 1) for @table and sockets

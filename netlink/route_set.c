@@ -15,8 +15,7 @@ static size_t *allowed_of(struct net_route_set *set, const struct prefix *route)
 /* set_allowed() - What an entry is from now on */
 static void set_allowed(struct net_route_set *set, struct prefix_entry *entry, bool allowed)
 {
-	size_t *count =
-		entry->prefix.address.family == ADDRESS_V4 ? &set->allowed_v4 : &set->allowed_v6;
+	size_t *count = allowed_of(set, &entry->prefix);
 
 	*count = *count - entry->value + allowed;
 	entry->value = allowed;
@@ -60,23 +59,23 @@ static int take_added(struct net_route_set *set, const struct prefix *route, uin
 	return 1;
 }
 
-int net_route_set_change(struct net_route_set *set, const struct net_route_delta *delta,
-			 uint32_t ifindex, const struct interfaces *interfaces,
-			 const struct net_allowed *allowed, struct prefixes *ret_added,
-			 struct prefixes *ret_gone, struct error *err)
+int net_route_set_change(struct net_route_set *set, const struct prefixes *added,
+			 const struct prefixes *gone, uint32_t ifindex,
+			 const struct interfaces *interfaces, const struct net_allowed *allowed,
+			 struct prefixes *ret_added, struct prefixes *ret_gone, struct error *err)
 {
 	bool plain = true;
 	int r = 0;
 
-	if (delta->added_count > LIMIT_NET_ROUTES - set->asked.count)
+	if (added->count > LIMIT_NET_ROUTES - set->asked.count)
 		return error_set(err, -E2BIG, "%zu routes, the limit is %u",
-				 set->asked.count + delta->added_count, LIMIT_NET_ROUTES);
-	for (size_t i = 0; r >= 0 && i < delta->gone_count; i++) {
-		r = take_gone(set, &delta->gone[i], allowed, ret_gone);
+				 set->asked.count + added->count, LIMIT_NET_ROUTES);
+	for (size_t i = 0; r >= 0 && i < gone->count; i++) {
+		r = take_gone(set, &gone->list[i], allowed, ret_gone);
 		plain &= r != 0;
 	}
-	for (size_t i = 0; r >= 0 && i < delta->added_count; i++) {
-		r = take_added(set, &delta->added[i], ifindex, interfaces, allowed, ret_added);
+	for (size_t i = 0; r >= 0 && i < added->count; i++) {
+		r = take_added(set, &added->list[i], ifindex, interfaces, allowed, ret_added);
 		plain &= r != 0;
 	}
 	return r < 0 ? error_set_errno(err, r, "take in the routes") : plain;
@@ -84,23 +83,23 @@ int net_route_set_change(struct net_route_set *set, const struct net_route_delta
 
 int net_route_set_list(const struct net_route_set *set, bool allowed_only, struct prefixes *ret)
 {
+	const struct prefix_entry *e;
 	int r = 0;
 
-	for (const struct prefix_entry *e = prefix_table_next(&set->asked, NULL); e && r == 0;
-	     e = prefix_table_next(&set->asked, e))
-		if (e->value || !allowed_only)
+	LIST_FOREACH(e, &set->asked.entries, entry)
+		if (r == 0 && (e->value || !allowed_only))
 			r = prefixes_add(ret, &e->prefix);
 	return r;
 }
 
-void net_route_set_judge(struct net_route_set *set, const struct prefix *routes, size_t count)
+void net_route_set_judge(struct net_route_set *set, const struct prefixes *routes)
 {
-	struct prefix_entry *entry = NULL;
+	struct prefix_entry *entry;
 
-	while ((entry = prefix_table_next(&set->asked, entry)))
+	LIST_FOREACH(entry, &set->asked.entries, entry)
 		set_allowed(set, entry, false);
-	for (size_t i = 0; i < count; i++) {
-		entry = prefix_table_find(&set->asked, &routes[i]);
+	for (size_t i = 0; i < routes->count; i++) {
+		entry = prefix_table_find(&set->asked, &routes->list[i]);
 		if (entry)
 			set_allowed(set, entry, true);
 	}

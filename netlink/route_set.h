@@ -19,17 +19,8 @@ struct net_route_set {
 	size_t allowed_v4, allowed_v6;
 };
 
-/**
- * struct net_route_delta - Routes to add and to remove
- *
- * To add a present route, or to remove an absent one, is no error.
- */
-struct net_route_delta {
-	const struct prefix *added, *gone;
-	size_t added_count, gone_count;
-};
-
 /** net_route_set_change() - Take a change into the set
+ * @added, @gone: to add a present route, or to remove an absent one, is no error
  * @ifindex, @interfaces, @allowed: as for net_route_check()
  * @ret_added, @ret_gone: empty lists, to which the routes are appended that the kernel has to
  *                        add and remove, if the change is plain
@@ -38,15 +29,15 @@ struct net_route_delta {
  * count as refused; -E2BIG past LIMIT_NET_ROUTES (with those to remove), and nothing is taken in;
  * -ENOMEM, when a part of it was taken in
  */
-int net_route_set_change(struct net_route_set *set, const struct net_route_delta *delta,
-			 uint32_t ifindex, const struct interfaces *interfaces,
-			 const struct net_allowed *allowed, struct prefixes *ret_added,
-			 struct prefixes *ret_gone, struct error *err);
+int net_route_set_change(struct net_route_set *set, const struct prefixes *added,
+			 const struct prefixes *gone, uint32_t ifindex,
+			 const struct interfaces *interfaces, const struct net_allowed *allowed,
+			 struct prefixes *ret_added, struct prefixes *ret_gone, struct error *err);
 
 /** net_route_set_list() - Append the routes to @ret, all or the allowed ones; 0 or -ENOMEM */
 int net_route_set_list(const struct net_route_set *set, bool allowed_only, struct prefixes *ret);
 
 /** net_route_set_judge() - Of the set, @routes are allowed and no other */
-void net_route_set_judge(struct net_route_set *set, const struct prefix *routes, size_t count);
+void net_route_set_judge(struct net_route_set *set, const struct prefixes *routes);
 
 void net_route_set_free(struct net_route_set *set);

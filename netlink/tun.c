@@ -84,19 +84,7 @@ static int attach_failed(const char *name, int code, struct error *err)
 	}
 }
 
-/* find_index() - if_nametoindex() within this namespace, by the descriptor at hand */
-static int find_index(const char *name, uint32_t *ret)
-{
-	unsigned int index = if_nametoindex(name);
-
-	if (index == 0)
-		return -errno;
-	*ret = index;
-	return 0;
-}
-
-int tun_open(const char *name, unsigned int queues, unsigned int flags, struct tun *ret,
-	     struct error *err)
+int tun_open(const char *name, unsigned int queues, struct tun *ret, struct error *err)
 {
 	struct tun tun = {.queues = {-1, -1, -1, -1}};
 	struct ifreq request = {0};
@@ -114,8 +102,6 @@ int tun_open(const char *name, unsigned int queues, unsigned int flags, struct t
 	request.ifr_flags = IFF_TUN | IFF_NO_PI;
 	if (queues > 1)
 		request.ifr_flags |= IFF_MULTI_QUEUE;
-	if (flags & TUN_VNET_HEADER)
-		request.ifr_flags |= IFF_VNET_HDR;
 
 	/* The first call settles the name (it may hold %d); the others attach to it. */
 	for (unsigned int i = 0; i < queues; i++) {
@@ -129,9 +115,9 @@ int tun_open(const char *name, unsigned int queues, unsigned int flags, struct t
 		}
 	}
 	memcpy(tun.name, request.ifr_name, sizeof(tun.name));
-	r = find_index(tun.name, &tun.ifindex);
-	if (r < 0) {
-		error_set_errno(err, r, "the link %s vanished", tun.name);
+	tun.ifindex = if_nametoindex(tun.name);
+	if (tun.ifindex == 0) {
+		r = error_set_errno(err, -errno, "the link %s vanished", tun.name);
 		goto close_queues;
 	}
 	*ret = tun;

@@ -15,10 +15,6 @@
 #define TUN_NAME_DEFAULT "tailscale0"
 #define TUN_QUEUES_MAX   4u
 
-enum tun_flags {
-	TUN_VNET_HEADER = 1 << 0, /* every packet begins with a virtio-net header (offloads) */
-};
-
 struct tun {
 	char name[IFNAMSIZ]; /* as the kernel made it */
 	uint32_t ifindex;
@@ -31,7 +27,6 @@ struct tun {
  * @name:   name of the link; NULL for TUN_NAME_DEFAULT; may hold one %d, which the kernel numbers
  * @queues: 1 to TUN_QUEUES_MAX file descriptors. More than one means IFF_MULTI_QUEUE, for which
  *          the kernel makes 256 transmit queues with a qdisc each: 3.1 MB of slab
- * @flags:  enum tun_flags
  * @ret:    the caller owns the queues; tun_close() ends them, and with the last the link
  *
  * /dev/net/tun is made by mknod where it is missing and we may.
@@ -40,8 +35,7 @@ struct tun {
  * device), -EACCES (no right to open it), -EPERM (no NET_ADMIN), -EBUSY (another process has
  * the link), -EINVAL (a name that can't be, or a link of another kind or shape)
  */
-int tun_open(const char *name, unsigned int queues, unsigned int flags, struct tun *ret,
-	     struct error *err);
+int tun_open(const char *name, unsigned int queues, struct tun *ret, struct error *err);
 
 /** tun_close() - Close all queues; harmless on a zeroed or closed one with queue_count 0 */
 void tun_close(struct tun *tun);

@@ -140,6 +140,16 @@ bool prefix_equal(const struct prefix *a, const struct prefix *b)
 	return a->bits == b->bits && address_equal(&a->address, &b->address);
 }
 
+int prefix_compare(const void *left, const void *right)
+{
+	const struct prefix *a = left, *b = right;
+	int order = a->address.family - b->address.family;
+
+	if (order == 0)
+		order = memcmp(a->address.bytes, b->address.bytes, sizeof(a->address.bytes));
+	return order != 0 ? order : a->bits - b->bits;
+}
+
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 {
 	return a->port == b->port && address_equal(&a->address, &b->address);

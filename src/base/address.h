@@ -60,6 +60,9 @@ bool address_equal(const struct address *a, const struct address *b);
 bool prefix_equal(const struct prefix *a, const struct prefix *b);
 bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
 
+/** prefix_compare() - The order by family, address, length, for qsort() and tsearch() */
+int prefix_compare(const void *left, const void *right);
+
 /** address_length() - Bytes in use: 4, 16, or 0 */
 static inline size_t address_length(const struct address *a)
 {

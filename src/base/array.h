@@ -3,11 +3,19 @@
 #pragma once
 
 #include <errno.h>
-#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 /** array_double() - @items moved to twice *@capacity, which is updated; NULL without memory */
-void *array_double(void *items, size_t *capacity, size_t size);
+static inline void *array_double(void *items, size_t *capacity, size_t size)
+{
+	size_t wanted = *capacity ? *capacity * 2 : 4;
+	void *grown = reallocarray(items, wanted, size);
+
+	if (grown)
+		*capacity = wanted;
+	return grown;
+}
 
 /**
  * ARRAY_GROW() - Make room for one more item behind @count of them

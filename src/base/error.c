@@ -14,34 +14,38 @@ static void keep(struct error *err, const char *text)
 	printable(err->text, sizeof(err->text), text, utf8_whole(text, strlen(text)));
 }
 
-int error_set(struct error *err, int code, const char *format, ...)
+static void set(struct error *err, int code, const char *format, va_list args)
+	__attribute__((format(printf, 3, 0)));
+static void set(struct error *err, int code, const char *format, va_list args)
 {
 	char text[ERROR_TEXT_MAX];
-	va_list args;
 
-	if (!err)
-		return code;
-	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
 	err->code = code;
 	keep(err, text);
+}
+
+int error_set(struct error *err, int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (err)
+		set(err, code, format, args);
+	va_end(args);
 	return code;
 }
 
 int error_set_errno(struct error *err, int code, const char *format, ...)
 {
-	char text[ERROR_TEXT_MAX];
 	va_list args;
 	size_t used;
 
 	if (!err)
 		return code;
 	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
+	set(err, code, format, args);
 	va_end(args);
-	err->code = code;
-	keep(err, text);
 	used = strlen(err->text);
 	snprintf(err->text + used, sizeof(err->text) - used, ": %s", strerror(-code));
 	return code;

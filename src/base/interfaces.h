@@ -10,6 +10,7 @@
 #include "base/address.h"
 
 #include <net/if.h>
+#include <stdlib.h>
 
 enum interface_flags {
 	INTERFACE_UP = 1 << 0, /* administratively up, with a carrier */
@@ -47,3 +48,10 @@ struct interfaces {
 	uint32_t routed_ranges; /* ranges of the tailnet, by bit, that another's route leads into;
 				 * the engine doesn't get them */
 };
+
+/** interfaces_free() - Release; @interfaces is empty and valid after it */
+static inline void interfaces_free(struct interfaces *interfaces)
+{
+	free(interfaces->list);
+	*interfaces = (struct interfaces){0};
+}

@@ -17,32 +17,33 @@
 #define LIMIT_HTTP_RESPONSE (65u * 1024 * 1024) /* of ours, with its head */
 
 /*
- * Servers: HTTP connections that are not upgraded; bytes of the bodies of their requests; the
+ * What strangers may take of the memory of a coordination server: 64 MiB in all, 8 MiB from one
+ * address (or /64). That is the sum of HTTP connections of the server and of its relay, guests, and
+ * pending logins. Loopback, where a proxy may be, has no share of its own.
+ */
+
+/*
+ * Servers: HTTP connections that are not upgraded, and the bytes of their TLS, heads and bodies; the
  * seconds in which a request has to be complete, or a client has to take a piece of an answer.
  */
 #define LIMIT_SERVER_CONNECTIONS 2048u
-#define LIMIT_SERVER_BODIES      (32u * 1024 * 1024)
+#define LIMIT_SERVER_BYTES       (20u * 1024 * 1024)
 #define LIMIT_SERVER_PATIENCE    10
 
-/*
- * Of one address (or /64) but loopback, where a proxy may be: such connections, and new ones, a
- * second and at once.
- */
+/* Of one address: such connections and bytes, and new connections, a second and at once. */
 #define LIMIT_SERVER_SOURCE       128u
+#define LIMIT_SERVER_SOURCE_BYTES (2u * 1024 * 1024)
 #define LIMIT_SERVER_SOURCE_RATE  200u
 #define LIMIT_SERVER_SOURCE_BURST 1000u
 
-/* Machines that proved a key which no node has: connections, and those of one address (or /64). */
-#define LIMIT_CONTROL_GUESTS       2048u
-#define LIMIT_CONTROL_GUEST_SOURCE 128u
-
 /*
- * And their requests: bytes of the bodies of one connection, of one address, of all. What is made
- * of a body may take as much again while it waits, so they hold twice that at most.
+ * Guests, machines that proved a key which no node has: connections of one address; bytes of the
+ * bodies of one connection; bytes of all that they hold, of one address and of all.
  */
+#define LIMIT_CONTROL_GUEST_SOURCE       128u
 #define LIMIT_CONTROL_GUEST_BODIES       (128u * 1024)
-#define LIMIT_CONTROL_GUEST_SOURCE_BYTES (4u * 1024 * 1024)
-#define LIMIT_CONTROL_GUEST_BYTES        (24u * 1024 * 1024)
+#define LIMIT_CONTROL_GUEST_SOURCE_BYTES (3u * 1024 * 1024)
+#define LIMIT_CONTROL_GUEST_BYTES        (16u * 1024 * 1024)
 
 /* Connections with one machine key. */
 #define LIMIT_CONTROL_MACHINE 16u
@@ -112,17 +113,18 @@
 
 /* Coordination server: one JSON text of a node's row; logins that wait for an operator; bytes of
  * full maps that have not left yet, past which others wait. */
-#define LIMIT_JSON_COLUMN             (256u * 1024)
-#define LIMIT_HOSTINFO                (64u * 1024) /* in its encoding; it has to fit into a column */
-#define LIMIT_CONTROL_PENDING         1024u
-#define LIMIT_CONTROL_PENDING_MACHINE 4u                  /* of them: of one machine key, */
-#define LIMIT_CONTROL_PENDING_SOURCE  32u                 /* of one address (or /64) */
-#define LIMIT_CONTROL_PENDING_BYTES   (16u * 1024 * 1024) /* of their Hostinfos, encoded */
-#define LIMIT_CONTROL_CHECKS          16u /* SSH sessions to one node that wait for a person */
-#define LIMIT_CONTROL_CONFIRMED       4096u
-#define LIMIT_CONTROL_HOOKS           32u /* changes of DNS that wait for the operator's program */
-#define LIMIT_CONTROL_QUEUED          (64u * 1024 * 1024)
-#define LIMIT_CONTROL_QUEUED_FIRST    (64u * 1024 * 1024) /* more, for the first map of a stream */
+#define LIMIT_JSON_COLUMN                  (256u * 1024)
+#define LIMIT_HOSTINFO                     (64u * 1024) /* in its encoding; it has to fit into a column */
+#define LIMIT_CONTROL_PENDING              1024u
+#define LIMIT_CONTROL_PENDING_MACHINE      4u  /* of them: of one machine key, */
+#define LIMIT_CONTROL_PENDING_SOURCE       32u /* of one address (or /64) */
+#define LIMIT_CONTROL_PENDING_SOURCE_BYTES (1024u * 1024)
+#define LIMIT_CONTROL_PENDING_BYTES        (8u * 1024 * 1024)
+#define LIMIT_CONTROL_CHECKS               16u /* SSH sessions to one node that wait for a person */
+#define LIMIT_CONTROL_CONFIRMED            4096u
+#define LIMIT_CONTROL_HOOKS                32u /* changes of DNS that wait for the operator's program */
+#define LIMIT_CONTROL_QUEUED               (64u * 1024 * 1024)
+#define LIMIT_CONTROL_QUEUED_FIRST         (64u * 1024 * 1024) /* more, for the first map of a stream */
 
 /* Stored files. */
 #define LIMIT_STATE_FILE    (4u * 1024 * 1024)

@@ -2,11 +2,13 @@
 /*
  * base/prefixes.h - many prefixes: a list that grows, and a table that finds one at once
  *
- * The table's hash has a secret key, so that chosen prefixes can't make it slow.
+ * The table is a balanced tree (tsearch()), so chosen prefixes can't make it slow.
  */
 #pragma once
 
 #include "base/address.h"
+
+#include <sys/queue.h>
 
 /** struct prefixes - A growing list; a zeroed one is empty and valid */
 struct prefixes {
@@ -18,42 +20,35 @@ struct prefixes {
 /** prefixes_add() - Append; 0 or -ENOMEM */
 int prefixes_add(struct prefixes *prefixes, const struct prefix *prefix);
 
-/** prefixes_unite() - Sort by family, address, length, and drop doubles */
+/** prefixes_unite() - Sort by prefix_compare(), and drop doubles */
 void prefixes_unite(struct prefixes *prefixes);
 
 /** prefixes_free() - Release; @prefixes is empty and valid after it */
 void prefixes_free(struct prefixes *prefixes);
 
-/** prefix_compare() - The order of prefixes_unite(), for qsort() */
-int prefix_compare(const void *left, const void *right);
-
-/* A place of the table; the caller's @value is 0 at first. */
+/* The caller's @value is 0 at first. */
 struct prefix_entry {
-	struct prefix prefix; /* family ADDRESS_NONE: the place is free */
+	struct prefix prefix; /* the first member: the tree compares entries by it */
 	uint32_t value;
+	LIST_ENTRY(prefix_entry) entry;
 };
 
 /** struct prefix_table - A zeroed one is empty and valid */
 struct prefix_table {
-	struct prefix_entry *entries;
-	size_t capacity; /* 0 or a power of two */
+	void *tree;
+	LIST_HEAD(, prefix_entry) entries; /* all of them, in no order */
 	size_t count;
-	uint64_t secret[2];
 };
 
-/** prefix_table_find() - The entry of @prefix, until the next change of the table; NULL: none */
+/** prefix_table_find() - The entry of @prefix; NULL: none */
 struct prefix_entry *prefix_table_find(const struct prefix_table *table,
 				       const struct prefix *prefix);
 
-/** prefix_table_add() - The entry of @prefix, made if need be, until the next change; NULL: memory */
+/** prefix_table_add() - The entry of @prefix, made if need be; NULL without memory */
 struct prefix_entry *prefix_table_add(struct prefix_table *table, const struct prefix *prefix);
 
-/** prefix_table_remove() - Take an entry out; it may move others */
+/** prefix_table_remove() - Take an entry out and free it */
 void prefix_table_remove(struct prefix_table *table, struct prefix_entry *entry);
-
-/** prefix_table_next() - Walk all entries in no order; NULL begins, NULL ends */
-struct prefix_entry *prefix_table_next(const struct prefix_table *table,
-				       const struct prefix_entry *after);
 
 /** prefix_table_free() - Release; @table is empty and valid after it */
 void prefix_table_free(struct prefix_table *table);

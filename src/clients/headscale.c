@@ -4,12 +4,18 @@
 
 #include "base/cleanup.h"
 #include "base/secret.h"
+#include "base/small_file.h"
 #include "wire/json.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#define FILE_MAX 4096
 
 void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZE])
 {
@@ -35,6 +41,107 @@ static nanoseconds time_of(const json_t *object, const char *name)
 
 	(void)json_time_parse(text, strlen(text), &time);
 	return time;
+}
+
+/* --- Kept keys, in files of mode 0600 --- */
+
+struct kept {
+	char *id; /* NULL: none is kept */
+	char *key;
+	nanoseconds expiry;
+	/* Keys before it that could not be expired yet: number, blank, what Headscale shows */
+	struct string_list superseded;
+};
+
+static void kept_clear(struct kept *kept)
+{
+	secret_string_free(kept->key);
+	free(kept->id);
+	string_list_clear(&kept->superseded);
+	*kept = (struct kept){0};
+}
+
+/* file_of() - One file for each Headscale, account and device, whatever is in their names */
+static int file_of(const struct headscale_request *q, char **ret)
+{
+	const char *const parts[] = {q->url, q->account, q->device};
+	unsigned char hash[crypto_hash_sha256_BYTES];
+	char name[2 * 16 + 1];
+	crypto_hash_sha256_state state;
+
+	crypto_hash_sha256_init(&state);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		/* With their ends, so that no two triples are one text. */
+		crypto_hash_sha256_update(&state, (const unsigned char *)parts[i],
+					  strlen(parts[i]) + 1);
+	crypto_hash_sha256_final(&state, hash);
+	sodium_bin2hex(name, sizeof(name), hash, 16);
+	return asprintf(ret, "%s/headscale-%s.json", q->folder, name) < 0 ? -ENOMEM : 0;
+}
+
+/* kept_lock() - Make the folder, and wait until no other process provisions by it; a descriptor */
+static int kept_lock(const struct headscale_request *q)
+{
+	_cleanup_close_ int fd = -1;
+
+	(void)mkdir(q->folder, 0700);
+	fd = open(q->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* A file system without locks is no reason to end: two at once are two keys. */
+	(void)flock(fd, LOCK_EX);
+	return TAKE_FD(fd);
+}
+
+/* kept_read() - The kept key of the request; none if the file can't be read */
+static int kept_read(const struct headscale_request *q, struct kept *ret, struct error *err)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_(secret_string_free_at) char *text = NULL;
+	struct json_reader r;
+	json_t *json;
+
+	if (file_of(q, &path) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	if (small_file_read(path, &text, NULL) < 0) {
+		*ret = (struct kept){0};
+		return 0;
+	}
+	json = json_loads(text, 0, NULL);
+	r = json_reader_of(json);
+	*ret = (struct kept){
+		.id = json_get_string(&r, "id"),
+		.key = json_get_string(&r, "key"),
+		.expiry = json_get_time(&r, "expiration"),
+	};
+	json_get_strings(&r, "superseded", &ret->superseded);
+	if (json_reader_result(&r, NULL, "key") < 0 || !ret->id || !ret->key)
+		kept_clear(ret);
+	json_decref(json);
+	return 0;
+}
+
+/* kept_write() - Durably, mode 0600, in place of the one before */
+static int kept_write(const struct headscale_request *q, const struct kept *kept, struct error *err)
+{
+	struct buffer text = BUFFER_INIT(FILE_MAX);
+	struct json_writer w = json_writer_to(&text);
+	_cleanup_free_ char *path = NULL;
+	int r = file_of(q, &path);
+
+	json_begin_object(&w, NULL);
+	json_put_string(&w, "url", q->url);
+	json_put_string(&w, "id", kept->id);
+	json_put_string(&w, "key", kept->key);
+	json_put_time(&w, "expiration", kept->expiry);
+	json_put_strings(&w, "superseded", &kept->superseded);
+	json_end_object(&w);
+	if (r == 0)
+		r = json_writer_result(&w);
+	if (r == 0)
+		r = small_file_replace(path, buffer_head(&text), text.length, NULL);
+	buffer_free_secret(&text);
+	return r < 0 ? error_set_errno(err, r, "the key can't be kept in %s", q->folder) : 0;
 }
 
 /* --- The user --- */
@@ -85,7 +192,7 @@ static int ensure_user(const struct headscale_api *api, const char *name, char i
 /* --- The key --- */
 
 /* is_listed() - Whether Headscale's entry is the kept key: it shows the part before "***" */
-static bool is_listed(const json_t *entry, const struct headscale_kept *kept)
+static bool is_listed(const json_t *entry, const struct kept *kept)
 {
 	const char *shown = text_of(entry, "key"), *stars = strstr(shown, "***");
 	size_t length = stars ? (size_t)(stars - shown) : strlen(shown);
@@ -130,8 +237,7 @@ static void judge_kept(const struct headscale_request *q, const char *user, cons
 
 /* judge() - The kept key; drop those superseded keys that Headscale has expired */
 static int judge(const struct headscale_api *api, const struct headscale_request *q,
-		 const char *user, struct headscale_kept *kept, struct verdict *ret,
-		 struct error *err)
+		 const char *user, struct kept *kept, struct verdict *ret, struct error *err)
 {
 	struct string_list left = {0};
 	json_t *answer = NULL, *entry;
@@ -162,7 +268,7 @@ static int judge(const struct headscale_api *api, const struct headscale_request
 }
 
 static int mint(const struct headscale_api *api, const struct headscale_request *q,
-		const char *user, struct headscale_kept *ret, struct error *err)
+		const char *user, struct kept *ret, struct error *err)
 {
 	char body[256], when[JSON_TIME_TEXT_MAX];
 	json_t *answer = NULL, *key;
@@ -201,10 +307,10 @@ static int expire(const struct headscale_api *api, const char *label, struct err
 
 /* replace() - Keep a new key; the old one stays until the new one is on the disk */
 static int replace(const struct headscale_api *api, const struct headscale_request *q,
-		   const char *user, const char *label, struct headscale_kept *kept,
-		   struct error *warning, struct error *err)
+		   const char *user, const char *label, struct kept *kept, struct error *warning,
+		   struct error *err)
 {
-	struct headscale_kept fresh = {0};
+	struct kept fresh = {0};
 	int r = mint(api, q, user, &fresh, err);
 
 	if (r == 0) {
@@ -214,23 +320,23 @@ static int replace(const struct headscale_api *api, const struct headscale_reque
 			r = error_set(err, -ENOMEM, "out of memory");
 	}
 	/* A key that can't be kept would be made anew each time: better use the old one. */
-	if (r == 0 && headscale_kept_write(q, &fresh, warning) < 0 && label) {
+	if (r == 0 && kept_write(q, &fresh, warning) < 0 && label) {
 		(void)expire(api, fresh.id, NULL);
-		headscale_kept_clear(&fresh);
+		kept_clear(&fresh);
 		return 0;
 	}
 	if (r == 0) {
-		headscale_kept_clear(kept);
+		kept_clear(kept);
 		*kept = fresh;
 		return 0;
 	}
-	headscale_kept_clear(&fresh);
+	kept_clear(&fresh);
 	return r;
 }
 
 /* clean_up() - Expire superseded keys; a failure is tried again the next time */
 static void clean_up(const struct headscale_api *api, const struct headscale_request *q,
-		     struct headscale_kept *kept, struct error *warning)
+		     struct kept *kept, struct error *warning)
 {
 	struct string_list left = {0};
 	uint32_t before = kept->superseded.count;
@@ -241,21 +347,21 @@ static void clean_up(const struct headscale_api *api, const struct headscale_req
 	string_list_clear(&kept->superseded);
 	kept->superseded = left;
 	if (left.count < before)
-		(void)headscale_kept_write(q, kept, warning);
+		(void)kept_write(q, kept, warning);
 }
 
 int headscale_provision(const struct headscale_api *api, const struct headscale_request *q,
 			char **ret_key, struct error *warning, struct error *err)
 {
-	_cleanup_close_ int lock = headscale_kept_lock(q);
+	_cleanup_close_ int lock = kept_lock(q);
 	_cleanup_free_ char *label = NULL;
 	char name[HEADSCALE_USER_SIZE], user[24];
-	struct headscale_kept kept = {0};
+	struct kept kept = {0};
 	struct verdict verdict = {0};
 	int r;
 
 	*warning = (struct error){0};
-	r = headscale_kept_read(q, &kept, err);
+	r = kept_read(q, &kept, err);
 	if (r < 0)
 		return r;
 	headscale_user_name(q->account, name);
@@ -275,6 +381,6 @@ int headscale_provision(const struct headscale_api *api, const struct headscale_
 		*ret_key = TAKE_PTR(kept.key);
 		r = 0;
 	}
-	headscale_kept_clear(&kept);
+	kept_clear(&kept);
 	return r;
 }

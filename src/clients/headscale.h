@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "wire/json.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -61,33 +60,6 @@ void headscale_user_name(const char *account, char out[static HEADSCALE_USER_SIZ
  */
 int headscale_provision(const struct headscale_api *api, const struct headscale_request *q,
 			char **ret_key, struct error *warning, struct error *err);
-
-/* --- Kept keys (headscale_keys.c) --- */
-
-struct headscale_kept {
-	char *id; /* NULL: none is kept */
-	char *key;
-	nanoseconds expiry;
-	/* Keys before it that could not be expired yet: number, blank, what Headscale shows */
-	struct string_list superseded;
-};
-
-/**
- * headscale_kept_lock() - Make the folder, and wait until no other process provisions by it
- *
- * Return: a descriptor that holds the lock; negative errno, and then nothing can be kept anyway
- */
-int headscale_kept_lock(const struct headscale_request *q);
-
-void headscale_kept_clear(struct headscale_kept *kept);
-
-/** headscale_kept_read() - The kept key of the request; none if the file can't be read */
-int headscale_kept_read(const struct headscale_request *q, struct headscale_kept *ret,
-			struct error *err);
-
-/** headscale_kept_write() - Durably, mode 0600, in place of the one before */
-int headscale_kept_write(const struct headscale_request *q, const struct headscale_kept *kept,
-			 struct error *err);
 
 /* --- The API over HTTP (headscale_http.c): blocks, for command lines --- */
 

@@ -187,7 +187,7 @@ void control_client_retry_now(struct control_client *client)
 
 void client_dial_now(struct control_client *client)
 {
-	control_core_dial_now(&client->core);
+	client->core.retry_at = 0; /* the next wait is as long as ever */
 	soon(client);
 }
 

@@ -45,19 +45,6 @@ struct control_ping {
 	bool log;
 };
 
-struct control_ping_reply {
-	const char *type; /* the one of the types that was done */
-	struct address ip;
-	const char *node_ip;
-	const char *node_name;
-	const char *error; /* NULL: it went well */
-	double latency_seconds;
-	struct endpoint endpoint; /* direct */
-	uint16_t derp_region_id;  /* by relay */
-	const char *derp_region_code;
-	uint16_t peer_api_port;
-};
-
 /* A request of control to this node; all borrowed, path without the query. */
 struct control_c2n_request {
 	const char *method;
@@ -177,8 +164,8 @@ void control_client_set_identity(struct control_client *client, const struct sec
 /**
  * control_client_set_hostinfo() - This node's Hostinfo with its NetInfo; copied
  *
- * Sent to control when it differs from what control has (latencies of NetInfo alone
- * are no difference), by at most one request at a time; the newest state wins.
+ * Sent to control when it differs from what control has, by at most one request at a time; the
+ * newest state wins.
  *
  * Return: 0 or -ENOMEM
  */
@@ -226,6 +213,6 @@ void control_client_retry_now(struct control_client *client);
 /** control_client_netmap() - The netmap as it stands; never NULL */
 const struct netmap *control_client_netmap(const struct control_client *client);
 
-/** control_client_ping_reply() - Answer to ping */
-void control_client_ping_reply(struct control_client *client, const char *url,
-			       const struct control_ping_reply *reply);
+/** control_client_ping_reply() - Answer to ping; @type: the one of its types that was done */
+void control_client_ping_reply(struct control_client *client, const char *url, const char *type,
+			       const struct tailcfg_ping_result *result);

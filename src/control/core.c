@@ -29,7 +29,6 @@ int control_core_init(struct control_core *c, struct netmap *netmap)
 	if (!netmap)
 		return -ENOMEM;
 	*c = (struct control_core){.netmap = netmap, .random = randombytes_random};
-	registration_init(&c->registration);
 	map_stream_init(&c->stream, true);
 	for (int i = 0; i < CONTROL_SLOT_COUNT; i++)
 		c->slots[i].body = BUFFER_INIT(LIMIT_RPC_BODY);
@@ -205,11 +204,6 @@ void control_core_retry_now(struct control_core *c)
 	registration_hurry(&c->registration);
 }
 
-void control_core_dial_now(struct control_core *c)
-{
-	c->retry_at = 0;
-}
-
 static int by_text(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
@@ -248,7 +242,7 @@ static void tidy_hostinfo(struct tailcfg_hostinfo *info)
 int control_core_set_hostinfo(struct control_core *c, const struct tailcfg_hostinfo *info)
 {
 	struct tailcfg_hostinfo copy;
-	int r = tailcfg_hostinfo_copy(info, &copy);
+	int r = members_copy(&tailcfg_hostinfo_members, info, &copy);
 
 	if (r < 0)
 		return r;

@@ -183,8 +183,6 @@ void control_core_logout(struct control_core *c);
 void control_core_pause(struct control_core *c);
 void control_core_retry_now(struct control_core *c);
 
-/** control_core_dial_now() - End this wait for the link; the next one is as long as ever */
-void control_core_dial_now(struct control_core *c);
 int control_core_set_hostinfo(struct control_core *c, const struct tailcfg_hostinfo *info);
 int control_core_set_endpoints(struct control_core *c, const struct tailcfg_endpoint *endpoints,
 			       size_t count);

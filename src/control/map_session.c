@@ -9,10 +9,9 @@
  * of its own. The zstd context is freed between messages, which are rare.
  *
  * Lite updates: this node's endpoints and Hostinfo are encoded and compared with those that
- * control has acknowledged. The comparison leaves latencies out, and nothing is sent without
- * a difference, because Headscale announces every update to all peers. The request of a new
- * session contains all of it again, but not every server reads that, so one update follows
- * each registration.
+ * control has acknowledged. Nothing is sent without a difference, because Headscale announces
+ * every update to all peers. The request of a new session contains all of it again, but not every
+ * server reads that, so one update follows each registration.
  */
 #include "control/map_session.h"
 #include "control/core_internal.h"
@@ -169,21 +168,6 @@ static int encode_request(struct control_core *c, bool stream, struct buffer *ou
 	return tailcfg_map_request_encode(&request, out);
 }
 
-/* encode_essence() - The update without the latencies, which change all the time */
-static int encode_essence(struct control_core *c, struct buffer *out)
-{
-	struct tailcfg_net_info *net = c->hostinfo.net_info;
-	uint32_t latencies = net ? net->latencies.count : 0;
-	int r;
-
-	if (net)
-		net->latencies.count = 0;
-	r = encode_request(c, false, out);
-	if (net)
-		net->latencies.count = latencies;
-	return r;
-}
-
 static enum control_output_kind open_session(struct control_core *c, struct control_output *out,
 					     nanoseconds now)
 {
@@ -259,9 +243,9 @@ static nanoseconds sleep_of(const struct tailcfg_map_response *m)
 /* note_netmap() - A netmap was received: control works for this node */
 static void note_netmap(struct control_core *c, nanoseconds now)
 {
-	/* Servers repeat themselves; after the first map, only a change is reported. */
-	c->tell_netmap =
-		c->map == CONTROL_MAP_OPENING || c->change.parts || c->change.trouble.code < 0;
+	/* Watchers of the node count on a message for each full map, changed or not. */
+	c->tell_netmap = c->map == CONTROL_MAP_OPENING || c->change.parts || c->change.full ||
+			 c->change.trouble.code < 0;
 	c->map = CONTROL_MAP_LIVE;
 	if (!c->live_since)
 		c->live_since = now;
@@ -395,7 +379,8 @@ static enum control_output_kind tell_control(struct control_core *c, struct cont
 	struct buffer news = BUFFER_INIT(LIMIT_RPC_BODY);
 	bool busy = c->slots[CONTROL_SLOT_UPDATE].busy;
 
-	if (encode_essence(c, &news) < 0 || buffer_equal(&news, busy ? &c->telling : &c->told) ||
+	if (encode_request(c, false, &news) < 0 ||
+	    buffer_equal(&news, busy ? &c->telling : &c->told) ||
 	    (busy && c->updates_overtaken == UPDATES_OVERTAKEN_MAX)) {
 		buffer_free(&news);
 		return CONTROL_NOTHING;

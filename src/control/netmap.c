@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * control/netmap.c - what the netmap holds: peers, users, expiry
+ * control/netmap.c - what the netmap holds: peers and users
  *
  * A peer is found by its ID, which deltas use, and by its node key. Two peers with
  * one key ("twins") are not refused here: control may rename a node that way within a
@@ -8,8 +8,6 @@
  */
 #include "control/netmap_internal.h"
 
-#include "base/array.h"
-#include "base/cleanup.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -40,10 +38,8 @@ void netmap_free(struct netmap *map)
 		tailcfg_node_clear(map->self);
 	free(map->self);
 	tailcfg_derp_map_clear(&map->derp_map);
-	for (uint32_t i = 0; i < map->filter_count; i++) {
-		free((char *)map->filters[i].name);
-		tailcfg_filter_clear(&map->filters[i].filter);
-	}
+	for (uint32_t i = 0; i < map->filter_count; i++)
+		tailcfg_named_filter_clear(&map->filters[i]);
 	free(map->filters);
 	tailcfg_dns_config_clear(&map->dns_config);
 	free((char *)map->domain);
@@ -213,185 +209,4 @@ const struct tailcfg_user_profile *netmap_user(const struct netmap *map, int64_t
 	struct netmap_user *user = find_user(map, id);
 
 	return user ? &user->profile : NULL;
-}
-
-/* --- Expiry --- */
-
-nanoseconds netmap_control_time(const struct netmap *map, nanoseconds now)
-{
-	return now + map->control_offset;
-}
-
-nanoseconds netmap_local_time(const struct netmap *map, nanoseconds control_time)
-{
-	nanoseconds local;
-
-	return __builtin_sub_overflow(control_time, map->control_offset, &local) ? DEADLINE_NEVER
-										 : local;
-}
-
-static bool expired_by(const struct tailcfg_node *node, nanoseconds control_now)
-{
-	return node->key_expiry != JSON_TIME_NONE && node->key_expiry <= control_now &&
-	       control_now >= NETMAP_SANE_CLOCK;
-}
-
-bool netmap_self_expired(const struct netmap *map, nanoseconds now)
-{
-	return map->self && (map->self->expired || expired_by(map->self, now));
-}
-
-bool netmap_peer_check_expiry(struct netmap *map, struct netmap_peer *peer, nanoseconds now)
-{
-	nanoseconds expiry = peer->node.key_expiry;
-	bool was = peer->expired, by_clock = expired_by(&peer->node, netmap_control_time(map, now));
-
-	map->visits++;
-	peer->expired = peer->node.expired || by_clock;
-	if (by_clock && expiry > map->last_expiry)
-		map->last_expiry = expiry;
-	else if (!by_clock && expiry != JSON_TIME_NONE)
-		map->next_expiry = deadline_min(map->next_expiry, expiry);
-	return peer->expired != was;
-}
-
-int netmap_expire(struct netmap *map, nanoseconds now, struct netmap_change *ret,
-		  nanoseconds *ret_next)
-{
-	nanoseconds control_now = netmap_control_time(map, now);
-	int r = 0;
-
-	if (map->next_expiry <= control_now || control_now < map->last_expiry) {
-		map->next_expiry = DEADLINE_NEVER;
-		map->last_expiry = INT64_MIN;
-		for (struct netmap_peer *p = map->peers_by_id; p; p = p->by_id.next)
-			if (netmap_peer_check_expiry(map, p, now) && r == 0)
-				r = netmap_note_update(ret, p, NETMAP_NODE_EXPIRY, NULL);
-	}
-	*ret_next = map->next_expiry == DEADLINE_NEVER ? DEADLINE_NEVER
-						       : netmap_local_time(map, map->next_expiry);
-	for (uint32_t i = 0; i < ret->update_count; i++)
-		ret->updates[i].peer->change_index = 0;
-	return r;
-}
-
-/* --- Changes --- */
-
-void netmap_change_clear(struct netmap_change *change)
-{
-	free(change->updates);
-	free(change->removals);
-	*change = (struct netmap_change){0};
-}
-
-int netmap_note_update(struct netmap_change *change, struct netmap_peer *peer, uint32_t what,
-		       const struct public_key *old_key)
-{
-	struct netmap_update *update;
-
-	if (!what)
-		return 0;
-	if (!peer->change_index) {
-		if (ARRAY_GROW(change->updates, change->update_count, change->update_room) < 0)
-			return -ENOMEM;
-		change->updates[change->update_count++] = (struct netmap_update){.peer = peer};
-		peer->change_index = change->update_count;
-		change->parts |= NETMAP_PEERS;
-	}
-	update = &change->updates[peer->change_index - 1];
-	/* Changed twice: what the reader knows is the first of the old keys. */
-	if (old_key && !(update->what & NETMAP_NODE_KEY))
-		update->old_key = *old_key;
-	update->what |= what;
-	return 0;
-}
-
-int netmap_note_removal(struct netmap_change *change, struct netmap_peer *peer)
-{
-	struct public_key known = peer->node.key;
-	uint32_t at = peer->change_index;
-	bool added = false;
-
-	if (at) {
-		struct netmap_update *update = &change->updates[at - 1];
-
-		added = update->what & NETMAP_NODE_ADDED;
-		if (update->what & NETMAP_NODE_KEY)
-			known = update->old_key;
-		*update = change->updates[--change->update_count];
-		if (at <= change->update_count)
-			update->peer->change_index = at;
-		peer->change_index = 0;
-	}
-	/* Added and removed within one message: never reported. */
-	if (added)
-		return 0;
-	if (ARRAY_GROW(change->removals, change->removal_count, change->removal_room) < 0)
-		return -ENOMEM;
-	change->removals[change->removal_count++] =
-		(struct netmap_removal){.id = peer->node.id, .key = known};
-	change->parts |= NETMAP_PEERS;
-	return 0;
-}
-
-/* --- Parts as JSON --- */
-
-/* Stands for the head of a lock that we could not verify anyway. */
-#define ANY_TKA_HEAD "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-
-void netmap_encode_derp(struct json_writer *w, const struct netmap *map)
-{
-	if (map->derp_map.has_regions)
-		tailcfg_derp_map_encode(w, "DERPMap", &map->derp_map);
-}
-
-void netmap_encode_filters(struct json_writer *w, const struct netmap *map)
-{
-	if (!map->has_filter)
-		return;
-	json_begin_object(w, "PacketFilters");
-	json_put_null(w, "*");
-	for (uint32_t i = 0; i < map->filter_count; i++)
-		tailcfg_filter_encode(w, map->filters[i].name, &map->filters[i].filter);
-	json_end_object(w);
-}
-
-void netmap_encode_dns(struct json_writer *w, const struct netmap *map)
-{
-	tailcfg_dns_config_encode(w, "DNSConfig", &map->dns_config);
-}
-
-void netmap_encode_health(struct json_writer *w, const struct netmap *map)
-{
-	json_put_strings(w, "Health", &map->health);
-	json_begin_object(w, "DisplayMessages");
-	for (uint32_t i = 0; i < map->display_message_count; i++)
-		tailcfg_display_message_encode(w, &map->display_messages[i]);
-	json_end_object(w);
-}
-
-void netmap_encode_domain(struct json_writer *w, const struct netmap *map)
-{
-	json_put_string_if(w, "Domain", map->domain);
-}
-
-void netmap_encode_ssh(struct json_writer *w, const struct netmap *map)
-{
-	if (map->ssh_policy)
-		json_put_raw(w, "SSHPolicy", map->ssh_policy);
-}
-
-void netmap_encode_locked(struct json_writer *w, const struct netmap *map)
-{
-	if (!map->locked)
-		return;
-	json_begin_object(w, "TKAInfo");
-	json_put_string(w, "Head", ANY_TKA_HEAD);
-	json_end_object(w);
-}
-
-void netmap_encode_client_version(struct json_writer *w, const struct netmap *map)
-{
-	if (map->client_version)
-		tailcfg_client_version_encode(w, "ClientVersion", map->client_version);
 }

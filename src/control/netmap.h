@@ -55,7 +55,7 @@ struct netmap {
 	uint32_t display_message_count;
 	struct tailcfg_client_version *client_version;
 	bool locked;                /* Tailnet Lock is on and we can't verify it: trust no peer */
-	nanoseconds control_offset; /* control's clock minus ours; see netmap_control_time() */
+	nanoseconds control_offset; /* control's clock minus ours */
 	bool control_known;         /* control sent a plausible ControlTime */
 
 	bool fresh;              /* the next message is the whole truth */
@@ -161,13 +161,6 @@ int netmap_apply(struct netmap *map, struct tailcfg_map_response *response, nano
  */
 int netmap_expire(struct netmap *map, nanoseconds now, struct netmap_change *ret,
 		  nanoseconds *ret_next);
-
-/** netmap_control_time() - Our wall clock as control sees it */
-nanoseconds netmap_control_time(const struct netmap *map, nanoseconds now);
-
-/** netmap_local_time() - The other way round; DEADLINE_NEVER beyond what a clock of ours can show
- */
-nanoseconds netmap_local_time(const struct netmap *map, nanoseconds control_time);
 
 /** netmap_self_expired() - Whether our own node key has expired, by our own clock */
 bool netmap_self_expired(const struct netmap *map, nanoseconds now);

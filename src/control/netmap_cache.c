@@ -77,14 +77,7 @@ int netmap_encode(const struct netmap *map, netmap_rank rank, void *context, str
 		return -ENODATA;
 	json_begin_object(w, NULL);
 	tailcfg_node_encode(w, "Node", map->self);
-	netmap_encode_derp(w, map);
-	netmap_encode_filters(w, map);
-	netmap_encode_dns(w, map);
-	netmap_encode_health(w, map);
-	netmap_encode_domain(w, map);
-	netmap_encode_ssh(w, map);
-	netmap_encode_locked(w, map);
-	netmap_encode_client_version(w, map);
+	netmap_encode_parts(w, map);
 	encode_users(w, map);
 	left = encode_peers(w, map, rank, context);
 	json_end_object(w);

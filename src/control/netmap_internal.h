@@ -4,12 +4,6 @@
 
 #include "control/netmap.h"
 
-/*
- * When this was built. A clock before that is wrong: control's is not believed, and by ours no
- * key is called expired.
- */
-#define NETMAP_SANE_CLOCK ((nanoseconds)PILLION_BUILD_TIME * NSEC_PER_SEC)
-
 /** netmap_peer_insert() - Put @node, which moves, under its ID; NULL without memory */
 struct netmap_peer *netmap_peer_insert(struct netmap *map, struct tailcfg_node *node);
 
@@ -20,28 +14,34 @@ void netmap_peer_delete(struct netmap *map, struct netmap_peer *peer);
 void netmap_peer_set_key(struct netmap *map, struct netmap_peer *peer,
 			 const struct public_key *key);
 
-/** netmap_peer_check_expiry() - Whether its key has expired, into peer->expired; true: news */
-bool netmap_peer_check_expiry(struct netmap *map, struct netmap_peer *peer, nanoseconds now);
-
 /** netmap_user_put() - Add or replace a profile, which moves; 1 it differs, 0, -ENOMEM */
 int netmap_user_put(struct netmap *map, struct tailcfg_user_profile *profile);
 
 /** netmap_user_delete() - Take a user out and free it */
 void netmap_user_delete(struct netmap *map, struct netmap_user *user);
 
-/** netmap_note_update() - Add @what to the peer's entry in the change; 0 or -ENOMEM */
-int netmap_note_update(struct netmap_change *change, struct netmap_peer *peer, uint32_t what,
-		       const struct public_key *old_key);
+/* One message that is being applied. */
+struct netmap_apply {
+	struct netmap *map;
+	struct tailcfg_map_response *response;
+	struct netmap_change *change;
+	nanoseconds now;
+	bool fresh;
+};
 
-/** netmap_note_removal() - Say that it goes, before netmap_peer_delete(); 0 or -ENOMEM */
-int netmap_note_removal(struct netmap_change *change, struct netmap_peer *peer);
+/** netmap_note_trouble() - Keep the first cause for which something was ignored: @what */
+void netmap_note_trouble(struct netmap_apply *a, const struct error *why, const char *what);
 
-/* Parts that are compared, and stored, by what they look like as JSON members. */
-void netmap_encode_derp(struct json_writer *w, const struct netmap *map);
-void netmap_encode_filters(struct json_writer *w, const struct netmap *map);
-void netmap_encode_dns(struct json_writer *w, const struct netmap *map);
-void netmap_encode_health(struct json_writer *w, const struct netmap *map);
-void netmap_encode_domain(struct json_writer *w, const struct netmap *map);
-void netmap_encode_ssh(struct json_writer *w, const struct netmap *map);
-void netmap_encode_locked(struct json_writer *w, const struct netmap *map);
-void netmap_encode_client_version(struct json_writer *w, const struct netmap *map);
+/* netmap_parts.c */
+
+/** netmap_mentioned() - The parts that a message has something about, as enum netmap_part */
+uint32_t netmap_mentioned(const struct tailcfg_map_response *m);
+
+/** netmap_apply_parts() - Apply those; 0 or -ENOMEM */
+int netmap_apply_parts(struct netmap_apply *a);
+
+/** netmap_take_client_version() - The one of the message, or none */
+void netmap_take_client_version(struct netmap *map, struct tailcfg_map_response *response);
+
+/** netmap_encode_parts() - As members of a MapResponse */
+void netmap_encode_parts(struct json_writer *w, const struct netmap *map);

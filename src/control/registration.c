@@ -26,17 +26,19 @@ static void forget_url(struct registration *r)
 	r->following = false;
 }
 
-void registration_init(struct registration *r)
-{
-	*r = (struct registration){0};
-}
-
 void registration_clear(struct registration *r)
 {
 	forget_auth_key(r);
 	free(r->auth_url);
 	tailcfg_register_response_clear(&r->response);
 	explicit_bzero(r, sizeof(*r));
+}
+
+/* end_logout() - With @r->error */
+static void end_logout(struct registration *r)
+{
+	r->step = REGISTRATION_DONE;
+	r->news = REGISTRATION_NEWS_LOGGED_OUT;
 }
 
 /* --- Beginning --- */
@@ -89,11 +91,9 @@ void registration_begin_logout(struct registration *r)
 	r->stored = false;
 	r->candidate = r->node_key;
 	r->previous = r->old_key;
-	r->step = secret_key_is_zero(&r->node_key) ? REGISTRATION_DONE : REGISTRATION_SEND;
-	if (r->step == REGISTRATION_DONE) {
-		r->error = (struct error){0};
-		r->news = REGISTRATION_NEWS_LOGGED_OUT;
-	}
+	r->step = REGISTRATION_SEND;
+	if (secret_key_is_zero(&r->node_key))
+		end_logout(r);
 }
 
 void registration_stop(struct registration *r)
@@ -248,11 +248,11 @@ static void refused(struct registration *r, nanoseconds now, uint32_t random)
 {
 	forget_url(r);
 	go_forth(r);
-	r->news = r->logout ? REGISTRATION_NEWS_LOGGED_OUT : REGISTRATION_NEWS_REFUSED;
 	if (r->logout) {
-		r->step = REGISTRATION_DONE;
+		end_logout(r);
 		return;
 	}
+	r->news = REGISTRATION_NEWS_REFUSED;
 	wait_for(r,
 		 r->cause == REGISTRATION_INTERACTIVE || r->error.code == -EKEYEXPIRED
 			 ? REGISTRATION_SEND
@@ -292,12 +292,12 @@ static void answer_done(struct registration *r)
 {
 	forget_url(r);
 	forget_auth_key(r);
-	r->step = REGISTRATION_DONE;
 	if (r->logout) {
 		r->error = (struct error){0};
-		r->news = REGISTRATION_NEWS_LOGGED_OUT;
+		end_logout(r);
 		return;
 	}
+	r->step = REGISTRATION_DONE;
 	if (r->going_back)
 		secret_key_wipe(&r->previous); /* it was never known */
 	r->old_key = r->previous;
@@ -312,8 +312,7 @@ static void answer_done(struct registration *r)
 static void trouble(struct registration *r, nanoseconds now, uint32_t random)
 {
 	if (r->logout) {
-		r->step = REGISTRATION_DONE;
-		r->news = REGISTRATION_NEWS_LOGGED_OUT;
+		end_logout(r);
 		return;
 	}
 	r->news = REGISTRATION_NEWS_TROUBLE;
@@ -425,8 +424,7 @@ void registration_unreachable(struct registration *r, const struct error *error)
 	if (!r->logout || r->step == REGISTRATION_DONE)
 		return;
 	r->error = *error;
-	r->step = REGISTRATION_DONE;
-	r->news = REGISTRATION_NEWS_LOGGED_OUT;
+	end_logout(r);
 }
 
 bool registration_waits_for_person(const struct registration *r)

@@ -66,6 +66,7 @@ enum registration_news {
 	REGISTRATION_NEWS_LOGGED_OUT, /* @error.code < 0: control refused */
 };
 
+/* All zero is one that is idle. */
 struct registration {
 	/* Set by the owner. */
 	struct secret_key node_key; /* zero: none */
@@ -100,7 +101,6 @@ struct registration {
 	struct backoff slow;
 };
 
-void registration_init(struct registration *r);
 void registration_clear(struct registration *r);
 
 /**

@@ -29,54 +29,40 @@ static const struct prefix not_by_default[] = {
 #undef V6
 };
 
-static int add_prefixes(struct ip_set_builder *b, const struct prefix *list, size_t count)
+static void add_prefixes(struct ip_set *set, const struct prefix *list, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		int r = ip_set_add(b, &list[i]);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (size_t i = 0; i < count; i++)
+		ip_set_add(set, &list[i]);
 }
 
-static int remove_prefixes(struct ip_set_builder *b, const struct prefix *list, size_t count)
+static void remove_prefixes(struct ip_set *set, const struct prefix *list, size_t count)
 {
-	for (size_t i = 0; i < count; i++) {
-		int r = ip_set_remove(b, &list[i]);
+	for (size_t i = 0; i < count; i++)
+		ip_set_remove(set, &list[i]);
+}
 
-		if (r < 0)
-			return r;
-	}
-	return 0;
+/* add_advertised() - The routes that are default routes, or those that are not */
+static void add_advertised(struct ip_set *set, const struct filter_prefixes *routes,
+			   bool by_default)
+{
+	for (size_t i = 0; i < routes->count; i++)
+		if ((routes->list[i].bits == 0) == by_default)
+			ip_set_add(set, &routes->list[i]);
 }
 
 /* compile_local() - Where packets may go: the narrowed default routes first, since what is
  * taken from them must not be taken from the rest */
 static int compile_local(const struct filter_config *config, struct ip_set *ret)
 {
-	struct ip_set_builder b = {0};
-	int r = 0;
-
-	for (size_t i = 0; i < config->advertised.count && r == 0; i++)
-		if (config->advertised.list[i].bits == 0)
-			r = ip_set_add(&b, &config->advertised.list[i]);
-	if (r == 0)
-		r = remove_prefixes(&b, not_by_default, ARRAY_SIZE(not_by_default));
-	if (r == 0)
-		r = remove_prefixes(&b, config->host.list, config->host.count);
-	for (size_t i = 0; i < config->advertised.count && r == 0; i++)
-		if (config->advertised.list[i].bits != 0)
-			r = ip_set_add(&b, &config->advertised.list[i]);
-	if (r == 0)
-		r = add_prefixes(&b, config->addresses.list, config->addresses.count);
-	if (r == 0)
-		r = ip_set_freeze(&b, ret);
-	ip_set_builder_free(&b);
-	return r;
+	add_advertised(ret, &config->advertised, true);
+	remove_prefixes(ret, not_by_default, ARRAY_SIZE(not_by_default));
+	remove_prefixes(ret, config->host.list, config->host.count);
+	add_advertised(ret, &config->advertised, false);
+	add_prefixes(ret, config->addresses.list, config->addresses.count);
+	return ip_set_seal(ret);
 }
 
-static int add_net(struct ip_set_builder *b, const struct tailcfg_net *net)
+static void add_net(struct ip_set *set, const struct tailcfg_net *net)
 {
 	static const struct prefix everything[] = {
 		{.address = {.family = ADDRESS_V4}},
@@ -85,36 +71,22 @@ static int add_net(struct ip_set_builder *b, const struct tailcfg_net *net)
 
 	switch (net->kind) {
 	case TAILCFG_NET_ANY:
-		return add_prefixes(b, everything, ARRAY_SIZE(everything));
+		add_prefixes(set, everything, ARRAY_SIZE(everything));
+		break;
 	case TAILCFG_NET_RANGE:
-		return ip_set_add_range(b, &net->prefix.address, &net->last);
+		ip_set_add_range(set, &net->prefix.address, &net->last);
+		break;
 	default:
-		return ip_set_add(b, &net->prefix);
+		ip_set_add(set, &net->prefix);
+		break;
 	}
-}
-
-static int compile_net(const struct tailcfg_net *net, struct ip_set *ret)
-{
-	struct ip_set_builder b = {0};
-	int r = add_net(&b, net);
-
-	if (r == 0)
-		r = ip_set_freeze(&b, ret);
-	ip_set_builder_free(&b);
-	return r;
 }
 
 static int compile_sources(const struct tailcfg_filter_rule *rule, struct ip_set *ret)
 {
-	struct ip_set_builder b = {0};
-	int r = 0;
-
-	for (uint32_t i = 0; i < rule->source_count && r == 0; i++)
-		r = add_net(&b, &rule->sources[i]);
-	if (r == 0)
-		r = ip_set_freeze(&b, ret);
-	ip_set_builder_free(&b);
-	return r;
+	for (uint32_t i = 0; i < rule->source_count; i++)
+		add_net(ret, &rule->sources[i]);
+	return ip_set_seal(ret);
 }
 
 static void compile_protocols(const struct tailcfg_filter_rule *rule, struct filter_rule *out)
@@ -139,12 +111,14 @@ static int compile_destinations(const struct tailcfg_filter_rule *rule, const st
 	for (uint32_t i = 0; i < rule->destination_count; i++) {
 		struct filter_destination *d = &out->destinations[out->destination_count];
 		const struct tailcfg_net_ports *from = &rule->destinations[i];
-		int r = compile_net(&from->net, &d->net);
+		int r;
 
-		if (r < 0)
-			return r;
-		if (!ip_set_overlaps(&d->net, local)) {
+		add_net(&d->net, &from->net);
+		r = ip_set_seal(&d->net);
+		if (r < 0 || !ip_set_overlaps(&d->net, local)) {
 			ip_set_free(&d->net);
+			if (r < 0)
+				return r;
 			continue;
 		}
 		d->first_port = from->first_port;
@@ -166,12 +140,10 @@ static int add_capability(struct filter_grant *grant, const char *name, const ch
 
 static int compile_grant(const struct tailcfg_cap_grant *from, struct filter_grant *out)
 {
-	struct ip_set_builder b = {0};
-	int r = add_prefixes(&b, from->dsts.items, from->dsts.count);
+	int r;
 
-	if (r == 0)
-		r = ip_set_freeze(&b, &out->destinations);
-	ip_set_builder_free(&b);
+	add_prefixes(&out->destinations, from->dsts.items, from->dsts.count);
+	r = ip_set_seal(&out->destinations);
 	if (r < 0)
 		return r;
 	out->capabilities = calloc((size_t)from->caps.count + from->cap_map.count + 1,
@@ -256,28 +228,23 @@ static int compile_rule(const struct tailcfg_filter_rule *rule, const struct ip_
  * peer among its sources: the server breaks its word, so none of its rules are trusted */
 static int admits_unsigned(const struct filter_config *config, bool *ret)
 {
-	struct ip_set_builder b = {0};
 	struct ip_set unsigned_peers = {0}, sources = {0};
-	bool admits = false;
-	int r = add_prefixes(&b, config->unsigned_peers.list, config->unsigned_peers.count);
+	int r;
 
-	if (r == 0)
-		r = ip_set_freeze(&b, &unsigned_peers);
-	for (size_t l = 0; l < config->list_count && r == 0 && !admits; l++) {
-		for (uint32_t i = 0; i < config->lists[l]->count && r == 0 && !admits; i++) {
+	add_prefixes(&unsigned_peers, config->unsigned_peers.list, config->unsigned_peers.count);
+	r = ip_set_seal(&unsigned_peers);
+	for (size_t l = 0; l < config->list_count && r == 0 && !*ret; l++) {
+		for (uint32_t i = 0; i < config->lists[l]->count && r == 0 && !*ret; i++) {
 			const struct tailcfg_filter_rule *rule = &config->lists[l]->rules[i];
 
 			if (rule->destination_count == 0)
 				continue;
 			r = compile_sources(rule, &sources);
-			admits = r == 0 && ip_set_overlaps(&sources, &unsigned_peers);
+			*ret = ip_set_overlaps(&sources, &unsigned_peers);
 			ip_set_free(&sources);
 		}
 	}
 	ip_set_free(&unsigned_peers);
-	ip_set_builder_free(&b);
-	if (r == 0)
-		*ret = admits;
 	return r;
 }
 

@@ -8,11 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-struct ip_range {
-	uint128 first, last;
-	uint8_t family;
-};
-
 static uint128 address_number(const struct address *a)
 {
 	struct cursor c = cursor_of(a->bytes, sizeof(a->bytes));
@@ -28,188 +23,141 @@ static struct ip_range range_of(const struct prefix *p)
 {
 	uint8_t host_bits = (uint8_t)(address_bits(&p->address) - p->bits);
 	uint128 all = ~(uint128)0, host = host_bits == 128 ? all : ((uint128)1 << host_bits) - 1;
-	struct ip_range r = {.family = p->address.family};
+	uint128 first = address_number(&p->address) & ~host;
 
-	r.first = address_number(&p->address) & ~host;
-	r.last = r.first | host;
-	return r;
+	return (struct ip_range){first, first | host};
 }
 
-static int push(struct ip_set_builder *b, struct ip_range r)
+static struct ip_ranges *ranges_of(struct ip_set *set, const struct address *a)
 {
-	if (ARRAY_GROW(b->ranges, b->count, b->capacity) < 0)
-		return -ENOMEM;
-	b->ranges[b->count++] = r;
-	return 0;
+	return a->family == ADDRESS_V4 ? &set->v4 : &set->v6;
 }
 
-int ip_set_add(struct ip_set_builder *b, const struct prefix *p)
+static void push(struct ip_set *set, struct ip_ranges *ranges, struct ip_range r)
 {
-	if (p->address.family == ADDRESS_NONE)
-		return 0;
-	return push(b, range_of(p));
+	if (ARRAY_GROW(ranges->list, ranges->count, ranges->capacity) < 0)
+		set->failed = true;
+	else
+		ranges->list[ranges->count++] = r;
 }
 
-int ip_set_add_range(struct ip_set_builder *b, const struct address *first,
-		     const struct address *last)
+void ip_set_add(struct ip_set *set, const struct prefix *p)
 {
-	struct ip_range r = {.family = first->family};
-
-	if (first->family == ADDRESS_NONE || first->family != last->family)
-		return -EINVAL;
-	r.first = address_number(first);
-	r.last = address_number(last);
-	if (r.first > r.last)
-		return -EINVAL;
-	return push(b, r);
+	if (p->address.family != ADDRESS_NONE)
+		push(set, ranges_of(set, &p->address), range_of(p));
 }
 
-int ip_set_remove(struct ip_set_builder *b, const struct prefix *p)
+void ip_set_add_range(struct ip_set *set, const struct address *first, const struct address *last)
 {
+	struct ip_range r = {address_number(first), address_number(last)};
+
+	if (first->family != ADDRESS_NONE && first->family == last->family && r.first <= r.last)
+		push(set, ranges_of(set, first), r);
+}
+
+void ip_set_remove(struct ip_set *set, const struct prefix *p)
+{
+	struct ip_ranges *ranges = ranges_of(set, &p->address);
 	struct ip_range hole = range_of(p);
-	size_t count = b->count;
+	size_t count = ranges->count;
 
 	for (size_t i = 0; i < count; i++) {
-		struct ip_range *r = &b->ranges[i], rest = *r;
+		struct ip_range *r = &ranges->list[i], before = *r;
 
-		if (r->family != hole.family || r->first > hole.last || r->last < hole.first)
+		if (r->first > hole.last || r->last < hole.first)
 			continue;
-		if (r->first < hole.first && r->last > hole.last) {
-			/* What is right of the hole becomes a range of its own. */
-			rest.first = hole.last + 1;
-			if (push(b, rest) < 0)
-				return -ENOMEM;
-			b->ranges[i].last = hole.first - 1;
-		} else if (r->first < hole.first) {
+		/* What is left of the hole stays, or an empty range: ip_set_seal() drops it. */
+		if (r->first < hole.first)
 			r->last = hole.first - 1;
-		} else if (r->last > hole.last) {
-			r->first = hole.last + 1;
-		} else {
-			r->family = ADDRESS_NONE; /* wholly inside: left out when freezing */
-		}
+		else
+			*r = (struct ip_range){1, 0};
+		if (before.last > hole.last)
+			push(set, ranges, (struct ip_range){hole.last + 1, before.last});
 	}
-	return 0;
 }
 
 static int compare(const void *left, const void *right)
 {
 	const struct ip_range *a = left, *b = right;
 
-	if (a->family != b->family)
-		return a->family < b->family ? -1 : 1;
 	return a->first < b->first ? -1 : a->first > b->first;
 }
 
-/* merge() - Sort, drop what was removed, and join what overlaps or touches */
-static void merge(struct ip_set_builder *b)
+/* merge() - Sort the ranges, drop removed ones, join those that overlap or touch; free spare memory */
+static void merge(struct ip_ranges *ranges)
 {
+	struct ip_range *list = ranges->list;
 	size_t kept = 0;
 
-	if (b->count)
-		qsort(b->ranges, b->count, sizeof(*b->ranges), compare);
-	for (size_t i = 0; i < b->count; i++) {
-		struct ip_range r = b->ranges[i], *previous = kept ? &b->ranges[kept - 1] : NULL;
+	if (ranges->count)
+		qsort(list, ranges->count, sizeof(*list), compare);
+	for (size_t i = 0; i < ranges->count; i++) {
+		struct ip_range r = list[i], *previous = kept ? &list[kept - 1] : NULL;
 
-		if (r.family == ADDRESS_NONE)
+		if (r.first > r.last)
 			continue;
-		if (previous && previous->family == r.family &&
-		    (r.first <= previous->last || r.first - 1 == previous->last)) {
-			if (r.last > previous->last)
-				previous->last = r.last;
-		} else {
-			b->ranges[kept++] = r;
-		}
+		if (!previous || (r.first > previous->last && r.first - 1 != previous->last))
+			list[kept++] = r;
+		else if (r.last > previous->last)
+			previous->last = r.last;
 	}
-	b->count = kept;
+	ranges->count = kept;
+	list = kept ? reallocarray(list, kept, sizeof(*list)) : NULL;
+	if (list) {
+		ranges->list = list;
+		ranges->capacity = kept;
+	}
 }
 
-int ip_set_freeze(struct ip_set_builder *b, struct ip_set *ret)
+int ip_set_seal(struct ip_set *set)
 {
-	struct ip_set set = {0};
-	size_t v4_count = 0;
-
-	merge(b);
-	while (v4_count < b->count && b->ranges[v4_count].family == ADDRESS_V4)
-		v4_count++;
-	if (v4_count) {
-		set.v4 = reallocarray(NULL, v4_count, sizeof(*set.v4));
-		if (!set.v4)
-			return -ENOMEM;
-	}
-	if (v4_count < b->count) {
-		set.v6 = reallocarray(NULL, b->count - v4_count, sizeof(*set.v6));
-		if (!set.v6) {
-			free(set.v4);
-			return -ENOMEM;
-		}
-	}
-	for (size_t i = 0; i < b->count; i++) {
-		const struct ip_range *r = &b->ranges[i];
-
-		if (i < v4_count)
-			set.v4[set.v4_count++] = (struct ip_range_v4){.first = (uint32_t)r->first,
-								      .last = (uint32_t)r->last};
-		else
-			set.v6[set.v6_count++] =
-				(struct ip_range_v6){.first = r->first, .last = r->last};
-	}
-	ip_set_builder_free(b);
-	*ret = set;
-	return 0;
-}
-
-void ip_set_builder_free(struct ip_set_builder *b)
-{
-	free(b->ranges);
-	*b = (struct ip_set_builder){0};
+	merge(&set->v4);
+	merge(&set->v6);
+	return set->failed ? -ENOMEM : 0;
 }
 
 void ip_set_free(struct ip_set *set)
 {
-	free(set->v4);
-	free(set->v6);
+	free(set->v4.list);
+	free(set->v6.list);
 	*set = (struct ip_set){0};
 }
 
-/* SEARCH() - Whether a range of the sorted @ranges holds @number */
-#define SEARCH(ranges, count, number)                               \
-	({                                                          \
-		size_t low_ = 0, high_ = (count);                   \
-		while (low_ < high_) {                              \
-			size_t middle_ = (low_ + high_) / 2;        \
-			if ((ranges)[middle_].last < (number))      \
-				low_ = middle_ + 1;                 \
-			else                                        \
-				high_ = middle_;                    \
-		}                                                   \
-		low_ < (count) && (ranges)[low_].first <= (number); \
-	})
-
 bool ip_set_contains(const struct ip_set *set, const struct address *a)
 {
+	const struct ip_ranges *ranges = a->family == ADDRESS_V4 ? &set->v4 : &set->v6;
+	size_t low = 0, high = a->family == ADDRESS_NONE ? 0 : ranges->count;
 	uint128 number = address_number(a);
 
-	if (a->family == ADDRESS_V4)
-		return SEARCH(set->v4, set->v4_count, number);
-	return a->family == ADDRESS_V6 && SEARCH(set->v6, set->v6_count, number);
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (number > ranges->list[middle].last)
+			low = middle + 1;
+		else if (number < ranges->list[middle].first)
+			high = middle;
+		else
+			return true;
+	}
+	return false;
 }
 
-/* MEET() - Whether two sorted lists have an address in common */
-#define MEET(a, a_count, b, b_count)                                                     \
-	({                                                                               \
-		size_t i_ = 0, j_ = 0;                                                   \
-		while (i_ < (a_count) && j_ < (b_count) &&                               \
-		       ((a)[i_].last < (b)[j_].first || (b)[j_].last < (a)[i_].first)) { \
-			if ((a)[i_].last < (b)[j_].first)                                \
-				i_++;                                                    \
-			else                                                             \
-				j_++;                                                    \
-		}                                                                        \
-		i_ < (a_count) && j_ < (b_count);                                        \
-	})
+static bool meet(const struct ip_ranges *a, const struct ip_ranges *b)
+{
+	size_t i = 0, j = 0;
+
+	while (i < a->count && j < b->count) {
+		if (a->list[i].last < b->list[j].first)
+			i++;
+		else if (b->list[j].last < a->list[i].first)
+			j++;
+		else
+			return true;
+	}
+	return false;
+}
 
 bool ip_set_overlaps(const struct ip_set *a, const struct ip_set *b)
 {
-	return MEET(a->v4, a->v4_count, b->v4, b->v4_count) ||
-	       MEET(a->v6, a->v6_count, b->v6, b->v6_count);
+	return meet(&a->v4, &b->v4) || meet(&a->v6, &b->v6);
 }

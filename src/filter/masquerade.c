@@ -122,34 +122,29 @@ static void rewrite(uint8_t *packet, struct ip_view *v, enum side side, const st
 			       v->version, side == SOURCE ? DESTINATION : SOURCE, &change);
 }
 
-/* applies() - Both addresses of @a's family are known, and @a is @from */
-static bool applies(const struct address *a, const struct address *from, const struct address *to)
+/* masquerade() - @side of the header, of the one address to the other; whether it was rewritten */
+static bool masquerade(const struct masquerade *m, uint8_t *packet, struct ip_view *v,
+		       enum side side, bool partial)
 {
-	return a->family != ADDRESS_NONE && from->family == a->family && to->family == a->family &&
-	       address_equal(a, from) && !address_equal(from, to);
+	const struct address *shown = v->version == 4 ? &m->shown_v4 : &m->shown_v6;
+	const struct address *own = v->version == 4 ? &m->own_v4 : &m->own_v6;
+	const struct address *from = side == SOURCE ? own : shown;
+	const struct address *at = side == SOURCE ? &v->source : &v->destination;
+
+	if (at->family == ADDRESS_NONE || own->family != at->family ||
+	    shown->family != at->family || !address_equal(at, from) || address_equal(own, shown))
+		return false;
+	rewrite(packet, v, side, side == SOURCE ? shown : own, partial);
+	return true;
 }
 
 bool masquerade_inbound(const struct masquerade *m, uint8_t *packet, struct ip_view *v)
 {
-	bool v4 = v->version == 4;
-	const struct address *shown = v4 ? &m->shown_v4 : &m->shown_v6;
-	const struct address *own = v4 ? &m->own_v4 : &m->own_v6;
-
-	if (!applies(&v->destination, shown, own))
-		return false;
-	rewrite(packet, v, DESTINATION, own, false);
-	return true;
+	return masquerade(m, packet, v, DESTINATION, false);
 }
 
 bool masquerade_outbound(const struct masquerade *m, uint8_t *packet, struct ip_view *v,
 			 bool partial)
 {
-	bool v4 = v->version == 4;
-	const struct address *shown = v4 ? &m->shown_v4 : &m->shown_v6;
-	const struct address *own = v4 ? &m->own_v4 : &m->own_v6;
-
-	if (!applies(&v->source, own, shown))
-		return false;
-	rewrite(packet, v, SOURCE, shown, partial);
-	return true;
+	return masquerade(m, packet, v, SOURCE, partial);
 }

@@ -257,8 +257,19 @@ static void serve_logout(struct node *node, struct http1_exchange *x)
 	}
 }
 
+/* serve_new_profile() - `tailscale login` begins with an empty profile; here there is one */
+static void serve_new_profile(struct node *node, struct http1_exchange *x)
+{
+	if (node_is_known(node))
+		http1_reply_text(x, 409,
+				 "pillion keeps one login, and has it: renew it with 'up "
+				 "--force-reauth', or end it with 'logout'");
+	else
+		http1_reply(x, 201, NULL, NULL, 0);
+}
+
 /* reply_ping() - Answer with an ipnstate.PingResult */
-static void reply_ping(struct http1_exchange *x, const struct node_ping_result *r, bool own)
+static void reply_ping(struct http1_exchange *x, const struct tailcfg_ping_result *r, bool own)
 {
 	char target[ADDRESS_TEXT_MAX], endpoint[ENDPOINT_TEXT_MAX] = "";
 	struct json_writer *w;
@@ -284,7 +295,7 @@ static void reply_ping(struct http1_exchange *x, const struct node_ping_result *
 	answer_end(x, 200, &answer);
 }
 
-static void ping_done(void *context, const struct node_ping_result *result)
+static void ping_done(void *context, const struct tailcfg_ping_result *result)
 {
 	reply_ping(context, result, false);
 	http1_release(context);
@@ -321,7 +332,7 @@ static void serve_ping(struct node *node, struct http1_exchange *x)
 	struct ping_request ping;
 	const char *wrong = read_ping(x, &ping);
 	char ip[ADDRESS_TEXT_MAX], text[ADDRESS_TEXT_MAX + 32];
-	struct node_ping_result none = {.name = "", .error = text, .region_code = ""};
+	struct tailcfg_ping_result none = {.name = "", .error = text, .region_code = ""};
 	struct node_identity owner;
 	int r;
 
@@ -404,6 +415,67 @@ static void serve_derp_map(struct node *node, struct http1_exchange *x)
 		answer_end(x, 200, &answer);
 	else
 		http1_reply_text(x, 503, "no netmap yet");
+}
+
+static void serve_get_serve_config(struct node *node, struct http1_exchange *x)
+{
+	struct buffer text = BUFFER_INIT(ANSWER_MAX);
+	char etag[NODE_ETAG_MAX];
+
+	if (node_serve_config(node, &text, etag) < 0) {
+		http1_reply_text(x, 500, "out of memory");
+	} else {
+		http1_reply_header(x, "Etag", etag);
+		http1_reply(x, 200, "application/json", buffer_head(&text), text.length);
+	}
+	buffer_free(&text);
+}
+
+static void stored_serve_config(struct node *node, void *context)
+{
+	(void)node;
+	http1_reply(context, 200, NULL, NULL, 0);
+	http1_release(context);
+}
+
+static void serve_set_serve_config(struct node *node, struct http1_exchange *x)
+{
+	static const struct {
+		int code, status;
+	} refusals[] = {
+		{-EINVAL, 400},   {-EEXIST, 409},     {-ESTALE, 412},
+		{-EMSGSIZE, 413}, {-EOPNOTSUPP, 501}, {-EBUSY, 503},
+	};
+	bool none = x->body->length == 4 && memcmp(buffer_head(x->body), "null", 4) == 0;
+	json_t *config = none ? json_object() : body_object(x);
+	struct error err = {0};
+	int r, status = 500;
+
+	if (!config)
+		return;
+	r = node_set_serve_config(node, config, http1_header(x->head, "If-Match"), &err);
+	json_decref(config);
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
+		if (refusals[i].code == r)
+			status = refusals[i].status;
+	if (r < 0)
+		reply_object(x, status, "error", err.text);
+	else
+		reply_stored(node, x, stored_serve_config);
+}
+
+/* serve_query_feature() - The official command line asks before it serves HTTPS or by Funnel */
+static void serve_query_feature(struct node *node, struct http1_exchange *x)
+{
+	static const char complete[] = "{\"Complete\":true}";
+	char feature[32];
+
+	(void)node;
+	if (query_value(x, "feature", feature, sizeof(feature)) > 0 &&
+	    strcmp(feature, "serve") == 0)
+		http1_reply(x, 200, "application/json", complete, strlen(complete));
+	else
+		reply_object(x, 501, "error", "pillion does not support this feature yet");
 }
 
 /* watch_notify() - A reader that is too slow is cut off, and dials again */
@@ -516,6 +588,7 @@ static const struct route routes[] = {
 	{"POST", "start", ACCESS_WRITE, serve_start, NULL},
 	{"POST", "login-interactive", ACCESS_WRITE, serve_login_interactive, NULL},
 	{"POST", "logout", ACCESS_WRITE, serve_logout, NULL},
+	{"PUT", "profiles/", ACCESS_WRITE, serve_new_profile, NULL},
 	{"POST", "ping", ACCESS_READ, serve_ping, NULL},
 	{"GET", "whois", ACCESS_READ, serve_whois, NULL},
 	{"GET", "watch-ipn-bus", ACCESS_READ, serve_watch, NULL},
@@ -525,7 +598,9 @@ static const struct route routes[] = {
 	{"GET", "derpmap", ACCESS_READ, serve_derp_map, NULL},
 	{"GET", "usermetrics", ACCESS_READ, localapi_reply_metrics, NULL},
 	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics, NULL},
-	{"GET", "serve-config", ACCESS_READ, NULL, "{}"},
+	{"GET", "serve-config", ACCESS_READ, serve_get_serve_config, NULL},
+	{"POST", "serve-config", ACCESS_WRITE, serve_set_serve_config, NULL},
+	{"POST", "query-feature", ACCESS_READ, serve_query_feature, NULL},
 	{"GET", "check-ip-forwarding", ACCESS_READ, NULL, "{\"Warning\":\"\"}"},
 	{"GET", "check-udp-gro-forwarding", ACCESS_READ, NULL, "{\"Warning\":\"\"}"},
 	{"GET", "check-so-mark-in-use", ACCESS_READ, NULL, "{\"UseSOMark\":true}"},

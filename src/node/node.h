@@ -22,6 +22,7 @@ struct json_writer;
 struct node;
 struct node_watch;
 struct tailcfg_node;
+struct tailcfg_ping_result;
 struct tailcfg_user_profile;
 
 /** enum node_watch_mask - Bits of watch-ipn-bus?mask= (ipn.NotifyWatchOpt) that make a difference */
@@ -93,18 +94,6 @@ int node_login_interactive(struct node *node, struct error *err);
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context, struct error *err);
 
-/* The answer to a ping. */
-struct node_ping_result {
-	struct address target;
-	const char *name;  /* of the peer, "" if it is gone */
-	const char *error; /* "" for an answer in time */
-	double latency_seconds;
-	struct endpoint endpoint; /* of a direct path; ADDRESS_NONE: there is none */
-	uint16_t region;          /* of the relay that carried it; 0: none */
-	const char *region_code;
-	uint16_t peer_api_port; /* TSMP */
-};
-
 /**
  * node_ping() - Ping a peer
  * @target: a tailnet address
@@ -115,7 +104,7 @@ struct node_ping_result {
  * called
  */
 int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, const struct node_ping_result *result), void *context);
+	      void (*done)(void *context, const struct tailcfg_ping_result *result), void *context);
 
 /* The owner of a tailnet address. Pointers hold until the node hears from control again. */
 struct node_identity {
@@ -136,6 +125,10 @@ bool node_identify(const struct node *node, const struct address *address,
 void node_identity_capabilities(const struct node *node, const struct node_identity *identity,
 				bool (*each)(void *data, const char *name, const char *values),
 				void *data);
+
+/** node_identity_grants() - The same as a JSON object, name to list of values; free() it. NULL
+ * without memory */
+char *node_identity_grants(const struct node *node, const struct node_identity *identity);
 
 /** node_write_whois() - apitype.WhoIsResponse {Node, UserProfile, CapMap} of an address; 0, or
  * -ENOENT: no node has it */
@@ -161,6 +154,27 @@ int node_debug(struct node *node, const char *action, struct json_writer *w, str
 
 /** node_address_of() - The first address of the node with @name (its whole name or first label) */
 bool node_address_of(struct node *node, const char *name, struct address *ret);
+
+#define NODE_ETAG_MAX 65 /* hex SHA-256 and the end */
+
+/**
+ * node_serve_config() - Append the ipn.ServeConfig in force as JSON, "{}" if there is none
+ * @ret_etag: its ETag, for node_set_serve_config()
+ *
+ * Return: 0, -ENOMEM, -EMSGSIZE
+ */
+int node_serve_config(struct node *node, struct buffer *out, char ret_etag[static NODE_ETAG_MAX]);
+
+/**
+ * node_set_serve_config() - Check an ipn.ServeConfig, put it into force and begin to store it
+ * @config: borrowed
+ * @etag:   of the configuration that it replaces; NULL or "": any
+ *
+ * Return: 0; -EINVAL; -EMSGSIZE; -ESTALE: @etag is of another one; -EEXIST: TS_SERVE_CONFIG is in force;
+ * -EOPNOTSUPP: it has what pillion lacks; -EBUSY: no usable state, or no netmap yet; -ENOMEM
+ */
+int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
+			  struct error *err);
 
 /** node_notify - Receives an ipn.Notify: one line of JSON, which is valid during the call */
 typedef void node_notify(void *context, const void *line, size_t length);

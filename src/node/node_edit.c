@@ -11,25 +11,12 @@
 /* A command sends the login request of its start within this time. */
 #define HELD_START_MS 2000
 
-/* check_usable() - Refuse @what while the state can't be used, beginning with the official words */
-static int check_usable(const struct node *node, const char *what, struct error *err)
-{
-	const char *why = node->warnings[NODE_WARN_STATE];
-
-	if (node->state_usable)
-		return 0;
-	return error_set(err, -EBUSY, "cannot %s when state store is unhealthy: %s", what,
-			 why ? why + strlen(NODE_STATE_TROUBLE) : "it is not loaded yet");
-}
-
 /* check_operator() - Refuse an operator without an entry in /etc/passwd: it would have no effect */
 static int check_operator(struct node *node, const struct prefs *before, struct error *err)
 {
 	const char *name = node->state.prefs.operator_user;
 
-	if (strcmp(name, before->operator_user) == 0)
-		return 0;
-	if (node_machine_find_operator(node) == 0)
+	if (strcmp(name, before->operator_user) == 0 || node_machine_find_operator(node) == 0)
 		return 0;
 	return error_set(err, -EINVAL, "--operator: the daemon's /etc/passwd has no user '%.64s'",
 			 name);
@@ -51,7 +38,6 @@ static void after_edit(struct node *node, const struct prefs *before)
 	if (now->want_running && before->want_running)
 		node_prefs_applied(node);
 	node_changed(node, NODE_CHANGED_INTENT);
-	node_settle(node);
 }
 
 /* check_server() - Refuse another login server while the login is good */
@@ -101,7 +87,7 @@ static int settle_edit(struct node *node, struct prefs *before, bool leave, stru
 int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 {
 	struct prefs before = {0};
-	int r = check_usable(node, "change settings", err);
+	int r = node_check_usable(node, "change settings", err);
 
 	if (r < 0)
 		return r;
@@ -112,6 +98,8 @@ int node_edit_prefs(struct node *node, json_t *masked, struct error *err)
 	r = prefs_edit(&node->state.prefs, masked, err);
 	if (r == 0)
 		r = settle_edit(node, &before, false, err);
+	if (r == 0)
+		node_settle(node);
 	prefs_free(&before);
 	return r;
 }
@@ -175,27 +163,16 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 {
 	const json_t *update = json_object_get(ipn_options, "UpdatePrefs");
 	const char *key = json_string_value(json_object_get(ipn_options, "AuthKey"));
-	const bool wanted = node->login_wanted, asked = node->login_asked;
-	const enum login_request request = node->login_request;
-	const enum node_state told = node->told_state;
-	int r;
+	int r = json_is_object(update) ? replace_prefs(node, update, leave, err) : 0;
 
+	if (r < 0)
+		return r;
 	/* The command that sent the start waits for the state: publish it even if it stays. */
 	node->told_state = NODE_NO_STATE;
 	node->login_asked = true;
 	if (node->login_request == LOGIN_GOES_ON)
 		node->login_request = LOGIN_AGAIN;
 	node->login_wanted |= key && key[0];
-	if (json_is_object(update)) {
-		r = replace_prefs(node, update, leave, err);
-		if (r < 0) {
-			node->login_request = request;
-			node->login_wanted = wanted;
-			node->login_asked = asked;
-			node->told_state = told;
-			return r;
-		}
-	}
 	secret_string_free(node->auth_key);
 	node->auth_key = key && key[0] ? strdup(key) : NULL;
 	node_changed(node, NODE_CHANGED_INTENT);
@@ -205,7 +182,7 @@ static int start(struct node *node, json_t *ipn_options, bool leave, struct erro
 
 int node_start(struct node *node, json_t *ipn_options, struct error *err)
 {
-	int r = check_usable(node, "start backend", err);
+	int r = node_check_usable(node, "start backend", err);
 
 	if (r == 0) {
 		node_drop_held_start(node);
@@ -228,7 +205,7 @@ static bool key_is_awaited(const struct node *node)
 
 int node_login_interactive(struct node *node, struct error *err)
 {
-	int r = check_usable(node, "log in", err);
+	int r = node_check_usable(node, "log in", err);
 
 	if (r < 0)
 		return r;
@@ -264,7 +241,7 @@ int node_login_interactive(struct node *node, struct error *err)
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context, struct error *err)
 {
-	int r = check_usable(node, "log out", err);
+	int r = node_check_usable(node, "log out", err);
 
 	if (r < 0)
 		return r;

@@ -18,6 +18,7 @@
  *	node_machine        files and addresses of the machine
  *	node_peers          netmap → peers, packet filter and relays of the tunnel
  *	node_network        netmap → addresses and routes of the kernel
+ *	node_serve          the ports that this node serves
  *	node_store          state file, cache, hand-over record
  *	node_bus, node_status, node_debug, node_metrics, node_ping, node_hostinfo, node_health
  *	node_state          questions that every file may ask
@@ -28,6 +29,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/limits.h"
 #include "base/prefixes.h"
 #include "control/control_client.h"
 #include "node/node.h"
@@ -80,6 +82,7 @@ enum node_warning {
 	NODE_WARN_CERTIFICATES,
 	NODE_WARN_SETTINGS, /* some have no effect */
 	NODE_WARN_PROXY,    /* HTTPS_PROXY can't be used */
+	NODE_WARN_SERVE,    /* a configuration can't be used, or only in part */
 	NODE_WARN_COUNT,
 };
 
@@ -112,6 +115,7 @@ struct node_bus {
 };
 
 struct node_route_holder;
+struct node_serve;
 
 /** struct node_routes - Routes into the tunnel, counted by the peers that need them */
 struct node_routes {
@@ -143,12 +147,11 @@ struct node {
 	bool settled;      /* the supervisor knows that the prefs of the start are stored */
 	bool key_waits;    /* control waits for the store of a new node key */
 	bool cache_dirty;  /* it changed since the last store */
-	bool cache_stored; /* a store was tried since the start */
+	bool cache_stored; /* a netmap was stored, or a store failed: the next one can wait */
 	bool cache_cut;    /* the netmap did not fit, which was logged */
 	uv_timer_t cache_timer;
 	struct secret_key disco_key;
 	struct buffer handover; /* active peers of the last engine, until the tunnel has them */
-	uint16_t cached_home;
 	struct address known_control[CONTROL_KNOWN_MAX]; /* where control was reached */
 	size_t known_control_count;
 	struct netmap *cached_netmap; /* until the control client takes it */
@@ -159,16 +162,15 @@ struct node {
 	struct proxy *proxy;       /* HTTPS_PROXY, or NULL */
 	struct buffer resolv_conf; /* texts */
 	struct buffer hosts;
-	uid_t operator_uid;                        /* of OperatorUser, or NODE_NO_OPERATOR */
-	struct prefix_set tailnet;                 /* address ranges of the configuration */
-	struct path_interface_address *interfaces; /* addresses; NULL: unknown yet */
-	struct prefix *interface_prefixes;         /* their networks */
-	size_t interface_count;
+	uid_t operator_uid;                            /* of OperatorUser, or NODE_NO_OPERATOR */
+	struct prefix_set tailnet;                     /* address ranges of the configuration */
+	struct path_interface_address *interfaces;     /* addresses; NULL: unknown yet */
+	struct prefix *interface_prefixes;             /* their networks */
+	size_t interface_count, other_interface_count; /* all; without those of our own link */
 
 	/* Coordination (node_login.c) */
 	struct control_client *control; /* NULL: not wanted, or no usable state */
 	bool control_started;           /* and not paused since */
-	bool control_lost;              /* the last attempt to reach control failed */
 	bool registered;                /* control has accepted the node key in this process */
 	bool key_expired;               /* our own node key */
 	bool needs_person;              /* the login waits for a person */
@@ -188,7 +190,7 @@ struct node {
 	struct path_endpoint endpoints[64];
 	size_t endpoint_count;
 	bool working_udp;
-	uint16_t home_derp;
+	uint16_t home_derp;         /* from the cache until there is a map of relays; 0: none */
 	unsigned int control_pings; /* under way for control */
 	struct error told_trouble;  /* the fault of a netmap that was logged last */
 	struct {
@@ -198,7 +200,6 @@ struct node {
 
 	/* Packets (node_peers.c, node_network.c) */
 	struct tunnel *tunnel;
-	bool filter_missing;  /* the filter of the netmap is not in force */
 	bool applied_peers;   /* the tunnel has the peers of the netmap */
 	bool new_here;        /* peers are just learning the node key */
 	bool network_applied; /* the kernel has our addresses */
@@ -207,6 +208,7 @@ struct node {
 	bool network_changed; /* since then */
 	bool network_failed;  /* the last time */
 	struct node_routes routes;
+	struct node_serve *serve;
 
 	/* The record of changes (node_reconcile.c) */
 	unsigned int changes; /* bits of enum node_change */
@@ -241,6 +243,9 @@ bool node_is_in_map(const struct node *node, const struct secret_key *node_key);
 /** node_has_key() - Whether there is a node key, which control need not know */
 bool node_has_key(const struct node *node);
 
+/** node_check_usable() - Refuse @what while the state can't be used, beginning with the official words */
+int node_check_usable(const struct node *node, const char *what, struct error *err);
+
 /** node_changed() - Record @changes (enum node_change): node_settle() follows in the next turn of
  * the loop */
 void node_changed(struct node *node, unsigned int changes);
@@ -250,6 +255,15 @@ void node_note_result(struct node *node, bool *failed, int result);
 
 /** node_peer_is_trusted() - Whether packets may go to @peer and come from it */
 bool node_peer_is_trusted(const struct netmap *map, const struct netmap_peer *peer);
+
+/* This node's own addresses that it uses: single tailnet addresses, whatever control names. */
+struct node_addresses {
+	struct prefix list[LIMIT_NET_ADDRESSES];
+	uint32_t count;
+};
+
+/** node_own_addresses() - Those of the netmap, which has a self node */
+struct node_addresses node_own_addresses(const struct node *node);
 
 /** node_collect_allowed_ips() - The allowed IPs of @peer that this node uses; returns the count */
 uint32_t node_collect_allowed_ips(const struct node *node, const struct tailcfg_node *peer,
@@ -323,9 +337,6 @@ void node_forget_session(struct node *node);
 /** node_forget_server() - The login server is another one: drop node ID and netmap */
 void node_forget_server(struct node *node);
 
-/** node_set_control_trouble() - Why control can't be reached; NULL: it is reached */
-void node_set_control_trouble(struct node *node, const char *text);
-
 /* node_peers.c */
 
 /** node_tunnel_open() - Open the tunnel for the node key that peers know; 0 if it is open */
@@ -352,6 +363,22 @@ void node_network_peer(struct node *node, int64_t id);
 
 /** node_network_forget() - The next request counts and sends the routes of all peers */
 void node_network_forget(struct node *node);
+
+/* node_serve.c */
+int node_serve_open(struct node *node);
+void node_serve_close(struct node *node);
+
+/** node_serve_file() - @fd, which is closed here, is TS_SERVE_CONFIG as it is now; or negative errno */
+void node_serve_file(struct node *node, int fd);
+
+/** node_serve_stored() - The state was loaded, or its profile is another one */
+void node_serve_stored(struct node *node);
+
+/** node_serve_name() - Our name may have changed, with the netmap */
+void node_serve_name(struct node *node);
+
+/** node_serve_tunnel() - There is a new tunnel, which knows no served ports yet */
+void node_serve_tunnel(struct node *node);
 
 /* node_machine.c */
 int node_machine_open(struct node *node, struct error *err);

@@ -44,12 +44,6 @@ static bool set_login_warning(struct node *node, const char *text)
 	return node_warn(node, NODE_WARN_LOGIN, text);
 }
 
-void node_set_control_trouble(struct node *node, const char *text)
-{
-	node->control_lost = text != NULL;
-	node_warn(node, NODE_WARN_CONTROL, text);
-}
-
 /* read_key_file() - The auth key that the supervisor was given; NULL if there is none */
 static char *read_key_file(struct node *node)
 {
@@ -181,7 +175,7 @@ static void on_registered(void *user, const struct secret_key *node_key,
 	node->needs_person = false;
 	set_auth_url(node, NULL);
 	set_login_warning(node, NULL);
-	node_set_control_trouble(node, NULL);
+	node_warn(node, NODE_WARN_CONTROL, NULL);
 	node->state.persist.node_key = *node_key;
 	/* The old key is not needed any more; see current_key(). */
 	secret_key_wipe(&node->state.persist.old_node_key);
@@ -260,7 +254,7 @@ static void on_trouble(void *user, const struct error *reason, nanoseconds retry
 	snprintf(text, sizeof(text), "%s%s", reason->text, remedy(reason->code));
 	log_warn("control: %s; next try in %lld s", text,
 		 (long long)((retry_in + NSEC_PER_SEC - 1) / NSEC_PER_SEC));
-	node_set_control_trouble(node, text);
+	node_warn(node, NODE_WARN_CONTROL, text);
 	node_changed(node, NODE_CHANGED_STATE);
 }
 
@@ -268,9 +262,9 @@ static void on_healthy(void *user)
 {
 	struct node *node = user;
 
-	if (node->control_lost)
+	if (node->warnings[NODE_WARN_CONTROL])
 		log_info("control is reachable again");
-	node_set_control_trouble(node, NULL);
+	node_warn(node, NODE_WARN_CONTROL, NULL);
 	node_changed(node, NODE_CHANGED_STATE);
 }
 
@@ -360,7 +354,7 @@ void node_forget_session(struct node *node)
 	node->map_awaited = false;
 	set_auth_url(node, NULL);
 	set_login_warning(node, NULL);
-	node_set_control_trouble(node, NULL);
+	node_warn(node, NODE_WARN_CONTROL, NULL);
 }
 
 /* forget_tailnet() - Drop what belongs to the tailnet that this node left */
@@ -373,7 +367,7 @@ static void forget_tailnet(struct node *node)
 	buffer_consume(&node->handover, node->handover.length);
 	node->registered = false;
 	node->key_expired = false;
-	node->cached_home = 0;
+	node->home_derp = 0;
 	node->cache_dirty = true;
 }
 
@@ -389,6 +383,7 @@ void node_forget_login(struct node *node)
 	forget_tailnet(node);
 	node->login_wanted = false;
 	state_file_forget(&node->state);
+	node_serve_stored(node);
 	(void)node_machine_find_operator(node);
 	(void)prefs_set_bool(&node->state.prefs, "LoggedOut", true);
 	(void)prefs_set_bool(&node->state.prefs, "WantRunning", false);
@@ -431,7 +426,6 @@ int node_control_open(struct node *node, struct error *err)
 	explicit_bzero(lock_secret, sizeof(lock_secret));
 	control_client_set_identity(node->control, has_key ? &persist->node_key : NULL,
 				    has_old ? &persist->old_node_key : NULL, &disco, &network_lock);
-	node->home_derp = node->cached_home;
 	node_tell_hostinfo(node);
 	return 0;
 }

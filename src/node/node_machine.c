@@ -11,6 +11,7 @@
 #include "node/node_internal.h"
 #include "node/node_run.h"
 #include "privsep/records.h"
+#include "privsep/root_files.h"
 #include "transport/names.h"
 #include "transport/proxy.h"
 #include "transport/tls.h"
@@ -29,33 +30,21 @@ static int read_fd(int fd, size_t limit, struct buffer *ret)
 	return fd < 0 ? fd : file_read(fd, limit, ret);
 }
 
-static const struct {
-	enum privsep_file_name file;
-	const char *name;
-} roots[] = {
-	{PRIVSEP_FILE_CA_SYSTEM, "the system's certificate bundle"},
-	{PRIVSEP_FILE_CA_FILE, "--ca-file (TS_CA_FILE, SSL_CERT_FILE)"},
-	{PRIVSEP_FILE_CA_DIRECTORY, "the folder of SSL_CERT_DIR"},
-};
-_Static_assert(ARRAY_SIZE(roots) <= TLS_ROOT_SOURCES, "each file is a source");
+_Static_assert(PRIVSEP_ROOT_FILES <= TLS_ROOT_SOURCES, "each file is a source");
 
 /* take_roots() - Trust the authorities in @fd, in place of those that the file held before */
 static void take_roots(struct node *node, unsigned int source, int fd)
 {
-	struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	_cleanup_(buffer_free) struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
 	struct error err = {0};
-	int r = read_fd(fd, LIMIT_CA_BUNDLE, &pem);
-	bool is_gone = r == -ENOENT || (r == 0 && pem.length == 0);
+	int r = privsep_read_roots(source, fd, &pem, &err);
 
-	if (r == 0 || is_gone)
+	if (r == 0)
 		r = tls_context_set_roots(node->tls, source,
-					  is_gone ? NULL : (const char *)buffer_head(&pem),
-					  pem.length, roots[source].name, &err);
-	else
-		error_set_errno(&err, r, "read %s", roots[source].name);
+					  pem.length ? (const char *)buffer_head(&pem) : NULL,
+					  pem.length, privsep_root_files[source].name, &err);
 	if (r < 0)
 		log_warn("%s; pillion keeps the authorities that it has", err.text);
-	buffer_free(&pem);
 }
 
 /* check_roots() - Warn if no authority is known */
@@ -127,8 +116,9 @@ int node_machine_open(struct node *node, struct error *err)
 	r = tls_context_create(&node->tls, err);
 	if (r < 0)
 		return r;
-	for (unsigned int i = 0; i < ARRAY_SIZE(roots); i++)
-		take_roots(node, i, privsep_client_open_file(node->privsep, roots[i].file));
+	for (unsigned int i = 0; i < PRIVSEP_ROOT_FILES; i++)
+		take_roots(node, i,
+			   privsep_client_open_file(node->privsep, privsep_root_files[i].file));
 	check_roots(node);
 	return 0;
 }
@@ -180,11 +170,16 @@ int node_machine_find_operator(struct node *node)
 
 void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
 {
+	int source = privsep_root_source(name);
+
 	switch (name) {
 	case PRIVSEP_FILE_RESOLV_CONF:
 	case PRIVSEP_FILE_HOSTS:
 		take_text(name == PRIVSEP_FILE_HOSTS ? &node->hosts : &node->resolv_conf, fd);
 		configure_names(node);
+		return;
+	case PRIVSEP_FILE_SERVE_CONFIG:
+		node_serve_file(node, fd);
 		return;
 	case PRIVSEP_FILE_PASSWD:
 		if (fd >= 0)
@@ -205,43 +200,32 @@ void node_file_changed(struct node *node, enum privsep_file_name name, int fd)
 	default:
 		break;
 	}
-	for (unsigned int i = 0; i < ARRAY_SIZE(roots); i++)
-		if (roots[i].file == name) {
-			take_roots(node, i, fd);
-			check_roots(node);
-			return;
-		}
-	if (fd >= 0)
+	if (source >= 0) {
+		take_roots(node, (unsigned int)source, fd);
+		check_roots(node);
+	} else if (fd >= 0) {
 		close(fd);
+	}
 }
 
-/* same_networks() - Whether the addresses of all links but our own are unchanged */
+/* same_networks() - Whether the addresses of all links but our own, which come first, are unchanged */
 static bool same_networks(const struct node *node, const struct path_interface_address *list,
-			  const struct prefix *prefixes, size_t count)
+			  const struct prefix *prefixes, size_t others)
 {
-	size_t at = 0;
-
-	for (size_t i = 0; i < node->interface_count; i++) {
-		if (node->interfaces[i].own_tunnel)
-			continue;
-		while (at < count && list[at].own_tunnel)
-			at++;
-		if (at == count ||
-		    !address_equal(&list[at].address, &node->interfaces[i].address) ||
-		    !prefix_equal(&prefixes[at], &node->interface_prefixes[i]))
+	if (others != node->other_interface_count)
+		return false;
+	for (size_t i = 0; i < others; i++)
+		if (!address_equal(&list[i].address, &node->interfaces[i].address) ||
+		    !prefix_equal(&prefixes[i], &node->interface_prefixes[i]))
 			return false;
-		at++;
-	}
-	while (at < count && list[at].own_tunnel)
-		at++;
-	return at == count;
+	return true;
 }
 
 void node_interfaces(struct node *node, const struct interfaces *interfaces)
 {
 	struct path_interface_address *list;
 	struct prefix *prefixes;
-	size_t count = 0;
+	size_t count = 0, others = 0;
 	bool moved;
 
 	list = calloc(interfaces->count + 1, sizeof(*list));
@@ -251,22 +235,27 @@ void node_interfaces(struct node *node, const struct interfaces *interfaces)
 		free(prefixes);
 		return;
 	}
-	for (size_t i = 0; i < interfaces->count; i++) {
-		const struct interface_address *a = &interfaces->list[i];
+	for (int own = 0; own <= 1; own++) {
+		others = count; /* at last: of the first round */
+		for (size_t i = 0; i < interfaces->count; i++) {
+			const struct interface_address *a = &interfaces->list[i];
 
-		if (!(a->flags & INTERFACE_UP))
-			continue;
-		list[count].address = a->prefix.address;
-		list[count].own_tunnel = strcmp(a->name, node->start->config.tun_name) == 0;
-		prefixes[count++] = prefix_mask(&a->prefix);
+			if (!(a->flags & INTERFACE_UP) ||
+			    (strcmp(a->name, node->start->config.tun_name) == 0) != own)
+				continue;
+			list[count].address = a->prefix.address;
+			list[count].own_tunnel = own;
+			prefixes[count++] = prefix_mask(&a->prefix);
+		}
 	}
 	/* A change of our own addresses is no reason to look for new paths. */
-	moved = node->interfaces && !same_networks(node, list, prefixes, count);
+	moved = node->interfaces && !same_networks(node, list, prefixes, others);
 	free(node->interfaces);
 	free(node->interface_prefixes);
 	node->interfaces = list;
 	node->interface_prefixes = prefixes;
 	node->interface_count = count;
+	node->other_interface_count = others;
 	if (node->tunnel) {
 		tunnel_set_interfaces(node->tunnel, list, node->interface_count);
 		if (moved)

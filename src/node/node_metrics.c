@@ -9,29 +9,30 @@
 #include "tunnel/wireguard/wg.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* Text that grows; the first failure stays. */
 struct metrics {
 	struct buffer *out;
+	const char *name; /* of the last line */
 	int result;
 };
 
-static void type(struct metrics *m, const char *name, const char *kind)
+/* put() - A line, and the type before the first one of a name; @label NULL: none */
+static void put(struct metrics *m, const char *name, const char *label, const char *value,
+		uint64_t count)
 {
-	m->result |= buffer_printf(m->out, "# TYPE %s %s\n", name, kind);
-}
+	const char *end = name + strlen(name) - strlen("_total");
 
-static void labelled(struct metrics *m, const char *name, const char *label, const char *value,
-		     uint64_t count)
-{
-	m->result |= buffer_printf(m->out, "%s{%s=\"%s\"} %llu\n", name, label, value,
-				   (unsigned long long)count);
-}
-
-static void single(struct metrics *m, const char *name, const char *kind, uint64_t count)
-{
-	type(m, name, kind);
-	m->result |= buffer_printf(m->out, "%s %llu\n", name, (unsigned long long)count);
+	if (!m->name || strcmp(m->name, name) != 0)
+		m->result |= buffer_printf(m->out, "# TYPE %s %s\n", name,
+					   strcmp(end, "_total") == 0 ? "counter" : "gauge");
+	m->name = name;
+	if (label)
+		m->result |= buffer_printf(m->out, "%s{%s=\"%s\"} %llu\n", name, label, value,
+					   (unsigned long long)count);
+	else
+		m->result |= buffer_printf(m->out, "%s %llu\n", name, (unsigned long long)count);
 }
 
 static void put_traffic(struct metrics *m, const char *packets, const char *bytes,
@@ -44,20 +45,17 @@ static void put_traffic(struct metrics *m, const char *packets, const char *byte
 	};
 
 	_Static_assert(ARRAY_SIZE(ways) == TUNNEL_WAY_COUNT, "a label a way");
-	type(m, packets, "counter");
 	for (size_t i = 0; i < TUNNEL_WAY_COUNT; i++)
-		labelled(m, packets, "path", ways[i], traffic[i].packets);
-	type(m, bytes, "counter");
+		put(m, packets, "path", ways[i], traffic[i].packets);
 	for (size_t i = 0; i < TUNNEL_WAY_COUNT; i++)
-		labelled(m, bytes, "path", ways[i], traffic[i].bytes);
+		put(m, bytes, "path", ways[i], traffic[i].bytes);
 }
 
 static void put_dropped(struct metrics *m, const char *name,
 			const uint64_t verdicts[static FILTER_VERDICT_COUNT])
 {
-	type(m, name, "counter");
 	for (unsigned int v = FILTER_DROP_MALFORMED; v < FILTER_VERDICT_COUNT; v++)
-		labelled(m, name, "reason", filter_verdict_label(v), verdicts[v]);
+		put(m, name, "reason", filter_verdict_label(v), verdicts[v]);
 }
 
 static void put_tunnel(struct metrics *m, const struct tunnel_counters *c)
@@ -69,10 +67,10 @@ static void put_tunnel(struct metrics *m, const struct tunnel_counters *c)
 	put_traffic(m, "tailscaled_outbound_packets_total", "tailscaled_outbound_bytes_total",
 		    c->out);
 	put_dropped(m, in_dropped, c->verdicts_in);
-	labelled(m, in_dropped, "reason", "tun", c->tun_failed);
+	put(m, in_dropped, "reason", "tun", c->tun_failed);
 	put_dropped(m, out_dropped, c->verdicts_out);
-	labelled(m, out_dropped, "reason", "no_peer", c->no_peer);
-	labelled(m, out_dropped, "reason", "no_path", c->no_way);
+	put(m, out_dropped, "reason", "no_peer", c->no_peer);
+	put(m, out_dropped, "reason", "no_path", c->no_way);
 }
 
 static void put_wireguard(struct metrics *m, const struct wg_statistics *s)
@@ -80,12 +78,10 @@ static void put_wireguard(struct metrics *m, const struct wg_statistics *s)
 	static const char datagrams[] = "pillion_wireguard_datagrams_total";
 	static const char events[] = "pillion_wireguard_events_total";
 
-	type(m, datagrams, "counter");
 	for (unsigned int v = 0; v < WG_VERDICT_COUNT; v++)
-		labelled(m, datagrams, "verdict", wg_verdict_name(v), s->verdicts[v]);
-	type(m, events, "counter");
+		put(m, datagrams, "verdict", wg_verdict_name(v), s->verdicts[v]);
 	for (unsigned int c = 0; c < WG_COUNTER_COUNT; c++)
-		labelled(m, events, "event", wg_counter_name(c), s->counters[c]);
+		put(m, events, "event", wg_counter_name(c), s->counters[c]);
 }
 
 static void put_path(struct metrics *m, const struct path_statistics *s)
@@ -109,9 +105,8 @@ static void put_path(struct metrics *m, const struct path_statistics *s)
 		{"dropped_unexpected_stun", s->stun_unexpected},
 	};
 
-	type(m, "pillion_path_events_total", "counter");
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		labelled(m, "pillion_path_events_total", "event", rows[i].event, rows[i].count);
+		put(m, "pillion_path_events_total", "event", rows[i].event, rows[i].count);
 }
 
 int node_metrics(struct node *node, struct buffer *out)
@@ -128,11 +123,9 @@ int node_metrics(struct node *node, struct buffer *out)
 	put_path(&m, tunnel ? tunnel_path_statistics(tunnel) : &no_paths);
 	for (size_t i = 0; i < NODE_WARN_COUNT; i++)
 		warnings += node->warnings[i] != NULL;
-	type(&m, "tailscaled_health_messages", "gauge");
-	labelled(&m, "tailscaled_health_messages", "type", "warning", warnings);
-	single(&m, "tailscaled_home_derp_region_id", "gauge", node->home_derp);
-	single(&m, "pillion_engine_crashes_total", "counter", node->start->config.crash_count);
-	type(&m, "pillion_state", "gauge");
-	labelled(&m, "pillion_state", "state", node_state_name(node_state(node)), 1);
+	put(&m, "tailscaled_health_messages", "type", "warning", warnings);
+	put(&m, "tailscaled_home_derp_region_id", NULL, NULL, node->home_derp);
+	put(&m, "pillion_engine_crashes_total", NULL, NULL, node->start->config.crash_count);
+	put(&m, "pillion_state", "state", node_state_name(node_state(node)), 1);
 	return m.result ? -EMSGSIZE : 0;
 }

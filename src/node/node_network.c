@@ -153,33 +153,26 @@ static int take_noted(struct node_routes *routes, struct prefixes *added, struct
 	return r;
 }
 
-/* collect_routes() - Fill in the routes of a request; @added and @gone are its memory */
+/* collect_routes() - Fill in the routes of a request, which the caller frees */
 static int collect_routes(struct node *node, const struct netmap *map,
-			  struct privsep_network *network, struct prefixes *added,
-			  struct prefixes *gone)
+			  struct privsep_network *network)
 {
 	struct node_routes *routes = &node->routes;
 	int r = routes->counted ? 0 : count_all(node, map);
 
 	network->delta = routes->sent;
 	if (r == 0)
-		r = take_noted(routes, added, gone);
+		r = take_noted(routes, &network->routes, &network->gone);
 	if (r == 0 && !network->delta) {
-		added->count = 0;
-		for (const struct prefix_entry *e = prefix_table_next(&routes->table, NULL);
-		     e && r == 0; e = prefix_table_next(&routes->table, e))
-			r = prefixes_add(added, &e->prefix);
+		network->routes.count = network->gone.count = 0;
+		for (const struct prefix_entry *e = LIST_FIRST(&routes->table.entries); e && r == 0;
+		     e = LIST_NEXT(e, entry))
+			r = prefixes_add(&network->routes, &e->prefix);
 	}
 	if (r < 0) { /* the table may lack what was noted: the next request counts all again */
 		node_network_forget(node);
 		return r;
 	}
-	if (network->delta) {
-		network->gone = gone->list;
-		network->gone_count = gone->count;
-	}
-	network->routes = added->list;
-	network->route_count = added->count;
 	routes->sent = true;
 	return r;
 }
@@ -227,7 +220,6 @@ void node_apply_network(struct node *node)
 	struct privsep_network network = {
 		.netfilter = node->state.prefs.netfilter_mode != NETFILTER_OFF,
 	};
-	struct prefixes added = {0}, gone = {0};
 	int r = 0;
 
 	node->network_wanted = node->tunnel && map && map->self && map->self->addresses.count;
@@ -240,9 +232,11 @@ void node_apply_network(struct node *node)
 		network.up = true;
 		network.share_ranges = tailcfg_capability_find(&map->self->cap_map,
 							       "disable-linux-cgnat-drop-rule");
-		network.addresses = map->self->addresses.items;
-		network.address_count = map->self->addresses.count;
-		r = collect_routes(node, map, &network, &added, &gone);
+		network.addresses = (struct prefixes){
+			.list = map->self->addresses.items,
+			.count = map->self->addresses.count,
+		};
+		r = collect_routes(node, map, &network);
 	} else {
 		node_network_forget(node);
 	}
@@ -252,6 +246,6 @@ void node_apply_network(struct node *node)
 	node->network_asked = r == 0;
 	if (r < 0)
 		on_network_applied(node, r, "");
-	prefixes_free(&added);
-	prefixes_free(&gone);
+	prefixes_free(&network.routes);
+	prefixes_free(&network.gone);
 }

@@ -30,16 +30,19 @@ static struct netmap_peer *holder_of(const struct netmap *map, const struct publ
 	return found;
 }
 
-static struct address first_of_family(const struct prefix_list *list, enum address_family family)
+static struct address first_of_family(const struct prefix *list, uint32_t count,
+				      enum address_family family)
 {
-	for (uint32_t i = 0; i < list->count; i++)
-		if (list->items[i].address.family == family)
-			return list->items[i].address;
+	for (uint32_t i = 0; i < count; i++)
+		if (list[i].address.family == family)
+			return list[i].address;
 	return (struct address){0};
 }
 
-static void set_peer(struct node *node, const struct netmap *map, const struct tailcfg_node *peer)
+static void set_peer(struct node *node, const struct tailcfg_node *peer)
 {
+	const struct node_addresses own = node_own_addresses(node);
+	const struct prefix_list *theirs = &peer->addresses;
 	struct prefix *allowed;
 	struct tunnel_peer_config config = {
 		.path =
@@ -53,13 +56,13 @@ static void set_peer(struct node *node, const struct netmap *map, const struct t
 			},
 		.masquerade =
 			{
-				.own_v4 = first_of_family(&map->self->addresses, ADDRESS_V4),
-				.own_v6 = first_of_family(&map->self->addresses, ADDRESS_V6),
+				.own_v4 = first_of_family(own.list, own.count, ADDRESS_V4),
+				.own_v6 = first_of_family(own.list, own.count, ADDRESS_V6),
 				.shown_v4 = peer->self_v4_masq_for_this_peer,
 				.shown_v6 = peer->self_v6_masq_for_this_peer,
 			},
-		.address_v4 = first_of_family(&peer->addresses, ADDRESS_V4),
-		.address_v6 = first_of_family(&peer->addresses, ADDRESS_V6),
+		.address_v4 = first_of_family(theirs->items, theirs->count, ADDRESS_V4),
+		.address_v6 = first_of_family(theirs->items, theirs->count, ADDRESS_V6),
 		.jailed = peer->is_jailed,
 		.node = peer,
 	};
@@ -82,12 +85,19 @@ static void set_peer(struct node *node, const struct netmap *map, const struct t
 	free(allowed);
 }
 
+static void set_own_addresses(struct node *node)
+{
+	const struct node_addresses own = node_own_addresses(node);
+
+	tunnel_set_own_addresses(node->tunnel, own.list, own.count);
+}
+
 /* set_peers() - Set all trusted peers */
 static void set_peers(struct node *node, const struct netmap *map)
 {
 	for (struct netmap_peer *p = netmap_peer_next(map, NULL); p; p = netmap_peer_next(map, p))
 		if (holder_of(map, &p->node.key) == p)
-			set_peer(node, map, &p->node);
+			set_peer(node, &p->node);
 }
 
 /* settle_key() - Make the tunnel's peer with @key agree with the netmap */
@@ -96,7 +106,7 @@ static void settle_key(struct node *node, const struct netmap *map, const struct
 	const struct netmap_peer *holder = holder_of(map, key);
 
 	if (holder)
-		set_peer(node, map, &holder->node);
+		set_peer(node, &holder->node);
 	else
 		tunnel_peer_remove(node->tunnel, key);
 }
@@ -143,12 +153,13 @@ void node_apply_filter(struct node *node)
 	struct prefix *unsigned_peers = NULL;
 	struct filter *filter = NULL;
 	const char *warning = NULL;
+	struct node_addresses own;
 	int r;
 
 	if (!node->tunnel || !map || !map->self)
 		return;
 	if (!map->has_filter) {
-		node->filter_missing = false;
+		node_warn(node, NODE_WARN_FILTER, NULL);
 		tunnel_set_filter(node->tunnel, NULL);
 		return;
 	}
@@ -157,16 +168,16 @@ void node_apply_filter(struct node *node)
 		lists[i] = &map->filters[i].filter;
 	config.lists = lists;
 	config.list_count = map->filter_count;
-	config.addresses.list = map->self->addresses.items;
-	config.addresses.count = map->self->addresses.count;
+	own = node_own_addresses(node);
+	config.addresses.list = own.list;
+	config.addresses.count = own.count;
 	r = lists ? unsigned_prefixes(map, &unsigned_peers, &config.unsigned_peers.count) : -ENOMEM;
 	config.unsigned_peers.list = unsigned_peers;
 	if (r == 0)
 		r = filter_compile(&config, &filter);
-	node->filter_missing = r < 0 || filter_is_discarded(filter);
 	if (r < 0)
 		warning = "no memory for the new packet filter: the old one stays in force";
-	else if (node->filter_missing)
+	else if (filter_is_discarded(filter))
 		warning = "the packet filter admits a peer without a signature: pillion denies "
 			  "everything until the server mends it";
 	if (node_warn(node, NODE_WARN_FILTER, warning) && warning)
@@ -200,7 +211,6 @@ static void choose_home(struct node *node)
 		log_error("no memory for the relay map");
 	if (home != node->home_derp) {
 		node->home_derp = home;
-		node->cached_home = home;
 		node_tell_hostinfo(node);
 		node_store_handover(node);
 	}
@@ -330,6 +340,7 @@ int node_tunnel_open(struct node *node)
 	node->applied_peers = false;
 	if (node->interfaces)
 		tunnel_set_interfaces(node->tunnel, node->interfaces, node->interface_count);
+	node_serve_tunnel(node);
 	return 0;
 }
 
@@ -352,8 +363,8 @@ void node_apply_netmap(struct node *node)
 	if (!node->tunnel || !map || !map->self)
 		return;
 	tunnel_remove_all_peers(node->tunnel);
-	tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
-				 map->self->addresses.count);
+	node_serve_name(node);
+	set_own_addresses(node);
 	node_apply_filter(node);
 	choose_home(node);
 	set_peers(node, map);
@@ -388,7 +399,8 @@ static void apply_change(struct node *node, const struct netmap_change *change)
 	const struct netmap *map = node_netmap(node);
 	bool routes = change->removal_count > 0;
 	/* The peer for which the filter was discarded may be gone. */
-	bool filter = change->parts & (NETMAP_FILTER | NETMAP_SELF) || node->filter_missing;
+	bool filter = change->parts & (NETMAP_FILTER | NETMAP_SELF) ||
+		      (node->warnings[NODE_WARN_FILTER] != NULL);
 
 	if (!node->tunnel || !map->self)
 		return;
@@ -401,8 +413,7 @@ static void apply_change(struct node *node, const struct netmap_change *change)
 		node_network_peer(node, change->removals[i].id);
 	}
 	if (change->parts & NETMAP_SELF) {
-		tunnel_set_own_addresses(node->tunnel, map->self->addresses.items,
-					 map->self->addresses.count);
+		set_own_addresses(node);
 		routes |= (change->self_what & NETMAP_NODE_CAPABILITIES) != 0;
 		if (change->self_what & NETMAP_NODE_KEY)
 			node_network_forget(node); /* a peer with our key is not trusted */
@@ -503,6 +514,7 @@ void node_peers_netmap(void *user, const struct netmap *map, const struct netmap
 	if (change->parts & NETMAP_SELF) {
 		note_approval(node, map->self->machine_authorized);
 		record_identity(node, map);
+		node_serve_name(node);
 	}
 	/* Before the state, with which a command that waits for another node key ends. */
 	if (map->self && (change->full || change->parts & NETMAP_SELF))

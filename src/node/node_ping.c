@@ -20,7 +20,7 @@ struct node_ping {
 	struct node *node;
 	struct public_key key;
 	struct address target;
-	void (*done)(void *context, const struct node_ping_result *result);
+	void (*done)(void *context, const struct tailcfg_ping_result *result);
 	void *context;
 };
 
@@ -30,7 +30,7 @@ static void on_answer(void *ctx, const struct tunnel_ping_result *answer)
 	const struct netmap *map = node_netmap(ping->node);
 	const struct netmap_peer *peer = map ? netmap_peer_by_key(map, &ping->key) : NULL;
 	char name[64];
-	struct node_ping_result result = {
+	struct tailcfg_ping_result result = {
 		.target = ping->target,
 		.name = peer ? tailcfg_node_display_name(&peer->node, name) : "",
 		.error = answer->error == 0            ? ""
@@ -57,7 +57,7 @@ static void on_answer(void *ctx, const struct tunnel_ping_result *answer)
 }
 
 int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, const struct node_ping_result *result), void *context)
+	      void (*done)(void *context, const struct tailcfg_ping_result *result), void *context)
 {
 	const struct netmap *map = node_netmap(node);
 	const struct netmap_peer *peer = map ? netmap_peer_by_address(map, target) : NULL;
@@ -90,25 +90,13 @@ struct control_ping_wait {
 	char *url;
 };
 
-static void on_control_ping_done(void *context, const struct node_ping_result *result)
+static void on_control_ping_done(void *context, const struct tailcfg_ping_result *result)
 {
 	struct control_ping_wait *wait = context;
-	char address[ADDRESS_TEXT_MAX];
-	struct control_ping_reply reply = {
-		.type = wait->type,
-		.ip = result->target,
-		.node_ip = address_format(&result->target, address),
-		.node_name = result->name,
-		.error = result->error[0] ? result->error : NULL,
-		.latency_seconds = result->latency_seconds,
-		.endpoint = result->endpoint,
-		.derp_region_id = result->region,
-		.derp_region_code = result->region_code,
-	};
 
 	wait->node->control_pings--;
 	if (wait->node->control)
-		control_client_ping_reply(wait->node->control, wait->url, &reply);
+		control_client_ping_reply(wait->node->control, wait->url, wait->type, result);
 	free(wait->url);
 	free(wait);
 }

@@ -86,7 +86,7 @@ static void reconcile(struct node *node)
 		return;
 	}
 	if (!node->control && node_control_open(node, &err) < 0) {
-		node_set_control_trouble(node, err.text);
+		node_warn(node, NODE_WARN_CONTROL, err.text);
 		return;
 	}
 	if (node_has_key(node) && !prefs->logged_out && !node->key_expired &&
@@ -160,6 +160,7 @@ void node_begin(struct node *node)
 	}
 	node_warn(node, NODE_WARN_STATE, NULL);
 	apply_start_prefs(node);
+	node_serve_stored(node);
 	warn_unsupported(node);
 	if (node->warnings[NODE_WARN_SETTINGS])
 		log_warn("%s", node->warnings[NODE_WARN_SETTINGS]);

@@ -58,6 +58,8 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	uv_poll_start(&node->privsep_poll, UV_READABLE, on_privsep);
 
 	r = node_machine_open(node, err);
+	if (r == 0)
+		r = node_serve_open(node);
 	if (r < 0) {
 		node_free(node);
 		return r;
@@ -151,6 +153,7 @@ void node_free(struct node *node)
 	node_tunnel_close(node);
 	node_network_forget(node);
 	node_control_close(node);
+	node_serve_close(node);
 	node_machine_close(node);
 	node_bus_close(node);
 	netmap_free(node->cached_netmap);

@@ -37,3 +37,6 @@ void node_free(struct node *node);
 /* Events of the privsep client; see struct privsep_client_handlers. */
 void node_interfaces(struct node *node, const struct interfaces *interfaces);
 void node_file_changed(struct node *node, enum privsep_file_name name, int fd);
+
+void node_serve_diverts(struct node *node, const struct privsep_divert *diverts, size_t count);
+void node_serve_link(struct node *node, int fd);

@@ -93,6 +93,17 @@ bool node_peer_is_trusted(const struct netmap *map, const struct netmap_peer *pe
 	       !public_key_equal(key, &map->self->key);
 }
 
+struct node_addresses node_own_addresses(const struct node *node)
+{
+	const struct prefix_list *named = &node_netmap(node)->self->addresses;
+	struct node_addresses own = {.count = 0};
+
+	for (uint32_t i = 0; i < named->count && own.count < LIMIT_NET_ADDRESSES; i++)
+		if (prefix_is_tailnet_host(&named->items[i], &node->tailnet))
+			own.list[own.count++] = named->items[i];
+	return own;
+}
+
 /*
  * is_wanted_route() - Whether this node uses an allowed IP of a peer
  *
@@ -209,4 +220,14 @@ bool node_address_of(struct node *node, const char *name, struct address *ret)
 		return false;
 	*ret = found->addresses.items[0].address;
 	return true;
+}
+
+int node_check_usable(const struct node *node, const char *what, struct error *err)
+{
+	const char *why = node->warnings[NODE_WARN_STATE];
+
+	if (node->state_usable)
+		return 0;
+	return error_set(err, -EBUSY, "cannot %s when state store is unhealthy: %s", what,
+			 why ? why + strlen(NODE_STATE_TROUBLE) : "it is not loaded yet");
 }

@@ -49,6 +49,7 @@ static void put_node(struct json_writer *w, const struct tailcfg_node *peer, boo
 	for (uint32_t i = 0; i < peer->allowed_ips.count; i++)
 		exit_node |= peer->allowed_ips.items[i].bits == 0;
 	json_put_string(w, "ID", peer->stable_id);
+	json_put_int(w, "NodeID", peer->id);
 	json_put_key(w, "PublicKey", &peer->key, KEY_NODE);
 	json_put_string(w, "HostName",
 			host && host->hostname ? host->hostname
@@ -127,7 +128,7 @@ static void put_self(struct json_writer *w, const struct node *node, const struc
 	json_begin_object(w, "Self");
 	if (map && map->self)
 		put_node(w, map->self, netmap_self_expired(map, clock_realtime()),
-			 !node->control_lost);
+			 !node->warnings[NODE_WARN_CONTROL]);
 	else
 		put_unknown_self(w, node);
 	json_begin_array(w, "Addrs");
@@ -229,19 +230,25 @@ static bool add_capability(void *data, const char *name, const char *values)
 	return true;
 }
 
-int node_write_whois(struct node *node, const struct address *address, struct json_writer *w)
+char *node_identity_grants(const struct node *node, const struct node_identity *identity)
 {
 	json_t *granted = json_object();
-	struct node_identity who;
 	char *text;
 
-	if (!node_identify(node, address, &who)) {
-		json_decref(granted);
-		return -ENOENT;
-	}
-	node_identity_capabilities(node, &who, add_capability, granted);
+	node_identity_capabilities(node, identity, add_capability, granted);
 	text = json_dumps(granted, JSON_COMPACT);
 	json_decref(granted);
+	return text;
+}
+
+int node_write_whois(struct node *node, const struct address *address, struct json_writer *w)
+{
+	_cleanup_free_ char *text = NULL;
+	struct node_identity who;
+
+	if (!node_identify(node, address, &who))
+		return -ENOENT;
+	text = node_identity_grants(node, &who);
 	json_begin_object(w, NULL);
 	tailcfg_node_encode(w, "Node", who.node);
 	if (who.user)
@@ -250,7 +257,6 @@ int node_write_whois(struct node *node, const struct address *address, struct js
 		json_put_null(w, "UserProfile");
 	json_put_raw(w, "CapMap", text ? text : "null");
 	json_end_object(w);
-	free(text);
 	return 0;
 }
 

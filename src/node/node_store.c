@@ -181,7 +181,7 @@ static void take_memory(struct node *node, struct memory *memory, bool with_netm
 	if (memory->has_disco_key)
 		node->disco_key = memory->disco_key;
 	if (memory->home)
-		node->cached_home = memory->home;
+		node->home_derp = memory->home;
 	if (memory->control_count) {
 		memcpy(node->known_control, memory->control, sizeof(memory->control));
 		node->known_control_count = memory->control_count;
@@ -372,6 +372,7 @@ static void on_cache_stored(void *context, int result, const char *text)
 			 text[0] ? text : strerror(-result));
 		if (!node->state_failed && node_warn(node, NODE_WARN_STORE, line))
 			log_warn("%s", line);
+		node->cache_stored = true;
 		node_store_cache_later(node);
 	} else if (!node->state_failed) {
 		node_warn(node, NODE_WARN_STORE, NULL);
@@ -387,7 +388,7 @@ void node_store_cache_now(struct node *node)
 	if (!node->state_usable || !node->cache_dirty)
 		return;
 	node->cache_dirty = false;
-	node->cache_stored = true;
+	node->cache_stored = node_has_map(node);
 	r = encode_memory(node, true, &bytes);
 	if (r == 0)
 		r = privsep_client_store(node->privsep, PRIVSEP_BLOB_CACHE, buffer_head(&bytes),

@@ -13,13 +13,13 @@
 #include "base/cleanup.h"
 #include "transport/url.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #define HOSTNAME_MAX  256
 #define ROUTES_MAX    4096u
 #define TAGS_MAX      256u
-#define NO_PLACE      ((size_t)-1)
 #define MASK_SUFFIX   "Set"
 #define MASK_LENGTH   (sizeof(MASK_SUFFIX) - 1)
 #define PLACE(member) offsetof(struct prefs, member)
@@ -54,57 +54,52 @@ static const struct {
 	[MEMBER_ANY] = {~0u, "null"},
 };
 
-enum member_presence {
-	PRESENT,    /* always written */
-	OMIT_EMPTY, /* left out while it has its zero value */
-};
-
 struct member {
 	const char *name;
 	enum member_kind kind;
-	enum member_presence presence;
-	size_t place;
+	size_t place;            /* 0: none; the object is first in struct prefs */
 	const char *initial;     /* as JSON; NULL: the zero value */
 	const char *unsupported; /* the feature that pillion lacks; NULL: none */
+	bool omit_empty;         /* left out while it has its zero value */
 };
 
 /* In the order of the official file. */
 static const struct member members[] = {
-	{"ControlURL", MEMBER_STRING, PRESENT, PLACE(control_url), NULL, NULL},
-	{"RouteAll", MEMBER_BOOL, PRESENT, PLACE(route_all), NULL, NULL},
-	{"ExitNodeID", MEMBER_STRING, PRESENT, NO_PLACE, NULL, "exit nodes"},
-	{"ExitNodeIP", MEMBER_STRING, PRESENT, NO_PLACE, NULL, "exit nodes"},
-	{"AutoExitNode", MEMBER_STRING, OMIT_EMPTY, NO_PLACE, NULL, NULL},
-	{"InternalExitNodePrior", MEMBER_STRING, PRESENT, NO_PLACE, NULL, NULL},
-	{"ExitNodeAllowLANAccess", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
-	{"CorpDNS", MEMBER_BOOL, PRESENT, PLACE(corp_dns), "true", NULL},
-	{"RunSSH", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, "the SSH server"},
-	{"RunWebClient", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, "the web interface"},
-	{"WantRunning", MEMBER_BOOL, PRESENT, PLACE(want_running), NULL, NULL},
-	{"LoggedOut", MEMBER_BOOL, PRESENT, PLACE(logged_out), NULL, NULL},
-	{"ShieldsUp", MEMBER_BOOL, PRESENT, PLACE(shields_up), NULL, NULL},
-	{"AdvertiseTags", MEMBER_TAGS, PRESENT, NO_PLACE, NULL, NULL},
-	{"Hostname", MEMBER_STRING, PRESENT, PLACE(hostname), NULL, NULL},
-	{"NotepadURLs", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
-	{"ForceDaemon", MEMBER_BOOL, OMIT_EMPTY, NO_PLACE, NULL, NULL},
-	{"Egg", MEMBER_BOOL, OMIT_EMPTY, NO_PLACE, NULL, NULL},
-	{"AdvertiseRoutes", MEMBER_ROUTES, PRESENT, NO_PLACE, NULL, "subnet routes of its own"},
-	{"AdvertiseServices", MEMBER_LIST, PRESENT, NO_PLACE, NULL, "Tailscale Services"},
-	{"Sync", MEMBER_BOOL_OPTIONAL, PRESENT, NO_PLACE, NULL, NULL},
-	{"NoSNAT", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
-	{"NoStatefulFiltering", MEMBER_BOOL_OPTIONAL, PRESENT, NO_PLACE, "true", NULL},
-	{"NetfilterMode", MEMBER_INTEGER, PRESENT, PLACE(netfilter_mode), "2", NULL},
-	{"OperatorUser", MEMBER_STRING, OMIT_EMPTY, PLACE(operator_user), NULL, NULL},
-	{"ProfileName", MEMBER_STRING, OMIT_EMPTY, PLACE(profile_name), NULL, NULL},
-	{"AutoUpdate", MEMBER_OBJECT, PRESENT, NO_PLACE, "{\"Check\":true,\"Apply\":null}", NULL},
-	{"AppConnector", MEMBER_OBJECT, PRESENT, NO_PLACE, "{\"Advertise\":false}",
-	 "app connectors"},
-	{"PostureChecking", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
-	{"NetfilterKind", MEMBER_STRING, PRESENT, NO_PLACE, NULL, NULL},
-	{"RemoteConfig", MEMBER_BOOL, PRESENT, NO_PLACE, NULL, NULL},
-	{"DriveShares", MEMBER_LIST, PRESENT, NO_PLACE, NULL, NULL},
-	{"RelayServerPort", MEMBER_ANY, OMIT_EMPTY, NO_PLACE, NULL, "peer relays"},
-	{"RelayServerStaticEndpoints", MEMBER_LIST, OMIT_EMPTY, NO_PLACE, NULL, NULL},
+	{"ControlURL", .kind = MEMBER_STRING, .place = PLACE(control_url)},
+	{"RouteAll", .kind = MEMBER_BOOL, .place = PLACE(route_all)},
+	{"ExitNodeID", .kind = MEMBER_STRING, .unsupported = "exit nodes"},
+	{"ExitNodeIP", .kind = MEMBER_STRING, .unsupported = "exit nodes"},
+	{"AutoExitNode", .kind = MEMBER_STRING, .omit_empty = true},
+	{"InternalExitNodePrior", .kind = MEMBER_STRING},
+	{"ExitNodeAllowLANAccess", .kind = MEMBER_BOOL},
+	{"CorpDNS", .kind = MEMBER_BOOL, .place = PLACE(corp_dns), .initial = "true"},
+	{"RunSSH", .kind = MEMBER_BOOL, .unsupported = "the SSH server"},
+	{"RunWebClient", .kind = MEMBER_BOOL, .unsupported = "the web interface"},
+	{"WantRunning", .kind = MEMBER_BOOL, .place = PLACE(want_running)},
+	{"LoggedOut", .kind = MEMBER_BOOL, .place = PLACE(logged_out)},
+	{"ShieldsUp", .kind = MEMBER_BOOL, .place = PLACE(shields_up)},
+	{"AdvertiseTags", .kind = MEMBER_TAGS},
+	{"Hostname", .kind = MEMBER_STRING, .place = PLACE(hostname)},
+	{"NotepadURLs", .kind = MEMBER_BOOL},
+	{"ForceDaemon", .kind = MEMBER_BOOL, .omit_empty = true},
+	{"Egg", .kind = MEMBER_BOOL, .omit_empty = true},
+	{"AdvertiseRoutes", .kind = MEMBER_ROUTES, .unsupported = "subnet routes of its own"},
+	{"AdvertiseServices", .kind = MEMBER_LIST, .unsupported = "Tailscale Services"},
+	{"Sync", .kind = MEMBER_BOOL_OPTIONAL},
+	{"NoSNAT", .kind = MEMBER_BOOL},
+	{"NoStatefulFiltering", .kind = MEMBER_BOOL_OPTIONAL, .initial = "true"},
+	{"NetfilterMode", .kind = MEMBER_INTEGER, .place = PLACE(netfilter_mode), .initial = "2"},
+	{"OperatorUser", .kind = MEMBER_STRING, .place = PLACE(operator_user), .omit_empty = true},
+	{"ProfileName", .kind = MEMBER_STRING, .place = PLACE(profile_name), .omit_empty = true},
+	{"AutoUpdate", .kind = MEMBER_OBJECT, .initial = "{\"Check\":true,\"Apply\":null}"},
+	{"AppConnector", .kind = MEMBER_OBJECT, .initial = "{\"Advertise\":false}",
+	 .unsupported = "app connectors"},
+	{"PostureChecking", .kind = MEMBER_BOOL},
+	{"NetfilterKind", .kind = MEMBER_STRING},
+	{"RemoteConfig", .kind = MEMBER_BOOL},
+	{"DriveShares", .kind = MEMBER_LIST},
+	{"RelayServerPort", .kind = MEMBER_ANY, .unsupported = "peer relays", .omit_empty = true},
+	{"RelayServerStaticEndpoints", .kind = MEMBER_LIST, .omit_empty = true},
 };
 
 /* Members that the daemon itself sets, or that are no settings. */
@@ -224,7 +219,7 @@ static int decode_routes(json_t *list, struct prefs *p, struct error *err)
 static int decode_member(const struct member *m, struct prefs *p, struct error *err)
 {
 	json_t *value = json_object_get(p->object, m->name);
-	void *place = (char *)p + (m->place == NO_PLACE ? 0 : m->place);
+	void *place = (char *)p + (m->place);
 
 	/* Go reads null as an absent member. */
 	if (!value || (json_is_null(value) && !kind_matches(m->kind, value))) {
@@ -238,7 +233,7 @@ static int decode_member(const struct member *m, struct prefs *p, struct error *
 		return decode_tags(value, p, err);
 	if (m->kind == MEMBER_ROUTES)
 		return decode_routes(value, p, err);
-	if (m->place == NO_PLACE)
+	if (!m->place)
 		return 0;
 	if (m->kind == MEMBER_BOOL)
 		*(bool *)place = json_is_true(value);
@@ -312,8 +307,7 @@ json_t *prefs_json(const struct prefs *prefs)
 	json_t *copy = json_deep_copy(prefs->object);
 
 	for (size_t i = 0; copy && i < ARRAY_SIZE(members); i++)
-		if (members[i].presence == OMIT_EMPTY &&
-		    is_empty(json_object_get(copy, members[i].name)))
+		if (members[i].omit_empty && is_empty(json_object_get(copy, members[i].name)))
 			(void)json_object_del(copy, members[i].name);
 	return copy;
 }
@@ -393,17 +387,12 @@ static int check_control_url(const char *url, struct error *err)
 	return 0;
 }
 
-static bool is_alphanumeric(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
-
 static int check_hostname(const char *name, struct error *err)
 {
 	if (strlen(name) > HOSTNAME_MAX)
 		return error_set(err, -EINVAL, "hostname is longer than %d bytes", HOSTNAME_MAX);
 	for (const char *c = name; *c; c++)
-		if (!is_alphanumeric(*c) && (c == name || !strchr("-._", *c)))
+		if (!isalnum((unsigned char)*c) && (c == name || !strchr("-._", *c)))
 			return error_set(err, -EINVAL,
 					 "hostname '%s': use letters, digits and dashes", name);
 	return 0;
@@ -412,11 +401,10 @@ static int check_hostname(const char *name, struct error *err)
 static int check_tag(const char *tag, struct error *err)
 {
 	const char *name = tag + 4;
-	bool good = strncmp(tag, "tag:", 4) == 0 && *name && is_alphanumeric(*name) &&
-		    !(*name >= '0' && *name <= '9');
+	bool good = strncmp(tag, "tag:", 4) == 0 && isalpha((unsigned char)*name);
 
 	for (; good && *name; name++)
-		good = is_alphanumeric(*name) || *name == '-';
+		good = isalnum((unsigned char)*name) || *name == '-';
 	if (!good)
 		return error_set(err, -EINVAL,
 				 "tag '%s': a tag is 'tag:' and a name that begins with a letter "

@@ -24,6 +24,7 @@
 #define ENTRY_PROFILES        "_profiles"
 #define ENTRY_CURRENT_PROFILE "_current-profile"
 #define ENTRY_LEGACY_PREFS    "_daemon"
+#define ENTRY_SERVE           "_serve/" /* and the id of a profile */
 
 /* A member of persist that only pillion knows; the official daemon ignores it. */
 #define MEMBER_SPENT_KEY "PillionSpentKey"
@@ -43,11 +44,6 @@ static const char *const persist_members[] = {
 static int bad_state(struct error *err, const char *entry, const char *what)
 {
 	return error_set(err, -EBADMSG, "state: %s%s; " REMEDY, entry, what);
-}
-
-static void wipe_buffer(struct buffer *b)
-{
-	buffer_free_secret(b);
 }
 
 /* wipe_json() - Zero every string below @value and release it: it holds keys */
@@ -100,7 +96,7 @@ static int entry_bytes(const json_t *entries, const char *key, struct buffer *ou
 /* entry_object() - The JSON object in an entry; NULL and 0 when there is none */
 static int entry_object(const json_t *entries, const char *key, json_t **ret, struct error *err)
 {
-	_cleanup_(wipe_buffer) struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
+	_cleanup_(buffer_free_secret) struct buffer bytes = BUFFER_INIT(LIMIT_STATE_FILE);
 	json_error_t why;
 	json_t *object;
 	int r;
@@ -161,11 +157,6 @@ static int decode_lock_key(const json_t *persist, struct secret_key *ret, struct
 		memcpy(ret->bytes, secret, sizeof(ret->bytes));
 	sodium_memzero(secret, sizeof(secret));
 	return r;
-}
-
-static void make_lock_key(struct secret_key *ret)
-{
-	randombytes_buf(ret->bytes, sizeof(ret->bytes));
 }
 
 static int decode_persist(const json_t *object, struct persist *p, struct error *err)
@@ -232,7 +223,7 @@ static int decode_profile(struct state_file *s, const char *entry, struct error 
 
 static int decode_machine_key(struct state_file *s, struct error *err)
 {
-	_cleanup_(wipe_buffer) struct buffer text = BUFFER_INIT(LIMIT_STATE_FILE);
+	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(LIMIT_STATE_FILE);
 	int r;
 
 	r = entry_bytes(s->entries, ENTRY_MACHINE_KEY, &text, err);
@@ -258,7 +249,7 @@ static int decode_machine_key(struct state_file *s, struct error *err)
  */
 static int current_entry(struct state_file *s, char *ret, size_t size, struct error *err)
 {
-	_cleanup_(wipe_buffer) struct buffer name = BUFFER_INIT(LIMIT_STATE_FILE);
+	_cleanup_(buffer_free_secret) struct buffer name = BUFFER_INIT(LIMIT_STATE_FILE);
 	const char *id, *key;
 	json_t *profile;
 	int r;
@@ -310,7 +301,7 @@ int state_file_init(struct state_file *ret, struct error *err)
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	secret_key_generate(&s.machine_key);
-	make_lock_key(&s.persist.network_lock_seed);
+	randombytes_buf(s.persist.network_lock_seed.bytes, KEY_SIZE);
 	*ret = s;
 	sodium_memzero(&s, sizeof(s));
 	return 0;
@@ -344,7 +335,7 @@ int state_file_decode(const void *bytes, size_t length, struct state_file *ret, 
 	if (r < 0)
 		return r;
 	if (secret_key_is_zero(&s.persist.network_lock_seed))
-		make_lock_key(&s.persist.network_lock_seed);
+		randombytes_buf(s.persist.network_lock_seed.bytes, KEY_SIZE);
 	*ret = s;
 	sodium_memzero(&s, sizeof(s));
 	return 0;
@@ -587,8 +578,36 @@ static void persist_free(struct persist *p)
 	sodium_memzero(p, sizeof(*p));
 }
 
+static void serve_entry(const struct state_file *s,
+			char ret[static STATE_PROFILE_MAX + sizeof(ENTRY_SERVE)])
+{
+	snprintf(ret, STATE_PROFILE_MAX + sizeof(ENTRY_SERVE), ENTRY_SERVE "%s", s->profile_id);
+}
+
+int state_file_serve_config(const struct state_file *s, struct buffer *out)
+{
+	char entry[STATE_PROFILE_MAX + sizeof(ENTRY_SERVE)];
+	struct error err = {0};
+
+	if (!*s->profile_id)
+		return 0;
+	serve_entry(s, entry);
+	return entry_bytes(s->entries, entry, out, &err);
+}
+
+int state_file_set_serve_config(struct state_file *s, const char *text)
+{
+	char entry[STATE_PROFILE_MAX + sizeof(ENTRY_SERVE)];
+
+	if (!*s->profile_id)
+		return -ENOENT;
+	serve_entry(s, entry);
+	return set_entry(s->entries, entry, text, strlen(text));
+}
+
 int state_file_forget(struct state_file *s)
 {
+	char serve[STATE_PROFILE_MAX + sizeof(ENTRY_SERVE)];
 	const char *entry;
 	struct prefs fresh;
 	int r = prefs_init(&fresh);
@@ -603,8 +622,10 @@ int state_file_forget(struct state_file *s)
 		(void)json_object_del(s->profiles, s->profile_id);
 	}
 	(void)json_object_del(s->entries, ENTRY_CURRENT_PROFILE);
+	serve_entry(s, serve);
+	(void)json_object_del(s->entries, serve);
 	persist_free(&s->persist);
-	make_lock_key(&s->persist.network_lock_seed);
+	randombytes_buf(s->persist.network_lock_seed.bytes, KEY_SIZE);
 	prefs_free(&s->prefs);
 	s->prefs = fresh;
 	s->profile_id[0] = 0;

@@ -5,6 +5,7 @@
  * The file is a JSON object of base64 values: _machinekey (text "privkey:…"),
  * _profiles (map of login profiles), _current-profile ("profile-1a2b"), one
  * profile-1a2b a profile (ipn.Prefs whose Config holds the keys of the node),
+ * _serve/1a2b (ipn.ServeConfig) where a profile serves ports by command,
  * and entries that we don't know. A volume of the official image is adopted, and
  * can be handed back: whatever we don't know, in the file, in a profile or in
  * Config, is kept verbatim.
@@ -112,6 +113,17 @@ void state_file_spend_key(struct state_file *state, const char *auth_key);
 
 /** state_file_spent_key() - Whether it is the key that state_file_spend_key() recorded last */
 bool state_file_spent_key(const struct state_file *state, const char *auth_key);
+
+/**
+ * state_file_serve_config() - The stored ipn.ServeConfig of the current profile
+ * @out: appended to; nothing if none is stored
+ *
+ * Return: 0, -EBADMSG, -EMSGSIZE, -ENOMEM
+ */
+int state_file_serve_config(const struct state_file *state, struct buffer *out);
+
+/** state_file_set_serve_config() - Replace it by the JSON @text; 0, -ENOMEM, -ENOENT: no profile yet */
+int state_file_set_serve_config(struct state_file *state, const char *text);
 
 /** state_file_free() - Wipe and release. A zeroed struct is fine */
 void state_file_free(struct state_file *state);

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -85,16 +84,15 @@ static int write_at(int fd, const void *bytes, size_t length, size_t offset)
 	return 0;
 }
 
-/* header_of() - Read a slot's header, and whether it can be that of a record */
-static int header_of(int fd, size_t slot, struct slot_header *ret, bool *ret_plausible)
+/* header_of() - Read a slot's header; generation 0 if it can't be that of a record */
+static int header_of(int fd, size_t slot, struct slot_header *ret)
 {
 	int r = read_at(fd, ret, sizeof(*ret), slot * HANDOVER_SLOT_SIZE);
 
-	if (r < 0)
-		return r;
-	*ret_plausible = ret->magic == HANDOVER_MAGIC && ret->length <= HANDOVER_PAYLOAD_MAX &&
-			 ret->zero == 0 && ret->generation > 0;
-	return 0;
+	if (r == 0 &&
+	    (ret->magic != HANDOVER_MAGIC || ret->length > HANDOVER_PAYLOAD_MAX || ret->zero != 0))
+		ret->generation = 0;
+	return r;
 }
 
 int handover_write(int fd, const void *payload, size_t length)
@@ -109,13 +107,12 @@ int handover_write(int fd, const void *payload, size_t length)
 		return -EMSGSIZE;
 	for (size_t slot = 0; slot < SLOT_COUNT; slot++) {
 		struct slot_header old;
-		bool plausible;
 
-		r = header_of(fd, slot, &old, &plausible);
+		r = header_of(fd, slot, &old);
 		if (r < 0)
 			return r;
 		/* A generation that can't be incremented was not written by an engine in order. */
-		if (plausible && old.generation < UINT64_MAX && old.generation > newest) {
+		if (old.generation < UINT64_MAX && old.generation > newest) {
 			newest = old.generation;
 			target = 1 - slot;
 		}
@@ -154,20 +151,19 @@ static int slot_read(int fd, size_t slot, const struct slot_header *header, stru
 int handover_read(int fd, struct buffer *ret)
 {
 	struct slot_header headers[SLOT_COUNT];
-	bool plausible[SLOT_COUNT];
 	size_t first;
 	int r;
 
 	for (size_t slot = 0; slot < SLOT_COUNT; slot++) {
-		r = header_of(fd, slot, &headers[slot], &plausible[slot]);
+		r = header_of(fd, slot, &headers[slot]);
 		if (r < 0)
 			return r;
 	}
-	first = plausible[1] && (!plausible[0] || headers[1].generation > headers[0].generation);
+	first = headers[1].generation > headers[0].generation;
 	for (size_t i = 0; i < SLOT_COUNT; i++) {
 		size_t slot = i == 0 ? first : 1 - first;
 
-		if (!plausible[slot])
+		if (headers[slot].generation == 0)
 			continue;
 		r = slot_read(fd, slot, &headers[slot], ret);
 		if (r != -ENOENT)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* privsep/privsep_client.c - the engine's end of its channel */
+/* privsep/privsep_client.c - a child's end of its channel to the supervisor */
 #include "privsep/privsep_client.h"
 
 #include "base/cleanup.h"
@@ -11,30 +11,33 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define DISPATCH_BATCH 64 /* messages a call, so that the loop's other events get their turn */
 
 struct queued {
-	struct queued *next;
+	STAILQ_ENTRY(queued) next;
 	union privsep_message message;
 	struct privsep_fds fds;
 };
 
 struct pending {
-	uint32_t id; /* 0: free */
-	privsep_done done;
+	uint32_t id;       /* 0: free */
+	privsep_done done; /* one of both */
+	privsep_done_fd done_fd;
 	void *userdata;
 };
 
 struct privsep_client {
 	int channel;
+	enum privsep_sender sender;
 	int epoll;
 	int wake; /* eventfd: readable while something is queued */
 	struct privsep_client_handlers handlers;
 	void *userdata;
 	uint32_t last_id;
-	struct queued *queue, **queue_end;
+	STAILQ_HEAD(, queued) queue;
 	size_t queue_length;
 	struct pending pending[PRIVSEP_CLIENT_PENDING_MAX];
 	struct socket_source sockets;
@@ -48,7 +51,8 @@ static int sockets_open(struct socket_source *self, enum socket_kind kind,
 			enum address_family family);
 
 /* #syscalls: epoll_create1 epoll_ctl eventfd2 */
-int privsep_client_new(int channel, const struct privsep_client_handlers *handlers, void *userdata,
+int privsep_client_new(int channel, enum privsep_sender sender,
+		       const struct privsep_client_handlers *handlers, void *userdata,
 		       struct privsep_client **ret)
 {
 	struct epoll_event event = {.events = EPOLLIN};
@@ -57,6 +61,7 @@ int privsep_client_new(int channel, const struct privsep_client_handlers *handle
 
 	if (!client)
 		return -ENOMEM;
+	STAILQ_INIT(&client->queue);
 	client->channel = -1;
 	client->epoll = epoll_create1(EPOLL_CLOEXEC);
 	client->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -68,10 +73,10 @@ int privsep_client_new(int channel, const struct privsep_client_handlers *handle
 		return r;
 	}
 	client->channel = channel;
+	client->sender = sender;
 	if (handlers)
 		client->handlers = *handlers;
 	client->userdata = userdata;
-	client->queue_end = &client->queue;
 	client->sockets.open = sockets_open;
 	*ret = client;
 	return 0;
@@ -79,25 +84,26 @@ int privsep_client_new(int channel, const struct privsep_client_handlers *handle
 
 static struct queued *queue_take(struct privsep_client *client)
 {
-	struct queued *first = client->queue;
+	struct queued *first = STAILQ_FIRST(&client->queue);
 
-	if (!first)
-		return NULL;
-	client->queue = first->next;
-	if (!client->queue)
-		client->queue_end = &client->queue;
-	client->queue_length--;
+	if (first) {
+		STAILQ_REMOVE_HEAD(&client->queue, next);
+		client->queue_length--;
+	}
 	return first;
 }
 
-/* finish() - End one pending request */
-static void finish(struct pending *pending, int result, const char *text)
+/* finish() - End one pending request; @fd is its descriptor, or -1 */
+static void finish(struct pending *pending, int result, const char *text, int fd)
 {
 	struct pending done = *pending;
 
 	*pending = (struct pending){0};
-	if (done.done)
+	if (done.done_fd)
+		done.done_fd(done.userdata, result < 0 ? result : fd >= 0 ? TAKE_FD(fd) : -EBADMSG);
+	else if (done.done)
 		done.done(done.userdata, result, text);
+	cleanup_close_at(&fd);
 }
 
 void privsep_client_free(struct privsep_client *client)
@@ -109,7 +115,7 @@ void privsep_client_free(struct privsep_client *client)
 	client->broken = -EPIPE;
 	for (size_t i = 0; i < PRIVSEP_CLIENT_PENDING_MAX; i++)
 		if (client->pending[i].id != 0)
-			finish(&client->pending[i], -EPIPE, "the supervisor is gone");
+			finish(&client->pending[i], -EPIPE, "the supervisor is gone", -1);
 	if (client->dispatching) {
 		client->freed = true;
 		return;
@@ -149,7 +155,7 @@ static int send_message(struct privsep_client *client, const union privsep_messa
 			const int *fds, size_t fd_count, nanoseconds deadline)
 {
 	while (client->broken == 0) {
-		int r = privsep_send(client->channel, PRIVSEP_FROM_ENGINE, message, fds, fd_count);
+		int r = privsep_send(client->channel, client->sender, message, fds, fd_count);
 
 		if (r == 0)
 			return 0;
@@ -161,6 +167,12 @@ static int send_message(struct privsep_client *client, const union privsep_messa
 			return r;
 	}
 	return client->broken;
+}
+
+/* send_alone() - A message without descriptors */
+static int send_alone(struct privsep_client *client, const union privsep_message *message)
+{
+	return send_message(client, message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
 }
 
 /* enqueue() - Keep a message for the next dispatch; takes its descriptors */
@@ -177,8 +189,7 @@ static int enqueue(struct privsep_client *client, const union privsep_message *m
 	}
 	queued->message = *message;
 	queued->fds = *fds;
-	*client->queue_end = queued;
-	client->queue_end = &queued->next;
+	STAILQ_INSERT_TAIL(&client->queue, queued, next);
 	client->queue_length++;
 	/* #syscalls: write */
 	if (write(client->wake, &(uint64_t){1}, sizeof(uint64_t)) < 0 && errno != EAGAIN)
@@ -261,9 +272,7 @@ struct socket_source *privsep_client_sockets(struct privsep_client *client)
 
 int privsep_client_open_file(struct privsep_client *client, enum privsep_file_name name)
 {
-	union privsep_message request = {
-		.file = {.header.type = PRIVSEP_FILE, .name = name},
-	};
+	union privsep_message request = {.file = {{PRIVSEP_FILE, 0}, name}};
 
 	return call(client, &request, NULL);
 }
@@ -271,17 +280,15 @@ int privsep_client_open_file(struct privsep_client *client, enum privsep_file_na
 int privsep_client_load(struct privsep_client *client, enum privsep_blob_name name, size_t limit,
 			struct buffer *ret, struct error *err)
 {
-	union privsep_message request = {
-		.blob = {.header.type = PRIVSEP_LOAD, .name = name},
-	};
+	union privsep_message request = {.blob = {{PRIVSEP_LOAD, 0}, name}};
 	_cleanup_close_ int fd = call(client, &request, err);
 
 	return fd < 0 ? fd : file_read(fd, limit, ret);
 }
 
-/* request() - Send a request with a memfd whose answer comes to @done */
+/* request() - Send a request, with @memfd unless it is -1; its answer comes to @then */
 static int request(struct privsep_client *client, union privsep_message *message, int memfd,
-		   privsep_done done, void *userdata)
+		   struct pending then)
 {
 	struct pending *slot = NULL;
 	int r;
@@ -292,63 +299,81 @@ static int request(struct privsep_client *client, union privsep_message *message
 	if (!slot)
 		return -ENOBUFS;
 	message->header.id = next_id(client);
-	r = send_message(client, message, &memfd, 1, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+	r = send_message(client, message, &memfd, memfd >= 0,
+			 clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
 	if (r < 0)
 		return r;
-	*slot = (struct pending){.id = message->header.id, .done = done, .userdata = userdata};
+	then.id = message->header.id;
+	*slot = then;
 	return 0;
 }
 
 int privsep_client_store(struct privsep_client *client, enum privsep_blob_name name,
 			 const void *bytes, size_t length, privsep_done done, void *userdata)
 {
-	union privsep_message message = {
-		.blob = {.header.type = PRIVSEP_STORE, .name = name},
-	};
-	_cleanup_close_ int memfd = -1;
+	union privsep_message message = {.blob = {{PRIVSEP_STORE, 0}, name}};
+	_cleanup_close_ int memfd = privsep_memfd_seal(PRIVSEP_STORE, bytes, length);
 
-	memfd = privsep_memfd_seal(PRIVSEP_STORE, bytes, length);
-	return memfd < 0 ? memfd : request(client, &message, memfd, done, userdata);
+	return memfd < 0 ? memfd
+			 : request(client, &message, memfd,
+				   (struct pending){.done = done, .userdata = userdata});
+}
+
+/* request_list() - Send an encoded list as a memfd */
+static int request_list(struct privsep_client *client, enum privsep_type type, struct buffer *bytes,
+			privsep_done done, void *userdata)
+{
+	union privsep_message message = {.header.type = type};
+	_cleanup_close_ int memfd = privsep_memfd_seal(type, buffer_head(bytes), bytes->length);
+
+	return memfd < 0 ? memfd
+			 : request(client, &message, memfd,
+				   (struct pending){.done = done, .userdata = userdata});
+}
+
+int privsep_client_serve(struct privsep_client *client, const struct privsep_serve *serve,
+			 privsep_done done, void *userdata)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	int r = privsep_serve_encode(serve, &bytes);
+
+	return r < 0 ? r : request_list(client, PRIVSEP_SERVE, &bytes, done, userdata);
+}
+
+int privsep_client_connect(struct privsep_client *client, uint32_t serving, unsigned int target,
+			   unsigned int address, privsep_done_fd done, void *userdata)
+{
+	union privsep_message message = {
+		.connect = {.header.type = PRIVSEP_CONNECT,
+			    .target = target,
+			    .address = address,
+			    .serving = serving},
+	};
+
+	return request(client, &message, -1,
+		       (struct pending){.done_fd = done, .userdata = userdata});
 }
 
 int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,
 			   privsep_done done, void *userdata)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
-	union privsep_message message = {.plain = {.header.type = PRIVSEP_NETWORK}};
-	_cleanup_close_ int memfd = -1;
 	int r = privsep_network_encode(network, &bytes);
 
-	if (r < 0)
-		return r;
-	memfd = privsep_memfd_seal(PRIVSEP_NETWORK, buffer_head(&bytes), bytes.length);
-	return memfd < 0 ? memfd : request(client, &message, memfd, done, userdata);
+	return r < 0 ? r : request_list(client, PRIVSEP_NETWORK, &bytes, done, userdata);
 }
 
 int privsep_client_status(struct privsep_client *client, enum privsep_state state, const char *text)
 {
-	union privsep_message message = {
-		.status =
-			{
-				.header.type = PRIVSEP_STATUS,
-				.state = state,
-			},
-	};
+	union privsep_message message = {.status = {{PRIVSEP_STATUS, 0}, .state = state}};
 
 	snprintf(message.status.text, sizeof(message.status.text), "%s", text);
-	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
-}
-
-/* send_plain() - A message without a body */
-static int send_plain(struct privsep_client *client, enum privsep_type type)
-{
-	return send_message(client, &(union privsep_message){.header.type = type}, NULL, 0,
-			    clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+	return send_alone(client, &message);
 }
 
 int privsep_client_settled(struct privsep_client *client)
 {
-	return send_plain(client, PRIVSEP_SETTLED);
+	return send_alone(client, &(union privsep_message){.header.type = PRIVSEP_SETTLED});
 }
 
 int privsep_client_login(struct privsep_client *client, const char *url)
@@ -361,13 +386,13 @@ int privsep_client_login(struct privsep_client *client, const char *url)
 	/* The control server chose it, and the supervisor kills an engine for an invalid one. */
 	if (privsep_check(PRIVSEP_FROM_ENGINE, &message, sizeof(message.login), 0, &checked) < 0)
 		return -EINVAL;
-	return send_message(client, &message, NULL, 0, clock_boottime() + PRIVSEP_CLIENT_DEADLINE);
+	return send_alone(client, &message);
 }
 
 static int handle_interfaces(struct privsep_client *client, int memfd)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_INTERFACES_MAX);
-	struct interfaces interfaces;
+	struct interfaces interfaces = {0};
 	int r = privsep_memfd_read(PRIVSEP_INTERFACES, memfd, &bytes);
 
 	if (r == 0)
@@ -376,7 +401,39 @@ static int handle_interfaces(struct privsep_client *client, int memfd)
 		return r;
 	if (client->handlers.interfaces)
 		client->handlers.interfaces(client->userdata, &interfaces);
-	privsep_interfaces_free(&interfaces);
+	interfaces_free(&interfaces);
+	return 0;
+}
+
+static int handle_divert(struct privsep_client *client, int memfd)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_DIVERT_MAX);
+	struct privsep_divert diverts[SERVE_DIVERTS_MAX];
+	size_t count = 0;
+	int r = privsep_memfd_read(PRIVSEP_DIVERT, memfd, &bytes);
+
+	if (r == 0)
+		r = privsep_diverts_decode(buffer_head(&bytes), bytes.length, diverts, &count);
+	if (r == 0 && client->handlers.divert)
+		client->handlers.divert(client->userdata, diverts, count);
+	return r;
+}
+
+static int handle_serving(struct privsep_client *client, uint32_t number, int memfd)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	struct privsep_serve serve;
+	int r = privsep_memfd_read(PRIVSEP_SERVING, memfd, &bytes);
+
+	if (r == 0)
+		r = privsep_serve_decode(buffer_head(&bytes), bytes.length, &serve);
+	if (r < 0)
+		return r;
+	serve.number = number;
+	if (client->handlers.serving)
+		client->handlers.serving(client->userdata, &serve);
+	else
+		privsep_serve_clear(&serve);
 	return 0;
 }
 
@@ -393,7 +450,8 @@ static int handle(struct privsep_client *client, const union privsep_message *me
 		for (size_t i = 0; i < PRIVSEP_CLIENT_PENDING_MAX; i++)
 			if (client->pending[i].id == message->header.id) {
 				finish(&client->pending[i], message->reply.result,
-				       message->reply.text);
+				       message->reply.text,
+				       fds->count == 1 ? TAKE_FD(fds->fd[0]) : -1);
 				break;
 			}
 		break;
@@ -412,16 +470,27 @@ static int handle(struct privsep_client *client, const union privsep_message *me
 					 (enum privsep_file_name)message->changed.name, fd);
 		}
 		break;
+	case PRIVSEP_DIVERT:
+		r = handle_divert(client, fds->fd[0]);
+		break;
+	case PRIVSEP_LINK:
+		if (on->link)
+			on->link(client->userdata, TAKE_FD(fds->fd[0]));
+		break;
+	case PRIVSEP_SERVING:
+		r = handle_serving(client, message->header.id, fds->fd[0]);
+		break;
+	case PRIVSEP_LISTENER:
+		if (on->listener)
+			on->listener(client->userdata, (uint16_t)message->listener.port,
+				     TAKE_FD(fds->fd[0]));
+		break;
 	case PRIVSEP_STOP:
 		if (on->stop)
 			on->stop(client->userdata);
 		break;
-	case PRIVSEP_RELOAD:
-		if (on->reload)
-			on->reload(client->userdata);
-		break;
 	case PRIVSEP_PING:
-		r = send_plain(client, PRIVSEP_ALIVE);
+		r = send_alone(client, &(union privsep_message){.header.type = PRIVSEP_ALIVE});
 		break;
 	default: /* a second PRIVSEP_START */
 		r = -EBADMSG;
@@ -453,7 +522,7 @@ static int dispatch(struct privsep_client *client)
 		if (r == 0)
 			r = handle(client, &message, &fds);
 	}
-	if (client->queue && write(client->wake, &(uint64_t){1}, sizeof(uint64_t)) < 0)
+	if (client->queue_length > 0 && write(client->wake, &(uint64_t){1}, sizeof(uint64_t)) < 0)
 		r = r < 0 ? r : -errno;
 	if (r == -EAGAIN)
 		return 0;
@@ -487,7 +556,7 @@ static void unpack(const struct privsep_begin *begin, struct privsep_fds *fds,
 	ret->udp_v4 = begin->udp_v4 ? fds->fd[at++] : -1;
 	ret->udp_v6 = begin->udp_v6 ? fds->fd[at++] : -1;
 	ret->tun_count = begin->tun;
-	for (size_t i = 0; i < START_THREADS_MAX; i++)
+	for (size_t i = 0; i < PRIVSEP_TUN_MAX; i++)
 		ret->tun[i] = i < begin->tun ? fds->fd[at++] : -1;
 	close(fds->fd[0]);
 	fds->count = 0;
@@ -535,6 +604,6 @@ void privsep_start_message_clear(struct privsep_start_message *message)
 	cleanup_close_at(&message->health);
 	cleanup_close_at(&message->udp_v4);
 	cleanup_close_at(&message->udp_v6);
-	for (size_t i = 0; i < START_THREADS_MAX; i++)
+	for (size_t i = 0; i < PRIVSEP_TUN_MAX; i++)
 		cleanup_close_at(&message->tun[i]);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * privsep/privsep_client.h - the engine's end of its channel
+ * privsep/privsep_client.h - a child's end of its channel to the supervisor
  *
  * DOC: Theory of operation
  *
@@ -41,8 +41,14 @@ struct privsep_client_handlers {
 	void (*file_changed)(void *userdata, enum privsep_file_name name, int fd);
 	/** End in order, with exit code 0; SIGKILL follows after about 1.5 s */
 	void (*stop)(void *userdata);
-	/** SIGHUP */
-	void (*reload)(void *userdata);
+	/** Of the engine: @diverts are all ports that services listen at now */
+	void (*divert)(void *userdata, const struct privsep_divert *diverts, size_t count);
+	/** A channel between engine and services, the callee's to close */
+	void (*link)(void *userdata, int fd);
+	/** Of services: the wanted services, the callee's to clear */
+	void (*serving)(void *userdata, struct privsep_serve *serve);
+	/** Of services: a listener of @port, the callee's to close */
+	void (*listener)(void *userdata, uint16_t port, int fd);
 };
 
 /**
@@ -52,24 +58,30 @@ struct privsep_client_handlers {
  */
 typedef void (*privsep_done)(void *userdata, int result, const char *text);
 
+/** privsep_done_fd - The same for a request that is answered by a descriptor, the callee's; or
+ *  negative errno */
+typedef void (*privsep_done_fd)(void *userdata, int fd);
+
 /** struct privsep_start_message - Contents of the first message */
 struct privsep_start_message {
 	struct privsep_start config;
-	int handover;               /* handover_read(), handover_write() */
-	int localapi;               /* listening Unix socket, or -1 */
-	int health;                 /* listening TCP socket for /healthz and /metrics, or -1 */
-	int udp_v4;                 /* bound, marked, non-blocking, or -1 */
-	int udp_v6;                 /* as udp_v4, and IPV6_V6ONLY */
-	int tun[START_THREADS_MAX]; /* queues; an unread queue blocks its flows */
+	int handover;             /* handover_read(), handover_write() */
+	int localapi;             /* listening Unix socket, or -1 */
+	int health;               /* listening TCP socket for /healthz and /metrics, or -1 */
+	int udp_v4;               /* bound, marked, non-blocking, or -1 */
+	int udp_v6;               /* as udp_v4, and IPV6_V6ONLY */
+	int tun[PRIVSEP_TUN_MAX]; /* queues; an unread queue blocks its flows */
 	size_t tun_count;
 };
 
 /**
  * privsep_client_new() - On a connected channel, which the client then owns
+ * @sender: the kind of child that this process is
  *
  * Return: 0, -ENOMEM, negative errno
  */
-int privsep_client_new(int channel, const struct privsep_client_handlers *handlers, void *userdata,
+int privsep_client_new(int channel, enum privsep_sender sender,
+		       const struct privsep_client_handlers *handlers, void *userdata,
 		       struct privsep_client **ret);
 
 /**
@@ -143,6 +155,19 @@ int privsep_client_store(struct privsep_client *client, enum privsep_blob_name n
  */
 int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,
 			   privsep_done done, void *userdata);
+
+/** privsep_client_serve() - Ask for services; @done as for a blob */
+int privsep_client_serve(struct privsep_client *client, const struct privsep_serve *serve,
+			 privsep_done done, void *userdata);
+
+/**
+ * privsep_client_connect() - Ask for a socket that connects to an address of a target
+ * @serving: the number of the struct privsep_serve that has the target; -ESTALE: a newer one came
+ *
+ * Return: 0 and @done will be called, or negative errno and it won't
+ */
+int privsep_client_connect(struct privsep_client *client, uint32_t serving, unsigned int target,
+			   unsigned int address, privsep_done_fd done, void *userdata);
 
 /** privsep_client_settled() - The prefs of the start are stored; 0 or negative errno */
 int privsep_client_settled(struct privsep_client *client);

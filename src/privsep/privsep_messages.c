@@ -40,6 +40,14 @@ static bool result_fits(int32_t result)
 	return result <= 0 && result > -4096;
 }
 
+#define ENDS(text) (memchr((text), 0, sizeof(text)) != NULL)
+
+static bool person_fits(const struct privsep_person *person)
+{
+	return person->known <= 1 && person->tagged <= 1 && ENDS(person->login) &&
+	       ENDS(person->name) && ENDS(person->picture) && ENDS(person->capabilities);
+}
+
 static bool body_fits(const union privsep_message *m, size_t fd_count)
 {
 	switch (m->header.type) {
@@ -58,7 +66,7 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 	case PRIVSEP_START:
 		return m->begin.localapi <= 1 && m->begin.health <= 1 && m->begin.udp_v4 <= 1 &&
 		       m->begin.udp_v6 <= 1 && m->begin.tun >= 1 &&
-		       m->begin.tun <= START_THREADS_MAX &&
+		       m->begin.tun <= PRIVSEP_TUN_MAX &&
 		       fd_count == 2u + m->begin.localapi + m->begin.health + m->begin.udp_v4 +
 					   m->begin.udp_v6 + m->begin.tun;
 	case PRIVSEP_REPLY:
@@ -67,6 +75,15 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 	case PRIVSEP_CHANGED:
 		return m->changed.name < PRIVSEP_FILE_COUNT && result_fits(m->changed.result) &&
 		       fd_count == (m->changed.result == 0 ? 1u : 0u);
+	case PRIVSEP_CONNECT:
+		return m->connect.target < SERVE_WISH_TARGETS_MAX &&
+		       m->connect.address < SERVE_TARGET_ADDRESSES_MAX;
+	case PRIVSEP_LISTENER:
+		return m->listener.port >= 1 && m->listener.port <= UINT16_MAX;
+	case PRIVSEP_WHO:
+		return m->who.address.family == ADDRESS_V4 || m->who.address.family == ADDRESS_V6;
+	case PRIVSEP_PERSON:
+		return person_fits(&m->person.person);
 	default:
 		return true;
 	}
@@ -81,25 +98,33 @@ static const struct row {
 	uint32_t memfd_max; /* bytes of the sealed memfd that is the first descriptor; 0: none */
 } table[PRIVSEP_TYPE_END] = {
 #define ENGINE     PRIVSEP_FROM_ENGINE
+#define SERVICES   PRIVSEP_FROM_SERVICES
 #define ANY_CHILD  PRIVSEP_FROM_ANY_CHILD
 #define SUPERVISOR PRIVSEP_FROM_SUPERVISOR
 #define SIZE(name) sizeof(struct privsep_##name)
 	[PRIVSEP_SOCKET] = {ENGINE, SIZE(socket), 0, 0, true, 0},
-	[PRIVSEP_FILE] = {ENGINE, SIZE(file), 0, 0, true, 0},
-	[PRIVSEP_LOAD] = {ENGINE, SIZE(blob), 0, 0, true, 0},
-	[PRIVSEP_STORE] = {ENGINE, SIZE(blob), 1, 1, true, PRIVSEP_BLOB_MAX},
+	[PRIVSEP_FILE] = {ENGINE | SERVICES, SIZE(file), 0, 0, true, 0},
+	[PRIVSEP_LOAD] = {ENGINE | SERVICES, SIZE(blob), 0, 0, true, 0},
+	[PRIVSEP_STORE] = {ENGINE | SERVICES, SIZE(blob), 1, 1, true, PRIVSEP_BLOB_MAX},
 	[PRIVSEP_NETWORK] = {ENGINE, SIZE(plain), 1, 1, true, PRIVSEP_NETWORK_MAX},
 	[PRIVSEP_STATUS] = {ENGINE, SIZE(status), 0, 0, false, 0},
 	[PRIVSEP_LOGIN] = {ENGINE, SIZE(login), 0, 0, false, 0},
 	[PRIVSEP_SETTLED] = {ENGINE, SIZE(plain), 0, 0, false, 0},
+	[PRIVSEP_SERVE] = {ENGINE, SIZE(plain), 1, 1, true, PRIVSEP_SERVE_MAX},
+	[PRIVSEP_CONNECT] = {SERVICES, SIZE(connect), 0, 0, true, 0},
 	[PRIVSEP_ALIVE] = {ANY_CHILD, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_START] = {SUPERVISOR, SIZE(begin), 3, PRIVSEP_FDS_MAX, false, PRIVSEP_START_MAX},
 	[PRIVSEP_REPLY] = {SUPERVISOR, SIZE(reply), 0, 1, true, 0},
 	[PRIVSEP_INTERFACES] = {SUPERVISOR, SIZE(plain), 1, 1, false, PRIVSEP_INTERFACES_MAX},
 	[PRIVSEP_CHANGED] = {SUPERVISOR, SIZE(changed), 0, 1, false, 0},
 	[PRIVSEP_STOP] = {SUPERVISOR, SIZE(plain), 0, 0, false, 0},
-	[PRIVSEP_RELOAD] = {SUPERVISOR, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_PING] = {SUPERVISOR, SIZE(plain), 0, 0, false, 0},
+	[PRIVSEP_DIVERT] = {SUPERVISOR, SIZE(plain), 1, 1, false, PRIVSEP_DIVERT_MAX},
+	[PRIVSEP_LINK] = {SUPERVISOR, SIZE(plain), 1, 1, false, 0},
+	[PRIVSEP_SERVING] = {SUPERVISOR, SIZE(plain), 1, 1, true, PRIVSEP_SERVE_MAX},
+	[PRIVSEP_LISTENER] = {SUPERVISOR, SIZE(listener), 1, 1, false, 0},
+	[PRIVSEP_WHO] = {SERVICES, SIZE(who), 0, 0, true, 0},
+	[PRIVSEP_PERSON] = {ENGINE, SIZE(person_message), 0, 0, true, 0},
 };
 
 /* row_of() - The row of @type if @sender may send it, or NULL */

@@ -18,6 +18,7 @@
 
 #include "base/socket_source.h"
 #include "privsep/privsep_network.h"
+#include "privsep/privsep_serve.h"
 #include "privsep/start_config.h"
 
 #include <stddef.h>
@@ -25,6 +26,7 @@
 
 #define PRIVSEP_TEXT_MAX   512 /* status and warning lines, with the zero */
 #define PRIVSEP_FDS_MAX    12  /* descriptors in one message */
+#define PRIVSEP_TUN_MAX    4   /* queues of the TUN; the engine has one thread, and so one */
 #define PRIVSEP_CHANNEL_FD 3   /* where a child finds its end; its log pipe is stderr */
 
 /* Largest size of a sealed memfd, by content. */
@@ -32,6 +34,8 @@
 #define PRIVSEP_NETWORK_MAX    (8u * 1024 * 1024)
 #define PRIVSEP_INTERFACES_MAX (64u * 1024)
 #define PRIVSEP_BLOB_MAX       (16u * 1024 * 1024)
+#define PRIVSEP_SERVE_MAX      (512u * 1024)
+#define PRIVSEP_DIVERT_MAX     (32u * 1024)
 
 enum privsep_type {
 	/* engine → supervisor */
@@ -46,14 +50,29 @@ enum privsep_type {
 	PRIVSEP_ALIVE,   /* struct privsep_plain: the answer to PRIVSEP_PING */
 	PRIVSEP_SETTLED, /* struct privsep_plain: prefs and `up` of the start are stored; the next
 			    engines do not receive them again */
+	PRIVSEP_SERVE,   /* struct privsep_plain + memfd: wanted services; answered when listeners
+			    are open */
+	/* services → supervisor; files and blobs as well */
+	PRIVSEP_CONNECT, /* struct privsep_connect: a socket that connects to a target; answered at
+			    once */
 	/* supervisor → engine */
 	PRIVSEP_START,      /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */
 	PRIVSEP_INTERFACES, /* struct privsep_plain + memfd: the machine's current addresses */
 	PRIVSEP_CHANGED,    /* struct privsep_changed [+ descriptor]: a named file has changed */
 	PRIVSEP_STOP,       /* struct privsep_plain: end in order, soon */
-	PRIVSEP_RELOAD,     /* struct privsep_plain: SIGHUP */
 	PRIVSEP_PING,       /* struct privsep_plain: does the child's loop still run? */
+	PRIVSEP_DIVERT,     /* struct privsep_plain + memfd: all ports that services listen at */
+	PRIVSEP_LINK,       /* struct privsep_plain + descriptor: a channel of engine and services;
+			       it replaces the one before */
+	/* supervisor → services */
+	PRIVSEP_SERVING,  /* struct privsep_plain + memfd: as in PRIVSEP_SERVE, with a new id; the
+			     first message */
+	PRIVSEP_LISTENER, /* struct privsep_listener + descriptor: a port is served from now on */
+	/* services → engine, on the channel of PRIVSEP_LINK */
+	PRIVSEP_WHO, /* struct privsep_who: the owner of an address */
+	/* engine → services */
+	PRIVSEP_PERSON, /* struct privsep_person_message: the answer */
 	PRIVSEP_TYPE_END,
 };
 
@@ -68,13 +87,17 @@ enum privsep_file_name {
 			       */
 	PRIVSEP_FILE_CA_DIRECTORY, /* SSL_CERT_DIR: the PEM of all its files, joined, in a memfd */
 	PRIVSEP_FILE_AUTH_KEY,     /* the auth key's text, trimmed, in a memfd */
+	PRIVSEP_FILE_SERVE_CONFIG, /* TS_SERVE_CONFIG: JSON */
+	PRIVSEP_FILE_CERTIFICATE,  /* --cert: PEM, the leaf first; for services */
+	PRIVSEP_FILE_CERTIFICATE_KEY, /* --key: PEM; for services */
 	PRIVSEP_FILE_COUNT,
 };
 
 /* Blobs, by name and never by path. */
 enum privsep_blob_name {
-	PRIVSEP_BLOB_STATE, /* <statedir>/tailscaled.state, in the official layout */
-	PRIVSEP_BLOB_CACHE, /* <statedir>/pillion.cache */
+	PRIVSEP_BLOB_STATE,     /* <statedir>/tailscaled.state, in the official layout */
+	PRIVSEP_BLOB_CACHE,     /* <statedir>/pillion.cache */
+	PRIVSEP_BLOB_AUTHORITY, /* <statedir>/pillion-authority.pem; for services */
 	PRIVSEP_BLOB_COUNT,
 };
 
@@ -136,7 +159,7 @@ struct privsep_begin {
 	uint32_t health;   /* 0 or 1 */
 	uint32_t udp_v4;   /* 0 or 1 */
 	uint32_t udp_v6;   /* 0 or 1 */
-	uint32_t tun;      /* 1 to START_THREADS_MAX */
+	uint32_t tun;      /* 1 to PRIVSEP_TUN_MAX */
 };
 
 struct privsep_reply {
@@ -152,6 +175,28 @@ struct privsep_changed {
 	int32_t result; /* 0 and a descriptor, or negative errno (the file was removed) */
 };
 
+struct privsep_connect {
+	struct privsep_header header;
+	uint32_t target;  /* index, below SERVE_WISH_TARGETS_MAX */
+	uint32_t address; /* of its addresses, below SERVE_TARGET_ADDRESSES_MAX */
+	uint32_t serving; /* id of the PRIVSEP_SERVING whose target it is: another one is refused */
+};
+
+struct privsep_listener {
+	struct privsep_header header;
+	uint32_t port; /* the served one, 1 to 65535 */
+};
+
+struct privsep_who {
+	struct privsep_header header;
+	struct address address;
+};
+
+struct privsep_person_message {
+	struct privsep_header header;
+	struct privsep_person person;
+};
+
 union privsep_message {
 	struct privsep_header header;
 	struct privsep_plain plain;
@@ -163,12 +208,17 @@ union privsep_message {
 	struct privsep_begin begin;
 	struct privsep_reply reply;
 	struct privsep_changed changed;
+	struct privsep_connect connect;
+	struct privsep_listener listener;
+	struct privsep_who who;
+	struct privsep_person_message person;
 };
 
 /* Senders of messages: a bit for each kind of process, so that a set of them is one number. */
 enum privsep_sender {
 	PRIVSEP_FROM_SUPERVISOR = 1 << 0,
 	PRIVSEP_FROM_ENGINE = 1 << 1,
+	PRIVSEP_FROM_SERVICES = 1 << 2,
 	PRIVSEP_FROM_ANY_CHILD = ~PRIVSEP_FROM_SUPERVISOR,
 };
 

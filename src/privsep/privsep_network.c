@@ -31,6 +31,15 @@ struct wanted_flags {
 _Static_assert(sizeof(struct wanted_flags) == 12, "no padding");
 _Static_assert(sizeof(struct prefix) == 18, "no padding");
 
+static int put_prefixes(struct buffer *out, uint16_t kind, const struct prefixes *list)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < list->count; i++)
+		r = record_put(out, kind, &list->list[i], sizeof(list->list[i]));
+	return r;
+}
+
 int privsep_network_encode(const struct privsep_network *network, struct buffer *out)
 {
 	struct wanted_flags flags = {
@@ -43,16 +52,16 @@ int privsep_network_encode(const struct privsep_network *network, struct buffer 
 	};
 	int r;
 
-	if (network->address_count > NETWORK_ADDRESSES_MAX ||
-	    network->route_count > NETWORK_ROUTES_MAX || network->gone_count > NETWORK_ROUTES_MAX)
+	if (network->addresses.count > NETWORK_ADDRESSES_MAX ||
+	    network->routes.count > NETWORK_ROUTES_MAX || network->gone.count > NETWORK_ROUTES_MAX)
 		return -EMSGSIZE;
 	r = record_put(out, RECORD_FLAGS, &flags, sizeof(flags));
-	for (size_t i = 0; r == 0 && i < network->address_count; i++)
-		r = record_put(out, RECORD_ADDRESS, &network->addresses[i], sizeof(struct prefix));
-	for (size_t i = 0; r == 0 && i < network->route_count; i++)
-		r = record_put(out, RECORD_ROUTE, &network->routes[i], sizeof(struct prefix));
-	for (size_t i = 0; r == 0 && i < network->gone_count; i++)
-		r = record_put(out, RECORD_GONE, &network->gone[i], sizeof(struct prefix));
+	if (r == 0)
+		r = put_prefixes(out, RECORD_ADDRESS, &network->addresses);
+	if (r == 0)
+		r = put_prefixes(out, RECORD_ROUTE, &network->routes);
+	if (r == 0)
+		r = put_prefixes(out, RECORD_GONE, &network->gone);
 	return r;
 }
 
@@ -67,105 +76,75 @@ static bool address_fits(const struct address *a, bool may_be_none)
 	return a->family == ADDRESS_V6;
 }
 
-/* count_records() - How many of @kind there are; the list was walked before, or will be */
-static size_t count_records(struct cursor c, uint16_t kind)
-{
-	struct record record;
-	size_t count = 0;
-
-	while (record_next(&c, &record) > 0)
-		count += record.kind == kind;
-	return count;
-}
-
-static int prefix_decode(struct cursor *value, bool host_bits, struct prefix *ret)
+static int take_prefix(struct cursor *value, bool host_bits, size_t most, struct prefixes *ret)
 {
 	struct prefix prefix, masked;
 
+	if (ret->count >= most)
+		return -EMSGSIZE;
 	if (value->left != sizeof(prefix) || !cursor_copy(value, &prefix, sizeof(prefix)) ||
 	    !address_fits(&prefix.address, false) || prefix.bits > address_bits(&prefix.address))
 		return -EBADMSG;
 	masked = prefix_mask(&prefix);
 	if (!host_bits && !prefix_equal(&masked, &prefix))
 		return -EBADMSG;
-	*ret = prefix;
+	return prefixes_add(ret, &prefix);
+}
+
+static int take_flags(struct cursor *value, struct privsep_network *ret)
+{
+	struct wanted_flags flags;
+
+	if (value->left != sizeof(flags) || !cursor_copy(value, &flags, sizeof(flags)) ||
+	    flags.up > 1 || flags.netfilter > 1 || flags.share_ranges > 1 || flags.delta > 1 ||
+	    (flags.mtu != 0 && (flags.mtu < MTU_MIN || flags.mtu > MTU_MAX)))
+		return -EBADMSG;
+	*ret = (struct privsep_network){
+		.up = flags.up,
+		.netfilter = flags.netfilter,
+		.share_ranges = flags.share_ranges,
+		.delta = flags.delta,
+		.mtu = flags.mtu,
+		.number = flags.number,
+	};
 	return 0;
 }
 
-/* decode_prefixes() - The records behind the flags, into arrays that have room for all of them */
-static int decode_prefixes(struct cursor *c, struct privsep_network *network,
-			   struct prefix *addresses, struct prefix *routes, struct prefix *gone)
+int privsep_network_decode(const void *bytes, size_t length, struct privsep_network *ret)
 {
+	_cleanup_(privsep_network_free) struct privsep_network network = {0};
+	struct cursor c = cursor_of(bytes, length);
 	struct record record;
 	int r;
 
-	while ((r = record_next(c, &record)) > 0) {
+	if (record_next(&c, &record) <= 0 || record.kind != RECORD_FLAGS ||
+	    take_flags(&record.value, &network) < 0)
+		return -EBADMSG;
+	while ((r = record_next(&c, &record)) > 0) {
 		if (record.kind == RECORD_ADDRESS)
-			r = prefix_decode(&record.value, true,
-					  &addresses[network->address_count++]);
+			r = take_prefix(&record.value, true, NETWORK_ADDRESSES_MAX,
+					&network.addresses);
 		else if (record.kind == RECORD_ROUTE)
-			r = prefix_decode(&record.value, false, &routes[network->route_count++]);
-		else if (record.kind == RECORD_GONE && network->delta)
-			r = prefix_decode(&record.value, false, &gone[network->gone_count++]);
+			r = take_prefix(&record.value, false, NETWORK_ROUTES_MAX, &network.routes);
+		else if (record.kind == RECORD_GONE && network.delta)
+			r = take_prefix(&record.value, false, NETWORK_ROUTES_MAX, &network.gone);
 		else
 			r = -EBADMSG;
 		if (r < 0)
 			return r;
 	}
-	return r;
-}
-
-int privsep_network_decode(const void *bytes, size_t length, struct privsep_network *ret)
-{
-	struct cursor c = cursor_of(bytes, length);
-	size_t addresses_max = count_records(c, RECORD_ADDRESS);
-	size_t routes_max = count_records(c, RECORD_ROUTE);
-	size_t gone_max = count_records(c, RECORD_GONE);
-	_cleanup_free_ struct prefix *addresses = NULL;
-	_cleanup_free_ struct prefix *routes = NULL;
-	_cleanup_free_ struct prefix *gone = NULL;
-	struct privsep_network network = {0};
-	struct wanted_flags flags;
-	struct record record;
-	int r;
-
-	if (addresses_max > NETWORK_ADDRESSES_MAX || routes_max > NETWORK_ROUTES_MAX ||
-	    gone_max > NETWORK_ROUTES_MAX)
-		return -EMSGSIZE;
-	r = record_next(&c, &record);
-	if (r <= 0 || record.kind != RECORD_FLAGS || record.value.left != sizeof(flags))
-		return -EBADMSG;
-	cursor_copy(&record.value, &flags, sizeof(flags));
-	if (flags.up > 1 || flags.netfilter > 1 || flags.share_ranges > 1 || flags.delta > 1 ||
-	    (flags.mtu != 0 && (flags.mtu < MTU_MIN || flags.mtu > MTU_MAX)))
-		return -EBADMSG;
-	network.up = flags.up == 1;
-	network.netfilter = flags.netfilter == 1;
-	network.share_ranges = flags.share_ranges == 1;
-	network.delta = flags.delta == 1;
-	network.mtu = flags.mtu;
-	network.number = flags.number;
-	addresses = calloc(addresses_max + 1, sizeof(*addresses));
-	routes = calloc(routes_max + 1, sizeof(*routes));
-	gone = calloc(gone_max + 1, sizeof(*gone));
-	if (!addresses || !routes || !gone)
-		return -ENOMEM;
-	r = decode_prefixes(&c, &network, addresses, routes, gone);
 	if (r < 0)
 		return r;
-	network.addresses = TAKE_PTR(addresses);
-	network.routes = TAKE_PTR(routes);
-	network.gone = TAKE_PTR(gone);
 	*ret = network;
+	network = (struct privsep_network){0};
 	return 0;
 }
 
 void privsep_network_free(struct privsep_network *network)
 {
-	free((void *)(uintptr_t)network->addresses);
-	free((void *)(uintptr_t)network->routes);
-	free((void *)(uintptr_t)network->gone);
-	*network = (struct privsep_network){0};
+	prefixes_free(&network->addresses);
+	prefixes_free(&network->routes);
+	prefixes_free(&network->gone);
 }
 
 int privsep_interfaces_encode(const struct interfaces *interfaces, uint32_t without,
@@ -215,34 +194,28 @@ static int default_decode(struct cursor *value, struct default_route *ret)
 
 int privsep_interfaces_decode(const void *bytes, size_t length, struct interfaces *ret)
 {
+	struct interfaces found = {.list = calloc(INTERFACES_MAX, sizeof(*found.list))};
 	struct cursor c = cursor_of(bytes, length);
-	struct interfaces found = {0};
-	size_t room = count_records(c, RECORD_INTERFACE);
 	struct record record;
-	int r;
+	int r = found.list ? 0 : -ENOMEM;
 
-	if (room > INTERFACES_MAX || count_records(c, RECORD_DEFAULT) > INTERFACES_ROUTES_MAX)
-		return -EMSGSIZE;
-	found.list = calloc(room + 1, sizeof(*found.list));
-	r = found.list ? 0 : -ENOMEM;
 	while (r == 0 && (r = record_next(&c, &record)) > 0) {
 		if (record.kind == RECORD_INTERFACE)
-			r = interface_decode(&record.value, &found.list[found.count++]);
+			r = found.count == INTERFACES_MAX
+				    ? -EMSGSIZE
+				    : interface_decode(&record.value, &found.list[found.count++]);
 		else if (record.kind == RECORD_DEFAULT)
-			r = default_decode(&record.value, &found.routes[found.route_count++]);
+			r = found.route_count == INTERFACES_ROUTES_MAX
+				    ? -EMSGSIZE
+				    : default_decode(&record.value,
+						     &found.routes[found.route_count++]);
 		else
 			r = -EBADMSG;
 	}
 	if (r < 0) {
-		privsep_interfaces_free(&found);
+		interfaces_free(&found);
 		return r;
 	}
 	*ret = found;
 	return 0;
-}
-
-void privsep_interfaces_free(struct interfaces *interfaces)
-{
-	free(interfaces->list);
-	*interfaces = (struct interfaces){0};
 }

@@ -9,9 +9,9 @@
  */
 #pragma once
 
-#include "base/address.h"
 #include "base/buffer.h"
 #include "base/interfaces.h"
+#include "base/prefixes.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,30 +22,27 @@
 #define INTERFACES_MAX        256u          /* addresses in a snapshot */
 
 /**
- * struct privsep_network - The network state that the engine needs; arrays belong to the caller
+ * struct privsep_network - The network state that the engine needs; lists belong to the caller
  *
  * The first request of an engine has all routes, and so has the next one after a failure.
  * Other requests are deltas, with the routes to add and to remove.
  */
 struct privsep_network {
-	bool up;                        /* false: link down, no addresses, routes or rules */
-	bool netfilter;                 /* the input chain against forged tailnet sources */
-	bool share_ranges;              /* tailnet addresses of no peer may come by other links */
-	uint32_t mtu;                   /* 0: as the start configuration says */
-	const struct prefix *addresses; /* own tailnet addresses, /32 and /128 */
-	size_t address_count;
-	bool delta;      /* add @routes and remove @gone; false: @routes are all */
+	bool up;                   /* false: link down, no addresses, routes or rules */
+	bool netfilter;            /* the input chain against forged tailnet sources */
+	bool share_ranges;         /* tailnet addresses of no peer may come by other links */
+	uint32_t mtu;              /* 0: as the start configuration says */
+	struct prefixes addresses; /* own tailnet addresses, /32 and /128 */
+	bool delta;                /* add @routes and remove @gone; false: @routes are all */
 	uint32_t number; /* of the request; a delta follows the one that has the number before */
-	const struct prefix *routes; /* to peers, in our table */
-	size_t route_count;
-	const struct prefix *gone;
-	size_t gone_count;
+	struct prefixes routes; /* to peers, in our table */
+	struct prefixes gone;
 };
 
 /** privsep_network_encode(), privsep_network_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM
  *
- * The arrays of a decoded network are one allocation each, freed by
- * privsep_network_free(); host bits set, families and lengths out of range are refused.
+ * privsep_network_free() frees the lists of a decoded network. Host bits set, families and lengths
+ * out of range are refused.
  */
 int privsep_network_encode(const struct privsep_network *network, struct buffer *out);
 int privsep_network_decode(const void *bytes, size_t length, struct privsep_network *ret);
@@ -60,6 +57,5 @@ void privsep_network_free(struct privsep_network *network);
 int privsep_interfaces_encode(const struct interfaces *interfaces, uint32_t without,
 			      struct buffer *out);
 
-/** privsep_interfaces_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM */
+/** privsep_interfaces_decode() - For interfaces_free(); 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM */
 int privsep_interfaces_decode(const void *bytes, size_t length, struct interfaces *ret);
-void privsep_interfaces_free(struct interfaces *interfaces);

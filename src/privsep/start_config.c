@@ -45,6 +45,7 @@ static const struct field {
 	STRING(prefs, START_PREFS_MAX),
 	STRING(disable, START_STRING_MAX),
 	STRING(socket_path, START_STRING_MAX),
+	STRING(serve_config, START_STRING_MAX),
 	STRING(https_proxy, START_PROXY_MAX),
 	STRING(no_proxy, START_PROXY_MAX),
 	BOOL(auth_key_present),
@@ -58,7 +59,6 @@ static const struct field {
 	NUMBER(log_level, LOG_LEVEL_COUNT - 1),
 	NUMBER(log_format, LOG_FORMAT_JSON),
 	NUMBER(udp_port, 65535),
-	NUMBER(packet_threads, START_THREADS_MAX),
 	NUMBER(crash_count, UINT32_MAX),
 	STRING(last_crash, START_STRING_MAX),
 	STRING(warnings, START_STRING_MAX),
@@ -78,7 +78,6 @@ void privsep_start_init(struct privsep_start *start)
 		.table = 52,
 		.mtu = 1280,
 		.log_level = LOG_INFO,
-		.packet_threads = 1,
 	};
 }
 

@@ -16,10 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define START_PREFS_MAX   (64u * 1024)
-#define START_STRING_MAX  4096u
-#define START_THREADS_MAX 4u
-#define START_PROXY_MAX   (16u * 1024)
+#define START_PREFS_MAX  (64u * 1024)
+#define START_STRING_MAX 4096u
+#define START_PROXY_MAX  (16u * 1024)
 
 enum start_state_mode {
 	START_STATE_DIR,    /* blobs are files in the state directory */
@@ -39,6 +38,7 @@ struct privsep_start {
 				* until an engine sends PRIVSEP_SETTLED */
 	char *disable;         /* PILLION_DISABLE: comma-separated names of fallbacks to force */
 	char *socket_path;     /* of the LocalAPI, for messages */
+	char *serve_config;    /* path of TS_SERVE_CONFIG; NULL: the stored one is in force */
 	char *https_proxy;     /* HTTPS_PROXY, perhaps with a password, or NULL */
 	char *no_proxy;        /* NO_PROXY, or NULL */
 	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
@@ -54,11 +54,10 @@ struct privsep_start {
 	uint32_t log_format;   /* enum log_format */
 
 	/* From the supervisor */
-	uint32_t udp_port;       /* the port that the handed-over UDP sockets are bound to */
-	uint32_t packet_threads; /* design: clamp(CPU quota, 1, 4); also the number of TUN queues */
-	uint32_t crash_count;    /* engines that died since the supervisor began */
-	char *last_crash;        /* "killed by SIGSEGV", or NULL */
-	char *warnings;          /* missing features, one a line, for health */
+	uint32_t udp_port;    /* the port that the handed-over UDP sockets are bound to */
+	uint32_t crash_count; /* engines that died since the supervisor began */
+	char *last_crash;     /* "killed by SIGSEGV", or NULL */
+	char *warnings;       /* missing features, one a line, for health */
 };
 
 /** privsep_start_init() - The defaults that are written above */

@@ -63,9 +63,10 @@ struct sandbox_path {
 	enum sandbox_access access;
 };
 
-/* Each is made where its executable is (cmake/sandbox.cmake): of the engine, of a relay alone, and
+/* Each is made where its executable is (cmake/sandbox.cmake): of the engine, of services, of a relay alone, and
  * of a coordination server with its relay. */
 extern const struct sandbox_profile sandbox_profile_engine;
+extern const struct sandbox_profile sandbox_profile_services;
 
 extern const struct sandbox_profile sandbox_profile_relay;
 extern const struct sandbox_profile sandbox_profile_control;

@@ -13,7 +13,3 @@ int landlock_enter(const struct sandbox_path *paths, size_t count);
 
 /** seccomp_seal() - Install the profile's filter in all threads; 0 or negative errno */
 int seccomp_seal(const struct sandbox_profile *profile);
-
-/** trap_install() - Name the system call on stderr when the filter traps one; 0 or negative errno
- */
-int trap_install(void);

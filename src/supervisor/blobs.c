@@ -27,12 +27,14 @@
 static const char *const file_names[] = {
 	[PRIVSEP_BLOB_STATE] = "tailscaled.state",
 	[PRIVSEP_BLOB_CACHE] = "pillion.cache",
+	[PRIVSEP_BLOB_AUTHORITY] = "pillion-authority.pem",
 };
 _Static_assert(ARRAY_SIZE(file_names) == PRIVSEP_BLOB_COUNT, "a file a blob");
 
 static const off_t size_limits[] = {
 	[PRIVSEP_BLOB_STATE] = LIMIT_STATE_FILE,
 	[PRIVSEP_BLOB_CACHE] = PRIVSEP_BLOB_MAX,
+	[PRIVSEP_BLOB_AUTHORITY] = 64u * 1024,
 };
 _Static_assert(ARRAY_SIZE(size_limits) == PRIVSEP_BLOB_COUNT, "a limit a blob");
 

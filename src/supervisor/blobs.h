@@ -27,11 +27,14 @@
 #define BLOBS_BURST    20u
 #define BLOBS_INTERVAL (5 * NSEC_PER_SEC)
 
+struct child;
+
 struct blob_job {
 	enum privsep_blob_name name;
 	int memfd;
-	uint32_t id;         /* of the request */
-	unsigned int engine; /* number of the engine that requested it */
+	struct child *child;  /* that requested it */
+	unsigned int process; /* its number then: another process gets no answer */
+	uint32_t id;          /* of the request */
 	int result;
 };
 

@@ -30,7 +30,7 @@
 _Static_assert(PRIVSEP_CHANNEL_FD == PROCESS_CHANNEL_FD, "where a child finds its channel");
 
 struct outgoing {
-	struct outgoing *next;
+	STAILQ_ENTRY(outgoing) next;
 	union privsep_message message;
 	struct privsep_fds fds;
 };
@@ -77,31 +77,26 @@ static void outgoing_free(struct outgoing *outgoing)
 	free(outgoing);
 }
 
-static struct outgoing *queue_take(struct child *child)
+static void drop_first(struct child *child)
 {
-	struct outgoing *first = child->queue;
+	struct outgoing *first = STAILQ_FIRST(&child->queue);
 
-	if (!first)
-		return NULL;
-	child->queue = first->next;
-	if (!child->queue)
-		child->queue_end = &child->queue;
+	STAILQ_REMOVE_HEAD(&child->queue, next);
 	child->queue_length--;
-	return first;
+	outgoing_free(first);
 }
 
 static void flush(struct child *child)
 {
+	const struct outgoing *first;
 	int r = 0;
 
-	while (child->queue) {
-		const struct outgoing *first = child->queue;
-
+	while ((first = STAILQ_FIRST(&child->queue))) {
 		r = privsep_send(child->channel.fd, PRIVSEP_FROM_SUPERVISOR, &first->message,
 				 first->fds.fd, first->fds.count);
 		if (r < 0)
 			break;
-		outgoing_free(queue_take(child));
+		drop_first(child);
 	}
 	if (r < 0 && r != -EAGAIN && r != -EPIPE) {
 		child_kill(child, strerror(-r));
@@ -139,17 +134,14 @@ void child_send(struct child *child, const union privsep_message *message, const
 		}
 		outgoing->fds.fd[outgoing->fds.count++] = fd;
 	}
-	*child->queue_end = outgoing;
-	child->queue_end = &outgoing->next;
+	STAILQ_INSERT_TAIL(&child->queue, outgoing, next);
 	child->queue_length++;
 	flush(child);
 }
 
 void child_reply(struct child *child, uint32_t id, int result, const char *text, int fd)
 {
-	union privsep_message reply = {
-		.reply = {.header = {PRIVSEP_REPLY, id}, .result = result},
-	};
+	union privsep_message reply = {.reply = {{PRIVSEP_REPLY, id}, .result = result}};
 
 	snprintf(reply.reply.text, sizeof(reply.reply.text), "%s", text);
 	child_send(child, &reply, &fd, fd >= 0 ? 1 : 0);
@@ -181,8 +173,8 @@ static void hang_up(struct child *child)
 
 	loop_remove(child->process.loop, &child->channel);
 	cleanup_close_at(&fd);
-	while (child->queue)
-		outgoing_free(queue_take(child));
+	while (!STAILQ_EMPTY(&child->queue))
+		drop_first(child);
 }
 
 static void channel_ready(struct loop_source *source, uint32_t events)
@@ -281,6 +273,7 @@ void child_start(struct child *child)
 	struct error err = {0};
 	int r;
 
+	child->idle = false;
 	if (child->supervisor->ending || child->process.pid != 0 ||
 	    (kind->prepare && !kind->prepare(child)))
 		return;
@@ -304,6 +297,13 @@ void child_start(struct child *child)
 		child_kill(child, "it did not receive its start configuration");
 	else
 		(void)process_again(&child->process, 0);
+}
+
+void child_stop(struct child *child)
+{
+	child->idle = true;
+	timer_cancel(child->process.loop, &child->process.restart);
+	(void)process_stop(&child->process);
 }
 
 static void start(struct process *process)
@@ -397,6 +397,12 @@ static void ended(struct process *process, int status, nanoseconds lived)
 		child->supervisor->loop.done = all_gone(child->supervisor);
 		return;
 	}
+	if (child->idle)
+		return;
+	if (process->stopping) { /* needed again before it had ended */
+		child_start(child);
+		return;
+	}
 	free(child->last_crash);
 	child->last_crash = strdup(words);
 	pause = process_again(process, lived);
@@ -425,7 +431,7 @@ int child_open(struct child *child, struct supervisor *s, const struct child_kin
 		.watch = LOOP_TIMER(watch_fire),
 		.say_dropped = LOOP_TIMER(say_dropped_fire),
 	};
-	child->queue_end = &child->queue;
+	STAILQ_INIT(&child->queue);
 	process_init(&child->process, &child_process, &s->loop);
 	child->process.next = s->processes;
 	s->processes = &child->process;

@@ -23,6 +23,8 @@
 #include "process/process.h"
 #include "supervisor/child_rules.h"
 
+#include <sys/queue.h>
+
 struct child;
 struct supervisor;
 
@@ -36,6 +38,7 @@ struct child_kind {
 	const char *name;    /* in the log: "the engine" */
 	const char *program; /* its file beside ours */
 	enum privsep_sender sender;
+	unsigned int files, blobs; /* the names that it may request: bits by enum */
 	struct child_quotas quotas;
 	/** prepare() - Before each start; false: it can't start now, and is started later */
 	bool (*prepare)(struct child *child);
@@ -58,11 +61,12 @@ struct child {
 	int program;                /* O_PATH */
 	unsigned int number;        /* of the process: 1 for the first */
 	struct loop_source channel; /* our end of the channel; -1: closed */
-	struct outgoing *queue, **queue_end;
+	STAILQ_HEAD(, outgoing) queue;
 	size_t queue_length;
 	struct loop_timer watch, say_dropped;
 	struct watchdog watchdog;
 	bool hung; /* killed by the watchdog */
+	bool idle; /* by child_stop() */
 	struct child_quotas quotas;
 	struct flood flood;
 	char *last_crash;
@@ -73,6 +77,9 @@ int child_open(struct child *child, struct supervisor *s, const struct child_kin
 	       uint32_t uid, uint32_t gid, struct error *err);
 
 void child_close(struct child *child);
+
+/** child_stop() - It is not needed any more: it ends, and no other starts before child_start() */
+void child_stop(struct child *child);
 
 /** child_start() - A new process, now; harmless if one runs or the supervisor is ending */
 void child_start(struct child *child);

@@ -19,98 +19,15 @@
 #define LOG_ROOM "supervisor"
 #include "base/log.h"
 
-/* reply_fd() - Answer with @fd, which is closed here, or with its negative errno */
-static void reply_fd(struct supervisor *s, uint32_t id, int fd)
-{
-	child_reply(&s->engine, id, fd < 0 ? fd : 0, "", fd);
-	if (fd >= 0)
-		close(fd);
-}
-
 static void on_socket(struct supervisor *s, const struct privsep_socket *m)
 {
 	if (!quota_take(&s->engine.quotas.sockets, clock_boottime())) {
-		reply_fd(s, m->header.id, -EDQUOT);
+		child_reply_fd(&s->engine, m->header.id, -EDQUOT);
 		return;
 	}
-	reply_fd(s, m->header.id,
-		 socket_marked((enum socket_kind)m->kind, (enum address_family)m->family,
-			       netlink_mark(s->network.netlink)));
-}
-
-static void on_file(struct supervisor *s, const struct privsep_file *m)
-{
-	if (!quota_take(&s->engine.quotas.files, clock_boottime())) {
-		reply_fd(s, m->header.id, -EDQUOT);
-		return;
-	}
-	reply_fd(s, m->header.id, files_get(&s->files, (enum privsep_file_name)m->name));
-}
-
-static void on_load(struct supervisor *s, const struct privsep_blob *m)
-{
-	_cleanup_close_ int fd = -1;
-	struct error err = {0};
-
-	if (!quota_take(&s->engine.quotas.loads, clock_boottime())) {
-		reply_fd(s, m->header.id, -EDQUOT);
-		return;
-	}
-	fd = blobs_load(&s->blobs, (enum privsep_blob_name)m->name, &err);
-	child_reply(&s->engine, m->header.id, fd < 0 ? fd : 0, err.text, fd);
-}
-
-static void on_store(struct supervisor *s, const struct privsep_blob *m, int memfd)
-{
-	struct blob_job job = {
-		.name = (enum privsep_blob_name)m->name,
-		.memfd = memfd,
-		.id = m->header.id,
-		.engine = s->engine.number,
-	};
-	int r = blobs_store(&s->blobs, &job);
-
-	if (r < 0)
-		child_reply(&s->engine, m->header.id, r, strerror(-r), -1);
-}
-
-static const char *remedy(int result)
-{
-	if (result == -ENOSPC || result == -EDQUOT)
-		return " (free some space)";
-	return result == -EROFS || result == -EACCES ? " (make it writable)" : "";
-}
-
-void engine_stored(void *userdata, const struct blob_job *job)
-{
-	struct supervisor *s = userdata;
-	char text[PRIVSEP_TEXT_MAX] = "";
-
-	if (job->result < 0)
-		snprintf(text, sizeof(text), "write the state directory %s: %s%s",
-			 s->options->state_dir, strerror(-job->result), remedy(job->result));
-	/* The engine of the request reports it; if it has ended, the supervisor does. */
-	if (s->engine.process.pid != 0 && job->engine == s->engine.number)
-		child_reply(&s->engine, job->id, job->result, text, -1);
-	else if (job->result < 0 && job->result != -ECANCELED) /* overtaken by a newer one */
-		log_error("%s", text);
-}
-
-void engine_file_changed(void *userdata, enum privsep_file_name name, int fd)
-{
-	struct supervisor *s = userdata;
-	union privsep_message changed = {
-		.changed =
-			{
-				.header.type = PRIVSEP_CHANGED,
-				.name = name,
-				.result = fd < 0 ? fd : 0,
-			},
-	};
-
-	child_send(&s->engine, &changed, &fd, fd >= 0 ? 1 : 0);
-	if (fd >= 0)
-		close(fd);
+	child_reply_fd(&s->engine, m->header.id,
+		       socket_marked((enum socket_kind)m->kind, (enum address_family)m->family,
+				     netlink_mark(s->network.netlink)));
 }
 
 /* By then the state is stored, and the pages are not used again. */
@@ -145,16 +62,14 @@ static int receive(struct child *child, const union privsep_message *m, struct p
 		on_socket(s, &m->socket);
 		break;
 	case PRIVSEP_FILE:
-		on_file(s, &m->file);
-		break;
 	case PRIVSEP_LOAD:
-		on_load(s, &m->blob);
-		break;
 	case PRIVSEP_STORE:
-		on_store(s, &m->blob, TAKE_FD(fds->fd[0]));
-		break;
+		return child_request(child, m, fds);
 	case PRIVSEP_NETWORK:
 		network_request(s, m->header.id, TAKE_FD(fds->fd[0]));
+		break;
+	case PRIVSEP_SERVE:
+		services_request(s, m->header.id, fds->fd[0]);
 		break;
 	case PRIVSEP_STATUS:
 		on_status(s, &m->status);
@@ -228,7 +143,6 @@ static int greet(struct child *child)
 	start.auth_key_present = s->auth_key || s->options->auth_key_file;
 	start.tun_name = s->network.tun.name;
 	start.udp_port = s->udp.port;
-	start.packet_threads = s->network.tun.queue_count;
 	start.crash_count = s->engine.process.crashes.total;
 	start.last_crash = s->engine.last_crash;
 	start.warnings = s->warnings;
@@ -248,6 +162,7 @@ static int greet(struct child *child)
 		m.begin.tun += add_fd(fds, &count, s->network.tun.queues[i]);
 	child_send(&s->engine, &m, fds, count);
 	network_send_interfaces(s);
+	services_new_engine(s);
 	return 0;
 }
 
@@ -255,6 +170,8 @@ const struct child_kind engine_kind = {
 	.name = "the engine",
 	.program = "pillion-engine",
 	.sender = PRIVSEP_FROM_ENGINE,
+	.files = ~(1u << PRIVSEP_FILE_CERTIFICATE | 1u << PRIVSEP_FILE_CERTIFICATE_KEY),
+	.blobs = 1u << PRIVSEP_BLOB_STATE | 1u << PRIVSEP_BLOB_CACHE,
 	.quotas =
 		{
 			.sockets = {.burst = 64, .interval = NSEC_PER_SEC / 32},

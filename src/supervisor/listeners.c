@@ -6,6 +6,7 @@
 #include "netlink/netstate.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -65,15 +66,12 @@ int listener_probe(const char *path, struct error *err)
 /* make_folder() - Make the folder of @path, mode 0755, if there is none; one level only */
 static int make_folder(const char *path, struct error *err)
 {
-	char folder[PATH_MAX];
-	char *slash;
+	char copy[PATH_MAX];
+	const char *folder;
 
-	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+	if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
 		return error_set(err, -ENAMETOOLONG, "the path %s is too long", path);
-	slash = strrchr(folder, '/');
-	if (!slash || slash == folder)
-		return 0;
-	*slash = 0;
+	folder = dirname(copy);
 	if (mkdir(folder, 0755) == 0)
 		return chmod(folder, 0755) < 0 ? -errno : 0; /* whatever the umask */
 	if (errno == EEXIST)

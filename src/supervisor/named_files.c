@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -60,6 +61,12 @@ static const char *path_of(const struct supervisor_options *options, enum privse
 		return options->ca_file ? options->ca_file : options->ssl_cert_file;
 	case PRIVSEP_FILE_AUTH_KEY:
 		return options->auth_key_file;
+	case PRIVSEP_FILE_SERVE_CONFIG:
+		return options->serve_config;
+	case PRIVSEP_FILE_CERTIFICATE:
+		return options->certificate;
+	case PRIVSEP_FILE_CERTIFICATE_KEY:
+		return options->certificate_key;
 	case PRIVSEP_FILE_CA_DIRECTORY:
 	case PRIVSEP_FILE_COUNT:
 		break;
@@ -106,25 +113,33 @@ static int auth_key(const struct files *files)
 	return length == 0 ? -ENODATA : memfd_seal("pillion-auth-key", at, length);
 }
 
+/* next_folder() - The next of a list separated by ':', into @ret; false at its end */
+static bool next_folder(const char **folders, char ret[static PATH_MAX])
+{
+	size_t length = strcspn(*folders, ":");
+
+	if (!**folders)
+		return false;
+	snprintf(ret, PATH_MAX, "%.*s", (int)length, *folders);
+	*folders += length + ((*folders)[length] == ':');
+	return true;
+}
+
 /* for_each_ca() - Visit the files of SSL_CERT_DIR, a list of folders separated by ':' */
 static int for_each_ca(const struct supervisor_options *options,
 		       int (*visit)(void *context, const char *path), void *context)
 {
+	char folder[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
 	const char *folders = options->ssl_cert_dir;
 	unsigned int count = 0;
 	int r = 0;
 
 	if (!folders)
 		return -ENOENT;
-	while (r == 0 && *folders) {
-		size_t length = strcspn(folders, ":");
-		char folder[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
+	while (r == 0 && next_folder(&folders, folder)) {
 		struct dirent *entry;
-		DIR *dir;
+		DIR *dir = opendir(folder);
 
-		snprintf(folder, sizeof(folder), "%.*s", (int)length, folders);
-		folders += length + (folders[length] == ':');
-		dir = opendir(folder);
 		if (!dir)
 			continue; /* as Go's crypto/x509 does */
 		while (r == 0 && count < CA_FILES_MAX && (entry = readdir(dir))) {
@@ -259,15 +274,11 @@ static void watch(struct files *files, const char *path, uint32_t mask)
 
 static void watch_path(struct files *files, const char *path)
 {
-	char folder[PATH_MAX];
-	char *slash;
+	char copy[PATH_MAX];
 
-	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+	if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
 		return;
-	slash = strrchr(folder, '/');
-	if (slash)
-		slash[slash == folder] = 0;
-	watch(files, slash ? folder : ".", WATCH_FOLDER);
+	watch(files, dirname(copy), WATCH_FOLDER);
 	watch(files, path, WATCH_FILE);
 }
 
@@ -280,15 +291,10 @@ static void watch_named(struct files *files, enum privsep_file_name name)
 		watch_path(files, path);
 	} else if (name == PRIVSEP_FILE_CA_DIRECTORY && files->options->ssl_cert_dir) {
 		const char *folders = files->options->ssl_cert_dir;
+		char folder[PATH_MAX];
 
-		while (*folders) {
-			size_t length = strcspn(folders, ":");
-			char folder[PATH_MAX];
-
-			snprintf(folder, sizeof(folder), "%.*s", (int)length, folders);
+		while (next_folder(&folders, folder))
 			watch(files, folder, WATCH_FOLDER);
-			folders += length + (folders[length] == ':');
-		}
 	}
 }
 

@@ -15,7 +15,7 @@
  * The monitor reports two events. The machine's own addresses changed: a snapshot goes to the
  * engine, SNAPSHOT_WAIT after the first change of a burst, and all requested routes are judged
  * again, since a route may cover a new network, or no longer cover one. Another program changed
- * our state: it is repaired, not more often than net_repair allows. If our TUN link is deleted,
+ * our state: it is repaired, not more often than REPAIRS allows. If our TUN link is deleted,
  * its queues are dead: the supervisor makes a new link, trying until that succeeds, and starts a
  * new engine with it. While no engine runs, the state stays as it is.
  */
@@ -23,7 +23,6 @@
 
 #include "base/cleanup.h"
 #include "netlink/check.h"
-#include "netlink/obstacle.h"
 #include "privsep/records.h"
 
 #include <errno.h>
@@ -41,6 +40,9 @@
 #define RETRY_WAIT_MAX (16 * NSEC_PER_SEC)
 #define ANY_ROUTE      "0.0.0.0/0,::/0"
 
+/* Repairs of our state while another program removes it: 10 at once, then one in 5 s. */
+#define REPAIRS ((struct quota){.burst = 10, .interval = 5 * NSEC_PER_SEC})
+
 static void apply_fire(struct loop_timer *timer, nanoseconds now);
 static void repair_fire(struct loop_timer *timer, nanoseconds now);
 static void snapshot_fire(struct loop_timer *timer, nanoseconds now);
@@ -56,7 +58,7 @@ static bool has_link(const struct network *network)
 static int open_tun(struct supervisor *s, struct error *err)
 {
 	const struct privsep_start *start = &s->options->start;
-	int r = tun_open(start->tun_name, s->threads, 0, &s->network.tun, err);
+	int r = tun_open(start->tun_name, 1, &s->network.tun, err);
 
 	if (r == 0)
 		net_monitor_watch(s->network.monitor, s->network.tun.ifindex, start->table);
@@ -88,6 +90,7 @@ int network_open(struct supervisor *s, struct error *err)
 		.repair = LOOP_TIMER(repair_fire),
 		.snapshot = LOOP_TIMER(snapshot_fire),
 		.renew = LOOP_TIMER(renew_fire),
+		.repairs = REPAIRS,
 		.retry_wait = RETRY_WAIT,
 		.asked = -1,
 	};
@@ -128,6 +131,8 @@ static struct net_wanted wanted_of(const struct supervisor *s, const struct priv
 								      s->network.tun.ifindex,
 								      &s->network.interfaces),
 		.table = s->options->start.table,
+		.diverts = s->network.diverts,
+		.divert_count = wish->up ? s->network.divert_count : 0,
 		.route_changes_max = ROUTE_CHANGES_MAX,
 	};
 }
@@ -153,34 +158,45 @@ static void note_refused(struct supervisor *s, const struct net_verdict *verdict
 static int judge(struct supervisor *s, const struct privsep_network *wish,
 		 struct net_route_set *routes, struct error *err)
 {
-	struct prefix *addresses = calloc(wish->address_count + 1, sizeof(*addresses));
-	_cleanup_(prefixes_free) struct prefixes asked = {0};
-	_cleanup_free_ struct prefix *allowed = calloc(routes->asked.count + 1, sizeof(*allowed));
 	struct net_wanted wanted = wanted_of(s, wish);
-	struct net_verdict verdict = {0};
-	int r = net_route_set_list(routes, false, &asked);
+	struct net_verdict verdict;
+	int r = net_route_set_list(routes, false, &wanted.routes);
 
-	prefixes_unite(&asked); /* the first refused route is named: always the same one */
-	wanted.addresses = wish->addresses;
-	wanted.address_count = wish->address_count;
-	wanted.routes = asked.list;
-	wanted.route_count = asked.count;
-	if (r < 0 || !addresses || !allowed)
-		r = error_set(err, -ENOMEM, "out of memory for the routes");
+	for (size_t i = 0; r == 0 && i < wish->addresses.count; i++)
+		r = prefixes_add(&wanted.addresses, &wish->addresses.list[i]);
+	prefixes_unite(&wanted.routes); /* the first refused route is named: always the same one */
+	if (r < 0)
+		error_set(err, r, "out of memory for the routes");
 	else
-		r = net_wanted_check(&wanted, &s->network.interfaces, &s->network.allowed,
-				     addresses, allowed, &verdict, err);
-	if (r < 0) {
-		free(addresses);
-		return r;
+		r = net_wanted_check(&wanted, &s->network.interfaces, &s->network.allowed, &verdict,
+				     err);
+	if (r == 0) {
+		note_refused(s, &verdict);
+		net_route_set_judge(routes, &wanted.routes);
+		prefixes_free(&s->network.addresses);
+		s->network.addresses = wanted.addresses;
+		wanted.addresses = (struct prefixes){0};
+		s->network.settled = false;
+		services_addresses(s);
 	}
-	note_refused(s, &verdict);
-	net_route_set_judge(routes, allowed, verdict.routes);
-	free(s->network.addresses);
-	s->network.addresses = addresses;
-	s->network.address_count = verdict.addresses;
+	prefixes_free(&wanted.addresses);
+	prefixes_free(&wanted.routes);
+	return r;
+}
+
+/* apply_soon() - Bring the whole state to the kernel; the turn of a newer request does so too */
+static void apply_soon(struct supervisor *s)
+{
 	s->network.settled = false;
-	return 0;
+	if (s->network.have_wanted && s->network.asked < 0)
+		timer_arm(&s->loop, &s->network.apply, clock_boottime());
+}
+
+void network_set_diverts(struct supervisor *s, const struct net_divert *diverts, size_t count)
+{
+	memcpy(s->network.diverts, diverts, count * sizeof(*diverts));
+	s->network.divert_count = count;
+	apply_soon(s);
 }
 
 void network_request(struct supervisor *s, uint32_t id, int memfd)
@@ -225,8 +241,9 @@ static bool is_same_link(const struct privsep_network *a, const struct privsep_n
 {
 	return a->up && b->up && a->netfilter == b->netfilter &&
 	       a->share_ranges == b->share_ranges && a->mtu == b->mtu &&
-	       a->address_count == b->address_count &&
-	       memcmp(a->addresses, b->addresses, a->address_count * sizeof(*a->addresses)) == 0;
+	       a->addresses.count == b->addresses.count &&
+	       memcmp(a->addresses.list, b->addresses.list,
+		      a->addresses.count * sizeof(*a->addresses.list)) == 0;
 }
 
 /* change_routes() - Send a plain change to the kernel; whether the kernel took all of it */
@@ -255,19 +272,13 @@ static int take_wish(struct supervisor *s, struct privsep_network *wish, struct 
 	struct network *network = &s->network;
 	struct net_route_set whole = {0};
 	struct net_route_set *set = wish->delta ? &network->routes : &whole;
-	const struct net_route_delta delta = {
-		.added = wish->routes,
-		.gone = wish->gone,
-		.added_count = wish->route_count,
-		.gone_count = wish->gone_count,
-	};
-	const struct prefix *before = network->wish.addresses;
+	struct prefixes before = network->wish.addresses;
 	int r;
 
 	if (wish->delta && (!network->have_base || wish->number != network->wish.number + 1))
 		return error_set(err, -ESTALE, "a change of routes that were not received");
-	r = net_route_set_change(set, &delta, network->tun.ifindex, &network->interfaces,
-				 &network->allowed, &added, &gone, err);
+	r = net_route_set_change(set, &wish->routes, &wish->gone, network->tun.ifindex,
+				 &network->interfaces, &network->allowed, &added, &gone, err);
 	if (r > 0)
 		r = wish->delta && is_same_link(&network->wish, wish);
 	if (r == 0) {
@@ -287,7 +298,7 @@ static int take_wish(struct supervisor *s, struct privsep_network *wish, struct 
 		network->routes = whole;
 	}
 	network->wish = *wish;
-	network->wish.routes = network->wish.gone = NULL;
+	network->wish.routes = network->wish.gone = (struct prefixes){0};
 	wish->addresses = before; /* freed with the routes, which the set has now */
 	network->have_base = true;
 	network->have_wanted = true;
@@ -375,9 +386,7 @@ static unsigned int apply(struct supervisor *s)
 	r = net_route_set_list(&network->routes, true, &routes);
 	if (wanted.up) {
 		wanted.addresses = network->addresses;
-		wanted.address_count = network->address_count;
-		wanted.routes = routes.list;
-		wanted.route_count = routes.count;
+		wanted.routes = routes;
 	}
 	if (r < 0)
 		error_set_errno(&err, r, "list the routes");
@@ -392,6 +401,8 @@ static unsigned int apply(struct supervisor *s)
 	}
 	if (r == 0) {
 		find_obstacle(s, &wanted, report.warnings);
+		if (network->request == 0 && report.warnings != network->warnings)
+			network_send_interfaces(s); /* as find_obstacle() does */
 		report_text(network, report.warnings, text);
 		if (network->failure[0] && quota_take(&s->engine.quotas.said, clock_boottime()))
 			log_info("the network state is set");
@@ -431,7 +442,7 @@ static void repair_fire(struct loop_timer *timer, nanoseconds now)
 		return;
 	/* What turned out right (our own link coming up, say) costs nothing of the allowance. */
 	if (apply(s) > 0)
-		net_repair_take(&s->network.repairs, now);
+		(void)quota_take(&s->network.repairs, now);
 }
 
 void network_send_interfaces(struct supervisor *s)
@@ -459,10 +470,10 @@ static void look(struct supervisor *s)
 		return;
 	}
 	if (net_interfaces_equal(&seen, &s->network.interfaces)) {
-		net_interfaces_free(&seen);
+		interfaces_free(&seen);
 		return;
 	}
-	net_interfaces_free(&s->network.interfaces);
+	interfaces_free(&s->network.interfaces);
 	s->network.interfaces = seen;
 	network_send_interfaces(s);
 	if (!s->network.have_wanted)
@@ -501,6 +512,7 @@ static void renew_tun(struct supervisor *s)
 		child_kill(&s->engine, "another program deleted our network link");
 	else
 		child_start(&s->engine);
+	services_new_link(s);
 	if (s->network.have_wanted)
 		apply(s);
 }
@@ -532,11 +544,8 @@ static void events_ready(struct loop_source *source, uint32_t events)
 		renew_tun(s);
 	if ((seen & NET_EVENT_INTERFACES) != 0 && s->network.snapshot.at == 0)
 		timer_arm(&s->loop, &s->network.snapshot, now + SNAPSHOT_WAIT);
-	if ((seen & NET_EVENT_OURS) != 0 && s->network.have_wanted && s->network.repair.at == 0) {
-		nanoseconds due = net_repair_due(&s->network.repairs, now);
-
-		timer_arm(&s->loop, &s->network.repair, due > now ? due : now);
-	}
+	if ((seen & NET_EVENT_OURS) != 0 && s->network.have_wanted && s->network.repair.at == 0)
+		timer_arm(&s->loop, &s->network.repair, now + quota_wait(&s->network.repairs, now));
 }
 
 void network_engine_gone(struct supervisor *s)
@@ -560,8 +569,8 @@ void network_close(struct supervisor *s)
 	tun_close(&network->tun);
 	network->monitor = net_monitor_close(network->monitor);
 	network->netlink = netlink_close(network->netlink);
-	net_interfaces_free(&network->interfaces);
+	interfaces_free(&network->interfaces);
 	privsep_network_free(&network->wish);
 	net_route_set_free(&network->routes);
-	free(network->addresses);
+	prefixes_free(&network->addresses);
 }

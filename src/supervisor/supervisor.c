@@ -21,10 +21,10 @@
 #include "privsep/cache_head.h"
 #include "privsep/handover_record.h"
 #include "supervisor/capabilities.h"
-#include "supervisor/cpu_threads.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <poll.h>
@@ -158,26 +158,19 @@ static int check_state_dir(struct supervisor *s, struct error *err)
 /* folder_needs_dac() - Whether DAC_OVERRIDE is needed to make and remove files beside @path */
 static bool folder_needs_dac(const char *path)
 {
-	char folder[PATH_MAX];
-	char *slash;
+	char copy[PATH_MAX];
 
-	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
-		return false;
-	slash = strrchr(folder, '/');
-	if (!slash)
-		return capabilities_dac_needed(".", W_OK | X_OK);
-	slash[slash == folder] = 0;
-	return capabilities_dac_needed(folder, W_OK | X_OK);
+	return snprintf(copy, sizeof(copy), "%s", path) < (int)sizeof(copy) &&
+	       capabilities_dac_needed(dirname(copy), W_OK | X_OK);
 }
 
 /* need_dac() - Whether a named file or folder is accessible by DAC_OVERRIDE alone */
 static bool need_dac(const struct supervisor_options *options)
 {
 	const char *const files[] = {
-		options->auth_key_file,
-		options->ca_file,
-		options->ssl_cert_file,
-		options->ssl_cert_dir,
+		options->auth_key_file,   options->ca_file,      options->ssl_cert_file,
+		options->ssl_cert_dir,    options->serve_config, options->certificate,
+		options->certificate_key,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
@@ -216,7 +209,6 @@ static int check_machine(struct supervisor *s, bool *ret_dac, struct error *err)
 static void signals_ready(struct loop_source *source, uint32_t events)
 {
 	struct supervisor *s = container_of(source, struct supervisor, signals);
-	union privsep_message reload = {.header.type = PRIVSEP_RELOAD};
 	struct signalfd_siginfo info;
 
 	(void)events;
@@ -228,7 +220,6 @@ static void signals_ready(struct loop_source *source, uint32_t events)
 		break;
 	case SIGHUP:
 		files_look_now(&s->files);
-		child_send(&s->engine, &reload, NULL, 0);
 		break;
 	default:
 		log_info("SIG%s: stopping", sigabbrev_np((int)info.ssi_signo));
@@ -355,6 +346,21 @@ static int open_listeners(struct supervisor *s, struct error *err)
 	return s->health < 0 ? SUPERVISOR_EXIT_MACHINE : 0;
 }
 
+/* check_serve_config() - A file that is not there may come later */
+static void check_serve_config(struct supervisor *s)
+{
+	const char *path = s->options->serve_config;
+	char text[PATH_MAX + 128];
+
+	if (!path || access(path, R_OK) == 0)
+		return;
+	snprintf(text, sizeof(text),
+		 "TS_SERVE_CONFIG names %s, which can't be read (%s): nothing is served until it "
+		 "can",
+		 path, strerror(errno));
+	warn(s, text);
+}
+
 static void give_back_fire(struct loop_timer *timer, nanoseconds now)
 {
 	(void)timer;
@@ -406,27 +412,30 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 	    (options->beside && child_open(&s->beside, s, options->beside, options->engine_uid,
 					   options->engine_gid, err) < 0))
 		return SUPERVISOR_EXIT_MACHINE;
+	/* Without its program nothing can be served; the node runs. */
+	(void)child_open(&s->services.child, s, &services_kind, options->engine_uid + 1,
+			 options->engine_gid + 1, NULL);
 	r = take_lock(s, signals, err);
 	if (r == -EINTR)
 		s->ending = true;
 	if (r < 0)
 		return r == -EINTR ? SUPERVISOR_EXIT_OK : SUPERVISOR_EXIT_MACHINE;
-	s->threads = cpu_threads("", PACKET_THREADS_MAX);
 	if (network_open(s, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
-	r = blobs_open(&s->blobs, &s->loop, state_dir, engine_stored, s, err);
+	r = blobs_open(&s->blobs, &s->loop, state_dir, child_stored, s, err);
 	if (r < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	open_udp(s, err);
 	r = open_listeners(s, err);
 	if (r != 0)
 		return r;
+	check_serve_config(s);
 	s->handover = handover_create();
 	if (s->handover < 0) {
 		error_set_errno(err, s->handover, "make the hand-over record");
 		return SUPERVISOR_EXIT_MACHINE;
 	}
-	r = files_open(&s->files, &s->loop, options, s->auth_key, engine_file_changed, s);
+	r = files_open(&s->files, &s->loop, options, s->auth_key, child_file_changed, s);
 	if (r < 0 || reduce(s, dac, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	if (options->boot_timeout > 0)
@@ -456,6 +465,7 @@ static void take_down(struct supervisor *s)
 	cleanup_close_at(&s->localapi);
 	cleanup_close_at(&s->health);
 	cleanup_close_at(&s->handover);
+	services_close(s);
 	child_close(&s->engine);
 	child_close(&s->beside);
 	cleanup_close_at(&s->lock);
@@ -548,6 +558,7 @@ int supervisor_run(const struct supervisor_options *options)
 		.give_back = LOOP_TIMER(give_back_fire),
 		.udp = {.v4 = -1, .v6 = -1},
 		.engine.program = -1,
+		.services = {.child.program = -1, .memfd = -1},
 		.beside.program = -1,
 		.lock = -1,
 		.localapi = -1,

@@ -19,6 +19,8 @@
 #define SUPERVISOR_ENGINE_UID 65532u
 #define SUPERVISOR_ENGINE_GID 65532u
 
+/* The services process has the next ids: one more than those of the engine. */
+
 struct child_kind; /* supervisor/child.h */
 
 enum supervisor_mode {
@@ -48,6 +50,10 @@ struct supervisor_options {
 	const char *ca_file;       /* --ca-file, TS_CA_FILE */
 	const char *ssl_cert_file; /* SSL_CERT_FILE */
 	const char *ssl_cert_dir;  /* SSL_CERT_DIR: folders joined by ':' */
+
+	const char *serve_config;    /* TS_SERVE_CONFIG: JSON file, or NULL */
+	const char *certificate;     /* --cert: PEM file for HTTPS, or NULL */
+	const char *certificate_key; /* --key: PEM file of its private key, or NULL */
 
 	uint32_t engine_uid; /* split user; SUPERVISOR_ENGINE_UID unless named */
 	uint32_t engine_gid;

@@ -5,9 +5,11 @@
  *	supervisor.c      start-up in order, signals, the end
  *	child.c           a child of any kind
  *	engine_child.c    the engine: its requests, its first message
+ *	services_child.c  the services process: listeners, connections to targets
+ *	child_requests.c  requests that both may send
  *	network.c         TUN, wanted network state, changes of the machine's networks
  *	named_files.c, blobs.c, listeners.c: each a part with its own header
- *	child_rules.c, cpu_threads.c, secrets.c, capabilities.c: decisions and small tools
+ *	child_rules.c, secrets.c, capabilities.c: decisions and small tools
  *
  * One thread, and the worker of blobs.c. Whatever must survive an engine (TUN queues, UDP
  * sockets, listeners, hand-over record, blobs in memory mode) is a descriptor here.
@@ -28,22 +30,20 @@
 
 #define SNAPSHOT_WAIT (100 * NSEC_PER_MSEC) /* changes of interfaces come in bursts */
 
-/* The engine has one thread, and so the TUN one queue, whatever cpu_threads() finds. */
-#define PACKET_THREADS_MAX 1u
-
 struct network {
 	struct netlink *netlink;
 	struct net_monitor *monitor;
 	struct loop_source events;
 	struct loop_timer apply, repair, snapshot, renew;
-	struct net_repair repairs;
+	struct quota repairs;
 	struct tun tun;
 	struct interfaces interfaces;
 	struct net_allowed allowed;  /* by the start */
 	struct privsep_network wish; /* of the engine, without its routes */
-	struct prefix *addresses;    /* of these, those that are allowed now */
-	size_t address_count;
+	struct prefixes addresses;   /* of these, those that are allowed now */
 	struct net_route_set routes;
+	struct net_divert diverts[NET_DIVERTS_MAX]; /* all served ports */
+	size_t divert_count;
 	bool settled; /* the kernel has all of that, as far as we know */
 	char refused[PRIVSEP_TEXT_MAX];
 	bool have_wanted;
@@ -57,6 +57,21 @@ struct network {
 	char failure[PRIVSEP_TEXT_MAX]; /* of the last apply, logged already; empty: it went well */
 };
 
+/* A port that is served at one own address. */
+struct serve_listener {
+	struct privsep_divert divert;
+	int fd; /* bound to our link; never closed while it is wanted */
+};
+
+struct services {
+	struct child child;
+	struct privsep_serve wish; /* of the engine */
+	int memfd;                 /* the same, as it came; -1: none yet */
+	uint32_t number;           /* of the wish, for PRIVSEP_SERVING; never 0 */
+	struct serve_listener listeners[SERVE_DIVERTS_MAX];
+	size_t listener_count;
+};
+
 struct supervisor {
 	const struct supervisor_options *options;
 	struct loop loop;
@@ -65,6 +80,7 @@ struct supervisor {
 	struct blobs blobs;
 	struct process *processes; /* of all children */
 	struct child engine;
+	struct services services;
 	struct child beside; /* of options->beside */
 	struct network network;
 	struct life life;
@@ -78,7 +94,6 @@ struct supervisor {
 	bool settled; /* an engine has stored the prefs of the start */
 	char *auth_key;
 	char *warnings; /* for the start configuration */
-	unsigned int threads;
 	bool ending;
 	nanoseconds end_by;
 	int exit_code;
@@ -94,13 +109,42 @@ void supervisor_end(struct supervisor *s, int code);
 
 extern const struct child_kind engine_kind;
 
-void engine_stored(void *userdata, const struct blob_job *job);
-void engine_file_changed(void *userdata, enum privsep_file_name name, int fd);
+/* services_child.c */
+
+extern const struct child_kind services_kind;
+
+/** services_request() - The engine wants the services that @memfd says; answered here */
+void services_request(struct supervisor *s, uint32_t id, int memfd);
+
+/** services_addresses() - Our own addresses have changed: other listeners */
+void services_addresses(struct supervisor *s);
+
+/** services_new_link() - Listeners are bound to a link, and ours is another one now */
+void services_new_link(struct supervisor *s);
+
+/** services_new_engine() - The engine or the services process is new: both get a new channel */
+void services_new_engine(struct supervisor *s);
+
+void services_close(struct supervisor *s);
+
+/* child_requests.c */
+
+/** child_reply_fd() - Answer with @fd, which is closed here, or with its negative errno */
+void child_reply_fd(struct child *child, uint32_t id, int fd);
+
+/** child_request() - PRIVSEP_FILE, _LOAD and _STORE; 0 or -EBADMSG */
+int child_request(struct child *child, const union privsep_message *m, struct privsep_fds *fds);
+
+void child_stored(void *userdata, const struct blob_job *job);
+void child_file_changed(void *userdata, enum privsep_file_name name, int fd);
 
 /* network.c */
 
 /** network_send_interfaces() - Send the machine's addresses and default routes to the engine */
 void network_send_interfaces(struct supervisor *s);
+
+/** network_set_diverts() - The served ports are @count of @diverts now */
+void network_set_diverts(struct supervisor *s, const struct net_divert *diverts, size_t count);
 
 /** network_open() - Claim the namespace, make the TUN, watch; 0 or negative errno with @err */
 int network_open(struct supervisor *s, struct error *err);

@@ -510,6 +510,7 @@ static const char *reason(int status)
 	} rows[] = {
 		{101, "Switching Protocols"},
 		{200, "OK"},
+		{201, "Created"},
 		{204, "No Content"},
 		{400, "Bad Request"},
 		{403, "Forbidden"},

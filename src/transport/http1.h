@@ -60,7 +60,7 @@ struct http1_parser {
 	const char *error; /* static text of the last refusal */
 
 	/* Private. */
-	struct buffer block;
+	struct buffer block; /* the head so far */
 	unsigned int state;
 	bool response;
 	bool bodyless;

@@ -36,6 +36,9 @@
 #define ACCEPT_PAUSE      (100 * NSEC_PER_MSEC)
 #define EXTRA_HEADERS_MAX 4096
 #define PIECE             (64u * 1024) /* of an answer */
+#define CONNECTION_COST   4096u        /* beside the bytes of its request */
+#define HANDSHAKE_COST    (44u * 1024) /* of TLS, until it has opened */
+#define TLS_COST          (20u * 1024) /* from there on */
 
 enum connection_state {
 	STATE_IDLE,      /* between exchanges: the next byte begins a head */
@@ -55,17 +58,25 @@ struct connection {
 	int fd;                   /* of the stream, for getsockname() */
 	unsigned int holds;       /* the server's, those of http1_hold(), and of frames at work */
 	enum connection_state state;
+	bool opened; /* its TLS */
 	bool keep_alive;
 	bool failed;  /* closes as soon as the loop comes back */
 	bool working; /* inside of work() */
 	bool resume;  /* answered outside of work(), which runs when the loop comes back */
 	bool stalled; /* the deadline is that of the piece under way */
+	size_t charged;
 	struct http1_parser parser;
 	struct buffer in;                  /* read and not parsed yet */
 	struct buffer out;                 /* not taken by the stream yet */
 	struct buffer body;                /* of the request */
 	struct buffer extra;               /* headers of the answer to come, ready to send */
 	struct http1_exchange x, accepted; /* each request begins as a copy of @accepted */
+};
+
+/* What the open connections of one source, or of all, take. */
+struct share {
+	unsigned int count;
+	size_t bytes;
 };
 
 struct http1_server {
@@ -78,8 +89,8 @@ struct http1_server {
 	uv_poll_t poll;
 	struct loop_timer *pause;
 	TAILQ_HEAD(, connection) connections; /* the oldest first */
-	unsigned int *of_source;              /* open connections of each source */
-	size_t bodies;                        /* bytes */
+	struct share all, *of_source;
+	size_t bodies; /* bytes */
 	struct http1_server_statistics statistics;
 };
 
@@ -128,6 +139,24 @@ void http1_release(struct http1_exchange *x)
 	free(c);
 }
 
+/* charge() - Set the bytes that an open connection is counted with */
+static void charge(struct connection *c, size_t bytes)
+{
+	struct http1_server *s = c->server;
+
+	s->all.bytes += bytes - c->charged;
+	if (c->accepted.source < s->limits.sources)
+		s->of_source[c->accepted.source].bytes += bytes - c->charged;
+	c->charged = bytes;
+}
+
+static void charge_request(struct connection *c)
+{
+	size_t tls = !c->server->tls ? 0 : c->opened ? TLS_COST : HANDSHAKE_COST;
+
+	charge(c, CONNECTION_COST + tls + c->in.length + c->parser.block.length + c->body.length);
+}
+
 static void connection_close(struct connection *c)
 {
 	enum connection_state was = c->state;
@@ -139,13 +168,51 @@ static void connection_close(struct connection *c)
 	TAILQ_REMOVE(&s->connections, c, entry);
 	s->statistics.open--;
 	s->bodies -= c->body.length;
+	charge(c, 0);
 	if (c->accepted.source < s->limits.sources)
-		s->of_source[c->accepted.source]--;
+		s->of_source[c->accepted.source].count--;
 	stream_close(TAKE_PTR(c->stream));
 	loop_timer_free(TAKE_PTR(c->timer));
 	if (was == STATE_STREAMING && c->x.closed)
 		c->x.closed(&c->x);
 	http1_release(&c->x);
+}
+
+static bool is_waiting(const struct connection *c)
+{
+	return c->state <= STATE_BODY || c->state == STATE_LAST;
+}
+
+/* close_largest() - Of one source (@sources or more: of all), the connection that takes most */
+static bool close_largest(struct http1_server *s, uint32_t source)
+{
+	struct connection *most = NULL, *c;
+
+	TAILQ_FOREACH(c, &s->connections, entry)
+		if (is_waiting(c) &&
+		    (source >= s->limits.sources || c->accepted.source == source) &&
+		    (!most || c->charged > most->charged))
+			most = c;
+	if (most)
+		connection_close(most);
+	return most;
+}
+
+/* bound() - A connection of @source takes more: keep the limits; any connection may close */
+static void bound(struct http1_server *s, uint32_t source)
+{
+	bool closed = true;
+
+	while (closed && source < s->limits.sources && s->limits.held_of_source &&
+	       s->of_source[source].bytes > s->limits.held_of_source) {
+		closed = close_largest(s, source);
+		s->statistics.limited += closed;
+	}
+	closed = true;
+	while (closed && s->limits.held && s->all.bytes > s->limits.held) {
+		closed = close_largest(s, s->limits.sources);
+		s->statistics.refused += closed;
+	}
 }
 
 static void on_timer(void *user)
@@ -530,8 +597,18 @@ static void work(struct connection *c)
 	c->working = false;
 	if (c->in.length == 0)
 		empty(&c->in);
+	if (c->state != STATE_CLOSED)
+		charge_request(c);
 	settle(c);
 	http1_release(&c->x);
+}
+
+static void on_opened(void *user)
+{
+	struct connection *c = user;
+
+	c->opened = true;
+	charge_request(c);
 }
 
 static void on_data(void *user, const uint8_t *bytes, size_t length)
@@ -540,10 +617,16 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 
 	if (c->state == STATE_STREAMING)
 		return;
-	if (buffer_append(&c->in, bytes, length) < 0)
+	http1_hold(&c->x);
+	if (buffer_append(&c->in, bytes, length) < 0) {
 		connection_close(c);
-	else if (!c->working)
-		work(c);
+	} else {
+		charge_request(c);
+		bound(c->server, c->accepted.source);
+		if (!c->working)
+			work(c);
+	}
+	http1_release(&c->x);
 }
 
 static void on_drained(void *user)
@@ -564,21 +647,16 @@ static void on_closed(void *user, const struct error *err)
 }
 
 static const struct stream_events stream_events = {
-	.data = on_data, .drained = on_drained, .closed = on_closed};
+	.opened = on_opened, .data = on_data, .drained = on_drained, .closed = on_closed};
 
 /* Accepting */
-
-static bool is_waiting(const struct connection *c)
-{
-	return c->state <= STATE_BODY || c->state == STATE_LAST;
-}
 
 /* make_room() - Whether @x may be accepted; closes the longest idle connection if need be */
 static bool make_room(struct http1_server *s, const struct http1_exchange *x)
 {
 	unsigned int places = s->limits.connections - (x->privileged ? 0 : s->limits.reserved);
-	bool share_taken =
-		x->source < s->limits.sources && s->of_source[x->source] >= s->limits.of_source;
+	bool share_taken = x->source < s->limits.sources &&
+			   s->of_source[x->source].count >= s->limits.of_source;
 	struct connection *c = TAILQ_FIRST(&s->connections);
 
 	if (s->statistics.open < places && !share_taken)
@@ -625,9 +703,11 @@ static void adopt(struct http1_server *s, int fd, const struct http1_exchange *x
 	TAILQ_INSERT_TAIL(&s->connections, c, entry);
 	s->statistics.open++;
 	if (c->accepted.source < s->limits.sources)
-		s->of_source[c->accepted.source]++;
+		s->of_source[c->accepted.source].count++;
 	stream_set_events(c->stream, &stream_events, c);
 	deadline(c, s->limits.head ?: s->limits.idle);
+	charge_request(c);
+	bound(s, c->accepted.source);
 }
 
 static struct http1_exchange identify(int fd, const struct sockaddr *address)

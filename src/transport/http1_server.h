@@ -21,7 +21,8 @@
  *
  *   Everything that a client can make grow has a limit (struct http1_server_limits). Where a
  *   limit on connections is reached, the connection that has been idle for the longest time is
- *   closed in favour of the new one.
+ *   closed in favour of the new one; where one on the bytes that they hold, the largest that has not sent
+ *   its whole request.
  */
 #pragma once
 
@@ -63,6 +64,8 @@ struct http1_server_limits {
 	unsigned int of_source;   /* connections of one source */
 	size_t body;              /* bytes of one request's body; 0: no body */
 	size_t bodies;            /* of all bodies together */
+	size_t held;              /* of all connections: TLS, heads, bodies */
+	size_t held_of_source;    /* of the connections of one source */
 	size_t queue;             /* of a stream's bytes that its reader has not taken */
 	size_t unread;            /* of all answers that were not taken, besides the newest */
 
@@ -98,7 +101,7 @@ struct http1_server_statistics {
 /**
  * http1_server_new() - Serve the connections of @listen_fd
  * @listen_fd: owned from here on, also on failure
- * @tls:       of tls_server_context_create(), held; NULL: plain
+ * @tls:       of tls_server_context_set(), held; NULL: plain
  * @limits:    copied
  * @hooks, @user: must outlive the server
  */

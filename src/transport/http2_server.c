@@ -19,7 +19,7 @@
 
 #define HEADERS_MAX   8
 #define PATH_MAX_KEPT 2048u
-#define EXCHANGE_COST 2048u /* beside its body */
+#define EXCHANGE_COST 4096u /* beside its body */
 
 struct exchange {
 	struct http2_exchange public;
@@ -53,7 +53,8 @@ static struct exchange *exchange_of(struct http2_exchange *x)
 static void tell_held(struct http2_server *c)
 {
 	if (!c->link.closed && c->events->held)
-		c->events->held(c->user, c->body_bytes + c->count * EXCHANGE_COST);
+		c->events->held(c->user, c->body_bytes + c->count * EXCHANGE_COST +
+						 stream_pending(c->link.below));
 }
 
 static void exchange_free(struct exchange *x)
@@ -121,6 +122,7 @@ static struct http2_server *server_of(struct http2_link *link)
 static void sent(struct http2_link *link)
 {
 	tell_drained(server_of(link));
+	tell_held(server_of(link));
 }
 
 static void end(struct http2_link *link, const struct error *err)
@@ -319,7 +321,6 @@ static int answer(struct exchange *x, int status, const char *type)
 	x->began = clock_boottime();
 	c->body_bytes -= x->public.body.length;
 	buffer_free_secret(&x->public.body);
-	tell_held(c);
 	snprintf(text, sizeof(text), "%d", status);
 	nv[count++] = http2_nv(":status", text);
 	if (type)

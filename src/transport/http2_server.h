@@ -42,8 +42,8 @@ struct http2_server_events {
 	/** @drained: all pushed bytes were sent; the owner may push more. May be NULL */
 	void (*drained)(void *user, struct http2_exchange *x);
 	/**
-	 * @held: the bytes that requests take now. May be NULL. The owner may close the connection
-	 * when they have grown
+	 * @held: the bytes that requests and unread answers take now. May be NULL. The owner may
+	 * close the connection when they have grown
 	 */
 	void (*held)(void *user, size_t bytes);
 	/** @gone: the exchange has ended, for any reason. May be NULL */

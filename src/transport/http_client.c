@@ -31,11 +31,10 @@ struct http_exchange {
 	struct http1_parser parser;
 	struct buffer body;
 	char host[URL_HOST_MAX];
-	bool have_head, upgrade;
-	bool plain; /* no TLS */
-	char protocol[64];
+	bool have_head;
+	bool plain;       /* no TLS */
+	char upgrade[64]; /* "" for none */
 	http_done *done;
-	http_upgraded *upgraded;
 	void *user;
 };
 
@@ -56,20 +55,16 @@ static void finish(struct http_exchange *x, struct stream *stream, const uint8_t
 {
 	struct http_response response = {
 		.head = &x->parser.head,
+		.stream = stream,
 		.body = body,
 		.body_length = length,
 		.from = &x->from,
 	};
-	const struct http_response *reported =
-		x->have_head && (!err || x->upgrade) ? &response : NULL;
 
 	dial_cancel(TAKE_PTR(x->dial));
 	stream_close(TAKE_PTR(x->stream));
 	loop_timer_free(TAKE_PTR(x->timer));
-	if (x->upgrade)
-		x->upgraded(x->user, stream, reported, err);
-	else
-		x->done(x->user, reported, err);
+	x->done(x->user, x->have_head && (!err || x->upgrade[0]) ? &response : NULL, err);
 	exchange_free(x);
 }
 
@@ -89,14 +84,14 @@ static void refused_upgrade(struct http_exchange *x)
 	while (used < length && text[used] != '\n' && text[used] != '\r')
 		used++;
 	used = utf8_whole(text, used);
-	error_set(&err, -EPROTO, "%s refused the upgrade to %s: %d %s%s%.*s", x->host, x->protocol,
+	error_set(&err, -EPROTO, "%s refused the upgrade to %s: %d %s%s%.*s", x->host, x->upgrade,
 		  x->parser.head.status, x->parser.head.reason, used ? ": " : "", (int)used, text);
 	finish(x, NULL, buffer_head(&x->body), x->body.length, &err);
 }
 
 static void complete(struct http_exchange *x)
 {
-	if (x->upgrade)
+	if (x->upgrade[0])
 		refused_upgrade(x);
 	else
 		finish(x, NULL, buffer_head(&x->body), x->body.length, NULL);
@@ -107,7 +102,7 @@ static int take_body(struct http_exchange *x, struct error *err)
 	const struct http1_parser *p = &x->parser;
 	size_t length = p->body_length;
 
-	if (x->upgrade && length > x->body.limit - x->body.length)
+	if (x->upgrade[0] && length > x->body.limit - x->body.length)
 		length = x->body.limit - x->body.length; /* the start of a refusal is enough */
 	if (buffer_append(&x->body, p->body, length) == 0)
 		return 0;
@@ -119,7 +114,7 @@ static bool switched(const struct http_exchange *x)
 	const struct http1_head *head = &x->parser.head;
 
 	return head->status == 101 && head->upgrade &&
-	       http1_header_has(head, "Upgrade", x->protocol);
+	       http1_header_has(head, "Upgrade", x->upgrade);
 }
 
 /* question() - A port that serves TLS answers a plain request with something that is no HTTP */
@@ -138,7 +133,7 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 	while ((r = http1_parse(&x->parser, bytes, length, &used)) > HTTP1_MORE) {
 		bytes += used;
 		length -= used;
-		if (r == HTTP1_HEAD && x->upgrade && switched(x)) {
+		if (r == HTTP1_HEAD && x->upgrade[0] && switched(x)) {
 			struct stream *stream = TAKE_PTR(x->stream);
 
 			x->have_head = true;
@@ -238,9 +233,9 @@ static int write_request(struct http_exchange *x, const struct http_request *q)
 	snprintf(url.host, sizeof(url.host), "%s", q->to.host);
 	if ((r = http1_write_request(out, method, q->target)) < 0 ||
 	    (r = http1_write_header(out, "Host", url_authority(&url, authority))) < 0 ||
-	    (r = http1_write_header(out, "Connection", x->upgrade ? "Upgrade" : "close")) < 0)
+	    (r = http1_write_header(out, "Connection", x->upgrade[0] ? "Upgrade" : "close")) < 0)
 		return r;
-	if (x->upgrade && (r = http1_write_header(out, "Upgrade", x->protocol)) < 0)
+	if (x->upgrade[0] && (r = http1_write_header(out, "Upgrade", x->upgrade)) < 0)
 		return r;
 	for (size_t i = 0; i < q->header_count; i++)
 		if ((r = http1_write_header(out, q->headers[i].name, q->headers[i].value)) < 0)
@@ -255,10 +250,8 @@ static int write_request(struct http_exchange *x, const struct http_request *q)
 	return buffer_append(out, q->body, q->body_length);
 }
 
-/* start() - @protocol NULL: no upgrade */
-static int start(const struct dialer *dialer, const struct http_request *request,
-		 const char *protocol, http_done *done, http_upgraded *upgraded, void *user,
-		 struct http_exchange **ret, struct error *err)
+int http_start(const struct dialer *dialer, const struct http_request *request, http_done *done,
+	       void *user, struct http_exchange **ret, struct error *err)
 {
 	nanoseconds timeout = request->to.timeout ? request->to.timeout : DIAL_TIMEOUT;
 	struct http_exchange *x = calloc(1, sizeof(*x));
@@ -267,14 +260,12 @@ static int start(const struct dialer *dialer, const struct http_request *request
 	if (!x)
 		return error_set(err, -ENOMEM, "out of memory");
 	x->done = done;
-	x->upgraded = upgraded;
 	x->user = user;
-	x->upgrade = protocol;
 	x->plain = !request->to.tls;
-	x->body = BUFFER_INIT(protocol ? REFUSAL_BODY : request->body_limit);
+	x->body = BUFFER_INIT(request->upgrade ? REFUSAL_BODY : request->body_limit);
 	x->request = BUFFER_INIT(LIMIT_STREAM_QUEUE / 2);
 	http1_parser_init(&x->parser, true);
-	snprintf(x->protocol, sizeof(x->protocol), "%s", protocol ? protocol : "");
+	snprintf(x->upgrade, sizeof(x->upgrade), "%s", request->upgrade ? request->upgrade : "");
 	snprintf(x->host, sizeof(x->host), "%s", request->to.host ? request->to.host : "");
 	if (!host_is_valid(x->host)) {
 		r = error_set(err, -EINVAL, "no usable host name to connect to");
@@ -299,19 +290,6 @@ static int start(const struct dialer *dialer, const struct http_request *request
 refused:
 	exchange_free(x);
 	return r;
-}
-
-int http_start(const struct dialer *dialer, const struct http_request *request, http_done *done,
-	       void *user, struct http_exchange **ret, struct error *err)
-{
-	return start(dialer, request, NULL, done, NULL, user, ret, err);
-}
-
-int http_upgrade_start(const struct dialer *dialer, const struct http_request *request,
-		       const char *protocol, http_upgraded *done, void *user,
-		       struct http_exchange **ret, struct error *err)
-{
-	return start(dialer, request, protocol, NULL, done, user, ret, err);
 }
 
 int http_redirect(const struct url *from, const struct http1_head *head, struct url *ret,

@@ -412,7 +412,8 @@ int names_configure(struct names *n, const char *resolv_conf, size_t resolv_conf
 	_cleanup_free_ char *copy = NULL;
 	struct resolv_conf c;
 
-	resolv_conf_parse(resolv_conf, resolv_conf_length, &c);
+	if (resolv_conf_parse(resolv_conf, resolv_conf_length, &c) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
 	if (c.server_count == 0)
 		c.servers[c.server_count++] =
 			(struct endpoint){.address = address_v4(local), .port = 53};

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* transport/names_text.c - what resolv.conf and hosts say, and what a host name is */
 #include "transport/names_text.h"
+#include "base/cleanup.h"
 #include "transport/names.h"
 
-#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -12,143 +14,101 @@
 #define TIMEOUT_MAX 30
 #define TRIES_MAX   5
 
-struct words {
-	const char *at, *end;
-};
-
-/* next_line() - Cut the next line off @text, without its comment */
-static bool next_line(struct words *text, const char *comment, struct words *ret)
-{
-	const char *newline;
-
-	if (text->at == text->end)
-		return false;
-	newline = memchr(text->at, '\n', (size_t)(text->end - text->at));
-	ret->at = text->at;
-	ret->end = newline ? newline : text->end;
-	text->at = newline ? newline + 1 : text->end;
-	for (const char *c = ret->at; c < ret->end; c++)
-		if (*c && strchr(comment, *c))
-			ret->end = c;
-	return true;
-}
-
-static bool next_word(struct words *line, struct words *ret)
-{
-	while (line->at < line->end && isspace((unsigned char)*line->at))
-		line->at++;
-	ret->at = line->at;
-	while (line->at < line->end && !isspace((unsigned char)*line->at))
-		line->at++;
-	ret->end = line->at;
-	return ret->at < ret->end;
-}
-
-static size_t word_length(const struct words *w)
-{
-	return (size_t)(w->end - w->at);
-}
-
-static bool word_is(const struct words *w, const char *text)
-{
-	return word_length(w) == strlen(text) && memcmp(w->at, text, strlen(text)) == 0;
-}
+#define BLANKS " \t\r\v\f"
 
 /* option_number() - The number of "name:number", at most @max; -1 if it is another option */
-static int option_number(const struct words *w, const char *name, int max)
+static int option_number(const char *word, const char *name, int max)
 {
-	size_t length = strlen(name);
-	int number = 0;
+	const char *digits = word + strlen(name);
+	long number;
 
-	if (word_length(w) <= length || memcmp(w->at, name, length) != 0)
+	if (strncmp(word, name, strlen(name)) != 0 || !*digits ||
+	    digits[strspn(digits, "0123456789")])
 		return -1;
-	for (const char *c = w->at + length; c < w->end; c++) {
-		if (!isdigit((unsigned char)*c))
-			return -1;
-		number = number * 10 + (*c - '0');
-		if (number > max)
-			number = max;
-	}
-	return number;
+	number = strtol(digits, NULL, 10);
+	return number < max ? (int)number : max;
 }
 
-static void parse_option(const struct words *w, struct resolv_conf *c)
+static void parse_option(const char *word, struct resolv_conf *c)
 {
 	int n;
 
-	if ((n = option_number(w, "ndots:", NDOTS_MAX)) >= 0)
+	if ((n = option_number(word, "ndots:", NDOTS_MAX)) >= 0)
 		c->ndots = n;
-	else if ((n = option_number(w, "timeout:", TIMEOUT_MAX)) > 0)
+	else if ((n = option_number(word, "timeout:", TIMEOUT_MAX)) > 0)
 		c->timeout = n;
-	else if ((n = option_number(w, "attempts:", TRIES_MAX)) > 0)
+	else if ((n = option_number(word, "attempts:", TRIES_MAX)) > 0)
 		c->tries = n;
-	else if (word_is(w, "rotate"))
+	else if (strcmp(word, "rotate") == 0)
 		c->rotate = true;
-	else if (word_is(w, "use-vc"))
+	else if (strcmp(word, "use-vc") == 0)
 		c->use_tcp = true;
 }
 
-static void add_search(const struct words *w, struct resolv_conf *c)
+/* add_search() - A suffix; "." is the root, which is none */
+static void add_search(const char *word, struct resolv_conf *c)
 {
-	size_t length = word_length(w);
-
-	if (c->search_count == RESOLV_SEARCH_MAX || length >= RESOLV_NAME_MAX)
-		return;
-	if (word_is(w, ".")) /* the root: no suffix */
-		return;
-	memcpy(c->search[c->search_count], w->at, length);
-	c->search[c->search_count][length] = 0;
-	if (host_is_valid(c->search[c->search_count]))
-		c->search_count++;
+	if (c->search_count < RESOLV_SEARCH_MAX && strlen(word) < RESOLV_NAME_MAX &&
+	    host_is_valid(word))
+		strcpy(c->search[c->search_count++], word);
 }
 
-/* parse_server() - An address, or in brackets with a port; whether it is one */
-static bool parse_server(const struct words *w, struct endpoint *ret)
+/* add_server() - An address, or in brackets with a port */
+static void add_server(const char *word, struct resolv_conf *c)
 {
-	ret->port = 53;
-	if (address_parse(w->at, word_length(w), &ret->address) == 0)
-		return true;
-	return *w->at == '[' && endpoint_parse(w->at, word_length(w), ret) == 0;
+	struct endpoint e = {.port = 53};
+
+	if (c->server_count < RESOLV_SERVERS_MAX &&
+	    (address_parse(word, strlen(word), &e.address) == 0 ||
+	     (*word == '[' && endpoint_parse(word, strlen(word), &e) == 0)))
+		c->servers[c->server_count++] = e;
 }
 
-void resolv_conf_parse(const char *text, size_t length, struct resolv_conf *ret)
+int resolv_conf_parse(const char *text, size_t length, struct resolv_conf *ret)
 {
-	struct words all = {text, text ? text + length : text}, line, key, word;
+	_cleanup_free_ char *copy = strndup(text ? text : "", length);
+	char *rest = copy, *line, *place, *key, *word;
 
 	*ret = (struct resolv_conf){.ndots = 1};
-	while (next_line(&all, "#;", &line)) {
-		if (!next_word(&line, &key))
+	while ((line = strsep(&rest, "\n"))) {
+		bool search;
+
+		line[strcspn(line, "#;")] = 0;
+		key = strtok_r(line, BLANKS, &place);
+		if (!key)
 			continue;
-		if (word_is(&key, "domain") || word_is(&key, "search"))
+		search = strcmp(key, "domain") == 0 || strcmp(key, "search") == 0;
+		if (search)
 			ret->search_count = 0; /* the last one counts */
-		while (next_word(&line, &word)) {
-			if (word_is(&key, "search") || word_is(&key, "domain"))
-				add_search(&word, ret);
-			else if (word_is(&key, "options"))
-				parse_option(&word, ret);
-			else if (word_is(&key, "nameserver") &&
-				 ret->server_count < RESOLV_SERVERS_MAX)
-				ret->server_count +=
-					parse_server(&word, &ret->servers[ret->server_count]);
+		while ((word = strtok_r(NULL, BLANKS, &place))) {
+			if (search)
+				add_search(word, ret);
+			else if (strcmp(key, "options") == 0)
+				parse_option(word, ret);
+			else if (strcmp(key, "nameserver") == 0)
+				add_server(word, ret);
 		}
 	}
+	return copy ? 0 : -ENOMEM;
 }
 
 size_t hosts_find(const char *text, size_t length, const char *name, struct address *ret,
 		  size_t max)
 {
-	struct words all = {text, text ? text + length : text}, line, first, word;
+	_cleanup_free_ char *copy = strndup(text ? text : "", length);
+	char *rest = copy, *line, *place, *word;
 	size_t size = strlen(name), found = 0;
 	struct address a;
 
 	if (size && name[size - 1] == '.')
 		size--;
-	while (found < max && next_line(&all, "#", &line)) {
-		if (!next_word(&line, &first) ||
-		    address_parse(first.at, word_length(&first), &a) < 0)
+	while (found < max && (line = strsep(&rest, "\n"))) {
+		line[strcspn(line, "#")] = 0;
+		word = strtok_r(line, BLANKS, &place);
+		if (!word || address_parse(word, strlen(word), &a) < 0)
 			continue;
-		while (next_word(&line, &word))
-			if (word_length(&word) == size && strncasecmp(word.at, name, size) == 0) {
+		while ((word = strtok_r(NULL, BLANKS, &place)))
+			if (strlen(word) == size && strncasecmp(word, name, size) == 0) {
 				ret[found++] = a;
 				break;
 			}

@@ -19,8 +19,8 @@ struct resolv_conf {
 	bool rotate, use_tcp;
 };
 
-/** resolv_conf_parse() - Lines that don't parse are ignored. @text NULL: none */
-void resolv_conf_parse(const char *text, size_t length, struct resolv_conf *ret);
+/** resolv_conf_parse() - Lines that don't parse are ignored. @text NULL: none. 0 or -ENOMEM */
+int resolv_conf_parse(const char *text, size_t length, struct resolv_conf *ret);
 
 /** hosts_find() - The addresses that @text gives @name, at most @max; returns how many */
 size_t hosts_find(const char *text, size_t length, const char *name, struct address *ret,

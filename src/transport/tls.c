@@ -3,16 +3,12 @@
  * transport/tls.c - TLS over any stream
  *
  * Theory of operation
- *   OpenSSL reads and writes through a BIO of our own: reading takes from `input`, the
- *   ciphertext that the stream below is just delivering, writing goes to that stream. Between
- *   calls only the ciphertext left over by a pause (`rest`) and the plaintext written before the
- *   handshake was done (`early`) are kept.
- *
- *	HANDSHAKE --done--> OPEN --close_notify or error--> ENDED
+ *   OpenSSL reads and writes through a BIO of our own: reading takes from the layer's input, the
+ *   ciphertext that the stream below is just delivering, writing goes to that stream.
  */
 #include "base/cleanup.h"
-#include "base/cursor.h"
 #include "base/limits.h"
+#include "transport/stream_layer.h"
 #include "transport/tls_internal.h"
 
 #include <errno.h>
@@ -25,25 +21,31 @@
 
 #define PLAIN_SIZE (16 * 1024) /* one record */
 
+/* RFC 8446 §4, §5.1 */
+#define RECORD_HEAD       5
+#define RECORD_CIPHER     20 /* ChangeCipherSpec */
+#define RECORD_HANDSHAKE  22
+#define MESSAGE_HEAD      4
+#define CLIENT_HELLO      1
+#define CLIENT_HELLO_MAX  (8 * 1024)                /* those of browsers have less than 4 KiB */
+#define CLIENT_HELLO_WIRE (CLIENT_HELLO_MAX + 1024) /* with the heads of its records */
+
 /* What TLS adds to a write, generously: 22 bytes a record of up to 16 KiB, and alerts. */
 #define OVERHEAD(length) ((length) / 512 + 1024)
 
 struct tls {
-	struct stream stream;
-	struct stream *below;
+	struct stream_layer layer;
 	struct tls_context *context;
 	SSL *ssl;
-	struct cursor input;
-	struct buffer rest;  /* ciphertext not yet decrypted, while paused */
-	struct buffer early; /* plaintext written before it opened */
 	struct tls_verification verification;
-	bool open, paused, pumping;
 	int write_error; /* of the stream below */
+	bool server;
+	size_t held_back; /* bytes of the input that OpenSSL may not have yet */
 };
 
-static struct tls *tls_of(const struct stream *s)
+static struct tls *tls_of(const struct stream_layer *layer)
 {
-	return container_of(s, struct tls, stream);
+	return container_of(layer, struct tls, layer);
 }
 
 static BIO_METHOD *bio_method;
@@ -51,7 +53,7 @@ static BIO_METHOD *bio_method;
 static int bio_read(BIO *bio, char *out, int size)
 {
 	struct tls *t = BIO_get_data(bio);
-	size_t length = t->input.left;
+	size_t length = t->layer.input.left - t->held_back;
 
 	BIO_clear_retry_flags(bio);
 	if (length == 0 || size <= 0) {
@@ -60,14 +62,14 @@ static int bio_read(BIO *bio, char *out, int size)
 	}
 	if (length > (size_t)size)
 		length = (size_t)size;
-	cursor_copy(&t->input, out, length);
+	cursor_copy(&t->layer.input, out, length);
 	return (int)length;
 }
 
 static int bio_write(BIO *bio, const char *bytes, int length)
 {
 	struct tls *t = BIO_get_data(bio);
-	int r = length > 0 ? stream_write(t->below, bytes, (size_t)length) : 0;
+	int r = length > 0 ? stream_write(t->layer.below, bytes, (size_t)length) : 0;
 
 	BIO_clear_retry_flags(bio);
 	if (r < 0)
@@ -238,35 +240,26 @@ static int make_context(const char *certificate, size_t certificate_length, cons
 	return r;
 }
 
-int tls_server_context_create(const char *certificate, size_t certificate_length, const char *key,
-			      size_t key_length, struct tls_context **ret, struct error *err)
-{
-	struct tls_context *context = calloc(1, sizeof(*context));
-	int r;
-
-	if (!context)
-		return error_set(err, -ENOMEM, "out of memory");
-	context->holds = 1;
-	r = make_context(certificate, certificate_length, key, key_length, &context->ctx, err);
-	if (r < 0)
-		tls_context_release(context);
-	else
-		*ret = context;
-	return r;
-}
-
-int tls_server_context_renew(struct tls_context *context, const char *certificate,
-			     size_t certificate_length, const char *key, size_t key_length,
-			     struct error *err)
+int tls_server_context_set(struct tls_context **context, const char *certificate,
+			   size_t certificate_length, const char *key, size_t key_length,
+			   struct error *err)
 {
 	SSL_CTX *ctx = NULL;
 	int r = make_context(certificate, certificate_length, key, key_length, &ctx, err);
 
 	if (r < 0)
 		return r;
+	if (!*context) {
+		*context = calloc(1, sizeof(**context));
+		if (!*context) {
+			SSL_CTX_free(ctx);
+			return error_set(err, -ENOMEM, "out of memory");
+		}
+		(*context)->holds = 1;
+	}
 	/* Open streams hold the old one. */
-	SSL_CTX_free(context->ctx);
-	context->ctx = ctx;
+	SSL_CTX_free((*context)->ctx);
+	(*context)->ctx = ctx;
 	return 0;
 }
 
@@ -293,223 +286,176 @@ static void protocol_problem(struct error *err, const char *host)
 		error_set(err, -EPROTO, "TLS with %s failed (OpenSSL error 0x%lx)", host, code);
 }
 
-static void tls_end(struct tls *t, int result)
+/*
+ * hello_length() - The length of the records up to the end of a ClientHello; 0: it is not whole
+ *
+ * Other bytes than a ClientHello are whole. -EMSGSIZE: it is too long
+ */
+static ssize_t hello_length(const uint8_t *bytes, size_t length)
 {
-	struct error err = {0};
+	uint8_t head[MESSAGE_HEAD] = {0};
+	size_t have = 0, at = 0, want = sizeof(head);
 
-	if (result == SSL_ERROR_ZERO_RETURN) {
-		stream_emit_closed(&t->stream, NULL);
-		return;
+	while (length - at >= RECORD_HEAD) {
+		struct cursor record = cursor_of(bytes + at, length - at);
+		uint8_t type = cursor_u8(&record);
+		size_t size, here;
+
+		cursor_take(&record, 2); /* the version */
+		size = cursor_be16(&record);
+		here = size < record.left ? size : record.left;
+		if (type != RECORD_HANDSHAKE && type != RECORD_CIPHER)
+			return (ssize_t)length;
+		if (type == RECORD_HANDSHAKE) {
+			for (size_t i = 0; i < here && have + i < sizeof(head); i++)
+				head[have + i] = record.at[i];
+			have += here;
+		}
+		if (have >= sizeof(head)) {
+			if (head[0] != CLIENT_HELLO)
+				return (ssize_t)length;
+			want = sizeof(head) +
+			       ((size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3]);
+			if (want > CLIENT_HELLO_MAX)
+				return -EMSGSIZE;
+		}
+		if (here < size)
+			break;
+		at += RECORD_HEAD + size;
+		if (have >= want)
+			return (ssize_t)at;
 	}
-	if (t->write_error)
-		error_set_errno(&err, t->write_error, "write to %s", t->verification.host);
-	else if (t->verification.problem.code)
-		err = t->verification.problem;
-	else
-		protocol_problem(&err, t->verification.host);
-	stream_emit_closed(&t->stream, &err);
+	return length > CLIENT_HELLO_WIRE ? -EMSGSIZE : 0;
 }
 
-static bool write_plain(struct tls *t, const void *bytes, size_t length)
+/* ended() - What OpenSSL's @result means, as step() says it */
+static int ended(struct tls *t, int result, struct error *err)
+{
+	if (result == SSL_ERROR_ZERO_RETURN)
+		return 1;
+	if (t->write_error)
+		error_set_errno(err, t->write_error, "write to %s", t->verification.host);
+	else if (result == SSL_ERROR_WANT_READ)
+		return t->held_back ? 0 : -EAGAIN;
+	else if (t->verification.problem.code)
+		*err = t->verification.problem;
+	else
+		protocol_problem(err, t->verification.host);
+	return err->code;
+}
+
+static int tls_seal(struct stream_layer *layer, const void *bytes, size_t length)
 {
 	size_t written;
 
 	ERR_clear_error();
-	return SSL_write_ex(t->ssl, bytes, length, &written) == 1 && written == length;
+	return SSL_write_ex(tls_of(layer)->ssl, bytes, length, &written) == 1 && written == length
+		       ? 0
+		       : -EPIPE;
 }
 
-/* step() - Handshake or read once; SSL_ERROR_NONE: there may be more */
-static int step(struct tls *t)
+/*
+ * hold_back() - Let OpenSSL have no part of a ClientHello; 0, -EAGAIN, -EMSGSIZE
+ *
+ * OpenSSL allocates what the head of a ClientHello announces, up to 128 KiB, for strangers. A server
+ * of TLS 1.3 may ask for a second ClientHello.
+ */
+static int hold_back(struct tls *t, struct error *err)
 {
+	const struct cursor *input = &t->layer.input;
+	ssize_t ready = (ssize_t)input->left;
+
+	if (t->server && !t->layer.open && SSL_version(t->ssl) != TLS1_2_VERSION) {
+		ready = hello_length(input->at, input->left);
+		if (ready < 0)
+			return error_set(err, -EMSGSIZE,
+					 "%s sent a ClientHello of more than %d bytes",
+					 t->verification.host, CLIENT_HELLO_MAX);
+		if (ready == 0)
+			return -EAGAIN;
+	}
+	t->held_back = input->left - (size_t)ready;
+	return 0;
+}
+
+/* tls_step() - Handshake or read once */
+static int tls_step(struct stream_layer *layer, struct error *err)
+{
+	struct tls *t = tls_of(layer);
 	uint8_t plain[PLAIN_SIZE];
 	size_t length;
-	int r;
+	int r = hold_back(t, err);
 
+	if (r < 0)
+		return r;
 	ERR_clear_error();
-	if (!t->open) {
+	if (!layer->open) {
 		r = SSL_do_handshake(t->ssl);
 		if (r != 1)
-			return SSL_get_error(t->ssl, r);
-		t->open = true;
-		if (t->early.length && !write_plain(t, buffer_head(&t->early), t->early.length))
-			return SSL_ERROR_SSL;
-		buffer_free_secret(&t->early);
-		if (t->paused)
-			stream_pause(t->below);
-		stream_emit_opened(&t->stream);
-		return SSL_ERROR_NONE;
-	}
-	r = SSL_read_ex(t->ssl, plain, sizeof(plain), &length);
-	if (r != 1)
-		return SSL_get_error(t->ssl, r);
-	stream_emit_data(&t->stream, plain, length);
-	return SSL_ERROR_NONE;
-}
-
-static void pump(struct tls *t)
-{
-	int r = SSL_ERROR_NONE;
-
-	if (t->pumping)
-		return;
-	t->pumping = true;
-	while (r == SSL_ERROR_NONE && !t->stream.closed && !t->stream.ended &&
-	       !(t->open && t->paused))
-		r = step(t);
-	t->pumping = false;
-	if (t->stream.closed || t->stream.ended)
-		return;
-	if ((r != SSL_ERROR_NONE && r != SSL_ERROR_WANT_READ) || t->write_error)
-		tls_end(t, r);
-}
-
-static void below_data(void *user, const uint8_t *bytes, size_t length)
-{
-	struct tls *t = user;
-	struct error err = {0};
-
-	stream_hold(&t->stream);
-	if (t->rest.length) {
-		if (buffer_append(&t->rest, bytes, length) < 0) {
-			error_set(&err, -ENOBUFS, "TLS data came while reading was paused");
-			stream_emit_closed(&t->stream, &err);
-			goto done;
-		}
-		bytes = buffer_head(&t->rest);
-		length = t->rest.length;
-	}
-	t->input = cursor_of(bytes, length);
-	pump(t);
-	if (t->input.left && !t->stream.closed && !t->stream.ended) {
-		struct buffer keep = BUFFER_INIT(LIMIT_STREAM_QUEUE);
-
-		if (buffer_append(&keep, t->input.at, t->input.left) < 0) {
-			error_set(&err, -ENOMEM, "out of memory");
-			stream_emit_closed(&t->stream, &err);
-		}
-		buffer_free(&t->rest);
-		t->rest = keep;
+			return ended(t, SSL_get_error(t->ssl, r), err);
+		t->held_back = 0;
+		if (stream_layer_opened(layer) < 0)
+			return ended(t, SSL_ERROR_SSL, err);
 	} else {
-		buffer_free(&t->rest);
+		r = SSL_read_ex(t->ssl, plain, sizeof(plain), &length);
+		if (r != 1)
+			return ended(t, SSL_get_error(t->ssl, r), err);
+		stream_emit_data(&layer->stream, plain, length);
 	}
-	t->input = cursor_of(NULL, 0);
-	/* A pause and its end while we worked have stopped the stream below. */
-	if (!t->stream.closed && !t->stream.ended && !t->paused)
-		stream_resume(t->below);
-done:
-	stream_release(&t->stream);
+	return t->write_error ? ended(t, SSL_ERROR_NONE, err) : 0;
 }
 
-static void below_drained(void *user)
+static void tls_cut(struct stream_layer *layer, struct error *err)
 {
-	struct tls *t = user;
-
-	if (t->open)
-		stream_emit_drained(&t->stream);
+	error_set(err, -ECONNABORTED,
+		  layer->open ? "%s cut the TLS connection"
+			      : "%s closed the connection during the TLS handshake",
+		  tls_of(layer)->verification.host);
 }
 
-static void below_closed(void *user, const struct error *cause)
-{
-	struct tls *t = user;
-	struct error err;
-
-	stream_hold(&t->stream);
-	if (cause)
-		err = *cause;
-	else if (t->open)
-		error_set(&err, -ECONNABORTED, "%s cut the TLS connection", t->verification.host);
-	else
-		error_set(&err, -ECONNABORTED, "%s closed the connection during the TLS handshake",
-			  t->verification.host);
-	stream_emit_closed(&t->stream, &err);
-	stream_release(&t->stream);
-}
-
-static const struct stream_events below_events = {
-	.data = below_data,
-	.drained = below_drained,
-	.closed = below_closed,
+static const struct stream_layer_operations layer_operations = {
+	.step = tls_step,
+	.seal = tls_seal,
+	.cut = tls_cut,
 };
 
-static size_t tls_pending(const struct stream *s)
+static struct tls *tls_of_stream(const struct stream *s)
 {
-	const struct tls *t = tls_of(s);
-
-	return t->early.length + stream_pending(t->below);
+	return container_of(s, struct tls, layer.stream);
 }
 
 static int tls_write(struct stream *s, const void *bytes, size_t length)
 {
-	struct tls *t = tls_of(s);
-
-	if (length > LIMIT_STREAM_QUEUE ||
-	    tls_pending(s) + length + OVERHEAD(length) > LIMIT_STREAM_QUEUE)
-		return -ENOBUFS;
-	if (!t->open)
-		return buffer_append(&t->early, bytes, length);
-	return write_plain(t, bytes, length) ? 0 : -EPIPE;
-}
-
-static void tls_pause(struct stream *s)
-{
-	struct tls *t = tls_of(s);
-
-	t->paused = true;
-	if (t->open)
-		stream_pause(t->below);
-}
-
-static void tls_resume(struct stream *s)
-{
-	struct tls *t = tls_of(s);
-
-	t->paused = false;
-	if (t->pumping)
-		return; /* the loop goes on by itself */
-	stream_hold(s);
-	/* OpenSSL may hold decrypted bytes too. */
-	if (t->rest.length) {
-		struct buffer rest = t->rest;
-
-		t->rest = BUFFER_INIT(LIMIT_STREAM_QUEUE);
-		below_data(t, buffer_head(&rest), rest.length);
-		buffer_free(&rest);
-	} else {
-		pump(t);
-	}
-	if (!s->closed && !s->ended && !t->paused)
-		stream_resume(t->below);
-	stream_release(s);
+	return stream_layer_write(&tls_of_stream(s)->layer, bytes, length,
+				  length + OVERHEAD(length));
 }
 
 static void tls_close(struct stream *s)
 {
-	struct tls *t = tls_of(s);
+	struct tls *t = tls_of_stream(s);
 
-	if (t->open && !s->ended) {
+	if (t->layer.open && !s->ended) {
 		ERR_clear_error();
 		(void)SSL_shutdown(t->ssl); /* our close_notify; theirs is not awaited */
 	}
-	stream_close(TAKE_PTR(t->below));
+	stream_layer_close(s);
 }
 
 static void tls_release(struct stream *s)
 {
-	struct tls *t = tls_of(s);
+	struct tls *t = tls_of_stream(s);
 
 	SSL_free(t->ssl);
-	stream_close(t->below);
-	buffer_free_secret(&t->early);
-	buffer_free(&t->rest);
+	stream_layer_free(&t->layer);
 	tls_context_release(t->context);
 	free(t);
 }
 
 static const struct stream_operations tls_operations = {
 	.write = tls_write,
-	.pending = tls_pending,
-	.pause = tls_pause,
-	.resume = tls_resume,
+	.pending = stream_layer_pending,
+	.pause = stream_layer_pause,
+	.resume = stream_layer_resume,
 	.close = tls_close,
 	.release = tls_release,
 };
@@ -525,14 +471,12 @@ static int tls_create(struct tls_context *context, struct stream *below, struct 
 		stream_close(below);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
-	stream_init(&t->stream, &tls_operations);
-	t->below = below;
+	stream_layer_init(&t->layer, &tls_operations, &layer_operations, below);
 	t->context = tls_context_hold(context);
-	t->rest = t->early = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 	t->ssl = SSL_new(context->ctx);
 	bio = t->ssl ? BIO_new(bio_method) : NULL;
 	if (!bio) {
-		stream_close(&t->stream);
+		stream_close(&t->layer.stream);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	BIO_set_data(bio, t);
@@ -573,7 +517,7 @@ int tls_client(struct tls_context *context, const struct tls_options *options, s
 	r = tls_setup(t, options, err);
 	if (r < 0)
 		goto refused;
-	stream_set_events(below, &below_events, t);
+	stream_layer_start(&t->layer);
 	/* The first flight is queued below; no answer can have arrived yet. */
 	ERR_clear_error();
 	r = SSL_do_handshake(t->ssl);
@@ -582,11 +526,10 @@ int tls_client(struct tls_context *context, const struct tls_options *options, s
 			      "TLS with %s can't begin", t->verification.host);
 		goto refused;
 	}
-	*ret = &t->stream;
+	*ret = &t->layer.stream;
 	return 0;
 refused:
-	t->open = false;
-	stream_close(&t->stream);
+	stream_close(&t->layer.stream);
 	return r;
 }
 
@@ -598,9 +541,16 @@ int tls_server(struct tls_context *context, struct stream *below, struct stream 
 
 	if (r < 0)
 		return r;
+	t->server = true;
 	strcpy(t->verification.host, "the client");
 	SSL_set_accept_state(t->ssl);
-	stream_set_events(below, &below_events, t);
-	*ret = &t->stream;
+	stream_layer_start(&t->layer);
+	*ret = &t->layer.stream;
 	return 0;
+}
+
+const char *tls_server_name(const struct stream *s)
+{
+	return SSL_get_servername(container_of(s, const struct tls, layer.stream)->ssl,
+				  TLSEXT_NAMETYPE_host_name);
 }

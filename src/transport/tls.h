@@ -75,31 +75,27 @@ int tls_client(struct tls_context *context, const struct tls_options *options, s
 /* The server's side. */
 
 /**
- * tls_server_context_create() - A context that proves itself by a certificate
+ * tls_server_context_set() - Prove new connections by a certificate
+ * @context:     NULL there: one is made; else it had another certificate, which stays on failure
  * @certificate: PEM text: the leaf first, then the chain
  * @key:         PEM text of the leaf's private key, not encrypted
  *
  * No ALPN is negotiated: the protocol inside is HTTP/1.1.
  * Return: 0; -EINVAL with @err set when the texts hold no such things or don't match; -ENOMEM
  */
-int tls_server_context_create(const char *certificate, size_t certificate_length, const char *key,
-			      size_t key_length, struct tls_context **ret, struct error *err);
-
-/**
- * tls_server_context_renew() - Use another certificate and key for new connections
- *
- * On failure the old ones stay; errors are as above.
- */
-int tls_server_context_renew(struct tls_context *context, const char *certificate,
-			     size_t certificate_length, const char *key, size_t key_length,
-			     struct error *err);
+int tls_server_context_set(struct tls_context **context, const char *certificate,
+			   size_t certificate_length, const char *key, size_t key_length,
+			   struct error *err);
 
 /**
  * tls_server() - The server's side over @below
- * @context: of tls_server_context_create(); held
+ * @context: of tls_server_context_set(); held
  * @below:   open; owned from here on, also on failure
  *
  * Events as tls_client().
  */
 int tls_server(struct tls_context *context, struct stream *below, struct stream **ret,
 	       struct error *err);
+
+/** tls_server_name() - The name that the client of an open tls_server() asked for, or NULL */
+const char *tls_server_name(const struct stream *s);

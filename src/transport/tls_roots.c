@@ -8,11 +8,11 @@
  *   lookup method of our own parses the roots that a chain names and leaves them in the store,
  *   where the verifier finds them later.
  */
-#include "base/cursor.h"
 #include "base/limits.h"
 #include "transport/tls_internal.h"
 
 #include <errno.h>
+#include <openssl/asn1.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -97,70 +97,59 @@ int tls_roots_attach(struct tls_context *context)
 	return 0;
 }
 
-/* der_element() - The next element with its head, which must have @tag; RFC 5280 has no long tags
- */
-static struct cursor der_element(struct cursor *in, uint8_t tag, struct cursor *ret_content)
+/* element() - The length, with its head, of the DER element at *@at, behind or into which @at moves;
+ * 0: it has another @tag */
+static size_t element(const uint8_t **at, const uint8_t *end, int tag, bool into)
 {
-	struct cursor whole = *in;
-	const uint8_t *content;
-	size_t length;
+	const uint8_t *content = *at;
+	int found, class, r;
+	size_t whole;
+	long length;
 
-	if (cursor_u8(in) != tag)
-		in->bad = true;
-	length = cursor_u8(in);
-	if (length >= 0x80) {
-		size_t bytes = length & 0x7f;
-
-		if (bytes == 0 || bytes > 3)
-			in->bad = true;
-		for (length = 0; bytes && !in->bad; bytes--)
-			length = length << 8 | cursor_u8(in);
-	}
-	content = cursor_take(in, length);
-	*ret_content = content ? cursor_of(content, length) : (struct cursor){.bad = true};
-	whole.left -= in->left;
-	return in->bad ? cursor_of(NULL, 0) : whole;
+	r = ASN1_get_object(&content, &length, &found, &class, end - *at);
+	if (r & 0x81 || found != tag) /* an error, or of indefinite length, which DER is not */
+		return 0;
+	whole = (size_t)(content - *at) + (size_t)length;
+	*at = into ? content : content + length;
+	return whole;
 }
 
 /*
  * find_subject() - The subject's Name in a certificate (RFC 5280 §4.1)
+ * @ret: its DER
  *
  * d2i_X509() would do, and decode the public key too, which takes ten times as long.
- * Return: its DER; of no length when this is no certificate
+ * Return: the length of the certificate; 0 when this is none
  */
-static struct cursor find_subject(const uint8_t *der, size_t length, size_t *ret_size)
+static size_t find_subject(const uint8_t *der, size_t length, const uint8_t **ret,
+			   size_t *ret_length)
 {
-	enum {
-		INTEGER = 0x02,
-		SEQUENCE = 0x30,
-		VERSION = 0xa0,
-	};
-	struct cursor in = cursor_of(der, length), certificate, fields, skipped, subject, peek;
+	const uint8_t *at = der, *end = der + length;
+	size_t size = element(&at, end, V_ASN1_SEQUENCE, true);
 
-	*ret_size = der_element(&in, SEQUENCE, &certificate).left;
-	der_element(&certificate, SEQUENCE, &fields);
-	peek = fields;
-	if (cursor_u8(&peek) == VERSION)
-		der_element(&fields, VERSION, &skipped);
-	der_element(&fields, INTEGER, &skipped);  /* serial number */
-	der_element(&fields, SEQUENCE, &skipped); /* signature algorithm */
-	der_element(&fields, SEQUENCE, &skipped); /* issuer */
-	der_element(&fields, SEQUENCE, &skipped); /* validity */
-	subject = der_element(&fields, SEQUENCE, &skipped);
-	return in.bad || certificate.bad || fields.bad ? cursor_of(NULL, 0) : subject;
+	if (!size || !element(&at, end, V_ASN1_SEQUENCE, true))
+		return 0;
+	(void)element(&at, end, 0, false); /* the version, [0], which may be missing */
+	if (!element(&at, end, V_ASN1_INTEGER, false) ||  /* serial number */
+	    !element(&at, end, V_ASN1_SEQUENCE, false) || /* signature algorithm */
+	    !element(&at, end, V_ASN1_SEQUENCE, false) || /* issuer */
+	    !element(&at, end, V_ASN1_SEQUENCE, false))   /* validity */
+		return 0;
+	*ret = at;
+	*ret_length = element(&at, end, V_ASN1_SEQUENCE, false);
+	return *ret_length ? size : 0;
 }
 
 /* add_root() - Keep one certificate; 1, 0 when @der is none, -ENOMEM, -EMSGSIZE */
 static int add_root(struct tls_roots *roots, const uint8_t *der, size_t length)
 {
-	size_t size;
-	struct cursor subject = find_subject(der, length, &size);
-	const uint8_t *at = subject.at;
+	const uint8_t *subject = NULL;
+	size_t subject_length, size = find_subject(der, length, &subject, &subject_length);
 	struct tls_root *list;
 	X509_NAME *name;
 	int r;
 
-	name = subject.left ? d2i_X509_NAME(NULL, &at, (long)subject.left) : NULL;
+	name = size ? d2i_X509_NAME(NULL, &subject, (long)subject_length) : NULL;
 	if (!name)
 		return 0;
 	list = reallocarray(roots->list, roots->count + 1, sizeof(*list));

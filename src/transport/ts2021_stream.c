@@ -3,21 +3,18 @@
  * transport/ts2021_stream.c - TS2021 over a stream, and the way there
  *
  * Theory of operation
- *	HANDSHAKE --answer--> OPEN --error or end below--> ENDED
- *
- *   Bytes from below are handled in place; only an incomplete message, or the remainder of a
- *   pause, is kept in `rest`. Bytes written before OPEN wait in `early`.
+ *   The stream is a layer (stream_layer.h) whose messages are TS2021's records.
  *
  *   ts2021_connect() races up to three ways (the URL's own scheme and port, plain 80, TLS 443),
  *   each an attempt: upgrade -> Noise stream -> opened. One timer serves the race and the deadline.
  */
 #include "transport/ts2021_stream.h"
 #include "base/cleanup.h"
-#include "base/cursor.h"
 #include "base/limits.h"
 #include "transport/http_client.h"
 #include "transport/loop_timer.h"
 #include "transport/race.h"
+#include "transport/stream_layer.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -31,34 +28,26 @@
 #define WAYS_GRACE (5 * DIAL_GRACE)
 
 struct ts2021 {
-	struct stream stream;
-	struct stream *below;
+	struct stream_layer layer;
 	struct ts2021_client client; /* until OPEN */
 	struct ts2021_session session;
 	struct ts2021_early early_payload;
-	struct cursor input;
-	struct buffer rest;
-	struct buffer early;
-	bool open, strip, paused, pumping;
+	bool strip; /* the early payload */
 };
 
-static struct ts2021 *ts2021_of(const struct stream *s)
+static struct ts2021 *ts2021_of(const struct stream_layer *layer)
 {
-	return container_of(s, struct ts2021, stream);
+	return container_of(layer, struct ts2021, layer);
 }
 
-static bool alive(const struct ts2021 *t)
-{
-	return !t->stream.closed && !t->stream.ended;
-}
-
-static int write_records(struct ts2021 *t, const void *bytes, size_t length)
+static int seal(struct stream_layer *layer, const void *bytes, size_t length)
 {
 	struct buffer records = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+	struct ts2021 *t = ts2021_of(layer);
 	int r = ts2021_seal(&t->session, bytes, length, &records);
 
 	if (r == 0)
-		r = stream_write(t->below, buffer_head(&records), records.length);
+		r = stream_write(layer->below, buffer_head(&records), records.length);
 	if (r < 0) /* sealed records that were not sent leave a gap in the counter */
 		ts2021_session_wipe(&t->session);
 	buffer_free(&records);
@@ -67,188 +56,93 @@ static int write_records(struct ts2021 *t, const void *bytes, size_t length)
 
 static int step_handshake(struct ts2021 *t, struct error *err)
 {
+	struct cursor *input = &t->layer.input;
 	size_t used;
-	int r = ts2021_client_finish(&t->client, t->input.at, t->input.left, &used, &t->session,
-				     err);
+	int r = ts2021_client_finish(&t->client, input->at, input->left, &used, &t->session, err);
 
 	if (r < 0)
 		return r;
-	cursor_take(&t->input, used);
-	t->open = true;
-	if (t->early.length) {
-		r = write_records(t, buffer_head(&t->early), t->early.length);
-		if (r < 0)
-			return error_set_errno(err, r, "write to the control server");
-	}
-	buffer_free_secret(&t->early);
-	stream_emit_opened(&t->stream);
-	return 0;
+	cursor_take(input, used);
+	r = stream_layer_opened(&t->layer);
+	return r < 0 ? error_set_errno(err, r, "write to the control server") : 0;
 }
 
 static int step_record(struct ts2021 *t, struct error *err)
 {
+	struct cursor *input = &t->layer.input;
 	uint8_t plain[TS2021_PLAINTEXT_MAX];
 	size_t used, length, head_length = 0;
 	const uint8_t *head = NULL;
 	int skip = 0, r;
 
-	r = ts2021_open_record(&t->session, t->input.at, t->input.left, &used, plain, &length);
+	r = ts2021_open_record(&t->session, input->at, input->left, &used, plain, &length);
 	if (r == -EAGAIN)
 		return r;
 	if (r < 0)
 		return error_set(err, r, "the control connection is broken: %s",
 				 r == -EOVERFLOW ? "its counter is used up"
 						 : "a record that isn't authentic");
-	cursor_take(&t->input, used);
+	cursor_take(input, used);
 	if (t->strip)
 		skip = ts2021_early_strip(&t->early_payload, plain, length, &head, &head_length);
 	if (skip < 0)
 		return error_set(err, skip, "the control server's early payload is too long");
-	stream_hold(&t->stream);
-	stream_emit_data(&t->stream, head, head_length);
-	stream_emit_data(&t->stream, plain + skip, length - (size_t)skip);
-	stream_release(&t->stream);
+	stream_emit_data(&t->layer.stream, head, head_length);
+	stream_emit_data(&t->layer.stream, plain + skip, length - (size_t)skip);
 	return 0;
 }
 
-static void pump(struct ts2021 *t)
+static int step(struct stream_layer *layer, struct error *err)
 {
-	struct error err = {0};
-	int r = 0;
+	struct ts2021 *t = ts2021_of(layer);
 
-	t->pumping = true;
-	while (r == 0 && alive(t) && !t->paused)
-		r = t->open ? step_record(t, &err) : step_handshake(t, &err);
-	t->pumping = false;
-	if (r < 0 && r != -EAGAIN)
-		stream_emit_closed(&t->stream, &err);
+	return layer->open ? step_record(t, err) : step_handshake(t, err);
 }
 
-/* take() - Work on the bytes in `rest` and on new ones; keep the remainder */
-static void take(struct ts2021 *t, const uint8_t *bytes, size_t length)
+static void cut(struct stream_layer *layer, struct error *err)
 {
-	struct buffer kept = t->rest;
-	struct error err = {0};
-	int r = 0;
-
-	stream_hold(&t->stream);
-	t->rest = BUFFER_INIT(LIMIT_STREAM_QUEUE);
-	if (kept.length) {
-		r = buffer_append(&kept, bytes, length);
-		bytes = buffer_head(&kept);
-		length = kept.length;
-	}
-	t->input = cursor_of(bytes, length);
-	if (r == 0)
-		pump(t);
-	if (r == 0 && alive(t))
-		r = buffer_append(&t->rest, t->input.at, t->input.left);
-	t->input = cursor_of(NULL, 0);
-	buffer_free(&kept);
-	if (r < 0) {
-		error_set_errno(&err, r, "read from the control server");
-		stream_emit_closed(&t->stream, &err);
-	}
-	stream_release(&t->stream);
+	if (!layer->open)
+		error_set(err, -ECONNABORTED, "the control server closed during the handshake");
+	else if (layer->rest.length)
+		error_set(err, -ECONNABORTED, "the control connection ended inside a record");
 }
 
-static void below_data(void *user, const uint8_t *bytes, size_t length)
-{
-	take(user, bytes, length);
-}
-
-static void below_drained(void *user)
-{
-	struct ts2021 *t = user;
-
-	if (t->open)
-		stream_emit_drained(&t->stream);
-}
-
-static void below_closed(void *user, const struct error *cause)
-{
-	struct ts2021 *t = user;
-	struct error err;
-
-	if (cause)
-		err = *cause;
-	else if (!t->open)
-		error_set(&err, -ECONNABORTED, "the control server closed during the handshake");
-	else if (t->rest.length)
-		error_set(&err, -ECONNABORTED, "the control connection ended inside a record");
-	stream_emit_closed(&t->stream, cause || !t->open || t->rest.length ? &err : NULL);
-}
-
-static const struct stream_events below_events = {
-	.data = below_data,
-	.drained = below_drained,
-	.closed = below_closed,
+static const struct stream_layer_operations layer_operations = {
+	.step = step,
+	.seal = seal,
+	.cut = cut,
 };
 
-static size_t ts2021_pending(const struct stream *s)
+static struct ts2021 *ts2021_of_stream(const struct stream *s)
 {
-	const struct ts2021 *t = ts2021_of(s);
-
-	return t->early.length + stream_pending(t->below);
+	return container_of(s, struct ts2021, layer.stream);
 }
 
 static int ts2021_write(struct stream *s, const void *bytes, size_t length)
 {
 	size_t records = length / TS2021_PLAINTEXT_MAX + 1;
-	struct ts2021 *t = ts2021_of(s);
 
 	/* Room for the records and what TLS below makes of them: a seal can't be taken back. */
-	if (length > LIMIT_STREAM_QUEUE / 2 ||
-	    ts2021_pending(s) + length + records * 64 + 4096 > LIMIT_STREAM_QUEUE - length / 64)
-		return -ENOBUFS;
-	return t->open ? write_records(t, bytes, length) : buffer_append(&t->early, bytes, length);
-}
-
-static void ts2021_pause(struct stream *s)
-{
-	struct ts2021 *t = ts2021_of(s);
-
-	t->paused = true;
-	stream_pause(t->below);
-}
-
-static void ts2021_resume(struct stream *s)
-{
-	struct ts2021 *t = ts2021_of(s);
-
-	if (!t->paused)
-		return;
-	t->paused = false;
-	stream_hold(s);
-	if (!t->pumping)
-		take(t, NULL, 0);
-	if (alive(t) && !t->paused)
-		stream_resume(t->below);
-	stream_release(s);
-}
-
-static void ts2021_close(struct stream *s)
-{
-	stream_close(TAKE_PTR(ts2021_of(s)->below));
+	return stream_layer_write(&ts2021_of_stream(s)->layer, bytes, length,
+				  length + length / 64 + records * 64 + 4096);
 }
 
 static void ts2021_free(struct stream *s)
 {
-	struct ts2021 *t = ts2021_of(s);
+	struct ts2021 *t = ts2021_of_stream(s);
 
 	ts2021_client_wipe(&t->client);
 	ts2021_session_wipe(&t->session);
-	buffer_free_secret(&t->early);
-	buffer_free(&t->rest);
+	stream_layer_free(&t->layer);
 	free(t);
 }
 
 static const struct stream_operations ts2021_operations = {
 	.write = ts2021_write,
-	.pending = ts2021_pending,
-	.pause = ts2021_pause,
-	.resume = ts2021_resume,
-	.close = ts2021_close,
+	.pending = stream_layer_pending,
+	.pause = stream_layer_pause,
+	.resume = stream_layer_resume,
+	.close = stream_layer_close,
 	.release = ts2021_free,
 };
 
@@ -261,16 +155,14 @@ static int create(struct stream *below, const uint8_t *head, size_t head_length,
 		stream_close(below);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
-	stream_init(&t->stream, &ts2021_operations);
-	t->below = below;
-	t->paused = true;
-	t->rest = t->early = BUFFER_INIT(LIMIT_STREAM_QUEUE);
-	if (buffer_append(&t->rest, head, head_length) < 0) {
-		stream_close(&t->stream);
+	stream_layer_init(&t->layer, &ts2021_operations, &layer_operations, below);
+	t->layer.paused = true;
+	if (buffer_append(&t->layer.rest, head, head_length) < 0) {
+		stream_close(&t->layer.stream);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
 	stream_pause(below);
-	stream_set_events(below, &below_events, t);
+	stream_layer_start(&t->layer);
 	*ret = t;
 	return 0;
 }
@@ -284,7 +176,7 @@ int ts2021_client_stream(struct ts2021_client *client, struct stream *below, con
 	if (r == 0) {
 		t->client = *client;
 		t->strip = true;
-		*ret = &t->stream;
+		*ret = &t->layer.stream;
 	}
 	ts2021_client_wipe(client);
 	return r;
@@ -298,8 +190,8 @@ int ts2021_session_stream(struct ts2021_session *session, struct stream *below, 
 
 	if (r == 0) {
 		t->session = *session;
-		t->open = true;
-		*ret = &t->stream;
+		t->layer.open = true;
+		*ret = &t->layer.stream;
 	}
 	ts2021_session_wipe(session);
 	return r;
@@ -406,22 +298,21 @@ static const struct stream_events noise_events = {
 	.closed = noise_closed,
 };
 
-static void on_upgraded(void *user, struct stream *below, const struct http_response *response,
-			const struct error *cause)
+static void on_upgraded(void *user, const struct http_response *response, const struct error *cause)
 {
 	struct way *w = user;
 	struct stream *noise = NULL;
 	struct error err = {0};
 
 	w->exchange = NULL;
-	if (!below) {
+	if (cause) {
 		way_failed(w, cause);
 		run_race(w->connect);
 		return;
 	}
 	w->to = *response->from;
-	if (ts2021_client_stream(&w->client, below, response->body, response->body_length, &noise,
-				 &err) < 0) {
+	if (ts2021_client_stream(&w->client, response->stream, response->body,
+				 response->body_length, &noise, &err) < 0) {
 		way_failed(w, &err);
 		run_race(w->connect);
 		return;
@@ -451,6 +342,7 @@ static int start_way(struct way *w, struct error *err)
 			},
 		.method = "POST",
 		.target = "/ts2021",
+		.upgrade = TS2021_PROTOCOL,
 		.headers = &header,
 		.header_count = 1,
 	};
@@ -460,8 +352,7 @@ static int start_way(struct way *w, struct error *err)
 	    0)
 		return error_set(err, -EKEYREJECTED, "the control server's key is not a valid key");
 	EVP_EncodeBlock((unsigned char *)encoded, initiation, sizeof(initiation));
-	return http_upgrade_start(&c->dialer, &request, TS2021_PROTOCOL, on_upgraded, w,
-				  &w->exchange, err);
+	return http_start(&c->dialer, &request, on_upgraded, w, &w->exchange, err);
 }
 
 /* run_race() - Start the ways that are due; end when all have failed */

@@ -3,10 +3,10 @@
 #include "transport/unix_http.h"
 
 #include "base/cleanup.h"
-#include "base/listener.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -14,6 +14,48 @@
 
 #define ANSWER_MAX (64u * 1024 * 1024)
 #define READ_SIZE  (64u * 1024)
+
+/* What the kernel shows for a user without a number here (/proc/sys/kernel/overflowuid). */
+#define UNMAPPED_UID 65534
+
+/* every_user_has_a_number() - In the first user namespace, where 65534 is a user like others */
+static bool every_user_has_a_number(void)
+{
+	unsigned int inside = 0, outside = 0, count = 0;
+	FILE *map = fopen("/proc/self/uid_map", "re");
+
+	if (map) {
+		if (fscanf(map, "%u %u %u", &inside, &outside, &count) != 3)
+			count = 0;
+		fclose(map);
+	}
+	return inside == 0 && count == UINT32_MAX;
+}
+
+/* check_listener() - Whether root or our own user listens at the other end of @fd */
+static int check_listener(int fd, const char *path, bool named, struct error *err)
+{
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0)
+		return error_set_errno(err, -errno, "find out whether a program listens at %s",
+				       path);
+	if (peer.uid == 0 || peer.uid == geteuid())
+		return 0;
+	if (peer.uid == UNMAPPED_UID && !every_user_has_a_number()) {
+		if (named)
+			return 0;
+		return error_set(err, -EPERM,
+				 "a user of another user namespace listens at %s: nothing was "
+				 "sent. If that is the daemon you mean, name its socket",
+				 path);
+	}
+	return error_set(err, -EPERM,
+			 "the user with uid %u listens at %s, neither root nor you: nothing was "
+			 "sent. If that is the daemon you mean, run this command as that user",
+			 (unsigned int)peer.uid, path);
+}
 
 int unix_http_connect(struct unix_http *ret, const char *path, bool named, struct error *err)
 {
@@ -30,11 +72,11 @@ int unix_http_connect(struct unix_http *ret, const char *path, bool named, struc
 	ret->fd = fd;
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return error_set_errno(err, -errno, "connect to %s", path);
-	return listener_check(fd, path, named, err);
+	return check_listener(fd, path, named, err);
 }
 
 static int write_request(struct buffer *out, const char *host, const char *method,
-			 const char *target, const void *body, size_t length)
+			 const char *target, const char *etag, const void *body, size_t length)
 {
 	int r = http1_write_request(out, method, target);
 
@@ -42,6 +84,8 @@ static int write_request(struct buffer *out, const char *host, const char *metho
 		r = http1_write_header(out, "Host", host);
 	if (r == 0)
 		r = http1_write_header(out, "Connection", "close");
+	if (r == 0 && *etag)
+		r = http1_write_header(out, "If-Match", etag);
 	if (r == 0 && body)
 		r = http1_write_header(out, "Content-Type", "application/json");
 	if (r == 0 && (body || strcmp(method, "GET") != 0))
@@ -55,7 +99,7 @@ int unix_http_send(struct unix_http *h, const char *host, const char *method, co
 		   const void *body, size_t length)
 {
 	struct buffer out = BUFFER_INIT(LIMIT_HTTP_HEADER + length);
-	int r = write_request(&out, host, method, target, body, length);
+	int r = write_request(&out, host, method, target, h->etag, body, length);
 
 	while (r == 0 && out.length > 0) {
 		ssize_t n = send(h->fd, buffer_head(&out), out.length, MSG_NOSIGNAL);
@@ -80,8 +124,12 @@ static int parse(struct unix_http *h)
 		buffer_consume(&h->in, used); /* a body still points to it */
 		if (r <= HTTP1_MORE)
 			return r;
-		if (r == HTTP1_HEAD)
+		if (r == HTTP1_HEAD) {
+			const char *etag = http1_header(&h->parser.head, "Etag");
+
 			h->status = h->parser.head.status;
+			snprintf(h->etag, sizeof(h->etag), "%s", etag ? etag : "");
+		}
 		if (r == HTTP1_BODY &&
 		    buffer_append(&h->body, h->parser.body, h->parser.body_length) < 0)
 			return -EMSGSIZE;

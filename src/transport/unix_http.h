@@ -10,6 +10,8 @@
 #include "base/clock.h"
 #include "transport/http1.h"
 
+#define UNIX_HTTP_ETAG_MAX 72
+
 struct unix_http {
 	int fd; /* -1 until unix_http_connect() */
 	struct http1_parser parser;
@@ -17,13 +19,16 @@ struct unix_http {
 	struct buffer body; /* of the answer, as far as it is here; the caller may consume it */
 	int status;         /* 0 until the head is here */
 	bool ended;
+	char etag[UNIX_HTTP_ETAG_MAX]; /* sent as If-Match unless ""; then the ETag of the answer */
 };
 
 /**
- * unix_http_connect() - Connect to a listener that may be trusted (listener_check())
+ * unix_http_connect() - Connect to a listener that may be trusted: of root, or of our own user
  * @ret:   unix_http_close() is due, also on failure
- * @named: as listener_check()
+ * @named: an option named the socket: a listener whose user has no number in this user namespace
+ *         (a daemon of the host, seen from inside of a container) is accepted then
  *
+ * Any user may have made the socket at a path, so nothing is sent before.
  * Return: 0; -EPERM: another user's program listens there; other negative errno, of connect()
  */
 int unix_http_connect(struct unix_http *ret, const char *path, bool named, struct error *err);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/secret.h"
 #include "base/socket_source.h"
+#include "filter/divert.h"
 #include "filter/filter.h"
 #include "filter/masquerade.h"
 #include "tunnel/path/path.h"
@@ -93,6 +94,9 @@ void tunnel_remove_all_peers(struct tunnel *tunnel);
 
 /** tunnel_set_filter() - Use @filter from now on; takes ownership. NULL admits no packet */
 void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter);
+
+/** tunnel_set_diverts() - Ports that are served elsewhere from now on; copied */
+void tunnel_set_diverts(struct tunnel *tunnel, const struct diverts *diverts);
 
 /**
  * tunnel_peer_capabilities() - List the capabilities that grants give @source at @destination

@@ -121,18 +121,6 @@ ssize_t derp_message_write(uint8_t *out, size_t capacity, const struct derp_mess
 
 /* ClientInfo and ServerInfo: JSON in a NaCl crypto_box (X25519, HSalsa20, XSalsa20-Poly1305). */
 
-/* The precomputed box key between a node's long-term key and a relay's key. */
-struct derp_box {
-	uint8_t key[32];
-};
-
-/** derp_box_init() - Precompute; 0, or -EBADMSG for a low-order @peer */
-int derp_box_init(const struct secret_key *own, const struct public_key *peer,
-		  struct derp_box *ret);
-
-/** derp_box_wipe() - Zero it */
-void derp_box_wipe(struct derp_box *box);
-
 struct derp_client_info {
 	int version;
 	bool can_ack_pings;
@@ -155,21 +143,21 @@ struct derp_server_info {
  * Return: bytes written, or -EMSGSIZE
  */
 ssize_t derp_client_info_write(uint8_t *out, size_t capacity, const struct public_key *node,
-			       const struct derp_box *box,
+			       const struct key_box *box,
 			       const uint8_t nonce[static DERP_NONCE_SIZE],
 			       const struct derp_client_info *info);
 
 /** derp_client_info_open() - Open and parse the sealed part of a CLIENT_INFO; 0, -EBADMSG, -ENOMEM
  */
-int derp_client_info_open(const struct derp_message *m, const struct derp_box *box,
+int derp_client_info_open(const struct derp_message *m, const struct key_box *box,
 			  struct derp_client_info *ret);
 
 /** derp_server_info_write() - The whole ServerInfo frame; as derp_client_info_write() */
-ssize_t derp_server_info_write(uint8_t *out, size_t capacity, const struct derp_box *box,
+ssize_t derp_server_info_write(uint8_t *out, size_t capacity, const struct key_box *box,
 			       const uint8_t nonce[static DERP_NONCE_SIZE],
 			       const struct derp_server_info *info);
 
 /** derp_server_info_open() - Open and parse the sealed part of a SERVER_INFO; 0, -EBADMSG, -ENOMEM
  */
-int derp_server_info_open(const struct derp_message *m, const struct derp_box *box,
+int derp_server_info_open(const struct derp_message *m, const struct key_box *box,
 			  struct derp_server_info *ret);

@@ -9,32 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 
-_Static_assert(sizeof(struct derp_box) == crypto_box_BEFORENMBYTES, "");
 _Static_assert(DERP_NONCE_SIZE == crypto_box_NONCEBYTES, "");
 _Static_assert(DERP_BOX_TAG == crypto_box_MACBYTES, "");
 
 /* A stranger's client sends its info before the relay trusts it. */
 #define INFO_JSON_MAX 4096
 
-int derp_box_init(const struct secret_key *own, const struct public_key *peer, struct derp_box *ret)
-{
-	struct derp_box box;
-
-	if (crypto_box_beforenm(box.key, peer->bytes, own->bytes) != 0)
-		return -EBADMSG;
-	*ret = box;
-	derp_box_wipe(&box);
-	return 0;
-}
-
-void derp_box_wipe(struct derp_box *box)
-{
-	explicit_bzero(box, sizeof(*box));
-}
-
 /* seal_frame() - Header, @node if any, nonce, box(@json); steals @json */
 static ssize_t seal_frame(uint8_t *out, size_t capacity, enum derp_frame_type type,
-			  const struct public_key *node, const struct derp_box *box,
+			  const struct public_key *node, const struct key_box *box,
 			  const uint8_t *nonce, json_t *json)
 {
 	uint8_t payload[DERP_INFO_MAX], *sealed = payload + DERP_NONCE_SIZE;
@@ -59,7 +42,7 @@ static ssize_t seal_frame(uint8_t *out, size_t capacity, enum derp_frame_type ty
 }
 
 /* open_sealed() - The JSON object in the sealed data of @m */
-static int open_sealed(const struct derp_message *m, const struct derp_box *box, json_t **ret)
+static int open_sealed(const struct derp_message *m, const struct key_box *box, json_t **ret)
 {
 	struct cursor c = cursor_of(m->data, m->length);
 	const uint8_t *nonce = cursor_take(&c, DERP_NONCE_SIZE);
@@ -81,7 +64,7 @@ static int open_sealed(const struct derp_message *m, const struct derp_box *box,
 }
 
 ssize_t derp_client_info_write(uint8_t *out, size_t capacity, const struct public_key *node,
-			       const struct derp_box *box,
+			       const struct key_box *box,
 			       const uint8_t nonce[static DERP_NONCE_SIZE],
 			       const struct derp_client_info *info)
 {
@@ -133,7 +116,7 @@ static int read_app_name(const json_t *value, struct derp_client_info *info)
 	return 0;
 }
 
-int derp_client_info_open(const struct derp_message *m, const struct derp_box *box,
+int derp_client_info_open(const struct derp_message *m, const struct key_box *box,
 			  struct derp_client_info *ret)
 {
 	struct derp_client_info info = {0};
@@ -155,7 +138,7 @@ int derp_client_info_open(const struct derp_message *m, const struct derp_box *b
 	return r;
 }
 
-ssize_t derp_server_info_write(uint8_t *out, size_t capacity, const struct derp_box *box,
+ssize_t derp_server_info_write(uint8_t *out, size_t capacity, const struct key_box *box,
 			       const uint8_t nonce[static DERP_NONCE_SIZE],
 			       const struct derp_server_info *info)
 {
@@ -176,7 +159,7 @@ static uint32_t read_count(const json_t *value)
 	return n <= 0 ? 0 : n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 }
 
-int derp_server_info_open(const struct derp_message *m, const struct derp_box *box,
+int derp_server_info_open(const struct derp_message *m, const struct key_box *box,
 			  struct derp_server_info *ret)
 {
 	json_t *json;

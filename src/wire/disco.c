@@ -8,29 +8,11 @@
 #include <sodium.h>
 #include <string.h>
 
-_Static_assert(sizeof(struct disco_box) == crypto_box_BEFORENMBYTES, "");
 _Static_assert(DISCO_NONCE_SIZE == crypto_box_NONCEBYTES, "");
 _Static_assert(DISCO_TAG == crypto_box_MACBYTES, "");
 
 static const uint8_t magic[DISCO_MAGIC_SIZE] = {'T', 'S', 0xf0, 0x9f, 0x92, 0xac};
 static const uint8_t mapped_v4[12] = {[10] = 0xff, [11] = 0xff};
-
-int disco_box_init(const struct secret_key *own, const struct public_key *peer,
-		   struct disco_box *ret)
-{
-	struct disco_box box;
-
-	if (crypto_box_beforenm(box.key, peer->bytes, own->bytes) != 0)
-		return -EBADMSG;
-	*ret = box;
-	disco_box_wipe(&box);
-	return 0;
-}
-
-void disco_box_wipe(struct disco_box *box)
-{
-	explicit_bzero(box, sizeof(*box));
-}
 
 bool disco_recognise(const void *packet, size_t length)
 {
@@ -167,7 +149,7 @@ ssize_t disco_message_write(uint8_t *out, size_t capacity, const struct disco_me
 	return (ssize_t)length;
 }
 
-int disco_open(const void *packet, size_t length, const struct disco_box *box,
+int disco_open(const void *packet, size_t length, const struct key_box *box,
 	       struct disco_message *ret)
 {
 	uint8_t plain[DISCO_OPEN_MAX];
@@ -184,7 +166,7 @@ int disco_open(const void *packet, size_t length, const struct disco_box *box,
 }
 
 ssize_t disco_seal(uint8_t *out, size_t capacity, const struct public_key *sender,
-		   const struct disco_box *box, const uint8_t nonce[static DISCO_NONCE_SIZE],
+		   const struct key_box *box, const uint8_t nonce[static DISCO_NONCE_SIZE],
 		   const struct disco_message *m)
 {
 	uint8_t *plain = out + DISCO_OVERHEAD;

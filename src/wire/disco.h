@@ -67,18 +67,6 @@ struct disco_message {
 	};
 };
 
-/* The precomputed box key between two disco keys (30 µs to compute, 1 µs to use). */
-struct disco_box {
-	uint8_t key[32];
-};
-
-/** disco_box_init() - Precompute; 0, or -EBADMSG for a low-order @peer */
-int disco_box_init(const struct secret_key *own, const struct public_key *peer,
-		   struct disco_box *ret);
-
-/** disco_box_wipe() - Zero it */
-void disco_box_wipe(struct disco_box *box);
-
 /** disco_recognise() - Whether a datagram is disco: magic, and as long as header and tag */
 bool disco_recognise(const void *packet, size_t length);
 
@@ -93,7 +81,7 @@ int disco_sender(const void *packet, size_t length, struct public_key *ret);
  * authentic, or its body is too short, -EMSGSIZE longer than DISCO_OPEN_MAX
  */
 #define DISCO_OPEN_MAX 9000
-int disco_open(const void *packet, size_t length, const struct disco_box *box,
+int disco_open(const void *packet, size_t length, const struct key_box *box,
 	       struct disco_message *ret);
 
 /**
@@ -104,7 +92,7 @@ int disco_open(const void *packet, size_t length, const struct disco_box *box,
  * Return: bytes written, -EMSGSIZE if @capacity is too small, -EOPNOTSUPP another type
  */
 ssize_t disco_seal(uint8_t *out, size_t capacity, const struct public_key *sender,
-		   const struct disco_box *box, const uint8_t nonce[static DISCO_NONCE_SIZE],
+		   const struct key_box *box, const uint8_t nonce[static DISCO_NONCE_SIZE],
 		   const struct disco_message *m);
 
 /** disco_message_parse(), disco_message_write() - The plaintext alone; as disco_open(),

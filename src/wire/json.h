@@ -39,7 +39,41 @@ enum optional_bool {
 	OPTIONAL_TRUE,
 };
 
+/* How a value is kept in a struct. */
+enum value_kind {
+	VALUE_BOOL,          /* bool */
+	VALUE_OPTIONAL_BOOL, /* enum optional_bool */
+	VALUE_INT,           /* int64_t */
+	VALUE_UINT16,        /* uint16_t; 0 where it doesn't fit */
+	VALUE_NUMBER,        /* double */
+	VALUE_RAW,           /* char *: JSON, of any type; NULL for null */
+	/* From here on strings in JSON, of which "" is the zero value. */
+	VALUE_TEXT,     /* char *; NULL when empty */
+	VALUE_TIME,     /* nanoseconds */
+	VALUE_ADDRESS,  /* struct address */
+	VALUE_PREFIX,   /* struct prefix, without host bits */
+	VALUE_ENDPOINT, /* struct endpoint */
+	VALUE_KEY,      /* struct public_key; to this its enum key_kind is added */
+	VALUE_NODE_KEY = VALUE_KEY + KEY_NODE,
+	VALUE_MACHINE_KEY = VALUE_KEY + KEY_MACHINE,
+	VALUE_DISCO_KEY = VALUE_KEY + KEY_DISCO,
+	/* A list of them: a pointer to items, followed by their uint32_t count. */
+	VALUE_LIST = 32,
+	VALUE_INTS = VALUE_LIST | VALUE_INT,
+	VALUE_STRINGS = VALUE_LIST | VALUE_TEXT,
+	VALUE_PREFIXES = VALUE_LIST | VALUE_PREFIX,
+	VALUE_ENDPOINTS = VALUE_LIST | VALUE_ENDPOINT,
+};
+
+/** value_size() - Of a value, or of an item of a list */
+size_t value_size(enum value_kind kind);
+
 /* Owned lists. All zero is empty. */
+struct int_list {
+	int64_t *items;
+	uint32_t count;
+};
+
 struct string_list {
 	char **items;
 	uint32_t count;
@@ -95,8 +129,9 @@ const char *json_time_format(nanoseconds time, char out[static JSON_TIME_TEXT_MA
 
 struct json_reader {
 	const json_t *object;
-	const char *bad; /* first member of the wrong type, or NULL */
-	int error;       /* 0, -EINVAL or -ENOMEM */
+	const char *within; /* the member in which @bad stands, or NULL */
+	const char *bad;    /* first member of the wrong type, or NULL */
+	int error;          /* 0, -EINVAL or -ENOMEM */
 };
 
 /** json_parse() - One value with all its blanks; NULL with @err set. Release with json_decref() */
@@ -118,10 +153,16 @@ json_t *json_get(struct json_reader *r, const char *name);
 json_t *json_get_object(struct json_reader *r, const char *name);
 json_t *json_get_array(struct json_reader *r, const char *name);
 
+/**
+ * json_get_value() - Read the member into @ret, which is all zero
+ *
+ * One bad item of a list marks the reader, but endpoints that are no "ip:port" (one with a zone,
+ * for example) are ignored.
+ */
+void json_get_value(struct json_reader *r, const char *name, enum value_kind kind, void *ret);
+
 bool json_get_bool(struct json_reader *r, const char *name);
-enum optional_bool json_get_optional_bool(struct json_reader *r, const char *name);
 int64_t json_get_int(struct json_reader *r, const char *name);
-double json_get_number(struct json_reader *r, const char *name);
 nanoseconds json_get_time(struct json_reader *r, const char *name);
 
 /** json_get_text() - The string, or "". Borrowed; never NULL */
@@ -133,18 +174,12 @@ char *json_get_string(struct json_reader *r, const char *name);
 /** json_get_key() - Zero when absent, null or "" */
 struct public_key json_get_key(struct json_reader *r, const char *name, enum key_kind kind);
 
-/** json_get_address() - ADDRESS_NONE when absent, null or "" */
-struct address json_get_address(struct json_reader *r, const char *name);
-
 /** json_items() - @count zeroed items, one at least; NULL without memory, with the reader marked */
 void *json_items(struct json_reader *r, const char *name, size_t count, size_t size);
 
-/** json_get_prefixes(), … - @ret is written in any case; one bad item marks the reader. Prefixes
- *  come without host bits */
-void json_get_prefixes(struct json_reader *r, const char *name, struct prefix_list *ret);
+/** json_get_strings(), … - As json_get_value(); @ret is written in any case */
 void json_get_strings(struct json_reader *r, const char *name, struct string_list *ret);
-
-/** json_get_endpoints() - Items that are no "ip:port" (one with a zone, for example) are ignored */
+void json_get_prefixes(struct json_reader *r, const char *name, struct prefix_list *ret);
 void json_get_endpoints(struct json_reader *r, const char *name, struct endpoint_list *ret);
 
 /* --- Writing --- */
@@ -181,6 +216,9 @@ void json_put_key(struct json_writer *w, const char *name, const struct public_k
 void json_put_prefixes(struct json_writer *w, const char *name, const struct prefix_list *list);
 void json_put_endpoints(struct json_writer *w, const char *name, const struct endpoint_list *list);
 void json_put_strings(struct json_writer *w, const char *name, const struct string_list *list);
+
+/** json_put_value() - As json_get_value() reads it */
+void json_put_value(struct json_writer *w, const char *name, enum value_kind kind, const void *at);
 
 /** json_put_raw() - @text is JSON already */
 void json_put_raw(struct json_writer *w, const char *name, const char *text);

@@ -55,7 +55,7 @@ json_t *json_parse(struct json_range text, struct error *err)
 		free(pruned);
 	}
 	if (!json)
-		error_set(err, -EINVAL, "JSON: %s", error.text);
+		error_set(err, -EINVAL, "not JSON: %s", error.text);
 	return json;
 }
 
@@ -73,7 +73,8 @@ int json_reader_result(const struct json_reader *r, struct error *err, const cha
 	if (r->error == -ENOMEM)
 		return error_set(err, -ENOMEM, "%s: out of memory", what);
 	if (r->error < 0)
-		return error_set(err, r->error, "%s: unusable %s", what, r->bad);
+		return error_set(err, r->error, "%s: unusable %s%s%s", what,
+				 r->within ? r->within : "", r->within ? "." : "", r->bad);
 	return 0;
 }
 
@@ -114,36 +115,139 @@ json_t *json_get_array(struct json_reader *r, const char *name)
 	return get_typed(r, name, JSON_ARRAY);
 }
 
-enum optional_bool json_get_optional_bool(struct json_reader *r, const char *name)
+size_t value_size(enum value_kind kind)
+{
+	static const uint8_t sizes[] = {
+		[VALUE_BOOL] = sizeof(bool),
+		[VALUE_OPTIONAL_BOOL] = sizeof(enum optional_bool),
+		[VALUE_INT] = sizeof(int64_t),
+		[VALUE_UINT16] = sizeof(uint16_t),
+		[VALUE_NUMBER] = sizeof(double),
+		[VALUE_RAW] = sizeof(char *),
+		[VALUE_TEXT] = sizeof(char *),
+		[VALUE_TIME] = sizeof(nanoseconds),
+		[VALUE_ADDRESS] = sizeof(struct address),
+		[VALUE_PREFIX] = sizeof(struct prefix),
+		[VALUE_ENDPOINT] = sizeof(struct endpoint),
+		[VALUE_KEY] = sizeof(struct public_key),
+	};
+
+	kind &= ~(unsigned int)VALUE_LIST;
+	return sizes[kind < VALUE_KEY ? kind : VALUE_KEY];
+}
+
+static int read_text(enum value_kind kind, const char *text, void *ret)
+{
+	size_t length = strlen(text);
+	int r;
+
+	switch (kind) {
+	case VALUE_TEXT:
+		*(char **)ret = strdup(text);
+		return *(char **)ret ? 0 : -ENOMEM;
+	case VALUE_TIME:
+		return json_time_parse(text, length, ret);
+	case VALUE_ADDRESS:
+		return address_parse(text, length, ret);
+	case VALUE_PREFIX:
+		r = prefix_parse(text, length, ret);
+		*(struct prefix *)ret = prefix_mask(ret);
+		return r;
+	case VALUE_ENDPOINT:
+		return endpoint_parse(text, length, ret);
+	default:
+		return public_key_parse(text, length, (enum key_kind)(kind - VALUE_KEY), ret);
+	}
+}
+
+static int read_value(enum value_kind kind, const json_t *json, void *ret)
+{
+	bool is_bool = json_is_boolean(json), is_int = json_is_integer(json);
+	json_int_t number = json_integer_value(json);
+
+	switch (kind) {
+	case VALUE_BOOL:
+		*(bool *)ret = json_is_true(json);
+		return is_bool ? 0 : -EINVAL;
+	case VALUE_OPTIONAL_BOOL:
+		*(enum optional_bool *)ret = json_is_true(json) ? OPTIONAL_TRUE
+					     : is_bool          ? OPTIONAL_FALSE
+								: OPTIONAL_UNSET;
+		return is_bool ? 0 : -EINVAL;
+	case VALUE_INT:
+		*(int64_t *)ret = number;
+		return is_int ? 0 : -EINVAL;
+	case VALUE_UINT16:
+		*(uint16_t *)ret = number < 0 || number > UINT16_MAX ? 0 : (uint16_t)number;
+		return is_int ? 0 : -EINVAL;
+	case VALUE_NUMBER:
+		*(double *)ret = json_number_value(json);
+		return json_is_number(json) ? 0 : -EINVAL;
+	case VALUE_RAW:
+		*(char **)ret = json_dumps(json, JSON_COMPACT | JSON_ENCODE_ANY);
+		return *(char **)ret ? 0 : -ENOMEM;
+	default:
+		return json_is_string(json) ? read_text(kind, json_string_value(json), ret)
+					    : -EINVAL;
+	}
+}
+
+static void get_list(struct json_reader *r, const char *name, enum value_kind kind, void *ret)
+{
+	json_t *array = json_get_array(r, name), *value;
+	struct int_list *list = ret; /* they are all alike */
+	size_t i;
+
+	if (!json_array_size(array))
+		return;
+	list->items = json_items(r, name, json_array_size(array), value_size(kind));
+	if (!list->items)
+		return;
+	json_array_foreach(array, i, value) {
+		int result = read_value(kind, value,
+					(char *)list->items + list->count * value_size(kind));
+
+		if (result == 0)
+			list->count++;
+		else if (kind != VALUE_ENDPOINT)
+			json_reader_fail(r, name, result);
+	}
+	if (list->count)
+		return;
+	free(list->items);
+	list->items = NULL;
+}
+
+void json_get_value(struct json_reader *r, const char *name, enum value_kind kind, void *ret)
 {
 	json_t *value = json_get(r, name);
+	int result;
 
-	if (!value)
-		return OPTIONAL_UNSET;
-	if (!json_is_boolean(value)) {
-		json_reader_fail(r, name, -EINVAL);
-		return OPTIONAL_UNSET;
+	if (kind & VALUE_LIST) {
+		get_list(r, name, kind & ~(unsigned int)VALUE_LIST, ret);
+		return;
 	}
-	return json_is_true(value) ? OPTIONAL_TRUE : OPTIONAL_FALSE;
+	if (!value || (kind >= VALUE_TEXT && json_is_string(value) && !*json_string_value(value)))
+		return;
+	result = read_value(kind, value, ret);
+	if (result < 0)
+		json_reader_fail(r, name, result);
 }
 
 bool json_get_bool(struct json_reader *r, const char *name)
 {
-	return json_get_optional_bool(r, name) == OPTIONAL_TRUE;
+	bool value = false;
+
+	json_get_value(r, name, VALUE_BOOL, &value);
+	return value;
 }
 
 int64_t json_get_int(struct json_reader *r, const char *name)
 {
-	return json_integer_value(get_typed(r, name, JSON_INTEGER));
-}
+	int64_t value = 0;
 
-double json_get_number(struct json_reader *r, const char *name)
-{
-	json_t *value = json_get(r, name);
-
-	if (value && !json_is_number(value))
-		json_reader_fail(r, name, -EINVAL);
-	return json_number_value(value);
+	json_get_value(r, name, VALUE_INT, &value);
+	return value;
 }
 
 const char *json_get_text(struct json_reader *r, const char *name)
@@ -155,45 +259,26 @@ const char *json_get_text(struct json_reader *r, const char *name)
 
 char *json_get_string(struct json_reader *r, const char *name)
 {
-	const char *text = json_get_text(r, name);
-	char *copy;
+	char *text = NULL;
 
-	if (!*text)
-		return NULL;
-	copy = strdup(text);
-	if (!copy)
-		json_reader_fail(r, name, -ENOMEM);
-	return copy;
+	json_get_value(r, name, VALUE_TEXT, &text);
+	return text;
 }
 
 nanoseconds json_get_time(struct json_reader *r, const char *name)
 {
-	const char *text = json_get_text(r, name);
 	nanoseconds time = JSON_TIME_NONE;
 
-	if (*text && json_time_parse(text, strlen(text), &time) < 0)
-		json_reader_fail(r, name, -EINVAL);
+	json_get_value(r, name, VALUE_TIME, &time);
 	return time;
 }
 
 struct public_key json_get_key(struct json_reader *r, const char *name, enum key_kind kind)
 {
-	const char *text = json_get_text(r, name);
 	struct public_key key = {0};
 
-	if (*text && public_key_parse(text, strlen(text), kind, &key) < 0)
-		json_reader_fail(r, name, -EINVAL);
+	json_get_value(r, name, VALUE_KEY + kind, &key);
 	return key;
-}
-
-struct address json_get_address(struct json_reader *r, const char *name)
-{
-	const char *text = json_get_text(r, name);
-	struct address address = {0};
-
-	if (*text && address_parse(text, strlen(text), &address) < 0)
-		json_reader_fail(r, name, -EINVAL);
-	return address;
 }
 
 void *json_items(struct json_reader *r, const char *name, size_t count, size_t size)
@@ -205,68 +290,20 @@ void *json_items(struct json_reader *r, const char *name, size_t count, size_t s
 	return items;
 }
 
-/* items_for() - Room for as many items as the array has; NULL for none */
-static void *items_for(struct json_reader *r, const char *name, const json_t *array, size_t size)
+void json_get_strings(struct json_reader *r, const char *name, struct string_list *ret)
 {
-	return json_array_size(array) ? json_items(r, name, json_array_size(array), size) : NULL;
+	*ret = (struct string_list){0};
+	json_get_value(r, name, VALUE_STRINGS, ret);
 }
 
 void json_get_prefixes(struct json_reader *r, const char *name, struct prefix_list *ret)
 {
-	json_t *array = json_get_array(r, name), *item;
-	size_t i;
-
-	*ret = (struct prefix_list){.items = items_for(r, name, array, sizeof(*ret->items))};
-	if (!ret->items)
-		return;
-	json_array_foreach(array, i, item) {
-		struct prefix p;
-
-		if (!json_is_string(item) ||
-		    prefix_parse(json_string_value(item), json_string_length(item), &p) < 0)
-			json_reader_fail(r, name, -EINVAL);
-		else
-			ret->items[ret->count++] = prefix_mask(&p);
-	}
+	*ret = (struct prefix_list){0};
+	json_get_value(r, name, VALUE_PREFIXES, ret);
 }
 
 void json_get_endpoints(struct json_reader *r, const char *name, struct endpoint_list *ret)
 {
-	json_t *array = json_get_array(r, name), *item;
-	size_t i;
-
-	*ret = (struct endpoint_list){.items = items_for(r, name, array, sizeof(*ret->items))};
-	if (!ret->items)
-		return;
-	json_array_foreach(array, i, item) {
-		if (json_is_string(item) &&
-		    endpoint_parse(json_string_value(item), json_string_length(item),
-				   &ret->items[ret->count]) == 0)
-			ret->count++;
-	}
-	if (!ret->count)
-		endpoint_list_clear(ret);
-}
-
-void json_get_strings(struct json_reader *r, const char *name, struct string_list *ret)
-{
-	json_t *array = json_get_array(r, name), *item;
-	size_t i;
-
-	*ret = (struct string_list){.items = items_for(r, name, array, sizeof(*ret->items))};
-	if (!ret->items)
-		return;
-	json_array_foreach(array, i, item) {
-		char *copy;
-
-		if (!json_is_string(item)) {
-			json_reader_fail(r, name, -EINVAL);
-			continue;
-		}
-		copy = strdup(json_string_value(item));
-		if (copy)
-			ret->items[ret->count++] = copy;
-		else
-			json_reader_fail(r, name, -ENOMEM);
-	}
+	*ret = (struct endpoint_list){0};
+	json_get_value(r, name, VALUE_ENDPOINTS, ret);
 }

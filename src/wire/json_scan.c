@@ -2,21 +2,17 @@
 /*
  * wire/json_scan.c - find members and elements of a JSON text as byte ranges
  *
- * skip_value() checks one whole value without recursion: which kind of container
- * each open level is stands in a bit of a 64-bit word, and of words on the heap for what
- * is nested deeper. The walks give ranges that it
+ * skip_value() checks one whole value without recursion. The walks give ranges that it
  * has checked, so a nested walk never meets a syntax error that the outer one missed.
  */
 #include "wire/json_scan.h"
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 
 #include <errno.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define WORD_BITS 64u
 
 struct text {
 	const char *at;
@@ -147,81 +143,44 @@ static bool skip_key(struct text *t)
 	return take(t, ':');
 }
 
-/* The open levels: bit n is set where level n is an object, and clear for an array. */
-struct levels {
-	uint64_t near;
-	uint64_t *far; /* from WORD_BITS on */
-	size_t far_words;
-	size_t depth;
-};
-
-static void levels_free(struct levels *l)
-{
-	free(l->far);
-}
-
-static uint64_t *word_of(struct levels *l, size_t level)
-{
-	return level < WORD_BITS ? &l->near : &l->far[level / WORD_BITS - 1];
-}
-
-static bool levels_push(struct levels *l, bool object)
-{
-	uint64_t bit = UINT64_C(1) << l->depth % WORD_BITS, *word;
-
-	if (l->depth / WORD_BITS > l->far_words) {
-		size_t words = l->far_words * 2 + 1;
-		uint64_t *far = reallocarray(l->far, words, sizeof(*far));
-
-		if (!far)
-			return false;
-		l->far = far;
-		l->far_words = words;
-	}
-	word = word_of(l, l->depth++);
-	*word = object ? *word | bit : *word & ~bit;
-	return true;
-}
-
 /* One value, from its first byte to behind its last. */
 static int skip_value(struct text *t)
 {
-	_cleanup_(levels_free) struct levels levels = {0};
+	/* What closes each open level. */
+	_cleanup_(buffer_free) struct buffer open = BUFFER_INIT(SIZE_MAX);
 
 	for (;;) {
-		bool object;
-
 		skip_blanks(t);
 		if (t->at < t->end && (*t->at == '{' || *t->at == '[')) {
-			object = *t->at++ == '{';
-			if (!levels_push(&levels, object))
-				return -ENOMEM;
+			char close = *t->at++ == '{' ? '}' : ']';
+
 			skip_blanks(t);
-			if (!take(t, object ? '}' : ']')) {
-				if (object && !skip_key(t))
+			if (!take(t, close)) {
+				if (buffer_append(&open, &close, 1) < 0)
+					return -ENOMEM;
+				if (close == '}' && !skip_key(t))
 					return -EBADMSG;
 				continue;
 			}
-			levels.depth--;
 		} else if (!skip_scalar(t)) {
 			return -EBADMSG;
 		}
 		/* A value has ended: close what ends with it, or go on to the next one. */
 		for (;;) {
-			if (levels.depth == 0)
+			char close;
+
+			if (open.length == 0)
 				return 0;
-			object = *word_of(&levels, levels.depth - 1) >>
-					 (levels.depth - 1) % WORD_BITS &
-				 1;
+			close = (char)buffer_end(&open)[-1];
 			skip_blanks(t);
 			if (take(t, ',')) {
-				if (object && !skip_key(t))
+				if (close == '}' && !skip_key(t))
 					return -EBADMSG;
 				break;
 			}
-			if (!take(t, object ? '}' : ']'))
+			if (!take(t, close))
 				return -EBADMSG;
-			levels.depth--;
+			open.length--;
 		}
 	}
 }

@@ -34,7 +34,7 @@ struct json_scan {
  * @text:   @length bytes; blanks around the value are fine
  * @ret:    the value's range inside @text
  *
- * Return: 0, -EBADMSG (not JSON), -ENOMEM (where it is nested deeper than 64 levels)
+ * Return: 0, -EBADMSG (not JSON), -ENOMEM
  */
 int json_scan_value(const char *text, size_t length, struct json_range *ret);
 

@@ -106,104 +106,83 @@ bool endpoint_list_equal(const struct endpoint_list *a, const struct endpoint_li
 
 /* --- Times --- */
 
-struct text {
-	const char *at;
-	const char *end;
-};
-
-/* Exactly @digits digits, at most @most. */
-static bool take_number(struct text *t, int digits, int least, int most, int *ret)
-{
-	int value = 0;
-
-	for (int i = 0; i < digits; i++, t->at++) {
-		if (t->at == t->end || *t->at < '0' || *t->at > '9')
-			return false;
-		value = value * 10 + (*t->at - '0');
-	}
-	*ret = value;
-	return value >= least && value <= most;
-}
-
-static bool take_char(struct text *t, char c)
-{
-	if (t->at == t->end || *t->at != c)
-		return false;
-	t->at++;
-	return true;
-}
-
-/* Digits behind a point, as a count of 1/@unit; what is finer is cut off. */
-static bool take_fraction(struct text *t, int64_t unit, int64_t *ret)
-{
-	const char *first = t->at;
-	int64_t value = 0;
-
-	while (t->at < t->end && *t->at >= '0' && *t->at <= '9') {
-		unit /= 10;
-		value += (*t->at - '0') * unit;
-		t->at++;
-	}
-	*ret = value;
-	return t->at > first;
-}
-
-/* Days from 1970-01-01 to a date of the Gregorian calendar; years from 0 on. */
-static int64_t days_of(int year, int month, int day)
-{
-	int64_t y = year - (month <= 2), era = (y >= 0 ? y : y - 399) / 400;
-	int64_t of_era = y - era * 400;
-	int64_t of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-
-	return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
-}
-
-static int days_in(int year, int month)
-{
-	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-	bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-
-	return month == 2 && leap ? 29 : days[month - 1];
-}
-
 #define GO_ZERO_SECONDS INT64_C(-62135596800) /* 0001-01-01T00:00:00Z */
+#define DATE_LENGTH     19                    /* 2006-01-02T15:04:05 */
+
+/* parse_date() - The first DATE_LENGTH bytes, as if in UTC; strict, since it must look the same again */
+static bool parse_date(const char *text, int64_t *ret)
+{
+	char again[64];
+	struct tm tm = {0};
+
+	if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+		   &tm.tm_hour, &tm.tm_min, &tm.tm_sec) != 6 ||
+	    tm.tm_year < 0)
+		return false;
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	*ret = timegm(&tm);
+	snprintf(again, sizeof(again), "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
+		 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	return strncmp(again, text, DATE_LENGTH) == 0 && strlen(again) == DATE_LENGTH;
+}
+
+/* parse_fraction() - Digits behind a point; what is finer than a nanosecond is cut off */
+static const char *parse_fraction(const char *at, int64_t *ret)
+{
+	int64_t unit = NSEC_PER_SEC;
+
+	for (; *at >= '0' && *at <= '9'; at++) {
+		unit /= 10;
+		*ret += (*at - '0') * unit;
+	}
+	return at;
+}
+
+/* parse_zone() - "Z" or "+02:00", to the end of the text, in seconds east of UTC */
+static bool parse_zone(const char *text, int64_t *ret)
+{
+	unsigned int hours = 0, minutes = 0;
+	char again[8];
+
+	*ret = 0;
+	if (strcmp(text, "Z") == 0)
+		return true;
+	if ((*text != '+' && *text != '-') || sscanf(text + 1, "%2u:%2u", &hours, &minutes) != 2)
+		return false;
+	snprintf(again, sizeof(again), "%02u:%02u", hours, minutes);
+	*ret = (int64_t)(hours * 60 + minutes) * (*text == '-' ? -60 : 60);
+	return hours <= 23 && minutes <= 59 && strcmp(text + 1, again) == 0;
+}
 
 int json_time_parse(const char *text, size_t length, nanoseconds *ret)
 {
-	struct text t = {.at = text, .end = text + length};
-	int year, month, day, hour, minute, second, zone_hour = 0, zone_minute = 0, sign = 0;
-	int64_t fraction = 0, seconds, time;
+	int64_t fraction = 0, east, seconds;
+	char copy[64];
+	const char *at = copy + DATE_LENGTH;
 
-	if (!take_number(&t, 4, 0, 9999, &year) || !take_char(&t, '-') ||
-	    !take_number(&t, 2, 1, 12, &month) || !take_char(&t, '-') ||
-	    !take_number(&t, 2, 1, days_in(year, month), &day) || !take_char(&t, 'T') ||
-	    !take_number(&t, 2, 0, 23, &hour) || !take_char(&t, ':') ||
-	    !take_number(&t, 2, 0, 59, &minute) || !take_char(&t, ':') ||
-	    !take_number(&t, 2, 0, 59, &second))
+	if (length <= DATE_LENGTH || length >= sizeof(copy))
 		return -EINVAL;
-	if (take_char(&t, '.') && !take_fraction(&t, NSEC_PER_SEC, &fraction))
+	memcpy(copy, text, length);
+	copy[length] = 0;
+	if (!parse_date(copy, &seconds))
 		return -EINVAL;
-	if (!take_char(&t, 'Z')) {
-		sign = take_char(&t, '+') ? 1 : take_char(&t, '-') ? -1 : 0;
-		if (!sign || !take_number(&t, 2, 0, 23, &zone_hour) || !take_char(&t, ':') ||
-		    !take_number(&t, 2, 0, 59, &zone_minute))
+	if (*at == '.') {
+		at = parse_fraction(at + 1, &fraction);
+		if (at[-1] == '.')
 			return -EINVAL;
 	}
-	if (t.at != t.end)
+	if (strlen(copy) != length || !parse_zone(at, &east))
 		return -EINVAL;
-	seconds = ((days_of(year, month, day) * 24 + hour) * 60 + minute) * 60 + second -
-		  sign * (zone_hour * 60 + zone_minute) * 60;
+	seconds -= east;
 	if (seconds == GO_ZERO_SECONDS && fraction == 0)
-		time = JSON_TIME_NONE;
+		*ret = JSON_TIME_NONE;
 	else if (seconds >= INT64_MAX / NSEC_PER_SEC)
-		time = INT64_MAX;
+		*ret = INT64_MAX;
 	else if (seconds <= INT64_MIN / NSEC_PER_SEC)
-		time = INT64_MIN;
+		*ret = INT64_MIN;
 	else
-		time = seconds * NSEC_PER_SEC + fraction;
-	if (time == JSON_TIME_NONE && seconds != GO_ZERO_SECONDS)
-		time = 1;
-	*ret = time;
+		*ret = seconds * NSEC_PER_SEC + fraction ?: 1;
 	return 0;
 }
 

@@ -175,32 +175,72 @@ void json_put_key(struct json_writer *w, const char *name, const struct public_k
 	json_put_string(w, name, public_key_format(key, kind, text));
 }
 
+void json_put_value(struct json_writer *w, const char *name, enum value_kind kind, const void *at)
+{
+	const struct int_list *list = at; /* they are all alike */
+	char text[KEY_TEXT_MAX];
+
+	if (kind & VALUE_LIST) {
+		kind &= ~(unsigned int)VALUE_LIST;
+		json_begin_array(w, name);
+		for (uint32_t i = 0; i < list->count; i++)
+			json_put_value(w, NULL, kind, (char *)list->items + i * value_size(kind));
+		json_end_array(w);
+		return;
+	}
+	switch (kind) {
+	case VALUE_BOOL:
+		json_put_bool(w, name, *(const bool *)at);
+		break;
+	case VALUE_OPTIONAL_BOOL:
+		json_put_optional_bool(w, name, *(const enum optional_bool *)at);
+		break;
+	case VALUE_INT:
+		json_put_int(w, name, *(const int64_t *)at);
+		break;
+	case VALUE_UINT16:
+		json_put_int(w, name, *(const uint16_t *)at);
+		break;
+	case VALUE_NUMBER:
+		json_put_number(w, name, *(const double *)at);
+		break;
+	case VALUE_RAW:
+		json_put_raw(w, name, *(const char *const *)at ?: "null");
+		break;
+	case VALUE_TEXT:
+		json_put_string(w, name, *(const char *const *)at);
+		break;
+	case VALUE_TIME:
+		json_put_time(w, name, *(const nanoseconds *)at);
+		break;
+	case VALUE_ADDRESS:
+		json_put_string(w, name, address_format(at, text));
+		break;
+	case VALUE_PREFIX:
+		json_put_string(w, name, prefix_format(at, text));
+		break;
+	case VALUE_ENDPOINT:
+		json_put_string(w, name, endpoint_format(at, text));
+		break;
+	default:
+		json_put_key(w, name, at, (enum key_kind)(kind - VALUE_KEY));
+		break;
+	}
+}
+
 void json_put_prefixes(struct json_writer *w, const char *name, const struct prefix_list *list)
 {
-	char text[PREFIX_TEXT_MAX];
-
-	json_begin_array(w, name);
-	for (uint32_t i = 0; i < list->count; i++)
-		json_put_string(w, NULL, prefix_format(&list->items[i], text));
-	json_end_array(w);
+	json_put_value(w, name, VALUE_PREFIXES, list);
 }
 
 void json_put_endpoints(struct json_writer *w, const char *name, const struct endpoint_list *list)
 {
-	char text[ENDPOINT_TEXT_MAX];
-
-	json_begin_array(w, name);
-	for (uint32_t i = 0; i < list->count; i++)
-		json_put_string(w, NULL, endpoint_format(&list->items[i], text));
-	json_end_array(w);
+	json_put_value(w, name, VALUE_ENDPOINTS, list);
 }
 
 void json_put_strings(struct json_writer *w, const char *name, const struct string_list *list)
 {
-	json_begin_array(w, name);
-	for (uint32_t i = 0; i < list->count; i++)
-		json_put_string(w, NULL, list->items[i]);
-	json_end_array(w);
+	json_put_value(w, name, VALUE_STRINGS, list);
 }
 
 void json_put_raw(struct json_writer *w, const char *name, const char *text)

@@ -122,3 +122,21 @@ int secret_key_agree(const struct secret_key *key, const struct public_key *peer
 	}
 	return 0;
 }
+
+_Static_assert(sizeof(struct key_box) == crypto_box_BEFORENMBYTES, "");
+
+int key_box_init(const struct secret_key *own, const struct public_key *peer, struct key_box *ret)
+{
+	struct key_box box;
+
+	if (crypto_box_beforenm(box.key, peer->bytes, own->bytes) != 0)
+		return -EBADMSG;
+	*ret = box;
+	key_box_wipe(&box);
+	return 0;
+}
+
+void key_box_wipe(struct key_box *box)
+{
+	explicit_bzero(box, sizeof(*box));
+}

@@ -22,46 +22,32 @@
 
 #include <stddef.h>
 
+/* Kinds of members beside those of enum value_kind. */
 enum member_kind {
-	MEMBER_TEXT, /* NULL when empty */
-	MEMBER_BOOL,
-	MEMBER_OPTIONAL_BOOL,
-	MEMBER_INT,
-	MEMBER_UINT16, /* 0 where it doesn't fit */
-	MEMBER_NUMBER,
-	MEMBER_TIME,
-	MEMBER_KEY,
-	MEMBER_ADDRESS,
-	MEMBER_STRINGS,
-	MEMBER_PREFIXES,
-	MEMBER_ENDPOINTS,
-	MEMBER_POINTER, /* an object, in a block of its own; NULL while absent */
-	MEMBER_LIST,    /* an array of objects */
-	MEMBER_NESTED,  /* an object in JSON, whose members stand in the same struct */
-	MEMBER_OTHER,   /* by functions */
+	MEMBER_POINTER = 64, /* an object, in a block of its own; NULL while absent */
+	MEMBER_NESTED,       /* an object in JSON, whose members stand in the same struct */
+	MEMBER_ITEMS,        /* an array of objects; null items are left out */
+	MEMBER_MAP,          /* an object with names of any kind: a list, sorted by name */
+	MEMBER_OTHER,        /* by functions */
 };
 
-/* For a member that is like no other. @at: its place. Only what is needed has to be there. */
+/* For a member that is like no other. @at: its place, with zeros where @decode begins. */
 struct json_member_functions {
 	void (*clear)(void *at);
 	void (*decode)(struct json_reader *r, const char *name, void *at);
 	void (*encode)(struct json_writer *w, const char *name, const void *at);
-	int (*copy)(const void *from, void *to); /* @to: a shallow copy; 0 or -ENOMEM, and empty */
-	bool (*equal)(const void *a, const void *b); /* NULL: they count as equal */
 };
 
 struct json_member {
 	const char *name;
-	const struct json_members *of;
+	const struct json_members *of; /* of a MAP: of its items, see MEMBERS() */
 	const struct json_member_functions *by;
 	uint16_t offset;
-	uint16_t present;  /* the offset of a bool that says whether it is there; 0: none */
-	uint8_t kind;      /* enum member_kind */
-	uint8_t key;       /* enum key_kind */
-	bool always : 1;   /* written even when it is empty */
-	bool clamped : 1;  /* UINT16: what is too large becomes UINT16_MAX */
-	bool no_nulls : 1; /* LIST: null items are left out, rather than refused */
-	bool own : 1;      /* not read by a table that has @skip_own */
+	uint16_t present; /* the offset of a bool that says whether it is there; 0: none */
+	uint8_t kind;     /* enum value_kind or member_kind */
+	bool always : 1;  /* written even when it is empty */
+	bool by_id : 1;   /* MAP: the names are positive numbers */
+	bool own : 1;     /* not read by a table that has @skip_own */
 };
 
 struct json_members {
@@ -75,15 +61,19 @@ struct json_members {
 	bool skip_own;
 };
 
-#define MEMBER_TYPE_TEXT          const char *
 #define MEMBER_TYPE_BOOL          bool
 #define MEMBER_TYPE_OPTIONAL_BOOL enum optional_bool
 #define MEMBER_TYPE_INT           int64_t
 #define MEMBER_TYPE_UINT16        uint16_t
 #define MEMBER_TYPE_NUMBER        double
+#define MEMBER_TYPE_RAW           const char *
+#define MEMBER_TYPE_TEXT          const char *
 #define MEMBER_TYPE_TIME          nanoseconds
-#define MEMBER_TYPE_KEY           struct public_key
 #define MEMBER_TYPE_ADDRESS       struct address
+#define MEMBER_TYPE_NODE_KEY      struct public_key
+#define MEMBER_TYPE_MACHINE_KEY   struct public_key
+#define MEMBER_TYPE_DISCO_KEY     struct public_key
+#define MEMBER_TYPE_INTS          struct int_list
 #define MEMBER_TYPE_STRINGS       struct string_list
 #define MEMBER_TYPE_PREFIXES      struct prefix_list
 #define MEMBER_TYPE_ENDPOINTS     struct endpoint_list
@@ -94,7 +84,7 @@ struct json_members {
 /** MEMBER() - @struct_type, a kind without its prefix, the name in JSON, the member, settings */
 #define MEMBER(struct_type, kind_, json_name, member_, ...)                                       \
 	{                                                                                         \
-		.name = (json_name), .kind = MEMBER_##kind_,                                      \
+		.name = (json_name), .kind = VALUE_##kind_,                                       \
 		.offset = offsetof(struct_type, member_) +                                        \
 			  MEMBER_CHECK(__builtin_types_compatible_p(                              \
 				  __typeof__(((struct_type *)0)->member_), MEMBER_TYPE_##kind_)), \
@@ -108,10 +98,10 @@ struct json_members {
 		.offset = offsetof(struct_type, member_), .of = (table), __VA_ARGS__ \
 	}
 
-/** MEMBER_ITEMS() - A pointer to the items of an array, followed by their uint32_t count */
-#define MEMBER_ITEMS(struct_type, json_name, items_, count_, table, ...)                \
+/** MEMBER_LIST() - ITEMS or MAP: a pointer to the items, followed by their uint32_t count */
+#define MEMBER_LIST(struct_type, kind_, json_name, items_, count_, table, ...)          \
 	{                                                                               \
-		.name = (json_name), .kind = MEMBER_LIST, .of = (table),                \
+		.name = (json_name), .kind = MEMBER_##kind_, .of = (table),             \
 		.offset = offsetof(struct_type, items_) +                               \
 			  MEMBER_CHECK(offsetof(struct_type, count_) ==                 \
 				       offsetof(struct_type, items_) + sizeof(void *)), \
@@ -131,17 +121,38 @@ struct json_members {
 		.offset = offsetof(struct_type, member_), .by = (functions), __VA_ARGS__ \
 	}
 
+/**
+ * MEMBERS() - A table: for errors a name of @struct_type, the list of its members, settings
+ *
+ * The items of a MAP begin with their name, a const char * (with @by_id an int64_t). The only
+ * member of their table describes the value under that name.
+ */
 #define MEMBERS(what_, struct_type, list_, ...)                                                \
 	{                                                                                      \
 		.what = (what_), .list = (list_), .count = sizeof(list_) / sizeof((list_)[0]), \
 		.size = sizeof(struct_type), __VA_ARGS__                                       \
 	}
 
+/** DECLARE_MEMBERS() - The table of struct @type, and type_clear(), _decode() and _encode() by it */
+#define DECLARE_MEMBERS(type)                                                                    \
+	extern const struct json_members type##_members;                                         \
+	static inline void type##_clear(struct type *object)                                     \
+	{                                                                                        \
+		members_clear(&type##_members, object);                                          \
+	}                                                                                        \
+	static inline int type##_decode(const json_t *json, struct type *ret, struct error *err) \
+	{                                                                                        \
+		return members_decode(&type##_members, json, ret, err);                          \
+	}                                                                                        \
+	static inline void type##_encode(struct json_writer *w, const char *name,                \
+					 const struct type *object)                              \
+	{                                                                                        \
+		members_encode(&type##_members, w, name, object);                                \
+	}                                                                                        \
+	_Static_assert(sizeof(struct type) > 0, "ends with a semicolon")
+
 /** members_clear() - Free what @object owns; it is all zero afterwards */
 void members_clear(const struct json_members *all, void *object);
-
-/** members_read() - Read the members of an open reader into @object, which is all zero */
-void members_read(const struct json_members *all, struct json_reader *r, void *object);
 
 /**
  * members_decode() - Read a JSON object
@@ -152,18 +163,23 @@ void members_read(const struct json_members *all, struct json_reader *r, void *o
 int members_decode(const struct json_members *all, const json_t *json, void *ret,
 		   struct error *err);
 
+/** members_read() - Read the member @name of @outer, an object, into @ret, which is all zero */
+void members_read(const struct json_members *all, struct json_reader *outer, const char *name,
+		  const json_t *json, void *ret);
+
+/** members_parse() - The same from text, not JSON is -EINVAL too */
+int members_parse(const struct json_members *all, struct json_range text, void *ret,
+		  struct error *err);
+
 /** members_encode() - Write @object as a JSON object */
 void members_encode(const struct json_members *all, struct json_writer *w, const char *name,
 		    const void *object);
 
-/** members_put() - Write the members of @object into the object that is open */
-void members_put(const struct json_members *all, struct json_writer *w, const void *object);
-
-/** members_copy() - A deep copy; 0, or -ENOMEM with @ret all zero */
+/** members_copy() - A deep copy, by way of JSON; 0, or -ENOMEM with @ret all zero */
 int members_copy(const struct json_members *all, const void *from, void *ret);
 
-/** member_equal() - Whether two structs have an equal member */
+/** member_equal() - Whether two structs have an equal member; one by functions counts as equal */
 bool member_equal(const struct json_member *m, const void *a, const void *b);
 
-/** members_equal() - Whether two structs have equal members */
-bool members_equal(const struct json_members *all, const void *a, const void *b);
+/** member_swap() - Exchange a member, not MEMBER_NESTED or MEMBER_OTHER, of two structs */
+void member_swap(const struct json_member *m, void *a, void *b);

@@ -18,7 +18,6 @@
 #define STUN_TXID_SIZE    12
 #define STUN_REQUEST_SIZE 40
 #define STUN_RESPONSE_MAX 44
-#define STUN_DEFAULT_PORT 3478
 
 struct stun_txid {
 	uint8_t bytes[STUN_TXID_SIZE];

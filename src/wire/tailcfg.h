@@ -13,9 +13,7 @@
 #pragma once
 
 #include "wire/tailcfg_derp.h"     // IWYU pragma: export
-#include "wire/tailcfg_dns.h"      // IWYU pragma: export
 #include "wire/tailcfg_filter.h"   // IWYU pragma: export
-#include "wire/tailcfg_hostinfo.h" // IWYU pragma: export
 #include "wire/tailcfg_map.h"      // IWYU pragma: export
 #include "wire/tailcfg_node.h"     // IWYU pragma: export
 #include "wire/tailcfg_register.h" // IWYU pragma: export

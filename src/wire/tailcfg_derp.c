@@ -2,8 +2,6 @@
 /* wire/tailcfg_derp.c - DERPMap, both ways, and its updates */
 #include "wire/tailcfg_derp.h"
 
-#include "wire/members.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -105,22 +103,14 @@ static const struct json_member region_members[] = {
 	REGION(TEXT, "RegionName", name, .always = true),
 	REGION(BOOL, "Avoid", avoid),
 	REGION(BOOL, "NoMeasureNoHome", no_measure_no_home),
-	MEMBER_ITEMS(struct tailcfg_derp_region, "Nodes", nodes, node_count, &node,
-		     .no_nulls = true, .always = true),
+	MEMBER_LIST(struct tailcfg_derp_region, ITEMS, "Nodes", nodes, node_count, &node,
+		    .always = true),
 };
 
 static const struct json_members region =
 	MEMBERS("DERP region", struct tailcfg_derp_region, region_members);
 
 /* --- Map --- */
-
-void tailcfg_derp_map_clear(struct tailcfg_derp_map *map)
-{
-	for (uint32_t i = 0; i < map->region_count; i++)
-		members_clear(&region, &map->regions[i]);
-	free(map->regions);
-	*map = (struct tailcfg_derp_map){0};
-}
 
 const struct tailcfg_derp_region *tailcfg_derp_map_region(const struct tailcfg_derp_map *map,
 							  uint16_t id)
@@ -153,61 +143,70 @@ static int by_id(const void *a, const void *b)
 	return (left->id > right->id) - (left->id < right->id);
 }
 
-int tailcfg_derp_map_decode(const json_t *json, struct tailcfg_derp_map *ret, struct error *err)
-{
-	struct json_reader r = json_reader_of(json);
-	json_t *regions = json_get_object(&r, "Regions"), *value;
-	struct tailcfg_derp_map map = {.has_regions = regions != NULL};
-	const char *name;
-	uint16_t id;
-	int result;
+/* The list as it stands in a map. */
+struct regions {
+	struct tailcfg_derp_region *items;
+	uint32_t count;
+};
 
-	if (json_object_size(regions)) {
-		map.regions = calloc(json_object_size(regions), sizeof(*map.regions));
-		if (!map.regions)
-			return error_set(err, -ENOMEM, "DERP map: out of memory");
-	}
-	json_object_foreach(regions, name, value) {
-		if (json_is_null(value) || !parse_region_id(name, &id))
+static void decode_regions(struct json_reader *r, const char *name, void *at)
+{
+	json_t *object = json_get_object(r, name), *value;
+	struct regions *regions = at;
+	const char *key;
+	uint16_t id;
+
+	if (!json_object_size(object))
+		return;
+	regions->items = json_items(r, name, json_object_size(object), sizeof(*regions->items));
+	if (!regions->items)
+		return;
+	json_object_foreach(object, key, value) {
+		struct tailcfg_derp_region *one;
+
+		if (json_is_null(value) || !parse_region_id(key, &id))
 			continue;
-		result = members_decode(&region, value, &map.regions[map.region_count], err);
-		if (result < 0) {
-			tailcfg_derp_map_clear(&map);
-			error_wrap(err, "DERP map: Regions");
-			return result;
-		}
-		map.regions[map.region_count].id = id;
-		for (uint32_t i = 0; i < map.regions[map.region_count].node_count; i++)
-			map.regions[map.region_count].nodes[i].region_id = id;
-		map.region_count++;
+		one = &regions->items[regions->count++];
+		members_read(&region, r, key, value, one);
+		one->id = id;
+		for (uint32_t i = 0; i < one->node_count; i++)
+			one->nodes[i].region_id = id;
 	}
-	result = json_reader_result(&r, err, "DERP map");
-	if (result < 0)
-		return result;
-	if (map.region_count)
-		qsort(map.regions, map.region_count, sizeof(*map.regions), by_id);
-	*ret = map;
-	return 0;
+	qsort(regions->items, regions->count, sizeof(*regions->items), by_id);
 }
 
-void tailcfg_derp_map_encode(struct json_writer *w, const char *name,
-			     const struct tailcfg_derp_map *map)
+static void encode_regions(struct json_writer *w, const char *name, const void *at)
 {
+	const struct regions *regions = at;
 	char id[8];
 
 	json_begin_object(w, name);
-	if (map->has_regions)
-		json_begin_object(w, "Regions");
-	else
-		json_put_null(w, "Regions");
-	for (uint32_t i = 0; i < map->region_count; i++) {
-		snprintf(id, sizeof(id), "%u", map->regions[i].id);
-		members_encode(&region, w, id, &map->regions[i]);
+	for (uint32_t i = 0; i < regions->count; i++) {
+		snprintf(id, sizeof(id), "%u", regions->items[i].id);
+		members_encode(&region, w, id, &regions->items[i]);
 	}
-	if (map->has_regions)
-		json_end_object(w);
 	json_end_object(w);
 }
+
+static void clear_regions(void *at)
+{
+	struct regions *regions = at;
+
+	for (uint32_t i = 0; i < regions->count; i++)
+		members_clear(&region, &regions->items[i]);
+	free(regions->items);
+}
+
+static const struct json_member_functions region_functions = {
+	.clear = clear_regions, .decode = decode_regions, .encode = encode_regions};
+
+static const struct json_member map_members[] = {
+	MEMBER_BY(struct tailcfg_derp_map, "Regions", regions, &region_functions,
+		  .present = offsetof(struct tailcfg_derp_map, has_regions)),
+};
+
+const struct json_members tailcfg_derp_map_members =
+	MEMBERS("DERP map", struct tailcfg_derp_map, map_members);
 
 void tailcfg_derp_map_merge(struct tailcfg_derp_map *map, struct tailcfg_derp_map *update)
 {

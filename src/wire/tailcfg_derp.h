@@ -2,7 +2,7 @@
 /* wire/tailcfg_derp.h - the relays of a tailnet */
 #pragma once
 
-#include "wire/json.h"
+#include "wire/members.h"
 
 #define TAILCFG_DERP_PORT 443
 #define TAILCFG_STUN_PORT 3478
@@ -34,25 +34,18 @@ struct tailcfg_derp_region {
 	uint32_t node_count;
 };
 
-/* Regions are sorted by id. Those with an id above 65535 are left out. */
+/* Regions are sorted by id. Null ones and those with an id above 65535 are left out. */
 struct tailcfg_derp_map {
 	struct tailcfg_derp_region *regions;
 	uint32_t region_count;
 	bool has_regions; /* false in an update: the regions stay as they were */
 };
 
-void tailcfg_derp_map_clear(struct tailcfg_derp_map *map);
+DECLARE_MEMBERS(tailcfg_derp_map);
 
 /** tailcfg_derp_map_region() - The region with that id, or NULL */
 const struct tailcfg_derp_region *tailcfg_derp_map_region(const struct tailcfg_derp_map *map,
 							  uint16_t id);
-
-/** tailcfg_derp_map_decode() - Read a DERPMap; null regions are left out. 0, -EINVAL, -ENOMEM */
-int tailcfg_derp_map_decode(const json_t *json, struct tailcfg_derp_map *ret, struct error *err);
-
-/** tailcfg_derp_map_encode() - Write a DERPMap */
-void tailcfg_derp_map_encode(struct json_writer *w, const char *name,
-			     const struct tailcfg_derp_map *map);
 
 /**
  * tailcfg_derp_map_merge() - Apply an update: what it does not say stays (protocol.md 4.5)

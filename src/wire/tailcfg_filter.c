@@ -3,17 +3,20 @@
 #include "wire/tailcfg_filter.h"
 
 #include "base/array.h"
+#include "base/cleanup.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CAPABILITY_PREFIX "cap:"
 #define NET_TEXT_MAX      (2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX)
 
-/* --- Destinations --- */
+/* --- Nets --- */
 
-int tailcfg_net_parse(const char *text, size_t length, struct tailcfg_net *ret)
+/* parse_net() - "*", address, prefix or "first-last"; 0 or -EINVAL */
+static int parse_net(const char *text, size_t length, struct tailcfg_net *ret)
 {
 	const char *dash = memchr(text, '-', length);
 	struct tailcfg_net net = {0};
@@ -41,112 +44,100 @@ int tailcfg_net_parse(const char *text, size_t length, struct tailcfg_net *ret)
 	return 0;
 }
 
-static const char *net_format(const struct tailcfg_net *net,
-			      char out[static 2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX])
+static const char *net_format(const struct tailcfg_net *net, char out[static NET_TEXT_MAX])
 {
-	size_t used;
+	char first[ADDRESS_TEXT_MAX], last[ADDRESS_TEXT_MAX];
 
 	switch (net->kind) {
 	case TAILCFG_NET_PREFIX:
 		return prefix_format(&net->prefix, out);
 	case TAILCFG_NET_RANGE:
-		address_format(&net->prefix.address, out);
-		used = strlen(out);
-		out[used++] = '-';
-		address_format(&net->last, out + used);
+		snprintf(out, NET_TEXT_MAX, "%s-%s", address_format(&net->prefix.address, first),
+			 address_format(&net->last, last));
 		return out;
 	default:
 		return strcpy(out, "*");
 	}
 }
 
-void tailcfg_nets_encode(struct json_writer *w, const char *name, const struct tailcfg_net *nets,
-			 uint32_t count)
+static void decode_net(struct json_reader *r, const char *name, void *at)
+{
+	const char *text = json_get_text(r, name);
+
+	if (parse_net(text, strlen(text), at) < 0)
+		json_reader_fail(r, name, -EINVAL);
+}
+
+static void encode_net(struct json_writer *w, const char *name, const void *at)
 {
 	char text[NET_TEXT_MAX];
 
-	json_begin_array(w, name);
-	for (uint32_t i = 0; i < count; i++)
-		json_put_string(w, NULL, net_format(&nets[i], text));
-	json_end_array(w);
+	json_put_string(w, name, net_format(at, text));
 }
 
-static uint16_t decode_port(struct json_reader *r, const char *name)
+/* --- Destinations --- */
+
+static void decode_port(struct json_reader *r, const char *name, void *at)
 {
 	int64_t port = json_get_int(r, name);
 
 	if (port < 0 || port > UINT16_MAX)
 		json_reader_fail(r, name, -EINVAL);
-	return (uint16_t)port;
+	*(uint16_t *)at = (uint16_t)port;
 }
 
-static void decode_destinations(struct json_reader *r, struct tailcfg_filter_rule *rule)
+static void encode_port(struct json_writer *w, const char *name, const void *at)
 {
-	json_t *array = json_get_array(r, "DstPorts"), *item;
-	size_t i;
-
-	rule->destinations =
-		json_items(r, "DstPorts", json_array_size(array), sizeof(*rule->destinations));
-	json_array_foreach(array, i, item) {
-		struct json_reader d = json_reader_of(item);
-		struct json_reader ports = json_reader_of(json_get_object(&d, "Ports"));
-		const char *ip = json_get_text(&d, "IP");
-		struct tailcfg_net_ports to = {.first_port = decode_port(&ports, "First"),
-					       .last_port = decode_port(&ports, "Last")};
-
-		if (json_get(&d, "Bits") || tailcfg_net_parse(ip, strlen(ip), &to.net) < 0 ||
-		    d.error < 0 || ports.error < 0)
-			json_reader_fail(r, "DstPorts", -EINVAL);
-		else if (rule->destinations)
-			rule->destinations[rule->destination_count++] = to;
-	}
+	json_put_int(w, name, *(const uint16_t *)at);
 }
+
+static const struct json_member_functions net = {.decode = decode_net, .encode = encode_net};
+static const struct json_member_functions port = {.decode = decode_port, .encode = encode_port};
+
+static const struct json_member ports_members[] = {
+	MEMBER_BY(struct tailcfg_net_ports, "First", first_port, &port),
+	MEMBER_BY(struct tailcfg_net_ports, "Last", last_port, &port),
+};
+
+static const struct json_members ports = MEMBERS("ports", struct tailcfg_net_ports, ports_members);
+
+static const struct json_member destination_members[] = {
+	MEMBER_BY(struct tailcfg_net_ports, "IP", net, &net),
+	MEMBER_WITHIN("Ports", &ports),
+};
+
+static void finish_destination(struct json_reader *r, void *object)
+{
+	(void)object;
+	if (json_get(r, "Bits") || !json_get(r, "Ports"))
+		json_reader_fail(r, "Ports", -EINVAL);
+}
+
+static const struct json_members destination = MEMBERS(
+	"destination", struct tailcfg_net_ports, destination_members, .finish = finish_destination);
 
 /* --- Grants --- */
-
-static void decode_values(struct json_reader *r, const char *member, void *at)
-{
-	json_t *map = json_get_object(r, member), *value;
-	struct tailcfg_capability_list *list = at;
-	const char *name;
-
-	list->items = json_items(r, member, json_object_size(map), sizeof(*list->items));
-	if (!list->items)
-		return;
-	json_object_foreach(map, name, value) {
-		struct tailcfg_capability *c = &list->items[list->count++];
-
-		c->name = strdup(name);
-		c->values = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-		if (!c->name || !c->values)
-			json_reader_fail(r, member, -ENOMEM);
-	}
-}
-
-static const struct json_member_functions values = {
-	.clear = tailcfg_cap_map_clear,
-	.decode = decode_values,
-	.encode = tailcfg_cap_map_encode,
-};
 
 static const struct json_member grant_members[] = {
 	MEMBER(struct tailcfg_cap_grant, PREFIXES, "Dsts", dsts, .always = true),
 	MEMBER(struct tailcfg_cap_grant, STRINGS, "Caps", caps),
-	MEMBER_BY(struct tailcfg_cap_grant, "CapMap", cap_map, &values),
+	MEMBER_LIST(struct tailcfg_cap_grant, MAP, "CapMap", cap_map.items, cap_map.count,
+		    &tailcfg_capability_members),
 };
 
 static const struct json_members grant = MEMBERS("grant", struct tailcfg_cap_grant, grant_members);
 
-/* --- Rules --- */
+/* --- Sources --- */
 
-static void decode_sources(struct json_reader *r, struct tailcfg_filter_rule *rule)
+static void decode_sources(struct json_reader *r, const char *name, void *at)
 {
-	json_t *array = json_get_array(r, "SrcIPs"), *item;
+	struct tailcfg_filter_rule *rule = container_of(at, struct tailcfg_filter_rule, sources);
+	json_t *array = json_get_array(r, name), *item;
 	size_t i;
 
 	if (json_array_size(json_get_array(r, "SrcBits")))
 		json_reader_fail(r, "SrcBits", -EINVAL);
-	rule->sources = json_items(r, "SrcIPs", json_array_size(array), sizeof(*rule->sources));
+	rule->sources = json_items(r, name, json_array_size(array), sizeof(*rule->sources));
 	if (!rule->sources)
 		return;
 	json_array_foreach(array, i, item) {
@@ -155,23 +146,58 @@ static void decode_sources(struct json_reader *r, struct tailcfg_filter_rule *ru
 		if (text && strncmp(text, CAPABILITY_PREFIX, strlen(CAPABILITY_PREFIX)) == 0) {
 			if (string_list_add(&rule->source_capabilities,
 					    text + strlen(CAPABILITY_PREFIX)) < 0)
-				json_reader_fail(r, "SrcIPs", -ENOMEM);
-		} else if (!text || tailcfg_net_parse(text, json_string_length(item),
-						      &rule->sources[rule->source_count]) < 0) {
-			json_reader_fail(r, "SrcIPs", -EINVAL);
+				json_reader_fail(r, name, -ENOMEM);
+		} else if (!text || parse_net(text, json_string_length(item),
+					      &rule->sources[rule->source_count]) < 0) {
+			json_reader_fail(r, name, -EINVAL);
 		} else {
 			rule->source_count++;
 		}
 	}
 }
 
-static void decode_protocols(struct json_reader *r, struct tailcfg_filter_rule *rule)
+static void encode_sources(struct json_writer *w, const char *name, const void *at)
 {
-	json_t *array = json_get_array(r, "IPProto"), *item;
+	const struct tailcfg_filter_rule *rule =
+		container_of(at, struct tailcfg_filter_rule, sources);
+
+	json_begin_array(w, name);
+	for (uint32_t i = 0; i < rule->source_count; i++)
+		encode_net(w, NULL, &rule->sources[i]);
+	for (uint32_t i = 0; i < rule->source_capabilities.count; i++) {
+		_cleanup_free_ char *text = NULL;
+
+		if (asprintf(&text, CAPABILITY_PREFIX "%s", rule->source_capabilities.items[i]) <
+		    0) {
+			text = NULL;
+			w->error = w->error ? w->error : -ENOMEM;
+		}
+		json_put_string(w, NULL, text);
+	}
+	json_end_array(w);
+}
+
+static void clear_sources(void *at)
+{
+	struct tailcfg_filter_rule *rule = container_of(at, struct tailcfg_filter_rule, sources);
+
+	free(rule->sources);
+	string_list_clear(&rule->source_capabilities);
+}
+
+static const struct json_member_functions sources = {
+	.clear = clear_sources, .decode = decode_sources, .encode = encode_sources};
+
+/* --- Protocols --- */
+
+static void decode_protocols(struct json_reader *r, const char *name, void *at)
+{
+	struct tailcfg_filter_rule *rule = container_of(at, struct tailcfg_filter_rule, protocols);
+	json_t *array = json_get_array(r, name), *item;
 	size_t i;
 
 	rule->default_protocols = json_array_size(array) == 0;
-	rule->protocols = json_items(r, "IPProto", json_array_size(array), 1);
+	rule->protocols = json_items(r, name, json_array_size(array), 1);
 	if (!rule->protocols)
 		return;
 	/* A number that is no protocol matches nothing, which is not the same as "default". */
@@ -179,34 +205,48 @@ static void decode_protocols(struct json_reader *r, struct tailcfg_filter_rule *
 		json_int_t number = json_integer_value(item);
 
 		if (!json_is_integer(item))
-			json_reader_fail(r, "IPProto", -EINVAL);
+			json_reader_fail(r, name, -EINVAL);
 		else if (number >= 0 && number <= UINT8_MAX)
 			rule->protocols[rule->protocol_count++] = (uint8_t)number;
 	}
 }
 
-static void finish_rule(struct json_reader *r, void *object)
+static void encode_protocols(struct json_writer *w, const char *name, const void *at)
 {
-	decode_sources(r, object);
-	decode_destinations(r, object);
-	decode_protocols(r, object);
+	const struct tailcfg_filter_rule *rule =
+		container_of(at, struct tailcfg_filter_rule, protocols);
+
+	if (rule->default_protocols)
+		return;
+	json_begin_array(w, name);
+	for (uint32_t i = 0; i < rule->protocol_count; i++)
+		json_put_int(w, NULL, rule->protocols[i]);
+	/* Never an empty list: that would mean the default ones. */
+	if (!rule->protocol_count)
+		json_put_int(w, NULL, -1);
+	json_end_array(w);
 }
+
+static void clear_protocols(void *at)
+{
+	free(*(uint8_t **)at);
+}
+
+static const struct json_member_functions protocols = {
+	.clear = clear_protocols, .decode = decode_protocols, .encode = encode_protocols};
+
+/* --- Rules --- */
 
 static const struct json_member rule_members[] = {
-	MEMBER_ITEMS(struct tailcfg_filter_rule, "CapGrant", grants, grant_count, &grant),
+	MEMBER_BY(struct tailcfg_filter_rule, "SrcIPs", sources, &sources),
+	MEMBER_LIST(struct tailcfg_filter_rule, ITEMS, "DstPorts", destinations, destination_count,
+		    &destination, .always = true),
+	MEMBER_BY(struct tailcfg_filter_rule, "IPProto", protocols, &protocols),
+	MEMBER_LIST(struct tailcfg_filter_rule, ITEMS, "CapGrant", grants, grant_count, &grant),
 };
 
-static const struct json_members filter_rule =
-	MEMBERS("filter rule", struct tailcfg_filter_rule, rule_members, .finish = finish_rule);
-
-void tailcfg_filter_rule_clear(struct tailcfg_filter_rule *rule)
-{
-	free(rule->sources);
-	free(rule->destinations);
-	string_list_clear(&rule->source_capabilities);
-	free(rule->protocols);
-	members_clear(&filter_rule, rule);
-}
+const struct json_members tailcfg_filter_rule_members =
+	MEMBERS("filter rule", struct tailcfg_filter_rule, rule_members);
 
 void tailcfg_filter_clear(struct tailcfg_filter *filter)
 {
@@ -214,42 +254,6 @@ void tailcfg_filter_clear(struct tailcfg_filter *filter)
 		tailcfg_filter_rule_clear(&filter->rules[i]);
 	free(filter->rules);
 	*filter = (struct tailcfg_filter){0};
-}
-
-int tailcfg_filter_rule_decode(const json_t *json, struct tailcfg_filter_rule *ret,
-			       struct error *err)
-{
-	struct json_reader r = json_reader_of(json);
-	struct tailcfg_filter_rule rule = {0};
-	int result;
-
-	members_read(&filter_rule, &r, &rule);
-	result = json_reader_result(&r, err, filter_rule.what);
-	if (result < 0) {
-		tailcfg_filter_rule_clear(&rule);
-		return result;
-	}
-	*ret = rule;
-	return 0;
-}
-
-/* Append one rule from its text. */
-static int add_rule(struct tailcfg_filter *filter, uint32_t *room, struct json_range text,
-		    struct error *err)
-{
-	json_t *json;
-	int r;
-
-	if (ARRAY_GROW(filter->rules, filter->count, *room) < 0)
-		return error_set(err, -ENOMEM, "filter: out of memory");
-	json = json_parse(text, err);
-	if (!json)
-		return -EINVAL;
-	r = tailcfg_filter_rule_decode(json, &filter->rules[filter->count], err);
-	if (r == 0)
-		filter->count++;
-	json_decref(json);
-	return r;
 }
 
 int tailcfg_filter_parse(struct json_range text, struct tailcfg_filter *ret, struct error *err)
@@ -263,78 +267,19 @@ int tailcfg_filter_parse(struct json_range text, struct tailcfg_filter *ret, str
 	if (json_scan_open(text, '[', &scan) < 0)
 		return error_set(err, -EINVAL, "filter: not a list of rules");
 	while ((r = json_scan_element(&scan, &rule)) == 1) {
-		r = add_rule(&filter, &room, rule, err);
-		if (r < 0) {
-			tailcfg_filter_clear(&filter);
-			return r;
-		}
-	}
-	if (r < 0) {
-		tailcfg_filter_clear(&filter);
-		return error_set(err, r, "filter: not JSON");
-	}
-	*ret = filter;
-	return 0;
-}
-
-static void put_sources(struct json_writer *w, const struct tailcfg_filter_rule *rule)
-{
-	char text[NET_TEXT_MAX];
-
-	json_begin_array(w, "SrcIPs");
-	for (uint32_t i = 0; i < rule->source_count; i++)
-		json_put_string(w, NULL, net_format(&rule->sources[i], text));
-	for (uint32_t i = 0; i < rule->source_capabilities.count; i++) {
-		struct buffer source = BUFFER_INIT(UINT16_MAX);
-
-		/* The terminating zero goes in, so that the bytes are a string. */
-		if (buffer_append(&source, CAPABILITY_PREFIX, strlen(CAPABILITY_PREFIX)) < 0 ||
-		    buffer_append(&source, rule->source_capabilities.items[i],
-				  strlen(rule->source_capabilities.items[i]) + 1) < 0)
-			w->error = w->error ? w->error : -ENOMEM;
+		if (ARRAY_GROW(filter.rules, filter.count, room) < 0)
+			r = error_set(err, -ENOMEM, "filter: out of memory");
 		else
-			json_put_string(w, NULL, (const char *)buffer_head(&source));
-		buffer_free(&source);
+			r = members_parse(&tailcfg_filter_rule_members, rule,
+					  &filter.rules[filter.count], err);
+		if (r < 0)
+			break;
+		filter.count++;
 	}
-	json_end_array(w);
-}
-
-static void encode_rule(struct json_writer *w, const struct tailcfg_filter_rule *rule)
-{
-	char text[NET_TEXT_MAX];
-
-	json_begin_object(w, NULL);
-	if (rule->sources_text && rule->source_capabilities.count == 0)
-		json_put_raw(w, "SrcIPs", rule->sources_text);
-	else
-		put_sources(w, rule);
-	json_begin_array(w, "DstPorts");
-	for (uint32_t i = 0; i < rule->destination_count; i++) {
-		json_begin_object(w, NULL);
-		json_put_string(w, "IP", net_format(&rule->destinations[i].net, text));
-		json_begin_object(w, "Ports");
-		json_put_int(w, "First", rule->destinations[i].first_port);
-		json_put_int(w, "Last", rule->destinations[i].last_port);
-		json_end_object(w);
-		json_end_object(w);
-	}
-	json_end_array(w);
-	if (!rule->default_protocols) {
-		json_begin_array(w, "IPProto");
-		for (uint32_t i = 0; i < rule->protocol_count; i++)
-			json_put_int(w, NULL, rule->protocols[i]);
-		/* Never an empty list: that would mean the default ones. */
-		if (!rule->protocol_count)
-			json_put_int(w, NULL, -1);
-		json_end_array(w);
-	}
-	if (rule->grant_count) {
-		json_begin_array(w, "CapGrant");
-		for (uint32_t i = 0; i < rule->grant_count; i++)
-			members_encode(&grant, w, NULL, &rule->grants[i]);
-		json_end_array(w);
-	}
-	json_end_object(w);
+	if (r < 0)
+		tailcfg_filter_clear(&filter);
+	*ret = filter;
+	return r;
 }
 
 void tailcfg_filter_encode(struct json_writer *w, const char *name,
@@ -342,6 +287,6 @@ void tailcfg_filter_encode(struct json_writer *w, const char *name,
 {
 	json_begin_array(w, name);
 	for (uint32_t i = 0; i < filter->count; i++)
-		encode_rule(w, &filter->rules[i]);
+		tailcfg_filter_rule_encode(w, NULL, &filter->rules[i]);
 	json_end_array(w);
 }

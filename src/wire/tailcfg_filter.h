@@ -33,8 +33,6 @@ struct tailcfg_cap_grant {
 struct tailcfg_filter_rule {
 	struct tailcfg_net *sources;
 	uint32_t source_count;
-	const char
-		*sources_text; /* the same as tailcfg_nets_encode() makes it, borrowed; or NULL */
 	struct string_list source_capabilities; /* "cap:NAME" sources: nodes that hold NAME */
 	struct tailcfg_net_ports *destinations;
 	uint32_t destination_count;
@@ -50,29 +48,16 @@ struct tailcfg_filter {
 	uint32_t count;
 };
 
-/** tailcfg_nets_encode() - An array of their texts */
-void tailcfg_nets_encode(struct json_writer *w, const char *name, const struct tailcfg_net *nets,
-			 uint32_t count);
-
-void tailcfg_filter_rule_clear(struct tailcfg_filter_rule *rule);
-void tailcfg_filter_clear(struct tailcfg_filter *filter);
-
-/** tailcfg_net_parse() - "*", address, prefix or "first-last"; 0 or -EINVAL */
-int tailcfg_net_parse(const char *text, size_t length, struct tailcfg_net *ret);
-
-/**
- * tailcfg_filter_rule_decode() - Read one FilterRule
- *
+/*
  * Any source or destination that can't be read fails the whole rule, and with it the
  * update: the filter that stood before is kept (protocol.md 10.1). So do the
  * deprecated SrcBits and Bits, which no server sends to this version.
- *
- * Return: 0, -EINVAL with @err set, -ENOMEM
  */
-int tailcfg_filter_rule_decode(const json_t *json, struct tailcfg_filter_rule *ret,
-			       struct error *err);
+DECLARE_MEMBERS(tailcfg_filter_rule);
 
-/** tailcfg_filter_parse() - A list of rules from its text, one rule at a time; as above */
+void tailcfg_filter_clear(struct tailcfg_filter *filter);
+
+/** tailcfg_filter_parse() - A list of rules from its text, one at a time; 0, -EINVAL, -ENOMEM */
 int tailcfg_filter_parse(struct json_range text, struct tailcfg_filter *ret, struct error *err);
 
 void tailcfg_filter_encode(struct json_writer *w, const char *name,

@@ -22,7 +22,13 @@
 #define MESSAGE(...)   MEMBER(struct tailcfg_display_message, __VA_ARGS__)
 #define CANDIDATE(...) MEMBER(struct tailcfg_dial_candidate, __VA_ARGS__)
 #define VERSION(...)   MEMBER(struct tailcfg_client_version, __VA_ARGS__)
+#define RESOLVER(...)  MEMBER(struct tailcfg_resolver, __VA_ARGS__)
+#define RECORD(...)    MEMBER(struct tailcfg_dns_record, __VA_ARGS__)
+#define DNS(...)       MEMBER(struct tailcfg_dns_config, __VA_ARGS__)
+#define DNS_LIST(...)  MEMBER_LIST(struct tailcfg_dns_config, __VA_ARGS__)
 #define RESPONSE(...)  MEMBER(struct tailcfg_map_response, __VA_ARGS__)
+#define LIST(...)      MEMBER_LIST(struct tailcfg_map_response, __VA_ARGS__)
+#define PART(...)      MEMBER_STRUCT(struct tailcfg_map_response, __VA_ARGS__)
 
 /* --- Request --- */
 
@@ -58,12 +64,16 @@ int tailcfg_map_request_encode(const struct tailcfg_map_request *request, struct
 
 /* --- Filters --- */
 
+void tailcfg_named_filter_clear(struct tailcfg_named_filter *filter)
+{
+	free((char *)filter->name);
+	tailcfg_filter_clear(&filter->filter);
+}
+
 static void clear_filters(struct tailcfg_map_response *response)
 {
-	for (uint32_t i = 0; i < response->filter_count; i++) {
-		free((char *)response->filters[i].name);
-		tailcfg_filter_clear(&response->filters[i].filter);
-	}
+	for (uint32_t i = 0; i < response->filter_count; i++)
+		tailcfg_named_filter_clear(&response->filters[i]);
 	free(response->filters);
 	response->filters = NULL;
 	response->filter_count = 0;
@@ -150,6 +160,49 @@ static int parse_filters(struct tailcfg_map_response *response, struct json_rang
 	return r == -ENOMEM ? r : 0;
 }
 
+/* --- DNSConfig --- */
+
+static const struct json_member resolver_members[] = {
+	RESOLVER(TEXT, "Addr", addr),
+	RESOLVER(STRINGS, "BootstrapResolution", bootstrap_resolution),
+	RESOLVER(BOOL, "UseWithExitNode", use_with_exit_node),
+};
+
+static const struct json_members resolver =
+	MEMBERS("resolver", struct tailcfg_resolver, resolver_members);
+
+static const struct json_member route_members[] = {
+	MEMBER_LIST(struct tailcfg_dns_route, ITEMS, NULL, resolvers.items, resolvers.count,
+		    &resolver, .always = true),
+};
+
+static const struct json_members route =
+	MEMBERS("DNS route", struct tailcfg_dns_route, route_members);
+
+static const struct json_member record_members[] = {
+	RECORD(TEXT, "Name", name, .always = true),
+	RECORD(TEXT, "Type", type),
+	RECORD(TEXT, "Value", value, .always = true),
+};
+
+static const struct json_members record =
+	MEMBERS("DNS record", struct tailcfg_dns_record, record_members);
+
+static const struct json_member config_members[] = {
+	DNS_LIST(ITEMS, "Resolvers", resolvers.items, resolvers.count, &resolver),
+	DNS_LIST(MAP, "Routes", routes.items, routes.count, &route),
+	DNS_LIST(ITEMS, "FallbackResolvers", fallback_resolvers.items, fallback_resolvers.count,
+		 &resolver),
+	DNS(STRINGS, "Domains", domains),
+	DNS(BOOL, "Proxied", proxied),
+	DNS(STRINGS, "CertDomains", cert_domains),
+	DNS_LIST(ITEMS, "ExtraRecords", extra_records, extra_record_count, &record),
+	DNS(STRINGS, "ExitNodeFilteredSet", exit_node_filtered_set),
+};
+
+const struct json_members tailcfg_dns_config_members =
+	MEMBERS("DNS config", struct tailcfg_dns_config, config_members);
+
 /* --- PingRequest --- */
 
 static void decode_payload(struct json_reader *r, const char *name, void *at)
@@ -185,13 +238,8 @@ static const struct json_member ping_members[] = {
 	MEMBER_BY(struct tailcfg_ping_request, "Payload", payload, &payload),
 };
 
-static const struct json_members ping_request =
+const struct json_members tailcfg_ping_request_members =
 	MEMBERS("PingRequest", struct tailcfg_ping_request, ping_members);
-
-void tailcfg_ping_request_clear(struct tailcfg_ping_request *request)
-{
-	members_clear(&ping_request, request);
-}
 
 /* --- DisplayMessages --- */
 
@@ -211,124 +259,39 @@ static const struct json_member message_members[] = {
 	MEMBER_WITHIN("PrimaryAction", &action),
 };
 
-static const struct json_members display_message =
+const struct json_members tailcfg_display_message_members =
 	MEMBERS("DisplayMessage", struct tailcfg_display_message, message_members);
+
+static const struct json_member change_members[] = {
+	MEMBER_WITHIN(NULL, &tailcfg_display_message_members,
+		      .present = offsetof(struct tailcfg_display_message, present)),
+};
+
+static const struct json_members display_change =
+	MEMBERS("DisplayMessages", struct tailcfg_display_message, change_members);
 
 void tailcfg_display_message_clear(struct tailcfg_display_message *message)
 {
 	free((char *)message->id);
-	members_clear(&display_message, message);
+	members_clear(&tailcfg_display_message_members, message);
 }
 
-void tailcfg_display_message_encode(struct json_writer *w,
-				    const struct tailcfg_display_message *message)
+/* take_wildcard() - Remove the entry for all from the changes, which are sorted */
+static void take_wildcard(struct tailcfg_display_changes *changes)
 {
-	members_encode(&display_message, w, message->id, message);
-}
+	for (uint32_t i = 0; i < changes->count; i++) {
+		struct tailcfg_display_message *m = &changes->items[i];
 
-static void decode_display_messages(struct json_reader *r, const char *name, void *at)
-{
-	json_t *map = json_get_object(r, name), *value;
-	struct tailcfg_display_changes *changes = at;
-	const char *id;
-
-	if (!json_object_size(map))
-		return;
-	changes->items = json_items(r, name, json_object_size(map), sizeof(*changes->items));
-	if (!changes->items)
-		return;
-	json_object_foreach(map, id, value) {
-		struct tailcfg_display_message *m;
-		int result = 0;
-
-		if (strcmp(id, WILDCARD) == 0) {
-			changes->clear |= json_is_null(value);
+		if (strcmp(m->id, WILDCARD) != 0)
 			continue;
-		}
-		m = &changes->items[changes->count++];
-		if (!json_is_null(value))
-			result = members_decode(&display_message, value, m, NULL);
-		m->removed = json_is_null(value);
-		m->id = strdup(id);
-		if (result < 0 || !m->id)
-			json_reader_fail(r, name, m->id ? result : -ENOMEM);
+		changes->clear = !m->present;
+		tailcfg_display_message_clear(m);
+		memmove(m, m + 1, (--changes->count - i) * sizeof(*m));
+		return;
 	}
 }
-
-static void clear_display_messages(void *at)
-{
-	struct tailcfg_display_changes *changes = at;
-
-	for (uint32_t i = 0; i < changes->count; i++)
-		tailcfg_display_message_clear(&changes->items[i]);
-	free(changes->items);
-}
-
-static const struct json_member_functions display_messages = {.clear = clear_display_messages,
-							      .decode = decode_display_messages};
 
 /* --- Other small members --- */
-
-static bool parse_id(const char *text, int64_t *ret)
-{
-	long long id;
-	char *end;
-
-	errno = 0;
-	id = strtoll(text, &end, 10);
-	if (errno || end == text || *end || id <= 0)
-		return false;
-	*ret = id;
-	return true;
-}
-
-static void decode_flags(struct json_reader *r, const char *name, void *at)
-{
-	json_t *map = json_get_object(r, name), *value;
-	struct tailcfg_id_flags *flags = at;
-	const char *id;
-
-	if (!json_object_size(map))
-		return;
-	flags->items = json_items(r, name, json_object_size(map), sizeof(*flags->items));
-	if (!flags->items)
-		return;
-	json_object_foreach(map, id, value) {
-		if (!json_is_boolean(value) || !parse_id(id, &flags->items[flags->count].id))
-			json_reader_fail(r, name, -EINVAL);
-		else
-			flags->items[flags->count++].value = json_is_true(value);
-	}
-}
-
-static void clear_flags(void *at)
-{
-	free(((struct tailcfg_id_flags *)at)->items);
-}
-
-static void decode_ids(struct json_reader *r, const char *name, void *at)
-{
-	json_t *array = json_get_array(r, name), *item;
-	struct tailcfg_ids *ids = at;
-	size_t i;
-
-	if (!json_array_size(array))
-		return;
-	ids->items = json_items(r, name, json_array_size(array), sizeof(*ids->items));
-	if (!ids->items)
-		return;
-	json_array_foreach(array, i, item) {
-		if (json_is_integer(item))
-			ids->items[ids->count++] = json_integer_value(item);
-		else
-			json_reader_fail(r, name, -EINVAL);
-	}
-}
-
-static void clear_ids(void *at)
-{
-	free(((struct tailcfg_ids *)at)->items);
-}
 
 /* decode_presence() - Only whether the member is there */
 static void decode_presence(struct json_reader *r, const char *name, void *at)
@@ -336,9 +299,13 @@ static void decode_presence(struct json_reader *r, const char *name, void *at)
 	*(bool *)at = json_get(r, name) != NULL;
 }
 
-static const struct json_member_functions flags = {.clear = clear_flags, .decode = decode_flags};
-static const struct json_member_functions ids = {.clear = clear_ids, .decode = decode_ids};
 static const struct json_member_functions presence = {.decode = decode_presence};
+
+static const struct json_member flag_members[] = {
+	MEMBER(struct tailcfg_id_flag, BOOL, NULL, value),
+};
+
+static const struct json_members flag = MEMBERS("flag", struct tailcfg_id_flag, flag_members);
 
 static const struct json_member candidate_members[] = {
 	CANDIDATE(ADDRESS, "IP", ip),
@@ -349,8 +316,7 @@ static const struct json_members candidate =
 	MEMBERS("candidate", struct tailcfg_dial_candidate, candidate_members, .lenient = true);
 
 static const struct json_member dial_plan_members[] = {
-	MEMBER_ITEMS(struct tailcfg_map_response, "Candidates", dial_candidates,
-		     dial_candidate_count, &candidate),
+	LIST(ITEMS, "Candidates", dial_candidates, dial_candidate_count, &candidate),
 };
 
 static const struct json_members dial_plan =
@@ -381,113 +347,46 @@ static const struct json_member version_members[] = {
 	VERSION(TEXT, "NotifyText", notify_text),
 };
 
-static const struct json_members client_version =
+const struct json_members tailcfg_client_version_members =
 	MEMBERS("ClientVersion", struct tailcfg_client_version, version_members);
-
-void tailcfg_client_version_clear(struct tailcfg_client_version *version)
-{
-	members_clear(&client_version, version);
-}
-
-void tailcfg_client_version_encode(struct json_writer *w, const char *name,
-				   const struct tailcfg_client_version *version)
-{
-	members_encode(&client_version, w, name, version);
-}
 
 #define PRESENT(member) .present = offsetof(struct tailcfg_map_response, member)
 
 static const struct json_member response_members[] = {
 	RESPONSE(BOOL, "KeepAlive", keep_alive),
-	MEMBER_STRUCT(struct tailcfg_map_response, "PingRequest", ping_request, &ping_request),
+	PART("PingRequest", ping_request, &tailcfg_ping_request_members),
 	RESPONSE(TEXT, "PopBrowserURL", pop_browser_url),
+	PART("Node", node, &tailcfg_node_members),
+	PART("DERPMap", derp_map, &tailcfg_derp_map_members),
+	PART("DNSConfig", dns_config, &tailcfg_dns_config_members),
 	RESPONSE(TEXT, "Domain", domain),
 	RESPONSE(TIME, "ControlTime", control_time),
 	RESPONSE(STRINGS, "Health", health, PRESENT(has_health)),
-	MEMBER_BY(struct tailcfg_map_response, "PeerSeenChange", peer_seen_change, &flags),
-	MEMBER_BY(struct tailcfg_map_response, "OnlineChange", online_change, &flags),
-	MEMBER_BY(struct tailcfg_map_response, "PeersRemoved", peers_removed, &ids),
-	MEMBER_ITEMS(struct tailcfg_map_response, "UserProfiles", user_profiles, user_profile_count,
-		     &tailcfg_user_profile_members),
-	MEMBER_BY(struct tailcfg_map_response, "DisplayMessages", display_messages,
-		  &display_messages),
+	LIST(MAP, "PeerSeenChange", peer_seen_change.items, peer_seen_change.count, &flag,
+	     .by_id = true),
+	LIST(MAP, "OnlineChange", online_change.items, online_change.count, &flag, .by_id = true),
+	RESPONSE(INTS, "PeersRemoved", peers_removed),
+	LIST(ITEMS, "UserProfiles", user_profiles, user_profile_count,
+	     &tailcfg_user_profile_members),
+	LIST(MAP, "DisplayMessages", display_messages.items, display_messages.count,
+	     &display_change),
 	MEMBER_WITHIN("TKAInfo", &tka_info, PRESENT(has_tka_info)),
 	MEMBER_WITHIN("Debug", &debug, PRESENT(has_debug)),
 	MEMBER_WITHIN("ControlDialPlan", &dial_plan, PRESENT(has_dial_plan)),
-	MEMBER_STRUCT(struct tailcfg_map_response, "ClientVersion", client_version,
-		      &client_version),
+	PART("ClientVersion", client_version, &tailcfg_client_version_members),
 };
+
+static void finish_response(struct json_reader *r, void *object)
+{
+	(void)r;
+	take_wildcard(&((struct tailcfg_map_response *)object)->display_messages);
+}
 
 static const struct json_members map_response =
-	MEMBERS("map", struct tailcfg_map_response, response_members);
-
-/* --- Node, DERPMap and DNSConfig: their decoders report what is wrong --- */
-
-static int decode_node(const json_t *json, void *ret, struct error *err)
-{
-	int r = tailcfg_node_decode(json, ret, err);
-
-	if (r < 0)
-		error_wrap(err, "own node");
-	return r;
-}
-
-static int decode_derp_map(const json_t *json, void *ret, struct error *err)
-{
-	return tailcfg_derp_map_decode(json, ret, err);
-}
-
-static int decode_dns_config(const json_t *json, void *ret, struct error *err)
-{
-	return tailcfg_dns_config_decode(json, ret, err);
-}
-
-static const struct {
-	const char *name;
-	size_t offset, size;
-	int (*decode)(const json_t *json, void *ret, struct error *err);
-} parts[] = {
-	{"Node", offsetof(struct tailcfg_map_response, node), sizeof(struct tailcfg_node),
-	 decode_node},
-	{"DERPMap", offsetof(struct tailcfg_map_response, derp_map),
-	 sizeof(struct tailcfg_derp_map), decode_derp_map},
-	{"DNSConfig", offsetof(struct tailcfg_map_response, dns_config),
-	 sizeof(struct tailcfg_dns_config), decode_dns_config},
-};
-
-static int decode_rest(const json_t *json, struct tailcfg_map_response *response, struct error *err)
-{
-	struct json_reader r = json_reader_of(json);
-
-	members_read(&map_response, &r, response);
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-		json_t *part = json_get(&r, parts[i].name);
-		void **at = (void **)((char *)response + parts[i].offset);
-		int result;
-
-		if (!part)
-			continue;
-		*at = calloc(1, parts[i].size);
-		if (!*at)
-			return error_set(err, -ENOMEM, "map: out of memory");
-		result = parts[i].decode(part, *at, err);
-		if (result < 0)
-			return result;
-	}
-	return json_reader_result(&r, err, map_response.what);
-}
+	MEMBERS("map", struct tailcfg_map_response, response_members, .finish = finish_response);
 
 void tailcfg_map_response_clear(struct tailcfg_map_response *response)
 {
-	if (response->node)
-		tailcfg_node_clear(response->node);
-	free(response->node);
-	if (response->derp_map)
-		tailcfg_derp_map_clear(response->derp_map);
-	free(response->derp_map);
-	if (response->dns_config)
-		tailcfg_dns_config_clear(response->dns_config);
-	free(response->dns_config);
 	clear_filters(response);
 	free((char *)response->ssh_policy);
 	members_clear(&map_response, response);
@@ -515,9 +414,6 @@ static bool is_small_member(struct json_range key)
 {
 	for (size_t i = 0; i < map_response.count; i++)
 		if (json_range_is(key, map_response.list[i].name))
-			return true;
-	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
-		if (json_range_is(key, parts[i].name))
 			return true;
 	return false;
 }
@@ -573,6 +469,7 @@ int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_m
 			       struct error *err)
 {
 	struct tailcfg_map_response response = {0};
+	struct json_reader reader = {0};
 	struct json_range range;
 	json_t *rest;
 	int r;
@@ -584,8 +481,10 @@ int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_m
 	if (!rest)
 		return error_set(err, -ENOMEM, "map: out of memory");
 	r = walk_members(range, &response, rest, err);
-	if (r == 0)
-		r = decode_rest(rest, &response, err);
+	if (r == 0) {
+		members_read(&map_response, &reader, NULL, rest, &response);
+		r = json_reader_result(&reader, err, map_response.what);
+	}
 	json_decref(rest);
 	if (r < 0) {
 		tailcfg_map_response_clear(&response);

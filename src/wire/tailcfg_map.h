@@ -8,9 +8,50 @@
 #pragma once
 
 #include "wire/tailcfg_derp.h"
-#include "wire/tailcfg_dns.h"
 #include "wire/tailcfg_filter.h"
 #include "wire/tailcfg_node.h"
+
+/* How names are to be resolved in a tailnet. */
+struct tailcfg_resolver {
+	const char *addr; /* "ip", "ip:port", "https://…", "http://ip:port/dns-query", "tls://…" */
+	struct string_list bootstrap_resolution;
+	bool use_with_exit_node;
+};
+
+struct tailcfg_resolver_list {
+	struct tailcfg_resolver *items;
+	uint32_t count;
+};
+
+struct tailcfg_dns_route {
+	const char *suffix;
+	struct tailcfg_resolver_list resolvers; /* empty: answered locally */
+};
+
+struct tailcfg_dns_route_list {
+	struct tailcfg_dns_route *items; /* sorted by suffix */
+	uint32_t count;
+};
+
+struct tailcfg_dns_record {
+	const char *name;
+	const char *type; /* NULL: A or AAAA by the value */
+	const char *value;
+};
+
+struct tailcfg_dns_config {
+	struct tailcfg_resolver_list resolvers;
+	struct tailcfg_resolver_list fallback_resolvers;
+	struct tailcfg_dns_route_list routes;
+	struct string_list domains; /* search list */
+	bool proxied;               /* MagicDNS is on */
+	struct string_list cert_domains;
+	struct tailcfg_dns_record *extra_records;
+	uint32_t extra_record_count;
+	struct string_list exit_node_filtered_set;
+};
+
+DECLARE_MEMBERS(tailcfg_dns_config);
 
 /* How we learned of an endpoint of ours. */
 enum tailcfg_endpoint_type {
@@ -63,11 +104,6 @@ struct tailcfg_id_flags {
 	uint32_t count;
 };
 
-struct tailcfg_ids {
-	int64_t *items;
-	uint32_t count;
-};
-
 struct tailcfg_named_filter {
 	const char *name;
 	bool removed; /* null: this name is gone */
@@ -76,7 +112,7 @@ struct tailcfg_named_filter {
 
 struct tailcfg_display_message {
 	const char *id;
-	bool removed; /* null */
+	bool present; /* not null: that removes it */
 	const char *title;
 	const char *text;
 	const char *severity; /* "high", "medium", "low" */
@@ -110,11 +146,11 @@ struct tailcfg_map_response {
 	bool keep_alive;
 	const char *pop_browser_url;
 	struct tailcfg_node *node;         /* NULL unchanged */
-	struct tailcfg_derp_map *derp_map; /* NULL unchanged; an update: see its has_ flags */
+	struct tailcfg_derp_map *derp_map; /* NULL unchanged; an update: see has_regions */
 	struct json_range peers;           /* arrays inside the text; at = NULL: absent or null */
 	struct json_range peers_changed;
 	struct json_range peers_changed_patch;
-	struct tailcfg_ids peers_removed;
+	struct int_list peers_removed;
 	struct tailcfg_id_flags peer_seen_change;
 	struct tailcfg_id_flags online_change;
 	struct tailcfg_dns_config *dns_config; /* NULL unchanged */
@@ -142,10 +178,15 @@ struct tailcfg_map_response {
 	struct tailcfg_client_version *client_version;
 };
 
-void tailcfg_ping_request_clear(struct tailcfg_ping_request *request);
-void tailcfg_map_response_clear(struct tailcfg_map_response *response);
+DECLARE_MEMBERS(tailcfg_ping_request);
+DECLARE_MEMBERS(tailcfg_client_version);
+
+/* Without its id. */
+extern const struct json_members tailcfg_display_message_members;
 void tailcfg_display_message_clear(struct tailcfg_display_message *message);
-void tailcfg_client_version_clear(struct tailcfg_client_version *version);
+
+void tailcfg_named_filter_clear(struct tailcfg_named_filter *filter);
+void tailcfg_map_response_clear(struct tailcfg_map_response *response);
 
 /** tailcfg_map_request_encode() - The body of a stream or a lite update */
 int tailcfg_map_request_encode(const struct tailcfg_map_request *request, struct buffer *out);
@@ -159,8 +200,3 @@ int tailcfg_map_request_encode(const struct tailcfg_map_request *request, struct
  */
 int tailcfg_map_response_parse(const char *text, size_t length, struct tailcfg_map_response *ret,
 			       struct error *err);
-
-void tailcfg_display_message_encode(struct json_writer *w,
-				    const struct tailcfg_display_message *message);
-void tailcfg_client_version_encode(struct json_writer *w, const char *name,
-				   const struct tailcfg_client_version *version);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wire/tailcfg_node.c - Node, PeerChange and UserProfile, both ways */
+/* wire/tailcfg_node.c - Hostinfo, Node, PeerChange and UserProfile, both ways */
 #include "wire/tailcfg_node.h"
-
-#include "base/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,9 +9,95 @@
 /* A node's home region in the old form is an endpoint at this address. */
 #define LEGACY_DERP "127.3.3.40:"
 
-#define NODE(...)   MEMBER(struct tailcfg_node, __VA_ARGS__)
-#define CHANGE(...) MEMBER(struct tailcfg_peer_change, __VA_ARGS__)
-#define USER(...)   MEMBER(struct tailcfg_user_profile, __VA_ARGS__)
+#define HOSTINFO(...) MEMBER(struct tailcfg_hostinfo, __VA_ARGS__)
+#define NET_INFO(...) MEMBER(struct tailcfg_net_info, __VA_ARGS__)
+#define SERVICE(...)  MEMBER(struct tailcfg_service, __VA_ARGS__)
+#define NODE(...)     MEMBER(struct tailcfg_node, __VA_ARGS__)
+#define USER(...)     MEMBER(struct tailcfg_user_profile, __VA_ARGS__)
+
+/* --- NetInfo --- */
+
+static const struct json_member net_info_members[] = {
+	NET_INFO(OPTIONAL_BOOL, "MappingVariesByDestIP", mapping_varies_by_dest_ip),
+	NET_INFO(OPTIONAL_BOOL, "WorkingIPv6", working_ipv6),
+	NET_INFO(OPTIONAL_BOOL, "OSHasIPv6", os_has_ipv6),
+	NET_INFO(OPTIONAL_BOOL, "WorkingUDP", working_udp),
+	NET_INFO(OPTIONAL_BOOL, "WorkingICMPv4", working_icmpv4),
+	NET_INFO(OPTIONAL_BOOL, "UPnP", upnp),
+	NET_INFO(OPTIONAL_BOOL, "PMP", pmp),
+	NET_INFO(OPTIONAL_BOOL, "PCP", pcp),
+	NET_INFO(BOOL, "HavePortMap", have_port_map),
+	NET_INFO(INT, "PreferredDERP", preferred_derp),
+	NET_INFO(TEXT, "LinkType", link_type),
+	NET_INFO(TEXT, "FirewallMode", firewall_mode),
+};
+
+static const struct json_members net_info =
+	MEMBERS("NetInfo", struct tailcfg_net_info, net_info_members, .lenient = true);
+
+bool tailcfg_net_info_basically_equal(const struct tailcfg_net_info *a,
+				      const struct tailcfg_net_info *b)
+{
+	if (!a || !b)
+		return a == b;
+	for (size_t i = 0; i < net_info.count; i++)
+		if (net_info.list[i].offset != offsetof(struct tailcfg_net_info, firewall_mode) &&
+		    !member_equal(&net_info.list[i], a, b))
+			return false;
+	return true;
+}
+
+/* --- Hostinfo --- */
+
+static const struct json_member service_members[] = {
+	SERVICE(TEXT, "Proto", protocol, .always = true),
+	SERVICE(UINT16, "Port", port, .always = true),
+	SERVICE(TEXT, "Description", description),
+};
+
+static const struct json_members service =
+	MEMBERS("service", struct tailcfg_service, service_members, .lenient = true);
+
+static const struct json_member hostinfo_members[] = {
+	HOSTINFO(TEXT, "IPNVersion", ipn_version, .own = true),
+	HOSTINFO(TEXT, "BackendLogID", backend_log_id, .own = true),
+	HOSTINFO(TEXT, "OS", os),
+	HOSTINFO(TEXT, "OSVersion", os_version, .own = true),
+	HOSTINFO(TEXT, "Distro", distro),
+	HOSTINFO(TEXT, "DistroVersion", distro_version, .own = true),
+	HOSTINFO(TEXT, "DistroCodeName", distro_code_name, .own = true),
+	HOSTINFO(TEXT, "App", app),
+	HOSTINFO(TEXT, "Package", package, .own = true),
+	HOSTINFO(TEXT, "DeviceModel", device_model, .own = true),
+	HOSTINFO(TEXT, "Hostname", hostname),
+	HOSTINFO(TEXT, "Machine", machine, .own = true),
+	HOSTINFO(TEXT, "GoArch", go_arch, .own = true),
+	HOSTINFO(TEXT, "GoVersion", go_version, .own = true),
+	HOSTINFO(TEXT, "ServicesHash", services_hash, .own = true),
+	HOSTINFO(TEXT, "ExitNodeID", exit_node_id, .own = true),
+	HOSTINFO(OPTIONAL_BOOL, "Container", container),
+	HOSTINFO(OPTIONAL_BOOL, "Userspace", userspace),
+	HOSTINFO(OPTIONAL_BOOL, "UserspaceRouter", userspace_router),
+	HOSTINFO(OPTIONAL_BOOL, "AppConnector", app_connector),
+	HOSTINFO(OPTIONAL_BOOL, "StateEncrypted", state_encrypted),
+	HOSTINFO(BOOL, "ShieldsUp", shields_up),
+	HOSTINFO(BOOL, "NoLogsNoSupport", no_logs_no_support),
+	HOSTINFO(BOOL, "WireIngress", wire_ingress),
+	HOSTINFO(BOOL, "IngressEnabled", ingress_enabled),
+	HOSTINFO(BOOL, "AllowsUpdate", allows_update),
+	HOSTINFO(BOOL, "PeerRelay", peer_relay),
+	HOSTINFO(PREFIXES, "RoutableIPs", routable_ips),
+	HOSTINFO(STRINGS, "RequestTags", request_tags),
+	HOSTINFO(STRINGS, "sshHostKeys", ssh_host_keys),
+	MEMBER_LIST(struct tailcfg_hostinfo, ITEMS, "Services", services, service_count, &service),
+	MEMBER_STRUCT(struct tailcfg_hostinfo, "NetInfo", net_info, &net_info, .own = true),
+};
+
+const struct json_members tailcfg_hostinfo_members =
+	MEMBERS("Hostinfo", struct tailcfg_hostinfo, hostinfo_members, .lenient = true);
+
+const struct json_members tailcfg_hostinfo_of_peer = MEMBERS(
+	"Hostinfo", struct tailcfg_hostinfo, hostinfo_members, .lenient = true, .skip_own = true);
 
 /* --- Capabilities --- */
 
@@ -34,114 +118,53 @@ const struct tailcfg_capability *tailcfg_capability_find(const struct tailcfg_ca
 	return bsearch(&wanted, list->items, list->count, sizeof(wanted), by_name);
 }
 
-void tailcfg_cap_map_clear(void *at)
-{
-	struct tailcfg_capability_list *list = at;
-
-	for (uint32_t i = 0; i < list->count; i++) {
-		free((char *)list->items[i].name);
-		free((char *)list->items[i].values);
-	}
-	free(list->items);
-	*list = (struct tailcfg_capability_list){0};
-}
-
-bool tailcfg_capability_list_equal(const struct tailcfg_capability_list *a,
-				   const struct tailcfg_capability_list *b)
-{
-	if (a->count != b->count)
-		return false;
-	for (uint32_t i = 0; i < a->count; i++)
-		if (!text_equal(a->items[i].name, b->items[i].name) ||
-		    !text_equal(a->items[i].values, b->items[i].values))
-			return false;
-	return true;
-}
-
-static bool has_name(const struct tailcfg_capability_list *list, const char *name)
-{
-	for (uint32_t i = 0; i < list->count; i++)
-		if (strcmp(list->items[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-/* add_capability() - Append to a list that has room */
-static int add_capability(struct tailcfg_capability_list *list, const char *name,
-			  const json_t *values)
-{
-	struct tailcfg_capability *c = &list->items[list->count++];
-
-	c->name = strdup(name);
-	if (json_array_size(values))
-		c->values = json_dumps(values, JSON_COMPACT);
-	return c->name && (c->values || !json_array_size(values)) ? 0 : -ENOMEM;
-}
-
-/* decode_cap_map() - CapMap, and the bare names of the deprecated list beside it */
-static void decode_cap_map(struct json_reader *r, const char *member, void *at)
-{
-	json_t *map = json_get_object(r, member), *bare = json_get_array(r, "Capabilities");
-	size_t room = json_object_size(map) + json_array_size(bare), i;
-	struct tailcfg_capability_list *list = at;
-	const char *name;
-	json_t *value;
-
-	if (!room)
-		return;
-	list->items = json_items(r, member, room, sizeof(*list->items));
-	if (!list->items)
-		return;
-	json_object_foreach(map, name, value) {
-		if (!json_is_array(value) && !json_is_null(value))
-			json_reader_fail(r, member, -EINVAL);
-		else if (add_capability(list, name, value) < 0)
-			json_reader_fail(r, member, -ENOMEM);
-	}
-	json_array_foreach(bare, i, value) {
-		if (!json_is_string(value))
-			json_reader_fail(r, "Capabilities", -EINVAL);
-		else if (r->error != -ENOMEM && !has_name(list, json_string_value(value)) &&
-			 add_capability(list, json_string_value(value), NULL) < 0)
-			json_reader_fail(r, "Capabilities", -ENOMEM);
-	}
-	if (r->error != -ENOMEM)
-		qsort(list->items, list->count, sizeof(*list->items), by_name);
-}
-
-static void encode_cap_map(struct json_writer *w, const char *member, const void *at)
-{
-	const struct tailcfg_capability_list *list = at;
-
-	json_begin_object(w, member);
-	for (uint32_t i = 0; i < list->count; i++)
-		json_put_raw(w, list->items[i].name,
-			     list->items[i].values ? list->items[i].values : "null");
-	json_end_object(w);
-}
-
-void tailcfg_cap_map_encode(struct json_writer *w, const char *name, const void *list)
-{
-	if (((const struct tailcfg_capability_list *)list)->count)
-		encode_cap_map(w, name, list);
-}
-
-static bool cap_map_equal(const void *a, const void *b)
-{
-	return tailcfg_capability_list_equal(a, b);
-}
-
-static const struct json_member_functions cap_map = {
-	.clear = tailcfg_cap_map_clear,
-	.decode = decode_cap_map,
-	.encode = tailcfg_cap_map_encode,
-	.equal = cap_map_equal,
+static const struct json_member capability_members[] = {
+	MEMBER(struct tailcfg_capability, RAW, NULL, values, .always = true),
 };
-static const struct json_member_functions cap_map_change = {
-	.clear = tailcfg_cap_map_clear,
-	.decode = decode_cap_map,
-	.encode = encode_cap_map,
-};
+
+const struct json_members tailcfg_capability_members =
+	MEMBERS("capability", struct tailcfg_capability, capability_members);
+
+#define CAP_MAP                                                                       \
+	MEMBER_LIST(struct tailcfg_node, MAP, "CapMap", cap_map.items, cap_map.count, \
+		    &tailcfg_capability_members)
+
+/* join_capabilities() - The bare names of the deprecated list beside CapMap, whose names come first */
+static void join_capabilities(struct json_reader *r, struct tailcfg_capability_list *list)
+{
+	json_t *names = json_get_array(r, "Capabilities"), *value;
+	size_t room = list->count + json_array_size(names), i;
+	struct tailcfg_capability_list old, all;
+
+	if (!json_array_size(names))
+		return;
+	all.items = reallocarray(list->items, room, sizeof(*all.items));
+	if (!all.items) {
+		json_reader_fail(r, "Capabilities", -ENOMEM);
+		return;
+	}
+	all.count = list->count;
+	old = all;
+	json_array_foreach(names, i, value) {
+		const char *name = json_string_value(value);
+		struct tailcfg_capability *next = &all.items[all.count];
+
+		if (name && tailcfg_capability_find(&old, name))
+			continue;
+		*next = (struct tailcfg_capability){.name = name ? strdup(name) : NULL};
+		if (next->name)
+			all.count++;
+		else
+			json_reader_fail(r, "Capabilities", name ? -ENOMEM : -EINVAL);
+	}
+	qsort(all.items, all.count, sizeof(*all.items), by_name);
+	*list = (struct tailcfg_capability_list){.items = all.items};
+	for (i = 0; i < all.count; i++)
+		if (list->count && by_name(&all.items[list->count - 1], &all.items[i]) == 0)
+			free((char *)all.items[i].name);
+		else
+			list->items[list->count++] = all.items[i];
+}
 
 /* --- Node --- */
 
@@ -161,6 +184,7 @@ static void finish_node(struct json_reader *r, void *object)
 		if (prefix_list_copy(&node->addresses, &node->allowed_ips) < 0)
 			json_reader_fail(r, "AllowedIPs", -ENOMEM);
 	}
+	join_capabilities(r, &node->cap_map);
 	if (node->id <= 0)
 		json_reader_fail(r, "ID", -EINVAL);
 }
@@ -171,24 +195,24 @@ static const struct json_member node_members[] = {
 	NODE(TEXT, "Name", name, .always = true),
 	NODE(INT, "User", user, .always = true),
 	NODE(INT, "Sharer", sharer),
-	NODE(KEY, "Key", key, .key = KEY_NODE, .always = true),
+	NODE(NODE_KEY, "Key", key, .always = true),
 	NODE(TIME, "KeyExpiry", key_expiry, .always = true),
 	NODE(TEXT, "KeySignature", key_signature),
-	NODE(KEY, "Machine", machine, .key = KEY_MACHINE, .always = true),
-	NODE(KEY, "DiscoKey", disco_key, .key = KEY_DISCO, .always = true),
+	NODE(MACHINE_KEY, "Machine", machine, .always = true),
+	NODE(DISCO_KEY, "DiscoKey", disco_key, .always = true),
 	NODE(PREFIXES, "Addresses", addresses, .always = true),
 	NODE(PREFIXES, "AllowedIPs", allowed_ips, .always = true),
 	NODE(ENDPOINTS, "Endpoints", endpoints),
 	NODE(UINT16, "HomeDERP", home_derp),
 	MEMBER_STRUCT(struct tailcfg_node, "Hostinfo", hostinfo, &tailcfg_hostinfo_of_peer),
 	NODE(TIME, "Created", created, .always = true),
-	NODE(UINT16, "Cap", cap, .clamped = true),
+	NODE(UINT16, "Cap", cap),
 	NODE(STRINGS, "Tags", tags),
 	NODE(PREFIXES, "PrimaryRoutes", primary_routes),
 	NODE(TIME, "LastSeen", last_seen),
 	NODE(OPTIONAL_BOOL, "Online", online),
 	NODE(BOOL, "MachineAuthorized", machine_authorized),
-	MEMBER_BY(struct tailcfg_node, "CapMap", cap_map, &cap_map),
+	CAP_MAP,
 	NODE(BOOL, "UnsignedPeerAPIOnly", unsigned_peer_api_only),
 	NODE(TEXT, "ComputedName", computed_name),
 	NODE(BOOL, "Expired", expired),
@@ -201,33 +225,6 @@ static const struct json_member node_members[] = {
 
 const struct json_members tailcfg_node_members =
 	MEMBERS("node", struct tailcfg_node, node_members, .finish = finish_node);
-
-void tailcfg_node_clear(struct tailcfg_node *node)
-{
-	members_clear(&tailcfg_node_members, node);
-}
-
-int tailcfg_node_decode(const json_t *json, struct tailcfg_node *ret, struct error *err)
-{
-	return members_decode(&tailcfg_node_members, json, ret, err);
-}
-
-int tailcfg_node_parse(struct json_range text, struct tailcfg_node *ret, struct error *err)
-{
-	json_t *json = json_parse(text, err);
-	int r;
-
-	if (!json)
-		return -EINVAL;
-	r = tailcfg_node_decode(json, ret, err);
-	json_decref(json);
-	return r;
-}
-
-void tailcfg_node_encode(struct json_writer *w, const char *name, const struct tailcfg_node *node)
-{
-	members_encode(&tailcfg_node_members, w, name, node);
-}
 
 const char *tailcfg_node_display_name(const struct tailcfg_node *node, char out[static 64])
 {
@@ -246,42 +243,22 @@ const char *tailcfg_node_display_name(const struct tailcfg_node *node, char out[
 
 /* --- PeerChange --- */
 
-#define PRESENT(member) .present = offsetof(struct tailcfg_peer_change, member)
-
 static const struct json_member change_members[] = {
-	CHANGE(INT, "NodeID", node_id, .always = true),
-	CHANGE(UINT16, "DERPRegion", derp_region),
-	CHANGE(UINT16, "Cap", cap, .clamped = true),
-	MEMBER_BY(struct tailcfg_peer_change, "CapMap", cap_map, &cap_map_change,
-		  PRESENT(has_cap_map)),
-	CHANGE(ENDPOINTS, "Endpoints", endpoints, PRESENT(has_endpoints)),
-	CHANGE(KEY, "Key", key, .key = KEY_NODE, PRESENT(has_key)),
-	CHANGE(TEXT, "KeySignature", key_signature),
-	CHANGE(KEY, "DiscoKey", disco_key, .key = KEY_DISCO, PRESENT(has_disco_key)),
-	CHANGE(OPTIONAL_BOOL, "Online", online),
-	CHANGE(TIME, "LastSeen", last_seen, PRESENT(has_last_seen)),
-	CHANGE(TIME, "KeyExpiry", key_expiry, PRESENT(has_key_expiry)),
+	NODE(INT, "NodeID", id),
+	NODE(UINT16, "DERPRegion", home_derp),
+	NODE(UINT16, "Cap", cap),
+	CAP_MAP,
+	NODE(ENDPOINTS, "Endpoints", endpoints),
+	NODE(NODE_KEY, "Key", key),
+	NODE(TEXT, "KeySignature", key_signature),
+	NODE(DISCO_KEY, "DiscoKey", disco_key),
+	NODE(OPTIONAL_BOOL, "Online", online),
+	NODE(TIME, "LastSeen", last_seen),
+	NODE(TIME, "KeyExpiry", key_expiry),
 };
 
-static const struct json_members peer_change =
-	MEMBERS("peer change", struct tailcfg_peer_change, change_members);
-
-void tailcfg_peer_change_clear(struct tailcfg_peer_change *change)
-{
-	members_clear(&peer_change, change);
-}
-
-int tailcfg_peer_change_decode(const json_t *json, struct tailcfg_peer_change *ret,
-			       struct error *err)
-{
-	return members_decode(&peer_change, json, ret, err);
-}
-
-void tailcfg_peer_change_encode(struct json_writer *w, const char *name,
-				const struct tailcfg_peer_change *change)
-{
-	members_encode(&peer_change, w, name, change);
-}
+const struct json_members tailcfg_peer_change_members =
+	MEMBERS("peer change", struct tailcfg_node, change_members);
 
 /* --- UserProfile --- */
 
@@ -294,14 +271,3 @@ static const struct json_member user_members[] = {
 
 const struct json_members tailcfg_user_profile_members =
 	MEMBERS("user profile", struct tailcfg_user_profile, user_members);
-
-void tailcfg_user_profile_clear(struct tailcfg_user_profile *profile)
-{
-	members_clear(&tailcfg_user_profile_members, profile);
-}
-
-void tailcfg_user_profile_encode(struct json_writer *w, const char *name,
-				 const struct tailcfg_user_profile *profile)
-{
-	members_encode(&tailcfg_user_profile_members, w, name, profile);
-}

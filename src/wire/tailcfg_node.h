@@ -1,14 +1,96 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* wire/tailcfg_node.h - a node of the tailnet, a change to one, and its user */
+/* wire/tailcfg_node.h - a node of the tailnet, its Hostinfo, a change to it, and its user */
 #pragma once
 
 #include "wire/members.h"
-#include "wire/tailcfg_hostinfo.h"
+
+/* Node.Hostinfo.Services */
+struct tailcfg_service {
+	const char *protocol; /* "tcp", "udp", "peerapi4", "peerapi6", "peerapi-dns-proxy" */
+	uint16_t port;
+	const char *description;
+};
+
+/*
+ * The network as netcheck found it. Control propagates our endpoints only if
+ * working_udp is true, and peers reach us by relay only at preferred_derp.
+ */
+struct tailcfg_net_info {
+	enum optional_bool mapping_varies_by_dest_ip;
+	enum optional_bool working_ipv6;
+	enum optional_bool os_has_ipv6;
+	enum optional_bool working_udp;
+	enum optional_bool working_icmpv4;
+	enum optional_bool upnp;
+	enum optional_bool pmp;
+	enum optional_bool pcp;
+	bool have_port_map;
+	int64_t preferred_derp;    /* home region; 0 none */
+	const char *link_type;     /* "wired", "wifi", "mobile" */
+	const char *firewall_mode; /* "nft-default" … */
+};
+
+/*
+ * Hostinfo in both directions. This node sends all of it. Of a node in a map, the
+ * only texts kept are os, distro, hostname and app; its NetInfo is not kept.
+ */
+struct tailcfg_hostinfo {
+	const char *ipn_version;
+	const char *backend_log_id; /* 64 hex digits; some servers want it not empty */
+	const char *os;             /* "linux" */
+	const char *os_version;     /* kernel release */
+	const char *distro;
+	const char *distro_version;
+	const char *distro_code_name;
+	const char *app; /* "pillion/0.1.0" */
+	const char *package;
+	const char *device_model;
+	const char *hostname;
+	const char *machine; /* "x86_64" */
+	const char *go_arch; /* "amd64" */
+	const char *go_version;
+	enum optional_bool container;
+	enum optional_bool userspace;
+	enum optional_bool userspace_router;
+	enum optional_bool app_connector;
+	enum optional_bool state_encrypted;
+	bool shields_up;
+	bool no_logs_no_support;
+	bool wire_ingress;
+	bool ingress_enabled;
+	bool allows_update;
+	bool peer_relay;
+	struct prefix_list routable_ips;
+	struct string_list request_tags;
+	struct string_list ssh_host_keys;
+	struct tailcfg_service *services;
+	uint32_t service_count;
+	const char *services_hash;
+	const char *exit_node_id;
+	struct tailcfg_net_info *net_info; /* NULL: not known yet */
+};
+
+/* Reads only what is kept of a node in a map. */
+extern const struct json_members tailcfg_hostinfo_of_peer;
+
+/*
+ * A peer writes its own Hostinfo and control forwards it, so no content of it may make
+ * the map unusable: members of the wrong type are ignored, and decoding fails without memory only.
+ */
+DECLARE_MEMBERS(tailcfg_hostinfo);
+
+/**
+ * tailcfg_net_info_basically_equal() - Whether a change needs no update to control (protocol.md 4.6)
+ *
+ * All flags, the home region and the link type are compared.
+ */
+bool tailcfg_net_info_basically_equal(const struct tailcfg_net_info *a,
+				      const struct tailcfg_net_info *b);
 
 /* One entry of a CapMap. */
 struct tailcfg_capability {
 	const char *name;
-	const char *values; /* JSON array text, or NULL when it only has to be present */
+	const char *values; /* JSON, or NULL when it only has to be present */
 };
 
 struct tailcfg_capability_list {
@@ -52,27 +134,6 @@ struct tailcfg_node {
 	const char *stable_tailnet_id; /* self only */
 };
 
-/* A partial update of one peer. What is absent stays as it is. */
-struct tailcfg_peer_change {
-	int64_t node_id;
-	uint16_t derp_region; /* 0 unchanged */
-	uint16_t cap;         /* 0 unchanged */
-	bool has_cap_map;
-	bool has_endpoints;
-	bool has_key;
-	bool has_disco_key;
-	bool has_last_seen;
-	bool has_key_expiry;
-	enum optional_bool online; /* unset: unchanged */
-	struct tailcfg_capability_list cap_map;
-	struct endpoint_list endpoints;
-	struct public_key key;
-	struct public_key disco_key;
-	const char *key_signature; /* NULL unchanged */
-	nanoseconds last_seen;
-	nanoseconds key_expiry;
-};
-
 struct tailcfg_user_profile {
 	int64_t id;
 	const char *login_name;
@@ -80,37 +141,23 @@ struct tailcfg_user_profile {
 	const char *profile_pic_url;
 };
 
-extern const struct json_members tailcfg_node_members, tailcfg_user_profile_members;
+/*
+ * Decoding normalises a Node (protocol.md 4.3, apply order 2): a legacy DERP "127.3.3.40:N" becomes
+ * home_derp, AllowedIPs absent or null become the addresses, a peer that is UnsignedPeerAPIOnly
+ * keeps no other allowed IPs, and the deprecated Capabilities join the CapMap.
+ */
+DECLARE_MEMBERS(tailcfg_node);
+DECLARE_MEMBERS(tailcfg_user_profile);
 
-/** tailcfg_cap_map_clear(), … - Of a struct tailcfg_capability_list, for tables of members */
-void tailcfg_cap_map_clear(void *list);
-void tailcfg_cap_map_encode(struct json_writer *w, const char *name, const void *list);
-bool tailcfg_capability_list_equal(const struct tailcfg_capability_list *a,
-				   const struct tailcfg_capability_list *b);
-void tailcfg_node_clear(struct tailcfg_node *node);
-void tailcfg_peer_change_clear(struct tailcfg_peer_change *change);
-void tailcfg_user_profile_clear(struct tailcfg_user_profile *profile);
+/* A PeerChange: a partial update of a peer, read into a node. What is null or absent stays. */
+extern const struct json_members tailcfg_peer_change_members;
+
+/* An object in JSON whose members are struct tailcfg_capability. */
+extern const struct json_members tailcfg_capability_members;
 
 /** tailcfg_capability_find() - The entry, or NULL: the capability is not held */
 const struct tailcfg_capability *tailcfg_capability_find(const struct tailcfg_capability_list *list,
 							 const char *name);
-
-/**
- * tailcfg_node_decode() - Read a Node and normalise it (protocol.md 4.3, apply order 2)
- *
- * A legacy DERP "127.3.3.40:N" becomes home_derp, AllowedIPs absent or null become
- * the addresses, a peer that is UnsignedPeerAPIOnly keeps no other allowed IPs, and
- * the deprecated Capabilities join the CapMap. Regions above 65535 are 0.
- *
- * Return: 0, -EINVAL with @err set, -ENOMEM
- */
-int tailcfg_node_decode(const json_t *json, struct tailcfg_node *ret, struct error *err);
-
-/** tailcfg_node_parse() - The same from text */
-int tailcfg_node_parse(struct json_range text, struct tailcfg_node *ret, struct error *err);
-
-/** tailcfg_node_encode() - Write a Node; decoding it gives an equal one */
-void tailcfg_node_encode(struct json_writer *w, const char *name, const struct tailcfg_node *node);
 
 /**
  * tailcfg_node_display_name() - For people: the first label of its name, else its hostname
@@ -119,13 +166,14 @@ void tailcfg_node_encode(struct json_writer *w, const char *name, const struct t
  */
 const char *tailcfg_node_display_name(const struct tailcfg_node *node, char out[static 64]);
 
-/** tailcfg_peer_change_decode() - Read a PeerChange; as tailcfg_node_decode() */
-int tailcfg_peer_change_decode(const json_t *json, struct tailcfg_peer_change *ret,
-			       struct error *err);
-
-/** tailcfg_peer_change_encode() - Write a PeerChange */
-void tailcfg_peer_change_encode(struct json_writer *w, const char *name,
-				const struct tailcfg_peer_change *change);
-
-void tailcfg_user_profile_encode(struct json_writer *w, const char *name,
-				 const struct tailcfg_user_profile *profile);
+/* The answer to a ping of a peer, for local programs and for control. */
+struct tailcfg_ping_result {
+	struct address target;
+	const char *name;  /* of the peer, "" if it is gone */
+	const char *error; /* "" for an answer in time */
+	double latency_seconds;
+	struct endpoint endpoint; /* of a direct path; ADDRESS_NONE: there is none */
+	uint16_t region;          /* of the relay that carried it; 0: none */
+	const char *region_code;
+	uint16_t peer_api_port; /* TSMP */
+};

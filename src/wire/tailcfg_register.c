@@ -6,43 +6,23 @@
 
 #define RESPONSE(...) MEMBER(struct tailcfg_register_response, __VA_ARGS__)
 
-/* A whole body as one jansson value, nested no deeper than we allow. */
-static json_t *parse_body(const void *body, size_t length, const char *what, struct error *err)
+static void finish_keys(struct json_reader *r, void *object)
 {
-	struct json_range range;
-	json_t *json;
-	int r;
-
-	r = json_scan_value(body, length, &range);
-	if (r < 0) {
-		error_set(err, r, "%s: the answer is not JSON", what);
-		return NULL;
-	}
-	json = json_parse(range, err);
-	if (!json)
-		error_wrap(err, "%s", what);
-	return json;
+	if (public_key_is_zero(&((struct tailcfg_server_keys *)object)->public_key))
+		json_reader_fail(r, "publicKey", -EINVAL);
 }
+
+static const struct json_member key_members[] = {
+	MEMBER(struct tailcfg_server_keys, MACHINE_KEY, "publicKey", public_key),
+};
+
+static const struct json_members server_keys =
+	MEMBERS("server key", struct tailcfg_server_keys, key_members, .finish = finish_keys);
 
 int tailcfg_server_keys_parse(const void *body, size_t length, struct tailcfg_server_keys *ret,
 			      struct error *err)
 {
-	json_t *json = parse_body(body, length, "server key", err);
-	struct tailcfg_server_keys keys;
-	struct json_reader r;
-	int result;
-
-	if (!json)
-		return -EINVAL;
-	r = json_reader_of(json);
-	keys.public_key = json_get_key(&r, "publicKey", KEY_MACHINE);
-	if (public_key_is_zero(&keys.public_key))
-		json_reader_fail(&r, "publicKey", -EINVAL);
-	result = json_reader_result(&r, err, "server key");
-	if (result == 0)
-		*ret = keys;
-	json_decref(json);
-	return result;
+	return members_parse(&server_keys, (struct json_range){body, length}, ret, err);
 }
 
 int tailcfg_register_request_encode(const struct tailcfg_register_request *request,
@@ -95,20 +75,12 @@ static const struct json_member response_members[] = {
 	RESPONSE(TEXT, "Error", error),
 };
 
-static const struct json_members response =
+const struct json_members tailcfg_register_response_members =
 	MEMBERS("register", struct tailcfg_register_response, response_members);
-
-void tailcfg_register_response_clear(struct tailcfg_register_response *r)
-{
-	members_clear(&response, r);
-}
 
 int tailcfg_register_response_parse(const void *body, size_t length,
 				    struct tailcfg_register_response *ret, struct error *err)
 {
-	json_t *json = parse_body(body, length, "register", err);
-	int r = json ? members_decode(&response, json, ret, err) : -EINVAL;
-
-	json_decref(json);
-	return r;
+	return members_parse(&tailcfg_register_response_members, (struct json_range){body, length},
+			     ret, err);
 }

@@ -2,7 +2,7 @@
 /* wire/tailcfg_register.h - GET /key and POST /machine/register */
 #pragma once
 
-#include "wire/tailcfg_hostinfo.h"
+#include "wire/tailcfg_node.h"
 
 /* Expiry of a RegisterRequest that means "log this node out". */
 #define TAILCFG_EXPIRY_LOGOUT (123 * NSEC_PER_SEC)
@@ -35,7 +35,7 @@ struct tailcfg_register_response {
 	const char *error; /* NULL: none. Text of the server, to be escaped when shown */
 };
 
-void tailcfg_register_response_clear(struct tailcfg_register_response *response);
+DECLARE_MEMBERS(tailcfg_register_response);
 
 /** tailcfg_server_keys_parse() - The body of /key; 0 or -EINVAL with @err set */
 int tailcfg_server_keys_parse(const void *body, size_t length, struct tailcfg_server_keys *ret,

@@ -4,6 +4,7 @@
 
 #include "base/cursor.h"
 
+#include <endian.h>
 #include <errno.h>
 
 unsigned int wg_message_type(const uint8_t *datagram, size_t length)
@@ -25,116 +26,92 @@ unsigned int wg_message_type(const uint8_t *datagram, size_t length)
 	return fits ? type : 0;
 }
 
-/* Past the type, for a message of which wg_message_type() says that it is @type. */
-static bool open_message(struct cursor *c, const uint8_t *datagram, size_t length,
-			 enum wg_message_type type)
+/*
+ * Every struct has the layout of its message behind the type, but for the MACs that end a handshake
+ * message and the order of bytes of its integers.
+ */
+static_assert(sizeof(struct wg_initiation) == WG_INITIATION_SIZE - WG_TYPE_SIZE - 2 * WG_MAC_SIZE &&
+		      sizeof(struct wg_response) ==
+			      WG_RESPONSE_SIZE - WG_TYPE_SIZE - 2 * WG_MAC_SIZE &&
+		      sizeof(struct wg_cookie_reply) == WG_COOKIE_REPLY_SIZE - WG_TYPE_SIZE,
+	      "no padding");
+
+/* decode() - @ret begins with an index, as every message does */
+static int decode(const uint8_t *datagram, size_t length, enum wg_message_type type, void *ret,
+		  size_t size)
 {
-	*c = cursor_of(datagram, length);
-	cursor_take(c, WG_TYPE_SIZE);
-	return wg_message_type(datagram, length) == type;
+	uint32_t *index = ret;
+
+	if (wg_message_type(datagram, length) != type)
+		return -EBADMSG;
+	memcpy(ret, datagram + WG_TYPE_SIZE, size);
+	*index = le32toh(*index);
+	return 0;
 }
 
 int wg_initiation_decode(const uint8_t *datagram, size_t length, struct wg_initiation *ret)
 {
-	struct cursor c;
-
-	if (!open_message(&c, datagram, length, WG_MESSAGE_INITIATION))
-		return -EBADMSG;
-	ret->sender = cursor_le32(&c);
-	cursor_copy(&c, ret->ephemeral.bytes, sizeof(ret->ephemeral.bytes));
-	cursor_copy(&c, ret->sealed_static, sizeof(ret->sealed_static));
-	cursor_copy(&c, ret->sealed_timestamp, sizeof(ret->sealed_timestamp));
-	return cursor_ok(&c) ? 0 : -EBADMSG;
+	return decode(datagram, length, WG_MESSAGE_INITIATION, ret, sizeof(*ret));
 }
 
 int wg_response_decode(const uint8_t *datagram, size_t length, struct wg_response *ret)
 {
-	struct cursor c;
+	int r = decode(datagram, length, WG_MESSAGE_RESPONSE, ret, sizeof(*ret));
 
-	if (!open_message(&c, datagram, length, WG_MESSAGE_RESPONSE))
-		return -EBADMSG;
-	ret->sender = cursor_le32(&c);
-	ret->receiver = cursor_le32(&c);
-	cursor_copy(&c, ret->ephemeral.bytes, sizeof(ret->ephemeral.bytes));
-	cursor_copy(&c, ret->sealed_nothing, sizeof(ret->sealed_nothing));
-	return cursor_ok(&c) ? 0 : -EBADMSG;
+	if (r == 0)
+		ret->receiver = le32toh(ret->receiver);
+	return r;
 }
 
 int wg_cookie_reply_decode(const uint8_t *datagram, size_t length, struct wg_cookie_reply *ret)
 {
-	struct cursor c;
-
-	if (!open_message(&c, datagram, length, WG_MESSAGE_COOKIE))
-		return -EBADMSG;
-	ret->receiver = cursor_le32(&c);
-	cursor_copy(&c, ret->nonce, sizeof(ret->nonce));
-	cursor_copy(&c, ret->sealed_cookie, sizeof(ret->sealed_cookie));
-	return cursor_ok(&c) ? 0 : -EBADMSG;
+	return decode(datagram, length, WG_MESSAGE_COOKIE, ret, sizeof(*ret));
 }
 
 int wg_transport_decode(const uint8_t *datagram, size_t length, struct wg_transport *ret)
 {
-	struct cursor c;
+	struct cursor c = cursor_of(datagram, length);
 
-	if (!open_message(&c, datagram, length, WG_MESSAGE_TRANSPORT))
+	if (wg_message_type(datagram, length) != WG_MESSAGE_TRANSPORT)
 		return -EBADMSG;
+	cursor_take(&c, WG_TYPE_SIZE);
 	ret->receiver = cursor_le32(&c);
 	ret->counter = cursor_le64(&c);
-	return cursor_ok(&c) ? 0 : -EBADMSG;
-}
-
-static uint8_t *put_bytes(uint8_t *out, const void *bytes, size_t length)
-{
-	memcpy(out, bytes, length);
-	return out + length;
-}
-
-static uint8_t *put_index(uint8_t *out, uint32_t value)
-{
-	put_le32(out, value);
-	return out + WG_INDEX_SIZE;
+	return 0;
 }
 
 void wg_initiation_encode(const struct wg_initiation *message,
 			  uint8_t ret[static WG_INITIATION_SIZE])
 {
-	uint8_t *out = put_index(ret, WG_MESSAGE_INITIATION);
-
-	out = put_index(out, message->sender);
-	out = put_bytes(out, message->ephemeral.bytes, sizeof(message->ephemeral.bytes));
-	out = put_bytes(out, message->sealed_static, sizeof(message->sealed_static));
-	out = put_bytes(out, message->sealed_timestamp, sizeof(message->sealed_timestamp));
-	memset(out, 0, 2 * WG_MAC_SIZE);
+	put_le32(ret, WG_MESSAGE_INITIATION);
+	memcpy(ret + WG_TYPE_SIZE, message, sizeof(*message));
+	put_le32(ret + WG_TYPE_SIZE, message->sender);
+	memset(ret + WG_MAC1_OFFSET(WG_INITIATION_SIZE), 0, 2 * WG_MAC_SIZE);
 }
 
 void wg_response_encode(const struct wg_response *message, uint8_t ret[static WG_RESPONSE_SIZE])
 {
-	uint8_t *out = put_index(ret, WG_MESSAGE_RESPONSE);
-
-	out = put_index(out, message->sender);
-	out = put_index(out, message->receiver);
-	out = put_bytes(out, message->ephemeral.bytes, sizeof(message->ephemeral.bytes));
-	out = put_bytes(out, message->sealed_nothing, sizeof(message->sealed_nothing));
-	memset(out, 0, 2 * WG_MAC_SIZE);
+	put_le32(ret, WG_MESSAGE_RESPONSE);
+	memcpy(ret + WG_TYPE_SIZE, message, sizeof(*message));
+	put_le32(ret + WG_TYPE_SIZE, message->sender);
+	put_le32(ret + WG_TYPE_SIZE + WG_INDEX_SIZE, message->receiver);
+	memset(ret + WG_MAC1_OFFSET(WG_RESPONSE_SIZE), 0, 2 * WG_MAC_SIZE);
 }
 
 void wg_cookie_reply_encode(const struct wg_cookie_reply *message,
 			    uint8_t ret[static WG_COOKIE_REPLY_SIZE])
 {
-	uint8_t *out = put_index(ret, WG_MESSAGE_COOKIE);
-
-	out = put_index(out, message->receiver);
-	out = put_bytes(out, message->nonce, sizeof(message->nonce));
-	put_bytes(out, message->sealed_cookie, sizeof(message->sealed_cookie));
+	put_le32(ret, WG_MESSAGE_COOKIE);
+	memcpy(ret + WG_TYPE_SIZE, message, sizeof(*message));
+	put_le32(ret + WG_TYPE_SIZE, message->receiver);
 }
 
 void wg_transport_encode(const struct wg_transport *message,
 			 uint8_t ret[static WG_TRANSPORT_HEADER_SIZE])
 {
-	uint8_t *out = put_index(ret, WG_MESSAGE_TRANSPORT);
-
-	out = put_index(out, message->receiver);
-	put_le64(out, message->counter);
+	put_le32(ret, WG_MESSAGE_TRANSPORT);
+	put_le32(ret + WG_TYPE_SIZE, message->receiver);
+	put_le64(ret + WG_TYPE_SIZE + WG_INDEX_SIZE, message->counter);
 }
 
 /* TAI64 label of 1970: 2^62, and the 10 s by which TAI led UTC when it was defined. */

@@ -22,6 +22,8 @@ from lab.waiting import wait_for
 
 NAME = f"pillion-test-{os.getpid()}"
 CACHE = Path(os.environ.get("PILLION_PEERS", "/var/cache/pillion-peers"))
+# Seconds: the first test makes Debian and the image, which compiles everything.
+FIRST = 3600
 # A page by Perl, which every Debian has: the app needs nothing of its own.
 APP = (
     "use IO::Socket::INET; my $l = IO::Socket::INET->new(LocalPort => 8080, Listen => 9, "
@@ -73,7 +75,7 @@ def base(engine):
     if not archive.exists():
         folder = CACHE / "debian-12"
         shutil.rmtree(folder, ignore_errors=True)
-        run("debootstrap", "--variant=minbase", "bookworm", folder)
+        run("debootstrap", "--variant=minbase", "bookworm", folder, timeout=FIRST)
         run("tar", "-C", folder, "-cf", archive.with_suffix(".new"), ".")
         archive.with_suffix(".new").rename(archive)
         shutil.rmtree(folder)
@@ -89,6 +91,7 @@ def image(base):
     docker(
         *["build", "--network", "host", "--build-arg", f"BASE={base}"],
         *["-f", ROOT / "Containerfile", "-t", tag, ROOT],
+        timeout=FIRST,
     )
     return tag
 

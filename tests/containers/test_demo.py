@@ -16,6 +16,8 @@ import pytest
 from lab.build import ROOT
 from lab.waiting import wait_for
 
+pytestmark = pytest.mark.timeout(conftest.FIRST)
+
 PROJECT = f"{conftest.NAME}-demo"
 LABEL = f"label=com.docker.compose.project={PROJECT}"
 DEMO = ROOT / "pillion-demo/compose.yaml"

@@ -6,7 +6,11 @@ import os
 import signal
 import time
 
+import pytest
+from conftest import FIRST
 from lab.waiting import wait_for
+
+pytestmark = pytest.mark.timeout(FIRST)
 
 LEAST = ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN"]
 

@@ -127,9 +127,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			;
 	}
 	close(fd);
-	for (int i = 0; i < ROUNDS && (open_connections() > 0 || control->connections); i++)
+	for (int i = 0;
+	     i < ROUNDS && (open_connections() > 0 || !LIST_EMPTY(&control->connections)); i++)
 		turn(1);
 	check(open_connections() == 0, "a connection is left");
-	check(!control->connections, "a node's connection is left");
+	check(LIST_EMPTY(&control->connections), "a node's connection is left");
 	return 0;
 }

@@ -44,7 +44,7 @@ static void client(const uint8_t *data, size_t size, bool greeted)
 	struct derp_client *c = derp_client_new(&node, "fuzz", 1);
 	size_t piece = size > 0 ? (size_t)data[0] + 1 : 1;
 	uint8_t out[DERP_INFO_MAX];
-	struct derp_event event;
+	struct derp_message event;
 	int r = 0;
 
 	if (greeted) {
@@ -52,16 +52,16 @@ static void client(const uint8_t *data, size_t size, bool greeted)
 		struct derp_server_info info = {.version = 2, .bytes_per_second = 100};
 		uint8_t nonce[DERP_NONCE_SIZE] = {0};
 		struct public_key public;
-		struct derp_box box;
+		struct key_box box;
 
 		secret_key_public(&server, &m.key);
 		secret_key_public(&node, &public);
-		derp_box_init(&server, &public, &box);
+		key_box_init(&server, &public, &box);
 		derp_client_receive(c, out, (size_t)derp_message_write(out, sizeof(out), &m), 1);
 		derp_client_receive(
 			c, out,
 			(size_t)derp_server_info_write(out, sizeof(out), &box, nonce, &info), 1);
-		if (derp_client_next(c, 1, &event) != 1 || event.type != DERP_EVENT_READY)
+		if (derp_client_next(c, 1, &event) != 1 || event.type != DERP_SERVER_INFO)
 			abort();
 	}
 	while (size > 0 && r >= 0) {
@@ -69,7 +69,7 @@ static void client(const uint8_t *data, size_t size, bool greeted)
 
 		r = derp_client_receive(c, data, length, 2);
 		while (r >= 0 && (r = derp_client_next(c, 2, &event)) > 0)
-			if (event.type == DERP_EVENT_PACKET)
+			if (event.type == DERP_RECV_PACKET)
 				derp_client_send(c, &event.key, event.data, event.length, 3);
 		data += length;
 		size -= length;

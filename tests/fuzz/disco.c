@@ -13,7 +13,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct disco_box box = {{1}};
+	static const struct key_box box = {{1}};
 	static const struct public_key sender = {{2}};
 	static const uint8_t nonce[DISCO_NONCE_SIZE] = {3};
 	static uint8_t packet[DISCO_OPEN_MAX + DISCO_OVERHEAD], plain[2][DISCO_OPEN_MAX];

@@ -26,15 +26,15 @@ static void look_at(const uint8_t *data, size_t length)
 {
 	struct disco_message m;
 	struct public_key sender;
-	struct disco_box box;
+	struct key_box box;
 
 	if (stun_recognise(data, length))
 		return;
 	if (disco_sender(data, length, &sender) < 0 ||
 	    !public_key_equal(&sender, &engine->disco_public))
 		abort();
-	if (disco_box_init(&hostile, &sender, &box) == 0 &&
-	    disco_open(data, length, &box, &m) == 0 && m.type == DISCO_PING)
+	if (key_box_init(&hostile, &sender, &box) == 0 && disco_open(data, length, &box, &m) == 0 &&
+	    m.type == DISCO_PING)
 		last_txid = m.ping.txid;
 }
 
@@ -115,7 +115,7 @@ static void message(struct path_peer *p, struct cursor *c, nanoseconds now)
 	struct endpoint from = take_endpoint(c);
 	struct public_key sender;
 	struct disco_message m;
-	struct disco_box box;
+	struct key_box box;
 	const uint8_t *body = cursor_take(c, length);
 	ssize_t size;
 
@@ -128,7 +128,7 @@ static void message(struct path_peer *p, struct cursor *c, nanoseconds now)
 	if (disco_message_parse(plain, length, &m) < 0)
 		return;
 	secret_key_public(secret, &sender);
-	if (disco_box_init(secret, &engine->disco_public, &box) < 0)
+	if (key_box_init(secret, &engine->disco_public, &box) < 0)
 		abort();
 	size = disco_seal(packet, sizeof(packet), &sender, &box, nonce, &m);
 	if (size < 0)

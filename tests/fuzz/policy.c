@@ -13,6 +13,7 @@ static bool any(void *data, const char *name, const char *values)
 static void ask(struct applied_policy *t, const struct world_node *nodes, int64_t id)
 {
 	struct buffer out = BUFFER_INIT(16u * 1024 * 1024);
+	struct json_writer json = json_writer_to(&out);
 	struct policy_ids ids = {0};
 	nanoseconds period;
 	struct filter *f;
@@ -32,7 +33,8 @@ static void ask(struct applied_policy *t, const struct world_node *nodes, int64_
 		    !applied_policy_sees(t, id, from))
 			abort();
 	filter_free(f);
-	if (applied_policy_ssh(t, id, &out) < 0)
+	applied_policy_ssh(t, id, &json, NULL);
+	if (json_writer_result(&json) < 0)
 		abort();
 	buffer_free(&out);
 	applied_policy_ssh_action(t, id, 1, "root", &period);

@@ -54,7 +54,7 @@ static void fuzz_interfaces(const uint8_t *data, size_t size)
 		return;
 	require(privsep_interfaces_encode(&interfaces, 0, &again) == 0);
 	require(again.length == size);
-	privsep_interfaces_free(&interfaces);
+	interfaces_free(&interfaces);
 }
 
 static void fuzz_handover(const uint8_t *data, size_t size)

@@ -252,6 +252,14 @@ WHOLE = {
 
 POLICIES = {name: acls(rule) for name, rule in PAIRS.items()} | WHOLE
 
+# Outside of the corpus: what Headscale takes, and we refuse with these words.
+UNSUPPORTED = {
+    "via": (
+        json.dumps(HEAD | {"grants": [grant("alice@", "lan", "*") | {"via": ["tag:router"]}]}),
+        '"via" is not supported',
+    ),
+}
+
 # By both servers.
 REFUSED = {"word-unknown", "tag-undeclared", "real-bare-star"}
 

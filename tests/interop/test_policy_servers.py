@@ -4,7 +4,7 @@
 import time
 
 import pytest
-from policy_corpus import DIFFERENCES, POLICIES, REFUSED
+from policy_corpus import DIFFERENCES, POLICIES, REFUSED, UNSUPPORTED
 from policy_servers import NODES, tailnets
 
 SETTLE = 5
@@ -47,6 +47,14 @@ def test_the_same_is_said(servers, name):
         assert found, f"no difference any more, though one is named: {DIFFERENCES[name]}"
     else:
         assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", UNSUPPORTED)
+def test_what_we_refuse(servers, name):
+    text, words = UNSUPPORTED[name]
+    refusals = [server.put(text) for server in servers]
+    assert refusals[0] is None, "Headscale refuses it too: nothing to name"
+    assert words in refusals[1]
 
 
 def test_the_corpus():

@@ -5,6 +5,7 @@ import json
 import shlex
 
 import pytest
+from lab import wait_for
 from lab.app import PORT as APP_PORT
 
 pytestmark = pytest.mark.usefixtures("pillion_only")
@@ -44,16 +45,67 @@ def test_what_scripts_change(world):
     prefs = json.loads(cli("debug", "prefs").stdout)
     assert prefs["Hostname"] == "renamed" and prefs["ShieldsUp"]
     cli("set", "--shields-up=false")
-    cli("down")
+    own = list(world.sidecar.addresses())
+    cli("down", "--accept-risk=all")
     stopped = cli("status", check=False)
     assert stopped.returncode == 1 and "stopped" in stopped.stdout
+    assert cli("ip").stdout.split() == own
+    # The next engine has the addresses from its cache.
+    cache = world.sidecar.state / "pillion.cache"
+    wait_for(lambda: own[0].encode() in cache.read_bytes(), 20, "the map to be stored")
+    world.sidecar.kill_engine()
+    wait_for(lambda: cli("ip", check=False).stdout.split() == own, 20, "an engine that knows them")
     cli("up")
     world.sidecar.wait_running()
     cli("logout")
     world.sidecar.wait_state("NeedsLogin")
     key = world.headscale.auth_key()
-    cli("up", "--reset", f"--login-server={world.headscale.url}", f"--authkey={key}")
+    cli("login", f"--login-server={world.headscale.url}", f"--authkey={key}")
     world.sidecar.wait_running()
+
+
+def test_the_stock_command_serves(world):
+    """serve --bg, status, off and reset of the official client; a second port beside the first."""
+    world.sidecar.join()
+    cli, status = world.sidecar.cli, world.sidecar.status()
+    name = status["Self"]["DNSName"].rstrip(".")
+    at = f"{name}::{world.sidecar.addresses()[0]}:"
+
+    def page(url):
+        command = ["curl", "-skS", "--max-time", "10", "--connect-to", at, url]
+        return world.laptop.box.run(*command, check=False).stdout
+
+    assert "No serve config" in cli("serve", "status").stdout
+    assert f"https://{name}/" in cli("serve", "--bg", str(APP_PORT)).stdout
+    cli("serve", "--bg", "--http=8000", "text:hello")
+    wait_for(lambda: page(f"https://{name}/") == world.sidecar_app.page, 20, "the app's page")
+    assert page(f"http://{name}:8000/") == "hello"
+    shown = cli("serve", "status").stdout
+    assert f"https://{name} (tailnet only)" in shown and f"http://{name}:8000" in shown
+    cli("serve", "--https=443", "off")
+    wait_for(lambda: page(f"https://{name}/") == "", 20, "the port to close")
+    assert page(f"http://{name}:8000/") == "hello"
+    done = cli("serve", str(APP_PORT), check=False)
+    assert done.returncode != 0 and "add --bg" in done.stdout + done.stderr
+    cli("serve", "reset")
+    assert "No serve config" in cli("serve", "status").stdout
+    assert "unsupported" not in cli("funnel", "--bg", "1", check=False).stdout
+
+
+def test_a_peer_is_pinged_by_a_route_that_only_it_has(world):
+    world.sidecar.join()
+    world.sidecar.cli("set", "--accept-routes")
+    world.laptop.cli("set", "--advertise-routes=10.55.0.0/24")
+    number = world.headscale.node("laptop")["id"]
+    route = ["--identifier", number, "--routes", "10.55.0.0/24"]
+    wait_for(lambda: "10.55.0.0/24" in str(world.headscale.node("laptop")), 10, "the offer")
+    world.headscale.cli("nodes", "approve-routes", *route)
+
+    def pinged():
+        done = world.sidecar.cli("ping", "-c=1", "--until-direct=false", "10.55.0.9", check=False)
+        return "pong from laptop" in done.stdout
+
+    wait_for(pinged, 20, "an answer")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +116,7 @@ def test_what_scripts_change(world):
         (["set", "--advertise-exit-node"], "pillion does not support subnet routes"),
         (["ping", "-c=1", "--peerapi", "laptop"], "not supported yet"),
         (["ping", "-c=1", "--size=900", "laptop"], "not supported yet"),
+        (["login"], "pillion keeps one login"),
         (["dns", "status"], "pillion has no /localapi/v0/"),
     ],
 )

@@ -54,6 +54,14 @@ def test_on_a_running_node(world):
     up(world.sidecar, "--auth-key=nonsense")
     up(world.sidecar, f"--auth-key={world.headscale.auth_key()}")
     up(world.sidecar)
+    world.headscale.set_policy(
+        {
+            "tagOwners": {"tag:web": ["lab@"]},
+            "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
+        }
+    )
+    up(world.sidecar, "--advertise-tags=tag:web")
+    up(world.sidecar)
     assert node_key(world) == before
     assert world.sidecar.running()
     up(world.sidecar, "--force-reauth", f"--auth-key={world.headscale.auth_key()}")

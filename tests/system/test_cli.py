@@ -17,6 +17,7 @@ import socket
 import socketserver
 import subprocess
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -114,6 +115,7 @@ def test_mistakes_end_with_2_and_name_the_remedy(arguments, says):
     "variables, says",
     [
         ({"TS_EXTRA_ARGS": "--hostnme=x"}, "did you mean --hostname?"),
+        ({"TS_EXTRA_ARGS": "tskey-auth-secret"}, "got an auth key: write --auth-key=KEY"),
         ({"TS_LOGIN_SERVER": "ftp://x"}, "login server 'ftp://x'"),
         ({"TS_AUTHKEY": "file:/nonexistent/key"}, "/nonexistent/key"),
         ({"TS_AUTHKEY_FILE": "/nonexistent/key"}, "/nonexistent/key"),
@@ -161,6 +163,16 @@ def test_official_names_are_commands(tmp_path):
     link.symlink_to(BUILD / "pillion")
     done = subprocess.run([link, "version"], check=False, capture_output=True, text=True)
     assert done.returncode == OK and done.stdout[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    "name", ["funnel", "file", "netcheck", "bugreport", "debug", "switch", "cert", "ssh", "web"]
+)
+def test_official_commands_that_are_missing_are_named(name):
+    done = pillion(name)
+    assert done.returncode == FAILS
+    assert f"'{name}' is not supported yet" in done.stderr
+    assert "did you mean" not in done.stderr and "unknown" not in done.stderr
 
 
 def test_without_a_daemon_commands_say_how_to_start_one(tmp_path):
@@ -291,6 +303,24 @@ def test_a_daemon_that_was_just_started_is_waited_for(tmp_path):
     )
     with localapi(path):
         assert waiting.communicate(timeout=TIMEOUT)[0] == "100.64.0.1\n"
+
+
+@pytest.mark.parametrize("name, seconds", [("sleep", 2), ("tailscaled", 5)])
+def test_how_long_a_daemon_is_waited_for(tmp_path, name, seconds):
+    """Longer while there is one that may be on its way."""
+    program = tmp_path / name
+    program.write_bytes(Path("/bin/sleep").read_bytes())
+    program.chmod(0o755)
+    script = f"{program} 60 & exec {BUILD / 'pillion'} --socket={tmp_path}/none.sock status"
+    began = time.monotonic()
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == FAILS and "no daemon answers" in done.stderr
+    assert seconds <= time.monotonic() - began < seconds + 2.5
 
 
 class Unapproved(http.server.BaseHTTPRequestHandler):

@@ -5,8 +5,10 @@ operator (`pillion control …`) ──Unix socket──▶ control serve on 127
 """
 
 import datetime
+import json
 import os
 import re
+import socket
 import subprocess
 
 import pytest
@@ -137,3 +139,21 @@ def test_completion_goes_on_after_control():
     assert "--node-expiry=" in completed("pillion", "control", "serve", "--n")
     assert "--hostname=" in completed("pillion", "derp", "--h")
     assert completed("pillion", "headscale", "p") == {"provision"}
+
+
+def test_no_terminal_obeys_the_errors_of_a_server(tmp_path):
+    path = tmp_path / "control.sock"
+    said = json.dumps({"error": "a\x1b[31m", "errors": ["b\x1b]0;x\x07", "c\u202e"]}).encode()
+    command = [BUILD / "pillion-server", "control", "policy", "check", "-", f"--socket={path}"]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        client = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        with listener.accept()[0] as connection:
+            connection.recv(65536)
+            head = f"HTTP/1.1 400 Bad Request\r\nContent-Length: {len(said)}\r\n\r\n"
+            connection.sendall(head.encode() + said)
+            shown = client.communicate(timeout=20)[1].decode()
+    assert shown.splitlines() == [
+        rf"pillion control: {text}" for text in (r"a\x1b[31m", r"b\x1b]0;x\x07", r"c\u202e")
+    ]

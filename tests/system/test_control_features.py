@@ -15,10 +15,12 @@ from http import HTTPStatus
 from pathlib import Path
 
 import pytest
+from lab import raw_http2 as h2
 from lab import wait_for
 from lab.build import BUILD
 from lab.loopback_control import JoinedNode, joined
 from lab.process import children
+from lab.raw_http2 import NoiseConnection, request
 from lab.relay_tool import free_port
 
 NAMESPACE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
@@ -218,6 +220,10 @@ def ids(server):
             '{"listen": "http://[::1]:1", "certificate": "a", "key": "b"}',
             "the proxy needs the certificate",
         ),
+        (
+            '{"url": "http://vpn.test:8080", "certificate": "a", "key": "b"}',
+            "url and listen are plain HTTP",
+        ),
         ('{"derp_map": {}}', "a DERP map has an object 'Regions'"),
         ("[]", "no JSON object"),
         ("{", "line 1"),
@@ -239,6 +245,21 @@ def test_a_wrong_configuration_is_refused(tmp_path, text, says):
     )
     assert done.returncode == 2, done.stderr
     assert says in done.stderr
+
+
+def test_a_name_that_is_reserved_later(tmp_path, server, nodes):
+    """A node loses the name that the configuration gives away at the next start."""
+    joined(nodes(server.cli("keys", "create")["key"]))
+    assert server.cli("nodes", "rename", "1", "wiki") is not None
+    server.stop()
+    file = tmp_path / "config.json"
+    record = {"Name": "wiki.tailnet.internal", "Value": "192.0.2.9"}
+    file.write_text(json.dumps({"dns": {"ExtraRecords": [record]}}))
+    server.start(f"--config={file}")
+    assert server.cli("nodes", "show", "1")["name"] == "wiki-1"
+    assert "node=1 is now called wiki-1" in server.log.read_text()
+    refused = server.run("nodes", "rename", "1", "wiki")
+    assert refused.returncode == 1 and "DNS record" in refused.stderr
 
 
 # Keys and nodes
@@ -284,6 +305,28 @@ def test_an_ephemeral_node_goes_after_its_time(tmp_path, server, nodes):
     node.close()
     wait_for(lambda: len(ids(server)) == 1, 40, "the ephemeral node to be gone")
     wait_for(lambda: "peer-removed 1" in stays.text(), 10, stays.text)
+
+
+def test_an_idle_map_is_kept_alive(server):
+    """Proxies end connections after 50 s of silence: a message comes before."""
+    key, node_key = server.cli("keys", "create")["key"], "nodekey:" + os.urandom(32).hex()
+    body = {"Version": 138, "NodeKey": node_key, "Auth": {"AuthKey": key}}
+    connection = NoiseConnection(server).start()
+    try:
+        connection.send(request(1, "/machine/register", body))
+        wait_for(lambda: any(k == h2.DATA for k, *_ in connection.frames()), 10, "an answer")
+        connection.send(request(3, "/machine/map", {**body, "Stream": True, "KeepAlive": True}))
+        wait_for(
+            lambda: any(
+                b'"KeepAlive":true' in p
+                for k, _, s, p in connection.frames()
+                if (k, s) == (h2.DATA, 3)
+            ),
+            48,
+            "a keep-alive",
+        )
+    finally:
+        connection.close()
 
 
 def test_node_expiry(server, nodes):

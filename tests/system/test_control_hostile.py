@@ -23,13 +23,13 @@ import pytest
 from lab import raw_http2 as h2
 from lab import wait_for
 from lab.build import BUILD
-from lab.loopback_control import JoinedNode, LoopbackControl
+from lab.loopback_control import JoinedNode, LoopbackControl, status_fields
 from lab.raw_http2 import NoiseConnection, fields, frame, request, setting
 
 # Attacks use all of a processor, and answers to honest nodes are timed: tests with much of an attack
 # run alone.
 MEMORY = 64 << 20
-GUESTS = 2048
+GUESTS = 1024  # by their bytes
 SOURCE = 128  # connections of one address without an identity yet
 ANSWER_MAX = 30  # seconds for a client to take an answer
 
@@ -477,9 +477,13 @@ def test_requests_inside_of_tls(secured, tmp_path):
 # One source among others, in namespaces: on loopback none is counted
 
 
+def resident(pid):
+    return int(status_fields(pid)["VmRSS"].split()[0]) * 1024
+
+
 @pytest.mark.alone
 def test_one_address_among_others(lab):
-    """Its Noise connections are bounded, and so is how often it connects; another is served."""
+    """Its connections and their bytes are bounded, and how often it connects; another is served."""
     box, attacker, other = lab.box("control"), lab.box("attacker"), lab.box("other")
     process = box.start(
         *[BUILD / "pillion-server", "control", "serve", f"--url=http://{box.v4}:8080"],
@@ -493,6 +497,7 @@ def test_one_address_among_others(lab):
         ).stdout
 
     key = json.loads(fetch(other))["publicKey"]
+    before = resident(process.pid)
     flood = attacker.start(h2.PIPE, box.v4, "8080", key, "400")
     flood.wait_text("open", 30)
 
@@ -502,6 +507,25 @@ def test_one_address_among_others(lab):
 
     wait_for(lambda: metric("pillion_control_guests ") == SOURCE, 10, "its share")
     assert json.loads(fetch(other))["publicKey"] == key
+    # With heads that don't end, and all that it holds, it takes 8 MiB.
+    heads = attacker.start(
+        "python3",
+        "-c",
+        "import contextlib, socket, time\n"
+        "held = []\n"
+        "for i in range(400):\n"
+        f"    held.append(socket.create_connection(('{box.v4}', 8080), 5))\n"
+        "    with contextlib.suppress(OSError):\n"
+        "        held[-1].sendall(b'GET / HTTP/1.1\\r\\nHost: x\\r\\nX: ' + b'x' * 30000)\n"
+        "print('held', flush=True)\n"
+        "time.sleep(60)\n",
+    )
+    heads.wait_text("held", 30)
+    assert json.loads(fetch(other))["publicKey"] == key
+    assert 20 < metric("pillion_control_http_waiting ") < SOURCE
+    if BUILD.name == "release":
+        assert resident(process.pid) - before < 8 << 20
+    heads.stop()
     # Then as fast as it can: most are closed at once, and the other doesn't notice.
     hammer = attacker.start(
         "python3",

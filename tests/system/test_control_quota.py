@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What one stranger, or one node, may take of the coordination server's memory and connections."""
 
+import contextlib
 import json
 import os
+import socket
+import ssl
 import subprocess
 
 import pytest
 from lab import raw_http2 as h2
 from lab import wait_for
-from lab.loopback_control import joined
+from lab.build import BUILD
+from lab.loopback_control import LoopbackControl, joined
 from lab.raw_http2 import NoiseConnection, frame, request
 
 GUESTS = 100
 MEMORY = 96 << 20  # with what the sanitizers of a debug build add
+RELEASE = BUILD.name == "release"
+HTTP_MEMORY = 24 << 20 if RELEASE else MEMORY
+GUEST_MEMORY = 32 << 20 if RELEASE else MEMORY  # with their logins
 MACHINE = 16  # connections of one machine key
 STREAMS = 8  # of one node
 
@@ -87,7 +94,7 @@ def test_held_registrations(server, connect, nodes, size):
             if not guest.send(post(stream, text)):
                 break
         read_all(guest)
-        assert server.memory() - before < MEMORY
+        assert server.memory() - before < GUEST_MEMORY
     server.cli("nodes", "rename", "1", "told")
     wait_for(lambda: "told" in node.text(), 10, node.text)
     joined(nodes(key))
@@ -103,7 +110,80 @@ def test_bodies_without_end(server, connect):
             out[4] &= ~h2.END_STREAM
             guest.send(bytes(out) + frame(h2.DATA, 0, stream, bytes(16000)) * 2)
         read_all(guest)
-        assert server.memory() - before < MEMORY
+        assert server.memory() - before < GUEST_MEMORY
+
+
+@pytest.fixture
+def secured(tmp_path):
+    made = LoopbackControl(tmp_path, tls=True)
+    made.start()
+    yield made
+    made.end()
+
+
+def record(content, kind=22):
+    return bytes([kind, 3, 1]) + len(content).to_bytes(2, "big") + content
+
+
+def hello(context):
+    """The first flight of a TLS client."""
+    ours, theirs = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(ours, theirs, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return theirs.read()
+
+
+def keyless_hello():
+    """A ClientHello without a key share: the server asks for a second one."""
+    groups, versions, signatures = "000a0004 0002001d", "002b0003 020304", "000d0006 000408040403"
+    extensions = bytes.fromhex(groups + versions + signatures + "00330002 0000")
+    body = bytes([3, 3, *bytes(32), 0, *bytes.fromhex("0002 1301 0100")])
+    body += len(extensions).to_bytes(2, "big") + extensions
+    return record(b"\x01" + len(body).to_bytes(3, "big") + body)
+
+
+# What strangers may send before a request, of each kind as much as the server takes.
+ANNOUNCED = b"\x01\x01\xff\xf0"  # a ClientHello of 128 KiB
+SILENCE = {
+    "whole": hello,
+    "half": lambda context: hello(context)[:-1],
+    "announced": lambda _: record(ANNOUNCED),
+    "announced-in-pieces": lambda _: b"".join(record(bytes([one])) for one in ANNOUNCED),
+    "announced-behind-an-alert": lambda _: record(b"\x01\x5a", kind=21) + record(ANNOUNCED),
+    "announced-around-an-alert": lambda _: b"".join(
+        [record(b"\x01"), record(b"\x01\x5a", kind=21), record(b"\x00\xff\xff")]
+    ),
+    "announced-again": lambda _: keyless_hello() + record(b"\x01", kind=20) + record(ANNOUNCED),
+    "long": lambda _: record(b"\x01\x00\x1f\xf0" + bytes(8100)),
+    "no-tls": lambda _: bytes(9000),
+}
+
+
+@pytest.mark.parametrize("kind", SILENCE)
+def test_handshakes(secured, kind):
+    """Of strangers who begin one and stop: bounded in bytes."""
+    flight = SILENCE[kind](secured.context())
+    before = secured.memory()
+    with contextlib.ExitStack() as held:
+        for _ in range(2000):
+            s = held.enter_context(socket.create_connection(("127.0.0.1", secured.port), 10))
+            with contextlib.suppress(OSError):
+                s.sendall(flight)
+        wait_for(lambda: secured.get("/health", 30), 60, "an answer")
+        assert secured.memory() - before < HTTP_MEMORY
+
+
+@pytest.mark.parametrize("size", [3000, 30_000])
+def test_heads_without_end(server, size):
+    before = server.memory()
+    with contextlib.ExitStack() as held:
+        for _ in range(1500):
+            s = held.enter_context(server.connect())
+            with contextlib.suppress(OSError):
+                s.sendall(b"GET /key HTTP/1.1\r\nHost: x\r\nX: " + b"x" * size)
+        assert server.healthy()
+        assert server.memory() - before < HTTP_MEMORY
 
 
 def test_paths_are_short(server, connect):
@@ -137,6 +217,25 @@ def test_connections_of_one_machine(server, nodes):
         pool.stdin.close()
         pool.wait(20)
         pool.stdout.close()
+
+
+def test_bodies_of_a_node(server, connect):
+    """A connection that has asked for a node's map may send longer requests than a stranger's."""
+    key = server.cli("keys", "create")["key"]
+    connection, node_key = connect(), new_key()
+    connection.send(post(1, registration(0, "{}", node_key, Auth={"AuthKey": key})))
+    wait_for(lambda: any(k == h2.DATA for k, *_ in connection.frames()), 10, "to be registered")
+    body = {"Version": 138, "NodeKey": node_key, "OmitPeers": True}
+    for stream, more in (3, {}), (5, {"Unknown": "x" * 500_000}):
+        connection.send(request(stream, "/machine/map", {**body, **more}))
+        first = wait_for(
+            lambda s=stream: [
+                k for k, _, i, _ in connection.frames() if i == s and k in (h2.HEADERS, h2.RESET)
+            ],
+            10,
+            "an answer",
+        )[0]
+        assert first == h2.HEADERS
 
 
 def test_streams_that_died(server, connect, nodes):

@@ -57,6 +57,18 @@ def test_it_ends_one_of_the_official_name(lab, tmp_path):
     assert done.stdout == "ended\n", done.stderr
 
 
+@pytest.mark.parametrize("flag", ["--socket=/run/x", "--socket /run/x"])
+def test_it_ends_one_whose_socket_stands_before_the_command(lab, flag):
+    done = in_container(
+        lab,
+        f"export TS_SOCKET=/run/x; {PILLION} {flag} daemon --state=mem: >/dev/null 2>&1 & "
+        f"{WAIT.replace(' status', ' --socket=/run/x status')}; "
+        f"{PILLION} {flag} disconnect && wait && echo ended",
+        LEAST,
+    )
+    assert done.stdout == "ended\n", done.stderr
+
+
 def test_it_leaves_the_entry_point_of_a_container_alone(lab):
     done = in_container(
         lab,

@@ -17,6 +17,7 @@ import yaml
 from lab.build import BUILD, ROOT
 from lab.machine import Machine
 from test_proxy import snippet, terminate
+from test_serve import EXAMPLES
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMPOSE_FILES = [ROOT / "compose.yaml", ROOT / "pillion-demo/compose.yaml"]
@@ -213,6 +214,13 @@ def check_proxy(heading):
     return check
 
 
+def check_json(block, tmp_path):
+    if '"TCP"' in block.text:
+        assert block.text in EXAMPLES, "test_serve.py runs another block"
+    else:
+        check_control_config(block, tmp_path)
+
+
 def check_drawing(block, tmp_path):
     assert "┌──" in block.text
 
@@ -228,7 +236,7 @@ def checker(block):
         "": check_commands,
         "sh": check_commands,
         "yaml": check_yaml,
-        "json": check_control_config,
+        "json": check_json,
         "nginx": check_proxy("nginx"),
         "haproxy": check_proxy("HAProxy"),
     }[block.language]

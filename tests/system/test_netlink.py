@@ -371,6 +371,97 @@ def test_without_nftables_the_rest_stands(make, box):
     assert box.rules() == []
 
 
+OWN = {socket.AF_INET: "100.64.0.1", socket.AF_INET6: "fd7a:115c:a1e0::1"}
+
+
+def own_connection(box, family):
+    """Who gets it: an app at the served port, a service at the TUN's high port."""
+    listeners = {}
+    with contextlib.ExitStack() as stack:
+        for name, address, port in (("app", "", 443), ("service", OWN[family], 40443)):
+            one = listeners[name] = stack.enter_context(box.socket(family, socket.SOCK_STREAM))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if name == "service":
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"tailscale0")
+            elif family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((address, port))
+            one.listen()
+            one.settimeout(0)
+        client = stack.enter_context(box.socket(family, socket.SOCK_STREAM))
+        client.settimeout(5)
+        client.connect((OWN[family], 443))
+        got = []
+        for name, one in listeners.items():
+            with contextlib.suppress(BlockingIOError):
+                one.accept()[0].close()
+                got.append(name)
+        return got
+
+
+@pytest.mark.parametrize("family", OWN)
+def test_own_connections_are_diverted(box, node, family):
+    """To a listener that is bound to the TUN, while an app has the port."""
+    node("apply")
+    wait_for(lambda: not box.run("ip -6 addr show tentative"), 10, "addresses to be settled")
+    assert "output" not in box.run("nft list table inet pillion"), "nothing is served"
+    assert own_connection(box, family) == ["app"]
+    node("divert 100.64.0.1:443 40443", "divert [fd7a:115c:a1e0::1]:443 40443")
+    report = node("apply")
+    assert report["changes"] == 1 and report["warnings"] == []
+    chain = box.run("nft list chain inet pillion output")
+    assert "type nat hook output priority -100" in chain
+    assert "ip daddr 100.64.0.1 tcp dport 443 dnat ip to 100.64.0.1:40443" in chain
+    own = "fd7a:115c:a1e0::1"
+    assert f"ip6 daddr {own} tcp dport 443 dnat ip6 to [{own}]:40443" in chain
+    assert own_connection(box, family) == ["service"]
+    assert node("apply")["changes"] == 0
+    want(node)
+    node("divert 100.64.0.1:443 40444", "apply")
+    chain = box.run("nft list chain inet pillion output")
+    assert "100.64.0.1:40444" in chain and "40443" not in chain, "another port is another table"
+    want(node)
+    assert node("apply")["changes"] == 1
+    assert "output" not in box.run("nft list table inet pillion")
+    assert own_connection(box, family) == ["app"]
+
+
+def test_a_removed_divert_is_seen_and_mended(box, node):
+    node("divert 100.64.0.1:443 40443", "apply")
+    for harm in ("flush chain inet pillion output", "delete table inet pillion"):
+        node.settle()
+        box.run(f"nft {harm}")
+        node.wait_for("ours")
+        assert node("apply")["changes"] == 1
+        assert "dnat" in box.run("nft list chain inet pillion output")
+    node("teardown")
+    assert "pillion" not in box.run("nft list tables")
+
+
+def test_as_many_diverts_as_there_may_be(box, node):
+    """The longest rules, in one transaction."""
+    for port in range(256):
+        node(f"divert [fd7a:115c:a1e0::1]:{port + 1} {40000 + port}")
+    assert node("apply")["warnings"] == []
+    assert box.run("nft list chain inet pillion output").count("dnat") == 256
+    assert node("apply")["changes"] == 0
+
+
+def test_diverts_without_protection_or_nftables(make, box, node):
+    """No rules, and a warning that says so; the rest stands."""
+    node("divert 100.64.0.1:443 40443", "apply", "protect 0")
+    warnings = node("apply")["warnings"]
+    assert len(warnings) == 1 and "netfilter mode is off" in warnings[0]
+    assert "pillion" not in box.run("nft list tables")
+    other = make.namespace()
+    tool = make.tool(other, "--without-nftables")
+    tool("claim tailscale0 52", "open tailscale0")
+    want(tool)
+    warnings = tool("divert 100.64.0.1:443 40443", "apply")["warnings"]
+    assert any("nft_nat" in warning for warning in warnings)
+    assert len(other.routes()) == 2
+
+
 class Lan:
     """
     neighbour ── veth ── box
@@ -500,6 +591,19 @@ def test_a_server_inside_a_routed_prefix_is_heard_by_our_sockets(make, box, node
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         assert lan.answers("10.50.0.9", 0x80000, kind)
     assert not lan.arrives("10.50.0.9", "192.168.5.1"), "by another socket it is forged"
+
+
+def test_a_strict_source_filter_is_named(make, box, node):
+    """As many distributions set it, also for their containers: it drops what our rule lets in."""
+    lan = Lan(make, box, cgnat=False)
+    box.run("ip route add default via 192.168.5.2; sysctl -qw net.ipv4.conf.eth0.rp_filter=1")
+    lan.has("10.50.0.9/32")
+    assert node("apply")["warnings"] == []
+    warnings = node("route 10.50.0.0/16", "apply")["warnings"]
+    assert len(warnings) == 1 and "net.ipv4.conf.all.rp_filter=2" in warnings[0]
+    box.run("sysctl -qw net.ipv4.conf.all.rp_filter=2")
+    assert node("apply")["warnings"] == []
+    assert lan.answers("10.50.0.9", 0x80000, socket.SOCK_STREAM)
 
 
 def test_with_an_exit_node_only_the_tailnets_ranges_are_guarded(make, box, node):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lab.build import build_folder, is_sanitized
 from lab.process import children, cpu_seconds
 from supervisor_world import (
     ENGINE,
@@ -102,8 +103,7 @@ def test_what_the_engine_is_given(start, namespace, mode):
     assert config["health"] == "1"
     assert config["udp_port"] == "41641"
     assert sidecar.ask("udp").startswith("v4=1 v6=1")
-    # One thread, one queue, and none of the 256 that the kernel would keep for more.
-    assert config["threads"] == "1"
+    # One queue, and none of the 256 that the kernel would keep for more.
     assert sidecar.ask("tun").startswith("queues=1 ")
     assert "numtxqueues 1 " in namespace.run("ip -d link show tailscale0")
     # stdio, channel, epoll, eventfd, hand-over, LocalAPI, health, UDP, TUN, this connection.
@@ -111,7 +111,7 @@ def test_what_the_engine_is_given(start, namespace, mode):
     known = ("/dev/null", "pipe:", "socket:", "anon_inode:", "/memfd:pillion-handover")
     known += ("/dev/net/tun",)
     assert all(link.startswith(known) for link in links), links
-    assert links.count("/dev/net/tun") == int(config["threads"])
+    assert links.count("/dev/net/tun") == 1
     sockets = [link for link in links if link.startswith("socket:")]
     assert len(sockets) <= 6
 
@@ -228,7 +228,7 @@ def test_misbehaving_engine_is_replaced(start, command):
 @pytest.mark.alone
 @pytest.mark.parametrize("routes", [1, 65536])
 def test_a_flood_of_requests_does_not_hold_the_supervisor(start, routes):
-    """SIGTERM is answered soon (0.2 s of its CPU time) while an engine asks for all it can."""
+    """SIGTERM is answered within a turn of the loop (0.9 s of CPU time) during a flood."""
     sidecar = start()
     sidecar.up()
     with contextlib.ExitStack() as clients:
@@ -260,7 +260,7 @@ def test_a_flood_of_requests_does_not_hold_the_supervisor(start, routes):
         os.kill(sidecar.pid, signal.SIGTERM)
         wait_for(stopping, 15, "an answer to SIGTERM")
         assert sidecar.wait(30) == 0
-    assert used[-1] - used[0] < 5, used
+    assert used[-1] - used[0] < (5 if is_sanitized(build_folder()) else 2), used
 
 
 def test_many_routes_are_set_piece_by_piece(start, namespace):
@@ -357,11 +357,12 @@ def test_signal_between_two_engines(start):
     assert (code, seconds < 0.8) == (0, True)
 
 
-def test_hangup_reloads(start):
+def test_hangup_ends_nothing(start):
     sidecar = start()
     sidecar.up()
+    engine = sidecar.engine()
     sidecar.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: "reload;" in sidecar.ask("events"))
+    wait_for(lambda: sidecar.ask("config").startswith(f"pid={engine} "))
     assert sidecar.process.poll() is None
 
 

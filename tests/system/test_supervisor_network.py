@@ -84,6 +84,27 @@ def test_what_a_captured_engine_may_route(start, namespace, flags, asked, stands
     assert table_52(namespace) == stands | {"100.64.0.2"}
 
 
+def test_routes_that_come_one_by_one_are_judged_as_together(start, namespace):
+    namespace.run("ip link add eth0 type veth peer name eth1 && ip link set eth0 up")
+    namespace.run("sysctl -qw net.ipv4.conf.eth0.rp_filter=1")
+    sidecar = start()
+    sidecar.up()
+    assert sidecar.ask("network 100.64.0.1/32 route 100.64.0.2/32 16.0.0.0/8").startswith("0 ")
+    for change, stands, said in (
+        ("gone 16.0.0.0/8", set(), ""),
+        ("route 100.64.0.3/32", {"100.64.0.3"}, ""),
+        ("route 10.9.0.0/16", {"100.64.0.3", "10.9.0.0/16"}, "net.ipv4.conf.all.rp_filter=2"),
+        ("gone 10.9.0.0/16", {"100.64.0.3"}, ""),
+        ("route 16.0.0.0/8", {"100.64.0.3", "16.0.0.0/8"}, "rp_filter"),
+        ("route 17.0.0.0/8", {"100.64.0.3"}, "hold more than a /8"),
+        ("gone 16.0.0.0/8", {"100.64.0.3", "17.0.0.0/8"}, "rp_filter"),
+        ("route 128.0.0.0/1", {"100.64.0.3", "17.0.0.0/8"}, "--allow-exit-node"),
+    ):
+        answer = sidecar.ask(f"network delta 100.64.0.1/32 {change}")
+        assert answer.startswith("0 ") and said in answer and (said or answer == "0 "), answer
+        assert table_52(namespace) == stands | {"100.64.0.2"}, change
+
+
 def test_routes_are_judged_again_when_networks_change(start, namespace):
     """A network that comes is not captured by a route that was there before; the other way too."""
     sidecar = start()

@@ -12,6 +12,7 @@
  *	routes FIRST COUNT   apply                teardown            check 0|1
  *	interfaces           monitor              events MILLISECONDS memory
  *	ranges (of the tailnet alone, from which nothing comes by another link)
+ *	divert ENDPOINT HIGH
  *
  * With --without-nftables it sees a kernel without nf_tables (socket() is refused).
  */
@@ -39,6 +40,7 @@ static struct {
 	struct net_wanted wanted;
 	struct prefix addresses[LIMIT_NET_ADDRESSES + 1];
 	struct prefix routes[LIMIT_NET_ROUTES];
+	struct net_divert diverts[NET_DIVERTS_MAX];
 } tool;
 
 static void answer(int r, const struct error *err, json_t *fields)
@@ -65,8 +67,9 @@ static void reset(void)
 		.rules = true,
 		.protect_input = true,
 		.table = tool.wanted.table ? tool.wanted.table : NET_TABLE_DEFAULT,
-		.addresses = tool.addresses,
-		.routes = tool.routes,
+		.addresses.list = tool.addresses,
+		.routes.list = tool.routes,
+		.diverts = tool.diverts,
 	};
 }
 
@@ -90,14 +93,14 @@ static void add_routes(const char *first, unsigned int count)
 	uint32_t number;
 
 	if (prefix_parse(first, strlen(first), &p) < 0 ||
-	    count > LIMIT_NET_ROUTES - tool.wanted.route_count) {
+	    count > LIMIT_NET_ROUTES - tool.wanted.routes.count) {
 		answer(-EINVAL, &(struct error){.text = "routes"}, NULL);
 		return;
 	}
 	for (unsigned int i = 0; i < count; i++) {
 		uint8_t *low = p.address.bytes + address_length(&p.address) - 4;
 
-		tool.routes[tool.wanted.route_count++] = p;
+		tool.routes[tool.wanted.routes.count++] = p;
 		number = (uint32_t)low[0] << 24 | (uint32_t)low[1] << 16 | (uint32_t)low[2] << 8 |
 			 low[3];
 		number++;
@@ -107,11 +110,25 @@ static void add_routes(const char *first, unsigned int count)
 	answer(0, NULL, NULL);
 }
 
+static void add_divert(const char *to, unsigned int high)
+{
+	struct net_divert *divert = &tool.diverts[tool.wanted.divert_count];
+	int r = -E2BIG;
+
+	if (tool.wanted.divert_count < NET_DIVERTS_MAX)
+		r = endpoint_parse(to, strlen(to), &divert->to);
+	if (r == 0) {
+		divert->high = (uint16_t)high;
+		tool.wanted.divert_count++;
+	}
+	answer(r, &(struct error){.text = "divert"}, NULL);
+}
+
 static json_t *warnings_of(unsigned int warnings)
 {
 	json_t *list = json_array();
 
-	for (unsigned int bit = 1; bit <= NET_WARNING_NO_RANGE_RULE; bit <<= 1)
+	for (unsigned int bit = 1; bit != 0; bit <<= 1)
 		if (warnings & bit)
 			json_array_append_new(list, json_string(net_warning_text(bit)));
 	return list;
@@ -170,7 +187,7 @@ static void interfaces(void)
 		}
 		json_object_set_new(fields, "default_v4", default_of(&snapshot, ADDRESS_V4));
 		json_object_set_new(fields, "default_v6", default_of(&snapshot, ADDRESS_V6));
-		net_interfaces_free(&snapshot);
+		interfaces_free(&snapshot);
 	}
 	json_object_set_new(fields, "list", list);
 	answer(r, &err, fields);
@@ -185,7 +202,7 @@ static void ranges(void)
 	if (r == 0)
 		tool.wanted.whole_ranges =
 			net_ranges_alone(tool.nl, tool.wanted.ifindex, &snapshot);
-	net_interfaces_free(&snapshot);
+	interfaces_free(&snapshot);
 	answer(r, &err, NULL);
 }
 
@@ -195,21 +212,24 @@ static void check(bool allow_exit_node)
 	struct prefix addresses[LIMIT_NET_ADDRESSES + 1];
 	struct interfaces snapshot = {0};
 	struct error err = {0};
-	struct prefix *routes = calloc(tool.wanted.route_count + 1, sizeof(*routes));
+	struct prefix *routes = calloc(tool.wanted.routes.count + 1, sizeof(*routes));
+	struct net_wanted wanted = tool.wanted;
 	struct net_verdict verdict = {0};
 	int r = net_interfaces_read(tool.nl, &snapshot, &err);
 
+	/* What is refused is taken out of the lists. */
+	wanted.addresses.list = memcpy(addresses, tool.addresses, sizeof(addresses));
+	wanted.routes.list = memcpy(routes, tool.routes, wanted.routes.count * sizeof(*routes));
 	if (r == 0)
 		r = prefix_set_parse("0.0.0.0/0,::/0", &allowed.routes);
 	if (r == 0)
-		r = net_wanted_check(&tool.wanted, &snapshot, &allowed, addresses, routes, &verdict,
-				     &err);
+		r = net_wanted_check(&wanted, &snapshot, &allowed, &verdict, &err);
 	if (r == 0 && verdict.refused > 0) {
 		err = verdict.why;
 		r = err.code;
 	}
 	free(routes);
-	net_interfaces_free(&snapshot);
+	interfaces_free(&snapshot);
 	answer(r, &err, NULL);
 }
 
@@ -261,7 +281,7 @@ static void memory(void)
 static void open_tun(const char *name, unsigned int queues)
 {
 	struct error err = {0};
-	int r = tun_open(name, queues, 0, &tool.tun, &err);
+	int r = tun_open(name, queues, &tool.tun, &err);
 	json_t *fields = json_object();
 
 	if (r == 0) {
@@ -294,11 +314,13 @@ static void command(const char *verb, const char *first, const char *second)
 	else if (strcmp(verb, "open") == 0 && first)
 		open_tun(first, second ? other : 1);
 	else if (strcmp(verb, "address") == 0 && first)
-		add(first, tool.addresses, &tool.wanted.address_count, LIMIT_NET_ADDRESSES + 1);
+		add(first, tool.addresses, &tool.wanted.addresses.count, LIMIT_NET_ADDRESSES + 1);
 	else if (strcmp(verb, "route") == 0 && first)
-		add(first, tool.routes, &tool.wanted.route_count, LIMIT_NET_ROUTES);
+		add(first, tool.routes, &tool.wanted.routes.count, LIMIT_NET_ROUTES);
 	else if (strcmp(verb, "routes") == 0 && second)
 		add_routes(first, other);
+	else if (strcmp(verb, "divert") == 0 && second)
+		add_divert(first, other);
 	else if (strcmp(verb, "apply") == 0)
 		apply();
 	else if (strcmp(verb, "interfaces") == 0)

@@ -93,7 +93,7 @@ static struct client *join(SSL_CTX *tls, uint16_t port)
 	struct client *c = calloc(1, sizeof(*c));
 	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
 	struct derp_message m;
-	struct derp_box box;
+	struct key_box box;
 	ssize_t length;
 
 	if (!c || fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
@@ -108,7 +108,7 @@ static struct client *join(SSL_CTX *tls, uint16_t port)
 		die("greeting");
 	secret_key_generate(&c->secret);
 	secret_key_public(&c->secret, &c->key);
-	if (derp_box_init(&c->secret, &m.key, &box) < 0)
+	if (key_box_init(&c->secret, &m.key, &box) < 0)
 		die("greeting");
 	randombytes_buf(nonce, sizeof(nonce));
 	length = derp_client_info_write(hello, sizeof(hello), &c->key, &box, nonce, &info);

@@ -6,7 +6,7 @@
  * the LocalAPI socket: a line in, an answer, and the connection is closed.
  *
  *	config             file N             store N TEXT       load N
- *	socket KIND FAMILY network [PREFIX…] [route PREFIX…] [down]
+ *	socket KIND FAMILY network [delta] [PREFIX…] [route PREFIX…] [gone PREFIX…] [down]
  *	status N TEXT      handover [TEXT]    udp                tun
  *	events             interfaces         stop-ignored       garbage
  *	hang-up            crash              forbidden          log COUNT
@@ -98,17 +98,10 @@ static void on_stop(void *userdata)
 	stub.stop = !stub.ignore_stop;
 }
 
-static void on_reload(void *userdata)
-{
-	(void)userdata;
-	note("reload;");
-}
-
 static const struct privsep_client_handlers handlers = {
 	.interfaces = on_interfaces,
 	.file_changed = on_file,
 	.stop = on_stop,
-	.reload = on_reload,
 };
 
 /* Answers of asynchronous requests: dispatch until one came. */
@@ -159,12 +152,11 @@ static void do_config(FILE *out)
 	const struct privsep_start *config = &stub.start.config;
 
 	fprintf(out,
-		"pid=%d crash_count=%u last_crash=%s udp_port=%u threads=%u auth_key=%d "
+		"pid=%d crash_count=%u last_crash=%s udp_port=%u auth_key=%d "
 		"health=%d warnings=%s missing=%s split=%d",
 		getpid(), config->crash_count, config->last_crash ?: "-", config->udp_port,
-		config->packet_threads, config->auth_key_present, stub.start.health >= 0,
-		config->warnings ?: "-", stub.report.missing[0] ? stub.report.missing : "-",
-		stub.report.split_user);
+		config->auth_key_present, stub.start.health >= 0, config->warnings ?: "-",
+		stub.report.missing[0] ? stub.report.missing : "-", stub.report.split_user);
 }
 
 static void do_socket(const char *arguments, FILE *out)
@@ -195,22 +187,26 @@ static void do_socket(const char *arguments, FILE *out)
 
 static void do_network(char *arguments, FILE *out)
 {
-	struct privsep_network network = {.up = true, .netfilter = true};
-	struct prefix addresses[8], routes[300];
-	bool route = false;
+	static uint32_t number;
+	struct privsep_network network = {.up = true, .netfilter = true, .number = ++number};
+	struct prefix addresses[8], routes[300], gone[8];
+	struct prefixes *list = &network.addresses;
 
+	network.addresses.list = addresses;
+	network.routes.list = routes;
+	network.gone.list = gone;
 	for (char *word = strtok(arguments, " "); word; word = strtok(NULL, " ")) {
 		if (strcmp(word, "route") == 0)
-			route = true;
+			list = &network.routes;
+		else if (strcmp(word, "gone") == 0)
+			list = &network.gone;
+		else if (strcmp(word, "delta") == 0)
+			network.delta = true;
 		else if (strcmp(word, "down") == 0)
 			network.up = false;
-		else if (route)
-			prefix_parse(word, strlen(word), &routes[network.route_count++]);
 		else
-			prefix_parse(word, strlen(word), &addresses[network.address_count++]);
+			prefix_parse(word, strlen(word), &list->list[list->count++]);
 	}
-	network.addresses = addresses;
-	network.routes = routes;
 	await(privsep_client_network(stub.client, &network, on_done, NULL), out);
 }
 
@@ -262,8 +258,9 @@ static void *idle_thread(void *argument)
 static int many_routes(uint32_t first, size_t count)
 {
 	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
-	struct privsep_network network = {.up = true, .netfilter = true, .route_count = count};
 	struct prefix *routes = calloc(count, sizeof(*routes));
+	struct privsep_network network = {
+		.up = true, .netfilter = true, .routes = {routes, count, count}};
 	int fd = -ENOMEM;
 
 	for (size_t i = 0; routes && i < count; i++) {
@@ -272,7 +269,6 @@ static int many_routes(uint32_t first, size_t count)
 		routes[i] = (struct prefix){.bits = 32};
 		routes[i].address = address_v4((const uint8_t *)&at);
 	}
-	network.routes = routes;
 	if (routes && privsep_network_encode(&network, &bytes) == 0)
 		fd = memfd_seal("flood", buffer_head(&bytes), bytes.length);
 	free(routes);
@@ -290,10 +286,14 @@ static void do_flood(size_t count)
 		union privsep_message network = {.header = {PRIVSEP_NETWORK, i + 1}};
 		union privsep_message load = {.blob = {.header = {PRIVSEP_LOAD, i + 1}}};
 		char answer[sizeof(union privsep_message)];
+		ssize_t length;
 		int r = -EAGAIN;
 
-		while (recv(PRIVSEP_CHANNEL_FD, answer, sizeof(answer), MSG_DONTWAIT) > 0)
+		while ((length = recv(PRIVSEP_CHANNEL_FD, answer, sizeof(answer), MSG_DONTWAIT)) >
+		       0)
 			open--;
+		if (length == 0)
+			return; /* the supervisor is gone */
 		channel.events = open < 60 ? POLLOUT : POLLIN;
 		if (open < 60)
 			r = privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &network,
@@ -306,7 +306,7 @@ static void do_flood(size_t count)
 		if (r == -EAGAIN)
 			(void)poll(&channel, 1, 1);
 		else if (r < 0)
-			return; /* the supervisor is gone */
+			return;
 	}
 }
 
@@ -416,7 +416,8 @@ static int prepare(const char *identity_text, struct error *err)
 		return error_set(err, -EINVAL, "no identity");
 	r = sandbox_enter(&sandbox_profile_engine, &identity, NULL, 0, &stub.report, err);
 	if (r == 0)
-		r = privsep_client_new(PRIVSEP_CHANNEL_FD, &handlers, NULL, &stub.client);
+		r = privsep_client_new(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &handlers, NULL,
+				       &stub.client);
 	if (r == 0)
 		r = privsep_client_start(stub.client, &stub.start, err);
 	if (r == 0)

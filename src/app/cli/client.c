@@ -5,7 +5,6 @@
 #include "app/cli/daemon_flags.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
-#include "transport/unix_http.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,10 +23,6 @@
 
 /* Compared by its address: a path that a person typed is never this one, even if equal. */
 static const char unnamed_path[] = DEFAULT_SOCKET_PATH;
-
-struct localapi_stream {
-	struct unix_http http;
-};
 
 const char *localapi_socket_path(const char *flag)
 {
@@ -102,7 +97,7 @@ static int connect_socket(struct unix_http *h, const char *path, struct error *e
 }
 
 static int ask(struct unix_http *h, const char *path, const char *method, const char *target,
-	       const json_t *body, struct error *err)
+	       const json_t *body, const char *etag, struct error *err)
 {
 	_cleanup_(secret_string_free_at) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
 	int r;
@@ -112,13 +107,17 @@ static int ask(struct unix_http *h, const char *path, const char *method, const 
 	r = connect_socket(h, path, err);
 	if (r < 0)
 		return r;
+	snprintf(h->etag, sizeof(h->etag), "%s", etag);
 	r = unix_http_send(h, LOCALAPI_HOST, method, target, text, text ? strlen(text) : 0);
 	return r < 0 ? error_set_errno(err, r, "ask the daemon") : 0;
 }
 
 static int reply_error(struct unix_http *h, struct error *err)
 {
-	int code = h->status == 403 ? -EACCES : h->status == 404 ? -ESRCH : -EREMOTEIO;
+	int code = h->status == 403   ? -EACCES
+		   : h->status == 404 ? -ESRCH
+		   : h->status == 412 ? -ESTALE
+				      : -EREMOTEIO;
 	const char *body = h->body.length ? (char *)buffer_head(&h->body) : "", *text;
 	size_t length = h->body.length;
 	json_t *object = json_loadb(body, length, 0, NULL);
@@ -146,12 +145,21 @@ int localapi_call(const char *path, const char *method, const char *target, cons
 				    body, ret, err);
 }
 
-int localapi_call_within(int timeout_ms, const char *path, const char *method, const char *target,
-			 const json_t *body, json_t **ret, struct error *err)
+int localapi_status(const char *path, bool peers, json_t **ret, struct error *err)
+{
+	return localapi_call(path, "GET",
+			     peers ? "/localapi/v0/status" : "/localapi/v0/status?peers=false",
+			     NULL, ret, err);
+}
+
+/* call() - @etag: as for localapi_call_tagged() */
+static int call(int timeout_ms, const char *path, const char *method, const char *target,
+		const json_t *body, char etag[static UNIX_HTTP_ETAG_MAX], json_t **ret,
+		struct error *err)
 {
 	_cleanup_(unix_http_close) struct unix_http h = {.fd = -1};
 	nanoseconds deadline = clock_boottime() + timeout_ms * NSEC_PER_MSEC;
-	int r = ask(&h, path, method, target, body, err);
+	int r = ask(&h, path, method, target, body, etag, err);
 	json_error_t why;
 
 	while (r >= 0 && !h.ended) {
@@ -170,6 +178,7 @@ int localapi_call_within(int timeout_ms, const char *path, const char *method, c
 		return r;
 	if (h.status < 200 || h.status > 299)
 		return reply_error(&h, err);
+	memcpy(etag, h.etag, sizeof(h.etag));
 	if (!ret)
 		return 0;
 	*ret = NULL;
@@ -181,19 +190,27 @@ int localapi_call_within(int timeout_ms, const char *path, const char *method, c
 				why.text);
 }
 
-int localapi_stream_open(const char *path, const char *target, struct localapi_stream **ret,
+int localapi_call_within(int timeout_ms, const char *path, const char *method, const char *target,
+			 const json_t *body, json_t **ret, struct error *err)
+{
+	char etag[UNIX_HTTP_ETAG_MAX] = "";
+
+	return call(timeout_ms, path, method, target, body, etag, ret, err);
+}
+
+int localapi_call_tagged(const char *path, const char *method, const char *target,
+			 const json_t *body, char etag[static UNIX_HTTP_ETAG_MAX], json_t **ret,
+			 struct error *err)
+{
+	return call(CALL_TIMEOUT_MS, path, method, target, body, etag, ret, err);
+}
+
+int localapi_stream_open(const char *path, const char *target, struct unix_http *h,
 			 struct error *err)
 {
 	nanoseconds deadline = clock_boottime() + CALL_TIMEOUT_MS * NSEC_PER_MSEC;
-	struct localapi_stream *s = calloc(1, sizeof(*s));
-	struct unix_http *h;
-	int r;
+	int r = ask(h, path, "GET", target, NULL, "", err);
 
-	if (!s)
-		return error_set(err, -ENOMEM, "out of memory");
-	h = &s->http;
-	h->fd = -1;
-	r = ask(h, path, "GET", target, NULL, err);
 	/* Read the whole body of a refusal: it has the reason. */
 	while (r >= 0 && h->status != 200 && !h->ended) {
 		r = unix_http_receive(h, deadline);
@@ -203,47 +220,34 @@ int localapi_stream_open(const char *path, const char *target, struct localapi_s
 	}
 	if (r >= 0 && h->status != 200)
 		r = reply_error(h, err);
-	if (r < 0) {
-		localapi_stream_close(s);
-		return r;
-	}
-	*ret = s;
-	return 0;
+	return r < 0 ? r : 0;
 }
 
-int localapi_stream_next(struct localapi_stream *s, int timeout_ms, json_t **ret)
+int localapi_stream_next(struct unix_http *h, int timeout_ms, json_t **ret)
 {
 	nanoseconds deadline =
 		timeout_ms < 0 ? DEADLINE_NEVER : clock_boottime() + timeout_ms * NSEC_PER_MSEC;
 
 	for (;;) {
-		uint8_t *line = buffer_head(&s->http.body);
-		uint8_t *end = line ? memchr(line, '\n', s->http.body.length) : NULL;
+		uint8_t *line = buffer_head(&h->body);
+		uint8_t *end = line ? memchr(line, '\n', h->body.length) : NULL;
 		int r;
 
 		if (end) {
 			json_t *value = json_loadb((char *)line, (size_t)(end - line), 0, NULL);
 
-			buffer_consume(&s->http.body, (size_t)(end - line) + 1);
+			buffer_consume(&h->body, (size_t)(end - line) + 1);
 			if (!value)
 				return -EBADMSG;
 			*ret = value;
 			return 1;
 		}
-		if (s->http.ended)
+		if (h->ended)
 			return -EPIPE;
-		r = unix_http_receive(&s->http, deadline);
+		r = unix_http_receive(h, deadline);
 		if (r <= 0)
 			return r;
 	}
-}
-
-void localapi_stream_close(struct localapi_stream *s)
-{
-	if (!s)
-		return;
-	unix_http_close(&s->http);
-	free(s);
 }
 
 int localapi_daemon_pid(const char *path, pid_t *ret, struct error *err)

@@ -108,6 +108,7 @@ int run_completion(struct command_line *line);
 int run_manual(struct command_line *line);
 int run_help(struct command_line *line);
 int run_server(struct command_line *line);
+int run_serve(struct command_line *line);
 
 /* The own flags of each, in the order of its table. */
 enum status_flag {
@@ -129,6 +130,17 @@ enum ping_flag {
 	PING_UNTIL_DIRECT
 };
 enum whois_flag { WHOIS_JSON, WHOIS_PROTO };
+enum serve_flag {
+	SERVE_FLAG_BG,
+	SERVE_FLAG_HTTPS,
+	SERVE_FLAG_HTTP,
+	SERVE_FLAG_TCP,
+	SERVE_FLAG_TLS_TCP,
+	SERVE_FLAG_SET_PATH,
+	SERVE_FLAG_PROXY_PROTOCOL,
+	SERVE_FLAG_YES,
+	SERVE_FLAG_JSON,
+};
 enum version_flag { VERSION_JSON, VERSION_DAEMON, VERSION_UPSTREAM };
 enum daemon_own_flag { DAEMON_OWN_CLEAN_UP, DAEMON_OWN_VERSION };
 enum connect_flag { CONNECT_FOREGROUND, CONNECT_IF_CONFIGURED };

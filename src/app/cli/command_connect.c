@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -81,15 +82,9 @@ static int make_folder(const char *path, mode_t mode)
 
 static int make_folder_of(const char *path, mode_t mode)
 {
-	_cleanup_free_ char *folder = strdup(path);
-	char *slash = folder ? strrchr(folder, '/') : NULL;
+	_cleanup_free_ char *copy = strdup(path);
 
-	if (!folder)
-		return -ENOMEM;
-	if (!slash || slash == folder)
-		return 0;
-	*slash = 0;
-	return make_folder(folder, mode);
+	return copy ? make_folder(dirname(copy), mode) : -ENOMEM;
 }
 
 /* read_proc() - /proc/@pid/@name, zero-terminated; the length or negative errno */
@@ -272,22 +267,14 @@ static int wait_for_answer(pid_t child, const char *socket_path, const char *log
 /* choose_log() - --log, else in the state folder, else beside the socket */
 static char *choose_log(const struct entry_settings *s, const struct supervisor_options *o)
 {
-	char *path = NULL, *slash;
+	_cleanup_free_ char *socket = strdup(o->socket_path);
+	char *path = NULL;
 
 	if (s->daemon[DAEMON_LOG].given)
 		return strdup(s->daemon[DAEMON_LOG].text);
-	if (o->state_dir)
-		return asprintf(&path, "%s/" LOG_NAME, o->state_dir) < 0 ? NULL : path;
-	if (asprintf(&path, "%s/" LOG_NAME, o->socket_path) < 0)
+	if (!socket ||
+	    asprintf(&path, "%s/" LOG_NAME, o->state_dir ? o->state_dir : dirname(socket)) < 0)
 		return NULL;
-	/* "/run/x.sock/pillion.log" to "/run/pillion.log" */
-	*strrchr(path, '/') = 0;
-	slash = strrchr(path, '/');
-	if (!slash || strlen(slash) < strlen(LOG_NAME) + 1) {
-		free(path);
-		return strdup("/tmp/" LOG_NAME);
-	}
-	strcpy(slash + 1, LOG_NAME);
 	return path;
 }
 
@@ -446,8 +433,7 @@ static int connect_with(struct command_line *line, const struct entry_settings *
 
 	r = localapi_daemon_pid(socket, &pid, &err);
 	if (r == 0)
-		r = localapi_call(socket, "GET", "/localapi/v0/status?peers=false", NULL, &status,
-				  &err);
+		r = localapi_status(socket, false, &status, &err);
 	if (r < 0 && r != -ENOENT)
 		return complain(EXIT_FAILS, "%s", err.text);
 	if (status)
@@ -520,8 +506,7 @@ static bool says_pillion(const char *socket)
 {
 	_cleanup_json_ json_t *status = NULL;
 
-	return localapi_call(socket, "GET", "/localapi/v0/status?peers=false", NULL, &status,
-			     NULL) == 0 &&
+	return localapi_status(socket, false, &status, NULL) == 0 &&
 	       strstr(text_of(status, "Version"), "-" PROGRAM);
 }
 
@@ -546,7 +531,11 @@ static bool is_our_daemon(const char *socket, pid_t pid)
 		return ours > 0 || says_pillion(socket);
 	if (ours < 0 && strcmp(word, PROGRAM) != 0)
 		return false;
-	word = text + strlen(text) + 1;
+	/* --socket may stand before the command. */
+	for (word = text + strlen(text) + 1; word < text + length && word[0] == '-';
+	     word += strlen(word) + 1)
+		if (!strchr(word, '='))
+			word += strlen(word) + 1;
 	return word < text + length &&
 	       (strcmp(word, "daemon") == 0 || strcmp(word, "connect") == 0);
 }

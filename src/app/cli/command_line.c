@@ -5,8 +5,12 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
+
+#define SERVER "pillion-server"
 
 static void warn_of_flag(const char *text)
 {
@@ -91,4 +95,27 @@ int command_main(int argc, char **argv)
 		return c->run(&line);
 	}
 	return run_command(c, &line, argc - at - 1, argv + at + 1);
+}
+
+/* `pillion control` and `pillion derp`: the program beside this one */
+int run_server(struct command_line *line)
+{
+	char path[PATH_MAX], *slash, **argv;
+	ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - sizeof(SERVER));
+
+	path[length > 0 ? length : 0] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash)
+		return complain(EXIT_FAILS,
+				"can't find our own folder by /proc/self/exe (is /proc mounted?)");
+	strcpy(slash + 1, SERVER);
+	argv = calloc((size_t)line->argc + 2, sizeof(*argv));
+	if (!argv)
+		return complain(EXIT_FAILS, "out of memory");
+	argv[0] = path;
+	for (int i = 0; i < line->argc; i++)
+		argv[i + 1] = line->argv[i];
+	execv(path, argv);
+	free(argv);
+	return complain(EXIT_FAILS, "%s: %s", path, strerror(errno));
 }

@@ -3,7 +3,6 @@
 #include "app/cli/client.h"
 #include "app/cli/command.h"
 #include "app/cli/output.h"
-#include "app/cli/status_nodes.h"
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -31,7 +30,7 @@ static int resolve(struct command_line *line, const char *host, char ret[static 
 		address_format(&address, ret);
 		return 0;
 	}
-	r = daemon_ask(line, "GET", "/localapi/v0/status", NULL, &status, err);
+	r = localapi_status(localapi_socket_path(line->socket), true, &status, err);
 	if (r < 0)
 		return r;
 	node = peer_find(status, host, err);
@@ -56,23 +55,13 @@ static void print_pong(const json_t *result)
 	const char *endpoint = text_of(result, "Endpoint");
 	const char *relay = text_of(result, "DERPRegionCode");
 
-	printf("pong from ");
-	printable_put(stdout, text_of(result, "NodeName"), 0);
-	printf(" (");
-	printable_put(stdout, text_of(result, "NodeIP"), 0);
-	printf(") ");
-	if (*endpoint) {
-		printf("directly, ");
-		printable_put(stdout, endpoint, 0);
-		putchar(',');
-	} else if (*relay) {
-		printf("by relay ");
-		printable_put(stdout, relay, 0);
-	} else {
-		printf("through WireGuard");
-	}
-	printf(" in %.1f ms\n",
-	       json_number_value(json_object_get(result, "LatencySeconds")) * 1000);
+	print_line(stdout, "pong from %s (%s) %s%s%s in %.1f ms", text_of(result, "NodeName"),
+		   text_of(result, "NodeIP"),
+		   *endpoint ? "directly, "
+		   : *relay  ? "by relay "
+			     : "through WireGuard",
+		   *endpoint ? endpoint : relay, *endpoint ? "," : "",
+		   json_number_value(json_object_get(result, "LatencySeconds")) * 1000);
 	fflush(stdout);
 }
 
@@ -120,14 +109,11 @@ int run_ping(struct command_line *line)
 			continue;
 		}
 		if (json_is_true(json_object_get(result, "IsLocalIP"))) {
-			printable_put(stdout, address, 0);
-			printf(" is this node\n");
+			print_line(stdout, "%s is this node", address);
 			return EXIT_OK;
 		}
 		if (*text_of(result, "Err")) {
-			printf("no answer: ");
-			printable_put(stdout, text_of(result, "Err"), 0);
-			putchar('\n');
+			print_line(stdout, "no answer: %s", text_of(result, "Err"));
 		} else {
 			print_pong(result);
 			pongs++;

@@ -3,7 +3,6 @@
 #include "app/cli/client.h"
 #include "app/cli/command.h"
 #include "app/cli/output.h"
-#include "app/cli/status_nodes.h"
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "wire/tailcfg.h"
@@ -12,13 +11,6 @@
 #include <string.h>
 
 #define TARGET_MAX 512
-
-static int get_status(struct command_line *line, bool peers, json_t **ret, struct error *err)
-{
-	return daemon_ask(line, "GET",
-			  peers ? "/localapi/v0/status" : "/localapi/v0/status?peers=false", NULL,
-			  ret, err);
-}
 
 /* user_of() - The login name of a node's owner; tagged nodes have none */
 static const char *user_of(const json_t *status, const json_t *peer)
@@ -53,41 +45,46 @@ static void print_path(const json_t *peer)
 	bool active = json_is_true(json_object_get(peer, "Active"));
 
 	if (json_is_true(json_object_get(peer, "Expired"))) {
-		printf("%skey expired%s", style(stdout, STYLE_BAD), style(stdout, STYLE_PLAIN));
+		printf("%skey expired%s\n", style(stdout, STYLE_BAD), style(stdout, STYLE_PLAIN));
 		return;
 	}
 	if (!online && !active) {
-		printf("%soffline%s", style(stdout, STYLE_FAINT), style(stdout, STYLE_PLAIN));
+		printf("%soffline%s\n", style(stdout, STYLE_FAINT), style(stdout, STYLE_PLAIN));
 		return;
 	}
 	if (!active && tx == 0 && rx == 0) {
-		printf("-");
+		printf("-\n");
 		return;
 	}
-	printf("%s", active ? "active; " : "idle; ");
-	printf("%s", *address ? "direct " : *relay ? "relay " : "no path yet");
-	printable_put(stdout, *address ? address : relay, 0);
-	printf(", tx %lld rx %lld", tx, rx);
+	print_line(stdout, "%s; %s%s, tx %lld rx %lld", active ? "active" : "idle",
+		   *address ? "direct "
+		   : *relay ? "relay "
+			    : "no path yet",
+		   *address ? address : relay, tx, rx);
 }
 
 static void print_node(const json_t *status, const json_t *peer, bool self)
 {
 	char name[64];
+	const struct {
+		const char *text;
+		int width;
+	} columns[] = {
+		{peer_address(peer), 15},
+		{name, 20},
+		{user_of(status, peer), 20},
+		{text_of(peer, "OS"), 7},
+	};
 
 	short_name(peer, name, sizeof(name));
-	printable_put(stdout, peer_address(peer), 15);
-	putchar(' ');
-	printable_put(stdout, name, 20);
-	putchar(' ');
-	printable_put(stdout, user_of(status, peer), 20);
-	putchar(' ');
-	printable_put(stdout, text_of(peer, "OS"), 7);
-	putchar(' ');
+	for (size_t i = 0; i < ARRAY_SIZE(columns); i++) {
+		printable_put(stdout, columns[i].text, columns[i].width);
+		putchar(' ');
+	}
 	if (self)
-		printf("-");
+		printf("-\n");
 	else
 		print_path(peer);
-	putchar('\n');
 }
 
 /* by_name() - Order of peers in the list */
@@ -123,11 +120,8 @@ static void print_health(const json_t *status)
 	if (json_array_size(health) == 0)
 		return;
 	printf("\n%sHealth:%s\n", style(stdout, STYLE_BAD), style(stdout, STYLE_PLAIN));
-	json_array_foreach(health, i, line) {
-		printf("  - ");
-		printable_put(stdout, json_string_value(line) ?: "", 0);
-		putchar('\n');
-	}
+	json_array_foreach(health, i, line)
+		print_line(stdout, "  - %s", json_string_value(line) ?: "");
 }
 
 /* explain() - A state other than Running in a sentence, with the next step */
@@ -138,9 +132,8 @@ static void explain(const json_t *status)
 	if (strcmp(state, "NeedsLogin") == 0) {
 		printf("Not logged in. Log in with 'pillion up' (as root).\n");
 		if (*url) {
-			printf("Log in at: ");
-			printable_put(stdout, url, 0);
-			printf("\nIts key, to compare: %s\n",
+			print_line(stdout, "Log in at: %s", url);
+			printf("Its key, to compare: %s\n",
 			       text_of(json_object_get(status, "Self"), "PublicKey"));
 		}
 	} else if (strcmp(state, "Stopped") == 0) {
@@ -173,7 +166,7 @@ int run_status(struct command_line *line)
 
 	if (line->own[STATUS_WEB].on)
 		return complain(EXIT_FAILS, "--web is not supported");
-	if (get_status(line, peers, &status, &err) < 0)
+	if (localapi_status(localapi_socket_path(line->socket), peers, &status, &err) < 0)
 		return complain(EXIT_FAILS, "%s", err.text);
 	running = strcmp(text_of(status, "BackendState"), "Running") == 0;
 	if (line->own[STATUS_JSON].on) {
@@ -227,7 +220,8 @@ int run_ip(struct command_line *line)
 		return complain(EXIT_USAGE, "-4 and -6 exclude each other");
 	if (line->rest_count > 1)
 		return complain(EXIT_USAGE, "name one host at most");
-	if (get_status(line, line->rest_count == 1, &status, &err) < 0)
+	if (localapi_status(localapi_socket_path(line->socket), line->rest_count == 1, &status,
+			    &err) < 0)
 		return complain(EXIT_FAILS, "%s", err.text);
 	if (wanted->given)
 		return assert_address(status, &wanted->endpoint.address);
@@ -243,8 +237,7 @@ int run_ip(struct command_line *line)
 
 		if ((v4 && is_v6) || (v6 && !is_v6) || (line->own[IP_FIRST].on && found))
 			continue;
-		printable_put(stdout, text, 0);
-		putchar('\n');
+		print_line(stdout, "%s", text);
 		found = true;
 	}
 	if (!found)
@@ -256,14 +249,13 @@ int run_ip(struct command_line *line)
 int run_whois(struct command_line *line)
 {
 	const struct flag_value *proto = &line->own[WHOIS_PROTO];
-	const json_t *node, *user, *addresses, *address, *tags, *tag;
+	const json_t *node, *user, *tags;
 	_cleanup_json_ json_t *found = NULL;
 	char target[TARGET_MAX];
 	struct error err = {0};
 	struct endpoint endpoint;
 	struct address bare;
 	const char *about;
-	size_t i;
 	int r;
 
 	if (line->rest_count != 1)
@@ -289,27 +281,20 @@ int run_whois(struct command_line *line)
 	}
 	node = json_object_get(found, "Node");
 	user = json_object_get(found, "UserProfile");
-	printf("Machine:\n  Name:          ");
-	printable_put(stdout, text_of(node, "Name"), 0);
-	printf("\n  ID:            ");
-	printable_put(stdout, text_of(node, "StableID"), 0);
-	printf("\n  Addresses:     ");
-	addresses = json_object_get(node, "Addresses");
-	json_array_foreach(addresses, i, address) {
-		fputs(i ? ", " : "", stdout);
-		printable_put(stdout, json_string_value(address) ?: "", 0);
-	}
+	printf("Machine:\n");
+	print_line(stdout, "  Name:          %s", text_of(node, "Name"));
+	print_line(stdout, "  ID:            %s", text_of(node, "StableID"));
+	printf("  Addresses:     ");
+	print_list(stdout, json_object_get(node, "Addresses"));
+	putchar('\n');
 	tags = json_object_get(node, "Tags");
 	if (json_array_size(tags) > 0) {
-		printf("\n  Tags:          ");
-		json_array_foreach(tags, i, tag) {
-			printf("%s", i ? ", " : "");
-			printable_put(stdout, json_string_value(tag) ?: "", 0);
-		}
+		printf("  Tags:          ");
+		print_list(stdout, tags);
 	} else {
-		printf("\nUser:\n  Name:          ");
-		printable_put(stdout, text_of(user, "LoginName"), 0);
-		printf("\n  ID:            %lld",
+		printf("User:\n");
+		print_line(stdout, "  Name:          %s", text_of(user, "LoginName"));
+		printf("  ID:            %lld",
 		       (long long)json_integer_value(json_object_get(user, "ID")));
 	}
 	putchar('\n');
@@ -329,7 +314,8 @@ int run_version(struct command_line *line)
 
 	if (line->own[VERSION_UPSTREAM].on)
 		return complain(EXIT_FAILS, "--upstream is not supported");
-	if (line->own[VERSION_DAEMON].on && get_status(line, false, &status, &err) < 0)
+	if (line->own[VERSION_DAEMON].on &&
+	    localapi_status(localapi_socket_path(line->socket), false, &status, &err) < 0)
 		return complain(EXIT_FAILS, "%s", err.text);
 	if (line->own[VERSION_JSON].on) {
 		value = json_pack("{s:s,s:s,s:i}", "short", PILLION_VERSION, "network",
@@ -341,10 +327,7 @@ int run_version(struct command_line *line)
 		return EXIT_OK;
 	}
 	print_version();
-	if (status) {
-		printf("  daemon: ");
-		printable_put(stdout, text_of(status, "Version"), 0);
-		putchar('\n');
-	}
+	if (status)
+		print_line(stdout, "  daemon: %s", text_of(status, "Version"));
 	return EXIT_OK;
 }

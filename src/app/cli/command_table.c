@@ -16,9 +16,9 @@ static const struct flag status_flags[] = {
 	[STATUS_ACTIVE] = FLAG_ON("active", "list only nodes with traffic"),
 	[STATUS_SELF] = FLAG_ON("self", "list this node (default true)"),
 	[STATUS_HEADER] = FLAG_ON("header", "print a line of column names"),
-	[STATUS_WEB] = FLAG_QUIET("web", FLAG_BOOL),
-	FLAG_QUIET("listen", FLAG_STRING),
-	FLAG_QUIET("browser", FLAG_BOOL),
+	[STATUS_WEB] = FLAG_THEIRS("web", FLAG_BOOL, FLAG_SILENT, NULL),
+	FLAG_THEIRS("listen", FLAG_STRING, FLAG_SILENT, NULL),
+	FLAG_THEIRS("browser", FLAG_BOOL, FLAG_SILENT, NULL),
 };
 static const struct flag ip_flags[] = {
 	[IP_FIRST] = FLAG_ON("1", "print only the first address"),
@@ -33,28 +33,45 @@ static const struct flag ping_flags[] = {
 	[PING_TSMP] =
 		FLAG_ON("tsmp", "through WireGuard, answered by the peer's engine, not its kernel"),
 	[PING_ICMP] = FLAG_ON("icmp", "an ICMP echo through WireGuard"),
-	[PING_PEERAPI] = FLAG_LATER("peerapi", FLAG_BOOL, NULL),
-	[PING_SIZE] = FLAG_LATER("size", FLAG_INTEGER, NULL),
+	[PING_PEERAPI] = FLAG_THEIRS("peerapi", FLAG_BOOL, FLAG_NOT_YET, NULL),
+	[PING_SIZE] = FLAG_THEIRS("size", FLAG_INTEGER, FLAG_NOT_YET, NULL),
 	[PING_TIMEOUT] =
 		FLAG_OF("timeout", FLAG_DURATION, "DURATION", "for one answer (default 5s)"),
 	[PING_UNTIL_DIRECT] =
 		FLAG_ON("until-direct", "stop once the path is direct (default true)"),
-	FLAG_QUIET("verbose", FLAG_BOOL),
+	FLAG_THEIRS("verbose", FLAG_BOOL, FLAG_SILENT, NULL),
 };
 static const struct flag down_flags[] = {
-	FLAG_QUIET("accept-risk", FLAG_STRING),
-	FLAG_QUIET("reason", FLAG_STRING),
+	FLAG_THEIRS("accept-risk", FLAG_STRING, FLAG_SILENT, NULL),
+	FLAG_THEIRS("reason", FLAG_STRING, FLAG_SILENT, NULL),
 };
-static const struct flag logout_flags[] = {FLAG_QUIET("reason", FLAG_STRING)};
+static const struct flag logout_flags[] = {FLAG_THEIRS("reason", FLAG_STRING, FLAG_SILENT, NULL)};
 static const struct flag whois_flags[] = {
 	[WHOIS_JSON] = FLAG_ON("json", "print JSON"),
 	[WHOIS_PROTO] = FLAG_OF("proto", FLAG_CHOICE, "tcp|udp", "protocol of an IP:PORT"),
 };
+static const struct flag serve_flags[] = {
+	[SERVE_FLAG_BG] = FLAG_ON("bg", "keep on serving when the command has ended (required)"),
+	[SERVE_FLAG_HTTPS] = FLAG_NUMBER("https", "PORT", 1, 65535, "serve HTTPS (default 443)"),
+	[SERVE_FLAG_HTTP] = FLAG_NUMBER("http", "PORT", 1, 65535, "serve HTTP"),
+	[SERVE_FLAG_TCP] = FLAG_NUMBER("tcp", "PORT", 1, 65535, "forward TCP connections"),
+	[SERVE_FLAG_TLS_TCP] = FLAG_NUMBER("tls-terminated-tcp", "PORT", 1, 65535,
+					   "end TLS, and forward the bytes inside"),
+	[SERVE_FLAG_SET_PATH] =
+		FLAG_OF("set-path", FLAG_STRING, "PATH", "serve the target below this path"),
+	[SERVE_FLAG_PROXY_PROTOCOL] = FLAG_NUMBER("proxy-protocol", "VERSION", 0, 2,
+						  "begin TCP connections with a PROXY line"),
+	[SERVE_FLAG_YES] = FLAG_ON("yes", "with off: remove several handlers of a port"),
+	[SERVE_FLAG_JSON] = FLAG_ON("json", "with status: print the configuration as JSON"),
+	FLAG_THEIRS("service", FLAG_STRING, FLAG_NOT_YET, NULL),
+	FLAG_THEIRS("accept-app-caps", FLAG_STRING, FLAG_NOT_YET, NULL),
+	FLAG_THEIRS("tun", FLAG_BOOL, FLAG_NOT_YET, NULL),
+};
 static const struct flag version_flags[] = {
 	[VERSION_JSON] = FLAG_ON("json", "print JSON"),
 	[VERSION_DAEMON] = FLAG_ON("daemon", "ask the running daemon for its version too"),
-	[VERSION_UPSTREAM] = FLAG_QUIET("upstream", FLAG_BOOL),
-	FLAG_QUIET("track", FLAG_STRING),
+	[VERSION_UPSTREAM] = FLAG_THEIRS("upstream", FLAG_BOOL, FLAG_SILENT, NULL),
+	FLAG_THEIRS("track", FLAG_STRING, FLAG_SILENT, NULL),
 };
 static const struct flag daemon_own_flags[] = {
 	[DAEMON_OWN_CLEAN_UP] = FLAG_ON(
@@ -207,6 +224,26 @@ const struct command commands[] = {
 		.run = run_whois,
 	},
 	{
+		.name = "serve",
+		.summary = "Serve HTTPS, HTTP or TCP in front of an app",
+		.arguments = "status|reset|TARGET|off",
+		.description =
+			"TARGET is a port of 127.0.0.1, HOST:PORT, a URL, or text:TEXT. "
+			"The configuration is stored with the node's login and outlives "
+			"a restart. While TS_SERVE_CONFIG names a file, the file is in "
+			"force, and changes by command are refused.\n\n"
+			"'status' lists the served ports, 'off' closes the port of the flags, "
+			"'reset' ends everything.",
+		.examples = "pillion serve --bg 8080\n"
+			    "\thttps://NAME/ leads to http://127.0.0.1:8080\n"
+			    "pillion serve --bg --tcp=5432 5432\n\tforward connections\n"
+			    "pillion serve status\n\tlist the served ports\n"
+			    "pillion serve --https=443 off\n\tend it\n",
+		FLAGS(serve_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_serve,
+	},
+	{
 		.name = "version",
 		.summary = "Print the version",
 		.description = "The second line is the version that the control server receives.",
@@ -350,8 +387,8 @@ size_t command_groups(const struct command *c, struct command_line *line,
 static const char *const not_yet[] = {
 	"appc-routes", "bugreport", "cert",     "configure",  "debug",    "dns",      "drive",
 	"exit-node",   "file",      "funnel",   "get",        "id-token", "licenses", "lock",
-	"metrics",     "nc",        "netcheck", "routecheck", "serve",    "service",  "ssh",
-	"switch",      "syspolicy", "systray",  "update",     "wait",     "web",      "whoami",
+	"metrics",     "nc",        "netcheck", "routecheck", "service",  "ssh",      "switch",
+	"syspolicy",   "systray",   "update",   "wait",       "web",      "whoami",
 };
 
 int command_unknown(const char *name)

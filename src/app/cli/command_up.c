@@ -4,7 +4,6 @@
 #include "app/cli/command.h"
 #include "app/cli/join.h"
 #include "app/cli/output.h"
-#include "app/cli/status_nodes.h"
 #include "base/cleanup.h"
 #include "base/secret.h"
 #include "node/prefs.h"
@@ -41,8 +40,7 @@ int run_login(struct command_line *line)
 	struct error err = {0};
 
 	if (!line->prefs[PREFS_FORCE_REAUTH].on) {
-		if (daemon_ask(line, "GET", "/localapi/v0/status?peers=false", NULL, &status,
-			       &err) < 0)
+		if (localapi_status(localapi_socket_path(line->socket), false, &status, &err) < 0)
 			return complain(EXIT_FAILS, "%s", err.text);
 		if (strcmp(text_of(status, "BackendState"), "Running") == 0)
 			return complain(EXIT_FAILS,

@@ -33,6 +33,11 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 		FLAG_NUMBER("mtu", "BYTES", MTU_MIN, MTU_MAX, "of the interface (default 1280)"),
 	[DAEMON_CA_FILE] = FLAG_OF("ca-file", FLAG_STRING, "PATH",
 				   "PEM certificates to trust beside the system's"),
+	[DAEMON_SERVE_CONFIG] = FLAG_OF("serve-config", FLAG_STRING, "PATH",
+					"JSON of the ports to serve; it is watched"),
+	[DAEMON_CERT] = FLAG_OF("cert", FLAG_STRING, "PATH",
+				"PEM certificate for HTTPS, its chain after it; it is watched"),
+	[DAEMON_KEY] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM private key of --cert"),
 	[DAEMON_HEALTH] = FLAG_OF("health", FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
 	[DAEMON_METRICS] = FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT", "serve /metrics there"),
 	[DAEMON_ALLOW_EXIT_NODE] =
@@ -56,18 +61,21 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 	[DAEMON_LOG_FORMAT] =
 		FLAG_OF("log-format", FLAG_CHOICE, "text|json", "of log lines (default text)"),
 
-	[DAEMON_OURS_END] = FLAG_LATER("socks5-server", FLAG_STRING,
-				       "the kernel interface serves every program already"),
-	FLAG_LATER("outbound-http-proxy-listen", FLAG_STRING,
-		   "the kernel interface serves every program already"),
-	FLAG_MEANT("config", FLAG_STRING, "use flags and variables"),
-	FLAG_LATER("debug", FLAG_STRING, NULL),
-	FLAG_LATER("bird-socket", FLAG_STRING, NULL),
-	FLAG_MEANT("syspolicy-file", FLAG_STRING, NULL),
-	FLAG_NEVER("encrypt-state", FLAG_BOOL, "the state is a file of mode 0600"),
-	FLAG_NEVER("hardware-attestation", FLAG_BOOL, "no hardware keys are used"),
-	FLAG_NEVER("no-logs-no-support", FLAG_BOOL, "no log ever leaves the machine"),
-	FLAG_NEVER("syslog", FLAG_BOOL, "log lines go to stderr"),
+	[DAEMON_OURS_END] = FLAG_THEIRS("socks5-server", FLAG_STRING, FLAG_NOT_YET,
+					"the kernel interface serves every program already"),
+	FLAG_THEIRS("outbound-http-proxy-listen", FLAG_STRING, FLAG_NOT_YET,
+		    "the kernel interface serves every program already"),
+	FLAG_THEIRS("config", FLAG_STRING, FLAG_BINDING, "use flags and variables"),
+	FLAG_THEIRS("debug", FLAG_STRING, FLAG_NOT_YET, NULL),
+	FLAG_THEIRS("bird-socket", FLAG_STRING, FLAG_NOT_YET, NULL),
+	FLAG_THEIRS("syspolicy-file", FLAG_STRING, FLAG_BINDING, NULL),
+	FLAG_THEIRS("encrypt-state", FLAG_BOOL, FLAG_NOT_NEEDED,
+		    "the state is a file of mode 0600"),
+	FLAG_THEIRS("hardware-attestation", FLAG_BOOL, FLAG_NOT_NEEDED,
+		    "no hardware keys are used"),
+	FLAG_THEIRS("no-logs-no-support", FLAG_BOOL, FLAG_NOT_NEEDED,
+		    "no log ever leaves the machine"),
+	FLAG_THEIRS("syslog", FLAG_BOOL, FLAG_NOT_NEEDED, "log lines go to stderr"),
 };
 
 int daemon_set(char **field, const char *text)
@@ -226,6 +234,9 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 	put_text(&values[DAEMON_SOCKET], &o->socket_path);
 	put_text(&values[DAEMON_LOG], &o->log_path);
 	put_text(&values[DAEMON_CA_FILE], &o->ca_file);
+	put_text(&values[DAEMON_SERVE_CONFIG], &o->serve_config);
+	put_text(&values[DAEMON_CERT], &o->certificate);
+	put_text(&values[DAEMON_KEY], &o->certificate_key);
 	put_number(&values[DAEMON_TABLE], &o->start.table);
 	put_number(&values[DAEMON_MTU], &o->start.mtu);
 	put_number(&values[DAEMON_ENGINE_UID], &o->engine_uid);
@@ -250,6 +261,10 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 	if (r == 0 && o->start.table >= RT_TABLE_DEFAULT && o->start.table <= RT_TABLE_LOCAL)
 		r = error_set(err, -EINVAL, "--table=%u is a table of the system; choose another",
 			      o->start.table);
+	if (r == 0 && !o->certificate != !o->certificate_key)
+		r = error_set(err, -EINVAL,
+			      "--cert (TS_CERT_FILE) and --key (TS_KEY_FILE) belong together: name "
+			      "both, or none");
 	if (r == 0)
 		r = apply_health(values, o, err);
 	if (r == 0)
@@ -285,6 +300,8 @@ int daemon_options_finish(struct supervisor_options *o, struct error *err)
 		o->ssl_cert_dir = getenv("SSL_CERT_DIR");
 	if ((!o->start.tun_name && daemon_set(&o->start.tun_name, DEFAULT_TUN) < 0) ||
 	    daemon_set(&o->start.socket_path, o->socket_path) < 0 ||
+	    (o->serve_config && *o->serve_config &&
+	     daemon_set(&o->start.serve_config, o->serve_config) < 0) ||
 	    (disable && *disable && daemon_set(&o->start.disable, disable) < 0))
 		return error_set(err, -ENOMEM, "out of memory");
 	r = take_proxy("HTTPS_PROXY", "https_proxy", &o->start.https_proxy, err);

@@ -130,6 +130,25 @@ static const char *required(const struct flag *flag, char *ret, size_t size)
 	return ret;
 }
 
+/* parse_integer() - Decimal digits with an optional sign; -EINVAL, -ERANGE */
+static int parse_integer(const char *text, int64_t *ret)
+{
+	char *end;
+	long long value;
+
+	if (!isdigit((unsigned char)text[0]) &&
+	    !(strchr("+-", text[0]) && isdigit((unsigned char)text[1])))
+		return -EINVAL;
+	errno = 0;
+	value = strtoll(text, &end, 10);
+	if (*end)
+		return -EINVAL;
+	if (errno == ERANGE)
+		return -ERANGE;
+	*ret = value;
+	return 0;
+}
+
 int flag_read(const struct flag *flag, const char *name, const char *text, struct flag_value *ret,
 	      struct error *err)
 {
@@ -144,15 +163,13 @@ int flag_read(const struct flag *flag, const char *name, const char *text, struc
 	case FLAG_STRING:
 		break;
 	case FLAG_INTEGER:
-		r = value_parse_integer(text, &v.number);
+		r = parse_integer(text, &v.number);
 		if (r == 0 && flag->most && (v.number < flag->least || v.number > flag->most))
 			r = -ERANGE;
 		break;
 	case FLAG_DURATION:
-		r = value_parse_duration(text, &v.number);
-		break;
 	case FLAG_PERIOD:
-		r = value_parse_period(text, &v.number);
+		r = value_parse_duration(text, flag->kind == FLAG_PERIOD, &v.number);
 		break;
 	case FLAG_CHOICE:
 		r = choice(flag->argument, text);
@@ -225,6 +242,12 @@ int flags_parse(const struct flag_reader *reader, int argc, char *const *argv,
 				return words;
 		} else if (ret_rest) {
 			ret_rest[rest++] = word;
+		} else if (strstr(word, "-auth-")) {
+			/* The log of a container may be read by more people than its settings. */
+			return error_set(err, -EINVAL,
+					 "%s takes no argument, but got an auth key: write "
+					 "--auth-key=KEY; see '%s --help'",
+					 reader->where, reader->where);
 		} else {
 			return error_set(err, -EINVAL,
 					 "%s takes no argument, but got '%.64s'; see '%s --help'",
@@ -320,25 +343,7 @@ int finish(const char *program, int code)
 
 /* Values, in the forms that Go programs take */
 
-int value_parse_integer(const char *text, int64_t *ret)
-{
-	char *end;
-	long long value;
-
-	if (!isdigit((unsigned char)text[0]) &&
-	    !(strchr("+-", text[0]) && isdigit((unsigned char)text[1])))
-		return -EINVAL;
-	errno = 0;
-	value = strtoll(text, &end, 10);
-	if (*end)
-		return -EINVAL;
-	if (errno == ERANGE)
-		return -ERANGE;
-	*ret = value;
-	return 0;
-}
-
-static int parse_duration(const char *text, bool days, int64_t *ret)
+int value_parse_duration(const char *text, bool days, int64_t *ret)
 {
 	nanoseconds value;
 
@@ -346,16 +351,6 @@ static int parse_duration(const char *text, bool days, int64_t *ret)
 		return -EINVAL;
 	*ret = value;
 	return 0;
-}
-
-int value_parse_duration(const char *text, int64_t *ret)
-{
-	return parse_duration(text, false, ret);
-}
-
-int value_parse_period(const char *text, int64_t *ret)
-{
-	return parse_duration(text, true, ret);
 }
 
 /* distance() - Insertions, deletions, replacements and swaps of neighbours between two names */

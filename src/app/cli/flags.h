@@ -65,26 +65,22 @@ struct flag {
 		.name = flag_name, .alias = other, .argument = argument_, .help = help_, \
 		.kind = kind_                                                            \
 	}
+/*
+ * A table of flags as one list, #define FLAGS(FLAG) FLAG(HOST, FLAG_OF(…)) …: its indices and its rows
+ *
+ *	enum { FLAGS(FLAG_ID) FLAG_COUNT };
+ *	static const struct flag flags[FLAG_COUNT] = {FLAGS(FLAG_ROW)};
+ */
+#define FLAG_ID(id, ...)  id,
+#define FLAG_ROW(id, ...) __VA_ARGS__,
+
 /* The words of a FLAG_CHOICE for enum log_level, in its order */
 #define LOG_LEVELS "error|warn|info|debug"
 
-/* … and those of the official client: FLAG_NOT_YET, FLAG_NOT_NEEDED */
-#define FLAG_LATER(flag_name, kind_, help_)                                             \
-	{                                                                               \
-		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_YET \
-	}
-#define FLAG_NEVER(flag_name, kind_, help_)                                                \
-	{                                                                                  \
-		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_NOT_NEEDED \
-	}
-
-#define FLAG_MEANT(flag_name, kind_, help_)                                             \
-	{                                                                               \
-		.name = flag_name, .help = help_, .kind = kind_, .status = FLAG_BINDING \
-	}
-#define FLAG_QUIET(flag_name, kind_)                                    \
-	{                                                               \
-		.name = flag_name, .kind = kind_, .status = FLAG_SILENT \
+/* A flag of the official client that isn't ours */
+#define FLAG_THEIRS(flag_name, kind_, status_, help_)                              \
+	{                                                                          \
+		.name = flag_name, .help = help_, .kind = kind_, .status = status_ \
 	}
 
 struct flag_value {
@@ -167,14 +163,8 @@ int complain(int code, const char *format, ...) __attribute__((format(printf, 2,
  */
 int finish(const char *program, int code);
 
-/** value_parse_duration() - time.ParseDuration: "1m30s", "500ms", "1.5h", "0"; not negative */
-int value_parse_duration(const char *text, int64_t *ret);
-
-/** value_parse_period() - The same, and days besides: "90d" */
-int value_parse_period(const char *text, int64_t *ret);
-
-/** value_parse_integer() - Decimal digits with an optional sign; -EINVAL, -ERANGE */
-int value_parse_integer(const char *text, int64_t *ret);
+/** value_parse_duration() - time.ParseDuration, not negative: "1m30s", "0"; with @days "90d" too */
+int value_parse_duration(const char *text, bool days, int64_t *ret);
 
 /**
  * value_nearest() - The name that a mistyped @text most likely meant

@@ -13,7 +13,6 @@
 #include "app/cli/client.h"
 #include "app/cli/command.h"
 #include "app/cli/output.h"
-#include "app/cli/status_nodes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "node/prefs.h"
@@ -43,15 +42,10 @@ struct progress {
 	json_t *troubles; /* health warnings that were printed */
 };
 
-static void stream_free(struct localapi_stream **s)
+/* print_state() - For a program that reads our output; @url: or NULL */
+static void print_state(const char *state, const char *url)
 {
-	localapi_stream_close(*s);
-}
-
-/* print_state() - For a program that reads our output */
-static void print_state(const char *state)
-{
-	json_t *value = json_pack("{s:s}", "BackendState", state);
+	json_t *value = json_pack("{s:s*,s:s}", "AuthURL", url, "BackendState", state);
 
 	print_json(value);
 	json_decref(value);
@@ -69,16 +63,12 @@ static void say_url(const struct join *j, struct progress *p, const char *url)
 		return;
 	snprintf(p->url, sizeof(p->url), "%s", url);
 	if (j->json) {
-		json_t *value = json_pack("{s:s,s:s}", "AuthURL", url, "BackendState", p->state);
-
-		print_json(value);
-		json_decref(value);
-		fflush(stdout);
+		print_state(p->state, url);
 		return;
 	}
 	fprintf(stderr, "\nTo log in, visit:\n\n\t");
-	printable_put(stderr, url, 0);
-	fprintf(stderr, "\n\n");
+	print_line(stderr, "%s", url);
+	fputc('\n', stderr);
 	if (j->qr)
 		print_qr(stderr, url);
 }
@@ -108,13 +98,13 @@ static void say_approval(const struct join *j, struct progress *p)
 		return;
 	p->approval_printed = true;
 	if (j->json) {
-		print_state(p->state);
+		print_state(p->state, NULL);
 		return;
 	}
 	url = admin_url(j);
 	fprintf(stderr, "\nTo approve this node, visit as administrator:\n\n\t");
-	printable_put(stderr, url ? url : "the administrator's page of the control server", 0);
-	fprintf(stderr, "\n\n");
+	print_line(stderr, "%s", url ?: "the administrator's page of the control server");
+	fputc('\n', stderr);
 }
 
 /* hear() - One ipn.Notify */
@@ -132,11 +122,6 @@ static void hear(const struct join *j, struct progress *p, const json_t *notify)
 		  strlen(text_of(notify, "ErrMessage")));
 	say_url(j, p, text_of(notify, "BrowseToURL"));
 	say_approval(j, p);
-}
-
-static int get_status(const struct join *j, json_t **ret, struct error *err)
-{
-	return localapi_call(j->socket, "GET", "/localapi/v0/status?peers=false", NULL, ret, err);
 }
 
 /* whole_prefs() - The node's prefs with the mask applied */
@@ -221,15 +206,12 @@ static void say_troubles(const struct join *j, struct progress *p)
 	json_t *health, *line;
 	size_t i;
 
-	if (j->json || get_status(j, &status, &err) < 0)
+	if (j->json || localapi_status(j->socket, false, &status, &err) < 0)
 		return;
 	health = json_object_get(status, "Health");
 	json_array_foreach(health, i, line) {
-		if (holds(p->troubles, line))
-			continue;
-		fprintf(stderr, "waiting: ");
-		printable_put(stderr, json_string_value(line) ?: "", 0);
-		fputc('\n', stderr);
+		if (!holds(p->troubles, line))
+			print_line(stderr, "waiting: %s", json_string_value(line) ?: "");
 	}
 	json_decref(p->troubles);
 	p->troubles = json_incref(health);
@@ -239,24 +221,20 @@ static void say_troubles(const struct join *j, struct progress *p)
 static void say_done(const struct join *j)
 {
 	_cleanup_json_ json_t *status = NULL;
-	const json_t *addresses, *address;
 	char name[PEER_NAME_MAX];
 	struct error err = {0};
-	size_t i;
 
-	if (get_status(j, &status, &err) < 0)
+	if (localapi_status(j->socket, false, &status, &err) < 0)
 		return;
 	if (j->json) {
-		print_state("Running");
+		print_state("Running", NULL);
 		return;
 	}
 	fprintf(stderr, "%sconnected%s as ", style(stderr, STYLE_GOOD), style(stderr, STYLE_PLAIN));
 	printable_put(stderr, peer_name(json_object_get(status, "Self"), name), 0);
-	addresses = json_object_get(status, "TailscaleIPs");
-	json_array_foreach(addresses, i, address) {
+	if (json_array_size(json_object_get(status, "TailscaleIPs")) > 0)
 		fputs(", ", stderr);
-		printable_put(stderr, json_string_value(address) ?: "", 0);
-	}
+	print_list(stderr, json_object_get(status, "TailscaleIPs"));
 	fputc('\n', stderr);
 }
 
@@ -272,18 +250,15 @@ static int say_timeout(const struct join *j, const struct progress *p)
 		 "the node is not running after %.0f seconds, its state is %s. It goes on "
 		 "trying; see 'pillion status' and the daemon's log",
 		 (double)j->timeout / NSEC_PER_SEC, p->state);
-	if (get_status(j, &status, &err) < 0)
+	if (localapi_status(j->socket, false, &status, &err) < 0)
 		return EXIT_FAILS;
 	health = json_object_get(status, "Health");
-	json_array_foreach(health, i, line) {
-		fprintf(stderr, "  - ");
-		printable_put(stderr, json_string_value(line) ?: "", 0);
-		fputc('\n', stderr);
-	}
+	json_array_foreach(health, i, line)
+		print_line(stderr, "  - %s", json_string_value(line) ?: "");
 	return EXIT_FAILS;
 }
 
-static int wait_for_running(const struct join *j, struct localapi_stream *bus, struct progress *p)
+static int wait_for_running(const struct join *j, struct unix_http *bus, struct progress *p)
 {
 	nanoseconds deadline = j->timeout ? clock_boottime() + j->timeout : DEADLINE_NEVER;
 
@@ -319,20 +294,20 @@ static int wait_for_running(const struct join *j, struct localapi_stream *bus, s
 
 int join_tailnet(const struct join *j)
 {
-	_cleanup_(stream_free) struct localapi_stream *bus = NULL;
+	_cleanup_(unix_http_close) struct unix_http bus = {.fd = -1};
 	_cleanup_json_ json_t *before = NULL, *after = NULL;
 	struct progress p = {0};
 	struct error err = {0};
 	int r;
 
-	r = get_status(j, &before, &err);
+	r = localapi_status(j->socket, false, &before, &err);
 	if (r == 0)
 		r = localapi_stream_open(j->socket, "/localapi/v0/watch-ipn-bus?mask=0", &bus,
 					 &err);
 	if (r == 0)
 		r = change(j, before, &err);
 	if (r == 0)
-		r = get_status(j, &after, &err);
+		r = localapi_status(j->socket, false, &after, &err);
 	if (r < 0)
 		return complain(EXIT_FAILS, "%s", err.text);
 	set_state(&p, text_of(after, "BackendState"));
@@ -340,7 +315,7 @@ int join_tailnet(const struct join *j)
 	if (!j->force || strcmp(text_of(before, "AuthURL"), text_of(after, "AuthURL")) != 0)
 		say_url(j, &p, text_of(after, "AuthURL"));
 	say_approval(j, &p);
-	r = wait_for_running(j, bus, &p);
+	r = wait_for_running(j, &bus, &p);
 	json_decref(p.troubles);
 	return r;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/cli/output.h - what commands print for a person */
+/* app/cli/output.h - what commands print for a person, and the nodes that they name */
 #pragma once
 
+#include "base/error.h"
 #include "base/printable.h"
 
 #include <jansson.h>
@@ -23,6 +24,12 @@ static inline void json_decref_at(json_t **value)
 }
 #define _cleanup_json_ __attribute__((cleanup(json_decref_at)))
 
+/** print_line() - As fprintf(), and a newline; what the line quotes can't steer a terminal */
+void print_line(FILE *to, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** print_list() - The strings of @array with ", " between them */
+void print_list(FILE *to, const json_t *array);
+
 /** print_json() - Indented, with a newline */
 void print_json(const json_t *value);
 
@@ -31,3 +38,21 @@ void print_qr(FILE *to, const char *text);
 
 /** text_of() - The string member @name of @object, or "" */
 const char *text_of(const json_t *object, const char *name);
+
+/* Nodes in an ipnstate.Status */
+
+#define PEER_NAME_MAX 256
+
+/**
+ * peer_find() - This node or a peer, by address, name in the tailnet or machine name
+ *
+ * "laptop", "laptop.tail.example", with or without the last dot. Names in the tailnet go first.
+ * Return: borrowed from @status; NULL with @err
+ */
+const json_t *peer_find(const json_t *status, const char *host, struct error *err);
+
+/** peer_address() - Its first address, or "-" */
+const char *peer_address(const json_t *peer);
+
+/** peer_name() - Its name in the tailnet without the last dot, into @ret; returns @ret */
+const char *peer_name(const json_t *peer, char ret[static PEER_NAME_MAX]);

@@ -60,6 +60,24 @@ static void on_file_changed(void *userdata, enum privsep_file_name name, int fd)
 		close(fd);
 }
 
+static void on_divert(void *userdata, const struct privsep_divert *diverts, size_t count)
+{
+	struct engine *engine = userdata;
+
+	if (engine->node)
+		node_serve_diverts(engine->node, diverts, count);
+}
+
+static void on_link(void *userdata, int fd)
+{
+	struct engine *engine = userdata;
+
+	if (engine->node)
+		node_serve_link(engine->node, fd);
+	else
+		close(fd);
+}
+
 static void on_stop(void *userdata)
 {
 	struct engine *engine = userdata;
@@ -73,6 +91,8 @@ static void on_stop(void *userdata)
 static const struct privsep_client_handlers handlers = {
 	.interfaces = on_interfaces,
 	.file_changed = on_file_changed,
+	.divert = on_divert,
+	.link = on_link,
 	.stop = on_stop,
 };
 
@@ -151,7 +171,8 @@ static int prepare(struct engine *engine, const char *identity_text, struct sand
 	r = uv_loop_init(&engine->loop);
 	if (r < 0)
 		return error_set_errno(err, r, "event loop");
-	r = privsep_client_new(PRIVSEP_CHANNEL_FD, &handlers, engine, &engine->privsep);
+	r = privsep_client_new(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_ENGINE, &handlers, engine,
+			       &engine->privsep);
 	if (r < 0)
 		return error_set_errno(err, r, "the supervisor's channel");
 	r = privsep_client_start(engine->privsep, &engine->start, err);

@@ -20,7 +20,8 @@
 #define HEALTH_ADDRESS_DEFAULT "[::]:9002"
 #define FILE_PREFIX            "file:"
 
-int check_auth_key(const char *key, struct error *err)
+/* check_auth_key() - Refuse a secret that is not an auth key */
+static int check_auth_key(const char *key, struct error *err)
 {
 	if (strncmp(key, "tskey-client-", 13) == 0)
 		return error_set(err, -EINVAL,

@@ -33,6 +33,3 @@ bool entry_has_login(const struct supervisor_options *options);
 
 /** entry_options_clear() - Wipe and free */
 void entry_options_clear(struct entry_options *options);
-
-/** check_auth_key() - Refuse a secret that is not an auth key; 0, -EINVAL */
-int check_auth_key(const char *key, struct error *err);

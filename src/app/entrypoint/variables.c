@@ -14,106 +14,109 @@
 #define WORDS_MAX 256
 #define NAMES_MAX 128
 
-#define UP(name_, flag, text_)                                                   \
-	{                                                                        \
-		.name = name_, .handling = FLAG_OF_UP, .at = flag, .text = text_ \
-	}
-#define DAEMON(name_, flag, text_)                                                   \
-	{                                                                            \
-		.name = name_, .handling = FLAG_OF_DAEMON, .at = flag, .text = text_ \
-	}
-#define OWN(name_, kind_, field, text_)                                     \
-	{                                                                   \
-		.name = name_, .handling = SETTING, .kind = kind_,          \
-		.at = offsetof(struct entry_settings, field), .text = text_ \
-	}
-#define LATER(name_, text_)                                       \
-	{                                                         \
-		.name = name_, .handling = NOT_YET, .text = text_ \
-	}
-#define NEVER(name_)                                  \
-	{                                             \
-		.name = name_, .handling = NOT_NEEDED \
-	}
+enum variable_handling {
+	FLAG_OF_UP,     /* .at is an enum prefs_flag */
+	FLAG_OF_DAEMON, /* .at is an enum daemon_flag */
+	SETTING,        /* .at is an offset in struct entry_settings */
+	NOT_YET,        /* a warning names it */
+	NOT_NEEDED,     /* there is nothing to do for it here */
+};
 
-const struct variable variables[] = {
-	UP("TS_AUTHKEY", PREFS_AUTH_KEY, "the auth key, or file:PATH of one"),
-	OWN("TS_AUTH_KEY", FLAG_STRING, auth_key_alias, "the same as TS_AUTHKEY"),
-	OWN("TS_AUTHKEY_FILE", FLAG_STRING, auth_key_file, "a file with the auth key"),
-	OWN("TS_AUTH_KEY_FILE", FLAG_STRING, auth_key_alias_file, "the same as TS_AUTHKEY_FILE"),
-	UP("TS_HOSTNAME", PREFS_HOSTNAME, "the node's name (default: the container's hostname)"),
-	UP("TS_ACCEPT_DNS", PREFS_ACCEPT_DNS, "no effect yet: true is warned of (default: false)"),
-	UP("TS_LOGIN_SERVER", PREFS_LOGIN_SERVER,
-	   "URL of the coordination server (default: Tailscale's)"),
-	DAEMON("TS_STATE_DIR", DAEMON_STATE_DIR,
-	       "folder of the node's identity (default: kept in memory only)"),
-	DAEMON("TS_SOCKET", DAEMON_SOCKET, "path of the LocalAPI socket"),
-	DAEMON("TS_CA_FILE", DAEMON_CA_FILE,
-	       "PEM file of authorities to trust besides the system's"),
-	DAEMON("TS_TAILNET_PREFIX", DAEMON_TAILNET_PREFIX,
-	       "address pools of a server that has its own: PREFIX,PREFIX"),
-	OWN("TS_EXTRA_ARGS", FLAG_STRING, extra_args, "flags of 'pillion up', separated by spaces"),
-	OWN("TS_TAILSCALED_EXTRA_ARGS", FLAG_STRING, daemon_extra_args,
-	    "flags of 'pillion daemon', separated by spaces"),
-	OWN("TS_USERSPACE", FLAG_BOOL, userspace,
-	    "true is warned of: there is always a kernel interface"),
-	OWN("TS_AUTH_ONCE", FLAG_BOOL, auth_once,
-	    "log in only when the state holds no login (default: false)"),
-	OWN("TS_ENABLE_HEALTH_CHECK", FLAG_BOOL, health_check, "serve /healthz (default: false)"),
-	OWN("TS_ENABLE_METRICS", FLAG_BOOL, metrics, "serve /metrics (default: false)"),
-	OWN("TS_LOCAL_ADDR_PORT", FLAG_STRING, local_address,
-	    "ADDRESS:PORT of both (default: [::]:9002)"),
-	OWN("TS_LOCAL_HOSTS", FLAG_STRING, local_hosts,
-	    "NAME,NAME by which probes may ask there, besides address and hostname"),
-	OWN("TS_HEALTHCHECK_ADDR_PORT", FLAG_STRING, old_health_address,
-	    "old: serve /healthz at ADDRESS:PORT"),
-	OWN("TS_BOOT_TIMEOUT", FLAG_DURATION, boot_timeout,
-	    "end with 1 when it isn't running after that: 60s (default: wait)"),
+#define OWN(field) offsetof(struct entry_settings, field)
 
-	LATER("TS_CLIENT_ID", "log in by TS_AUTHKEY"),
-	LATER("TS_CLIENT_SECRET", "log in by TS_AUTHKEY"),
-	LATER("TS_ID_TOKEN", "log in by TS_AUTHKEY"),
-	LATER("TS_AUDIENCE", "log in by TS_AUTHKEY"),
-	LATER("TS_ROUTES", NULL),
-	LATER("TS_DEST_IP", NULL),
-	LATER("TS_EXPERIMENTAL_DEST_DNS_NAME", NULL),
-	LATER("TS_TAILNET_TARGET_IP", NULL),
-	LATER("TS_TAILNET_TARGET_FQDN", NULL),
-	LATER("TS_KUBE_SECRET", "keep the state on a volume, with TS_STATE_DIR"),
-	LATER("TS_SOCKS5_SERVER", "the kernel interface serves every program already"),
-	LATER("TS_OUTBOUND_HTTP_PROXY_LISTEN", "the kernel interface serves every program already"),
-	LATER("TS_SERVE_CONFIG", "the app's ports are reachable as they are"),
-	LATER("TS_DEBUG_ADDR_PORT", NULL),
-	LATER("TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR", NULL),
-	LATER("TS_EXPERIMENTAL_ENABLE_FORWARDING_OPTIMIZATIONS", NULL),
-	LATER("TS_EXPERIMENTAL_SERVICE_AUTO_ADVERTISEMENT", NULL),
-	LATER("TS_EGRESS_PROXIES_CONFIG_PATH", NULL),
-	LATER("TS_INGRESS_PROXIES_CONFIG_PATH", NULL),
-	LATER("TS_EXPERIMENTAL_CERT_SHARE", NULL),
-	LATER("TS_CERT_SHARE_MODE", NULL),
-	LATER("TS_PERMIT_CERT_UID", NULL),
-	LATER("TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV", NULL),
+static const struct variable {
+	const char *name;
+	enum variable_handling handling;
+	size_t at;
+	enum flag_kind kind; /* SETTING */
+	const char *text;    /* its help; NOT_YET: what to do instead, or NULL */
+} variables[] = {
+	{"TS_AUTHKEY", FLAG_OF_UP, PREFS_AUTH_KEY, .text = "the auth key, or file:PATH of one"},
+	{"TS_AUTH_KEY", SETTING, OWN(auth_key_alias), FLAG_STRING, "the same as TS_AUTHKEY"},
+	{"TS_AUTHKEY_FILE", SETTING, OWN(auth_key_file), FLAG_STRING, "a file with the auth key"},
+	{"TS_AUTH_KEY_FILE", SETTING, OWN(auth_key_alias_file), FLAG_STRING,
+	 "the same as TS_AUTHKEY_FILE"},
+	{"TS_HOSTNAME", FLAG_OF_UP, PREFS_HOSTNAME,
+	 .text = "the node's name (default: the container's hostname)"},
+	{"TS_ACCEPT_DNS", FLAG_OF_UP, PREFS_ACCEPT_DNS,
+	 .text = "no effect yet: true is warned of (default: false)"},
+	{"TS_LOGIN_SERVER", FLAG_OF_UP, PREFS_LOGIN_SERVER,
+	 .text = "URL of the coordination server (default: Tailscale's)"},
+	{"TS_STATE_DIR", FLAG_OF_DAEMON, DAEMON_STATE_DIR,
+	 .text = "folder of the node's identity (default: kept in memory only)"},
+	{"TS_SOCKET", FLAG_OF_DAEMON, DAEMON_SOCKET, .text = "path of the LocalAPI socket"},
+	{"TS_CA_FILE", FLAG_OF_DAEMON, DAEMON_CA_FILE,
+	 .text = "PEM file of authorities to trust besides the system's"},
+	{"TS_SERVE_CONFIG", FLAG_OF_DAEMON, DAEMON_SERVE_CONFIG,
+	 .text = "JSON file of the ports to serve, as of 'tailscale serve'; it is watched"},
+	{"TS_CERT_FILE", FLAG_OF_DAEMON, DAEMON_CERT,
+	 .text = "PEM certificate for HTTPS (default: made here)"},
+	{"TS_KEY_FILE", FLAG_OF_DAEMON, DAEMON_KEY, .text = "PEM private key of TS_CERT_FILE"},
+	{"TS_TAILNET_PREFIX", FLAG_OF_DAEMON, DAEMON_TAILNET_PREFIX,
+	 .text = "address pools of a server that has its own: PREFIX,PREFIX"},
+	{"TS_EXTRA_ARGS", SETTING, OWN(extra_args), FLAG_STRING,
+	 "flags of 'pillion up', separated by spaces"},
+	{"TS_TAILSCALED_EXTRA_ARGS", SETTING, OWN(daemon_extra_args), FLAG_STRING,
+	 "flags of 'pillion daemon', separated by spaces"},
+	{"TS_USERSPACE", SETTING, OWN(userspace), FLAG_BOOL,
+	 "true is warned of: there is always a kernel interface"},
+	{"TS_AUTH_ONCE", SETTING, OWN(auth_once), FLAG_BOOL,
+	 "log in only when the state holds no login (default: false)"},
+	{"TS_ENABLE_HEALTH_CHECK", SETTING, OWN(health_check), FLAG_BOOL,
+	 "serve /healthz (default: false)"},
+	{"TS_ENABLE_METRICS", SETTING, OWN(metrics), FLAG_BOOL, "serve /metrics (default: false)"},
+	{"TS_LOCAL_ADDR_PORT", SETTING, OWN(local_address), FLAG_STRING,
+	 "ADDRESS:PORT of both (default: [::]:9002)"},
+	{"TS_LOCAL_HOSTS", SETTING, OWN(local_hosts), FLAG_STRING,
+	 "NAME,NAME by which probes may ask there, besides address and hostname"},
+	{"TS_HEALTHCHECK_ADDR_PORT", SETTING, OWN(old_health_address), FLAG_STRING,
+	 "old: serve /healthz at ADDRESS:PORT"},
+	{"TS_BOOT_TIMEOUT", SETTING, OWN(boot_timeout), FLAG_DURATION,
+	 "end with 1 when it isn't running after that: 60s (default: wait)"},
+
+	{"TS_CLIENT_ID", NOT_YET, .text = "log in by TS_AUTHKEY"},
+	{"TS_CLIENT_SECRET", NOT_YET, .text = "log in by TS_AUTHKEY"},
+	{"TS_ID_TOKEN", NOT_YET, .text = "log in by TS_AUTHKEY"},
+	{"TS_AUDIENCE", NOT_YET, .text = "log in by TS_AUTHKEY"},
+	{"TS_ROUTES", NOT_YET, .text = NULL},
+	{"TS_DEST_IP", NOT_YET, .text = NULL},
+	{"TS_EXPERIMENTAL_DEST_DNS_NAME", NOT_YET, .text = NULL},
+	{"TS_TAILNET_TARGET_IP", NOT_YET, .text = NULL},
+	{"TS_TAILNET_TARGET_FQDN", NOT_YET, .text = NULL},
+	{"TS_KUBE_SECRET", NOT_YET, .text = "keep the state on a volume, with TS_STATE_DIR"},
+	{"TS_SOCKS5_SERVER", NOT_YET, .text = "the kernel interface serves every program already"},
+	{"TS_OUTBOUND_HTTP_PROXY_LISTEN", NOT_YET,
+	 .text = "the kernel interface serves every program already"},
+	{"TS_DEBUG_ADDR_PORT", NOT_YET, .text = NULL},
+	{"TS_EXPERIMENTAL_VERSIONED_CONFIG_DIR", NOT_YET, .text = NULL},
+	{"TS_EXPERIMENTAL_ENABLE_FORWARDING_OPTIMIZATIONS", NOT_YET, .text = NULL},
+	{"TS_EXPERIMENTAL_SERVICE_AUTO_ADVERTISEMENT", NOT_YET, .text = NULL},
+	{"TS_EGRESS_PROXIES_CONFIG_PATH", NOT_YET, .text = NULL},
+	{"TS_INGRESS_PROXIES_CONFIG_PATH", NOT_YET, .text = NULL},
+	{"TS_EXPERIMENTAL_CERT_SHARE", NOT_YET, .text = NULL},
+	{"TS_CERT_SHARE_MODE", NOT_YET, .text = NULL},
+	{"TS_PERMIT_CERT_UID", NOT_YET, .text = NULL},
+	{"TS_KUBERNETES_READ_API_SERVER_ADDRESS_FROM_ENV", NOT_YET, .text = NULL},
 
 	/* Read by the official daemon itself. */
-	DAEMON("TS_DEBUG_MTU", DAEMON_MTU, "MTU of the interface"),
-	NEVER("TS_NO_LOGS_NO_SUPPORT"),
-	NEVER("TS_LOGS_DIR"),
-	NEVER("TS_LOG_TARGET"),
-	NEVER("TS_LOG_VERBOSITY"),
-	NEVER("TS_DEBUG_FIREWALL_MODE"),
-	NEVER("TS_HOST_ENV"),
-	NEVER("TS_CERT_DOMAIN"),
-	LATER("TS_DEBUG_ENABLE_PMTUD", NULL),
-	LATER("TS_DEBUG_ALWAYS_USE_DERP", NULL),
-	LATER("TS_DEBUG_NEVER_DIRECT_UDP", NULL),
-	LATER("TS_DEBUG_PRETENDPOINT", NULL),
-	LATER("TS_DISABLE_UPNP", NULL),
-	LATER("TS_DISABLE_PORTMAPPER", NULL),
-	LATER("TS_FORCE_NOISE_443", NULL),
-	LATER("TS_DISABLE_FEATURE", NULL),
-	LATER("TS_SERVE_ALLOW_ALL_INTERFACES", NULL),
+	{"TS_DEBUG_MTU", FLAG_OF_DAEMON, DAEMON_MTU, .text = "MTU of the interface"},
+	{"TS_NO_LOGS_NO_SUPPORT", NOT_NEEDED, .text = NULL},
+	{"TS_LOGS_DIR", NOT_NEEDED, .text = NULL},
+	{"TS_LOG_TARGET", NOT_NEEDED, .text = NULL},
+	{"TS_LOG_VERBOSITY", NOT_NEEDED, .text = NULL},
+	{"TS_DEBUG_FIREWALL_MODE", NOT_NEEDED, .text = NULL},
+	{"TS_HOST_ENV", NOT_NEEDED, .text = NULL},
+	{"TS_CERT_DOMAIN", NOT_NEEDED, .text = NULL},
+	{"TS_DEBUG_ENABLE_PMTUD", NOT_YET, .text = NULL},
+	{"TS_DEBUG_ALWAYS_USE_DERP", NOT_YET, .text = NULL},
+	{"TS_DEBUG_NEVER_DIRECT_UDP", NOT_YET, .text = NULL},
+	{"TS_DEBUG_PRETENDPOINT", NOT_YET, .text = NULL},
+	{"TS_DISABLE_UPNP", NOT_YET, .text = NULL},
+	{"TS_DISABLE_PORTMAPPER", NOT_YET, .text = NULL},
+	{"TS_FORCE_NOISE_443", NOT_YET, .text = NULL},
+	{"TS_DISABLE_FEATURE", NOT_YET, .text = NULL},
+	{"TS_SERVE_ALLOW_ALL_INTERFACES", NOT_YET, .text = NULL},
 };
-const size_t variable_count = ARRAY_SIZE(variables);
 _Static_assert(ARRAY_SIZE(variables) <= NAMES_MAX, "room for the names");
 
 void variables_each(void (*print)(const char *name, const char *text))
@@ -121,18 +124,18 @@ void variables_each(void (*print)(const char *name, const char *text))
 	static const char *const texts[] = {
 		[NOT_YET] = "not supported yet", [NOT_NEEDED] = "not needed here"};
 
-	for (size_t i = 0; i < variable_count; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
 		if (variables[i].handling < NOT_YET)
 			print(variables[i].name, variables[i].text);
 	for (int handling = NOT_YET; handling <= NOT_NEEDED; handling++)
-		for (size_t i = 0; i < variable_count; i++)
+		for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
 			if (variables[i].handling == (enum variable_handling)handling)
 				print(variables[i].name, texts[handling]);
 }
 
 static const struct variable *find(const char *name, size_t length)
 {
-	for (size_t i = 0; i < variable_count; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
 		if (strlen(variables[i].name) == length &&
 		    strncmp(variables[i].name, name, length) == 0)
 			return &variables[i];
@@ -145,9 +148,9 @@ static void warn_unknown(const char *name, void (*warn)(const char *text))
 	char text[ERROR_TEXT_MAX];
 
 	/* They all begin alike: the rest of the name is compared. */
-	for (size_t i = 0; i < variable_count; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++)
 		names[i] = variables[i].name + strlen(PREFIX);
-	near = value_nearest(name + strlen(PREFIX), names, variable_count);
+	near = value_nearest(name + strlen(PREFIX), names, ARRAY_SIZE(variables));
 	if (near)
 		snprintf(text, sizeof(text),
 			 "the variable %.64s is unknown and ignored; did you mean " PREFIX "%s?",
@@ -212,12 +215,12 @@ static int split(const char *text, char **ret_words, char *ret_argv[static WORDS
 }
 
 static int read_words(const struct flag_value *variable, const char *name,
-		      const struct flag_group *groups, size_t count, char **ret_words,
+		      const struct flag_group *group, char **ret_words,
 		      void (*warn)(const char *text), struct error *err)
 {
 	const struct flag_reader reader = {
-		.groups = groups,
-		.count = count,
+		.groups = group,
+		.count = 1,
 		.source = FLAGS_VARIABLE,
 		.where = name,
 		.warn = warn,
@@ -239,16 +242,16 @@ static int read_words(const struct flag_value *variable, const char *name,
 static int read_extra_args(struct entry_settings *s, void (*warn)(const char *text),
 			   struct error *err)
 {
-	const struct flag_group up[] = {{"", prefs_flags, s->prefs, PREFS_FLAG_COUNT}};
-	const struct flag_group daemon[] = {{"", daemon_flags, s->daemon, DAEMON_FLAG_COUNT}};
+	const struct flag_group up = {"", prefs_flags, s->prefs, PREFS_FLAG_COUNT};
+	const struct flag_group daemon = {"", daemon_flags, s->daemon, DAEMON_FLAG_COUNT};
 	const char *server = s->prefs[PREFS_LOGIN_SERVER].text;
 	const char *key = s->prefs[PREFS_AUTH_KEY].text;
 	const char *ca_file = s->daemon[DAEMON_CA_FILE].text;
 	int r;
 
-	r = read_words(&s->extra_args, "TS_EXTRA_ARGS", up, 1, &s->words[0], warn, err);
+	r = read_words(&s->extra_args, "TS_EXTRA_ARGS", &up, &s->words[0], warn, err);
 	if (r == 0)
-		r = read_words(&s->daemon_extra_args, "TS_TAILSCALED_EXTRA_ARGS", daemon, 1,
+		r = read_words(&s->daemon_extra_args, "TS_TAILSCALED_EXTRA_ARGS", &daemon,
 			       &s->words[1], warn, err);
 	if (r < 0)
 		return r;

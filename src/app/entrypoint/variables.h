@@ -15,25 +15,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum variable_handling {
-	FLAG_OF_UP,     /* .at is an enum prefs_flag */
-	FLAG_OF_DAEMON, /* .at is an enum daemon_flag */
-	SETTING,        /* .at is an offset in struct entry_settings */
-	NOT_YET,        /* a warning names it */
-	NOT_NEEDED,     /* there is nothing to do for it here */
-};
-
-struct variable {
-	const char *name;
-	enum variable_handling handling;
-	size_t at;
-	enum flag_kind kind; /* SETTING */
-	const char *text;    /* its help; NOT_YET: what to do instead, or NULL */
-};
-
-extern const struct variable variables[];
-extern const size_t variable_count;
-
 /** variables_each() - Call @print for every variable that we know, in the order of the help */
 void variables_each(void (*print)(const char *name, const char *text));
 

@@ -7,3 +7,10 @@ int run_derp(int argc, char **argv);
 int run_version(int argc, char **argv);
 int run_control(int argc, char **argv);
 int run_headscale(int argc, char **argv);
+int headscale_run(int argc, char **argv);
+int headscale_run_provision(int argc, char **argv);
+
+/** headscale_folder() - The absolute folder of --state, else the default; NULL: none. Caller frees */
+char *headscale_folder(const char *given);
+
+#define HEADSCALE_LOG "headscale.log"

@@ -38,30 +38,26 @@ int confine_make_folder(const char *path, struct error *err)
 static int enter(const struct confine *c, struct sandbox_report *report, struct error *err)
 {
 	struct sandbox_path paths[1 + 2 * WATCHED_MAX];
-	char *folders[2 * WATCHED_MAX] = {NULL};
-	size_t count = 0, folder_count = 0;
+	size_t count = 0;
 	int r = 0;
 
 	paths[count++] = (struct sandbox_path){c->folder, c->keeps ? SANDBOX_KEEP : SANDBOX_READ};
 	for (size_t i = 0; i < WATCHED_MAX; i++) {
-		_cleanup_free_ char *real = NULL;
+		_cleanup_free_ char *real = c->watched[i] ? realpath(c->watched[i], NULL) : NULL;
 
 		if (!c->watched[i])
 			continue;
-		real = realpath(c->watched[i], NULL);
-		folders[folder_count++] = folder_of(c->watched[i]);
-		folders[folder_count++] = folder_of(real ? real : c->watched[i]);
+		paths[count++] = (struct sandbox_path){folder_of(c->watched[i]), SANDBOX_READ};
+		paths[count++] =
+			(struct sandbox_path){folder_of(real ? real : c->watched[i]), SANDBOX_READ};
 	}
-	for (size_t i = 0; i < folder_count; i++) {
-		if (!folders[i])
+	for (size_t i = 0; i < count; i++)
+		if (!paths[i].path)
 			r = error_set(err, -ENOMEM, "out of memory");
-		else
-			paths[count++] = (struct sandbox_path){folders[i], SANDBOX_READ};
-	}
 	if (r == 0)
 		r = sandbox_enter(c->profile, &c->identity, paths, count, report, err);
-	for (size_t i = 0; i < folder_count; i++)
-		free(folders[i]);
+	for (size_t i = 1; i < count; i++)
+		free((char *)paths[i].path);
 	return r;
 }
 

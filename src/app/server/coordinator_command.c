@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "base/printable.h"
 #include "server/coordinator/operator_orders.h"
+#include "transport/unix_http.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -49,35 +50,27 @@ static const char help[] =
 	"  pillion control serve --url=https://vpn.example.com\n"
 	"  pillion control keys create --reusable --expiry 90d\n";
 
-enum order_flag {
-	ORDER_FLAG_SOCKET,
-	ORDER_FLAG_JSON,
-	ORDER_FLAG_USER,
-	ORDER_FLAG_REUSABLE,
-	ORDER_FLAG_EPHEMERAL,
-	ORDER_FLAG_TAGS,
-	ORDER_FLAG_EXPIRY,
-	ORDER_FLAG_YES,
-	ORDER_FLAG_COUNT
-};
+/* clang-format off */
+#define ORDER_FLAGS(FLAG) \
+	FLAG(ORDER_FLAG_SOCKET, FLAG_OF("socket", FLAG_STRING, "PATH", "the server's socket for operators")) \
+	FLAG(ORDER_FLAG_JSON, FLAG_ON("json", "print JSON")) \
+	FLAG(ORDER_FLAG_USER, FLAG_OF("user", FLAG_STRING, "NAME", "the owner (default \"default\"; a new user is made)")) \
+	FLAG(ORDER_FLAG_REUSABLE, FLAG_ON("reusable", "for many nodes")) \
+	FLAG(ORDER_FLAG_EPHEMERAL, \
+	     FLAG_ON("ephemeral", "nodes using this key are deleted some time after they disconnect")) \
+	FLAG(ORDER_FLAG_TAGS, FLAG_OF("tags", FLAG_STRING, "TAGS", \
+				      "tag:A,tag:B: nodes using this key have these tags and no owner")) \
+	FLAG(ORDER_FLAG_EXPIRY, FLAG_OF("expiry", FLAG_PERIOD, "DURATION", \
+					"how long the key is valid, as 12h or 90d (default 1h; 0: it never expires)")) \
+	FLAG(ORDER_FLAG_YES, FLAG_ON("yes", "confirm 'policy delete'"))
+/* clang-format on */
 
-static const struct flag order_flags[ORDER_FLAG_COUNT] = {
-	[ORDER_FLAG_SOCKET] =
-		FLAG_OF("socket", FLAG_STRING, "PATH", "the server's socket for operators"),
-	[ORDER_FLAG_JSON] = FLAG_ON("json", "print JSON"),
-	[ORDER_FLAG_USER] = FLAG_OF("user", FLAG_STRING, "NAME",
-				    "the owner (default \"default\"; a new user is made)"),
-	[ORDER_FLAG_REUSABLE] = FLAG_ON("reusable", "for many nodes"),
-	[ORDER_FLAG_EPHEMERAL] = FLAG_ON(
-		"ephemeral", "nodes using this key are deleted some time after they disconnect"),
-	[ORDER_FLAG_TAGS] =
-		FLAG_OF("tags", FLAG_STRING, "TAGS",
-			"tag:A,tag:B: nodes using this key have these tags and no owner"),
-	[ORDER_FLAG_EXPIRY] = FLAG_OF(
-		"expiry", FLAG_PERIOD, "DURATION",
-		"how long the key is valid, as 12h or 90d (default 1h; 0: it never expires)"),
-	[ORDER_FLAG_YES] = FLAG_ON("yes", "confirm 'policy delete'"),
-};
+enum { ORDER_FLAGS(FLAG_ID) ORDER_FLAG_COUNT };
+
+static const struct flag order_flags[ORDER_FLAG_COUNT] = {ORDER_FLAGS(FLAG_ROW)};
+
+#define LIST_MARKS ", "                /* between the items of a list */
+#define TIMEOUT    (30 * NSEC_PER_SEC) /* between two pieces of the answer */
 
 struct order {
 	const char *socket;
@@ -197,54 +190,27 @@ static void print_nodes(const json_t *answer)
 	}
 }
 
-/* print_field() - "name   value", where there is one */
-static void print_field(const json_t *node, const char *name)
-{
-	const json_t *value = json_object_get(node, name);
-
-	if (!value || (json_is_array(value) && !json_array_size(value)))
-		return;
-	put(name, 20);
-	if (json_is_array(value))
-		put_list(value, 1);
-	else if (json_is_string(value))
-		put(json_string_value(value), 1);
-	else if (json_is_integer(value))
-		printf("%lld", (long long)json_integer_value(value));
-	else
-		fputs(json_is_true(value) ? "yes" : "no", stdout);
-	putchar('\n');
-}
-
 static void print_node(const json_t *node)
 {
-	static const char *const names[] = {"id",
-					    "name",
-					    "hostname",
-					    "user",
-					    "tags",
-					    "addresses",
-					    "online",
-					    "last_seen",
-					    "expired",
-					    "expiry",
-					    "ephemeral",
-					    "valid_auth_key",
-					    "advertised_routes",
-					    "approved_routes",
-					    "serving_routes",
-					    "home_relay",
-					    "endpoints",
-					    "os",
-					    "version",
-					    "capability_version",
-					    "created",
-					    "node_key",
-					    "machine_key",
-					    "disco_key"};
+	const char *name;
+	json_t *value;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		print_field(node, names[i]);
+	json_object_foreach((json_t *)node, name, value) {
+		/* The first says no more than "online", the second is for programs. */
+		if (strcmp(name, "connected") == 0 || strcmp(name, "authorized") == 0 ||
+		    (json_is_array(value) && !json_array_size(value)))
+			continue;
+		put(name, 20);
+		if (json_is_array(value))
+			put_list(value, 1);
+		else if (json_is_string(value))
+			put(json_string_value(value), 1);
+		else if (json_is_integer(value))
+			printf("%lld", (long long)json_integer_value(value));
+		else
+			fputs(json_is_true(value) ? "yes" : "no", stdout);
+		putchar('\n');
+	}
 }
 
 static void print_checks(const json_t *checks)
@@ -286,69 +252,69 @@ static void warn_of_return(const json_t *node)
 	const char *key = text_of(node, "valid_auth_key");
 
 	if (*key)
-		coordinator_complain(EXIT_OK,
-				     "%s can join again: its key %s is still valid; expire it with "
-				     "'pillion control keys expire %s'",
-				     text_of(node, "name"), key, key);
+		complain(EXIT_OK,
+			 "%s can join again: its key %s is still valid; expire it with "
+			 "'pillion control keys expire %s'",
+			 text_of(node, "name"), key, key);
 }
 
 /* Bodies */
 
-#define LIST_MARKS ", " /* between the items of a list */
-
-static int add_tags(json_t *body, const char *text, const char *name)
+static json_t *list_of(const char *text)
 {
 	json_t *list = json_array();
-	char *copy = strdup(text), *save = NULL;
+	_cleanup_free_ char *copy = strdup(text);
+	char *save = NULL;
 
 	for (char *item = copy ? strtok_r(copy, LIST_MARKS, &save) : NULL; item;
 	     item = strtok_r(NULL, LIST_MARKS, &save))
 		json_array_append_new(list, json_string(item));
-	free(copy);
-	return json_object_set_new(body, name, list);
+	return list;
 }
 
-static void body_of_owner(const struct order *o, json_t *body)
+static json_t *body_of_owner(const struct order *o)
 {
-	if (o->flags[ORDER_FLAG_USER].given)
-		json_object_set_new(body, "user", json_string(o->flags[ORDER_FLAG_USER].text));
-	if (o->flags[ORDER_FLAG_TAGS].given)
-		add_tags(body, o->flags[ORDER_FLAG_TAGS].text, "tags");
+	const struct flag_value *tags = &o->flags[ORDER_FLAG_TAGS];
+
+	return json_pack("{s:s*, s:o*}", "user", o->flags[ORDER_FLAG_USER].text, "tags",
+			 tags->given ? list_of(tags->text) : NULL);
 }
 
-static void body_of_key(const struct order *o, json_t *body)
+static json_t *body_of_key(const struct order *o)
 {
-	body_of_owner(o, body);
+	const struct flag_value *expiry = &o->flags[ORDER_FLAG_EXPIRY];
+	json_t *body = body_of_owner(o);
+
 	json_object_set_new(body, "reusable", json_boolean(o->flags[ORDER_FLAG_REUSABLE].on));
 	json_object_set_new(body, "ephemeral", json_boolean(o->flags[ORDER_FLAG_EPHEMERAL].on));
 	/* Rounded up: 0 means that it never expires. */
-	if (o->flags[ORDER_FLAG_EXPIRY].given)
+	if (expiry->given)
 		json_object_set_new(
 			body, "expiry_seconds",
-			json_integer(o->flags[ORDER_FLAG_EXPIRY].number / NSEC_PER_SEC +
-				     (o->flags[ORDER_FLAG_EXPIRY].number % NSEC_PER_SEC != 0)));
+			json_integer((expiry->number + NSEC_PER_SEC - 1) / NSEC_PER_SEC));
+	return body;
 }
 
-static void body_of_name(const struct order *o, json_t *body)
+static json_t *body_of_name(const struct order *o)
 {
-	json_object_set_new(body, "name", json_string(o->rest[o->rest_count - 1]));
+	return json_pack("{s:s}", "name", o->rest[o->rest_count - 1]);
 }
 
-static void body_of_tags(const struct order *o, json_t *body)
+static json_t *body_of_tags(const struct order *o)
 {
-	add_tags(body, o->rest[o->rest_count - 1], "tags");
+	return json_pack("{s:o}", "tags", list_of(o->rest[1]));
 }
 
-static void body_of_routes(const struct order *o, json_t *body)
+static json_t *body_of_routes(const struct order *o)
 {
-	add_tags(body, o->rest[o->rest_count - 1], "routes");
+	return json_pack("{s:o}", "routes", list_of(o->rest[1]));
 }
 
 static const struct {
 	const char *words[2];
 	int arguments;
-	const char *method, *path; /* "*" is the first argument */
-	void (*body)(const struct order *o, json_t *body);
+	const char *method, *path;              /* "*" is the first argument */
+	json_t *(*body)(const struct order *o); /* of the request, but for ORDER_TEXT */
 	void (*print)(const json_t *answer);
 	unsigned int traits;
 } orders[] = {
@@ -418,8 +384,8 @@ static int help_of(const char *const words[2])
 	struct flag_group group = {.title = "Flags", .flags = shown};
 
 	if (!words[0] || !taken)
-		return coordinator_complain(EXIT_USAGE, "unknown command; 'pillion control "
-							"--help' lists them");
+		return complain(EXIT_USAGE, "unknown command; 'pillion control "
+					    "--help' lists them");
 	for (size_t i = 0; i < ORDER_FLAG_COUNT; i++)
 		if (taken & 1u << i)
 			shown[group.count++] = order_flags[i];
@@ -438,7 +404,7 @@ static int complete(int argc, char **argv)
 		if (argv[i][0] != '-')
 			words[count++] = argv[i];
 	if (count > 0 && strcmp(words[0], "serve") == 0) {
-		flags_print_words(coordinator_flags, COORDINATOR_FLAG_COUNT);
+		flags_print_words(coordinator_flags, CONTROL_FLAG_COUNT);
 		return EXIT_OK;
 	}
 	if (count == 0)
@@ -478,20 +444,50 @@ static bool path_of(const char *pattern, const char *argument, char *out, size_t
 static int read_input(const char *path, struct buffer *out, struct error *err)
 {
 	FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-	int r = file ? 0 : -errno;
+	int r = file ? buffer_reserve(out, LIMIT_RPC_BODY) : -errno;
 
-	while (r == 0 && (r = buffer_reserve(out, 4096)) == 0) {
-		size_t length = fread(buffer_end(out), 1, 4096, file);
-
-		out->length += length;
-		if (length == 0) {
-			r = ferror(file) ? -errno : 0;
-			break;
-		}
+	if (r == 0) {
+		out->length = fread(buffer_end(out), 1, LIMIT_RPC_BODY, file);
+		r = ferror(file) ? -errno : !feof(file) && getc(file) != EOF ? -EMSGSIZE : 0;
 	}
 	if (file && file != stdin)
 		fclose(file);
 	return r == 0 ? 0 : error_set_errno(err, r, "read %s", path);
+}
+
+/*
+ * ask() - One request over the operator's socket
+ * @ret_json: the answer, or NULL where it has none; also where the server refused
+ *
+ * Return: 0, or negative errno with @err: the server's own words where it refused
+ */
+static int ask(const char *socket, const char *method, const char *path, struct buffer *body,
+	       json_t **ret_json, struct error *err)
+{
+	_cleanup_(unix_http_close) struct unix_http h = {.fd = -1};
+	int r = unix_http_connect(&h, socket, true, err);
+	const char *text;
+
+	if (r == -EPERM || r == -EINVAL)
+		return r;
+	if (r < 0)
+		return error_set(err, r,
+				 "no server answers at %s (%s): start one with 'pillion control "
+				 "serve', or name its socket by --socket",
+				 socket, strerror(-r));
+	r = unix_http_send(&h, "control", method, path, buffer_head(body), body->length);
+	while (r >= 0 && !h.ended) {
+		r = unix_http_receive(&h, clock_boottime() + TIMEOUT);
+		r = r == 0 ? -ETIMEDOUT : r;
+	}
+	if (r < 0)
+		return error_set_errno(err, r, "the server at %s did not answer", socket);
+	if (h.body.length)
+		*ret_json = json_loadb((char *)buffer_head(&h.body), h.body.length, 0, NULL);
+	if (h.status < 300)
+		return 0;
+	text = json_string_value(json_object_get(*ret_json, "error"));
+	return error_set(err, -EINVAL, "%s", text ? text : "the server refused");
 }
 
 /* complain_all() - @err, and what else is among @errors, which may be NULL */
@@ -500,14 +496,16 @@ static void complain_all(const struct error *err, const json_t *errors)
 	const json_t *one;
 	size_t i;
 
-	coordinator_complain(EXIT_FAILS, "%s", err->text);
+	complain(EXIT_FAILS, "%s", err->text);
 	json_array_foreach(errors, i, one)
 		if (json_is_string(one) && strcmp(json_string_value(one), err->text) != 0)
-			coordinator_complain(EXIT_FAILS, "%s", json_string_value(one));
+			complain(EXIT_FAILS, "%s", json_string_value(one));
 }
 
 static int run(const struct order *o, size_t which)
 {
+	const struct flag_value *user = &o->flags[ORDER_FLAG_USER],
+				*tags = &o->flags[ORDER_FLAG_TAGS];
 	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
 	struct error err = {0};
 	json_t *json = NULL, *answer = NULL;
@@ -515,32 +513,28 @@ static int run(const struct order *o, size_t which)
 	int r = 0;
 
 	if (!path_of(orders[which].path, o->rest_count ? o->rest[0] : "", path, sizeof(path)))
-		return coordinator_complain(
-			EXIT_USAGE, *o->rest[0] ? "'%s' is not a valid name" : "a name is required",
-			o->rest[0]);
+		return complain(EXIT_USAGE,
+				*o->rest[0] ? "'%s' is not a valid name" : "a name is required",
+				o->rest[0]);
 	if (orders[which].traits & ORDER_OPENS && !o->flags[ORDER_FLAG_YES].on)
-		return coordinator_complain(EXIT_USAGE,
-					    "without a policy every node may reach every other; to "
+		return complain(EXIT_USAGE, "without a policy every node may reach every other; to "
 					    "confirm, add --yes");
-	if (o->flags[ORDER_FLAG_USER].given && !*o->flags[ORDER_FLAG_USER].text)
-		return coordinator_complain(EXIT_USAGE, "--user is empty");
-	if (o->flags[ORDER_FLAG_TAGS].given &&
-	    !o->flags[ORDER_FLAG_TAGS].text[strspn(o->flags[ORDER_FLAG_TAGS].text, LIST_MARKS)])
-		return coordinator_complain(EXIT_USAGE, "--tags is empty");
+	if (user->given && !*user->text)
+		return complain(EXIT_USAGE, "--user is empty");
+	if (tags->given && !tags->text[strspn(tags->text, LIST_MARKS)])
+		return complain(EXIT_USAGE, "--tags is empty");
 	if (orders[which].traits & ORDER_TEXT) {
 		r = read_input(o->rest[0], &body, &err);
 	} else if (orders[which].body) {
-		char *text;
+		_cleanup_free_ char *text = NULL;
 
-		json = json_object();
-		orders[which].body(o, json);
+		json = orders[which].body(o);
 		text = json_dumps(json, JSON_COMPACT);
-		r = text ? buffer_append(&body, text, strlen(text)) : -ENOMEM;
-		free(text);
+		r = text ? buffer_append(&body, text, strlen(text))
+			 : error_set(&err, -EINVAL, "the arguments are not valid UTF-8");
 	}
 	if (r == 0)
-		r = coordinator_ask(o->socket, orders[which].method, path, buffer_head(&body),
-				    body.length, &answer, &err);
+		r = ask(o->socket, orders[which].method, path, &body, &answer, &err);
 	if (r < 0)
 		complain_all(&err, json_object_get(answer, "errors"));
 	else if (o->flags[ORDER_FLAG_JSON].on && answer)
@@ -555,22 +549,19 @@ static int run(const struct order *o, size_t which)
 
 static int order(int argc, char **argv)
 {
-	struct order o = {.rest = calloc((size_t)argc + 1, sizeof(*o.rest))};
-	struct flag_group group = {.title = "Flags",
-				   .flags = order_flags,
-				   .values = o.flags,
-				   .count = ORDER_FLAG_COUNT};
+	_cleanup_free_ const char **words = calloc((size_t)argc + 1, sizeof(*words));
+	_cleanup_free_ char *socket = NULL;
+	struct order o = {0};
+	struct flag_group group = {"Flags", order_flags, o.flags, ORDER_FLAG_COUNT};
 	struct flag_reader reader = {.groups = &group,
 				     .count = 1,
 				     .source = FLAGS_COMMAND_LINE,
 				     .where = "pillion control"};
-	_cleanup_free_ char *socket = NULL;
-	_cleanup_free_ const char **words = o.rest;
 	struct error err = {0};
-	int count;
+	int count, used;
 
 	if (!words)
-		return coordinator_complain(EXIT_FAILS, "out of memory");
+		return complain(EXIT_FAILS, "out of memory");
 	count = flags_parse(&reader, argc, argv, words, &err);
 	if (count == -ECANCELED)
 		return help_of((const char *[]){words[0], words[0] ? words[1] : NULL});
@@ -578,43 +569,38 @@ static int order(int argc, char **argv)
 		fprintf(stderr, "%s\n", err.text);
 		return EXIT_USAGE;
 	}
-	socket = coordinator_config_socket(
-		o.flags[ORDER_FLAG_SOCKET].given ? o.flags[ORDER_FLAG_SOCKET].text : NULL);
+	socket = coordinator_config_socket(o.flags[ORDER_FLAG_SOCKET].text);
+	used = count > 1 ? 2 : 1;
 	o.socket = socket ? socket : "";
-	for (size_t i = 0; i < ARRAY_SIZE(orders); i++) {
-		int used = count > 1 ? 2 : 1;
+	o.rest = words + used;
+	o.rest_count = count - used;
+	for (size_t i = 0; count > 0 && i < ARRAY_SIZE(orders); i++) {
+		const char *const called[2] = {words[0], used > 1 ? words[1] : "list"};
 
-		if (count == 0 || strcmp(words[0], orders[i].words[0]) != 0 ||
-		    strcmp(used > 1 ? words[1] : "list", orders[i].words[1]) != 0)
+		if (!begins(i, called))
 			continue;
 		for (size_t f = 0; f < ORDER_FLAG_COUNT; f++)
 			if (o.flags[f].given && !(flags_of(i) & 1u << f))
-				return coordinator_complain(EXIT_USAGE,
-							    "'%s %s' takes no --%s; see 'pillion "
-							    "control %s --help'",
-							    words[0], orders[i].words[1],
-							    order_flags[f].name, words[0]);
-		o.rest = words + used;
-		o.rest_count = count - used;
+				return complain(EXIT_USAGE,
+						"'%s %s' takes no --%s; see 'pillion control %s "
+						"--help'",
+						called[0], called[1], order_flags[f].name,
+						called[0]);
 		if (o.rest_count != orders[i].arguments)
-			return coordinator_complain(
-				EXIT_USAGE, "%s %s takes %d argument(s), not %d", words[0],
-				orders[i].words[1], orders[i].arguments, o.rest_count);
+			return complain(EXIT_USAGE, "%s %s takes %d argument(s), not %d", called[0],
+					called[1], orders[i].arguments, o.rest_count);
 		return run(&o, i);
 	}
 	if (count > 0 && flags_under((const char *[]){words[0], NULL})) {
 		help_lines(stderr, words[0]);
-		return coordinator_complain(EXIT_USAGE,
-					    "unknown command: one of these follows "
-					    "'%s'",
-					    words[0]);
+		return complain(EXIT_USAGE, "unknown command: one of these follows '%s'", words[0]);
 	}
-	return coordinator_complain(EXIT_USAGE, "unknown command; 'pillion control --help' "
-						"lists them");
+	return complain(EXIT_USAGE, "unknown command; 'pillion control --help' lists them");
 }
 
 int run_control(int argc, char **argv)
 {
+	complain_as("pillion control");
 	if (argc < 2) {
 		fputs(help, stderr);
 		return EXIT_USAGE;

@@ -1,124 +1,61 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* app/server/coordinator_config.c - the configuration of `pillion control serve` */
+/*
+ * app/server/coordinator_config.c - the configuration of `pillion control serve`
+ *
+ * The folder remembers what the server was started with. The URL and the base domain hold until
+ * others are given: nodes know the server by them, and its certificate is made for them. The rest is
+ * only compared. None of it may lead root to a file or a program, since the folder is the
+ * unprivileged server's.
+ */
+#define LOG_ROOM "control"
 #include "app/server/coordinator_command.h"
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "base/small_file.h"
 #include "transport/url.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define SYSTEM_STATE "/var/lib/pillion-control"
-#define LOCAL_STATE  "pillion-control"
-
-#define NOT_GIVEN    (-1)
 #define DURATION_MAX (36500LL * 24 * 3600 * NSEC_PER_SEC) /* 100 years */
 
 #define SOCKET_PATH_MAX (sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1)
 
-const struct flag coordinator_flags[COORDINATOR_FLAG_COUNT] = {
-	[COORDINATOR_CONFIG] =
-		FLAG_OF("config", FLAG_STRING, "FILE", "JSON with any of what follows"),
-	[COORDINATOR_STATE] = FLAG_OF("state", FLAG_STRING, "FOLDER",
-				      "database, keys, socket (default " SYSTEM_STATE
-				      " if it exists, else ./" LOCAL_STATE ")"),
-	[COORDINATOR_SOCKET] =
-		FLAG_OF("socket", FLAG_STRING, "PATH",
-			"where the operator's commands go (default FOLDER/control.sock)"),
-	[COORDINATOR_URL] = FLAG_OF("url", FLAG_STRING, "URL",
-				    "how nodes call this server (default as before, or "
-				    "https://HOSTNAME:8443)"),
-	[COORDINATOR_LISTEN] = FLAG_OF(
-		"listen", FLAG_STRING, "[SCHEME://]ADDRESS:PORT",
-		"(default all addresses, scheme and port of the URL); http://127.0.0.1:8080 "
-		"behind a proxy that has the certificate"),
-	[COORDINATOR_CERTIFICATE] =
-		FLAG_OF("certificate", FLAG_STRING, "FILE",
-			"PEM chain (default: from a private authority, made once)"),
-	[COORDINATOR_KEY] = FLAG_OF("key", FLAG_STRING, "FILE", "PEM key of the certificate"),
-	[COORDINATOR_BASE_DOMAIN] = FLAG_OF("base-domain", FLAG_STRING, "NAME",
-					    "what follows a node's name (default as before, or "
-					    "tailnet.internal)"),
-	[COORDINATOR_DERP_MAP] =
-		FLAG_OF("derp-map", FLAG_STRING, "FILE",
-			"relays, as a DERPMap in JSON (default: the relay of this program)"),
-	[COORDINATOR_RELAY] = FLAG_OF("relay", FLAG_STRING, "on|off",
-				      "a relay in this program (default: on without --derp-map)"),
-	[COORDINATOR_RELAY_LISTEN] = FLAG_OF("relay-listen", FLAG_STRING, "ADDRESS:PORT",
-					     "its TLS port (default all addresses, port 8444)"),
-	[COORDINATOR_STUN_LISTEN] = FLAG_OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
-					    "its STUN port (default all addresses, port 3478)"),
-	[COORDINATOR_RELAY_HTTP] =
-		FLAG_OF("relay-http", FLAG_STRING, "ADDRESS:PORT",
-			"plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
-	[COORDINATOR_METRICS] =
-		FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT",
-			"serve /metrics and /healthz there, to everybody (default off)"),
-	[COORDINATOR_NODE_EXPIRY] =
-		FLAG_OF("node-expiry", FLAG_PERIOD, "DURATION",
-			"how long a login lasts; 0: it never expires (default 0)"),
-	[COORDINATOR_EPHEMERAL] =
-		FLAG_OF("ephemeral-timeout", FLAG_PERIOD, "DURATION",
-			"until a disconnected ephemeral node is deleted (default 10m)"),
-	[COORDINATOR_DNS_HOOK] =
-		FLAG_OF("dns-hook", FLAG_STRING, "PROGRAM",
-			"run as 'PROGRAM present NAME VALUE' to set a TXT record in public "
-			"DNS, for the nodes' certificates"),
-	[COORDINATOR_DNS_HOOK_TIMEOUT] = FLAG_OF("dns-hook-timeout", FLAG_DURATION, "DURATION",
-						 "until the DNS hook is killed (default 60s)"),
-	[COORDINATOR_LOG_LEVEL] = FLAG_OF("log-level", FLAG_STRING, "LEVEL",
-					  "error, warn, info or debug (default info)"),
-	[COORDINATOR_LOG_FORMAT] = FLAG_OF("log-format", FLAG_STRING, "FORMAT", "text or json"),
+const struct flag coordinator_flags[CONTROL_FLAG_COUNT] = {
+#define ROW(id, name, kind, argument, help) FLAG_OF(name, FLAG_##kind, argument, help),
+	CONTROL_FLAGS(ROW)
+#undef ROW
 };
 
-int coordinator_complain(int code, const char *format, ...)
-{
-	va_list args;
-
-	fputs("pillion control: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	return code;
-}
+static const char *const variables[CONTROL_FLAG_COUNT] = {
+#define ROW(id, name, kind, argument, help) "PILLION_CONTROL_" #id,
+	CONTROL_FLAGS(ROW)
+#undef ROW
+};
 
 void coordinator_config_clear(struct coordinator_config *config)
 {
-	free(config->state);
-	free(config->socket);
-	free(config->url);
-	free(config->certificate);
-	free(config->key);
-	free(config->base_domain);
-	free(config->dns_hook);
-	free(config->relay_listen);
-	free(config->stun_listen);
-	free(config->relay_http);
-	free(config->metrics);
-	free(config->log_level);
-	free(config->log_format);
+	for (size_t i = 0; i < CONTROL_FLAG_COUNT; i++)
+		free(config->text[i]);
 	tailcfg_derp_map_clear(&config->derp_map);
 	tailcfg_dns_config_clear(&config->dns);
-	free(config->derp_map_file);
 	json_decref(config->before);
 	*config = (struct coordinator_config){0};
 }
 
 static char *default_state(void)
 {
-	struct stat info;
+	bool system =
+		access(CONTROL_LOCAL_STATE, F_OK) != 0 && access(CONTROL_SYSTEM_STATE, F_OK) == 0;
 
-	if (stat(LOCAL_STATE, &info) != 0 && stat(SYSTEM_STATE, &info) == 0)
-		return strdup(SYSTEM_STATE);
-	return strdup(LOCAL_STATE);
+	return strdup(system ? CONTROL_SYSTEM_STATE : CONTROL_LOCAL_STATE);
 }
 
 char *coordinator_config_socket(const char *given)
@@ -141,52 +78,6 @@ static int read_json(const char *path, json_t **ret, struct error *err)
 	if (*ret)
 		return 0;
 	return error_set(err, -EINVAL, "%s, line %d: %s", path, problem.line, problem.text);
-}
-
-/* pick() - The flag, or the variable, or the file's member; NULL: none. Owned */
-static char *pick(const struct flag_value *values, enum coordinator_flag which, json_t *file)
-{
-	const char *name = coordinator_flags[which].name, *text = NULL;
-	char variable[64] = "PILLION_CONTROL_", member[64];
-	size_t length = strlen(variable);
-
-	for (size_t i = 0; name[i] && length < sizeof(variable) - 1; i++)
-		variable[length++] = (char)(name[i] == '-'   ? '_'
-					    : name[i] >= 'a' ? name[i] - 32
-							     : name[i]);
-	snprintf(member, sizeof(member), "%s", name);
-	for (char *c = member; *c; c++)
-		if (*c == '-')
-			*c = '_';
-	if (values[which].given)
-		text = values[which].text;
-	else if (getenv(variable))
-		text = getenv(variable);
-	else
-		text = json_string_value(json_object_get(file, member));
-	return text && *text ? strdup(text) : NULL;
-}
-
-static int pick_duration(const struct flag_value *values, enum coordinator_flag which, json_t *file,
-			 nanoseconds otherwise, nanoseconds *ret, struct error *err)
-{
-	_cleanup_free_ char *text = NULL;
-
-	*ret = otherwise;
-	if (values[which].given)
-		*ret = values[which].number;
-	else
-		text = pick(values, which, file);
-	if (text && *text == '-')
-		return error_set(err, -EINVAL, "%s is negative", coordinator_flags[which].name);
-	if (text && value_parse_period(text, ret) < 0)
-		return error_set(err, -EINVAL, "%s: '%s' is not a valid duration (90s, 12h, 30d)",
-				 coordinator_flags[which].name, text);
-	/* It is added to the time. */
-	if (*ret > DURATION_MAX)
-		return error_set(err, -EINVAL, "%s is at most %lldd", coordinator_flags[which].name,
-				 DURATION_MAX / (24 * 3600 * NSEC_PER_SEC));
-	return 0;
 }
 
 /* check_dns() - The members of the DNSConfig that an operator may give */
@@ -213,11 +104,11 @@ static int check_dns(json_t *dns, struct error *err)
 	return 0;
 }
 
-static int load_objects(const struct flag_value *values, json_t *file, struct coordinator_config *c,
-			struct error *err)
+static int load_objects(json_t *file, struct coordinator_config *c, struct error *err)
 {
-	char *path = c->derp_map_file = pick(values, COORDINATOR_DERP_MAP, file);
-	json_t *map = json_object_get(file, "derp_map"), *own = NULL;
+	const char *path = c->text[CONTROL_DERP_MAP];
+	json_t *map = json_object_get(file, "derp_map"), *dns = json_object_get(file, "dns");
+	json_t *own = NULL;
 	int r = 0;
 
 	if (path) {
@@ -231,17 +122,17 @@ static int load_objects(const struct flag_value *values, json_t *file, struct co
 		r = tailcfg_derp_map_decode(map, &c->derp_map, err);
 	json_decref(own);
 	c->derp_map.has_regions = true;
-	if (r == 0 && json_object_get(file, "dns"))
-		r = check_dns(json_object_get(file, "dns"), err);
-	if (r == 0 && json_object_get(file, "dns"))
-		r = tailcfg_dns_config_decode(json_object_get(file, "dns"), &c->dns, err);
+	if (r == 0 && dns)
+		r = check_dns(dns, err);
+	if (r == 0 && dns)
+		r = tailcfg_dns_config_decode(dns, &c->dns, err);
 	return r;
 }
 
-/* flag_of() - The flag that a member is named like; COORDINATOR_FLAG_COUNT: none */
+/* flag_of() - The flag that a member is named like; CONTROL_FLAG_COUNT: none */
 static size_t flag_of(const char *name)
 {
-	for (size_t i = 0; i < COORDINATOR_FLAG_COUNT; i++) {
+	for (size_t i = 0; i < CONTROL_FLAG_COUNT; i++) {
 		const char *flag = coordinator_flags[i].name;
 		size_t at = 0;
 
@@ -250,11 +141,12 @@ static size_t flag_of(const char *name)
 		if (!flag[at] && !name[at])
 			return i;
 	}
-	return COORDINATOR_FLAG_COUNT;
+	return CONTROL_FLAG_COUNT;
 }
 
-/* check_members() - Misspelt members and wrong types are errors */
-static int check_members(const char *path, json_t *file, struct error *err)
+/* read_members() - The texts of the file into @texts, borrowed; misspelt members and wrong types are
+ * errors */
+static int read_members(const char *path, json_t *file, const char **texts, struct error *err)
 {
 	const char *name;
 	json_t *value;
@@ -265,16 +157,75 @@ static int check_members(const char *path, json_t *file, struct error *err)
 		size_t flag = flag_of(name);
 		bool is_dns = strcmp(name, "dns") == 0;
 
-		if (flag == COORDINATOR_FLAG_COUNT && !is_dns)
+		if (flag == CONTROL_FLAG_COUNT && !is_dns)
 			return error_set(err, -EINVAL, "%s: unknown setting '%s'", path, name);
-		if (is_dns || (flag == COORDINATOR_DERP_MAP && json_is_object(value))) {
+		if (is_dns || (flag == CONTROL_DERP_MAP && json_is_object(value))) {
 			if (!json_is_object(value))
 				return error_set(err, -EINVAL, "%s: %s is an object", path, name);
 		} else if (!json_is_string(value)) {
 			return error_set(err, -EINVAL, "%s: %s is a string, as the flag is", path,
 					 name);
+		} else {
+			texts[flag] = json_string_value(value);
 		}
 	}
+	return 0;
+}
+
+/* given() - The flag, or the variable; NULL: neither */
+static const char *given(const struct flag_value *values, size_t which)
+{
+	return values[which].given ? values[which].text : getenv(variables[which]);
+}
+
+/* read_texts() - The flag, or the variable, or the file's member; an empty one is none */
+static int read_texts(const struct flag_value *values, const char *path, json_t *file,
+		      struct coordinator_config *c, struct error *err)
+{
+	const char *texts[CONTROL_FLAG_COUNT] = {NULL};
+	int r = path ? read_members(path, file, texts, err) : 0;
+
+	for (size_t i = 0; r == 0 && i < CONTROL_FLAG_COUNT; i++) {
+		const char *text = given(values, i);
+
+		text = text ? text : texts[i];
+		c->text[i] = text && *text ? strdup(text) : NULL;
+	}
+	return r;
+}
+
+static int read_durations(struct coordinator_config *c, struct error *err)
+{
+	const struct {
+		enum control_flag flag;
+		nanoseconds otherwise, *ret;
+	} rows[] = {
+		{CONTROL_NODE_EXPIRY, 0, &c->node_expiry},
+		{CONTROL_EPHEMERAL_TIMEOUT, 600 * NSEC_PER_SEC, &c->ephemeral_timeout},
+		{CONTROL_DNS_HOOK_TIMEOUT, 60 * NSEC_PER_SEC, &c->dns_hook_timeout},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const char *text = c->text[rows[i].flag];
+		const char *name = coordinator_flags[rows[i].flag].name;
+
+		*rows[i].ret = rows[i].otherwise;
+		if (text && *text == '-')
+			return error_set(err, -EINVAL, "%s is negative", name);
+		if (text && value_parse_duration(text, true, rows[i].ret) < 0)
+			return error_set(err, -EINVAL,
+					 "%s: '%s' is not a valid duration (90s, 12h, 30d)", name,
+					 text);
+		/* It is added to the time. */
+		if (*rows[i].ret > DURATION_MAX)
+			return error_set(err, -EINVAL, "%s is at most %lldd", name,
+					 DURATION_MAX / (24 * 3600 * NSEC_PER_SEC));
+	}
+	if (c->text[CONTROL_DNS_HOOK_TIMEOUT] && !c->text[CONTROL_DNS_HOOK])
+		return error_set(err, -EINVAL,
+				 "dns-hook-timeout has no effect without dns-hook: leave it out");
+	if (c->dns_hook_timeout < NSEC_PER_SEC)
+		return error_set(err, -EINVAL, "dns-hook-timeout is at least 1s");
 	return 0;
 }
 
@@ -297,32 +248,75 @@ static bool is_domain(const char *text)
 	return length <= 253 - REGISTRY_NAME_MAX - 1;
 }
 
-/* read_listen() - Where, and whether with TLS; @text may be NULL */
-static int read_listen(struct coordinator_config *c, const char *text, const struct url *url,
-		       struct error *err)
+/* read_endpoint() - ADDRESS:PORT from @text, where that is not NULL */
+static int read_endpoint(enum control_flag which, const char *text, struct endpoint *ret,
+			 struct error *err)
+{
+	if (text && endpoint_parse(text, strlen(text), ret) < 0)
+		return error_set(err, -EINVAL, "%s: '%s' is not a valid ADDRESS:PORT%s",
+				 coordinator_flags[which].name, text,
+				 which == CONTROL_LISTEN ? "; http:// or https:// may precede it"
+							 : "");
+	return 0;
+}
+
+/* read_listen() - Where, and whether with TLS */
+static int read_listen(struct coordinator_config *c, struct error *err)
 {
 	static const uint8_t any[16];
-	const char *at = text;
+	const char *text = c->text[CONTROL_LISTEN];
+	struct url url;
+	int r = url_parse(c->text[CONTROL_URL], &url, err);
 
-	c->plain = !url->tls && !c->certificate;
-	c->listen = (struct endpoint){.address = address_v6(any), .port = url->port};
-	if (!text)
-		return 0;
-	if (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0) {
+	if (r < 0)
+		return error_wrap(err, "url %s", c->text[CONTROL_URL]);
+	c->plain = !url.tls;
+	c->listen = (struct endpoint){.address = address_v6(any), .port = url.port};
+	if (text && (strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0)) {
 		c->plain = text[4] == ':';
-		at = strstr(text, "//") + 2;
+		text = strstr(text, "//") + 2;
 	}
-	if (endpoint_parse(at, strlen(at), &c->listen) < 0)
-		return error_set(
-			err, -EINVAL,
-			"listen: '%s' is not a valid ADDRESS:PORT; http:// or https:// may precede "
-			"it",
-			text);
-	if (c->plain && c->certificate)
-		return error_set(err, -EINVAL,
-				 "listen is plain HTTP, so the proxy needs the certificate: leave "
-				 "certificate and key out here");
-	return 0;
+	r = read_endpoint(CONTROL_LISTEN, text, &c->listen, err);
+	if (r == 0 && c->plain && c->text[CONTROL_CERTIFICATE])
+		r = error_set(err, -EINVAL,
+			      url.tls ? "listen is plain HTTP, so the proxy needs the certificate: "
+					"leave certificate and key out here"
+				      : "url and listen are plain HTTP: leave certificate and key "
+					"out, or write https://");
+	return r;
+}
+
+/* read_relay() - Whether there is a relay here, and where it and /metrics listen */
+static int read_relay(struct coordinator_config *c, struct error *err)
+{
+	const char *relay = c->text[CONTROL_RELAY];
+	struct {
+		enum control_flag flag;
+		const char *otherwise;
+		struct endpoint *at;
+	} ports[] = {
+		{CONTROL_METRICS, NULL, &c->metrics},
+		{CONTROL_RELAY_LISTEN, "[::]:8444", &c->relay_listen},
+		{CONTROL_STUN_LISTEN, "[::]:3478", &c->stun_listen},
+		{CONTROL_RELAY_HTTP, NULL, &c->relay_http},
+	};
+	int r = 0;
+
+	if (relay && strcmp(relay, "on") != 0 && strcmp(relay, "off") != 0)
+		return error_set(err, -EINVAL, "relay is on or off");
+	c->relay = relay ? strcmp(relay, "on") == 0 : c->derp_map.region_count == 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(ports); i++) {
+		char **text = &c->text[ports[i].flag];
+
+		if (*text && !c->relay && ports[i].at != &c->metrics)
+			return error_set(err, -EINVAL,
+					 "relay-listen, stun-listen and relay-http have no effect "
+					 "without a relay here: leave them out, or add relay=on");
+		if (!*text && c->relay && ports[i].otherwise)
+			*text = strdup(ports[i].otherwise);
+		r = read_endpoint(ports[i].flag, *text, ports[i].at, err);
+	}
+	return r;
 }
 
 /* make_absolute() - So that paths in the log are valid in any folder */
@@ -341,115 +335,182 @@ static void make_absolute(char **path, size_t most)
 	*path = whole;
 }
 
-static int complete(struct coordinator_config *c, const char *listen, const char *relay,
-		    struct error *err)
+static char *path_of(const struct coordinator_config *c)
 {
+	char *path;
+
+	return asprintf(&path, "%s/settings.json", c->text[CONTROL_STATE]) < 0 ? NULL : path;
+}
+
+/* recall_text() - The member @name of @before into @field, where that is NULL */
+static void recall_text(const json_t *before, const char *name, char **field)
+{
+	const char *text = json_string_value(json_object_get(before, name));
+
+	if (text && *text && !*field)
+		*field = strdup(text);
+}
+
+/* recall() - Read the settings of the last start; URL and base domain hold unless others are given */
+static int recall(struct coordinator_config *c, struct error *err)
+{
+	_cleanup_free_ char *path = path_of(c);
+	char *text = NULL;
+	int r = path ? small_file_read_nofollow(path, &text, err)
+		     : error_set(err, -ENOMEM, "out of memory");
+
+	if (r == -ENOENT)
+		return 0;
+	if (r == 0) {
+		c->before = json_loads(text, 0, NULL);
+		secret_string_free(text);
+		if (!json_is_object(c->before))
+			r = error_set(err, -EINVAL,
+				      "%s holds no settings: move it away, and give --url and "
+				      "--base-domain as before",
+				      path);
+	}
+	recall_text(c->before, "url", &c->text[CONTROL_URL]);
+	recall_text(c->before, "base_domain", &c->text[CONTROL_BASE_DOMAIN]);
+	return r;
+}
+
+static int complete(struct coordinator_config *c, struct error *err)
+{
+	char **state = &c->text[CONTROL_STATE], **socket = &c->text[CONTROL_SOCKET];
+	char **url = &c->text[CONTROL_URL], **domain = &c->text[CONTROL_BASE_DOMAIN];
 	char host[256] = "";
-	struct url url;
 	int r;
 
-	if (!c->state)
-		c->state = default_state();
-	r = c->state ? coordinator_memory_recall(c, err) : 0;
+	if (!*state)
+		*state = default_state();
+	r = *state ? recall(c, err) : 0;
 	if (r < 0)
 		return r;
-	if (!c->base_domain)
-		c->base_domain = strdup("tailnet.internal");
-	if (!c->socket && c->state && asprintf(&c->socket, "%s/control.sock", c->state) < 0)
-		c->socket = NULL;
-	if (!c->url) {
+	if (!*domain)
+		*domain = strdup("tailnet.internal");
+	if (!*socket && *state && asprintf(socket, "%s/control.sock", *state) < 0)
+		*socket = NULL;
+	if (!*url) {
 		(void)gethostname(host, sizeof(host) - 1);
-		if (asprintf(&c->url, "https://%s:8443", *host ? host : "localhost") < 0)
-			c->url = NULL;
+		if (asprintf(url, "https://%s:8443", *host ? host : "localhost") < 0)
+			*url = NULL;
 	}
-	if (!c->state || !c->base_domain || !c->socket || !c->url)
+	if (!*state || !*domain || !*socket || !*url)
 		return error_set(err, -ENOMEM, "out of memory");
-	make_absolute(&c->state, PATH_MAX);
-	make_absolute(&c->socket, SOCKET_PATH_MAX);
-	if (!is_domain(c->base_domain))
+	make_absolute(state, PATH_MAX);
+	make_absolute(socket, SOCKET_PATH_MAX);
+	if (!is_domain(*domain))
 		return error_set(
 			err, -EINVAL,
 			"base-domain: '%s' is not a valid domain (lower case, without dots at the "
 			"ends)",
-			c->base_domain);
-	while (*c->url && c->url[strlen(c->url) - 1] == '/')
-		c->url[strlen(c->url) - 1] = '\0';
-	r = url_parse(c->url, &url, err);
-	if (r < 0)
-		return error_wrap(err, "url %s", c->url);
-	r = read_listen(c, listen, &url, err);
-	if (r < 0)
-		return r;
-	if (relay && strcmp(relay, "on") != 0 && strcmp(relay, "off") != 0)
-		return error_set(err, -EINVAL, "relay is on or off");
-	if (relay ? strcmp(relay, "off") == 0 : c->derp_map.region_count > 0) {
-		if (c->relay_listen || c->stun_listen || c->relay_http)
-			return error_set(err, -EINVAL,
-					 "relay-listen, stun-listen and relay-http have no effect "
-					 "without a relay here: leave them out, or add relay=on");
-	} else {
-		if (!c->relay_listen)
-			c->relay_listen = strdup("[::]:8444");
-		if (!c->stun_listen)
-			c->stun_listen = strdup("[::]:3478");
-		if (!c->relay_listen || !c->stun_listen)
-			return error_set(err, -ENOMEM, "out of memory");
-	}
-	if (c->dns_hook_timeout == NOT_GIVEN)
-		c->dns_hook_timeout = 60 * NSEC_PER_SEC;
-	else if (!c->dns_hook)
-		return error_set(err, -EINVAL,
-				 "dns-hook-timeout has no effect without dns-hook: leave it out");
-	if (c->dns_hook_timeout < NSEC_PER_SEC)
-		return error_set(err, -EINVAL, "dns-hook-timeout is at least 1s");
-	if (!c->certificate != !c->key)
+			*domain);
+	for (size_t end = strlen(*url); end && (*url)[end - 1] == '/'; end--)
+		(*url)[end - 1] = '\0';
+	if (c->text[CONTROL_LOG_LEVEL] &&
+	    log_level_parse(c->text[CONTROL_LOG_LEVEL], &c->log_level) < 0)
+		return error_set(err, -EINVAL, "log-level is error, warn, info or debug");
+	if (!c->text[CONTROL_CERTIFICATE] != !c->text[CONTROL_KEY])
 		return error_set(err, -EINVAL, "certificate and key are given together");
-	return 0;
+	r = read_listen(c, err);
+	if (r == 0)
+		r = read_relay(c, err);
+	return r < 0 ? r : read_durations(c, err);
 }
 
 int coordinator_config_load(const struct flag_value *values, struct coordinator_config *ret,
 			    struct error *err)
 {
-	_cleanup_free_ char *path = pick(values, COORDINATOR_CONFIG, NULL);
-	_cleanup_free_ char *listen = NULL, *relay = NULL;
-	struct coordinator_config c = {0};
+	const char *path = given(values, CONTROL_CONFIG);
+	struct coordinator_config c = {.log_level = LOG_INFO};
 	json_t *file = NULL;
-	int r = path ? read_json(path, &file, err) : 0;
+	int r = 0;
 
-	if (r == 0 && path)
-		r = check_members(path, file, err);
-	if (r == 0) {
-		c.state = pick(values, COORDINATOR_STATE, file);
-		c.socket = pick(values, COORDINATOR_SOCKET, file);
-		c.url = pick(values, COORDINATOR_URL, file);
-		listen = pick(values, COORDINATOR_LISTEN, file);
-		c.certificate = pick(values, COORDINATOR_CERTIFICATE, file);
-		c.key = pick(values, COORDINATOR_KEY, file);
-		c.base_domain = pick(values, COORDINATOR_BASE_DOMAIN, file);
-		relay = pick(values, COORDINATOR_RELAY, file);
-		c.relay_listen = pick(values, COORDINATOR_RELAY_LISTEN, file);
-		c.stun_listen = pick(values, COORDINATOR_STUN_LISTEN, file);
-		c.relay_http = pick(values, COORDINATOR_RELAY_HTTP, file);
-		c.metrics = pick(values, COORDINATOR_METRICS, file);
-		c.dns_hook = pick(values, COORDINATOR_DNS_HOOK, file);
-		c.log_level = pick(values, COORDINATOR_LOG_LEVEL, file);
-		c.log_format = pick(values, COORDINATOR_LOG_FORMAT, file);
-		r = pick_duration(values, COORDINATOR_NODE_EXPIRY, file, 0, &c.node_expiry, err);
-	}
+	path = path && *path ? path : NULL;
+	if (path)
+		r = read_json(path, &file, err);
 	if (r == 0)
-		r = pick_duration(values, COORDINATOR_EPHEMERAL, file, 600 * NSEC_PER_SEC,
-				  &c.ephemeral_timeout, err);
+		r = read_texts(values, path, file, &c, err);
 	if (r == 0)
-		r = pick_duration(values, COORDINATOR_DNS_HOOK_TIMEOUT, file, NOT_GIVEN,
-				  &c.dns_hook_timeout, err);
+		r = load_objects(file, &c, err);
 	if (r == 0)
-		r = load_objects(values, file, &c, err);
-	if (r == 0)
-		r = complete(&c, listen, relay, err);
+		r = complete(&c, err);
 	json_decref(file);
 	if (r < 0)
 		coordinator_config_clear(&c);
 	else
 		*ret = c;
 	return r;
+}
+
+/* settings() - As they hold now, each as text; NULL without memory */
+static json_t *settings(const struct coordinator_config *c)
+{
+	char listen[ENDPOINT_TEXT_MAX], at[ENDPOINT_TEXT_MAX + 8], expiry[32], ephemeral[32];
+	const struct {
+		const char *name, *text;
+	} members[] = {
+		{"url", c->text[CONTROL_URL]},
+		{"base_domain", c->text[CONTROL_BASE_DOMAIN]},
+		{"listen", at},
+		{"certificate", c->text[CONTROL_CERTIFICATE]},
+		{"key", c->text[CONTROL_KEY]},
+		{"derp_map", c->text[CONTROL_DERP_MAP]},
+		{"relay_listen", c->text[CONTROL_RELAY_LISTEN]},
+		{"stun_listen", c->text[CONTROL_STUN_LISTEN]},
+		{"relay_http", c->text[CONTROL_RELAY_HTTP]},
+		{"metrics", c->text[CONTROL_METRICS]},
+		{"node_expiry", expiry},
+		{"ephemeral_timeout", ephemeral},
+		{"dns_hook", c->text[CONTROL_DNS_HOOK]},
+	};
+	json_t *json = json_object();
+
+	snprintf(at, sizeof(at), "%s://%s", c->plain ? "http" : "https",
+		 endpoint_format(&c->listen, listen));
+	snprintf(expiry, sizeof(expiry), "%llds", (long long)(c->node_expiry / NSEC_PER_SEC));
+	snprintf(ephemeral, sizeof(ephemeral), "%llds",
+		 (long long)(c->ephemeral_timeout / NSEC_PER_SEC));
+	for (size_t i = 0; i < ARRAY_SIZE(members); i++)
+		if (json_object_set_new(json, members[i].name,
+					json_string(members[i].text ? members[i].text : "")) < 0) {
+			json_decref(json);
+			return NULL;
+		}
+	return json;
+}
+
+static void say_differences(const json_t *before, json_t *now)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach(now, name, value) {
+		const char *old = json_string_value(json_object_get(before, name));
+		const char *new = json_string_value(value);
+
+		if (old && strcmp(old, new) != 0)
+			log_warn("%s is %s; it was %s when this folder was served before%s", name,
+				 *new ? new : "not set", *old ? old : "not set",
+				 strcmp(name, "url") == 0 ? ": nodes that joined go on asking there"
+							  : "");
+	}
+}
+
+void coordinator_config_keep(const struct coordinator_config *c)
+{
+	_cleanup_free_ char *path = path_of(c), *text = NULL;
+	json_t *now = settings(c);
+	struct error err = {0};
+
+	if (now && c->before)
+		say_differences(c->before, now);
+	if (now && !json_equal(now, c->before)) {
+		text = json_dumps(now, JSON_INDENT(2));
+		if (!path || !text || small_file_replace(path, text, strlen(text), &err) < 0)
+			log_warn("the settings are not remembered: %s",
+				 err.code ? err.text : "out of memory");
+	}
+	json_decref(now);
 }

@@ -4,15 +4,17 @@
 #include "app/server/coordinator_command.h"
 
 #include "app/server/confine.h"
-#include "app/server/coordinator_tls.h"
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "server/coordinator/coordinator.h"
 #include "server/coordinator/dns_hook.h"
 #include "server/relay/relay_server.h"
+#include "server/web/certificate_files.h"
+#include "server/web/certificate_maker.h"
 #include "server/web/metrics.h"
 #include "server/web/web_server.h"
+#include "transport/loop_timer.h"
 #include "transport/names.h"
 #include "transport/url.h"
 
@@ -23,6 +25,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Regions from 900 on are the operators' own. */
@@ -33,10 +36,15 @@
 #define COME_BACK_IN  NSEC_PER_SEC
 #define COME_BACK_FOR (30 * NSEC_PER_SEC)
 
+#define DAY     86400L
+#define WARNING (400 * DAY) /* before the authority's end; certificates last 397 days */
+
 struct server {
 	uv_loop_t loop;
 	struct url url;
-	struct coordinator_tls tls;
+	struct tls_context *tls;         /* NULL: plain HTTP */
+	struct certificate_files *files; /* the operator's; NULL: the private authority's */
+	struct loop_timer *daily;        /* to renew the private authority's certificate */
 	struct coordinator_config config;
 	struct coordinator *control;
 	struct relay_server *relay;
@@ -82,11 +90,100 @@ static void release(void *user)
 	coordinator_free(TAKE_PTR(s->control));
 	relay_server_free(TAKE_PTR(s->relay));
 	web_server_free(TAKE_PTR(s->metrics));
-	coordinator_tls_close(&s->tls);
+	certificate_files_free(TAKE_PTR(s->files));
+	tls_context_release(TAKE_PTR(s->tls));
+	loop_timer_free(TAKE_PTR(s->daily));
 	loop_timer_free(TAKE_PTR(s->last_words));
 	for (size_t i = 0; i < ARRAY_SIZE(s->signals); i++)
 		if (s->signals[i].loop)
 			uv_close((uv_handle_t *)&s->signals[i], NULL);
+}
+
+/* show_authority() - What an operator hands to nodes */
+static void show_authority(const char *state)
+{
+	char line[128];
+	_cleanup_free_ char *path = NULL;
+	FILE *file;
+
+	log_info("made a private certificate authority; nodes need %s/ca.pem as TS_CA_FILE "
+		 "(pillion) or SSL_CERT_FILE (tailscale)",
+		 state);
+	if (asprintf(&path, "%s/ca.pem", state) < 0)
+		return;
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		fputs(line, stderr);
+	if (file)
+		fclose(file);
+}
+
+/* prove() - Use a certificate of the private authority, made (again) where it has to be */
+static int prove(struct server *s, struct error *err)
+{
+	const char *names[4] = {s->url.host, "localhost", "127.0.0.1", "::1"};
+	_cleanup_(certificate_pair_clear) struct certificate_pair pair = {0};
+	struct authority_made made;
+	int r = certificate_by_authority(s->config.text[CONTROL_STATE], names, ARRAY_SIZE(names),
+					 &pair, &made, err);
+
+	if (r == 0)
+		r = tls_server_context_set(&s->tls, pair.certificate, strlen(pair.certificate),
+					   pair.key, strlen(pair.key), err);
+	if (r < 0)
+		return r;
+	if (made.authority)
+		show_authority(s->config.text[CONTROL_STATE]);
+	else if (made.server)
+		log_info("made a new certificate, by the authority that nodes know");
+	if (made.ends < time(NULL) + WARNING)
+		log_warn("the private certificate authority ends soon: move %s/ca.pem and ca.key "
+			 "away, restart, and hand the new ca.pem to all nodes",
+			 s->config.text[CONTROL_STATE]);
+	return 0;
+}
+
+/* look() - Is the certificate still good, or is there a new one? */
+static void look(struct server *s)
+{
+	struct error err;
+
+	if (s->files)
+		certificate_files_check(s->files);
+	else if (s->tls && prove(s, &err) < 0)
+		log_error("the certificate can't be renewed: %s", err.text);
+}
+
+static void on_daily(void *user)
+{
+	struct server *s = user;
+
+	look(s);
+	loop_timer_at(s->daily, clock_boottime() + DAY * NSEC_PER_SEC);
+}
+
+/* open_files() - Read the operator's certificate, if there is one */
+static int open_files(struct server *s, struct error *err)
+{
+	char **text = s->config.text;
+	int r;
+
+	if (!text[CONTROL_CERTIFICATE])
+		return 0;
+	r = certificate_files_open(&s->loop, text[CONTROL_CERTIFICATE], text[CONTROL_KEY],
+				   &s->files, err);
+	if (r == 0)
+		s->tls = tls_context_hold(certificate_files_context(s->files));
+	return r;
+}
+
+/* open_authority() - Its certificate is renewed before it ends, also while the server runs */
+static int open_authority(struct server *s, struct error *err)
+{
+	if (loop_timer_create(&s->loop, on_daily, s, &s->daily) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	loop_timer_at(s->daily, clock_boottime() + DAY * NSEC_PER_SEC);
+	return prove(s, err);
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -94,7 +191,7 @@ static void on_signal(uv_signal_t *handle, int number)
 	struct server *s = handle->data;
 
 	if (number == SIGHUP) {
-		coordinator_tls_look(&s->tls);
+		look(s);
 		return;
 	}
 	/* A second signal: stop at once. */
@@ -149,31 +246,6 @@ static void key_gone(void *user, const struct public_key *key)
 		relay_server_expel(s->relay, key);
 }
 
-/* add_region() - The relay as the map's first region */
-static int add_region(struct server *s, struct tailcfg_derp_map *map)
-{
-	struct tailcfg_derp_region *regions =
-		reallocarray(map->regions, map->region_count + 1, sizeof(*regions));
-	struct tailcfg_derp_region region = {.id = RELAY_REGION, .node_count = 1};
-	uint32_t at = 0;
-
-	if (!regions)
-		return -ENOMEM;
-	map->regions = regions;
-	region.code = strdup("own");
-	region.name = strdup("pillion control");
-	region.nodes = calloc(1, sizeof(*region.nodes));
-	/* Regions stand by id. */
-	while (at < map->region_count && regions[at].id < region.id)
-		at++;
-	memmove(&regions[at + 1], &regions[at], (map->region_count - at) * sizeof(*regions));
-	regions[at] = region;
-	map->region_count++;
-	if (!region.code || !region.name || !region.nodes)
-		return -ENOMEM;
-	return relay_server_derp_node(s->relay, region.id, "900a", region.nodes);
-}
-
 /* bootstrap_names() - This server, and the relays of the map: what a node can't do without */
 static size_t bootstrap_names(const struct server *s, const struct tailcfg_derp_map *map,
 			      struct relay_bootstrap_name names[static LIMIT_BOOTSTRAP_NAMES])
@@ -201,19 +273,19 @@ static int start_relay(struct server *s, const struct url *url, struct tailcfg_d
 		       struct error *err)
 {
 	const struct coordinator_config *c = &s->config;
-	struct relay_server_config relay = {.verify = verify, .user = s};
+	struct relay_server_config relay = {
+		.verify = verify,
+		.user = s,
+		.listen = c->relay_listen,
+		.stun = c->stun_listen,
+		.pages = c->relay_http,
+	};
 	struct relay_bootstrap_name names[LIMIT_BOOTSTRAP_NAMES];
 	_cleanup_free_ char *folder = NULL;
 	struct address address;
 	int r;
 
-	if (endpoint_parse(c->relay_listen, strlen(c->relay_listen), &relay.listen) < 0 ||
-	    endpoint_parse(c->stun_listen, strlen(c->stun_listen), &relay.stun) < 0 ||
-	    (c->relay_http &&
-	     endpoint_parse(c->relay_http, strlen(c->relay_http), &relay.pages) < 0))
-		return error_set(err, -EINVAL,
-				 "relay-listen, stun-listen and relay-http are ADDRESS:PORT");
-	if (asprintf(&folder, "%s/relay", c->state) < 0)
+	if (asprintf(&folder, "%s/relay", c->text[CONTROL_STATE]) < 0)
 		return error_set(err, -ENOMEM, "out of memory");
 	r = confine_make_folder(folder, err);
 	if (r < 0)
@@ -230,7 +302,8 @@ static int start_relay(struct server *s, const struct url *url, struct tailcfg_d
 	r = relay_server_new(&s->loop, &relay, &s->relay, err);
 	if (r < 0)
 		return error_wrap(err, "relay (--relay=off does without)");
-	return add_region(s, map) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+	r = relay_server_add_to_map(s->relay, RELAY_REGION, "own", "pillion control", map);
+	return r < 0 ? error_set(err, r, "out of memory") : 0;
 }
 
 static void serve_metrics(void *user, struct http1_exchange *x)
@@ -265,15 +338,11 @@ static int open_metrics(struct server *s, struct error *err)
 		.serve = serve_metrics,
 		.user = s,
 	};
-	struct endpoint at;
 	int r;
 
-	if (!s->config.metrics)
+	if (s->config.metrics.address.family == ADDRESS_NONE)
 		return 0;
-	if (endpoint_parse(s->config.metrics, strlen(s->config.metrics), &at) < 0)
-		return error_set(err, -EINVAL, "metrics: '%s' is not a valid ADDRESS:PORT",
-				 s->config.metrics);
-	r = web_listen(&at, &options.listen_fd, err);
+	r = web_listen(&s->config.metrics, &options.listen_fd, err);
 	return r < 0 ? r : web_server_new(&options, &s->metrics, err);
 }
 
@@ -284,9 +353,11 @@ static int open_listeners(struct server *s, struct coordinator_options *options,
 	int r = web_listen(&c->listen, &options->listen_fd, err);
 
 	if (r == 0)
-		r = web_listen_unix(c->socket, &options->operator_fd, err);
-	if (r == 0 && s->identity.change && lchown(c->socket, s->identity.uid, s->identity.gid) < 0)
-		r = error_set_errno(err, -errno, "give %s to user %u", c->socket, s->identity.uid);
+		r = web_listen_unix(c->text[CONTROL_SOCKET], &options->operator_fd, err);
+	if (r == 0 && s->identity.change &&
+	    lchown(c->text[CONTROL_SOCKET], s->identity.uid, s->identity.gid) < 0)
+		r = error_set_errno(err, -errno, "give %s to user %u", c->text[CONTROL_SOCKET],
+				    s->identity.uid);
 	return r;
 }
 
@@ -310,9 +381,9 @@ static int give_up(const struct server *s, struct error *err)
 	const struct confine serving = {
 		.profile = &sandbox_profile_control,
 		.identity = s->identity,
-		.folder = s->config.state,
+		.folder = s->config.text[CONTROL_STATE],
 		.keeps = true,
-		.watched = {s->config.certificate, s->config.key},
+		.watched = {s->config.text[CONTROL_CERTIFICATE], s->config.text[CONTROL_KEY]},
 	};
 
 	return confine(&serving, err);
@@ -324,25 +395,25 @@ static int start(struct server *s, struct error *err)
 	struct coordinator_options options = {
 		.loop = &s->loop, .listen_fd = -1, .operator_fd = -1, .dns_hook_fd = -1};
 	_cleanup_free_ char *database = NULL;
-	int r = url_parse(c->url, &s->url, err);
+	int r = url_parse(c->text[CONTROL_URL], &s->url, err);
 
 	if (r == 0)
-		r = confine_make_folder(c->state, err);
-	if (r == 0 && asprintf(&database, "%s/control.db", c->state) < 0)
+		r = confine_make_folder(c->text[CONTROL_STATE], err);
+	if (r == 0 && asprintf(&database, "%s/control.db", c->text[CONTROL_STATE]) < 0)
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = sandbox_identity_of(c->state, &s->identity, err);
+		r = sandbox_identity_of(c->text[CONTROL_STATE], &s->identity, err);
 	if (r == 0)
-		r = coordinator_tls_open_files(&s->tls, &s->loop, c, err);
+		r = open_files(s, err);
 	if (r == 0)
 		r = open_listeners(s, &options, err);
 	if (r == 0)
 		r = open_metrics(s, err);
 	if (r == 0)
 		r = sandbox_act_as(&s->identity, err);
-	if (r == 0 && !c->plain && !s->tls.context)
-		r = coordinator_tls_open_authority(&s->tls, &s->loop, c->state, s->url.host, err);
-	if (r == 0 && c->relay_listen)
+	if (r == 0 && !c->plain && !s->tls)
+		r = open_authority(s, err);
+	if (r == 0 && c->relay)
 		r = start_relay(s, &s->url, &c->derp_map, err);
 	if (r == 0 && loop_timer_create(&s->loop, release, s, &s->last_words) < 0)
 		r = error_set(err, -ENOMEM, "out of memory");
@@ -356,11 +427,11 @@ static int start(struct server *s, struct error *err)
 	take_signals(s);
 	options.dns_hook_fd = TAKE_FD(s->dns_hook_fd);
 	options.database = database;
-	options.tls = s->tls.context;
+	options.tls = s->tls;
 	options.behind_proxy = c->plain && s->url.tls;
 	options.settings = (struct tailnet_settings){
-		.server_url = c->url,
-		.base_domain = c->base_domain,
+		.server_url = c->text[CONTROL_URL],
+		.base_domain = c->text[CONTROL_BASE_DOMAIN],
 		.derp_map = c->derp_map,
 		.dns = c->dns,
 		.node_expiry = c->node_expiry,
@@ -373,7 +444,7 @@ static int start(struct server *s, struct error *err)
 	r = coordinator_new(&options, &s->control, err);
 	if (r < 0)
 		return r;
-	coordinator_memory_keep(c);
+	coordinator_config_keep(c);
 	return give_up(s, err);
 }
 
@@ -384,9 +455,9 @@ static void say_where(struct server *s)
 	char text[ENDPOINT_TEXT_MAX], stun[ENDPOINT_TEXT_MAX];
 
 	if (coordinator_endpoint(s->control, &at) == 0)
-		log_info("serving url=%s listen=%s://%s state=%s socket=%s", c->url,
-			 c->plain ? "http" : "https", endpoint_format(&at, text), c->state,
-			 c->socket);
+		log_info("serving url=%s listen=%s://%s state=%s socket=%s", c->text[CONTROL_URL],
+			 c->plain ? "http" : "https", endpoint_format(&at, text),
+			 c->text[CONTROL_STATE], c->text[CONTROL_SOCKET]);
 	if (s->relay)
 		log_info("relay listen=%s stun=%s",
 			 endpoint_format(relay_server_endpoint(s->relay), text),
@@ -396,56 +467,39 @@ static void say_where(struct server *s)
 			 "where "
 			 "UDP passes directly");
 	if (!registry_user(&coordinator_tailnet(s->control)->registry, 1))
-		log_info("make a key with 'pillion control keys create --socket=%s'", c->socket);
+		log_info("make a key with 'pillion control keys create --socket=%s'",
+			 c->text[CONTROL_SOCKET]);
 }
 
 int coordinator_serve(int argc, char **argv)
 {
-	static struct flag_value values[COORDINATOR_FLAG_COUNT];
-	struct flag_group group = {.title = "Flags",
-				   .flags = coordinator_flags,
-				   .values = values,
-				   .count = COORDINATOR_FLAG_COUNT};
-	struct flag_reader reader = {.groups = &group,
-				     .count = 1,
-				     .source = FLAGS_COMMAND_LINE,
-				     .where = "pillion control serve"};
+	static struct flag_value values[CONTROL_FLAG_COUNT];
 	struct server s = {.dns_hook_fd = -1};
-	enum log_level level = LOG_INFO;
+	const char *format;
 	struct error err = {0};
-	int r = flags_parse(&reader, argc - 1, argv + 1, NULL, &err);
+	int r;
 
-	if (r == -ECANCELED) {
-		fputs(help, stdout);
-		flags_print(&group);
-		return EXIT_OK;
-	}
-	if (r < 0) {
-		fprintf(stderr, "%s\n", err.text);
-		return EXIT_USAGE;
-	}
+	if (!flags_of_command("pillion control serve", help, coordinator_flags, values,
+			      CONTROL_FLAG_COUNT, argc - 1, argv + 1, &r))
+		return r;
+	complain_as("pillion control");
 	if (coordinator_config_load(values, &s.config, &err) < 0)
-		return coordinator_complain(EXIT_USAGE, "%s", err.text);
-	if (s.config.log_level && log_level_parse(s.config.log_level, &level) < 0) {
-		coordinator_config_clear(&s.config);
-		return coordinator_complain(EXIT_USAGE, "log-level is error, warn, info or debug");
-	}
-	log_setup(STDERR_FILENO, level,
-		  s.config.log_format && strcmp(s.config.log_format, "json") == 0
-			  ? LOG_FORMAT_JSON
-			  : LOG_FORMAT_TEXT);
+		return complain(EXIT_USAGE, "%s", err.text);
+	format = s.config.text[CONTROL_LOG_FORMAT];
+	log_setup(STDERR_FILENO, s.config.log_level,
+		  format && strcmp(format, "json") == 0 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT);
 	signal(SIGPIPE, SIG_IGN);
 	umask(0077);
 	/* Its helper is forked while there is nothing yet that it shouldn't have. */
-	if (s.config.dns_hook && dns_hook_spawn(s.config.dns_hook, s.config.dns_hook_timeout,
-						&s.dns_hook_fd, &err) < 0) {
+	if (s.config.text[CONTROL_DNS_HOOK] &&
+	    dns_hook_spawn(s.config.text[CONTROL_DNS_HOOK], s.config.dns_hook_timeout,
+			   &s.dns_hook_fd, &err) < 0) {
 		coordinator_config_clear(&s.config);
-		return coordinator_complain(EXIT_USAGE, "%s", err.text);
+		return complain(EXIT_USAGE, "%s", err.text);
 	}
 	raise_file_limit();
 	if (sodium_init() < 0 || tls_init(&err) < 0 || uv_loop_init(&s.loop) < 0)
-		return coordinator_complain(EXIT_FAILS,
-					    "libsodium, OpenSSL or libuv did not start");
+		return complain(EXIT_FAILS, "libsodium, OpenSSL or libuv did not start");
 	r = start(&s, &err);
 	if (r < 0) {
 		log_error("%s", err.text);
@@ -454,8 +508,8 @@ int coordinator_serve(int argc, char **argv)
 				"the server runs as user %u, the owner of %s: 'chown -R %u:%u %s' "
 				"gives that user all files in it, and every folder above it must "
 				"let that user pass",
-				s.identity.uid, s.config.state, s.identity.uid, s.identity.gid,
-				s.config.state);
+				s.identity.uid, s.config.text[CONTROL_STATE], s.identity.uid,
+				s.identity.gid, s.config.text[CONTROL_STATE]);
 		release(&s);
 		uv_run(&s.loop, UV_RUN_DEFAULT);
 		(void)uv_loop_close(&s.loop);

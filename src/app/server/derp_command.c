@@ -38,67 +38,40 @@
 #define COME_BACK_FOR  (30 * NSEC_PER_SEC)
 #define CLOSING_ROUNDS 16
 
-enum {
-	FOLDER,
-	HOST,
-	IPV4,
-	IPV6,
-	LISTEN,
-	PUBLIC_PORT,
-	STUN,
-	PAGES,
-	CERTIFICATE_FILE,
-	KEY_FILE,
-	PLAIN,
-	VERIFY_URL,
-	VERIFY_CA,
-	VERIFY_OPEN,
-	RATE,
-	SOURCE_CLIENTS,
-	METRICS,
-	BOOTSTRAP,
-	REGION,
-	LOG_LEVEL_FLAG,
-	FLAG_COUNT,
-};
+/* clang-format off */
+#define FLAGS(FLAG) \
+	FLAG(FOLDER, FLAG_OF("statedir", FLAG_STRING, "FOLDER", "key, certificate, DERPMap (default " DEFAULT_FOLDER ")")) \
+	FLAG(HOST, FLAG_OF("hostname", FLAG_STRING, "NAME", "the name by which clients reach it")) \
+	FLAG(IPV4, FLAG_OF("ipv4", FLAG_ADDRESS, "ADDRESS", "the address for clients, so that they need no DNS")) \
+	FLAG(IPV6, FLAG_OF("ipv6", FLAG_ADDRESS, "ADDRESS", "the same for IPv6")) \
+	FLAG(LISTEN, FLAG_OF("listen", FLAG_ENDPOINT, "ADDRESS:PORT", "for TLS (default [::]:443)")) \
+	FLAG(PUBLIC_PORT, FLAG_NUMBER("public-port", "NUMBER", 1, UINT16_MAX, \
+				      "the port for clients (default that of --listen; 443 with --plain)")) \
+	FLAG(STUN, FLAG_OF("stun", FLAG_STRING, "ADDRESS:PORT", "for STUN, or 'off' (default [::]:3478)")) \
+	FLAG(PAGES, FLAG_OF("http", FLAG_ENDPOINT, "ADDRESS:PORT", \
+			    "plain HTTP for captive-portal checks, usually [::]:80 (default off)")) \
+	FLAG(CERTIFICATE_FILE, FLAG_OF("certificate", FLAG_STRING, "PATH", \
+				       "PEM, read again when it changes (default: a self-signed one, " \
+				       "trusted by its hash in the DERPMap)")) \
+	FLAG(KEY_FILE, FLAG_OF("key", FLAG_STRING, "PATH", "PEM, of --certificate")) \
+	FLAG(PLAIN, FLAG_ON("plain", "no TLS: a proxy before this relay has it")) \
+	FLAG(VERIFY_URL, FLAG_OF("verify-url", FLAG_STRING, "URL", \
+				 "ask this URL whether a node may connect (pillion control, Headscale: https://…/verify)")) \
+	FLAG(VERIFY_CA, FLAG_OF("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it")) \
+	FLAG(VERIFY_OPEN, FLAG_ON("verify-fail-open", "admit every node while the URL can't be asked")) \
+	FLAG(RATE, FLAG_NUMBER("rate", "BYTES", 0, INT64_MAX, "a second that one client may send (default: no limit)")) \
+	FLAG(SOURCE_CLIENTS, FLAG_NUMBER("source-clients", "NUMBER", 1, INT32_MAX, \
+					 "most from one address or /64 (default 4096)")) \
+	FLAG(METRICS, FLAG_ON("metrics", "serve /metrics, without authentication")) \
+	FLAG(BOOTSTRAP, FLAG_OF("bootstrap-dns-names", FLAG_STRING, "NAME,NAME…", \
+				"of servers, resolved here for clients whose DNS is broken")) \
+	FLAG(REGION, FLAG_NUMBER("region", "NUMBER", 1, UINT16_MAX, "in the DERPMap (default 900)")) \
+	FLAG(LOG_LEVEL_FLAG, FLAG_OF("log-level", FLAG_CHOICE, LOG_LEVELS, "(default info)"))
+/* clang-format on */
 
-static const struct flag flags[FLAG_COUNT] = {
-	[FOLDER] = FLAG_OF("statedir", FLAG_STRING, "FOLDER",
-			   "key, certificate, DERPMap (default " DEFAULT_FOLDER ")"),
-	[HOST] = FLAG_OF("hostname", FLAG_STRING, "NAME", "the name by which clients reach it"),
-	[IPV4] = FLAG_OF("ipv4", FLAG_ADDRESS, "ADDRESS",
-			 "the address for clients, so that they need no DNS"),
-	[IPV6] = FLAG_OF("ipv6", FLAG_ADDRESS, "ADDRESS", "the same for IPv6"),
-	[LISTEN] = FLAG_OF("listen", FLAG_ENDPOINT, "ADDRESS:PORT", "for TLS (default [::]:443)"),
-	[PUBLIC_PORT] = FLAG_NUMBER("public-port", "NUMBER", 1, UINT16_MAX,
-				    "the port for clients (default that of --listen; 443 with "
-				    "--plain)"),
-	[STUN] = FLAG_OF("stun", FLAG_STRING, "ADDRESS:PORT",
-			 "for STUN, or 'off' (default [::]:3478)"),
-	[PAGES] = FLAG_OF("http", FLAG_ENDPOINT, "ADDRESS:PORT",
-			  "plain HTTP for captive-portal checks, usually [::]:80 (default off)"),
-	[CERTIFICATE_FILE] = FLAG_OF(
-		"certificate", FLAG_STRING, "PATH",
-		"PEM, read again when it changes (default: a self-signed one, trusted by its "
-		"hash in the DERPMap)"),
-	[KEY_FILE] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM, of --certificate"),
-	[PLAIN] = FLAG_ON("plain", "no TLS: a proxy before this relay has it"),
-	[VERIFY_URL] = FLAG_OF("verify-url", FLAG_STRING, "URL",
-			       "ask this URL whether a node may connect (pillion control, "
-			       "Headscale: https://…/verify)"),
-	[VERIFY_CA] = FLAG_OF("verify-ca-file", FLAG_STRING, "PATH", "PEM to trust for it"),
-	[VERIFY_OPEN] =
-		FLAG_ON("verify-fail-open", "admit every node while the URL can't be asked"),
-	[RATE] = FLAG_NUMBER("rate", "BYTES", 0, INT64_MAX,
-			     "a second that one client may send (default: no limit)"),
-	[SOURCE_CLIENTS] = FLAG_NUMBER("source-clients", "NUMBER", 1, INT32_MAX,
-				       "most from one address or /64 (default 4096)"),
-	[METRICS] = FLAG_ON("metrics", "serve /metrics, without authentication"),
-	[BOOTSTRAP] = FLAG_OF("bootstrap-dns-names", FLAG_STRING, "NAME,NAME…",
-			      "of servers, resolved here for clients whose DNS is broken"),
-	[REGION] = FLAG_NUMBER("region", "NUMBER", 1, UINT16_MAX, "in the DERPMap (default 900)"),
-	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_CHOICE, LOG_LEVELS, "(default info)"),
-};
+enum { FLAGS(FLAG_ID) FLAG_COUNT };
+
+static const struct flag flags[FLAG_COUNT] = {FLAGS(FLAG_ROW)};
 
 struct derp {
 	uv_loop_t loop;
@@ -168,23 +141,10 @@ static int write_map(const struct derp *d, const char *folder, uint16_t region, 
 {
 	struct buffer text = BUFFER_INIT(LIMIT_KEY_BODY);
 	struct json_writer w = json_writer_to(&text);
-	struct tailcfg_derp_map map = {.region_count = 1, .has_regions = true};
-	char name[16];
+	struct tailcfg_derp_map map = {.has_regions = true};
 	_cleanup_free_ char *path = NULL;
-	int r = -ENOMEM;
+	int r = relay_server_add_to_map(d->relay, region, "pillion", "pillion", &map);
 
-	snprintf(name, sizeof(name), "%ua", region);
-	map.regions = calloc(1, sizeof(*map.regions));
-	if (!map.regions)
-		goto done;
-	map.regions->id = region;
-	map.regions->code = strdup("pillion");
-	map.regions->name = strdup("pillion");
-	map.regions->nodes = calloc(1, sizeof(*map.regions->nodes));
-	if (!map.regions->code || !map.regions->name || !map.regions->nodes)
-		goto done;
-	map.regions->node_count = 1;
-	r = relay_server_derp_node(d->relay, region, name, map.regions->nodes);
 	if (r < 0)
 		goto done;
 	tailcfg_derp_map_encode(&w, NULL, &map);

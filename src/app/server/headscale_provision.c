@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/server/headscale_provision.c - `pillion headscale provision` */
-#include "app/server/headscale_command.h"
+#include "app/cli/flags.h"
+#include "app/server/command.h"
 
 #include "base/buffer.h"
 #include "base/cleanup.h"

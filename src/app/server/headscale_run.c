@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* app/server/headscale_run.c - `pillion headscale run` */
 #define LOG_ROOM "headscale"
-#include "app/server/headscale_command.h"
+#include "app/cli/flags.h"
+#include "app/server/command.h"
 #include "base/address.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -19,63 +20,42 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-	STATE,
-	PROGRAM,
-	CONFIG,
-	URL,
-	LISTEN,
-	STUN,
-	CERTIFICATE,
-	KEY,
-	BASE_DOMAIN,
-	DERP_MAP,
-	LOG_LEVEL_FLAG,
-	FLAG_COUNT,
-};
-
 #define SYSTEM_STATE "/var/lib/pillion-headscale"
 #define LOCAL_STATE  "pillion-headscale"
 
 #define FIRST_SETTING URL
 #define LAST_SETTING  DERP_MAP
 
-static const struct flag flags[FLAG_COUNT] = {
-	[STATE] = FLAG_OF(
-		"state", FLAG_STRING, "FOLDER",
-		"configuration, database, keys, log (default /var/lib/pillion-headscale if it "
-		"exists, else ./pillion-headscale)"),
-	[PROGRAM] = FLAG_OF("headscale", FLAG_STRING, "PATH",
-			    "the program (default: headscale in PATH)"),
-	[CONFIG] =
-		FLAG_OF("config", FLAG_STRING, "FILE",
-			"Headscale's configuration (default FOLDER/config.yaml, made if there is "
-			"none)"),
-	[URL] = FLAG_OF(
-		"url", FLAG_STRING, "URL",
-		"for a new configuration: the URL for nodes (default https://HOSTNAME:8443)"),
-	[LISTEN] = FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT",
-			   "for a new configuration: where Headscale listens (default all "
-			   "addresses, the port of the URL)"),
-	[STUN] = FLAG_OF("stun-listen", FLAG_STRING, "ADDRESS:PORT",
-			 "for a new configuration: where its STUN server listens (default "
-			 "all addresses, port 3478)"),
-	[CERTIFICATE] =
-		FLAG_OF("certificate", FLAG_STRING, "FILE",
-			"for a new configuration: PEM chain (default: from a private authority, "
-			"made once)"),
-	[KEY] = FLAG_OF("key", FLAG_STRING, "FILE",
-			"for a new configuration: PEM key of the certificate"),
-	[BASE_DOMAIN] = FLAG_OF("base-domain", FLAG_STRING, "NAME",
-				"for a new configuration: suffix of node names (default "
-				"tailnet.internal)"),
-	[DERP_MAP] = FLAG_OF(
-		"derp-map", FLAG_STRING, "FILE",
-		"for a new configuration: relays as a DERPMap in JSON, as 'pillion derp' writes it "
-		"(default: the relay inside of Headscale)"),
-	[LOG_LEVEL_FLAG] = FLAG_OF("log-level", FLAG_CHOICE, LOG_LEVELS,
-				   "level of the lines of 'run' itself (default info)"),
-};
+#define NEW "for a new configuration: "
+
+/* clang-format off */
+#define FLAGS(FLAG) \
+	FLAG(STATE, FLAG_OF("state", FLAG_STRING, "FOLDER", \
+			    "configuration, database, keys, log (default /var/lib/pillion-headscale if it " \
+			    "exists, else ./pillion-headscale)")) \
+	FLAG(PROGRAM, FLAG_OF("headscale", FLAG_STRING, "PATH", "the program (default: headscale in PATH)")) \
+	FLAG(CONFIG, FLAG_OF("config", FLAG_STRING, "FILE", \
+			     "Headscale's configuration (default FOLDER/config.yaml, made if there is none)")) \
+	FLAG(URL, FLAG_OF("url", FLAG_STRING, "URL", NEW "the URL for nodes (default https://HOSTNAME:8443)")) \
+	FLAG(LISTEN, FLAG_OF("listen", FLAG_STRING, "ADDRESS:PORT", \
+			     NEW "where Headscale listens (default all addresses, the port of the URL)")) \
+	FLAG(STUN, FLAG_OF("stun-listen", FLAG_STRING, "ADDRESS:PORT", \
+			   NEW "where its STUN server listens (default all addresses, port 3478)")) \
+	FLAG(CERTIFICATE, FLAG_OF("certificate", FLAG_STRING, "FILE", \
+				  NEW "PEM chain (default: from a private authority, made once)")) \
+	FLAG(KEY, FLAG_OF("key", FLAG_STRING, "FILE", NEW "PEM key of the certificate")) \
+	FLAG(BASE_DOMAIN, FLAG_OF("base-domain", FLAG_STRING, "NAME", \
+				  NEW "suffix of node names (default tailnet.internal)")) \
+	FLAG(DERP_MAP, FLAG_OF("derp-map", FLAG_STRING, "FILE", \
+			       NEW "relays as a DERPMap in JSON, as 'pillion derp' writes it (default: the relay " \
+			       "inside of Headscale)")) \
+	FLAG(LOG_LEVEL_FLAG, FLAG_OF("log-level", FLAG_CHOICE, LOG_LEVELS, \
+				     "level of the lines of 'run' itself (default info)"))
+/* clang-format on */
+
+enum { FLAGS(FLAG_ID) FLAG_COUNT };
+
+static const struct flag flags[FLAG_COUNT] = {FLAGS(FLAG_ROW)};
 
 static const char help[] =
 	"usage: pillion headscale run [FLAG…]\n"

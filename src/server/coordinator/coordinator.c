@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "server/web/metrics.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -169,6 +170,8 @@ int coordinator_new(const struct coordinator_options *o, struct coordinator **re
 
 	if (r == 0) {
 		c->loop = o->loop;
+		c->tls = o->tls != NULL;
+		TAILQ_INIT(&c->guests);
 		c->text = BUFFER_INIT(LIMIT_MAP_OBJECT);
 		c->last = BUFFER_INIT(LIMIT_MAP_OBJECT);
 		c->frame = BUFFER_INIT(ZSTD_COMPRESSBOUND(LIMIT_MAP_OBJECT) + 4);
@@ -225,8 +228,8 @@ void coordinator_free(struct coordinator *c)
 	c->stopping = true;
 	web_server_free(c->local_web);
 	web_server_free(c->web);
-	while (c->connections)
-		machine_connection_close(c->connections);
+	while (!LIST_EMPTY(&c->connections))
+		machine_connection_close(LIST_FIRST(&c->connections));
 	if (c->store)
 		(void)coordinator_write(c, &err);
 	dns_hook_free(c->dns_hook);
@@ -260,4 +263,71 @@ bool coordinator_knows(const struct coordinator *c, const struct public_key *key
 struct tailnet *coordinator_tailnet(struct coordinator *c)
 {
 	return &c->tailnet;
+}
+
+/* Metrics */
+
+#define PREFIX "pillion_control_"
+
+struct counts {
+	uint64_t connected, online, offline, expired, users, keys, machines, held;
+};
+
+static struct counts count(const struct coordinator *c)
+{
+	const struct machine_connection *connection;
+	const struct machine_exchange *exchange;
+	struct counts n = {0};
+
+	for (const struct registry_node *node = c->tailnet.registry.nodes; node;
+	     node = node->by_id.next) {
+		n.connected += node->sessions != NULL;
+		*(node->online ? &n.online : &n.offline) += 1;
+		n.expired += node->expired;
+	}
+	for (const struct registry_user *u = c->tailnet.registry.users; u; u = u->by_id.next)
+		n.users++;
+	for (const struct registry_key *k = c->tailnet.registry.keys; k; k = k->by_id.next)
+		n.keys++;
+	LIST_FOREACH(connection, &c->connections, next)
+		n.machines++;
+	LIST_FOREACH(exchange, &c->exchanges[EXCHANGE_HELD], next)
+		n.held++;
+	return n;
+}
+
+int coordinator_metrics(const struct coordinator *c, struct buffer *out)
+{
+	const struct tailnet_statistics *s = &c->tailnet.statistics;
+	const struct counts n = count(c);
+	const struct metric rows[] = {
+		{"nodes", "state=\"online\"", "Nodes", n.online, true},
+		{"nodes", "state=\"offline\"", NULL, n.offline, true},
+		{"nodes_connected", NULL, "Nodes with a map stream", n.connected, true},
+		{"nodes_expired", NULL, "Nodes whose key has expired", n.expired, true},
+		{"users", NULL, "Users", n.users, true},
+		{"keys", NULL, "Pre-authentication keys, used and expired ones too", n.keys, true},
+		{"connections", NULL, "Connections of machines that proved their key", n.machines,
+		 true},
+		{"guests", NULL, "Connections that have not asked for a map yet", c->guest_count,
+		 true},
+		{"guests_cut_total", NULL, "Guests closed because there were too many",
+		 c->guests_cut, false},
+		{"sessions", NULL, "Map streams", c->tailnet.session_count, true},
+		{"logins", NULL, "Pending logins", c->tailnet.login_count, true},
+		{"logins_held", NULL, "Held requests", n.held, true},
+		{"store_failed", NULL, "1 while the database can't be written", c->store_failed,
+		 true},
+		{"registrations_total", NULL, "Nodes registered or registered again",
+		 s->registrations, false},
+		{"logins_total", NULL, "Logins begun", s->logins, false},
+		{"maps_total", "kind=\"full\"", "Map messages", s->full_maps, false},
+		{"maps_total", "kind=\"delta\"", NULL, s->deltas, false},
+		{"notes_total", NULL, "Changes noted at a session", s->notes, false},
+		{"overflows_total", NULL, "Sessions whose notes became a full map", s->overflows,
+		 false},
+	};
+	int r = metrics_write(out, PREFIX, rows, ARRAY_SIZE(rows));
+
+	return r < 0 ? r : metrics_write_web(out, PREFIX, c->web);
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/coordinator_answers.c - exchanges that outlive their request, and their answers
+ * server/coordinator/coordinator_answers.c - changes go to the disk, then their answers to the nodes
  *
- * Theory of operation
- *   An answer is sent only after its changes are on the disk: by coordinator_answer(), after a
- *   successful write. To send it may end the connection, which frees all exchanges of that
- *   connection; so code that walks a list of exchanges never sends, but moves the exchange to the
- *   list of answers (machine_answer_exchange()).
+ *   An answer is sent only after its changes are on the disk. To send it may end the connection, which
+ *   frees all exchanges of that connection; so code that walks a list of exchanges never sends, but moves
+ *   the exchange to the list of answers (machine_answer_exchange()).
  */
 #define LOG_ROOM "control"
 #include "server/coordinator/coordinator_internal.h"
@@ -14,6 +12,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char text_type[] = "text/plain; charset=utf-8";
@@ -42,21 +41,8 @@ void coordinator_settle(struct coordinator *c)
 /* list_as() - Put it on the list of its kind */
 static void list_as(struct machine_exchange *e, enum exchange_kind kind)
 {
-	struct machine_exchange **list = &e->control->exchanges[kind];
-
 	e->kind = kind;
-	e->next = *list;
-	e->link = list;
-	if (e->next)
-		e->next->link = &e->next;
-	*list = e;
-}
-
-static void unlist(struct machine_exchange *e)
-{
-	*e->link = e->next;
-	if (e->next)
-		e->next->link = e->link;
+	LIST_INSERT_HEAD(&e->control->exchanges[kind], e, next);
 }
 
 struct machine_exchange *machine_exchange_new(struct coordinator *c, struct http2_exchange *x,
@@ -79,7 +65,7 @@ void machine_exchange_free(struct machine_exchange *e)
 {
 	if (e->gone)
 		*e->gone = true;
-	unlist(e);
+	LIST_REMOVE(e, next);
 	deadlines_clear(&e->due);
 	e->control->queued -= e->queued;
 	if (e->session)
@@ -98,7 +84,7 @@ void machine_reply_text(struct http2_exchange *x, int status, const char *text)
 
 void machine_answer_exchange(struct machine_exchange *e, int status, struct buffer *body)
 {
-	unlist(e);
+	LIST_REMOVE(e, next);
 	list_as(e, EXCHANGE_ANSWER);
 	e->status = status;
 	e->answer = *body;
@@ -111,7 +97,7 @@ void coordinator_answer(struct coordinator *c)
 	struct machine_exchange *e;
 
 	/* An answer may end its connection: only the head of the list is sure to be there. */
-	while ((e = c->exchanges[EXCHANGE_ANSWER])) {
+	while ((e = LIST_FIRST(&c->exchanges[EXCHANGE_ANSWER]))) {
 		struct http2_exchange *x = e->x;
 		struct buffer answer = e->answer;
 		int status = e->status;

@@ -18,7 +18,7 @@ struct machine;
 /* One TS2021 connection: a machine, proved by Noise. */
 struct machine_connection {
 	struct coordinator *control;
-	struct machine_connection *next, **link;
+	LIST_ENTRY(machine_connection) next;
 	struct http2_server *http2;
 	struct public_key machine;
 	uint16_t version;
@@ -28,10 +28,10 @@ struct machine_connection {
 	bool guest;
 	unsigned int source;
 	struct address from;
-	struct machine_connection *newer, *older; /* guests */
-	size_t charged;                           /* a guest's bytes, as they count */
+	TAILQ_ENTRY(machine_connection) next_guest;
+	size_t charged; /* a guest's bytes, as they count */
 	struct machine *of;
-	struct machine_connection *next_of_machine;
+	TAILQ_ENTRY(machine_connection) next_of_machine;
 	bool used; /* it has had one: a handshake alone costs a stranger nothing */
 };
 
@@ -46,7 +46,7 @@ enum exchange_kind {
 /* An exchange that isn't over with its request. */
 struct machine_exchange {
 	struct coordinator *control;
-	struct machine_exchange *next, **link;
+	LIST_ENTRY(machine_exchange) next;
 	enum exchange_kind kind;
 	struct http2_exchange *x;
 	bool *gone; /* where to say that it was freed while it is written to; or NULL */
@@ -78,15 +78,16 @@ struct coordinator {
 	struct secret_key noise_key;
 	struct public_key noise_public;
 	struct web_server *web, *local_web;
-	struct machine_connection *connections;
-	struct machine_connection *oldest_guest, *newest_guest;
+	bool tls; /* nodes connect by it */
+	LIST_HEAD(, machine_connection) connections;
+	TAILQ_HEAD(, machine_connection) guests; /* oldest first */
 	size_t guest_count;
 	uint64_t guests_cut;
 	uint16_t guests_of[SOURCE_SLOTS + 1];
 	size_t guest_bytes;
 	uint32_t guest_bytes_of[SOURCE_SLOTS + 1];
 	struct machine *machines;
-	struct machine_exchange *exchanges[EXCHANGE_KINDS]; /* newest first */
+	LIST_HEAD(, machine_exchange) exchanges[EXCHANGE_KINDS]; /* newest first */
 	struct loop_timer *flush, *tick;
 	struct dns_hook *dns_hook; /* NULL: none */
 	struct source_log *strangers;
@@ -102,7 +103,7 @@ struct coordinator {
 	bool store_failed; /* and was logged */
 };
 
-/* coordinator_answers.c */
+/* coordinator_answers.c: every other part may call these */
 
 /** coordinator_settle() - Write, answer and notify once this round of the loop is over */
 void coordinator_settle(struct coordinator *c);
@@ -134,25 +135,6 @@ void machine_reply_text(struct http2_exchange *x, int status, const char *text);
  * @body:   taken
  */
 void machine_answer_exchange(struct machine_exchange *e, int status, struct buffer *body);
-
-/* machine_quota.c: the life of connections, and how many there may be */
-
-/** machine_quota_begin() - A connection begins, as a guest's; -ENOMEM */
-int machine_quota_begin(struct machine_connection *n);
-
-/** machine_quota_bound() - It serves now: close the connections that are too many, perhaps @n */
-void machine_quota_bound(struct machine_connection *n);
-
-/** machine_quota_held() - Its requests hold @bytes; guests that hold too much are closed */
-void machine_quota_held(struct machine_connection *n, size_t bytes);
-
-/** machine_quota_adopted() - It is a node's: no guest any more */
-void machine_quota_adopted(struct machine_connection *n);
-
-void machine_connection_close(struct machine_connection *n);
-
-/** machine_connection_free() - One whose stream is gone */
-void machine_connection_free(struct machine_connection *n);
 
 /* machine_asks.c */
 
@@ -193,6 +175,11 @@ void machine_maps_tell(struct coordinator *c);
 void machine_maps_tick(struct coordinator *c, nanoseconds now);
 
 /* machine_connection.c */
+
+/** machine_adopted() - It is a node's: no guest any more */
+void machine_adopted(struct machine_connection *n);
+
+void machine_connection_close(struct machine_connection *n);
 
 /** machine_accept() - A /ts2021 request, whole; answers or upgrades */
 void machine_accept(struct coordinator *c, struct http1_exchange *x);

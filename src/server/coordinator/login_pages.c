@@ -17,7 +17,7 @@
 #include "transport/url.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <stdarg.h>
 #include <string.h>
 
 #define PAGE_MAX     16384
@@ -32,7 +32,6 @@ static const char head[] =
 	"input:not([type=checkbox]){width:100%;box-sizing:border-box}"
 	"button{font:inherit;margin-right:1em}:root{color-scheme:light dark}</style>";
 
-/* put_text() - Text of outsiders, as text */
 static void put_text(struct buffer *out, const char *text)
 {
 	for (; text && *text; text++) {
@@ -49,9 +48,23 @@ static void put_text(struct buffer *out, const char *text)
 	}
 }
 
-static void put(struct buffer *out, const char *html)
+/* put() - HTML, where each '$' is the place of one of the texts behind it, which may be outsiders' */
+static void put(struct buffer *out, const char *html, ...)
 {
-	(void)buffer_append(out, html, strlen(html));
+	va_list texts;
+
+	va_start(texts, html);
+	while (*html) {
+		size_t length = strcspn(html, "$");
+
+		(void)buffer_append(out, html, length);
+		html += length;
+		if (*html == '$') {
+			put_text(out, va_arg(texts, const char *));
+			html++;
+		}
+	}
+	va_end(texts);
 }
 
 /* reply() - Send the page. One that is too long loses its end, which does no harm */
@@ -73,10 +86,7 @@ static void say(struct http1_exchange *x, int status, const char *heading, const
 	struct buffer page = BUFFER_INIT(PAGE_MAX);
 
 	put(&page, head);
-	put(&page, "<h1>");
-	put(&page, heading);
-	put(&page, "</h1><p>");
-	put_text(&page, text);
+	put(&page, "<h1>$</h1><p>$", heading, text);
 	reply(x, status, &page);
 }
 
@@ -113,10 +123,10 @@ static void put_decision(const struct coordinator *c, struct buffer *out, bool l
 	} else {
 		put(out, "<p>To approve, the operator of this server runs:");
 	}
-	(void)buffer_printf(out, "<pre>pillion control %s approve %s%s</pre>",
-			    login ? "nodes" : "ssh", id, login ? " --user NAME" : "");
-	put(out, login ? "<p>The node continues on its own; you can close this page."
-		       : "<p>The session continues on its own; you can close this page.");
+	put(out,
+	    "<pre>pillion control $ approve $$</pre>"
+	    "<p>The $ continues on its own; you can close this page.",
+	    login ? "nodes" : "ssh", id, login ? " --user NAME" : "", login ? "node" : "session");
 }
 
 static void show_login(const struct coordinator *c, struct http1_exchange *x,
@@ -129,39 +139,29 @@ static void show_login(const struct coordinator *c, struct http1_exchange *x,
 	char key[KEY_TEXT_MAX];
 
 	put(&page, head);
-	put(&page, "<h1>A node wants to join</h1><p>Its name is <b>");
-	put_text(&page, login->hostinfo.hostname);
-	put(&page, "</b> (");
-	put_text(&page, login->hostinfo.os);
-	put(&page, "). To make sure that it is yours, compare its key with the one "
-		   "that 'pillion status' shows there: <code>");
-	put(&page, public_key_format(&login->key, KEY_NODE, key));
-	put(&page, "</code>");
-	if (login->hostinfo.request_tags.count) {
+	put(&page,
+	    "<h1>A node wants to join</h1><p>Its name is <b>$</b> ($). To make sure that it is "
+	    "yours, compare its key with the one that 'pillion status' shows there: <code>$</code>",
+	    login->hostinfo.hostname, login->hostinfo.os,
+	    public_key_format(&login->key, KEY_NODE, key));
+	if (login->hostinfo.request_tags.count)
 		put(&page, "<p>It asks for these tags:");
-		for (uint32_t i = 0; i < login->hostinfo.request_tags.count; i++) {
-			put(&page, " ");
-			put_text(&page, login->hostinfo.request_tags.items[i]);
-		}
-	}
-	if (other) {
-		put(&page, "<p>This machine has the node <b>");
-		put_text(&page, other->name);
-		put(&page, "</b> of <b>");
-		put_text(&page, user ? user->name : "a deleted user");
-		put(&page, "</b>. With another owner it becomes a second node.");
-	}
+	for (uint32_t i = 0; i < login->hostinfo.request_tags.count; i++)
+		put(&page, " $", login->hostinfo.request_tags.items[i]);
+	if (other)
+		put(&page,
+		    "<p>This machine has the node <b>$</b> of <b>$</b>. With another owner it "
+		    "becomes a second node.",
+		    other->name, user ? user->name : "a deleted user");
 	put_decision(c, &page, true, login->id);
 	reply(x, 200, &page);
 }
 
-static void put_node_name(const struct coordinator *c, struct buffer *out, int64_t id)
+static const char *node_name(const struct coordinator *c, int64_t id)
 {
 	const struct registry_node *node = registry_node(&c->tailnet.registry, id);
 
-	put(out, "<b>");
-	put_text(out, node ? node->name : "a node that is gone");
-	put(out, "</b>");
+	return node ? node->name : "a node that is gone";
 }
 
 static void show_check(const struct coordinator *c, struct http1_exchange *x,
@@ -170,13 +170,10 @@ static void show_check(const struct coordinator *c, struct http1_exchange *x,
 	struct buffer page = BUFFER_INIT(PAGE_MAX);
 
 	put(&page, head);
-	put(&page, "<h1>An SSH session wants to start</h1><p>From ");
-	put_node_name(c, &page, check->from);
-	put(&page, " to ");
-	put_node_name(c, &page, check->to);
-	put(&page, " as <b>");
-	put_text(&page, check->user);
-	put(&page, "</b>. Approve it only if you are starting it now.");
+	put(&page,
+	    "<h1>An SSH session wants to start</h1><p>From <b>$</b> to <b>$</b> as <b>$</b>. "
+	    "Approve it only if you are starting it now.",
+	    node_name(c, check->from), node_name(c, check->to), check->user);
 	put_decision(c, &page, false, check->id);
 	reply(x, 200, &page);
 }

@@ -164,11 +164,12 @@ void machine_set_dns(struct machine_connection *n, struct http2_exchange *x)
 void machine_dns_done(void *user, uint32_t id, int result)
 {
 	struct coordinator *c = user;
-	struct machine_exchange *e = c->exchanges[EXCHANGE_DNS];
+	struct machine_exchange *e;
 	struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
 
-	while (e && e->hook_id != id)
-		e = e->next;
+	LIST_FOREACH(e, &c->exchanges[EXCHANGE_DNS], next)
+		if (e->hook_id == id)
+			break;
 	if (!e)
 		return; /* the node disconnected */
 	/* The output of the program is for the operator's log alone. */
@@ -280,8 +281,8 @@ void machine_decided(struct coordinator *c)
 {
 	struct machine_exchange *next;
 
-	for (struct machine_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
-		next = e->next;
+	for (struct machine_exchange *e = LIST_FIRST(&c->exchanges[EXCHANGE_HELD]); e; e = next) {
+		next = LIST_NEXT(e, next);
 		decide(e, true);
 	}
 }
@@ -290,8 +291,8 @@ void machine_asks_tick(struct coordinator *c, nanoseconds now)
 {
 	struct machine_exchange *next;
 
-	for (struct machine_exchange *e = c->exchanges[EXCHANGE_HELD]; e; e = next) {
-		next = e->next;
+	for (struct machine_exchange *e = LIST_FIRST(&c->exchanges[EXCHANGE_HELD]); e; e = next) {
+		next = LIST_NEXT(e, next);
 		if (e->until <= now)
 			decide(e, false);
 	}

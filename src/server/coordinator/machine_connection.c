@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/coordinator/machine_connection.c - what nodes ask over TS2021
+ * server/coordinator/machine_connection.c - connections over TS2021, and how many there may be
  *
  * Theory of operation
  *	/ts2021 --101, Noise, early payload--> HTTP/2:
  *		POST /machine/map	machine_maps.c
  *		the rest		machine_asks.c
+ *
+ *   A guest has proved a machine key, which anyone can make, but has not asked for a map yet.
+ *   Guests are bounded by the bytes that they make us hold, where the one that holds most (the
+ *   oldest of equals) goes: of one source and of all; and by their number in a source, where the
+ *   oldest goes. A machine has a number of connections, guest or node: its oldest goes.
  */
 #define LOG_ROOM "control"
 #include "server/coordinator/coordinator_internal.h"
@@ -18,6 +23,7 @@
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LOOK_EVERY  (10 * NSEC_PER_SEC) /* at a connection that has an exchange */
@@ -26,6 +32,181 @@
 
 /* Older ones don't know what precedes HTTP/2. */
 #define NOISE_VERSION_MIN 49
+
+#define GUEST_COST (16u * 1024) /* of a connection without a request */
+#define TLS_COST   (16u * 1024)
+
+/* What is made of a body takes as much again while it waits. */
+#define REQUEST_COST(bytes) (2 * (bytes))
+
+/* The connections of one machine key, oldest first. */
+struct machine {
+	struct public_key key;
+	TAILQ_HEAD(, machine_connection) connections;
+	unsigned int count;
+	UT_hash_handle hh;
+};
+
+static int machine_begin(struct machine_connection *n)
+{
+	struct coordinator *c = n->control;
+	struct machine *m;
+
+	HASH_FIND(hh, c->machines, &n->machine, sizeof(n->machine), m);
+	if (!m) {
+		m = calloc(1, sizeof(*m));
+		if (!m)
+			return -ENOMEM;
+		m->key = n->machine;
+		TAILQ_INIT(&m->connections);
+		HASH_ADD(hh, c->machines, key, sizeof(m->key), m);
+	}
+	n->of = m;
+	TAILQ_INSERT_TAIL(&m->connections, n, next_of_machine);
+	m->count++;
+	return 0;
+}
+
+static void machine_end(struct machine_connection *n)
+{
+	struct machine *m = TAKE_PTR(n->of);
+
+	TAILQ_REMOVE(&m->connections, n, next_of_machine);
+	if (--m->count > 0)
+		return;
+	HASH_DELETE(hh, n->control->machines, m);
+	free(m);
+}
+
+static void charge(struct machine_connection *n, size_t bytes)
+{
+	struct coordinator *c = n->control;
+
+	c->guest_bytes += bytes - n->charged;
+	c->guest_bytes_of[n->source] += (uint32_t)(bytes - n->charged);
+	n->charged = bytes;
+}
+
+static size_t base_cost(const struct machine_connection *n)
+{
+	return GUEST_COST + (n->control->tls ? TLS_COST : 0);
+}
+
+static int quota_begin(struct machine_connection *n)
+{
+	struct coordinator *c = n->control;
+
+	if (machine_begin(n) < 0)
+		return -ENOMEM;
+	n->guest = true;
+	TAILQ_INSERT_TAIL(&c->guests, n, next_guest);
+	c->guest_count++;
+	c->guests_of[n->source]++;
+	charge(n, base_cost(n));
+	return 0;
+}
+
+void machine_adopted(struct machine_connection *n)
+{
+	struct coordinator *c = n->control;
+
+	if (!n->guest)
+		return;
+	charge(n, 0);
+	n->guest = false;
+	TAILQ_REMOVE(&c->guests, n, next_guest);
+	c->guest_count--;
+	c->guests_of[n->source]--;
+}
+
+static void connection_free(struct machine_connection *n)
+{
+	deadlines_clear(&n->due);
+	machine_adopted(n);
+	machine_end(n);
+	LIST_REMOVE(n, next);
+	free(n);
+}
+
+void machine_connection_close(struct machine_connection *n)
+{
+	http2_server_close(TAKE_PTR(n->http2));
+	connection_free(n);
+}
+
+static bool is_of(const struct machine_connection *n, unsigned int source)
+{
+	return source == WEB_SOURCE_LOCAL || n->source == source;
+}
+
+/* oldest() - Of a source, which has one; WEB_SOURCE_LOCAL: of all */
+static struct machine_connection *oldest(const struct coordinator *c, unsigned int source)
+{
+	struct machine_connection *n;
+
+	TAILQ_FOREACH(n, &c->guests, next_guest)
+		if (is_of(n, source))
+			break;
+	return n;
+}
+
+/* largest() - The guest that holds most bytes, of a source or of all */
+static struct machine_connection *largest(const struct coordinator *c, unsigned int source)
+{
+	struct machine_connection *n, *most = oldest(c, source);
+
+	TAILQ_FOREACH(n, &c->guests, next_guest)
+		if (n->charged > most->charged && is_of(n, source))
+			most = n;
+	return most;
+}
+
+static void cut(struct coordinator *c, struct machine_connection *n)
+{
+	c->guests_cut++;
+	machine_connection_close(n);
+}
+
+/* bound_bytes() - One of this source holds more */
+static void bound_bytes(struct coordinator *c, unsigned int source)
+{
+	while (source != WEB_SOURCE_LOCAL &&
+	       c->guest_bytes_of[source] > LIMIT_CONTROL_GUEST_SOURCE_BYTES)
+		cut(c, largest(c, source));
+	while (c->guest_bytes > LIMIT_CONTROL_GUEST_BYTES)
+		cut(c, largest(c, WEB_SOURCE_LOCAL));
+}
+
+/* on_held() - The requests hold @bytes; guests that hold too much are closed */
+static void on_held(void *user, size_t bytes)
+{
+	struct machine_connection *n = user;
+	size_t held = base_cost(n) + REQUEST_COST(bytes);
+	bool more = held > n->charged;
+	struct coordinator *c = n->control;
+	unsigned int source = n->source;
+
+	if (!n->guest)
+		return;
+	charge(n, held);
+	if (more)
+		bound_bytes(c, source);
+}
+
+/* quota_bound() - It serves now: close the connections that are too many, perhaps @n */
+static void quota_bound(struct machine_connection *n)
+{
+	struct coordinator *c = n->control;
+	unsigned int source = n->source;
+
+	if (n->of->count > LIMIT_CONTROL_MACHINE)
+		machine_connection_close(TAILQ_FIRST(&n->of->connections));
+	if (source != WEB_SOURCE_LOCAL && c->guests_of[source] > LIMIT_CONTROL_GUEST_SOURCE)
+		cut(c, oldest(c, source));
+	bound_bytes(c, source);
+}
+
+/* Requests */
 
 static void on_request(void *user, struct http2_exchange *x)
 {
@@ -92,11 +273,6 @@ static void on_ended(void *user, const struct error *err)
 	machine_connection_close(n);
 }
 
-static void on_held(void *user, size_t bytes)
-{
-	machine_quota_held(user, bytes);
-}
-
 static const struct http2_server_events events = {
 	.request = on_request,
 	.held = on_held,
@@ -149,27 +325,23 @@ static void begin_http2(struct coordinator *c, struct stream *stream,
 		n->source = source;
 		n->from = *from;
 	}
-	if (!n || early_payload(stream) < 0 || machine_quota_begin(n) < 0) {
+	if (!n || early_payload(stream) < 0 || quota_begin(n) < 0) {
 		stream_close(stream);
 		free(n);
 		return;
 	}
 	n->version = version;
 	n->idle_since = clock_boottime();
-	n->next = c->connections;
-	n->link = &c->connections;
-	if (n->next)
-		n->next->link = &n->next;
-	c->connections = n;
+	LIST_INSERT_HEAD(&c->connections, n, next);
 	deadlines_set(&c->connections_due, &n->due, n->idle_since + LOOK_EVERY);
 	if (http2_serve(stream, &events, n, &n->http2, &err) < 0) {
-		machine_connection_free(n);
+		connection_free(n);
 		return;
 	}
 	http2_server_limit_bodies(n->http2, LIMIT_CONTROL_GUEST_BODIES);
 	/* Either may be the end of @n. */
 	stream_hold(stream);
-	machine_quota_bound(n);
+	quota_bound(n);
 	stream_resume(stream);
 	stream_release(stream);
 }

@@ -196,13 +196,6 @@ static void begin_stream(struct coordinator *c, struct http2_exchange *x,
 	coordinator_settle(c);
 }
 
-/* adopt() - It is a node's connection */
-static void adopt(struct machine_connection *n)
-{
-	machine_quota_adopted(n);
-	http2_server_limit_bodies(n->http2, LIMIT_RPC_BODY);
-}
-
 void machine_map(struct machine_connection *n, struct http2_exchange *x)
 {
 	struct machine_map_request request = {0};
@@ -225,16 +218,16 @@ void machine_map(struct machine_connection *n, struct http2_exchange *x)
 				   " is needed");
 	} else if (!node || !public_key_equal(&node->machine, &n->machine)) {
 		machine_reply_text(x, 404, "node not found");
-	} else if (tailnet_update(&c->tailnet, node, &request, tailnet_now()) < 0) {
-		machine_reply_text(x, 503, "out of memory");
-	} else if (request.stream) {
-		adopt(n);
-		begin_stream(c, x, node, request.compress);
-	} else if ((e = machine_exchange_new(c, x, EXCHANGE_ANSWER))) {
-		adopt(n);
-		machine_answer_exchange(e, 200, &none);
 	} else {
-		machine_reply_text(x, 503, "out of memory");
+		tailnet_update(&c->tailnet, node, &request);
+		machine_adopted(n);
+		http2_server_limit_bodies(n->http2, LIMIT_RPC_BODY);
+		if (request.stream)
+			begin_stream(c, x, node, request.compress);
+		else if ((e = machine_exchange_new(c, x, EXCHANGE_ANSWER)))
+			machine_answer_exchange(e, 200, &none);
+		else
+			machine_reply_text(x, 503, "out of memory");
 	}
 	machine_map_request_clear(&request);
 }
@@ -249,7 +242,7 @@ void machine_map_drained(struct http2_exchange *x)
 	if (e->queued) {
 		e->control->queued -= e->queued;
 		e->queued = 0;
-		if (e->control->tailnet.ready)
+		if (!TAILQ_EMPTY(&e->control->tailnet.ready))
 			coordinator_settle(e->control);
 	}
 	if (!e->session->node || e->session->wants || e->session->note_count) {
@@ -271,7 +264,9 @@ static bool has_to_wait(const struct coordinator *c, const struct machine_exchan
 /* idle_reader() - A stream that has read nothing of a full map for PRESSED_MAX, or NULL */
 static struct machine_exchange *idle_reader(const struct coordinator *c, nanoseconds now)
 {
-	for (struct machine_exchange *e = c->exchanges[EXCHANGE_MAP]; e; e = e->next) {
+	struct machine_exchange *e;
+
+	LIST_FOREACH(e, &c->exchanges[EXCHANGE_MAP], next) {
 		size_t left = e->queued ? http2_pushed(e->x) : 0;
 
 		if (left < e->left) {
@@ -301,7 +296,7 @@ void machine_maps_tell(struct coordinator *c)
 			continue;
 		}
 		tell(s, now);
-		if (clock_boottime() - now.boot > TELL_SLICE && c->tailnet.ready) {
+		if (clock_boottime() - now.boot > TELL_SLICE && !TAILQ_EMPTY(&c->tailnet.ready)) {
 			coordinator_settle(c);
 			break;
 		}

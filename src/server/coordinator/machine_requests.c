@@ -84,7 +84,7 @@ static void take_hostinfo(struct json_reader *r, struct tailcfg_hostinfo *info, 
 	struct buffer text = BUFFER_INIT(LIMIT_HOSTINFO);
 	struct json_writer w = json_writer_to(&text);
 
-	if (member && tailcfg_hostinfo_decode(member, info) < 0)
+	if (member && tailcfg_hostinfo_decode(member, info, NULL) < 0)
 		json_reader_fail(r, "Hostinfo", -ENOMEM);
 	if (!services)
 		drop_services(info, 0);

@@ -26,19 +26,18 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define DEFAULT_KEY_LIFE (3600 * NSEC_PER_SEC)
 #define KEY_LIFE_MAX     (10 * 365 * 24 * 3600 * NSEC_PER_SEC)
-#define PARTS_MAX        4
 
 struct order {
 	struct coordinator *c;
 	struct http1_exchange *x;
-	char *parts[PARTS_MAX]; /* of the path behind /v1/ */
-	size_t part_count;
+	char *name; /* the second part of the path: what the order is about; "" */
 	/* For the log: the record that was found, never a text of the request. */
 	char subject[256];
 	struct registry_node *node; /* of ORDER_NODE: the answer, unless the order clears it */
@@ -79,10 +78,9 @@ static bool key_is_valid(const struct registry_key *key, nanoseconds now)
 static const char *way_back(const struct coordinator *c, const struct registry_node *node,
 			    nanoseconds now)
 {
-	const struct registry_key *key = c->tailnet.registry.keys;
+	const struct registry_key *key;
 
-	while (key && key->record.id != node->auth_key)
-		key = key->next;
+	HASH_FIND(by_id, c->tailnet.registry.keys, &node->auth_key, sizeof(node->auth_key), key);
 	return key && key_is_valid(key, now) ? key->prefix : NULL;
 }
 
@@ -105,7 +103,8 @@ static void put_key(const struct coordinator *c, struct json_writer *w,
 	json_end_object(w);
 }
 
-/* put_node() - @alone: with a member that takes a search, which a list leaves out */
+/* put_node() - Members in the order in which `nodes show` prints them. @alone: with one that takes a
+ * search, which a list leaves out */
 static void put_node(const struct coordinator *c, struct json_writer *w,
 		     const struct registry_node *node, nanoseconds now, bool alone)
 {
@@ -116,32 +115,32 @@ static void put_node(const struct coordinator *c, struct json_writer *w,
 	json_put_string(w, "name", node->name);
 	json_put_string(w, "hostname", node->hostinfo.hostname);
 	json_put_string(w, "user", user_name(c, node->user));
+	json_put_strings(w, "tags", &node->tags);
 	json_begin_array(w, "addresses");
 	json_put_string(w, NULL, address_format(&node->v4, v4));
 	json_put_string(w, NULL, address_format(&node->v6, v6));
 	json_end_array(w);
 	json_put_bool(w, "online", node->online);
 	json_put_bool(w, "connected", node->sessions != NULL);
-	json_put_bool(w, "expired", registry_node_is_expired(node, now));
-	json_put_bool(w, "ephemeral", node->ephemeral);
+	json_put_time_if(w, "last_seen", node->last_seen);
 	json_put_bool(w, "authorized", node->authorized);
+	json_put_bool(w, "expired", registry_node_is_expired(node, now));
+	json_put_time_if(w, "expiry", node->expiry);
+	json_put_bool(w, "ephemeral", node->ephemeral);
 	if (alone)
 		json_put_string_if(w, "valid_auth_key", way_back(c, node, now));
-	json_put_strings(w, "tags", &node->tags);
 	json_put_prefixes(w, "advertised_routes", &node->hostinfo.routable_ips);
 	json_put_prefixes(w, "approved_routes", &node->approved_routes);
 	json_put_prefixes(w, "serving_routes", &node->primary_routes);
-	json_put_endpoints(w, "endpoints", &node->endpoints);
 	json_put_int(w, "home_relay", registry_node_home(node));
-	json_put_int(w, "capability_version", node->cap);
-	json_put_string(w, "version", node->hostinfo.ipn_version);
+	json_put_endpoints(w, "endpoints", &node->endpoints);
 	json_put_string(w, "os", node->hostinfo.os);
+	json_put_string(w, "version", node->hostinfo.ipn_version);
+	json_put_int(w, "capability_version", node->cap);
+	json_put_time(w, "created", node->created);
 	json_put_key(w, "node_key", &node->key, KEY_NODE);
 	json_put_key(w, "machine_key", &node->machine, KEY_MACHINE);
 	json_put_key(w, "disco_key", &node->disco, KEY_DISCO);
-	json_put_time(w, "created", node->created);
-	json_put_time_if(w, "expiry", node->expiry);
-	json_put_time_if(w, "last_seen", node->last_seen);
 	json_end_object(w);
 }
 
@@ -221,11 +220,11 @@ static void about(struct order *o, const char *format, ...)
 /* find_node() - The node that the path names */
 static int find_node(struct order *o)
 {
-	o->node = registry_node_find(&o->c->tailnet.registry, o->parts[1]);
+	o->node = registry_node_find(&o->c->tailnet.registry, o->name);
 	if (!o->node)
 		return error_set(&o->err, -ENOENT,
 				 "node %s not found; 'pillion control nodes list' lists all nodes",
-				 o->parts[1]);
+				 o->name);
 	about(o, " %lld (%s)", (long long)o->node->record.id, o->node->name);
 	return 0;
 }
@@ -269,7 +268,7 @@ static int find_user(struct order *o, const char *name, bool make, struct regist
 static int list_users(struct order *o)
 {
 	json_begin_array(&o->w, NULL);
-	for (struct registry_user *u = o->c->tailnet.registry.users; u; u = u->next)
+	for (struct registry_user *u = o->c->tailnet.registry.users; u; u = u->by_id.next)
 		put_user(&o->w, u);
 	json_end_array(&o->w);
 	return 0;
@@ -291,7 +290,7 @@ static int create_user(struct order *o)
 static int delete_user(struct order *o)
 {
 	struct registry_user *user = NULL;
-	int r = find_user(o, o->parts[1], false, &user);
+	int r = find_user(o, o->name, false, &user);
 
 	return r < 0 ? r : registry_remove_user(&o->c->tailnet.registry, user, &o->err);
 }
@@ -299,7 +298,7 @@ static int delete_user(struct order *o)
 static int list_keys(struct order *o)
 {
 	json_begin_array(&o->w, NULL);
-	for (struct registry_key *k = o->c->tailnet.registry.keys; k; k = k->next)
+	for (struct registry_key *k = o->c->tailnet.registry.keys; k; k = k->by_id.next)
 		put_key(o->c, &o->w, k, NULL, o->now.wall);
 	json_end_array(&o->w);
 	return 0;
@@ -345,10 +344,10 @@ static int create_key(struct order *o)
 
 static int expire_key(struct order *o)
 {
-	struct registry_key *key = registry_key_named(&o->c->tailnet.registry, o->parts[1]);
+	struct registry_key *key = registry_key_named(&o->c->tailnet.registry, o->name);
 
 	if (!key)
-		return error_set(&o->err, -ENOENT, "key %s not found", o->parts[1]);
+		return error_set(&o->err, -ENOENT, "key %s not found", o->name);
 	about(o, " %s", key->prefix);
 	key->expiry = o->now.wall;
 	registry_touch(&o->c->tailnet.registry, &key->record);
@@ -439,7 +438,7 @@ static int approve_login(struct order *o)
 	if (r == 0)
 		r = find_user(o, *name ? name : "default", true, &user);
 	if (r == 0)
-		r = tailnet_approve(&o->c->tailnet, o->parts[1], user,
+		r = tailnet_approve(&o->c->tailnet, o->name, user,
 				    json_get(&o->r, "tags") ? &tags : NULL, o->now, &node, &o->err);
 	if (r == 0) {
 		about(o, " %lld (%s)", (long long)node->record.id, node->name);
@@ -451,7 +450,7 @@ static int approve_login(struct order *o)
 
 static int reject_login(struct order *o)
 {
-	int r = tailnet_refuse(&o->c->tailnet, o->parts[1], &o->err);
+	int r = tailnet_refuse(&o->c->tailnet, o->name, &o->err);
 
 	if (r == 0)
 		machine_decided(o->c);
@@ -466,16 +465,17 @@ static int list_checks(struct order *o)
 
 static int decide_check(struct order *o)
 {
-	struct ssh_check *check = tailnet_ssh_check(&o->c->tailnet, o->parts[1]);
+	struct ssh_check *check = tailnet_ssh_check(&o->c->tailnet, o->name);
 	int r;
 
 	if (!check || check->verdict != SSH_WAITS)
 		return error_set(&o->err, -ENOENT,
 				 "no session %s is pending; 'pillion control ssh' lists them",
-				 o->parts[1]);
+				 o->name);
 	about(o, " of node %lld to node %lld as %s", (long long)check->from, (long long)check->to,
 	      check->user);
-	r = tailnet_ssh_decide(&o->c->tailnet, check, strcmp(o->parts[2], "approve") == 0, o->now);
+	r = tailnet_ssh_decide(&o->c->tailnet, check,
+			       strcmp(o->name + strlen(o->name) + 1, "approve") == 0, o->now);
 	if (r == 0)
 		machine_decided(o->c);
 	return r;
@@ -539,46 +539,16 @@ static int show_netmap(struct order *o)
 
 static const struct {
 	const char *method;
-	const char *path; /* "*" stands for anything */
+	const char *path; /* "*" stands for any one part */
 	int (*run)(struct order *o);
 	const char *log; /* of a success; NULL: the order changes nothing */
 	unsigned int traits;
 } orders[] = {
 #define ORDER(word, second, arguments, method, path, body, print, run, log, traits) \
-	{method, path, run, log, traits},
+	{method, "/v1/" path, run, log, traits},
 	OPERATOR_ORDERS(ORDER)
 #undef ORDER
 };
-
-/* split() - The parts of the path behind /v1/; false where there are too many */
-static bool split(struct order *o, char *path)
-{
-	char *save = NULL;
-
-	if (strncmp(path, "/v1/", 4) != 0)
-		return false;
-	for (char *part = strtok_r(path + 4, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
-		if (o->part_count == PARTS_MAX)
-			return false;
-		o->parts[o->part_count++] = part;
-	}
-	return o->part_count > 0;
-}
-
-static bool matches(const struct order *o, const char *pattern)
-{
-	for (size_t i = 0; i < o->part_count; i++) {
-		size_t length = strcspn(pattern, "/");
-
-		if (length == 0)
-			return false;
-		if (pattern[0] != '*' &&
-		    (strlen(o->parts[i]) != length || strncmp(o->parts[i], pattern, length) != 0))
-			return false;
-		pattern += length + (pattern[length] == '/');
-	}
-	return !*pattern;
-}
 
 /* read_body() - The JSON of an order's body, if it has one */
 static int read_body(struct order *o)
@@ -627,8 +597,11 @@ static int run(struct order *o)
 		int r;
 
 		if (strcmp(o->x->head->method, orders[i].method) != 0 ||
-		    !matches(o, orders[i].path))
+		    fnmatch(orders[i].path, o->x->path, FNM_PATHNAME) != 0)
 			continue;
+		if (strchr(orders[i].path, '*'))
+			o->name = o->x->path + strcspn(orders[i].path, "*");
+		o->name[strcspn(o->name, "/")] = '\0';
 		r = traits & ORDER_TEXT ? 0 : read_body(o);
 		o->r = json_reader_of(o->json);
 		if (r == 0 && orders[i].log && !(traits & ORDER_TAKES))
@@ -653,12 +626,16 @@ static int run(struct order *o)
 
 void operator_serve(void *user, struct http1_exchange *x)
 {
-	struct order o = {
-		.c = user, .x = x, .now = tailnet_now(), .out = BUFFER_INIT(LIMIT_MAP_OBJECT)};
+	char no_name[] = "";
+	struct order o = {.c = user,
+			  .x = x,
+			  .name = no_name,
+			  .now = tailnet_now(),
+			  .out = BUFFER_INIT(LIMIT_MAP_OBJECT)};
 	int r;
 
 	o.w = json_writer_to(&o.out);
-	r = split(&o, x->path) ? run(&o) : error_set(&o.err, -ENOENT, "there is nothing here");
+	r = run(&o);
 	if (r < 0) {
 		buffer_free(&o.out);
 		o.out = BUFFER_INIT(LIMIT_MAP_OBJECT);

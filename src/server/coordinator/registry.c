@@ -2,6 +2,7 @@
 /* server/coordinator/registry.c - users, keys and nodes of the tailnet, in memory */
 #include "server/coordinator/registry.h"
 
+#include "base/array.h"
 #include "base/cleanup.h"
 #include "base/cursor.h"
 
@@ -97,29 +98,27 @@ static void unhash_machine(struct registry *r, struct registry_node *node)
 
 static void leave_routers(struct registry_node *node)
 {
-	if (!node->router_link)
-		return;
-	*node->router_link = node->next_router;
-	if (node->next_router)
-		node->next_router->router_link = node->router_link;
-	node->router_link = NULL;
+	if (node->is_router)
+		LIST_REMOVE(node, next_router);
+	node->is_router = false;
 }
 
 void registry_routes_changed(struct registry *r, struct registry_node *node)
 {
-	struct registry_node **place = &r->routers;
+	struct registry_node *before = NULL, *other;
 
 	leave_routers(node);
 	if (!node->approved_routes.count && !node->primary_routes.count)
 		return;
+	node->is_router = true;
 	/* By id: of several that could serve a route the oldest does. */
-	while (*place && (*place)->record.id < node->record.id)
-		place = &(*place)->next_router;
-	node->next_router = *place;
-	node->router_link = place;
-	if (node->next_router)
-		node->next_router->router_link = &node->next_router;
-	*place = node;
+	LIST_FOREACH(other, &r->routers, next_router)
+		if (other->record.id < node->record.id)
+			before = other;
+	if (before)
+		LIST_INSERT_AFTER(before, node, next_router);
+	else
+		LIST_INSERT_HEAD(&r->routers, node, next_router);
 }
 
 static void unlink_node(struct registry *r, struct registry_node *node)
@@ -137,67 +136,54 @@ static void unlink_node(struct registry *r, struct registry_node *node)
 
 void registry_clear(struct registry *r)
 {
-	struct registry_node *node, *next;
+	struct registry_node *node, *next_node;
+	struct registry_user *user, *next_user;
+	struct registry_key *key, *next_key;
 
-	HASH_ITER(by_id, r->nodes, node, next) {
+	HASH_ITER(by_id, r->nodes, node, next_node) {
 		unlink_node(r, node);
 		registry_node_free(node);
 	}
-	HASH_CLEAR(by_id, r->users_by_id);
-	while (r->users) {
-		struct registry_user *user = r->users;
-
-		r->users = user->next;
+	HASH_ITER(by_id, r->users, user, next_user) {
+		HASH_DELETE(by_id, r->users, user);
 		user_free(user);
 	}
-	while (r->keys) {
-		struct registry_key *key = r->keys;
-
-		r->keys = key->next;
+	HASH_ITER(by_id, r->keys, key, next_key) {
+		HASH_DELETE(by_id, r->keys, key);
 		key_free(key);
 	}
-	free(r->deleted_nodes);
-	free(r->deleted_users);
+	free(r->deleted);
 	free(r->policy);
 	registry_init(r);
 }
 
 void registry_touch(struct registry *r, struct registry_record *record)
 {
-	if (record->dirty)
-		return;
+	if (!record->dirty)
+		LIST_INSERT_HEAD(&r->dirty, record, next_dirty);
 	record->dirty = true;
-	record->next_dirty = r->dirty;
-	r->dirty = record;
 }
 
-void registry_untouch(struct registry *r, struct registry_record *record)
+void registry_untouch(struct registry_record *record)
 {
-	struct registry_record **link = &r->dirty;
-
-	if (!record->dirty)
-		return;
-	while (*link != record)
-		link = &(*link)->next_dirty;
-	*link = record->next_dirty;
+	if (record->dirty)
+		LIST_REMOVE(record, next_dirty);
 	record->dirty = false;
 }
 
 bool registry_is_dirty(const struct registry *r)
 {
-	return r->dirty || r->deleted_count || r->deleted_user_count || r->policy_dirty ||
-	       r->page_key_dirty;
+	return !LIST_EMPTY(&r->dirty) || r->deleted_count || r->policy_dirty || r->page_key_dirty;
 }
 
-/* note_deleted() - Remember an id for the store; without memory the record comes back at a start */
-static void note_deleted(int64_t **ids, size_t *count, int64_t id)
+/* note_deleted() - Remember it for the store; without memory the record comes back at a start */
+static void note_deleted(struct registry *r, struct registry_record *record)
 {
-	int64_t *more = reallocarray(*ids, *count + 1, sizeof(*more));
+	struct registry_deletion *d = ARRAY_ADD(r->deleted, r->deleted_count, r->deleted_room);
 
-	if (!more)
-		return;
-	more[(*count)++] = id;
-	*ids = more;
+	registry_untouch(record);
+	if (d)
+		*d = (struct registry_deletion){record->kind, record->id};
 }
 
 /* Users */
@@ -206,21 +192,13 @@ struct registry_user *registry_user(const struct registry *r, int64_t id)
 {
 	struct registry_user *user;
 
-	HASH_FIND(by_id, r->users_by_id, &id, sizeof(id), user);
+	HASH_FIND(by_id, r->users, &id, sizeof(id), user);
 	return user;
 }
 
-int registry_insert_user(struct registry *r, struct registry_user *user)
+void registry_insert_user(struct registry *r, struct registry_user *user)
 {
-	struct registry_user **end = &r->users;
-
-	if (registry_user(r, user->record.id))
-		return -EEXIST;
-	while (*end)
-		end = &(*end)->next;
-	*end = user;
-	HASH_ADD(by_id, r->users_by_id, record.id, sizeof(user->record.id), user);
-	return 0;
+	HASH_ADD(by_id, r->users, record.id, sizeof(user->record.id), user);
 }
 
 struct registry_user *registry_user_named(const struct registry *r, const char *name)
@@ -228,7 +206,7 @@ struct registry_user *registry_user_named(const struct registry *r, const char *
 	struct registry_user *user = r->users;
 
 	while (user && strcmp(user->name, name) != 0)
-		user = user->next;
+		user = user->by_id.next;
 	return user;
 }
 
@@ -236,7 +214,8 @@ static bool user_name_is_valid(const char *name)
 {
 	size_t length = strlen(name);
 
-	if (length == 0 || length > 128)
+	/* A number would look like an id of `users list`. */
+	if (length > 128 || strspn(name, "0123456789") == length)
 		return false;
 	for (const char *c = name; *c; c++)
 		if (!isalnum((unsigned char)*c) && !strchr("-_.@+", *c))
@@ -251,7 +230,8 @@ int registry_add_user(struct registry *r, const char *name, nanoseconds now,
 
 	if (!user_name_is_valid(name))
 		return error_set(err, -EINVAL,
-				 "a user's name has 1 to 128 letters, digits or -_.@+");
+				 "a user's name has 1 to 128 letters, digits or -_.@+, and is not "
+				 "a number");
 	if (registry_user_named(r, name))
 		return error_set(err, -EEXIST, "user %s exists already", name);
 	user = calloc(1, sizeof(*user));
@@ -261,7 +241,7 @@ int registry_add_user(struct registry *r, const char *name, nanoseconds now,
 	}
 	user->record = (struct registry_record){.kind = REGISTRY_USER, .id = ++r->last_user};
 	user->created = now;
-	(void)registry_insert_user(r, user); /* the id is new */
+	registry_insert_user(r, user);
 	registry_touch(r, &user->record);
 	*ret = user;
 	return 0;
@@ -269,30 +249,20 @@ int registry_add_user(struct registry *r, const char *name, nanoseconds now,
 
 int registry_remove_user(struct registry *r, struct registry_user *user, struct error *err)
 {
-	struct registry_user **link = &r->users;
-	struct registry_key **key = &r->keys;
+	struct registry_key *key, *next;
 
 	for (struct registry_node *node = r->nodes; node; node = node->by_id.next)
 		if (node->user == user->record.id)
 			return error_set(err, -EBUSY, "%s owns the node %s; delete that first",
 					 user->name, node->name);
-	while (*key) {
-		struct registry_key *gone = *key;
-
-		if (gone->user != user->record.id) {
-			key = &gone->next;
-			continue;
+	HASH_ITER(by_id, r->keys, key, next)
+		if (key->user == user->record.id) {
+			registry_untouch(&key->record);
+			HASH_DELETE(by_id, r->keys, key);
+			key_free(key);
 		}
-		registry_untouch(r, &gone->record);
-		*key = gone->next;
-		key_free(gone);
-	}
-	while (*link != user)
-		link = &(*link)->next;
-	*link = user->next;
-	HASH_DELETE(by_id, r->users_by_id, user);
-	registry_untouch(r, &user->record);
-	note_deleted(&r->deleted_users, &r->deleted_user_count, user->record.id);
+	note_deleted(r, &user->record);
+	HASH_DELETE(by_id, r->users, user);
 	user_free(user);
 	return 0;
 }
@@ -310,11 +280,7 @@ void registry_random_hex(char *out, size_t bytes)
 
 void registry_insert_key(struct registry *r, struct registry_key *key)
 {
-	struct registry_key **end = &r->keys;
-
-	while (*end)
-		end = &(*end)->next;
-	*end = key;
+	HASH_ADD(by_id, r->keys, record.id, sizeof(key->record.id), key);
 }
 
 static void hash_secret(const char *secret, uint8_t out[static REGISTRY_KEY_HASH_SIZE])
@@ -364,7 +330,7 @@ struct registry_key *registry_key_named(const struct registry *r, const char *pr
 	if (strncmp(prefix, KEY_LEAD, strlen(KEY_LEAD)) == 0)
 		prefix += strlen(KEY_LEAD);
 	while (key && strncmp(key->prefix, prefix, REGISTRY_KEY_PREFIX_SIZE) != 0)
-		key = key->next;
+		key = key->by_id.next;
 	return key && strlen(prefix) >= REGISTRY_KEY_PREFIX_SIZE ? key : NULL;
 }
 
@@ -676,8 +642,7 @@ int registry_insert_node(struct registry *r, struct registry_node *node)
 
 void registry_remove_node(struct registry *r, struct registry_node *node)
 {
-	registry_untouch(r, &node->record);
-	note_deleted(&r->deleted_nodes, &r->deleted_count, node->record.id);
+	note_deleted(r, &node->record);
 	unlink_node(r, node);
 	registry_node_free(node);
 }

@@ -14,6 +14,7 @@
 #include "base/deadlines.h"
 #include "wire/tailcfg.h"
 
+#include <sys/queue.h>
 #include <uthash.h>
 
 #define REGISTRY_NAME_MAX 63 /* of a label of DNS */
@@ -31,16 +32,15 @@ enum registry_kind {
 struct registry_record {
 	enum registry_kind kind;
 	int64_t id;
-	bool dirty;
-	struct registry_record *next_dirty;
+	bool dirty; /* on the list of what waits to be stored */
+	LIST_ENTRY(registry_record) next_dirty;
 };
 
 struct registry_user {
 	struct registry_record record;
 	char *name;
 	nanoseconds created; /* of the wall clock, as all times here */
-	struct registry_user *next;
-	uint64_t mark; /* of the list of profiles that named it last */
+	uint64_t mark;       /* of the list of profiles that named it last */
 	UT_hash_handle by_id;
 };
 
@@ -59,7 +59,7 @@ struct registry_key {
 	struct string_list tags;
 	nanoseconds created;
 	nanoseconds expiry; /* JSON_TIME_NONE: never */
-	struct registry_key *next;
+	UT_hash_handle by_id;
 };
 
 struct map_session;
@@ -94,7 +94,8 @@ struct registry_node {
 	nanoseconds dns_at;     /* CLOCK_BOOTTIME: from when on it may change its DNS again */
 	struct deadline due;    /* the first of them, and of its expiry */
 	struct prefix_list primary_routes;
-	struct registry_node *next_router, **router_link; /* NULL: has no routes */
+	bool is_router; /* it has approved or served routes */
+	LIST_ENTRY(registry_node) next_router;
 	struct map_session *sessions;
 	char *encoded;                         /* as peers see it, in JSON; NULL: to be made */
 	uint32_t next_label;                   /* "NAME-N": where the search for a free N begins */
@@ -103,13 +104,13 @@ struct registry_node {
 };
 
 struct registry {
-	struct registry_user *users; /* by id, ascending */
-	struct registry_user *users_by_id;
-	struct registry_key *keys;   /* by id, ascending */
-	struct registry_node *nodes; /* hash by_id, in the order of ids */
+	/* Hashes by_id, in the order of ids. */
+	struct registry_user *users;
+	struct registry_key *keys;
+	struct registry_node *nodes;
 	struct registry_node *nodes_by_key, *nodes_by_name, *nodes_by_v4;
 	struct registry_node *nodes_by_machine; /* the first of each machine's */
-	struct registry_node *routers;          /* nodes with approved or served routes */
+	LIST_HEAD(, registry_node) routers;     /* by id, ascending */
 	size_t node_count;
 	int64_t last_user, last_key, last_node; /* ids are never used again */
 	uint32_t next_host;                     /* where the search for a free address begins */
@@ -119,11 +120,12 @@ struct registry {
 	const void *reserved_user;
 
 	/* Changes that are not stored yet. */
-	struct registry_record *dirty;
-	int64_t *deleted_nodes;
-	size_t deleted_count;
-	int64_t *deleted_users;
-	size_t deleted_user_count;
+	LIST_HEAD(, registry_record) dirty;
+	struct registry_deletion {
+		enum registry_kind kind;
+		int64_t id;
+	} * deleted;
+	size_t deleted_count, deleted_room;
 	char *policy; /* text; NULL: none */
 	bool policy_dirty;
 
@@ -139,7 +141,7 @@ void registry_clear(struct registry *r);
 void registry_touch(struct registry *r, struct registry_record *record);
 
 /** registry_untouch() - @record is stored, or goes away */
-void registry_untouch(struct registry *r, struct registry_record *record);
+void registry_untouch(struct registry_record *record);
 
 /** registry_is_dirty() - Whether anything waits to be stored */
 bool registry_is_dirty(const struct registry *r);
@@ -149,8 +151,8 @@ bool registry_is_dirty(const struct registry *r);
 struct registry_user *registry_user(const struct registry *r, int64_t id);
 struct registry_user *registry_user_named(const struct registry *r, const char *name);
 
-/** registry_insert_user() - One from the store: @user is taken; -EEXIST */
-int registry_insert_user(struct registry *r, struct registry_user *user);
+/** registry_insert_user() - One from the store: @user is taken */
+void registry_insert_user(struct registry *r, struct registry_user *user);
 
 /** registry_add_user() - -EINVAL for a bad name, -EEXIST, -ENOMEM, with @err set */
 int registry_add_user(struct registry *r, const char *name, nanoseconds now,

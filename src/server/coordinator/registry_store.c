@@ -414,12 +414,14 @@ static int write_deletions(struct registry_store *store, const struct registry *
 {
 	int code = 0;
 
-	for (size_t i = 0; code == 0 && i < registry->deleted_count; i++)
-		code = delete_by_id(store, DELETE_NODE, registry->deleted_nodes[i]);
-	for (size_t i = 0; code == 0 && i < registry->deleted_user_count; i++) {
-		code = delete_by_id(store, DELETE_USER_KEYS, registry->deleted_users[i]);
+	for (size_t i = 0; code == 0 && i < registry->deleted_count; i++) {
+		bool user = registry->deleted[i].kind == REGISTRY_USER;
+		int64_t id = registry->deleted[i].id;
+
+		if (user)
+			code = delete_by_id(store, DELETE_USER_KEYS, id);
 		if (code == 0)
-			code = delete_by_id(store, DELETE_USER, registry->deleted_users[i]);
+			code = delete_by_id(store, user ? DELETE_USER : DELETE_NODE, id);
 	}
 	return code;
 }
@@ -432,18 +434,18 @@ static bool is_own_fault(int code)
 
 static int write_changes(struct registry_store *store, const struct registry *registry)
 {
+	struct registry_record *record;
 	int code = 0;
 
 	/* All old rows of nodes go first: of two that changed, one may have the other's old name.
 	 */
-	for (struct registry_record *record = registry->dirty; code == 0 && record;
-	     record = record->next_dirty)
-		if (record->kind == REGISTRY_NODE)
+	LIST_FOREACH(record, &registry->dirty, next_dirty)
+		if (code == 0 && record->kind == REGISTRY_NODE)
 			code = delete_by_id(store, DELETE_NODE, record->id);
-	for (struct registry_record *record = registry->dirty; code == 0 && record;
-	     record = record->next_dirty) {
-		code = put_record(store, record);
-		if (is_own_fault(code))
+	LIST_FOREACH(record, &registry->dirty, next_dirty) {
+		if (code == 0)
+			code = put_record(store, record);
+		if (is_own_fault(code) && !store->bad)
 			store->bad = record;
 	}
 	if (code == 0 && registry->policy_dirty)
@@ -475,15 +477,15 @@ static int transact(struct registry_store *store, const struct registry *registr
 }
 
 /* give_up() - The stored row of @bad stays as it is, until the record changes again */
-static void give_up(struct registry_store *store, struct registry *registry,
-		    struct registry_record *bad, const struct error *err)
+static void give_up(struct registry_store *store, struct registry_record *bad,
+		    const struct error *err)
 {
 	static const char *const kinds[] = {
 		[REGISTRY_USER] = "user", [REGISTRY_KEY] = "key", [REGISTRY_NODE] = "node"};
 
 	log_error("%s=%lld can't be stored, and its change is lost when this server ends: %s",
 		  kinds[bad->kind], (long long)bad->id, err->text);
-	registry_untouch(registry, bad);
+	registry_untouch(bad);
 	store->bad = NULL;
 }
 
@@ -491,22 +493,22 @@ int registry_store_flush(struct registry_store *store, struct registry *registry
 {
 	int r;
 
-	if (registry->deleted_count || registry->deleted_user_count) {
+	if (registry->deleted_count) {
 		r = transact(store, registry, write_deletions, err);
 		if (r < 0)
 			return r;
-		registry->deleted_count = registry->deleted_user_count = 0;
+		registry->deleted_count = 0;
 	}
 	while (registry_is_dirty(registry)) {
 		r = transact(store, registry, write_changes, err);
 		if (r < 0 && !store->bad)
 			return r;
 		if (r < 0) {
-			give_up(store, registry, store->bad, err);
+			give_up(store, store->bad, err);
 			continue;
 		}
-		while (registry->dirty)
-			registry_untouch(registry, registry->dirty);
+		while (!LIST_EMPTY(&registry->dirty))
+			registry_untouch(LIST_FIRST(&registry->dirty));
 		registry->policy_dirty = registry->page_key_dirty = false;
 	}
 	return 0;
@@ -530,7 +532,7 @@ static bool read_json(sqlite3_stmt *s, int at, enum column_type type, void *memb
 	else if (good && type == COLUMN_ENDPOINTS)
 		json_get_endpoints(&r, "v", member);
 	else if (good)
-		good = tailcfg_hostinfo_decode(value, member) == 0;
+		good = tailcfg_hostinfo_decode(value, member, NULL) == 0;
 	json_decref(object);
 	return good && r.error == 0;
 }
@@ -589,7 +591,7 @@ static int load_user(struct registry *registry, sqlite3_stmt *s)
 		free(user);
 		return -EIO;
 	}
-	(void)registry_insert_user(registry, user); /* ids are a primary key */
+	registry_insert_user(registry, user);
 	return 0;
 }
 

@@ -69,6 +69,7 @@ int tailnet_init(struct tailnet *t, const struct tailnet_settings *settings)
 	struct error err;
 
 	*t = (struct tailnet){.settings = *settings};
+	TAILQ_INIT(&t->ready);
 	registry_init(&t->registry);
 	t->registry.reserved = reserves;
 	t->registry.reserved_user = t;
@@ -79,8 +80,8 @@ void tailnet_clear(struct tailnet *t)
 {
 	struct tailnet_time now = tailnet_now();
 
-	while (t->sessions)
-		map_session_close(t->sessions, now);
+	while (!LIST_EMPTY(&t->sessions))
+		map_session_close(LIST_FIRST(&t->sessions), now);
 	while (t->logins)
 		tailnet_login_remove(t, &t->logins);
 	tailnet_ssh_clear(t);
@@ -113,7 +114,7 @@ static void went_offline(struct tailnet *t, struct registry_node *node, struct t
 		node->remove_at = now.boot + t->settings.ephemeral_timeout;
 	registry_touch(&t->registry, &node->record);
 	tailnet_changed(t, node, CHANGE_ONLINE);
-	if (node->router_link)
+	if (node->is_router)
 		tailnet_elect_routes(t);
 }
 

@@ -8,7 +8,7 @@
  *   changes of one peer cost one delta. Messages
  *   are made only when the stream can take one (map_session_take()): a slow reader's
  *   changes gather in its notes, which are bounded, and past the bound become one full
- *   map. `told` holds the peers that the client knows, so visibility may change in any way
+ *   map. `known_peers` holds the peers that the client knows, so visibility may change in any way
  *   and the next message adds and removes peers accordingly.
  *
  *   Invariant: once all notes are taken, the client knows exactly the peers that its node
@@ -78,13 +78,14 @@ struct session_note {
 
 struct map_session {
 	struct tailnet *tailnet;
-	struct registry_node *node;       /* NULL: it was deleted; the stream has to end */
-	struct map_session *next, **link; /* of all */
-	struct map_session *node_next;    /* of the node's */
-	struct map_session *next_ready, **ready_link; /* NULL: it isn't */
-	unsigned int wants;                           /* enum session_wants */
-	uint32_t *told; /* ids of the peers that the client knows, ascending */
-	uint32_t told_count, told_room;
+	struct registry_node *node;    /* NULL: it was deleted; the stream has to end */
+	LIST_ENTRY(map_session) next;  /* of all */
+	struct map_session *node_next; /* of the node's */
+	bool is_ready;                 /* it has a message to send */
+	TAILQ_ENTRY(map_session) next_ready;
+	unsigned int wants;    /* enum session_wants */
+	uint32_t *known_peers; /* ids of the peers that the client knows, ascending */
+	uint32_t known_count, known_room;
 	struct session_note *notes; /* by id, ascending */
 	uint32_t note_count, note_room;
 	void *owner;
@@ -99,7 +100,7 @@ struct tailnet_login {
 	struct tailcfg_hostinfo hostinfo;
 	bool ephemeral;
 	unsigned int source; /* of machine_register_request */
-	size_t size;         /* of the encoded Hostinfo */
+	size_t size;         /* bytes that it takes */
 	nanoseconds until;   /* CLOCK_BOOTTIME */
 	bool refused;        /* kept until its node has heard that */
 	struct tailnet_login *next;
@@ -131,15 +132,15 @@ struct tailnet {
 	struct registry registry;
 	struct tailnet_settings settings;
 	struct applied_policy *policy;
-	struct map_session *sessions;
+	LIST_HEAD(, map_session) sessions;
 	size_t session_count;
-	struct map_session *ready, **ready_end; /* with a message to send, first come first */
-	struct deadlines due;                   /* of nodes */
-	nanoseconds wall_offset;                /* between the clocks, when last looked at */
-	uint64_t profile_mark;                  /* of the list of profiles at hand */
-	uint64_t tagged_mark;                   /* of the list that named those last */
+	TAILQ_HEAD(, map_session) ready; /* with a message to send, first come first */
+	struct deadlines due;            /* of nodes */
+	nanoseconds wall_offset;         /* between the clocks, when last looked at */
+	uint64_t profile_mark;           /* of the list of profiles at hand */
+	uint64_t tagged_mark;            /* of the list that named those last */
 	struct tailnet_login *logins;
-	size_t login_count, login_bytes;
+	size_t login_count;
 	struct ssh_check *ssh_checks; /* newest first */
 	size_t ssh_check_count;
 	struct ssh_confirmation *ssh_confirmations; /* newest first */
@@ -297,12 +298,9 @@ int tailnet_rename(struct tailnet *t, struct registry_node *node, const char *na
 
 /* Maps (tailnet_map.c, tailnet_sessions.c) */
 
-/** tailnet_update() - Take over what a map request says of @node
- *
- * Return: 0 or -ENOMEM
- */
-int tailnet_update(struct tailnet *t, struct registry_node *node,
-		   struct machine_map_request *request, struct tailnet_time now);
+/** tailnet_update() - Take over what a map request says of @node */
+void tailnet_update(struct tailnet *t, struct registry_node *node,
+		    struct machine_map_request *request);
 
 /** map_session_open() - Its first message is a full map; NULL without memory */
 struct map_session *map_session_open(struct tailnet *t, struct registry_node *node, void *owner,

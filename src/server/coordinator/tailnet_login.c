@@ -129,7 +129,7 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	int r = existing(t, a, &node, err);
 
 	if (r == 0)
-		r = tailcfg_hostinfo_copy(a->hostinfo, &info);
+		r = members_copy(&tailcfg_hostinfo_members, a->hostinfo, &info);
 	if (r == 0 && !node) {
 		r = registry_add_node(&t->registry, a->machine, a->key, hostname, now.wall, &node,
 				      err);
@@ -166,7 +166,7 @@ static int admit(struct tailnet *t, const struct admission *a, struct tailnet_ti
 	registry_touch(&t->registry, &node->record);
 	tailnet_settle_routes(t, node);
 	tailnet_changed(t, node, CHANGE_NODE);
-	if (node->router_link)
+	if (node->is_router)
 		tailnet_elect_routes(t);
 	t->statistics.registrations++;
 	*ret = node;
@@ -224,7 +224,6 @@ void tailnet_login_remove(struct tailnet *t, struct tailnet_login **link)
 
 	*link = login->next;
 	t->login_count--;
-	t->login_bytes -= login->size;
 	tailcfg_hostinfo_clear(&login->hostinfo);
 	free(login);
 }
@@ -290,45 +289,61 @@ static int register_by_key(struct tailnet *t, const struct public_key *machine,
 	return put_answer(t, &(struct answer){.node = node}, out);
 }
 
-/* make_room() - Strangers can make logins: the oldest goes, of this machine or its address where
- * those have their share, or of all; or the largest, where they take too much memory */
-static void make_room(struct tailnet *t, const struct public_key *machine, unsigned int source)
-{
-	struct tailnet_login **of_machine = NULL, **of_source = NULL, **of_all = NULL,
-			     **largest = NULL;
-	size_t machines = 0, sources = 0;
+/* What some of the logins take. */
+struct share {
+	size_t count, bytes;
+	struct tailnet_login **oldest, **largest;
+};
 
-	for (struct tailnet_login **link = &t->logins; *link; link = &(*link)->next) {
-		of_all = link;
-		if (!largest || (*link)->size >= (*largest)->size)
-			largest = link;
-		if (public_key_equal(&(*link)->machine, machine)) {
-			of_machine = link;
-			machines++;
-		}
-		if ((*link)->source == source && source != WEB_SOURCE_LOCAL) {
-			of_source = link;
-			sources++;
-		}
-	}
-	if (machines >= LIMIT_CONTROL_PENDING_MACHINE)
-		tailnet_login_remove(t, of_machine);
-	else if (sources >= LIMIT_CONTROL_PENDING_SOURCE)
-		tailnet_login_remove(t, of_source);
-	else if (t->login_count >= LIMIT_CONTROL_PENDING)
-		tailnet_login_remove(t, of_all);
-	else if (t->login_bytes > LIMIT_CONTROL_PENDING_BYTES)
-		tailnet_login_remove(t, largest);
+static void add_to(struct share *s, struct tailnet_login **link)
+{
+	s->count++;
+	s->bytes += (*link)->size;
+	s->oldest = link;
+	if (!s->largest || (*link)->size >= (*s->largest)->size)
+		s->largest = link;
 }
 
-static size_t encoded_size(const struct tailcfg_hostinfo *info)
+/* drop_one() - Strangers can make logins: where another one of @size bytes is too much for its machine,
+ * its address or all, the oldest of these goes, or the largest. Return: whether one went */
+static bool drop_one(struct tailnet *t, const struct public_key *machine, unsigned int source,
+		     size_t size)
+{
+	struct share of_machine = {0}, of_source = {0}, of_all = {0};
+	struct tailnet_login **link = NULL;
+
+	for (struct tailnet_login **at = &t->logins; *at; at = &(*at)->next) {
+		add_to(&of_all, at);
+		if (public_key_equal(&(*at)->machine, machine))
+			add_to(&of_machine, at);
+		if ((*at)->source == source && source != WEB_SOURCE_LOCAL)
+			add_to(&of_source, at);
+	}
+	if (of_machine.count >= LIMIT_CONTROL_PENDING_MACHINE)
+		link = of_machine.oldest;
+	else if (of_source.count >= LIMIT_CONTROL_PENDING_SOURCE)
+		link = of_source.oldest;
+	else if (of_source.bytes + size > LIMIT_CONTROL_PENDING_SOURCE_BYTES)
+		link = of_source.largest;
+	else if (of_all.count >= LIMIT_CONTROL_PENDING)
+		link = of_all.oldest;
+	else if (of_all.bytes + size > LIMIT_CONTROL_PENDING_BYTES)
+		link = of_all.largest;
+	if (link)
+		tailnet_login_remove(t, link);
+	return link;
+}
+
+/* size_of() - About how many bytes a login with @info takes: its texts, and its lists of structs */
+static size_t size_of(const struct tailcfg_hostinfo *info)
 {
 	struct buffer text = BUFFER_INIT(LIMIT_HOSTINFO);
 	struct json_writer w = json_writer_to(&text);
-	size_t size;
+	size_t size = sizeof(struct tailnet_login) + info->service_count * sizeof(*info->services) +
+		      info->routable_ips.count * sizeof(*info->routable_ips.items);
 
 	tailcfg_hostinfo_encode(&w, NULL, info);
-	size = text.length;
+	size += text.length;
 	buffer_free(&text);
 	return size;
 }
@@ -337,11 +352,13 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 				       const struct machine_register_request *q,
 				       struct tailnet_time now)
 {
+	size_t size = size_of(&q->hostinfo);
 	struct tailnet_login *login;
 
-	make_room(t, machine, q->source);
+	while (drop_one(t, machine, q->source, size))
+		continue;
 	login = calloc(1, sizeof(*login));
-	if (!login || tailcfg_hostinfo_copy(&q->hostinfo, &login->hostinfo) < 0) {
+	if (!login || members_copy(&tailcfg_hostinfo_members, &q->hostinfo, &login->hostinfo) < 0) {
 		free(login);
 		return NULL;
 	}
@@ -351,8 +368,7 @@ static struct tailnet_login *login_add(struct tailnet *t, const struct public_ke
 	login->old_key = q->old_node_key;
 	login->ephemeral = q->ephemeral;
 	login->source = q->source;
-	login->size = encoded_size(&login->hostinfo);
-	t->login_bytes += login->size;
+	login->size = size;
 	login->until = now.boot + LOGIN_LIFE;
 	login->next = t->logins;
 	t->logins = login;

@@ -177,24 +177,20 @@ void tailnet_encode_self(struct tailnet *t, struct registry_node *node, struct t
 void tailnet_encode_change(const struct registry_node *node, unsigned int what,
 			   struct json_writer *w)
 {
-	struct tailcfg_peer_change change = {.node_id = node->record.id};
-
-	if (what & CHANGE_ENDPOINTS) {
-		change.has_endpoints = true;
-		change.endpoints = node->endpoints;
-	}
+	json_begin_object(w, NULL);
+	json_put_int(w, "NodeID", node->record.id);
 	if (what & CHANGE_HOME)
-		change.derp_region = registry_node_home(node);
-	if (what & CHANGE_DISCO) {
-		change.has_disco_key = true;
-		change.disco_key = node->disco;
-	}
+		json_put_int_if(w, "DERPRegion", registry_node_home(node));
+	if (what & CHANGE_ENDPOINTS)
+		json_put_endpoints(w, "Endpoints", &node->endpoints);
+	if (what & CHANGE_DISCO)
+		json_put_key(w, "DiscoKey", &node->disco, KEY_DISCO);
 	if (what & CHANGE_ONLINE) {
-		change.online = node->online ? OPTIONAL_TRUE : OPTIONAL_FALSE;
-		change.has_last_seen = !node->online && node->last_seen != JSON_TIME_NONE;
-		change.last_seen = node->last_seen;
+		json_put_bool(w, "Online", node->online);
+		if (!node->online)
+			json_put_time_if(w, "LastSeen", node->last_seen);
 	}
-	tailcfg_peer_change_encode(w, NULL, &change);
+	json_end_object(w);
 }
 
 void tailnet_encode_profile(const struct tailnet *t, const struct registry_node *node,
@@ -210,38 +206,6 @@ void tailnet_encode_profile(const struct tailnet *t, const struct registry_node 
 		profile.login_name = profile.display_name = user ? user->name : "nobody";
 	}
 	tailcfg_user_profile_encode(w, NULL, &profile);
-}
-
-static void put_filter(const struct tailnet *t, const struct registry_node *node,
-		       struct json_writer *w)
-{
-	struct tailcfg_filter filter = {0};
-	int r = applied_policy_filter(t->policy, node->record.id, &filter);
-
-	/* A node that policy doesn't know gets an empty filter. */
-	if (r < 0 && r != -ENOENT)
-		w->error = r;
-	json_begin_object(w, "PacketFilters");
-	tailcfg_filter_encode(w, "base", &filter);
-	json_end_object(w);
-	tailcfg_filter_clear(&filter);
-}
-
-static void put_ssh(const struct tailnet *t, const struct registry_node *node,
-		    struct json_writer *w)
-{
-	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
-	int r = applied_policy_ssh(t->policy, node->record.id, &text);
-
-	if (r > 0)
-		r = buffer_append(&text, "", 1);
-	else if (r == 0 || r == -ENOENT)
-		r = buffer_append(&text, "{\"rules\":[]}", sizeof("{\"rules\":[]}"));
-	if (r < 0)
-		w->error = r;
-	else
-		json_put_raw(w, "SSHPolicy", (char *)buffer_head(&text));
-	buffer_free(&text);
 }
 
 void tailnet_encode_common(struct tailnet *t, struct registry_node *node, unsigned int wants,
@@ -268,8 +232,10 @@ void tailnet_encode_common(struct tailnet *t, struct registry_node *node, unsign
 		tailcfg_dns_config_encode(w, "DNSConfig", &dns);
 	}
 	if (wants & WANTS_FILTER) {
-		put_filter(t, node, w);
-		put_ssh(t, node, w);
+		json_begin_object(w, "PacketFilters");
+		applied_policy_filter(t->policy, node->record.id, w, "base");
+		json_end_object(w);
+		applied_policy_ssh(t->policy, node->record.id, w, "SSHPolicy");
 	}
 }
 

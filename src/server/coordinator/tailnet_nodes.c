@@ -96,14 +96,13 @@ static unsigned int take_hostinfo(struct tailnet *t, struct registry_node *node,
 	return what;
 }
 
-int tailnet_update(struct tailnet *t, struct registry_node *node,
-		   struct machine_map_request *request, struct tailnet_time now)
+void tailnet_update(struct tailnet *t, struct registry_node *node,
+		    struct machine_map_request *request)
 {
 	unsigned int what = 0;
 
-	(void)now;
 	if (request->read_only)
-		return 0;
+		return;
 	if (!public_key_is_zero(&request->disco_key) &&
 	    !public_key_equal(&request->disco_key, &node->disco)) {
 		node->disco = request->disco_key;
@@ -129,9 +128,8 @@ int tailnet_update(struct tailnet *t, struct registry_node *node,
 		registry_touch(&t->registry, &node->record);
 		tailnet_changed(t, node, what);
 	}
-	if (what & CHANGE_NODE && node->router_link)
+	if (what & CHANGE_NODE && node->is_router)
 		tailnet_elect_routes(t);
-	return 0;
 }
 
 /* drop_unadvertised() - Of @routes keep what @node advertises; how many that are */
@@ -182,7 +180,9 @@ bool tailnet_settle_routes(struct tailnet *t, struct registry_node *node)
 static bool is_served(const struct tailnet *t, const struct registry_node *but,
 		      const struct prefix *route)
 {
-	for (const struct registry_node *n = t->registry.routers; n; n = n->next_router)
+	const struct registry_node *n;
+
+	LIST_FOREACH(n, &t->registry.routers, next_router)
 		for (uint32_t i = 0; n != but && i < n->primary_routes.count; i++)
 			if (prefix_equal(&n->primary_routes.items[i], route))
 				return true;
@@ -219,10 +219,10 @@ void tailnet_elect_routes(struct tailnet *t)
 	 * each free route. A node that serves a route keeps it.
 	 */
 	for (int round = 0; round < 2; round++)
-		for (struct registry_node *n = t->registry.routers; n; n = next) {
+		for (struct registry_node *n = LIST_FIRST(&t->registry.routers); n; n = next) {
 			struct prefix_list now = {.items = routes};
 
-			next = n->next_router;
+			next = LIST_NEXT(n, next_router);
 			if (round == 0 && can_serve(n) && n->approved_routes.count)
 				continue;
 			now.count = elect(t, n, routes);

@@ -32,9 +32,9 @@ static uint32_t position(const void *items, size_t stride, uint32_t count, uint3
 
 static bool knows(const struct map_session *s, uint32_t id)
 {
-	uint32_t at = position(s->told, sizeof(*s->told), s->told_count, id);
+	uint32_t at = position(s->known_peers, sizeof(*s->known_peers), s->known_count, id);
 
-	return at < s->told_count && s->told[at] == id;
+	return at < s->known_count && s->known_peers[at] == id;
 }
 
 static void forget_notes(struct map_session *s)
@@ -45,26 +45,16 @@ static void forget_notes(struct map_session *s)
 
 void session_wake(struct map_session *s)
 {
-	struct tailnet *t = s->tailnet;
-
-	if (s->ready_link)
-		return;
-	s->next_ready = NULL;
-	s->ready_link = t->ready ? t->ready_end : &t->ready;
-	*s->ready_link = s;
-	t->ready_end = &s->next_ready;
+	if (!s->is_ready)
+		TAILQ_INSERT_TAIL(&s->tailnet->ready, s, next_ready);
+	s->is_ready = true;
 }
 
 static void not_ready(struct map_session *s)
 {
-	if (!s->ready_link)
-		return;
-	*s->ready_link = s->next_ready;
-	if (s->next_ready)
-		s->next_ready->ready_link = s->ready_link;
-	else
-		s->tailnet->ready_end = s->ready_link;
-	s->ready_link = NULL;
+	if (s->is_ready)
+		TAILQ_REMOVE(&s->tailnet->ready, s, next_ready);
+	s->is_ready = false;
 }
 
 static void want(struct map_session *s, unsigned int wants)
@@ -129,7 +119,9 @@ static void spread(struct tailnet *t, int64_t id, struct policy_affected *affect
 /* note_routers() - Note each router that the session knows: the granted routes may have changed */
 static void note_routers(struct map_session *s)
 {
-	for (struct registry_node *n = s->tailnet->registry.routers; n; n = n->next_router)
+	struct registry_node *n;
+
+	LIST_FOREACH(n, &s->tailnet->registry.routers, next_router)
 		if (n != s->node && knows(s, (uint32_t)n->record.id))
 			note(s, (uint32_t)n->record.id, CHANGE_NODE);
 }
@@ -174,7 +166,9 @@ void tailnet_changed(struct tailnet *t, struct registry_node *node, unsigned int
 
 void tailnet_changed_all(struct tailnet *t, unsigned int wants)
 {
-	for (struct map_session *s = t->sessions; s; s = s->next)
+	struct map_session *s;
+
+	LIST_FOREACH(s, &t->sessions, next)
 		want(s, wants);
 }
 
@@ -188,7 +182,7 @@ bool tailnet_sees(const struct tailnet *t, const struct registry_node *viewer,
 
 struct map_session *tailnet_next_ready(struct tailnet *t)
 {
-	struct map_session *s = t->ready;
+	struct map_session *s = TAILQ_FIRST(&t->ready);
 
 	if (s)
 		not_ready(s);
@@ -207,11 +201,7 @@ struct map_session *map_session_open(struct tailnet *t, struct registry_node *no
 	s->tailnet = t;
 	s->node = node;
 	s->owner = owner;
-	s->next = t->sessions;
-	s->link = &t->sessions;
-	if (s->next)
-		s->next->link = &s->next;
-	t->sessions = s;
+	LIST_INSERT_HEAD(&t->sessions, s, next);
 	t->session_count++;
 	s->node_next = node->sessions;
 	node->sessions = s;
@@ -227,7 +217,7 @@ struct map_session *map_session_open(struct tailnet *t, struct registry_node *no
 		node->online = true;
 		node->fresh = false;
 		tailnet_changed(t, node, fresh ? CHANGE_NODE : CHANGE_ONLINE);
-		if (node->router_link)
+		if (node->is_router)
 			tailnet_elect_routes(t);
 	}
 	want(s, WANTS_FULL);
@@ -257,11 +247,9 @@ void map_session_close(struct map_session *s, struct tailnet_time now)
 		}
 	}
 	not_ready(s);
-	*s->link = s->next;
-	if (s->next)
-		s->next->link = s->link;
+	LIST_REMOVE(s, next);
 	t->session_count--;
-	free(s->told);
+	free(s->known_peers);
 	free(s->notes);
 	free(s);
 }
@@ -269,7 +257,7 @@ void map_session_close(struct map_session *s, struct tailnet_time now)
 void tailnet_remove(struct tailnet *t, struct registry_node *node)
 {
 	struct policy_affected affected = {0};
-	bool router = node->router_link != NULL;
+	bool router = node->is_router;
 
 	while (node->sessions) {
 		session_wake(node->sessions);
@@ -291,52 +279,54 @@ static int by_id(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* tell_peers() - `told` becomes the peers that the node sees, ascending; false without memory */
-static bool tell_peers(struct map_session *s)
+/* find_peers() - `known_peers` becomes the peers that the node sees, ascending; false without memory */
+static bool find_peers(struct map_session *s)
 {
 	struct tailnet *t = s->tailnet;
 	struct policy_ids ids = {0};
-	bool told = applied_policy_peers(t->policy, s->node->record.id, &ids) != -ENOMEM;
+	bool good = applied_policy_peers(t->policy, s->node->record.id, &ids) != -ENOMEM;
 
-	s->told_count = 0;
-	for (size_t i = 0; i < ids.count && told; i++) {
+	s->known_count = 0;
+	for (size_t i = 0; i < ids.count && good; i++) {
 		const struct registry_node *peer = registry_node(&t->registry, ids.items[i]);
 
 		if (!peer || !peer->authorized || !s->node->authorized)
 			continue;
-		told = ARRAY_GROW(s->told, s->told_count, s->told_room) == 0;
-		if (told)
-			s->told[s->told_count++] = (uint32_t)peer->record.id;
+		good = ARRAY_GROW(s->known_peers, s->known_count, s->known_room) == 0;
+		if (good)
+			s->known_peers[s->known_count++] = (uint32_t)peer->record.id;
 	}
-	if (s->told_count)
-		qsort(s->told, s->told_count, sizeof(*s->told), by_id);
+	if (s->known_count)
+		qsort(s->known_peers, s->known_count, sizeof(*s->known_peers), by_id);
 	policy_ids_clear(&ids);
-	return told;
+	return good;
 }
 
 void tailnet_policy_replaced(struct tailnet *t)
 {
-	for (struct map_session *s = t->sessions; s; s = s->next) {
+	struct map_session *s;
+
+	LIST_FOREACH(s, &t->sessions, next) {
 		struct map_session now = {.tailnet = t, .node = s->node};
 		uint32_t i = 0, k = 0;
 
 		if (!s->node)
 			continue;
 		want(s, WANTS_SELF | WANTS_FILTER);
-		if (!tell_peers(&now)) {
+		if (!find_peers(&now)) {
 			want(s, WANTS_FULL);
-			now.told_count = 0;
+			now.known_count = 0;
 		}
-		while (i < s->told_count || k < now.told_count) {
-			uint32_t old = i < s->told_count ? s->told[i] : UINT32_MAX;
-			uint32_t new = k < now.told_count ? now.told[k] : UINT32_MAX;
+		while (i < s->known_count || k < now.known_count) {
+			uint32_t old = i < s->known_count ? s->known_peers[i] : UINT32_MAX;
+			uint32_t new = k < now.known_count ? now.known_peers[k] : UINT32_MAX;
 
 			if (old != new)
 				note(s, old < new ? old : new, CHANGE_NODE);
 			i += old <= new;
 			k += new <= old;
 		}
-		free(now.told);
+		free(now.known_peers);
 		note_routers(s);
 	}
 }
@@ -362,11 +352,11 @@ static void name_profile(struct map_session *s, const struct registry_node *node
 static bool put_full(struct map_session *s, struct tailnet_time now, struct json_writer *w)
 {
 	struct tailnet *t = s->tailnet;
-	_cleanup_free_ uint32_t *known = TAKE_PTR(s->told);
-	uint32_t known_count = s->told_count;
+	_cleanup_free_ uint32_t *known = TAKE_PTR(s->known_peers);
+	uint32_t known_count = s->known_count;
 
-	s->told_room = 0;
-	if (!tell_peers(s)) {
+	s->known_room = 0;
+	if (!find_peers(s)) {
 		w->error = -ENOMEM;
 		return true;
 	}
@@ -375,13 +365,14 @@ static bool put_full(struct map_session *s, struct tailnet_time now, struct json
 	json_begin_array(w, "UserProfiles");
 	t->profile_mark++;
 	name_profile(s, s->node, w);
-	for (uint32_t i = 0; i < s->told_count; i++)
-		name_profile(s, registry_node(&t->registry, s->told[i]), w);
+	for (uint32_t i = 0; i < s->known_count; i++)
+		name_profile(s, registry_node(&t->registry, s->known_peers[i]), w);
 	json_end_array(w);
-	if (s->told_count) {
+	if (s->known_count) {
 		json_begin_array(w, "Peers");
-		for (uint32_t i = 0; i < s->told_count; i++)
-			tailnet_encode_peer(t, s->node, registry_node(&t->registry, s->told[i]), w);
+		for (uint32_t i = 0; i < s->known_count; i++)
+			tailnet_encode_peer(t, s->node,
+					    registry_node(&t->registry, s->known_peers[i]), w);
 		json_end_array(w);
 	} else if (known_count) {
 		json_begin_array(w, "PeersRemoved");
@@ -459,25 +450,25 @@ static void put_new_profiles(struct map_session *s, struct json_writer *w)
 	json_end_array(w);
 }
 
-/* settle() - The notes were sent: update `told` */
+/* settle() - The notes were sent: update `known_peers` */
 static bool settle(struct map_session *s)
 {
 	for (uint32_t i = 0; i < s->note_count; i++) {
 		uint32_t id = s->notes[i].id;
-		uint32_t at = position(s->told, sizeof(*s->told), s->told_count, id);
+		uint32_t at = position(s->known_peers, sizeof(*s->known_peers), s->known_count, id);
 		enum outcome outcome = s->notes[i].outcome;
 
 		if (outcome == OUTCOME_REMOVED) {
-			s->told_count--;
-			memmove(&s->told[at], &s->told[at + 1],
-				(s->told_count - at) * sizeof(*s->told));
+			s->known_count--;
+			memmove(&s->known_peers[at], &s->known_peers[at + 1],
+				(s->known_count - at) * sizeof(*s->known_peers));
 		} else if (outcome == OUTCOME_NODE && !knows(s, id)) {
-			if (ARRAY_GROW(s->told, s->told_count, s->told_room) < 0)
+			if (ARRAY_GROW(s->known_peers, s->known_count, s->known_room) < 0)
 				return false;
-			memmove(&s->told[at + 1], &s->told[at],
-				(s->told_count - at) * sizeof(*s->told));
-			s->told[at] = id;
-			s->told_count++;
+			memmove(&s->known_peers[at + 1], &s->known_peers[at],
+				(s->known_count - at) * sizeof(*s->known_peers));
+			s->known_peers[at] = id;
+			s->known_count++;
 		}
 	}
 	forget_notes(s);
@@ -534,6 +525,7 @@ int tailnet_full_map(struct tailnet *t, struct registry_node *node, struct tailn
 	struct map_session s = {.tailnet = t, .node = node, .wants = WANTS_FULL};
 	int r = map_session_take(&s, now, out);
 
-	free(s.told);
+	not_ready(&s);
+	free(s.known_peers);
 	return r < 0 ? r : 0;
 }

@@ -20,17 +20,10 @@ void policy_affected_clear(struct policy_affected *affected)
 	policy_ids_clear(&affected->rules);
 }
 
-/* add_id() - The list doubles at powers of two, so that it needs no capacity member */
 static int add_id(struct policy_ids *ids, int64_t id)
 {
-	if ((ids->count & (ids->count - 1)) == 0) {
-		size_t capacity = ids->count ? ids->count * 2 : 1;
-		int64_t *items = reallocarray(ids->items, capacity, sizeof(*items));
-
-		if (!items)
-			return -ENOMEM;
-		ids->items = items;
-	}
+	if (ARRAY_GROW(ids->items, ids->count, ids->capacity) < 0)
+		return -ENOMEM;
 	ids->items[ids->count++] = id;
 	return 0;
 }
@@ -48,29 +41,26 @@ bool applied_matches(const struct applied_node *node, uint32_t selector)
 	return indexes_contain(&node->matched, selector);
 }
 
-static int add_uses(const struct selector *s, struct indexes *ret)
+static void add_uses(const struct selector *s, struct indexes *ret)
 {
-	int r = 0;
-
-	for (uint32_t u = 0; u < s->uses.count && r == 0; u++)
-		r = indexes_add(ret, s->uses.items[u]);
-	return r;
+	for (uint32_t u = 0; u < s->uses.count; u++)
+		indexes_add(ret, s->uses.items[u]);
 }
 
 int applied_uses(const struct applied_policy *t, const struct applied_node *node,
 		 enum policy_part part, struct indexes *ret)
 {
 	uint32_t self = t->policy->special[part][SELECT_SELF];
-	int r = node->owner && self != NONE ? add_uses(applied_selector(t, self), ret) : 0;
 
-	for (uint32_t i = 0; i < node->matched.count && r == 0; i++) {
+	if (node->owner && self != NONE)
+		add_uses(applied_selector(t, self), ret);
+	for (uint32_t i = 0; i < node->matched.count; i++) {
 		const struct selector *s = applied_selector(t, node->matched.items[i]);
 
 		if (s->key.part == part)
-			r = add_uses(s, ret);
+			add_uses(s, ret);
 	}
-	indexes_sort(ret);
-	return r;
+	return indexes_sort(ret);
 }
 
 bool applied_matches_any(const struct applied_node *node, const struct indexes *selectors)
@@ -90,16 +80,12 @@ static int owner_of(struct applied_policy *t, const char *login, struct owner **
 
 	HASH_FIND(hh, t->owners, login, length, owner);
 	if (!owner) {
-		owner = calloc(1, sizeof(*owner));
-		if (owner)
-			owner->login = strdup(login);
-		if (!owner || !owner->login) {
-			free(owner);
+		owner = calloc(1, sizeof(*owner) + length + 1);
+		if (!owner)
 			return -ENOMEM;
-		}
+		memcpy(owner->login, login, length);
 		HASH_ADD_KEYPTR(hh, t->owners, owner->login, length, owner);
 		if (!owner->hh.tbl) {
-			free(owner->login);
 			free(owner);
 			return -ENOMEM;
 		}
@@ -115,7 +101,6 @@ static void owner_release(struct applied_policy *t, struct owner *owner)
 		return;
 	HASH_DEL(t->owners, owner);
 	free(owner->nodes.items);
-	free(owner->login);
 	free(owner);
 }
 
@@ -152,14 +137,10 @@ static int copy_node(const struct policy_node *from, struct applied_node *node)
 		if (!node->user)
 			return -ENOMEM;
 	}
-	if (from->routes.count) {
-		node->routes.items =
-			reallocarray(NULL, from->routes.count, sizeof(*node->routes.items));
-		if (!node->routes.items)
-			return -ENOMEM;
-	}
-	for (uint32_t i = 0; i < from->routes.count; i++)
-		node->routes.items[node->routes.count++] = prefix_mask(&from->routes.items[i]);
+	if (prefix_list_copy(&from->routes, &node->routes) < 0)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < node->routes.count; i++)
+		node->routes.items[i] = prefix_mask(&node->routes.items[i]);
 	return 0;
 }
 
@@ -251,6 +232,7 @@ struct walk {
 	const struct applied_node *self; /* not gathered */
 	struct policy_ids *out;
 	bool filters; /* gather nodes with the rules in their filter, not nodes that the rules reach */
+	bool failed; /* a node is missing for lack of memory */
 };
 
 static struct walk walk_begin(struct applied_policy *t, const struct applied_node *self,
@@ -260,22 +242,19 @@ static struct walk walk_begin(struct applied_policy *t, const struct applied_nod
 	return (struct walk){.t = t, .self = self, .out = out};
 }
 
-static int visit_node(struct walk *w, struct applied_node *node)
+static void visit_node(struct walk *w, struct applied_node *node)
 {
 	w->t->steps++;
 	if (node->mark == w->t->mark || node == w->self)
-		return 0;
+		return;
 	node->mark = w->t->mark;
-	return add_id(w->out, node->id);
+	w->failed |= add_id(w->out, node->id) < 0;
 }
 
-static int visit_list(struct walk *w, const struct member_list *list)
+static void visit_list(struct walk *w, const struct member_list *list)
 {
-	int r = 0;
-
-	for (uint32_t i = 0; i < list->count && r == 0; i++)
-		r = visit_node(w, w->t->slots[list->items[i].slot]);
-	return r;
+	for (uint32_t i = 0; i < list->count; i++)
+		visit_node(w, w->t->slots[list->items[i].slot]);
 }
 
 bool applied_is_reached(const struct applied_policy *t, const struct applied_node *node,
@@ -288,61 +267,52 @@ bool applied_is_reached(const struct applied_policy *t, const struct applied_nod
 	       policy_in_prefix(key, &node->v4, &node->v6, &node->routes);
 }
 
-static int visit_selector(struct walk *w, uint32_t selector)
+static void visit_selector(struct walk *w, uint32_t selector)
 {
 	const struct member_list *list = &w->t->members[selector];
-	int r = 0;
 
 	if (w->t->selector_marks[selector] == w->t->mark)
-		return 0;
+		return;
 	w->t->selector_marks[selector] = w->t->mark;
-	for (uint32_t i = 0; i < list->count && r == 0; i++) {
+	for (uint32_t i = 0; i < list->count; i++) {
 		struct applied_node *node = w->t->slots[list->items[i].slot];
 
 		if (w->filters || applied_is_reached(w->t, node, selector))
-			r = visit_node(w, node);
+			visit_node(w, node);
 	}
-	return r;
 }
 
 /* visit_destinations() - The nodes that a rule lets its sources reach; for autogroup:self those of @owner */
-static int visit_destinations(struct walk *w, uint32_t rule, const struct owner *owner)
+static void visit_destinations(struct walk *w, uint32_t rule, const struct owner *owner)
 {
 	const struct policy *p = w->t->policy;
 	const struct indexes *destinations = &p->rules[rule].destinations;
-	int r = 0;
 
 	if (w->t->rule_marks[rule] == w->t->mark)
-		return 0;
+		return;
 	w->t->rule_marks[rule] = w->t->mark;
-	for (uint32_t i = 0; i < destinations->count && r == 0; i++) {
+	for (uint32_t i = 0; i < destinations->count; i++) {
 		uint32_t selector = p->destinations[destinations->items[i]].selector;
 
 		if (p->selectors[selector]->key.kind != SELECT_SELF)
-			r = visit_selector(w, selector);
+			visit_selector(w, selector);
 		else if (owner)
-			r = visit_list(w, &owner->nodes);
+			visit_list(w, &owner->nodes);
 	}
-	return r;
 }
 
-static int visit_sources(struct walk *w, uint32_t rule)
+static void visit_selectors(struct walk *w, const struct indexes *selectors)
 {
-	const struct indexes *sources = &w->t->policy->rules[rule].sources;
-	int r = 0;
-
-	for (uint32_t i = 0; i < sources->count && r == 0; i++)
-		r = visit_selector(w, sources->items[i]);
-	return r;
+	for (uint32_t i = 0; i < selectors->count; i++)
+		visit_selector(w, selectors->items[i]);
 }
 
 /* visit_own_sources() - The user's nodes that autogroup:self lets reach the others */
-static int visit_own_sources(struct walk *w, const struct owner *owner)
+static void visit_own_sources(struct walk *w, const struct owner *owner)
 {
 	struct applied_policy *t = w->t;
-	int r = 0;
 
-	for (uint32_t i = 0; i < owner->nodes.count && r == 0; i++) {
+	for (uint32_t i = 0; i < owner->nodes.count; i++) {
 		struct applied_node *node = t->slots[owner->nodes.items[i].slot];
 		bool matches = false;
 
@@ -350,33 +320,32 @@ static int visit_own_sources(struct walk *w, const struct owner *owner)
 			matches = applied_matches_any(
 				node, &t->policy->rules[t->self_rules.items[s]].sources);
 		if (matches)
-			r = visit_node(w, node);
+			visit_node(w, node);
 	}
-	return r;
 }
 
 static int gather_peers(struct applied_policy *t, const struct applied_node *node,
 			struct policy_ids *out)
 {
 	struct walk w = walk_begin(t, node, out);
-	int r = 0;
+	const struct policy *p = t->policy;
 
-	for (uint32_t i = 0; i < node->matched.count && r == 0; i++) {
+	for (uint32_t i = 0; i < node->matched.count; i++) {
 		const struct selector *s = applied_selector(t, node->matched.items[i]);
 
-		for (uint32_t u = 0; u < s->uses.count && r == 0; u++) {
+		for (uint32_t u = 0; u < s->uses.count; u++) {
 			uint32_t use = s->uses.items[u];
 
 			if (s->key.part == PART_SOURCE)
-				r = visit_destinations(&w, use, node->owner);
+				visit_destinations(&w, use, node->owner);
 			else if (s->key.part == PART_DESTINATION &&
 				 applied_is_reached(t, node, s->index))
-				r = visit_sources(&w, t->policy->destinations[use].rule);
+				visit_selectors(&w, &p->rules[p->destinations[use].rule].sources);
 		}
 	}
-	if (r == 0 && node->owner && t->self_rules.count)
-		r = visit_own_sources(&w, node->owner);
-	return r;
+	if (node->owner && t->self_rules.count)
+		visit_own_sources(&w, node->owner);
+	return w.failed ? -ENOMEM : 0;
 }
 
 int applied_policy_peers(struct applied_policy *t, int64_t id, struct policy_ids *ret)
@@ -430,16 +399,6 @@ bool applied_policy_sees(struct applied_policy *t, int64_t a, int64_t b)
 
 /* --- Changes --- */
 
-static bool same_tags(const struct applied_node *a, const struct applied_node *b)
-{
-	if (a->tags.count != b->tags.count)
-		return false;
-	for (uint32_t i = 0; i < a->tags.count; i++)
-		if (strcmp(a->tags.items[i], b->tags.items[i]) != 0)
-			return false;
-	return true;
-}
-
 static bool same_addresses(const struct applied_node *a, const struct applied_node *b)
 {
 	return address_equal(&a->v4, &b->v4) && address_equal(&a->v6, &b->v6);
@@ -448,7 +407,8 @@ static bool same_addresses(const struct applied_node *a, const struct applied_no
 /* same_identity() - @a and @b, which may be NULL, are the same source in every rule */
 static bool same_identity(const struct applied_node *a, const struct applied_node *b)
 {
-	return a && b && same_addresses(a, b) && same_tags(a, b) && a->owner == b->owner;
+	return a && b && same_addresses(a, b) && string_list_equal(&a->tags, &b->tags) &&
+	       a->owner == b->owner;
 }
 
 /* same_subnets() - Compares subnets without default routes, which are never a source */
@@ -488,44 +448,36 @@ static bool source_changed(const struct selector *s, const struct applied_node *
 	}
 }
 
-/* spread() - Invalidate the cached sources of the rules from @selector, and (with a walk) gather
+/* spread() - Invalidate the cached sources of the rules from @selector, and (with a list) gather
  * their destinations */
-static int spread(struct applied_policy *t, const struct selector *s, struct walk *w)
+static void spread(struct walk *w, const struct selector *s)
 {
-	int r = 0;
+	struct applied_policy *t = w->t;
 
-	for (uint32_t u = 0; u < s->uses.count && r == 0; u++) {
+	for (uint32_t u = 0; u < s->uses.count; u++) {
 		uint32_t use = s->uses.items[u];
 
 		if (s->key.part == PART_SOURCE) {
-			t->sources[use].valid = false;
-			if (w)
-				r = visit_destinations(w, use, NULL);
-		} else if (w && t->ssh_marks[use] != t->mark) {
-			const struct indexes *to = &t->policy->ssh[use].destinations;
-
+			free(TAKE_PTR(t->sources[use]));
+			if (w->out)
+				visit_destinations(w, use, NULL);
+		} else if (w->out && t->ssh_marks[use] != t->mark) {
 			t->ssh_marks[use] = t->mark;
-			for (uint32_t i = 0; i < to->count && r == 0; i++)
-				r = visit_selector(w, to->items[i]);
+			visit_selectors(w, &t->policy->ssh[use].destinations);
 		}
 	}
-	return r;
 }
 
-static int spread_all(struct applied_policy *t, const struct applied_node *node,
-		      const struct applied_node *old, const struct applied_node *new,
-		      struct walk *w)
+static void spread_all(struct walk *w, const struct applied_node *node,
+		       const struct applied_node *old, const struct applied_node *new)
 {
-	int r = 0;
-
-	for (uint32_t i = 0; node && i < node->matched.count && r == 0; i++) {
-		const struct selector *s = applied_selector(t, node->matched.items[i]);
+	for (uint32_t i = 0; node && i < node->matched.count; i++) {
+		const struct selector *s = applied_selector(w->t, node->matched.items[i]);
 
 		if ((s->key.part == PART_SOURCE || s->key.part == PART_SSH_SOURCE) &&
 		    source_changed(s, old, new))
-			r = spread(t, s, w);
+			spread(w, s);
 	}
-	return r;
 }
 
 /* gather_rules() - The nodes whose filter or SSH policy changes when @old becomes @new (one may be
@@ -533,29 +485,21 @@ static int spread_all(struct applied_policy *t, const struct applied_node *node,
 static int gather_rules(struct applied_policy *t, const struct applied_node *old,
 			const struct applied_node *new, struct policy_ids *out)
 {
-	struct walk w;
-	int r;
+	struct walk w = walk_begin(t, NULL, out);
 
-	if (!out) {
-		spread_all(t, old, old, new, NULL);
-		spread_all(t, new, old, new, NULL);
-		return 0;
-	}
-	/* @new is linked, so rules find it; it is listed first in any case. */
-	w = walk_begin(t, NULL, out);
 	w.filters = true;
-	r = new ? visit_node(&w, t->slots[new->slot]) : 0;
-	if (r == 0)
-		r = spread_all(t, old, old, new, &w);
-	if (r == 0)
-		r = spread_all(t, new, old, new, &w);
-	if (r == 0 && t->has_self && !same_identity(old, new)) {
+	/* @new is linked, so rules find it; it is listed first in any case. */
+	if (out && new)
+		visit_node(&w, t->slots[new->slot]);
+	spread_all(&w, old, old, new);
+	spread_all(&w, new, old, new);
+	if (out && t->has_self && !same_identity(old, new)) {
 		if (old && old->owner)
-			r = visit_list(&w, &old->owner->nodes);
-		if (r == 0 && new &&new->owner)
-			r = visit_list(&w, &new->owner->nodes);
+			visit_list(&w, &old->owner->nodes);
+		if (new &&new->owner)
+			visit_list(&w, &new->owner->nodes);
 	}
-	return r;
+	return w.failed ? -ENOMEM : 0;
 }
 
 static int compare_ids(const void *left, const void *right)
@@ -735,10 +679,8 @@ static void release(struct applied_policy *t)
 	}
 	for (uint32_t i = 0; t->members && i < t->policy->selector_count; i++)
 		free(t->members[i].items);
-	for (uint32_t i = 0; t->sources && i < t->policy->rule_count; i++) {
-		free(t->sources[i].items);
-		free(t->sources[i].text);
-	}
+	for (uint32_t i = 0; t->sources && i < t->policy->rule_count; i++)
+		free(t->sources[i]);
 	free(t->members);
 	free(t->sources);
 	free(t->selector_marks);

@@ -32,9 +32,9 @@ struct member_list {
 
 /* A user with untagged nodes. */
 struct owner {
-	char *login;
 	struct member_list nodes;
 	UT_hash_handle hh;
+	char login[];
 };
 
 struct membership {
@@ -57,14 +57,6 @@ struct applied_node {
 	UT_hash_handle hh;
 };
 
-/* struct source_nets - A rule's sources as addresses */
-struct source_nets {
-	struct tailcfg_net *items;
-	uint32_t count;
-	char *text; /* the same in JSON, made at the first use */
-	bool valid;
-};
-
 struct applied_policy {
 	struct policy *policy;
 	struct applied_node *nodes; /* hash by id */
@@ -76,7 +68,7 @@ struct applied_policy {
 	struct member_list routers;  /* nodes with a route that isn't a default route */
 	struct indexes self_rules;   /* those with autogroup:self */
 	bool has_self;               /* or an SSH rule with it */
-	struct source_nets *sources; /* by rule */
+	char **sources; /* by rule: its sources in JSON; NULL until they are asked for */
 
 	uint64_t mark; /* of the current walk */
 	uint64_t *selector_marks, *rule_marks, *ssh_marks;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* server/policy/applied_rules.c - the inbound filter of a node, as rules for the client */
+/* server/policy/applied_rules.c - what rules give a node: its inbound filter, routes, capabilities */
 #include "server/policy/applied_policy_internal.h"
 
 #include "base/limits.h"
+#include "base/prefixes.h"
 #include "filter/ip_set.h"
 
 #include <errno.h>
@@ -10,451 +11,301 @@
 
 /* --- Sources: sets of addresses as few nets --- */
 
-static struct address address_of_v4(uint32_t n)
+static struct address address_of(uint8_t family, uint128 n)
 {
-	const uint8_t bytes[4] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8),
-				  (uint8_t)n};
+	struct address a = {.family = family};
 
-	return address_v4(bytes);
+	for (size_t i = address_length(&a); i-- > 0; n >>= 8)
+		a.bytes[i] = (uint8_t)n;
+	return a;
 }
 
-static struct address address_of_v6(uint128 n)
+/* put_ranges() - Each range as a prefix if it is one, else as "first-last" */
+static void put_ranges(struct json_writer *w, uint8_t family, const struct ip_ranges *ranges)
 {
-	uint8_t bytes[16];
+	char text[2 * ADDRESS_TEXT_MAX + PREFIX_TEXT_MAX], end[ADDRESS_TEXT_MAX];
 
-	for (unsigned int i = 0; i < 16; i++)
-		bytes[i] = (uint8_t)(n >> (120 - 8 * i));
-	return address_v6(bytes);
+	for (size_t i = 0; i < ranges->count; i++) {
+		uint128 from = ranges->list[i].first, to = ranges->list[i].last, host = from ^ to;
+		struct address first = address_of(family, from), last = address_of(family, to);
+		struct prefix p = prefix_of(&first);
+
+		if ((host & (host + 1)) || (from & host)) {
+			address_format(&first, text);
+			strcat(text, "-");
+			strcat(text, address_format(&last, end));
+		} else {
+			for (; host; host >>= 1)
+				p.bits--;
+			prefix_format(&p, text);
+		}
+		json_put_string(w, NULL, text);
+	}
 }
 
-/* net_of() - The range as a prefix, if it is one */
-static struct tailcfg_net net_of(struct address first, struct address last, uint128 from,
-				 uint128 to)
+/* sources_text() - @set as a JSON array; frees @set. NULL without memory */
+static char *sources_text(struct ip_set *set)
 {
-	struct tailcfg_net net = {.kind = TAILCFG_NET_RANGE, .last = last};
-	uint128 host = from ^ to;
-	uint8_t bits = address_bits(&first);
+	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
+	struct json_writer w = json_writer_to(&text);
+	int r = ip_set_seal(set);
 
-	net.prefix.address = first;
-	net.prefix.bits = bits;
-	if ((host & (host + 1)) || (from & host))
-		return net;
-	for (; host; host >>= 1)
-		bits--;
-	net.kind = TAILCFG_NET_PREFIX;
-	net.prefix.bits = bits;
-	net.last = (struct address){0};
-	return net;
+	json_begin_array(&w, NULL);
+	put_ranges(&w, ADDRESS_V4, &set->v4);
+	put_ranges(&w, ADDRESS_V6, &set->v6);
+	json_end_array(&w);
+	if (r == 0 && json_writer_result(&w) == 0)
+		r = buffer_append(&text, "", 1);
+	ip_set_free(set);
+	if (r == 0 && w.error == 0)
+		return (char *)text.data;
+	buffer_free(&text);
+	return NULL;
 }
 
-static int nets_of(const struct ip_set *set, struct tailcfg_net **ret, uint32_t *ret_count)
-{
-	size_t count = set->v4_count + set->v6_count, n = 0;
-	struct tailcfg_net *nets = reallocarray(NULL, count ? count : 1, sizeof(*nets));
-
-	if (!nets)
-		return -ENOMEM;
-	for (size_t i = 0; i < set->v4_count; i++)
-		nets[n++] = net_of(address_of_v4(set->v4[i].first), address_of_v4(set->v4[i].last),
-				   set->v4[i].first, set->v4[i].last);
-	for (size_t i = 0; i < set->v6_count; i++)
-		nets[n++] = net_of(address_of_v6(set->v6[i].first), address_of_v6(set->v6[i].last),
-				   set->v6[i].first, set->v6[i].last);
-	*ret = nets;
-	*ret_count = (uint32_t)n;
-	return 0;
-}
-
-static int add_node(struct ip_set_builder *b, const struct applied_node *node)
+static void add_node(struct ip_set *set, const struct applied_node *node)
 {
 	const struct prefix v4 = prefix_of(&node->v4), v6 = prefix_of(&node->v6);
-	int r = ip_set_add(b, &v4);
 
-	return r < 0 ? r : ip_set_add(b, &v6);
+	ip_set_add(set, &v4);
+	ip_set_add(set, &v6);
 }
 
-static int add_members(struct applied_policy *t, struct ip_set_builder *b,
-		       const struct member_list *list)
+static void add_members(struct applied_policy *t, struct ip_set *set,
+			const struct member_list *list)
 {
-	int r = 0;
-
 	t->steps += list->count;
-	for (uint32_t i = 0; i < list->count && r == 0; i++)
-		r = add_node(b, t->slots[list->items[i].slot]);
-	return r;
+	for (uint32_t i = 0; i < list->count; i++)
+		add_node(set, t->slots[list->items[i].slot]);
 }
 
 /* add_any() - The tailnet and the networks behind it */
-static int add_any(const struct applied_policy *t, struct ip_set_builder *b)
+static void add_any(const struct applied_policy *t, struct ip_set *set)
 {
 	/* The gap holds ChromeOS's virtual machines: no node has an address there. */
-	const struct address low[2] = {address_of_v4(0x64400000), address_of_v4(0x64735bff)};
-	const struct address high[2] = {address_of_v4(0x64735e00), address_of_v4(0x647fffff)};
-	int r = ip_set_add_range(b, &low[0], &low[1]);
+	static const uint32_t ranges[][2] = {{0x64400000, 0x64735bff}, {0x64735e00, 0x647fffff}};
 
-	if (r == 0)
-		r = ip_set_add_range(b, &high[0], &high[1]);
-	if (r == 0)
-		r = ip_set_add(b, &policy_tailnet_ranges()[1]);
-	for (uint32_t i = 0; i < t->routers.count && r == 0; i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
+		const struct address first = address_of(ADDRESS_V4, ranges[i][0]);
+		const struct address last = address_of(ADDRESS_V4, ranges[i][1]);
+
+		ip_set_add_range(set, &first, &last);
+	}
+	ip_set_add(set, &policy_tailnet_ranges[1]);
+	for (uint32_t i = 0; i < t->routers.count; i++) {
 		const struct prefix_list *routes = &t->slots[t->routers.items[i].slot]->routes;
 
-		for (uint32_t k = 0; k < routes->count && r == 0; k++)
+		for (uint32_t k = 0; k < routes->count; k++)
 			if (!is_default_route(&routes->items[k]))
-				r = ip_set_add(b, &routes->items[k]);
-	}
-	return r;
-}
-
-static int add_source(struct applied_policy *t, struct ip_set_builder *b, const struct selector *s)
-{
-	switch (s->key.kind) {
-	case SELECT_ANY:
-		return add_any(t, b);
-	case SELECT_PREFIX:
-		return ip_set_add(b, &s->key.prefix);
-	default:
-		return add_members(t, b, &t->members[s->index]);
+				ip_set_add(set, &routes->items[k]);
 	}
 }
 
-static int freeze_nets(struct ip_set_builder *b, int r, struct tailcfg_net **ret,
-		       uint32_t *ret_count)
+static void add_source(struct applied_policy *t, struct ip_set *set, const struct selector *s)
 {
-	struct ip_set set = {0};
-
-	if (r == 0)
-		r = ip_set_freeze(b, &set);
-	if (r == 0)
-		r = nets_of(&set, ret, ret_count);
-	ip_set_builder_free(b);
-	ip_set_free(&set);
-	return r;
+	if (s->key.kind == SELECT_ANY)
+		add_any(t, set);
+	else if (s->key.kind == SELECT_PREFIX)
+		ip_set_add(set, &s->key.prefix);
+	else
+		add_members(t, set, &t->members[s->index]);
 }
 
-/* rule_sources() - A rule's sources as addresses, cached until one of them changes */
-static int rule_sources(struct applied_policy *t, uint32_t index, const struct source_nets **ret)
+/* rule_sources() - A rule's sources, cached until one of them changes; NULL without memory */
+static const char *rule_sources(struct applied_policy *t, uint32_t index)
 {
 	const struct indexes *sources = &t->policy->rules[index].sources;
-	struct source_nets *nets = &t->sources[index];
-	struct ip_set_builder b = {0};
-	struct tailcfg_net *items = NULL;
-	uint32_t count = 0;
+	struct ip_set set = {0};
 	bool everyone = false;
-	int r = 0;
 
-	*ret = nets;
-	if (nets->valid)
-		return 0;
-	for (uint32_t i = 0; i < sources->count && r == 0 && !everyone; i++) {
+	if (t->sources[index])
+		return t->sources[index];
+	for (uint32_t i = 0; i < sources->count && !everyone; i++) {
 		const struct selector *s = applied_selector(t, sources->items[i]);
 
 		everyone = s->key.kind == SELECT_DANGER_ALL;
 		if (!everyone)
-			r = add_source(t, &b, s);
+			add_source(t, &set, s);
 	}
 	if (everyone) {
-		ip_set_builder_free(&b);
-		items = calloc(1, sizeof(*items));
-		if (!items)
-			return -ENOMEM;
-		items->kind = TAILCFG_NET_ANY;
-		count = 1;
+		ip_set_free(&set);
+		t->sources[index] = strdup("[\"*\"]");
 	} else {
-		r = freeze_nets(&b, r, &items, &count);
-		if (r < 0)
-			return r;
+		t->sources[index] = sources_text(&set);
 	}
-	free(nets->items);
-	free(nets->text);
-	*nets = (struct source_nets){.items = items, .count = count, .valid = true};
-	return 0;
+	return t->sources[index];
 }
 
-/* --- The filter --- */
-
-/* struct compile - The rule being made for a node */
-struct compile {
-	struct applied_policy *t;
-	const struct applied_node *node;
-	struct tailcfg_filter filter;
-	uint32_t capacity;
-};
-
-static int add_net(struct tailcfg_filter_rule *rule, const struct tailcfg_net *net,
-		   const struct policy_destination *d)
+/* own_sources() - For autogroup:self: the user's nodes among the rule's sources */
+static char *own_sources(const struct applied_policy *t, const struct owner *owner,
+			 const struct policy_rule *rule)
 {
-	struct tailcfg_net_ports *list = reallocarray(
-		rule->destinations, rule->destination_count + d->port_count, sizeof(*list));
+	struct ip_set set = {0};
 
-	if (!list)
-		return -ENOMEM;
-	rule->destinations = list;
-	for (uint32_t i = 0; i < d->port_count; i++)
-		list[rule->destination_count++] = (struct tailcfg_net_ports){
-			.net = *net,
-			.first_port = d->ports[i].first,
-			.last_port = d->ports[i].last,
-		};
-	return 0;
-}
+	for (uint32_t i = 0; i < owner->nodes.count; i++) {
+		const struct applied_node *node = t->slots[owner->nodes.items[i].slot];
 
-static int add_prefix(struct tailcfg_filter_rule *rule, const struct prefix *p,
-		      const struct policy_destination *d)
-{
-	const struct tailcfg_net net = {.kind = TAILCFG_NET_PREFIX, .prefix = *p};
-
-	return p->address.family == ADDRESS_NONE ? 0 : add_net(rule, &net, d);
-}
-
-static int add_own(const struct compile *c, struct tailcfg_filter_rule *rule,
-		   const struct policy_destination *d)
-{
-	const struct prefix v4 = prefix_of(&c->node->v4), v6 = prefix_of(&c->node->v6);
-	int r = add_prefix(rule, &v4, d);
-
-	return r < 0 ? r : add_prefix(rule, &v6, d);
-}
-
-static int add_destination(const struct compile *c, struct tailcfg_filter_rule *rule,
-			   const struct policy_destination *d)
-{
-	static const struct tailcfg_net any = {.kind = TAILCFG_NET_ANY};
-	const struct selector *s = applied_selector(c->t, d->selector);
-	const struct prefix *internet;
-	size_t count;
-	int r = 0;
-
-	switch (s->key.kind) {
-	case SELECT_ANY:
-		return add_net(rule, &any, d);
-	case SELECT_PREFIX:
-		return add_prefix(rule, &s->key.prefix, d);
-	case SELECT_INTERNET:
-		internet = policy_internet(&count);
-		for (size_t i = 0; i < count && r == 0; i++)
-			r = add_prefix(rule, &internet[i], d);
-		return r;
-	default:
-		return add_own(c, rule, d);
+		if (applied_matches_any(node, &rule->sources))
+			add_node(&set, node);
 	}
+	return sources_text(&set);
 }
 
-/* --- Capabilities --- */
+/* --- Destinations; what puts one returns whether it put any --- */
 
-static int add_grant_prefix(struct tailcfg_cap_grant *grant, const struct prefix *p)
+static bool put_net(struct json_writer *w, const char *net, const struct port_list *ports)
 {
-	struct prefix *list;
-
-	for (uint32_t i = 0; i < grant->dsts.count; i++)
-		if (prefix_equal(&grant->dsts.items[i], p))
-			return 0;
-	list = reallocarray(grant->dsts.items, grant->dsts.count + 1, sizeof(*list));
-	if (!list)
-		return -ENOMEM;
-	grant->dsts.items = list;
-	list[grant->dsts.count++] = *p;
-	return 0;
+	for (uint32_t i = 0; i < ports->count; i++) {
+		json_begin_object(w, NULL);
+		json_put_string(w, "IP", net);
+		json_begin_object(w, "Ports");
+		json_put_int(w, "First", ports->items[i].first);
+		json_put_int(w, "Last", ports->items[i].last);
+		json_end_object(w);
+		json_end_object(w);
+	}
+	return ports->count;
 }
 
-/* add_grant_destination() - The addresses or served prefixes of this node to which the
- * capabilities apply */
-static int add_grant_destination(const struct compile *c, struct tailcfg_cap_grant *grant,
-				 const struct policy_destination *d)
+static bool put_prefix(struct json_writer *w, const struct prefix *p, const struct port_list *ports)
 {
-	const struct selector *s = applied_selector(c->t, d->selector);
-	const struct address *own[] = {&c->node->v4, &c->node->v6};
+	char text[PREFIX_TEXT_MAX];
+
+	return p->address.family != ADDRESS_NONE && put_net(w, prefix_format(p, text), ports);
+}
+
+static bool put_destination(struct json_writer *w, const struct applied_node *node,
+			    const struct selector *s, const struct port_list *ports)
+{
+	const struct prefix own[] = {prefix_of(&node->v4), prefix_of(&node->v6)};
+	const struct prefix *list = own;
+	size_t count = ARRAY_SIZE(own);
+	bool any = false;
+
+	if (s->key.kind == SELECT_ANY)
+		return put_net(w, "*", ports);
+	if (s->key.kind == SELECT_PREFIX)
+		return put_prefix(w, &s->key.prefix, ports);
+	if (s->key.kind == SELECT_INTERNET)
+		list = policy_internet(&count);
+	for (size_t i = 0; i < count; i++)
+		any |= put_prefix(w, &list[i], ports);
+	return any;
+}
+
+/* add_granted() - The addresses or served prefixes of this node to which capabilities apply */
+static int add_granted(const struct applied_node *node, const struct selector *s,
+		       struct prefixes *ret)
+{
+	const struct prefix own[] = {prefix_of(&node->v4), prefix_of(&node->v6)};
 	bool is_prefix = s->key.kind == SELECT_PREFIX;
 	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(own) && r == 0; i++) {
-		const struct prefix p = prefix_of(own[i]);
-
-		if (own[i]->family != ADDRESS_NONE &&
-		    (!is_prefix || prefix_contains(&s->key.prefix, own[i])))
-			r = add_grant_prefix(grant, &p);
-	}
-	for (uint32_t i = 0; is_prefix && i < c->node->routes.count && r == 0; i++)
-		if (!is_default_route(&c->node->routes.items[i]) &&
-		    prefix_overlaps(&s->key.prefix, &c->node->routes.items[i]))
-			r = add_grant_prefix(grant, &s->key.prefix);
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		if (own[i].address.family != ADDRESS_NONE &&
+		    (!is_prefix || prefix_contains(&s->key.prefix, &own[i].address)))
+			r |= prefixes_add(ret, &own[i]);
+	for (uint32_t i = 0; is_prefix && i < node->routes.count; i++)
+		if (!is_default_route(&node->routes.items[i]) &&
+		    prefix_overlaps(&s->key.prefix, &node->routes.items[i]))
+			r |= prefixes_add(ret, &s->key.prefix);
 	return r;
 }
 
-static int copy_capabilities(const struct policy_rule *from, struct tailcfg_cap_grant *grant)
+static void put_grant(struct json_writer *w, struct prefixes *on,
+		      const struct tailcfg_capability_list *list)
 {
-	grant->cap_map.items = calloc(from->capability_count, sizeof(*grant->cap_map.items));
-	if (!grant->cap_map.items)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < from->capability_count; i++) {
-		const struct policy_capability *c = &from->capabilities[i];
-		struct tailcfg_capability *to = &grant->cap_map.items[grant->cap_map.count];
+	prefixes_unite(on);
+	json_begin_array(w, "CapGrant");
+	json_begin_object(w, NULL);
+	json_put_prefixes(w, "Dsts", &(struct prefix_list){on->list, (uint32_t)on->count});
+	json_begin_array(w, "Caps");
+	for (uint32_t i = 0; i < list->count; i++)
+		if (!list->items[i].values)
+			json_put_string(w, NULL, list->items[i].name);
+	json_end_array(w);
+	json_begin_object(w, "CapMap");
+	for (uint32_t i = 0; i < list->count; i++)
+		if (list->items[i].values)
+			json_put_raw(w, list->items[i].name, list->items[i].values);
+	json_end_object(w);
+	json_end_object(w);
+	json_end_array(w);
+}
 
-		if (!c->values) {
-			if (string_list_add(&grant->caps, c->name) < 0)
-				return -ENOMEM;
+/* put_rule() - The rule of @count destinations, by those that are, or aren't, autogroup:self */
+static void put_rule(struct applied_policy *t, const struct applied_node *node,
+		     const uint32_t *destinations, uint32_t count, bool self, struct json_writer *w)
+{
+	uint32_t index = t->policy->destinations[destinations[0]].rule;
+	const struct policy_rule *rule = &t->policy->rules[index];
+	_cleanup_free_ char *own = self ? own_sources(t, node->owner, rule) : NULL;
+	const char *sources = self ? own : rule_sources(t, index);
+	const struct json_writer before = *w;
+	const size_t length = w->out->length;
+	struct prefixes granted = {0};
+	bool any = false;
+
+	if (!sources) {
+		w->error = -ENOMEM;
+		return;
+	}
+	json_begin_object(w, NULL);
+	json_put_raw(w, "SrcIPs", sources);
+	json_begin_array(w, "DstPorts");
+	for (uint32_t i = 0; i < count; i++) {
+		const struct policy_destination *d = &t->policy->destinations[destinations[i]];
+		const struct selector *s = applied_selector(t, d->selector);
+
+		if ((s->key.kind == SELECT_SELF) != self)
 			continue;
-		}
-		grant->cap_map.count++;
-		to->name = strdup(c->name);
-		to->values = strdup(c->values);
-		if (!to->name || !to->values)
-			return -ENOMEM;
+		if (!rule->capabilities.count)
+			any |= put_destination(w, node, s, &d->ports);
+		else if (add_granted(node, s, &granted) < 0)
+			w->error = -ENOMEM;
 	}
-	return 0;
-}
-
-/* --- A rule from its destinations that concern the node --- */
-
-/* own_sources() - For autogroup:self: the user's nodes among the rule's sources */
-static int own_sources(const struct compile *c, const struct policy_rule *from,
-		       struct tailcfg_filter_rule *rule)
-{
-	const struct owner *owner = c->node->owner;
-	struct ip_set_builder b = {0};
-	int r = 0;
-
-	for (uint32_t i = 0; i < owner->nodes.count && r == 0; i++) {
-		const struct applied_node *node = c->t->slots[owner->nodes.items[i].slot];
-
-		if (applied_matches_any(node, &from->sources))
-			r = add_node(&b, node);
+	json_end_array(w);
+	if (rule->protocol) {
+		json_begin_array(w, "IPProto");
+		json_put_int(w, NULL, rule->protocol);
+		json_end_array(w);
 	}
-	return freeze_nets(&b, r, &rule->sources, &rule->source_count);
-}
-
-/* sources_text() - Encoded once for all destinations of the rule; NULL without memory */
-static const char *sources_text(struct source_nets *nets)
-{
-	struct buffer text = BUFFER_INIT(LIMIT_MAP_OBJECT);
-	struct json_writer w = json_writer_to(&text);
-
-	if (nets->text)
-		return nets->text;
-	tailcfg_nets_encode(&w, NULL, nets->items, nets->count);
-	if (json_writer_result(&w) == 0)
-		nets->text = strndup((char *)buffer_head(&text), text.length);
-	buffer_free(&text);
-	return nets->text;
-}
-
-static int copy_sources(const struct compile *c, uint32_t index, struct tailcfg_filter_rule *rule)
-{
-	const struct source_nets *nets;
-	int r = rule_sources(c->t, index, &nets);
-
-	if (r < 0)
-		return r;
-	rule->sources = reallocarray(NULL, nets->count ? nets->count : 1, sizeof(*nets->items));
-	if (!rule->sources)
-		return -ENOMEM;
-	memcpy(rule->sources, nets->items, nets->count * sizeof(*nets->items));
-	rule->source_count = nets->count;
-	rule->sources_text = sources_text(&c->t->sources[index]);
-	return 0;
-}
-
-static int set_protocol(const struct policy_rule *from, struct tailcfg_filter_rule *rule)
-{
-	rule->default_protocols = from->protocol == 0;
-	if (rule->default_protocols)
-		return 0;
-	rule->protocols = malloc(1);
-	if (!rule->protocols)
-		return -ENOMEM;
-	rule->protocols[0] = from->protocol;
-	rule->protocol_count = 1;
-	return 0;
-}
-
-static bool is_self(const struct compile *c, uint32_t destination)
-{
-	return applied_selector(c->t, c->t->policy->destinations[destination].selector)->key.kind ==
-	       SELECT_SELF;
-}
-
-/* fill_rule() - Fill @rule from those of the @count destinations that are, or aren't, autogroup:self */
-static int fill_rule(const struct compile *c, const uint32_t *destinations, uint32_t count,
-		     bool self, struct tailcfg_filter_rule *rule)
-{
-	const struct policy *p = c->t->policy;
-	uint32_t index = p->destinations[destinations[0]].rule;
-	const struct policy_rule *from = &p->rules[index];
-	int r = self ? own_sources(c, from, rule) : copy_sources(c, index, rule);
-
-	if (r == 0 && from->capability_count) {
-		rule->default_protocols = true;
-		rule->grants = calloc(1, sizeof(*rule->grants));
-		if (!rule->grants)
-			return -ENOMEM;
-		rule->grant_count = 1;
-		r = copy_capabilities(from, rule->grants);
-	} else if (r == 0) {
-		r = set_protocol(from, rule);
-	}
-	for (uint32_t i = 0; i < count && r == 0; i++) {
-		const struct policy_destination *d = &p->destinations[destinations[i]];
-
-		if (is_self(c, destinations[i]) != self)
-			continue;
-		r = from->capability_count ? add_grant_destination(c, rule->grants, d)
-					   : add_destination(c, rule, d);
-	}
-	return r;
-}
-
-static int compile_rule(struct compile *c, const uint32_t *destinations, uint32_t count, bool self)
-{
-	struct tailcfg_filter_rule *rule;
-	bool wanted = false;
-	int r;
-
-	for (uint32_t i = 0; i < count; i++)
-		wanted |= is_self(c, destinations[i]) == self;
-	if (!wanted)
-		return 0;
-	rule = ARRAY_ADD(c->filter.rules, c->filter.count, c->capacity);
-	if (!rule)
-		return -ENOMEM;
-	r = fill_rule(c, destinations, count, self, rule);
-	if (r < 0)
-		return r;
+	if (granted.count)
+		put_grant(w, &granted, &rule->capabilities);
+	json_end_object(w);
+	any |= granted.count > 0;
+	prefixes_free(&granted);
 	/* Leave out a rule without sources or destinations. */
-	if (rule->source_count == 0 ||
-	    (rule->destination_count == 0 &&
-	     (rule->grant_count == 0 || rule->grants[0].dsts.count == 0))) {
-		tailcfg_filter_rule_clear(rule);
-		c->filter.count--;
+	if (w->error == 0 && (!any || strcmp(sources, "[]") == 0)) {
+		*w = before;
+		w->out->length = length;
 	}
-	return 0;
 }
 
-int applied_policy_filter(struct applied_policy *t, int64_t id, struct tailcfg_filter *ret)
+bool applied_policy_filter(struct applied_policy *t, int64_t id, struct json_writer *w,
+			   const char *name)
 {
-	struct compile c = {.t = t, .node = applied_find(t, id)};
+	const struct applied_node *node = applied_find(t, id);
+	const struct policy *p = t->policy;
 	struct indexes list = {0};
 	uint32_t end;
-	int r;
 
-	if (!c.node)
-		return -ENOENT;
-	r = applied_uses(t, c.node, PART_DESTINATION, &list);
-	for (uint32_t i = 0; i < list.count && r == 0; i = end) {
-		const struct policy_destination *d = t->policy->destinations;
+	json_begin_array(w, name);
+	if (node && applied_uses(t, node, PART_DESTINATION, &list) < 0)
+		w->error = -ENOMEM;
+	for (uint32_t i = 0; i < list.count && w->error == 0; i = end) {
+		uint32_t rule = p->destinations[list.items[i]].rule;
 
-		end = i + 1;
-		while (end < list.count && d[list.items[end]].rule == d[list.items[i]].rule)
-			end++;
-		r = compile_rule(&c, &list.items[i], end - i, false);
-		if (r == 0)
-			r = compile_rule(&c, &list.items[i], end - i, true);
+		for (end = i + 1; end < list.count; end++)
+			if (p->destinations[list.items[end]].rule != rule)
+				break;
+		put_rule(t, node, &list.items[i], end - i, false, w);
+		if (p->rules[rule].has_self && node->owner)
+			put_rule(t, node, &list.items[i], end - i, true, w);
 	}
+	json_end_array(w);
 	indexes_clear(&list);
-	if (r < 0)
-		tailcfg_filter_clear(&c.filter);
-	else
-		*ret = c.filter;
-	return r;
+	return node;
 }
 
 int applied_policy_capabilities(struct applied_policy *t, int64_t id,
@@ -472,10 +323,70 @@ int applied_policy_capabilities(struct applied_policy *t, int64_t id,
 		for (uint32_t u = 0; s->key.part == PART_ATTRIBUTE && u < s->uses.count; u++) {
 			const struct policy_attribute *a = &p->attributes[s->uses.items[u]];
 
-			for (uint32_t k = 0; k < a->capability_count; k++)
-				if (!each(data, a->capabilities[k].name, a->capabilities[k].values))
+			for (uint32_t k = 0; k < a->capabilities.count; k++)
+				if (!each(data, a->capabilities.items[k].name,
+					  a->capabilities.items[k].values))
 					return 0;
 		}
 	}
 	return 0;
+}
+
+/* --- Routes of peers --- */
+
+static bool covers_some(const struct selector *s, const struct prefix *route)
+{
+	return s->key.kind == SELECT_ANY || s->key.kind == SELECT_DANGER_ALL ||
+	       (s->key.kind == SELECT_PREFIX && prefix_overlaps(&s->key.prefix, route));
+}
+
+static bool rule_reaches(const struct applied_policy *t, uint32_t rule, const struct prefix *route)
+{
+	const struct policy *p = t->policy;
+	const struct indexes *to = &p->rules[rule].destinations;
+
+	for (uint32_t i = 0; i < to->count; i++)
+		if (covers_some(applied_selector(t, p->destinations[to->items[i]].selector), route))
+			return true;
+	return false;
+}
+
+static bool rule_comes_from(const struct applied_policy *t, uint32_t rule,
+			    const struct prefix *route)
+{
+	const struct indexes *from = &t->policy->rules[rule].sources;
+
+	for (uint32_t i = 0; i < from->count; i++)
+		if (covers_some(applied_selector(t, from->items[i]), route))
+			return true;
+	return false;
+}
+
+bool applied_policy_grants_route(const struct applied_policy *t, int64_t id,
+				 const struct prefix *route)
+{
+	const struct applied_node *node = applied_find(t, id);
+
+	if (!node)
+		return false;
+	if (is_default_route(route))
+		return true;
+	for (uint32_t i = 0; i < node->routes.count; i++)
+		if (prefix_equal(&node->routes.items[i], route))
+			return true;
+	for (uint32_t i = 0; i < node->matched.count; i++) {
+		const struct selector *s = applied_selector(t, node->matched.items[i]);
+		bool to = s->key.part == PART_DESTINATION && s->key.kind != SELECT_INTERNET &&
+			  applied_is_reached(t, node, s->index);
+
+		for (uint32_t u = 0; u < s->uses.count; u++) {
+			uint32_t use = s->uses.items[u];
+
+			if (s->key.part == PART_SOURCE && rule_reaches(t, use, route))
+				return true;
+			if (to && rule_comes_from(t, t->policy->destinations[use].rule, route))
+				return true;
+		}
+	}
+	return false;
 }

@@ -5,67 +5,47 @@
 #include <errno.h>
 #include <string.h>
 
-/* struct ssh_write - The policy being written for a node */
-struct ssh_write {
-	struct applied_policy *t;
-	const struct applied_node *node;
-	struct json_writer json;
-};
-
-static void put_principal(struct ssh_write *w, const struct address *a)
+static void put_node(struct json_writer *w, const struct applied_node *node)
 {
+	const struct address *own[] = {&node->v4, &node->v6};
 	char text[ADDRESS_TEXT_MAX];
 
-	if (a->family == ADDRESS_NONE)
-		return;
-	json_begin_object(&w->json, NULL);
-	json_put_string(&w->json, "nodeIP", address_format(a, text));
-	json_end_object(&w->json);
-}
-
-static void put_node(struct ssh_write *w, const struct applied_node *node)
-{
-	put_principal(w, &node->v4);
-	put_principal(w, &node->v6);
-}
-
-static void put_action(struct ssh_write *w, bool check)
-{
-	json_begin_object(&w->json, "action");
-	if (check) {
-		json_put_string(&w->json, "holdAndDelegate", POLICY_SSH_ACTION_URL);
-	} else {
-		json_put_bool(&w->json, "accept", true);
-		json_put_bool(&w->json, "allowAgentForwarding", true);
-		json_put_bool(&w->json, "allowLocalPortForwarding", true);
-		json_put_bool(&w->json, "allowRemotePortForwarding", true);
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
+		if (own[i]->family == ADDRESS_NONE)
+			continue;
+		json_begin_object(w, NULL);
+		json_put_string(w, "nodeIP", address_format(own[i], text));
+		json_end_object(w);
 	}
-	json_end_object(&w->json);
 }
 
-static void put_tail(struct ssh_write *w, const struct policy_ssh_rule *rule)
+static void put_tail(struct json_writer *w, const struct policy_ssh_rule *rule)
 {
-	put_action(w, rule->check);
+	json_put_raw(w, "action",
+		     rule->check ? "{\"holdAndDelegate\":\"" POLICY_SSH_ACTION_URL "\"}"
+				 : "{\"accept\":true,\"allowAgentForwarding\":true,"
+				   "\"allowLocalPortForwarding\":true,"
+				   "\"allowRemotePortForwarding\":true}");
 	if (rule->environment.count)
-		json_put_strings(&w->json, "acceptEnv", &rule->environment);
-	json_end_object(&w->json);
+		json_put_strings(w, "acceptEnv", &rule->environment);
+	json_end_object(w);
 }
 
 /* put_users() - Maps requested users: "" refuses, "=" keeps the name */
-static void put_users(struct ssh_write *w, const struct policy_ssh_rule *rule)
+static void put_users(struct json_writer *w, const struct policy_ssh_rule *rule)
 {
-	json_begin_object(&w->json, "sshUsers");
+	json_begin_object(w, "sshUsers");
 	if (rule->nonroot)
-		json_put_string(&w->json, "*", "=");
-	json_put_string(&w->json, "root", rule->root ? "root" : "");
+		json_put_string(w, "*", "=");
+	json_put_string(w, "root", rule->root ? "root" : "");
 	for (uint32_t i = 0; i < rule->users.count; i++)
-		json_put_string(&w->json, rule->users.items[i], rule->users.items[i]);
-	json_end_object(&w->json);
+		json_put_string(w, rule->users.items[i], rule->users.items[i]);
+	json_end_object(w);
 }
 
 /* put_localparts() - A rule for each node whose user has a login in the domain */
-static int put_localparts(struct ssh_write *w, const struct policy_ssh_rule *rule,
-			  const struct applied_node *const *nodes, uint32_t count)
+static void put_localparts(struct json_writer *w, const struct policy_ssh_rule *rule,
+			   const struct applied_node *const *nodes, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		size_t length = policy_ssh_localpart(rule, nodes[i]->user);
@@ -74,33 +54,35 @@ static int put_localparts(struct ssh_write *w, const struct policy_ssh_rule *rul
 		if (!length)
 			continue;
 		user = strndup(nodes[i]->user, length);
-		if (!user)
-			return -ENOMEM;
-		json_begin_object(&w->json, NULL);
-		json_begin_array(&w->json, "principals");
+		if (!user) {
+			w->error = -ENOMEM;
+			return;
+		}
+		json_begin_object(w, NULL);
+		json_begin_array(w, "principals");
 		put_node(w, nodes[i]);
-		json_end_array(&w->json);
-		json_begin_object(&w->json, "sshUsers");
-		json_put_string(&w->json, user, user);
-		json_end_object(&w->json);
+		json_end_array(w);
+		json_begin_object(w, "sshUsers");
+		json_put_string(w, user, user);
+		json_end_object(w);
 		put_tail(w, rule);
 	}
-	return 0;
 }
 
-static int put_rule(struct ssh_write *w, const struct policy_ssh_rule *rule,
-		    const struct applied_node *const *nodes, uint32_t count)
+static void put_rule(struct json_writer *w, const struct policy_ssh_rule *rule,
+		     const struct applied_node *const *nodes, uint32_t count)
 {
 	if (count && (rule->root || rule->nonroot || rule->users.count)) {
-		json_begin_object(&w->json, NULL);
-		json_begin_array(&w->json, "principals");
+		json_begin_object(w, NULL);
+		json_begin_array(w, "principals");
 		for (uint32_t i = 0; i < count; i++)
 			put_node(w, nodes[i]);
-		json_end_array(&w->json);
+		json_end_array(w);
 		put_users(w, rule);
 		put_tail(w, rule);
 	}
-	return rule->domains.count ? put_localparts(w, rule, nodes, count) : 0;
+	if (rule->domains.count)
+		put_localparts(w, rule, nodes, count);
 }
 
 /* struct node_list - Nodes, each once by the mark of the walk */
@@ -111,16 +93,13 @@ struct node_list {
 
 static int add_node(struct applied_policy *t, struct node_list *list, struct applied_node *node)
 {
-	const struct applied_node **added;
-
 	t->steps++;
 	if (node->mark == t->mark)
 		return 0;
 	node->mark = t->mark;
-	added = ARRAY_ADD(list->items, list->count, list->capacity);
-	if (!added)
+	if (ARRAY_GROW(list->items, list->count, list->capacity) < 0)
 		return -ENOMEM;
-	*added = node;
+	list->items[list->count++] = node;
 	return 0;
 }
 
@@ -156,63 +135,50 @@ static int find_sources(struct applied_policy *t, const struct policy_ssh_rule *
 	return r;
 }
 
-static int put_rule_for(struct ssh_write *w, uint32_t index, const struct owner *only)
+static void put_rule_for(struct applied_policy *t, const struct policy_ssh_rule *rule,
+			 const struct owner *only, struct json_writer *w)
 {
-	const struct policy_ssh_rule *rule = &w->t->policy->ssh[index];
 	struct node_list list = {0};
-	int r = find_sources(w->t, rule, only, &list);
 
-	if (r == 0)
-		r = put_rule(w, rule, list.items, list.count);
+	if (find_sources(t, rule, only, &list) < 0)
+		w->error = -ENOMEM;
+	else
+		put_rule(w, rule, list.items, list.count);
 	free(list.items);
-	return r;
 }
 
-static int put_rules(struct ssh_write *w, const struct indexes *rules, bool check)
+static void put_rules(struct applied_policy *t, const struct applied_node *node,
+		      const struct indexes *rules, bool check, struct json_writer *w)
 {
-	int r = 0;
-
-	for (uint32_t i = 0; i < rules->count && r == 0; i++) {
-		const struct policy_ssh_rule *rule = &w->t->policy->ssh[rules->items[i]];
+	for (uint32_t i = 0; i < rules->count; i++) {
+		const struct policy_ssh_rule *rule = &t->policy->ssh[rules->items[i]];
 
 		if (rule->check != check)
 			continue;
 		/* A node can match a destination directly and by autogroup:self. */
-		if (applied_matches_any(w->node, &rule->destinations))
-			r = put_rule_for(w, rules->items[i], NULL);
+		if (applied_matches_any(node, &rule->destinations))
+			put_rule_for(t, rule, NULL, w);
 		else if (rule->has_self)
-			r = put_rule_for(w, rules->items[i], w->node->owner);
+			put_rule_for(t, rule, node->owner, w);
 	}
-	return r;
 }
 
-int applied_policy_ssh(struct applied_policy *t, int64_t id, struct buffer *out)
+void applied_policy_ssh(struct applied_policy *t, int64_t id, struct json_writer *w,
+			const char *name)
 {
-	struct ssh_write w = {.t = t, .node = applied_find(t, id), .json = json_writer_to(out)};
+	const struct applied_node *node = applied_find(t, id);
 	struct indexes rules = {0};
-	size_t before = out->length;
-	int r;
 
-	if (!w.node)
-		return -ENOENT;
-	if (!t->policy->has_ssh)
-		return 0;
-	r = applied_uses(t, w.node, PART_SSH_DESTINATION, &rules);
-	json_begin_object(&w.json, NULL);
-	json_begin_array(&w.json, "rules");
+	if (node && applied_uses(t, node, PART_SSH_DESTINATION, &rules) < 0)
+		w->error = -ENOMEM;
+	json_begin_object(w, name);
+	json_begin_array(w, "rules");
 	/* Stricter rules first: the client applies the first rule that matches. */
-	if (r == 0)
-		r = put_rules(&w, &rules, true);
-	if (r == 0)
-		r = put_rules(&w, &rules, false);
-	json_end_array(&w.json);
-	json_end_object(&w.json);
-	if (r == 0)
-		r = json_writer_result(&w.json);
+	put_rules(t, node, &rules, true, w);
+	put_rules(t, node, &rules, false, w);
+	json_end_array(w);
+	json_end_object(w);
 	indexes_clear(&rules);
-	if (r < 0)
-		out->length = before;
-	return r < 0 ? r : 1;
 }
 
 static bool applies(const struct policy_ssh_rule *rule, const struct applied_node *from,

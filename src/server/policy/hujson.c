@@ -20,6 +20,13 @@ struct hujson_position hujson_position(const char *text, size_t offset)
 	return p;
 }
 
+static int fail_at(const char *text, size_t offset, const char *what, struct error *err)
+{
+	struct hujson_position p = hujson_position(text, offset);
+
+	return error_set(err, -EINVAL, "line %zu, column %zu: %s", p.line, p.column, what);
+}
+
 /* blank() - Overwrite, but keep the lines */
 static void blank(char *text, size_t from, size_t to)
 {
@@ -75,14 +82,9 @@ int hujson_standardize(char *text, size_t length, struct error *err)
 		if (c == '/' && i + 1 < length && (text[i + 1] == '/' || text[i + 1] == '*')) {
 			size_t end = comment_end(text, length, i);
 
-			if (end == 0) {
-				struct hujson_position p = hujson_position(text, i);
-
-				return error_set(err, -EINVAL,
-						 "line %zu, column %zu: this comment has no end: "
-						 "close it with */",
-						 p.line, p.column);
-			}
+			if (end == 0)
+				return fail_at(text, i, "this comment has no end: close it with */",
+					       err);
 			blank(text, i, end);
 			i = end;
 			continue;
@@ -101,7 +103,6 @@ int hujson_standardize(char *text, size_t length, struct error *err)
 
 int hujson_parse(char *text, size_t length, struct json_range *ret, struct error *err)
 {
-	struct hujson_position p;
 	struct json_range value;
 	json_error_t cause;
 	json_t *tree;
@@ -112,12 +113,8 @@ int hujson_parse(char *text, size_t length, struct json_range *ret, struct error
 	if (r < 0)
 		return r;
 	zero = memchr(text, 0, length);
-	if (zero) {
-		/* jansson reads over it. */
-		p = hujson_position(text, (size_t)(zero - text));
-		return error_set(err, -EINVAL, "line %zu, column %zu: a zero byte", p.line,
-				 p.column);
-	}
+	if (zero) /* jansson reads over it */
+		return fail_at(text, (size_t)(zero - text), "a zero byte", err);
 	while (first < length && strchr(" \t\r\n", text[first]))
 		first++;
 	if (first == length) {
@@ -129,11 +126,11 @@ int hujson_parse(char *text, size_t length, struct json_range *ret, struct error
 	if (!tree) {
 		if (json_error_code(&cause) == json_error_out_of_memory)
 			return error_set_errno(err, -ENOMEM, "JSON");
-		p = hujson_position(text, cause.position > 0 && (size_t)cause.position <= length
-						  ? (size_t)cause.position - 1
-						  : 0);
-		return error_set(err, -EINVAL, "line %zu, column %zu: %s", p.line, p.column,
-				 cause.text);
+		return fail_at(text,
+			       cause.position > 0 && (size_t)cause.position <= length
+				       ? (size_t)cause.position - 1
+				       : 0,
+			       cause.text, err);
 	}
 	json_decref(tree);
 	r = json_scan_value(text, length, &value);

@@ -9,8 +9,10 @@
 
 int indexes_add(struct indexes *list, uint32_t item)
 {
-	if (ARRAY_GROW(list->items, list->count, list->capacity) < 0)
+	if (ARRAY_GROW(list->items, list->count, list->capacity) < 0) {
+		list->failed = true;
 		return -ENOMEM;
+	}
 	list->items[list->count++] = item;
 	return 0;
 }
@@ -28,7 +30,7 @@ static int compare(const void *left, const void *right)
 	return *a < *b ? -1 : *a > *b;
 }
 
-void indexes_sort(struct indexes *list)
+int indexes_sort(struct indexes *list)
 {
 	uint32_t kept = 0;
 
@@ -38,6 +40,7 @@ void indexes_sort(struct indexes *list)
 		if (i == 0 || list->items[i] != list->items[kept - 1])
 			list->items[kept++] = list->items[i];
 	list->count = kept;
+	return list->failed ? -ENOMEM : 0;
 }
 
 bool indexes_contain(const struct indexes *sorted, uint32_t item)
@@ -71,22 +74,17 @@ struct policy_name *policy_name_add(struct policy *p, enum name_kind kind, const
 
 	if (name)
 		return name;
-	if (!ARRAY_ADD(table->items, table->count, table->capacity))
-		return NULL;
-	name = calloc(1, sizeof(*name));
-	if (name)
-		name->text = strndup(text, length);
-	if (!name || !name->text) {
+	name = calloc(1, sizeof(*name) + length + 1);
+	if (!name || !ARRAY_ADD(table->items, table->count, table->capacity)) {
 		free(name);
-		table->count--;
 		return NULL;
 	}
+	memcpy(name->text, text, length);
 	name->number = table->count - 1;
 	for (unsigned int part = 0; part < PART_COUNT; part++)
 		name->selectors[part] = NONE;
 	HASH_ADD_KEYPTR(hh, table->by_text, name->text, length, name);
 	if (!name->hh.tbl) {
-		free(name->text);
 		free(name);
 		table->count--;
 		return NULL;
@@ -122,7 +120,7 @@ static const struct prefix internet[] = {
 	V4(200, 0, 0, 5),    V4(208, 0, 0, 4),    V4(224, 0, 0, 3),    V6(3, 0x20),
 };
 
-static const struct prefix tailnet[2] = {
+const struct prefix policy_tailnet_ranges[2] = {
 	V4(100, 64, 0, 10),
 	V6(48, 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0),
 };
@@ -131,11 +129,6 @@ const struct prefix *policy_internet(size_t *ret_count)
 {
 	*ret_count = ARRAY_SIZE(internet);
 	return internet;
-}
-
-const struct prefix *policy_tailnet_ranges(void)
-{
-	return tailnet;
 }
 
 bool policy_is_internet(const struct prefix *p)
@@ -186,21 +179,19 @@ int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *
 	return 0;
 }
 
-/* add_name() - The selectors that are @name */
-static int add_name(const struct policy_name *name, struct indexes *ret)
+/* add_name() - The selectors that are @name; NULL: none */
+static void add_name(const struct policy_name *name, struct indexes *ret)
 {
-	for (unsigned int part = 0; part < PART_TEST; part++)
-		if (name->selectors[part] != NONE && indexes_add(ret, name->selectors[part]) < 0)
-			return -ENOMEM;
-	return 0;
+	for (unsigned int part = 0; name && part < PART_TEST; part++)
+		if (name->selectors[part] != NONE)
+			indexes_add(ret, name->selectors[part]);
 }
 
-static int add_special(const struct policy *p, enum selector_kind kind, struct indexes *ret)
+static void add_special(const struct policy *p, enum selector_kind kind, struct indexes *ret)
 {
 	for (unsigned int part = 0; part < PART_TEST; part++)
-		if (p->special[part][kind] != NONE && indexes_add(ret, p->special[part][kind]) < 0)
-			return -ENOMEM;
-	return 0;
+		if (p->special[part][kind] != NONE)
+			indexes_add(ret, p->special[part][kind]);
 }
 
 static bool is_exit_node(const struct policy_node *node)
@@ -233,50 +224,40 @@ static bool matches_prefix(const struct policy_node *node, bool is_exit,
 	       (is_exit && key->part == PART_DESTINATION && policy_is_internet(&key->prefix));
 }
 
-static int add_user(const struct policy *p, const char *user, struct indexes *ret)
+static void add_user(const struct policy *p, const char *user, struct indexes *ret)
 {
 	const struct policy_name *login = policy_name_find(p, NAME_LOGIN, user, login_length(user));
-	int r = 0;
 
-	if (!login)
-		return 0;
-	r = add_name(login, ret);
-	for (uint32_t i = 0; i < login->groups.count && r == 0; i++)
-		r = add_name(p->names[NAME_GROUP].items[login->groups.items[i]], ret);
-	return r;
+	add_name(login, ret);
+	for (uint32_t i = 0; login && i < login->groups.count; i++)
+		add_name(p->names[NAME_GROUP].items[login->groups.items[i]], ret);
 }
 
 int policy_match(const struct policy *p, const struct policy_node *node, struct indexes *ret)
 {
 	bool is_exit = is_exit_node(node);
-	int r = add_special(p, SELECT_ANY, ret);
 
-	if (r == 0)
-		r = add_special(p, SELECT_DANGER_ALL, ret);
-	if (r == 0 && is_exit)
-		r = add_special(p, SELECT_INTERNET, ret);
-	if (r == 0)
-		r = add_special(p, node->tags.count ? SELECT_TAGGED : SELECT_MEMBER, ret);
-	if (r == 0 && !node->tags.count && node->user)
-		r = add_user(p, node->user, ret);
+	add_special(p, SELECT_ANY, ret);
+	add_special(p, SELECT_DANGER_ALL, ret);
+	if (is_exit)
+		add_special(p, SELECT_INTERNET, ret);
+	add_special(p, node->tags.count ? SELECT_TAGGED : SELECT_MEMBER, ret);
+	if (!node->tags.count && node->user)
+		add_user(p, node->user, ret);
 	/* SELF has no members here: struct applied_policy knows the owner of each node. */
-	for (uint32_t i = 0; i < node->tags.count && r == 0; i++) {
+	for (uint32_t i = 0; i < node->tags.count; i++) {
 		const char *tag = node->tags.items[i];
-		const struct policy_name *name = policy_name_find(p, NAME_TAG, tag, strlen(tag));
 
-		r = name ? add_name(name, ret) : 0;
+		add_name(policy_name_find(p, NAME_TAG, tag, strlen(tag)), ret);
 	}
-	for (uint32_t i = 0; i < p->prefixes.count && r == 0; i++) {
+	for (uint32_t i = 0; i < p->prefixes.count; i++) {
 		const struct selector *s = p->selectors[p->prefixes.items[i]];
 
 		if (matches_prefix(node, is_exit, &s->key))
-			r = indexes_add(ret, s->index);
+			indexes_add(ret, s->index);
 	}
-	if (r < 0)
-		return r;
 	/* A node can have a tag twice. */
-	indexes_sort(ret);
-	return 0;
+	return indexes_sort(ret);
 }
 
 bool policy_approves_route(const struct policy *policy, const struct policy_node *node,
@@ -379,19 +360,18 @@ static void names_free(struct name_table *table)
 		indexes_clear(&name->groups);
 		indexes_clear(&name->logins);
 		indexes_clear(&name->tags);
-		free(name->text);
 		free(name);
 	}
 	free(table->items);
 }
 
-static void capabilities_free(struct policy_capability *list, uint32_t count)
+void policy_capabilities_clear(struct tailcfg_capability_list *list)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		free(list[i].name);
-		free(list[i].values);
+	for (uint32_t i = 0; i < list->count; i++) {
+		free((char *)list->items[i].name);
+		free((char *)list->items[i].values);
 	}
-	free(list);
+	free(list->items);
 }
 
 static void rules_free(struct policy *p)
@@ -399,11 +379,11 @@ static void rules_free(struct policy *p)
 	for (uint32_t i = 0; i < p->rule_count; i++) {
 		indexes_clear(&p->rules[i].sources);
 		indexes_clear(&p->rules[i].destinations);
-		capabilities_free(p->rules[i].capabilities, p->rules[i].capability_count);
+		policy_capabilities_clear(&p->rules[i].capabilities);
 	}
 	free(p->rules);
 	for (uint32_t i = 0; i < p->destination_count; i++)
-		free(p->destinations[i].ports);
+		free(p->destinations[i].ports.items);
 	free(p->destinations);
 	for (uint32_t i = 0; i < p->ssh_count; i++) {
 		indexes_clear(&p->ssh[i].sources);
@@ -415,30 +395,22 @@ static void rules_free(struct policy *p)
 	free(p->ssh);
 	for (uint32_t i = 0; i < p->attribute_count; i++) {
 		indexes_clear(&p->attributes[i].targets);
-		capabilities_free(p->attributes[i].capabilities, p->attributes[i].capability_count);
+		policy_capabilities_clear(&p->attributes[i].capabilities);
 	}
 	free(p->attributes);
 	for (uint32_t i = 0; i < p->approval_count; i++)
 		indexes_clear(&p->approvals[i].approvers);
 	free(p->approvals);
+	for (uint32_t i = 0; i < p->assertion_count; i++)
+		free(p->assertions[i].user);
 	free(p->assertions);
-	for (uint32_t i = 0; i < p->ssh_assertion_count; i++)
-		free(p->ssh_assertions[i].user);
-	free(p->ssh_assertions);
 }
 
 void policy_free(struct policy *p)
 {
-	struct policy_host *host, *next;
-
 	if (!p)
 		return;
 	rules_free(p);
-	HASH_ITER(hh, p->hosts, host, next) {
-		HASH_DEL(p->hosts, host);
-		free(host->name);
-		free(host);
-	}
 	HASH_CLEAR(hh, p->selectors_hash);
 	for (uint32_t i = 0; i < p->selector_count; i++) {
 		indexes_clear(&p->selectors[i]->uses);

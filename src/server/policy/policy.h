@@ -39,7 +39,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "wire/json.h"
-#include "wire/tailcfg_filter.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -112,7 +111,7 @@ bool policy_approves_route(const struct policy *policy, const struct policy_node
 /* Ids of nodes, each once, in no order. All zero is empty. */
 struct policy_ids {
 	int64_t *items;
-	size_t count;
+	size_t count, capacity;
 };
 
 void policy_ids_clear(struct policy_ids *ids);
@@ -185,12 +184,12 @@ bool applied_policy_grants_route(const struct applied_policy *t, int64_t id,
 				 const struct prefix *route);
 
 /**
- * applied_policy_filter() - The inbound filter of a node
- * @ret: released by tailcfg_filter_clear(), before @t changes; no rules: no node may reach it
+ * applied_policy_filter() - Write the inbound filter of a node, an array of FilterRule
  *
- * Return: 0, -ENOENT, -ENOMEM
+ * No rules: no node may reach it. Return: whether the node is there; one that isn't has no rules
  */
-int applied_policy_filter(struct applied_policy *t, int64_t id, struct tailcfg_filter *ret);
+bool applied_policy_filter(struct applied_policy *t, int64_t id, struct json_writer *w,
+			   const char *name);
 
 /* Where a node asks about a session that a `check` rule holds for, over Noise: the host is of no
  * use there. The rest is "SRC_ID/to/DST_ID?ssh_user=USER&local_user=USER". */
@@ -199,14 +198,9 @@ int applied_policy_filter(struct applied_policy *t, int64_t id, struct tailcfg_f
 	"https://unused" POLICY_SSH_ACTION "$SRC_NODE_ID/to/$DST_NODE_ID" \
 	"?ssh_user=$SSH_USER&local_user=$LOCAL_USER"
 
-/**
- * applied_policy_ssh() - The SSH policy of a node, as a JSON object
- * @out: appended to
- *
- * Return: 1; 0 and nothing appended when the policy has no ssh section; -ENOENT, -ENOMEM,
- * -EMSGSIZE
- */
-int applied_policy_ssh(struct applied_policy *t, int64_t id, struct buffer *out);
+/** applied_policy_ssh() - Write the SSH policy of a node; one that isn't there has no rules */
+void applied_policy_ssh(struct applied_policy *t, int64_t id, struct json_writer *w,
+			const char *name);
 
 enum policy_ssh_action {
 	POLICY_SSH_REFUSE,

@@ -16,6 +16,7 @@
 #include "base/array.h"
 #include "base/cleanup.h"
 #include "server/policy/policy.h"
+#include "wire/tailcfg_node.h"
 
 #include <assert.h>
 
@@ -51,13 +52,15 @@ struct indexes {
 	uint32_t *items;
 	uint32_t count;
 	uint32_t capacity;
+	bool failed; /* an item is missing for lack of memory */
 };
 
+/* indexes_add() - 0, or -ENOMEM and @list has failed */
 int indexes_add(struct indexes *list, uint32_t item);
 void indexes_clear(struct indexes *list);
 
-/* indexes_sort() - Ascending, each once */
-void indexes_sort(struct indexes *list);
+/* indexes_sort() - Ascending, each once; 0, or -ENOMEM if the list has failed */
+int indexes_sort(struct indexes *list);
 bool indexes_contain(const struct indexes *sorted, uint32_t item);
 
 struct selector_key {
@@ -77,9 +80,8 @@ struct selector {
 	UT_hash_handle hh;
 };
 
-/* A login, a group or a tag that the policy mentions. Each kind has a table. */
+/* A login, group, tag or host that the policy mentions. Each kind has a table. */
 struct policy_name {
-	char *text; /* login without a trailing "@", "group:…", "tag:…" */
 	uint32_t number;
 	uint32_t selectors[PART_COUNT]; /* NONE, or the selector that is this name */
 
@@ -88,11 +90,13 @@ struct policy_name {
 	struct indexes groups;
 	struct indexes logins;
 	struct indexes tags;
-	bool any_member; /* autogroup:member owns the tag */
-	bool declared;   /* a group, a tag */
+	bool any_member;      /* autogroup:member owns the tag */
+	bool declared;        /* a group, a tag */
+	struct prefix prefix; /* of a host */
 	struct json_range at;
 	uint32_t visited;
 	UT_hash_handle hh;
+	char text[]; /* login without a trailing "@", "group:…", "tag:…" */
 };
 
 #define NONE UINT32_MAX
@@ -101,6 +105,7 @@ enum name_kind {
 	NAME_LOGIN,
 	NAME_GROUP,
 	NAME_TAG,
+	NAME_HOST,
 	NAME_KINDS,
 };
 
@@ -111,26 +116,19 @@ struct name_table {
 	uint32_t capacity;
 };
 
-struct policy_host {
-	char *name;
-	struct prefix prefix;
-	UT_hash_handle hh;
-};
-
 struct port_range {
 	uint16_t first, last;
+};
+
+struct port_list {
+	struct port_range *items;
+	uint32_t count;
 };
 
 struct policy_destination {
 	uint32_t rule;
 	uint32_t selector;
-	struct port_range *ports; /* none in a rule of capabilities */
-	uint32_t port_count;
-};
-
-struct policy_capability {
-	char *name;
-	char *values; /* JSON array; NULL: without */
+	struct port_list ports; /* none in a rule of capabilities */
 };
 
 struct policy_rule {
@@ -138,8 +136,7 @@ struct policy_rule {
 	struct indexes destinations; /* numbers of struct policy_destination */
 	bool has_self;               /* among the destinations */
 	uint8_t protocol;            /* 0: TCP, UDP, ICMP */
-	struct policy_capability *capabilities;
-	uint32_t capability_count;
+	struct tailcfg_capability_list capabilities;
 };
 
 struct policy_ssh_rule {
@@ -156,8 +153,7 @@ struct policy_ssh_rule {
 
 struct policy_attribute {
 	struct indexes targets;
-	struct policy_capability *capabilities;
-	uint32_t capability_count;
+	struct tailcfg_capability_list capabilities;
 };
 
 struct policy_approval {
@@ -166,40 +162,26 @@ struct policy_approval {
 	struct indexes approvers;
 };
 
-struct policy_target {
-	uint32_t selector; /* PART_TEST */
-	uint16_t port;
-	struct json_range at;
-};
-
-struct policy_assertion {
-	uint32_t source;  /* PART_TEST */
-	uint8_t protocol; /* 0: TCP or UDP */
-	bool allowed;     /* the asserted result */
-	struct policy_target target;
-};
-
-enum ssh_expectation {
-	EXPECT_ACCEPT, /* or check */
-	EXPECT_CHECK,
+enum expectation {
+	EXPECT_ACCEPT, /* of SSH: or check */
+	EXPECT_CHECK,  /* of SSH */
 	EXPECT_DENY,
 };
 
-struct policy_ssh_assertion {
-	uint32_t source;
-	uint32_t destination;
-	enum ssh_expectation expectation;
-	char *user;
+struct policy_assertion {
+	uint32_t source, target; /* PART_TEST */
+	uint16_t port;
+	uint8_t protocol; /* 0: TCP or UDP */
+	char *user;       /* of SSH; NULL: about packets */
+	enum expectation expectation;
 	struct json_range at;
 };
 
 struct policy {
 	char *text; /* standardized; all struct json_range point into it */
-	bool open;  /* neither acls nor grants */
 	bool blank; /* no section at all */
 
 	struct name_table names[NAME_KINDS];
-	struct policy_host *hosts;       /* hash */
 	struct selector *selectors_hash; /* by key */
 	struct selector **selectors;
 	uint32_t selector_count;
@@ -214,15 +196,12 @@ struct policy {
 	uint32_t destination_count, destination_capacity;
 	struct policy_ssh_rule *ssh;
 	uint32_t ssh_count, ssh_capacity;
-	bool has_ssh;
 	struct policy_attribute *attributes;
 	uint32_t attribute_count, attribute_capacity;
 	struct policy_approval *approvals;
 	uint32_t approval_count, approval_capacity;
 	struct policy_assertion *assertions;
 	uint32_t assertion_count, assertion_capacity;
-	struct policy_ssh_assertion *ssh_assertions;
-	uint32_t ssh_assertion_count, ssh_assertion_capacity;
 };
 
 /** policy_name_find() - NULL if the policy doesn't mention it */
@@ -242,8 +221,8 @@ int policy_selector(struct policy *p, const struct selector_key *key, uint32_t *
 /** policy_internet() - The prefixes of autogroup:internet */
 const struct prefix *policy_internet(size_t *ret_count);
 
-/** policy_tailnet_ranges() - The two prefixes of "*" as a source */
-const struct prefix *policy_tailnet_ranges(void);
+/* The two prefixes of "*" as a source */
+extern const struct prefix policy_tailnet_ranges[2];
 
 /** policy_is_internet() - Whether the prefix contains only public addresses */
 bool policy_is_internet(const struct prefix *p);
@@ -270,3 +249,5 @@ size_t policy_ssh_localpart(const struct policy_ssh_rule *rule, const char *logi
 
 /** policy_ssh_allows() - Whether @login (NULL: none) may become @user by the rule */
 bool policy_ssh_allows(const struct policy_ssh_rule *rule, const char *login, const char *user);
+
+void policy_capabilities_clear(struct tailcfg_capability_list *list);

@@ -5,7 +5,6 @@
 #include "base/limits.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <string.h>
 
 /* Deepest nesting of groups. */
@@ -19,58 +18,43 @@
 
 static bool is_name(const char *text)
 {
-	if (!*text)
-		return false;
-	for (; *text; text++)
-		if (!isalnum((unsigned char)*text) && !strchr("-_.", *text))
-			return false;
-	return true;
+	const char *end = text;
+
+	while (isalnum((unsigned char)*end) || (*end && strchr("-_.", *end)))
+		end++;
+	return end > text && !*end;
 }
 
-/* declare() - The key of a section as a name of its kind */
-static int declare(struct parse *ps, struct json_range key, enum name_kind kind,
-		   struct policy_name **ret)
+/* declare() - The key of a section as a name of its kind; NULL after an error */
+static struct policy_name *declare(struct parse *ps, struct json_range key, enum name_kind kind)
 {
-	static const char *const prefixes[] = {
-		[NAME_GROUP] = "group:",
-		[NAME_TAG] = "tag:",
-	};
-	const char *prefix = prefixes[kind];
-	_cleanup_free_ char *text = NULL;
+	const char *prefix = kind == NAME_GROUP ? "group:" : "tag:";
+	_cleanup_free_ char *text = parse_string(ps, key, kind == NAME_GROUP ? "a group" : "a tag");
 	struct policy_name *name;
-	int r = parse_string(ps, key, kind == NAME_GROUP ? "a group" : "a tag", &text);
 
-	if (r < 0)
-		return r;
-	if (strncmp(text, prefix, strlen(prefix)) != 0)
-		return parse_fail(ps, key, "\"%s\": write it as \"%s%s\"", text, prefix, text);
+	if (!text)
+		return NULL;
+	if (strncmp(text, prefix, strlen(prefix)) != 0) {
+		parse_fail(ps, key, "\"%s\": write it as \"%s%s\"", text, prefix, text);
+		return NULL;
+	}
 	if (!is_name(text + strlen(prefix)) ||
-	    (kind == NAME_TAG && !isalpha((unsigned char)text[strlen(prefix)])))
-		return parse_fail(ps, key,
-				  "\"%s\": only letters, digits and hyphens may follow \"%s\"%s",
-				  text, prefix, kind == NAME_TAG ? ", a letter first" : "");
-	name = policy_name_add(ps->policy, kind, text, strlen(text));
-	if (!name)
-		return parse_no_memory(ps);
-	name->declared = true;
-	name->at = key;
-	*ret = name;
-	return 0;
+	    (kind == NAME_TAG && !isalpha((unsigned char)text[strlen(prefix)]))) {
+		parse_fail(ps, key, "\"%s\": only letters, digits and hyphens may follow \"%s\"%s",
+			   text, prefix, kind == NAME_TAG ? ", a letter first" : "");
+		return NULL;
+	}
+	name = parse_name(ps, kind, text);
+	if (name) {
+		name->declared = true;
+		name->at = key;
+	}
+	return name;
 }
 
-/* refer() - Add a member of a group, or an owner */
-static int refer(struct parse *ps, const char *text, enum name_kind kind, struct indexes *list)
-{
-	size_t length = kind == NAME_LOGIN ? login_length(text) : strlen(text);
-	struct policy_name *name = policy_name_add(ps->policy, kind, text, length);
-
-	if (!name || indexes_add(list, name->number) < 0)
-		return parse_no_memory(ps);
-	return 0;
-}
-
-static int refer_known(struct parse *ps, struct json_range at, const char *text,
-		       enum name_kind kind, struct indexes *list)
+/* refer() - Add a group or a tag to the members of a group, or to the owners of a tag */
+static bool refer(struct parse *ps, struct json_range at, const char *text, enum name_kind kind,
+		  struct indexes *list)
 {
 	const struct policy_name *name = policy_name_find(ps->policy, kind, text, strlen(text));
 
@@ -80,231 +64,201 @@ static int refer_known(struct parse *ps, struct json_range at, const char *text,
 					  ? "there is no \"%s\": declare it under \"groups\""
 					  : "there is no \"%s\": declare it under \"tagOwners\"",
 				  text);
-	return refer(ps, text, kind, list);
+	return parse_add(ps, list, name->number);
 }
 
-/* declare_name() - @data: enum name_kind */
-static int declare_name(struct parse *ps, struct json_range key, struct json_range value,
-			void *data)
+/* refer_login() - Add a user to the members of a group, or to the owners of a tag */
+static bool refer_login(struct parse *ps, struct json_range at, const char *text,
+			struct indexes *list)
 {
-	struct policy_name *name;
+	const struct policy_name *name;
 
-	(void)value;
-	return declare(ps, key, *(const enum name_kind *)data, &name);
-}
-
-/* refer_login() - A user among the members of a group or the owners of a tag */
-static int refer_login(struct parse *ps, struct json_range at, const char *text,
-		       struct indexes *list)
-{
 	if (!strchr(text, '@'))
 		return parse_fail(ps, at,
 				  "\"%s\" is not a user: a user has an @, as in \"%s@\" or "
 				  "\"%s@example.com\"",
 				  text, text, text);
-	return refer(ps, text, NAME_LOGIN, list);
+	name = parse_name(ps, NAME_LOGIN, text);
+	return name && parse_add(ps, list, name->number);
 }
 
-static int add_to_group(struct parse *ps, struct json_range value, void *data)
+static bool add_member(struct parse *ps, struct json_range at, char *text, void *data)
 {
 	struct policy_name *group = data;
-	_cleanup_free_ char *text = NULL;
-	int r = parse_string(ps, value, "a user or a group", &text);
 
-	if (r < 0)
-		return r;
 	if (!strncmp(text, "group:", 6))
-		return refer_known(ps, value, text, NAME_GROUP, &group->groups);
-	return refer_login(ps, value, text, &group->logins);
+		return refer(ps, at, text, NAME_GROUP, &group->groups);
+	return refer_login(ps, at, text, &group->logins);
 }
 
-static int fill_group(struct parse *ps, struct json_range key, struct json_range value, void *data)
+static bool add_owner(struct parse *ps, struct json_range at, char *text, void *data)
 {
-	struct policy_name *group = NULL;
-	int r = declare(ps, key, NAME_GROUP, &group);
+	struct policy_name *tag = data;
 
-	(void)data;
-	return r < 0 ? r : parse_each(ps, value, "a group", add_to_group, group);
+	if (!strncmp(text, "group:", 6))
+		return refer(ps, at, text, NAME_GROUP, &tag->groups);
+	if (!strncmp(text, "tag:", 4))
+		return refer(ps, at, text, NAME_TAG, &tag->tags);
+	if (!strcmp(text, "autogroup:member")) {
+		tag->any_member = true;
+		return true;
+	}
+	/* The operator assigns tags by keys and commands, independent of this list. */
+	if (parse_is_role(text))
+		return true;
+	if (!strncmp(text, "autogroup:", 10))
+		return parse_fail(ps, at,
+				  "\"%s\" can't own a tag: name users, a group, a tag, a role as "
+				  "autogroup:admin, or autogroup:member",
+				  text);
+	return refer_login(ps, at, text, &tag->logins);
 }
 
-/* check_cycle() - A group must not be reached from itself. @chain: the path, for the error */
-static int check_cycle(struct parse *ps, struct policy_name *name, struct policy_name **chain,
-		       uint32_t depth)
+static bool declare_name(struct parse *ps, struct json_range key, struct json_range value,
+			 void *kind)
+{
+	(void)value;
+	return declare(ps, key, *(const enum name_kind *)kind) != NULL;
+}
+
+static bool fill_name(struct parse *ps, struct json_range key, struct json_range value, void *data)
+{
+	enum name_kind kind = *(const enum name_kind *)data;
+	struct policy_name *name = declare(ps, key, kind);
+
+	if (!name)
+		return false;
+	if (kind == NAME_GROUP)
+		return parse_each_string(ps, value, "a group", "a user or a group", add_member,
+					 name);
+	return parse_each_string(ps, value, "the owners of a tag", "a user, group or tag",
+				 add_owner, name);
+}
+
+/* fill_names() - All names of a kind, and then what belongs to each; false after an error */
+static bool fill_names(struct parse *ps, struct json_range object, const char *what,
+		       enum name_kind kind)
+{
+	bool good = parse_members(ps, object, what, declare_name, &kind);
+
+	return parse_members(ps, object, what, fill_name, &kind) && good;
+}
+
+/* struct spread - A group, and the groups between it and the one that is visited */
+struct spread {
+	const struct policy_name *group;
+	uint32_t depth;
+	uint32_t budget;
+};
+
+/* spread_group() - Add the group to the groups of every login below @name, which is the group or one
+ * that it contains. A group must not be reached from itself */
+static bool spread_group(struct parse *ps, struct spread *to, struct policy_name *name)
 {
 	struct policy *p = ps->policy;
 
-	for (uint32_t i = 0; i < depth; i++)
-		if (chain[i] == name)
-			return parse_fail(ps, name->at,
-					  "\"%s\" contains itself, through \"%s\": remove one of "
-					  "them from the other",
-					  name->text, chain[depth - 1]->text);
 	if (name->visited == p->visit)
-		return 0;
-	if (depth == NAMES_DEPTH_MAX)
+		return true;
+	if (to->depth == NAMES_DEPTH_MAX)
 		return parse_fail(ps, name->at, "\"%s\" is nested deeper than %d levels",
 				  name->text, NAMES_DEPTH_MAX);
-	chain[depth] = name;
-	for (uint32_t i = 0; i < name->groups.count; i++) {
-		int r = check_cycle(ps, p->names[NAME_GROUP].items[name->groups.items[i]], chain,
-				    depth + 1);
-
-		if (r < 0)
-			return r;
-	}
-	name->visited = p->visit;
-	return 0;
-}
-
-static int check_cycles(struct parse *ps)
-{
-	struct policy_name *chain[NAMES_DEPTH_MAX];
-	struct policy *p = ps->policy;
-	int r = 0;
-
-	p->visit++;
-	for (uint32_t i = 0; i < p->names[NAME_GROUP].count && r == 0; i++)
-		r = check_cycle(ps, p->names[NAME_GROUP].items[i], chain, 0);
-	return r;
-}
-
-/* spread_group() - Add @group to the groups of every login below @name */
-static int spread_group(struct parse *ps, const struct policy_name *group, struct policy_name *name,
-			uint32_t *budget)
-{
-	struct policy *p = ps->policy;
-
-	if (name->visited == p->visit)
-		return 0;
 	name->visited = p->visit;
 	for (uint32_t i = 0; i < name->logins.count; i++) {
 		struct policy_name *login = p->names[NAME_LOGIN].items[name->logins.items[i]];
 		const struct indexes *in = &login->groups;
 
-		if ((*budget)-- == 0)
-			return parse_fail(ps, group->at,
+		if (to->budget-- == 0)
+			return parse_fail(ps, to->group->at,
 					  "the groups have more than %u members together",
 					  GROUP_MEMBERS_MAX);
-		if (in->count && in->items[in->count - 1] == group->number)
+		if (in->count && in->items[in->count - 1] == to->group->number)
 			continue;
-		if (indexes_add(&login->groups, group->number) < 0)
-			return parse_no_memory(ps);
+		if (!parse_add(ps, &login->groups, to->group->number))
+			return false;
 	}
 	for (uint32_t i = 0; i < name->groups.count; i++) {
-		int r = spread_group(ps, group, p->names[NAME_GROUP].items[name->groups.items[i]],
-				     budget);
+		struct policy_name *inner = p->names[NAME_GROUP].items[name->groups.items[i]];
 
-		if (r < 0)
-			return r;
+		if (inner == to->group)
+			return parse_fail(ps, inner->at,
+					  "\"%s\" contains itself, through \"%s\": remove one of "
+					  "them from the other",
+					  inner->text, name->text);
+		to->depth++;
+		if (!spread_group(ps, to, inner))
+			return false;
+		to->depth--;
 	}
-	return 0;
+	return true;
 }
 
-int parse_groups(struct parse *ps, struct json_range object)
+void parse_groups(struct parse *ps, struct json_range object)
 {
 	struct policy *p = ps->policy;
-	uint32_t budget = GROUP_MEMBERS_MAX;
-	int r = parse_members(ps, object, "groups", declare_name, &(enum name_kind){NAME_GROUP});
+	const struct name_table *groups = &p->names[NAME_GROUP];
+	struct spread to = {.budget = GROUP_MEMBERS_MAX};
 
-	if (parse_goes_on(ps, r))
-		r = parse_both(r, parse_members(ps, object, "groups", fill_group, NULL));
-	if (parse_goes_on(ps, r))
-		r = parse_both(r, check_cycles(ps));
-	for (uint32_t i = 0; r == 0 && i < p->names[NAME_GROUP].count; i++) {
-		struct policy_name *group = p->names[NAME_GROUP].items[i];
-
+	fill_names(ps, object, "groups", NAME_GROUP);
+	for (uint32_t i = 0; i < groups->count; i++) {
 		p->visit++;
-		r = spread_group(ps, group, group, &budget);
+		to.group = groups->items[i];
+		to.depth = 0;
+		if (!spread_group(ps, &to, groups->items[i]))
+			return;
 	}
-	return r;
 }
 
 /* --- Owners of tags --- */
 
-static int add_owner(struct parse *ps, struct json_range value, void *data)
+static bool add_owners(struct parse *ps, const struct policy_name *name, struct indexes *all)
 {
-	struct policy_name *tag = data;
-	_cleanup_free_ char *text = NULL;
-	int r = parse_string(ps, value, "a user, group or tag", &text);
+	struct policy *p = ps->policy;
 
-	if (r < 0)
-		return r;
-	if (!strncmp(text, "group:", 6))
-		return refer_known(ps, value, text, NAME_GROUP, &tag->groups);
-	if (!strncmp(text, "tag:", 4))
-		return refer_known(ps, value, text, NAME_TAG, &tag->tags);
-	if (!strcmp(text, "autogroup:member")) {
-		tag->any_member = true;
-		return 0;
-	}
-	/* The operator assigns tags by keys and commands, independent of this list. */
-	if (parse_is_role(text))
-		return 0;
-	if (!strncmp(text, "autogroup:", 10))
-		return parse_fail(ps, value,
-				  "\"%s\" can't own a tag: name users, a group, a tag, a role as "
-				  "autogroup:admin, or autogroup:member",
-				  text);
-	return refer_login(ps, value, text, &tag->logins);
-}
-
-static int fill_tag(struct parse *ps, struct json_range key, struct json_range value, void *data)
-{
-	struct policy_name *tag = NULL;
-	int r = declare(ps, key, NAME_TAG, &tag);
-
-	(void)data;
-	return r < 0 ? r : parse_each(ps, value, "the owners of a tag", add_owner, tag);
-}
-
-static int add_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
-{
 	for (uint32_t i = 0; i < name->tags.count; i++) {
 		struct policy_name *owner = p->names[NAME_TAG].items[name->tags.items[i]];
 
 		if (owner->visited == p->visit)
 			continue;
 		owner->visited = p->visit;
-		if (indexes_add(all, owner->number) < 0)
-			return -ENOMEM;
+		if (!parse_add(ps, all, owner->number))
+			return false;
 	}
-	return 0;
+	return true;
 }
 
 /* gather_owners() - The tags that own @name, whether directly or not, into @all; tags may own each
  * other and themselves */
-static int gather_owners(struct policy *p, const struct policy_name *name, struct indexes *all)
+static bool gather_owners(struct parse *ps, const struct policy_name *name, struct indexes *all)
 {
-	int r = add_owners(p, name, all);
+	bool good = add_owners(ps, name, all);
 
-	for (uint32_t i = 0; i < all->count && r == 0; i++)
-		r = add_owners(p, p->names[NAME_TAG].items[all->items[i]], all);
-	return r;
+	for (uint32_t i = 0; i < all->count && good; i++)
+		good = add_owners(ps, ps->policy->names[NAME_TAG].items[all->items[i]], all);
+	return good;
 }
 
-int parse_tag_owners(struct parse *ps, struct json_range object)
+void parse_tag_owners(struct parse *ps, struct json_range object)
 {
 	struct policy *p = ps->policy;
 	struct name_table *tags = &p->names[NAME_TAG];
 	uint32_t budget = TAG_OWNERS_MAX;
 	struct indexes *all;
-	int r = parse_members(ps, object, "tagOwners", declare_name, &(enum name_kind){NAME_TAG});
+	bool good = fill_names(ps, object, "tagOwners", NAME_TAG);
 
-	if (parse_goes_on(ps, r))
-		r = parse_both(r, parse_members(ps, object, "tagOwners", fill_tag, NULL));
-	if (r < 0 || tags->count == 0)
-		return r;
+	if (!good || tags->count == 0)
+		return;
 	all = calloc(tags->count, sizeof(*all));
-	if (!all)
-		return parse_no_memory(ps);
-	for (uint32_t i = 0; i < tags->count && r == 0; i++) {
+	if (!all) {
+		parse_no_memory(ps);
+		return;
+	}
+	for (uint32_t i = 0; i < tags->count && good; i++) {
 		p->visit++;
-		if (gather_owners(p, tags->items[i], &all[i]) < 0)
-			r = parse_no_memory(ps);
-		else if (all[i].count > budget)
-			r = parse_fail(ps, tags->items[i]->at,
-				       "the tags have more than %u tags as owners together",
-				       TAG_OWNERS_MAX);
+		good = gather_owners(ps, tags->items[i], &all[i]);
+		if (all[i].count > budget)
+			good = parse_fail(ps, tags->items[i]->at,
+					  "the tags have more than %u tags as owners together",
+					  TAG_OWNERS_MAX);
 		budget -= all[i].count;
 	}
 	/* Replaced all at once: gathering needs the direct owners of each tag. */
@@ -313,23 +267,20 @@ int parse_tag_owners(struct parse *ps, struct json_range object)
 		tags->items[i]->tags = all[i];
 	}
 	free(all);
-	return r;
 }
 
 /* --- Hosts --- */
 
-static int add_host(struct parse *ps, struct json_range key, struct json_range value, void *data)
+static bool add_host(struct parse *ps, struct json_range key, struct json_range value, void *unused)
 {
-	_cleanup_free_ char *name = NULL, *text = NULL;
-	struct policy_host *host;
+	_cleanup_free_ char *name = parse_string(ps, key, "a name");
+	_cleanup_free_ char *text = name ? parse_string(ps, value, "an address or prefix") : NULL;
+	struct policy_name *host;
 	struct prefix prefix;
-	int r = parse_string(ps, key, "a name", &name);
 
-	(void)data;
-	if (r == 0)
-		r = parse_string(ps, value, "an address or prefix", &text);
-	if (r < 0)
-		return r;
+	(void)unused;
+	if (!text)
+		return false;
 	if (strpbrk(name, ":@*") || prefix_parse(name, strlen(name), &prefix) == 0)
 		return parse_fail(ps, key,
 				  "\"%s\": a host's name must not contain : @ or *, and must not "
@@ -339,85 +290,68 @@ static int add_host(struct parse *ps, struct json_range key, struct json_range v
 		return parse_fail(ps, value,
 				  "\"%s\" is not a valid address or prefix, as in 10.0.0.0/8",
 				  text);
-	host = calloc(1, sizeof(*host));
-	if (!host)
-		return parse_no_memory(ps);
-	host->name = TAKE_PTR(name);
-	host->prefix = prefix_mask(&prefix);
-	HASH_ADD_KEYPTR(hh, ps->policy->hosts, host->name, strlen(host->name), host);
-	if (!host->hh.tbl) {
-		free(host->name);
-		free(host);
-		return parse_no_memory(ps);
-	}
-	return 0;
+	host = parse_name(ps, NAME_HOST, name);
+	if (host)
+		host->prefix = prefix_mask(&prefix);
+	return host;
 }
 
-int parse_hosts(struct parse *ps, struct json_range object)
+void parse_hosts(struct parse *ps, struct json_range object)
 {
-	return parse_members(ps, object, "hosts", add_host, NULL);
+	parse_members(ps, object, "hosts", add_host, NULL);
 }
 
 /* --- Approvers of routes --- */
 
-static int add_approver(struct parse *ps, struct json_range value, void *data)
+static bool add_approver(struct parse *ps, struct json_range at, char *text, void *data)
 {
-	_cleanup_free_ char *text = NULL;
 	uint32_t selector;
-	int r = parse_string(ps, value, "a user, group or tag", &text);
 
 	/* The operator approves routes by command. */
-	if (r < 0 || parse_is_role(text))
-		return r;
-	r = parse_selector(ps, PART_APPROVER, text, value, &selector);
-	if (r == 0 && indexes_add(data, selector) < 0)
-		r = parse_no_memory(ps);
-	return r;
+	if (parse_is_role(text))
+		return true;
+	selector = parse_selector(ps, PART_APPROVER, text, at);
+	return selector != NONE && parse_add(ps, data, selector);
 }
 
-static struct policy_approval *add_approval(struct policy *p)
+static bool add_approval(struct parse *ps, struct policy_approval approval, const char *what,
+			 struct json_range approvers)
 {
-	return ARRAY_ADD(p->approvals, p->approval_count, p->approval_capacity);
+	struct policy *p = ps->policy;
+	struct policy_approval *added =
+		ARRAY_ADD(p->approvals, p->approval_count, p->approval_capacity);
+
+	if (!added)
+		return parse_no_memory(ps);
+	*added = approval;
+	return parse_each_string(ps, approvers, what, "a user, group or tag", add_approver,
+				 &added->approvers);
 }
 
-static int add_route(struct parse *ps, struct json_range key, struct json_range value, void *data)
+static bool add_route(struct parse *ps, struct json_range key, struct json_range value,
+		      void *unused)
 {
-	_cleanup_free_ char *text = NULL;
-	struct policy_approval *approval;
+	_cleanup_free_ char *text = parse_string(ps, key, "a prefix");
 	struct prefix prefix;
-	int r = parse_string(ps, key, "a prefix", &text);
 
-	(void)data;
-	if (r < 0)
-		return r;
+	(void)unused;
+	if (!text)
+		return false;
 	if (prefix_parse(text, strlen(text), &prefix) < 0)
 		return parse_fail(ps, key,
 				  "\"%s\" is not a valid prefix; a route looks like 10.0.0.0/8",
 				  text);
-	approval = add_approval(ps->policy);
-	if (!approval)
-		return parse_no_memory(ps);
-	approval->prefix = prefix_mask(&prefix);
-	return parse_each(ps, value, "the approvers of a route", add_approver,
-			  &approval->approvers);
+	return add_approval(ps, (struct policy_approval){.prefix = prefix_mask(&prefix)},
+			    "the approvers of a route", value);
 }
 
-int parse_auto_approvers(struct parse *ps, struct json_range object)
+void parse_auto_approvers(struct parse *ps, struct json_range object)
 {
 	struct parse_field fields[] = {{.name = "routes"}, {.name = "exitNode"}, {0}};
-	struct policy_approval *approval;
-	int r;
 
-	if (!object.at)
-		return 0;
-	r = parse_fields(ps, object, "autoApprovers", fields);
-	r = parse_both(r, parse_members(ps, fields[0].value, "routes", add_route, NULL));
-	if (!parse_goes_on(ps, r) || !fields[1].value.at)
-		return r;
-	approval = add_approval(ps->policy);
-	if (!approval)
-		return parse_no_memory(ps);
-	approval->exit_node = true;
-	return parse_both(
-		r, parse_each(ps, fields[1].value, "exitNode", add_approver, &approval->approvers));
+	parse_fields(ps, object, "autoApprovers", fields);
+	parse_members(ps, fields[0].value, "routes", add_route, NULL);
+	if (fields[1].value.at)
+		add_approval(ps, (struct policy_approval){.exit_node = true}, "exitNode",
+			     fields[1].value);
 }

@@ -4,7 +4,6 @@
 #include "server/policy/policy_parse.h"
 #include "wire/ip.h"
 
-#include <errno.h>
 #include <string.h>
 
 #define HOURS                (INT64_C(3600) * 1000000000)
@@ -12,62 +11,55 @@
 #define CHECK_PERIOD_MAX     (168 * HOURS)
 #define LOCALPART            "localpart:"
 
-static int parse_user(struct parse *ps, struct json_range value, void *data)
+static bool parse_user(struct parse *ps, struct json_range at, char *text, void *data)
 {
 	struct policy_ssh_rule *rule = data;
-	_cleanup_free_ char *text = NULL;
 	const char *domain;
-	int r = parse_string(ps, value, "a user of the system", &text);
 
-	if (r < 0)
-		return r;
 	if (!strcmp(text, "*"))
-		return parse_fail(ps, value,
+		return parse_fail(ps, at,
 				  "\"*\" is not a valid user: write autogroup:nonroot for all "
 				  "users but root, and root");
 	if (!strcmp(text, "autogroup:nonroot")) {
 		rule->nonroot = true;
-		return 0;
+		return true;
 	}
 	if (!strcmp(text, "root")) {
 		rule->root = true;
-		return 0;
+		return true;
 	}
 	if (strncmp(text, LOCALPART, strlen(LOCALPART)) != 0)
-		return string_list_add(&rule->users, text) < 0 ? parse_no_memory(ps) : 0;
+		return string_list_add(&rule->users, text) == 0 || parse_no_memory(ps);
 	domain = text + strlen(LOCALPART);
 	if (strncmp(domain, "*@", 2) != 0 || !domain[2])
-		return parse_fail(ps, value, "\"%s\": write it as localpart:*@example.com", text);
-	return string_list_add(&rule->domains, domain + 2) < 0 ? parse_no_memory(ps) : 0;
+		return parse_fail(ps, at, "\"%s\": write it as localpart:*@example.com", text);
+	return string_list_add(&rule->domains, domain + 2) == 0 || parse_no_memory(ps);
 }
 
-static int parse_period(struct parse *ps, const struct parse_field *field,
-			struct policy_ssh_rule *rule)
+static void parse_period(struct parse *ps, const struct parse_field *field,
+			 struct policy_ssh_rule *rule)
 {
 	_cleanup_free_ char *text = NULL;
-	int r;
 
 	rule->period = CHECK_PERIOD_DEFAULT;
-	if (!field->value.at)
-		return 0;
-	if (!rule->check)
-		return parse_fail(ps, field->key, "checkPeriod needs \"action\": \"check\"");
-	r = parse_string(ps, field->value, "a time", &text);
-	if (r < 0)
-		return r;
+	if (field->value.at && !rule->check)
+		parse_fail(ps, field->key, "checkPeriod needs \"action\": \"check\"");
+	else if (field->value.at)
+		text = parse_string(ps, field->value, "a time");
+	if (!text)
+		return;
 	if (!strcmp(text, "always"))
 		rule->period = 0;
 	else if (duration_parse(text, strlen(text), false, &rule->period) < 0 ||
 		 rule->period <= 0 || rule->period > CHECK_PERIOD_MAX)
-		return parse_fail(ps, field->value,
-				  "\"%s\": a checkPeriod is \"always\", or a time up to 168h, as "
-				  "\"12h\"",
-				  text);
-	return 0;
+		parse_fail(ps, field->value,
+			   "\"%s\": a checkPeriod is \"always\", or a time up to 168h, as "
+			   "\"12h\"",
+			   text);
 }
 
 /* check_pairs() - A tagged node can't log in as a user, and a user not as another user */
-static int check_pairs(struct parse *ps, const struct policy_ssh_rule *rule, struct json_range at)
+static bool check_pairs(struct parse *ps, const struct policy_ssh_rule *rule, struct json_range at)
 {
 	bool tagged = false, several = rule->sources.count != 1;
 	const struct selector *source = NULL;
@@ -90,30 +82,23 @@ static int check_pairs(struct parse *ps, const struct policy_ssh_rule *rule, str
 					  "on a user's nodes only that user may log in: use "
 					  "autogroup:self as destination");
 	}
-	return 0;
+	return true;
 }
 
-static int add_uses(struct parse *ps, const struct indexes *selectors, uint32_t rule)
+static void parse_action(struct parse *ps, struct json_range at, struct json_range rule,
+			 bool *check)
 {
-	for (uint32_t i = 0; i < selectors->count; i++)
-		if (indexes_add(&ps->policy->selectors[selectors->items[i]]->uses, rule) < 0)
-			return parse_no_memory(ps);
-	return 0;
-}
-
-static int parse_action(struct parse *ps, struct json_range at, struct json_range rule, bool *check)
-{
-	if (!at.at)
-		return parse_fail(ps, rule,
-				  "an ssh rule without \"action\": it is \"accept\" or "
-				  "\"check\"");
+	if (!at.at) {
+		parse_fail(ps, rule,
+			   "an ssh rule without \"action\": it is \"accept\" or \"check\"");
+		return;
+	}
 	*check = json_range_is(at, "\"check\"");
 	if (!*check && !json_range_is(at, "\"accept\""))
-		return parse_fail(ps, at, "an ssh rule's action is \"accept\" or \"check\"");
-	return 0;
+		parse_fail(ps, at, "an ssh rule's action is \"accept\" or \"check\"");
 }
 
-static int parse_ssh_rule(struct parse *ps, struct json_range value, void *data)
+bool parse_ssh_rule(struct parse *ps, struct json_range value, void *unused)
 {
 	struct parse_field f[] = {{.name = "action"},
 				  {.name = "src"},
@@ -124,210 +109,161 @@ static int parse_ssh_rule(struct parse *ps, struct json_range value, void *data)
 				  {0}};
 	struct policy *p = ps->policy;
 	struct policy_ssh_rule *rule;
-	int r = parse_fields(ps, value, "an ssh rule", f);
+	uint32_t before = ps->problem_count;
 
-	(void)data;
-	if (!parse_is_object(value))
-		return r;
+	(void)unused;
+	if (!parse_fields(ps, value, "an ssh rule", f))
+		return false;
 	for (size_t i = 1; i <= 3; i++)
 		if (!f[i].value.at)
-			r = parse_both(
-				r, parse_fail(ps, value, "an ssh rule without \"%s\"", f[i].name));
-	if (!parse_goes_on(ps, r))
-		return r;
+			parse_fail(ps, value, "an ssh rule without \"%s\"", f[i].name);
 	rule = ARRAY_ADD(p->ssh, p->ssh_count, p->ssh_capacity);
 	if (!rule)
 		return parse_no_memory(ps);
-	r = parse_both(r, parse_action(ps, f[0].value, value, &rule->check));
-	r = parse_both(r, parse_selectors(ps, PART_SSH_SOURCE, f[1].value, "src", &rule->sources));
-	r = parse_both(r, parse_selectors(ps, PART_SSH_DESTINATION, f[2].value, "dst",
-					  &rule->destinations));
-	if (r == 0)
-		r = check_pairs(ps, rule, f[2].value);
-	r = parse_both(r, parse_each(ps, f[3].value, "users", parse_user, rule));
-	if (r == 0 && !rule->root && !rule->nonroot && !rule->users.count && !rule->domains.count)
-		r = parse_fail(ps, f[3].value,
-			       "an ssh rule without a user: add \"root\" or "
-			       "\"autogroup:nonroot\"");
-	r = parse_both(r, parse_period(ps, &f[4], rule));
-	r = parse_both(r, parse_strings(ps, f[5].value, "acceptEnv", &rule->environment));
+	parse_action(ps, f[0].value, value, &rule->check);
+	parse_selectors(ps, PART_SSH_SOURCE, f[1].value, "src", &rule->sources);
+	parse_selectors(ps, PART_SSH_DESTINATION, f[2].value, "dst", &rule->destinations);
+	if (ps->problem_count == before)
+		check_pairs(ps, rule, f[2].value);
+	parse_each_string(ps, f[3].value, "users", "a user of the system", parse_user, rule);
+	if (ps->problem_count == before && !rule->root && !rule->nonroot && !rule->users.count &&
+	    !rule->domains.count)
+		parse_fail(ps, f[3].value,
+			   "an ssh rule without a user: add \"root\" or \"autogroup:nonroot\"");
+	parse_period(ps, &f[4], rule);
+	parse_strings(ps, f[5].value, "acceptEnv", &rule->environment);
 	for (uint32_t i = 0; i < rule->destinations.count; i++)
 		rule->has_self |=
 			parse_selector_at(ps, rule->destinations.items[i])->key.kind == SELECT_SELF;
-	if (r == 0)
-		r = add_uses(ps, &rule->sources, p->ssh_count - 1);
-	return r < 0 ? r : add_uses(ps, &rule->destinations, p->ssh_count - 1);
-}
-
-int parse_ssh(struct parse *ps, struct json_range array)
-{
-	ps->policy->has_ssh = array.at != NULL;
-	return parse_each(ps, array, "ssh", parse_ssh_rule, NULL);
+	return parse_add_uses(ps, &rule->sources, p->ssh_count - 1) &&
+	       parse_add_uses(ps, &rule->destinations, p->ssh_count - 1);
 }
 
 /* --- tests --- */
 
-struct assertions_walk {
-	uint32_t source;
-	uint8_t protocol;
-	bool allowed;
-};
-
-static int parse_source(struct parse *ps, struct json_range value, struct json_range test,
-			uint32_t *ret)
+static uint32_t parse_source(struct parse *ps, struct json_range value, struct json_range test)
 {
 	_cleanup_free_ char *text = NULL;
-	int r;
 
-	if (!value.at)
-		return parse_fail(ps, test, "a test without \"src\"");
-	r = parse_string(ps, value, "a source", &text);
-	return r < 0 ? r : parse_selector(ps, PART_TEST, text, value, ret);
+	if (value.at)
+		text = parse_string(ps, value, "a source");
+	else
+		parse_fail(ps, test, "a test without \"src\"");
+	return text ? parse_selector(ps, PART_TEST, text, value) : NONE;
 }
 
-static int add_assertion(struct parse *ps, struct json_range value, void *data)
+/* add_assertion() - @data: an assertion with its source, protocol and result */
+static bool add_assertion(struct parse *ps, struct json_range at, char *text, void *data)
 {
-	const struct assertions_walk *walk = data;
 	struct policy *p = ps->policy;
-	struct policy_assertion a = {.source = walk->source,
-				     .protocol = walk->protocol,
-				     .allowed = walk->allowed,
-				     .target.at = value};
-	struct policy_assertion *added;
-	_cleanup_free_ char *text = NULL;
-	_cleanup_free_ struct port_range *ports = NULL;
+	struct policy_assertion a = *(const struct policy_assertion *)data, *added;
+	const char *ports_text = parse_split(ps, at, text);
+	struct port_list ports = {0};
 	const struct selector *target;
-	uint32_t count = 0;
-	char *host = NULL, *ports_text = NULL;
-	int r = parse_string(ps, value, "host:port", &text);
+	bool good;
 
-	if (r == 0)
-		r = parse_split(ps, value, text, &host, &ports_text);
-	if (r < 0)
-		return r;
-	r = parse_ports(ps, value, ports_text, &ports, &count);
-	if (r == 0 && (count != 1 || ports[0].first != ports[0].last))
-		r = parse_fail(ps, value, "a test needs a single port, not \"%s\"", ports_text);
-	r = parse_both(r, parse_selector(ps, PART_TEST, host, value, &a.target.selector));
-	if (r < 0)
-		return r;
-	target = parse_selector_at(ps, a.target.selector);
+	if (!ports_text)
+		return false;
+	good = parse_ports(ps, at, ports_text, &ports);
+	if (good && (ports.count != 1 || ports.items[0].first != ports.items[0].last))
+		good = parse_fail(ps, at, "a test needs a single port, not \"%s\"", ports_text);
+	if (good)
+		a.port = ports.items[0].first;
+	free(ports.items);
+	a.at = at;
+	a.target = parse_selector(ps, PART_TEST, text, at);
+	if (!good || a.target == NONE)
+		return false;
+	target = parse_selector_at(ps, a.target);
 	if (target->key.kind == SELECT_PREFIX &&
 	    target->key.prefix.bits != address_bits(&target->key.prefix.address))
-		return parse_fail(ps, value, "a test needs a single address, not a prefix");
-	a.target.port = ports[0].first;
+		return parse_fail(ps, at, "a test needs a single address, not a prefix");
 	added = ARRAY_ADD(p->assertions, p->assertion_count, p->assertion_capacity);
 	if (!added)
 		return parse_no_memory(ps);
 	*added = a;
-	return 0;
+	return true;
 }
 
-static int parse_test(struct parse *ps, struct json_range value, void *data)
+bool parse_test(struct parse *ps, struct json_range value, void *unused)
 {
 	struct parse_field f[] = {
 		{.name = "src"}, {.name = "proto"}, {.name = "accept"}, {.name = "deny"}, {0}};
-	_cleanup_free_ char *protocol = NULL;
-	struct assertions_walk walk = {0};
-	uint32_t before = ps->policy->assertion_count;
-	int r = parse_fields(ps, value, "a test", f);
+	struct policy_assertion a = {.expectation = EXPECT_ACCEPT};
+	uint32_t before = ps->policy->assertion_count, problems = ps->problem_count;
 
-	(void)data;
-	if (!parse_is_object(value))
-		return r;
-	r = parse_both(r, parse_source(ps, f[0].value, value, &walk.source));
-	if (f[1].value.at && !json_range_is(f[1].value, "\"\""))
-		r = parse_both(r, parse_string(ps, f[1].value, "a protocol", &protocol));
-	r = parse_both(r, parse_protocol(ps, f[1].value, protocol, &walk.protocol));
-	if (r == 0 && walk.protocol && walk.protocol != IP_PROTOCOL_TCP &&
-	    walk.protocol != IP_PROTOCOL_UDP && walk.protocol != IP_PROTOCOL_SCTP)
-		r = parse_fail(ps, f[1].value, "a test's protocol is tcp, udp or sctp");
-	walk.allowed = true;
-	r = parse_both(r, parse_each(ps, f[2].value, "accept", add_assertion, &walk));
-	walk.allowed = false;
-	r = parse_both(r, parse_each(ps, f[3].value, "deny", add_assertion, &walk));
-	if (r == 0 && ps->policy->assertion_count == before)
-		r = parse_fail(ps, value, "a test without assertions: add \"accept\" or \"deny\"");
-	return r;
-}
-
-int parse_tests(struct parse *ps, struct json_range array)
-{
-	return parse_each(ps, array, "tests", parse_test, NULL);
+	(void)unused;
+	if (!parse_fields(ps, value, "a test", f))
+		return false;
+	a.source = parse_source(ps, f[0].value, value);
+	if (parse_protocol_field(ps, f[1].value, &a.protocol) && a.protocol &&
+	    a.protocol != IP_PROTOCOL_TCP && a.protocol != IP_PROTOCOL_UDP &&
+	    a.protocol != IP_PROTOCOL_SCTP)
+		parse_fail(ps, f[1].value, "a test's protocol is tcp, udp or sctp");
+	parse_each_string(ps, f[2].value, "accept", "host:port", add_assertion, &a);
+	a.expectation = EXPECT_DENY;
+	parse_each_string(ps, f[3].value, "deny", "host:port", add_assertion, &a);
+	if (ps->problem_count == problems && ps->policy->assertion_count == before)
+		return parse_fail(ps, value,
+				  "a test without assertions: add \"accept\" or \"deny\"");
+	return true;
 }
 
 /* --- sshTests --- */
 
 struct ssh_walk {
-	uint32_t source;
+	struct policy_assertion assertion; /* with its source and result */
 	struct indexes destinations;
-	enum ssh_expectation expectation;
 };
 
-static int add_ssh_destination(struct parse *ps, struct json_range value, void *data)
+static bool add_ssh_destination(struct parse *ps, struct json_range at, char *text, void *data)
 {
-	struct ssh_walk *walk = data;
-	_cleanup_free_ char *text = NULL;
-	uint32_t selector;
-	int r = parse_string(ps, value, "a destination", &text);
+	uint32_t selector = parse_selector(ps, PART_TEST, text, at);
 
-	if (r == 0)
-		r = parse_selector(ps, PART_TEST, text, value, &selector);
-	if (r == 0 && indexes_add(&walk->destinations, selector) < 0)
-		r = parse_no_memory(ps);
-	return r;
+	return selector != NONE && parse_add(ps, data, selector);
 }
 
-static int add_ssh_assertions(struct parse *ps, struct json_range value, void *data)
+static bool add_ssh_assertions(struct parse *ps, struct json_range at, char *user, void *data)
 {
 	const struct ssh_walk *walk = data;
 	struct policy *p = ps->policy;
-	_cleanup_free_ char *user = NULL;
-	int r = parse_string(ps, value, "a user of the system", &user);
 
-	for (uint32_t i = 0; i < walk->destinations.count && r == 0; i++) {
-		struct policy_ssh_assertion *added = ARRAY_ADD(
-			p->ssh_assertions, p->ssh_assertion_count, p->ssh_assertion_capacity);
+	for (uint32_t i = 0; i < walk->destinations.count; i++) {
+		struct policy_assertion *added =
+			ARRAY_ADD(p->assertions, p->assertion_count, p->assertion_capacity);
 
 		if (!added)
 			return parse_no_memory(ps);
-		*added = (struct policy_ssh_assertion){
-			.source = walk->source,
-			.destination = walk->destinations.items[i],
-			.expectation = walk->expectation,
-			.user = strdup(user),
-			.at = value,
-		};
+		*added = walk->assertion;
+		added->target = walk->destinations.items[i];
+		added->at = at;
+		added->user = strdup(user);
 		if (!added->user)
-			r = parse_no_memory(ps);
+			return parse_no_memory(ps);
 	}
-	return r;
+	return true;
 }
 
-static int parse_ssh_test(struct parse *ps, struct json_range value, void *data)
+bool parse_ssh_test(struct parse *ps, struct json_range value, void *unused)
 {
 	struct parse_field f[] = {{.name = "src"},   {.name = "dst"},  {.name = "accept"},
 				  {.name = "check"}, {.name = "deny"}, {0}};
 	struct ssh_walk walk = {0};
-	int r = parse_fields(ps, value, "an ssh test", f);
+	uint32_t before = ps->problem_count;
 
-	(void)data;
-	if (!parse_is_object(value))
-		return r;
-	r = parse_both(r, parse_source(ps, f[0].value, value, &walk.source));
-	r = parse_both(r, parse_each(ps, f[1].value, "dst", add_ssh_destination, &walk));
-	if (r == 0 && walk.destinations.count == 0)
-		r = parse_fail(ps, value, "an ssh test without \"dst\"");
+	(void)unused;
+	if (!parse_fields(ps, value, "an ssh test", f))
+		return false;
+	walk.assertion.source = parse_source(ps, f[0].value, value);
+	parse_each_string(ps, f[1].value, "dst", "a destination", add_ssh_destination,
+			  &walk.destinations);
+	if (ps->problem_count == before && walk.destinations.count == 0)
+		parse_fail(ps, value, "an ssh test without \"dst\"");
 	for (unsigned int e = EXPECT_ACCEPT; e <= EXPECT_DENY; e++) {
-		walk.expectation = e;
-		r = parse_both(r, parse_each(ps, f[2 + e].value, f[2 + e].name, add_ssh_assertions,
-					     &walk));
+		walk.assertion.expectation = e;
+		parse_each_string(ps, f[2 + e].value, f[2 + e].name, "a user of the system",
+				  add_ssh_assertions, &walk);
 	}
 	indexes_clear(&walk.destinations);
-	return r;
-}
-
-int parse_ssh_tests(struct parse *ps, struct json_range array)
-{
-	return parse_each(ps, array, "sshTests", parse_ssh_test, NULL);
+	return true;
 }

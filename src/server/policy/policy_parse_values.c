@@ -15,29 +15,31 @@
 #include <string.h>
 #include <strings.h>
 
-int parse_fail(struct parse *ps, struct json_range at, const char *format, ...)
+bool parse_fail(struct parse *ps, struct json_range at, const char *format, ...)
 {
 	const char *text = ps->policy->text;
 	struct hujson_position p = hujson_position(text, at.at ? (size_t)(at.at - text) : 0);
 	char message[ERROR_TEXT_MAX];
+	struct error error;
 	va_list args;
 
+	if (ps->ended)
+		return false;
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
-	error_set(ps->err, -EINVAL, "line %zu, column %zu: %s", p.line, p.column, message);
-	if (!ps->first.code)
-		ps->first = *ps->err;
-	ps->problem_count++;
+	error_set(&error, -EINVAL, "line %zu, column %zu: %s", p.line, p.column, message);
+	if (!ps->error.code)
+		ps->error = error;
+	ps->ended = ++ps->problem_count == POLICY_PROBLEMS_MAX;
 	/* Keys are read twice but reported once. */
-	if (ps->problems && ps->problem_count <= POLICY_PROBLEMS_MAX &&
-	    !string_list_contains(ps->problems, ps->err->text) &&
-	    string_list_add(ps->problems, ps->err->text) < 0)
+	if (ps->problems && !string_list_contains(ps->problems, error.text) &&
+	    string_list_add(ps->problems, error.text) < 0)
 		return parse_no_memory(ps);
-	return -EINVAL;
+	return false;
 }
 
-int parse_unsupported(struct parse *ps, enum unsupported what, struct json_range at)
+bool parse_unsupported(struct parse *ps, enum unsupported what, struct json_range at)
 {
 	static const char *const texts[] = {
 		[UNSUPPORTED_IPSETS] = "ipsets are not supported: write their prefixes where they "
@@ -51,79 +53,103 @@ int parse_unsupported(struct parse *ps, enum unsupported what, struct json_range
 	};
 
 	if (ps->said[what])
-		return -EINVAL;
+		return false;
 	ps->said[what] = true;
 	return parse_fail(ps, at, "%s", texts[what]);
 }
 
-int parse_no_memory(struct parse *ps)
+bool parse_no_memory(struct parse *ps)
 {
-	return error_set_errno(ps->err, -ENOMEM, "policy");
+	ps->ended = true;
+	error_set_errno(&ps->error, -ENOMEM, "policy");
+	return false;
 }
 
-int parse_string(struct parse *ps, struct json_range at, const char *what, char **ret)
+char *parse_string(struct parse *ps, struct json_range at, const char *what)
 {
+	char *text = NULL;
 	json_t *value;
-	char *text;
 
-	if (at.length < 2 || *at.at != '"')
-		return parse_fail(ps, at, "%.*s: expected %s, in quotes",
-				  (int)(at.length < 60 ? at.length : 60), at.at, what);
-	value = json_parse(at, ps->err);
-	if (!value)
-		return parse_fail(ps, at, "invalid string");
-	if (json_string_length(value) == 0) {
-		json_decref(value);
-		return parse_fail(ps, at, "\"\": expected %s", what);
+	if (at.length < 2 || *at.at != '"') {
+		parse_fail(ps, at, "%.*s: expected %s, in quotes",
+			   (int)(at.length < 60 ? at.length : 60), at.at, what);
+		return NULL;
 	}
-	text = strdup(json_string_value(value));
+	value = json_parse(at, NULL);
+	if (!value) {
+		parse_fail(ps, at, "invalid string");
+	} else if (json_string_length(value) == 0) {
+		parse_fail(ps, at, "\"\": expected %s", what);
+	} else {
+		text = strdup(json_string_value(value));
+		if (!text)
+			parse_no_memory(ps);
+	}
 	json_decref(value);
-	if (!text)
-		return parse_no_memory(ps);
-	*ret = text;
-	return 0;
+	return text;
 }
 
-int parse_each(struct parse *ps, struct json_range array, const char *what,
-	       int (*each)(struct parse *ps, struct json_range value, void *data), void *data)
+bool parse_each(struct parse *ps, struct json_range array, const char *what,
+		bool (*each)(struct parse *ps, struct json_range value, void *data), void *data)
 {
 	struct json_scan scan;
 	struct json_range value;
-	int r, worst = 0;
+	bool good = true;
+	int r = 0;
 
 	if (json_range_is_null(array))
-		return 0;
+		return true;
 	if (json_scan_open(array, '[', &scan) < 0)
 		return parse_fail(ps, array, "%s is a list: put it in [ ]", what);
-	while ((r = json_scan_element(&scan, &value)) > 0) {
-		worst = parse_both(worst, each(ps, value, data));
-		if (!parse_goes_on(ps, worst))
-			return worst;
-	}
-	return parse_both(worst, r);
+	while (!ps->ended && (r = json_scan_element(&scan, &value)) > 0)
+		good &= each(ps, value, data);
+	return r < 0 ? parse_no_memory(ps) : good;
 }
 
-int parse_members(struct parse *ps, struct json_range object, const char *what,
-		  int (*each)(struct parse *ps, struct json_range key, struct json_range value,
-			      void *data),
-		  void *data)
+struct strings_walk {
+	const char *kind;
+	bool (*each)(struct parse *ps, struct json_range at, char *text, void *data);
+	void *data;
+};
+
+static bool take_string(struct parse *ps, struct json_range value, void *data)
+{
+	const struct strings_walk *walk = data;
+	_cleanup_free_ char *text = parse_string(ps, value, walk->kind);
+
+	return text && walk->each(ps, value, text, walk->data);
+}
+
+bool parse_each_string(struct parse *ps, struct json_range array, const char *what,
+		       const char *kind,
+		       bool (*each)(struct parse *ps, struct json_range at, char *text, void *data),
+		       void *data)
+{
+	struct strings_walk walk = {kind, each, data};
+
+	return parse_each(ps, array, what, take_string, &walk);
+}
+
+bool parse_members(struct parse *ps, struct json_range object, const char *what,
+		   bool (*each)(struct parse *ps, struct json_range key, struct json_range value,
+				void *data),
+		   void *data)
 {
 	struct json_scan scan;
 	struct json_range key, value;
-	int r, worst = 0;
+	bool good = true;
+	int r = 0;
 
 	if (json_range_is_null(object))
-		return 0;
+		return true;
 	if (json_scan_open(object, '{', &scan) < 0)
 		return parse_fail(ps, object, "%s is an object: put it in { }", what);
-	while ((r = json_scan_member(&scan, &key, &value)) > 0) {
+	while (!ps->ended && (r = json_scan_member(&scan, &key, &value)) > 0) {
 		key.at--; /* with its quotes */
 		key.length += 2;
-		worst = parse_both(worst, each(ps, key, value, data));
-		if (!parse_goes_on(ps, worst))
-			return worst;
+		good &= each(ps, key, value, data);
 	}
-	return parse_both(worst, r);
+	return r < 0 ? parse_no_memory(ps) : good;
 }
 
 struct fields_walk {
@@ -148,7 +174,7 @@ static bool is_key(struct json_range key, const char *name)
 	return strlen(name) == key.length - 2 && strncasecmp(name, key.at + 1, key.length - 2) == 0;
 }
 
-static int take_field(struct parse *ps, struct json_range key, struct json_range value, void *data)
+static bool take_field(struct parse *ps, struct json_range key, struct json_range value, void *data)
 {
 	static const struct {
 		const char *name;
@@ -164,7 +190,7 @@ static int take_field(struct parse *ps, struct json_range key, struct json_range
 	char known[200];
 
 	if (key.at[1] == '#' || key.at[1] == '$')
-		return 0;
+		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(unsupported); i++)
 		if (is_key(key, unsupported[i].name))
 			return parse_unsupported(ps, unsupported[i].what, key);
@@ -176,37 +202,57 @@ static int take_field(struct parse *ps, struct json_range key, struct json_range
 		f->key = key;
 		if (!json_range_is_null(value))
 			f->value = value;
-		return 0;
+		return true;
 	}
 	known_names(walk->fields, known, sizeof(known));
 	return parse_fail(ps, key, "%.*s is unknown in %s; known: %s",
 			  (int)(key.length < 60 ? key.length : 60), key.at, walk->what, known);
 }
 
-int parse_fields(struct parse *ps, struct json_range object, const char *what,
-		 struct parse_field *fields)
+bool parse_fields(struct parse *ps, struct json_range object, const char *what,
+		  struct parse_field *fields)
 {
 	struct fields_walk walk = {.fields = fields, .what = what};
 
 	if (json_range_is_null(object))
 		return parse_fail(ps, object, "%s is an object: put it in { }", what);
-	return parse_members(ps, object, what, take_field, &walk);
+	parse_members(ps, object, what, take_field, &walk);
+	return *object.at == '{';
 }
 
-static int add_string(struct parse *ps, struct json_range value, void *data)
+static bool add_string(struct parse *ps, struct json_range at, char *text, void *list)
 {
-	_cleanup_free_ char *text = NULL;
-	int r = parse_string(ps, value, "text", &text);
-
-	if (r < 0)
-		return r;
-	return string_list_add(data, text) < 0 ? parse_no_memory(ps) : 0;
+	(void)at;
+	return string_list_add(list, text) == 0 || parse_no_memory(ps);
 }
 
-int parse_strings(struct parse *ps, struct json_range array, const char *what,
-		  struct string_list *ret)
+bool parse_strings(struct parse *ps, struct json_range array, const char *what,
+		   struct string_list *ret)
 {
-	return parse_each(ps, array, what, add_string, ret);
+	return parse_each_string(ps, array, what, "text", add_string, ret);
+}
+
+struct policy_name *parse_name(struct parse *ps, enum name_kind kind, const char *text)
+{
+	size_t length = kind == NAME_LOGIN ? login_length(text) : strlen(text);
+	struct policy_name *name = policy_name_add(ps->policy, kind, text, length);
+
+	if (!name)
+		parse_no_memory(ps);
+	return name;
+}
+
+bool parse_add(struct parse *ps, struct indexes *list, uint32_t item)
+{
+	return indexes_add(list, item) == 0 || parse_no_memory(ps);
+}
+
+bool parse_add_uses(struct parse *ps, const struct indexes *selectors, uint32_t use)
+{
+	for (uint32_t i = 0; i < selectors->count; i++)
+		if (!parse_add(ps, &ps->policy->selectors[selectors->items[i]]->uses, use))
+			return false;
+	return true;
 }
 
 /* --- Words of a rule --- */
@@ -255,14 +301,14 @@ bool parse_is_role(const char *text)
 	return false;
 }
 
-static int parse_autogroup(struct parse *ps, const char *text, struct json_range at,
-			   struct selector_key *key)
+static bool parse_autogroup(struct parse *ps, const char *text, struct json_range at,
+			    struct selector_key *key)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(autogroups); i++) {
 		if (strcmp(autogroups[i].name, text) != 0)
 			continue;
 		key->kind = (uint8_t)autogroups[i].kind;
-		return 0;
+		return true;
 	}
 	if (!strcmp(text, "autogroup:nonroot"))
 		return parse_fail(ps, at, "\"%s\" is valid only among the users of an ssh rule",
@@ -276,8 +322,8 @@ static int parse_autogroup(struct parse *ps, const char *text, struct json_range
 			  text);
 }
 
-static int parse_known(struct parse *ps, enum name_kind kind, const char *text,
-		       struct json_range at, struct selector_key *key)
+static bool parse_known(struct parse *ps, enum name_kind kind, const char *text,
+			struct json_range at, struct selector_key *key)
 {
 	const struct policy_name *name = policy_name_find(ps->policy, kind, text, strlen(text));
 
@@ -290,15 +336,15 @@ static int parse_known(struct parse *ps, enum name_kind kind, const char *text,
 				  text);
 	key->kind = kind == NAME_GROUP ? SELECT_GROUP : SELECT_TAG;
 	key->name = name->number;
-	return 0;
+	return true;
 }
 
-static int parse_host(struct parse *ps, const char *text, struct json_range at,
-		      struct selector_key *key)
+static bool parse_host(struct parse *ps, const char *text, struct json_range at,
+		       struct selector_key *key)
 {
-	struct policy_host *host;
+	const struct policy_name *host =
+		policy_name_find(ps->policy, NAME_HOST, text, strlen(text));
 
-	HASH_FIND_STR(ps->policy->hosts, text, host);
 	if (!host)
 		return parse_fail(
 			ps, at,
@@ -309,16 +355,37 @@ static int parse_host(struct parse *ps, const char *text, struct json_range at,
 			text);
 	key->kind = SELECT_PREFIX;
 	key->prefix = host->prefix;
-	return 0;
+	return true;
 }
 
-int parse_selector(struct parse *ps, enum policy_part part, const char *text, struct json_range at,
-		   uint32_t *ret)
+/* find_selector() - As policy_selector(); NONE after an error */
+static uint32_t find_selector(struct parse *ps, const struct selector_key *key)
+{
+	uint32_t selector = NONE;
+	int r = policy_selector(ps->policy, key, &selector);
+
+	if (r < 0)
+		parse_no_memory(ps);
+	if (r == -E2BIG)
+		error_set(&ps->error, r, "the policy has more than %u different names",
+			  LIMIT_POLICY_SELECTORS);
+	return selector;
+}
+
+bool parse_add_selector(struct parse *ps, const struct selector_key *key, struct indexes *list)
+{
+	uint32_t selector = find_selector(ps, key);
+
+	return selector != NONE && parse_add(ps, list, selector);
+}
+
+uint32_t parse_selector(struct parse *ps, enum policy_part part, const char *text,
+			struct json_range at)
 {
 	struct selector_key key = {.part = (uint8_t)part};
-	struct policy_name *login;
+	const struct policy_name *login;
 	struct prefix prefix;
-	int r = 0;
+	bool good = true;
 
 	if (prefix_parse(text, strlen(text), &prefix) == 0) {
 		key.kind = SELECT_PREFIX;
@@ -326,31 +393,24 @@ int parse_selector(struct parse *ps, enum policy_part part, const char *text, st
 	} else if (!strcmp(text, "*")) {
 		key.kind = SELECT_ANY;
 	} else if (!strncmp(text, "group:", 6)) {
-		r = parse_known(ps, NAME_GROUP, text, at, &key);
+		good = parse_known(ps, NAME_GROUP, text, at, &key);
 	} else if (!strncmp(text, "tag:", 4)) {
-		r = parse_known(ps, NAME_TAG, text, at, &key);
+		good = parse_known(ps, NAME_TAG, text, at, &key);
 	} else if (!strncmp(text, "ipset:", 6)) {
-		return parse_unsupported(ps, UNSUPPORTED_IPSETS, at);
+		good = parse_unsupported(ps, UNSUPPORTED_IPSETS, at);
 	} else if (!strncmp(text, "autogroup:", 10)) {
-		r = parse_autogroup(ps, text, at, &key);
+		good = parse_autogroup(ps, text, at, &key);
 	} else if (strchr(text, '@')) {
-		login = policy_name_add(ps->policy, NAME_LOGIN, text, login_length(text));
-		if (!login)
-			return parse_no_memory(ps);
+		login = parse_name(ps, NAME_LOGIN, text);
 		key.kind = SELECT_USER;
-		key.name = login->number;
+		key.name = login ? login->number : NONE;
+		good = login;
 	} else {
-		r = parse_host(ps, text, at, &key);
+		good = parse_host(ps, text, at, &key);
 	}
-	if (r < 0)
-		return r;
-	if (!(parts[part].kinds & BIT(key.kind)))
-		return parse_fail(ps, at, "\"%s\" can't be %s", text, parts[part].what);
-	r = policy_selector(ps->policy, &key, ret);
-	if (r == -E2BIG)
-		return error_set(ps->err, r, "the policy has more than %u different names",
-				 LIMIT_POLICY_SELECTORS);
-	return r < 0 ? parse_no_memory(ps) : 0;
+	if (good && !(parts[part].kinds & BIT(key.kind)))
+		good = parse_fail(ps, at, "\"%s\" can't be %s", text, parts[part].what);
+	return good ? find_selector(ps, &key) : NONE;
 }
 
 struct selectors_walk {
@@ -358,130 +418,132 @@ struct selectors_walk {
 	struct indexes *list;
 };
 
-static int add_selector(struct parse *ps, struct json_range value, void *data)
+static bool add_selector(struct parse *ps, struct json_range at, char *text, void *data)
 {
-	struct selectors_walk *walk = data;
-	_cleanup_free_ char *text = NULL;
-	uint32_t selector = 0;
-	int r = parse_string(ps, value, parts[walk->part].what, &text);
+	const struct selectors_walk *walk = data;
+	uint32_t selector = parse_selector(ps, walk->part, text, at);
 
-	if (r == 0)
-		r = parse_selector(ps, walk->part, text, value, &selector);
-	if (r == 0 && indexes_add(walk->list, selector) < 0)
-		r = parse_no_memory(ps);
-	return r;
+	return selector != NONE && parse_add(ps, walk->list, selector);
 }
 
-int parse_selectors(struct parse *ps, enum policy_part part, struct json_range array,
-		    const char *what, struct indexes *ret)
+bool parse_selectors(struct parse *ps, enum policy_part part, struct json_range array,
+		     const char *what, struct indexes *ret)
 {
 	struct selectors_walk walk = {.part = part, .list = ret};
 
-	return parse_each(ps, array, what, add_selector, &walk);
+	return parse_each_string(ps, array, what, parts[part].what, add_selector, &walk);
 }
 
-/* strip_brackets() - "[fd7a::1]/128:80" is "fd7a::1/128:80"; -EINVAL */
-static int strip_brackets(char *text)
+/* strip_brackets() - "[fd7a::1]/128:80" is "fd7a::1/128:80"; false: anything else */
+static bool strip_brackets(char *text)
 {
 	char *close = strchr(text, ']');
 	struct address address;
 
 	if (!close || address_parse(text + 1, (size_t)(close - text - 1), &address) < 0 ||
 	    (close[1] != ':' && close[1] != '/'))
-		return -EINVAL;
+		return false;
 	memmove(text, text + 1, (size_t)(close - text - 1));
 	memmove(close - 1, close + 1, strlen(close + 1) + 1);
-	return 0;
+	return true;
 }
 
-int parse_split(struct parse *ps, struct json_range at, char *text, char **ret_host,
-		char **ret_ports)
+char *parse_split(struct parse *ps, struct json_range at, char *text)
 {
 	char *colon;
 
-	if (*text == '[' && strip_brackets(text) < 0)
-		return parse_fail(ps, at,
-				  "\"%s\": brackets enclose an IPv6 address, as in [fd7a::1]:80",
-				  text);
-	colon = strrchr(text, ':');
-	if (!colon || colon == text || !colon[1])
-		return parse_fail(ps, at, "\"%s\": the port is missing; add :* for all ports",
-				  text);
-	*colon = 0;
-	*ret_host = text;
-	*ret_ports = colon + 1;
-	return 0;
-}
-
-static int parse_port(struct parse *ps, struct json_range at, const char *text, size_t length,
-		      uint16_t *ret)
-{
-	unsigned int port = 0;
-
-	for (size_t i = 0; i < length; i++) {
-		if (!isdigit((unsigned char)text[i]) || i >= 5)
-			goto wrong;
-		port = port * 10 + (unsigned int)(text[i] - '0');
+	if (*text == '[' && !strip_brackets(text)) {
+		parse_fail(ps, at, "\"%s\": brackets enclose an IPv6 address, as in [fd7a::1]:80",
+			   text);
+		return NULL;
 	}
-	if (length == 0 || port > UINT16_MAX)
-		goto wrong;
-	*ret = (uint16_t)port;
-	return 0;
-
-wrong:
-	return parse_fail(ps, at,
-			  "\"%.*s\" is not a valid port: write a number up to 65535, a range like "
-			  "8000-8100, several separated by commas, or *; a tag or group goes "
-			  "before the port, as in tag:web:443",
-			  (int)(length < 40 ? length : 40), text);
+	colon = strrchr(text, ':');
+	if (!colon || colon == text || !colon[1]) {
+		parse_fail(ps, at, "\"%s\": the port is missing; add :* for all ports", text);
+		return NULL;
+	}
+	*colon = 0;
+	return colon + 1;
 }
 
-static int add_ports(struct parse *ps, struct port_range range, struct port_range **list,
-		     uint32_t *count)
+/* parse_number() - A decimal number up to @most without a sign */
+static bool parse_number(const char *text, size_t length, unsigned int most, unsigned int *ret)
 {
-	struct port_range *grown = reallocarray(*list, *count + 1, sizeof(*grown));
+	unsigned int number = 0;
+
+	for (size_t i = 0; i < length && number <= most; i++) {
+		if (!isdigit((unsigned char)text[i]))
+			return false;
+		number = number * 10 + (unsigned int)(text[i] - '0');
+	}
+	*ret = number;
+	return length > 0 && length <= 5 && number <= most;
+}
+
+static bool parse_port(struct parse *ps, struct json_range at, const char *text, size_t length,
+		       uint16_t *ret)
+{
+	unsigned int port;
+
+	if (!parse_number(text, length, UINT16_MAX, &port))
+		return parse_fail(
+			ps, at,
+			"\"%.*s\" is not a valid port: write a number up to 65535, a range like "
+			"8000-8100, several separated by commas, or *; a tag or group goes "
+			"before the port, as in tag:web:443",
+			(int)(length < 40 ? length : 40), text);
+	*ret = (uint16_t)port;
+	return true;
+}
+
+static bool add_ports(struct parse *ps, struct port_range range, struct port_list *list)
+{
+	struct port_range *grown = reallocarray(list->items, list->count + 1, sizeof(*grown));
 
 	if (!grown)
 		return parse_no_memory(ps);
-	grown[(*count)++] = range;
-	*list = grown;
-	return 0;
+	grown[list->count++] = range;
+	list->items = grown;
+	return true;
 }
 
-int parse_ports(struct parse *ps, struct json_range at, const char *text, struct port_range **ret,
-		uint32_t *ret_count)
+/* parse_range() - "22" or "1000-2000" */
+static bool parse_range(struct parse *ps, struct json_range at, const char *text, size_t length,
+			struct port_range *ret)
+{
+	const char *dash = memchr(text, '-', length);
+
+	if (dash)
+		return parse_port(ps, at, text, (size_t)(dash - text), &ret->first) &&
+		       parse_port(ps, at, dash + 1, (size_t)(text + length - dash - 1), &ret->last);
+	if (!parse_port(ps, at, text, length, &ret->first))
+		return false;
+	ret->last = ret->first;
+	return ret->first || parse_fail(ps, at, "port 0 is not valid; * means all ports");
+}
+
+bool parse_ports(struct parse *ps, struct json_range at, const char *text, struct port_list *ret)
 {
 	if (!strcmp(text, "*"))
-		return add_ports(ps, (struct port_range){0, UINT16_MAX}, ret, ret_count);
+		return add_ports(ps, (struct port_range){0, UINT16_MAX}, ret);
 	for (;;) {
 		size_t length = strcspn(text, ",");
-		const char *dash = memchr(text, '-', length);
 		struct port_range range = {0};
-		int r;
 
-		if (dash) {
-			r = parse_port(ps, at, text, (size_t)(dash - text), &range.first);
-			if (r == 0)
-				r = parse_port(ps, at, dash + 1, (size_t)(text + length - dash - 1),
-					       &range.last);
-		} else {
-			r = parse_port(ps, at, text, length, &range.first);
-			range.last = range.first;
-			if (r == 0 && range.first == 0)
-				r = parse_fail(ps, at, "port 0 is not valid; * means all ports");
-		}
-		if (r == 0 && range.first > range.last)
-			r = parse_fail(ps, at, "%u-%u: the lower port comes first", range.first,
-				       range.last);
-		if (r == 0)
-			r = add_ports(ps, range, ret, ret_count);
-		if (r < 0 || !text[length])
-			return r;
+		if (!parse_range(ps, at, text, length, &range))
+			return false;
+		if (range.first > range.last)
+			return parse_fail(ps, at, "%u-%u: the lower port comes first", range.first,
+					  range.last);
+		if (!add_ports(ps, range, ret))
+			return false;
+		if (!text[length])
+			return true;
 		text += length + 1;
 	}
 }
 
-int parse_protocol(struct parse *ps, struct json_range at, const char *text, uint8_t *ret)
+bool parse_protocol(struct parse *ps, struct json_range at, const char *text, uint8_t *ret)
 {
 	/* IANA's numbers */
 	static const struct {
@@ -494,30 +556,27 @@ int parse_protocol(struct parse *ps, struct json_range at, const char *text, uin
 	};
 	unsigned int number = 0;
 
-	if (!text || !*text) {
-		*ret = 0;
-		return 0;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
-		if (strcasecmp(known[i].name, text) == 0) {
-			*ret = known[i].number;
-			return 0;
-		}
-	}
-	for (const char *c = text; *c; c++) {
-		if (!isdigit((unsigned char)*c) || c - text >= 3 || *text == '0')
-			goto wrong;
-		number = number * 10 + (unsigned int)(*c - '0');
-	}
-	if (number > UINT8_MAX)
-		goto wrong;
+	for (size_t i = 0; i < ARRAY_SIZE(known) && !number; i++)
+		if (strcasecmp(known[i].name, text) == 0)
+			number = known[i].number;
+	if (!number && *text &&
+	    (*text == '0' || !parse_number(text, strlen(text), UINT8_MAX, &number)))
+		return parse_fail(ps, at,
+				  "\"%s\" is not a valid protocol: write tcp, udp, icmp, "
+				  "ipv6-icmp, sctp, gre, esp … "
+				  "or a number from 1 to 255; without a protocol a rule covers "
+				  "TCP, UDP and ICMP",
+				  text);
 	*ret = (uint8_t)number;
-	return 0;
+	return true;
+}
 
-wrong:
-	return parse_fail(
-		ps, at,
-		"\"%s\" is not a valid protocol: write tcp, udp, icmp, ipv6-icmp, sctp, gre, esp … "
-		"or a number from 1 to 255; without a protocol a rule covers TCP, UDP and ICMP",
-		text);
+bool parse_protocol_field(struct parse *ps, struct json_range at, uint8_t *ret)
+{
+	_cleanup_free_ char *text = NULL;
+
+	if (!at.at || json_range_is(at, "\"\""))
+		return true;
+	text = parse_string(ps, at, "a protocol");
+	return text && parse_protocol(ps, at, text, ret);
 }

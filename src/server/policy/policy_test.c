@@ -56,7 +56,7 @@ static bool is_login(const struct policy *p, const char *login, uint32_t number)
 /* in_prefix() - Whether the subject's possible addresses lie in @p */
 static bool in_prefix(const struct prefix *p, const struct subject *subject)
 {
-	const struct prefix *own = policy_tailnet_ranges();
+	const struct prefix *own = policy_tailnet_ranges;
 
 	if (subject->address.address.family != ADDRESS_NONE)
 		return prefix_covers(p, &subject->address);
@@ -66,7 +66,7 @@ static bool in_prefix(const struct prefix *p, const struct subject *subject)
 static bool is_subject(const struct policy *p, const struct selector *s,
 		       const struct subject *subject)
 {
-	const struct prefix *own = policy_tailnet_ranges();
+	const struct prefix *own = policy_tailnet_ranges;
 
 	switch (s->key.kind) {
 	case SELECT_ANY:
@@ -122,8 +122,8 @@ static bool rule_allows(const struct policy *p, const struct policy_rule *rule,
 
 		if (s->key.kind == SELECT_SELF ? !same_user(from, to) : !is_subject(p, s, to))
 			continue;
-		for (uint32_t k = 0; k < d->port_count; k++)
-			if (port >= d->ports[k].first && port <= d->ports[k].last)
+		for (uint32_t k = 0; k < d->ports.count; k++)
+			if (port >= d->ports.items[k].first && port <= d->ports.items[k].last)
 				return true;
 	}
 	return false;
@@ -241,27 +241,6 @@ static int fail(const struct policy *p, struct json_range at, const struct subje
 			 (int)(at.length < 80 ? at.length : 80), at.at);
 }
 
-static int run_assertion(const struct policy *p, const struct applied_policy *nodes,
-			 const struct policy_assertion *a, struct error *err)
-{
-	struct subjects from = {0}, to = {0};
-	int r = find_people(p, nodes, a->source, &from);
-
-	if (r == 0)
-		r = find_people(p, nodes, a->target.selector, &to);
-	for (uint32_t f = 0; f < from.count && r == 0; f++)
-		for (uint32_t i = 0; i < to.count && r == 0; i++)
-			if (allows(p, &from.items[f], &to.items[i], a->target.port, a->protocol) !=
-			    a->allowed)
-				r = fail(p, a->target.at, &from.items[f],
-					 a->allowed ? "must reach, but no rule lets it reach"
-						    : "must not reach, but a rule lets it reach",
-					 err);
-	free(from.items);
-	free(to.items);
-	return r;
-}
-
 /* --- SSH --- */
 
 static enum policy_ssh_action ssh_action(const struct policy *p, const struct subject *from,
@@ -285,36 +264,44 @@ static enum policy_ssh_action ssh_action(const struct policy *p, const struct su
 	return action;
 }
 
-static bool ssh_holds(enum policy_ssh_action action, enum ssh_expectation expectation)
+/* unmet() - What is wrong, for the error; NULL: the assertion holds */
+static const char *unmet(const struct policy *p, const struct policy_assertion *a,
+			 const struct subject *from, const struct subject *to)
 {
-	switch (expectation) {
-	case EXPECT_ACCEPT:
-		return action != POLICY_SSH_REFUSE;
-	case EXPECT_CHECK:
-		return action == POLICY_SSH_CHECK;
-	default:
-		return action == POLICY_SSH_REFUSE;
+	enum policy_ssh_action action;
+	bool allowed;
+
+	if (!a->user) {
+		allowed = allows(p, from, to, a->port, a->protocol);
+		if (a->expectation == EXPECT_ACCEPT)
+			return allowed ? NULL : "must reach, but no rule lets it reach";
+		return allowed ? "must not reach, but a rule lets it reach" : NULL;
 	}
+	action = ssh_action(p, from, to, a->user);
+	if (a->expectation == EXPECT_ACCEPT && action == POLICY_SSH_REFUSE)
+		return "must be let in, but no ssh rule lets it be";
+	if (a->expectation == EXPECT_CHECK && action != POLICY_SSH_CHECK)
+		return "must be checked, but no ssh rule does that for";
+	if (a->expectation == EXPECT_DENY && action != POLICY_SSH_REFUSE)
+		return "must be kept out, but an ssh rule lets it be";
+	return NULL;
 }
 
-static int run_ssh_assertion(const struct policy *p, const struct applied_policy *nodes,
-			     const struct policy_ssh_assertion *a, struct error *err)
+static int run_assertion(const struct policy *p, const struct applied_policy *nodes,
+			 const struct policy_assertion *a, struct error *err)
 {
-	static const char *const what[] = {
-		[EXPECT_ACCEPT] = "must be let in, but no ssh rule lets it be",
-		[EXPECT_CHECK] = "must be checked, but no ssh rule does that for",
-		[EXPECT_DENY] = "must be kept out, but an ssh rule lets it be",
-	};
 	struct subjects from = {0}, to = {0};
 	int r = find_people(p, nodes, a->source, &from);
 
 	if (r == 0)
-		r = find_people(p, nodes, a->destination, &to);
+		r = find_people(p, nodes, a->target, &to);
 	for (uint32_t f = 0; f < from.count && r == 0; f++)
-		for (uint32_t i = 0; i < to.count && r == 0; i++)
-			if (!ssh_holds(ssh_action(p, &from.items[f], &to.items[i], a->user),
-				       a->expectation))
-				r = fail(p, a->at, &from.items[f], what[a->expectation], err);
+		for (uint32_t i = 0; i < to.count && r == 0; i++) {
+			const char *what = unmet(p, a, &from.items[f], &to.items[i]);
+
+			if (what)
+				r = fail(p, a->at, &from.items[f], what, err);
+		}
 	free(from.items);
 	free(to.items);
 	return r;
@@ -323,18 +310,13 @@ static int run_ssh_assertion(const struct policy *p, const struct applied_policy
 int policy_test(const struct policy *policy, const struct applied_policy *nodes,
 		struct string_list *problems, struct error *err)
 {
-	uint32_t count = policy->assertion_count + policy->ssh_assertion_count, failed = 0;
+	uint32_t failed = 0;
 	int r = 0;
 
-	for (uint32_t i = 0; i < count && failed < POLICY_PROBLEMS_MAX && r != -ENOMEM; i++) {
+	for (uint32_t i = 0;
+	     i < policy->assertion_count && failed < POLICY_PROBLEMS_MAX && r != -ENOMEM; i++) {
 		struct error one = {0};
-		int failure =
-			i < policy->assertion_count
-				? run_assertion(policy, nodes, &policy->assertions[i], &one)
-				: run_ssh_assertion(
-					  policy, nodes,
-					  &policy->ssh_assertions[i - policy->assertion_count],
-					  &one);
+		int failure = run_assertion(policy, nodes, &policy->assertions[i], &one);
 
 		if (failure == 0)
 			continue;

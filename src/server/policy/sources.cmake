@@ -7,7 +7,6 @@ list(APPEND server_sources
 	policy/policy_parse_values.c
 	policy/policy.c
 	policy/policy_test.c
-	policy/applied_routes.c
 	policy/applied_rules.c
 	policy/applied_ssh.c
 	policy/applied_policy.c)

@@ -33,10 +33,11 @@
 #include "base/address.h"
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/deadlines.h"
+#include "base/quota.h"
 #include "wire/derp.h"
 
-struct derp_server;
-struct derp_connection;
+#include <sys/queue.h>
 
 #define DERP_SERVER_PATIENCE (10 * NSEC_PER_SEC) /* for ClientInfo, and for a verdict */
 #define DERP_SERVER_KEEP_ALIVE \
@@ -48,7 +49,7 @@ struct derp_connection;
 /* Requests to the owner; flags. */
 enum derp_wants {
 	DERP_WANTS_WRITE = 1,  /* it has output: derp_connection_output() */
-	DERP_WANTS_VERIFY = 2, /* decide about derp_connection_key(): derp_connection_admit() */
+	DERP_WANTS_VERIFY = 2, /* decide about its key: derp_connection_admit() */
 	DERP_WANTS_CLOSE = 4,  /* write what there is, then derp_connection_free() */
 };
 
@@ -75,6 +76,63 @@ struct derp_server_statistics {
 	size_t queued_bytes;
 };
 
+/* The caller reads the public key, the deadlines and the statistics of a server, and the owner, the
+ * key and read_after of a connection. It changes none of them. */
+
+enum connection_state {
+	GREETING,
+	VERIFYING,
+	READY,
+	ENDING,
+};
+
+struct packet_queue {
+	STAILQ_HEAD(, packet) packets;
+	size_t count, bytes;
+};
+
+struct derp_connection {
+	struct derp_server *server;
+	void *owner;                             /* the caller's */
+	LIST_ENTRY(derp_connection) connections; /* of the server */
+	uint32_t number;
+	enum connection_state state;
+	struct public_key key;             /* VERIFYING and READY; before: zeros */
+	struct peer *peer;                 /* READY */
+	LIST_ENTRY(derp_connection) twins; /* of the peer */
+
+	struct buffer input;   /* an incomplete frame */
+	struct buffer control; /* frames that are not packets */
+	struct packet_queue disco, data;
+	bool data_turn;
+	bool home;
+
+	struct flow *flows, *last_flow;
+	struct quota gone;
+	nanoseconds paid_at;    /* when its rate has paid for all that it sent, and a second more */
+	nanoseconds read_after; /* don't read from it before: its rate is used up. 0: read on */
+
+	nanoseconds alive_at;   /* next keep-alive, or the end of patience */
+	nanoseconds blocked_at; /* cut if nothing left by then; DEADLINE_NEVER */
+	struct deadline due;    /* the earlier of both */
+
+	unsigned int wants; /* enum derp_wants */
+	bool listed;        /* in the list of attention */
+	TAILQ_ENTRY(derp_connection) attention;
+};
+
+struct derp_server {
+	struct secret_key key;
+	struct public_key public;
+	uint64_t rate;
+	uint32_t last_number;
+	struct peer *peers;
+	LIST_HEAD(, derp_connection) connections;
+	TAILQ_HEAD(, derp_connection) attention;
+	struct deadlines deadlines;
+	struct derp_server_statistics statistics;
+};
+
 /**
  * derp_server_new() - A relay without clients
  * @key:              copied, and wiped at the end
@@ -88,12 +146,9 @@ int derp_server_new(const struct secret_key *key, uint64_t bytes_per_second,
 /** derp_server_free() - With all its connections; NULL is fine */
 void derp_server_free(struct derp_server *server);
 
-const struct public_key *derp_server_key(const struct derp_server *server);
-const struct derp_server_statistics *derp_server_statistics(const struct derp_server *server);
-
 /**
  * derp_server_accept() - A connection whose upgrade is done; its greeting is output already
- * @owner: what derp_connection_owner() returns
+ * @owner: the connection's member of that name
  *
  * Return: NULL without memory
  */
@@ -110,9 +165,6 @@ void derp_connection_free(struct derp_connection *c);
  */
 int derp_connection_receive(struct derp_connection *c, const void *bytes, size_t length,
 			    nanoseconds now);
-
-/** derp_connection_read_after() - Don't read from it before: its rate is used up. 0: read on */
-nanoseconds derp_connection_read_after(const struct derp_connection *c);
 
 /**
  * derp_connection_output() - Take frames to send
@@ -136,13 +188,7 @@ void derp_connection_admit(struct derp_connection *c, bool allow, nanoseconds no
  */
 struct derp_connection *derp_server_attention(struct derp_server *server, unsigned int *ret_wants);
 
-void *derp_connection_owner(const struct derp_connection *c);
-
-/** derp_connection_key() - Of VERIFYING and READY connections; before: zeros */
-const struct public_key *derp_connection_key(const struct derp_connection *c);
-
-/** derp_server_deadline() - When derp_server_timeout() wants to be called */
-nanoseconds derp_server_deadline(const struct derp_server *server);
+/** derp_server_timeout() - Wants to be called at the first of the server's deadlines */
 void derp_server_timeout(struct derp_server *server, nanoseconds now);
 
 /** derp_server_expel() - End all connections of a key */

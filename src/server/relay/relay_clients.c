@@ -6,7 +6,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "server/relay/derp_server_internal.h" /* the keyed hash */
+#include "base/prefixes.h"
 #include "server/relay/relay_verify.h"
 #include "transport/loop_timer.h"
 
@@ -16,14 +16,6 @@
 #define TURN_BYTES   ((size_t)64 * 1024) /* read from one client before the others' turn */
 #define WRITE_BYTES  ((size_t)64 * 1024) /* handed to a stream at once */
 #define OUTPUT_LIMIT (WRITE_BYTES + DERP_PACKET_MAX + ((size_t)64 * 1024))
-#define SLEEP_TICK   (5 * NSEC_PER_MSEC) /* how exactly a rate is held */
-
-/* Connections from one address, or one /64. */
-struct source {
-	struct address address;
-	unsigned int count;
-	UT_hash_handle hh;
-};
 
 struct client {
 	struct relay_clients *clients;
@@ -31,161 +23,102 @@ struct client {
 	struct stream *stream;
 	struct derp_connection *connection;
 	struct endpoint from;
-	struct source *source;
 	struct relay_question *question;
-	uint64_t turn; /* the one that `read` counts in */
-	size_t read;
+	struct loop_timer *wake; /* ends a pause */
+	size_t read;             /* since the last pause */
 	bool blocked;
-	bool asleep; /* paused until resume_at */
-	nanoseconds resume_at;
-	LIST_ENTRY(client) sleeping;
+	bool asleep;
 };
 
-LIST_HEAD(client_list, client);
-
 struct relay_clients {
-	struct relay_clients_config config;
-	struct client_list all, sleeping;
-	struct source *sources;
-	struct loop_timer *timer, *wake;
-	uv_prepare_t prepare;
-	uint64_t turn;
+	struct derp_server *server;
+	struct relay_verifier *verifier;
+	bool (*verify)(void *user, const struct public_key *node, const struct address *source);
+	void *user;
+	bool verify_fail_open;
+	unsigned int source_clients;
+	uv_loop_t *loop;
+	LIST_HEAD(, client) all;
+	struct prefix_table sources; /* connections from one address, or one /64 */
+	struct loop_timer *timer;
 	struct buffer output; /* scratch: what goes to one stream */
 	bool attending;
 };
 
-static struct address source_of(const struct address *a)
+static struct prefix source_of(const struct address *a)
 {
-	struct prefix p = {.address = *a, .bits = a->family == ADDRESS_V6 ? 64 : address_bits(a)};
+	struct prefix p = prefix_of(a);
 
-	return prefix_mask(&p).address;
-}
-
-static struct source *source_find(const struct relay_clients *clients, const struct address *a)
-{
-	struct source *source;
-
-	HASH_FIND(hh, clients->sources, a, sizeof(*a), source);
-	return source;
-}
-
-static struct source *source_join(struct relay_clients *clients, const struct address *from)
-{
-	struct address a = source_of(from);
-	struct source *source = source_find(clients, &a);
-
-	if (!source) {
-		source = calloc(1, sizeof(*source));
-		if (!source)
-			return NULL;
-		source->address = a;
-		HASH_ADD(hh, clients->sources, address, sizeof(source->address), source);
-		if (!source->hh.tbl) {
-			free(source);
-			return NULL;
-		}
-	}
-	source->count++;
-	return source;
-}
-
-static void source_leave(struct relay_clients *clients, struct source *source)
-{
-	if (--source->count > 0)
-		return;
-	HASH_DEL(clients->sources, source);
-	free(source);
+	if (a->family == ADDRESS_V6)
+		p.bits = 64;
+	else
+		p.address.family = ADDRESS_V4; /* a local socket has no address: 0.0.0.0/0 */
+	return prefix_mask(&p);
 }
 
 bool relay_clients_room(const struct relay_clients *clients, const struct address *from)
 {
-	struct address a = source_of(from);
-	const struct source *source = source_find(clients, &a);
+	const struct prefix source = source_of(from);
+	const struct prefix_entry *entry = prefix_table_find(&clients->sources, &source);
 
-	return !source || source->count < clients->config.source_clients;
+	return !entry || entry->value < clients->source_clients;
 }
 
-static void wake_up(struct client *c)
+static void source_leave(struct relay_clients *clients, const struct address *from)
 {
-	if (c->asleep)
-		LIST_REMOVE(c, sleeping);
-	c->asleep = false;
+	const struct prefix source = source_of(from);
+	struct prefix_entry *entry = prefix_table_find(&clients->sources, &source);
+
+	if (--entry->value == 0)
+		prefix_table_remove(&clients->sources, entry);
 }
 
 static void client_free(struct client *c)
 {
 	struct relay_clients *clients = c->clients;
 
-	wake_up(c);
+	loop_timer_free(c->wake);
 	relay_question_cancel(c->question);
 	derp_connection_free(c->connection);
-	source_leave(clients, c->source);
+	source_leave(clients, &c->from.address);
 	LIST_REMOVE(c, all);
 	stream_close(c->stream); /* unsent output is lost */
 	free(c);
 }
 
-/* client_sleep() - Read from it no more until @at; 0: the next turn */
+/* client_sleep() - Read from it no more until @at; 0: the next turn of the loop */
 static void client_sleep(struct client *c, nanoseconds at)
 {
-	struct relay_clients *clients = c->clients;
-
 	stream_pause(c->stream);
-	c->resume_at = at;
-	if (c->asleep)
-		return;
-	if (LIST_EMPTY(&clients->sleeping) || at == 0)
-		loop_timer_soon(clients->wake);
 	c->asleep = true;
-	LIST_INSERT_HEAD(&clients->sleeping, c, sleeping);
+	c->read = 0;
+	if (at)
+		loop_timer_at(c->wake, at);
+	else
+		loop_timer_soon(c->wake);
 }
 
 static void on_wake(void *user)
 {
-	struct relay_clients *clients = user;
-	nanoseconds now = clock_boottime();
-	struct client_list rest = clients->sleeping;
-	struct client *c;
+	struct client *c = user;
 
-	/* A client that falls asleep again during this walk is put into the new list. */
-	LIST_INIT(&clients->sleeping);
-	if (!LIST_EMPTY(&rest))
-		LIST_FIRST(&rest)->sleeping.le_prev = &LIST_FIRST(&rest);
-	while ((c = LIST_FIRST(&rest))) {
-		nanoseconds at = c->resume_at;
-
-		wake_up(c);
-		if (at > now)
-			client_sleep(c, at);
-		else if (!c->question)
-			stream_resume(c->stream); /* may free it */
-	}
-	if (!LIST_EMPTY(&clients->sleeping))
-		loop_timer_at(clients->wake, now + SLEEP_TICK);
-	LIST_FOREACH(c, &clients->sleeping, sleeping)
-		if (c->resume_at <= now)
-			loop_timer_soon(clients->wake);
+	c->asleep = false;
+	if (!c->question)
+		stream_resume(c->stream); /* may free it */
 }
 
 static void schedule(struct relay_clients *clients)
 {
-	loop_timer_at(clients->timer, derp_server_deadline(clients->config.server));
+	loop_timer_at(clients->timer, deadlines_first(&clients->server->deadlines));
 }
 
 static void on_deadline(void *user)
 {
 	struct relay_clients *clients = user;
 
-	derp_server_timeout(clients->config.server, clock_boottime());
+	derp_server_timeout(clients->server, clock_boottime());
 	relay_clients_attend(clients);
 	schedule(clients);
-}
-
-static void on_prepare(uv_prepare_t *prepare)
-{
-	struct relay_clients *clients = prepare->data;
-
-	clients->turn++;
 }
 
 /* client_write() - Hand over queued frames while the stream takes them; false: it failed */
@@ -222,8 +155,8 @@ static void on_verdict(void *user, enum relay_verdict verdict)
 
 	c->question = NULL;
 	derp_connection_admit(c->connection,
-			      verdict == RELAY_VERDICT_ALLOW || (verdict == RELAY_VERDICT_NONE &&
-								 clients->config.verify_fail_open),
+			      verdict == RELAY_VERDICT_ALLOW ||
+				      (verdict == RELAY_VERDICT_NONE && clients->verify_fail_open),
 			      clock_boottime());
 	stream_hold(stream);
 	relay_clients_attend(clients);
@@ -235,23 +168,23 @@ static void on_verdict(void *user, enum relay_verdict verdict)
 /* verify() - Decide about a client, now or later */
 static void verify(struct client *c)
 {
-	const struct relay_clients_config *config = &c->clients->config;
-	const struct public_key *node = derp_connection_key(c->connection);
+	const struct relay_clients *clients = c->clients;
+	const struct public_key *node = &c->connection->key;
 	nanoseconds now = clock_boottime();
 	int r;
 
-	if (config->verify && !config->verify(config->user, node, &c->from.address)) {
+	if (clients->verify && !clients->verify(clients->user, node, &c->from.address)) {
 		derp_connection_admit(c->connection, false, now);
 		return;
 	}
-	if (!config->verifier) {
+	if (!clients->verifier) {
 		derp_connection_admit(c->connection, true, now);
 		return;
 	}
-	r = relay_verifier_ask(config->verifier, node, &c->from.address, on_verdict, c,
+	r = relay_verifier_ask(clients->verifier, node, &c->from.address, on_verdict, c,
 			       &c->question);
 	if (r < 0)
-		derp_connection_admit(c->connection, config->verify_fail_open, now);
+		derp_connection_admit(c->connection, clients->verify_fail_open, now);
 	else
 		stream_pause(c->stream); /* until the verdict */
 }
@@ -264,8 +197,8 @@ void relay_clients_attend(struct relay_clients *clients)
 	if (clients->attending)
 		return;
 	clients->attending = true;
-	while ((connection = derp_server_attention(clients->config.server, &wants)) != NULL) {
-		struct client *c = derp_connection_owner(connection);
+	while ((connection = derp_server_attention(clients->server, &wants)) != NULL) {
+		struct client *c = connection->owner;
 		bool good = true;
 
 		if (wants & DERP_WANTS_VERIFY)
@@ -285,10 +218,6 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 	nanoseconds now = clock_boottime(), after;
 	int r;
 
-	if (c->turn != clients->turn) {
-		c->turn = clients->turn;
-		c->read = 0;
-	}
 	c->read += length;
 	r = derp_connection_receive(c->connection, bytes, length, now);
 	if (r < 0) {
@@ -298,7 +227,7 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 			  strerror(-r));
 		client_free(c);
 	} else {
-		after = derp_connection_read_after(c->connection);
+		after = c->connection->read_after;
 		if (after > now)
 			client_sleep(c, after);
 		else if (c->read >= TURN_BYTES)
@@ -338,16 +267,20 @@ static const struct stream_events events = {
 void relay_clients_add(struct relay_clients *clients, struct stream *stream, const void *head,
 		       size_t length, const struct endpoint *from)
 {
+	const struct prefix source = source_of(&from->address);
 	struct client *c = calloc(1, sizeof(*c));
+	struct prefix_entry *entry = NULL;
 
-	if (!c)
+	if (c && loop_timer_create(clients->loop, on_wake, c, &c->wake) == 0)
+		entry = prefix_table_add(&clients->sources, &source);
+	if (!entry)
 		goto no_memory;
-	c->source = source_join(clients, &from->address);
-	if (!c->source)
-		goto no_source;
-	c->connection = derp_server_accept(clients->config.server, c, clock_boottime());
-	if (!c->connection)
-		goto no_connection;
+	entry->value++;
+	c->connection = derp_server_accept(clients->server, c, clock_boottime());
+	if (!c->connection) {
+		source_leave(clients, &from->address);
+		goto no_memory;
+	}
 	c->clients = clients;
 	c->stream = stream;
 	c->from = *from;
@@ -363,38 +296,36 @@ void relay_clients_add(struct relay_clients *clients, struct stream *stream, con
 		stream_resume(stream);
 	stream_release(stream);
 	return;
-no_connection:
-	source_leave(clients, c->source);
-no_source:
-	free(c);
+
 no_memory:
+	if (c)
+		loop_timer_free(c->wake);
+	free(c);
 	stream_close(stream);
 }
 
-int relay_clients_new(const struct relay_clients_config *config, struct relay_clients **ret)
+int relay_clients_new(uv_loop_t *loop, struct derp_server *server, struct relay_verifier *verifier,
+		      const struct relay_server_config *config, struct relay_clients **ret)
 {
 	struct relay_clients *clients = calloc(1, sizeof(*clients));
 
 	if (!clients)
 		return -ENOMEM;
-	clients->config = *config;
+	clients->server = server;
+	clients->verifier = verifier;
+	clients->verify = config->verify;
+	clients->user = config->user;
+	clients->verify_fail_open = config->verify_fail_open;
+	clients->source_clients =
+		config->source_clients ? config->source_clients : LIMIT_RELAY_SOURCE;
 	clients->output = BUFFER_INIT(OUTPUT_LIMIT);
-	if (loop_timer_create(config->loop, on_deadline, clients, &clients->timer) < 0 ||
-	    loop_timer_create(config->loop, on_wake, clients, &clients->wake) < 0) {
-		loop_timer_free(clients->timer);
+	clients->loop = loop;
+	if (loop_timer_create(loop, on_deadline, clients, &clients->timer) < 0) {
 		free(clients);
 		return -ENOMEM;
 	}
-	uv_prepare_init(config->loop, &clients->prepare); /* can't fail */
-	clients->prepare.data = clients;
-	uv_prepare_start(&clients->prepare, on_prepare);
 	*ret = clients;
 	return 0;
-}
-
-static void prepare_closed(uv_handle_t *handle)
-{
-	free(handle->data);
 }
 
 void relay_clients_free(struct relay_clients *clients)
@@ -404,7 +335,7 @@ void relay_clients_free(struct relay_clients *clients)
 	while (!LIST_EMPTY(&clients->all))
 		client_free(LIST_FIRST(&clients->all));
 	loop_timer_free(clients->timer);
-	loop_timer_free(clients->wake);
+	prefix_table_free(&clients->sources);
 	buffer_free(&clients->output);
-	uv_close((uv_handle_t *)&clients->prepare, prepare_closed);
+	free(clients);
 }

@@ -7,11 +7,12 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/small_file.h"
+#include "server/relay/relay_bootstrap.h"
 #include "server/relay/relay_clients.h"
-#include "server/relay/relay_pages.h"
 #include "server/relay/relay_verify.h"
 #include "server/relay/stun_server.h"
 #include "server/web/certificate_maker.h"
+#include "server/web/metrics.h"
 #include "server/web/web_server.h"
 #include "transport/tls.h"
 
@@ -21,26 +22,167 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define HTTP_PORT  80
-#define BODY_MAX   1024u       /* nothing that is asked of us has a body */
-#define UNSENT_MAX (64 * 1024) /* of one client in the kernel, beyond what the network holds */
+#define HTTP_PORT      80
+#define BODY_MAX       1024u       /* nothing that is asked of us has a body */
+#define UNSENT_MAX     (64 * 1024) /* of one client in the kernel, beyond what the network holds */
+#define CHALLENGE_MAX  64
+#define METRICS_PREFIX "pillion_relay_"
 
 struct relay_server {
 	struct derp_server *core;
 	struct relay_clients *clients;
 	struct relay_verifier *verifier;
+	struct relay_bootstrap *bootstrap;
 	struct web_server *web, *pages_web;
-	struct stun_server *stun;
-	struct relay_pages pages;
+	struct stun_server *stun; /* NULL: none */
 	struct endpoint endpoint, stun_endpoint;
+	uint64_t refused_source; /* connections over the bound of their address */
+	bool metrics;
 
-	/* For relay_server_derp_node(). */
-	char *host_name;
-	struct address ipv4, ipv6;
-	uint16_t public_port, public_stun_port;
+	/* For relay_server_add_to_map(): the name is on the heap, the pin of our own certificate not. */
+	struct tailcfg_derp_node node;
 	char pin[CERTIFICATE_PIN_MAX];
-	bool can_port_80;
 };
+
+/* --- The pages beside /derp --- */
+
+/* challenge_is_valid() - 1 to 64 of [A-Za-z0-9.:_-]: what may be echoed into a header */
+static bool challenge_is_valid(const char *text)
+{
+	size_t length = strlen(text);
+
+	return length > 0 && length <= CHALLENGE_MAX &&
+	       strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:_-") ==
+		       length;
+}
+
+int relay_server_metrics(const struct relay_server *relay, struct buffer *out)
+{
+	static const struct stun_statistics no_stun;
+	const struct derp_server_statistics *d = &relay->core->statistics;
+	const struct stun_statistics *s =
+		relay->stun ? stun_server_statistics(relay->stun) : &no_stun;
+	const struct metric rows[] = {
+		{"clients", NULL, "Clients connected", d->ready, true},
+		{"peers", NULL, "Node keys connected", d->peers, true},
+		{"home_clients", NULL, "Clients whose home this relay is", d->home, true},
+		{"connections", NULL, "Connections in any state", d->connections, true},
+		{"queued_bytes", NULL, "Bytes queued for clients", d->queued_bytes, true},
+		{"accepted_total", NULL, "Upgraded connections", d->accepted, false},
+		{"admitted_total", NULL, "Clients admitted", d->admitted, false},
+		{"duplicates_total", NULL, "Clients whose key was connected already", d->duplicates,
+		 false},
+		{"packets_total", "direction=\"in\"", "Packets", d->packets_in, false},
+		{"packets_total", "direction=\"out\"", NULL, d->packets_out, false},
+		{"bytes_total", "direction=\"in\"", "Bytes of packets", d->bytes_in, false},
+		{"bytes_total", "direction=\"out\"", NULL, d->bytes_out, false},
+		{"dropped_total", "reason=\"unknown_destination\"", "Packets dropped",
+		 d->dropped_unknown, false},
+		{"dropped_total", "reason=\"queue\"", NULL, d->dropped_queue, false},
+		{"dropped_total", "reason=\"disco_queue\"", NULL, d->dropped_disco, false},
+		{"dropped_total", "reason=\"memory\"", NULL, d->dropped_memory, false},
+		{"cut_total", "reason=\"refused\"", "Connections cut", d->refused, false},
+		{"cut_total", "reason=\"malformed\"", NULL, d->malformed, false},
+		{"cut_total", "reason=\"timeout\"", NULL, d->timed_out, false},
+		{"cut_total", "reason=\"not_reading\"", NULL, d->stalled, false},
+		{"cut_total", "reason=\"source\"", NULL, relay->refused_source, false},
+		{"peer_gone_total", NULL, "PeerGone frames", d->peer_gone, false},
+		{"unknown_frames_total", NULL, "Frames that mean nothing here", d->unknown_frames,
+		 false},
+		{"stun_total", "result=\"answered\"", "STUN requests", s->answered, false},
+		{"stun_total", "result=\"malformed\"", NULL, s->malformed, false},
+		{"stun_total", "result=\"limited\"", NULL, s->limited, false},
+		{"stun_total", "result=\"unsent\"", NULL, s->unsent, false},
+	};
+	int r = metrics_write(out, METRICS_PREFIX, rows, ARRAY_SIZE(rows));
+
+	return r < 0 ? r : metrics_write_web(out, METRICS_PREFIX, relay->web);
+}
+
+static void serve_probe(const struct relay_server *s, struct http1_exchange *x)
+{
+	(void)s;
+	http1_reply_header(x, "Access-Control-Allow-Origin", "*");
+	http1_reply(x, 200, NULL, NULL, 0);
+}
+
+static void serve_generate_204(const struct relay_server *s, struct http1_exchange *x)
+{
+	const char *challenge = http1_header(x->head, "X-Tailscale-Challenge");
+	char answer[sizeof("response ") + CHALLENGE_MAX];
+
+	(void)s;
+	if (challenge && challenge_is_valid(challenge)) {
+		snprintf(answer, sizeof(answer), "response %s", challenge);
+		http1_reply_header(x, "X-Tailscale-Response", answer);
+	}
+	http1_reply_header(x, "Cache-Control", "no-cache, no-store, must-revalidate, no-transform");
+	http1_reply(x, 204, NULL, NULL, 0);
+}
+
+static void serve_bootstrap(const struct relay_server *s, struct http1_exchange *x)
+{
+	struct buffer text = BUFFER_INIT(LIMIT_KEY_BODY);
+
+	/* A client asks once, and a relay chosen at random. */
+	http1_reply_close(x);
+	/* All names are sent: the name asked for (?q=) is among them, or unknown. */
+	if (relay_bootstrap_write(s->bootstrap, &text) < 0)
+		http1_reply_text(x, 503, "out of memory");
+	else
+		http1_reply(x, 200, "application/json", buffer_head(&text), text.length);
+	buffer_free(&text);
+}
+
+static void serve_health(const struct relay_server *s, struct http1_exchange *x)
+{
+	(void)s;
+	http1_reply_text(x, 200, "ok");
+}
+
+static void serve_metrics(const struct relay_server *s, struct http1_exchange *x)
+{
+	struct buffer text = BUFFER_INIT(METRICS_MAX);
+
+	if (!s->metrics)
+		http1_reply_text(x, 404, "not found");
+	else if (relay_server_metrics(s, &text) < 0)
+		http1_reply_text(x, 503, "out of memory");
+	else
+		http1_reply(x, 200, METRICS_TYPE, buffer_head(&text), text.length);
+	buffer_free(&text);
+}
+
+/* serve_page() - Answer @x if its path is one of the pages; whether it was */
+static bool serve_page(const struct relay_server *s, struct http1_exchange *x)
+{
+	static const struct {
+		const char *path;
+		void (*serve)(const struct relay_server *s, struct http1_exchange *x);
+	} table[] = {
+		{"/derp/probe", serve_probe},
+		{"/derp/latency-check", serve_probe},
+		{"/generate_204", serve_generate_204},
+		{"/bootstrap-dns", serve_bootstrap},
+		{"/healthz", serve_health},
+		{"/metrics", serve_metrics},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		if (strcmp(x->path, table[i].path) != 0)
+			continue;
+		if (strcmp(x->head->method, "GET") != 0 && strcmp(x->head->method, "HEAD") != 0) {
+			http1_reply_header(x, "Allow", "GET, HEAD");
+			http1_reply_text(x, 405, "only GET and HEAD");
+		} else {
+			table[i].serve(s, x);
+		}
+		return true;
+	}
+	return false;
+}
+
+/* --- Requests --- */
 
 static void upgrade(struct relay_server *s, struct http1_exchange *x)
 {
@@ -51,7 +193,7 @@ static void upgrade(struct relay_server *s, struct http1_exchange *x)
 	char key[KEY_TEXT_MAX];
 
 	if (!relay_clients_room(s->clients, &from.address)) {
-		s->pages.refused_source++;
+		s->refused_source++;
 		http1_reply_text(x, 429, "too many connections from this address");
 		return;
 	}
@@ -60,7 +202,7 @@ static void upgrade(struct relay_server *s, struct http1_exchange *x)
 	} else {
 		http1_reply_header(x, "Derp-Version", "2");
 		http1_reply_header(x, "Derp-Public-Key",
-				   public_key_format(derp_server_key(s->core), KEY_NODE, key) +
+				   public_key_format(&s->core->public, KEY_NODE, key) +
 					   strlen("nodekey:"));
 		stream = http1_upgrade(x, "DERP", &head);
 	}
@@ -73,7 +215,7 @@ static void upgrade(struct relay_server *s, struct http1_exchange *x)
 bool relay_server_serve(struct relay_server *s, struct http1_exchange *x)
 {
 	if (strcmp(x->path, "/derp") != 0)
-		return relay_pages_serve(&s->pages, x);
+		return serve_page(s, x);
 	if (strcmp(x->head->method, "GET") == 0 && x->head->upgrade &&
 	    http1_header_has(x->head, "Upgrade", "DERP")) {
 		upgrade(s, x);
@@ -101,7 +243,7 @@ static void serve_pages(void *user, struct http1_exchange *x)
 {
 	struct relay_server *s = user;
 
-	if (!relay_pages_serve(&s->pages, x))
+	if (!serve_page(s, x))
 		http1_reply_text(x, 404, "not found");
 }
 
@@ -132,8 +274,8 @@ static int open_tls(struct relay_server *s, const struct relay_server_config *co
 	if (r == 0 && certificate_pin(pair.certificate, s->pin) < 0)
 		r = error_set(err, -EINVAL, "the relay's certificate can't be hashed");
 	if (r == 0)
-		r = tls_server_context_create(pair.certificate, strlen(pair.certificate), pair.key,
-					      strlen(pair.key), ret, err);
+		r = tls_server_context_set(ret, pair.certificate, strlen(pair.certificate),
+					   pair.key, strlen(pair.key), err);
 	return r;
 }
 
@@ -200,14 +342,6 @@ static int load_key(const char *directory, struct secret_key *ret, struct error 
 static int open_core(struct relay_server *s, uv_loop_t *loop,
 		     const struct relay_server_config *config, struct error *err)
 {
-	struct relay_clients_config clients = {
-		.loop = loop,
-		.verify = config->verify,
-		.user = config->user,
-		.verify_fail_open = config->verify_fail_open,
-		.source_clients =
-			config->source_clients ? config->source_clients : LIMIT_RELAY_SOURCE,
-	};
 	struct secret_key key;
 	int r = load_key(config->directory, &key, err);
 
@@ -221,10 +355,8 @@ static int open_core(struct relay_server *s, uv_loop_t *loop,
 		if (r < 0)
 			return r;
 	}
-	clients.server = s->core;
-	clients.verifier = s->verifier;
 	if (r == 0)
-		r = relay_clients_new(&clients, &s->clients);
+		r = relay_clients_new(loop, s->core, s->verifier, config, &s->clients);
 	return r < 0 ? error_set_errno(err, r, "relay") : 0;
 }
 
@@ -259,15 +391,15 @@ static int open_sockets(struct relay_server *s, uv_loop_t *loop,
 static int open_bootstrap(struct relay_server *s, uv_loop_t *loop,
 			  const struct relay_server_config *config, struct error *err)
 {
-	const struct address own[] = {s->ipv4, s->ipv6};
+	const struct address own[] = {config->ipv4, config->ipv6};
 	const char *name = config->host_name;
-	int r = relay_bootstrap_new(loop, &s->pages.bootstrap);
+	int r = relay_bootstrap_new(loop, &s->bootstrap);
 
 	if (r == 0 && name)
-		r = relay_bootstrap_add(s->pages.bootstrap, name, own, ARRAY_SIZE(own));
+		r = relay_bootstrap_add(s->bootstrap, name, own, ARRAY_SIZE(own));
 	for (size_t i = 0; r == 0 && i < config->bootstrap_count; i++) {
 		name = config->bootstrap[i].name;
-		r = relay_bootstrap_add(s->pages.bootstrap, name, config->bootstrap[i].addresses,
+		r = relay_bootstrap_add(s->bootstrap, name, config->bootstrap[i].addresses,
 					ARRAY_SIZE(config->bootstrap[i].addresses));
 	}
 	if (r == -ENOMEM)
@@ -277,12 +409,15 @@ static int open_bootstrap(struct relay_server *s, uv_loop_t *loop,
 				 LIMIT_BOOTSTRAP_NAMES);
 	if (r < 0)
 		return error_set(err, r, "'%s' is not a valid host name", name);
-	return relay_bootstrap_start(s->pages.bootstrap, err);
+	return relay_bootstrap_start(s->bootstrap, err);
 }
 
 int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
 		     struct relay_server **ret, struct error *err)
 {
+	const struct address *address =
+		config->ipv4.family != ADDRESS_NONE ? &config->ipv4 : &config->ipv6;
+	char text[ADDRESS_TEXT_MAX];
 	struct relay_server *s;
 	int r;
 
@@ -293,35 +428,29 @@ int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return error_set(err, -ENOMEM, "out of memory");
-	s->ipv4 = config->ipv4;
-	s->ipv6 = config->ipv6;
-	if (config->host_name) {
-		s->host_name = strdup(config->host_name);
-		if (!s->host_name) {
-			r = error_set(err, -ENOMEM, "out of memory");
-			goto refused;
-		}
-	}
 	r = open_core(s, loop, config, err);
 	if (r == 0)
 		r = open_sockets(s, loop, config, err);
 	if (r == 0)
 		r = open_bootstrap(s, loop, config, err);
-	if (r < 0)
-		goto refused;
-	s->pages.server = s->core;
-	s->pages.stun = s->stun;
-	s->pages.web = s->web;
-	s->pages.metrics = config->metrics;
-	s->can_port_80 = config->pages.port == HTTP_PORT;
-	s->public_port = config->public_port ? config->public_port : s->endpoint.port;
-	s->public_stun_port =
-		config->public_stun_port ? config->public_stun_port : s->stun_endpoint.port;
+	if (r < 0) {
+		relay_server_free(s);
+		return r;
+	}
+	s->metrics = config->metrics;
+	s->node = (struct tailcfg_derp_node){
+		.host_name = strdup(config->host_name ? config->host_name
+						      : address_format(address, text)),
+		.cert_name = s->pin[0] ? s->pin : NULL,
+		.ipv4 = config->ipv4,
+		.ipv6 = config->ipv6,
+		.derp_port = config->public_port ? config->public_port : s->endpoint.port,
+		.stun_port =
+			config->public_stun_port ? config->public_stun_port : s->stun_endpoint.port,
+		.can_port_80 = config->pages.port == HTTP_PORT,
+	};
 	*ret = s;
 	return 0;
-refused:
-	relay_server_free(s);
-	return r;
 }
 
 void relay_server_free(struct relay_server *s)
@@ -334,41 +463,49 @@ void relay_server_free(struct relay_server *s)
 	relay_clients_free(s->clients);
 	relay_verifier_free(s->verifier);
 	derp_server_free(s->core);
-	relay_bootstrap_free(s->pages.bootstrap);
-	free(s->host_name);
+	relay_bootstrap_free(s->bootstrap);
+	free((char *)s->node.host_name);
 	free(s);
 }
 
-int relay_server_derp_node(const struct relay_server *s, uint16_t region, const char *name,
-			   struct tailcfg_derp_node *ret)
+int relay_server_add_to_map(const struct relay_server *s, uint16_t id, const char *code,
+			    const char *name, struct tailcfg_derp_map *map)
 {
-	const struct address *address = s->ipv4.family != ADDRESS_NONE ? &s->ipv4 : &s->ipv6;
-	char text[ADDRESS_TEXT_MAX];
-	struct tailcfg_derp_node node = {
-		.name = strdup(name),
-		.region_id = region,
-		.host_name = strdup(s->host_name ? s->host_name : address_format(address, text)),
-		.cert_name = s->pin[0] ? strdup(s->pin) : NULL,
-		.ipv4 = s->ipv4,
-		.ipv6 = s->ipv6,
-		.derp_port = s->public_port,
-		.stun_port = s->public_stun_port,
-		.can_port_80 = s->can_port_80,
-	};
+	struct tailcfg_derp_region *region,
+		*regions = reallocarray(map->regions, map->region_count + 1, sizeof(*regions));
+	struct tailcfg_derp_node *node = calloc(1, sizeof(*node));
+	char node_name[16];
+	uint32_t at = 0;
 
-	if (!node.name || !node.host_name || (s->pin[0] && !node.cert_name)) {
-		free((char *)node.name);
-		free((char *)node.host_name);
-		free((char *)node.cert_name);
+	map->regions = regions ? regions : map->regions;
+	if (!regions || !node) {
+		free(node);
 		return -ENOMEM;
 	}
-	*ret = node;
-	return 0;
+	while (at < map->region_count && regions[at].id < id)
+		at++;
+	region = &regions[at];
+	memmove(region + 1, region, (map->region_count++ - at) * sizeof(*region));
+	snprintf(node_name, sizeof(node_name), "%ua", id);
+	*node = s->node;
+	node->region_id = id;
+	node->name = strdup(node_name);
+	node->host_name = s->node.host_name ? strdup(s->node.host_name) : NULL;
+	node->cert_name = s->node.cert_name ? strdup(s->node.cert_name) : NULL;
+	*region = (struct tailcfg_derp_region){.id = id,
+					       .code = strdup(code),
+					       .name = strdup(name),
+					       .nodes = node,
+					       .node_count = 1};
+	return region->code && region->name && node->name && node->host_name &&
+			       (!s->node.cert_name || node->cert_name)
+		       ? 0
+		       : -ENOMEM;
 }
 
 const struct public_key *relay_server_key(const struct relay_server *s)
 {
-	return derp_server_key(s->core);
+	return &s->core->public;
 }
 
 const struct endpoint *relay_server_endpoint(const struct relay_server *s)
@@ -392,9 +529,4 @@ void relay_server_restarting(struct relay_server *s, nanoseconds in, nanoseconds
 	derp_server_restarting(s->core, (uint32_t)(in / NSEC_PER_MSEC),
 			       (uint32_t)(tries / NSEC_PER_MSEC));
 	relay_clients_attend(s->clients);
-}
-
-int relay_server_metrics(const struct relay_server *s, struct buffer *out)
-{
-	return relay_metrics_write(&s->pages, out);
 }

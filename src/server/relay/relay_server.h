@@ -11,7 +11,7 @@
  *
  *   A key and a certificate that are not given are made at the first start: the
  *   relay's key (relay.key), and a self-signed certificate (relay.crt, relay.pem:
- *   its key). Clients trust that one by its hash, which relay_server_derp_node()
+ *   its key). Clients trust that one by its hash, which relay_server_add_to_map()
  *   puts into the DERPMap entry, so no CA file is needed.
  *
  *   Everything runs on the loop's thread.
@@ -89,16 +89,15 @@ int relay_server_new(uv_loop_t *loop, const struct relay_server_config *config,
 void relay_server_free(struct relay_server *server);
 
 /**
- * relay_server_derp_node() - This relay as a node of a DERPMap
- * @region: the id of its region in the map
- * @name:   "1a", or another name in the map
+ * relay_server_add_to_map() - This relay as a region of a DERPMap, which has regions by id
+ * @id:   of the region; its node is "IDa"
+ * @code: a short name, beside the @name for people
  *
- * The strings are the caller's to free. CertName is "sha256-raw:…" for a certificate of our own
- * making; for one from a file, which clients verify by name, it is empty.
- * Return: 0 or -ENOMEM
+ * CertName is "sha256-raw:…" for a certificate of our own making; for one from a file, which clients
+ * verify by name, it is empty. Return: 0 or -ENOMEM, after which the map is only good to be cleared
  */
-int relay_server_derp_node(const struct relay_server *server, uint16_t region, const char *name,
-			   struct tailcfg_derp_node *ret);
+int relay_server_add_to_map(const struct relay_server *server, uint16_t id, const char *code,
+			    const char *name, struct tailcfg_derp_map *map);
 
 /** relay_server_key() - The relay's public key */
 const struct public_key *relay_server_key(const struct relay_server *server);

@@ -74,16 +74,9 @@ static int load(struct certificate_files *f, struct look *ret, struct error *err
 	for (int i = 0; r == 0 && i < COUNT; i++)
 		r = take(f->paths[i], &look, i, &text[i], err);
 	if (r == 0) {
-		const char *certificate = (char *)buffer_head(&text[CERTIFICATE]);
-		const char *key = (char *)buffer_head(&text[KEY]);
-
-		if (f->context)
-			r = tls_server_context_renew(f->context, certificate,
-						     text[CERTIFICATE].length, key,
-						     text[KEY].length, err);
-		else
-			r = tls_server_context_create(certificate, text[CERTIFICATE].length, key,
-						      text[KEY].length, &f->context, err);
+		r = tls_server_context_set(&f->context, (char *)buffer_head(&text[CERTIFICATE]),
+					   text[CERTIFICATE].length,
+					   (char *)buffer_head(&text[KEY]), text[KEY].length, err);
 		if (r < 0)
 			error_wrap(err, "%s, %s", f->paths[CERTIFICATE], f->paths[KEY]);
 	}

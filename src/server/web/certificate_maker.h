@@ -8,18 +8,11 @@
 #pragma once
 
 #include "base/error.h"
+#include "transport/certificate.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <time.h>
-
-/* PEM texts, ended by a zero. */
-struct certificate_pair {
-	char *certificate; /* and its issuer, if that is another one */
-	char *key;         /* secret */
-};
-
-void certificate_pair_clear(struct certificate_pair *pair);
 
 /**
  * certificate_self_signed() - A relay's pair: relay.crt and relay.pem in @folder

@@ -116,7 +116,8 @@ int web_server_new(const struct web_server_options *options, struct web_server *
 		.sources = SOURCE_SLOTS,
 		.of_source = LIMIT_SERVER_SOURCE,
 		.body = options->body_limit,
-		.bodies = LIMIT_SERVER_BODIES,
+		.held = LIMIT_SERVER_BYTES,
+		.held_of_source = LIMIT_SERVER_SOURCE_BYTES,
 		.idle = LIMIT_SERVER_PATIENCE,
 		.write = LIMIT_SERVER_PATIENCE,
 	};

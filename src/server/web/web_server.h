@@ -5,8 +5,9 @@
  * Theory of operation
  *   A connection that has not sent a whole request within LIMIT_SERVER_PATIENCE is closed. At most
  *   LIMIT_SERVER_CONNECTIONS are open, and the oldest one is closed for the next one, so a flood of
- *   half-open connections keeps no client out for long. One source (an address, a /64) has fewer:
- *   its own oldest connection is closed, and one that connects too often is closed before a byte of
+ *   half-open connections keeps no client out for long. Their bytes are bounded too
+ *   (LIMIT_SERVER_BYTES). One source (an address, a /64) has less of both: its own connection is
+ *   closed, and one that connects too often is closed before a byte of
  *   it is read. Only loopback is not counted. The kernel finds dead connections
  *   (TCP_USER_TIMEOUT, keep-alive), upgraded ones too.
  *
@@ -24,7 +25,7 @@ struct web_server;
 struct web_server_options {
 	uv_loop_t *loop;
 	int listen_fd;           /* owned from web_server_new() on, also on failure */
-	struct tls_context *tls; /* of tls_server_context_create(), held; NULL: plain */
+	struct tls_context *tls; /* of tls_server_context_set(), held; NULL: plain */
 	size_t body_limit;       /* longer ones are answered with 413 */
 	bool behind_proxy;
 	/** @serve: as struct http1_server_hooks */

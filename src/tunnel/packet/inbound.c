@@ -175,6 +175,8 @@ void tunnel_wg_deliver(void *context, struct wg_peer *wg, uint8_t *packet, size_
 		reject(peer, verdict, &view);
 		return;
 	}
+	if (!divert_inbound(&tunnel->diverts, packet, &view))
+		return; /* to the port of a service's listener, which is ours */
 	if (tunnel->tun_count == 0 || tun_queue_write(tunnel->tun[0], packet, view.length) < 0)
 		tunnel->counters.tun_failed++;
 }

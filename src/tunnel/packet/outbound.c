@@ -25,6 +25,8 @@ void tunnel_from_host(void *ctx, uint8_t *packet, size_t length)
 	struct ip_view view;
 	int r = ip_parse(packet, length, &view);
 
+	if (r == 0)
+		divert_outbound(&tunnel->diverts, packet, &view, false);
 	verdict = r < 0 ? filter_parse_verdict(r) : filter_outbound(tunnel->flows, &view);
 	tunnel->counters.verdicts_out[verdict]++;
 	if (r < 0 || !filter_accepts(verdict))

@@ -452,6 +452,11 @@ void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter)
 	tunnel->filter = filter;
 }
 
+void tunnel_set_diverts(struct tunnel *tunnel, const struct diverts *diverts)
+{
+	tunnel->diverts = *diverts;
+}
+
 void tunnel_peer_capabilities(struct tunnel *tunnel, const struct public_key *node_key,
 			      const struct address *source, const struct address *destination,
 			      bool (*each)(void *data, const char *name, const char *values),

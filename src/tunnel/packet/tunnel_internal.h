@@ -73,6 +73,7 @@ struct tunnel {
 	struct relay *relay;
 	struct filter *filter;
 	struct filter_flows *flows;
+	struct diverts diverts;    /* of services */
 	struct tunnel_peer *peers; /* by node key */
 	struct address own_v4;
 	struct address own_v6;

@@ -62,7 +62,7 @@ void path_forget_proofs(struct path_peer *p)
 void path_send_message(struct path_engine *e, struct disco_key *key, const struct disco_message *m,
 		       const struct endpoint *to, uint16_t region, const struct public_key *node)
 {
-	const struct disco_box *box = path_key_box(e, key);
+	const struct key_box *box = path_key_box(e, key);
 	uint8_t packet[DISCO_PACKET_MAX], nonce[DISCO_NONCE_SIZE];
 	ssize_t length;
 

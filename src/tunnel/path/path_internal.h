@@ -62,7 +62,7 @@ enum disco_slot_kind {
 /* One distinct disco key; usually of one peer, in one or both of its slots. */
 struct disco_key {
 	struct public_key key;
-	struct disco_box box; /* computed when first needed */
+	struct key_box box; /* computed when first needed */
 	bool has_box;
 	LIST_HEAD(, disco_slot) slots;
 	UT_hash_handle hh;
@@ -257,7 +257,7 @@ static inline bool path_is_named(const struct candidate *c)
 
 /** path_find_key(), path_key_box() - By sender; its box, or NULL for a low-order key */
 struct disco_key *path_find_key(struct path_engine *e, const struct public_key *key);
-const struct disco_box *path_key_box(struct path_engine *e, struct disco_key *key);
+const struct key_box *path_key_box(struct path_engine *e, struct disco_key *key);
 
 /** path_slot_set() - Put @key (zero: none) into a slot; 0, or -ENOMEM (nothing changed) */
 int path_slot_set(struct disco_slot *slot, const struct public_key *key);

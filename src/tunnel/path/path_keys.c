@@ -16,10 +16,10 @@ struct disco_key *path_find_key(struct path_engine *e, const struct public_key *
 	return found;
 }
 
-const struct disco_box *path_key_box(struct path_engine *e, struct disco_key *key)
+const struct key_box *path_key_box(struct path_engine *e, struct disco_key *key)
 {
 	if (!key->has_box)
-		key->has_box = disco_box_init(&e->disco, &key->key, &key->box) == 0;
+		key->has_box = key_box_init(&e->disco, &key->key, &key->box) == 0;
 	return key->has_box ? &key->box : NULL;
 }
 
@@ -34,7 +34,7 @@ static void slot_clear(struct disco_slot *slot)
 	if (!LIST_EMPTY(&key->slots))
 		return;
 	HASH_DEL(slot->peer->engine->keys, key);
-	disco_box_wipe(&key->box);
+	key_box_wipe(&key->box);
 	free(key);
 }
 

@@ -175,7 +175,7 @@ static void receive_disco(struct path_engine *e, const struct endpoint *source, 
 {
 	struct public_key sender;
 	struct disco_message m;
-	const struct disco_box *box;
+	const struct key_box *box;
 	struct disco_key *key;
 
 	if (disco_sender(data, length, &sender) < 0)

@@ -2,7 +2,7 @@
 /*
  * tunnel/relay/derp_client.c - one connection to a relay, without its socket
  *
- * Received bytes are collected in @inbox until a frame is complete. An event's data points
+ * Received bytes are collected in @inbox until a frame is complete. A message's data points
  * into @inbox, so a frame is consumed at the next call.
  */
 #include "tunnel/relay/derp_client.h"
@@ -34,11 +34,11 @@ struct derp_client {
 	int error; /* if broken */
 	struct secret_key node;
 	struct public_key node_public;
-	struct derp_box box;
+	struct key_box box;
 	char app_name[DERP_APP_NAME_MAX + 1];
 
 	struct buffer inbox, output;
-	size_t taken;         /* bytes of inbox that the last event points into */
+	size_t taken;         /* bytes of inbox that the last message points into */
 	nanoseconds deadline; /* of the handshake, then of silence */
 	nanoseconds ping_at;  /* DEADLINE_NEVER: not ready */
 
@@ -70,7 +70,7 @@ void derp_client_free(struct derp_client *c)
 	if (!c)
 		return;
 	secret_key_wipe(&c->node);
-	derp_box_wipe(&c->box);
+	key_box_wipe(&c->box);
 	buffer_free(&c->inbox);
 	buffer_free(&c->output);
 	free(c);
@@ -138,7 +138,7 @@ static int on_server_key(struct derp_client *c, const struct derp_message *m)
 
 	if (m->type != DERP_SERVER_KEY)
 		return -EPROTO;
-	r = derp_box_init(&c->node, &m->key, &c->box);
+	r = key_box_init(&c->node, &m->key, &c->box);
 	if (r < 0)
 		return r;
 	memcpy(info.app_name, c->app_name, sizeof(info.app_name));
@@ -169,11 +169,9 @@ static int on_server_info(struct derp_client *c, const struct derp_message *m, n
 	return 0;
 }
 
-/* on_message() - 1: @ret is an event, 0: no event */
-static int on_message(struct derp_client *c, const struct derp_message *m, nanoseconds now,
-		      struct derp_event *ret)
+/* on_message() - 1: it concerns the owner, 0: it does not; negative errno */
+static int on_message(struct derp_client *c, const struct derp_message *m, nanoseconds now)
 {
-	struct derp_event event = {.key = m->key, .data = m->data, .length = m->length};
 	struct derp_message answer = {.type = DERP_PONG, .data = m->data, .length = m->length};
 	int r;
 
@@ -184,54 +182,36 @@ static int on_message(struct derp_client *c, const struct derp_message *m, nanos
 			return r;
 		c->state = CLIENT_READY;
 		note_heard(c, now);
-		event.type = DERP_EVENT_READY;
-		break;
-	case DERP_RECV_PACKET:
-		event.type = DERP_EVENT_PACKET;
-		break;
-	case DERP_PEER_GONE:
-		event.type = DERP_EVENT_PEER_GONE;
-		event.reason = m->reason;
-		break;
-	case DERP_PEER_PRESENT:
-		event.type = DERP_EVENT_PEER_PRESENT;
-		break;
-	case DERP_HEALTH:
-		event.type = DERP_EVENT_HEALTH;
-		break;
-	case DERP_RESTARTING:
-		event.type = DERP_EVENT_RESTARTING;
-		event.reconnect_in = m->reconnect_in_ms * NSEC_PER_MSEC;
-		event.try_for = m->try_for_ms * NSEC_PER_MSEC;
-		break;
-	case DERP_PONG:
-		event.type = DERP_EVENT_PONG;
-		break;
+		return 1;
 	case DERP_PING:
 		/* Without space the relay gets no pong, as if the pong was lost. */
 		r = send_message(c, &answer, 0);
 		return r == -ENOMEM ? r : 0;
+	case DERP_RECV_PACKET:
+	case DERP_PEER_GONE:
+	case DERP_PEER_PRESENT:
+	case DERP_HEALTH:
+	case DERP_RESTARTING:
+	case DERP_PONG:
+		return 1;
 	default: /* a keep-alive, or a frame for relays only */
 		return 0;
 	}
-	*ret = event;
-	return 1;
 }
 
 static int on_frame(struct derp_client *c, const struct derp_frame *frame, nanoseconds now,
-		    struct derp_event *ret)
+		    struct derp_message *ret)
 {
-	struct derp_message m;
-	int r = derp_message_parse(frame, &m);
+	int r = derp_message_parse(frame, ret);
 
 	if (c->state == CLIENT_GREETING)
-		return r < 0 ? -EPROTO : on_server_key(c, &m);
+		return r < 0 ? -EPROTO : on_server_key(c, ret);
 	if (r == -EBADMSG || r == -EOPNOTSUPP)
 		return 0; /* a frame that is too short, or of an unknown type */
-	return on_message(c, &m, now, ret);
+	return on_message(c, ret, now);
 }
 
-int derp_client_next(struct derp_client *c, nanoseconds now, struct derp_event *ret)
+int derp_client_next(struct derp_client *c, nanoseconds now, struct derp_message *ret)
 {
 	if (c->state == CLIENT_BROKEN)
 		return c->error;

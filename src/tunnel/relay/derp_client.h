@@ -2,8 +2,8 @@
 /*
  * tunnel/relay/derp_client.h - one connection to a relay, without its socket
  *
- * Sans-I/O. Input: the bytes after the answer to the HTTP upgrade. Output: events,
- * and bytes to send in derp_client_output().
+ * Sans-I/O. Input: the bytes after the answer to the HTTP upgrade. Output: the
+ * relay's messages, and bytes to send in derp_client_output().
  *
  *	state      operations                       caveats
  *	GREETING   wait for ServerKey               frame limit 1 KiB
@@ -27,26 +27,6 @@
 
 struct derp_client;
 
-enum derp_event_type {
-	DERP_EVENT_READY,        /* packets may be sent */
-	DERP_EVENT_PACKET,       /* @key sent @data */
-	DERP_EVENT_PEER_GONE,    /* @key, @reason */
-	DERP_EVENT_PEER_PRESENT, /* @key; only meshed relays get it */
-	DERP_EVENT_HEALTH, /* @data is the relay's complaint (bytes from outside), empty: healthy */
-	DERP_EVENT_RESTARTING, /* @reconnect_in, @try_for */
-	DERP_EVENT_PONG,       /* the answer to derp_client_ping() with these 8 bytes in @data */
-};
-
-struct derp_event {
-	enum derp_event_type type;
-	struct public_key key;
-	uint8_t reason;
-	const uint8_t *data; /* valid until the next call on this client */
-	size_t length;
-	nanoseconds reconnect_in;
-	nanoseconds try_for;
-};
-
 /**
  * derp_client_new() - A connection that begins now
  * @node:     our long-term node key; kept (and wiped) by the client
@@ -65,12 +45,14 @@ void derp_client_free(struct derp_client *c);
 int derp_client_receive(struct derp_client *c, const void *bytes, size_t length, nanoseconds now);
 
 /**
- * derp_client_next() - Take the next event
+ * derp_client_next() - Take the next message that concerns the owner
+ * @ret: DERP_SERVER_INFO (once: packets may be sent), DERP_RECV_PACKET, DERP_PEER_GONE,
+ *       DERP_PEER_PRESENT, DERP_HEALTH, DERP_RESTARTING or DERP_PONG; valid until the next call
  *
- * Return: 1 an event, 0 more bytes are needed, negative errno: the stream is unusable (-EPROTO,
+ * Return: 1 a message, 0 more bytes are needed, negative errno: the stream is unusable (-EPROTO,
  * -EMSGSIZE, -EBADMSG the greeting was not authentic, -ENOMEM)
  */
-int derp_client_next(struct derp_client *c, nanoseconds now, struct derp_event *ret);
+int derp_client_next(struct derp_client *c, nanoseconds now, struct derp_message *ret);
 
 /** derp_client_output() - Bytes to send; the owner consumes what it wrote */
 struct buffer *derp_client_output(struct derp_client *c);
@@ -87,7 +69,7 @@ int derp_client_send(struct derp_client *c, const struct public_key *to, const v
 /** derp_client_note_preferred() - Announce whether the relay is our home; 0, -ENOTCONN, -EMSGSIZE */
 int derp_client_note_preferred(struct derp_client *c, bool preferred);
 
-/** derp_client_ping() - Ask for a PONG event with the same bytes; as derp_client_note_preferred()
+/** derp_client_ping() - Ask for a DERP_PONG with the same bytes; as derp_client_note_preferred()
  */
 int derp_client_ping(struct derp_client *c, const uint8_t data[static DERP_PING_SIZE]);
 

@@ -16,6 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Between two look-ups of the STUN servers, after failures. */
+#define STUN_RETRY_MIN (2 * NSEC_PER_SEC)
+#define STUN_RETRY_MAX (60 * NSEC_PER_SEC)
+
 void relay_wake(struct relay *r, nanoseconds at)
 {
 	if (at >= r->armed)
@@ -94,6 +98,106 @@ void routes_forget_region(struct relay *r, const struct relay_region *region)
 	HASH_ITER(hh, r->routes, route, next)
 		if (!region || route->region == region)
 			drop_route(r, route);
+}
+
+/*
+ * STUN servers: where those of the home region listen
+ *
+ * Nodes with addresses in the map are known at once; the names of the others are resolved.
+ * The owner receives the known part of the list, and the list again for each resolved name.
+ */
+
+static void add_stun_server(struct relay *r, const struct address *address, uint16_t port)
+{
+	struct endpoint endpoint = {*address, port};
+
+	for (size_t i = 0; i < r->stun_count; i++)
+		if (endpoint_equal(&r->stun[i], &endpoint))
+			return;
+	if (r->stun_count < ARRAY_SIZE(r->stun))
+		r->stun[r->stun_count++] = endpoint;
+}
+
+static void tell_stun_servers(struct relay *r)
+{
+	if (r->callbacks->stun_servers)
+		r->callbacks->stun_servers(r->ctx, r->stun, r->stun_count);
+}
+
+static void retry_stun(struct relay *r, nanoseconds now)
+{
+	nanoseconds delay = STUN_RETRY_MAX;
+
+	if (r->stun_failures < 5)
+		delay = STUN_RETRY_MIN << r->stun_failures;
+	r->stun_failures++;
+	r->stun_retry_at = now + delay;
+	relay_wake(r, r->stun_retry_at);
+}
+
+static void on_stun_name(void *user, const struct address *addresses, size_t count,
+			 const struct error *err)
+{
+	struct stun_lookup *lookup = user;
+	struct relay *r = lookup->relay;
+
+	lookup->query = NULL;
+	if (err) {
+		/* The dial of the relay resolves the same name, and reports errors. */
+		if (!r->stun_retry_at)
+			retry_stun(r, clock_boottime());
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		add_stun_server(r, &addresses[i], lookup->port);
+	r->stun_failures = 0;
+	tell_stun_servers(r);
+}
+
+static void stun_servers_cancel(struct relay *r)
+{
+	for (size_t i = 0; i < RELAY_NODES; i++)
+		names_cancel(TAKE_PTR(r->lookups[i].query));
+	r->stun_retry_at = 0;
+}
+
+static void look_up_stun(struct relay *r, const struct relay_node *node, struct stun_lookup *lookup,
+			 nanoseconds now)
+{
+	struct error err;
+
+	if (node->stun_port == 0)
+		return;
+	if (node->stun_address.family != ADDRESS_NONE) {
+		add_stun_server(r, &node->stun_address, node->stun_port);
+		return;
+	}
+	if (node->ipv4.family != ADDRESS_NONE && !node->ipv4_disabled)
+		add_stun_server(r, &node->ipv4, node->stun_port);
+	if (node->ipv6.family != ADDRESS_NONE && !node->ipv6_disabled)
+		add_stun_server(r, &node->ipv6, node->stun_port);
+	if (node->ipv4.family != ADDRESS_NONE || node->ipv6.family != ADDRESS_NONE)
+		return;
+	*lookup = (struct stun_lookup){.relay = r, .port = node->stun_port};
+	if (!r->dialer.names || names_resolve(r->dialer.names, node->host, on_stun_name, lookup,
+					      &lookup->query, &err) < 0)
+		retry_stun(r, now);
+}
+
+static void stun_servers_look_up(struct relay *r, nanoseconds now)
+{
+	const struct relay_region *g = relay_find_region(r, r->home);
+
+	stun_servers_cancel(r);
+	if (r->stun_wanted)
+		r->stun_failures = 0;
+	r->stun_wanted = false;
+	r->stun_count = 0;
+	if (g && g->in_map)
+		for (size_t i = 0; i < g->node_count; i++)
+			look_up_stun(r, &g->nodes[i], &r->lookups[i], now);
+	if (r->stun_count > 0 || !g)
+		tell_stun_servers(r);
 }
 
 /* The pool */

@@ -2,9 +2,8 @@
 /*
  * tunnel/relay/relay_internal.h - shared among the files of the relay pool
  *
- *	relay.c               the pool: map, home, the path of a packet, time
- *	relay_region.c        one region: the race of its nodes, its connection, its queue
- *	relay_stun_servers.c  where the home region's STUN servers listen
+ *	relay.c         the pool: map, home, the path of a packet, time, STUN servers
+ *	relay_region.c  one region: the race of its nodes, its connection, its queue
  */
 #pragma once
 
@@ -191,8 +190,3 @@ void region_note_home(struct relay_region *g);
 void region_tell(struct relay_region *g);
 void region_timeout(struct relay_region *g, nanoseconds now);
 nanoseconds region_deadline(const struct relay_region *g);
-
-/* relay_stun_servers.c */
-
-void stun_servers_look_up(struct relay *r, nanoseconds now);
-void stun_servers_cancel(struct relay *r);

@@ -334,38 +334,38 @@ static void on_health(struct relay_region *g, const uint8_t *text, size_t length
 	region_tell(g);
 }
 
-/* on_event() - The owner may do anything but free the pool; the caller checks the state again */
-static void on_event(struct relay_region *g, const struct derp_event *event, nanoseconds now)
+/* on_message() - The owner may do anything but free the pool; the caller checks the state again */
+static void on_message(struct relay_region *g, const struct derp_message *m, nanoseconds now)
 {
 	struct relay *r = g->relay;
 
-	switch (event->type) {
-	case DERP_EVENT_READY:
+	switch (m->type) {
+	case DERP_SERVER_INFO:
 		on_ready(g, now);
 		break;
-	case DERP_EVENT_PACKET:
-		routes_learn(r, &event->key, g);
-		r->callbacks->packet(r->ctx, g->id, &event->key, event->data, event->length);
+	case DERP_RECV_PACKET:
+		routes_learn(r, &m->key, g);
+		r->callbacks->packet(r->ctx, g->id, &m->key, m->data, m->length);
 		break;
-	case DERP_EVENT_PEER_GONE:
-		routes_forget(r, &event->key, g);
+	case DERP_PEER_GONE:
+		routes_forget(r, &m->key, g);
 		if (r->callbacks->peer_gone)
-			r->callbacks->peer_gone(r->ctx, g->id, &event->key,
-						event->reason == DERP_GONE_NOT_HERE
+			r->callbacks->peer_gone(r->ctx, g->id, &m->key,
+						m->reason == DERP_GONE_NOT_HERE
 							? DERP_GONE_NOT_HERE
 							: DERP_GONE_DISCONNECTED);
 		break;
-	case DERP_EVENT_PEER_PRESENT:
+	case DERP_PEER_PRESENT:
 		if (r->callbacks->peer_present)
-			r->callbacks->peer_present(r->ctx, g->id, &event->key);
+			r->callbacks->peer_present(r->ctx, g->id, &m->key);
 		break;
-	case DERP_EVENT_HEALTH:
-		on_health(g, event->data, event->length);
+	case DERP_HEALTH:
+		on_health(g, m->data, m->length);
 		break;
-	case DERP_EVENT_RESTARTING:
-		g->restart_in = deadline_min(event->reconnect_in, RELAY_RESTART_MAX);
+	case DERP_RESTARTING:
+		g->restart_in = deadline_min(m->reconnect_in_ms * NSEC_PER_MSEC, RELAY_RESTART_MAX);
 		break;
-	case DERP_EVENT_PONG:
+	default: /* DERP_PONG */
 		g->probe_until = 0;
 		break;
 	}
@@ -382,14 +382,14 @@ static void take_bytes(struct relay_region *g, const uint8_t *bytes, size_t leng
 {
 	nanoseconds now = clock_boottime();
 	struct derp_client *client = g->client;
-	struct derp_event event;
+	struct derp_message message;
 	char problem[RELAY_PROBLEM_MAX];
 	int r = derp_client_receive(client, bytes, length, now);
 
 	/* The owner's callback may have closed this connection, or started another. */
 	while (r >= 0 && g->client == client && !g->lost &&
-	       (r = derp_client_next(client, now, &event)) > 0)
-		on_event(g, &event, now);
+	       (r = derp_client_next(client, now, &message)) > 0)
+		on_message(g, &message, now);
 	if (g->client != client || g->lost)
 		return;
 	if (r < 0) {
@@ -438,8 +438,7 @@ static const struct stream_events region_events = {
 	.closed = on_closed,
 };
 
-static void on_upgraded(void *user, struct stream *stream, const struct http_response *response,
-			const struct error *err)
+static void on_upgraded(void *user, const struct http_response *response, const struct error *err)
 {
 	struct relay_attempt *attempt = user;
 	struct relay_region *g = attempt->region;
@@ -447,7 +446,7 @@ static void on_upgraded(void *user, struct stream *stream, const struct http_res
 	nanoseconds now = clock_boottime();
 
 	attempt->exchange = NULL;
-	if (!stream) {
+	if (err) {
 		attempt_failed(g, err->text, now);
 		region_tell(g);
 		return;
@@ -456,13 +455,13 @@ static void on_upgraded(void *user, struct stream *stream, const struct http_res
 	g->node = attempt->node;
 	g->client = derp_client_new(&r->node_key, r->app_name[0] ? r->app_name : NULL, now);
 	if (!g->client) {
-		stream_close(stream);
+		stream_close(response->stream);
 		note_problem(g, "out of memory");
 		wait_to_retry(g, now);
 		return;
 	}
-	g->stream = stream;
-	stream_set_events(stream, &region_events, g);
+	g->stream = response->stream;
+	stream_set_events(g->stream, &region_events, g);
 	relay_wake(r, derp_client_deadline(g->client));
 	/* The relay's key often arrives in the same segment as its answer. */
 	take_bytes(g, response->body, response->body_length);
@@ -509,6 +508,7 @@ static int start_node(struct relay_region *g, size_t index, struct error *err)
 		       .tls = g->relay->plain_http ? NULL : &tls,
 		       .timeout = RELAY_DIAL_TIMEOUT},
 		.target = "/derp",
+		.upgrade = "DERP",
 	};
 	struct address addresses[2];
 
@@ -517,8 +517,8 @@ static int start_node(struct relay_region *g, size_t index, struct error *err)
 		request.header_count = 1;
 	}
 	set_addresses(g, node, addresses, &request.to);
-	return http_upgrade_start(&g->relay->dialer, &request, "DERP", on_upgraded,
-				  &g->attempts[index], &g->attempts[index].exchange, err);
+	return http_start(&g->relay->dialer, &request, on_upgraded, &g->attempts[index],
+			  &g->attempts[index].exchange, err);
 }
 
 static void start_next_node(struct relay_region *g, nanoseconds now)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tunnel/wireguard/wg_device.c - the device: its key, its names, its timers */
+/* tunnel/wireguard/wg_device.c - the device and its peers: keys, names, timers */
 #include "tunnel/wireguard/wg_device.h"
 
 #include "base/cursor.h"
@@ -142,9 +142,25 @@ const struct wg_timestamp *wg_device_timestamp(const struct wg_device *device)
 	return &device->last_timestamp;
 }
 
+/* set_prefixes() - Exactly these prefixes lead to @owner; 0, -EINVAL (unchanged), -ENOMEM */
+static int set_prefixes(struct wg_device *device, struct allowed_ips_owner *owner,
+			const struct prefix *prefixes, size_t count)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (!address_length(&prefixes[i].address) ||
+		    prefixes[i].bits > address_bits(&prefixes[i].address))
+			return -EINVAL;
+	allowed_ips_remove_owner(&device->allowed, owner);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = allowed_ips_insert(&device->allowed, &prefixes[i], owner);
+	return r;
+}
+
 int wg_device_set_local(struct wg_device *device, const struct prefix *prefixes, size_t count)
 {
-	return wg_set_prefixes(device, &device->local, prefixes, count);
+	return set_prefixes(device, &device->local, prefixes, count);
 }
 
 struct wg_target wg_device_lookup(const struct wg_device *device, const struct address *destination)
@@ -163,76 +179,108 @@ const struct wg_statistics *wg_device_statistics(const struct wg_device *device)
 	return &device->statistics;
 }
 
-/* Time */
+/* Peers */
 
-/* Give up: the peer doesn't answer. Its sessions can still receive. */
-static void abandon(struct wg_peer *peer)
+int wg_peer_add(struct wg_device *device, const struct public_key *public,
+		const struct secret_key *psk, void *user, struct wg_peer **ret)
 {
-	struct wg_device *device = peer->device;
+	struct wg_peer *peer;
 
-	wg_handshake_clear(peer);
-	device->statistics.counters[WG_STAGED_ABANDONED] += wg_drop_staged(peer);
-	device->statistics.counters[WG_HANDSHAKE_ABANDONED]++;
-	wg_timer_cancel(peer, WG_TIMER_KEEPALIVE);
+	if (public_key_is_zero(public) || public_key_equal(public, &device->public))
+		return -EINVAL;
+	if (wg_peer_for_key(device, public))
+		return -EEXIST;
+	if (HASH_COUNT(device->peers) >= LIMIT_PEERS)
+		return -ENOSPC;
+	peer = calloc(1, sizeof(*peer));
+	if (!peer || wg_heap_add(device, peer) < 0)
+		goto no_memory;
+	peer->device = device;
+	peer->public = *public;
+	peer->user = user;
+	peer->staged_end = &peer->staged;
+	wg_peer_set_psk(peer, psk);
+	HASH_ADD(hh, device->peers, public, sizeof(peer->public), peer);
+	if (!peer->hh.tbl)
+		goto no_memory;
+	*ret = peer;
+	return 0;
+
+no_memory:
+	free(peer);
+	return -ENOMEM;
 }
 
-static void expire_retransmit(struct wg_peer *peer)
+void wg_peer_remove(struct wg_peer *peer)
 {
-	if (peer->device->now - peer->attempts_began >= WG_REKEY_ATTEMPT_TIME)
-		abandon(peer);
-	else
-		wg_send_initiation(peer,
-				   peer->early_retry_due ? WG_ATTEMPT_EARLY : WG_ATTEMPT_RETRY);
-}
+	struct wg_device *device;
 
-static void expire_keepalive(struct wg_peer *peer)
-{
-	bool another = peer->another_keepalive;
-
-	wg_send_keepalive(peer);
-	if (another)
-		wg_timers_event(peer, WG_EVENT_DATA_RECEIVED);
-}
-
-static void expire_new_handshake(struct wg_peer *peer)
-{
-	wg_send_initiation(peer, WG_ATTEMPT_FRESH);
-}
-
-static void expire_zero_keys(struct wg_peer *peer)
-{
+	if (!peer)
+		return;
+	device = peer->device;
 	wg_peer_end_sessions(peer);
-	wg_timer_cancel(peer, WG_TIMER_RETRANSMIT);
+	wg_drop_staged(peer);
+	allowed_ips_remove_owner(&device->allowed, &peer->allowed);
+	wg_heap_remove(device, peer);
+	HASH_DEL(device->peers, peer);
+	explicit_bzero(peer, sizeof(*peer));
+	free(peer);
 }
 
-static void (*const expire[])(struct wg_peer *peer) = {
-	[WG_TIMER_RETRANSMIT] = expire_retransmit,
-	[WG_TIMER_KEEPALIVE] = expire_keepalive,
-	[WG_TIMER_NEW_HANDSHAKE] = expire_new_handshake,
-	[WG_TIMER_ZERO_KEYS] = expire_zero_keys,
-};
-static_assert(ARRAY_SIZE(expire) == WG_TIMER_COUNT, "all timers");
-
-nanoseconds wg_device_deadline(const struct wg_device *device)
+void *wg_peer_user(const struct wg_peer *peer)
 {
-	return device->peers ? device->heap[0]->wake : DEADLINE_NEVER;
+	return peer->user;
 }
 
-void wg_device_timeout(struct wg_device *device, nanoseconds now)
+int wg_peer_set_allowed_ips(struct wg_peer *peer, const struct prefix *prefixes, size_t count)
 {
-	now = wg_advance(device, now);
-	while (wg_device_deadline(device) <= now) {
-		struct wg_peer *peer = device->heap[0];
+	return set_prefixes(peer->device, &peer->allowed, prefixes, count);
+}
 
-		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++) {
-			if (peer->timers[timer] > now)
-				continue;
-			peer->timers[timer] = DEADLINE_NEVER;
-			expire[timer](peer);
-		}
-		peer->wake = DEADLINE_NEVER;
-		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++)
-			peer->wake = deadline_min(peer->wake, peer->timers[timer]);
-		wg_heap_sift_down(device, peer, HASH_COUNT(device->peers));
+void wg_peer_set_psk(struct wg_peer *peer, const struct secret_key *psk)
+{
+	secret_key_wipe(&peer->psk);
+	if (psk)
+		peer->psk = *psk;
+}
+
+bool wg_peer_initiate(struct wg_peer *peer, nanoseconds now)
+{
+	wg_advance(peer->device, now);
+	return wg_send_initiation(peer, WG_ATTEMPT_FRESH);
+}
+
+void wg_peer_initiate_on_send(struct wg_peer *peer)
+{
+	peer->initiate_on_send = true;
+}
+
+void wg_peer_retry_now(struct wg_peer *peer, nanoseconds now)
+{
+	nanoseconds due = peer->last_sent_initiation + WG_EARLY_RETRY_INTERVAL;
+
+	now = wg_advance(peer->device, now);
+	if (!peer->handshake.pending || peer->early_retries >= WG_EARLY_RETRIES)
+		return;
+	if (now >= due) {
+		wg_send_initiation(peer, WG_ATTEMPT_EARLY);
+	} else if (due < peer->timers[WG_TIMER_RETRANSMIT]) {
+		wg_timer_arm(peer, WG_TIMER_RETRANSMIT, due);
+		peer->early_retry_due = true;
 	}
+}
+
+void wg_peer_stats(const struct wg_peer *peer, nanoseconds now, struct wg_peer_stats *ret)
+{
+	*ret = (struct wg_peer_stats){
+		.received_bytes = peer->received_bytes,
+		.sent_bytes = peer->sent_bytes,
+		.last_handshake = peer->last_handshake,
+		.last_received = peer->last_received,
+		.last_timestamp = peer->last_sent_timestamp,
+		.last_source = peer->last_source,
+		.handshaking = peer->handshake.pending,
+		.has_session = peer->current && wg_keypair_can_send(peer->current, now),
+		.staged = peer->staged_count,
+	};
 }

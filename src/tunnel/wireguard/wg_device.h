@@ -142,23 +142,13 @@ static inline bool wg_peer_is_self(const struct wg_peer *peer)
 	return public_key_equal(&peer->public, &peer->device->public);
 }
 
-/** wg_set_prefixes() - Exactly these prefixes lead to @owner; 0, -EINVAL (unchanged), -ENOMEM */
-int wg_set_prefixes(struct wg_device *device, struct allowed_ips_owner *owner,
-		    const struct prefix *prefixes, size_t count);
-
 /* wg_handshake.c */
 
 /** wg_index_insert() - Give @index a random unused number; 0 or -ENOMEM */
 int wg_index_insert(struct wg_device *device, struct wg_index *index);
 
-/** wg_index_move() - Move the number of @from to @to; 0 or -ENOMEM (nothing changed) */
-int wg_index_move(struct wg_device *device, struct wg_index *from, struct wg_index *to);
-
 /** wg_peer_end_sessions() - Remove all sessions and the pending handshake, and wipe their keys */
 void wg_peer_end_sessions(struct wg_peer *peer);
-
-/** wg_keypair_free() - Remove from the table, wipe, release. NULL is allowed */
-void wg_keypair_free(struct wg_device *device, struct wg_keypair *keypair);
 
 /** wg_handshake_initiate() - Make an initiation, which becomes pending; 0, -EBADMSG
  * (low-order key) */
@@ -193,9 +183,6 @@ void wg_timers_event(struct wg_peer *peer, enum wg_event event);
 /** wg_heap_add(), wg_heap_remove() - Add or remove a peer's deadline; add: 0 or -ENOMEM */
 int wg_heap_add(struct wg_device *device, struct wg_peer *peer);
 void wg_heap_remove(struct wg_device *device, struct wg_peer *peer);
-
-/** wg_heap_sift_down() - The deadline of @peer, one of @count, has become later */
-void wg_heap_sift_down(struct wg_device *device, struct wg_peer *peer, size_t count);
 
 /* wg_send.c */
 

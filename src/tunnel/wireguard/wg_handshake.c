@@ -59,7 +59,8 @@ int wg_index_insert(struct wg_device *device, struct wg_index *index)
 	return add_index(device, index, number);
 }
 
-int wg_index_move(struct wg_device *device, struct wg_index *from, struct wg_index *to)
+/* move_index() - Move the number of @from to @to; 0 or -ENOMEM (nothing changed) */
+static int move_index(struct wg_device *device, struct wg_index *from, struct wg_index *to)
 {
 	int r = add_index(device, to, from->number);
 
@@ -77,7 +78,8 @@ void wg_handshake_clear(struct wg_peer *peer)
 	explicit_bzero(handshake, sizeof(*handshake));
 }
 
-void wg_keypair_free(struct wg_device *device, struct wg_keypair *keypair)
+/* keypair_free() - Remove from the table, wipe, release. NULL is allowed */
+static void keypair_free(struct wg_device *device, struct wg_keypair *keypair)
 {
 	if (!keypair)
 		return;
@@ -89,10 +91,10 @@ void wg_keypair_free(struct wg_device *device, struct wg_keypair *keypair)
 void wg_peer_end_sessions(struct wg_peer *peer)
 {
 	wg_handshake_clear(peer);
-	wg_keypair_free(peer->device, TAKE_PTR(peer->current));
-	wg_keypair_free(peer->device, TAKE_PTR(peer->unconfirmed));
+	keypair_free(peer->device, TAKE_PTR(peer->current));
+	keypair_free(peer->device, TAKE_PTR(peer->unconfirmed));
 	for (size_t i = 0; i < WG_OLDER; i++)
-		wg_keypair_free(peer->device, TAKE_PTR(peer->older[i]));
+		keypair_free(peer->device, TAKE_PTR(peer->older[i]));
 }
 
 static bool know_static_static(struct wg_peer *peer)
@@ -155,7 +157,7 @@ static void retire(struct wg_peer *peer, struct wg_keypair *keypair)
 {
 	if (!keypair)
 		return;
-	wg_keypair_free(peer->device, peer->older[WG_OLDER - 1]);
+	keypair_free(peer->device, peer->older[WG_OLDER - 1]);
 	memmove(&peer->older[1], &peer->older[0], (WG_OLDER - 1) * sizeof(peer->older[0]));
 	peer->older[0] = keypair;
 }
@@ -295,7 +297,7 @@ enum wg_verdict wg_handshake_answer(struct wg_device *device, const struct wg_in
 	peer->last_received_initiation = device->now;
 	response.sender = keypair->index.number;
 	wg_response_encode(&response, ret_response);
-	wg_keypair_free(device, peer->unconfirmed);
+	keypair_free(device, peer->unconfirmed);
 	peer->unconfirmed = keypair;
 	*ret_peer = peer;
 	return WG_RECEIVED_INITIATION;
@@ -328,7 +330,7 @@ enum wg_verdict wg_handshake_finish(struct wg_peer *peer, const struct wg_respon
 		goto dropped;
 
 	verdict = WG_DROPPED_MEMORY;
-	if (wg_index_move(device, &peer->handshake.index, &keypair->index) < 0)
+	if (move_index(device, &peer->handshake.index, &keypair->index) < 0)
 		goto dropped;
 
 	noise_split(&noise, &keypair->sending, &keypair->receiving);

@@ -4,8 +4,8 @@
  *
  * DOC: Theory of operation
  *
- * A peer has four timers. Events arm and cancel them by the first table; wg_device.c
- * handles their expiry. An idle peer has no armed timer except, for up to nine minutes,
+ * A peer has four timers. Events arm and cancel them by the first table; the functions
+ * of `expire` handle their expiry. An idle peer has no armed timer except, for up to nine minutes,
  * the one that wipes its keys.
  *
  * The device keeps its peers in a heap by the time of their next visit. Packets arm and
@@ -70,7 +70,8 @@ static void sift_up(struct wg_device *device, struct wg_peer *peer)
 	put_at(device, peer, at);
 }
 
-void wg_heap_sift_down(struct wg_device *device, struct wg_peer *peer, size_t count)
+/* sift_down() - The deadline of @peer, one of @count, has become later */
+static void sift_down(struct wg_device *device, struct wg_peer *peer, size_t count)
 {
 	size_t at = peer->heap_at, child;
 
@@ -105,7 +106,7 @@ void wg_heap_remove(struct wg_device *device, struct wg_peer *peer)
 		return;
 	put_at(device, moved, peer->heap_at);
 	sift_up(device, moved);
-	wg_heap_sift_down(device, moved, last);
+	sift_down(device, moved, last);
 }
 
 void wg_timer_arm(struct wg_peer *peer, enum wg_timer timer, nanoseconds at)
@@ -156,5 +157,79 @@ void wg_timers_event(struct wg_peer *peer, enum wg_event event)
 			wg_timer_cancel(peer, timer);
 			break;
 		}
+	}
+}
+
+/* Expiry */
+
+/* Give up: the peer doesn't answer. Its sessions can still receive. */
+static void abandon(struct wg_peer *peer)
+{
+	struct wg_device *device = peer->device;
+
+	wg_handshake_clear(peer);
+	device->statistics.counters[WG_STAGED_ABANDONED] += wg_drop_staged(peer);
+	device->statistics.counters[WG_HANDSHAKE_ABANDONED]++;
+	wg_timer_cancel(peer, WG_TIMER_KEEPALIVE);
+}
+
+static void expire_retransmit(struct wg_peer *peer)
+{
+	if (peer->device->now - peer->attempts_began >= WG_REKEY_ATTEMPT_TIME)
+		abandon(peer);
+	else
+		wg_send_initiation(peer,
+				   peer->early_retry_due ? WG_ATTEMPT_EARLY : WG_ATTEMPT_RETRY);
+}
+
+static void expire_keepalive(struct wg_peer *peer)
+{
+	bool another = peer->another_keepalive;
+
+	wg_send_keepalive(peer);
+	if (another)
+		wg_timers_event(peer, WG_EVENT_DATA_RECEIVED);
+}
+
+static void expire_new_handshake(struct wg_peer *peer)
+{
+	wg_send_initiation(peer, WG_ATTEMPT_FRESH);
+}
+
+static void expire_zero_keys(struct wg_peer *peer)
+{
+	wg_peer_end_sessions(peer);
+	wg_timer_cancel(peer, WG_TIMER_RETRANSMIT);
+}
+
+static void (*const expire[])(struct wg_peer *peer) = {
+	[WG_TIMER_RETRANSMIT] = expire_retransmit,
+	[WG_TIMER_KEEPALIVE] = expire_keepalive,
+	[WG_TIMER_NEW_HANDSHAKE] = expire_new_handshake,
+	[WG_TIMER_ZERO_KEYS] = expire_zero_keys,
+};
+static_assert(ARRAY_SIZE(expire) == WG_TIMER_COUNT, "all timers");
+
+nanoseconds wg_device_deadline(const struct wg_device *device)
+{
+	return device->peers ? device->heap[0]->wake : DEADLINE_NEVER;
+}
+
+void wg_device_timeout(struct wg_device *device, nanoseconds now)
+{
+	now = wg_advance(device, now);
+	while (wg_device_deadline(device) <= now) {
+		struct wg_peer *peer = device->heap[0];
+
+		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++) {
+			if (peer->timers[timer] > now)
+				continue;
+			peer->timers[timer] = DEADLINE_NEVER;
+			expire[timer](peer);
+		}
+		peer->wake = DEADLINE_NEVER;
+		for (enum wg_timer timer = 0; timer < WG_TIMER_COUNT; timer++)
+			peer->wake = deadline_min(peer->wake, peer->timers[timer]);
+		sift_down(device, peer, HASH_COUNT(device->peers));
 	}
 }

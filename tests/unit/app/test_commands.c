@@ -130,6 +130,8 @@ static void official_words_are_known(void **state)
 		/* 8 */ {{"pillion", "serve", "status"}, EXIT_FAILS},
 		/* 9 */ {{"pillion", "ssh", "host"}, EXIT_FAILS},
 		/* 10 */ {{"pillion", "help", "netcheck"}, EXIT_FAILS},
+		/* 11 settings would be missing */
+		{{"tailscaled", "daemon", "--config=x", "--version"}, EXIT_USAGE},
 	};
 
 	(void)state;

@@ -43,7 +43,7 @@ static void durations_are_those_of_go(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		int64_t value = -1;
-		int r = value_parse_duration(rows[i].text, &value);
+		int r = value_parse_duration(rows[i].text, false, &value);
 
 		if (r != (rows[i].value < 0 ? -EINVAL : 0) || value != rows[i].value)
 			fail_msg("row %zu: %d %lld", i + 1, r, (long long)value);

@@ -236,15 +236,24 @@ static void health_listens_where_it_is_told(void **state)
 	}
 }
 
+static const char *names[128];
+static size_t name_count;
+
+static void take_name(const char *name, const char *text)
+{
+	assert_true(strncmp(name, "TS_", 3) == 0);
+	assert_non_null(text);
+	for (size_t i = 0; i < name_count; i++)
+		assert_string_not_equal(name, names[i]);
+	assert_true(name_count < ARRAY_SIZE(names));
+	names[name_count++] = name;
+}
+
 static void rows_of_the_table_are_distinct(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < variable_count; i++) {
-		assert_true(strncmp(variables[i].name, "TS_", 3) == 0);
-		assert_true(variables[i].handling >= NOT_YET || variables[i].text);
-		for (size_t j = 0; j < i; j++)
-			assert_string_not_equal(variables[i].name, variables[j].name);
-	}
+	variables_each(take_name);
+	assert_true(name_count > 50);
 }
 
 int main(void)

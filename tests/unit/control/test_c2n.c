@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/control/test_c2n.c - requests of control, answered or refused */
-#include "control/c2n.h"
+#include "control/client_internal.h"
 #include "unit/unit.h"
 
 static void handler(void *user, const struct control_c2n_request *request,

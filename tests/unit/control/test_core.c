@@ -33,7 +33,6 @@ static void only_real_changes_are_told_to_control(void **state)
 	struct tailcfg_endpoint endpoints[2] = {{.type = TAILCFG_ENDPOINT_LOCAL},
 						{.type = TAILCFG_ENDPOINT_STUN}};
 	struct tailcfg_endpoint turned[2];
-	struct tailcfg_region_latency latency = {.region = "1-v4", .seconds = 0.1};
 	struct tailcfg_net_info net = {.working_udp = OPTIONAL_TRUE, .preferred_derp = 1};
 	struct tailcfg_hostinfo info = {.hostname = "h"};
 	struct fixture *f = *state;
@@ -62,11 +61,10 @@ static void only_real_changes_are_told_to_control(void **state)
 	assert_true(body_has(f, "\"Hostname\":\"y\""));
 	answer(f, CONTROL_SLOT_UPDATE, 200, "");
 	EXPECT(f, CONTROL_NOTHING);
-	/* Order of endpoints, repetition, latencies: no change. */
+	/* Order of endpoints, repetition: no change. */
 	turned[0] = endpoints[1];
 	turned[1] = endpoints[0];
 	control_core_set_endpoints(&f->c, turned, 2);
-	net.latencies = (struct tailcfg_latency_list){&latency, 1};
 	control_core_set_hostinfo(&f->c, &info);
 	EXPECT(f, CONTROL_NOTHING);
 	/* A change that is taken back before it could be told. */
@@ -75,12 +73,11 @@ static void only_real_changes_are_told_to_control(void **state)
 	info.hostname = "y";
 	control_core_set_hostinfo(&f->c, &info);
 	EXPECT(f, CONTROL_NOTHING);
-	/* The home region: told, with the latencies. */
+	/* The home region: told. */
 	net.preferred_derp = 2;
 	control_core_set_hostinfo(&f->c, &info);
 	EXPECT(f, CONTROL_SEND);
 	assert_true(body_has(f, "\"PreferredDERP\":2"));
-	assert_true(body_has(f, "DERPLatency"));
 	/* Refused: again after a while, not before. */
 	answer(f, CONTROL_SLOT_UPDATE, 500, "");
 	EXPECT(f, CONTROL_NOTHING);
@@ -433,6 +430,22 @@ static void pings_and_pages_are_told(void **state)
 	EXPECT(f, CONTROL_NOTHING); /* each page once */
 }
 
+/* `up` and scripts wait for what the official daemon sends at each full map, changed or not. */
+static void every_full_map_is_told(void **state)
+{
+	struct fixture *f = *state;
+
+	to_live(f);
+	for (int i = 0; i < 2; i++) {
+		map_message(f, "{\"Domain\":\"one.example\"}");
+		EXPECT(f, CONTROL_TELL_NETMAP);
+		assert_true(f->out.change->full);
+		EXPECT(f, CONTROL_NOTHING);
+	}
+	map_message(f, "{\"PeersChangedPatch\":[]}");
+	EXPECT(f, CONTROL_NOTHING);
+}
+
 static void the_dial_plan_is_tried_before_names(void **state)
 {
 	struct error refused = {-ECONNREFUSED, "refused"};
@@ -481,6 +494,7 @@ int main(void)
 		TEST(control_may_ask_for_quiet),
 		TEST(pause_is_silence_at_any_step),
 		TEST(pings_and_pages_are_told),
+		TEST(every_full_map_is_told),
 		TEST(the_dial_plan_is_tried_before_names),
 	};
 

@@ -18,7 +18,7 @@ static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	registration_init(&f->r);
+	f->r = (struct registration){0};
 	f->body = BUFFER_INIT(100000);
 	f->now = 1000 * SECOND;
 	*state = f;
@@ -445,7 +445,7 @@ static void waits_by_status(void **state)
 			struct buffer body = BUFFER_INIT(100000);
 			nanoseconds wait;
 
-			registration_init(&r);
+			r = (struct registration){0};
 			memset(r.node_key.bytes, 7, sizeof(r.node_key.bytes));
 			registration_begin(&r, REGISTRATION_ASKED);
 			assert_int_equal(registration_request(&r, &hostinfo, &body), 0);

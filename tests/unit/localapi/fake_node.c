@@ -2,7 +2,7 @@
 /* tests/unit/localapi/fake_node.c - node.h without a node */
 #include "fake_node.h"
 
-#include "wire/json.h"
+#include "wire/tailcfg.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -140,7 +140,7 @@ int node_logout(struct node *node, void (*done)(void *context, const struct erro
 }
 
 int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, const struct node_ping_result *result), void *context)
+	      void (*done)(void *context, const struct tailcfg_ping_result *result), void *context)
 {
 	if (target->bytes[3] == 9)
 		return -ENOENT;
@@ -156,8 +156,8 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 
 void fake_node_answer(struct node *node)
 {
-	void (*ping_done)(void *, const struct node_ping_result *) = node->ping_done;
-	struct node_ping_result pong = {
+	void (*ping_done)(void *, const struct tailcfg_ping_result *) = node->ping_done;
+	struct tailcfg_ping_result pong = {
 		.target = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}},
 		.name = "laptop",
 		.error = "",
@@ -185,6 +185,21 @@ bool node_identify(const struct node *node, const struct address *address,
 	(void)node;
 	*ret = (struct node_identity){.address = *address, .is_self = address->bytes[3] == 1};
 	return address->bytes[3] != 9;
+}
+
+int node_serve_config(struct node *node, struct buffer *out, char ret_etag[static NODE_ETAG_MAX])
+{
+	(void)node;
+	strcpy(ret_etag, "0a1b");
+	return buffer_append(out, "{\"TCP\":{}}", 10);
+}
+
+int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
+			  struct error *err)
+{
+	(void)config;
+	snprintf(node->if_match, sizeof(node->if_match), "%s", etag ? etag : "");
+	return node->fail ? error_set(err, node->fail, "serving refused") : 0;
 }
 
 int node_write_whois(struct node *node, const struct address *address, struct json_writer *w)

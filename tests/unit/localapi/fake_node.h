@@ -9,8 +9,9 @@ struct node {
 	json_t *status; /* borrowed; NULL: {} */
 	bool writable;
 	bool healthy;
-	int fail;          /* the result of the next changes */
-	json_t *last_edit; /* owned */
+	char if_match[NODE_ETAG_MAX]; /* of the last serve configuration */
+	int fail;                     /* the result of the next changes */
+	json_t *last_edit;            /* owned */
 	json_t *last_start;
 	unsigned int logins;
 	unsigned int watches; /* living ones */
@@ -22,7 +23,7 @@ struct node {
 		*prefs; /* with them it acts: edits, logins and logouts change prefs and status */
 	json_t *whois;  /* borrowed; NULL: one of its own */
 	bool answer_later; /* hold ping and logout until fake_node_answer() */
-	void (*ping_done)(void *context, const struct node_ping_result *result);
+	void (*ping_done)(void *context, const struct tailcfg_ping_result *result);
 	void (*logout_done)(void *context, const struct error *err);
 	void *done_context;
 	bool store_slowly; /* hold the callbacks of node_when_stored() until fake_node_answer() */

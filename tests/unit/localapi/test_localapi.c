@@ -205,13 +205,32 @@ static void paths_answer_as_the_official_ones(void **state)
 		 "400 Bad Request", "bad mask"},
 		/* 33 */
 		{"GET /localapi/v0/usermetrics", NULL, false, 0, "200 OK", "fake_metric 1"},
-		/* 34 */ {"GET /localapi/v0/serve-config", NULL, false, 0, "200 OK", "{}"},
+		/* 34 */
+		{"GET /localapi/v0/serve-config", NULL, false, 0, "200 OK", "{\"TCP\":{}}"},
+		{"POST /localapi/v0/serve-config", "{}", false, 0, "403 Forbidden", "operator"},
+		{"POST /localapi/v0/serve-config", "{}", true, 0, "200 OK", ""},
+		{"POST /localapi/v0/serve-config", "null", true, 0, "200 OK", ""},
+		{"POST /localapi/v0/serve-config", "[]", true, 0, "400 Bad Request", "JSON"},
+		{"POST /localapi/v0/serve-config", "{}", true, -EINVAL, "400 Bad Request",
+		 "{\"error\":\"serving refused\"}"},
+		{"POST /localapi/v0/serve-config", "{}", true, -EEXIST, "409 Conflict", "refused"},
+		{"POST /localapi/v0/serve-config", "{}", true, -ESTALE, "412 ", "refused"},
+		{"POST /localapi/v0/serve-config", "{}", true, -EMSGSIZE, "413 ", "refused"},
+		{"POST /localapi/v0/serve-config", "{}", true, -EOPNOTSUPP, "501 ", "refused"},
+		{"POST /localapi/v0/serve-config", "{}", true, -EBUSY, "503 ", "refused"},
+		{"POST /localapi/v0/query-feature?feature=serve", NULL, false, 0, "200 OK",
+		 "{\"Complete\":true}"},
+		{"POST /localapi/v0/query-feature?feature=funnel", NULL, false, 0, "501 ",
+		 "not support"},
 		/* 35 */
 		{"GET /localapi/v0/netmap", NULL, true, 0, "503 Service Unavailable", "no netmap"},
 		/* 36 */ {"GET /localapi/v0/netmap", NULL, false, 0, "403 Forbidden", ""},
 		/* 37 */
 		{"GET /localapi/v0/tka/status", NULL, true, 0, "404 Not Found",
 		 "pillion has no /localapi/v0/tka/status"},
+		{"PUT /localapi/v0/profiles/", NULL, true, 0, "409 Conflict",
+		 "pillion keeps one login"},
+		{"PUT /localapi/v0/profiles/", NULL, false, 0, "403 Forbidden", ""},
 		/* 38 */ {"GET /localapi/v0/", NULL, true, 0, "404 Not Found", ""},
 		{"GET /localapi/v0/derpmap", NULL, false, 0, "200 OK", "{\n \"Regions\": {}\n}"},
 		{"GET /localapi/v0/derpmap", NULL, false, -EIO, "503 Service Unavailable",
@@ -255,6 +274,23 @@ static void paths_answer_as_the_official_ones(void **state)
 			fail_msg("row %zu: no Tailscale-Cap: %s", i + 1, got);
 	}
 	assert_int_equal(f->node.logins, 1);
+}
+
+/* Two commands at a time: the second learns that what it read is no longer in force. */
+static void a_serve_configuration_has_an_etag(void **state)
+{
+	struct fixture *f = *state;
+	char got[4096];
+
+	ask(f, "GET /localapi/v0/serve-config HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", got,
+	    sizeof(got));
+	assert_non_null(strstr(got, "Etag: 0a1b\r\n"));
+	f->node.writable = true;
+	ask(f,
+	    "POST /localapi/v0/serve-config HTTP/1.1\r\n" HOST "If-Match: 0a1b\r\n"
+	    "Content-Length: 2\r\nConnection: close\r\n\r\n{}",
+	    got, sizeof(got));
+	assert_string_equal(f->node.if_match, "0a1b");
 }
 
 /* The caller gets the address and connects by itself, as the official command line does. */
@@ -761,6 +797,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(paths_answer_as_the_official_ones, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_serve_configuration_has_an_etag, setup, teardown),
 		cmocka_unit_test_setup_teardown(dialling_is_left_to_the_caller, setup, teardown),
 		cmocka_unit_test_setup_teardown(status_says_peers_only_when_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(browsers_and_garbage_are_refused, setup, teardown),

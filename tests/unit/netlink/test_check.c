@@ -154,16 +154,15 @@ static void routes_lie_where_the_start_lets_them(void **state)
 
 static size_t let_pass(const struct net_allowed *allowed, const struct prefix *routes, size_t count)
 {
-	static struct prefix passed[600], address;
-	struct net_wanted wanted = {.ifindex = OURS, .routes = routes, .route_count = count};
+	static struct prefix copy[600];
+	struct net_wanted wanted = {.ifindex = OURS, .routes = {copy, count, 600}};
 	struct net_verdict verdict;
 	struct error err;
 
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, allowed, &address, passed, &verdict, &err),
-		0);
-	assert_int_equal(verdict.routes + verdict.refused, count);
-	return verdict.routes;
+	memcpy(copy, routes, count * sizeof(*routes));
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, allowed, &verdict, &err), 0);
+	assert_int_equal(wanted.routes.count + verdict.refused, count);
+	return wanted.routes.count;
 }
 
 static void many_short_routes_are_no_default_route(void **state)
@@ -250,18 +249,16 @@ static void addresses_are_judged(void **state)
 static void a_whole_wish_is_judged(void **state)
 {
 	static struct prefix routes[LIMIT_NET_ROUTES + 1];
-	struct prefix address[2] = {prefix_of_text("100.64.0.1"), prefix_of_text("8.8.8.8")};
-	struct prefix passed[2];
+	const struct prefix ours = prefix_of_text("100.64.0.1"),
+			    kept = prefix_of_text("100.64.0.10");
+	struct prefix address[2] = {ours, prefix_of_text("8.8.8.8")};
 	const struct net_wanted good = {
 		.ifindex = OURS,
 		.mtu = 1280,
 		.table = 52,
-		.addresses = address,
-		.address_count = 1,
-		.routes = routes,
-		.route_count = 2,
+		.addresses = {address, 1, 2},
+		.routes = {routes, 2, LIMIT_NET_ROUTES + 1},
 	};
-	static struct prefix allowed[LIMIT_NET_ROUTES];
 	struct net_wanted wanted = good;
 	struct net_verdict verdict;
 	struct error err = {0};
@@ -269,20 +266,18 @@ static void a_whole_wish_is_judged(void **state)
 	(void)state;
 	for (size_t i = 0; i < LIMIT_NET_ROUTES + 1; i++)
 		routes[i] = prefix_of_text("100.64.0.9");
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err), 0);
-	assert_int_equal(verdict.routes, 2);
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, &any, &verdict, &err), 0);
+	assert_int_equal(wanted.routes.count, 2);
 	assert_int_equal(verdict.refused, 0);
 	/* Routes are left out one by one, and the first is named. */
-	wanted.route_count = 4;
+	wanted.routes.count = 4;
 	routes[0] = prefix_of_text("127.0.0.1");
-	routes[1] = prefix_of_text("100.64.0.10");
+	routes[1] = kept;
 	routes[2] = prefix_of_text("224.0.0.1");
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err), 0);
-	assert_int_equal(verdict.routes, 2);
-	assert_true(prefix_equal(&allowed[0], &routes[1]));
-	assert_true(prefix_equal(&allowed[1], &routes[3]));
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, &any, &verdict, &err), 0);
+	assert_int_equal(wanted.routes.count, 2);
+	assert_true(prefix_equal(&routes[0], &kept));
+	assert_true(prefix_equal(&routes[1], &routes[3]));
 	assert_int_equal(verdict.refused, 2);
 	assert_int_equal(verdict.why.code, -EPERM);
 	assert_string_equal(verdict.why.text,
@@ -290,27 +285,20 @@ static void a_whole_wish_is_judged(void **state)
 	routes[0] = routes[1] = routes[2] = routes[3];
 	wanted = good;
 	/* So are addresses. */
-	wanted.address_count = 2;
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err), 0);
-	assert_int_equal(verdict.addresses, 1);
+	wanted.addresses.count = 2;
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, &any, &verdict, &err), 0);
+	assert_int_equal(wanted.addresses.count, 1);
 	assert_int_equal(verdict.refused, 1);
-	assert_true(prefix_equal(&passed[0], &address[0]));
+	assert_true(prefix_equal(&address[0], &ours));
 	wanted = good;
 	wanted.mtu = 1279;
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err),
-		-EINVAL);
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, &any, &verdict, &err), -EINVAL);
 	wanted = good;
-	wanted.route_count = LIMIT_NET_ROUTES + 1;
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err),
-		-E2BIG);
+	wanted.routes.count = LIMIT_NET_ROUTES + 1;
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, &any, &verdict, &err), -E2BIG);
 	wanted = good;
-	wanted.address_count = LIMIT_NET_ADDRESSES + 1;
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, &any, passed, allowed, &verdict, &err),
-		-E2BIG);
+	wanted.addresses.count = LIMIT_NET_ADDRESSES + 1;
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, &any, &verdict, &err), -E2BIG);
 }
 
 int main(void)

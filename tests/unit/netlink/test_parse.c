@@ -365,30 +365,6 @@ static void what_libnl_rejects_is_no_malformed_message(void **state)
 			 NET_EVENT_INTERFACES | NET_EVENT_OURS);
 }
 
-static void repairs_come_ten_at_once_then_one_in_five_seconds(void **state)
-{
-	struct net_repair repair = {0};
-	nanoseconds now = 1000 * NSEC_PER_SEC;
-
-	(void)state;
-	for (int i = 0; i < NET_REPAIR_BURST; i++) {
-		assert_int_equal(net_repair_due(&repair, now), now);
-		net_repair_take(&repair, now);
-	}
-	for (int i = 0; i < 3; i++) {
-		assert_int_equal(net_repair_due(&repair, now), now + NET_REPAIR_INTERVAL);
-		now += NET_REPAIR_INTERVAL;
-		assert_int_equal(net_repair_due(&repair, now), now);
-		net_repair_take(&repair, now);
-	}
-	now += NET_REPAIR_BURST * NET_REPAIR_INTERVAL;
-	for (int i = 0; i < NET_REPAIR_BURST; i++) {
-		assert_int_equal(net_repair_due(&repair, now), now);
-		net_repair_take(&repair, now);
-	}
-	assert_true(net_repair_due(&repair, now) > now);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -401,7 +377,6 @@ int main(void)
 		cmocka_unit_test(a_rule_that_selects_more_is_not_ours),
 		cmocka_unit_test(a_route_with_an_encapsulation_is_read),
 		cmocka_unit_test(what_libnl_rejects_is_no_malformed_message),
-		cmocka_unit_test(repairs_come_ten_at_once_then_one_in_five_seconds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,8 +168,8 @@ static void any_state_leads_to_any_other(void **state)
 			.up = draw(4) != 0,
 			.rules = draw(4) != 0,
 			.table = TABLE,
-			.addresses = addresses,
-			.routes = routes,
+			.addresses.list = addresses,
+			.routes.list = routes,
 		};
 		unsigned int without = draw(4) == 0 ? NET_WARNING_IPV6_OFF : 0;
 		unsigned int standing = draw(3); /* rules: none, the first few, all */
@@ -188,11 +188,11 @@ static void any_state_leads_to_any_other(void **state)
 			unsigned int i = draw(UNIVERSE);
 			bool counts = !without || universe[i].address.family == ADDRESS_V4;
 
-			addresses[wanted.address_count++] = universe[i];
+			addresses[wanted.addresses.count++] = universe[i];
 			want_address[i] = counts;
 			i = draw(UNIVERSE);
 			counts = !without || universe[i].address.family == ADDRESS_V4;
-			routes[wanted.route_count++] = universe[i];
+			routes[wanted.routes.count++] = universe[i];
 			want_route[i] = counts && wanted.up;
 		}
 		reconcile(&model, &wanted, without);
@@ -212,7 +212,7 @@ static void host_bits_of_a_route_are_ignored(void **state)
 	struct prefix loose, strict;
 	struct net_have have = {.link.flags = IFF_UP,
 				.link.address_generation = NET_GENERATION_UNKNOWN};
-	struct net_wanted wanted = {.up = true, .routes = &loose, .route_count = 1};
+	struct net_wanted wanted = {.up = true, .routes = {&loose, 1, 1}};
 	struct net_changes changes = {0};
 
 	(void)state;

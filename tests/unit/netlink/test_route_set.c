@@ -4,7 +4,7 @@
  * say, at a cost that the number of routes doesn't change
  *
  * mnl_socket_sendto() and recvmsg() are replaced at link time: the first notes the requests, the
- * second acknowledges them, or refuses one with an errno. prefix_equal(), by which the table
+ * second acknowledges them, or refuses one with an errno. prefix_compare(), by which the table
  * compares, and net_route_check() are counted.
  */
 #include "base/limits.h"
@@ -26,8 +26,8 @@ static int refusal; /* of the first request of a batch */
 
 ssize_t __wrap_mnl_socket_sendto(const struct mnl_socket *socket, const void *data, size_t length);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags);
-bool __real_prefix_equal(const struct prefix *a, const struct prefix *b);
-bool __wrap_prefix_equal(const struct prefix *a, const struct prefix *b);
+int __real_prefix_compare(const void *left, const void *right);
+int __wrap_prefix_compare(const void *left, const void *right);
 int __real_net_route_check(const struct prefix *route, uint32_t ifindex,
 			   const struct interfaces *interfaces, const struct net_allowed *allowed,
 			   struct error *err);
@@ -70,10 +70,10 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags)
 	return sizeof(answer);
 }
 
-bool __wrap_prefix_equal(const struct prefix *a, const struct prefix *b)
+int __wrap_prefix_compare(const void *left, const void *right)
 {
 	compared++;
-	return __real_prefix_equal(a, b);
+	return __real_prefix_compare(left, right);
 }
 
 int __wrap_net_route_check(const struct prefix *route, uint32_t ifindex,
@@ -141,16 +141,14 @@ static unsigned int draw(unsigned int below)
 /* judged() - What judging all of @asked allows, in order */
 static void judged(const struct prefixes *asked, struct prefixes *ret)
 {
-	struct net_wanted wanted = {
-		.ifindex = OURS, .routes = asked->list, .route_count = asked->count};
-	struct prefix list[UNIVERSE], none[1];
+	struct net_wanted wanted = {.ifindex = OURS};
 	struct net_verdict verdict;
 	struct error err = {0};
 
-	assert_int_equal(
-		net_wanted_check(&wanted, &interfaces, &allowed, none, list, &verdict, &err), 0);
-	for (size_t i = 0; i < verdict.routes; i++)
-		assert_int_equal(prefixes_add(ret, &list[i]), 0);
+	for (size_t i = 0; i < asked->count; i++)
+		assert_int_equal(prefixes_add(&wanted.routes, &asked->list[i]), 0);
+	assert_int_equal(net_wanted_check(&wanted, &interfaces, &allowed, &verdict, &err), 0);
+	*ret = wanted.routes;
 	prefixes_unite(ret);
 }
 
@@ -162,6 +160,33 @@ static void assert_same(struct prefixes *a, const struct prefixes *b)
 		assert_int_equal(prefix_compare(&a->list[i], &b->list[i]), 0);
 }
 
+/* The supervisor collects the routes of a request in one set and then copies it over another. */
+static void a_copied_set_forgets_what_goes(void **state)
+{
+	struct prefix prefixes[] = {number(1), number(2)};
+	const struct prefixes both = {.list = prefixes, .count = 2},
+			      last = {.list = prefixes + 1, .count = 1}, none = {0};
+	struct net_route_set from = {0}, set;
+	struct prefixes come = {0}, go = {0}, asked = {0};
+	struct error err = {0};
+
+	(void)state;
+	assert_in_range(net_route_set_change(&from, &both, &none, OURS, &interfaces, &allowed,
+					     &come, &go, &err),
+			0, 1);
+	set = from;
+	memset(&from, 0xa5, sizeof(from));
+	assert_in_range(net_route_set_change(&set, &none, &last, OURS, &interfaces, &allowed, &come,
+					     &go, &err),
+			0, 1);
+	assert_int_equal(net_route_set_list(&set, false, &asked), 0);
+	assert_int_equal(asked.count, 1);
+	net_route_set_free(&set);
+	prefixes_free(&asked);
+	prefixes_free(&come);
+	prefixes_free(&go);
+}
+
 /* A plain change leads to what judging all says; and says to the kernel what that changes. */
 static void changes_lead_where_judging_all_does(void **state)
 {
@@ -171,8 +196,8 @@ static void changes_lead_where_judging_all_does(void **state)
 
 	(void)state;
 	for (unsigned int round = 0; round < 5000; round++) {
-		struct prefix added[4], gone[4];
-		struct net_route_delta delta = {.added = added, .gone = gone};
+		struct prefix lists[2][4];
+		struct prefixes added = {.list = lists[0]}, gone = {.list = lists[1]}, swap;
 		struct prefixes come = {0}, go = {0}, asked = {0}, right = {0}, has = {0};
 		struct error err = {0};
 		int r;
@@ -183,19 +208,17 @@ static void changes_lead_where_judging_all_does(void **state)
 			kernel.count = 0;
 		}
 		/* Routes that come and go are not the same: which would win is nobody's to know. */
-		while (delta.added_count < draw(4))
-			added[delta.added_count++] = universe(draw(UNIVERSE / 2) * 2);
-		while (delta.gone_count < draw(4))
-			gone[delta.gone_count++] = universe(draw(UNIVERSE / 2) * 2 + 1);
+		while (added.count < draw(4))
+			added.list[added.count++] = universe(draw(UNIVERSE / 2) * 2);
+		while (gone.count < draw(4))
+			gone.list[gone.count++] = universe(draw(UNIVERSE / 2) * 2 + 1);
 		if (draw(2)) {
-			delta.added = gone;
-			delta.gone = added;
-			r = (int)delta.added_count;
-			delta.added_count = delta.gone_count;
-			delta.gone_count = (size_t)r;
+			swap = added;
+			added = gone;
+			gone = swap;
 		}
-		r = net_route_set_change(&set, &delta, OURS, &interfaces, &allowed, &come, &go,
-					 &err);
+		r = net_route_set_change(&set, &added, &gone, OURS, &interfaces, &allowed, &come,
+					 &go, &err);
 		assert_in_range(r, 0, 1);
 		assert_int_equal(net_route_set_list(&set, false, &asked), 0);
 		judged(&asked, &right);
@@ -211,7 +234,7 @@ static void changes_lead_where_judging_all_does(void **state)
 				kernel.list[at] = kernel.list[--kernel.count];
 			}
 		} else {
-			net_route_set_judge(&set, right.list, right.count);
+			net_route_set_judge(&set, &right);
 			kernel.count = 0;
 			for (size_t i = 0; i < right.count; i++)
 				assert_int_equal(prefixes_add(&kernel, &right.list[i]), 0);
@@ -234,10 +257,11 @@ static void changes_lead_where_judging_all_does(void **state)
 static int change(struct net_route_set *set, const struct prefix *added, const struct prefix *gone,
 		  struct prefixes *come, struct prefixes *go)
 {
-	const struct net_route_delta delta = {added, gone, added != NULL, gone != NULL};
+	const struct prefixes in = {(struct prefix *)added, added != NULL, 0};
+	const struct prefixes out = {(struct prefix *)gone, gone != NULL, 0};
 	struct error err = {0};
 
-	return net_route_set_change(set, &delta, OURS, &interfaces, &allowed, come, go, &err);
+	return net_route_set_change(set, &in, &out, OURS, &interfaces, &allowed, come, go, &err);
 }
 
 /* One route of 10,000 costs what one of 10 does, to the messages for the kernel. */
@@ -260,7 +284,7 @@ static void a_delta_costs_what_it_changes(void **state)
 			assert_int_equal(prefixes_add(&all, &p), 0);
 			assert_int_equal(change(&set, &p, NULL, &come, &go), 0);
 		}
-		net_route_set_judge(&set, all.list, all.count);
+		net_route_set_judge(&set, &all);
 		compared = checked = messages = bytes = 0;
 		for (unsigned int round = 0; round < 100; round++) {
 			struct prefix p = number(20000 + round), before = number(round % 10);
@@ -288,7 +312,7 @@ static void a_delta_costs_what_it_changes(void **state)
 		assert_int_equal(cost[0][what], cost[1][what]);
 	assert_int_equal(cost[0][0], 200);
 	assert_int_equal(cost[0][1], 200);
-	/* Places of the table that are looked at: by chance more or fewer, never thousands. */
+	/* Places of the tree that are looked at: a few times its height, never thousands. */
 	assert_in_range(cost[1][3], 0, 20 * 600);
 }
 
@@ -338,28 +362,28 @@ static void the_set_is_bounded(void **state)
 	struct prefix *many = calloc(LIMIT_NET_ROUTES + 1, sizeof(*many));
 	struct prefixes come = {0}, go = {0};
 	struct net_route_set set = {0};
-	struct net_route_delta delta = {.added = many, .added_count = LIMIT_NET_ROUTES + 1};
+	struct prefixes added = {.list = many, .count = LIMIT_NET_ROUTES + 1}, gone = {0};
 	struct error err = {0};
 
 	(void)state;
 	assert_non_null(many);
 	for (unsigned int i = 0; i <= LIMIT_NET_ROUTES; i++)
 		many[i] = number(i);
-	assert_int_equal(
-		net_route_set_change(&set, &delta, OURS, &interfaces, &allowed, &come, &go, &err),
-		-E2BIG);
+	assert_int_equal(net_route_set_change(&set, &added, &gone, OURS, &interfaces, &allowed,
+					      &come, &go, &err),
+			 -E2BIG);
 	assert_int_equal(set.asked.count, 0);
-	delta.added_count--;
-	assert_in_range(
-		net_route_set_change(&set, &delta, OURS, &interfaces, &allowed, &come, &go, &err),
-		0, 1);
+	added.count--;
+	assert_in_range(net_route_set_change(&set, &added, &gone, OURS, &interfaces, &allowed,
+					     &come, &go, &err),
+			0, 1);
 	assert_int_equal(set.asked.count, LIMIT_NET_ROUTES);
 	/* Routes that go make no room, and a refused change leaves them in. */
-	delta = (struct net_route_delta){
-		.added = &many[LIMIT_NET_ROUTES], .added_count = 1, .gone = many, .gone_count = 1};
-	assert_int_equal(
-		net_route_set_change(&set, &delta, OURS, &interfaces, &allowed, &come, &go, &err),
-		-E2BIG);
+	added = (struct prefixes){.list = &many[LIMIT_NET_ROUTES], .count = 1};
+	gone = (struct prefixes){.list = many, .count = 1};
+	assert_int_equal(net_route_set_change(&set, &added, &gone, OURS, &interfaces, &allowed,
+					      &come, &go, &err),
+			 -E2BIG);
 	assert_int_equal(set.asked.count, LIMIT_NET_ROUTES);
 	net_route_set_free(&set);
 	prefixes_free(&come);
@@ -370,6 +394,7 @@ static void the_set_is_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(a_copied_set_forgets_what_goes, set_up),
 		cmocka_unit_test_setup(changes_lead_where_judging_all_does, set_up),
 		cmocka_unit_test_setup(a_delta_costs_what_it_changes, set_up),
 		cmocka_unit_test_setup(a_refused_change_asks_for_the_whole, set_up),

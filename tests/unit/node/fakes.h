@@ -51,6 +51,7 @@ struct privsep_client {
 	unsigned int wholes;        /* requests with all routes */
 	unsigned int routes_sent;   /* routes in all requests */
 	uint32_t number;            /* of the last request */
+	size_t serve_ports;         /* in the last request to serve */
 };
 
 struct control_client {
@@ -145,7 +146,7 @@ void control_client_set_identity(struct control_client *c, const struct secret_k
 int control_client_set_hostinfo(struct control_client *c, const struct tailcfg_hostinfo *info)
 {
 	tailcfg_hostinfo_clear(&c->hostinfo);
-	return tailcfg_hostinfo_copy(info, &c->hostinfo);
+	return members_copy(&tailcfg_hostinfo_members, info, &c->hostinfo);
 }
 
 int control_client_set_endpoints(struct control_client *c, const struct tailcfg_endpoint *endpoints,
@@ -199,12 +200,12 @@ const struct netmap *control_client_netmap(const struct control_client *c)
 	return c->map;
 }
 
-void control_client_ping_reply(struct control_client *c, const char *url,
-			       const struct control_ping_reply *reply)
+void control_client_ping_reply(struct control_client *c, const char *url, const char *type,
+			       const struct tailcfg_ping_result *result)
 {
 	snprintf(c->ping_url, sizeof(c->ping_url), "%s", url);
-	snprintf(c->ping_type, sizeof(c->ping_type), "%s", reply->type);
-	c->ping_ip = reply->ip;
+	snprintf(c->ping_type, sizeof(c->ping_type), "%s", type);
+	c->ping_ip = result->target;
 	c->replies++;
 }
 
@@ -289,19 +290,19 @@ static void take_routes(struct privsep_client *privsep, const struct privsep_net
 		assert_int_equal(n->number, privsep->number + 1);
 	else
 		prefix_table_free(&privsep->routes);
-	for (size_t i = 0; i < n->gone_count; i++) {
-		struct prefix_entry *entry = prefix_table_find(&privsep->routes, &n->gone[i]);
+	for (size_t i = 0; i < n->gone.count; i++) {
+		struct prefix_entry *entry = prefix_table_find(&privsep->routes, &n->gone.list[i]);
 
 		assert_non_null(entry);
 		prefix_table_remove(&privsep->routes, entry);
 	}
-	for (size_t i = 0; i < n->route_count; i++) {
-		assert_null(prefix_table_find(&privsep->routes, &n->routes[i]));
-		assert_non_null(prefix_table_add(&privsep->routes, &n->routes[i]));
+	for (size_t i = 0; i < n->routes.count; i++) {
+		assert_null(prefix_table_find(&privsep->routes, &n->routes.list[i]));
+		assert_non_null(prefix_table_add(&privsep->routes, &n->routes.list[i]));
 	}
 	privsep->number = n->number;
 	privsep->wholes += !n->delta;
-	privsep->routes_sent += (unsigned int)(n->route_count + n->gone_count);
+	privsep->routes_sent += (unsigned int)(n->routes.count + n->gone.count);
 }
 
 /* write_network() - "up, nft; 100.64.0.1/32; 100.64.0.2/32 100.64.0.3/32": routes in order */
@@ -309,20 +310,20 @@ static void write_network(const struct privsep_network *n, const struct prefix_t
 			  char *out, size_t size)
 {
 	char routes[16][PREFIX_TEXT_MAX], text[PREFIX_TEXT_MAX];
-	const struct prefix_entry *entry = NULL;
+	const struct prefix_entry *entry;
 	size_t used, count = 0;
 
 	used = (size_t)snprintf(out, size, "%s%s;", n->up ? "up" : "down",
 				n->netfilter ? ", nft" : "");
-	for (size_t i = 0; i < n->address_count; i++)
+	for (size_t i = 0; i < n->addresses.count; i++)
 		used += (size_t)snprintf(out + used, size - used, " %s",
-					 prefix_format(&n->addresses[i], text));
+					 prefix_format(&n->addresses.list[i], text));
 	used += (size_t)snprintf(out + used, size - used, ";");
 	if (has->count > ARRAY_SIZE(routes)) {
 		snprintf(out + used, size - used, " many");
 		return;
 	}
-	while ((entry = prefix_table_next(has, entry)))
+	LIST_FOREACH(entry, &has->entries, entry)
 		prefix_format(&entry->prefix, routes[count++]);
 	if (count)
 		qsort(routes, count, sizeof(routes[0]), by_text);
@@ -336,6 +337,14 @@ int privsep_client_network(struct privsep_client *privsep, const struct privsep_
 {
 	take_routes(privsep, network);
 	write_network(network, &privsep->routes, privsep->network, sizeof(privsep->network));
+	return wait_for_answer(privsep,
+			       (struct fake_request){true, PRIVSEP_BLOB_STATE, done, userdata});
+}
+
+int privsep_client_serve(struct privsep_client *privsep, const struct privsep_serve *serve,
+			 privsep_done done, void *userdata)
+{
+	privsep->serve_ports = serve->port_count;
 	return wait_for_answer(privsep,
 			       (struct fake_request){true, PRIVSEP_BLOB_STATE, done, userdata});
 }

@@ -204,6 +204,108 @@ static void what_has_no_effect_is_refused_or_said(void **state)
 	assert_null(w->node->warnings[NODE_WARN_SETTINGS]);
 }
 
+/* --- Served ports --- */
+
+static int set_serve(struct world *w, const char *config, const char *etag, struct error *err)
+{
+	json_t *json = object(config);
+	int r;
+
+	*err = (struct error){0};
+	r = node_set_serve_config(w->node, json, etag, err);
+	json_decref(json);
+	if (r == 0)
+		answer_all(w);
+	return r;
+}
+
+/* serve_is() - Whether @text is in force; its ETag in @etag */
+static bool serve_is(struct world *w, const char *text, char etag[static NODE_ETAG_MAX])
+{
+	struct buffer now = BUFFER_INIT(1 << 20);
+	bool same;
+
+	assert_int_equal(node_serve_config(w->node, &now, etag), 0);
+	same = now.length == strlen(text) && memcmp(buffer_head(&now), text, now.length) == 0;
+	buffer_free(&now);
+	return same;
+}
+
+#define SERVE_80  "{\"TCP\":{\"80\":{\"HTTP\":true}}}"
+#define SERVE_TCP "{\"TCP\":{\"80\":{\"HTTP\":true},\"5432\":{\"TCPForward\":\"127.0.0.1:1\"}}}"
+
+static void served_ports_are_stored_and_come_back(void **state)
+{
+	char etag[NODE_ETAG_MAX], other[NODE_ETAG_MAX];
+	struct world *w = *state;
+	struct error err;
+
+	assert_int_equal(set_serve(w, SERVE_80, NULL, &err), -EBUSY);
+	(void)run(w);
+	assert_true(serve_is(w, "{}", etag));
+	assert_int_equal(set_serve(w, SERVE_80, etag, &err), 0);
+	assert_int_equal(w->privsep.serve_ports, 1);
+	assert_true(serve_is(w, SERVE_80, other));
+	/* Of the configuration that is no longer in force. */
+	assert_int_equal(set_serve(w, SERVE_TCP, etag, &err), -ESTALE);
+	assert_true(serve_is(w, SERVE_80, etag));
+	assert_int_equal(set_serve(w, SERVE_TCP, etag, &err), 0);
+	assert_int_equal(w->privsep.serve_ports, 2);
+
+	/* A new engine serves them from the state; a crash after 'reset' serves none. */
+	end_node(w);
+	w->privsep.serve_ports = 0;
+	start_node(w);
+	assert_int_equal(w->privsep.serve_ports, 2);
+	assert_int_equal(set_serve(w, "{}", "", &err), 0);
+	assert_int_equal(w->privsep.serve_ports, 0);
+	end_node(w);
+	w->privsep.serve_ports = 7;
+	start_node(w);
+	assert_int_equal(w->privsep.serve_ports, 0);
+}
+
+static void what_cant_be_served_is_refused(void **state)
+{
+	static const struct {
+		const char *config;
+		int code;
+		const char *says;
+	} rows[] = {
+		/* 1 */ {"{\"TCP\":{\"0\":{\"HTTP\":true}}}", -EINVAL, "not a valid port"},
+		/* 2 */
+		{"{\"TCP\":{\"80\":{\"HTTPS\":true}}}", -EINVAL,
+		 "want to serve \"https\", but port 80 is already serving \"http\""},
+		/* 3 */
+		{"{\"Foreground\":{\"s\":{\"TCP\":{}}}}", -EOPNOTSUPP, "add --bg"},
+		/* 4 */ {"{\"AllowFunnel\":{\"a.b:443\":true}}", -EOPNOTSUPP, "Funnel"},
+		/* 5 */ {"{\"Services\":{\"svc:a\":{}}}", -EOPNOTSUPP, "Service"},
+		/* 6 */
+		{"{\"Web\":{\"${TS_CERT_DOMAIN}:80\":{}}}", -EINVAL, "TS_SERVE_CONFIG"},
+		/* 7 */
+		{"{\"Web\":{\"a.b:80\":{\"Handlers\":{\"/\":{\"Path\":\"/srv\"}}}}}", -EOPNOTSUPP,
+		 "files"},
+		/* 8 */
+		{"{\"TCP\":{\"22\":{\"TCPForward\":\"unix:/a\"}}}", -EOPNOTSUPP, "Unix socket"},
+	};
+	char etag[NODE_ETAG_MAX];
+	struct world *w = *state;
+	struct error err;
+
+	(void)run(w);
+	assert_int_equal(set_serve(w, SERVE_80, NULL, &err), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		int r = set_serve(w, rows[i].config, NULL, &err);
+
+		if (r != rows[i].code || !strstr(err.text, rows[i].says))
+			fail_msg("row %zu: %d, %s", i + 1, r, err.text);
+	}
+	assert_true(serve_is(w, SERVE_80, etag));
+	w->start.config.serve_config = strdup("/config/serve.json");
+	assert_int_equal(set_serve(w, "{}", NULL, &err), -EEXIST);
+	assert_non_null(strstr(err.text, "/config/serve.json"));
+}
+
 /* --- Another server, and the end --- */
 
 static void on_logout(void *context, const struct error *err)
@@ -448,7 +550,7 @@ static void what_is_small_is_cached_beside_a_large_map(void **state)
 	end_node(w);
 	start_node(w);
 	assert_memory_equal(disco.bytes, w->node->disco_key.bytes, KEY_SIZE);
-	assert_int_equal(w->node->cached_home, 7);
+	assert_int_equal(w->node->home_derp, 7);
 
 	/* And no longer than it has to be. */
 	map(w, &key, FULL_MAP);
@@ -756,6 +858,37 @@ static void routes_of_others_are_chosen_not_taken(void **state)
 	assert_null(owner_of(w, &subnet));
 }
 
+/* Else packets of peers would reach the machine's other addresses, or be forwarded. */
+static void own_addresses_are_the_tailnets(void **state)
+{
+	struct ip_view view = {
+		.version = 4,
+		.protocol = IP_PROTOCOL_UDP,
+		.source = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}},
+		.destination = {.family = ADDRESS_V4, .bytes = {10, 0, 3, 4}},
+	};
+	struct world *w = *state;
+	struct secret_key key = run(w);
+
+	map(w, &key,
+	    "{\"Node\":{\"ID\":1,\"Key\":\"SELF\",\"MachineAuthorized\":true,\"Addresses\":["
+	    "\"10.0.3.4/32\",\"0.0.0.0/0\",\"100.64.0.1/32\",\"100.64.0.0/10\"]}}");
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(filter_inbound(w->node->tunnel->filter, w->node->tunnel->flows,
+						&view, NULL),
+				 FILTER_DROP_NOT_LOCAL);
+		view.destination.bytes[0] = 100;
+		view.destination.bytes[1] = 65;
+	}
+	view.destination = (struct address){.family = ADDRESS_V4, .bytes = {100, 64, 0, 1}};
+	assert_int_equal(
+		filter_inbound(w->node->tunnel->filter, w->node->tunnel->flows, &view, NULL),
+		FILTER_ACCEPT_RULE);
+	assert_true(address_equal(&w->node->tunnel->own_v4, &view.destination));
+	/* The supervisor judges them too, and says which it refuses. */
+	assert_non_null(strstr(w->privsep.network, "10.0.3.4/32"));
+}
+
 /* What the kernel is asked for; see write_network() */
 static void the_kernel_gets_our_addresses_and_their_routes(void **state)
 {
@@ -978,7 +1111,7 @@ static void debug_actions_and_names(void **state)
 	assert_false(node_address_of(w->node, ".", &address));
 }
 
-static void nothing_is_done(void *context, const struct node_ping_result *result)
+static void nothing_is_done(void *context, const struct tailcfg_ping_result *result)
 {
 	(void)context;
 	(void)result;
@@ -1008,12 +1141,15 @@ static void a_peer_is_pinged_by_what_is_behind_it(void **state)
 	assert_int_not_equal(node_ping(w->node, &subnet, "disco", nothing_is_done, NULL), -ENOENT);
 }
 
-/* While it is down, and after a restart, from what is stored. */
+/* While it is down, and after a restart, from what is stored soon after the first map. */
 static void addresses_are_known_while_stopped(void **state)
 {
 	struct world *w = *state;
 
+	node_store_cache_later(w->node);
+	node_store_cache_now(w->node);
 	(void)run(w);
+	assert_in_range(uv_timer_get_due_in(&w->node->cache_timer), 1, 2000);
 	edit(w, "{\"WantRunning\":false,\"WantRunningSet\":true}");
 	answer_all(w);
 	for (int restart = 0; restart < 2; restart++) {
@@ -1024,6 +1160,9 @@ static void addresses_are_known_while_stopped(void **state)
 					    json_object_get(status, "TailscaleIPs"), 0)),
 				    "100.64.0.1");
 		assert_int_equal(json_object_size(json_object_get(status, "Peer")), 2);
+		assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "Self"),
+								    "NodeID")),
+				 1);
 		json_decref(status);
 		node_store_cache_now(w->node);
 		end_node(w);
@@ -1178,13 +1317,13 @@ static void a_delta_of_one_peer_costs_the_same_among_ten_thousand(void **state)
 
 static size_t compared; /* prefixes, by the tables of the routes */
 
-bool __real_prefix_equal(const struct prefix *a, const struct prefix *b);
-bool __wrap_prefix_equal(const struct prefix *a, const struct prefix *b);
+int __real_prefix_compare(const void *left, const void *right);
+int __wrap_prefix_compare(const void *left, const void *right);
 
-bool __wrap_prefix_equal(const struct prefix *a, const struct prefix *b)
+int __wrap_prefix_compare(const void *left, const void *right)
 {
 	compared++;
-	return __real_prefix_equal(a, b);
+	return __real_prefix_compare(left, right);
 }
 
 /* A peer that goes and comes: nothing walks the peers, and the supervisor gets its route alone. */
@@ -1213,7 +1352,7 @@ static void a_route_of_one_peer_costs_the_same_among_ten_thousand(void **state)
 		assert_int_equal(w->privsep.wholes, 0);
 		assert_int_equal(w->privsep.routes_sent, 20);
 		assert_int_equal(walked, 0);
-		/* Places of the tables that are looked at: by chance more or fewer. */
+		/* Places of the trees that are looked at: a few times their height. */
 		assert_in_range(compared, 0, 20 * 100);
 	}
 }
@@ -1227,6 +1366,8 @@ int main(void)
 		TEST(metrics_name_all_that_was_counted),
 		TEST(what_has_no_effect_is_refused_or_said),
 		TEST(the_operator_may_change_the_node),
+		TEST(served_ports_are_stored_and_come_back),
+		TEST(what_cant_be_served_is_refused),
 		TEST(another_server_is_another_tailnet),
 		TEST(a_login_is_not_left_by_mistake),
 		TEST(another_server_at_the_start),
@@ -1246,6 +1387,7 @@ int main(void)
 		TEST(the_map_says_how_a_peer_is_treated),
 		TEST(a_locked_tailnet_has_no_peers),
 		TEST(routes_of_others_are_chosen_not_taken),
+		TEST(own_addresses_are_the_tailnets),
 		TEST(the_kernel_gets_our_addresses_and_their_routes),
 		TEST(some_regions_never_become_home),
 		TEST(shields_up_holds_at_once),

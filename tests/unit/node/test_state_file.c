@@ -119,6 +119,7 @@ static void what_we_do_not_know_is_kept(void **state)
 	char text[2048], p64[512], c64[512], n64[64];
 	struct error err = {0};
 	struct state_file s;
+	struct buffer serve = BUFFER_INIT(1024);
 	json_t *file, *inner;
 
 	(void)state;
@@ -154,9 +155,22 @@ static void what_we_do_not_know_is_kept(void **state)
 	json_decref(inner);
 	json_decref(file);
 
+	/* Its served ports can be changed. */
+	assert_int_equal(state_file_serve_config(&s, &serve), 0);
+	assert_memory_equal(buffer_head(&serve), "{}", 2);
+	buffer_free(&serve);
+	assert_int_equal(state_file_set_serve_config(&s, "{\"TCP\":{}}"), 0);
+	file = encode(&s);
+	inner = entry(file, "_serve/aaaa");
+	assert_non_null(json_object_get(inner, "TCP"));
+	json_decref(inner);
+	json_decref(file);
+
 	/* Logging out drops this profile, and only this one. */
 	assert_int_equal(state_file_forget(&s), 0);
+	assert_int_equal(state_file_set_serve_config(&s, "{}"), -ENOENT);
 	file = encode(&s);
+	assert_null(json_object_get(file, "_serve/aaaa"));
 	assert_null(json_object_get(file, "profile-aaaa"));
 	assert_string_equal(json_string_value(json_object_get(file, "profile-bbbb")), "AAAA");
 	assert_string_not_equal(s.profile_id, "aaaa");

@@ -14,7 +14,7 @@
 static struct {
 	struct privsep_client *client;
 	int peer;
-	int stops, reloads, files, interfaces;
+	int stops, files, interfaces;
 	int file_result;
 	int done_result;
 	char done_text[PRIVSEP_TEXT_MAX];
@@ -24,12 +24,6 @@ static void on_stop(void *userdata)
 {
 	assert_ptr_equal(userdata, &t);
 	t.stops++;
-}
-
-static void on_reload(void *userdata)
-{
-	(void)userdata;
-	t.reloads++;
 }
 
 static void on_file(void *userdata, enum privsep_file_name name, int fd)
@@ -59,7 +53,6 @@ static int setup(void **state)
 {
 	static const struct privsep_client_handlers handlers = {
 		.stop = on_stop,
-		.reload = on_reload,
 		.file_changed = on_file,
 		.interfaces = on_interfaces,
 	};
@@ -71,7 +64,7 @@ static int setup(void **state)
 	assert_int_equal(
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel), 0);
 	t.peer = channel[1];
-	return privsep_client_new(channel[0], &handlers, &t, &t.client);
+	return privsep_client_new(channel[0], PRIVSEP_FROM_ENGINE, &handlers, &t, &t.client);
 }
 
 static int teardown(void **state)
@@ -123,7 +116,7 @@ static void *answer_one(void *argument)
 
 	assert_int_equal(poll(&p, 1, 2000), 1);
 	assert_int_equal(privsep_receive(t.peer, PRIVSEP_FROM_ENGINE, &m, &fds), 0);
-	peer_send(PRIVSEP_RELOAD, 0, 0, "", -1);
+	peer_send(PRIVSEP_STOP, 0, 0, "", -1);
 	peer_send(PRIVSEP_CHANGED, 0, -ENOENT, "", -1);
 	peer_send(PRIVSEP_REPLY, m.header.id, *(int *)argument, "",
 		  *(int *)argument == 0 ? memfd : -1);
@@ -155,11 +148,11 @@ static void test_sync_queues_events(void **state)
 	assert_int_equal(privsep_client_load(t.client, PRIVSEP_BLOB_STATE, 64, &got, NULL), 0);
 	pthread_join(thread, NULL);
 	assert_memory_equal(got.data, "contents", 8);
-	assert_int_equal(t.reloads, 0);
+	assert_int_equal(t.stops, 0);
 	/* The channel is empty, and yet the client asks to be dispatched. */
 	assert_true(readable());
 	assert_int_equal(privsep_client_dispatch(t.client), 0);
-	assert_int_equal(t.reloads, 1);
+	assert_int_equal(t.stops, 1);
 	assert_int_equal(t.files, 1);
 	assert_int_equal(t.file_result, -ENOENT);
 	assert_false(readable());
@@ -258,7 +251,6 @@ static void test_freed_by_a_handler(void **state)
 {
 	static const struct privsep_client_handlers handlers = {
 		.stop = on_stop_free,
-		.reload = on_reload,
 	};
 	struct privsep_network network = {.up = false};
 	int channel[2];
@@ -269,13 +261,13 @@ static void test_freed_by_a_handler(void **state)
 	privsep_client_free(t.client);
 	close(t.peer);
 	t.peer = channel[1];
-	assert_int_equal(privsep_client_new(channel[0], &handlers, &t, &t.client), 0);
+	assert_int_equal(
+		privsep_client_new(channel[0], PRIVSEP_FROM_ENGINE, &handlers, &t, &t.client), 0);
 	assert_int_equal(privsep_client_network(t.client, &network, on_done, &t), 0);
 	peer_send(PRIVSEP_STOP, 0, 0, "", -1);
-	peer_send(PRIVSEP_RELOAD, 0, 0, "", -1);
+	peer_send(PRIVSEP_STOP, 0, 0, "", -1);
 	assert_int_equal(privsep_client_dispatch(t.client), 0);
 	assert_int_equal(t.stops, 1);
-	assert_int_equal(t.reloads, 0);
 	assert_int_equal(t.done_result, -EPIPE);
 	assert_null(t.client);
 }

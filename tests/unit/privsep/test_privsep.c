@@ -69,12 +69,12 @@ static const struct {
 	/* 36 */ {S, PRIVSEP_CHANGED, 0, 8, PRIVSEP_FILE_COUNT, 0, 1, -EBADMSG},
 	/* 37 */ {S, PRIVSEP_STOP, 0, 0, 0, 0, 0, 0},
 	/* 38 */ {S, PRIVSEP_STOP, 1, 0, 0, 0, 0, -EBADMSG},
-	/* 39 */ {S, PRIVSEP_RELOAD, 0, 0, 0, 0, 0, 0},
+	/* 39 */ {S, PRIVSEP_PING, 0, 0, 0, 0, 0, 0},
 	/* 40 */ {S, PRIVSEP_START, 0, 24, 1, 0, 3, 0},
 	/* 41 */ {S, PRIVSEP_START, 0, 24, 0, 0, 3, -EBADMSG},
 	/* 42 */ {S, PRIVSEP_START, 0, 24, 1, 0, 4, -EBADMSG},
-	/* 43 */ {S, PRIVSEP_START, 0, 24, START_THREADS_MAX, 0, 2 + START_THREADS_MAX, 0},
-	/* 44 */ {S, PRIVSEP_START, 0, 24, START_THREADS_MAX + 1, 0, 3 + START_THREADS_MAX, -EBADMSG},
+	/* 43 */ {S, PRIVSEP_START, 0, 24, PRIVSEP_TUN_MAX, 0, 2 + PRIVSEP_TUN_MAX, 0},
+	/* 44 */ {S, PRIVSEP_START, 0, 24, PRIVSEP_TUN_MAX + 1, 0, 3 + PRIVSEP_TUN_MAX, -EBADMSG},
 	/* 45 */ {S, PRIVSEP_START, 0, 8, 2, 0, 4, -EBADMSG},
 	/* 46 */ {E, 0, 0, 0, 0, 0, 0, -EBADMSG},
 	/* 47 */ {S, PRIVSEP_TYPE_END, 0, 0, 0, 0, 0, -EBADMSG},
@@ -215,7 +215,7 @@ static void test_channel(void **state)
 	assert_int_equal(send(channel[0], &m, 5, 0), 5);
 	assert_int_equal(privsep_receive(channel[1], E, &got, &fds), -EBADMSG);
 	{
-		uint8_t bytes[4096] = {0};
+		uint8_t bytes[8192] = {0};
 
 		memcpy(bytes, &m, sizeof(m));
 		assert_int_equal(send(channel[0], bytes, sizeof(bytes), 0), sizeof(bytes));
@@ -372,7 +372,6 @@ static void test_start_flips(void **state)
 			if (privsep_start_decode(bytes.data, bytes.length, &got) == 0) {
 				assert_true(got.log_level < LOG_LEVEL_COUNT);
 				assert_true(got.state_mode < START_STATE_MODE_COUNT);
-				assert_true(got.packet_threads <= START_THREADS_MAX);
 				privsep_start_clear(&got);
 			}
 			bytes.data[i] = old;
@@ -401,10 +400,8 @@ static void test_network(void **state)
 		.up = true,
 		.share_ranges = true,
 		.mtu = 1280,
-		.addresses = addresses,
-		.address_count = 2,
-		.routes = routes,
-		.route_count = 3,
+		.addresses = {addresses, 2, 2},
+		.routes = {routes, 3, 3},
 	};
 	struct privsep_network got;
 
@@ -412,10 +409,10 @@ static void test_network(void **state)
 	assert_int_equal(privsep_network_encode(&wanted, &bytes), 0);
 	assert_int_equal(privsep_network_decode(bytes.data, bytes.length, &got), 0);
 	assert_true(got.up && !got.netfilter && got.share_ranges);
-	assert_int_equal(got.address_count, 2);
-	assert_int_equal(got.route_count, 3);
-	assert_true(prefix_equal(&got.routes[2], &routes[2]));
-	assert_true(prefix_equal(&got.addresses[1], &addresses[1]));
+	assert_int_equal(got.addresses.count, 2);
+	assert_int_equal(got.routes.count, 3);
+	assert_true(prefix_equal(&got.routes.list[2], &routes[2]));
+	assert_true(prefix_equal(&got.addresses.list[1], &addresses[1]));
 	privsep_network_free(&got);
 
 	for (size_t length = 0; length < bytes.length; length++)
@@ -433,8 +430,7 @@ static void test_network(void **state)
 			p.address.family = 7;
 		else
 			p.bits = 33;
-		wanted.routes = &p;
-		wanted.route_count = 1;
+		wanted.routes = (struct prefixes){&p, 1, 1};
 		assert_int_equal(privsep_network_encode(&wanted, &bad), 0);
 		assert_int_equal(privsep_network_decode(bad.data, bad.length, &got), -EBADMSG);
 	}
@@ -444,7 +440,7 @@ static void test_network(void **state)
 		static const uint32_t mtus[] = {0, 1279, 65536};
 		_cleanup_(buffer_free) struct buffer odd = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
 
-		wanted.route_count = 0;
+		wanted.routes.count = 0;
 		wanted.mtu = mtus[mtu];
 		assert_int_equal(privsep_network_encode(&wanted, &odd), 0);
 		assert_int_equal(privsep_network_decode(odd.data, odd.length, &got),
@@ -457,10 +453,10 @@ static void test_network(void **state)
 	{
 		_cleanup_(buffer_free) struct buffer bad = BUFFER_INIT(PRIVSEP_NETWORK_MAX);
 
-		wanted.address_count = NETWORK_ADDRESSES_MAX + 1;
+		wanted.addresses.count = NETWORK_ADDRESSES_MAX + 1;
 		assert_int_equal(privsep_network_encode(&wanted, &bad), -EMSGSIZE);
-		wanted.address_count = 2;
-		wanted.route_count = 0;
+		wanted.addresses.count = 2;
+		wanted.mtu = 1280;
 		assert_int_equal(privsep_network_encode(&wanted, &bad), 0);
 		for (unsigned int i = 0; i < NETWORK_ADDRESSES_MAX; i++)
 			assert_int_equal(record_put(&bad, 1, &addresses[0], sizeof(addresses[0])),
@@ -492,10 +488,10 @@ static void test_interfaces(void **state)
 	assert_string_equal(got.list[0].name, "eth0");
 	assert_true(prefix_equal(&got.list[0].prefix, &address.prefix));
 	assert_int_equal(got.routes[0].gateway.family, ADDRESS_NONE);
-	privsep_interfaces_free(&got);
+	interfaces_free(&got);
 	for (size_t length = 1; length < bytes.length; length++)
 		if (privsep_interfaces_decode(bytes.data, length, &got) == 0)
-			privsep_interfaces_free(&got);
+			interfaces_free(&got);
 
 	memset(address.name, 'x', sizeof(address.name));
 	buffer_consume(&bytes, bytes.length);

@@ -57,12 +57,27 @@ static void world_set(struct world_node *w, int64_t id, const char *user, const 
 	w->node.routes.items = w->routes;
 }
 
-/* world_filter() - The filter of a node as the node itself compiles it, by way of its JSON */
-static inline struct filter *world_filter(struct applied_policy *t, const struct policy_node *node)
+/* world_rules() - The rules that a node is sent, by way of their JSON */
+static inline void world_rules(struct applied_policy *t, int64_t id, struct tailcfg_filter *ret)
 {
 	struct buffer text = BUFFER_INIT(64u * 1024 * 1024);
 	struct json_writer json = json_writer_to(&text);
-	struct tailcfg_filter sent = {0}, received = {0};
+	struct error err = {0};
+
+	if (!applied_policy_filter(t, id, &json, NULL) || json_writer_result(&json) < 0)
+		abort();
+	if (tailcfg_filter_parse((struct json_range){(const char *)buffer_head(&text), text.length},
+				 ret, &err) < 0) {
+		fprintf(stderr, "%s\n%.*s\n", err.text, (int)text.length, buffer_head(&text));
+		abort();
+	}
+	buffer_free(&text);
+}
+
+/* world_filter() - The filter of a node as the node itself compiles it */
+static inline struct filter *world_filter(struct applied_policy *t, const struct policy_node *node)
+{
+	struct tailcfg_filter received = {0};
 	const struct tailcfg_filter *lists[] = {&received};
 	const struct prefix own[] = {prefix_of(&node->v4), prefix_of(&node->v6)};
 	struct filter_config config = {
@@ -72,23 +87,11 @@ static inline struct filter *world_filter(struct applied_policy *t, const struct
 		.advertised = {node->routes.items, node->routes.count},
 	};
 	struct filter *f = NULL;
-	struct error err = {0};
 
-	if (applied_policy_filter(t, node->id, &sent) < 0)
-		abort();
-	tailcfg_filter_encode(&json, NULL, &sent);
-	if (json_writer_result(&json) < 0)
-		abort();
-	if (tailcfg_filter_parse((struct json_range){(const char *)buffer_head(&text), text.length},
-				 &received, &err) < 0) {
-		fprintf(stderr, "%s\n%.*s\n", err.text, (int)text.length, buffer_head(&text));
-		abort();
-	}
+	world_rules(t, node->id, &received);
 	if (filter_compile(&config, &f) < 0)
 		abort();
-	tailcfg_filter_clear(&sent);
 	tailcfg_filter_clear(&received);
-	buffer_free(&text);
 	return f;
 }
 

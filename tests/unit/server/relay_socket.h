@@ -188,7 +188,7 @@ static inline bool relay_join(const struct relay_process *p, struct relay_socket
 	struct derp_client_info info = {.version = 2, .can_ack_pings = true};
 	uint8_t hello[DERP_INFO_MAX], nonce[DERP_NONCE_SIZE];
 	struct derp_message m;
-	struct derp_box box;
+	struct key_box box;
 	ssize_t length;
 	char *end = NULL;
 
@@ -212,7 +212,7 @@ static inline bool relay_join(const struct relay_process *p, struct relay_socket
 	assert_int_equal(relay_read(s, &m), 1);
 	assert_int_equal(m.type, DERP_SERVER_KEY);
 	assert_memory_equal(&m.key, &p->key, sizeof(m.key));
-	assert_int_equal(derp_box_init(&s->secret, &p->key, &box), 0);
+	assert_int_equal(key_box_init(&s->secret, &p->key, &box), 0);
 	randombytes_buf(nonce, sizeof(nonce));
 	length = derp_client_info_write(hello, sizeof(hello), &s->key, &box, nonce, &info);
 	assert_true(relay_write(s->fd, hello, (size_t)length));

@@ -60,7 +60,7 @@ static inline void world_attend(struct world *w)
 	unsigned int wants;
 
 	while ((c = derp_server_attention(w->server, &wants)) != NULL) {
-		struct world_client *k = derp_connection_owner(c);
+		struct world_client *k = c->owner;
 
 		if ((wants & DERP_WANTS_VERIFY) && !w->no_verdict)
 			derp_connection_admit(c, !w->refuse, w->now);
@@ -142,10 +142,10 @@ static inline ssize_t world_client_info(struct world *w, struct world_client *k,
 {
 	struct derp_client_info info = {.version = 2, .can_ack_pings = true};
 	uint8_t nonce[DERP_NONCE_SIZE] = {7};
-	struct derp_box box;
+	struct key_box box;
 	ssize_t length;
 
-	assert_int_equal(derp_box_init(&k->secret, derp_server_key(w->server), &box), 0);
+	assert_int_equal(key_box_init(&k->secret, &w->server->public, &box), 0);
 	length = derp_client_info_write(out, capacity, &k->key, &box, nonce, &info);
 	assert_true(length > 0);
 	return length;
@@ -176,17 +176,17 @@ static inline struct world_client *world_join(struct world *w, const struct secr
 	uint8_t hello[DERP_INFO_MAX];
 	struct derp_server_info info;
 	struct derp_message m;
-	struct derp_box box;
+	struct key_box box;
 
 	assert_true(world_read(k, &m));
 	assert_int_equal(m.type, DERP_SERVER_KEY);
-	assert_memory_equal(&m.key, derp_server_key(w->server), sizeof(m.key));
+	assert_memory_equal(&m.key, &w->server->public, sizeof(m.key));
 	assert_int_equal(
 		world_give(w, k, hello, (size_t)world_client_info(w, k, hello, sizeof(hello)), 0),
 		0);
 	assert_true(world_read(k, &m));
 	assert_int_equal(m.type, DERP_SERVER_INFO);
-	assert_int_equal(derp_box_init(&k->secret, derp_server_key(w->server), &box), 0);
+	assert_int_equal(key_box_init(&k->secret, &w->server->public, &box), 0);
 	assert_int_equal(derp_server_info_open(&m, &box, &info), 0);
 	assert_int_equal(info.version, 2);
 	return k;
@@ -198,13 +198,13 @@ static inline void world_wait(struct world *w, nanoseconds time)
 	nanoseconds end = w->now + time;
 
 	while (w->now < end) {
-		nanoseconds next = deadline_min(derp_server_deadline(w->server), end);
+		nanoseconds next = deadline_min(deadlines_first(&w->server->deadlines), end);
 
 		assert_true(next >= w->now || next == end);
 		w->now = next > w->now ? next : w->now;
 		derp_server_timeout(w->server, w->now);
 		world_attend(w);
-		if (next < end && derp_server_deadline(w->server) <= next)
+		if (next < end && deadlines_first(&w->server->deadlines) <= next)
 			fail_msg("a deadline that does not pass");
 	}
 }

@@ -248,6 +248,17 @@ static void test_a_join_costs_little(void **state)
 	buffer_free(&text);
 }
 
+/* The map that an operator reads is no stream's: when it doesn't fit, nothing waits to be sent. */
+static void test_a_map_that_does_not_fit(void **state)
+{
+	struct buffer small = BUFFER_INIT(16);
+
+	(void)state;
+	assert_int_equal(tailnet_full_map(&tailnet, plain_node(1), now, &small), -EMSGSIZE);
+	assert_null(tailnet_next_ready(&tailnet));
+	buffer_free(&small);
+}
+
 /* Who has registered is told of with its first map, in one message. */
 static void test_a_new_node_is_told_with_its_first_map(void **state)
 {
@@ -319,7 +330,7 @@ static void test_too_many_notes(void **state)
 	buffer_free(&text);
 	text = BUFFER_INIT(LIMIT_MAP_OBJECT);
 	assert_int_equal(map_session_take(s, now, &text), 1);
-	assert_int_equal(s->told_count, 4198);
+	assert_int_equal(s->known_count, 4198);
 	buffer_free(&text);
 }
 
@@ -329,6 +340,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_join_costs_little),
 		TEST(test_a_new_node_is_told_with_its_first_map),
+		TEST(test_a_map_that_does_not_fit),
 		TEST(test_a_deleted_node_ends_its_streams),
 		TEST(test_too_many_notes),
 		cmocka_unit_test(test_deltas_are_the_full_map),

@@ -35,8 +35,8 @@ static void test_forward(void **state)
 			assert_memory_equal(m.data, packet, sizes[i]);
 			assert_false(world_read(b, &m));
 		}
-		assert_int_equal(derp_server_statistics(w.server)->packets_out, 6);
-		assert_int_equal(derp_server_statistics(w.server)->queued_bytes, 0);
+		assert_int_equal(w.server->statistics.packets_out, 6);
+		assert_int_equal(w.server->statistics.queued_bytes, 0);
 		world_end(&w);
 	}
 }
@@ -73,8 +73,8 @@ static void test_greeting(void **state)
 		else
 			r = world_give(&w, k, hello, (size_t)length, 0);
 		assert_int_equal(r, i == TOO_LONG ? -EMSGSIZE : -EBADMSG);
-		assert_int_equal(derp_server_statistics(w.server)->malformed, 1);
-		assert_int_equal(derp_server_statistics(w.server)->peers, 0);
+		assert_int_equal(w.server->statistics.malformed, 1);
+		assert_int_equal(w.server->statistics.peers, 0);
 		world_end(&w);
 	}
 }
@@ -103,7 +103,7 @@ static void test_patience(void **state)
 	world_wait(&w, 5 * NSEC_PER_SEC);
 	assert_true(waiting->closed);
 	assert_false(ready->closed);
-	assert_int_equal(derp_server_statistics(w.server)->timed_out, 2);
+	assert_int_equal(w.server->statistics.timed_out, 2);
 	world_end(&w);
 }
 
@@ -252,13 +252,13 @@ static void test_same_key(void **state)
 		assert_int_not_equal(m.type, DERP_PEER_GONE);
 	world_send(&w, sender, &first->key, "4", 1);
 	assert_true(world_read(second, &m) && m.type == DERP_RECV_PACKET);
-	assert_int_equal(derp_server_statistics(w.server)->peers, 2);
+	assert_int_equal(w.server->statistics.peers, 2);
 
 	/* More than a few: the oldest goes. */
 	for (unsigned int i = 0; i < LIMIT_RELAY_SAME_KEY; i++)
 		world_join(&w, &first->secret);
 	assert_true(second->closed);
-	assert_int_equal(derp_server_statistics(w.server)->ready, 1 + LIMIT_RELAY_SAME_KEY);
+	assert_int_equal(w.server->statistics.ready, 1 + LIMIT_RELAY_SAME_KEY);
 	world_end(&w);
 }
 
@@ -280,16 +280,15 @@ static void test_deaf(void **state)
 		assert_int_equal(world_send(&w, a, &deaf->key, packet, sizeof(packet)), 0);
 		assert_int_equal(world_send(&w, a, &b->key, packet, sizeof(packet)), 0);
 		assert_true(world_read(b, &m)); /* at once, each time */
-		assert_true(derp_server_statistics(w.server)->queued_bytes <=
-			    LIMIT_RELAY_QUEUE_BYTES);
+		assert_true(w.server->statistics.queued_bytes <= LIMIT_RELAY_QUEUE_BYTES);
 	}
-	assert_true(derp_server_statistics(w.server)->dropped_queue > 4000);
+	assert_true(w.server->statistics.dropped_queue > 4000);
 	world_wait(&w, NSEC_PER_SEC);
 	assert_false(deaf->closed);
 	world_wait(&w, 2 * NSEC_PER_SEC);
 	assert_true(deaf->closed);
-	assert_int_equal(derp_server_statistics(w.server)->stalled, 1);
-	assert_int_equal(derp_server_statistics(w.server)->queued_bytes, 0);
+	assert_int_equal(w.server->statistics.stalled, 1);
+	assert_int_equal(w.server->statistics.queued_bytes, 0);
 	assert_true(world_read(a, &m) && m.type == DERP_PEER_GONE);
 	world_end(&w);
 }
@@ -346,7 +345,7 @@ static void test_rate(void **state)
 	b = world_join(&w, NULL);
 	begin = w.now;
 	while (w.now < begin + 10 * NSEC_PER_SEC) {
-		nanoseconds after = derp_connection_read_after(a->connection);
+		nanoseconds after = a->connection->read_after;
 
 		if (after > w.now) {
 			w.now = after;
@@ -356,7 +355,7 @@ static void test_rate(void **state)
 		sent += sizeof(packet) + DERP_FRAME_HEADER + KEY_SIZE;
 	}
 	assert_in_range(sent, 1000000, 1102000); /* ten seconds, and one of burst */
-	assert_int_equal(derp_connection_read_after(b->connection), 0);
+	assert_int_equal(b->connection->read_after, 0);
 	world_end(&w);
 }
 
@@ -397,14 +396,14 @@ static void test_odd_frames(void **state)
 	world_begin(&w, 0);
 	a = world_join(&w, NULL);
 	assert_int_equal(world_give(&w, a, odd, sizeof(odd), 0), 0);
-	assert_int_equal(derp_server_statistics(w.server)->unknown_frames, 4);
+	assert_int_equal(w.server->statistics.unknown_frames, 4);
 	assert_int_equal(world_send(&w, a, &a->key, "self", 4), 0);
 	assert_true(world_read(a, &m) && m.type == DERP_RECV_PACKET);
 	world_say(&w, a, &(struct derp_message){.type = DERP_NOTE_PREFERRED, .preferred = true});
 	world_say(&w, a, &(struct derp_message){.type = DERP_NOTE_PREFERRED, .preferred = true});
-	assert_int_equal(derp_server_statistics(w.server)->home, 1);
+	assert_int_equal(w.server->statistics.home, 1);
 	assert_int_equal(world_give(&w, a, long_one, sizeof(long_one), 0), -EMSGSIZE);
-	assert_int_equal(derp_server_statistics(w.server)->home, 0);
+	assert_int_equal(w.server->statistics.home, 0);
 	world_end(&w);
 }
 

@@ -631,13 +631,13 @@ static char *answer(struct applied_policy *t, int64_t id)
 {
 	struct buffer out = BUFFER_INIT(1024 * 1024);
 	struct json_writer json = json_writer_to(&out);
-	struct tailcfg_filter filter;
 
-	if (applied_policy_filter(t, id, &filter) < 0)
+	if (!applied_policy_filter(t, id, &json, NULL)) {
+		buffer_free(&out);
 		return NULL;
-	tailcfg_filter_encode(&json, NULL, &filter);
-	tailcfg_filter_clear(&filter);
-	assert_int_equal(applied_policy_ssh(t, id, &out), 1);
+	}
+	applied_policy_ssh(t, id, &json, NULL);
+	assert_int_equal(json_writer_result(&json), 0);
 	assert_int_equal(buffer_append(&out, "", 1), 0);
 	return (char *)out.data;
 }

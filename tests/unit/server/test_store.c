@@ -367,6 +367,8 @@ static void test_users(void **state)
 	assert_int_equal(registry_add_user(&f->registry, "", NOW, &other, &err), -EINVAL);
 	assert_int_equal(registry_add_user(&f->registry, "a b", NOW, &other, &err), -EINVAL);
 	assert_int_equal(registry_add_user(&f->registry, "a/b", NOW, &other, &err), -EINVAL);
+	assert_int_equal(registry_add_user(&f->registry, "1", NOW, &other, &err), -EINVAL);
+	assert_int_equal(registry_add_user(&f->registry, "1a", NOW, &other, &err), 0);
 	add_node(f, 1, "x")->user = user->record.id;
 	assert_int_equal(registry_remove_user(&f->registry, user, &err), -EBUSY);
 }

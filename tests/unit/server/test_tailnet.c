@@ -251,7 +251,7 @@ static void test_a_registration_keeps_the_home(void **state)
 	map.hostinfo = calloc(1, sizeof(*map.hostinfo));
 	map.hostinfo->net_info = calloc(1, sizeof(*map.hostinfo->net_info));
 	map.hostinfo->net_info->preferred_derp = 7;
-	assert_int_equal(tailnet_update(&tailnet, node_of(1), &map, now), 0);
+	tailnet_update(&tailnet, node_of(1), &map);
 	machine_map_request_clear(&map);
 	ASK(.machine = 1, .key = 2, .old_key = 1, .auth_key = key, .network = true);
 	DONE();
@@ -378,6 +378,36 @@ static void test_logins_of_one_stranger(void **state)
 	assert_non_null(tailnet_login(&tailnet, url));
 }
 
+/* Large ones are bounded in bytes: of one address, and of all. Small ones stay. */
+static void test_logins_are_bounded_in_bytes(void **state)
+{
+	struct tailcfg_register_response r;
+	char hostname[60000], url[256];
+	size_t bytes = 0;
+
+	(void)state;
+	memset(hostname, 'x', sizeof(hostname) - 1);
+	hostname[sizeof(hostname) - 1] = '\0';
+	ASK(.machine = 1, .key = 1, .source = 1);
+	snprintf(url, sizeof(url), "%s", r.auth_url);
+	DONE();
+	for (unsigned int i = 0; i < LIMIT_CONTROL_PENDING_SOURCE; i++) {
+		ASK(.machine = 2 + i, .key = 2 + i, .source = 2, .hostname = hostname);
+		DONE();
+	}
+	assert_int_equal(tailnet.login_count,
+			 1 + LIMIT_CONTROL_PENDING_SOURCE_BYTES / sizeof(hostname));
+	for (unsigned int i = 0; i < 300; i++) {
+		ASK(.machine = 100 + i, .key = 100 + i, .source = 100 + i, .hostname = hostname);
+		DONE();
+	}
+	for (const struct tailnet_login *l = tailnet.logins; l; l = l->next)
+		bytes += l->size;
+	assert_in_range(bytes, LIMIT_CONTROL_PENDING_BYTES - 2 * sizeof(hostname),
+			LIMIT_CONTROL_PENDING_BYTES);
+	assert_non_null(tailnet_login(&tailnet, url));
+}
+
 static void test_too_old(void **state)
 {
 	struct tailcfg_register_response r;
@@ -467,7 +497,7 @@ static void advertise(struct registry_node *node, const char *routes)
 		      public_key_format(&node->key, KEY_NODE, key), routes);
 	if (machine_map_request_parse(buffer_head(&body), body.length, &map, &err) < 0)
 		fail_msg("%s", err.text);
-	assert_int_equal(tailnet_update(&tailnet, node, &map, now), 0);
+	tailnet_update(&tailnet, node, &map);
 	machine_map_request_clear(&map);
 	buffer_free(&body);
 }
@@ -578,6 +608,7 @@ int main(void)
 		TEST(test_logins_are_bounded),
 		TEST(test_reserved_names),
 		TEST(test_logins_of_one_stranger),
+		TEST(test_logins_are_bounded_in_bytes),
 		TEST(test_too_old),
 		TEST(test_online),
 		TEST(test_ephemeral),

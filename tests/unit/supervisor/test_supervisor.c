@@ -7,7 +7,6 @@
 #include "process/event_loop.h"
 #include "supervisor/blobs.h"
 #include "supervisor/child_rules.h"
-#include "supervisor/cpu_threads.h"
 #include "supervisor/supervisor_internal.h"
 
 #include <fcntl.h>
@@ -242,54 +241,6 @@ static int remove_folder(void **state)
 	(void)state;
 	snprintf(command, sizeof(command), "rm -rf %s", folder);
 	return system(command);
-}
-
-static void put(const char *name, const char *text)
-{
-	char path[256];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "%s/%s", folder, name);
-	for (char *slash = path + strlen(folder) + 1; (slash = strchr(slash, '/')); slash++) {
-		*slash = 0;
-		mkdir(path, 0755);
-		*slash = '/';
-	}
-	file = fopen(path, "we");
-	assert_non_null(file);
-	fputs(text, file);
-	fclose(file);
-}
-
-static void test_cpu(void **state)
-{
-	unsigned int all = cpu_threads("/nowhere", 4);
-
-	(void)state;
-	assert_true(all >= 1 && all <= 4);
-	assert_int_equal(cpu_threads("/nowhere", 1), 1);
-
-	/* v2: a tenth of a CPU; the parent's quota counts too. */
-	put("proc/self/cgroup", "0::/a/b\n");
-	put("sys/fs/cgroup/a/b/cpu.max", "10000 100000\n");
-	assert_int_equal(cpu_threads(folder, 4), 1);
-	put("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
-	assert_int_equal(cpu_threads(folder, 4), all);
-	put("sys/fs/cgroup/a/cpu.max", "150000 100000\n");
-	assert_int_equal(cpu_threads(folder, 4), 1);
-	put("sys/fs/cgroup/a/cpu.max", "max 100000\n");
-	put("sys/fs/cgroup/cpu.max", "100000 100000\n");
-	assert_int_equal(cpu_threads(folder, 4), 1);
-
-	/* v1, with the controllers' folder. */
-	put("proc/self/cgroup", "5:memory:/x\n4:cpu,cpuacct:/x\n");
-	put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "100000\n");
-	put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_period_us", "100000\n");
-	assert_int_equal(cpu_threads(folder, 4), 1);
-	put("sys/fs/cgroup/cpu,cpuacct/x/cpu.cfs_quota_us", "-1\n");
-	assert_int_equal(cpu_threads(folder, 4), all);
-	put("proc/self/cgroup", "nonsense\n0::no-slash\n");
-	assert_int_equal(cpu_threads(folder, 4), all);
 }
 
 static struct {
@@ -627,10 +578,10 @@ int main(void)
 		cmocka_unit_test(test_backoff),  cmocka_unit_test(test_life),
 		cmocka_unit_test(test_quota),    cmocka_unit_test(test_hide_secrets),
 		cmocka_unit_test(test_loop),     cmocka_unit_test(test_blobs_memory),
-		cmocka_unit_test(test_log_full), WITH_FOLDER(test_cpu),
-		cmocka_unit_test(test_watchdog), cmocka_unit_test(test_flood),
-		WITH_FOLDER(test_blobs_wear),    WITH_FOLDER(test_blobs),
-		WITH_FOLDER(test_lock),          WITH_FOLDER(test_log_file),
+		cmocka_unit_test(test_log_full), cmocka_unit_test(test_watchdog),
+		cmocka_unit_test(test_flood),    WITH_FOLDER(test_blobs_wear),
+		WITH_FOLDER(test_blobs),         WITH_FOLDER(test_lock),
+		WITH_FOLDER(test_log_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

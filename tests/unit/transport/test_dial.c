@@ -616,8 +616,7 @@ static void upgrade_closed(void *user, const struct error *err)
 
 static const struct stream_events upgrade_events = {.data = upgrade_data, .closed = upgrade_closed};
 
-static void upgraded(void *user, struct stream *stream, const struct http_response *response,
-		     const struct error *err)
+static void upgraded(void *user, const struct http_response *response, const struct error *err)
 {
 	struct upgrade *u = user;
 
@@ -626,11 +625,11 @@ static void upgraded(void *user, struct stream *stream, const struct http_respon
 		u->outcome.err = *err;
 	if (response)
 		u->outcome.status = response->head->status;
-	if (!stream)
+	if (!response || !response->stream)
 		return;
 	memcpy(u->first, response->body, response->body_length);
-	u->stream = stream;
-	stream_set_events(stream, &upgrade_events, u);
+	u->stream = response->stream;
+	stream_set_events(u->stream, &upgrade_events, u);
 }
 
 static void upgrades_by_table(void **state)
@@ -661,15 +660,15 @@ static void upgrades_by_table(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		struct http_request q = {.to = {.host = "one.example"}, .target = "/derp"};
+		struct http_request q = {
+			.to = {.host = "one.example"}, .target = "/derp", .upgrade = "DERP"};
 		struct http_exchange *x;
 		struct upgrade u = {0};
 		struct peer p;
 
 		peer_start(&p, serve_text, rows[i].answer);
 		q.to.port = p.port;
-		assert_int_equal(http_upgrade_start(&dialer, &q, "DERP", upgraded, &u, &x, NULL),
-				 0);
+		assert_int_equal(http_start(&dialer, &q, upgraded, &u, &x, NULL), 0);
 		uv_run(&loop, UV_RUN_DEFAULT);
 		peer_stop(&p);
 		assert_int_equal(u.outcome.calls, 1);

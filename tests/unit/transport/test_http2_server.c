@@ -20,6 +20,7 @@ struct fixture {
 	struct http2_server *server;
 	struct http2_exchange *late, *hold;
 	unsigned int requests, gone, drained, ended;
+	size_t held, held_max; /* more: the owner closes the connection */
 };
 
 struct heard {
@@ -76,8 +77,20 @@ static void on_ended(void *user, const struct error *err)
 	((struct fixture *)user)->ended++;
 }
 
-static const struct http2_server_events server_events = {
-	.request = serve, .drained = on_drained, .gone = on_gone, .ended = on_ended};
+static void on_held(void *user, size_t bytes)
+{
+	struct fixture *f = user;
+
+	f->held = bytes;
+	if (f->held_max && bytes > f->held_max)
+		http2_server_close(TAKE_PTR(f->server));
+}
+
+static const struct http2_server_events server_events = {.request = serve,
+							 .held = on_held,
+							 .drained = on_drained,
+							 .gone = on_gone,
+							 .ended = on_ended};
 
 static void response(void *user, int status, int64_t retry_after)
 {
@@ -237,6 +250,40 @@ static void test_a_body_without_end(void **state)
 	assert_true(h.ended && !f->hold);
 }
 
+/* What a client doesn't read counts as what it holds, until it has read it. */
+static void test_unread_answers_are_held(void **state)
+{
+	static uint8_t piece[40000];
+	struct fixture *f = *state;
+	struct heard h = {0};
+	size_t idle;
+
+	ask(f, "/hold", NULL, 0, &h, NULL);
+	carry(f);
+	idle = f->held;
+	assert_int_equal(http2_push(f->hold, piece, sizeof(piece)), 0);
+	assert_in_range(f->held, idle + sizeof(piece), idle + sizeof(piece) + 1000);
+	carry(f);
+	assert_int_equal(h.length, sizeof(piece));
+	assert_int_equal(f->held, idle);
+}
+
+/* What the stream below has queued by itself, an update of TLS keys, is first counted with an answer. */
+static void test_an_answer_too_much(void **state)
+{
+	struct fixture *f = *state;
+	static uint8_t keys[10000];
+	struct heard h = {0};
+
+	ask(f, "/late", "x", 1, &h, NULL);
+	carry(f);
+	f->held_max = f->held;
+	assert_int_equal(stream_write(&f->server_end->stream, keys, sizeof(keys)), 0);
+	assert_int_equal(http2_reply(f->late, 200, NULL, "yes", 3), 0);
+	assert_null(f->server);
+	assert_int_equal(f->gone, 1);
+}
+
 static void test_the_client_resets(void **state)
 {
 	struct fixture *f = *state;
@@ -304,6 +351,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_replies, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_body_without_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unread_answers_are_held, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_answer_too_much, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_client_resets, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_connection_ends, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_large, setup, teardown),

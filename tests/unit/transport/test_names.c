@@ -35,7 +35,7 @@ static void resolv_conf_by_table(void **state)
 		char text[ENDPOINT_TEXT_MAX];
 		struct resolv_conf c;
 
-		resolv_conf_parse(rows[i].text, strlen(rows[i].text), &c);
+		assert_int_equal(resolv_conf_parse(rows[i].text, strlen(rows[i].text), &c), 0);
 		if (c.server_count != rows[i].servers || c.search_count != rows[i].search ||
 		    c.ndots != rows[i].ndots || c.timeout != rows[i].timeout ||
 		    c.tries != rows[i].tries)
@@ -51,7 +51,7 @@ static void resolv_conf_by_table(void **state)
 		if (rows[i].first_search)
 			assert_string_equal(c.search[0], rows[i].first_search);
 	}
-	resolv_conf_parse(NULL, 0, &(struct resolv_conf){0});
+	assert_int_equal(resolv_conf_parse(NULL, 0, &(struct resolv_conf){0}), 0);
 }
 
 static void hosts_by_table(void **state)

@@ -540,12 +540,12 @@ static inline size_t world_seal(struct world *w, int from, const struct secret_k
 	static uint8_t counter;
 	uint8_t nonce[DISCO_NONCE_SIZE] = {1, ++counter};
 	struct public_key public, peer;
-	struct disco_box box;
+	struct key_box box;
 	ssize_t length;
 
 	secret_key_public(secret, &public);
 	secret_key_public(&w->hosts[1 - from].disco, &peer);
-	assert_int_equal(disco_box_init(secret, &peer, &box), 0);
+	assert_int_equal(key_box_init(secret, &peer, &box), 0);
 	length = disco_seal(out, DISCO_PACKET_MAX, &public, &box, nonce, m);
 	assert_true(length > 0);
 	return (size_t)length;

@@ -18,14 +18,14 @@ static const struct public_key peer = {{0xaa, 0xbb}};
 
 struct relay {
 	struct derp_client *client;
-	struct derp_box box;
+	struct key_box box;
 	size_t piece; /* bytes given to the client at a time */
 	size_t taken; /* bytes of the frame that sent() gave last */
 	nanoseconds now;
 };
 
 /* What the last exchange() told. */
-static struct derp_event events[64];
+static struct derp_message events[64];
 static uint8_t events_data[64][256];
 static size_t event_count;
 
@@ -39,7 +39,7 @@ static int give(struct relay *r, const uint8_t *bytes, size_t length)
 		result = derp_client_receive(r->client, bytes, piece, r->now);
 		while (result >= 0 &&
 		       (result = derp_client_next(r->client, r->now, &events[event_count])) > 0) {
-			struct derp_event *e = &events[event_count];
+			struct derp_message *e = &events[event_count];
 
 			if (e->data) {
 				assert_true(e->length <= sizeof(events_data[0]));
@@ -88,7 +88,7 @@ static struct relay relay_begin(size_t piece)
 	r.client = derp_client_new(&node, "pillion", r.now);
 	assert_non_null(r.client);
 	secret_key_public(&node, &node_public);
-	assert_int_equal(derp_box_init(&server, &node_public, &r.box), 0);
+	assert_int_equal(key_box_init(&server, &node_public, &r.box), 0);
 	return r;
 }
 
@@ -123,7 +123,7 @@ static void greet(struct relay *r, uint32_t rate, uint32_t burst)
 	assert_string_equal(info.app_name, "pillion");
 	give_server_info(r, rate, burst);
 	assert_int_equal(event_count, 1);
-	assert_int_equal(events[0].type, DERP_EVENT_READY);
+	assert_int_equal(events[0].type, DERP_SERVER_INFO);
 	assert_false(sent(r, &m));
 }
 
@@ -156,7 +156,7 @@ static void packets_go_both_ways(void **state)
 	(void)state;
 	assert_int_equal(give_message(&r, &m), 0);
 	assert_int_equal(event_count, 1);
-	assert_int_equal(events[0].type, DERP_EVENT_PACKET);
+	assert_int_equal(events[0].type, DERP_RECV_PACKET);
 	assert_true(public_key_equal(&events[0].key, &peer));
 	assert_int_equal(events[0].length, 2);
 	assert_memory_equal(events_data[0], "in", 2);
@@ -177,17 +177,17 @@ static void what_else_a_relay_says(void **state)
 
 	(void)state;
 	give_message(&r, &m);
-	assert_int_equal(events[0].type, DERP_EVENT_PEER_GONE);
+	assert_int_equal(events[0].type, DERP_PEER_GONE);
 	assert_int_equal(events[0].reason, 7);
 	m = (struct derp_message){.type = DERP_HEALTH, .data = eight, .length = 4};
 	give_message(&r, &m);
-	assert_int_equal(events[0].type, DERP_EVENT_HEALTH);
+	assert_int_equal(events[0].type, DERP_HEALTH);
 	assert_int_equal(events[0].length, 4);
 	m = (struct derp_message){.type = DERP_RESTARTING, .reconnect_in_ms = 5, .try_for_ms = 9};
 	give_message(&r, &m);
-	assert_int_equal(events[0].type, DERP_EVENT_RESTARTING);
-	assert_int_equal(events[0].reconnect_in, 5 * NSEC_PER_MSEC);
-	assert_int_equal(events[0].try_for, 9 * NSEC_PER_MSEC);
+	assert_int_equal(events[0].type, DERP_RESTARTING);
+	assert_int_equal(events[0].reconnect_in_ms, 5);
+	assert_int_equal(events[0].try_for_ms, 9);
 	/* A ping is answered at once, with the same bytes. */
 	m = (struct derp_message){.type = DERP_PING, .data = eight, .length = 8};
 	give_message(&r, &m);
@@ -195,13 +195,13 @@ static void what_else_a_relay_says(void **state)
 	assert_true(sent(&r, &m));
 	assert_int_equal(m.type, DERP_PONG);
 	assert_memory_equal(m.data, eight, 8);
-	/* Ours comes back as an event. */
+	/* Ours comes back as a message. */
 	assert_int_equal(derp_client_ping(r.client, eight), 0);
 	assert_true(sent(&r, &m));
 	assert_int_equal(m.type, DERP_PING);
 	m = (struct derp_message){.type = DERP_PONG, .data = eight, .length = 8};
 	give_message(&r, &m);
-	assert_int_equal(events[0].type, DERP_EVENT_PONG);
+	assert_int_equal(events[0].type, DERP_PONG);
 	assert_memory_equal(events_data[0], eight, 8);
 	assert_int_equal(derp_client_note_preferred(r.client, true), 0);
 	assert_true(sent(&r, &m));
@@ -223,7 +223,7 @@ static void unknown_and_short_frames_are_passed_over(void **state)
 	assert_int_equal(give(&r, frames, sizeof(frames)), 0);
 	assert_int_equal(give(&r, payload, sizeof(payload)), 0);
 	assert_int_equal(event_count, 1);
-	assert_int_equal(events[0].type, DERP_EVENT_PACKET);
+	assert_int_equal(events[0].type, DERP_RECV_PACKET);
 	derp_client_free(r.client);
 }
 
@@ -245,7 +245,7 @@ static void greetings_that_end_it(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct relay r = relay_begin(1000);
-		struct derp_event event;
+		struct derp_message event;
 
 		if (give(&r, rows[i].bytes, rows[i].length) != rows[i].result)
 			fail_msg("row %zu", i + 1);

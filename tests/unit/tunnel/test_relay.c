@@ -168,12 +168,12 @@ static void answer_message(struct session *s, const struct derp_message *m)
 	struct derp_server_info info = {.version = 2};
 	uint8_t out[DERP_INFO_MAX], nonce[DERP_NONCE_SIZE] = {1};
 	struct derp_client_info client;
-	struct derp_box box;
+	struct key_box box;
 	ssize_t length;
 
 	switch (m->type) {
 	case DERP_CLIENT_INFO:
-		assert_int_equal(derp_box_init(&s->server->key, &m->key, &box), 0);
+		assert_int_equal(key_box_init(&s->server->key, &m->key, &box), 0);
 		assert_int_equal(derp_client_info_open(m, &box, &client), 0);
 		if (s->server->manner == MANNER_GREETS)
 			return;

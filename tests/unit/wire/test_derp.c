@@ -158,12 +158,12 @@ static void the_official_client_s_info_opens(void **state)
 	struct derp_frame frame = {DERP_CLIENT_INFO, payload.bytes, payload.length};
 	struct derp_client_info client_info;
 	struct derp_server_info server_info;
-	struct derp_box at_server, at_client;
+	struct key_box at_server, at_client;
 	struct derp_message m;
 
 	(void)state;
-	assert_int_equal(derp_box_init(&server, &client_public, &at_server), 0);
-	assert_int_equal(derp_box_init(&client, &server_public, &at_client), 0);
+	assert_int_equal(key_box_init(&server, &client_public, &at_server), 0);
+	assert_int_equal(key_box_init(&client, &server_public, &at_client), 0);
 	assert_memory_equal(&at_server, &at_client, sizeof(at_server));
 	assert_int_equal(derp_message_parse(&frame, &m), 0);
 	assert_true(public_key_equal(&m.key, &client_public));
@@ -201,12 +201,12 @@ static void our_info_is_the_official_one(void **state)
 	struct vector_bytes official = known("client_info");
 	struct derp_client_info info = {.version = 2, .can_ack_pings = true, .app_name = "pillion"};
 	uint8_t out[DERP_INFO_MAX];
-	struct derp_box box;
+	struct key_box box;
 	ssize_t length;
 
 	(void)state;
 	/* With the official client's nonce, the same bytes. */
-	assert_int_equal(derp_box_init(&client, &server_public, &box), 0);
+	assert_int_equal(key_box_init(&client, &server_public, &box), 0);
 	length = derp_client_info_write(out, sizeof(out), &client_public, &box,
 					official.bytes + KEY_SIZE, &info);
 	assert_int_equal(length, DERP_FRAME_HEADER + (ssize_t)official.length);
@@ -224,13 +224,13 @@ static void client_info_keeps_a_relay_s_rules(void **state)
 	uint8_t out[DERP_INFO_MAX];
 	struct derp_message m;
 	struct derp_frame frame;
-	struct derp_box box;
+	struct key_box box;
 	struct cursor c;
 
 	(void)state;
 	memset(info.mesh_key, 0xab, sizeof(info.mesh_key));
 	memset(info.app_name, '"', DERP_APP_NAME_MAX);
-	derp_box_init(&client, &server_public, &box);
+	key_box_init(&client, &server_public, &box);
 	c = cursor_of(out, (size_t)derp_client_info_write(out, sizeof(out), &client_public, &box,
 							  nonce, &info));
 	assert_int_equal(derp_frame_next(&c, sizeof(out), &frame), 1);

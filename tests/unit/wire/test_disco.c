@@ -6,20 +6,20 @@
 
 static const struct disco_txid txid = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}};
 
-static struct disco_box known_box(void)
+static struct key_box known_box(void)
 {
 	struct secret_key own = known_secret("server_secret");
 	struct public_key peer = known_public("client_public");
-	struct disco_box box;
+	struct key_box box;
 
-	assert_int_equal(disco_box_init(&own, &peer, &box), 0);
+	assert_int_equal(key_box_init(&own, &peer, &box), 0);
 	return box;
 }
 
 static struct disco_message open_known(const char *name)
 {
 	struct vector_bytes packet = known(name);
-	struct disco_box box = known_box();
+	struct key_box box = known_box();
 	struct public_key sender, expected = known_public("client_public");
 	struct disco_message m;
 
@@ -38,10 +38,10 @@ static void seals_like(const char *name, const struct disco_message *m)
 	struct public_key sender = known_public("client_public"),
 			  peer = known_public("server_public");
 	uint8_t out[DISCO_PACKET_MAX];
-	struct disco_box box;
+	struct key_box box;
 	ssize_t length;
 
-	assert_int_equal(disco_box_init(&own, &peer, &box), 0);
+	assert_int_equal(key_box_init(&own, &peer, &box), 0);
 	length = disco_seal(out, sizeof(out), &sender, &box,
 			    official.bytes + DISCO_MAGIC_SIZE + KEY_SIZE, m);
 	assert_int_equal(length, (ssize_t)official.length);
@@ -89,7 +89,7 @@ static void official_messages_open_and_ours_are_the_same(void **state)
 static void what_is_not_authentic_is_refused(void **state)
 {
 	struct vector_bytes packet = known("disco_pong");
-	struct disco_box box = known_box();
+	struct key_box box = known_box();
 	struct disco_message m;
 
 	(void)state;
@@ -110,10 +110,10 @@ static void a_low_order_key_makes_no_box(void **state)
 {
 	struct secret_key own = known_secret("client_secret");
 	struct public_key zero = {{0}};
-	struct disco_box box;
+	struct key_box box;
 
 	(void)state;
-	assert_int_equal(disco_box_init(&own, &zero, &box), -EBADMSG);
+	assert_int_equal(key_box_init(&own, &zero, &box), -EBADMSG);
 }
 
 /* Plaintext as hex, and what it says. */

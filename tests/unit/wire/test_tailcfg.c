@@ -3,6 +3,8 @@
 #include "unit/unit.h"
 #include "wire/tailcfg.h"
 
+#include <time.h>
+
 #define ZERO_HEX "0000000000000000000000000000000000000000000000000000000000000000"
 #define ONE_HEX  "1111111111111111111111111111111111111111111111111111111111111111"
 
@@ -16,7 +18,7 @@ static struct tailcfg_node node_of(const char *text)
 	struct tailcfg_node node;
 	struct error err = {0};
 
-	if (tailcfg_node_parse(range_of(text), &node, &err) < 0)
+	if (members_parse(&tailcfg_node_members, range_of(text), &node, &err) < 0)
 		fail_msg("%s: %s", text, err.text);
 	return node;
 }
@@ -75,7 +77,7 @@ static void node_is_normalised(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct tailcfg_node node;
-		int r = tailcfg_node_parse(range_of(rows[i].json), &node, NULL);
+		int r = members_parse(&tailcfg_node_members, range_of(rows[i].json), &node, NULL);
 
 		if (r != rows[i].result)
 			fail_msg("row %zu: result %d", i + 1, r);
@@ -106,6 +108,27 @@ static const char full_node[] =
 	"\"UnsignedPeerAPIOnly\":false,\"ComputedName\":\"host\",\"Expired\":true,"
 	"\"SelfNodeV4MasqAddrForThisPeer\":\"100.64.1.1\",\"IsWireGuardOnly\":true,\"IsJailed\":"
 	"true}";
+
+/* Sorted once, not once for each: a minute otherwise. */
+static void many_old_capabilities_are_joined(void **state)
+{
+	const uint32_t count = 30000;
+	json_t *json = json_pack("{s:i,s:{s:n}}", "ID", 1, "CapMap", "c7"), *names = json_array();
+	clock_t before = clock();
+	struct tailcfg_node node;
+	struct error err;
+
+	(void)state;
+	for (uint32_t i = 0; i < 2 * count; i++)
+		json_array_append_new(names, json_sprintf("c%u", i % count));
+	json_object_set_new(json, "Capabilities", names);
+	assert_int_equal(tailcfg_node_decode(json, &node, &err), 0);
+	assert_int_equal(node.cap_map.count, count);
+	assert_non_null(tailcfg_capability_find(&node.cap_map, "c7"));
+	assert_true(clock() - before < 5 * CLOCKS_PER_SEC);
+	tailcfg_node_clear(&node);
+	json_decref(json);
+}
 
 static void node_survives_both_ways(void **state)
 {
@@ -463,11 +486,10 @@ static void map_response_is_read(void **state)
 
 static void net_info_differs_by_what_matters(void **state)
 {
-	struct tailcfg_region_latency latency = {.region = "1-v4", .seconds = 0.1};
 	struct tailcfg_net_info a = {.working_udp = OPTIONAL_TRUE, .preferred_derp = 1}, b = a;
 
 	(void)state;
-	b.latencies = (struct tailcfg_latency_list){&latency, 1};
+	b.firewall_mode = "nft-default";
 	assert_true(tailcfg_net_info_basically_equal(&a, &b));
 	b.preferred_derp = 2;
 	assert_false(tailcfg_net_info_basically_equal(&a, &b));
@@ -482,6 +504,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(node_is_normalised),
+		cmocka_unit_test(many_old_capabilities_are_joined),
 		cmocka_unit_test(node_survives_both_ways),
 		cmocka_unit_test(filter_rules_are_typed_or_refused),
 		cmocka_unit_test(filter_survives_both_ways),

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* privsep/privsep_serve.c - the ports that a node serves as records */
+#include "privsep/privsep_serve.h"
+
+#include "privsep/records.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	RECORD_PORT,   /* uint16_t */
+	RECORD_TARGET, /* struct endpoint, up to SERVE_TARGET_ADDRESSES_MAX of them */
+	RECORD_CONFIG, /* text */
+	RECORD_DOMAIN, /* text */
+	RECORD_SUFFIX, /* text */
+	RECORD_DIVERT, /* struct privsep_divert */
+};
+
+_Static_assert(sizeof(struct endpoint) == 20, "no padding but one byte");
+
+static int put_text(struct buffer *out, uint16_t kind, const char *text)
+{
+	return text ? record_put(out, kind, text, strlen(text)) : 0;
+}
+
+int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out)
+{
+	int r = 0;
+
+	if (serve->port_count > SERVE_PORTS_MAX || serve->target_count > SERVE_WISH_TARGETS_MAX)
+		return -EMSGSIZE;
+	for (size_t i = 0; r == 0 && i < serve->port_count; i++)
+		r = record_put(out, RECORD_PORT, &serve->ports[i], sizeof(uint16_t));
+	for (size_t i = 0; r == 0 && i < serve->target_count; i++)
+		r = record_put(out, RECORD_TARGET, serve->targets[i].addresses,
+			       serve->targets[i].count * sizeof(struct endpoint));
+	if (r == 0)
+		r = put_text(out, RECORD_CONFIG, serve->config);
+	if (r == 0)
+		r = put_text(out, RECORD_DOMAIN, serve->domain);
+	return r == 0 ? put_text(out, RECORD_SUFFIX, serve->suffix) : r;
+}
+
+static bool endpoint_fits(const struct endpoint *e)
+{
+	return (e->address.family == ADDRESS_V4 || e->address.family == ADDRESS_V6) && e->port != 0;
+}
+
+/* take_text() - The value as a text without a zero inside */
+static int take_text(struct cursor *value, char **ret)
+{
+	size_t length = value->left;
+	char *text;
+
+	if (*ret || length > SERVE_TEXT_MAX)
+		return -EBADMSG;
+	text = malloc(length + 1);
+	if (!text)
+		return -ENOMEM;
+	if (!cursor_copy(value, text, length) || memchr(text, 0, length)) {
+		free(text);
+		return -EBADMSG;
+	}
+	text[length] = 0;
+	*ret = text;
+	return 0;
+}
+
+static int take_target(struct cursor *value, struct privsep_serve *serve)
+{
+	struct privsep_serve_target *more,
+		target = {.count = value->left / sizeof(struct endpoint)};
+
+	if (value->left % sizeof(struct endpoint) != 0 ||
+	    target.count > SERVE_TARGET_ADDRESSES_MAX ||
+	    serve->target_count >= SERVE_WISH_TARGETS_MAX)
+		return -EBADMSG;
+	(void)cursor_copy(value, target.addresses, target.count * sizeof(struct endpoint));
+	for (size_t i = 0; i < target.count; i++)
+		if (!endpoint_fits(&target.addresses[i]))
+			return -EBADMSG;
+	more = reallocarray(serve->targets, serve->target_count + 1, sizeof(target));
+	if (!more)
+		return -ENOMEM;
+	serve->targets = more;
+	serve->targets[serve->target_count++] = target;
+	return 0;
+}
+
+static int take_port(struct cursor *value, struct privsep_serve *serve)
+{
+	uint16_t port;
+
+	if (value->left != sizeof(port) || serve->port_count >= SERVE_PORTS_MAX ||
+	    !cursor_copy(value, &port, sizeof(port)) || port == 0)
+		return -EBADMSG;
+	serve->ports[serve->port_count++] = port;
+	return 0;
+}
+
+int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve *ret)
+{
+	struct cursor c = cursor_of(bytes, length);
+	struct privsep_serve serve = {0};
+	struct record record;
+	int r;
+
+	while ((r = record_next(&c, &record)) > 0) {
+		switch (record.kind) {
+		case RECORD_PORT:
+			r = take_port(&record.value, &serve);
+			break;
+		case RECORD_TARGET:
+			r = take_target(&record.value, &serve);
+			break;
+		case RECORD_CONFIG:
+			r = take_text(&record.value, &serve.config);
+			break;
+		case RECORD_DOMAIN:
+			r = take_text(&record.value, &serve.domain);
+			break;
+		case RECORD_SUFFIX:
+			r = take_text(&record.value, &serve.suffix);
+			break;
+		default:
+			r = -EBADMSG;
+		}
+		if (r < 0)
+			break;
+	}
+	if (r < 0) {
+		privsep_serve_clear(&serve);
+		return r;
+	}
+	*ret = serve;
+	return 0;
+}
+
+void privsep_serve_clear(struct privsep_serve *serve)
+{
+	free(serve->targets);
+	free(serve->config);
+	free(serve->domain);
+	free(serve->suffix);
+	*serve = (struct privsep_serve){0};
+}
+
+int privsep_diverts_encode(const struct privsep_divert *diverts, size_t count, struct buffer *out)
+{
+	int r = count > SERVE_DIVERTS_MAX ? -EMSGSIZE : 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = record_put(out, RECORD_DIVERT, &diverts[i], sizeof(*diverts));
+	return r;
+}
+
+int privsep_diverts_decode(const void *bytes, size_t length, struct privsep_divert *ret,
+			   size_t *ret_count)
+{
+	struct cursor c = cursor_of(bytes, length);
+	struct record record;
+	size_t count = 0;
+	int r;
+
+	while ((r = record_next(&c, &record)) > 0) {
+		struct privsep_divert *divert = &ret[count];
+
+		if (record.kind != RECORD_DIVERT || count >= SERVE_DIVERTS_MAX ||
+		    record.value.left != sizeof(*divert) ||
+		    !cursor_copy(&record.value, divert, sizeof(*divert)) ||
+		    !endpoint_fits(&divert->to) || divert->high == 0)
+			return -EBADMSG;
+		count++;
+	}
+	if (r == 0)
+		*ret_count = count;
+	return r;
+}

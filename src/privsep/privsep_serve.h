@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * privsep/privsep_serve.h - the ports that a node serves, between engine, supervisor and services
+ *
+ * The engine sends struct privsep_serve. The supervisor opens a listener for each port and each
+ * own address, and passes the same bytes on to the services process, which may then connect to
+ * the listed targets and to no others. The engine gets the listeners' ports, to which it diverts
+ * packets, as struct privsep_divert. All travel as counted records (privsep/records.h).
+ */
+#pragma once
+
+#include "base/address.h"
+#include "base/buffer.h"
+
+#define SERVE_PORTS_MAX            64u
+#define SERVE_WISH_TARGETS_MAX     256u
+#define SERVE_TARGET_ADDRESSES_MAX 4u
+#define SERVE_TEXT_MAX             (300u * 1024)
+#define SERVE_DIVERTS_MAX          (SERVE_PORTS_MAX * 4)
+
+/** struct privsep_serve_target - Where one target of the configuration is reached */
+struct privsep_serve_target {
+	struct endpoint addresses[SERVE_TARGET_ADDRESSES_MAX];
+	size_t count; /* 0: its name has no address now */
+};
+
+/** struct privsep_serve - The wanted services; no port: none */
+struct privsep_serve {
+	uint16_t ports[SERVE_PORTS_MAX];
+	size_t port_count;
+	struct privsep_serve_target *targets; /* in the order of struct serve_config */
+	size_t target_count;
+	char *config;    /* JSON: ipn.ServeConfig, or NULL */
+	char *domain;    /* replaces ${TS_CERT_DOMAIN}, and is the certificate's name; or NULL */
+	char *suffix;    /* MagicDNS suffix of the tailnet, or NULL */
+	uint32_t number; /* the id of PRIVSEP_SERVING; it is not encoded */
+};
+
+/** privsep_serve_encode(), privsep_serve_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM */
+int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out);
+int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve *ret);
+
+/** privsep_serve_clear() - Free what a decoded one holds */
+void privsep_serve_clear(struct privsep_serve *serve);
+
+/** struct privsep_divert - TCP to @to, an own address and a served port, goes to port @high */
+struct privsep_divert {
+	struct endpoint to;
+	uint16_t high;
+};
+
+/** privsep_diverts_encode(), privsep_diverts_decode() - @ret has room for SERVE_DIVERTS_MAX */
+int privsep_diverts_encode(const struct privsep_divert *diverts, size_t count, struct buffer *out);
+int privsep_diverts_decode(const void *bytes, size_t length, struct privsep_divert *ret,
+			   size_t *ret_count);
+
+/** struct privsep_person - The owner of a peer's address; texts are "" where there is none */
+struct privsep_person {
+	uint8_t known;  /* 0 or 1: a peer has the address; else the rest is empty */
+	uint8_t tagged; /* 0 or 1: a node with tags, which has no user */
+	char login[256];
+	char name[256];
+	char picture[512];
+	char capabilities[4096]; /* JSON object: capability to list of values */
+};

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * services/app_calls.c - connections to the app
+ *
+ * DOC: Theory of operation
+ *
+ * The supervisor makes each socket and begins to connect it to an address of the target; here the
+ * call waits until it is connected. An app that is just starting refuses: the call goes round the
+ * target's addresses again until APP_GRACE is over, so that its restart costs nobody a request.
+ * Connections are kept for a few seconds after a request. Most apps close an idle one after 5 s
+ * or more, and one that is closed meanwhile is dropped at once.
+ */
+#include "base/cleanup.h"
+#include "services/services_internal.h"
+#include "transport/loop_timer.h"
+#include "transport/tcp.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RETRY_PAUSE   (50 * NSEC_PER_MSEC)
+#define CONNECT_LIMIT (10 * NSEC_PER_SEC)
+#define IDLE_LIMIT    (4 * NSEC_PER_SEC)
+#define IDLE_A_TARGET 64u
+
+struct app_call {
+	struct services *services;
+	struct serving *serving;
+	unsigned int target, address;
+	bool raw;
+	app_ready *ready; /* NULL: cancelled */
+	void *user;
+	nanoseconds grace_ends, ends;
+	struct loop_timer *timer;
+	uv_poll_t poll; /* while a descriptor connects */
+	int fd;
+	bool asked; /* the supervisor has not answered yet */
+	bool polls; /* the poll handle is not closed yet */
+	bool done;
+	struct stream *tls; /* while its handshake lasts */
+};
+
+struct app_idle {
+	LIST_ENTRY(app_idle) entry;
+	struct serving *serving;
+	unsigned int target;
+	struct stream *stream;
+	struct loop_timer *timer;
+	nanoseconds since;
+};
+
+static const struct serve_target *target_of(const struct app_call *call)
+{
+	return &call->serving->config.targets[call->target];
+}
+
+/* target_now() - The number of the call's target in the newest configuration; -1: it has none */
+static int target_now(const struct app_call *call)
+{
+	const struct serve_config *now = &call->services->serving->config;
+	const struct serve_target *wanted = target_of(call);
+
+	for (size_t i = 0; i < now->target_count; i++) {
+		const struct serve_target *target = &now->targets[i];
+
+		if (wanted->host && target->host && strcmp(wanted->host, target->host) == 0 &&
+		    wanted->port == target->port && wanted->security == target->security)
+			return (int)i;
+	}
+	return -1;
+}
+
+/* --- Calls --- */
+
+/* free_done() - Free a call that is done, once nothing is under way for it */
+static void free_done(struct app_call *call)
+{
+	if (!call->done || call->asked || call->polls)
+		return;
+	loop_timer_free(call->timer);
+	stream_close(call->tls);
+	cleanup_close_at(&call->fd);
+	serving_release(call->serving);
+	free(call);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	struct app_call *call = handle->data;
+
+	call->polls = false;
+	free_done(call);
+}
+
+/* close_poll() - The descriptor is not watched any more; a handle closes later */
+static void close_poll(struct app_call *call)
+{
+	if (!call->polls || uv_is_closing((uv_handle_t *)&call->poll))
+		return;
+	uv_poll_stop(&call->poll);
+	uv_close((uv_handle_t *)&call->poll, on_poll_closed);
+}
+
+/* finish() - Answer, and free the call */
+static void finish(struct app_call *call, struct stream *stream, int fd, const struct error *err)
+{
+	app_ready *ready = call->ready;
+
+	call->done = true;
+	call->ready = NULL;
+	close_poll(call);
+	loop_timer_at(call->timer, DEADLINE_NEVER);
+	if (ready) {
+		ready(call->user, stream, fd, err);
+	} else {
+		stream_close(stream);
+		cleanup_close_at(&fd);
+	}
+	free_done(call);
+}
+
+static void fail(struct app_call *call, int code)
+{
+	const struct serve_target *target = target_of(call);
+	struct error err = {0};
+
+	if (code == -ECONNREFUSED)
+		error_set(&err, code,
+			  "nothing listens at %s: connections were refused for %.0f s. Start the "
+			  "app, or correct the port in the serve configuration",
+			  target->text, (double)APP_GRACE / (double)NSEC_PER_SEC);
+	else if (code == -EHOSTUNREACH && target->host)
+		error_set(&err, code, "the name of %s has no address", target->text);
+	else if (code == -ESTALE)
+		error_set(&err, code, "the serve configuration has no %s any more", target->text);
+	else
+		error_set_errno(&err, code, "connect to %s", target->text);
+	finish(call, NULL, -1, &err);
+}
+
+static void ask(struct app_call *call);
+
+/* refused() - Try the next address, or all of them again a little later */
+static void refused(struct app_call *call, int code)
+{
+	if (++call->address == SERVE_TARGET_ADDRESSES_MAX)
+		call->address = 0;
+	if (code != -ECONNREFUSED || clock_boottime() < call->grace_ends)
+		loop_timer_at(call->timer,
+			      clock_boottime() + (code == -ECONNREFUSED ? RETRY_PAUSE : 0));
+	else
+		fail(call, code);
+}
+
+static void on_tls_opened(void *user)
+{
+	struct app_call *call = user;
+	struct stream *stream = TAKE_PTR(call->tls);
+
+	stream_set_events(stream, NULL, NULL);
+	stream_pause(stream);
+	finish(call, stream, -1, NULL);
+}
+
+static void on_tls_closed(void *user, const struct error *err)
+{
+	struct app_call *call = user;
+	struct error why = {.code = -ECONNRESET};
+
+	snprintf(why.text, sizeof(why.text), "TLS with %s: %s", target_of(call)->text,
+		 err ? err->text : "it closed the connection");
+	finish(call, NULL, -1, &why);
+}
+
+/* connected() - Hand the connection over, or begin TLS on it */
+static void connected(struct app_call *call)
+{
+	static const struct stream_events events = {
+		.opened = on_tls_opened,
+		.closed = on_tls_closed,
+	};
+	const struct serve_target *target = target_of(call);
+	struct tls_options options = {
+		.host = target->host,
+		.insecure = target->security == SERVE_TLS_INSECURE,
+	};
+	struct stream *stream = NULL;
+	struct error err = {0};
+	int r;
+
+	if (call->raw && target->security == SERVE_PLAIN) {
+		finish(call, NULL, TAKE_FD(call->fd), NULL);
+		return;
+	}
+	r = tcp_open(call->services->loop, TAKE_FD(call->fd), &stream, &err);
+	if (r == 0 && target->security == SERVE_PLAIN) {
+		stream_pause(stream);
+		finish(call, stream, -1, NULL);
+		return;
+	}
+	if (r == 0)
+		r = tls_client(call->services->client_tls, &options, stream, &call->tls, &err);
+	if (r < 0)
+		finish(call, NULL, -1, &err);
+	else
+		stream_set_events(call->tls, &events, call);
+}
+
+/* #syscalls: getsockopt */
+static void on_writable(uv_poll_t *poll, int status, int events)
+{
+	struct app_call *call = poll->data;
+	socklen_t size = sizeof(int);
+	int error = 0;
+
+	(void)status;
+	(void)events;
+	if (getsockopt(call->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+		error = errno;
+	close_poll(call);
+	if (error == 0) {
+		connected(call);
+		return;
+	}
+	cleanup_close_at(&call->fd);
+	call->fd = -1;
+	refused(call, -error);
+}
+
+static void on_socket(void *user, int fd)
+{
+	struct app_call *call = user;
+
+	call->asked = false;
+	if (call->done) {
+		cleanup_close_at(&fd);
+		free_done(call);
+		return;
+	}
+	if (fd == -ERANGE) { /* after the last address: from the first one again */
+		call->address = 0;
+		loop_timer_at(call->timer, clock_boottime() + RETRY_PAUSE);
+		return;
+	}
+	if (fd == -ESTALE) { /* a configuration came meanwhile: by its numbers */
+		loop_timer_at(call->timer, clock_boottime() + NSEC_PER_MSEC);
+		return;
+	}
+	if (fd == -ECONNREFUSED) {
+		refused(call, fd);
+		return;
+	}
+	if (fd < 0) {
+		fail(call, fd);
+		return;
+	}
+	call->fd = fd;
+	if (call->polls || uv_poll_init(call->services->loop, &call->poll, fd) < 0) {
+		fail(call, -ENOMEM);
+		return;
+	}
+	call->polls = true;
+	call->poll.data = call;
+	uv_poll_start(&call->poll, UV_WRITABLE, on_writable);
+	loop_timer_at(call->timer, call->ends);
+}
+
+static void ask(struct app_call *call)
+{
+	int target = target_now(call), r;
+
+	if (target < 0) {
+		fail(call, -ESTALE);
+		return;
+	}
+	if (call->polls) { /* the handle of the last try is still closing */
+		loop_timer_soon(call->timer);
+		return;
+	}
+	r = privsep_client_connect(call->services->privsep, call->services->serving->number,
+				   (unsigned int)target, call->address, on_socket, call);
+	if (r == -ENOBUFS) /* many at once */
+		loop_timer_at(call->timer, clock_boottime() + NSEC_PER_MSEC);
+	else if (r < 0)
+		fail(call, r);
+	else
+		call->asked = true;
+}
+
+static void on_timer(void *user)
+{
+	struct app_call *call = user;
+
+	if (call->done || call->asked)
+		return;
+	if (clock_boottime() >= call->ends)
+		fail(call, -ETIMEDOUT);
+	else if (call->fd < 0 && !call->tls)
+		ask(call);
+}
+
+struct app_call *app_call_begin(struct services *services, struct serving *serving,
+				unsigned int target, bool raw, app_ready *ready, void *user)
+{
+	struct app_call *call = calloc(1, sizeof(*call));
+
+	if (!call || loop_timer_create(services->loop, on_timer, call, &call->timer) < 0) {
+		free(call);
+		return NULL;
+	}
+	call->services = services;
+	call->serving = serving_hold(serving);
+	call->target = target;
+	call->raw = raw;
+	call->ready = ready;
+	call->user = user;
+	call->fd = -1;
+	call->grace_ends = clock_boottime() + APP_GRACE;
+	call->ends = clock_boottime() + CONNECT_LIMIT;
+	loop_timer_soon(call->timer);
+	return call;
+}
+
+void app_call_cancel(struct app_call *call)
+{
+	if (!call || call->done)
+		return;
+	call->done = true;
+	call->ready = NULL;
+	close_poll(call);
+	if (call->tls)
+		stream_set_events(call->tls, NULL, NULL);
+	free_done(call);
+}
+
+/* --- Connections between requests --- */
+
+static void drop(struct app_idle *idle, bool close)
+{
+	LIST_REMOVE(idle, entry);
+	loop_timer_free(idle->timer);
+	serving_release(idle->serving);
+	if (close)
+		stream_close(idle->stream);
+	free(idle);
+}
+
+static void on_idle_timer(void *user)
+{
+	drop(user, true);
+}
+
+static void on_idle_data(void *user, const uint8_t *bytes, size_t length)
+{
+	(void)bytes;
+	(void)length;
+	drop(user, true); /* nothing was asked */
+}
+
+static void on_idle_closed(void *user, const struct error *err)
+{
+	(void)err;
+	drop(user, true);
+}
+
+struct stream *app_take(struct services *services, const struct serving *serving,
+			unsigned int target, nanoseconds idle_at_most)
+{
+	nanoseconds now = clock_boottime();
+	struct app_idle *idle;
+
+	LIST_FOREACH(idle, &services->idle_apps, entry)
+		if (idle->serving == serving && idle->target == target &&
+		    now - idle->since <= idle_at_most) {
+			struct stream *stream = idle->stream;
+
+			stream_set_events(stream, NULL, NULL);
+			drop(idle, false);
+			return stream;
+		}
+	return NULL;
+}
+
+void app_give(struct services *services, struct serving *serving, unsigned int target,
+	      struct stream *stream)
+{
+	static const struct stream_events events = {
+		.data = on_idle_data,
+		.closed = on_idle_closed,
+	};
+	struct app_idle *idle, *other;
+	unsigned int count = 0;
+
+	LIST_FOREACH(other, &services->idle_apps, entry)
+		count += other->target == target;
+	idle = count < IDLE_A_TARGET && serving == services->serving ? calloc(1, sizeof(*idle))
+								     : NULL;
+	if (!idle || loop_timer_create(services->loop, on_idle_timer, idle, &idle->timer) < 0) {
+		free(idle);
+		stream_close(stream);
+		return;
+	}
+	idle->serving = serving_hold(serving);
+	idle->target = target;
+	idle->stream = stream;
+	idle->since = clock_boottime();
+	LIST_INSERT_HEAD(&services->idle_apps, idle, entry);
+	loop_timer_at(idle->timer, idle->since + IDLE_LIMIT);
+	stream_set_events(stream, &events, idle);
+	stream_resume(stream);
+}
+
+void app_forget(struct services *services)
+{
+	while (!LIST_EMPTY(&services->idle_apps))
+		drop(LIST_FIRST(&services->idle_apps), true);
+}

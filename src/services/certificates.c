@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * services/certificates.c - what HTTPS proves itself by
+ *
+ * DOC: Theory of operation
+ *
+ * A pair of files that the start named comes first (--cert, --key); they are watched. Otherwise
+ * this node has a private authority, which is made at the first use, stored, and may sign names of
+ * this tailnet only; people who trust it (`pillion cert --ca`) get no warning. The certificate for
+ * the node's name is signed by it anew at each start, and again before it ends.
+ */
+#define LOG_ROOM "services"
+#include "base/log.h"
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "privsep/records.h"
+#include "services/services_internal.h"
+#include "transport/certificate.h"
+#include "transport/loop_timer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FILE_MAX       ((size_t)256 * 1024)
+#define AUTHORITY_DAYS 3650
+#define LEAF_DAYS      90
+#define RENEW_DAYS     30
+#define LOOK_AGAIN     (12 * 3600 * NSEC_PER_SEC)
+
+struct certificates {
+	struct services *services;
+	struct buffer certificate, key; /* texts of the files; empty: not named, or unreadable */
+	struct certificate authority, leaf;
+	bool loaded;  /* the stored authority was read, or there is none */
+	bool damaged; /* there is one that can't be read: it is not replaced */
+	struct tls_context *tls;
+	struct loop_timer *timer;
+};
+
+static void on_timer(void *user)
+{
+	certificates_update(((struct certificates *)user)->services);
+}
+
+int certificates_new(struct services *services, struct certificates **ret, struct error *err)
+{
+	struct certificates *c = calloc(1, sizeof(*c));
+
+	if (!c || loop_timer_create(services->loop, on_timer, c, &c->timer) < 0) {
+		free(c);
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	c->services = services;
+	c->certificate = c->key = BUFFER_INIT(FILE_MAX);
+	*ret = c;
+	return 0;
+}
+
+void certificates_free(struct certificates *c)
+{
+	if (!c)
+		return;
+	loop_timer_free(c->timer);
+	buffer_free(&c->certificate);
+	buffer_free_secret(&c->key);
+	certificate_clear(&c->authority);
+	certificate_clear(&c->leaf);
+	tls_context_release(c->tls);
+	free(c);
+}
+
+struct tls_context *certificates_tls(struct services *services)
+{
+	return services->certificates->tls;
+}
+
+/* use() - For connections from now on */
+static int use(struct certificates *c, const char *certificate, size_t length, const char *key,
+	       size_t key_length, struct error *err)
+{
+	return tls_server_context_set(&c->tls, certificate, length, key, key_length, err);
+}
+
+static void on_stored(void *user, int result, const char *text)
+{
+	(void)user;
+	if (result < 0)
+		log_warn("the certificate authority of this node is not stored, so the next start "
+			 "makes another one: %s",
+			 text);
+}
+
+/* store_authority() - Certificate and key in one text */
+static void store_authority(struct certificates *c)
+{
+	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(FILE_MAX);
+	int r;
+
+	if (c->damaged)
+		return;
+	r = buffer_printf(&text, "%s%s", c->authority.text.certificate, c->authority.text.key);
+
+	if (r == 0)
+		r = privsep_client_store(c->services->privsep, PRIVSEP_BLOB_AUTHORITY,
+					 buffer_head(&text), text.length, on_stored, NULL);
+	if (r < 0)
+		on_stored(NULL, r, strerror(-r));
+}
+
+/* load_authority() - The stored one, if it is good for names of @suffix */
+static void load_authority(struct certificates *c)
+{
+	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(FILE_MAX);
+	struct error err = {0};
+	int r;
+
+	c->loaded = true;
+	r = privsep_client_load(c->services->privsep, PRIVSEP_BLOB_AUTHORITY, FILE_MAX - 1, &text,
+				&err);
+	if (r == 0)
+		r = buffer_append(&text, "", 1);
+	if (r < 0) {
+		c->damaged = r != -ENOENT;
+		if (c->damaged)
+			log_warn("the stored certificate authority can't be read, and another one "
+				 "serves until the next start: %s",
+				 err.code < 0 ? err.text : strerror(-r));
+		return;
+	}
+	c->authority.text.certificate = strdup((char *)buffer_head(&text));
+	c->authority.text.key = strdup((char *)buffer_head(&text));
+	certificate_parse(&c->authority);
+}
+
+/* need_authority() - One that may sign names of @suffix; 0 or negative errno with @err */
+static int need_authority(struct certificates *c, const char *suffix, struct error *err)
+{
+	char name[64], digest[CERTIFICATE_DIGEST_MAX];
+	int r;
+
+	if (!c->loaded)
+		load_authority(c);
+	snprintf(name, sizeof(name), "pillion authority of %s", suffix);
+	if (certificate_is_whole(&c->authority) && certificate_is_named(&c->authority, name) &&
+	    certificate_end(&c->authority) > time(NULL))
+		return 0;
+	certificate_clear(&c->authority);
+	r = certificate_make_authority(&c->authority, name, AUTHORITY_DAYS, suffix, err);
+	if (r < 0)
+		return r;
+	store_authority(c);
+	if (certificate_digest(&c->authority, digest) == 0)
+		log_info("made a certificate authority for HTTPS (SHA-256 %.16s…): clients that "
+			 "trust <statedir>/pillion-authority.pem get no warning",
+			 digest);
+	return 0;
+}
+
+/* use_own() - A certificate for our name, by our own authority */
+static int use_own(struct certificates *c, struct error *err)
+{
+	const struct serving *serving = c->services->serving;
+	const char *names[] = {serving->domain};
+	int r;
+
+	if (!serving->domain || !serving->suffix)
+		return error_set(err, -EAGAIN, "the node has no name yet");
+	if (certificate_serves(&c->leaf, names, 1, RENEW_DAYS))
+		return 0;
+	r = need_authority(c, serving->suffix, err);
+	certificate_clear(&c->leaf);
+	if (r == 0)
+		r = certificate_make_server(&c->leaf, &c->authority, serving->domain, LEAF_DAYS,
+					    names, 1, err);
+	return r < 0 ? r
+		     : use(c, c->leaf.text.certificate, strlen(c->leaf.text.certificate),
+			   c->leaf.text.key, strlen(c->leaf.text.key), err);
+}
+
+void certificates_update(struct services *services)
+{
+	struct certificates *c = services->certificates;
+	struct error err = {0};
+	int r;
+
+	if (!services->serving || !serve_config_uses_tls(&services->serving->config))
+		return;
+	loop_timer_at(c->timer, clock_boottime() + LOOK_AGAIN);
+	if (c->certificate.length > 0 && c->key.length > 0)
+		r = use(c, (char *)buffer_head(&c->certificate), c->certificate.length,
+			(char *)buffer_head(&c->key), c->key.length, &err);
+	else
+		r = use_own(c, &err);
+	if (r < 0)
+		log_error("HTTPS has no %scertificate: %s", c->tls ? "new " : "", err.text);
+}
+
+void certificates_file(struct services *services, enum privsep_file_name name, int fd)
+{
+	struct certificates *c = services->certificates;
+	struct buffer *text = name == PRIVSEP_FILE_CERTIFICATE ? &c->certificate : &c->key;
+	_cleanup_close_ int owned = fd;
+	int r = fd;
+
+	buffer_free_secret(text);
+	if (fd >= 0)
+		r = file_read(fd, FILE_MAX, text);
+	if (r < 0 && r != -ENOENT)
+		log_error("%s can't be read: %s",
+			  name == PRIVSEP_FILE_CERTIFICATE ? "the certificate (--cert)"
+							   : "its key (--key)",
+			  strerror(-r));
+	certificates_update(services);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* services/http_heads.c - the heads of proxied requests and answers */
+#include "services/http_heads.h"
+
+#include "base/cleanup.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+#include <strings.h>
+
+#define INFO_URL "https://tailscale.com/s/serve-headers"
+
+int http_path(const char *target, char out[static HTTP_PATH_MAX], const char **ret_from)
+{
+	const char *path = target, *scheme = strstr(target, "://");
+	size_t length = 0;
+
+	if (*path != '/') {
+		if (!scheme || (strncasecmp(target, "http://", 7) != 0 &&
+				strncasecmp(target, "https://", 8) != 0))
+			return -EINVAL;
+		path = strchr(scheme + 3, '/');
+		if (!path)
+			return -EINVAL;
+	}
+	*ret_from = path;
+	while (*path && *path != '?') {
+		size_t part = strcspn(path + 1, "/?");
+		const char *name = path + 1;
+
+		if (part == 2 && name[0] == '.' && name[1] == '.') {
+			while (length > 0 && out[--length] != '/')
+				;
+		} else if (part > 0 && !(part == 1 && name[0] == '.')) {
+			if (length + part + 3 > HTTP_PATH_MAX)
+				return -EMSGSIZE;
+			out[length++] = '/';
+			memcpy(out + length, name, part);
+			length += part;
+		}
+		path += part + 1;
+		if (part == 0 && (*path == 0 || *path == '?'))
+			break;
+	}
+	if (length == 0 || (path > *ret_from + 1 && path[-1] == '/'))
+		out[length++] = '/';
+	out[length] = 0;
+	return 0;
+}
+
+bool http_is_hop(const struct http1_head *head, const char *name)
+{
+	static const char *const names[] = {
+		"Connection", "Keep-Alive",          "Proxy-Connection", "Proxy-Authenticate",
+		"TE",         "Proxy-Authorization", "Trailer",          "Transfer-Encoding",
+		"Upgrade",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcasecmp(names[i], name) == 0)
+			return true;
+	/* Without these two the receiver would see another request, or other ones. */
+	if (strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Host") == 0)
+		return false;
+	return http1_header_has(head, "Connection", name);
+}
+
+/* begins() - Whether @name begins with @prefix, in any case, '_' being as good as '-' */
+static bool begins(const char *name, const char *prefix)
+{
+	for (; *prefix; name++, prefix++)
+		if (tolower((unsigned char)(*name == '_' ? '-' : *name)) != *prefix)
+			return false;
+	return true;
+}
+
+/* is_ours() - Headers that only we may set: apps trust them */
+static bool is_ours(const char *name)
+{
+	return begins(name, "tailscale-") || begins(name, "x-forwarded-") ||
+	       strcasecmp(name, "Forwarded") == 0;
+}
+
+/* put_encoded() - A header for a text of any language: RFC 2047's Q encoding where it needs it */
+static int put_encoded(struct buffer *out, const char *name, const char *text)
+{
+	const char *at = text;
+	json_t *checked;
+	int r;
+
+	while (*at >= ' ' && *at <= '~')
+		at++;
+	if (!*at)
+		return http1_write_header(out, name, text);
+	checked = json_string(text);
+	if (!checked) /* no UTF-8 */
+		return 0;
+	json_decref(checked);
+	r = buffer_printf(out, "%s: =?utf-8?q?", name);
+	for (at = text; *at && r == 0; at++) {
+		unsigned char c = (unsigned char)*at;
+
+		if (c == ' ')
+			r = buffer_append(out, "_", 1);
+		else if (c > ' ' && c <= '~' && c != '=' && c != '?' && c != '_')
+			r = buffer_append(out, at, 1);
+		else
+			r = buffer_printf(out, "=%02X", c);
+	}
+	return r < 0 ? r : buffer_printf(out, "?=\r\n");
+}
+
+/* put_capabilities() - Those of the peer that the handler accepts */
+static int put_capabilities(struct buffer *out, const struct serve_handler *handler,
+			    const struct privsep_person *person)
+{
+	json_t *all = json_loads(person->capabilities, 0, NULL), *some = json_object();
+	_cleanup_free_ char *text = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < handler->capability_count; i++) {
+		json_t *values = json_object_get(all, handler->capabilities[i]);
+
+		if (values)
+			(void)json_object_set(some, handler->capabilities[i], values);
+	}
+	if (json_object_size(some) > 0) {
+		text = json_dumps(some, JSON_COMPACT);
+		r = text ? put_encoded(out, "Tailscale-App-Capabilities", text) : -ENOMEM;
+	}
+	json_decref(all);
+	json_decref(some);
+	return r;
+}
+
+static int put_person(struct buffer *out, const struct serve_handler *handler,
+		      const struct privsep_person *person)
+{
+	int r = 0;
+
+	if (!person || !person->known)
+		return 0;
+	if (!person->tagged && person->login[0]) {
+		r = put_encoded(out, "Tailscale-User-Login", person->login);
+		if (r == 0)
+			r = put_encoded(out, "Tailscale-User-Name", person->name);
+		if (r == 0)
+			r = put_encoded(out, "Tailscale-User-Profile-Pic", person->picture);
+		if (r == 0)
+			r = http1_write_header(out, "Tailscale-Headers-Info", INFO_URL);
+	}
+	return r < 0 ? r : put_capabilities(out, handler, person);
+}
+
+static int put_forwarded(struct buffer *out, const struct http1_head *head,
+			 const struct http_origin *origin)
+{
+	char address[ADDRESS_TEXT_MAX];
+	int r = http1_write_header(out, "X-Forwarded-For", address_format(&origin->peer, address));
+
+	if (r == 0)
+		r = http1_write_header(out, "X-Forwarded-Host",
+				       http1_header(head, "Host") ?: origin->host);
+	return r == 0 && origin->tls ? http1_write_header(out, "X-Forwarded-Proto", "https") : r;
+}
+
+/* put_upgrade() - The two headers of an upgrade, which are of the connection, but mean the app */
+static int put_upgrade(struct buffer *out, const struct http1_head *head)
+{
+	int r = http1_write_header(out, "Connection", "Upgrade");
+
+	return r < 0 ? r : http1_write_header(out, "Upgrade", http1_header(head, "Upgrade"));
+}
+
+int http_request_head(const struct http1_head *head, const char *from,
+		      const struct serve_handler *handler, const struct http_origin *origin,
+		      struct buffer *out)
+{
+	size_t mount = strlen(handler->mount);
+	size_t base = strlen(handler->base);
+	const char *rest = from;
+	int r;
+
+	if (mount > 1) {
+		rest += mount;
+		if (strncmp(from, handler->mount, mount) != 0 ||
+		    (*rest != '/' && *rest != '?' && *rest != 0))
+			return -ENOENT;
+	}
+	if (base > 0 && handler->base[base - 1] == '/' && *rest == '/')
+		rest++;
+	r = buffer_printf(out, "%s %s%s%s HTTP/1.1\r\n", head->method, handler->base,
+			  base > 0 || *rest == '/' ? "" : "/", rest);
+	if (r == 0 && !http1_header(head, "Host")) /* HTTP/1.0 */
+		r = http1_write_header(out, "Host", origin->host);
+	for (size_t i = 0; r == 0 && i < head->header_count; i++) {
+		const struct http1_header *h = &head->headers[i];
+
+		if (!http_is_hop(head, h->name) && !is_ours(h->name))
+			r = http1_write_header(out, h->name, h->value);
+	}
+	if (r == 0)
+		r = put_forwarded(out, head, origin);
+	if (r == 0)
+		r = put_person(out, handler, origin->person);
+	if (r == 0 && head->upgrade)
+		r = put_upgrade(out, head);
+	if (r == 0 && head->chunked)
+		r = http1_write_header(out, "Transfer-Encoding", "chunked");
+	return r < 0 ? r : http1_write_head_end(out);
+}
+
+int http_answer_head(const struct http1_head *head, bool bodyless, int minor, bool *keep_alive,
+		     enum http_framing *ret_framing, struct buffer *out)
+{
+	bool interim = head->status < 200, empty = head->status == 204 || head->status == 304;
+	int r = buffer_printf(out, "HTTP/1.1 %d %s\r\n", head->status, head->reason);
+
+	if (interim || bodyless || empty)
+		*ret_framing = HTTP_NO_BODY;
+	else if (head->content_length >= 0)
+		*ret_framing = HTTP_LENGTH;
+	else if (minor >= 1)
+		*ret_framing = HTTP_CHUNKED;
+	else
+		*ret_framing = HTTP_UNTIL_CLOSE;
+	if (*ret_framing == HTTP_UNTIL_CLOSE)
+		*keep_alive = false;
+	for (size_t i = 0; r == 0 && i < head->header_count; i++) {
+		const struct http1_header *h = &head->headers[i];
+
+		if (!http_is_hop(head, h->name) &&
+		    !((interim || empty) && strcasecmp(h->name, "Content-Length") == 0))
+			r = http1_write_header(out, h->name, h->value);
+	}
+	if (r == 0 && head->status == 101)
+		r = put_upgrade(out, head);
+	else if (r == 0 && !interim && (!*keep_alive || minor == 0))
+		r = http1_write_header(out, "Connection", *keep_alive ? "keep-alive" : "close");
+	if (r == 0 && *ret_framing == HTTP_CHUNKED)
+		r = http1_write_header(out, "Transfer-Encoding", "chunked");
+	return r < 0 ? r : http1_write_head_end(out);
+}

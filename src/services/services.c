@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * services/services.c - configuration and listeners
+ *
+ * DOC: Theory of operation
+ *
+ * A new configuration replaces the old one at once: each request, and each TCP connection, goes by
+ * the one that is in force when it begins, and holds it. A listener comes once for each address of
+ * a port, and closes when a configuration lacks the port; the supervisor has it too, so that a
+ * connection that comes meanwhile is not refused.
+ */
+#define LOG_ROOM "services"
+#include "base/log.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "privsep/root_files.h"
+#include "services/services_internal.h"
+#include "transport/loop_timer.h"
+#include "transport/tcp.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define ACCEPTS_A_TURN  64
+#define HANDSHAKE_LIMIT (10 * NSEC_PER_SEC)
+#define ACCEPT_PAUSE    (NSEC_PER_SEC / 10)
+
+/* For all but connections of peers, which take two each. */
+#define DESCRIPTORS_SPARE 256u
+
+struct listener {
+	LIST_ENTRY(listener) entry;
+	struct services *services;
+	uint16_t port; /* the served one */
+	int fd;
+	uv_poll_t poll;
+};
+
+/* A connection that is in its TLS handshake, for TCP or HTTP behind it. */
+struct handshake {
+	struct services_part part;
+	struct services *services;
+	struct serving *serving;
+	struct stream *stream;
+	struct endpoint peer, to;
+	uint16_t port;
+	struct loop_timer *timer;
+};
+
+/* --- Connections --- */
+
+static void handshake_free(struct handshake *h)
+{
+	services_remove(&h->part);
+	loop_timer_free(h->timer);
+	serving_release(h->serving);
+	free(h);
+}
+
+static void on_tls_opened(void *user)
+{
+	struct handshake *h = user;
+	const struct serve_port *port = serve_config_port(&h->serving->config, h->port);
+	struct stream *stream = h->stream;
+
+	stream_set_events(stream, NULL, NULL);
+	if (port && port->protocol == SERVE_TLS_TCP)
+		tls_bridge_open(h->services, h->serving, stream, port, &h->peer, &h->to);
+	else
+		http_front_open(h->services, stream, true, &h->peer, h->port);
+	handshake_free(h);
+}
+
+static void on_tls_closed(void *user, const struct error *err)
+{
+	struct handshake *h = user;
+
+	(void)err; /* a client that does not trust us, a scanner: its own affair */
+	stream_close(h->stream);
+	handshake_free(h);
+}
+
+static void on_tls_late(void *user)
+{
+	on_tls_closed(user, NULL);
+}
+
+static void close_handshake(struct services_part *part)
+{
+	on_tls_closed(container_of(part, struct handshake, part), NULL);
+}
+
+static void begin_tls(struct services *services, struct stream *below, uint16_t port,
+		      const struct endpoint *peer, const struct endpoint *to)
+{
+	static const struct stream_events events = {
+		.opened = on_tls_opened,
+		.closed = on_tls_closed,
+	};
+	struct tls_context *tls = certificates_tls(services);
+	struct handshake *h = calloc(1, sizeof(*h));
+
+	if (!tls || !h || loop_timer_create(services->loop, on_tls_late, h, &h->timer) < 0) {
+		stream_close(below);
+		free(h);
+		return;
+	}
+	if (tls_server(tls, below, &h->stream, NULL) < 0) {
+		loop_timer_free(h->timer);
+		free(h);
+		return;
+	}
+	h->services = services;
+	h->serving = serving_hold(services->serving);
+	h->peer = *peer;
+	h->to = *to;
+	h->port = port;
+	services_add(services, &h->part, close_handshake);
+	loop_timer_at(h->timer, clock_boottime() + HANDSHAKE_LIMIT);
+	stream_set_events(h->stream, &events, h);
+}
+
+static void serve(struct services *services, int fd, uint16_t number, const struct endpoint *peer)
+{
+	const struct serve_port *port =
+		services->serving ? serve_config_port(&services->serving->config, number) : NULL;
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+	struct stream *stream;
+	struct endpoint to = {0};
+
+	if (!port) {
+		close(fd);
+		return;
+	}
+	/* #syscalls: getsockname */
+	if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
+		(void)endpoint_from_sockaddr((struct sockaddr *)&address, &to);
+	to.port = number;
+	if (port->protocol == SERVE_TCP) {
+		tcp_bridge_open(services, fd, port, peer, &to);
+		return;
+	}
+	if (tcp_open(services->loop, fd, &stream, NULL) < 0)
+		return;
+	if (port->protocol == SERVE_HTTP)
+		http_front_open(services, stream, false, peer, number);
+	else
+		begin_tls(services, stream, number, peer, &to);
+}
+
+/* #syscalls: accept4 accept */
+static void on_incoming(uv_poll_t *poll, int status, int events)
+{
+	struct listener *listener = poll->data;
+	struct services *services = listener->services;
+
+	(void)status;
+	(void)events;
+	for (int left = ACCEPTS_A_TURN; left > 0; left--) {
+		struct sockaddr_storage address;
+		socklen_t length = sizeof(address);
+		struct endpoint peer;
+		int fd = accept4(listener->fd, (struct sockaddr *)&address, &length,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
+			/* No descriptor or memory: it would fail again at once. */
+			uv_poll_stop(poll);
+			loop_timer_at(services->accept_again, clock_boottime() + ACCEPT_PAUSE);
+		}
+		if (fd < 0)
+			break;
+		if (endpoint_from_sockaddr((struct sockaddr *)&address, &peer) < 0 ||
+		    (services->connections >= services->connections_max &&
+		     !http_front_close_idle(services)))
+			close(fd);
+		else
+			serve(services, fd, listener->port, &peer);
+	}
+}
+
+/* --- Listeners --- */
+
+static void on_accept_again(void *user)
+{
+	struct services *services = user;
+	struct listener *listener;
+
+	LIST_FOREACH(listener, &services->listeners, entry)
+		uv_poll_start(&listener->poll, UV_READABLE, on_incoming);
+}
+
+static void on_listener_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void close_listener(struct listener *listener)
+{
+	LIST_REMOVE(listener, entry);
+	uv_poll_stop(&listener->poll);
+	close(listener->fd);
+	uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
+}
+
+void services_on_listener(void *user, uint16_t port, int fd)
+{
+	struct services *services = user;
+	struct listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener || uv_poll_init(services->loop, &listener->poll, fd) < 0) {
+		log_error("port %u can't be served: out of memory", port);
+		close(fd);
+		free(listener);
+		return;
+	}
+	listener->services = services;
+	listener->port = port;
+	listener->fd = fd;
+	listener->poll.data = listener;
+	LIST_INSERT_HEAD(&services->listeners, listener, entry);
+	uv_poll_start(&listener->poll, UV_READABLE, on_incoming);
+}
+
+/* --- Configuration --- */
+
+/* take_roots() - Trust the authorities in @fd, in place of those that the file held before */
+static void take_roots(struct services *services, unsigned int source, int fd)
+{
+	_cleanup_(buffer_free) struct buffer pem = BUFFER_INIT(LIMIT_CA_BUNDLE);
+	struct error err = {0};
+	int r = privsep_read_roots(source, fd, &pem, &err);
+
+	if (r == 0)
+		r = tls_context_set_roots(services->client_tls, source,
+					  pem.length ? (const char *)buffer_head(&pem) : NULL,
+					  pem.length, privsep_root_files[source].name, &err);
+	if (r < 0)
+		log_warn("%s; https:// targets are verified by the authorities from before",
+			 err.text);
+}
+
+/* trust() - Load the roots if some target needs them */
+static void trust(struct services *services)
+{
+	const struct serve_config *config = &services->serving->config;
+
+	for (size_t i = 0; i < config->target_count && !services->trusts; i++)
+		services->trusts = config->targets[i].security == SERVE_TLS;
+	for (unsigned int i = 0; i < PRIVSEP_ROOT_FILES && services->trusts; i++)
+		take_roots(services, i,
+			   privsep_client_open_file(services->privsep, privsep_root_files[i].file));
+}
+
+void services_on_serving(void *user, struct privsep_serve *serve_wish)
+{
+	struct services *services = user;
+	struct serving *serving = calloc(1, sizeof(*serving));
+	struct listener *listener, *next;
+	struct error err = {0};
+
+	if (serving) {
+		serving->holds = 1;
+		serving->number = serve_wish->number;
+		serving->domain = TAKE_PTR(serve_wish->domain);
+		serving->suffix = TAKE_PTR(serve_wish->suffix);
+	}
+	if (!serving || (serve_wish->config &&
+			 serve_config_parse(serve_wish->config, strlen(serve_wish->config),
+					    serving->domain, &serving->config, &err) < 0)) {
+		/* The engine has parsed the same text. */
+		log_error("the serve configuration can't be used: %s",
+			  serving ? err.text : "out of memory");
+		serving_release(serving);
+		privsep_serve_clear(serve_wish);
+		return;
+	}
+	privsep_serve_clear(serve_wish);
+	serving_release(services->serving);
+	services->serving = serving;
+	app_forget(services);
+	trust(services);
+	for (listener = LIST_FIRST(&services->listeners); listener; listener = next) {
+		next = LIST_NEXT(listener, entry);
+		if (!serve_config_port(&serving->config, listener->port))
+			close_listener(listener);
+	}
+	certificates_update(services);
+}
+
+void services_on_link(void *user, int fd)
+{
+	people_link(((struct services *)user)->people, fd);
+}
+
+void services_on_file_changed(void *user, enum privsep_file_name name, int fd)
+{
+	struct services *services = user;
+	int source = privsep_root_source(name);
+
+	if (source < 0)
+		certificates_file(services, name, fd);
+	else if (services->trusts)
+		take_roots(services, (unsigned int)source, fd);
+	else if (fd >= 0)
+		close(fd);
+}
+
+int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, struct error *err)
+{
+	struct services *services = calloc(1, sizeof(*services));
+	int r = services ? 0 : error_set(err, -ENOMEM, "out of memory");
+
+	if (r < 0)
+		return r;
+	services->loop = loop;
+	LIST_INIT(&services->listeners);
+	LIST_INIT(&services->idle_apps);
+	LIST_INIT(&services->parts);
+	TAILQ_INIT(&services->fronts);
+	services->connections_max =
+		(descriptors > 2u * DESCRIPTORS_SPARE ? descriptors - DESCRIPTORS_SPARE
+						      : descriptors / 2) /
+		2;
+	if (services->connections_max > CONNECTIONS_MAX)
+		services->connections_max = CONNECTIONS_MAX;
+	services->people = people_new(loop);
+	r = services->people && loop_timer_create(loop, on_accept_again, services,
+						  &services->accept_again) == 0
+		    ? tls_context_create(&services->client_tls, err)
+		    : error_set(err, -ENOMEM, "out of memory");
+	if (r == 0)
+		r = certificates_new(services, &services->certificates, err);
+	if (r < 0)
+		services_free(services);
+	else
+		*ret = services;
+	return r;
+}
+
+void services_begin(struct services *services, struct privsep_client *client)
+{
+	services->privsep = client;
+	certificates_file(services, PRIVSEP_FILE_CERTIFICATE,
+			  privsep_client_open_file(client, PRIVSEP_FILE_CERTIFICATE));
+	certificates_file(services, PRIVSEP_FILE_CERTIFICATE_KEY,
+			  privsep_client_open_file(client, PRIVSEP_FILE_CERTIFICATE_KEY));
+}
+
+void services_free(struct services *services)
+{
+	if (!services)
+		return;
+	while (!LIST_EMPTY(&services->listeners))
+		close_listener(LIST_FIRST(&services->listeners));
+	while (!LIST_EMPTY(&services->parts))
+		LIST_FIRST(&services->parts)->close(LIST_FIRST(&services->parts));
+	app_forget(services);
+	people_free(services->people);
+	certificates_free(services->certificates);
+	loop_timer_free(services->accept_again);
+	tls_context_release(services->client_tls);
+	serving_release(services->serving);
+	free(services);
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * services/services_internal.h - the services themselves, for the files of this room
+ *
+ *	services.c       configuration and listeners; a new connection goes to one of the next
+ *	services_parts.c the configuration in force and the list of connections, for all of them
+ *	http_front.c     HTTP and HTTPS: requests, answers of our own, and the proxy to the app
+ *	http_heads.c     the heads of proxied requests and answers
+ *	tcp_bridge.c     TCP to the app, byte by byte
+ *	stream_pair.c    the same for streams: TLS that ends here, upgraded connections
+ *	app_calls.c      connections to the app
+ *	people.c         the owners of peers' addresses
+ *	certificates.c   what HTTPS proves itself by
+ *
+ * One thread, one libuv loop.
+ */
+#pragma once
+
+#include "privsep/privsep_client.h"
+#include "services/services.h"
+#include "transport/stream.h"
+#include "transport/tls.h"
+#include "wire/serve_config.h"
+
+#include <sys/queue.h>
+
+/* Of all peers together, if there are descriptors for them; from there on the connection that waits longest for a request goes. */
+#define CONNECTIONS_MAX 16384u
+
+/* Bytes that wait for a slow reader, of all connections together, and for one. */
+#define QUEUED_ALL ((size_t)64 * 1024 * 1024)
+#define QUEUED_MAX ((size_t)256 * 1024)
+#define QUEUED_MIN ((size_t)8 * 1024)
+
+#define APP_GRACE (3 * NSEC_PER_SEC) /* for an app that starts again: it refuses connections */
+
+/** struct serving - A configuration in force; what was begun under it holds it */
+struct serving {
+	unsigned int holds;
+	uint32_t number; /* that the supervisor gave it */
+	struct serve_config config;
+	char *domain; /* our name, or NULL */
+	char *suffix; /* of the tailnet, or NULL */
+};
+
+struct serving *serving_hold(struct serving *serving);
+void serving_release(struct serving *serving);
+
+/** struct services_part - One connection of a peer, of any kind, in the list of all of them */
+struct services_part {
+	LIST_ENTRY(services_part) entry;
+	struct services *services;
+	void (*close)(struct services_part *part); /* end it now; it removes itself */
+};
+
+struct services {
+	uv_loop_t *loop;
+	struct privsep_client *privsep;
+	struct serving *serving; /* NULL: none yet */
+	LIST_HEAD(, listener) listeners;
+	struct people *people;
+	struct certificates *certificates;
+	struct tls_context *client_tls; /* for https:// targets */
+	bool trusts;                    /* it has the machine's roots */
+	LIST_HEAD(, app_idle) idle_apps;
+	TAILQ_HEAD(, http_front) fronts; /* the one that has waited longest for a request first */
+	LIST_HEAD(, services_part) parts;
+	size_t connections; /* in @parts */
+	size_t connections_max;
+	struct loop_timer *accept_again; /* after a failure */
+};
+
+void services_add(struct services *services, struct services_part *part,
+		  void (*close)(struct services_part *part));
+void services_remove(struct services_part *part);
+
+/** services_queue_limit() - How many bytes may wait for one slow reader now */
+size_t services_queue_limit(const struct services *services);
+
+/* --- http_front.c --- */
+
+/** http_front_open() - A connection of @peer to @port; owns @stream, whose TLS is @tls or NULL */
+void http_front_open(struct services *services, struct stream *stream, bool tls,
+		     const struct endpoint *peer, uint16_t port);
+
+/** http_front_close_idle() - Close the connection that waits longest; false: none waits */
+bool http_front_close_idle(struct services *services);
+
+/* --- tcp_bridge.c, stream_pair.c --- */
+
+/** tcp_bridge_open() - @fd, which is owned, to @target; @to: the own address that @peer called */
+void tcp_bridge_open(struct services *services, int fd, const struct serve_port *port,
+		     const struct endpoint *peer, const struct endpoint *to);
+
+/** stream_pair_open() - Pass bytes both ways until one ends; owns both, and consumes what was read */
+void stream_pair_open(struct services *services, struct stream *a, struct buffer *from_a,
+		      struct stream *b, struct buffer *from_b);
+
+/** tls_bridge_open() - TLS of a client, ended here, to @port's target */
+void tls_bridge_open(struct services *services, struct serving *serving, struct stream *stream,
+		     const struct serve_port *port, const struct endpoint *peer,
+		     const struct endpoint *to);
+
+#define PROXY_LINE_MAX 108
+
+/** proxy_line() - The head of the PROXY protocol, version 1 or 2; its length */
+size_t proxy_line(unsigned int version, const struct endpoint *from, const struct endpoint *to,
+		  uint8_t out[static PROXY_LINE_MAX]);
+
+/* --- app_calls.c --- */
+
+struct app_call;
+
+/** app_ready - @stream: open, the callee's; NULL with @err. For @raw calls @fd, else -1 */
+typedef void app_ready(void *user, struct stream *stream, int fd, const struct error *err);
+
+/**
+ * app_call_begin() - Connect to a target; a refused connection is tried again for APP_GRACE
+ * @raw: the answer is a descriptor, for a target without TLS
+ *
+ * Return: NULL without memory, else @ready is called later, once
+ */
+struct app_call *app_call_begin(struct services *services, struct serving *serving,
+				unsigned int target, bool raw, app_ready *ready, void *user);
+
+/** app_call_cancel() - @ready is not called any more. NULL is fine */
+void app_call_cancel(struct app_call *call);
+
+/** app_take() - An open connection of an earlier request that was idle for at most @idle; or NULL */
+struct stream *app_take(struct services *services, const struct serving *serving,
+			unsigned int target, nanoseconds idle);
+
+/** app_give() - Keep a connection for later requests; owns @stream */
+void app_give(struct services *services, struct serving *serving, unsigned int target,
+	      struct stream *stream);
+
+/** app_forget() - Close all kept connections */
+void app_forget(struct services *services);
+
+/* --- people.c --- */
+
+struct person_question;
+
+/** person_found - @person: valid during the call; NULL: the engine did not answer in time */
+typedef void person_found(void *user, const struct privsep_person *person);
+
+struct people *people_new(uv_loop_t *loop);
+void people_free(struct people *people);
+
+/** people_link() - Another channel to the engine; owns @fd */
+void people_link(struct people *people, int fd);
+
+/** people_find() - The owner of an address, if that is known already; else NULL, and ask */
+const struct privsep_person *people_find(struct people *people, const struct address *address);
+
+/** people_ask() - @found is called later, once; NULL without memory */
+struct person_question *people_ask(struct people *people, const struct address *address,
+				   person_found *found, void *user);
+void people_cancel(struct person_question *question);
+
+/* --- certificates.c --- */
+
+int certificates_new(struct services *services, struct certificates **ret, struct error *err);
+void certificates_free(struct certificates *certificates);
+
+/** certificates_update() - For the name and the files as they are now */
+void certificates_update(struct services *services);
+
+/** certificates_tls() - For servers; NULL: there is no certificate */
+struct tls_context *certificates_tls(struct services *services);
+
+/** certificates_file() - A new file, or a negative errno */
+void certificates_file(struct services *services, enum privsep_file_name name, int fd);

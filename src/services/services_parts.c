@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* services/services_parts.c - what all services share: the configuration in force, connections */
+#include "services/services_internal.h"
+
+#include <stdlib.h>
+
+struct serving *serving_hold(struct serving *serving)
+{
+	serving->holds++;
+	return serving;
+}
+
+void serving_release(struct serving *serving)
+{
+	if (!serving || --serving->holds > 0)
+		return;
+	serve_config_free(&serving->config);
+	free(serving->domain);
+	free(serving->suffix);
+	free(serving);
+}
+
+void services_add(struct services *services, struct services_part *part,
+		  void (*close)(struct services_part *part))
+{
+	part->services = services;
+	part->close = close;
+	LIST_INSERT_HEAD(&services->parts, part, entry);
+	services->connections++;
+}
+
+void services_remove(struct services_part *part)
+{
+	LIST_REMOVE(part, entry);
+	part->services->connections--;
+}
+
+size_t services_queue_limit(const struct services *services)
+{
+	size_t share = QUEUED_ALL / (services->connections + 1);
+
+	return share > QUEUED_MAX ? QUEUED_MAX : share < QUEUED_MIN ? QUEUED_MIN : share;
+}

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* services/stream_pair.c - two streams, each of which gets what the other one sends */
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "services/services_internal.h"
+
+#include <stdlib.h>
+
+struct side {
+	struct pair *pair;
+	struct side *other;
+	struct stream *stream; /* NULL: it has ended */
+};
+
+struct pair {
+	struct services_part part;
+	struct side sides[2];
+};
+
+static void close_pair(struct services_part *part)
+{
+	struct pair *pair = container_of(part, struct pair, part);
+
+	stream_close(pair->sides[0].stream);
+	stream_close(pair->sides[1].stream);
+	services_remove(&pair->part);
+	free(pair);
+}
+
+static void on_taken(void *user)
+{
+	close_pair(user);
+}
+
+static void on_lost(void *user, const struct error *err)
+{
+	(void)err;
+	close_pair(user);
+}
+
+/* end() - One side has ended: the other one gets the rest of its bytes, and ends too */
+static void end(struct pair *pair, struct side *ended)
+{
+	static const struct stream_events events = {.drained = on_taken, .closed = on_lost};
+	struct stream *other = ended->other->stream;
+
+	stream_close(TAKE_PTR(ended->stream));
+	if (stream_pending(other) == 0) {
+		close_pair(&pair->part);
+		return;
+	}
+	stream_set_events(other, &events, &pair->part);
+	stream_resume(other); /* an end must be noticed */
+}
+
+static void on_data(void *user, const uint8_t *bytes, size_t length)
+{
+	struct side *side = user;
+	struct stream *to = side->other->stream;
+
+	if (stream_write(to, bytes, length) < 0)
+		end(side->pair, side->other);
+	else if (stream_pending(to) > services_queue_limit(side->pair->part.services))
+		stream_pause(side->stream);
+}
+
+static void on_drained(void *user)
+{
+	struct side *side = user;
+
+	stream_resume(side->other->stream);
+}
+
+static void on_closed(void *user, const struct error *err)
+{
+	struct side *side = user;
+
+	(void)err;
+	end(side->pair, side);
+}
+
+void stream_pair_open(struct services *services, struct stream *a, struct buffer *from_a,
+		      struct stream *b, struct buffer *from_b)
+{
+	static const struct stream_events events = {
+		.data = on_data,
+		.drained = on_drained,
+		.closed = on_closed,
+	};
+	struct pair *pair = calloc(1, sizeof(*pair));
+
+	if (!pair || stream_write(b, buffer_head(from_a), from_a->length) < 0 ||
+	    stream_write(a, buffer_head(from_b), from_b->length) < 0) {
+		stream_close(a);
+		stream_close(b);
+		free(pair);
+		return;
+	}
+	buffer_free(from_a);
+	buffer_free(from_b);
+	services_add(services, &pair->part, close_pair);
+	pair->sides[0] = (struct side){pair, &pair->sides[1], a};
+	pair->sides[1] = (struct side){pair, &pair->sides[0], b};
+	stream_set_events(a, &events, &pair->sides[0]);
+	stream_set_events(b, &events, &pair->sides[1]);
+	stream_hold(b); /* the first may deliver, and so end both, before it returns */
+	stream_resume(a);
+	stream_resume(b);
+	stream_release(b);
+}

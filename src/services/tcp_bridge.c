@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * services/tcp_bridge.c - TCP to the app, byte by byte
+ *
+ * DOC: Theory of operation
+ *
+ * A flow is one direction. Bytes are read only when all earlier ones were taken, so at most one
+ * piece waits. The end of one direction is passed on, and the other goes on: a client may close
+ * its side and still wait for the answer.
+ */
+#include "base/cleanup.h"
+#include "services/services_internal.h"
+#include "transport/tcp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#define PIECE         ((size_t)64 * 1024)
+#define PIECES_A_TURN 8
+
+struct flow {
+	uint8_t *rest; /* read, and not taken yet */
+	size_t at, length;
+	bool ended; /* the source has closed its side */
+	bool shut;  /* and the destination knows */
+};
+
+struct end {
+	struct bridge *bridge;
+	uv_poll_t poll;
+	int fd;
+	bool open; /* the handle */
+};
+
+struct bridge {
+	struct services_part part;
+	struct serving *serving;
+	struct app_call *call;
+	struct end client, app;
+	struct flow up, down; /* client to app, app to client */
+	bool closing;
+	uint8_t line[PROXY_LINE_MAX];
+	size_t line_length;
+};
+
+size_t proxy_line(unsigned int version, const struct endpoint *from, const struct endpoint *to,
+		  uint8_t out[static PROXY_LINE_MAX])
+{
+	static const uint8_t signature[] = "\r\n\r\n\0\r\nQUIT\n";
+	size_t size = address_length(&from->address), at = 16;
+	char source[ADDRESS_TEXT_MAX], destination[ADDRESS_TEXT_MAX];
+	const uint16_t ports[] = {from->port, to->port};
+
+	if (version == 0)
+		return 0;
+	if (version == 1)
+		return (size_t)snprintf(
+			(char *)out, PROXY_LINE_MAX, "PROXY TCP%u %s %s %u %u\r\n",
+			from->address.family, address_format(&from->address, source),
+			address_format(&to->address, destination), from->port, to->port);
+	memcpy(out, signature, 12);
+	out[12] = 0x21; /* version 2, PROXY */
+	out[13] = from->address.family == ADDRESS_V6 ? 0x21 : 0x11;
+	out[14] = 0;
+	out[15] = (uint8_t)(2 * size + 4);
+	memcpy(out + at, from->address.bytes, size);
+	memcpy(out + at + size, to->address.bytes, size);
+	at += 2 * size;
+	for (size_t i = 0; i < 2; i++) {
+		out[at++] = (uint8_t)(ports[i] >> 8);
+		out[at++] = (uint8_t)ports[i];
+	}
+	return at;
+}
+
+static void bridge_free(struct bridge *b)
+{
+	if (b->client.open || b->app.open)
+		return;
+	serving_release(b->serving);
+	cleanup_close_at(&b->client.fd);
+	cleanup_close_at(&b->app.fd);
+	free(b->up.rest);
+	free(b->down.rest);
+	free(b);
+}
+
+static void on_end_closed(uv_handle_t *handle)
+{
+	struct end *end = handle->data;
+
+	end->open = false;
+	bridge_free(end->bridge);
+}
+
+static void bridge_close(struct bridge *b)
+{
+	struct end *const ends[] = {&b->client, &b->app};
+
+	if (b->closing)
+		return;
+	b->closing = true;
+	services_remove(&b->part);
+	app_call_cancel(TAKE_PTR(b->call));
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		if (ends[i]->open) {
+			uv_poll_stop(&ends[i]->poll);
+			uv_close((uv_handle_t *)&ends[i]->poll, on_end_closed);
+		}
+	bridge_free(b);
+}
+
+static void close_part(struct services_part *part)
+{
+	bridge_close(container_of(part, struct bridge, part));
+}
+
+/* drain() - Write what waits; 0, or negative errno */
+static int drain(struct flow *flow, int to)
+{
+	while (flow->at < flow->length) {
+		ssize_t n = send(to, flow->rest + flow->at, flow->length - flow->at, MSG_NOSIGNAL);
+
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		flow->at += (size_t)n;
+	}
+	free(TAKE_PTR(flow->rest));
+	flow->at = flow->length = 0;
+	if (flow->ended && !flow->shut) {
+		/* #syscalls: shutdown sendto recvfrom */
+		flow->shut = true;
+		(void)shutdown(to, SHUT_WR);
+	}
+	return 0;
+}
+
+/* keep() - What the destination did not take */
+static int keep(struct flow *flow, const uint8_t *bytes, size_t length)
+{
+	flow->rest = malloc(length);
+	if (!flow->rest)
+		return -ENOMEM;
+	memcpy(flow->rest, bytes, length);
+	flow->at = 0;
+	flow->length = length;
+	return 0;
+}
+
+/* move() - Read and write as much as goes; 0 or negative errno */
+static int move(struct flow *flow, int from, int to)
+{
+	static uint8_t piece[PIECE];
+	int r = drain(flow, to);
+
+	for (int left = PIECES_A_TURN; r == 0 && left > 0 && !flow->rest && !flow->ended; left--) {
+		ssize_t n = recv(from, piece, sizeof(piece), 0), sent;
+
+		if (n < 0)
+			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		if (n == 0) {
+			flow->ended = true;
+			return drain(flow, to);
+		}
+		sent = send(to, piece, (size_t)n, MSG_NOSIGNAL);
+		if (sent < 0 && errno != EAGAIN && errno != EINTR)
+			return -errno;
+		if (sent < n)
+			r = keep(flow, piece + (sent > 0 ? sent : 0),
+				 (size_t)(n - (sent > 0 ? sent : 0)));
+	}
+	return r;
+}
+
+static void on_event(uv_poll_t *poll, int status, int events);
+
+static int watch(struct end *end, const struct flow *from, const struct flow *to)
+{
+	int events = (!from->rest && !from->ended ? UV_READABLE : 0) | (to->rest ? UV_WRITABLE : 0);
+
+	return events ? uv_poll_start(&end->poll, events, on_event) : uv_poll_stop(&end->poll);
+}
+
+static void on_event(uv_poll_t *poll, int status, int events)
+{
+	struct end *end = poll->data;
+	struct bridge *b = end->bridge;
+	int r = status;
+
+	(void)events;
+	if (b->closing)
+		return;
+	if (r == 0)
+		r = move(&b->up, b->client.fd, b->app.fd);
+	if (r == 0)
+		r = move(&b->down, b->app.fd, b->client.fd);
+	if (r < 0 || (b->up.shut && b->down.shut) || watch(&b->client, &b->up, &b->down) < 0 ||
+	    watch(&b->app, &b->down, &b->up) < 0)
+		bridge_close(b);
+}
+
+static int open_end(struct bridge *b, struct end *end, int fd)
+{
+	int r = uv_poll_init(b->part.services->loop, &end->poll, fd);
+
+	end->bridge = b;
+	end->fd = fd;
+	end->poll.data = end;
+	end->open = r == 0;
+	return r;
+}
+
+static void on_app_ready(void *user, struct stream *stream, int fd, const struct error *err)
+{
+	struct bridge *b = user;
+
+	(void)stream;
+	(void)err;
+	b->call = NULL;
+	if (fd < 0 || open_end(b, &b->app, fd) < 0 ||
+	    (b->line_length > 0 && keep(&b->up, b->line, b->line_length) < 0))
+		bridge_close(b);
+	else
+		on_event(&b->app.poll, 0, 0);
+}
+
+void tcp_bridge_open(struct services *services, int fd, const struct serve_port *port,
+		     const struct endpoint *peer, const struct endpoint *to)
+{
+	struct bridge *b = calloc(1, sizeof(*b));
+
+	if (!b) {
+		close(fd);
+		return;
+	}
+	services_add(services, &b->part, close_part);
+	b->serving = serving_hold(services->serving);
+	b->app.fd = -1;
+	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
+	if (open_end(b, &b->client, fd) == 0)
+		b->call = app_call_begin(services, b->serving, port->target, true, on_app_ready, b);
+	if (!b->call)
+		bridge_close(b);
+}
+
+/* --- TLS that ends here --- */
+
+struct tls_bridge {
+	struct services_part part;
+	struct stream *stream;
+	struct app_call *call;
+	uint8_t line[PROXY_LINE_MAX];
+	size_t line_length;
+};
+
+static void tls_bridge_free(struct tls_bridge *b)
+{
+	services_remove(&b->part);
+	app_call_cancel(b->call);
+	stream_close(b->stream);
+	free(b);
+}
+
+static void close_tls_part(struct services_part *part)
+{
+	tls_bridge_free(container_of(part, struct tls_bridge, part));
+}
+
+static void on_tls_closed(void *user, const struct error *err)
+{
+	(void)err;
+	tls_bridge_free(user);
+}
+
+static void on_tls_app_ready(void *user, struct stream *app, int fd, const struct error *err)
+{
+	struct tls_bridge *b = user;
+	struct buffer from_client = BUFFER_INIT(0), from_app = BUFFER_INIT(0);
+
+	(void)fd;
+	(void)err;
+	b->call = NULL;
+	if (app && stream_write(app, b->line, b->line_length) == 0)
+		stream_pair_open(b->part.services, TAKE_PTR(b->stream), &from_client, app,
+				 &from_app);
+	else
+		stream_close(app);
+	tls_bridge_free(b);
+}
+
+void tls_bridge_open(struct services *services, struct serving *serving, struct stream *stream,
+		     const struct serve_port *port, const struct endpoint *peer,
+		     const struct endpoint *to)
+{
+	static const struct stream_events events = {.closed = on_tls_closed};
+	const char *name = tls_server_name(stream);
+	struct tls_bridge *b = calloc(1, sizeof(*b));
+
+	stream_pause(stream);
+	if (!b || !name || strcasecmp(name, port->server_name) != 0) {
+		stream_close(stream);
+		free(b);
+		return;
+	}
+	services_add(services, &b->part, close_tls_part);
+	b->stream = stream;
+	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
+	stream_set_events(stream, &events, b);
+	b->call = app_call_begin(services, serving, port->target, false, on_tls_app_ready, b);
+	if (!b->call)
+		tls_bridge_free(b);
+}

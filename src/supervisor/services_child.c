@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * supervisor/services_child.c - the services process as a kind of child, and what it serves
+ *
+ * DOC: Theory of operation
+ *
+ * The engine says which ports are served, and which targets stand behind them. For each port and
+ * each own address there is a listener on another, free port, bound to our link: the app may hold
+ * the served port itself, and neighbours on other links never reach the listener. The engine gets
+ * these ports and diverts the packets of peers to them. Listeners live as long as their port is
+ * wanted, so a new services process takes over the connections that wait there. Connections of this
+ * machine itself to an own address pass the loopback link, yet the kernel takes them for packets of
+ * the link that has the address: an nftables rule (netlink/nft.h) leads them to the same listener.
+ *
+ * The services process makes no socket: it asks for a connection to a target by its number in the
+ * engine's list.
+ */
+#include "supervisor/supervisor_internal.h"
+
+#include "base/cleanup.h"
+#include "privsep/records.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LOG_ROOM "supervisor"
+#include "base/log.h"
+
+/* The service's connections to the app: for each request one, if the app closes them. */
+#define CONNECTS_BURST 4096u
+
+/* open_listener() - At a free port of @own, for packets of our link alone */
+static int open_listener(const struct supervisor *s, const struct address *own, uint16_t *ret_port)
+{
+	bool v6 = own->family == ADDRESS_V6;
+	_cleanup_close_ int fd =
+		socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct endpoint at = {.address = *own};
+	struct sockaddr_storage address;
+	socklen_t length = endpoint_to_sockaddr(&at, &address);
+	const char *link = s->network.tun.name;
+
+	/* FREEBIND: the address may come a moment later. */
+	if (fd < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, link, (socklen_t)strlen(link)) < 0 ||
+	    setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND,
+		       &(int){1}, sizeof(int)) < 0 ||
+	    /* Accepted sockets inherit it: a vanished peer must not hold a socket for ever. */
+	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int)) < 0 ||
+	    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){120}, sizeof(int)) < 0 ||
+	    bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, SOMAXCONN) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
+	    endpoint_from_sockaddr((struct sockaddr *)&address, &at) < 0)
+		return -errno;
+	*ret_port = at.port;
+	return TAKE_FD(fd);
+}
+
+static bool wants_port(const struct services *services, uint16_t port)
+{
+	for (size_t i = 0; i < services->wish.port_count; i++)
+		if (services->wish.ports[i] == port)
+			return true;
+	return false;
+}
+
+static bool has_address(const struct supervisor *s, const struct address *address)
+{
+	for (size_t i = 0; i < s->network.addresses.count; i++)
+		if (address_equal(&s->network.addresses.list[i].address, address))
+			return true;
+	return false;
+}
+
+static bool has_listener(const struct services *services, const struct endpoint *to)
+{
+	for (size_t i = 0; i < services->listener_count; i++)
+		if (endpoint_equal(&services->listeners[i].divert.to, to))
+			return true;
+	return false;
+}
+
+static void send_listener(struct services *services, const struct serve_listener *listener)
+{
+	union privsep_message m = {
+		.listener = {.header.type = PRIVSEP_LISTENER, .port = listener->divert.to.port},
+	};
+
+	child_send(&services->child, &m, &listener->fd, 1);
+}
+
+/* close_unwanted() - Listeners of ports or addresses that are not ours any more */
+static bool close_unwanted(struct supervisor *s)
+{
+	struct services *services = &s->services;
+	size_t kept = 0, before = services->listener_count;
+
+	for (size_t i = 0; i < before; i++) {
+		struct serve_listener *listener = &services->listeners[i];
+
+		if (wants_port(services, listener->divert.to.port) &&
+		    has_address(s, &listener->divert.to.address))
+			services->listeners[kept++] = *listener;
+		else
+			cleanup_close_at(&listener->fd);
+	}
+	services->listener_count = kept;
+	return kept != before;
+}
+
+/* open_wanted() - Listeners that are missing; 0, or the last failure with @err */
+static int open_wanted(struct supervisor *s, bool *changed, struct error *err)
+{
+	struct services *services = &s->services;
+	int r = 0;
+
+	for (size_t a = 0; a < s->network.addresses.count; a++) {
+		for (size_t i = 0; i < services->wish.port_count; i++) {
+			struct serve_listener listener = {
+				.divert.to = {s->network.addresses.list[a].address,
+					      services->wish.ports[i]},
+			};
+			char text[ENDPOINT_TEXT_MAX];
+
+			if (has_listener(services, &listener.divert.to) ||
+			    services->listener_count >= SERVE_DIVERTS_MAX)
+				continue;
+			listener.fd = open_listener(s, &listener.divert.to.address,
+						    &listener.divert.high);
+			if (listener.fd < 0) {
+				r = error_set_errno(err, listener.fd, "listen for %s",
+						    endpoint_format(&listener.divert.to, text));
+				continue;
+			}
+			services->listeners[services->listener_count++] = listener;
+			send_listener(services, &listener);
+			*changed = true;
+		}
+	}
+	return r;
+}
+
+static void send_diverts(struct supervisor *s)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_DIVERT_MAX);
+	union privsep_message m = {.header.type = PRIVSEP_DIVERT};
+	struct privsep_divert diverts[SERVE_DIVERTS_MAX];
+	_cleanup_close_ int memfd = -1;
+
+	for (size_t i = 0; i < s->services.listener_count; i++)
+		diverts[i] = s->services.listeners[i].divert;
+	if (privsep_diverts_encode(diverts, s->services.listener_count, &bytes) < 0)
+		return;
+	memfd = privsep_memfd_seal(PRIVSEP_DIVERT, buffer_head(&bytes), bytes.length);
+	if (memfd >= 0)
+		child_send(&s->engine, &m, &memfd, 1);
+}
+
+/* set_diverts() - This machine's own connections never enter the TUN: the kernel diverts them */
+static void set_diverts(struct supervisor *s)
+{
+	struct net_divert diverts[SERVE_DIVERTS_MAX];
+
+	_Static_assert(SERVE_DIVERTS_MAX <= NET_DIVERTS_MAX, "all listeners have a rule");
+	for (size_t i = 0; i < s->services.listener_count; i++)
+		diverts[i] = (struct net_divert){
+			.to = s->services.listeners[i].divert.to,
+			.high = s->services.listeners[i].divert.high,
+		};
+	network_set_diverts(s, diverts, s->services.listener_count);
+}
+
+/* update() - Bring listeners and process to the wish; 0 or negative errno with @err */
+static int update(struct supervisor *s, struct error *err)
+{
+	bool changed = close_unwanted(s);
+	int r = s->services.wish.port_count > 0 && s->services.child.program < 0
+			? error_set(err, -ENOENT,
+				    "pillion-services is not in the folder of pillion: install all "
+				    "programs of one version there")
+			: open_wanted(s, &changed, err);
+
+	if (changed) {
+		send_diverts(s);
+		set_diverts(s);
+	}
+	if (s->services.wish.port_count > 0)
+		child_start(&s->services.child);
+	else
+		child_stop(&s->services.child);
+	return r;
+}
+
+static void send_wish(struct services *services)
+{
+	union privsep_message m = {.header = {PRIVSEP_SERVING, services->number}};
+
+	if (services->memfd >= 0)
+		child_send(&services->child, &m, &services->memfd, 1);
+}
+
+void services_request(struct supervisor *s, uint32_t id, int memfd)
+{
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	struct services *services = &s->services;
+	struct privsep_serve wish = {0};
+	struct error err = {0};
+	int r = privsep_memfd_read(PRIVSEP_SERVE, memfd, &bytes);
+
+	if (r == 0)
+		r = privsep_serve_decode(buffer_head(&bytes), bytes.length, &wish);
+	if (r < 0) {
+		child_reply(&s->engine, id, r, "the wanted services can't be read", -1);
+		return;
+	}
+	privsep_serve_clear(&services->wish);
+	services->wish = wish;
+	if (++services->number == 0)
+		services->number = 1;
+	cleanup_close_at(&services->memfd);
+	services->memfd = fcntl(memfd, F_DUPFD_CLOEXEC, 0);
+	send_wish(services);
+	r = update(s, &err);
+	child_reply(&s->engine, id, r, err.text, -1);
+}
+
+void services_addresses(struct supervisor *s)
+{
+	struct error err = {0};
+
+	if (s->services.wish.port_count > 0 && update(s, &err) < 0 &&
+	    quota_take(&s->engine.quotas.said, clock_boottime()))
+		log_warn("a port is not served: %s", err.text);
+}
+
+void services_new_link(struct supervisor *s)
+{
+	for (size_t i = 0; i < s->services.listener_count; i++)
+		cleanup_close_at(&s->services.listeners[i].fd);
+	s->services.listener_count = 0;
+	child_kill(&s->services.child, "its listeners belong to the deleted network link");
+	services_addresses(s);
+}
+
+void services_new_engine(struct supervisor *s)
+{
+	union privsep_message m = {.header.type = PRIVSEP_LINK};
+	int pair[2];
+
+	if (s->services.listener_count > 0)
+		send_diverts(s);
+	if (s->services.child.process.pid == 0 || s->engine.process.pid == 0)
+		return;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0) {
+		log_error("can't make a channel between the engine and services: %s",
+			  strerror(errno));
+		return;
+	}
+	child_send(&s->engine, &m, &pair[0], 1);
+	child_send(&s->services.child, &m, &pair[1], 1);
+	close(pair[0]);
+	close(pair[1]);
+}
+
+void services_close(struct supervisor *s)
+{
+	struct services *services = &s->services;
+
+	for (size_t i = 0; i < services->listener_count; i++)
+		cleanup_close_at(&services->listeners[i].fd);
+	services->listener_count = 0;
+	cleanup_close_at(&services->memfd);
+	privsep_serve_clear(&services->wish);
+	child_close(&services->child);
+}
+
+/* connect_target() - A socket that is connecting; negative errno */
+static int connect_target(const struct supervisor *s, const struct privsep_connect *m)
+{
+	const struct privsep_serve *wish = &s->services.wish;
+	const struct privsep_serve_target *target;
+	_cleanup_close_ int fd = -1;
+	struct sockaddr_storage address;
+	socklen_t length;
+
+	if (m->serving != s->services.number || m->target >= wish->target_count)
+		return -ESTALE; /* of an older configuration: the number means another target */
+	target = &wish->targets[m->target];
+	if (m->address >= target->count)
+		return target->count == 0 ? -EHOSTUNREACH : -ERANGE;
+	length = endpoint_to_sockaddr(&target->addresses[m->address], &address);
+	fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, length) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int receive(struct child *child, const union privsep_message *m, struct privsep_fds *fds)
+{
+	struct supervisor *s = child->supervisor;
+
+	switch (m->header.type) {
+	case PRIVSEP_FILE:
+	case PRIVSEP_LOAD:
+	case PRIVSEP_STORE:
+		return child_request(child, m, fds);
+	case PRIVSEP_CONNECT:
+		child_reply_fd(child, m->header.id,
+			       quota_take(&child->quotas.sockets, clock_boottime())
+				       ? connect_target(s, &m->connect)
+				       : -EDQUOT);
+		return 0;
+	default:
+		return -EBADMSG;
+	}
+}
+
+static bool prepare(struct child *child)
+{
+	return child->program >= 0 && child->supervisor->services.wish.port_count > 0;
+}
+
+static int greet(struct child *child)
+{
+	struct supervisor *s = child->supervisor;
+
+	send_wish(&s->services);
+	for (size_t i = 0; i < s->services.listener_count; i++)
+		send_listener(&s->services, &s->services.listeners[i]);
+	services_new_engine(s);
+	return 0;
+}
+
+const struct child_kind services_kind = {
+	.name = "the services process",
+	.program = "pillion-services",
+	.sender = PRIVSEP_FROM_SERVICES,
+	.files = 1u << PRIVSEP_FILE_CERTIFICATE | 1u << PRIVSEP_FILE_CERTIFICATE_KEY |
+		 1u << PRIVSEP_FILE_CA_SYSTEM | 1u << PRIVSEP_FILE_CA_FILE |
+		 1u << PRIVSEP_FILE_CA_DIRECTORY,
+	.blobs = 1u << PRIVSEP_BLOB_AUTHORITY,
+	.quotas =
+		{
+			.sockets = {.burst = CONNECTS_BURST, .interval = NSEC_PER_SEC / 20000},
+			.files = {.burst = 16, .interval = NSEC_PER_SEC},
+			.loads = {.burst = 16, .interval = NSEC_PER_SEC},
+			.said = {.burst = 16, .interval = 2 * NSEC_PER_SEC},
+		},
+	.prepare = prepare,
+	.greet = greet,
+	.receive = receive,
+};

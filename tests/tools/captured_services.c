@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tests/tools/captured_services.c - a services process that asks for what it may not have
+ *
+ * It runs in place of pillion-services, and writes each answer of the supervisor to the log: a
+ * descriptor as 0. The last request is for a blob of the engine.
+ */
+#include "privsep/privsep_messages.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define FLOOD 20000
+
+static uint32_t serving;
+
+/* next() - The next message, which pings and the configuration are not */
+static int next(union privsep_message *m)
+{
+	struct pollfd wait = {.fd = PRIVSEP_CHANNEL_FD, .events = POLLIN};
+	struct privsep_fds fds;
+
+	for (;;) {
+		union privsep_message alive = {.header.type = PRIVSEP_ALIVE};
+
+		if (poll(&wait, 1, 2000) != 1 ||
+		    privsep_receive(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SUPERVISOR, m, &fds) < 0)
+			return -1;
+		privsep_fds_close(&fds);
+		if (m->header.type == PRIVSEP_PING)
+			(void)privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &alive, NULL,
+					   0);
+		else if (m->header.type == PRIVSEP_SERVING)
+			serving = m->header.id;
+		else if (m->header.type == PRIVSEP_REPLY)
+			return m->reply.result;
+		else if (m->header.type == PRIVSEP_LISTENER)
+			return 0;
+	}
+}
+
+static int ask(uint32_t number, uint32_t target, uint32_t address)
+{
+	union privsep_message m = {
+		.connect = {{PRIVSEP_CONNECT, 1}, target, address, number},
+	};
+
+	if (privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &m, NULL, 0) < 0)
+		return 1;
+	return next(&m);
+}
+
+int main(void)
+{
+	union privsep_message m, blob = {.blob = {{PRIVSEP_LOAD, 2}, PRIVSEP_BLOB_STATE}};
+	int refused = 0;
+
+	while (serving == 0 && next(&m) == 0)
+		;
+	sleep(1); /* for the other listeners */
+	while (poll(&(struct pollfd){.fd = PRIVSEP_CHANNEL_FD, .events = POLLIN}, 1, 0) == 1)
+		(void)next(&m);
+	fprintf(stderr, "captured: own %d\n", ask(serving, 0, 0));
+	fprintf(stderr, "captured: older %d\n", ask(serving - 1, 0, 0));
+	fprintf(stderr, "captured: newer %d\n", ask(serving + 1, 0, 0));
+	fprintf(stderr, "captured: target %d\n", ask(serving, 200, 0));
+	fprintf(stderr, "captured: address %d\n", ask(serving, 0, 3));
+	for (int i = 0; i < FLOOD; i++)
+		refused += ask(serving, 0, 0) != 0;
+	fprintf(stderr, "captured: refused %d\n", refused);
+	(void)privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &blob, NULL, 0);
+	fprintf(stderr, "captured: blob %d\n", next(&m));
+	return 0;
+}
