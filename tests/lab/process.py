@@ -111,6 +111,11 @@ class Process:
         self._popen.stdin.write(text.encode())
         self._popen.stdin.flush()
 
+    def end_input(self):
+        """It reads the end of its standard input."""
+        self._popen.stdin.close()
+        self._popen.stdin = None
+
     def wait_text(self, pattern, timeout, since=0):
         """Wait until its output has a match of the pattern behind offset `since`; return it."""
 
