@@ -11,6 +11,8 @@
 #include "transport/loop_timer.h"
 #include "transport/ts2021_stream.h"
 
+#include <sys/queue.h>
+
 #define CLIENT_ADDRESSES_MAX CONTROL_KNOWN_MAX
 #define CLIENT_HEARSAY_MAX   4
 #define CLIENT_ANSWERS_MAX   8
@@ -58,6 +60,8 @@ struct control_client {
 	size_t told_count;
 
 	struct client_answer answers[CLIENT_ANSWERS_MAX];
+	LIST_HEAD(, control_call) calls; /* control_calls.h */
+	unsigned int call_count;
 	char *last_ping_url;
 	char *noise_urls[CLIENT_ANSWERS_MAX];
 	unsigned int noise_turn;
@@ -92,6 +96,11 @@ typedef void c2n_handler(void *user, const struct control_c2n_request *request,
  */
 int c2n_respond(const uint8_t *request, size_t length, c2n_handler *handler, void *user,
 		struct buffer *out);
+
+/* control_calls.c */
+
+/** client_calls_end() - The connection is given up: the calls fail because of @why; NULL: silently */
+void client_calls_end(struct control_client *client, const char *why);
 
 /* client_where.c */
 

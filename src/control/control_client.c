@@ -81,8 +81,11 @@ bad_url:
 	return r;
 }
 
-static void disconnect(struct control_client *client)
+/* disconnect() - @why: for the calls under way; NULL: they are forgotten */
+static void disconnect(struct control_client *client, const char *why)
 {
+	struct http2_client *http2 = TAKE_PTR(client->http2);
+
 	http_cancel(client->key_fetch);
 	client->key_fetch = NULL;
 	ts2021_cancel(client->connecting);
@@ -92,8 +95,8 @@ static void disconnect(struct control_client *client)
 	client_answers_cancel(client, false);
 	for (int i = 0; i < CONTROL_SLOT_COUNT; i++)
 		client->slots[i].request = NULL;
-	http2_close(client->http2);
-	client->http2 = NULL;
+	client_calls_end(client, why);
+	http2_close(http2);
 }
 
 void control_client_free(struct control_client *client)
@@ -105,7 +108,7 @@ void control_client_free(struct control_client *client)
 		return;
 	}
 	client_answers_cancel(client, true);
-	disconnect(client);
+	disconnect(client, NULL);
 	loop_timer_free(client->timer);
 	control_core_clear(&client->core);
 	if (client->dialer.tls)
@@ -486,7 +489,7 @@ static void act(struct control_client *client, const struct control_output *out)
 		connect_link(client, out);
 		break;
 	case CONTROL_DISCONNECT:
-		disconnect(client);
+		disconnect(client, "the connection to the control server was closed");
 		break;
 	case CONTROL_SEND:
 		send_request(client, out);

@@ -19,6 +19,7 @@
  *	node_peers          netmap → peers, packet filter and relays of the tunnel
  *	node_network        netmap → addresses and routes of the kernel
  *	node_serve          the ports that this node serves
+ *	node_certify        what control does for their certificates
  *	node_store          state file, cache, hand-over record
  *	node_bus, node_status, node_debug, node_metrics, node_ping, node_hostinfo, node_health
  *	node_state          questions that every file may ask
@@ -39,6 +40,7 @@
 #include "tunnel/tunnel.h"
 #include "wire/json.h"
 
+#include <sys/queue.h>
 #include <uv.h>
 
 /* The version that local programs see: the official release of our capability version. */
@@ -209,6 +211,7 @@ struct node {
 	bool network_failed;  /* the last time */
 	struct node_routes routes;
 	struct node_serve *serve;
+	LIST_HEAD(, node_certify_ask) certify_asks;
 
 	/* The record of changes (node_reconcile.c) */
 	unsigned int changes; /* bits of enum node_change */
@@ -379,6 +382,30 @@ void node_serve_name(struct node *node);
 
 /** node_serve_tunnel() - There is a new tunnel, which knows no served ports yet */
 void node_serve_tunnel(struct node *node);
+
+/** node_serve_answer() - Send to the services process; @fd: goes with it; -1: none. 0 or negative errno */
+int node_serve_answer(struct node *node, const union privsep_message *answer, int fd);
+
+/* node_certify.c */
+
+/** node_certify_domains() - Names whose ACME challenge control publishes, by space; NULL: none. Caller frees */
+char *node_certify_domains(const struct node *node);
+
+/** node_certify_signs() - Whether control is an authority for this node's name */
+bool node_certify_signs(const struct node *node);
+
+/**
+ * node_certify_ask() - A PRIVSEP_TXT or PRIVSEP_SIGN of the services process; @fd stays the caller's
+ *
+ * Return: 0; -EAGAIN: the channel is full; -EBADMSG: no such question, or a bad one
+ */
+int node_certify_ask(struct node *node, const union privsep_message *question, int fd);
+
+/** node_certify_forget() - No process waits for the answers any more */
+void node_certify_forget(struct node *node);
+
+/** node_certify_disconnect() - The control client goes: answer that */
+void node_certify_disconnect(struct node *node);
 
 /* node_machine.c */
 int node_machine_open(struct node *node, struct error *err);

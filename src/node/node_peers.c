@@ -514,8 +514,9 @@ void node_peers_netmap(void *user, const struct netmap *map, const struct netmap
 	if (change->parts & NETMAP_SELF) {
 		note_approval(node, map->self->machine_authorized);
 		record_identity(node, map);
-		node_serve_name(node);
 	}
+	if (change->parts & (NETMAP_SELF | NETMAP_DNS))
+		node_serve_name(node);
 	/* Before the state, with which a command that waits for another node key ends. */
 	if (map->self && (change->full || change->parts & NETMAP_SELF))
 		node_bus_write(node, "SelfChange", node_write_self);

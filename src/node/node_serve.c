@@ -10,6 +10,8 @@
  * listeners and passes the text on to the services process. A text that is broken changes nothing:
  * the last good one stays in force, and a warning names the fault.
  *
+ * The services process is told, too, what control does for certificates of this node.
+ *
  * Packets to served ports are diverted to the listeners (filter/divert.h). The services process
  * asks here for the owner of a peer's address, on a channel that the supervisor made.
  */
@@ -47,6 +49,8 @@ struct node_serve {
 	struct buffer text; /* of the file, or the stored one, once there was one */
 	bool have_text;
 	char *domain;               /* our name, without the last dot; NULL: none yet */
+	char *cert_domains;         /* node_certify_domains(), as it was sent last */
+	bool signs;                 /* node_certify_signs(), the same */
 	struct serve_config config; /* in force */
 	char *sent_text;            /* the text of @config */
 
@@ -94,6 +98,8 @@ static void send_wish(struct node_serve *serve)
 		.config = serve->sent_text,
 		.domain = serve->domain,
 		.suffix = dot ? (char *)(uintptr_t)(dot + 1) : NULL,
+		.cert_domains = serve->cert_domains,
+		.signs = serve->signs,
 	};
 	int r;
 
@@ -439,8 +445,24 @@ int node_set_serve_config(struct node *node, const json_t *config, const char *e
 	return 0;
 }
 
+/* take_rights() - What control does for certificates of this node; whether that is news */
+static bool take_rights(struct node_serve *serve)
+{
+	char *domains = node_certify_domains(serve->node);
+	bool signs = node_certify_signs(serve->node);
+	bool same = signs == serve->signs &&
+		    (domains ? serve->cert_domains && strcmp(domains, serve->cert_domains) == 0
+			     : !serve->cert_domains);
+
+	free(serve->cert_domains);
+	serve->cert_domains = domains;
+	serve->signs = signs;
+	return !same;
+}
+
 void node_serve_name(struct node *node)
 {
+	bool rights = take_rights(node->serve);
 	const struct netmap *map = node_netmap(node);
 	const char *name = map && map->self && map->self->name ? map->self->name : "";
 	size_t length = strlen(name);
@@ -448,8 +470,11 @@ void node_serve_name(struct node *node)
 	while (length > 0 && name[length - 1] == '.')
 		length--;
 	if (length == 0 || (node->serve->domain && strlen(node->serve->domain) == length &&
-			    strncmp(node->serve->domain, name, length) == 0))
+			    strncmp(node->serve->domain, name, length) == 0)) {
+		if (rights && node->serve->sent_text && !node->serve->unsent)
+			send_wish(node->serve);
 		return;
+	}
 	free(node->serve->domain);
 	node->serve->domain = strndup(name, length);
 	apply(node->serve);
@@ -519,6 +544,14 @@ static void close_link(struct node_serve *serve)
 	uv_close((uv_handle_t *)&link->poll, on_link_closed);
 }
 
+int node_serve_answer(struct node *node, const union privsep_message *answer, int fd)
+{
+	struct serve_link *link = node->serve ? node->serve->link : NULL;
+
+	return link ? privsep_send(link->fd, PRIVSEP_FROM_ENGINE, answer, &fd, fd >= 0 ? 1 : 0)
+		    : -ENOTCONN;
+}
+
 /* answer() - One question of the services process; 0 or negative errno */
 static int answer(struct node_serve *serve)
 {
@@ -528,12 +561,14 @@ static int answer(struct node_serve *serve)
 
 	if (r < 0)
 		return r;
+	if (question.header.type == PRIVSEP_WHO) {
+		answer.header.id = question.header.id;
+		describe(serve->node, &question.who.address, &answer.person.person);
+		r = node_serve_answer(serve->node, &answer, -1);
+	} else {
+		r = node_certify_ask(serve->node, &question, fds.count > 0 ? fds.fd[0] : -1);
+	}
 	privsep_fds_close(&fds);
-	if (question.header.type != PRIVSEP_WHO)
-		return -EBADMSG;
-	answer.header.id = question.header.id;
-	describe(serve->node, &question.who.address, &answer.person.person);
-	r = privsep_send(serve->link->fd, PRIVSEP_FROM_ENGINE, &answer, NULL, 0);
 	return r == -EAGAIN ? 0 : r; /* a full channel: its question is asked again */
 }
 
@@ -556,6 +591,7 @@ void node_serve_link(struct node *node, int fd)
 	struct node_serve *serve = node->serve;
 	struct serve_link *link = calloc(1, sizeof(*link));
 
+	node_certify_forget(node); /* the next services process asks anew */
 	close_link(serve);
 	if (!link || uv_poll_init(node->loop, &link->poll, fd) < 0) {
 		free(link);
@@ -596,6 +632,7 @@ void node_serve_close(struct node *node)
 	if (!serve)
 		return;
 	node->serve = NULL;
+	node_certify_forget(node);
 	close_link(serve);
 	names_cancel(serve->query);
 	serve_config_free(&serve->config);
@@ -603,5 +640,6 @@ void node_serve_close(struct node *node)
 	free(serve->sent_text);
 	free(serve->targets);
 	free(serve->domain);
+	free(serve->cert_domains);
 	uv_close((uv_handle_t *)&serve->again, on_closed);
 }

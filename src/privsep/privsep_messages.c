@@ -84,6 +84,11 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 		return m->who.address.family == ADDRESS_V4 || m->who.address.family == ADDRESS_V6;
 	case PRIVSEP_PERSON:
 		return person_fits(&m->person.person);
+	case PRIVSEP_TXT:
+		return m->txt.name[0] && ENDS(m->txt.name) && m->txt.value[0] && ENDS(m->txt.value);
+	case PRIVSEP_ANSWER:
+		return result_fits(m->answer.result) && text_ends(m->answer.text) &&
+		       (m->answer.result == 0 || fd_count == 0);
 	default:
 		return true;
 	}
@@ -124,7 +129,10 @@ static const struct row {
 	[PRIVSEP_SERVING] = {SUPERVISOR, SIZE(plain), 1, 1, true, PRIVSEP_SERVE_MAX},
 	[PRIVSEP_LISTENER] = {SUPERVISOR, SIZE(listener), 1, 1, false, 0},
 	[PRIVSEP_WHO] = {SERVICES, SIZE(who), 0, 0, true, 0},
+	[PRIVSEP_TXT] = {SERVICES, SIZE(txt), 0, 0, true, 0},
+	[PRIVSEP_SIGN] = {SERVICES, SIZE(plain), 1, 1, true, PRIVSEP_CSR_MAX},
 	[PRIVSEP_PERSON] = {ENGINE, SIZE(person_message), 0, 0, true, 0},
+	[PRIVSEP_ANSWER] = {ENGINE, SIZE(answer), 0, 1, true, PRIVSEP_CHAIN_MAX},
 };
 
 /* row_of() - The row of @type if @sender may send it, or NULL */

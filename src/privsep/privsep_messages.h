@@ -36,6 +36,11 @@
 #define PRIVSEP_BLOB_MAX       (16u * 1024 * 1024)
 #define PRIVSEP_SERVE_MAX      (512u * 1024)
 #define PRIVSEP_DIVERT_MAX     (32u * 1024)
+#define PRIVSEP_CSR_MAX        (16u * 1024)
+#define PRIVSEP_CHAIN_MAX      (64u * 1024)
+
+#define PRIVSEP_NAME_MAX      272 /* "_acme-challenge." and a name, with the zero */
+#define PRIVSEP_CHALLENGE_MAX 128
 
 enum privsep_type {
 	/* engine → supervisor */
@@ -70,9 +75,14 @@ enum privsep_type {
 			     first message */
 	PRIVSEP_LISTENER, /* struct privsep_listener + descriptor: a port is served from now on */
 	/* services → engine, on the channel of PRIVSEP_LINK */
-	PRIVSEP_WHO, /* struct privsep_who: the owner of an address */
+	PRIVSEP_WHO,  /* struct privsep_who: the owner of an address */
+	PRIVSEP_TXT,  /* struct privsep_txt: control shall publish an ACME challenge in DNS */
+	PRIVSEP_SIGN, /* struct privsep_plain + memfd (PEM, a certificate request): the authority
+			 of control shall sign it */
 	/* engine → services */
 	PRIVSEP_PERSON, /* struct privsep_person_message: the answer */
+	PRIVSEP_ANSWER, /* struct privsep_answer [+ memfd: PEM, the chain]: to PRIVSEP_TXT and
+			   PRIVSEP_SIGN */
 	PRIVSEP_TYPE_END,
 };
 
@@ -197,6 +207,21 @@ struct privsep_person_message {
 	struct privsep_person person;
 };
 
+struct privsep_txt {
+	struct privsep_header header;
+	char name[PRIVSEP_NAME_MAX];       /* _acme-challenge.NAME, not empty */
+	char value[PRIVSEP_CHALLENGE_MAX]; /* base64url, not empty */
+};
+
+struct privsep_answer {
+	struct privsep_header header; /* id of the question */
+	int32_t result;               /* 0 or negative errno: -ENOTCONN (no connection to control),
+				       * -EOPNOTSUPP (control does not do that), -EACCES (refused),
+				       * -EAGAIN (later), -EBUSY … */
+	uint32_t retry_after;         /* seconds that control named; 0: none */
+	char text[PRIVSEP_TEXT_MAX];  /* why it failed; "" if it did not */
+};
+
 union privsep_message {
 	struct privsep_header header;
 	struct privsep_plain plain;
@@ -212,6 +237,8 @@ union privsep_message {
 	struct privsep_listener listener;
 	struct privsep_who who;
 	struct privsep_person_message person;
+	struct privsep_txt txt;
+	struct privsep_answer answer;
 };
 
 /* Senders of messages: a bit for each kind of process, so that a set of them is one number. */

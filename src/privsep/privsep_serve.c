@@ -9,12 +9,14 @@
 #include <string.h>
 
 enum {
-	RECORD_PORT,   /* uint16_t */
-	RECORD_TARGET, /* struct endpoint, up to SERVE_TARGET_ADDRESSES_MAX of them */
-	RECORD_CONFIG, /* text */
-	RECORD_DOMAIN, /* text */
-	RECORD_SUFFIX, /* text */
-	RECORD_DIVERT, /* struct privsep_divert */
+	RECORD_PORT,         /* uint16_t */
+	RECORD_TARGET,       /* struct endpoint, up to SERVE_TARGET_ADDRESSES_MAX of them */
+	RECORD_CONFIG,       /* text */
+	RECORD_DOMAIN,       /* text */
+	RECORD_SUFFIX,       /* text */
+	RECORD_DIVERT,       /* struct privsep_divert */
+	RECORD_CERT_DOMAINS, /* text */
+	RECORD_SIGNS,        /* nothing: it is there */
 };
 
 _Static_assert(sizeof(struct endpoint) == 20, "no padding but one byte");
@@ -39,7 +41,11 @@ int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out)
 		r = put_text(out, RECORD_CONFIG, serve->config);
 	if (r == 0)
 		r = put_text(out, RECORD_DOMAIN, serve->domain);
-	return r == 0 ? put_text(out, RECORD_SUFFIX, serve->suffix) : r;
+	if (r == 0)
+		r = put_text(out, RECORD_SUFFIX, serve->suffix);
+	if (r == 0)
+		r = put_text(out, RECORD_CERT_DOMAINS, serve->cert_domains);
+	return r == 0 && serve->signs ? record_put(out, RECORD_SIGNS, NULL, 0) : r;
 }
 
 static bool endpoint_fits(const struct endpoint *e)
@@ -123,6 +129,13 @@ int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve 
 		case RECORD_SUFFIX:
 			r = take_text(&record.value, &serve.suffix);
 			break;
+		case RECORD_CERT_DOMAINS:
+			r = take_text(&record.value, &serve.cert_domains);
+			break;
+		case RECORD_SIGNS:
+			r = record.value.left > 0 || serve.signs ? -EBADMSG : 0;
+			serve.signs = true;
+			break;
 		default:
 			r = -EBADMSG;
 		}
@@ -143,6 +156,7 @@ void privsep_serve_clear(struct privsep_serve *serve)
 	free(serve->config);
 	free(serve->domain);
 	free(serve->suffix);
+	free(serve->cert_domains);
 	*serve = (struct privsep_serve){0};
 }
 

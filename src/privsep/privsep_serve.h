@@ -30,10 +30,12 @@ struct privsep_serve {
 	size_t port_count;
 	struct privsep_serve_target *targets; /* in the order of struct serve_config */
 	size_t target_count;
-	char *config;    /* JSON: ipn.ServeConfig, or NULL */
-	char *domain;    /* replaces ${TS_CERT_DOMAIN}, and is the certificate's name; or NULL */
-	char *suffix;    /* MagicDNS suffix of the tailnet, or NULL */
-	uint32_t number; /* the id of PRIVSEP_SERVING; it is not encoded */
+	char *config;       /* JSON: ipn.ServeConfig, or NULL */
+	char *domain;       /* replaces ${TS_CERT_DOMAIN}, and is the certificate's name; or NULL */
+	char *suffix;       /* MagicDNS suffix of the tailnet, or NULL */
+	char *cert_domains; /* names whose ACME challenge control publishes, by space; or NULL */
+	bool signs;         /* control is an authority for @domain (PRIVSEP_SIGN) */
+	uint32_t number;    /* the id of PRIVSEP_SERVING; it is not encoded */
 };
 
 /** privsep_serve_encode(), privsep_serve_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM */

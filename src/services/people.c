@@ -22,8 +22,7 @@
 #define PATIENCE  (2 * NSEC_PER_SEC)
 #define KNOWN_MAX 256u /* answers kept; each has some 5 KB */
 
-#define ANSWERS_A_TURN 32
-#define SEND_PAUSE     (10 * NSEC_PER_MSEC) /* while the channel is full */
+#define SEND_PAUSE (10 * NSEC_PER_MSEC) /* while the channel is full */
 
 struct known {
 	struct address address;
@@ -43,26 +42,21 @@ struct person_question {
 	nanoseconds ends;
 };
 
-struct link {
-	uv_poll_t poll;
-	struct people *people;
-	int fd;
-};
-
 struct people {
 	uv_loop_t *loop;
-	struct link *link;
+	struct engine_link *link;
 	struct known *known;
 	LIST_HEAD(, person_question) questions;
 	uint32_t last_id;
 };
 
-struct people *people_new(uv_loop_t *loop)
+struct people *people_new(uv_loop_t *loop, struct engine_link *link)
 {
 	struct people *people = calloc(1, sizeof(*people));
 
 	if (people) {
 		people->loop = loop;
+		people->link = link;
 		LIST_INIT(&people->questions);
 	}
 	return people;
@@ -114,23 +108,6 @@ static void end(struct person_question *question, const struct privsep_person *p
 		found(user, person);
 }
 
-static void on_link_closed(uv_handle_t *handle)
-{
-	free(handle->data);
-}
-
-static void close_link(struct people *people)
-{
-	struct link *link = people->link;
-
-	if (!link)
-		return;
-	people->link = NULL;
-	uv_poll_stop(&link->poll);
-	close(link->fd);
-	uv_close((uv_handle_t *)&link->poll, on_link_closed);
-}
-
 /* send_question() - Without a channel it is sent when one comes; with a full one a little later */
 static void send_question(struct people *people, const struct person_question *question)
 {
@@ -139,65 +116,29 @@ static void send_question(struct people *people, const struct person_question *q
 		.who = {.header = {PRIVSEP_WHO, question->id}, .address = question->address},
 	};
 
-	bool full = people->link &&
-		    privsep_send(people->link->fd, PRIVSEP_FROM_SERVICES, &m, NULL, 0) == -EAGAIN;
+	bool full = engine_link_send(people->link, &m, -1) == -EAGAIN;
 
 	loop_timer_at(question->timer, full && now + SEND_PAUSE < question->ends ? now + SEND_PAUSE
 										 : question->ends);
 }
 
-static int take_answer(struct people *people)
+void people_answer(struct people *people, uint32_t id, const struct privsep_person *person)
 {
 	struct person_question *question;
-	union privsep_message m;
-	struct privsep_fds fds;
-	int r = privsep_receive(people->link->fd, PRIVSEP_FROM_ENGINE, &m, &fds);
 
-	if (r < 0)
-		return r;
-	privsep_fds_close(&fds);
-	if (m.header.type != PRIVSEP_PERSON)
-		return -EBADMSG;
 	LIST_FOREACH(question, &people->questions, entry)
-		if (question->id == m.header.id)
+		if (question->id == id)
 			break;
 	if (question) {
-		remember(people, &question->address, &m.person.person);
-		end(question, &m.person.person);
+		remember(people, &question->address, person);
+		end(question, person);
 	}
-	return 0;
 }
 
-static void on_link(uv_poll_t *poll, int status, int events)
+void people_linked(struct people *people)
 {
-	struct link *link = poll->data;
-	struct people *people = link->people;
-	int r = 0;
-
-	(void)status;
-	(void)events;
-	for (int left = ANSWERS_A_TURN; left > 0 && r == 0 && people->link == link; left--)
-		r = take_answer(people);
-	if (r < 0 && r != -EAGAIN && people->link == link)
-		close_link(people); /* the next engine comes with another */
-}
-
-void people_link(struct people *people, int fd)
-{
-	struct link *link = calloc(1, sizeof(*link));
 	struct person_question *question;
 
-	close_link(people);
-	if (!link || uv_poll_init(people->loop, &link->poll, fd) < 0) {
-		free(link);
-		close(fd);
-		return;
-	}
-	link->people = people;
-	link->fd = fd;
-	link->poll.data = link;
-	people->link = link;
-	uv_poll_start(&link->poll, UV_READABLE, on_link);
 	LIST_FOREACH(question, &people->questions, entry)
 		send_question(people, question);
 }
@@ -208,7 +149,6 @@ void people_free(struct people *people)
 		return;
 	while (!LIST_EMPTY(&people->questions))
 		end(LIST_FIRST(&people->questions), NULL);
-	close_link(people);
 	forget_known(people);
 	free(people);
 }

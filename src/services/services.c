@@ -267,6 +267,8 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 		serving->number = serve_wish->number;
 		serving->domain = TAKE_PTR(serve_wish->domain);
 		serving->suffix = TAKE_PTR(serve_wish->suffix);
+		serving->cert_domains = TAKE_PTR(serve_wish->cert_domains);
+		serving->signs = serve_wish->signs;
 	}
 	if (!serving || (serve_wish->config &&
 			 serve_config_parse(serve_wish->config, strlen(serve_wish->config),
@@ -293,7 +295,7 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 
 void services_on_link(void *user, int fd)
 {
-	people_link(((struct services *)user)->people, fd);
+	engine_link_open(((struct services *)user)->engine, fd);
 }
 
 void services_on_file_changed(void *user, enum privsep_file_name name, int fd)
@@ -327,9 +329,12 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 		2;
 	if (services->connections_max > CONNECTIONS_MAX)
 		services->connections_max = CONNECTIONS_MAX;
-	services->people = people_new(loop);
-	r = services->people && loop_timer_create(loop, on_accept_again, services,
-						  &services->accept_again) == 0
+	services->engine = engine_link_new(services);
+	services->people = people_new(loop, services->engine);
+	services->control_asks = control_asks_new(loop, services->engine);
+	r = services->engine && services->people && services->control_asks &&
+			    loop_timer_create(loop, on_accept_again, services,
+					      &services->accept_again) == 0
 		    ? tls_context_create(&services->client_tls, err)
 		    : error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
@@ -359,8 +364,10 @@ void services_free(struct services *services)
 	while (!LIST_EMPTY(&services->parts))
 		LIST_FIRST(&services->parts)->close(LIST_FIRST(&services->parts));
 	app_forget(services);
-	people_free(services->people);
 	certificates_free(services->certificates);
+	people_free(services->people);
+	control_asks_free(services->control_asks);
+	engine_link_free(services->engine);
 	loop_timer_free(services->accept_again);
 	tls_context_release(services->client_tls);
 	serving_release(services->serving);

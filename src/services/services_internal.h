@@ -9,7 +9,9 @@
  *	tcp_bridge.c     TCP to the app, byte by byte
  *	stream_pair.c    the same for streams: TLS that ends here, upgraded connections
  *	app_calls.c      connections to the app
+ *	engine_link.c    the channel to the engine, for the next two
  *	people.c         the owners of peers' addresses
+ *	control_asks.c   what control does for a certificate: a record in DNS, a signature
  *	certificates.c   what HTTPS proves itself by
  *
  * One thread, one libuv loop.
@@ -39,8 +41,10 @@ struct serving {
 	unsigned int holds;
 	uint32_t number; /* that the supervisor gave it */
 	struct serve_config config;
-	char *domain; /* our name, or NULL */
-	char *suffix; /* of the tailnet, or NULL */
+	char *domain;       /* our name, or NULL */
+	char *suffix;       /* of the tailnet, or NULL */
+	char *cert_domains; /* names whose ACME challenge control publishes, by space; or NULL */
+	bool signs;         /* control is an authority for @domain: control_ask_sign() */
 };
 
 struct serving *serving_hold(struct serving *serving);
@@ -58,7 +62,9 @@ struct services {
 	struct privsep_client *privsep;
 	struct serving *serving; /* NULL: none yet */
 	LIST_HEAD(, listener) listeners;
+	struct engine_link *engine;
 	struct people *people;
+	struct control_asks *control_asks;
 	struct certificates *certificates;
 	struct tls_context *client_tls; /* for https:// targets */
 	bool trusts;                    /* it has the machine's roots */
@@ -137,6 +143,19 @@ void app_give(struct services *services, struct serving *serving, unsigned int t
 /** app_forget() - Close all kept connections */
 void app_forget(struct services *services);
 
+/* --- engine_link.c --- */
+
+/** engine_link_new() - Without a channel yet; the answers go to people and control_asks */
+struct engine_link *engine_link_new(struct services *services);
+void engine_link_free(struct engine_link *link);
+
+/** engine_link_open() - Another channel to the engine; owns @fd */
+void engine_link_open(struct engine_link *link, int fd);
+
+/** engine_link_send() - @fd: goes with it, and stays the caller's; -1: none. 0; -ENOTCONN: there is no channel
+ *  now, people_linked() and control_asks_linked() follow; -EAGAIN: it is full */
+int engine_link_send(struct engine_link *link, const union privsep_message *message, int fd);
+
 /* --- people.c --- */
 
 struct person_question;
@@ -144,11 +163,12 @@ struct person_question;
 /** person_found - @person: valid during the call; NULL: the engine did not answer in time */
 typedef void person_found(void *user, const struct privsep_person *person);
 
-struct people *people_new(uv_loop_t *loop);
+struct people *people_new(uv_loop_t *loop, struct engine_link *link);
 void people_free(struct people *people);
 
-/** people_link() - Another channel to the engine; owns @fd */
-void people_link(struct people *people, int fd);
+/** people_linked() - There is another channel: ask again. people_answer() - It brought an answer */
+void people_linked(struct people *people);
+void people_answer(struct people *people, uint32_t id, const struct privsep_person *person);
 
 /** people_find() - The owner of an address, if that is known already; else NULL, and ask */
 const struct privsep_person *people_find(struct people *people, const struct address *address);
@@ -157,6 +177,47 @@ const struct privsep_person *people_find(struct people *people, const struct add
 struct person_question *people_ask(struct people *people, const struct address *address,
 				   person_found *found, void *user);
 void people_cancel(struct person_question *question);
+
+/* --- control_asks.c --- */
+
+struct control_ask;
+
+/* What control answered, by way of the engine; valid during the call of control_asked. */
+struct control_asked_answer {
+	int result;           /* 0 or as struct privsep_answer; -ETIMEDOUT: no answer came */
+	uint32_t retry_after; /* seconds; 0: none named */
+	const char *text;     /* why it failed; "" if it did not */
+	const char *chain;    /* of control_ask_sign(): PEM, the leaf first; else NULL */
+	size_t chain_length;
+};
+
+typedef void control_asked(void *user, const struct control_asked_answer *answer);
+
+struct control_asks *control_asks_new(uv_loop_t *loop, struct engine_link *link);
+void control_asks_free(struct control_asks *asks);
+
+/**
+ * control_ask_txt() - Have control publish an ACME challenge: the TXT record @name with @value
+ * @name:  "_acme-challenge." and one of serving->cert_domains
+ * @value: base64url
+ *
+ * An engine that is replaced meanwhile is asked again. Return: NULL without memory, or for a text
+ * that is too long; else @asked is called later, once
+ */
+struct control_ask *control_ask_txt(struct control_asks *asks, const char *name, const char *value,
+				    control_asked *asked, void *user);
+
+/** control_ask_sign() - A certificate by the authority of control (serving->signs), for a request in PEM */
+struct control_ask *control_ask_sign(struct control_asks *asks, const char *csr, size_t length,
+				     control_asked *asked, void *user);
+
+/** control_ask_cancel() - @asked is not called any more. NULL is fine */
+void control_ask_cancel(struct control_ask *ask);
+
+/** control_asks_linked() - There is another channel: ask again. control_asks_answer() - It brought an answer; @fd is
+ *  the chain, or -1, and stays the caller's */
+void control_asks_linked(struct control_asks *asks);
+void control_asks_answer(struct control_asks *asks, const struct privsep_answer *answer, int fd);
 
 /* --- certificates.c --- */
 

@@ -17,6 +17,7 @@ void serving_release(struct serving *serving)
 	serve_config_free(&serving->config);
 	free(serving->domain);
 	free(serving->suffix);
+	free(serving->cert_domains);
 	free(serving);
 }
 

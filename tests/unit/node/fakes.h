@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/limits.h"
+#include "control/control_calls.h"
 #include "node/node_internal.h"
 #include "node/node_run.h"
 #include "unit/control/netmap_text.h"
@@ -52,6 +53,8 @@ struct privsep_client {
 	unsigned int routes_sent;   /* routes in all requests */
 	uint32_t number;            /* of the last request */
 	size_t serve_ports;         /* in the last request to serve */
+	char cert_domains[64];      /* the same */
+	bool signs;
 };
 
 struct control_client {
@@ -72,6 +75,16 @@ struct control_client {
 	size_t endpoint_count;
 	char ping_type[16], ping_url[64];
 	struct address ping_ip;
+	/* The last request for a certificate. */
+	struct control_call *call; /* NULL: answered, or cancelled */
+	char call_name[PRIVSEP_NAME_MAX], call_value[PRIVSEP_CHALLENGE_MAX], call_csr[64];
+	unsigned int calls;
+};
+
+struct control_call {
+	struct control_client *client;
+	control_called *called;
+	void *user;
 };
 
 struct world {
@@ -207,6 +220,47 @@ void control_client_ping_reply(struct control_client *c, const char *url, const 
 	snprintf(c->ping_type, sizeof(c->ping_type), "%s", type);
 	c->ping_ip = result->target;
 	c->replies++;
+}
+
+/* --- control/control_calls.h --- */
+
+static int take_call(struct control_client *c, control_called *called, void *user,
+		     struct control_call **ret)
+{
+	struct control_call *call = calloc(1, sizeof(*call));
+
+	assert_null(c->call);
+	*call = (struct control_call){c, called, user};
+	c->call = call;
+	c->calls++;
+	*ret = call;
+	return 0;
+}
+
+int control_client_set_dns(struct control_client *c, const char *name, const char *value,
+			   control_called *called, void *user, struct control_call **ret,
+			   struct error *err)
+{
+	(void)err;
+	snprintf(c->call_name, sizeof(c->call_name), "%s", name);
+	snprintf(c->call_value, sizeof(c->call_value), "%s", value);
+	return take_call(c, called, user, ret);
+}
+
+int control_client_sign(struct control_client *c, const char *csr, control_called *called,
+			void *user, struct control_call **ret, struct error *err)
+{
+	(void)err;
+	snprintf(c->call_csr, sizeof(c->call_csr), "%s", csr);
+	return take_call(c, called, user, ret);
+}
+
+void control_call_cancel(struct control_call *call)
+{
+	if (!call)
+		return;
+	call->client->call = NULL;
+	free(call);
 }
 
 /* --- privsep/privsep_client.h --- */
@@ -345,6 +399,9 @@ int privsep_client_serve(struct privsep_client *privsep, const struct privsep_se
 			 privsep_done done, void *userdata)
 {
 	privsep->serve_ports = serve->port_count;
+	snprintf(privsep->cert_domains, sizeof(privsep->cert_domains), "%s",
+		 serve->cert_domains ? serve->cert_domains : "");
+	privsep->signs = serve->signs;
 	return wait_for_answer(privsep,
 			       (struct fake_request){true, PRIVSEP_BLOB_STATE, done, userdata});
 }
