@@ -481,7 +481,10 @@ static void serve_query_feature(struct node *node, struct http1_exchange *x)
 /* watch_notify() - A reader that is too slow is cut off, and dials again */
 static void watch_notify(void *context, const void *line, size_t length)
 {
-	(void)http1_stream_send(context, line, length);
+	if (line)
+		(void)http1_stream_send(context, line, length);
+	else
+		http1_stream_end(context);
 }
 
 static void watch_closed(struct http1_exchange *x)

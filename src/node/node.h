@@ -176,7 +176,8 @@ int node_serve_config(struct node *node, struct buffer *out, char ret_etag[stati
 int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
 			  struct error *err);
 
-/** node_notify - Receives an ipn.Notify: one line of JSON, which is valid during the call */
+/** node_notify - Receives an ipn.Notify: one line of JSON, which is valid during the call; NULL: the
+ * watch has to end */
 typedef void node_notify(void *context, const void *line, size_t length);
 
 /**

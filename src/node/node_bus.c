@@ -10,9 +10,12 @@
 #include "base/limits.h"
 #include "node/node_internal.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define NODE_SESSION_MAX 17 /* 16 hex digits and the end */
 
 /* Watches with one of these bits get changes of peers. */
 #define PEER_BITS (NODE_WATCH_PEER_CHANGES | NODE_WATCH_PEER_PATCHES)
@@ -21,6 +24,7 @@ struct node_watch {
 	struct node *node;
 	struct node_watch *next;
 	unsigned int mask;
+	char session[NODE_SESSION_MAX];
 	bool dead;
 	node_notify *notify;
 	void *context;
@@ -160,11 +164,9 @@ void node_bus_peers(struct node *node, const struct netmap_change *change)
 }
 
 /* put_initial() - The members of the first message that @mask asks for */
-static void put_initial(struct node *node, unsigned int mask, struct json_writer *w)
+static void put_initial(struct node *node, unsigned int mask, const char *session,
+			struct json_writer *w)
 {
-	char session[17];
-
-	snprintf(session, sizeof(session), "%016llx", (unsigned long long)++node->bus.sessions);
 	json_put_string(w, "SessionID", session);
 	if (mask & NODE_WATCH_INITIAL_STATE) {
 		json_put_int(w, "State", node_state(node));
@@ -186,12 +188,17 @@ struct node_watch *node_watch_new(struct node *node, unsigned int mask, node_not
 				  void *context)
 {
 	struct node_watch *watch = calloc(1, sizeof(*watch));
+	unsigned char id[NODE_SESSION_MAX / 2];
+	char session[NODE_SESSION_MAX];
 	struct message m;
 
 	if (!watch)
 		return NULL;
+	/* By chance: another engine's sessions must not be taken for ours. */
+	randombytes_buf(id, sizeof(id));
+	sodium_bin2hex(session, sizeof(session), id, sizeof(id));
 	message_begin(&m);
-	put_initial(node, mask, &m.w);
+	put_initial(node, mask, session, &m.w);
 	if (!message_end(&m)) {
 		buffer_free(&m.text);
 		free(watch);
@@ -204,6 +211,7 @@ struct node_watch *node_watch_new(struct node *node, unsigned int mask, node_not
 		.notify = notify,
 		.context = context,
 	};
+	memcpy(watch->session, session, sizeof(session));
 	node->bus.watches = watch;
 	notify(context, buffer_head(&m.text), m.text.length);
 	buffer_free(&m.text);
@@ -212,11 +220,39 @@ struct node_watch *node_watch_new(struct node *node, unsigned int mask, node_not
 
 void node_watch_free(struct node_watch *watch)
 {
+	char session[NODE_SESSION_MAX];
+	struct node *node;
+
 	if (!watch)
 		return;
+	node = watch->node;
+	memcpy(session, watch->session, sizeof(session));
 	watch->dead = true;
-	if (watch->node->bus.depth == 0)
-		sweep(&watch->node->bus);
+	if (node->bus.depth == 0)
+		sweep(&node->bus);
+	node_serve_session_ended(node, session);
+}
+
+static struct node_watch *find(const struct node *node, const char *session)
+{
+	struct node_watch *watch = node->bus.watches;
+
+	while (watch && (watch->dead || strcmp(watch->session, session) != 0))
+		watch = watch->next;
+	return watch;
+}
+
+bool node_bus_has(const struct node *node, const char *session)
+{
+	return find(node, session) != NULL;
+}
+
+void node_bus_end(struct node *node, const char *session)
+{
+	struct node_watch *watch = find(node, session);
+
+	if (watch)
+		watch->notify(watch->context, NULL, 0);
 }
 
 void node_bus_close(struct node *node)

@@ -20,6 +20,7 @@
  *	node_network        netmap → addresses and routes of the kernel
  *	node_serve          the ports that this node serves
  *	node_certify        what control does for their certificates
+ *	node_serve_edit     their configuration, as the LocalAPI reads and changes it
  *	node_store          state file, cache, hand-over record
  *	node_bus, node_status, node_debug, node_metrics, node_ping, node_hostinfo, node_health
  *	node_state          questions that every file may ask
@@ -113,7 +114,6 @@ enum login_request {
 struct node_bus {
 	struct node_watch *watches;
 	unsigned int depth; /* messages going round */
-	uint64_t sessions;
 };
 
 struct node_route_holder;
@@ -371,6 +371,28 @@ void node_network_forget(struct node *node);
 int node_serve_open(struct node *node);
 void node_serve_close(struct node *node);
 
+/* Between node_serve.c and node_serve_edit.c */
+
+/** node_serve_file_name() - The path of TS_SERVE_CONFIG, which goes before the stored one; or NULL */
+const char *node_serve_file_name(const struct node *node);
+
+/** node_serve_domain() - Our name without the last dot; NULL: none yet */
+const char *node_serve_domain(const struct node *node);
+
+/** node_serve_in_force() - The configuration in force, and its JSON */
+const struct serve_config *node_serve_in_force(const struct node *node, const char **ret_text);
+
+/** node_serve_foreground() - Sessions in the foreground, by id; NULL for none. Borrowed */
+json_t *node_serve_foreground(const struct node *node);
+
+/** node_serve_take() - Put the stored configuration and @foreground, which is taken over, into force */
+void node_serve_take(struct node *node, json_t *foreground);
+
+/* node_serve_edit.c */
+
+/** node_serve_session_ended() - A watch of the bus has ended, and with it what it served */
+void node_serve_session_ended(struct node *node, const char *session);
+
 /** node_serve_file() - @fd, which is closed here, is TS_SERVE_CONFIG as it is now; or negative errno */
 void node_serve_file(struct node *node, int fd);
 
@@ -461,5 +483,11 @@ void node_bus_state(struct node *node, enum node_state state);
 /** node_bus_peers() - Send the peers that one message of control changed, each as a whole and with
  * its user, to watches that asked for peers */
 void node_bus_peers(struct node *node, const struct netmap_change *change);
+
+/** node_bus_has() - Whether a watch with this SessionID is open */
+bool node_bus_has(const struct node *node, const char *session);
+
+/** node_bus_end() - Close the watch with this SessionID, if there is one */
+void node_bus_end(struct node *node, const char *session);
 
 void node_bus_close(struct node *node);

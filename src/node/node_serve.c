@@ -25,7 +25,6 @@
 #include "wire/serve_config.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,6 +47,7 @@ struct node_serve {
 	struct node *node;
 	struct buffer text; /* of the file, or the stored one, once there was one */
 	bool have_text;
+	json_t *foreground;         /* sessions of commands in the foreground, by id; NULL: none */
 	char *domain;               /* our name, without the last dot; NULL: none yet */
 	char *cert_domains;         /* node_certify_domains(), as it was sent last */
 	bool signs;                 /* node_certify_signs(), the same */
@@ -187,10 +187,9 @@ static void resolve_next(struct node_serve *serve)
 
 /* --- The configuration --- */
 
-/* named_file() - The path of TS_SERVE_CONFIG, which goes before the stored configuration; or NULL */
-static const char *named_file(const struct node_serve *serve)
+const char *node_serve_file_name(const struct node *node)
 {
-	return serve->node->start->config.serve_config;
+	return node->start->config.serve_config;
 }
 
 /* refuse() - Keep what is in force, and say why */
@@ -199,10 +198,11 @@ static void refuse(struct node_serve *serve, const char *why)
 	char text[ERROR_TEXT_MAX + 192];
 
 	snprintf(text, sizeof(text), "%s is not used: %s. %s; %s",
-		 named_file(serve) ? "TS_SERVE_CONFIG" : "the stored serve configuration", why,
-		 serve->sent_text ? "The last good one stays in force" : "Nothing is served",
-		 named_file(serve) ? "correct the file, it is read again then"
-				   : "'pillion serve reset' removes it");
+		 node_serve_file_name(serve->node) ? "TS_SERVE_CONFIG"
+						   : "the stored serve configuration",
+		 why, serve->sent_text ? "The last good one stays in force" : "Nothing is served",
+		 node_serve_file_name(serve->node) ? "correct the file, it is read again then"
+						   : "'pillion serve reset' removes it");
 	if (node_warn(serve->node, NODE_WARN_SERVE, text))
 		log_error("%s", text);
 }
@@ -235,6 +235,29 @@ static void take(struct node_serve *serve, struct serve_config *config, char *te
 	resolve_next(serve);
 }
 
+/*
+ * whole_text() - The text with the sessions in the foreground, and without those that it names itself
+ *
+ * A text that is no object stays as it is: reading it finds the fault, with its line.
+ */
+static char *whole_text(struct node_serve *serve)
+{
+	const char *text = (const char *)buffer_head(&serve->text) ?: "";
+	json_t *root = json_loadb(text, serve->text.length, JSON_REJECT_DUPLICATES, NULL);
+	char *whole = NULL;
+
+	if (!json_is_object(root) || (!serve->foreground && !json_object_get(root, "Foreground"))) {
+		whole = strndup(text, serve->text.length);
+	} else {
+		(void)json_object_del(root, "Foreground");
+		if (!serve->foreground ||
+		    json_object_set(root, "Foreground", serve->foreground) == 0)
+			whole = json_dumps(root, JSON_COMPACT);
+	}
+	json_decref(root);
+	return whole;
+}
+
 /* apply() - Take the text as it stands, under our name as it is */
 static void apply(struct node_serve *serve)
 {
@@ -245,22 +268,20 @@ static void apply(struct node_serve *serve)
 
 	if (!serve->have_text)
 		return;
-	r = serve_config_parse((const char *)buffer_head(&serve->text), serve->text.length,
-			       serve->domain, &config, &err);
-	if (r == -EAGAIN)
-		return; /* our name comes with the netmap */
+	text = whole_text(serve);
+	if (!text)
+		return;
+	r = serve_config_parse(text, strlen(text), serve->domain, &config, &err);
 	if (r < 0) {
-		refuse(serve, err.text);
+		if (r != -EAGAIN) /* else our name comes with the netmap */
+			refuse(serve, err.text);
+		free(text);
 		return;
 	}
 	if (node_warn(serve->node, NODE_WARN_SERVE, config.warnings[0] ? config.warnings : NULL) &&
 	    config.warnings[0])
 		log_warn("serve configuration: %s", config.warnings);
-	text = strndup((const char *)buffer_head(&serve->text), serve->text.length);
-	if (text)
-		take(serve, &config, text);
-	else
-		serve_config_free(&config);
+	take(serve, &config, text);
 }
 
 /* use_text() - @text, which is taken over, from now on; @r < 0: it could not be read */
@@ -291,17 +312,20 @@ void node_serve_file(struct node *node, int fd)
 	use_text(node->serve, &text, r);
 }
 
-void node_serve_stored(struct node *node)
+void node_serve_take(struct node *node, json_t *foreground)
 {
 	struct node_serve *serve = node->serve;
 	struct buffer text = BUFFER_INIT(SERVE_CONFIG_MAX);
 	int r;
 
-	if (named_file(serve))
-		return;
+	json_decref(serve->foreground);
+	serve->foreground = json_object_size(foreground) > 0 ? foreground : NULL;
+	if (!serve->foreground)
+		json_decref(foreground);
 	r = state_file_serve_config(&node->state, &text);
 	/* A former engine may have served what is no longer stored. */
-	if (r == 0 && text.length == 0 && (serve->have_text || node->start->config.crash_count))
+	if (r == 0 && text.length == 0 &&
+	    (serve->have_text || serve->foreground || node->start->config.crash_count))
 		r = buffer_append(&text, "{}", 2);
 	if (r < 0 || text.length > 0)
 		use_text(serve, &text, r);
@@ -309,140 +333,35 @@ void node_serve_stored(struct node *node)
 		buffer_free(&text);
 }
 
-int node_serve_config(struct node *node, struct buffer *out, char ret_etag[static NODE_ETAG_MAX])
+void node_serve_stored(struct node *node)
 {
-	struct node_serve *serve = node->serve;
-	const char *source = serve->sent_text ? serve->sent_text : "{}";
-	_cleanup_(buffer_free) struct buffer text = BUFFER_INIT(SERVE_CONFIG_MAX);
-	unsigned char hash[crypto_hash_sha256_BYTES];
-	_cleanup_free_ char *compact = NULL;
-	json_t *config;
-	int r = serve_config_expand(source, strlen(source), serve->domain, &text);
+	json_t *ended = node->serve->foreground, *session;
+	const char *id;
 
-	if (r < 0)
-		return r;
-	config = json_loadb((const char *)buffer_head(&text), text.length, 0, NULL);
-	compact = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS);
-	json_decref(config);
-	if (!compact)
-		return -ENOMEM;
-	crypto_hash_sha256(hash, (const unsigned char *)compact, strlen(compact));
-	sodium_bin2hex(ret_etag, NODE_ETAG_MAX, hash, sizeof(hash));
-	return buffer_append(out, compact, strlen(compact));
-}
-
-/* check_etag() - Whether @etag, if there is one, is of the configuration in force */
-static int check_etag(struct node *node, const char *etag, struct error *err)
-{
-	_cleanup_(buffer_free) struct buffer now = BUFFER_INIT(SERVE_CONFIG_MAX);
-	char now_etag[NODE_ETAG_MAX];
-	int r;
-
-	if (!etag || !*etag)
-		return 0;
-	r = node_serve_config(node, &now, now_etag);
-	if (r < 0)
-		return error_set_errno(err, r, "read the serve configuration");
-	return strcmp(etag, now_etag) == 0 ? 0 : error_set(err, -ESTALE, "etag mismatch");
-}
-
-static int lacks(struct error *err, const char *what, const char *remedy)
-{
-	return error_set(err, -EOPNOTSUPP, "%s is not supported yet: %s", what, remedy);
-}
-
-/* check_members() - Refuse what a file may have without effect */
-static int check_members(const json_t *config, struct error *err)
-{
-	const char *site;
-	json_t *on;
-
-	if (json_object_size(json_object_get(config, "Foreground")) > 0)
-		return lacks(err, "serving in the foreground", "add --bg");
-	if (json_object_size(json_object_get(config, "Services")) > 0)
-		return lacks(err, "serving for a Service", "leave --service out");
-	json_object_foreach(json_object_get(config, "AllowFunnel"), site, on) {
-		if (json_is_true(on))
-			return lacks(err, "Funnel", "use 'serve', for the tailnet alone");
+	if (node_serve_file_name(node))
+		return;
+	node->serve->foreground = NULL; /* another profile has other ports */
+	node_serve_take(node, NULL);
+	json_object_foreach(ended, id, session) {
+		node_bus_end(node, id);
 	}
-	return 0;
+	json_decref(ended);
 }
 
-/* check_change() - Refuse what can't be served, and another protocol on a port in use */
-static int check_change(const struct serve_config *now, const struct serve_config *next,
-			struct error *err)
+const struct serve_config *node_serve_in_force(const struct node *node, const char **ret_text)
 {
-	if (next->port_count > SERVE_PORTS_MAX)
-		return error_set(err, -EINVAL, "more than %u ports", SERVE_PORTS_MAX);
-	for (size_t i = 0; i < next->target_count; i++)
-		if (next->targets[i].path)
-			return lacks(err, "a Unix socket as target", "use a TCP port");
-	for (size_t i = 0; i < next->site_count; i++)
-		for (size_t k = 0; k < next->sites[i].handler_count; k++)
-			if (next->sites[i].handlers[k].action == SERVE_PATH)
-				return lacks(err, "serving files", "use a web server as target");
-	for (size_t i = 0; i < next->port_count; i++) {
-		const struct serve_port *port = &next->ports[i];
-		const struct serve_port *used = serve_config_port(now, port->port);
-
-		if (used && used->protocol != port->protocol)
-			return error_set(err, -EINVAL,
-					 "want to serve \"%s\", but port %u is already serving "
-					 "\"%s\"; turn it off first",
-					 serve_protocol_name(port->protocol), port->port,
-					 serve_protocol_name(used->protocol));
-	}
-	return 0;
+	*ret_text = node->serve->sent_text ?: "{}";
+	return &node->serve->config;
 }
 
-/* check_config() - Whether @text, which is @json, may replace what is in force */
-static int check_config(struct node_serve *serve, const json_t *json, const char *text,
-			struct error *err)
+const char *node_serve_domain(const struct node *node)
 {
-	struct serve_config next = {0};
-	int r = check_members(json, err);
-
-	if (r == 0 && strstr(text, SERVE_CERT_DOMAIN))
-		r = error_set(err, -EINVAL,
-			      "%s is for the file of TS_SERVE_CONFIG: write the node's name, %s",
-			      SERVE_CERT_DOMAIN, serve->domain ? serve->domain : "NAME.TAILNET");
-	if (r == 0)
-		r = serve_config_parse(text, strlen(text), serve->domain, &next, err);
-	if (r == 0)
-		r = check_change(&serve->config, &next, err);
-	serve_config_free(&next);
-	return r;
+	return node->serve->domain;
 }
 
-int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
-			  struct error *err)
+json_t *node_serve_foreground(const struct node *node)
 {
-	struct node_serve *serve = node->serve;
-	_cleanup_free_ char *text = json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS);
-	int r = node_check_usable(node, "change the serve configuration", err);
-
-	if (r < 0)
-		return r;
-	if (!text)
-		return error_set(err, -ENOMEM, "out of memory");
-	if (named_file(serve))
-		return error_set(err, -EEXIST,
-				 "the file of TS_SERVE_CONFIG (--serve-config), %.200s, is in "
-				 "force: change the file, or start without it",
-				 named_file(serve));
-	if (!node_has_map(node) || !*node->state.profile_id)
-		return error_set(err, -EBUSY, "netMap is nil: the node has to be logged in first");
-	r = check_etag(node, etag, err);
-	if (r == 0)
-		r = check_config(serve, config, text, err);
-	if (r < 0)
-		return r;
-	r = state_file_set_serve_config(&node->state, text);
-	if (r < 0)
-		return error_set_errno(err, r, "store the serve configuration");
-	node_store_state(node);
-	node_serve_stored(node);
-	return 0;
+	return node->serve ? node->serve->foreground : NULL;
 }
 
 /* take_rights() - What control does for certificates of this node; whether that is news */
@@ -637,6 +556,7 @@ void node_serve_close(struct node *node)
 	names_cancel(serve->query);
 	serve_config_free(&serve->config);
 	buffer_free(&serve->text);
+	json_decref(serve->foreground);
 	free(serve->sent_text);
 	free(serve->targets);
 	free(serve->domain);

@@ -470,7 +470,13 @@ int http1_stream_send(struct http1_exchange *x, const void *bytes, size_t length
 
 void http1_stream_end(struct http1_exchange *x)
 {
-	connection_close(connection_of(x));
+	struct connection *c = connection_of(x);
+
+	/* For a reader that has taken everything the answer ends whole, not cut short. */
+	if (c->state == STATE_STREAMING && !c->failed && unread(c) == 0 &&
+	    buffer_append(&c->out, "0\r\n\r\n", 5) == 0)
+		flush(c);
+	connection_close(c);
 }
 
 struct stream *http1_take(struct http1_exchange *x, struct buffer *ret_head)

@@ -338,6 +338,10 @@ static int read_port(struct parse *p, const char *key, json_t *json)
 	if (https + http + (to != NULL) != 1)
 		return refuse(p, "a port serves exactly one of HTTPS, HTTP and TCPForward");
 	check_members(p, json, known);
+	if (serve_config_port(p->config, port_of(key))) {
+		warn(p, "not served, since a session in the foreground serves this port");
+		return 0;
+	}
 	port = APPEND(p->config->ports, p->config->port_count);
 	if (!port)
 		return -ENOMEM;
@@ -495,7 +499,7 @@ static int read_site(struct parse *p, const char *key, json_t *json)
 	return 0;
 }
 
-static int read_funnel(struct parse *p, const char *key, const json_t *value)
+static int read_funnel(struct parse *p, const char *key, json_t *value)
 {
 	enter(p, "AllowFunnel.%.200s", key);
 	if (!json_is_boolean(value))
@@ -511,13 +515,57 @@ static int read_funnel(struct parse *p, const char *key, const json_t *value)
 	return 0;
 }
 
+/* read_each() - Call @read for every member of @root's member @name */
+static int read_each(struct parse *p, json_t *root, const char *name,
+		     int (*read)(struct parse *p, const char *key, json_t *value))
+{
+	json_t *part, *value;
+	const char *key;
+	int r = 0;
+
+	enter(p, "%s", "");
+	part = object_of(p, root, name, &r);
+	json_object_foreach(part, key, value) {
+		r = r < 0 ? r : read(p, key, value);
+	}
+	enter(p, "%s", "");
+	return r;
+}
+
+static int read_ports(struct parse *p, json_t *root)
+{
+	return read_each(p, root, "TCP", read_port);
+}
+
+static int read_sites(struct parse *p, json_t *root)
+{
+	int r = read_each(p, root, "Web", read_site);
+
+	return r < 0 ? r : read_each(p, root, "AllowFunnel", read_funnel);
+}
+
+/* read_sessions() - What @read reads, of each session in the foreground */
+static int read_sessions(struct parse *p, json_t *root, int (*read)(struct parse *p, json_t *part))
+{
+	json_t *sessions, *session;
+	const char *id;
+	int r = 0;
+
+	sessions = object_of(p, root, "Foreground", &r);
+	json_object_foreach(sessions, id, session) {
+		if (r == 0 && !json_is_object(session) && !json_is_null(session))
+			r = refuse(p, "Foreground.%.40s must be an object: {…}", id);
+		r = r < 0 ? r : read(p, session);
+	}
+	return r;
+}
+
+/* read_root() - Sessions in the foreground go first: their ports and sites win */
 static int read_root(struct parse *p, json_t *root)
 {
 	static const char *const known[] = {"TCP",        "Web",  "AllowFunnel", "Services",
 					    "Foreground", "ETag", NULL};
-	json_t *part, *value;
-	const char *key;
-	int r = 0;
+	int r;
 
 	if (!json_is_object(root))
 		return refuse(p, "the configuration is a JSON object: {…}");
@@ -526,26 +574,17 @@ static int read_root(struct parse *p, json_t *root)
 			      "this is a file of `serve set-config`, which is for Services: write "
 			      "the members TCP and Web instead");
 	check_members(p, root, known);
-	part = object_of(p, root, "TCP", &r);
-	json_object_foreach(part, key, value) {
-		r = r < 0 ? r : read_port(p, key, value);
-	}
-	if (p->config->port_count > 1)
+	r = read_sessions(p, root, read_ports);
+	if (r == 0)
+		r = read_ports(p, root);
+	if (r == 0 && p->config->port_count > 1)
 		qsort(p->config->ports, p->config->port_count, sizeof(*p->config->ports),
 		      compare_ports);
-	enter(p, "%s", "");
-	part = r < 0 ? NULL : object_of(p, root, "Web", &r);
-	json_object_foreach(part, key, value) {
-		r = r < 0 ? r : read_site(p, key, value);
-	}
-	enter(p, "%s", "");
-	part = r < 0 ? NULL : object_of(p, root, "AllowFunnel", &r);
-	json_object_foreach(part, key, value) {
-		r = r < 0 ? r : read_funnel(p, key, value);
-	}
-	enter(p, "%s", "");
-	part = r < 0 ? NULL : object_of(p, root, "Services", &r);
-	if (json_object_size(part) > 0)
+	if (r == 0)
+		r = read_sessions(p, root, read_sites);
+	if (r == 0)
+		r = read_sites(p, root);
+	if (r == 0 && json_object_size(object_of(p, root, "Services", &r)) > 0)
 		warn(p, "Services are not offered yet, so they are ignored");
 	return r;
 }

@@ -8,6 +8,8 @@
  *	  "AllowFunnel": {"app.tail1234.ts.net:443": false}
  *	}
  *
+ * "Foreground" has a configuration for each session of a command in the foreground, by the session's id.
+ *
  * A text is taken whole or refused whole. What can't be served, but harms nothing else (an unknown
  * member, a site whose port serves no HTTP), is a warning. protocol.md 2.1 has the types.
  */

@@ -3,6 +3,7 @@
 
 import json
 import shlex
+import signal
 
 import pytest
 from lab import wait_for
@@ -85,11 +86,41 @@ def test_the_stock_command_serves(world):
     cli("serve", "--https=443", "off")
     wait_for(lambda: page(f"https://{name}/") == "", 20, "the port to close")
     assert page(f"http://{name}:8000/") == "hello"
-    done = cli("serve", str(APP_PORT), check=False)
-    assert done.returncode != 0 and "add --bg" in done.stdout + done.stderr
     cli("serve", "reset")
     assert "No serve config" in cli("serve", "status").stdout
     assert "unsupported" not in cli("funnel", "--bg", "1", check=False).stdout
+
+
+def test_the_stock_command_serves_in_the_foreground(world):
+    """Until Ctrl-C; a second one on the same port is refused; reset ends it."""
+    node = world.sidecar.join()
+    name = node.status()["Self"]["DNSName"].rstrip(".")
+    at = f"{name}::{node.addresses()[0]}:"
+
+    def page():
+        command = ["curl", "-skS", "--max-time", "10", "--connect-to", at, f"http://{name}/"]
+        done = world.laptop.box.run(*command, check=False)
+        return done.stdout or done.stderr
+
+    def begin(log):
+        command = node.cli_command("serve", "--http=80", str(APP_PORT))
+        process = node.box.start(*command, log=log)
+        process.wait_text("Press Ctrl.C to exit", 10)
+        wait_for(lambda: page() == world.sidecar_app.page, 20, page)
+        return process
+
+    first = begin("first")
+    (session,) = json.loads(node.cli("serve", "status", "--json").stdout)["Foreground"].values()
+    assert session["TCP"] == {"80": {"HTTP": True}}
+    done = node.cli("serve", "--http=80", "1", check=False)
+    assert done.returncode == 1 and "listener already exists for port 80" in done.stderr
+    first.signal(signal.SIGINT)
+    assert first.wait(10) == 0
+    wait_for(lambda: "curl: (7)" in page(), 20, page)
+    second = begin("second")
+    node.cli("serve", "reset")
+    assert second.wait(10) == 0
+    wait_for(lambda: "curl: (7)" in page(), 20, page)
 
 
 def test_a_peer_is_pinged_by_a_route_that_only_it_has(world):

@@ -15,7 +15,7 @@
 /* The first line of a daemon's log; scripts look for its first words. */
 #define PROGRAM_STARTING "Program starting: v" TAILCFG_IPN_VERSION "-pillion" PILLION_VERSION
 
-#define OWN_FLAGS_MAX   12
+#define OWN_FLAGS_MAX   16
 #define FLAG_GROUPS_MAX 6
 
 /* A command line that was read; one command runs in a process. */
@@ -140,6 +140,7 @@ enum serve_flag {
 	SERVE_FLAG_PROXY_PROTOCOL,
 	SERVE_FLAG_YES,
 	SERVE_FLAG_JSON,
+	SERVE_FLAG_APP_CAPS,
 };
 enum version_flag { VERSION_JSON, VERSION_DAEMON, VERSION_UPSTREAM };
 enum daemon_own_flag { DAEMON_OWN_CLEAN_UP, DAEMON_OWN_VERSION };

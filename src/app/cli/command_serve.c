@@ -4,21 +4,34 @@
  *
  * Reads the ipn.ServeConfig of the daemon, edits it as the official command does, and sends it back
  * with its ETag, so that two commands at the same time don't undo each other.
+ *
+ * In the foreground the command follows the bus of the daemon, and what it sets belongs to this
+ * session: the daemon ends it with the connection, however the command ends.
  */
 #include "app/cli/command.h"
 #include "app/cli/output.h"
+#include "app/cli/serve_output.h"
 #include "base/cleanup.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define SERVE_CONFIG_PATH "/localapi/v0/serve-config"
+#define SESSION_PATH      "/localapi/v0/watch-ipn-bus?mask=2"
+#define SESSION_WAIT_MS   5000
 
 /* What a command line edits. */
 struct serving {
 	struct command_line *line;
 	json_t *config, *status; /* owned */
+	json_t *part;            /* of @config, that is edited: the whole, or that of our session */
+	struct unix_http session; /* in the foreground */
 	char etag[UNIX_HTTP_ETAG_MAX];
 	char name[PEER_NAME_MAX];     /* of this node */
 	char site[PEER_NAME_MAX + 8]; /* NAME:PORT */
@@ -56,6 +69,7 @@ static int load(struct serving *s, struct error *err)
 		return r;
 	if (!json_is_object(s->config))
 		return error_set(err, -EBADMSG, "the daemon's serve configuration is no object");
+	s->part = s->config;
 	peer_name(json_object_get(s->status, "Self"), s->name);
 	return 0;
 }
@@ -71,58 +85,10 @@ static void unload(struct serving *s)
 	json_decref(s->config);
 	json_decref(s->status);
 	free(s->mount);
+	unix_http_close(&s->session);
 }
 
 /* --- status --- */
-
-static void print_handlers(const json_t *handlers)
-{
-	static const char *const kinds[] = {"Proxy", "Text", "Redirect", "Path"};
-	static const char *const words[] = {"proxy", "text", "redirect", "path"};
-	const char *mount;
-	json_t *handler;
-
-	json_object_foreach((json_t *)(uintptr_t)handlers, mount, handler) {
-		for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-			if (*text_of(handler, kinds[i]))
-				print_line(stdout, "|-- %s %s %s", mount, words[i],
-					   text_of(handler, kinds[i]));
-	}
-}
-
-/* print_site() - The URL of a site, and what its mounts lead to */
-static void print_site(const json_t *config, const char *site, const json_t *web)
-{
-	const char *colon = strrchr(site, ':');
-	const char *port = colon ? colon + 1 : "";
-	const json_t *tcp = json_object_get(json_object_get(config, "TCP"), port);
-	bool tls = json_is_true(json_object_get(tcp, "HTTPS"));
-	bool usual = strcmp(port, tls ? "443" : "80") == 0;
-
-	print_line(stdout, "%s://%.*s/ (tailnet only)", tls ? "https" : "http",
-		   (int)(usual && colon ? (size_t)(colon - site) : strlen(site)), site);
-	print_handlers(json_object_get(web, "Handlers"));
-}
-
-static void print_forward(const char *name, const char *port, const json_t *tcp)
-{
-	print_line(stdout, "tcp://%s:%s (%stailnet only)", name, port,
-		   *text_of(tcp, "TerminateTLS") ? "TLS-terminated TCP, " : "");
-	print_line(stdout, "|--> tcp://%s", text_of(tcp, "TCPForward"));
-}
-
-static void print_all(const struct serving *s)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(json_object_get(s->config, "Web"), key, value)
-		print_site(s->config, key, value);
-	json_object_foreach(json_object_get(s->config, "TCP"), key, value) {
-		if (*text_of(value, "TCPForward"))
-			print_forward(s->name, key, value);
-	}
-}
 
 static int show(struct serving *s)
 {
@@ -132,10 +98,12 @@ static int show(struct serving *s)
 		return complain(EXIT_FAILS, "%s", err.text);
 	if (s->line->own[SERVE_FLAG_JSON].on)
 		print_json(s->config);
-	else if (json_object_size(json_object_get(s->config, "TCP")) == 0)
+	else if (json_object_size(json_object_get(s->config, "TCP")) == 0 &&
+		 json_object_size(json_object_get(s->config, "Foreground")) == 0 &&
+		 json_object_size(json_object_get(s->config, "Services")) == 0)
 		printf("No serve config\n");
 	else
-		print_all(s);
+		serve_print_status(s->config, s->status);
 	return EXIT_OK;
 }
 
@@ -192,21 +160,114 @@ static bool is_number(const char *text)
 	return *text && text[strspn(text, "0123456789")] == '\0';
 }
 
-/* web_handler() - ipn.HTTPHandler for @target */
-static json_t *web_handler(const char *target, struct error *err)
+/* clean_path() - @path without "." and ".." and double slashes, as Go's filepath.Clean */
+static void clean_path(const char *path, char out[static PATH_MAX])
 {
-	if (strncmp(target, "text:", 5) == 0)
-		return json_pack("{s:s}", "Text", target + 5);
-	if (*target == '/') {
-		error_set(err, -EOPNOTSUPP,
-			  "serving files is not supported yet; name a web server as target");
+	size_t length = 0;
+
+	while (*path) {
+		size_t part = strcspn(path, "/");
+
+		if (part == 2 && path[0] == '.' && path[1] == '.') {
+			while (length > 0 && out[--length] != '/')
+				;
+		} else if (part > 0 && !(part == 1 && *path == '.') &&
+			   length + part + 2 < PATH_MAX) {
+			out[length++] = '/';
+			memcpy(out + length, path, part);
+			length += part;
+		}
+		path += part + (path[part] == '/');
+	}
+	if (length == 0)
+		out[length++] = '/';
+	out[length] = 0;
+}
+
+/* path_handler() - For a file or folder; the mount of a folder ends with '/', for its links */
+static json_t *path_handler(struct serving *s, const char *target, struct error *err)
+{
+	char path[PATH_MAX];
+	struct stat what;
+
+	clean_path(target, path);
+	if (stat(path, &what) < 0) {
+		error_set_errno(err, -errno, "invalid path %s", path);
 		return NULL;
 	}
+	if (S_ISDIR(what.st_mode) && s->mount[strlen(s->mount) - 1] != '/') {
+		char *mount;
+
+		if (asprintf(&mount, "%s/", s->mount) < 0)
+			return NULL;
+		free(s->mount);
+		s->mount = mount;
+	}
+	return json_pack("{s:s}", "Path", path);
+}
+
+static bool is_capability(const char *name)
+{
+	const char *slash = strchr(name, '/');
+	bool dot = false;
+
+	if (!slash || slash == name || !slash[1] || *name == '.' || slash[-1] == '.')
+		return false;
+	for (const char *at = name; *at; at++) {
+		dot |= *at == '.' && at < slash;
+		if (!isalnum((unsigned char)*at) && (unsigned char)*at < 0x80 &&
+		    !strchr(at < slash ? "-." : "-/", *at))
+			return false;
+	}
+	return dot && !strstr(name, "..");
+}
+
+/* put_capabilities() - AcceptAppCaps of --accept-app-caps, names separated by commas */
+static int put_capabilities(const struct serving *s, json_t *handler, struct error *err)
+{
+	const struct flag_value *flag = &s->line->own[SERVE_FLAG_APP_CAPS];
+	_cleanup_free_ char *text = flag->given ? strdup(flag->text) : NULL;
+	char *rest = text, *name;
+
+	while (rest && (name = strsep(&rest, ","))) {
+		name += strspn(name, " ");
+		name[strcspn(name, " ")] = 0;
+		if (!is_capability(name))
+			return error_set(err, -EINVAL,
+					 "\"%s\" does not match the form {domain}/{name}, where "
+					 "domain must be a fully qualified domain name",
+					 name);
+		if (!json_object_get(handler, "AcceptAppCaps"))
+			json_object_set_new(handler, "AcceptAppCaps", json_array());
+		json_array_append_new(json_object_get(handler, "AcceptAppCaps"), json_string(name));
+	}
+	return 0;
+}
+
+/* web_handler() - ipn.HTTPHandler for @target */
+static json_t *web_handler(struct serving *s, const char *target, struct error *err)
+{
+	json_t *handler;
+
+	if (strcmp(target, "text:") == 0) {
+		error_set(err, -EINVAL, "unable to serve; text cannot be an empty string");
+		return NULL;
+	}
+	if (strncmp(target, "text:", 5) == 0)
+		return json_pack("{s:s}", "Text", target + 5);
+	if (*target == '/')
+		return path_handler(s, target, err);
 	if (is_number(target))
-		return json_pack("{s:s+}", "Proxy", "http://127.0.0.1:", target);
-	if (strstr(target, "://") || strncmp(target, "unix:", 5) == 0)
-		return json_pack("{s:s}", "Proxy", target);
-	return json_pack("{s:s+}", "Proxy", "http://", target);
+		handler = json_pack("{s:s+}", "Proxy", "http://127.0.0.1:", target);
+	else if (strstr(target, "://") || strncmp(target, "unix:", 5) == 0)
+		handler = json_pack("{s:s}", "Proxy", target);
+	else
+		handler = json_pack("{s:s+}", "Proxy", "http://", target);
+	if (handler && put_capabilities(s, handler, err) < 0) {
+		json_decref(handler);
+		return NULL;
+	}
+	return handler;
 }
 
 static json_t *forward(const struct serving *s, const char *target)
@@ -251,7 +312,7 @@ static bool same_mount(const char *a, const char *b)
 
 static int set_web(struct serving *s, const char *target, struct error *err)
 {
-	json_t *tcp = member(s->config, "TCP"), *handler = web_handler(target, err), *handlers;
+	json_t *tcp = member(s->part, "TCP"), *handler = web_handler(s, target, err), *handlers;
 	json_t *used = json_object_get(tcp, s->port);
 	const char *mount;
 	json_t *value;
@@ -268,7 +329,7 @@ static int set_web(struct serving *s, const char *target, struct error *err)
 	}
 	json_object_set_new(tcp, s->port,
 			    json_pack("{s:b}", s->kind == SERVE_FLAG_HTTPS ? "HTTPS" : "HTTP", 1));
-	handlers = member(member(member(s->config, "Web"), s->site), "Handlers");
+	handlers = member(member(member(s->part, "Web"), s->site), "Handlers");
 	json_object_foreach_safe(handlers, next, mount, value) {
 		if (same_mount(mount, s->mount))
 			(void)json_object_del(handlers, mount);
@@ -279,7 +340,7 @@ static int set_web(struct serving *s, const char *target, struct error *err)
 
 static int set_tcp(struct serving *s, const char *target, struct error *err)
 {
-	json_t *tcp = member(s->config, "TCP");
+	json_t *tcp = member(s->part, "TCP");
 	const json_t *used = json_object_get(tcp, s->port);
 
 	if (used && !*text_of(used, "TCPForward"))
@@ -335,25 +396,66 @@ static int remove_tcp(struct serving *s, struct error *err)
 	return 0;
 }
 
-static void print_done(const struct serving *s)
+static void print_done(const struct serving *s, bool foreground)
 {
-	const json_t *tcp = json_object_get(json_object_get(s->config, "TCP"), s->port);
-
 	printf("Available within your tailnet:\n\n");
-	if (is_web(s->kind))
-		print_site(s->config, s->site,
-			   json_object_get(json_object_get(s->config, "Web"), s->site));
+	serve_print_done(s->part, s->status, s->site, s->port);
+	if (foreground)
+		printf("Press Ctrl+C to exit.\n");
 	else
-		print_forward(s->name, s->port, tcp);
-	printf("\nServe started and running in the background.\n"
-	       "To disable the proxy, run: pillion serve --%s=%s off\n",
-	       kind_name(s->kind), s->port);
+		printf("Serve started and running in the background.\n"
+		       "To disable the proxy, run: pillion serve --%s=%s off\n",
+		       kind_name(s->kind), s->port);
+	(void)fflush(stdout);
+}
+
+/* --- the foreground --- */
+
+static void on_interrupt(int number)
+{
+	(void)number;
+	_exit(EXIT_OK); /* the daemon notices the end of the connection */
+}
+
+/* begin_session() - Edit what belongs to a session of ours, from now on */
+static int begin_session(struct serving *s, struct error *err)
+{
+	_cleanup_json_ json_t *first = NULL;
+	const char *id;
+	int r = localapi_stream_open(localapi_socket_path(s->line->socket), SESSION_PATH,
+				     &s->session, err);
+
+	if (r < 0)
+		return r;
+	r = localapi_stream_next(&s->session, SESSION_WAIT_MS, &first);
+	id = r > 0 ? text_of(first, "SessionID") : "";
+	if (!*id)
+		return error_set(err, -EBADMSG, "the daemon gave no session: missing SessionID");
+	s->part = member(member(s->config, "Foreground"), id);
+	return 0;
+}
+
+/* follow_session() - Until Ctrl-C, or the daemon's end of the session; exit code */
+static int follow_session(struct serving *s)
+{
+	json_t *message;
+	int r;
+
+	(void)signal(SIGINT, on_interrupt);
+	while ((r = localapi_stream_next(&s->session, -1, &message)) > 0)
+		json_decref(message);
+	if (s->session.ended) /* by `serve reset`, or by another change that lacks it */
+		return EXIT_OK;
+	return complain(EXIT_FAILS,
+			"the connection to the daemon broke: %s. The port is not "
+			"served any more",
+			strerror(-r));
 }
 
 /* change() - Set @target, or NULL: turn it off */
 static int change(struct serving *s, const char *target)
 {
-	bool web, off = !target;
+	bool web, off = !target, foreground = target && !s->line->own[SERVE_FLAG_BG].on;
 	struct error err = {0};
 	int r = read_port(s, &err);
 
@@ -370,6 +472,8 @@ static int change(struct serving *s, const char *target)
 	if (r == 0 && !*text_of(json_object_get(s->status, "Self"), "DNSName"))
 		r = error_set(&err, -ENODATA,
 			      "the node has no name in a tailnet yet; log in with 'pillion up'");
+	if (r == 0 && foreground)
+		r = begin_session(s, &err);
 	if (r == 0) {
 		snprintf(s->site, sizeof(s->site), "%s:%s", s->name, s->port);
 		r = off ? (web ? remove_web : remove_tcp)(s, &err)
@@ -384,13 +488,15 @@ static int change(struct serving *s, const char *target)
 					  "the same time; try again"
 					: "");
 	if (!off)
-		print_done(s);
-	return EXIT_OK;
+		print_done(s, foreground);
+	return foreground ? follow_session(s) : EXIT_OK;
 }
 
 int run_serve(struct command_line *line)
 {
-	_cleanup_(unload) struct serving s = {.line = line};
+	static const char *const later[] = {"advertise", "drain", "clear", "get-config",
+					    "set-config"};
+	_cleanup_(unload) struct serving s = {.line = line, .session.fd = -1};
 	const char *first = line->rest_count > 0 ? line->rest[0] : "";
 	const char *last = line->rest_count > 0 ? line->rest[line->rest_count - 1] : "";
 
@@ -398,15 +504,17 @@ int run_serve(struct command_line *line)
 		return show(&s);
 	if (line->rest_count == 1 && strcmp(first, "reset") == 0)
 		return reset(&s);
-	if (line->rest_count <= 2 && strcmp(last, "off") == 0)
+	for (size_t i = 0; i < ARRAY_SIZE(later); i++)
+		if (strcmp(first, later[i]) == 0)
+			return complain(EXIT_FAILS,
+					"'serve %s' is for Services, which are not supported yet: "
+					"serve ports of this node",
+					first);
+	if (line->rest_count >= 1 && line->rest_count <= 2 && strcmp(last, "off") == 0)
 		return change(&s, NULL);
 	if (line->rest_count != 1)
 		return complain(EXIT_USAGE,
-				"name one target: pillion serve --bg 8080; 'pillion serve --help' "
-				"has more");
-	if (!line->own[SERVE_FLAG_BG].on)
-		return complain(EXIT_FAILS,
-				"serving in the foreground is not supported yet: add --bg. The "
-				"port is served then until 'pillion serve … off'");
+				"name one target: pillion serve 8080; 'pillion serve --help' has "
+				"more");
 	return change(&s, first);
 }

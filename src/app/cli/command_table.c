@@ -51,7 +51,7 @@ static const struct flag whois_flags[] = {
 	[WHOIS_PROTO] = FLAG_OF("proto", FLAG_CHOICE, "tcp|udp", "protocol of an IP:PORT"),
 };
 static const struct flag serve_flags[] = {
-	[SERVE_FLAG_BG] = FLAG_ON("bg", "keep on serving when the command has ended (required)"),
+	[SERVE_FLAG_BG] = FLAG_ON("bg", "keep on serving when the command has ended"),
 	[SERVE_FLAG_HTTPS] = FLAG_NUMBER("https", "PORT", 1, 65535, "serve HTTPS (default 443)"),
 	[SERVE_FLAG_HTTP] = FLAG_NUMBER("http", "PORT", 1, 65535, "serve HTTP"),
 	[SERVE_FLAG_TCP] = FLAG_NUMBER("tcp", "PORT", 1, 65535, "forward TCP connections"),
@@ -63,9 +63,11 @@ static const struct flag serve_flags[] = {
 						  "begin TCP connections with a PROXY line"),
 	[SERVE_FLAG_YES] = FLAG_ON("yes", "with off: remove several handlers of a port"),
 	[SERVE_FLAG_JSON] = FLAG_ON("json", "with status: print the configuration as JSON"),
+	[SERVE_FLAG_APP_CAPS] = FLAG_OF("accept-app-caps", FLAG_STRING, "CAP,CAP",
+					"application capabilities of peers that the app is told"),
 	FLAG_THEIRS("service", FLAG_STRING, FLAG_NOT_YET, NULL),
-	FLAG_THEIRS("accept-app-caps", FLAG_STRING, FLAG_NOT_YET, NULL),
 	FLAG_THEIRS("tun", FLAG_BOOL, FLAG_NOT_YET, NULL),
+	FLAG_THEIRS("all", FLAG_BOOL, FLAG_NOT_YET, NULL),
 };
 static const struct flag version_flags[] = {
 	[VERSION_JSON] = FLAG_ON("json", "print JSON"),
@@ -229,13 +231,15 @@ const struct command commands[] = {
 		.arguments = "status|reset|TARGET|off",
 		.description =
 			"TARGET is a port of 127.0.0.1, HOST:PORT, a URL, or text:TEXT. "
-			"The configuration is stored with the node's login and outlives "
-			"a restart. While TS_SERVE_CONFIG names a file, the file is in "
+			"The port is served until the command ends (Ctrl-C). With --bg "
+			"it is stored with the node's login and outlives a restart. While "
+			"TS_SERVE_CONFIG names a file, the file is in "
 			"force, and changes by command are refused.\n\n"
 			"'status' lists the served ports, 'off' closes the port of the flags, "
 			"'reset' ends everything.",
-		.examples = "pillion serve --bg 8080\n"
-			    "\thttps://NAME/ leads to http://127.0.0.1:8080\n"
+		.examples = "pillion serve 8080\n"
+			    "\thttps://NAME/ leads to http://127.0.0.1:8080, until Ctrl-C\n"
+			    "pillion serve --bg 8080\n\tthe same for good\n"
 			    "pillion serve --bg --tcp=5432 5432\n\tforward connections\n"
 			    "pillion serve status\n\tlist the served ports\n"
 			    "pillion serve --https=443 off\n\tend it\n",

@@ -276,16 +276,13 @@ static void what_cant_be_served_is_refused(void **state)
 		/* 2 */
 		{"{\"TCP\":{\"80\":{\"HTTPS\":true}}}", -EINVAL,
 		 "want to serve \"https\", but port 80 is already serving \"http\""},
-		/* 3 */
-		{"{\"Foreground\":{\"s\":{\"TCP\":{}}}}", -EOPNOTSUPP, "add --bg"},
-		/* 4 */ {"{\"AllowFunnel\":{\"a.b:443\":true}}", -EOPNOTSUPP, "Funnel"},
-		/* 5 */ {"{\"Services\":{\"svc:a\":{}}}", -EOPNOTSUPP, "Service"},
-		/* 6 */
+		/* 3 */ {"{\"AllowFunnel\":{\"a.b:443\":true}}", -EOPNOTSUPP, "Funnel"},
+		/* 4 */
 		{"{\"Web\":{\"${TS_CERT_DOMAIN}:80\":{}}}", -EINVAL, "TS_SERVE_CONFIG"},
-		/* 7 */
+		/* 5 */
 		{"{\"Web\":{\"a.b:80\":{\"Handlers\":{\"/\":{\"Path\":\"/srv\"}}}}}", -EOPNOTSUPP,
 		 "files"},
-		/* 8 */
+		/* 6 */
 		{"{\"TCP\":{\"22\":{\"TCPForward\":\"unix:/a\"}}}", -EOPNOTSUPP, "Unix socket"},
 	};
 	char etag[NODE_ETAG_MAX];
@@ -304,6 +301,76 @@ static void what_cant_be_served_is_refused(void **state)
 	w->start.config.serve_config = strdup("/config/serve.json");
 	assert_int_equal(set_serve(w, "{}", NULL, &err), -EEXIST);
 	assert_non_null(strstr(err.text, "/config/serve.json"));
+}
+
+/* What a watch of the bus has seen. */
+struct follower {
+	struct node_watch *watch;
+	char session[17];
+	bool told_to_end;
+};
+
+static void on_follow(void *context, const void *line, size_t length)
+{
+	struct follower *f = context;
+	json_t *json;
+
+	if (!line) {
+		f->told_to_end = true;
+		return;
+	}
+	json = json_loadb(line, length, 0, NULL);
+	if (json_object_get(json, "SessionID"))
+		snprintf(f->session, sizeof(f->session), "%s",
+			 json_string_value(json_object_get(json, "SessionID")));
+	json_decref(json);
+}
+
+static void what_a_command_serves_ends_with_its_watch(void **state)
+{
+	static const char form[] = "{\"TCP\":{\"80\":{\"HTTP\":true}},\"Foreground\":{"
+				   "\"%s\":{\"TCP\":{\"81\":{\"HTTP\":true}}},"
+				   "\"%s\":{\"TCP\":{\"%s\":{\"HTTP\":true}}}}}";
+	struct world *w = *state;
+	struct follower one = {0}, two = {0};
+	char text[512], etag[NODE_ETAG_MAX];
+	struct error err;
+
+	(void)run(w);
+	one.watch = node_watch_new(w->node, 0, on_follow, &one);
+	two.watch = node_watch_new(w->node, 0, on_follow, &two);
+	assert_string_not_equal(one.session, two.session);
+	assert_int_equal(set_serve(w, SERVE_80, NULL, &err), 0);
+	snprintf(text, sizeof(text), form, one.session, two.session, "81");
+	assert_int_equal(set_serve(w, text, NULL, &err), -EINVAL);
+	assert_string_equal(err.text, "listener already exists for port 81");
+	snprintf(text, sizeof(text), form, one.session, two.session, "80");
+	assert_int_equal(set_serve(w, text, NULL, &err), -EINVAL);
+	assert_string_equal(err.text, "listener already exists for port 80");
+	snprintf(text, sizeof(text), form, one.session, two.session, "82");
+	assert_int_equal(set_serve(w, text, NULL, &err), 0);
+	assert_int_equal(w->privsep.serve_ports, 3);
+
+	/* The end of one leaves the rest; a session that never was is dropped. */
+	node_watch_free(two.watch);
+	answer_all(w);
+	assert_int_equal(w->privsep.serve_ports, 2);
+	assert_false(one.told_to_end);
+	snprintf(text, sizeof(text), form, one.session, two.session, "82");
+	assert_int_equal(set_serve(w, text, NULL, &err), 0);
+	assert_int_equal(w->privsep.serve_ports, 2);
+
+	/* A configuration without the session ends its watch. */
+	assert_int_equal(set_serve(w, SERVE_80, NULL, &err), 0);
+	assert_true(one.told_to_end);
+	assert_int_equal(w->privsep.serve_ports, 1);
+
+	/* It is never stored. */
+	snprintf(text, sizeof(text), form, one.session, two.session, "82");
+	assert_int_equal(set_serve(w, text, NULL, &err), 0);
+	end_node(w);
+	start_node(w);
+	assert_true(serve_is(w, SERVE_80, etag));
 }
 
 /* --- Another server, and the end --- */
@@ -1368,6 +1435,7 @@ int main(void)
 		TEST(the_operator_may_change_the_node),
 		TEST(served_ports_are_stored_and_come_back),
 		TEST(what_cant_be_served_is_refused),
+		TEST(what_a_command_serves_ends_with_its_watch),
 		TEST(another_server_is_another_tailnet),
 		TEST(a_login_is_not_left_by_mistake),
 		TEST(another_server_at_the_start),
