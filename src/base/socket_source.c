@@ -9,7 +9,7 @@ static int direct_open(struct socket_source *self, enum socket_kind kind,
 		       enum address_family family)
 {
 	int domain = family == ADDRESS_V6 ? AF_INET6 : AF_INET;
-	int type = kind == SOCKET_TCP ? SOCK_STREAM : SOCK_DGRAM;
+	int type = kind == SOCKET_TCP || kind == SOCKET_PEER ? SOCK_STREAM : SOCK_DGRAM;
 	int protocol = 0, fd;
 
 	(void)self;

@@ -290,6 +290,7 @@ static void reply_ping(struct http1_exchange *x, const struct tailcfg_ping_resul
 	json_put_int(w, "DERPRegionID", r->region);
 	json_put_string(w, "DERPRegionCode", r->region_code);
 	json_put_int(w, "PeerAPIPort", r->peer_api_port);
+	json_put_string_if(w, "PeerAPIURL", r->peer_api_url);
 	json_put_bool(w, "IsLocalIP", own);
 	json_end_object(w);
 	answer_end(x, 200, &answer);
@@ -340,12 +341,8 @@ static void serve_ping(struct node *node, struct http1_exchange *x)
 		http1_reply_text(x, 400, "%s", wrong);
 		return;
 	}
-	if (ping.size > 0 || strcmp(ping.type, "peerapi") == 0) {
-		reply_object(
-			x, 501, "error",
-			ping.size > 0
-				? "ping: a size is not supported yet; leave it out"
-				: "ping: the PeerAPI is not supported yet; leave --peerapi out");
+	if (ping.size > 0) {
+		reply_object(x, 501, "error", "ping: a size is not supported yet; leave it out");
 		return;
 	}
 	none.target = ping.target;
@@ -360,10 +357,11 @@ static void serve_ping(struct node *node, struct http1_exchange *x)
 	if (r == 0)
 		return;
 	snprintf(text, sizeof(text), "%s",
-		 r == -ENOENT   ? "no matching peer"
-		 : r == -EINVAL ? "ping: unknown type"
-				: strerror(-r));
-	if (r == -ENOENT)
+		 r == -ENOENT          ? "no matching peer"
+		 : r == -EADDRNOTAVAIL ? "the peer offers no PeerAPI"
+		 : r == -EINVAL        ? "ping: unknown type"
+				       : strerror(-r));
+	if (r == -ENOENT || r == -EADDRNOTAVAIL)
 		reply_ping(x, &none, false);
 	else
 		reply_object(x, 500, "error", text);

@@ -94,17 +94,19 @@ int node_login_interactive(struct node *node, struct error *err);
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context, struct error *err);
 
+typedef void node_ping_done(void *context, const struct tailcfg_ping_result *result);
+
 /**
  * node_ping() - Ping a peer
  * @target: a tailnet address
- * @type:   "disco", "TSMP" or "ICMP"
+ * @type:   "disco", "TSMP", "ICMP" or "peerapi"
  * @done:   called once, later
  *
- * Return: 0, or negative errno (-EINVAL: unknown type, -ENOENT: no such peer) and @done is never
- * called
+ * Return: 0, or negative errno (-EINVAL: unknown type, -ENOENT: no such peer, -EADDRNOTAVAIL: it
+ * offers no PeerAPI) and @done is never called
  */
 int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, const struct tailcfg_ping_result *result), void *context);
+	      node_ping_done *done, void *context);
 
 /* The owner of a tailnet address. Pointers hold until the node hears from control again. */
 struct node_identity {

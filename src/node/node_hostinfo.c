@@ -69,6 +69,7 @@ void node_tell_hostinfo(struct node *node)
 		.userspace_router = OPTIONAL_FALSE,
 		.net_info = &net,
 	};
+	struct tailcfg_service services[LIMIT_NET_ADDRESSES];
 	struct tailcfg_endpoint endpoints[ARRAY_SIZE(node->endpoints)];
 	unsigned char digest[32];
 	char log_id[65], name[64];
@@ -89,6 +90,15 @@ void node_tell_hostinfo(struct node *node)
 	info.request_tags.count = (uint32_t)prefs->advertise_tag_count;
 	info.routable_ips.items = prefs->advertise_routes;
 	info.routable_ips.count = (uint32_t)prefs->advertise_route_count;
+
+	info.services = services;
+	info.service_count = (uint32_t)node->peerapi_count;
+	for (uint32_t i = 0; i < info.service_count; i++)
+		services[i] = (struct tailcfg_service){
+			.protocol = node->peerapi[i].address.family == ADDRESS_V4 ? "peerapi4"
+										  : "peerapi6",
+			.port = node->peerapi[i].port,
+		};
 
 	for (size_t i = 0; i < node->endpoint_count; i++)
 		endpoints[i] = (struct tailcfg_endpoint){

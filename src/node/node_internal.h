@@ -21,6 +21,7 @@
  *	node_serve          the ports that this node serves
  *	node_certify        what control does for their certificates
  *	node_serve_edit     their configuration, as the LocalAPI reads and changes it
+ *	node_peerapi        the ports of PeerAPIs, ours and of peers
  *	node_store          state file, cache, hand-over record
  *	node_bus, node_status, node_debug, node_metrics, node_ping, node_hostinfo, node_health
  *	node_state          questions that every file may ask
@@ -211,7 +212,10 @@ struct node {
 	bool network_failed;  /* the last time */
 	struct node_routes routes;
 	struct node_serve *serve;
+	struct endpoint peerapi[LIMIT_NET_ADDRESSES]; /* where ours listens now */
+	size_t peerapi_count;
 	LIST_HEAD(, node_certify_ask) certify_asks;
+	LIST_HEAD(, node_peerapi_ping) peerapi_pings;
 
 	/* The record of changes (node_reconcile.c) */
 	unsigned int changes; /* bits of enum node_change */
@@ -230,6 +234,7 @@ enum node_change {
 	NODE_CHANGED_INTENT = 1 << 1, /* prefs, or what a login needs: reconcile */
 	NODE_CHANGED_HEALTH = 1 << 2, /* a warning */
 	NODE_CHANGED_FAILED = 1 << 3, /* something has to be tried again */
+	NODE_CHANGED_SERVED = 1 << 4, /* what this node offers to peers */
 };
 
 /* node_state.c */
@@ -428,6 +433,31 @@ void node_certify_forget(struct node *node);
 
 /** node_certify_disconnect() - The control client goes: answer that */
 void node_certify_disconnect(struct node *node);
+/* node_peerapi.c */
+
+#define NODE_PEERAPI_URL_MAX (ENDPOINT_TEXT_MAX + 8)
+
+/** node_peerapi_choose() - The port of our PeerAPI, as the official daemon derives it from the
+ * address; 0: we have no address */
+uint16_t node_peerapi_choose(const struct node *node, bool (*is_taken)(void *data, uint16_t port),
+			     void *data);
+
+/** node_peerapi_of() - The port that @peer announces; 0: none */
+uint16_t node_peerapi_of(const struct tailcfg_node *peer, enum address_family family);
+
+/** node_peerapi_endpoint() - Where this node reaches the PeerAPI of @peer; false: nowhere */
+bool node_peerapi_endpoint(const struct node *node, const struct tailcfg_node *peer,
+			   struct endpoint *ret);
+
+/** node_peerapi_url() - "http://100.64.0.2:41234"; returns @out */
+char *node_peerapi_url(const struct endpoint *at, char out[static NODE_PEERAPI_URL_MAX]);
+
+/** node_peerapi_ping() - As node_ping() */
+int node_peerapi_ping(struct node *node, const struct tailcfg_node *peer,
+		      const struct address *target, node_ping_done *done, void *context);
+
+/** node_peerapi_close() - Give up all pings */
+void node_peerapi_close(struct node *node);
 
 /* node_machine.c */
 int node_machine_open(struct node *node, struct error *err);

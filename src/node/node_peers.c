@@ -171,6 +171,8 @@ void node_apply_filter(struct node *node)
 	own = node_own_addresses(node);
 	config.addresses.list = own.list;
 	config.addresses.count = own.count;
+	config.peerapi = node->peerapi;
+	config.peerapi_count = node->peerapi_count;
 	r = lists ? unsigned_prefixes(map, &unsigned_peers, &config.unsigned_peers.count) : -ENOMEM;
 	config.unsigned_peers.list = unsigned_peers;
 	if (r == 0)

@@ -16,11 +16,13 @@ static const struct {
 	{"ICMP", TUNNEL_PING_ICMP},
 };
 
+#define PEERAPI "peerapi"
+
 struct node_ping {
 	struct node *node;
 	struct public_key key;
 	struct address target;
-	void (*done)(void *context, const struct tailcfg_ping_result *result);
+	node_ping_done *done;
 	void *context;
 };
 
@@ -57,15 +59,16 @@ static void on_answer(void *ctx, const struct tunnel_ping_result *answer)
 }
 
 int node_ping(struct node *node, const struct address *target, const char *type,
-	      void (*done)(void *context, const struct tailcfg_ping_result *result), void *context)
+	      node_ping_done *done, void *context)
 {
 	const struct netmap *map = node_netmap(node);
 	const struct netmap_peer *peer = map ? netmap_peer_by_address(map, target) : NULL;
 	struct node_ping *ping;
+	bool by_peerapi = strcmp(type, PEERAPI) == 0;
 	size_t i = 0;
 	int r;
 
-	while (i < ARRAY_SIZE(ping_types) && strcmp(type, ping_types[i].name) != 0)
+	while (!by_peerapi && i < ARRAY_SIZE(ping_types) && strcmp(type, ping_types[i].name) != 0)
 		i++;
 	if (i == ARRAY_SIZE(ping_types))
 		return -EINVAL;
@@ -73,6 +76,8 @@ int node_ping(struct node *node, const struct address *target, const char *type,
 		peer = node_peer_by_route(node, target);
 	if (!peer || !node->tunnel)
 		return -ENOENT;
+	if (by_peerapi)
+		return node_peerapi_ping(node, &peer->node, target, done, context);
 	ping = malloc(sizeof(*ping));
 	if (!ping)
 		return -ENOMEM;
@@ -101,26 +106,37 @@ static void on_control_ping_done(void *context, const struct tailcfg_ping_result
 	free(wait);
 }
 
+static void ping_for_control(struct node *node, const struct control_ping *ping, const char *type)
+{
+	const struct tailcfg_ping_result none = {
+		.target = ping->ip,
+		.name = "",
+		.error = "the peer offers no PeerAPI",
+		.region_code = "",
+	};
+	struct control_ping_wait *wait;
+	int r;
+
+	if (!strstr(ping->types, type) || node->control_pings >= LIMIT_CONTROL_PINGS)
+		return;
+	wait = malloc(sizeof(*wait));
+	if (!wait)
+		return;
+	*wait = (struct control_ping_wait){node, type, strdup(ping->url)};
+	r = wait->url ? node_ping(node, &ping->ip, type, on_control_ping_done, wait) : -ENOMEM;
+	if (r == 0) {
+		node->control_pings++;
+		return;
+	}
+	if (r == -EADDRNOTAVAIL && node->control)
+		control_client_ping_reply(node->control, wait->url, type, &none);
+	free(wait->url);
+	free(wait);
+}
+
 void node_ping_for_control(void *user, const struct control_ping *ping)
 {
-	struct node *node = user;
-
-	for (size_t i = 0; i < ARRAY_SIZE(ping_types); i++) {
-		const char *type = ping_types[i].name;
-		struct control_ping_wait *wait;
-
-		if (!strstr(ping->types, type) || node->control_pings >= LIMIT_CONTROL_PINGS)
-			continue;
-		wait = malloc(sizeof(*wait));
-		if (!wait)
-			return;
-		*wait = (struct control_ping_wait){node, type, strdup(ping->url)};
-		if (wait->url &&
-		    node_ping(node, &ping->ip, type, on_control_ping_done, wait) == 0) {
-			node->control_pings++;
-		} else {
-			free(wait->url);
-			free(wait);
-		}
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(ping_types); i++)
+		ping_for_control(user, ping, ping_types[i].name);
+	ping_for_control(user, ping, PEERAPI);
 }

@@ -205,6 +205,10 @@ void node_settle(struct node *node)
 		return;
 	if (node->changes & NODE_CHANGED_INTENT && node->state_usable)
 		reconcile(node);
+	if (node->changes & NODE_CHANGED_SERVED) {
+		node_apply_filter(node); /* it lets peers in to the PeerAPI */
+		node_tell_hostinfo(node);
+	}
 	warn_unsupported(node);
 	if (node->changes & NODE_CHANGED_HEALTH)
 		node_bus_write(node, "Health", node_write_health);

@@ -153,6 +153,7 @@ void node_free(struct node *node)
 	node_tunnel_close(node);
 	node_network_forget(node);
 	node_control_close(node);
+	node_peerapi_close(node);
 	node_serve_close(node);
 	node_machine_close(node);
 	node_bus_close(node);

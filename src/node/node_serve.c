@@ -62,8 +62,9 @@ struct node_serve {
 	struct names_query *query;
 	uv_timer_t again;
 
-	bool asked;   /* the supervisor has not answered yet */
-	bool changed; /* since then */
+	bool asked;       /* the supervisor has not answered yet */
+	bool changed;     /* since then */
+	uint16_t peerapi; /* our port; 0: we have no address yet */
 	struct diverts diverts;
 	struct serve_link *link; /* NULL: none */
 };
@@ -89,10 +90,17 @@ static void on_served(void *context, int result, const char *text)
 		send_wish(serve);
 }
 
+/* is_taken() - Whether a port is served, so that the PeerAPI needs another one */
+static bool is_taken(void *data, uint16_t port)
+{
+	return serve_config_port(&((struct node_serve *)data)->config, port) != NULL;
+}
+
 static void send_wish(struct node_serve *serve)
 {
 	const char *dot = serve->domain ? strchr(serve->domain, '.') : NULL;
 	struct privsep_serve wish = {
+		.peerapi = serve->peerapi,
 		.targets = serve->targets,
 		.target_count = serve->config.target_count,
 		.config = serve->sent_text,
@@ -180,6 +188,7 @@ static void resolve_next(struct node_serve *serve)
 	}
 	if (serve->has_names)
 		uv_timer_start(&serve->again, on_again, RESOLVE_AGAIN_MS, 0);
+	serve->peerapi = node_peerapi_choose(serve->node, is_taken, serve);
 	if (serve->unsent)
 		send_wish(serve);
 	serve->unsent = false;
@@ -385,7 +394,12 @@ void node_serve_name(struct node *node)
 	const struct netmap *map = node_netmap(node);
 	const char *name = map && map->self && map->self->name ? map->self->name : "";
 	size_t length = strlen(name);
+	uint16_t peerapi = node_peerapi_choose(node, is_taken, node->serve);
 
+	if (peerapi != node->serve->peerapi) {
+		node->serve->peerapi = peerapi;
+		send_wish(node->serve);
+	}
 	while (length > 0 && name[length - 1] == '.')
 		length--;
 	if (length == 0 || (node->serve->domain && strlen(node->serve->domain) == length &&
@@ -405,16 +419,23 @@ void node_serve_diverts(struct node *node, const struct privsep_divert *diverts,
 {
 	struct diverts *out = &node->serve->diverts;
 
-	out->count = 0;
-	for (size_t i = 0; i < count; i++)
+	out->count = node->peerapi_count = 0;
+	for (size_t i = 0; i < count; i++) {
 		out->list[out->count++] = (struct divert){diverts[i].to, diverts[i].high};
+		if (diverts[i].to.port == node->serve->peerapi &&
+		    node->peerapi_count < ARRAY_SIZE(node->peerapi))
+			node->peerapi[node->peerapi_count++] = diverts[i].to;
+	}
 	node_serve_tunnel(node);
+	node_changed(node, NODE_CHANGED_SERVED);
 }
 
 void node_serve_tunnel(struct node *node)
 {
-	if (node->tunnel)
-		tunnel_set_diverts(node->tunnel, &node->serve->diverts);
+	if (!node->tunnel)
+		return;
+	tunnel_set_diverts(node->tunnel, &node->serve->diverts);
+	tunnel_set_peerapi(node->tunnel, node->peerapi_count > 0 ? node->peerapi[0].port : 0);
 }
 
 /* --- Questions of the services process --- */
@@ -427,16 +448,38 @@ void node_serve_tunnel(struct node *node)
 			strcpy(field, text_);               \
 	} while (0)
 
+/* describe_own() - Our addresses as the peer knows them */
+static void describe_own(const struct node *node, const struct node_identity *who,
+			 struct privsep_person *person)
+{
+	const struct address *masquerade[] = {&who->node->self_v4_masq_for_this_peer,
+					      &who->node->self_v6_masq_for_this_peer};
+	struct node_addresses own = node_own_addresses(node);
+
+	for (uint32_t i = 0; i < own.count; i++) {
+		size_t at = own.list[i].address.family == ADDRESS_V6;
+
+		if (person->own[at].family == ADDRESS_NONE)
+			person->own[at] = own.list[i].address;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(masquerade); i++)
+		if (masquerade[i]->family != ADDRESS_NONE && !who->is_self)
+			person->own[i] = *masquerade[i];
+}
+
 static void describe(struct node *node, const struct address *address,
 		     struct privsep_person *person)
 {
 	_cleanup_free_ char *granted = NULL;
 	struct node_identity who;
+	char name[64];
 
 	if (!node_identify(node, address, &who))
 		return;
 	person->known = 1;
 	person->tagged = who.node->tags.count > 0;
+	describe_own(node, &who, person);
+	put_text(person->node, tailcfg_node_display_name(who.node, name));
 	if (who.user && !person->tagged) {
 		put_text(person->login, who.user->login_name);
 		put_text(person->name, who.user->display_name);

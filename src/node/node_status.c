@@ -38,9 +38,34 @@ static void magic_dns_suffix(const struct netmap *map, char *out, size_t size)
 		out[length - 1] = 0;
 }
 
+/* put_peerapi() - The PeerAPI's URL; of this node itself one for each address */
+static void put_peerapi(struct json_writer *w, const struct node *node,
+			const struct tailcfg_node *peer)
+{
+	const struct netmap *map = node_netmap(node);
+	char url[NODE_PEERAPI_URL_MAX];
+	const struct endpoint *at = node->peerapi;
+	size_t count = node->peerapi_count;
+	struct endpoint theirs;
+
+	if (!map || peer != map->self) {
+		count = node_peerapi_endpoint(node, peer, &theirs);
+		at = &theirs;
+	}
+
+	if (count == 0) {
+		json_put_null(w, "PeerAPIURL");
+		return;
+	}
+	json_begin_array(w, "PeerAPIURL");
+	for (size_t i = 0; i < count; i++)
+		json_put_string(w, NULL, node_peerapi_url(&at[i], url));
+	json_end_array(w);
+}
+
 /* put_node() - The members that only a node of the netmap has */
-static void put_node(struct json_writer *w, const struct tailcfg_node *peer, bool expired,
-		     bool online)
+static void put_node(struct json_writer *w, const struct node *node,
+		     const struct tailcfg_node *peer, bool expired, bool online)
 {
 	const struct tailcfg_hostinfo *host = peer->hostinfo;
 	bool exit_node = false;
@@ -68,7 +93,7 @@ static void put_node(struct json_writer *w, const struct tailcfg_node *peer, boo
 	json_put_bool(w, "Online", online);
 	json_put_bool(w, "ExitNode", false);
 	json_put_bool(w, "ExitNodeOption", exit_node);
-	json_put_null(w, "PeerAPIURL");
+	put_peerapi(w, node, peer);
 	json_put_int(w, "TaildropTarget", 0);
 	json_put_string(w, "NoFileSharingReason", "");
 	if (peer->cap_map.count)
@@ -127,7 +152,7 @@ static void put_self(struct json_writer *w, const struct node *node, const struc
 
 	json_begin_object(w, "Self");
 	if (map && map->self)
-		put_node(w, map->self, netmap_self_expired(map, clock_realtime()),
+		put_node(w, node, map->self, netmap_self_expired(map, clock_realtime()),
 			 !node->warnings[NODE_WARN_CONTROL]);
 	else
 		put_unknown_self(w, node);
@@ -151,7 +176,7 @@ static void put_peers(struct json_writer *w, const struct node *node, const stru
 			node->tunnel && tunnel_peer_status(node->tunnel, &peer->key, &status) == 0;
 
 		json_begin_object(w, public_key_format(&peer->key, KEY_NODE, name));
-		put_node(w, peer, p->expired, peer->online == OPTIONAL_TRUE);
+		put_node(w, node, peer, p->expired, peer->online == OPTIONAL_TRUE);
 		json_put_null(w, "Addrs");
 		json_put_string(w, "PeerRelay", "");
 		put_traffic(w, node, peer->home_derp, is_there ? &status : NULL);

@@ -371,6 +371,11 @@ int privsep_client_status(struct privsep_client *client, enum privsep_state stat
 	return send_alone(client, &message);
 }
 
+int privsep_client_unused(struct privsep_client *client)
+{
+	return send_alone(client, &(union privsep_message){.header.type = PRIVSEP_UNUSED});
+}
+
 int privsep_client_settled(struct privsep_client *client)
 {
 	return send_alone(client, &(union privsep_message){.header.type = PRIVSEP_SETTLED});

@@ -169,6 +169,9 @@ int privsep_client_serve(struct privsep_client *client, const struct privsep_ser
 int privsep_client_connect(struct privsep_client *client, uint32_t serving, unsigned int target,
 			   unsigned int address, privsep_done_fd done, void *userdata);
 
+/** privsep_client_unused() - Of services: no connection for some time; 0 or negative errno */
+int privsep_client_unused(struct privsep_client *client);
+
 /** privsep_client_settled() - The prefs of the start are stored; 0 or negative errno */
 int privsep_client_settled(struct privsep_client *client);
 

@@ -42,10 +42,18 @@ static bool result_fits(int32_t result)
 
 #define ENDS(text) (memchr((text), 0, sizeof(text)) != NULL)
 
+static bool family_fits(const struct address *address)
+{
+	return address->family == ADDRESS_NONE || address->family == ADDRESS_V4 ||
+	       address->family == ADDRESS_V6;
+}
+
 static bool person_fits(const struct privsep_person *person)
 {
-	return person->known <= 1 && person->tagged <= 1 && ENDS(person->login) &&
-	       ENDS(person->name) && ENDS(person->picture) && ENDS(person->capabilities);
+	return person->known <= 1 && person->tagged <= 1 && person->ingress <= 1 &&
+	       family_fits(&person->own[0]) && family_fits(&person->own[1]) && ENDS(person->node) &&
+	       ENDS(person->login) && ENDS(person->name) && ENDS(person->picture) &&
+	       ENDS(person->capabilities);
 }
 
 static bool body_fits(const union privsep_message *m, size_t fd_count)
@@ -117,6 +125,7 @@ static const struct row {
 	[PRIVSEP_SETTLED] = {ENGINE, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_SERVE] = {ENGINE, SIZE(plain), 1, 1, true, PRIVSEP_SERVE_MAX},
 	[PRIVSEP_CONNECT] = {SERVICES, SIZE(connect), 0, 0, true, 0},
+	[PRIVSEP_UNUSED] = {SERVICES, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_ALIVE] = {ANY_CHILD, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_START] = {SUPERVISOR, SIZE(begin), 3, PRIVSEP_FDS_MAX, false, PRIVSEP_START_MAX},
 	[PRIVSEP_REPLY] = {SUPERVISOR, SIZE(reply), 0, 1, true, 0},

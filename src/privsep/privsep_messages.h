@@ -60,6 +60,8 @@ enum privsep_type {
 	/* services → supervisor; files and blobs as well */
 	PRIVSEP_CONNECT, /* struct privsep_connect: a socket that connects to a target; answered at
 			    once */
+	PRIVSEP_UNUSED, /* struct privsep_plain: no connection for some time; the process may end if
+			    nothing but the PeerAPI is served */
 	/* supervisor → engine */
 	PRIVSEP_START,      /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */

@@ -17,6 +17,7 @@ enum {
 	RECORD_DIVERT,       /* struct privsep_divert */
 	RECORD_CERT_DOMAINS, /* text */
 	RECORD_SIGNS,        /* nothing: it is there */
+	RECORD_PEERAPI,      /* uint16_t */
 };
 
 _Static_assert(sizeof(struct endpoint) == 20, "no padding but one byte");
@@ -32,6 +33,8 @@ int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out)
 
 	if (serve->port_count > SERVE_PORTS_MAX || serve->target_count > SERVE_WISH_TARGETS_MAX)
 		return -EMSGSIZE;
+	if (serve->peerapi)
+		r = record_put(out, RECORD_PEERAPI, &serve->peerapi, sizeof(uint16_t));
 	for (size_t i = 0; r == 0 && i < serve->port_count; i++)
 		r = record_put(out, RECORD_PORT, &serve->ports[i], sizeof(uint16_t));
 	for (size_t i = 0; r == 0 && i < serve->target_count; i++)
@@ -94,15 +97,11 @@ static int take_target(struct cursor *value, struct privsep_serve *serve)
 	return 0;
 }
 
-static int take_port(struct cursor *value, struct privsep_serve *serve)
+static int take_port(struct cursor *value, uint16_t *ret)
 {
-	uint16_t port;
-
-	if (value->left != sizeof(port) || serve->port_count >= SERVE_PORTS_MAX ||
-	    !cursor_copy(value, &port, sizeof(port)) || port == 0)
-		return -EBADMSG;
-	serve->ports[serve->port_count++] = port;
-	return 0;
+	return value->left == sizeof(*ret) && cursor_copy(value, ret, sizeof(*ret)) && *ret != 0
+		       ? 0
+		       : -EBADMSG;
 }
 
 int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve *ret)
@@ -115,7 +114,12 @@ int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve 
 	while ((r = record_next(&c, &record)) > 0) {
 		switch (record.kind) {
 		case RECORD_PORT:
-			r = take_port(&record.value, &serve);
+			r = serve.port_count < SERVE_PORTS_MAX
+				    ? take_port(&record.value, &serve.ports[serve.port_count++])
+				    : -EBADMSG;
+			break;
+		case RECORD_PEERAPI:
+			r = take_port(&record.value, &serve.peerapi);
 			break;
 		case RECORD_TARGET:
 			r = take_target(&record.value, &serve);

@@ -26,6 +26,7 @@ struct privsep_serve_target {
 
 /** struct privsep_serve - The wanted services; no port: none */
 struct privsep_serve {
+	uint16_t peerapi; /* port of the PeerAPI, none of @ports; 0: none */
 	uint16_t ports[SERVE_PORTS_MAX];
 	size_t port_count;
 	struct privsep_serve_target *targets; /* in the order of struct serve_config */
@@ -58,8 +59,11 @@ int privsep_diverts_decode(const void *bytes, size_t length, struct privsep_dive
 
 /** struct privsep_person - The owner of a peer's address; texts are "" where there is none */
 struct privsep_person {
-	uint8_t known;  /* 0 or 1: a peer has the address; else the rest is empty */
-	uint8_t tagged; /* 0 or 1: a node with tags, which has no user */
+	uint8_t known;         /* 0 or 1: a peer has the address; else the rest is empty */
+	uint8_t tagged;        /* 0 or 1: a node with tags, which has no user */
+	uint8_t ingress;       /* 0 or 1: it may bring connections of the internet to us (Funnel) */
+	struct address own[2]; /* our addresses as this peer knows them; ADDRESS_NONE: none */
+	char node[256];        /* its name, without the tailnet's */
 	char login[256];
 	char name[256];
 	char picture[512];

@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "privsep/root_files.h"
+#include "services/peerapi.h"
 #include "services/services_internal.h"
 #include "transport/loop_timer.h"
 #include "transport/tcp.h"
@@ -26,6 +27,9 @@
 #define ACCEPTS_A_TURN  64
 #define HANDSHAKE_LIMIT (10 * NSEC_PER_SEC)
 #define ACCEPT_PAUSE    (NSEC_PER_SEC / 10)
+
+/* Nothing but the PeerAPI is served, and there was no connection for so long: the process may end. */
+#define UNUSED_AFTER (60 * NSEC_PER_SEC)
 
 /* For all but connections of peers, which take two each. */
 #define DESCRIPTORS_SPARE 256u
@@ -209,8 +213,13 @@ static void close_listener(struct listener *listener)
 void services_on_listener(void *user, uint16_t port, int fd)
 {
 	struct services *services = user;
-	struct listener *listener = calloc(1, sizeof(*listener));
+	struct listener *listener;
 
+	if (services->serving && port == services->serving->peerapi) {
+		peerapi_listen(services->peerapi, fd);
+		return;
+	}
+	listener = calloc(1, sizeof(*listener));
 	if (!listener || uv_poll_init(services->loop, &listener->poll, fd) < 0) {
 		log_error("port %u can't be served: out of memory", port);
 		close(fd);
@@ -265,6 +274,7 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 	if (serving) {
 		serving->holds = 1;
 		serving->number = serve_wish->number;
+		serving->peerapi = serve_wish->peerapi;
 		serving->domain = TAKE_PTR(serve_wish->domain);
 		serving->suffix = TAKE_PTR(serve_wish->suffix);
 		serving->cert_domains = TAKE_PTR(serve_wish->cert_domains);
@@ -281,8 +291,13 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 		return;
 	}
 	privsep_serve_clear(serve_wish);
+	if (services->serving && services->serving->peerapi != serving->peerapi)
+		peerapi_close(services->peerapi);
 	serving_release(services->serving);
 	services->serving = serving;
+	loop_timer_at(services->unused, serving->config.port_count > 0
+						? DEADLINE_NEVER
+						: clock_boottime() + UNUSED_AFTER);
 	app_forget(services);
 	trust(services);
 	for (listener = LIST_FIRST(&services->listeners); listener; listener = next) {
@@ -291,6 +306,15 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 			close_listener(listener);
 	}
 	certificates_update(services);
+}
+
+static void on_unused(void *user)
+{
+	struct services *services = user;
+
+	if (services->connections == 0 && peerapi_is_idle(services->peerapi, UNUSED_AFTER))
+		(void)privsep_client_unused(services->privsep);
+	loop_timer_at(services->unused, clock_boottime() + UNUSED_AFTER / 4);
 }
 
 void services_on_link(void *user, int fd)
@@ -331,10 +355,12 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 		services->connections_max = CONNECTIONS_MAX;
 	services->engine = engine_link_new(services);
 	services->people = people_new(loop, services->engine);
+	services->peerapi = peerapi_new(services);
 	services->control_asks = control_asks_new(loop, services->engine);
-	r = services->engine && services->people && services->control_asks &&
+	r = services->engine && services->people && services->control_asks && services->peerapi &&
 			    loop_timer_create(loop, on_accept_again, services,
-					      &services->accept_again) == 0
+					      &services->accept_again) == 0 &&
+			    loop_timer_create(loop, on_unused, services, &services->unused) == 0
 		    ? tls_context_create(&services->client_tls, err)
 		    : error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
@@ -364,8 +390,12 @@ void services_free(struct services *services)
 	while (!LIST_EMPTY(&services->parts))
 		LIST_FIRST(&services->parts)->close(LIST_FIRST(&services->parts));
 	app_forget(services);
+	if (services->peerapi)
+		peerapi_close(services->peerapi);
 	certificates_free(services->certificates);
 	people_free(services->people);
+	peerapi_free(services->peerapi);
+	loop_timer_free(services->unused);
 	control_asks_free(services->control_asks);
 	engine_link_free(services->engine);
 	loop_timer_free(services->accept_again);

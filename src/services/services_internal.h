@@ -13,6 +13,7 @@
  *	people.c         the owners of peers' addresses
  *	control_asks.c   what control does for a certificate: a record in DNS, a signature
  *	certificates.c   what HTTPS proves itself by
+ *	peerapi.c        requests of peers' nodes
  *
  * One thread, one libuv loop.
  */
@@ -39,7 +40,8 @@
 /** struct serving - A configuration in force; what was begun under it holds it */
 struct serving {
 	unsigned int holds;
-	uint32_t number; /* that the supervisor gave it */
+	uint32_t number;  /* that the supervisor gave it */
+	uint16_t peerapi; /* its port; 0: none */
 	struct serve_config config;
 	char *domain;       /* our name, or NULL */
 	char *suffix;       /* of the tailnet, or NULL */
@@ -74,6 +76,8 @@ struct services {
 	size_t connections; /* in @parts */
 	size_t connections_max;
 	struct loop_timer *accept_again; /* after a failure */
+	struct peerapi *peerapi;
+	struct loop_timer *unused; /* while nothing but the PeerAPI is served */
 };
 
 void services_add(struct services *services, struct services_part *part,

@@ -26,8 +26,11 @@ static void on_socket(struct supervisor *s, const struct privsep_socket *m)
 		return;
 	}
 	child_reply_fd(&s->engine, m->header.id,
-		       socket_marked((enum socket_kind)m->kind, (enum address_family)m->family,
-				     netlink_mark(s->network.netlink)));
+		       m->kind == SOCKET_PEER
+			       ? socket_on_link((enum address_family)m->family, s->network.tun.name)
+			       : socket_marked((enum socket_kind)m->kind,
+					       (enum address_family)m->family,
+					       netlink_mark(s->network.netlink)));
 }
 
 /* By then the state is stored, and the pages are not used again. */

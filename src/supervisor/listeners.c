@@ -211,6 +211,17 @@ int socket_marked(enum socket_kind kind, enum address_family family, uint32_t ma
 	return TAKE_FD(fd);
 }
 
+int socket_on_link(enum address_family family, const char *link)
+{
+	_cleanup_close_ int fd = socket(family == ADDRESS_V6 ? AF_INET6 : AF_INET,
+					SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, link, (socklen_t)strlen(link)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
 static int udp_bound(enum address_family family, uint16_t port, uint32_t mark)
 {
 	_cleanup_close_ int fd = socket_marked(SOCKET_UDP, family, mark);

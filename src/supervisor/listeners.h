@@ -51,3 +51,6 @@ void udp_pair_close(struct udp_pair *pair);
 
 /** socket_marked() - A socket with our mark, of a kind that the engine may request */
 int socket_marked(enum socket_kind kind, enum address_family family, uint32_t mark);
+
+/** socket_on_link() - A stream socket without our mark that reaches nothing but what is behind @link */
+int socket_on_link(enum address_family family, const char *link);

@@ -12,6 +12,10 @@
  * machine itself to an own address pass the loopback link, yet the kernel takes them for packets of
  * the link that has the address: an nftables rule (netlink/nft.h) leads them to the same listener.
  *
+ * A node has the PeerAPI also when it serves nothing. Its listener then has no process behind it:
+ * the first connection starts one (knock()), and it ends when it has had none for some time, so an
+ * idle node pays for two sockets only.
+ *
  * The services process makes no socket: it asks for a connection to a target by its number in the
  * engine's list.
  */
@@ -39,16 +43,15 @@ static int open_listener(const struct supervisor *s, const struct address *own, 
 {
 	bool v6 = own->family == ADDRESS_V6;
 	_cleanup_close_ int fd =
-		socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		socket_on_link((enum address_family)own->family, s->network.tun.name);
 	struct endpoint at = {.address = *own};
 	struct sockaddr_storage address;
 	socklen_t length = endpoint_to_sockaddr(&at, &address);
-	const char *link = s->network.tun.name;
 
+	if (fd < 0)
+		return fd;
 	/* FREEBIND: the address may come a moment later. */
-	if (fd < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, link, (socklen_t)strlen(link)) < 0 ||
-	    setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND,
+	if (setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND,
 		       &(int){1}, sizeof(int)) < 0 ||
 	    /* Accepted sockets inherit it: a vanished peer must not hold a socket for ever. */
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int)) < 0 ||
@@ -61,8 +64,50 @@ static int open_listener(const struct supervisor *s, const struct address *own, 
 	return TAKE_FD(fd);
 }
 
+/* --- The PeerAPI without a process --- */
+
+static void unwatch(struct services *services)
+{
+	for (size_t i = 0; i < services->listener_count; i++)
+		loop_remove(services->child.process.loop, &services->listeners[i].knock);
+}
+
+/* knock() - The first connection to the PeerAPI */
+static void knock(struct loop_source *source, uint32_t events)
+{
+	struct serve_listener *listener = container_of(source, struct serve_listener, knock);
+	struct services *services = listener->services;
+
+	(void)events;
+	unwatch(services);
+	services->knocked = true;
+	child_start(&services->child);
+}
+
+/* watch() - Wait for it, while no process is wanted */
+static void watch(struct services *services)
+{
+	for (size_t i = 0; i < services->listener_count; i++) {
+		struct serve_listener *listener = &services->listeners[i];
+
+		if (services->child.idle && services->child.process.pid == 0 &&
+		    listener->divert.to.port == services->wish.peerapi && listener->knock.fd < 0)
+			(void)loop_add(services->child.process.loop, &listener->knock, listener->fd,
+				       EPOLLIN);
+	}
+}
+
+/* --- Listeners --- */
+
+static bool wants_any(const struct services *services)
+{
+	return services->wish.port_count > 0 || services->wish.peerapi != 0;
+}
+
 static bool wants_port(const struct services *services, uint16_t port)
 {
+	if (port == services->wish.peerapi)
+		return true;
 	for (size_t i = 0; i < services->wish.port_count; i++)
 		if (services->wish.ports[i] == port)
 			return true;
@@ -113,33 +158,47 @@ static bool close_unwanted(struct supervisor *s)
 	return kept != before;
 }
 
+/* open_one() - The listener of @port at @own, if it is missing; 0 or negative errno with @err */
+static int open_one(struct supervisor *s, const struct address *own, uint16_t port, bool *changed,
+		    struct error *err)
+{
+	struct services *services = &s->services;
+	struct serve_listener listener = {
+		.services = services,
+		.divert.to = {*own, port},
+		.knock = LOOP_SOURCE(knock),
+	};
+	char text[ENDPOINT_TEXT_MAX];
+
+	if (has_listener(services, &listener.divert.to) ||
+	    services->listener_count >= SERVE_DIVERTS_MAX)
+		return 0;
+	listener.fd = open_listener(s, own, &listener.divert.high);
+	if (listener.fd < 0)
+		return error_set_errno(err, listener.fd, "listen for %s",
+				       endpoint_format(&listener.divert.to, text));
+	services->listeners[services->listener_count++] = listener;
+	send_listener(services, &listener);
+	*changed = true;
+	return 0;
+}
+
 /* open_wanted() - Listeners that are missing; 0, or the last failure with @err */
 static int open_wanted(struct supervisor *s, bool *changed, struct error *err)
 {
-	struct services *services = &s->services;
-	int r = 0;
+	const struct privsep_serve *wish = &s->services.wish;
+	int r = 0, one;
 
 	for (size_t a = 0; a < s->network.addresses.count; a++) {
-		for (size_t i = 0; i < services->wish.port_count; i++) {
-			struct serve_listener listener = {
-				.divert.to = {s->network.addresses.list[a].address,
-					      services->wish.ports[i]},
-			};
-			char text[ENDPOINT_TEXT_MAX];
+		const struct address *own = &s->network.addresses.list[a].address;
 
-			if (has_listener(services, &listener.divert.to) ||
-			    services->listener_count >= SERVE_DIVERTS_MAX)
-				continue;
-			listener.fd = open_listener(s, &listener.divert.to.address,
-						    &listener.divert.high);
-			if (listener.fd < 0) {
-				r = error_set_errno(err, listener.fd, "listen for %s",
-						    endpoint_format(&listener.divert.to, text));
-				continue;
-			}
-			services->listeners[services->listener_count++] = listener;
-			send_listener(services, &listener);
-			*changed = true;
+		if (wish->peerapi) {
+			one = open_one(s, own, wish->peerapi, changed, err);
+			r = one < 0 ? one : r;
+		}
+		for (size_t i = 0; i < wish->port_count; i++) {
+			one = open_one(s, own, wish->ports[i], changed, err);
+			r = one < 0 ? one : r;
 		}
 	}
 	return r;
@@ -161,38 +220,51 @@ static void send_diverts(struct supervisor *s)
 		child_send(&s->engine, &m, &memfd, 1);
 }
 
-/* set_diverts() - This machine's own connections never enter the TUN: the kernel diverts them */
+/*
+ * set_diverts() - This machine's own connections never enter the TUN: the kernel diverts them.
+ * The PeerAPI is for peers, so a node that serves nothing needs no rule.
+ */
 static void set_diverts(struct supervisor *s)
 {
 	struct net_divert diverts[SERVE_DIVERTS_MAX];
+	size_t count = 0;
 
 	_Static_assert(SERVE_DIVERTS_MAX <= NET_DIVERTS_MAX, "all listeners have a rule");
-	for (size_t i = 0; i < s->services.listener_count; i++)
-		diverts[i] = (struct net_divert){
-			.to = s->services.listeners[i].divert.to,
-			.high = s->services.listeners[i].divert.high,
-		};
-	network_set_diverts(s, diverts, s->services.listener_count);
+	for (size_t i = 0; i < s->services.listener_count; i++) {
+		const struct privsep_divert *divert = &s->services.listeners[i].divert;
+
+		if (divert->to.port != s->services.wish.peerapi)
+			diverts[count++] = (struct net_divert){divert->to, divert->high};
+	}
+	network_set_diverts(s, diverts, count);
 }
 
 /* update() - Bring listeners and process to the wish; 0 or negative errno with @err */
 static int update(struct supervisor *s, struct error *err)
 {
-	bool changed = close_unwanted(s);
-	int r = s->services.wish.port_count > 0 && s->services.child.program < 0
-			? error_set(err, -ENOENT,
-				    "pillion-services is not in the folder of pillion: install all "
-				    "programs of one version there")
-			: open_wanted(s, &changed, err);
+	bool changed;
+	int r;
+
+	unwatch(&s->services);
+	changed = close_unwanted(s);
+	r = wants_any(&s->services) && s->services.child.program < 0
+		    ? error_set(err, -ENOENT,
+				"pillion-services is not in the folder of pillion: install all "
+				"programs of one version there")
+		    : open_wanted(s, &changed, err);
 
 	if (changed) {
 		send_diverts(s);
 		set_diverts(s);
 	}
-	if (s->services.wish.port_count > 0)
+	if (s->services.wish.port_count > 0) {
+		s->services.knocked = false;
 		child_start(&s->services.child);
-	else
+	} else if (!s->services.knocked || !s->services.wish.peerapi) {
+		s->services.knocked = false;
 		child_stop(&s->services.child);
+	}
+	watch(&s->services);
 	return r;
 }
 
@@ -233,13 +305,14 @@ void services_addresses(struct supervisor *s)
 {
 	struct error err = {0};
 
-	if (s->services.wish.port_count > 0 && update(s, &err) < 0 &&
+	if (wants_any(&s->services) && update(s, &err) < 0 &&
 	    quota_take(&s->engine.quotas.said, clock_boottime()))
 		log_warn("a port is not served: %s", err.text);
 }
 
 void services_new_link(struct supervisor *s)
 {
+	unwatch(&s->services);
 	for (size_t i = 0; i < s->services.listener_count; i++)
 		cleanup_close_at(&s->services.listeners[i].fd);
 	s->services.listener_count = 0;
@@ -271,6 +344,7 @@ void services_close(struct supervisor *s)
 {
 	struct services *services = &s->services;
 
+	unwatch(services);
 	for (size_t i = 0; i < services->listener_count; i++)
 		cleanup_close_at(&services->listeners[i].fd);
 	services->listener_count = 0;
@@ -317,6 +391,12 @@ static int receive(struct child *child, const union privsep_message *m, struct p
 				       ? connect_target(s, &m->connect)
 				       : -EDQUOT);
 		return 0;
+	case PRIVSEP_UNUSED:
+		if (s->services.wish.port_count == 0) {
+			s->services.knocked = false;
+			child_stop(child);
+		}
+		return 0;
 	default:
 		return -EBADMSG;
 	}
@@ -324,7 +404,7 @@ static int receive(struct child *child, const union privsep_message *m, struct p
 
 static bool prepare(struct child *child)
 {
-	return child->program >= 0 && child->supervisor->services.wish.port_count > 0;
+	return child->program >= 0 && wants_any(&child->supervisor->services);
 }
 
 static int greet(struct child *child)
@@ -336,6 +416,11 @@ static int greet(struct child *child)
 		send_listener(&s->services, &s->services.listeners[i]);
 	services_new_engine(s);
 	return 0;
+}
+
+static void gone(struct child *child)
+{
+	watch(&child->supervisor->services);
 }
 
 const struct child_kind services_kind = {
@@ -356,4 +441,5 @@ const struct child_kind services_kind = {
 	.prepare = prepare,
 	.greet = greet,
 	.receive = receive,
+	.gone = gone,
 };

@@ -59,8 +59,10 @@ struct network {
 
 /* A port that is served at one own address. */
 struct serve_listener {
+	struct services *services;
 	struct privsep_divert divert;
-	int fd; /* bound to our link; never closed while it is wanted */
+	int fd;                   /* bound to our link; never closed while it is wanted */
+	struct loop_source knock; /* of the PeerAPI, while it waits for its first connection */
 };
 
 struct services {
@@ -70,6 +72,7 @@ struct services {
 	uint32_t number;           /* of the wish, for PRIVSEP_SERVING; never 0 */
 	struct serve_listener listeners[SERVE_DIVERTS_MAX];
 	size_t listener_count;
+	bool knocked; /* a connection to the PeerAPI started the process */
 };
 
 struct supervisor {

@@ -335,7 +335,7 @@ static void start_attempt(struct dial *d, int index)
 	int fd;
 
 	a->dial = d;
-	fd = sockets->open(sockets, SOCKET_TCP, to.address.family);
+	fd = sockets->open(sockets, d->dialer.kind, to.address.family);
 	if (fd < 0)
 		error_set_errno(&err, fd, "socket for %s", endpoint_format(&to, text));
 	else if (tcp_connect(d->dialer.loop, fd, &to, &a->stream, &err) == 0)

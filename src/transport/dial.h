@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/clock.h"
+#include "base/socket_source.h"
 #include "transport/names.h"
 #include "transport/proxy.h"
 #include "transport/stream.h"
@@ -22,6 +23,7 @@ struct dialer {
 	struct names *names;       /* NULL: only literals and given addresses */
 	struct tls_context *tls;   /* NULL: no TLS */
 	const struct proxy *proxy; /* NULL: none. Only TLS connections go by it */
+	enum socket_kind kind;     /* of the connections; the first is SOCKET_TCP */
 };
 
 /* A dialer of a process that opens files and sockets itself. */

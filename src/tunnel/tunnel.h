@@ -98,6 +98,9 @@ void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter);
 /** tunnel_set_diverts() - Ports that are served elsewhere from now on; copied */
 void tunnel_set_diverts(struct tunnel *tunnel, const struct diverts *diverts);
 
+/** tunnel_set_peerapi() - The port of our PeerAPI, for answers to pings; 0: none */
+void tunnel_set_peerapi(struct tunnel *tunnel, uint16_t port);
+
 /**
  * tunnel_peer_capabilities() - List the capabilities that grants give @source at @destination
  * @node_key: of the node with @source: a peer, or this node

@@ -175,5 +175,6 @@ struct tailcfg_ping_result {
 	struct endpoint endpoint; /* of a direct path; ADDRESS_NONE: there is none */
 	uint16_t region;          /* of the relay that carried it; 0: none */
 	const char *region_code;
-	uint16_t peer_api_port; /* TSMP */
+	uint16_t peer_api_port;   /* TSMP, peerapi; 0: not known */
+	const char *peer_api_url; /* peerapi; NULL or "": none */
 };

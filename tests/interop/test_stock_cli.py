@@ -145,7 +145,6 @@ def test_a_peer_is_pinged_by_a_route_that_only_it_has(world):
         (["set", "--ssh"], "pillion does not support the SSH server yet"),
         (["set", "--webclient"], "pillion does not support the web interface yet"),
         (["set", "--advertise-exit-node"], "pillion does not support subnet routes"),
-        (["ping", "-c=1", "--peerapi", "laptop"], "not supported yet"),
         (["ping", "-c=1", "--size=900", "laptop"], "not supported yet"),
         (["login"], "pillion keeps one login"),
         (["dns", "status"], "pillion has no /localapi/v0/"),

@@ -46,6 +46,8 @@ static const char *ping_type(struct command_line *line)
 		return "TSMP";
 	if (line->own[PING_ICMP].on)
 		return "ICMP";
+	if (line->own[PING_PEERAPI].on)
+		return "peerapi";
 	return "disco";
 }
 
@@ -54,14 +56,22 @@ static void print_pong(const json_t *result)
 {
 	const char *endpoint = text_of(result, "Endpoint");
 	const char *relay = text_of(result, "DERPRegionCode");
+	const char *url = text_of(result, "PeerAPIURL");
+	double ms = json_number_value(json_object_get(result, "LatencySeconds")) * 1000;
+
+	if (*url) {
+		print_line(stdout, "hit peerapi of %s (%s) at %s in %.1f ms",
+			   text_of(result, "NodeIP"), text_of(result, "NodeName"), url, ms);
+		fflush(stdout);
+		return;
+	}
 
 	print_line(stdout, "pong from %s (%s) %s%s%s in %.1f ms", text_of(result, "NodeName"),
 		   text_of(result, "NodeIP"),
 		   *endpoint ? "directly, "
 		   : *relay  ? "by relay "
 			     : "through WireGuard",
-		   *endpoint ? endpoint : relay, *endpoint ? "," : "",
-		   json_number_value(json_object_get(result, "LatencySeconds")) * 1000);
+		   *endpoint ? endpoint : relay, *endpoint ? "," : "", ms);
 	fflush(stdout);
 }
 
@@ -117,7 +127,8 @@ int run_ping(struct command_line *line)
 		} else {
 			print_pong(result);
 			pongs++;
-			if (until_direct && *text_of(result, "Endpoint"))
+			if ((until_direct && *text_of(result, "Endpoint")) ||
+			    line->own[PING_PEERAPI].on)
 				break;
 		}
 		if (most == 0 || i + 1 < most)

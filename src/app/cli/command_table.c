@@ -33,7 +33,7 @@ static const struct flag ping_flags[] = {
 	[PING_TSMP] =
 		FLAG_ON("tsmp", "through WireGuard, answered by the peer's engine, not its kernel"),
 	[PING_ICMP] = FLAG_ON("icmp", "an ICMP echo through WireGuard"),
-	[PING_PEERAPI] = FLAG_THEIRS("peerapi", FLAG_BOOL, FLAG_NOT_YET, NULL),
+	[PING_PEERAPI] = FLAG_ON("peerapi", "by HTTP to the peer's PeerAPI"),
 	[PING_SIZE] = FLAG_THEIRS("size", FLAG_INTEGER, FLAG_NOT_YET, NULL),
 	[PING_TIMEOUT] =
 		FLAG_OF("timeout", FLAG_DURATION, "DURATION", "for one answer (default 5s)"),

@@ -86,7 +86,10 @@ static void answer_tsmp(struct tunnel_peer *peer, const uint8_t *packet, const s
 		return;
 	switch (message.type) {
 	case TSMP_PING: {
-		struct tsmp_message pong = {.type = TSMP_PONG};
+		struct tsmp_message pong = {
+			.type = TSMP_PONG,
+			.pong.peerapi_port = tunnel->peerapi,
+		};
 
 		memcpy(pong.pong.data, message.ping, sizeof(pong.pong.data));
 		length = tsmp_build(answer, sizeof(answer), &view->destination, &view->source,

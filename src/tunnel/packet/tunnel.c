@@ -452,6 +452,11 @@ void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter)
 	tunnel->filter = filter;
 }
 
+void tunnel_set_peerapi(struct tunnel *tunnel, uint16_t port)
+{
+	tunnel->peerapi = port;
+}
+
 void tunnel_set_diverts(struct tunnel *tunnel, const struct diverts *diverts)
 {
 	tunnel->diverts = *diverts;

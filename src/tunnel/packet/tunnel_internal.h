@@ -74,6 +74,7 @@ struct tunnel {
 	struct filter *filter;
 	struct filter_flows *flows;
 	struct diverts diverts;    /* of services */
+	uint16_t peerapi;          /* our port, for pongs; 0: none */
 	struct tunnel_peer *peers; /* by node key */
 	struct address own_v4;
 	struct address own_v6;

@@ -513,6 +513,43 @@ static void expect_record(int fd, const char *text)
 	assert_memory_equal(buffer_head(&got), text, strlen(text));
 }
 
+/* test_serve() - Wanted services come back as they were; odd records are refused */
+static void test_serve(void **state)
+{
+	struct privsep_serve wish = {
+		.peerapi = 41000,
+		.ports = {80, 443},
+		.port_count = 2,
+		.config = (char[]){"{}"},
+		.domain = (char[]){"a.b"},
+	};
+	static const uint16_t none = 0;
+	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	_cleanup_(buffer_free) struct buffer odd = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	struct privsep_serve back;
+
+	(void)state;
+	assert_int_equal(privsep_serve_encode(&wish, &bytes), 0);
+	assert_int_equal(privsep_serve_decode(buffer_head(&bytes), bytes.length, &back), 0);
+	assert_int_equal(back.peerapi, 41000);
+	assert_int_equal(back.port_count, 2);
+	assert_int_equal(back.ports[1], 443);
+	assert_string_equal(back.config, "{}");
+	assert_string_equal(back.domain, "a.b");
+	assert_null(back.suffix);
+	privsep_serve_clear(&back);
+	for (size_t cut = 1; cut < bytes.length; cut++)
+		if (privsep_serve_decode(buffer_head(&bytes), cut, &back) == 0)
+			privsep_serve_clear(&back); /* between two records */
+	for (uint16_t kind = 0; kind < 8; kind++) {
+		buffer_free(&odd);
+		odd = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+		assert_int_equal(record_put(&odd, kind, &none, sizeof(none)), 0);
+		assert_int_equal(privsep_serve_decode(buffer_head(&odd), odd.length, &back),
+				 -EBADMSG);
+	}
+}
+
 static void test_handover(void **state)
 {
 	_cleanup_close_ int fd = handover_create();
@@ -652,6 +689,7 @@ int main(void)
 		cmocka_unit_test(test_start_flips),
 		cmocka_unit_test(test_network),
 		cmocka_unit_test(test_interfaces),
+		cmocka_unit_test(test_serve),
 		cmocka_unit_test(test_handover),
 		cmocka_unit_test(test_handover_torn),
 		cmocka_unit_test(test_handover_hostile),
