@@ -47,6 +47,26 @@ def compose(*arguments, check=True, folder=ROOT, images=()):
     )
 
 
+def shipped(folder):
+    """Copy the shipped compose file, and the file that it mounts."""
+    for name in ("compose.yaml", "serve.json"):
+        shutil.copy(ROOT / name, folder)
+
+
+def page_by_https(docker_cli, sidecar, folder):
+    """The app's page by the tailnet's HTTPS, with the certificate of the node's authority."""
+    authority = folder / "app-ca.pem"
+    docker_cli("cp", f"{sidecar}:/var/lib/tailscale/pillion-authority.pem", authority)
+    status = json.loads(docker_cli("exec", sidecar, "tailscale", "status", "--json").stdout)
+    name, address = status["Self"]["DNSName"].rstrip("."), status["TailscaleIPs"][0]
+    process = json.loads(docker_cli("inspect", sidecar).stdout)[0]["State"]["Pid"]
+    return conftest.run(
+        *["nsenter", "--net", "-t", process, "curl", "-sS", "--max-time", "10", "--noproxy", "*"],
+        *["--cacert", authority, "--resolve", f"{name}:443:{address}", f"https://{name}/"],
+        check=False,
+    )
+
+
 @pytest.fixture
 def demo(image, app_image):
     """Compose with the demo's file; all its containers and volumes are removed afterwards."""
@@ -68,7 +88,7 @@ def left():
 def test_the_example_of_settings_starts_the_own_tailnets(image, app_image, tmp_path, docker_cli):
     """The command of the page works as it is copied."""
     shutil.copy(ROOT / ".env.example", tmp_path / ".env")
-    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    shipped(tmp_path)
     images = [f"PILLION_IMAGE={image}", f"APP_IMAGE={app_image}"]
     try:
         compose("up", "--no-build", "--no-start", folder=tmp_path, images=images)
@@ -108,7 +128,7 @@ def test_the_shipped_file_with_our_server_and_what_a_restart_costs(
 ):
     """.env has the key and ca.pem. Where Docker cuts the app off, its health check says so."""
     name, authority, make_key = control
-    shutil.copy(ROOT / "compose.yaml", tmp_path)
+    shipped(tmp_path)
     lines = (ROOT / ".env.example").read_text().splitlines()
     values = {"LOGIN_SERVER": "https://control:8443", "AUTHKEY": make_key(), "CA_FILE": authority}
     lines = [f"{k}={values[k]}" if (k := line.split("=")[0]) in values else line for line in lines]
@@ -136,6 +156,8 @@ def test_the_shipped_file_with_our_server_and_what_a_restart_costs(
         assert re.search(r"Running as demo-app, 100\.64\.0\.1, fd7a:", said), said
         assert "IPv6" not in said
         sidecar = own("ps", "-q", "pillion").strip()
+        page = page_by_https(docker_cli, sidecar, tmp_path)
+        assert "Welcome to nginx" in page.stdout, (page, said)
         # The engine dies: nothing is cut off.
         kill = "kill -KILL $(grep -lx pillion-engine /proc/[0-9]*/comm | cut -d/ -f3)"
         docker_cli("exec", sidecar, "sh", "-c", kill)

@@ -354,7 +354,16 @@ def test_the_example_of_settings_fills_the_compose_file(ca, tmp_path):
     ]
     assert sidecar["environment"]["TS_CA_FILE"] == ca
     mounts = [f"{ca}:{ca}:ro"] if ca else ["/dev/null:/etc/no-ca.pem:ro"]
-    assert [m for m in sidecar["volumes"] if not m.startswith("state:")] == mounts
+    serve = f"{tmp_path}/serve.json:/config/serve.json:ro"
+    assert [m for m in sidecar["volumes"] if not m.startswith("state:")] == [serve, *mounts]
+
+
+def test_the_shipped_serve_config_is_the_one_of_the_page():
+    """Only the app's port differs: nginx listens at 80."""
+    text = (ROOT / "README.md").read_text()
+    page = re.search(r"with this `serve.json`.*?```json\n(.*?)```", text, re.S)[1]
+    shipped = (ROOT / "serve.json").read_text()
+    assert json.loads(shipped) == json.loads(page.replace(":8080", ":80"))
 
 
 def test_the_image_has_labels_a_health_check_and_the_manual(tmp_path):
