@@ -10,6 +10,7 @@
 /* HTTP: a status line and headers; bodies that are read whole. */
 #define LIMIT_HTTP_HEADER   (32u * 1024)
 #define LIMIT_HTTP_HEADERS  100u
+#define LIMIT_HTTP_TRAILERS 32u
 #define LIMIT_KEY_BODY      (64u * 1024)
 #define LIMIT_RPC_BODY      (1024u * 1024)
 #define LIMIT_C2N_BODY      (4u * 1024 * 1024)

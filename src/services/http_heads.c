@@ -50,12 +50,31 @@ int http_path(const char *target, char out[static HTTP_PATH_MAX], const char **r
 	return 0;
 }
 
+size_t http_host_length(const char *host)
+{
+	return strnlen(host, *host == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":"));
+}
+
+bool http_authority_fits(const struct http1_head *head)
+{
+	const char *host = http1_header(head, "Host"), *at = head->target;
+	size_t length;
+
+	if (*at == '/' || !host)
+		return true;
+	at = strstr(at, "://");
+	if (!at)
+		return true; /* of a form that http_path() refuses */
+	at += 3;
+	length = strcspn(at, "/?#");
+	return length == strlen(host) && strncasecmp(at, host, length) == 0;
+}
+
 bool http_is_hop(const struct http1_head *head, const char *name)
 {
 	static const char *const names[] = {
-		"Connection", "Keep-Alive",          "Proxy-Connection", "Proxy-Authenticate",
-		"TE",         "Proxy-Authorization", "Trailer",          "Transfer-Encoding",
-		"Upgrade",
+		"Connection", "Keep-Alive",          "Proxy-Connection",  "Proxy-Authenticate",
+		"TE",         "Proxy-Authorization", "Transfer-Encoding", "Upgrade",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
@@ -166,6 +185,18 @@ static int put_forwarded(struct buffer *out, const struct http1_head *head,
 	return r == 0 && origin->tls ? http1_write_header(out, "X-Forwarded-Proto", "https") : r;
 }
 
+/*
+ * is_upgrade() - Whether the app may take over the connection
+ *
+ * Not with HTTP: later requests on it would reach the app as the client wrote them.
+ */
+static bool is_upgrade(const struct http1_head *head)
+{
+	return head->upgrade && !http1_header_has(head, "Upgrade", "h2c") &&
+	       !strcasestr(http1_header(head, "Upgrade"), "HTTP/") &&
+	       !strcasestr(http1_header(head, "Upgrade"), "TLS/");
+}
+
 /* put_upgrade() - The two headers of an upgrade, which are of the connection, but mean the app */
 static int put_upgrade(struct buffer *out, const struct http1_head *head)
 {
@@ -205,11 +236,57 @@ int http_request_head(const struct http1_head *head, const char *from,
 		r = put_forwarded(out, head, origin);
 	if (r == 0)
 		r = put_person(out, handler, origin->person);
-	if (r == 0 && head->upgrade)
+	if (r == 0 && is_upgrade(head))
 		r = put_upgrade(out, head);
+	if (r == 0 && http1_header_has(head, "TE", "trailers"))
+		r = http1_write_header(out, "TE", "trailers");
 	if (r == 0 && head->chunked)
 		r = http1_write_header(out, "Transfer-Encoding", "chunked");
 	return r < 0 ? r : http1_write_head_end(out);
+}
+
+/* may_trail() - Whether a trailer can't pass for a header that decides something (RFC 9110 §6.5.1) */
+static bool may_trail(const char *name)
+{
+	static const char *const names[] = {
+		"Host",
+		"Content-Length",
+		"Content-Type",
+		"Content-Encoding",
+		"Content-Range",
+		"Authorization",
+		"Cookie",
+		"Set-Cookie",
+		"Cache-Control",
+		"Expect",
+		"Location",
+		"Range",
+		"TE",
+		"Trailer",
+		"Connection",
+		"Transfer-Encoding",
+		"Upgrade",
+		"Keep-Alive",
+		"If-Match",
+		"If-None-Match",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcasecmp(names[i], name) == 0)
+			return false;
+	return !is_ours(name) && !begins(name, "proxy-");
+}
+
+struct http1_header *http_trailers(const struct http1_header *trailers, size_t count,
+				   size_t *ret_count)
+{
+	struct http1_header *list = count ? calloc(count, sizeof(*list)) : NULL;
+
+	*ret_count = 0;
+	for (size_t i = 0; list && i < count; i++)
+		if (may_trail(trailers[i].name))
+			list[(*ret_count)++] = trailers[i];
+	return list;
 }
 
 int http_answer_head(const struct http1_head *head, bool bodyless, int minor, bool *keep_alive,

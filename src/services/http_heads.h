@@ -35,7 +35,13 @@ struct http_origin {
  */
 int http_path(const char *target, char out[static HTTP_PATH_MAX], const char **ret_from);
 
-/** http_is_tunnel() - Whether a header belongs to this connection alone (RFC 9110 §7.6.1) */
+/** http_host_length() - Of a Host header's value without the port */
+size_t http_host_length(const char *host);
+
+/** http_authority_fits() - Whether a target with scheme and host names the host of the Host header */
+bool http_authority_fits(const struct http1_head *head);
+
+/** http_is_hop() - Whether a header belongs to this connection alone (RFC 9110 §7.6.1) */
 bool http_is_hop(const struct http1_head *head, const char *name);
 
 /**
@@ -47,6 +53,10 @@ bool http_is_hop(const struct http1_head *head, const char *name);
 int http_request_head(const struct http1_head *head, const char *from,
 		      const struct serve_handler *handler, const struct http_origin *origin,
 		      struct buffer *out);
+
+/** http_trailers() - Those that may pass, in a list for free(); NULL without memory, or for none */
+struct http1_header *http_trailers(const struct http1_header *trailers, size_t count,
+				   size_t *ret_count);
 
 /** enum http_framing - How the end of an answer's body is shown to the client */
 enum http_framing {

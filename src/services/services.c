@@ -72,6 +72,8 @@ static void on_tls_opened(void *user)
 	stream_set_events(stream, NULL, NULL);
 	if (port && port->protocol == SERVE_TLS_TCP)
 		tls_bridge_open(h->services, h->serving, stream, port, &h->peer, &h->to);
+	else if (tls_protocol_is(stream, "h2"))
+		http2_front_open(h->services, stream, true, &h->peer, h->port, NULL, 0);
 	else
 		http_front_open(h->services, stream, true, &h->peer, h->port);
 	handshake_free(h);
@@ -105,6 +107,7 @@ static void begin_tls(struct services *services, struct stream *below, uint16_t 
 	};
 	struct tls_context *tls = certificates_tls(services);
 	struct handshake *h = calloc(1, sizeof(*h));
+	const struct serve_port *served;
 
 	if (!tls || !h || loop_timer_create(services->loop, on_tls_late, h, &h->timer) < 0) {
 		stream_close(below);
@@ -118,6 +121,9 @@ static void begin_tls(struct services *services, struct stream *below, uint16_t 
 	}
 	h->services = services;
 	h->serving = serving_hold(services->serving);
+	served = serve_config_port(&h->serving->config, port);
+	if (served && served->protocol == SERVE_HTTPS)
+		tls_server_offer(h->stream, TLS_HTTP_PROTOCOLS);
 	h->peer = *peer;
 	h->to = *to;
 	h->port = port;
@@ -179,7 +185,7 @@ static void on_incoming(uv_poll_t *poll, int status, int events)
 			break;
 		if (endpoint_from_sockaddr((struct sockaddr *)&address, &peer) < 0 ||
 		    (services->connections >= services->connections_max &&
-		     !http_front_close_idle(services)))
+		     !services_close_idle(services)))
 			close(fd);
 		else
 			serve(services, fd, listener->port, &peer);
@@ -346,7 +352,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	LIST_INIT(&services->listeners);
 	LIST_INIT(&services->idle_apps);
 	LIST_INIT(&services->parts);
-	TAILQ_INIT(&services->fronts);
+	TAILQ_INIT(&services->idle_parts);
 	services->connections_max =
 		(descriptors > 2u * DESCRIPTORS_SPARE ? descriptors - DESCRIPTORS_SPARE
 						      : descriptors / 2) /

@@ -4,7 +4,10 @@
  *
  *	services.c       configuration and listeners; a new connection goes to one of the next
  *	services_parts.c the configuration in force and the list of connections, for all of them
- *	http_front.c     HTTP and HTTPS: requests, answers of our own, and the proxy to the app
+ *	http_front.c     connections of HTTP/1.1 clients
+ *	http2_front.c    connections of HTTP/2 clients
+ *	exchange.c       a request of either: answers of our own, and the proxy to the app
+ *	app_http1.c      the app's side of it
  *	http_heads.c     the heads of proxied requests and answers
  *	tcp_bridge.c     TCP to the app, byte by byte
  *	stream_pair.c    the same for streams: TLS that ends here, upgraded connections
@@ -55,6 +58,8 @@ void serving_release(struct serving *serving);
 /** struct services_part - One connection of a peer, of any kind, in the list of all of them */
 struct services_part {
 	LIST_ENTRY(services_part) entry;
+	TAILQ_ENTRY(services_part) idle_entry;
+	bool idle; /* it waits for a request, and may be closed for others */
 	struct services *services;
 	void (*close)(struct services_part *part); /* end it now; it removes itself */
 };
@@ -71,9 +76,10 @@ struct services {
 	struct tls_context *client_tls; /* for https:// targets */
 	bool trusts;                    /* it has the machine's roots */
 	LIST_HEAD(, app_idle) idle_apps;
-	TAILQ_HEAD(, http_front) fronts; /* the one that has waited longest for a request first */
 	LIST_HEAD(, services_part) parts;
-	size_t connections; /* in @parts */
+	TAILQ_HEAD(, services_part) idle_parts; /* the one that waits longest first */
+	size_t connections;                     /* in @parts */
+	size_t streams;                         /* requests on all HTTP/2 connections */
 	size_t connections_max;
 	struct loop_timer *accept_again; /* after a failure */
 	struct peerapi *peerapi;
@@ -84,17 +90,27 @@ void services_add(struct services *services, struct services_part *part,
 		  void (*close)(struct services_part *part));
 void services_remove(struct services_part *part);
 
+/** services_set_idle() - Whether a connection waits for a request */
+void services_set_idle(struct services_part *part, bool idle);
+
+/** services_close_idle() - Close the connection that waits longest; false: none waits */
+bool services_close_idle(struct services *services);
+
 /** services_queue_limit() - How many bytes may wait for one slow reader now */
 size_t services_queue_limit(const struct services *services);
 
 /* --- http_front.c --- */
 
-/** http_front_open() - A connection of @peer to @port; owns @stream, whose TLS is @tls or NULL */
+/** http_front_open() - A connection of @peer to @port; owns @stream, which is TLS's if @tls */
 void http_front_open(struct services *services, struct stream *stream, bool tls,
 		     const struct endpoint *peer, uint16_t port);
 
-/** http_front_close_idle() - Close the connection that waits longest; false: none waits */
-bool http_front_close_idle(struct services *services);
+/* --- http2_front.c --- */
+
+/** http2_front_open() - As http_front_open(); @length bytes were received already */
+void http2_front_open(struct services *services, struct stream *stream, bool tls,
+		      const struct endpoint *peer, uint16_t port, const uint8_t *bytes,
+		      size_t length);
 
 /* --- tcp_bridge.c, stream_pair.c --- */
 

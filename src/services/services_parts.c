@@ -32,13 +32,32 @@ void services_add(struct services *services, struct services_part *part,
 
 void services_remove(struct services_part *part)
 {
+	services_set_idle(part, false);
 	LIST_REMOVE(part, entry);
 	part->services->connections--;
 }
 
+void services_set_idle(struct services_part *part, bool idle)
+{
+	if (part->idle)
+		TAILQ_REMOVE(&part->services->idle_parts, part, idle_entry);
+	part->idle = idle;
+	if (idle)
+		TAILQ_INSERT_TAIL(&part->services->idle_parts, part, idle_entry);
+}
+
+bool services_close_idle(struct services *services)
+{
+	struct services_part *part = TAILQ_FIRST(&services->idle_parts);
+
+	if (part)
+		part->close(part);
+	return part != NULL;
+}
+
 size_t services_queue_limit(const struct services *services)
 {
-	size_t share = QUEUED_ALL / (services->connections + 1);
+	size_t share = QUEUED_ALL / (services->connections + services->streams + 1);
 
 	return share > QUEUED_MAX ? QUEUED_MAX : share < QUEUED_MIN ? QUEUED_MIN : share;
 }

@@ -5,8 +5,8 @@
  * Theory of operation
  *   The head is gathered line by line in `block` (each must end in CRLF), then cut up
  *   in place: names and values point into it. Bodies are never copied. Chunk sizes and
- *   trailers go through a machine of one byte at a time; trailers are checked and
- *   dropped.
+ *   trailers go through a machine of one byte at a time; trailers are checked, and
+ *   dropped unless the owner wants them.
  */
 #include "transport/http1.h"
 
@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -84,12 +85,20 @@ static bool target_is_valid(const char *text)
 
 void http1_parser_init(struct http1_parser *p, bool response)
 {
-	*p = (struct http1_parser){.block = BUFFER_INIT(LIMIT_HTTP_HEADER), .response = response};
+	*p = (struct http1_parser){
+		.block = BUFFER_INIT(LIMIT_HTTP_HEADER),
+		.trailer_block = BUFFER_INIT(LIMIT_HTTP_HEADER + 1),
+		.response = response,
+	};
 }
 
 void http1_parser_free(struct http1_parser *p)
 {
 	buffer_free_secret(&p->block);
+	buffer_free_secret(&p->trailer_block);
+	free(p->trailers);
+	p->trailers = NULL;
+	p->trailer_count = 0;
 	p->state = STATE_DEAD;
 }
 
@@ -217,23 +226,34 @@ static int parse_content_length(struct http1_parser *p, const char *value)
 	return 0;
 }
 
-/* parse_header() - name ":" OWS value OWS; @line is cut up in place */
-static int parse_header(struct http1_parser *p, char *line)
+/* cut_header() - @line, which ends in a zero byte, as name and value; NULL: it has no colon */
+static char *cut_header(char *line)
 {
 	char *colon = strchr(line, ':'), *value, *end;
-	struct http1_head *head = &p->head;
 
-	if (*line == ' ' || *line == '\t')
-		return bad(p, "folded header line");
 	if (!colon)
-		return bad(p, "header line without colon");
+		return NULL;
 	*colon = 0;
-	if (!http1_token_is_valid(line))
-		return bad(p, "bad header name");
 	value = colon + 1 + strspn(colon + 1, " \t");
 	for (end = value + strlen(value); end > value && (end[-1] == ' ' || end[-1] == '\t'); end--)
 		;
 	*end = 0;
+	return value;
+}
+
+/* parse_header() - name ":" OWS value OWS; @line is cut up in place */
+static int parse_header(struct http1_parser *p, char *line)
+{
+	struct http1_head *head = &p->head;
+	const char *value;
+
+	if (*line == ' ' || *line == '\t')
+		return bad(p, "folded header line");
+	value = cut_header(line);
+	if (!value)
+		return bad(p, "header line without colon");
+	if (!http1_token_is_valid(line))
+		return bad(p, "bad header name");
 	if (!http1_value_is_valid(value))
 		return bad(p, "control byte in a header");
 	if (head->header_count == LIMIT_HTTP_HEADERS)
@@ -324,11 +344,40 @@ static int parse_head(struct http1_parser *p)
 	return HTTP1_HEAD;
 }
 
+/* parse_trailers() - Of the block, whose bytes were checked one by one */
+static int parse_trailers(struct http1_parser *p)
+{
+	char *line = (char *)buffer_head(&p->trailer_block);
+	char *end = line + p->trailer_block.length;
+
+	if (p->trailer_block.length == 0)
+		return 0;
+	p->trailers = calloc(LIMIT_HTTP_TRAILERS, sizeof(*p->trailers));
+	if (!p->trailers)
+		return refuse(p, -ENOMEM, "out of memory");
+	while (line < end) {
+		char *next = memchr(line, '\n', (size_t)(end - line));
+		char *value;
+
+		*next = 0;
+		if (p->trailer_count == LIMIT_HTTP_TRAILERS)
+			return refuse(p, -EMSGSIZE, "too many trailers");
+		value = cut_header(line);
+		p->trailers[p->trailer_count++] = (struct http1_header){line, value};
+		line = next + 1;
+	}
+	return 0;
+}
+
 /* gather_head() - Move lines to the block until the empty one */
 static int gather_head(struct http1_parser *p, const uint8_t *bytes, size_t length, size_t *used)
 {
 	if (p->complete) { /* of the last message */
 		buffer_consume(&p->block, p->block.length);
+		buffer_consume(&p->trailer_block, p->trailer_block.length);
+		free(p->trailers);
+		p->trailers = NULL;
+		p->trailer_count = 0;
 		p->begun = p->complete = false;
 	}
 	while (*used < length) {
@@ -407,6 +456,8 @@ static int trailer_byte(struct http1_parser *p, uint8_t c)
 {
 	if (++p->left > LIMIT_HTTP_HEADER)
 		return refuse(p, -EMSGSIZE, "trailers too long");
+	if (p->keep_trailers && c != '\r' && buffer_append(&p->trailer_block, &c, 1) < 0)
+		return refuse(p, -ENOMEM, "out of memory");
 	if (p->state == STATE_TRAILER_START && c == '\r') {
 		p->state = STATE_LAST_LF;
 	} else if (p->state == STATE_TRAILER_START && is_token(c)) {
@@ -441,7 +492,12 @@ static int framing_byte(struct http1_parser *p, uint8_t c)
 		return trailer_byte(p, c);
 	if (c != rows[p->state].wanted)
 		return bad(p, rows[p->state].error);
+	if (p->state == STATE_TRAILER_LF && p->keep_trailers &&
+	    buffer_append(&p->trailer_block, "\n", 1) < 0)
+		return refuse(p, -ENOMEM, "out of memory");
 	p->state = rows[p->state].next;
+	if (p->state == STATE_END)
+		return parse_trailers(p);
 	if (p->state == STATE_CHUNK_DATA && p->left == 0)
 		p->state = STATE_TRAILER_START;
 	return 0;
@@ -501,8 +557,7 @@ int http1_parse_end(struct http1_parser *p)
 
 /* Writing: a byte that a line may not hold is refused */
 
-/* reason() - For the statuses that pillion sends; HTTP allows an empty reason */
-static const char *reason(int status)
+const char *http1_reason(int status)
 {
 	static const struct {
 		int status;
@@ -512,6 +567,11 @@ static const char *reason(int status)
 		{200, "OK"},
 		{201, "Created"},
 		{204, "No Content"},
+		{301, "Moved Permanently"},
+		{302, "Found"},
+		{303, "See Other"},
+		{307, "Temporary Redirect"},
+		{308, "Permanent Redirect"},
 		{400, "Bad Request"},
 		{403, "Forbidden"},
 		{404, "Not Found"},
@@ -523,6 +583,7 @@ static const char *reason(int status)
 		{431, "Request Header Fields Too Large"},
 		{500, "Internal Server Error"},
 		{501, "Not Implemented"},
+		{502, "Bad Gateway"},
 		{503, "Service Unavailable"},
 	};
 
@@ -543,7 +604,7 @@ int http1_write_response(struct buffer *out, int status)
 {
 	if (status < 100 || status > 599)
 		return -EINVAL;
-	return buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, reason(status));
+	return buffer_printf(out, "HTTP/1.1 %d %s\r\n", status, http1_reason(status));
 }
 
 int http1_write_header(struct buffer *out, const char *name, const char *value)
@@ -575,4 +636,13 @@ int http1_write_chunk(struct buffer *out, const void *bytes, size_t length)
 	buffer_printf(out, "%zx\r\n", length);
 	buffer_append(out, bytes, length);
 	return buffer_append(out, "\r\n", 2);
+}
+
+int http1_write_last_chunk(struct buffer *out, const struct http1_header *trailers, size_t count)
+{
+	int r = buffer_append(out, "0\r\n", 3);
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = http1_write_header(out, trailers[i].name, trailers[i].value);
+	return r < 0 ? r : http1_write_head_end(out);
 }

@@ -59,7 +59,13 @@ struct http1_parser {
 	size_t body_length;
 	const char *error; /* static text of the last refusal */
 
+	/* After HTTP1_END of a chunked body, if `keep_trailers`; valid until the next head begins. */
+	struct http1_header *trailers;
+	size_t trailer_count;
+	bool keep_trailers; /* the owner's; else they are checked and dropped */
+
 	/* Private. */
+	struct buffer trailer_block;
 	struct buffer block; /* the head so far */
 	unsigned int state;
 	bool response;
@@ -114,6 +120,12 @@ int http1_write_head_end(struct buffer *out);
 
 /** http1_write_chunk() - One chunk of a chunked body; @length 0 writes nothing */
 int http1_write_chunk(struct buffer *out, const void *bytes, size_t length);
+
+/** http1_write_last_chunk() - The end of a chunked body */
+int http1_write_last_chunk(struct buffer *out, const struct http1_header *trailers, size_t count);
+
+/** http1_reason() - The reason phrase of a status; "" for one that pillion does not send */
+const char *http1_reason(int status);
 
 /** http1_token_is_valid(), http1_value_is_valid() - RFC 9110 §5.6.2, §5.5 */
 bool http1_token_is_valid(const char *text);

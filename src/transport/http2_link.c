@@ -5,18 +5,36 @@
 #include <errno.h>
 #include <string.h>
 
+/* Frames are written together: each write may be a record of TLS and a system call. */
+#define WRITE_SIZE ((size_t)16 * 1024)
+
 int http2_link_flush(struct http2_link *link)
 {
-	while (!link->over && stream_pending(link->below) < HTTP2_QUEUE_HIGH) {
-		const uint8_t *bytes;
-		ssize_t length = nghttp2_session_mem_send(link->session, &bytes);
+	uint8_t gathered[WRITE_SIZE];
+	size_t count = 0;
+	ssize_t length = 0;
 
+	while (!link->over && stream_pending(link->below) + count < HTTP2_QUEUE_HIGH) {
+		const uint8_t *bytes;
+
+		length = nghttp2_session_mem_send(link->session, &bytes);
 		if (length <= 0)
-			return (int)length;
-		if (stream_write(link->below, bytes, (size_t)length) < 0)
-			return 0; /* the stream has ended, its event follows */
+			break;
+		if (count + (size_t)length > sizeof(gathered)) {
+			if (stream_write(link->below, gathered, count) < 0)
+				return 0; /* the stream has ended, its event follows */
+			count = 0;
+		}
+		if ((size_t)length <= sizeof(gathered)) {
+			memcpy(gathered + count, bytes, (size_t)length);
+			count += (size_t)length;
+		} else if (stream_write(link->below, bytes, (size_t)length) < 0) {
+			return 0;
+		}
 	}
-	return 0;
+	if (count > 0 && stream_write(link->below, gathered, count) < 0)
+		return 0;
+	return length < 0 ? (int)length : 0;
 }
 
 /* judge() - Whether the link can go on; if not, nghttp2 has queued a GOAWAY with the reason */
@@ -55,14 +73,18 @@ void http2_link_reset(struct http2_link *link, int32_t id, uint32_t code)
 	(void)nghttp2_submit_rst_stream(link->session, NGHTTP2_FLAG_NONE, id, code);
 }
 
-static void below_data(void *user, const uint8_t *bytes, size_t length)
+void http2_link_receive(struct http2_link *link, const uint8_t *bytes, size_t length)
 {
-	struct http2_link *link = user;
 	ssize_t r;
 
 	http2_link_enter(link);
 	r = nghttp2_session_mem_recv(link->session, bytes, length);
 	http2_link_leave(link, r < 0 ? (int)r : 0);
+}
+
+static void below_data(void *user, const uint8_t *bytes, size_t length)
+{
+	http2_link_receive(user, bytes, length);
 }
 
 static void below_drained(void *user)
@@ -110,6 +132,9 @@ int http2_link_open(struct http2_link *link, struct stream *below, const struct 
 	nghttp2_option_set_max_deflate_dynamic_table_size(option, 0);
 	/* Ended streams are only kept for priorities, which no client sends. */
 	nghttp2_option_set_no_closed_streams(option, ops->server);
+	nghttp2_option_set_no_auto_window_update(option, ops->windows_by_hand);
+	nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, ops->on_begin_frame);
+	nghttp2_session_callbacks_set_on_invalid_header_callback(callbacks, ops->on_invalid_header);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, ops->on_begin);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, ops->on_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, ops->on_data);

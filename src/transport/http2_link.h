@@ -29,7 +29,10 @@ struct http2_link {
 
 struct http2_link_ops {
 	bool server;
-	nghttp2_on_begin_headers_callback on_begin; /* or NULL. Their user is the link */
+	bool windows_by_hand; /* the owner says which bytes are consumed */
+	nghttp2_on_begin_frame_callback on_begin_frame; /* or NULL. Their user is the link */
+	nghttp2_on_begin_headers_callback on_begin;
+	nghttp2_on_invalid_header_callback on_invalid_header; /* NULL: such a header is dropped */
 	nghttp2_on_header_callback on_header;
 	nghttp2_on_data_chunk_recv_callback on_data;
 	nghttp2_on_frame_recv_callback on_frame;
@@ -57,6 +60,9 @@ static inline void http2_link_enter(struct http2_link *link)
 
 /** http2_link_start() - Take the stream's events, and send the first frames */
 void http2_link_start(struct http2_link *link);
+
+/** http2_link_receive() - Bytes of the stream that came before http2_link_start() */
+void http2_link_receive(struct http2_link *link, const uint8_t *bytes, size_t length);
 
 /** http2_link_flush() - Move frames down while there is room; the fatal error of nghttp2 or 0 */
 int http2_link_flush(struct http2_link *link);

@@ -40,7 +40,8 @@ struct tls {
 	struct tls_verification verification;
 	int write_error; /* of the stream below */
 	bool server;
-	size_t held_back; /* bytes of the input that OpenSSL may not have yet */
+	const char *protocols; /* of ALPN, or NULL */
+	size_t held_back;      /* bytes of the input that OpenSSL may not have yet */
 };
 
 static struct tls *tls_of(const struct stream_layer *layer)
@@ -215,6 +216,24 @@ static int load_key(SSL_CTX *ctx, const char *pem, size_t length, struct error *
 	return r;
 }
 
+/* select_protocol() - ALPN, with the server's preference */
+static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_length,
+			   const unsigned char *in, unsigned int in_length, void *unused)
+{
+	const struct tls *t = SSL_get_app_data(ssl);
+	unsigned char *chosen;
+
+	(void)unused;
+	if (!t->protocols)
+		return SSL_TLSEXT_ERR_NOACK;
+	if (SSL_select_next_proto(&chosen, out_length, (const unsigned char *)t->protocols,
+				  (unsigned int)strlen(t->protocols), in,
+				  in_length) != OPENSSL_NPN_NEGOTIATED)
+		return SSL_TLSEXT_ERR_ALERT_FATAL;
+	*out = chosen;
+	return SSL_TLSEXT_ERR_OK;
+}
+
 static int make_context(const char *certificate, size_t certificate_length, const char *key,
 			size_t key_length, SSL_CTX **ret, struct error *err)
 {
@@ -230,6 +249,7 @@ static int make_context(const char *certificate, size_t certificate_length, cons
 		return error_set(err, -ENOMEM, "OpenSSL can't make a context");
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_num_tickets(ctx, 0);
+	SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
 	r = load_chain(ctx, certificate, certificate_length, err);
 	if (r == 0)
 		r = load_key(ctx, key, key_length, err);
@@ -481,6 +501,7 @@ static int tls_create(struct tls_context *context, struct stream *below, struct 
 	}
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
+	SSL_set_app_data(t->ssl, t);
 	SSL_set_bio(t->ssl, bio, bio);
 	*ret = t;
 	return 0;
@@ -502,6 +523,10 @@ static int tls_setup(struct tls *t, const struct tls_options *options, struct er
 			return error_set(err, -EINVAL, "CertName too long");
 		strcpy(v->cert_name, options->cert_name);
 	}
+	if (options->protocols &&
+	    SSL_set_alpn_protos(t->ssl, (const unsigned char *)options->protocols,
+				(unsigned int)strlen(options->protocols)) != 0)
+		return error_set(err, -ENOMEM, "out of memory");
 	SSL_set_connect_state(t->ssl);
 	return tls_verify_attach(t->ssl, v, err);
 }
@@ -553,4 +578,19 @@ const char *tls_server_name(const struct stream *s)
 {
 	return SSL_get_servername(container_of(s, const struct tls, layer.stream)->ssl,
 				  TLSEXT_NAMETYPE_host_name);
+}
+
+void tls_server_offer(struct stream *s, const char *protocols)
+{
+	tls_of_stream(s)->protocols = protocols;
+}
+
+bool tls_protocol_is(const struct stream *s, const char *name)
+{
+	const unsigned char *chosen;
+	unsigned int length;
+
+	SSL_get0_alpn_selected(container_of(s, const struct tls, layer.stream)->ssl, &chosen,
+			       &length);
+	return length == strlen(name) && memcmp(chosen, name, length) == 0;
 }

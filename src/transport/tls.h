@@ -7,13 +7,17 @@
  *   an index by subject, parsed one at a time when a chain asks for them (of Debian's
  *   144 roots that saves 0.6 MB of 0.8, and 45 ms of 50). It reads no file: the bundle
  *   comes as PEM text. Connections hold a reference, so a context can be replaced while
- *   they live. No ALPN and no client certificate (TS2021 and DERP want none).
+ *   they live. No client certificate, and ALPN only where its owner asks for it (TS2021 and DERP
+ *   want none).
  */
 #pragma once
 
 #include "transport/stream.h"
 
 struct tls_context;
+
+/* Protocols of ALPN in the order of preference, each with its length before it (RFC 7301). */
+#define TLS_HTTP_PROTOCOLS "\x02h2\x08http/1.1"
 
 /* How many files roots come from; each can be replaced alone. */
 #define TLS_ROOT_SOURCES 3u
@@ -28,6 +32,7 @@ struct tls_options {
 	const char *cert_name;
 	/* No verification: the layer above proves the server (TS2021), or InsecureForTests. */
 	bool insecure;
+	const char *protocols; /* TLS_HTTP_PROTOCOLS, static; NULL: none are offered */
 };
 
 /**
@@ -80,7 +85,6 @@ int tls_client(struct tls_context *context, const struct tls_options *options, s
  * @certificate: PEM text: the leaf first, then the chain
  * @key:         PEM text of the leaf's private key, not encrypted
  *
- * No ALPN is negotiated: the protocol inside is HTTP/1.1.
  * Return: 0; -EINVAL with @err set when the texts hold no such things or don't match; -ENOMEM
  */
 int tls_server_context_set(struct tls_context **context, const char *certificate,
@@ -99,3 +103,14 @@ int tls_server(struct tls_context *context, struct stream *below, struct stream 
 
 /** tls_server_name() - The name that the client of an open tls_server() asked for, or NULL */
 const char *tls_server_name(const struct stream *s);
+
+/**
+ * tls_server_offer() - Negotiate one of @protocols by ALPN; before the handshake begins
+ * @protocols: static; as TLS_HTTP_PROTOCOLS
+ *
+ * A client that offers only others is refused; one that offers none is not.
+ */
+void tls_server_offer(struct stream *s, const char *protocols);
+
+/** tls_protocol_is() - Whether ALPN selected @name on an open connection, of either side */
+bool tls_protocol_is(const struct stream *s, const char *name);

@@ -144,6 +144,7 @@ def test_own_connections_without_netfilter(served):
 def test_what_the_app_sees(served, mirror):
     """The request as it came, the peer's name and address; what a client claims of itself goes."""
     forged = [
+        "--http1.1",
         *["-H", "Tailscale-User-Login: root@example.com", "-H", "tailscale_user_login: root"],
         *["-H", "X-Forwarded-For: 8.8.8.8", "-H", "Forwarded: for=8.8.8.8"],
         *["-H", "X-Forwarded-Proto: gopher", "-H", "Connection: X-Mine", "-H", "X-Mine: 1"],

@@ -98,7 +98,8 @@ static void test_what_a_client_claims_is_dropped(void **state)
 		       "Connection: keep-alive, X-Private\r\nX-Private: 1\r\nTE: trailers\r\n"
 		       "Keep-Alive: 5\r\nUpgrade: h2c\r\nProxy-Authorization: x\r\n\r\n",
 		       &all, &origin,
-		       "GET /x?y HTTP/1.1\r\nHost: app.ts.net\r\nAccept: */*\r\n" FORWARDED "\r\n");
+		       "GET /x?y HTTP/1.1\r\nHost: app.ts.net\r\nAccept: */*\r\n" FORWARDED
+		       "TE: trailers\r\n\r\n");
 }
 
 static void expect_answer(const char *answer, bool bodyless, int minor, bool keep_alive,
