@@ -272,7 +272,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
 	if (head->type == NGHTTP2_RST_STREAM)
 		return quota_take(&d->resets, clock_boottime()) ? 0 : too_many(d);
 	if (head->type == NGHTTP2_HEADERS || head->type == NGHTTP2_WINDOW_UPDATE ||
-	    (head->type == NGHTTP2_DATA && head->length > 0))
+	    head->type == NGHTTP2_DATA)
 		return 0;
 	if (!quota_take(&d->cheap, clock_boottime()))
 		return too_many(d);
@@ -440,6 +440,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	}
 	if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)
 		return 0;
+	if (frame->hd.type == NGHTTP2_DATA && frame->hd.length == frame->data.padlen && !last &&
+	    d->options.server && !quota_take(&d->cheap, clock_boottime()))
+		return too_many(d);
 	flow = flow_of(session, frame->hd.stream_id);
 	if (!flow || d->link.closed)
 		return 0;

@@ -311,7 +311,6 @@ FLOODS = {
     "ping": h2.frame(h2.PING, payload=b"01234567"),
     "settings": h2.frame(h2.SETTINGS),
     "empty data": h2.frame(h2.DATA, 0, 1),
-    "unknown frames": h2.frame(0xAA, payload=b"x"),
     "priority": h2.frame(2, 0, 3, b"\0\0\0\0\1"),
 }
 
