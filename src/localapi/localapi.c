@@ -393,6 +393,23 @@ static void serve_whois(struct node *node, struct http1_exchange *x)
 		http1_reply_text(x, 404, "no match for IP:port");
 }
 
+/* serve_funnels() - Ours: the official LocalAPI has no such path */
+static void serve_funnels(struct node *node, struct http1_exchange *x)
+{
+	size_t size = strlen(x->query) + 1;
+	_cleanup_free_ char *nodes = calloc(1, size);
+	struct answer answer;
+
+	if (!nodes) {
+		http1_reply_text(x, 503, "out of memory");
+		return;
+	}
+	if (query_value(x, "nodes", nodes, size) < 0)
+		nodes[0] = 0;
+	node_write_funnels(node, nodes, answer_begin(&answer, false));
+	answer_end(x, 200, &answer);
+}
+
 static void serve_netmap(struct node *node, struct http1_exchange *x)
 {
 	struct answer answer;
@@ -601,6 +618,7 @@ static const struct route routes[] = {
 	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics, NULL},
 	{"GET", "serve-config", ACCESS_READ, serve_get_serve_config, NULL},
 	{"POST", "serve-config", ACCESS_WRITE, serve_set_serve_config, NULL},
+	{"GET", "funnels", ACCESS_READ, serve_funnels, NULL},
 	{"POST", "query-feature", ACCESS_READ, serve_query_feature, NULL},
 	{"GET", "check-ip-forwarding", ACCESS_READ, NULL, "{\"Warning\":\"\"}"},
 	{"GET", "check-udp-gro-forwarding", ACCESS_READ, NULL, "{\"Warning\":\"\"}"},

@@ -136,6 +136,12 @@ char *node_identity_grants(const struct node *node, const struct node_identity *
  * -ENOENT: no node has it */
 int node_write_whois(struct node *node, const struct address *address, struct json_writer *w);
 
+/**
+ * node_write_funnels() - {"Peers":[{Name, Ingress, Online, PeerAPI: ["IP:PORT"]}]}, for an ingress
+ * @nodes: names, separated by commas, of peers that are wanted though they do not funnel
+ */
+void node_write_funnels(const struct node *node, const char *nodes, struct json_writer *w);
+
 /** node_write_derp_map() - The DERPMap of control; 0, or -ENODATA before the first map */
 int node_write_derp_map(struct node *node, struct json_writer *w);
 

@@ -31,7 +31,7 @@ _Static_assert(PRIVSEP_CHALLENGE_MAX <= CONTROL_CHALLENGE_MAX, "each value fits"
 
 struct node_certify_ask {
 	LIST_ENTRY(node_certify_ask) entry;
-	struct node *node;
+	int channel; /* to the process that asked */
 	uint32_t id;
 	struct control_call *call;
 };
@@ -80,14 +80,14 @@ static bool is_base64url(const char *text)
 				 "-_")] == 0;
 }
 
-static int refuse(struct node *node, uint32_t id, int result, const char *text)
+static int refuse(int channel, uint32_t id, int result, const char *text)
 {
 	union privsep_message m = {
 		.answer = {.header = {PRIVSEP_ANSWER, id}, .result = result},
 	};
 
 	snprintf(m.answer.text, sizeof(m.answer.text), "%s", text);
-	return node_serve_answer(node, &m, -1);
+	return privsep_send(channel, PRIVSEP_FROM_ENGINE, &m, NULL, 0);
 }
 
 static void on_called(void *user, const struct control_answer *answer)
@@ -107,37 +107,37 @@ static void on_called(void *user, const struct control_answer *answer)
 			m.answer.result = chain;
 	}
 	/* A full channel loses it: the process that asked gives up after a while, and asks again. */
-	(void)node_serve_answer(ask->node, &m, chain);
+	(void)privsep_send(ask->channel, PRIVSEP_FROM_ENGINE, &m, &chain, chain >= 0 ? 1 : 0);
 	LIST_REMOVE(ask, entry);
 	free(ask);
 }
 
 /* begin() - Pass a question on to control, which answers by on_called() */
-static int begin(struct node *node, const union privsep_message *q, const char *csr)
+static int begin(struct node *node, int channel, const union privsep_message *q, const char *csr)
 {
 	struct node_certify_ask *ask;
 	struct error err = {0};
 	int r;
 
 	if (!node->control)
-		return refuse(node, q->header.id, -ENOTCONN, "the node is not logged in");
+		return refuse(channel, q->header.id, -ENOTCONN, "the node is not logged in");
 	ask = calloc(1, sizeof(*ask));
 	if (!ask)
-		return refuse(node, q->header.id, -ENOMEM, "out of memory");
-	ask->node = node;
+		return refuse(channel, q->header.id, -ENOMEM, "out of memory");
+	ask->channel = channel;
 	ask->id = q->header.id;
 	r = csr ? control_client_sign(node->control, csr, on_called, ask, &ask->call, &err)
 		: control_client_set_dns(node->control, q->txt.name, q->txt.value, on_called, ask,
 					 &ask->call, &err);
 	if (r < 0) {
 		free(ask);
-		return refuse(node, q->header.id, r, err.text);
+		return refuse(channel, q->header.id, r, err.text);
 	}
 	LIST_INSERT_HEAD(&node->certify_asks, ask, entry);
 	return 0;
 }
 
-static int sign(struct node *node, const union privsep_message *q, int fd)
+static int sign(struct node *node, int channel, const union privsep_message *q, int fd)
 {
 	_cleanup_(buffer_free) struct buffer csr = BUFFER_INIT(PRIVSEP_CSR_MAX + 1);
 
@@ -145,21 +145,21 @@ static int sign(struct node *node, const union privsep_message *q, int fd)
 	    memchr(buffer_head(&csr), 0, csr.length) || buffer_append(&csr, "", 1) < 0)
 		return -EBADMSG;
 	if (!node_certify_signs(node))
-		return refuse(node, q->header.id, -EOPNOTSUPP,
+		return refuse(channel, q->header.id, -EOPNOTSUPP,
 			      "the control server has no authority for certificates");
-	return begin(node, q, (const char *)buffer_head(&csr));
+	return begin(node, channel, q, (const char *)buffer_head(&csr));
 }
 
-int node_certify_ask(struct node *node, const union privsep_message *question, int fd)
+int node_certify_ask(struct node *node, int channel, const union privsep_message *question, int fd)
 {
 	if (question->header.type == PRIVSEP_SIGN)
-		return sign(node, question, fd);
+		return sign(node, channel, question, fd);
 	if (question->header.type != PRIVSEP_TXT)
 		return -EBADMSG;
 	if (!is_own(node, question->txt.name) || !is_base64url(question->txt.value))
-		return refuse(node, question->header.id, -EACCES,
+		return refuse(channel, question->header.id, -EACCES,
 			      "the control server publishes no challenge for this name");
-	return begin(node, question, NULL);
+	return begin(node, channel, question, NULL);
 }
 
 void node_certify_forget(struct node *node)

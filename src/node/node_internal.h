@@ -19,6 +19,7 @@
  *	node_peers          netmap → peers, packet filter and relays of the tunnel
  *	node_network        netmap → addresses and routes of the kernel
  *	node_serve          the ports that this node serves
+ *	node_funnels        the peers that funnel
  *	node_certify        what control does for their certificates
  *	node_serve_edit     their configuration, as the LocalAPI reads and changes it
  *	node_peerapi        the ports of PeerAPIs, ours and of peers
@@ -410,9 +411,6 @@ void node_serve_name(struct node *node);
 /** node_serve_tunnel() - There is a new tunnel, which knows no served ports yet */
 void node_serve_tunnel(struct node *node);
 
-/** node_serve_answer() - Send to the services process; @fd: goes with it; -1: none. 0 or negative errno */
-int node_serve_answer(struct node *node, const union privsep_message *answer, int fd);
-
 /* node_certify.c */
 
 /** node_certify_domains() - Names whose ACME challenge control publishes, by space; NULL: none. Caller frees */
@@ -422,11 +420,13 @@ char *node_certify_domains(const struct node *node);
 bool node_certify_signs(const struct node *node);
 
 /**
- * node_certify_ask() - A PRIVSEP_TXT or PRIVSEP_SIGN of the services process; @fd stays the caller's
+ * node_certify_ask() - A PRIVSEP_TXT or PRIVSEP_SIGN of the services process
+ * @channel: for the answer; valid until node_certify_forget()
+ * @fd:      that came with it, or -1; stays the caller's
  *
  * Return: 0; -EAGAIN: the channel is full; -EBADMSG: no such question, or a bad one
  */
-int node_certify_ask(struct node *node, const union privsep_message *question, int fd);
+int node_certify_ask(struct node *node, int channel, const union privsep_message *question, int fd);
 
 /** node_certify_forget() - No process waits for the answers any more */
 void node_certify_forget(struct node *node);

@@ -506,14 +506,6 @@ static void close_link(struct node_serve *serve)
 	uv_close((uv_handle_t *)&link->poll, on_link_closed);
 }
 
-int node_serve_answer(struct node *node, const union privsep_message *answer, int fd)
-{
-	struct serve_link *link = node->serve ? node->serve->link : NULL;
-
-	return link ? privsep_send(link->fd, PRIVSEP_FROM_ENGINE, answer, &fd, fd >= 0 ? 1 : 0)
-		    : -ENOTCONN;
-}
-
 /* answer() - One question of the services process; 0 or negative errno */
 static int answer(struct node_serve *serve)
 {
@@ -526,9 +518,10 @@ static int answer(struct node_serve *serve)
 	if (question.header.type == PRIVSEP_WHO) {
 		answer.header.id = question.header.id;
 		describe(serve->node, &question.who.address, &answer.person.person);
-		r = node_serve_answer(serve->node, &answer, -1);
+		r = privsep_send(serve->link->fd, PRIVSEP_FROM_ENGINE, &answer, NULL, 0);
 	} else {
-		r = node_certify_ask(serve->node, &question, fds.count > 0 ? fds.fd[0] : -1);
+		r = node_certify_ask(serve->node, serve->link->fd, &question,
+				     fds.count > 0 ? fds.fd[0] : -1);
 	}
 	privsep_fds_close(&fds);
 	return r == -EAGAIN ? 0 : r; /* a full channel: its question is asked again */

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +20,9 @@
 
 #define LOG_ROOM "sandbox"
 #include "base/log.h"
+
+/* Of a server that has no files: no other process of ours has it. */
+#define STRANGER_ID 65530
 
 int sandbox_identity_parse(const char *text, struct sandbox_identity *ret)
 {
@@ -71,6 +75,24 @@ int sandbox_act_as(const struct sandbox_identity *identity, struct error *err)
 		return error_set(err, -EPERM, "the kernel does not allow opening files as user %u",
 				 identity->uid);
 	return 0;
+}
+
+int sandbox_identity_for(const char *folder, struct sandbox_identity *ret, struct error *err)
+{
+	const struct sandbox_identity root = {.change = true};
+	char path[PATH_MAX];
+	struct stat st;
+	int r;
+
+	*ret = (struct sandbox_identity){
+		.change = may_change_users(), .uid = STRANGER_ID, .gid = STRANGER_ID};
+	if (!ret->change)
+		return 0;
+	snprintf(path, sizeof(path), "%s/.", folder);
+	r = sandbox_act_as(ret, err);
+	if (r == 0 && stat(path, &st) < 0 && errno == EACCES)
+		ret->change = false;
+	return r < 0 ? r : sandbox_act_as(&root, err);
 }
 
 static int take_identity(const struct sandbox_identity *identity, struct error *err)

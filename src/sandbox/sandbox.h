@@ -70,6 +70,7 @@ extern const struct sandbox_profile sandbox_profile_services;
 
 extern const struct sandbox_profile sandbox_profile_relay;
 extern const struct sandbox_profile sandbox_profile_control;
+extern const struct sandbox_profile sandbox_profile_ingress;
 
 struct sandbox_identity {
 	bool change; /* true: take uid and gid; false: keep the current user */
@@ -99,6 +100,14 @@ int sandbox_identity_parse(const char *text, struct sandbox_identity *ret);
  * Return: 0, or negative errno with @err if the folder can't be read
  */
 int sandbox_identity_of(const char *folder, struct sandbox_identity *ret, struct error *err);
+
+/**
+ * sandbox_identity_for() - A user that owns nothing, for a server without files of its own
+ * @folder: that it has to enter for a socket; no change of user if only root may
+ *
+ * Return: 0 or -EPERM with @err set
+ */
+int sandbox_identity_for(const char *folder, struct sandbox_identity *ret, struct error *err);
 
 /**
  * sandbox_act_as() - Open and make files as @identity from now on, before sandbox_enter()

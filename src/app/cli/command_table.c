@@ -302,6 +302,15 @@ const struct command commands[] = {
 		.run = run_server,
 	},
 	{
+		.name = "ingress",
+		.summary = "Take connections from the internet for nodes that funnel",
+		.arguments = "…",
+		.description = "'pillion ingress --help' lists its flags.",
+		.examples = "pillion ingress --help\n\tits flags\n",
+		.passes = true,
+		.run = run_server,
+	},
+	{
 		.name = "headscale",
 		.summary = "Keep a Headscale running, and create accounts and devices on one",
 		.arguments = "COMMAND …",

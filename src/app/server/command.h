@@ -4,6 +4,7 @@
 
 /* @argv[0] is the command's name. 0, 1 when it failed, 2 when it was asked wrongly. */
 int run_derp(int argc, char **argv);
+int run_ingress(int argc, char **argv);
 int run_version(int argc, char **argv);
 int run_control(int argc, char **argv);
 int run_headscale(int argc, char **argv);

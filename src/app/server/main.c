@@ -18,6 +18,8 @@ static const struct {
 } commands[] = {
 	{"control", "A coordination server, and its operator's commands", run_control},
 	{"derp", "A relay", run_derp},
+	{"ingress", "The public end of Funnel: TLS connections by server name to nodes",
+	 run_ingress},
 	{"headscale", "Headscale kept running, and accounts and devices at one", run_headscale},
 	{"version", "Print the version", run_version},
 };

@@ -214,6 +214,14 @@ int node_write_whois(struct node *node, const struct address *address, struct js
 	return 0;
 }
 
+void node_write_funnels(const struct node *node, const char *nodes, struct json_writer *w)
+{
+	(void)node;
+	json_begin_object(w, NULL);
+	json_put_string(w, "nodes", nodes);
+	json_end_object(w);
+}
+
 int node_write_derp_map(struct node *node, struct json_writer *w)
 {
 	if (node->fail)

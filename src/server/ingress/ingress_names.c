@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server/ingress/ingress_names.c - which node has which name, of the LocalAPI
+ *
+ * DOC: Theory of operation
+ *
+ * GET /localapi/v0/funnels answers with the peers that funnel (and with those that the
+ * configuration maps names to). It is asked each second, on a connection of its own: the answer
+ * grows with the funnels, not with the tailnet. While the node does not answer, the last table
+ * stays: the node may be restarting, and connections that the kernel still routes work.
+ */
+#define LOG_ROOM "ingress"
+#include "base/log.h"
+
+#include "base/cleanup.h"
+#include "base/limits.h"
+#include "server/ingress/ingress_internal.h"
+#include "transport/http1.h"
+#include "transport/stream.h"
+#include "transport/tcp.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#define ASK_EVERY  NSEC_PER_SEC
+#define PATIENCE   (5 * NSEC_PER_SEC)
+#define ANSWER_MAX ((size_t)8 * 1024 * 1024)
+#define NAMES_MAX  16384u
+#define HOST       "local-tailscaled.sock"
+
+struct named {
+	char name[INGRESS_NAME_MAX];
+	struct ingress_target target;
+	UT_hash_handle hh;
+};
+
+struct ingress_names {
+	struct ingress *ingress;
+	struct named *table;
+	char *path; /* of the request */
+	struct loop_timer *timer;
+	struct stream *stream; /* while a question is under way */
+	struct http1_parser parser;
+	int status;
+	struct buffer body;
+	bool fresh;  /* the last question was answered */
+	bool logged; /* that it is not */
+};
+
+/* --- The table --- */
+
+const struct ingress_target *ingress_names_find(const struct ingress_names *names, const char *name)
+{
+	struct named *named;
+
+	HASH_FIND_STR(names->table, name, named);
+	return named ? &named->target : NULL;
+}
+
+size_t ingress_names_count(const struct ingress_names *names)
+{
+	return HASH_COUNT(names->table);
+}
+
+bool ingress_names_fresh(const struct ingress_names *names)
+{
+	return names->fresh;
+}
+
+static void clear_table(struct named **table)
+{
+	struct named *named, *next;
+
+	HASH_ITER(hh, *table, named, next) {
+		HASH_DEL(*table, named);
+		free(named);
+	}
+}
+
+static int add(struct named **table, const char *name, const struct ingress_target *target)
+{
+	struct named *named;
+
+	HASH_FIND_STR(*table, name, named);
+	if (named || HASH_COUNT(*table) >= NAMES_MAX || strlen(name) >= sizeof(named->name))
+		return 0; /* the first one stays */
+	named = calloc(1, sizeof(*named));
+	if (!named)
+		return -ENOMEM;
+	strcpy(named->name, name);
+	named->target = *target;
+	HASH_ADD_STR(*table, name, named);
+	if (!named->hh.tbl) { /* HASH_NONFATAL_OOM */
+		free(named);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* is_node() - Whether @node, of a map, means the node with the MagicDNS name @name */
+static bool is_node(const char *node, const char *name)
+{
+	size_t length = strlen(node);
+
+	return strncmp(name, node, length) == 0 && (name[length] == 0 || name[length] == '.') &&
+	       (name[length] == 0 || !strchr(node, '.'));
+}
+
+static void read_addresses(const json_t *list, struct ingress_target *target)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(list, i, item) {
+		const char *text = json_string_value(item);
+
+		if (text && target->address_count < INGRESS_ADDRESSES_MAX &&
+		    endpoint_parse(text, strlen(text), &target->addresses[target->address_count]) ==
+			    0)
+			target->address_count++;
+	}
+}
+
+/* take_peer() - Its own name if it funnels, and the names that are mapped to it */
+static int take_peer(struct ingress_names *names, const json_t *peer, struct named **table)
+{
+	const struct ingress_config *config = &names->ingress->config;
+	const char *name = json_string_value(json_object_get(peer, "Name"));
+	struct ingress_target target = {.online = json_is_true(json_object_get(peer, "Online"))};
+	int r = 0;
+
+	if (!name || !*name || strlen(name) >= sizeof(target.node))
+		return 0;
+	strcpy(target.node, name);
+	read_addresses(json_object_get(peer, "PeerAPI"), &target);
+	for (size_t i = 0; r == 0 && i < config->map_count; i++)
+		if (is_node(config->maps[i].node, name))
+			r = add(table, config->maps[i].name, &target);
+	if (r == 0 && json_is_true(json_object_get(peer, "Ingress")))
+		r = add(table, name, &target);
+	return r;
+}
+
+/* take_answer() - Replace the table; 0 or negative errno */
+static int take_answer(struct ingress_names *names)
+{
+	json_t *json = json_loadb((const char *)buffer_head(&names->body), names->body.length,
+				  JSON_REJECT_DUPLICATES, NULL);
+	const json_t *peers = json_object_get(json, "Peers"), *peer;
+	struct named *table = NULL;
+	int r = json_is_array(peers) ? 0 : -EBADMSG;
+	size_t i, before = HASH_COUNT(names->table);
+
+	json_array_foreach(peers, i, peer) {
+		if (r == 0)
+			r = take_peer(names, peer, &table);
+	}
+	json_decref(json);
+	if (r < 0) {
+		clear_table(&table);
+		return r;
+	}
+	clear_table(&names->table);
+	names->table = table;
+	if (before != HASH_COUNT(table))
+		log_info("names with a node: %u", HASH_COUNT(table));
+	return 0;
+}
+
+/* --- The question --- */
+
+static void end_question(struct ingress_names *names)
+{
+	stream_close(TAKE_PTR(names->stream));
+	http1_parser_free(&names->parser);
+	buffer_free(&names->body);
+	loop_timer_at(names->timer, clock_boottime() + ASK_EVERY);
+}
+
+static void fail(struct ingress_names *names, const char *why)
+{
+	names->ingress->statistics.names_failed++;
+	if (!names->logged)
+		log_warn("the node at %s does not tell who funnels: %s; is pillion running there, "
+			 "and does this process share its socket?",
+			 names->ingress->config.socket, why);
+	names->logged = true;
+	names->fresh = false;
+	end_question(names);
+}
+
+static void succeed(struct ingress_names *names)
+{
+	int r = take_answer(names);
+
+	if (r < 0) {
+		fail(names, r == -EBADMSG ? "its answer is not the expected JSON" : strerror(-r));
+		return;
+	}
+	if (names->logged)
+		log_info("the node at %s answers again", names->ingress->config.socket);
+	names->logged = false;
+	names->fresh = true;
+	end_question(names);
+}
+
+static void on_data(void *user, const uint8_t *bytes, size_t length)
+{
+	struct ingress_names *names = user;
+	char text[64];
+	size_t used;
+	int r;
+
+	while ((r = http1_parse(&names->parser, bytes, length, &used)) > HTTP1_MORE) {
+		bytes += used;
+		length -= used;
+		if (r == HTTP1_HEAD)
+			names->status = names->parser.head.status;
+		else if (r == HTTP1_BODY)
+			r = buffer_append(&names->body, names->parser.body,
+					  names->parser.body_length);
+		if (r < 0)
+			break;
+		if (r != HTTP1_END)
+			continue;
+		snprintf(text, sizeof(text), "HTTP %d", names->status);
+		if (names->status == 200)
+			succeed(names);
+		else
+			fail(names, text);
+		return;
+	}
+	if (r < 0)
+		fail(names, r == -EBADMSG ? names->parser.error : strerror(-r));
+}
+
+static void on_closed(void *user, const struct error *err)
+{
+	fail(user, err ? err->text : "it closed the connection");
+}
+
+/* connect_to() - The socket at @path; a negative errno. #syscalls: socket connect */
+static int connect_to(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	strcpy(address.sun_path, path); /* ingress_names_new() has checked its length */
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	return TAKE_FD(fd);
+}
+
+static int send_question(struct ingress_names *names)
+{
+	_cleanup_(buffer_free) struct buffer out = BUFFER_INIT(ANSWER_MAX);
+	int r = http1_write_request(&out, "GET", names->path);
+
+	if (r == 0)
+		r = http1_write_header(&out, "Host", HOST);
+	if (r == 0)
+		r = http1_write_header(&out, "Connection", "close");
+	if (r == 0)
+		r = http1_write_head_end(&out);
+	return r == 0 ? stream_write(names->stream, buffer_head(&out), out.length) : r;
+}
+
+static void ask(struct ingress_names *names)
+{
+	static const struct stream_events events = {.data = on_data, .closed = on_closed};
+	int fd = connect_to(names->ingress->config.socket), r = fd;
+
+	names->ingress->statistics.names_asked++;
+	names->status = 0;
+	names->body = BUFFER_INIT(ANSWER_MAX);
+	http1_parser_init(&names->parser, true);
+	loop_timer_at(names->timer, clock_boottime() + PATIENCE);
+	if (r >= 0)
+		r = tcp_open(names->ingress->loop, fd, &names->stream, NULL);
+	if (r == 0) {
+		stream_set_events(names->stream, &events, names);
+		r = send_question(names);
+	}
+	if (r < 0)
+		fail(names, strerror(-r));
+}
+
+static void on_timer(void *user)
+{
+	struct ingress_names *names = user;
+
+	if (names->stream)
+		fail(names, "it did not answer in time");
+	else
+		ask(names);
+}
+
+/* make_path() - The nodes of maps are named, since they need not funnel their own names */
+static char *make_path(const struct ingress_config *config)
+{
+	_cleanup_(buffer_free) struct buffer path = BUFFER_INIT(LIMIT_HTTP_HEADER / 2);
+	int r = buffer_printf(&path, "/localapi/v0/funnels");
+
+	for (size_t i = 0; r == 0 && i < config->map_count; i++)
+		r = buffer_printf(&path, "%s%s", i ? "," : "?nodes=", config->maps[i].node);
+	return r < 0 ? NULL : strndup((const char *)buffer_head(&path), path.length);
+}
+
+int ingress_names_new(struct ingress *ingress, struct ingress_names **ret, struct error *err)
+{
+	struct ingress_names *names;
+
+	if (strlen(ingress->config.socket) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
+		return error_set(err, -ENAMETOOLONG, "the path of the socket is too long: %s",
+				 ingress->config.socket);
+	names = calloc(1, sizeof(*names));
+	if (!names)
+		return error_set(err, -ENOMEM, "out of memory");
+	names->ingress = ingress;
+	names->path = make_path(&ingress->config);
+	if (!names->path || loop_timer_create(ingress->loop, on_timer, names, &names->timer) < 0) {
+		ingress_names_free(names);
+		return error_set(err, -ENOMEM,
+				 "out of memory, or the names of nodes in --map are too long");
+	}
+	loop_timer_soon(names->timer);
+	*ret = names;
+	return 0;
+}
+
+void ingress_names_free(struct ingress_names *names)
+{
+	if (!names)
+		return;
+	if (names->stream)
+		end_question(names);
+	loop_timer_free(names->timer);
+	clear_table(&names->table);
+	free(names->path);
+	free(names);
+}
