@@ -58,14 +58,19 @@ int buffer_append(struct buffer *b, const void *bytes, size_t length)
 
 int buffer_printf(struct buffer *b, const char *format, ...)
 {
+	size_t room = b->capacity - b->start - b->length;
 	va_list args;
 	int length, r;
 
 	va_start(args, format);
-	length = vsnprintf(NULL, 0, format, args);
+	length = vsnprintf((char *)buffer_end(b), room, format, args);
 	va_end(args);
 	if (length < 0)
 		return -EINVAL;
+	if ((size_t)length < room && b->length + (size_t)length < b->limit) {
+		b->length += (size_t)length;
+		return 0;
+	}
 	r = buffer_reserve(b, (size_t)length + 1);
 	if (r < 0)
 		return r;

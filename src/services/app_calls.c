@@ -22,7 +22,8 @@
 #define RETRY_PAUSE   (50 * NSEC_PER_MSEC)
 #define CONNECT_LIMIT (10 * NSEC_PER_SEC)
 #define IDLE_LIMIT    (4 * NSEC_PER_SEC)
-#define IDLE_A_TARGET 64u
+#define IDLE_LOOK     (NSEC_PER_SEC / 2) /* how often those past the limit are closed */
+#define IDLE_A_TARGET 256u
 
 struct app_call {
 	struct services *services;
@@ -41,12 +42,19 @@ struct app_call {
 	struct stream *tls; /* while its handshake lasts */
 };
 
-struct app_idle {
-	LIST_ENTRY(app_idle) entry;
+/* Connections to one target that have no request now, the latest one first. */
+struct app_pool {
+	LIST_ENTRY(app_pool) entry;
 	struct serving *serving;
 	unsigned int target;
+	TAILQ_HEAD(app_idles, app_idle) idle; /* never empty */
+	unsigned int count;
+};
+
+struct app_idle {
+	TAILQ_ENTRY(app_idle) entry;
+	struct app_pool *pool;
 	struct stream *stream;
-	struct loop_timer *timer;
 	nanoseconds since;
 };
 
@@ -336,50 +344,91 @@ void app_call_cancel(struct app_call *call)
 
 /* --- Connections between requests --- */
 
-static void drop(struct app_idle *idle, bool close)
+static struct app_pool *find_pool(struct services *services, const struct serving *serving,
+				  unsigned int target)
 {
-	LIST_REMOVE(idle, entry);
-	loop_timer_free(idle->timer);
-	serving_release(idle->serving);
-	if (close)
-		stream_close(idle->stream);
-	free(idle);
+	struct app_pool *pool;
+
+	LIST_FOREACH(pool, &services->app_pools, entry)
+		if (pool->serving == serving && pool->target == target)
+			break;
+	return pool;
 }
 
-static void on_idle_timer(void *user)
+/* take_out() - Its stream, which is the caller's; the last one takes the pool along */
+static struct stream *take_out(struct app_idle *idle)
 {
-	drop(user, true);
+	struct app_pool *pool = idle->pool;
+	struct stream *stream = idle->stream;
+
+	TAILQ_REMOVE(&pool->idle, idle, entry);
+	free(idle);
+	stream_set_events(stream, NULL, NULL);
+	if (--pool->count == 0) {
+		LIST_REMOVE(pool, entry);
+		serving_release(pool->serving);
+		free(pool);
+	}
+	return stream;
+}
+
+void app_look(struct services *services)
+{
+	nanoseconds now = clock_boottime();
+	struct app_pool *pool, *next;
+
+	for (pool = LIST_FIRST(&services->app_pools); pool; pool = next) {
+		struct app_idle *oldest = TAILQ_LAST(&pool->idle, app_idles);
+		struct app_idle *before;
+
+		next = LIST_NEXT(pool, entry);
+		for (; oldest && now - oldest->since > IDLE_LIMIT; oldest = before) {
+			before = TAILQ_PREV(oldest, app_idles, entry);
+			stream_close(take_out(oldest));
+		}
+	}
+	if (!LIST_EMPTY(&services->app_pools))
+		loop_timer_at(services->app_timer, now + IDLE_LOOK);
 }
 
 static void on_idle_data(void *user, const uint8_t *bytes, size_t length)
 {
 	(void)bytes;
 	(void)length;
-	drop(user, true); /* nothing was asked */
+	stream_close(take_out(user)); /* nothing was asked */
 }
 
 static void on_idle_closed(void *user, const struct error *err)
 {
 	(void)err;
-	drop(user, true);
+	stream_close(take_out(user));
 }
 
 struct stream *app_take(struct services *services, const struct serving *serving,
 			unsigned int target, nanoseconds idle_at_most)
 {
-	nanoseconds now = clock_boottime();
-	struct app_idle *idle;
+	struct app_pool *pool = find_pool(services, serving, target);
+	struct app_idle *idle = pool ? TAILQ_FIRST(&pool->idle) : NULL;
+	nanoseconds age = idle ? clock_boottime() - idle->since : 0;
 
-	LIST_FOREACH(idle, &services->idle_apps, entry)
-		if (idle->serving == serving && idle->target == target &&
-		    now - idle->since <= idle_at_most) {
-			struct stream *stream = idle->stream;
+	return idle && age <= idle_at_most && age <= IDLE_LIMIT ? take_out(idle) : NULL;
+}
 
-			stream_set_events(stream, NULL, NULL);
-			drop(idle, false);
-			return stream;
-		}
-	return NULL;
+/* make_pool() - NULL without memory */
+static struct app_pool *make_pool(struct services *services, struct serving *serving,
+				  unsigned int target)
+{
+	struct app_pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return NULL;
+	pool->serving = serving_hold(serving);
+	pool->target = target;
+	TAILQ_INIT(&pool->idle);
+	if (LIST_EMPTY(&services->app_pools))
+		loop_timer_at(services->app_timer, clock_boottime() + IDLE_LOOK);
+	LIST_INSERT_HEAD(&services->app_pools, pool, entry);
+	return pool;
 }
 
 void app_give(struct services *services, struct serving *serving, unsigned int target,
@@ -389,30 +438,29 @@ void app_give(struct services *services, struct serving *serving, unsigned int t
 		.data = on_idle_data,
 		.closed = on_idle_closed,
 	};
-	struct app_idle *idle, *other;
-	unsigned int count = 0;
+	struct app_pool *pool = find_pool(services, serving, target);
+	struct app_idle *idle = NULL;
 
-	LIST_FOREACH(other, &services->idle_apps, entry)
-		count += other->target == target;
-	idle = count < IDLE_A_TARGET && serving == services->serving ? calloc(1, sizeof(*idle))
-								     : NULL;
-	if (!idle || loop_timer_create(services->loop, on_idle_timer, idle, &idle->timer) < 0) {
+	if (serving == services->serving && (!pool || pool->count < IDLE_A_TARGET))
+		idle = calloc(1, sizeof(*idle));
+	if (idle && !pool)
+		pool = make_pool(services, serving, target);
+	if (!idle || !pool) {
 		free(idle);
 		stream_close(stream);
 		return;
 	}
-	idle->serving = serving_hold(serving);
-	idle->target = target;
+	idle->pool = pool;
 	idle->stream = stream;
 	idle->since = clock_boottime();
-	LIST_INSERT_HEAD(&services->idle_apps, idle, entry);
-	loop_timer_at(idle->timer, idle->since + IDLE_LIMIT);
+	TAILQ_INSERT_HEAD(&pool->idle, idle, entry);
+	pool->count++;
 	stream_set_events(stream, &events, idle);
 	stream_resume(stream);
 }
 
 void app_forget(struct services *services)
 {
-	while (!LIST_EMPTY(&services->idle_apps))
-		drop(LIST_FIRST(&services->idle_apps), true);
+	while (!LIST_EMPTY(&services->app_pools))
+		stream_close(take_out(TAILQ_FIRST(&LIST_FIRST(&services->app_pools)->idle)));
 }

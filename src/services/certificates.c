@@ -80,7 +80,11 @@ struct tls_context *certificates_tls(struct services *services)
 static int use(struct certificates *c, const char *certificate, size_t length, const char *key,
 	       size_t key_length, struct error *err)
 {
-	return tls_server_context_set(&c->tls, certificate, length, key, key_length, err);
+	int r = tls_server_context_set(&c->tls, certificate, length, key, key_length, err);
+
+	if (r == 0 && tls_server_allow_tickets(c->tls) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
+	return r;
 }
 
 static void on_stored(void *user, int result, const char *text)

@@ -146,7 +146,7 @@ static void serve(struct services *services, int fd, uint16_t number, const stru
 		return;
 	}
 	/* #syscalls: getsockname */
-	if (getsockname(fd, (struct sockaddr *)&address, &length) == 0)
+	if (port->proxy_line > 0 && getsockname(fd, (struct sockaddr *)&address, &length) == 0)
 		(void)endpoint_from_sockaddr((struct sockaddr *)&address, &to);
 	to.port = number;
 	if (port->protocol == SERVE_TCP) {
@@ -341,6 +341,11 @@ void services_on_file_changed(void *user, enum privsep_file_name name, int fd)
 		close(fd);
 }
 
+static void on_app_timer(void *user)
+{
+	app_look(user);
+}
+
 int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, struct error *err)
 {
 	struct services *services = calloc(1, sizeof(*services));
@@ -350,7 +355,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 		return r;
 	services->loop = loop;
 	LIST_INIT(&services->listeners);
-	LIST_INIT(&services->idle_apps);
+	LIST_INIT(&services->app_pools);
 	LIST_INIT(&services->parts);
 	TAILQ_INIT(&services->idle_parts);
 	services->connections_max =
@@ -366,7 +371,9 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	r = services->engine && services->people && services->control_asks && services->peerapi &&
 			    loop_timer_create(loop, on_accept_again, services,
 					      &services->accept_again) == 0 &&
-			    loop_timer_create(loop, on_unused, services, &services->unused) == 0
+			    loop_timer_create(loop, on_unused, services, &services->unused) == 0 &&
+			    loop_timer_create(loop, on_app_timer, services, &services->app_timer) ==
+				    0
 		    ? tls_context_create(&services->client_tls, err)
 		    : error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
@@ -405,6 +412,7 @@ void services_free(struct services *services)
 	control_asks_free(services->control_asks);
 	engine_link_free(services->engine);
 	loop_timer_free(services->accept_again);
+	loop_timer_free(services->app_timer);
 	tls_context_release(services->client_tls);
 	serving_release(services->serving);
 	free(services);

@@ -75,7 +75,8 @@ struct services {
 	struct certificates *certificates;
 	struct tls_context *client_tls; /* for https:// targets */
 	bool trusts;                    /* it has the machine's roots */
-	LIST_HEAD(, app_idle) idle_apps;
+	LIST_HEAD(, app_pool) app_pools;
+	struct loop_timer *app_timer; /* for app_look() */
 	LIST_HEAD(, services_part) parts;
 	TAILQ_HEAD(, services_part) idle_parts; /* the one that waits longest first */
 	size_t connections;                     /* in @parts */
@@ -159,6 +160,9 @@ struct stream *app_take(struct services *services, const struct serving *serving
 /** app_give() - Keep a connection for later requests; owns @stream */
 void app_give(struct services *services, struct serving *serving, unsigned int target,
 	      struct stream *stream);
+
+/** app_look() - Close kept connections that nobody has used for a while; at services->app_timer */
+void app_look(struct services *services);
 
 /** app_forget() - Close all kept connections */
 void app_forget(struct services *services);

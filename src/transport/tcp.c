@@ -5,8 +5,8 @@
  * Theory of operation
  *   A write goes to the kernel at once where it can; the rest is queued. At most one
  *   uv_write() is under way, with the bytes in `flight`; later bytes gather in `queue`, and the
- *   two swap. The read buffer exists from libuv's alloc callback to its read callback, so an idle
- *   connection holds none.
+ *   two swap. A read buffer is used from libuv's alloc callback to its read callback, so an idle
+ *   connection holds none, and one for each thread does.
  */
 #include "transport/tcp.h"
 #include "base/buffer.h"
@@ -15,7 +15,11 @@
 
 #include <errno.h>
 
-#define READ_SIZE ((size_t)32 * 1024)
+#define READ_SIZE ((size_t)64 * 1024)
+
+/* Of the thread; malloc() would trim and grow the heap for each read. */
+static _Thread_local char read_buffer[READ_SIZE];
+static _Thread_local bool read_buffer_used;
 
 struct tcp {
 	struct stream stream;
@@ -54,8 +58,9 @@ static void tcp_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
 	(void)handle;
 	(void)suggested;
-	buf->base = malloc(READ_SIZE);
+	buf->base = read_buffer_used ? malloc(READ_SIZE) : read_buffer; /* a read within a read */
 	buf->len = buf->base ? READ_SIZE : 0;
+	read_buffer_used = true;
 }
 
 static void tcp_read(uv_stream_t *handle, ssize_t length, const uv_buf_t *buf)
@@ -69,7 +74,10 @@ static void tcp_read(uv_stream_t *handle, ssize_t length, const uv_buf_t *buf)
 		tcp_fail(t, 0, NULL);
 	else if (length < 0)
 		tcp_fail(t, (int)length, "read from");
-	free(buf->base);
+	if (buf->base == read_buffer)
+		read_buffer_used = false;
+	else
+		free(buf->base);
 	stream_release(&t->stream);
 }
 

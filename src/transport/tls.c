@@ -161,6 +161,7 @@ void tls_context_release(struct tls_context *context)
 	SSL_CTX_free(context->ctx);
 	for (size_t i = 0; i < TLS_ROOT_SOURCES; i++)
 		tls_roots_free(&context->roots[i]);
+	tls_tickets_free(context->tickets);
 	free(context);
 }
 
@@ -276,6 +277,10 @@ int tls_server_context_set(struct tls_context **context, const char *certificate
 			return error_set(err, -ENOMEM, "out of memory");
 		}
 		(*context)->holds = 1;
+	}
+	if ((*context)->tickets && tls_tickets_attach(*context, ctx) < 0) {
+		SSL_CTX_free(ctx);
+		return error_set(err, -ENOMEM, "out of memory");
 	}
 	/* Open streams hold the old one. */
 	SSL_CTX_free((*context)->ctx);

@@ -92,6 +92,14 @@ int tls_server_context_set(struct tls_context **context, const char *certificate
 			   struct error *err);
 
 /**
+ * tls_server_allow_tickets() - Let clients resume, by keys that are this context's alone
+ *
+ * They stay when the certificate is replaced, and change every hour.
+ * Return: 0 or -ENOMEM
+ */
+int tls_server_allow_tickets(struct tls_context *context);
+
+/**
  * tls_server() - The server's side over @below
  * @context: of tls_server_context_set(); held
  * @below:   open; owned from here on, also on failure

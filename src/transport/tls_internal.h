@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* transport/tls_internal.h - what tls.c, tls_roots.c and tls_verify.c share */
+/* transport/tls_internal.h - what tls.c, tls_roots.c, tls_tickets.c and tls_verify.c share */
 #pragma once
 
 #include "base/buffer.h"
@@ -24,6 +24,7 @@ struct tls_roots {
 struct tls_context {
 	SSL_CTX *ctx;
 	struct tls_roots roots[TLS_ROOT_SOURCES];
+	struct tls_tickets *tickets; /* of a server whose clients may resume, or NULL */
 	unsigned int holds;
 };
 
@@ -50,3 +51,7 @@ int tls_verify_attach(SSL *ssl, struct tls_verification *v, struct error *err);
 
 /** tls_verify_chain() - SSL_CTX_set_cert_verify_callback() */
 int tls_verify_chain(X509_STORE_CTX *chain, void *unused);
+
+/** tls_tickets_attach() - Have @ctx give and take tickets by the context's keys; 0 or -ENOMEM */
+int tls_tickets_attach(struct tls_context *context, SSL_CTX *ctx);
+void tls_tickets_free(struct tls_tickets *tickets);

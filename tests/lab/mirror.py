@@ -113,6 +113,7 @@ class Mirror(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    ThreadingHTTPServer.request_queue_size = 1024
     server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Mirror)
     server.daemon_threads = True
     print("serving", flush=True)

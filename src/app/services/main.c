@@ -17,6 +17,7 @@
 #include "transport/tls.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -101,12 +102,13 @@ static int prepare(struct process *process, const char *identity_text, struct er
 	struct sandbox_identity identity;
 	struct sandbox_report report = {0};
 	size_t descriptors;
-	int r;
+	int r, spare;
 
 	if (sandbox_identity_parse(identity_text, &identity) < 0)
 		return error_set(err, -EINVAL,
 				 "pillion-services is not run by hand: run `pillion`");
 	descriptors = raise_descriptors();
+	spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	r = sandbox_enter(&sandbox_profile_services, &identity, NULL, 0, &report, err);
 	if (r < 0)
 		return r;
@@ -118,6 +120,8 @@ static int prepare(struct process *process, const char *identity_text, struct er
 	r = uv_loop_init(&process->loop);
 	if (r < 0)
 		return error_set_errno(err, r, "event loop");
+	/* Without this one libuv would try to open it, in vain, for each connection. */
+	process->loop.emfile_fd = spare;
 	r = services_new(&process->loop, descriptors, &process->services, err);
 	if (r < 0)
 		return r;
