@@ -29,7 +29,7 @@ struct app_call {
 	struct services *services;
 	struct serving *serving;
 	unsigned int target, address;
-	bool raw;
+	enum app_call_how how;
 	app_ready *ready; /* NULL: cancelled */
 	void *user;
 	nanoseconds grace_ends, ends;
@@ -192,17 +192,19 @@ static void connected(struct app_call *call)
 	struct tls_options options = {
 		.host = target->host,
 		.insecure = target->security == SERVE_TLS_INSECURE,
+		.protocols = call->how == APP_HTTP ? TLS_HTTP_PROTOCOLS : NULL,
 	};
+	bool is_plain = target->security == SERVE_PLAIN || target->security == SERVE_H2C;
 	struct stream *stream = NULL;
 	struct error err = {0};
 	int r;
 
-	if (call->raw && target->security == SERVE_PLAIN) {
+	if (call->how == APP_RAW && is_plain) {
 		finish(call, NULL, TAKE_FD(call->fd), NULL);
 		return;
 	}
 	r = tcp_open(call->services->loop, TAKE_FD(call->fd), &stream, &err);
-	if (r == 0 && target->security == SERVE_PLAIN) {
+	if (r == 0 && is_plain) {
 		stream_pause(stream);
 		finish(call, stream, -1, NULL);
 		return;
@@ -309,7 +311,8 @@ static void on_timer(void *user)
 }
 
 struct app_call *app_call_begin(struct services *services, struct serving *serving,
-				unsigned int target, bool raw, app_ready *ready, void *user)
+				unsigned int target, enum app_call_how how, app_ready *ready,
+				void *user)
 {
 	struct app_call *call = calloc(1, sizeof(*call));
 
@@ -320,7 +323,7 @@ struct app_call *app_call_begin(struct services *services, struct serving *servi
 	call->services = services;
 	call->serving = serving_hold(serving);
 	call->target = target;
-	call->raw = raw;
+	call->how = how;
 	call->ready = ready;
 	call->user = user;
 	call->fd = -1;

@@ -28,6 +28,8 @@
 #define FRESH      (NSEC_PER_SEC / 2)
 #define KEPT_LIMIT (60 * NSEC_PER_SEC)
 
+#define GRPC "application/grpc"
+
 enum phase {
 	PHASE_OWNER,
 	PHASE_CALL,
@@ -49,6 +51,7 @@ struct exchange {
 	const char *server_name;
 	uint16_t port;
 	bool tls;
+	unsigned int version;
 	struct person_question *question;
 	struct app_call *call;
 	struct exchange_back *back;
@@ -274,6 +277,46 @@ static void use_back(struct exchange *x, struct exchange_back *back)
 		x->front->more(x->user);
 }
 
+/* speaks_http2() - Whether the app expects HTTP/2 on a connection without TLS */
+static bool speaks_http2(const struct exchange *x)
+{
+	const char *type = http1_header(x->request, "Content-Type");
+
+	switch (x->serving->config.targets[x->handler->target].security) {
+	case SERVE_H2C:
+		return true;
+	case SERVE_PLAIN: /* as the official one does */
+		return x->version == 2 && type && strncasecmp(type, GRPC, strlen(GRPC)) == 0;
+	case SERVE_TLS:
+	case SERVE_TLS_INSECURE:
+		return false;
+	}
+	return false;
+}
+
+static bool has_tls(const struct exchange *x)
+{
+	enum serve_security security = x->serving->config.targets[x->handler->target].security;
+
+	return security == SERVE_TLS || security == SERVE_TLS_INSECURE;
+}
+
+static void use_stream(struct exchange *x, struct stream *stream)
+{
+	struct exchange_back *back;
+
+	if (!speaks_http2(x) && !(has_tls(x) && tls_protocol_is(stream, "h2"))) {
+		use_back(x, app_http1_open(x, stream, false));
+		return;
+	}
+	back = app_http2_open(x); /* of another request that called at the same time */
+	if (back)
+		stream_close(stream);
+	else if (app_http2_add(x, stream, has_tls(x)) == 0)
+		back = app_http2_open(x);
+	use_back(x, back);
+}
+
 static void on_app_ready(void *user, struct stream *stream, int fd, const struct error *err)
 {
 	struct exchange *x = user;
@@ -282,27 +325,39 @@ static void on_app_ready(void *user, struct stream *stream, int fd, const struct
 	enter(x);
 	x->call = NULL;
 	if (stream)
-		use_back(x, app_http1_open(x, stream, false));
+		use_stream(x, stream);
 	else
 		trouble(x, err->text);
 	leave(x);
 }
 
+/* reuse() - Send the request on a connection of an earlier one; false: there is none */
+static bool reuse(struct exchange *x)
+{
+	bool http2 = speaks_http2(x), upgrade = x->request->upgrade;
+	struct exchange_back *back = NULL;
+	struct stream *kept = NULL;
+
+	if (http2 || (has_tls(x) && !upgrade))
+		back = app_http2_open(x);
+	if (!back && !http2)
+		kept = app_take(x->services, x->serving, x->handler->target,
+				may_repeat(x) ? KEPT_LIMIT : FRESH);
+	if (!back && !kept)
+		return false;
+	use_back(x, back ? back : app_http1_open(x, kept, true));
+	return true;
+}
+
 static void call_app(struct exchange *x, bool again)
 {
-	struct stream *kept;
-
 	end_back(x, false);
-	kept = again ? NULL
-		     : app_take(x->services, x->serving, x->handler->target,
-				may_repeat(x) ? KEPT_LIMIT : FRESH);
-	if (kept) {
-		use_back(x, app_http1_open(x, kept, true));
+	if (!again && reuse(x))
 		return;
-	}
 	x->phase = PHASE_CALL;
-	x->call =
-		app_call_begin(x->services, x->serving, x->handler->target, false, on_app_ready, x);
+	/* An upgrade exists in HTTP/1.1 only. */
+	x->call = app_call_begin(x->services, x->serving, x->handler->target,
+				 x->request->upgrade ? APP_STREAM : APP_HTTP, on_app_ready, x);
 	if (!x->call)
 		reply(x, 503, NULL, "503: out of memory\n");
 }
@@ -450,6 +505,7 @@ int exchange_open(struct services *services, const struct exchange_origin *origi
 	x->peer = *origin->peer;
 	x->port = origin->port;
 	x->tls = origin->tls;
+	x->version = origin->version;
 	x->server_name = origin->server_name;
 	x->head = BUFFER_INIT((size_t)4 * LIMIT_HTTP_HEADER);
 	*ret = x;
@@ -535,6 +591,11 @@ struct serving *exchange_serving(const struct exchange *x)
 unsigned int exchange_target(const struct exchange *x)
 {
 	return x->handler->target;
+}
+
+bool exchange_request_is_whole(const struct exchange *x)
+{
+	return x->request_done;
 }
 
 struct services *exchange_services(const struct exchange *x)

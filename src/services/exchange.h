@@ -125,5 +125,13 @@ void exchange_on_upgrade(struct exchange *x, struct stream *app, const uint8_t *
 void exchange_on_drained(struct exchange *x);
 void exchange_on_failure(struct exchange *x, enum exchange_failure how, const char *why);
 
-/** app_http1_open() - Send the request over @app, which is owned */
+bool exchange_request_is_whole(const struct exchange *x);
+
+/** app_http1_open() - Send the request over @app, which is owned; NULL: it can't be sent */
 struct exchange_back *app_http1_open(struct exchange *x, struct stream *app, bool kept);
+
+/** app_http2_open() - Send the request on a connection that is there; NULL: there is none with room */
+struct exchange_back *app_http2_open(struct exchange *x);
+
+/** app_http2_add() - A new connection to the target of @x; owns @app. 0 or negative errno */
+int app_http2_add(struct exchange *x, struct stream *app, bool tls);

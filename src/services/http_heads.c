@@ -297,8 +297,8 @@ int http_answer_head(const struct http1_head *head, bool bodyless, int minor, bo
 
 	if (interim || bodyless || empty)
 		*ret_framing = HTTP_NO_BODY;
-	else if (head->content_length >= 0)
-		*ret_framing = HTTP_LENGTH;
+	else if (head->content_length >= 0 && !(minor >= 1 && http1_header(head, "Trailer")))
+		*ret_framing = HTTP_LENGTH; /* which leaves no place for trailers */
 	else if (minor >= 1)
 		*ret_framing = HTTP_CHUNKED;
 	else
@@ -309,7 +309,8 @@ int http_answer_head(const struct http1_head *head, bool bodyless, int minor, bo
 		const struct http1_header *h = &head->headers[i];
 
 		if (!http_is_hop(head, h->name) &&
-		    !((interim || empty) && strcasecmp(h->name, "Content-Length") == 0))
+		    !((interim || empty || *ret_framing == HTTP_CHUNKED) &&
+		      strcasecmp(h->name, "Content-Length") == 0))
 			r = http1_write_header(out, h->name, h->value);
 	}
 	if (r == 0 && head->status == 101)

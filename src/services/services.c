@@ -305,6 +305,7 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 						? DEADLINE_NEVER
 						: clock_boottime() + UNUSED_AFTER);
 	app_forget(services);
+	app_http2_forget(services);
 	trust(services);
 	for (listener = LIST_FIRST(&services->listeners); listener; listener = next) {
 		next = LIST_NEXT(listener, entry);
@@ -403,6 +404,7 @@ void services_free(struct services *services)
 	while (!LIST_EMPTY(&services->parts))
 		LIST_FIRST(&services->parts)->close(LIST_FIRST(&services->parts));
 	app_forget(services);
+	app_http2_forget(services);
 	if (services->peerapi)
 		peerapi_close(services->peerapi);
 	certificates_free(services->certificates);

@@ -8,6 +8,7 @@
  *	http2_front.c    connections of HTTP/2 clients
  *	exchange.c       a request of either: answers of our own, and the proxy to the app
  *	app_http1.c      the app's side of it
+ *	app_http2.c      the same by HTTP/2, with many requests on a connection
  *	http_heads.c     the heads of proxied requests and answers
  *	tcp_bridge.c     TCP to the app, byte by byte
  *	stream_pair.c    the same for streams: TLS that ends here, upgraded connections
@@ -77,6 +78,7 @@ struct services {
 	bool trusts;                    /* it has the machine's roots */
 	LIST_HEAD(, app_pool) app_pools;
 	struct loop_timer *app_timer; /* for app_look() */
+	LIST_HEAD(, app_link) app_links; /* of HTTP/2 */
 	LIST_HEAD(, services_part) parts;
 	TAILQ_HEAD(, services_part) idle_parts; /* the one that waits longest first */
 	size_t connections;                     /* in @parts */
@@ -138,17 +140,23 @@ size_t proxy_line(unsigned int version, const struct endpoint *from, const struc
 
 struct app_call;
 
-/** app_ready - @stream: open, the callee's; NULL with @err. For @raw calls @fd, else -1 */
+enum app_call_how {
+	APP_STREAM,
+	APP_RAW,  /* a descriptor, for a target without TLS */
+	APP_HTTP, /* a stream; with TLS, ALPN offers HTTP/2 */
+};
+
+/** app_ready - @stream: open, the callee's; NULL with @err. For APP_RAW @fd, else -1 */
 typedef void app_ready(void *user, struct stream *stream, int fd, const struct error *err);
 
 /**
  * app_call_begin() - Connect to a target; a refused connection is tried again for APP_GRACE
- * @raw: the answer is a descriptor, for a target without TLS
  *
  * Return: NULL without memory, else @ready is called later, once
  */
 struct app_call *app_call_begin(struct services *services, struct serving *serving,
-				unsigned int target, bool raw, app_ready *ready, void *user);
+				unsigned int target, enum app_call_how how, app_ready *ready,
+				void *user);
 
 /** app_call_cancel() - @ready is not called any more. NULL is fine */
 void app_call_cancel(struct app_call *call);
@@ -164,8 +172,13 @@ void app_give(struct services *services, struct serving *serving, unsigned int t
 /** app_look() - Close kept connections that nobody has used for a while; at services->app_timer */
 void app_look(struct services *services);
 
-/** app_forget() - Close all kept connections */
+/** app_forget() - Close all kept connections of HTTP/1.1 */
 void app_forget(struct services *services);
+
+/* --- app_http2.c --- */
+
+/** app_http2_forget() - Close the connections without a request; the others close after theirs */
+void app_http2_forget(struct services *services);
 
 /* --- engine_link.c --- */
 

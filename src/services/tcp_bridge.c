@@ -241,7 +241,8 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 	b->app.fd = -1;
 	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
 	if (open_end(b, &b->client, fd) == 0)
-		b->call = app_call_begin(services, b->serving, port->target, true, on_app_ready, b);
+		b->call = app_call_begin(services, b->serving, port->target, APP_RAW, on_app_ready,
+					 b);
 	if (!b->call)
 		bridge_close(b);
 }
@@ -309,7 +310,7 @@ void tls_bridge_open(struct services *services, struct serving *serving, struct 
 	b->stream = stream;
 	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
 	stream_set_events(stream, &events, b);
-	b->call = app_call_begin(services, serving, port->target, false, on_tls_app_ready, b);
+	b->call = app_call_begin(services, serving, port->target, APP_STREAM, on_tls_app_ready, b);
 	if (!b->call)
 		tls_bridge_free(b);
 }

@@ -45,7 +45,8 @@ struct http2_flow {
 	bool in_last, in_ended; /* the peer has ended it; the owner knows */
 	bool answered;          /* the final head was received, or sent */
 	bool out_ended;
-	bool drained; /* the event is due */
+	bool out_sent; /* its end is among the frames for the stream below */
+	bool drained;  /* the event is due */
 };
 
 struct http2_duplex {
@@ -506,6 +507,7 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
 	if (!flow->out_ended)
 		return (ssize_t)size;
 	*flags |= NGHTTP2_DATA_FLAG_EOF;
+	flow->out_sent = true;
 	trailers = TAKE_PTR(flow->sent_trailers);
 	if (trailers) {
 		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
@@ -662,7 +664,7 @@ int http2_duplex_send(struct http2_duplex *d, const struct http1_head *head, con
 	http2_link_enter(&d->link);
 	flow->events = events;
 	flow->user = user;
-	flow->out_ended = last;
+	flow->out_ended = flow->out_sent = last;
 	r = http2_fields_request(&fields, head, scheme);
 	if (r == 0) {
 		id = nghttp2_submit_request(d->link.session, NULL, fields.list, fields.count,
@@ -703,7 +705,7 @@ int http2_flow_answer(struct http2_flow *flow, const struct http1_head *head, bo
 			r = -ENOMEM;
 	} else if (r == 0) {
 		flow->answered = true;
-		flow->out_ended = last;
+		flow->out_ended = flow->out_sent = last;
 		if (nghttp2_submit_response(d->link.session, flow->id, fields.list, fields.count,
 					    last ? NULL : &body) != 0)
 			r = -ENOMEM;
@@ -777,7 +779,7 @@ void http2_flow_close(struct http2_flow *flow, uint32_t code)
 		return;
 	d = flow->duplex;
 	http2_link_enter(&d->link);
-	if (flow->id > 0 && !d->link.over)
+	if (flow->id > 0 && !d->link.over && !(flow->in_last && flow->out_sent))
 		http2_link_reset(&d->link, flow->id, code);
 	forget(flow);
 	http2_link_leave(&d->link, 0);

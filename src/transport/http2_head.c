@@ -244,12 +244,12 @@ static int put_all(struct http2_fields *f, const struct http1_header *headers, s
 	size_t length = 0, at = 0;
 
 	for (size_t i = 0; i < count; i++)
-		length += strlen(headers[i].name) + 1;
-	f->names = malloc(length + 1);
-	if (!f->names)
+		length += strlen(headers[i].name) + strlen(headers[i].value) + 2;
+	f->texts = malloc(length + 1);
+	if (!f->texts)
 		return -ENOMEM;
 	for (size_t i = 0; i < count; i++) {
-		char *name = f->names + at;
+		char *name = f->texts + at, *value;
 
 		if (is_left_out(&headers[i]) ||
 		    (request && strcasecmp(headers[i].name, "Host") == 0))
@@ -257,9 +257,11 @@ static int put_all(struct http2_fields *f, const struct http1_header *headers, s
 		if (f->count == ARRAY_SIZE(f->list))
 			return -EMSGSIZE;
 		for (const char *from = headers[i].name; *from; from++)
-			f->names[at++] = (char)tolower((unsigned char)*from);
-		f->names[at++] = 0;
-		f->list[f->count++] = http2_nv(name, headers[i].value);
+			f->texts[at++] = (char)tolower((unsigned char)*from);
+		f->texts[at++] = 0;
+		value = strcpy(f->texts + at, headers[i].value);
+		at += strlen(value) + 1;
+		f->list[f->count++] = http2_nv(name, value);
 	}
 	return 0;
 }
@@ -293,6 +295,6 @@ int http2_fields_trailers(struct http2_fields *f, const struct http1_header *tra
 
 void http2_fields_free(struct http2_fields *f)
 {
-	free(f->names);
-	f->names = NULL;
+	free(f->texts);
+	f->texts = NULL;
 }

@@ -61,7 +61,7 @@ int http2_head_end(struct http2_head *h, bool last);
 struct http2_fields {
 	nghttp2_nv list[LIMIT_HTTP_HEADERS + 4];
 	size_t count;
-	char *names; /* in lower case */
+	char *texts; /* of all but the pseudo-headers, the names in lower case */
 	char status[4];
 };
 

@@ -192,6 +192,7 @@ static int read_target(struct parse *p, const char *text, bool web, unsigned int
 		{"http://", SERVE_PLAIN, 80},
 		{"https://", SERVE_TLS, 443},
 		{"https+insecure://", SERVE_TLS_INSECURE, 443},
+		{"h2c://", SERVE_H2C, 80},
 	};
 	_cleanup_(target_cleanup) struct serve_target target = {.text = strdup(text)};
 	const char *rest = text, *slash = "";
@@ -230,8 +231,8 @@ static int read_target(struct parse *p, const char *text, bool web, unsigned int
 	}
 	if (!target.host || !host_is_valid(target.host))
 		return refuse(p, "\"%s\" is not a valid target: write %s", text,
-			      web ? "http://127.0.0.1:8080, https://HOST:PORT, "
-				    "https+insecure://HOST:PORT or unix:/PATH"
+			      web ? "http://127.0.0.1:8080, h2c://127.0.0.1:8080, "
+				    "https://HOST:PORT, https+insecure://HOST:PORT or unix:/PATH"
 				  : "127.0.0.1:5432 or unix:/PATH");
 	if (web) {
 		*ret_base = strdup(strcmp(slash, "/") == 0 ? "" : slash);

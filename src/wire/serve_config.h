@@ -33,6 +33,7 @@ enum serve_security {
 	SERVE_PLAIN,
 	SERVE_TLS,          /* the certificate must be good for the host */
 	SERVE_TLS_INSECURE, /* https+insecure:// */
+	SERVE_H2C,          /* HTTP/2 with prior knowledge, without TLS */
 };
 
 /** struct serve_target - A server that requests or connections go to; equal ones occur once */
