@@ -20,6 +20,7 @@
  *	node_network        netmap → addresses and routes of the kernel
  *	node_serve          the ports that this node serves
  *	node_funnels        the peers that funnel
+ *	node_acme           by which authority they get certificates
  *	node_certify        what control does for their certificates
  *	node_serve_edit     their configuration, as the LocalAPI reads and changes it
  *	node_peerapi        the ports of PeerAPIs, ours and of peers

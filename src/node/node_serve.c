@@ -18,6 +18,7 @@
 #define LOG_ROOM "serve"
 #include "base/log.h"
 #include "base/text.h"
+#include "node/node_acme.h"
 #include "node/node_internal.h"
 #include "node/node_run.h"
 #include "privsep/records.h"
@@ -28,11 +29,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(SERVE_TARGETS_MAX <= SERVE_WISH_TARGETS_MAX, "each target has a number");
+_Static_assert(SERVE_TARGETS_MAX + NODE_ACME_TARGETS <= SERVE_WISH_TARGETS_MAX,
+	       "each has a number");
 _Static_assert(DIVERTS_MAX >= SERVE_DIVERTS_MAX, "each listener has an entry");
 
 /* Names of targets may get other addresses; there is no event for that. */
 #define RESOLVE_AGAIN_MS 30000
+
+/* Those of certificates are asked only every two months: rounds between two of their questions. */
+#define ACME_ROUNDS 120u
 
 #define QUESTIONS_A_TURN 32
 
@@ -53,12 +58,14 @@ struct node_serve {
 	bool signs;                 /* node_certify_signs(), the same */
 	struct serve_config config; /* in force */
 	char *sent_text;            /* the text of @config */
+	struct node_acme acme;      /* how it gets certificates */
 
 	/* Targets are resolved one after another. */
 	struct privsep_serve_target *targets;
 	size_t resolved; /* of them */
 	bool has_names;  /* some target is no address */
-	bool unsent;     /* the supervisor does not know these targets yet */
+	unsigned int rounds;
+	bool unsent; /* the supervisor does not know these targets yet */
 	struct names_query *query;
 	uv_timer_t again;
 
@@ -70,6 +77,20 @@ struct node_serve {
 };
 
 static void resolve_next(struct node_serve *serve);
+
+/* --- Targets: of the configuration, then of certificates --- */
+
+static size_t target_count(const struct node_serve *serve)
+{
+	return serve->config.target_count + serve->acme.target_count;
+}
+
+static const struct serve_target *target_of(const struct node_serve *serve, size_t index)
+{
+	return index < serve->config.target_count
+		       ? &serve->config.targets[index]
+		       : &serve->acme.targets[index - serve->config.target_count];
+}
 
 /* --- To the supervisor --- */
 
@@ -102,12 +123,13 @@ static void send_wish(struct node_serve *serve)
 	struct privsep_serve wish = {
 		.peerapi = serve->peerapi,
 		.targets = serve->targets,
-		.target_count = serve->config.target_count,
+		.target_count = target_count(serve),
 		.config = serve->sent_text,
 		.domain = serve->domain,
 		.suffix = dot ? (char *)(uintptr_t)(dot + 1) : NULL,
 		.cert_domains = serve->cert_domains,
 		.signs = serve->signs,
+		.acme = serve->acme.acme,
 	};
 	int r;
 
@@ -138,7 +160,7 @@ static void on_resolved(void *user, const struct address *addresses, size_t coun
 			const struct error *err)
 {
 	struct node_serve *serve = user;
-	const struct serve_target *target = &serve->config.targets[serve->resolved];
+	const struct serve_target *target = target_of(serve, serve->resolved);
 	struct privsep_serve_target found = {0}, *out = &serve->targets[serve->resolved];
 
 	serve->query = NULL;
@@ -161,14 +183,26 @@ static void on_again(uv_timer_t *timer)
 	if (serve->query)
 		return;
 	serve->resolved = 0;
+	serve->rounds++;
 	resolve_next(serve);
+}
+
+/* is_due() - Whether the name of the target @out is to be asked for in this round */
+static bool is_due(struct node_serve *serve, const struct privsep_serve_target *out)
+{
+	if (serve->resolved < serve->config.target_count)
+		return true;
+	if (!serve_config_uses_tls(&serve->config))
+		return false;
+	serve->has_names = true;
+	return out->count == 0 || serve->rounds % ACME_ROUNDS == 0;
 }
 
 /* resolve_next() - Find the addresses of the next target; when all have theirs, send the wish */
 static void resolve_next(struct node_serve *serve)
 {
-	while (serve->resolved < serve->config.target_count) {
-		const struct serve_target *target = &serve->config.targets[serve->resolved];
+	while (serve->resolved < target_count(serve)) {
+		const struct serve_target *target = target_of(serve, serve->resolved);
 		struct privsep_serve_target *out = &serve->targets[serve->resolved];
 		struct error err = {0};
 		struct address address;
@@ -177,7 +211,7 @@ static void resolve_next(struct node_serve *serve)
 		    address_parse(target->host, strlen(target->host), &address) == 0) {
 			out->addresses[0] = (struct endpoint){address, target->port};
 			out->count = 1;
-		} else if (target->host) {
+		} else if (target->host && is_due(serve, out)) {
 			serve->has_names = true;
 			if (names_resolve(serve->node->names, target->host, on_resolved, serve,
 					  &serve->query, &err) == 0)
@@ -219,7 +253,7 @@ static void refuse(struct node_serve *serve, const char *why)
 static void take(struct node_serve *serve, struct serve_config *config, char *text)
 {
 	struct privsep_serve_target *targets =
-		calloc(config->target_count + 1, sizeof(*serve->targets));
+		calloc(config->target_count + NODE_ACME_TARGETS, sizeof(*serve->targets));
 
 	if (!targets) {
 		serve_config_free(config);
@@ -385,6 +419,10 @@ static bool take_rights(struct node_serve *serve)
 	free(serve->cert_domains);
 	serve->cert_domains = domains;
 	serve->signs = signs;
+	if (!same) {
+		node_acme_clear(&serve->acme);
+		node_acme_make(&serve->node->start->config, domains != NULL, &serve->acme);
+	}
 	return !same;
 }
 
@@ -404,8 +442,8 @@ void node_serve_name(struct node *node)
 		length--;
 	if (length == 0 || (node->serve->domain && strlen(node->serve->domain) == length &&
 			    strncmp(node->serve->domain, name, length) == 0)) {
-		if (rights && node->serve->sent_text && !node->serve->unsent)
-			send_wish(node->serve);
+		if (rights)
+			apply(node->serve); /* its targets are others */
 		return;
 	}
 	free(node->serve->domain);
@@ -571,6 +609,7 @@ int node_serve_open(struct node *node)
 	uv_timer_init(node->loop, &serve->again);
 	serve->again.data = serve;
 	node->serve = serve;
+	node_acme_make(&node->start->config, false, &serve->acme);
 	node_serve_file(node, privsep_client_open_file(node->privsep, PRIVSEP_FILE_SERVE_CONFIG));
 	return 0;
 }
@@ -593,6 +632,7 @@ void node_serve_close(struct node *node)
 	serve_config_free(&serve->config);
 	buffer_free(&serve->text);
 	json_decref(serve->foreground);
+	node_acme_clear(&serve->acme);
 	free(serve->sent_text);
 	free(serve->targets);
 	free(serve->domain);

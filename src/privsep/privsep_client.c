@@ -280,9 +280,23 @@ int privsep_client_open_file(struct privsep_client *client, enum privsep_file_na
 int privsep_client_load(struct privsep_client *client, enum privsep_blob_name name, size_t limit,
 			struct buffer *ret, struct error *err)
 {
-	union privsep_message request = {.blob = {{PRIVSEP_LOAD, 0}, name}};
+	union privsep_message request = {.blob = {{PRIVSEP_LOAD, 0}, name, ""}};
 	_cleanup_close_ int fd = call(client, &request, err);
 
+	return fd < 0 ? fd : file_read(fd, limit, ret);
+}
+
+int privsep_client_load_domain(struct privsep_client *client, enum privsep_blob_name name,
+			       const char *domain, size_t limit, struct buffer *ret,
+			       struct error *err)
+{
+	union privsep_message request = {.blob = {{PRIVSEP_LOAD, 0}, name, ""}};
+	_cleanup_close_ int fd = -EINVAL;
+
+	if (!privsep_domain_fits(domain))
+		return -EINVAL;
+	strcpy(request.blob.domain, domain);
+	fd = call(client, &request, err);
 	return fd < 0 ? fd : file_read(fd, limit, ret);
 }
 
@@ -311,9 +325,24 @@ static int request(struct privsep_client *client, union privsep_message *message
 int privsep_client_store(struct privsep_client *client, enum privsep_blob_name name,
 			 const void *bytes, size_t length, privsep_done done, void *userdata)
 {
-	union privsep_message message = {.blob = {{PRIVSEP_STORE, 0}, name}};
+	union privsep_message message = {.blob = {{PRIVSEP_STORE, 0}, name, ""}};
 	_cleanup_close_ int memfd = privsep_memfd_seal(PRIVSEP_STORE, bytes, length);
 
+	return memfd < 0 ? memfd
+			 : request(client, &message, memfd,
+				   (struct pending){.done = done, .userdata = userdata});
+}
+
+int privsep_client_store_domain(struct privsep_client *client, enum privsep_blob_name name,
+				const char *domain, const void *bytes, size_t length,
+				privsep_done done, void *userdata)
+{
+	union privsep_message message = {.blob = {{PRIVSEP_STORE, 0}, name, ""}};
+	_cleanup_close_ int memfd = privsep_memfd_seal(PRIVSEP_STORE, bytes, length);
+
+	if (!privsep_domain_fits(domain))
+		return -EINVAL;
+	strcpy(message.blob.domain, domain);
 	return memfd < 0 ? memfd
 			 : request(client, &message, memfd,
 				   (struct pending){.done = done, .userdata = userdata});

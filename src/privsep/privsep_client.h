@@ -148,6 +148,17 @@ int privsep_client_store(struct privsep_client *client, enum privsep_blob_name n
 			 const void *bytes, size_t length, privsep_done done, void *userdata);
 
 /**
+ * privsep_client_load_domain(), privsep_client_store_domain() - The same for a blob of a domain
+ * @domain: that privsep_domain_fits(), else -EINVAL
+ */
+int privsep_client_load_domain(struct privsep_client *client, enum privsep_blob_name name,
+			       const char *domain, size_t limit, struct buffer *ret,
+			       struct error *err);
+int privsep_client_store_domain(struct privsep_client *client, enum privsep_blob_name name,
+				const char *domain, const void *bytes, size_t length,
+				privsep_done done, void *userdata);
+
+/**
  * privsep_client_network() - Ask for a network state
  *
  * @done receives 0 and warnings in its text (IPv6 off, no nf_tables …), or the error.

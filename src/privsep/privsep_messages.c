@@ -40,6 +40,24 @@ static bool result_fits(int32_t result)
 	return result <= 0 && result > -4096;
 }
 
+bool privsep_domain_fits(const char *domain)
+{
+	size_t length = strnlen(domain, PRIVSEP_DOMAIN_MAX);
+	const char *name = length > 2 && memcmp(domain, "*.", 2) == 0 ? domain + 2 : domain;
+
+	return length > 0 && length < PRIVSEP_DOMAIN_MAX - 2 && *name != '.' && *name != '-' &&
+	       !strstr(name, "..") && name[strlen(name) - 1] != '.' &&
+	       name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.")] == 0;
+}
+
+static bool blob_fits(const struct privsep_blob *blob)
+{
+	if (blob->name >= PRIVSEP_BLOB_COUNT || !memchr(blob->domain, 0, sizeof(blob->domain)))
+		return false;
+	return blob->name < PRIVSEP_BLOB_DOMAIN ? blob->domain[0] == 0
+						: privsep_domain_fits(blob->domain);
+}
+
 #define ENDS(text) (memchr((text), 0, sizeof(text)) != NULL)
 
 static bool family_fits(const struct address *address)
@@ -66,7 +84,7 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 		return m->file.name < PRIVSEP_FILE_COUNT;
 	case PRIVSEP_LOAD:
 	case PRIVSEP_STORE:
-		return m->blob.name < PRIVSEP_BLOB_COUNT;
+		return blob_fits(&m->blob);
 	case PRIVSEP_STATUS:
 		return m->status.state < PRIVSEP_STATE_COUNT && text_ends(m->status.text);
 	case PRIVSEP_LOGIN:

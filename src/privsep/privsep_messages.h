@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #define PRIVSEP_TEXT_MAX   512 /* status and warning lines, with the zero */
+#define PRIVSEP_DOMAIN_MAX 256 /* a host name, with the zero; perhaps with "*." before it */
 #define PRIVSEP_FDS_MAX    12  /* descriptors in one message */
 #define PRIVSEP_TUN_MAX    4   /* queues of the TUN; the engine has one thread, and so one */
 #define PRIVSEP_CHANNEL_FD 3   /* where a child finds its end; its log pipe is stderr */
@@ -102,6 +103,9 @@ enum privsep_file_name {
 	PRIVSEP_FILE_SERVE_CONFIG, /* TS_SERVE_CONFIG: JSON */
 	PRIVSEP_FILE_CERTIFICATE,  /* --cert: PEM, the leaf first; for services */
 	PRIVSEP_FILE_CERTIFICATE_KEY, /* --key: PEM; for services */
+	PRIVSEP_FILE_ACME_EAB, /* --acme-eab-hmac: its text or its file's, trimmed, in a memfd; for
+				* services */
+	PRIVSEP_FILE_DNS_KEY,  /* --acme-dns-key, the same */
 	PRIVSEP_FILE_COUNT,
 };
 
@@ -110,6 +114,11 @@ enum privsep_blob_name {
 	PRIVSEP_BLOB_STATE,     /* <statedir>/tailscaled.state, in the official layout */
 	PRIVSEP_BLOB_CACHE,     /* <statedir>/pillion.cache */
 	PRIVSEP_BLOB_AUTHORITY, /* <statedir>/pillion-authority.pem; for services */
+	/* In the official layout of <statedir>/certs/; for services */
+	PRIVSEP_BLOB_ACME_ACCOUNT, /* acme-account.key.pem */
+	PRIVSEP_BLOB_DOMAIN,       /* from here on with the name of a domain in the message */
+	PRIVSEP_BLOB_DOMAIN_CERTIFICATE = PRIVSEP_BLOB_DOMAIN, /* DOMAIN.crt */
+	PRIVSEP_BLOB_DOMAIN_KEY,                               /* DOMAIN.key */
 	PRIVSEP_BLOB_COUNT,
 };
 
@@ -146,7 +155,8 @@ struct privsep_file {
 
 struct privsep_blob {
 	struct privsep_header header;
-	uint32_t name; /* enum privsep_blob_name */
+	uint32_t name;                   /* enum privsep_blob_name */
+	char domain[PRIVSEP_DOMAIN_MAX]; /* from PRIVSEP_BLOB_DOMAIN on; else "" */
 };
 
 struct privsep_status {
@@ -250,6 +260,9 @@ enum privsep_sender {
 	PRIVSEP_FROM_SERVICES = 1 << 2,
 	PRIVSEP_FROM_ANY_CHILD = ~PRIVSEP_FROM_SUPERVISOR,
 };
+
+/** privsep_domain_fits() - Whether it is a lower-case host name, or "*." before one: no path */
+bool privsep_domain_fits(const char *domain);
 
 /** privsep_memfd_seal() - As memfd_seal(), for a message of @type; -EMSGSIZE past its limit */
 int privsep_memfd_seal(enum privsep_type type, const void *bytes, size_t length);

@@ -9,15 +9,21 @@
 #include <string.h>
 
 enum {
-	RECORD_PORT,         /* uint16_t */
-	RECORD_TARGET,       /* struct endpoint, up to SERVE_TARGET_ADDRESSES_MAX of them */
-	RECORD_CONFIG,       /* text */
-	RECORD_DOMAIN,       /* text */
-	RECORD_SUFFIX,       /* text */
-	RECORD_DIVERT,       /* struct privsep_divert */
-	RECORD_CERT_DOMAINS, /* text */
-	RECORD_SIGNS,        /* nothing: it is there */
-	RECORD_PEERAPI,      /* uint16_t */
+	RECORD_PORT,           /* uint16_t */
+	RECORD_TARGET,         /* struct endpoint, up to SERVE_TARGET_ADDRESSES_MAX of them */
+	RECORD_CONFIG,         /* text */
+	RECORD_DOMAIN,         /* text */
+	RECORD_SUFFIX,         /* text */
+	RECORD_DIVERT,         /* struct privsep_divert */
+	RECORD_CERT_DOMAINS,   /* text */
+	RECORD_SIGNS,          /* nothing: it is there */
+	RECORD_PEERAPI,        /* uint16_t */
+	RECORD_ACME,           /* uint32_t: enum serve_challenge */
+	RECORD_ACME_DIRECTORY, /* text, as the next ones */
+	RECORD_ACME_EMAIL,
+	RECORD_ACME_KEY_ID,
+	RECORD_ACME_ZONE,
+	RECORD_KEEP, /* nothing */
 };
 
 _Static_assert(sizeof(struct endpoint) == 20, "no padding but one byte");
@@ -48,7 +54,19 @@ int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out)
 		r = put_text(out, RECORD_SUFFIX, serve->suffix);
 	if (r == 0)
 		r = put_text(out, RECORD_CERT_DOMAINS, serve->cert_domains);
-	return r == 0 && serve->signs ? record_put(out, RECORD_SIGNS, NULL, 0) : r;
+	if (r == 0 && serve->signs)
+		r = record_put(out, RECORD_SIGNS, NULL, 0);
+	if (r == 0 && serve->acme.challenge != SERVE_CHALLENGE_AUTO)
+		r = record_put(out, RECORD_ACME, &serve->acme.challenge, sizeof(uint32_t));
+	if (r == 0)
+		r = put_text(out, RECORD_ACME_DIRECTORY, serve->acme.directory);
+	if (r == 0)
+		r = put_text(out, RECORD_ACME_EMAIL, serve->acme.email);
+	if (r == 0)
+		r = put_text(out, RECORD_ACME_KEY_ID, serve->acme.key_id);
+	if (r == 0)
+		r = put_text(out, RECORD_ACME_ZONE, serve->acme.zone);
+	return r == 0 && serve->keep ? record_put(out, RECORD_KEEP, NULL, 0) : r;
 }
 
 static bool endpoint_fits(const struct endpoint *e)
@@ -104,10 +122,22 @@ static int take_port(struct cursor *value, uint16_t *ret)
 		       : -EBADMSG;
 }
 
+static int take_challenge(struct cursor *value, uint32_t *ret)
+{
+	uint32_t challenge;
+
+	if (value->left != sizeof(challenge) ||
+	    !cursor_copy(value, &challenge, sizeof(challenge)) ||
+	    challenge == SERVE_CHALLENGE_AUTO || challenge >= SERVE_CHALLENGE_COUNT)
+		return -EBADMSG;
+	*ret = challenge;
+	return 0;
+}
+
 int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve *ret)
 {
 	struct cursor c = cursor_of(bytes, length);
-	struct privsep_serve serve = {0};
+	struct privsep_serve serve = {.acme.challenge = SERVE_CHALLENGE_OFF};
 	struct record record;
 	int r;
 
@@ -140,6 +170,25 @@ int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve 
 			r = record.value.left > 0 || serve.signs ? -EBADMSG : 0;
 			serve.signs = true;
 			break;
+		case RECORD_ACME:
+			r = take_challenge(&record.value, &serve.acme.challenge);
+			break;
+		case RECORD_ACME_DIRECTORY:
+			r = take_text(&record.value, &serve.acme.directory);
+			break;
+		case RECORD_ACME_EMAIL:
+			r = take_text(&record.value, &serve.acme.email);
+			break;
+		case RECORD_ACME_KEY_ID:
+			r = take_text(&record.value, &serve.acme.key_id);
+			break;
+		case RECORD_ACME_ZONE:
+			r = take_text(&record.value, &serve.acme.zone);
+			break;
+		case RECORD_KEEP:
+			r = record.value.left > 0 ? -EBADMSG : 0;
+			serve.keep = true;
+			break;
 		default:
 			r = -EBADMSG;
 		}
@@ -154,6 +203,15 @@ int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve 
 	return 0;
 }
 
+void privsep_acme_clear(struct privsep_acme *acme)
+{
+	free(acme->directory);
+	free(acme->email);
+	free(acme->key_id);
+	free(acme->zone);
+	*acme = (struct privsep_acme){.challenge = SERVE_CHALLENGE_OFF};
+}
+
 void privsep_serve_clear(struct privsep_serve *serve)
 {
 	free(serve->targets);
@@ -161,6 +219,7 @@ void privsep_serve_clear(struct privsep_serve *serve)
 	free(serve->domain);
 	free(serve->suffix);
 	free(serve->cert_domains);
+	privsep_acme_clear(&serve->acme);
 	*serve = (struct privsep_serve){0};
 }
 

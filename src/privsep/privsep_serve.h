@@ -13,7 +13,7 @@
 #include "base/buffer.h"
 
 #define SERVE_PORTS_MAX            64u
-#define SERVE_WISH_TARGETS_MAX     256u
+#define SERVE_WISH_TARGETS_MAX     264u
 #define SERVE_TARGET_ADDRESSES_MAX 4u
 #define SERVE_TEXT_MAX             (300u * 1024)
 #define SERVE_DIVERTS_MAX          (SERVE_PORTS_MAX * 4)
@@ -22,6 +22,29 @@
 struct privsep_serve_target {
 	struct endpoint addresses[SERVE_TARGET_ADDRESSES_MAX];
 	size_t count; /* 0: its name has no address now */
+};
+
+/* How a name is proven to an ACME authority; SERVE_CHALLENGES has the same order, and lacks NONE. */
+enum serve_challenge {
+	SERVE_CHALLENGE_AUTO, /* in the start configuration only */
+	SERVE_CHALLENGE_SET_DNS,
+	SERVE_CHALLENGE_DNS,
+	SERVE_CHALLENGE_TLS_ALPN,
+	SERVE_CHALLENGE_HTTP,
+	SERVE_CHALLENGE_OFF, /* no ACME */
+	SERVE_CHALLENGE_COUNT,
+};
+#define SERVE_CHALLENGES "auto|set-dns|dns-01|tls-alpn-01|http-01|off"
+
+/*
+ * struct privsep_acme - Where certificates come from; all texts NULL where they are not set
+ *
+ * Its targets follow those of the configuration: the directory's host, then, for
+ * SERVE_CHALLENGE_DNS, the DNS server.
+ */
+struct privsep_acme {
+	uint32_t challenge; /* not SERVE_CHALLENGE_AUTO; SERVE_CHALLENGE_OFF: the rest is unused */
+	char *directory, *email, *key_id, *zone;
 };
 
 /** struct privsep_serve - The wanted services; no port: none */
@@ -36,12 +59,17 @@ struct privsep_serve {
 	char *suffix;       /* MagicDNS suffix of the tailnet, or NULL */
 	char *cert_domains; /* names whose ACME challenge control publishes, by space; or NULL */
 	bool signs;         /* control is an authority for @domain (PRIVSEP_SIGN) */
-	uint32_t number;    /* the id of PRIVSEP_SERVING; it is not encoded */
+	struct privsep_acme acme;
+	bool keep;       /* run services even with no port: a certificate is wanted */
+	uint32_t number; /* the id of PRIVSEP_SERVING; it is not encoded */
 };
 
 /** privsep_serve_encode(), privsep_serve_decode() - 0, -EMSGSIZE past a cap, -EBADMSG, -ENOMEM */
 int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out);
 int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve *ret);
+
+/** privsep_acme_clear() - Free its texts; it means "no ACME" then */
+void privsep_acme_clear(struct privsep_acme *acme);
 
 /** privsep_serve_clear() - Free what a decoded one holds */
 void privsep_serve_clear(struct privsep_serve *serve);

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/secret.h"
+#include "privsep/privsep_serve.h"
 #include "privsep/records.h"
 
 #include <errno.h>
@@ -46,6 +47,12 @@ static const struct field {
 	STRING(disable, START_STRING_MAX),
 	STRING(socket_path, START_STRING_MAX),
 	STRING(serve_config, START_STRING_MAX),
+	STRING(acme_directory, START_STRING_MAX),
+	STRING(acme_email, START_STRING_MAX),
+	NUMBER(acme_challenge, SERVE_CHALLENGE_COUNT - 1),
+	STRING(acme_key_id, START_STRING_MAX),
+	STRING(acme_dns_server, START_STRING_MAX),
+	STRING(acme_dns_zone, START_STRING_MAX),
 	STRING(https_proxy, START_PROXY_MAX),
 	STRING(no_proxy, START_PROXY_MAX),
 	BOOL(auth_key_present),
@@ -65,7 +72,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 24, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 30, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {

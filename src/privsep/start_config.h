@@ -31,27 +31,33 @@ struct privsep_start {
 	char *tun_name; /* wanted, or NULL for "tailscale0"; engines receive the link's real name */
 	uint32_t table; /* route table; 52 unless --table named another */
 	uint32_t mtu;   /* of the TUN; 1280 unless set */
-	uint32_t state_mode;   /* enum start_state_mode */
-	char *prefs;           /* JSON object: MaskedPrefs in the official names, for node/prefs.h:
+	uint32_t state_mode;  /* enum start_state_mode */
+	char *prefs;          /* JSON object: MaskedPrefs in the official names, for node/prefs.h:
 				* ControlURL, Hostname, CorpDNS, RouteAll, AdvertiseTags, ShieldsUp,
 				* OperatorUser …; NULL: leave the stored prefs as they are. Sent
 				* until an engine sends PRIVSEP_SETTLED */
-	char *disable;         /* PILLION_DISABLE: comma-separated names of fallbacks to force */
-	char *socket_path;     /* of the LocalAPI, for messages */
-	char *serve_config;    /* path of TS_SERVE_CONFIG; NULL: the stored one is in force */
-	char *https_proxy;     /* HTTPS_PROXY, perhaps with a password, or NULL */
-	char *no_proxy;        /* NO_PROXY, or NULL */
-	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
-	bool up;               /* bring the node up (run), until settled as well; else as
+	char *disable;        /* PILLION_DISABLE: comma-separated names of fallbacks to force */
+	char *socket_path;    /* of the LocalAPI, for messages */
+	char *serve_config;   /* path of TS_SERVE_CONFIG; NULL: the stored one is in force */
+	char *acme_directory; /* URL; NULL: Let's Encrypt */
+	char *acme_email;     /* or NULL */
+	uint32_t acme_challenge; /* enum serve_challenge */
+	char *acme_key_id;       /* of an external account, or NULL */
+	char *acme_dns_server;   /* HOST[:PORT] for RFC 2136, or NULL */
+	char *acme_dns_zone;     /* NULL: the server is asked */
+	char *https_proxy;       /* HTTPS_PROXY, perhaps with a password, or NULL */
+	char *no_proxy;          /* NO_PROXY, or NULL */
+	bool auth_key_present;   /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
+	bool up;                 /* bring the node up (run), until settled as well; else as
 				* stored */
-	bool allow_exit_node;  /* a default route may lead into the tunnel */
-	char *allow_routes;    /* comma-separated prefixes that may hold subnet routes; NULL: any */
-	char *tailnet_ranges;  /* comma-separated, of a tailnet with other addresses; or NULL */
-	bool health_check;     /* serve /healthz on the health listener */
-	bool metrics;          /* serve /metrics on the health listener */
-	char *health_names;    /* host names, comma-separated, accepted in requests; or NULL */
-	uint32_t log_level;    /* enum log_level */
-	uint32_t log_format;   /* enum log_format */
+	bool allow_exit_node;    /* a default route may lead into the tunnel */
+	char *allow_routes;   /* comma-separated prefixes that may hold subnet routes; NULL: any */
+	char *tailnet_ranges; /* comma-separated, of a tailnet with other addresses; or NULL */
+	bool health_check;    /* serve /healthz on the health listener */
+	bool metrics;         /* serve /metrics on the health listener */
+	char *health_names;   /* host names, comma-separated, accepted in requests; or NULL */
+	uint32_t log_level;   /* enum log_level */
+	uint32_t log_format;  /* enum log_format */
 
 	/* From the supervisor */
 	uint32_t udp_port;    /* the port that the handed-over UDP sockets are bound to */

@@ -60,20 +60,21 @@ struct app_idle {
 
 static const struct serve_target *target_of(const struct app_call *call)
 {
-	return &call->serving->config.targets[call->target];
+	return serving_target(call->serving, call->target);
 }
 
 /* target_now() - The number of the call's target in the newest configuration; -1: it has none */
 static int target_now(const struct app_call *call)
 {
-	const struct serve_config *now = &call->services->serving->config;
+	const struct serving *now = call->services->serving;
 	const struct serve_target *wanted = target_of(call);
 
-	for (size_t i = 0; i < now->target_count; i++) {
-		const struct serve_target *target = &now->targets[i];
+	for (size_t i = 0; i < now->config.target_count + SERVING_BEYOND; i++) {
+		const struct serve_target *target = serving_target(now, i);
 
-		if (wanted->host && target->host && strcmp(wanted->host, target->host) == 0 &&
-		    wanted->port == target->port && wanted->security == target->security)
+		if (target && wanted->host && target->host &&
+		    strcmp(wanted->host, target->host) == 0 && wanted->port == target->port &&
+		    wanted->security == target->security)
 			return (int)i;
 	}
 	return -1;

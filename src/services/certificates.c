@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "privsep/records.h"
+#include "services/certs/keeper.h"
 #include "services/services_internal.h"
 #include "transport/certificate.h"
 #include "transport/loop_timer.h"
@@ -73,7 +74,7 @@ void certificates_free(struct certificates *c)
 
 struct tls_context *certificates_tls(struct services *services)
 {
-	return services->certificates->tls;
+	return services->certificates ? services->certificates->tls : NULL;
 }
 
 /* use() - For connections from now on */
@@ -183,19 +184,34 @@ static int use_own(struct certificates *c, struct error *err)
 			   c->leaf.text.key, strlen(c->leaf.text.key), err);
 }
 
+/* use_kept() - A certificate by ACME or by control; -ENOENT: there is none (yet) */
+static int use_kept(struct certificates *c, struct error *err)
+{
+	const char *domain = c->services->serving->domain;
+	const struct certificate *kept = domain ? keeper_pair(c->services->keeper, domain) : NULL;
+
+	return kept ? use(c, kept->text.certificate, strlen(kept->text.certificate), kept->text.key,
+			  strlen(kept->text.key), err)
+		    : -ENOENT;
+}
+
 void certificates_update(struct services *services)
 {
 	struct certificates *c = services->certificates;
+	bool files = c->certificate.length > 0 && c->key.length > 0;
 	struct error err = {0};
 	int r;
 
 	if (!services->serving || !serve_config_uses_tls(&services->serving->config))
 		return;
 	loop_timer_at(c->timer, clock_boottime() + LOOK_AGAIN);
-	if (c->certificate.length > 0 && c->key.length > 0)
+	keeper_update(services->keeper, !files);
+	if (files)
 		r = use(c, (char *)buffer_head(&c->certificate), c->certificate.length,
 			(char *)buffer_head(&c->key), c->key.length, &err);
 	else
+		r = use_kept(c, &err);
+	if (!files && r < 0)
 		r = use_own(c, &err);
 	if (r < 0)
 		log_error("HTTPS has no %scertificate: %s", c->tls ? "new " : "", err.text);

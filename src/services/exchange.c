@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #include "base/cleanup.h"
+#include "services/certs/keeper.h"
 #include "services/exchange.h"
 #include "services/http_heads.h"
 
@@ -452,7 +453,7 @@ static void begin(struct exchange *x)
 {
 	char path[HTTP_PATH_MAX];
 	const struct serve_site *site;
-	const char *rest;
+	const char *rest, *proof;
 
 	if (strcmp(x->request->method, "CONNECT") == 0 ||
 	    http_path(x->request->target, path, &x->from) < 0) {
@@ -461,6 +462,11 @@ static void begin(struct exchange *x)
 	}
 	if (!http_authority_fits(x->request)) {
 		reply(x, 400, NULL, "400: the request's target names another host\n");
+		return;
+	}
+	proof = x->tls ? NULL : keeper_http_proof(x->services->keeper, path);
+	if (proof) {
+		reply(x, 200, NULL, "%s", proof);
 		return;
 	}
 	site = find_site(x);

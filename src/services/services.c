@@ -15,10 +15,12 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "privsep/root_files.h"
+#include "services/certs/keeper.h"
 #include "services/peerapi.h"
 #include "services/services_internal.h"
 #include "transport/loop_timer.h"
 #include "transport/tcp.h"
+#include "transport/url.h"
 
 #include <errno.h>
 #include <string.h>
@@ -70,7 +72,9 @@ static void on_tls_opened(void *user)
 	struct stream *stream = h->stream;
 
 	stream_set_events(stream, NULL, NULL);
-	if (port && port->protocol == SERVE_TLS_TCP)
+	if (tls_protocol_is(stream, ACME_TLS_PROTOCOL))
+		stream_finish(stream); /* the authority has seen what it looked for */
+	else if (port && port->protocol == SERVE_TLS_TCP)
 		tls_bridge_open(h->services, h->serving, stream, port, &h->peer, &h->to);
 	else if (tls_protocol_is(stream, "h2"))
 		http2_front_open(h->services, stream, true, &h->peer, h->port, NULL, 0);
@@ -263,11 +267,41 @@ static void trust(struct services *services)
 {
 	const struct serve_config *config = &services->serving->config;
 
+	if (services->serving->acme.challenge != SERVE_CHALLENGE_OFF &&
+	    serve_config_uses_tls(config))
+		services->trusts = true;
 	for (size_t i = 0; i < config->target_count && !services->trusts; i++)
 		services->trusts = config->targets[i].security == SERVE_TLS;
 	for (unsigned int i = 0; i < PRIVSEP_ROOT_FILES && services->trusts; i++)
 		take_roots(services, i,
 			   privsep_client_open_file(services->privsep, privsep_root_files[i].file));
+}
+
+/* add_beyond() - The targets of certificates; without memory there are none */
+static void add_beyond(struct serving *serving)
+{
+	struct serve_target *acme = &serving->beyond[SERVING_ACME];
+	struct serve_target *dns = &serving->beyond[SERVING_DNS];
+	struct url url;
+
+	if (serving->acme.challenge == SERVE_CHALLENGE_OFF || !serving->acme.directory ||
+	    url_parse(serving->acme.directory, &url, NULL) < 0)
+		return;
+	*acme = (struct serve_target){
+		.text = strdup(serving->acme.directory),
+		.host = strdup(url.host),
+		.port = url.port,
+		.security = SERVE_TLS,
+	};
+	/* Only the engine knows where it is. */
+	*dns = (struct serve_target){
+		.text = strdup("the DNS server (TS_ACME_DNS_SERVER)"),
+		.host = strdup("(dns)"),
+		.security = SERVE_PLAIN,
+	};
+	if (acme->text && acme->host && dns->text && dns->host)
+		return;
+	privsep_acme_clear(&serving->acme);
 }
 
 void services_on_serving(void *user, struct privsep_serve *serve_wish)
@@ -285,6 +319,10 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 		serving->suffix = TAKE_PTR(serve_wish->suffix);
 		serving->cert_domains = TAKE_PTR(serve_wish->cert_domains);
 		serving->signs = serve_wish->signs;
+		serving->keep = serve_wish->keep;
+		serving->acme = serve_wish->acme;
+		serve_wish->acme = (struct privsep_acme){.challenge = SERVE_CHALLENGE_OFF};
+		add_beyond(serving);
 	}
 	if (!serving || (serve_wish->config &&
 			 serve_config_parse(serve_wish->config, strlen(serve_wish->config),
@@ -301,7 +339,7 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 		peerapi_close(services->peerapi);
 	serving_release(services->serving);
 	services->serving = serving;
-	loop_timer_at(services->unused, serving->config.port_count > 0
+	loop_timer_at(services->unused, serving->config.port_count > 0 || serving->keep
 						? DEADLINE_NEVER
 						: clock_boottime() + UNUSED_AFTER);
 	app_forget(services);
@@ -334,7 +372,9 @@ void services_on_file_changed(void *user, enum privsep_file_name name, int fd)
 	struct services *services = user;
 	int source = privsep_root_source(name);
 
-	if (source < 0)
+	if (name == PRIVSEP_FILE_ACME_EAB || name == PRIVSEP_FILE_DNS_KEY)
+		keeper_file(services->keeper, name, fd);
+	else if (source < 0)
 		certificates_file(services, name, fd);
 	else if (services->trusts)
 		take_roots(services, (unsigned int)source, fd);
@@ -378,6 +418,8 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 		    ? tls_context_create(&services->client_tls, err)
 		    : error_set(err, -ENOMEM, "out of memory");
 	if (r == 0)
+		r = keeper_new(services, &services->keeper, err);
+	if (r == 0)
 		r = certificates_new(services, &services->certificates, err);
 	if (r < 0)
 		services_free(services);
@@ -393,6 +435,10 @@ void services_begin(struct services *services, struct privsep_client *client)
 			  privsep_client_open_file(client, PRIVSEP_FILE_CERTIFICATE));
 	certificates_file(services, PRIVSEP_FILE_CERTIFICATE_KEY,
 			  privsep_client_open_file(client, PRIVSEP_FILE_CERTIFICATE_KEY));
+	keeper_file(services->keeper, PRIVSEP_FILE_ACME_EAB,
+		    privsep_client_open_file(client, PRIVSEP_FILE_ACME_EAB));
+	keeper_file(services->keeper, PRIVSEP_FILE_DNS_KEY,
+		    privsep_client_open_file(client, PRIVSEP_FILE_DNS_KEY));
 }
 
 void services_free(struct services *services)
@@ -407,6 +453,7 @@ void services_free(struct services *services)
 	app_http2_forget(services);
 	if (services->peerapi)
 		peerapi_close(services->peerapi);
+	keeper_free(services->keeper);
 	certificates_free(services->certificates);
 	people_free(services->people);
 	peerapi_free(services->peerapi);

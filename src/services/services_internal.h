@@ -18,6 +18,7 @@
  *	control_asks.c   what control does for a certificate: a record in DNS, a signature
  *	certificates.c   what HTTPS proves itself by
  *	peerapi.c        requests of peers' nodes
+ *	certs/           certificates by ACME, or by control
  *
  * One thread, one libuv loop.
  */
@@ -41,6 +42,13 @@
 
 #define APP_GRACE (3 * NSEC_PER_SEC) /* for an app that starts again: it refuses connections */
 
+/* The targets behind those of the configuration, by number. */
+enum serving_target {
+	SERVING_ACME, /* the host of the ACME directory */
+	SERVING_DNS,  /* the server for RFC 2136 */
+	SERVING_BEYOND,
+};
+
 /** struct serving - A configuration in force; what was begun under it holds it */
 struct serving {
 	unsigned int holds;
@@ -51,10 +59,16 @@ struct serving {
 	char *suffix;       /* of the tailnet, or NULL */
 	char *cert_domains; /* names whose ACME challenge control publishes, by space; or NULL */
 	bool signs;         /* control is an authority for @domain: control_ask_sign() */
+	bool keep;          /* this process runs even with no port */
+	struct privsep_acme acme;
+	struct serve_target beyond[SERVING_BEYOND]; /* targets behind those of @config */
 };
 
 struct serving *serving_hold(struct serving *serving);
 void serving_release(struct serving *serving);
+
+/** serving_target() - By number, those beyond the configuration's included; NULL: there is none */
+const struct serve_target *serving_target(const struct serving *serving, size_t number);
 
 /** struct services_part - One connection of a peer, of any kind, in the list of all of them */
 struct services_part {
@@ -74,6 +88,7 @@ struct services {
 	struct people *people;
 	struct control_asks *control_asks;
 	struct certificates *certificates;
+	struct keeper *keeper;          /* of certificates by ACME */
 	struct tls_context *client_tls; /* for https:// targets */
 	bool trusts;                    /* it has the machine's roots */
 	LIST_HEAD(, app_pool) app_pools;

@@ -18,7 +18,23 @@ void serving_release(struct serving *serving)
 	free(serving->domain);
 	free(serving->suffix);
 	free(serving->cert_domains);
+	privsep_acme_clear(&serving->acme);
+	for (size_t i = 0; i < SERVING_BEYOND; i++) {
+		free(serving->beyond[i].text);
+		free(serving->beyond[i].host);
+	}
 	free(serving);
+}
+
+const struct serve_target *serving_target(const struct serving *serving, size_t number)
+{
+	const struct serve_config *config = &serving->config;
+
+	if (number < config->target_count)
+		return &config->targets[number];
+	number -= config->target_count;
+	return number < SERVING_BEYOND && serving->beyond[number].text ? &serving->beyond[number]
+								       : NULL;
 }
 
 void services_add(struct services *services, struct services_part *part,

@@ -28,15 +28,44 @@ static const char *const file_names[] = {
 	[PRIVSEP_BLOB_STATE] = "tailscaled.state",
 	[PRIVSEP_BLOB_CACHE] = "pillion.cache",
 	[PRIVSEP_BLOB_AUTHORITY] = "pillion-authority.pem",
+	[PRIVSEP_BLOB_ACME_ACCOUNT] = "acme-account.key.pem",
+	[PRIVSEP_BLOB_DOMAIN_CERTIFICATE] = ".crt",
+	[PRIVSEP_BLOB_DOMAIN_KEY] = ".key",
 };
 _Static_assert(ARRAY_SIZE(file_names) == PRIVSEP_BLOB_COUNT, "a file a blob");
 
 static const off_t size_limits[] = {
-	[PRIVSEP_BLOB_STATE] = LIMIT_STATE_FILE,
-	[PRIVSEP_BLOB_CACHE] = PRIVSEP_BLOB_MAX,
-	[PRIVSEP_BLOB_AUTHORITY] = 64u * 1024,
+	[PRIVSEP_BLOB_STATE] = LIMIT_STATE_FILE,         [PRIVSEP_BLOB_CACHE] = PRIVSEP_BLOB_MAX,
+	[PRIVSEP_BLOB_AUTHORITY] = 64u * 1024,           [PRIVSEP_BLOB_ACME_ACCOUNT] = 64u * 1024,
+	[PRIVSEP_BLOB_DOMAIN_CERTIFICATE] = 512u * 1024, [PRIVSEP_BLOB_DOMAIN_KEY] = 64u * 1024,
 };
 _Static_assert(ARRAY_SIZE(size_limits) == PRIVSEP_BLOB_COUNT, "a limit a blob");
+
+#define CERTS_FOLDER "certs"
+
+/* open_folder() - That of the blob's file, made if it is to be written; or negative errno */
+static int open_folder(const struct blobs *blobs, enum privsep_blob_name name, bool make)
+{
+	int fd;
+
+	if (name < PRIVSEP_BLOB_ACME_ACCOUNT)
+		fd = fcntl(blobs->folder, F_DUPFD_CLOEXEC, 0);
+	else if (make && mkdirat(blobs->folder, CERTS_FOLDER, 0700) < 0 && errno != EEXIST)
+		fd = -1;
+	else
+		fd = openat(blobs->folder, CERTS_FOLDER,
+			    O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? -errno : fd;
+}
+
+/* file_of() - In the official layout "*.name" is "wildcard_.name" */
+static void file_of(enum privsep_blob_name name, const char *domain, char ret[static NAME_MAX + 1])
+{
+	bool wildcard = domain[0] == '*';
+
+	snprintf(ret, NAME_MAX + 1, "%s%s%s", wildcard ? "wildcard_" : "", domain + wildcard,
+		 file_names[name]);
+}
 
 static int copy_bytes(int from, int to)
 {
@@ -65,7 +94,8 @@ static int write_file(int folder, const char *name, int memfd)
 	char temporary[64];
 	int r;
 
-	snprintf(temporary, sizeof(temporary), ".%s.tmp", name);
+	/* One thread writes, one file after another. */
+	snprintf(temporary, sizeof(temporary), ".%.56s.tmp", name);
 	fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
@@ -77,6 +107,17 @@ static int write_file(int folder, const char *name, int memfd)
 		return r;
 	}
 	return fsync(folder) < 0 ? -errno : 0;
+}
+
+static int write_job(const struct blobs *blobs, const struct blob_job *job)
+{
+	_cleanup_close_ int folder = open_folder(blobs, job->name, true);
+	char file[NAME_MAX + 1];
+
+	if (folder < 0)
+		return folder;
+	file_of(job->name, job->domain, file);
+	return write_file(folder, file, job->memfd);
 }
 
 static void *worker(void *argument)
@@ -95,7 +136,7 @@ static void *worker(void *argument)
 		job = &blobs->queue[(blobs->first + blobs->finished) % BLOBS_QUEUE_MAX];
 		pthread_mutex_unlock(&blobs->mutex);
 		/* The slot belongs to this thread until it is counted as finished. */
-		r = write_file(blobs->folder, file_names[job->name], job->memfd);
+		r = write_job(blobs, job);
 		pthread_mutex_lock(&blobs->mutex);
 		close(job->memfd);
 		job->memfd = -1;
@@ -189,7 +230,7 @@ int blobs_open(struct blobs *blobs, struct loop *loop, const char *state_dir, bl
 		.clock = clock_boottime,
 		.turn = LOOP_TIMER(turn_fire),
 	};
-	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++) {
+	for (size_t i = 0; i < BLOBS_SLOTS; i++) {
 		blobs->memory[i] = -1;
 		blobs->late[i].memfd = -1;
 		blobs->writes[i] = (struct quota){BLOBS_BURST, BLOBS_INTERVAL, 0};
@@ -217,7 +258,7 @@ void blobs_close(struct blobs *blobs, nanoseconds deadline)
 	struct timespec until;
 
 	timer_cancel(blobs->loop, &blobs->turn);
-	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++)
+	for (size_t i = 0; i < BLOBS_SLOTS; i++)
 		if (blobs->late[i].memfd >= 0)
 			(void)enqueue(blobs, &blobs->late[i]);
 	clock_gettime(CLOCK_MONOTONIC, &until);
@@ -233,12 +274,12 @@ void blobs_close(struct blobs *blobs, nanoseconds deadline)
 	if (blobs->thread_runs && blobs->waiting == 0)
 		pthread_join(blobs->thread, NULL);
 	/* If the disk does not answer, the process ends while the thread still waits. */
-	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++)
+	for (size_t i = 0; i < BLOBS_SLOTS; i++)
 		cleanup_close_at(&blobs->memory[i]);
 }
 
 /* queued() - A duplicate of the newest blob that is not on disk yet; -1: none */
-static int queued(struct blobs *blobs, enum privsep_blob_name name)
+static int queued(struct blobs *blobs, unsigned int slot)
 {
 	int fd = -1;
 
@@ -247,7 +288,7 @@ static int queued(struct blobs *blobs, enum privsep_blob_name name)
 		const struct blob_job *job =
 			&blobs->queue[(blobs->first + blobs->finished + i - 1) % BLOBS_QUEUE_MAX];
 
-		if (job->name == name)
+		if (job->slot == slot)
 			fd = fcntl(job->memfd, F_DUPFD_CLOEXEC, 0);
 	}
 	pthread_mutex_unlock(&blobs->mutex);
@@ -307,25 +348,63 @@ static int check_lost(const struct blobs *blobs, struct error *err)
 		name, remains, name, name);
 }
 
-int blobs_load(struct blobs *blobs, enum privsep_blob_name name, struct error *err)
+/* slot_of() - Of a blob; BLOBS_SLOTS: its domain has none yet, and with @make there is no room */
+static unsigned int slot_of(struct blobs *blobs, enum privsep_blob_name name, const char *domain,
+			    bool make)
 {
+	unsigned int free_one = BLOBS_DOMAINS_MAX, i;
+
+	if (name < PRIVSEP_BLOB_DOMAIN)
+		return name;
+	for (i = 0; i < BLOBS_DOMAINS_MAX; i++) {
+		if (strcmp(blobs->domains[i], domain) == 0)
+			break;
+		if (!blobs->domains[i][0] && free_one == BLOBS_DOMAINS_MAX)
+			free_one = i;
+	}
+	if (i == BLOBS_DOMAINS_MAX && make && free_one < BLOBS_DOMAINS_MAX) {
+		i = free_one;
+		snprintf(blobs->domains[i], PRIVSEP_DOMAIN_MAX, "%s", domain);
+	}
+	return i == BLOBS_DOMAINS_MAX ? BLOBS_SLOTS
+				      : PRIVSEP_BLOB_DOMAIN + 2 * i + (name - PRIVSEP_BLOB_DOMAIN);
+}
+
+/* load_file() - A descriptor or negative errno */
+static int load_file(const struct blobs *blobs, enum privsep_blob_name name, const char *domain)
+{
+	_cleanup_close_ int folder = open_folder(blobs, name, false);
+	char file[NAME_MAX + 1];
 	int fd;
 
-	if (blobs->late[name].memfd >= 0) {
-		fd = fcntl(blobs->late[name].memfd, F_DUPFD_CLOEXEC, 0);
-	} else if (blobs->folder < 0) {
-		if (blobs->memory[name] < 0)
-			return -ENOENT;
-		fd = fcntl(blobs->memory[name], F_DUPFD_CLOEXEC, 0);
-	} else {
-		fd = queued(blobs, name);
-		if (fd < 0 && name == PRIVSEP_BLOB_STATE && check_lost(blobs, err) < 0)
-			return -ENODATA;
-		if (fd < 0)
-			fd = openat(blobs->folder, file_names[name],
-				    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	}
+	if (folder < 0)
+		return folder;
+	file_of(name, domain, file);
+	fd = openat(folder, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	return fd < 0 ? -errno : fd;
+}
+
+int blobs_load(struct blobs *blobs, enum privsep_blob_name name, const char *domain,
+	       struct error *err)
+{
+	unsigned int slot = slot_of(blobs, name, domain, false);
+	int fd = slot < BLOBS_SLOTS ? blobs->late[slot].memfd : -1;
+
+	if (fd < 0 && blobs->folder < 0) {
+		if (slot == BLOBS_SLOTS || blobs->memory[slot] < 0)
+			return -ENOENT;
+		fd = blobs->memory[slot];
+	}
+	if (fd >= 0) {
+		fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		return fd < 0 ? -errno : fd;
+	}
+	fd = queued(blobs, slot);
+	if (fd >= 0)
+		return fd;
+	if (name == PRIVSEP_BLOB_STATE && check_lost(blobs, err) < 0)
+		return -ENODATA;
+	return load_file(blobs, name, domain);
 }
 
 /* answer() - Answer a job that the worker did not get */
@@ -338,12 +417,12 @@ static void answer(struct blobs *blobs, struct blob_job *job, int result)
 /* delay() - Keep a job until its turn; it overtakes the job that waited */
 static void delay(struct blobs *blobs, struct blob_job *job, nanoseconds now)
 {
-	struct blob_job overtaken = blobs->late[job->name];
+	struct blob_job overtaken = blobs->late[job->slot];
 
-	blobs->late[job->name] = *job;
+	blobs->late[job->slot] = *job;
 	if (blobs->turn.at == 0)
 		timer_arm(blobs->loop, &blobs->turn,
-			  now + quota_wait(&blobs->writes[job->name], now));
+			  now + quota_wait(&blobs->writes[job->slot], now));
 	if (overtaken.memfd < 0)
 		return;
 	cleanup_close_at(&overtaken.memfd);
@@ -355,7 +434,7 @@ static void turn_fire(struct loop_timer *timer, nanoseconds now)
 	struct blobs *blobs = container_of(timer, struct blobs, turn);
 	nanoseconds next = DEADLINE_NEVER;
 
-	for (size_t i = 0; i < PRIVSEP_BLOB_COUNT; i++) {
+	for (size_t i = 0; i < BLOBS_SLOTS; i++) {
 		struct blob_job job = blobs->late[i];
 		int r;
 
@@ -389,14 +468,17 @@ int blobs_store(struct blobs *blobs, const struct blob_job *job)
 		return -errno;
 	if (st.st_size > size_limits[job->name])
 		return -EMSGSIZE;
+	kept.slot = slot_of(blobs, job->name, job->domain, true);
+	if (kept.slot == BLOBS_SLOTS)
+		return -ENOSPC;
 	if (blobs->folder < 0) {
-		cleanup_close_at(&blobs->memory[job->name]);
-		blobs->memory[job->name] = TAKE_FD(memfd);
+		cleanup_close_at(&blobs->memory[kept.slot]);
+		blobs->memory[kept.slot] = TAKE_FD(memfd);
 		blobs->stored(blobs->userdata, &kept);
 		return 0;
 	}
 	TAKE_FD(memfd);
-	if (blobs->late[job->name].memfd < 0 && quota_take(&blobs->writes[job->name], now))
+	if (blobs->late[kept.slot].memfd < 0 && quota_take(&blobs->writes[kept.slot], now))
 		return enqueue(blobs, &kept);
 	delay(blobs, &kept, now);
 	return 0;
@@ -411,6 +493,7 @@ bool blobs_need_dac(const char *state_dir)
 		{file_names[PRIVSEP_BLOB_STATE], R_OK},
 		{file_names[PRIVSEP_BLOB_CACHE], R_OK},
 		{LOCK_NAME, R_OK},
+		{CERTS_FOLDER, R_OK | W_OK | X_OK},
 	};
 	char path[PATH_MAX];
 

@@ -24,6 +24,10 @@
 
 #define BLOBS_QUEUE_MAX 16u
 
+/* Domains whose certificates are stored in one run. */
+#define BLOBS_DOMAINS_MAX 16u
+#define BLOBS_SLOTS       (PRIVSEP_BLOB_DOMAIN + 2u * BLOBS_DOMAINS_MAX)
+
 #define BLOBS_BURST    20u
 #define BLOBS_INTERVAL (5 * NSEC_PER_SEC)
 
@@ -31,6 +35,8 @@ struct child;
 
 struct blob_job {
 	enum privsep_blob_name name;
+	char domain[PRIVSEP_DOMAIN_MAX]; /* from PRIVSEP_BLOB_DOMAIN on */
+	unsigned int slot;               /* filled in here */
 	int memfd;
 	struct child *child;  /* that requested it */
 	unsigned int process; /* its number then: another process gets no answer */
@@ -42,15 +48,16 @@ struct blob_job {
 typedef void (*blobs_stored)(void *userdata, const struct blob_job *job);
 
 struct blobs {
-	int folder; /* -1: memory mode */
-	int memory[PRIVSEP_BLOB_COUNT];
+	int folder;                                          /* -1: memory mode */
+	char domains[BLOBS_DOMAINS_MAX][PRIVSEP_DOMAIN_MAX]; /* that have slots */
+	int memory[BLOBS_SLOTS];
 	struct loop *loop;
 	struct loop_source done; /* eventfd */
 	blobs_stored stored;
 	void *userdata;
 	nanoseconds (*clock)(void); /* clock_boottime(), except in tests */
-	struct quota writes[PRIVSEP_BLOB_COUNT];
-	struct blob_job late[PRIVSEP_BLOB_COUNT]; /* waits for its turn; memfd -1: none */
+	struct quota writes[BLOBS_SLOTS];
+	struct blob_job late[BLOBS_SLOTS]; /* waits for its turn; memfd -1: none */
 	struct loop_timer turn;
 
 	pthread_t thread;
@@ -71,13 +78,16 @@ void blobs_close(struct blobs *blobs, nanoseconds deadline);
 
 /**
  * blobs_load() - A descriptor to read the blob from
+ * @domain: from PRIVSEP_BLOB_DOMAIN on; privsep_domain_fits() it. Else ""
  *
  * Return: descriptor; -ENOENT if none was stored; -ENODATA with @err if the state is empty and
  * files beside it show that there was one; another negative errno
  */
-int blobs_load(struct blobs *blobs, enum privsep_blob_name name, struct error *err);
+int blobs_load(struct blobs *blobs, enum privsep_blob_name name, const char *domain,
+	       struct error *err);
 
-/** blobs_store() - Queue a job; takes job->memfd. 0, or negative errno and it was closed */
+/** blobs_store() - Queue a job; takes job->memfd. 0, or negative errno and it was closed (-ENOSPC:
+ * more than BLOBS_DOMAINS_MAX domains) */
 int blobs_store(struct blobs *blobs, const struct blob_job *job);
 
 /** blobs_need_dac() - Whether files there are accessible by DAC_OVERRIDE alone */

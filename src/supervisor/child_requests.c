@@ -42,7 +42,8 @@ static void on_load(struct child *child, const struct privsep_blob *m)
 		child_reply_fd(child, m->header.id, -EDQUOT);
 		return;
 	}
-	fd = blobs_load(&child->supervisor->blobs, (enum privsep_blob_name)m->name, &err);
+	fd = blobs_load(&child->supervisor->blobs, (enum privsep_blob_name)m->name, m->domain,
+			&err);
 	child_reply(child, m->header.id, fd < 0 ? fd : 0, err.text, fd);
 }
 
@@ -55,8 +56,10 @@ static void on_store(struct child *child, const struct privsep_blob *m, int memf
 		.process = child->number,
 		.id = m->header.id,
 	};
-	int r = blobs_store(&child->supervisor->blobs, &job);
+	int r;
 
+	memcpy(job.domain, m->domain, sizeof(job.domain));
+	r = blobs_store(&child->supervisor->blobs, &job);
 	if (r < 0)
 		child_reply(child, m->header.id, r, strerror(-r), -1);
 }

@@ -45,9 +45,19 @@ static const char *system_bundle(void)
 	return ca_bundles[0];
 }
 
-/* path_of() - The path of a name that is one file, or NULL */
-static const char *path_of(const struct supervisor_options *options, enum privsep_file_name name)
+const char *files_secret_path(const char *secret)
 {
+	const size_t prefix = strlen(SUPERVISOR_FILE_PREFIX);
+
+	return secret && strncmp(secret, SUPERVISOR_FILE_PREFIX, prefix) == 0 ? secret + prefix
+									      : NULL;
+}
+
+/* path_of() - The path of a name that is one file, or NULL */
+static const char *path_of(const struct files *files, enum privsep_file_name name)
+{
+	const struct supervisor_options *options = files->options;
+
 	switch (name) {
 	case PRIVSEP_FILE_RESOLV_CONF:
 		return "/etc/resolv.conf";
@@ -67,6 +77,10 @@ static const char *path_of(const struct supervisor_options *options, enum privse
 		return options->certificate;
 	case PRIVSEP_FILE_CERTIFICATE_KEY:
 		return options->certificate_key;
+	case PRIVSEP_FILE_ACME_EAB:
+		return files_secret_path(files->acme_eab_hmac);
+	case PRIVSEP_FILE_DNS_KEY:
+		return files_secret_path(files->acme_dns_key);
 	case PRIVSEP_FILE_CA_DIRECTORY:
 	case PRIVSEP_FILE_COUNT:
 		break;
@@ -85,8 +99,8 @@ static int open_regular(const char *path)
 	return S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EINVAL;
 }
 
-/* auth_key() - The key without surrounding white space, in a memfd */
-static int auth_key(const struct files *files)
+/* secret() - @given or what is in the file, without surrounding white space, in a memfd */
+static int secret(const char *given, const char *path)
 {
 	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(AUTH_KEY_MAX);
 	_cleanup_close_ int fd = -1;
@@ -94,11 +108,9 @@ static int auth_key(const struct files *files)
 	size_t length;
 	int r;
 
-	if (files->auth_key)
-		return memfd_seal("pillion-auth-key", files->auth_key, strlen(files->auth_key));
-	if (!files->options->auth_key_file)
-		return -ENOENT;
-	fd = open_regular(files->options->auth_key_file);
+	if (!path)
+		return given ? memfd_seal("pillion-secret", given, strlen(given)) : -ENOENT;
+	fd = open_regular(path);
 	if (fd < 0)
 		return fd;
 	r = file_read(fd, AUTH_KEY_MAX, &text);
@@ -110,7 +122,7 @@ static int auth_key(const struct files *files)
 		at++, length--;
 	while (length > 0 && isspace(at[length - 1]))
 		length--;
-	return length == 0 ? -ENODATA : memfd_seal("pillion-auth-key", at, length);
+	return length == 0 ? -ENODATA : memfd_seal("pillion-secret", at, length);
 }
 
 /* next_folder() - The next of a list separated by ':', into @ret; false at its end */
@@ -181,13 +193,16 @@ static int joined_ca(const struct supervisor_options *options)
 
 static int open_named(const struct files *files, enum privsep_file_name name)
 {
-	const char *path;
+	const char *path = path_of(files, name);
 
 	if (name == PRIVSEP_FILE_AUTH_KEY)
-		return auth_key(files);
+		return secret(files->auth_key, files->auth_key ? NULL : path);
+	if (name == PRIVSEP_FILE_ACME_EAB)
+		return secret(files->acme_eab_hmac, path);
+	if (name == PRIVSEP_FILE_DNS_KEY)
+		return secret(files->acme_dns_key, path);
 	if (name == PRIVSEP_FILE_CA_DIRECTORY)
 		return joined_ca(files->options);
-	path = path_of(files->options, name);
 	return path ? open_regular(path) : -ENOENT;
 }
 
@@ -223,7 +238,7 @@ static uint64_t identity_of(const struct files *files, enum privsep_file_name na
 		(void)for_each_ca(files->options, mix_identity, &hash);
 		return hash;
 	}
-	path = path_of(files->options, name);
+	path = path_of(files, name);
 	if (path)
 		(void)mix_identity(&hash, path);
 	return hash;
@@ -285,7 +300,7 @@ static void watch_path(struct files *files, const char *path)
 /* watch_named() - Called again after each look, since a replaced file has another inode */
 static void watch_named(struct files *files, enum privsep_file_name name)
 {
-	const char *path = path_of(files->options, name);
+	const char *path = path_of(files, name);
 
 	if (path) {
 		watch_path(files, path);

@@ -32,6 +32,8 @@ struct named_file {
 struct files {
 	const struct supervisor_options *options;
 	const char *auth_key; /* or NULL */
+	/* The texts, or "file:PATH", or NULL; set after files_open() */
+	const char *acme_eab_hmac, *acme_dns_key;
 	struct loop *loop;
 	struct loop_source inotify;
 	struct loop_timer look;
@@ -44,6 +46,9 @@ struct files {
 /** files_open() - Nothing is opened or watched yet */
 int files_open(struct files *files, struct loop *loop, const struct supervisor_options *options,
 	       const char *auth_key, files_changed changed, void *userdata);
+
+/** files_secret_path() - The path in "file:PATH", or NULL */
+const char *files_secret_path(const char *secret);
 
 /** files_close() - Stop watching */
 void files_close(struct files *files);

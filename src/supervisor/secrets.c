@@ -12,14 +12,15 @@
 #include <string.h>
 
 /* Endings of the names of variables with secrets; `…_FILE` holds a path and stays. */
-static const char *const secret_endings[] = {"KEY", "SECRET", "TOKEN", "PASSWORD"};
+static const char *const secret_endings[] = {"KEY", "SECRET", "TOKEN", "PASSWORD", "HMAC"};
 
 /* A proxy's URL may hold a user and a password. */
 static const char *const proxy_endings[] = {"_PROXY", "_proxy"};
 
 static const char *const secret_flags[] = {
-	"--auth-key", "--authkey", "--client-secret", "--id-token",
-	"-auth-key",  "-authkey",  "-client-secret",  "-id-token",
+	"--auth-key",      "--authkey",      "--client-secret", "--id-token",
+	"--acme-eab-hmac", "--acme-dns-key", "-auth-key",       "-authkey",
+	"-client-secret",  "-id-token",      "-acme-eab-hmac",  "-acme-dns-key",
 };
 
 /* Separators of flags in a variable; strchr() also finds the terminating zero. */

@@ -101,7 +101,7 @@ static void watch(struct services *services)
 
 static bool wants_any(const struct services *services)
 {
-	return services->wish.port_count > 0 || services->wish.peerapi != 0;
+	return services->wish.port_count > 0 || services->wish.keep || services->wish.peerapi != 0;
 }
 
 static bool wants_port(const struct services *services, uint16_t port)
@@ -257,7 +257,7 @@ static int update(struct supervisor *s, struct error *err)
 		send_diverts(s);
 		set_diverts(s);
 	}
-	if (s->services.wish.port_count > 0) {
+	if (s->services.wish.port_count > 0 || s->services.wish.keep) {
 		s->services.knocked = false;
 		child_start(&s->services.child);
 	} else if (!s->services.knocked || !s->services.wish.peerapi) {
@@ -428,9 +428,11 @@ const struct child_kind services_kind = {
 	.program = "pillion-services",
 	.sender = PRIVSEP_FROM_SERVICES,
 	.files = 1u << PRIVSEP_FILE_CERTIFICATE | 1u << PRIVSEP_FILE_CERTIFICATE_KEY |
+		 1u << PRIVSEP_FILE_ACME_EAB | 1u << PRIVSEP_FILE_DNS_KEY |
 		 1u << PRIVSEP_FILE_CA_SYSTEM | 1u << PRIVSEP_FILE_CA_FILE |
 		 1u << PRIVSEP_FILE_CA_DIRECTORY,
-	.blobs = 1u << PRIVSEP_BLOB_AUTHORITY,
+	.blobs = 1u << PRIVSEP_BLOB_AUTHORITY | 1u << PRIVSEP_BLOB_ACME_ACCOUNT |
+		 1u << PRIVSEP_BLOB_DOMAIN_CERTIFICATE | 1u << PRIVSEP_BLOB_DOMAIN_KEY,
 	.quotas =
 		{
 			.sockets = {.burst = CONNECTS_BURST, .interval = NSEC_PER_SEC / 20000},

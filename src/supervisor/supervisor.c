@@ -168,9 +168,15 @@ static bool folder_needs_dac(const char *path)
 static bool need_dac(const struct supervisor_options *options)
 {
 	const char *const files[] = {
-		options->auth_key_file,   options->ca_file,      options->ssl_cert_file,
-		options->ssl_cert_dir,    options->serve_config, options->certificate,
+		options->auth_key_file,
+		options->ca_file,
+		options->ssl_cert_file,
+		options->ssl_cert_dir,
+		options->serve_config,
+		options->certificate,
 		options->certificate_key,
+		files_secret_path(options->acme_eab_hmac),
+		files_secret_path(options->acme_dns_key),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
@@ -285,7 +291,7 @@ static int take_lock(struct supervisor *s, int signals, struct error *err)
 /* last_port() - The UDP port of the last run; 0: unknown */
 static uint16_t last_port(struct supervisor *s)
 {
-	_cleanup_close_ int fd = blobs_load(&s->blobs, PRIVSEP_BLOB_CACHE, NULL);
+	_cleanup_close_ int fd = blobs_load(&s->blobs, PRIVSEP_BLOB_CACHE, "", NULL);
 
 	return fd < 0 ? 0 : cache_head_port(fd);
 }
@@ -436,6 +442,8 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 		return SUPERVISOR_EXIT_MACHINE;
 	}
 	r = files_open(&s->files, &s->loop, options, s->auth_key, child_file_changed, s);
+	s->files.acme_eab_hmac = s->acme_eab_hmac;
+	s->files.acme_dns_key = s->acme_dns_key;
 	if (r < 0 || reduce(s, dac, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	if (options->boot_timeout > 0)
@@ -472,6 +480,8 @@ static void take_down(struct supervisor *s)
 	loop_remove(&s->loop, &s->signals);
 	cleanup_close_at(&signals);
 	secret_string_free(s->auth_key);
+	secret_string_free(s->acme_eab_hmac);
+	secret_string_free(s->acme_dns_key);
 	free(s->warnings);
 }
 
@@ -549,6 +559,12 @@ int supervisor_clean_up(const struct supervisor_options *options)
 	return r < 0 ? SUPERVISOR_EXIT_MACHINE : 0;
 }
 
+static bool copy_secret(const char *text, char **ret)
+{
+	*ret = text ? strdup(text) : NULL;
+	return !text || *ret;
+}
+
 int supervisor_run(const struct supervisor_options *options)
 {
 	struct supervisor s = {
@@ -568,11 +584,10 @@ int supervisor_run(const struct supervisor_options *options)
 	struct error err = {0};
 	int code;
 
-	if (options->auth_key) {
-		s.auth_key = strdup(options->auth_key);
-		if (!s.auth_key)
-			return SUPERVISOR_EXIT_MACHINE;
-	}
+	if (!copy_secret(options->auth_key, &s.auth_key) ||
+	    !copy_secret(options->acme_eab_hmac, &s.acme_eab_hmac) ||
+	    !copy_secret(options->acme_dns_key, &s.acme_dns_key))
+		return SUPERVISOR_EXIT_MACHINE;
 	if (options->argv)
 		supervisor_hide_secrets(options->argc, options->argv, environ);
 	code = run(&s, &err);

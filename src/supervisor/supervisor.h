@@ -28,11 +28,14 @@ enum supervisor_mode {
 	SUPERVISOR_DAEMON, /* a locked state ends it with 1 */
 };
 
+/* Before the path of a file, in place of a secret itself. */
+#define SUPERVISOR_FILE_PREFIX "file:"
+
 /**
  * struct supervisor_options - Options of the supervisor
  *
  * All strings belong to the caller and must live until supervisor_run() returns; NULL is
- * "not set". Only the auth key is copied at once, since its memory is wiped.
+ * "not set". Only secrets are copied at once, since their memory is wiped.
  */
 struct supervisor_options {
 	enum supervisor_mode mode;
@@ -54,6 +57,8 @@ struct supervisor_options {
 	const char *serve_config;    /* TS_SERVE_CONFIG: JSON file, or NULL */
 	const char *certificate;     /* --cert: PEM file for HTTPS, or NULL */
 	const char *certificate_key; /* --key: PEM file of its private key, or NULL */
+	const char *acme_eab_hmac;   /* the text, or "file:PATH"; NULL: none */
+	const char *acme_dns_key;    /* the same */
 
 	uint32_t engine_uid; /* split user; SUPERVISOR_ENGINE_UID unless named */
 	uint32_t engine_gid;

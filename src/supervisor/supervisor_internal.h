@@ -95,7 +95,7 @@ struct supervisor {
 	int lock, localapi, health, handover;
 	bool split;
 	bool settled; /* an engine has stored the prefs of the start */
-	char *auth_key;
+	char *auth_key, *acme_eab_hmac, *acme_dns_key;
 	char *warnings; /* for the start configuration */
 	bool ending;
 	nanoseconds end_by;

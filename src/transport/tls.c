@@ -159,6 +159,7 @@ void tls_context_release(struct tls_context *context)
 	if (!context || --context->holds)
 		return;
 	SSL_CTX_free(context->ctx);
+	tls_challenge_free(context->challenge);
 	for (size_t i = 0; i < TLS_ROOT_SOURCES; i++)
 		tls_roots_free(&context->roots[i]);
 	tls_tickets_free(context->tickets);
@@ -235,6 +236,19 @@ static int select_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
 	return SSL_TLSEXT_ERR_OK;
 }
 
+/* on_hello() - Before OpenSSL looks at the extensions */
+static int on_hello(SSL *ssl, int *alert, void *unused)
+{
+	struct tls *t = SSL_get_app_data(ssl);
+	int r = tls_challenge_take(t->context, ssl);
+
+	(void)unused;
+	if (r > 0)
+		t->protocols = TLS_CHALLENGE_PROTOCOL;
+	*alert = SSL_AD_NO_APPLICATION_PROTOCOL;
+	return r < 0 ? SSL_CLIENT_HELLO_ERROR : SSL_CLIENT_HELLO_SUCCESS;
+}
+
 static int make_context(const char *certificate, size_t certificate_length, const char *key,
 			size_t key_length, SSL_CTX **ret, struct error *err)
 {
@@ -251,6 +265,7 @@ static int make_context(const char *certificate, size_t certificate_length, cons
 	SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_num_tickets(ctx, 0);
 	SSL_CTX_set_alpn_select_cb(ctx, select_protocol, NULL);
+	SSL_CTX_set_client_hello_cb(ctx, on_hello, NULL);
 	r = load_chain(ctx, certificate, certificate_length, err);
 	if (r == 0)
 		r = load_key(ctx, key, key_length, err);

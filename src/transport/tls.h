@@ -109,6 +109,21 @@ int tls_server_allow_tickets(struct tls_context *context);
 int tls_server(struct tls_context *context, struct stream *below, struct stream **ret,
 	       struct error *err);
 
+#define TLS_CHALLENGE_PROTOCOL \
+	"\x0a"                 \
+	"acme-tls/1"
+
+struct certificate;
+
+/**
+ * tls_server_set_challenge() - Show @proof to an ACME authority that looks for @name (TLS-ALPN-01)
+ * @name: NULL: to nobody any more
+ *
+ * Return: 0 or -ENOMEM
+ */
+int tls_server_set_challenge(struct tls_context *context, const char *name,
+			     const struct certificate *proof);
+
 /** tls_server_name() - The name that the client of an open tls_server() asked for, or NULL */
 const char *tls_server_name(const struct stream *s);
 

@@ -21,8 +21,16 @@ struct tls_roots {
 	size_t count;
 };
 
+/* Of an ACME authority; see tls_server_set_challenge(). */
+struct tls_challenge {
+	char *name;
+	X509 *certificate;
+	EVP_PKEY *key;
+};
+
 struct tls_context {
 	SSL_CTX *ctx;
+	struct tls_challenge *challenge; /* NULL: none */
 	struct tls_roots roots[TLS_ROOT_SOURCES];
 	struct tls_tickets *tickets; /* of a server whose clients may resume, or NULL */
 	unsigned int holds;
@@ -42,6 +50,16 @@ int tls_roots_attach(struct tls_context *context);
 
 /** tls_roots_free() - Forget the roots of one source */
 void tls_roots_free(struct tls_roots *roots);
+
+void tls_challenge_free(struct tls_challenge *challenge);
+
+/**
+ * tls_challenge_take() - In the callback of a ClientHello
+ *
+ * Return: 1: @ssl shows the proof and speaks TLS_CHALLENGE_PROTOCOL; 0: it is about something else;
+ * -ENOENT: the client wants a proof that we don't have
+ */
+int tls_challenge_take(const struct tls_context *context, SSL *ssl);
 
 /** tls_verify_init() - Take the index by which an SSL finds its tls_verification; -ENOMEM */
 int tls_verify_init(void);

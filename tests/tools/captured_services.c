@@ -35,7 +35,7 @@ static int next(union privsep_message *m)
 			serving = m->header.id;
 		else if (m->header.type == PRIVSEP_REPLY)
 			return m->reply.result;
-		else if (m->header.type == PRIVSEP_LISTENER)
+		else if (m->header.type == PRIVSEP_LISTENER || m->header.type == PRIVSEP_LINK)
 			return 0;
 	}
 }
@@ -53,7 +53,7 @@ static int ask(uint32_t number, uint32_t target, uint32_t address)
 
 int main(void)
 {
-	union privsep_message m, blob = {.blob = {{PRIVSEP_LOAD, 2}, PRIVSEP_BLOB_STATE}};
+	union privsep_message m, blob = {.blob = {{PRIVSEP_LOAD, 2}, PRIVSEP_BLOB_STATE, ""}};
 	int refused = 0;
 
 	while (serving == 0 && next(&m) == 0)

@@ -4,7 +4,9 @@
 
 #include "base/address.h"
 #include "base/cleanup.h"
+#include "privsep/privsep_serve.h"
 #include "transport/proxy.h"
+#include "transport/url.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -38,6 +40,24 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 	[DAEMON_CERT] = FLAG_OF("cert", FLAG_STRING, "PATH",
 				"PEM certificate for HTTPS, its chain after it; it is watched"),
 	[DAEMON_KEY] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM private key of --cert"),
+	[DAEMON_ACME_DIRECTORY] = FLAG_OF("acme-directory", FLAG_STRING, "URL",
+					  "of the ACME authority (default Let's Encrypt)"),
+	[DAEMON_ACME_EMAIL] =
+		FLAG_OF("acme-email", FLAG_STRING, "ADDRESS", "contact for the ACME authority"),
+	[DAEMON_ACME_CHALLENGE] =
+		FLAG_OF("acme-challenge", FLAG_CHOICE, SERVE_CHALLENGES,
+			"how ACME proves the name (default auto: set-dns where the server grants "
+			"it, else dns-01 with --acme-dns-server)"),
+	[DAEMON_ACME_EAB_KID] =
+		FLAG_OF("acme-eab-kid", FLAG_STRING, "ID", "external account at the authority"),
+	[DAEMON_ACME_EAB_HMAC] = FLAG_OF("acme-eab-hmac", FLAG_STRING, "TEXT",
+					 "its key in base64url, or file:PATH of it"),
+	[DAEMON_ACME_DNS_SERVER] = FLAG_OF("acme-dns-server", FLAG_STRING, "HOST[:PORT]",
+					   "takes updates (RFC 2136) of the name's zone"),
+	[DAEMON_ACME_DNS_ZONE] =
+		FLAG_OF("acme-dns-zone", FLAG_STRING, "ZONE", "(default: the server is asked)"),
+	[DAEMON_ACME_DNS_KEY] = FLAG_OF("acme-dns-key", FLAG_STRING, "NAME:SECRET",
+					"TSIG key for it (hmac-sha256), or file:PATH of one"),
 	[DAEMON_HEALTH] = FLAG_OF("health", FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
 	[DAEMON_METRICS] = FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT", "serve /metrics there"),
 	[DAEMON_ALLOW_EXIT_NODE] =
@@ -223,6 +243,51 @@ static void put_bool(const struct flag_value *value, bool *field)
 		*field = value->on;
 }
 
+/* apply_acme() - Check what can be checked before the node is up */
+static int apply_acme(const struct flag_value values[static DAEMON_FLAG_COUNT],
+		      struct supervisor_options *o, struct error *err)
+{
+	const struct {
+		enum daemon_flag flag;
+		char **field;
+	} rows[] = {
+		{DAEMON_ACME_DIRECTORY, &o->start.acme_directory},
+		{DAEMON_ACME_EMAIL, &o->start.acme_email},
+		{DAEMON_ACME_EAB_KID, &o->start.acme_key_id},
+		{DAEMON_ACME_DNS_SERVER, &o->start.acme_dns_server},
+		{DAEMON_ACME_DNS_ZONE, &o->start.acme_dns_zone},
+	};
+	struct url url;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows) && r == 0; i++)
+		if (values[rows[i].flag].given)
+			r = daemon_set(rows[i].field, values[rows[i].flag].text);
+	if (r < 0)
+		return r;
+	if (o->start.acme_directory && url_parse(o->start.acme_directory, &url, err) < 0) {
+		error_wrap(err, "--acme-directory (TS_ACME_DIRECTORY_URL)");
+		return -EINVAL;
+	}
+	if (o->start.acme_directory && !url.tls)
+		return error_set(err, -EINVAL,
+				 "--acme-directory (TS_ACME_DIRECTORY_URL) must begin with "
+				 "https://");
+	if (!o->start.acme_key_id != !o->acme_eab_hmac)
+		return error_set(err, -EINVAL,
+				 "--acme-eab-kid (TS_ACME_EAB_KID) and --acme-eab-hmac "
+				 "(TS_ACME_EAB_HMAC) belong together: set both, or none");
+	if (!o->start.acme_dns_server != !o->acme_dns_key)
+		return error_set(err, -EINVAL,
+				 "--acme-dns-server (TS_ACME_DNS_SERVER) and --acme-dns-key "
+				 "(TS_ACME_DNS_KEY) belong together: set both, or none");
+	if (o->start.acme_challenge == SERVE_CHALLENGE_DNS && !o->start.acme_dns_server)
+		return error_set(err, -EINVAL,
+				 "--acme-challenge=dns-01 (TS_ACME_CHALLENGE) needs "
+				 "--acme-dns-server (TS_ACME_DNS_SERVER)");
+	return 0;
+}
+
 int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT], bool strict,
 		       void (*warn)(const char *text), struct supervisor_options *o,
 		       struct error *err)
@@ -237,6 +302,9 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 	put_text(&values[DAEMON_SERVE_CONFIG], &o->serve_config);
 	put_text(&values[DAEMON_CERT], &o->certificate);
 	put_text(&values[DAEMON_KEY], &o->certificate_key);
+	put_text(&values[DAEMON_ACME_EAB_HMAC], &o->acme_eab_hmac);
+	put_text(&values[DAEMON_ACME_DNS_KEY], &o->acme_dns_key);
+	put_number(&values[DAEMON_ACME_CHALLENGE], &o->start.acme_challenge);
 	put_number(&values[DAEMON_TABLE], &o->start.table);
 	put_number(&values[DAEMON_MTU], &o->start.mtu);
 	put_number(&values[DAEMON_ENGINE_UID], &o->engine_uid);
@@ -265,6 +333,8 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 		r = error_set(err, -EINVAL,
 			      "--cert (TS_CERT_FILE) and --key (TS_KEY_FILE) belong together: name "
 			      "both, or none");
+	if (r == 0)
+		r = apply_acme(values, o, err);
 	if (r == 0)
 		r = apply_health(values, o, err);
 	if (r == 0)

@@ -304,7 +304,7 @@ static int store(struct blobs *blobs, enum privsep_blob_name name, const char *t
 static void expect_blob(struct blobs *blobs, enum privsep_blob_name name, const char *text)
 {
 	_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(1024);
-	_cleanup_close_ int fd = blobs_load(blobs, name, NULL);
+	_cleanup_close_ int fd = blobs_load(blobs, name, "", NULL);
 
 	assert_true(fd >= 0);
 	assert_int_equal(file_read(fd, 1024, &got), 0);
@@ -325,7 +325,7 @@ static void test_blobs(void **state)
 	memset(&stored, 0, sizeof(stored));
 	assert_int_equal(loop_init(&l.loop), 0);
 	assert_int_equal(blobs_open(&blobs, &l.loop, folder, on_stored, NULL, &err), 0);
-	assert_int_equal(blobs_load(&blobs, PRIVSEP_BLOB_STATE, NULL), -ENOENT);
+	assert_int_equal(blobs_load(&blobs, PRIVSEP_BLOB_STATE, "", NULL), -ENOENT);
 	assert_int_equal(blobs_store(&blobs, &loose), -EPERM);
 	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "first"), 0);
 	assert_int_equal(store(&blobs, PRIVSEP_BLOB_CACHE, "cache"), 0);
@@ -438,7 +438,7 @@ static void test_blobs_memory(void **state)
 	memset(&stored, 0, sizeof(stored));
 	assert_int_equal(loop_init(&l.loop), 0);
 	assert_int_equal(blobs_open(&blobs, &l.loop, NULL, on_stored, NULL, &err), 0);
-	assert_int_equal(blobs_load(&blobs, PRIVSEP_BLOB_STATE, NULL), -ENOENT);
+	assert_int_equal(blobs_load(&blobs, PRIVSEP_BLOB_STATE, "", NULL), -ENOENT);
 	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "one"), 0);
 	assert_int_equal(store(&blobs, PRIVSEP_BLOB_STATE, "two"), 0);
 	assert_int_equal(stored.count, 2);
