@@ -15,6 +15,7 @@
 #include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #define DAY 86400L
 
@@ -123,25 +124,36 @@ static bool set_serial(X509 *certificate)
 	return good;
 }
 
-/* to_text() - The certificate, its issuer where that is another one, and the key, as PEM */
+/* chain_text() - The certificate, and its issuer where that is another one, as PEM; NULL: without memory */
+static char *chain_text(const struct certificate *p, const struct certificate *issuer)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *pem, *text = NULL;
+
+	if (bio && PEM_write_bio_X509(bio, p->x509) == 1 &&
+	    (issuer == p || PEM_write_bio_X509(bio, issuer->x509) == 1)) {
+		long length = BIO_get_mem_data(bio, &pem);
+
+		text = strndup(pem, (size_t)length);
+	}
+	BIO_free(bio);
+	return text;
+}
+
+/* to_text() - The chain and the key */
 static bool to_text(struct certificate *p, const struct certificate *issuer)
 {
-	BIO *certificate = BIO_new(BIO_s_mem()), *key = BIO_new(BIO_s_secmem());
-	char *pem, *key_pem;
-	bool good = certificate && key && PEM_write_bio_X509(certificate, p->x509) == 1 &&
-		    (issuer == p || PEM_write_bio_X509(certificate, issuer->x509) == 1) &&
-		    PEM_write_bio_PrivateKey(key, p->key, NULL, NULL, 0, NULL, NULL) == 1;
+	BIO *key = BIO_new(BIO_s_secmem());
+	char *pem;
 
 	certificate_pair_clear(&p->text);
-	if (good) {
-		long length = BIO_get_mem_data(certificate, &pem);
-		long key_length = BIO_get_mem_data(key, &key_pem);
+	if (key && PEM_write_bio_PrivateKey(key, p->key, NULL, NULL, 0, NULL, NULL) == 1) {
+		long length = BIO_get_mem_data(key, &pem);
 
-		p->text.certificate = strndup(pem, (size_t)length);
-		p->text.key = strndup(key_pem, (size_t)key_length);
+		p->text.key = strndup(pem, (size_t)length);
 	}
-	BIO_free(certificate);
 	BIO_free(key);
+	p->text.certificate = chain_text(p, issuer);
 	return p->text.certificate && p->text.key;
 }
 
@@ -150,9 +162,10 @@ struct extension {
 	const char *value;
 };
 
-/* make() - A certificate for the key of @p, or a new key, signed by @issuer (@p: by itself) */
-static int make(struct certificate *p, struct certificate *issuer, const char *common_name,
-		long days, const struct extension *extensions, size_t count, struct error *err)
+/* sign() - A certificate for @key, signed by @issuer (@p: by itself) */
+static int sign(struct certificate *p, EVP_PKEY *key, struct certificate *issuer,
+		const char *common_name, long days, const struct extension *extensions,
+		size_t count, struct error *err)
 {
 	X509 *x = X509_new();
 	X509_NAME *subject = x ? X509_get_subject_name(x) : NULL;
@@ -160,22 +173,31 @@ static int make(struct certificate *p, struct certificate *issuer, const char *c
 
 	X509_free(p->x509);
 	p->x509 = x;
-	p->key = p->key ? p->key : EVP_EC_gen("P-256");
-	good = x && p->key && X509_set_version(x, X509_VERSION_3) == 1 && set_serial(x) &&
+	good = x && key && X509_set_version(x, X509_VERSION_3) == 1 && set_serial(x) &&
 	       X509_gmtime_adj(X509_getm_notBefore(x), -DAY) &&
-	       X509_gmtime_adj(X509_getm_notAfter(x), days * DAY) &&
-	       X509_set_pubkey(x, p->key) == 1 &&
+	       X509_gmtime_adj(X509_getm_notAfter(x), days * DAY) && X509_set_pubkey(x, key) == 1 &&
 	       X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
 					  (const uint8_t *)common_name, -1, -1, 0) == 1 &&
 	       X509_set_issuer_name(x, X509_get_subject_name(issuer->x509)) == 1;
 	for (size_t i = 0; i < count && good; i++)
 		good = add_extension(x, issuer->x509, extensions[i].nid, extensions[i].value);
-	good = good && X509_sign(x, issuer->key, EVP_sha256()) > 0 && to_text(p, issuer);
+	good = good && X509_sign(x, issuer->key, EVP_sha256()) > 0;
 	ERR_clear_error();
 	if (!good)
 		return error_set(err, -EINVAL, "OpenSSL can't make a certificate for %s",
 				 common_name);
 	return 0;
+}
+
+/* make() - A certificate for the key of @p, or a new key, and the texts of both */
+static int make(struct certificate *p, struct certificate *issuer, const char *common_name,
+		long days, const struct extension *extensions, size_t count, struct error *err)
+{
+	int r;
+
+	p->key = p->key ? p->key : EVP_EC_gen("P-256");
+	r = sign(p, p->key, issuer, common_name, days, extensions, count, err);
+	return r == 0 && !to_text(p, issuer) ? error_set(err, -ENOMEM, "out of memory") : r;
 }
 
 int certificate_make_server(struct certificate *p, struct certificate *issuer,
@@ -231,6 +253,83 @@ int certificate_make_authority(struct certificate *ca, const char *common_name, 
 	extensions[3].value = constraint;
 	return make(ca, ca, common_name, days, extensions, ARRAY_SIZE(extensions) - !permitted,
 		    err);
+}
+
+/* names_fit() - Whether a request asks for @name alone, or leaves the name open */
+static bool names_fit(X509_REQ *request, const char *name)
+{
+	STACK_OF(X509_EXTENSION) *extensions = X509_REQ_get_extensions(request);
+	GENERAL_NAMES *names = X509V3_get_d2i(extensions, NID_subject_alt_name, NULL, NULL);
+	bool fit = true;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *item = sk_GENERAL_NAME_value(names, i);
+
+		fit &= item->type == GEN_DNS &&
+		       ASN1_STRING_length(item->d.dNSName) == (int)strlen(name) &&
+		       strncasecmp((const char *)ASN1_STRING_get0_data(item->d.dNSName), name,
+				   strlen(name)) == 0;
+	}
+	GENERAL_NAMES_free(names);
+	sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
+	return fit;
+}
+
+/* key_fits() - A key that clients accept, and whose signature costs little to check */
+static bool key_fits(const EVP_PKEY *key)
+{
+	return key && (EVP_PKEY_is_a(key, "EC") ? EVP_PKEY_get_bits(key) >= 256
+		       : EVP_PKEY_is_a(key, "RSA")
+			       ? EVP_PKEY_get_bits(key) >= 2048 && EVP_PKEY_get_bits(key) <= 4096
+			       : false);
+}
+
+static X509_REQ *parse_request(const char *pem)
+{
+	BIO *bio = BIO_new_mem_buf(pem, -1);
+	X509_REQ *request = bio ? PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL) : NULL;
+
+	BIO_free(bio);
+	return request;
+}
+
+int certificate_sign_request(struct certificate *issuer, const char *csr, const char *name,
+			     long days, char **ret_chain, struct error *err)
+{
+	_cleanup_free_ char *names = NULL;
+	struct extension extensions[] = {
+		{NID_basic_constraints, "critical,CA:FALSE"},
+		{NID_key_usage, "critical,digitalSignature"},
+		{NID_ext_key_usage, "serverAuth"},
+		{NID_subject_alt_name, NULL},
+		{NID_authority_key_identifier, "keyid"},
+	};
+	X509_REQ *request = parse_request(csr);
+	EVP_PKEY *key = request ? X509_REQ_get0_pubkey(request) : NULL;
+	struct certificate made = {0};
+	int r = 0;
+
+	if (!key_fits(key))
+		r = error_set(err, -EINVAL,
+			      "not a certificate request in PEM with a key of P-256 or more, or of "
+			      "RSA with 2048 to 4096 bits");
+	else if (X509_REQ_verify(request, key) != 1)
+		r = error_set(err, -EINVAL, "the signature of the request is wrong");
+	else if (!names_fit(request, name))
+		r = error_set(err, -EPERM, "only a certificate for %s may be requested", name);
+	else if (asprintf(&names, "DNS:%s", name) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
+	extensions[3].value = names;
+	if (r == 0)
+		r = sign(&made, key, issuer, name, days, extensions, ARRAY_SIZE(extensions), err);
+	if (r == 0) {
+		*ret_chain = chain_text(&made, issuer);
+		r = *ret_chain ? 0 : error_set(err, -ENOMEM, "out of memory");
+	}
+	X509_REQ_free(request);
+	X509_free(made.x509);
+	ERR_clear_error();
+	return r;
 }
 
 int certificate_digest(const struct certificate *c, char out[static CERTIFICATE_DIGEST_MAX])

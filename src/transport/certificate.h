@@ -65,6 +65,17 @@ int certificate_make_server(struct certificate *c, struct certificate *issuer,
 			    const char *common_name, long days, const char *const *names,
 			    size_t count, struct error *err);
 
+/**
+ * certificate_sign_request() - A certificate of a server, for the key of a request
+ * @csr:       PEM, untrusted: its signature has to be good, and a name in it has to be @name;
+ *             nothing but the key is taken from it
+ * @ret_chain: PEM: the certificate, and @issuer's; the caller frees it
+ *
+ * Return: 0 or negative errno with @err set
+ */
+int certificate_sign_request(struct certificate *issuer, const char *csr, const char *name,
+			     long days, char **ret_chain, struct error *err);
+
 #define CERTIFICATE_DIGEST_MAX 65 /* 64 hexadecimal digits */
 
 /** certificate_digest() - SHA-256 of the certificate; 0 or -EINVAL */

@@ -38,6 +38,8 @@ static const char help[] =
 	"  nodes rename NODE NAME\n"
 	"  nodes tag NODE tag:A,tag:B         \"\" takes all tags away\n"
 	"  nodes approve-routes NODE 10.0.0.0/8,…\n"
+	"  ca                                 the authority of the nodes' certificates, as PEM:\n"
+	"                                     programs that trust it reach all nodes by https\n"
 	"  policy get                         the access rules\n"
 	"  policy set|check FILE              \"-\" reads the standard input\n"
 	"  policy delete --yes                afterwards every node may reach every other\n"
@@ -236,6 +238,11 @@ static void print_key(const json_t *key)
 static void print_policy(const json_t *answer)
 {
 	fputs(text_of(answer, "policy"), stdout);
+}
+
+static void print_authority(const json_t *answer)
+{
+	fputs(text_of(answer, "certificate"), stdout);
 }
 
 static void print_any(const json_t *json)

@@ -46,6 +46,7 @@ struct server {
 	struct certificate_files *files; /* the operator's; NULL: the private authority's */
 	struct loop_timer *daily;        /* to renew the private authority's certificate */
 	struct coordinator_config config;
+	struct certificate nodes_authority; /* for names of nodes */
 	struct coordinator *control;
 	struct relay_server *relay;
 	struct web_server *metrics; /* NULL: not asked for */
@@ -90,6 +91,7 @@ static void release(void *user)
 	coordinator_free(TAKE_PTR(s->control));
 	relay_server_free(TAKE_PTR(s->relay));
 	web_server_free(TAKE_PTR(s->metrics));
+	certificate_clear(&s->nodes_authority);
 	certificate_files_free(TAKE_PTR(s->files));
 	tls_context_release(TAKE_PTR(s->tls));
 	loop_timer_free(TAKE_PTR(s->daily));
@@ -184,6 +186,24 @@ static int open_authority(struct server *s, struct error *err)
 		return error_set(err, -ENOMEM, "out of memory");
 	loop_timer_at(s->daily, clock_boottime() + DAY * NSEC_PER_SEC);
 	return prove(s, err);
+}
+
+/* open_nodes_authority() - It signs certificates of nodes, and lasts as long as the folder */
+static int open_nodes_authority(struct server *s, struct error *err)
+{
+	const char *domain = s->config.text[CONTROL_BASE_DOMAIN];
+	bool made;
+	int r = certificate_nodes_authority(s->config.text[CONTROL_STATE], domain,
+					    &s->nodes_authority, &made, err);
+
+	if (r == 0 && made)
+		log_info("made an authority for certificates of %s: 'pillion control ca' prints it",
+			 domain);
+	if (r == 0 && certificate_end(&s->nodes_authority) < time(NULL) + WARNING)
+		log_warn("the authority for certificates of nodes ends soon: move "
+			 "%s/nodes-ca.%s.pem and .key away, restart, and trust the new one",
+			 s->config.text[CONTROL_STATE], domain);
+	return r;
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -413,6 +433,8 @@ static int start(struct server *s, struct error *err)
 		r = sandbox_act_as(&s->identity, err);
 	if (r == 0 && !c->plain && !s->tls)
 		r = open_authority(s, err);
+	if (r == 0)
+		r = open_nodes_authority(s, err);
 	if (r == 0 && c->relay)
 		r = start_relay(s, &s->url, &c->derp_map, err);
 	if (r == 0 && loop_timer_create(&s->loop, release, s, &s->last_words) < 0)
@@ -428,6 +450,7 @@ static int start(struct server *s, struct error *err)
 	options.dns_hook_fd = TAKE_FD(s->dns_hook_fd);
 	options.database = database;
 	options.tls = s->tls;
+	options.authority = &s->nodes_authority;
 	options.behind_proxy = c->plain && s->url.tls;
 	options.settings = (struct tailnet_settings){
 		.server_url = c->text[CONTROL_URL],

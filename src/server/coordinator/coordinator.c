@@ -178,6 +178,8 @@ int coordinator_new(const struct coordinator_options *o, struct coordinator **re
 		if (tailnet_init(&c->tailnet, &o->settings) < 0)
 			r = error_set(err, -ENOMEM, "out of memory");
 		c->tailnet.settings.certificates = o->dns_hook_fd >= 0;
+		c->tailnet.settings.signs = o->authority != NULL;
+		c->authority = o->authority;
 	}
 	if (r == 0)
 		r = registry_store_open(o->database, &c->store, err);

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "server/coordinator/tailnet.h"
+#include "transport/certificate.h"
 #include "transport/tls.h"
 
 #include <uv.h>
@@ -22,10 +23,12 @@ struct coordinator;
 
 struct coordinator_options {
 	uv_loop_t *loop;
-	const char *database;    /* path */
-	int listen_fd;           /* owned, also on failure */
-	int operator_fd;         /* Unix socket; owned, also on failure; -1: none */
-	int dns_hook_fd;         /* of dns_hook_spawn(); owned, also on failure; -1: none */
+	const char *database; /* path */
+	int listen_fd;        /* owned, also on failure */
+	int operator_fd;      /* Unix socket; owned, also on failure; -1: none */
+	int dns_hook_fd;      /* of dns_hook_spawn(); owned, also on failure; -1: none */
+	struct certificate
+		*authority;      /* signs certificates of nodes; outlives the server; or NULL */
 	struct tls_context *tls; /* held; NULL: plain HTTP */
 	bool behind_proxy;       /* as of struct web_server_options */
 	/* Strings need to live as long as the server; the DERP map and DNS are taken. */

@@ -89,7 +89,8 @@ struct coordinator {
 	struct machine *machines;
 	LIST_HEAD(, machine_exchange) exchanges[EXCHANGE_KINDS]; /* newest first */
 	struct loop_timer *flush, *tick;
-	struct dns_hook *dns_hook; /* NULL: none */
+	struct dns_hook *dns_hook;     /* NULL: none */
+	struct certificate *authority; /* for certificates of nodes; NULL: none. Borrowed */
 	struct source_log *strangers;
 	nanoseconds page_warning_at; /* from when on a wrong page key is logged again */
 	struct deadlines connections_due, maps_due;
@@ -143,6 +144,9 @@ void machine_register(struct machine_connection *n, struct http2_exchange *x);
 
 /** machine_set_dns() - POST /machine/set-dns */
 void machine_set_dns(struct machine_connection *n, struct http2_exchange *x);
+
+/** machine_sign() - POST /machine/pillion/certificate */
+void machine_sign(struct machine_connection *n, struct http2_exchange *x);
 
 /** machine_dns_done() - The hook has run; of dns_hook_new() */
 void machine_dns_done(void *user, uint32_t id, int result);

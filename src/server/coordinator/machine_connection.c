@@ -218,6 +218,7 @@ static void on_request(void *user, struct http2_exchange *x)
 		{"/machine/register", "POST", machine_register},
 		{"/machine/map", "POST", machine_map},
 		{"/machine/set-dns", "POST", machine_set_dns},
+		{"/machine/pillion/certificate", "POST", machine_sign},
 		{POLICY_SSH_ACTION, "GET", machine_ssh_action}, /* the path goes on */
 		{"/machine/id-token", NULL, NULL},
 		{"/machine/audit-log", NULL, NULL},

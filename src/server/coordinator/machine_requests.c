@@ -238,6 +238,30 @@ int machine_set_dns_request_parse(const void *body, size_t length,
 	return parse(body, length, "set-dns", fill_set_dns, ret, err);
 }
 
+static void fill_sign(struct json_reader *r, void *request)
+{
+	struct machine_sign_request *q = request;
+
+	q->version = json_get_int(r, "Version");
+	q->node_key = take_key(r, "NodeKey");
+	q->csr = json_get_string(r, "CSR");
+	if (!q->csr || strlen(q->csr) > MACHINE_CSR_MAX)
+		json_reader_fail(r, "CSR", -EINVAL);
+}
+
+int machine_sign_request_parse(const void *body, size_t length, struct machine_sign_request *ret,
+			       struct error *err)
+{
+	struct machine_sign_request q = {0};
+	int r = parse(body, length, "certificate", fill_sign, &q, err);
+
+	if (r < 0)
+		free(q.csr);
+	else
+		*ret = q;
+	return r;
+}
+
 static void fill_verify(struct json_reader *r, void *request)
 {
 	*(struct public_key *)request = take_key(r, "NodePublic");

@@ -55,6 +55,14 @@ struct machine_set_dns_request {
 	char value[MACHINE_DNS_VALUE_SIZE];
 };
 
+struct machine_sign_request {
+	int64_t version;
+	struct public_key node_key;
+	char *csr; /* PEM */
+};
+
+#define MACHINE_CSR_MAX (16u * 1024)
+
 #define MACHINE_SSH_USER_SIZE 64
 #define MACHINE_SSH_ID_SIZE   33
 
@@ -75,6 +83,10 @@ int machine_register_request_parse(const void *body, size_t length,
 /** machine_map_request_parse() - As machine_register_request_parse() */
 int machine_map_request_parse(const void *body, size_t length, struct machine_map_request *ret,
 			      struct error *err);
+
+/** machine_sign_request_parse() - As machine_register_request_parse(); free the CSR */
+int machine_sign_request_parse(const void *body, size_t length, struct machine_sign_request *ret,
+			       struct error *err);
 
 /** machine_set_dns_request_parse() - As machine_register_request_parse(); nothing to clear */
 int machine_set_dns_request_parse(const void *body, size_t length,

@@ -505,6 +505,21 @@ static int delete_page_key(struct order *o)
 	return 0;
 }
 
+static int show_authority(struct order *o)
+{
+	const struct certificate *authority = o->c->authority;
+	char digest[CERTIFICATE_DIGEST_MAX];
+
+	if (!authority || certificate_digest(authority, digest) < 0)
+		return error_set(&o->err, -ENOENT, "this server signs no certificates of nodes");
+	json_begin_object(&o->w, NULL);
+	json_put_string(&o->w, "certificate", authority->text.certificate);
+	json_put_string(&o->w, "sha256", digest);
+	json_put_string(&o->w, "domain", o->c->tailnet.settings.base_domain);
+	json_end_object(&o->w);
+	return 0;
+}
+
 static int get_policy(struct order *o)
 {
 	json_begin_object(&o->w, NULL);

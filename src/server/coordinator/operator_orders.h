@@ -48,6 +48,7 @@
 	ORDER("page-key", "create", 0, "POST", "page-key", NULL, print_key, create_page_key, "created page key", 0) \
 	ORDER("page-key", "delete", 0, "DELETE", "page-key", NULL, NULL, delete_page_key, "deleted page key", \
 	      ORDER_TAKES) \
+	ORDER("ca", "list", 0, "GET", "ca", NULL, print_authority, show_authority, NULL, 0) \
 	ORDER("policy", "get", 0, "GET", "policy", NULL, print_policy, get_policy, NULL, 0) \
 	ORDER("policy", "set", 1, "PUT", "policy", NULL, NULL, set_policy, "set policy", ORDER_TEXT) \
 	ORDER("policy", "delete", 0, "DELETE", "policy", NULL, NULL, delete_policy, "deleted policy", ORDER_OPENS) \

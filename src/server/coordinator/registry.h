@@ -92,6 +92,7 @@ struct registry_node {
 	nanoseconds offline_at; /* CLOCK_BOOTTIME: when peers see it offline; NEVER */
 	nanoseconds remove_at;  /* CLOCK_BOOTTIME: an ephemeral one's end; NEVER */
 	nanoseconds dns_at;     /* CLOCK_BOOTTIME: from when on it may change its DNS again */
+	nanoseconds sign_at;    /* the same for its certificate */
 	struct deadline due;    /* the first of them, and of its expiry */
 	struct prefix_list primary_routes;
 	bool is_router; /* it has approved or served routes */

@@ -46,6 +46,7 @@ struct tailnet_settings {
 	struct tailcfg_derp_map derp_map;
 	struct tailcfg_dns_config dns; /* Proxied, Domains, CertDomains are ours to set */
 	bool certificates;             /* nodes may prove their names by DNS */
+	bool signs;                    /* this server is an authority for their names */
 	nanoseconds node_expiry;       /* of keys of users' nodes; 0: never */
 	nanoseconds ephemeral_timeout;
 	/** @key_gone: a node key that was replaced, removed or has expired; NULL: not called */

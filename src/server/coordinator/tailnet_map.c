@@ -16,11 +16,15 @@ static struct tailcfg_capability self_capabilities[] = {
 	{.name = "https://tailscale.com/cap/file-sharing"},
 	{.name = "https://tailscale.com/cap/is-admin"},
 	{.name = "https://tailscale.com/cap/ssh"},
-	/* The last: only where the operator has a DNS hook. */
-	{.name = "https"},
 };
 
-#define CAPABILITIES_MAX 256
+#define HTTPS        "https"  /* the node may have certificates */
+#define FUNNEL       "funnel" /* an attribute of the policy: it may funnel, */
+#define FUNNEL_PORTS "https://tailscale.com/cap/funnel-ports?ports=" /* on these ports */
+#define SIGNS        "pillion/cap/certificate"                       /* machine_sign.c */
+
+#define CAPABILITIES_MAX  256
+#define CAPABILITIES_OURS 4u /* of them */
 
 static bool add_capability(void *data, const char *name, const char *values)
 {
@@ -33,7 +37,23 @@ static bool add_capability(void *data, const char *name, const char *values)
 		.name = name,
 		.values = values,
 	};
-	return list->count < CAPABILITIES_MAX;
+	return list->count < CAPABILITIES_MAX - CAPABILITIES_OURS;
+}
+
+/* add_funnel() - What clients want to see beside the attribute of the policy */
+static void add_funnel(struct tailcfg_capability_list *list)
+{
+	bool funnel = false, ports = false;
+
+	for (uint32_t i = 0; i < list->count; i++) {
+		funnel |= strcmp(list->items[i].name, FUNNEL) == 0;
+		ports |= strncmp(list->items[i].name, FUNNEL_PORTS, strlen(FUNNEL_PORTS)) == 0;
+	}
+	if (!funnel)
+		return;
+	(void)add_capability(list, HTTPS, NULL);
+	if (!ports)
+		(void)add_capability(list, FUNNEL_PORTS "443,8443,10000", NULL);
 }
 
 static bool is_exit_route(const struct prefix *p)
@@ -122,9 +142,14 @@ static void encode(struct tailnet *t, const struct registry_node *node,
 	if (self) {
 		memcpy(capabilities, self_capabilities, sizeof(self_capabilities));
 		n.cap_map.items = capabilities;
-		n.cap_map.count = ARRAY_SIZE(self_capabilities) - !t->settings.certificates;
+		n.cap_map.count = ARRAY_SIZE(self_capabilities);
 		(void)applied_policy_capabilities(t->policy, node->record.id, add_capability,
 						  &n.cap_map);
+		if (t->settings.certificates)
+			(void)add_capability(&n.cap_map, HTTPS, NULL);
+		if (t->settings.signs)
+			(void)add_capability(&n.cap_map, SIGNS, NULL);
+		add_funnel(&n.cap_map);
 		n.online = OPTIONAL_TRUE;
 		n.last_seen = JSON_TIME_NONE;
 	}

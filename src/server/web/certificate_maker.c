@@ -127,6 +127,33 @@ int certificate_by_authority(const char *folder, const char *const *names, size_
 	return r;
 }
 
+int certificate_nodes_authority(const char *folder, const char *domain, struct certificate *ret,
+				bool *made, struct error *err)
+{
+	_cleanup_(pair_clear) struct pair ca = {0};
+	_cleanup_free_ char *certificate = NULL, *key = NULL, *name = NULL;
+	int r;
+
+	if (asprintf(&certificate, "nodes-ca.%s.pem", domain) < 0 ||
+	    asprintf(&key, "nodes-ca.%s.key", domain) < 0 ||
+	    asprintf(&name, "pillion control, nodes of %.24s", domain) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = load(&ca, folder, certificate, key,
+		 "restore them, or move both away for a new authority", err);
+	*made = r == 0 && !ca.made.x509;
+	/* Clients that trust a lost certificate trust another one of the same key and name. */
+	if (*made) {
+		r = certificate_make_authority(&ca.made, name, LONG_DAYS, domain, err);
+		r = r == 0 ? store(&ca, err) : r;
+	}
+	ERR_clear_error();
+	if (r == 0) {
+		*ret = ca.made;
+		ca.made = (struct certificate){0};
+	}
+	return r;
+}
+
 int certificate_pin(const char *certificate, char out[static CERTIFICATE_PIN_MAX])
 {
 	_cleanup_(certificate_clear) struct certificate c = {

@@ -46,6 +46,16 @@ int certificate_by_authority(const char *folder, const char *const *names, size_
 			     struct certificate_pair *ret, struct authority_made *made,
 			     struct error *err);
 
+/**
+ * certificate_nodes_authority() - The authority for names of nodes: nodes-ca.DOMAIN.pem and .key
+ * @domain: the only one that it may sign names of
+ * @made:   whether it is new
+ *
+ * Return: 0 or negative errno with @err set
+ */
+int certificate_nodes_authority(const char *folder, const char *domain, struct certificate *ret,
+				bool *made, struct error *err);
+
 #define CERTIFICATE_PIN_MAX 80 /* "sha256-raw:" and 64 digits */
 
 /** certificate_pin() - "sha256-raw:…" of the first certificate of a PEM text; 0 or -EINVAL */
