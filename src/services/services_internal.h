@@ -92,7 +92,7 @@ struct services {
 	struct tls_context *client_tls; /* for https:// targets */
 	bool trusts;                    /* it has the machine's roots */
 	LIST_HEAD(, app_pool) app_pools;
-	struct loop_timer *app_timer; /* for app_look() */
+	struct loop_timer *app_timer;    /* for app_look() */
 	LIST_HEAD(, app_link) app_links; /* of HTTP/2 */
 	LIST_HEAD(, services_part) parts;
 	TAILQ_HEAD(, services_part) idle_parts; /* the one that waits longest first */

@@ -331,7 +331,11 @@ static void certificates_by_table(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		struct tls_options options = {rows[i].host, rows[i].cert_name, rows[i].insecure};
+		struct tls_options options = {
+			.host = rows[i].host,
+			.cert_name = rows[i].cert_name,
+			.insecure = rows[i].insecure,
+		};
 		enum server_kind kind = rows[i].kind;
 		struct client c;
 		struct peer p;
@@ -352,9 +356,9 @@ static void certificates_by_table(void **state)
 static void unusable_options_are_refused(void **state)
 {
 	static const struct tls_options rows[] = {
-		/* 1 */ {"good.example", "sha256-raw:1234", false},
-		/* 2 */ {"", NULL, false},
-		/* 3 */ {NULL, NULL, false},
+		/* 1 */ {.host = "good.example", .cert_name = "sha256-raw:1234"},
+		/* 2 */ {.host = ""},
+		/* 3 */ {.host = NULL},
 	};
 	struct tls_context *context = context_with_root();
 	enum server_kind kind = GOOD;
