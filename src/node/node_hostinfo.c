@@ -63,6 +63,8 @@ void node_tell_hostinfo(struct node *node)
 		.app = "pillion/" PILLION_VERSION,
 		.go_arch = NODE_ARCHITECTURE,
 		.shields_up = prefs->shields_up,
+		.ingress_enabled = node->funnels,
+		.wire_ingress = node->names_funnel && !node->funnels,
 		.no_logs_no_support = true,
 		.container = OPTIONAL_TRUE,
 		.userspace = OPTIONAL_FALSE,

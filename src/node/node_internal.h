@@ -24,6 +24,7 @@
  *	node_certify        what control does for their certificates
  *	node_serve_edit     their configuration, as the LocalAPI reads and changes it
  *	node_peerapi        the ports of PeerAPIs, ours and of peers
+ *	node_ingress        who may bring connections of the internet
  *	node_store          state file, cache, hand-over record
  *	node_bus, node_status, node_debug, node_metrics, node_ping, node_hostinfo, node_health
  *	node_state          questions that every file may ask
@@ -89,6 +90,7 @@ enum node_warning {
 	NODE_WARN_SETTINGS, /* some have no effect */
 	NODE_WARN_PROXY,    /* HTTPS_PROXY can't be used */
 	NODE_WARN_SERVE,    /* a configuration can't be used, or only in part */
+	NODE_WARN_FUNNEL,   /* AllowFunnel has no effect */
 	NODE_WARN_COUNT,
 };
 
@@ -216,6 +218,8 @@ struct node {
 	struct node_serve *serve;
 	struct endpoint peerapi[LIMIT_NET_ADDRESSES]; /* where ours listens now */
 	size_t peerapi_count;
+	bool funnels;      /* the served configuration lets the internet in */
+	bool names_funnel; /* it has AllowFunnel, which may be false */
 	LIST_HEAD(, node_certify_ask) certify_asks;
 	LIST_HEAD(, node_peerapi_ping) peerapi_pings;
 
@@ -459,6 +463,15 @@ int node_peerapi_ping(struct node *node, const struct tailcfg_node *peer,
 
 /** node_peerapi_close() - Give up all pings */
 void node_peerapi_close(struct node *node);
+
+/* node_ingress.c */
+
+/** node_ingress_trusts() - Whether @who may bring connections of the internet: by grant, or by
+ * --ingress-from */
+bool node_ingress_trusts(const struct node *node, const struct node_identity *who);
+
+/** node_ingress_check() - Whether Funnel can work here; -EPERM with what to allow in @err */
+int node_ingress_check(const struct node *node, struct error *err);
 
 /* node_machine.c */
 int node_machine_open(struct node *node, struct error *err);

@@ -250,6 +250,25 @@ static void refuse(struct node_serve *serve, const char *why)
 		log_error("%s", text);
 }
 
+/* tell_funnel() - Let control know whether the internet may come in, and people why it can't */
+static void tell_funnel(struct node_serve *serve)
+{
+	struct node *node = serve->node;
+	bool funnels = serve->config.funnel_count > 0;
+	bool named = serve->config.names_funnel;
+	struct error err = {0};
+
+	if (funnels != node->funnels || named != node->names_funnel) {
+		node->funnels = funnels;
+		node->names_funnel = named;
+		node_changed(node, NODE_CHANGED_SERVED);
+	}
+	if (!funnels || node_ingress_check(node, &err) == 0)
+		err.text[0] = 0;
+	if (node_warn(node, NODE_WARN_FUNNEL, err.text[0] ? err.text : NULL) && err.text[0])
+		log_warn("%s", err.text);
+}
+
 static void take(struct node_serve *serve, struct serve_config *config, char *text)
 {
 	struct privsep_serve_target *targets =
@@ -272,6 +291,7 @@ static void take(struct node_serve *serve, struct serve_config *config, char *te
 	serve->resolved = 0;
 	serve->has_names = false;
 	serve->unsent = true;
+	tell_funnel(serve);
 	if (config->port_count > 0)
 		log_info("serving %zu port%s", config->port_count,
 			 config->port_count == 1 ? "" : "s");
@@ -434,6 +454,7 @@ void node_serve_name(struct node *node)
 	size_t length = strlen(name);
 	uint16_t peerapi = node_peerapi_choose(node, is_taken, node->serve);
 
+	tell_funnel(node->serve);
 	if (peerapi != node->serve->peerapi) {
 		node->serve->peerapi = peerapi;
 		send_wish(node->serve);
@@ -517,6 +538,7 @@ static void describe(struct node *node, const struct address *address,
 	person->known = 1;
 	person->tagged = who.node->tags.count > 0;
 	describe_own(node, &who, person);
+	person->ingress = node_ingress_trusts(node, &who);
 	put_text(person->node, tailcfg_node_display_name(who.node, name));
 	if (who.user && !person->tagged) {
 		put_text(person->login, who.user->login_name);

@@ -61,15 +61,15 @@ static int lacks(struct error *err, const char *what, const char *remedy)
 	return error_set(err, -EOPNOTSUPP, "%s is not supported yet: %s", what, remedy);
 }
 
-/* check_funnel() - Refuse what a file may have without effect */
-static int check_funnel(const json_t *config, struct error *err)
+/* check_funnel() - Whether the internet may be let in, if @config does so */
+static int check_funnel(const struct node *node, const json_t *config, struct error *err)
 {
 	const char *site;
 	json_t *on;
 
 	json_object_foreach(json_object_get(config, "AllowFunnel"), site, on) {
 		if (json_is_true(on))
-			return lacks(err, "Funnel", "use 'serve', for the tailnet alone");
+			return node_ingress_check(node, err);
 	}
 	return 0;
 }
@@ -103,7 +103,7 @@ static int check_sessions(const struct node *node, const json_t *next, struct er
 		return error_set(err, -EINVAL, "more than %u sessions in the foreground",
 				 SESSIONS_MAX);
 	json_object_foreach((json_t *)(uintptr_t)sessions, id, session) {
-		int r = check_funnel(session, err);
+		int r = check_funnel(node, session, err);
 
 		if (r < 0)
 			return r;
@@ -155,7 +155,7 @@ static int check_config(struct node *node, const json_t *json, const char *text,
 {
 	const char *domain = node_serve_domain(node), *now;
 	struct serve_config next = {0};
-	int r = check_funnel(json, err);
+	int r = check_funnel(node, json, err);
 
 	if (r == 0)
 		r = check_sessions(node, json, err);

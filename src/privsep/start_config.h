@@ -45,19 +45,20 @@ struct privsep_start {
 	char *acme_key_id;       /* of an external account, or NULL */
 	char *acme_dns_server;   /* HOST[:PORT] for RFC 2136, or NULL */
 	char *acme_dns_zone;     /* NULL: the server is asked */
-	char *https_proxy;       /* HTTPS_PROXY, perhaps with a password, or NULL */
-	char *no_proxy;          /* NO_PROXY, or NULL */
-	bool auth_key_present;   /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
-	bool up;                 /* bring the node up (run), until settled as well; else as
+	char *ingress_from; /* comma-separated names, tags and addresses of ingress nodes; or NULL */
+	char *https_proxy;  /* HTTPS_PROXY, perhaps with a password, or NULL */
+	char *no_proxy;     /* NO_PROXY, or NULL */
+	bool auth_key_present; /* ask for PRIVSEP_FILE_AUTH_KEY in NeedsLogin */
+	bool up;               /* bring the node up (run), until settled as well; else as
 				* stored */
-	bool allow_exit_node;    /* a default route may lead into the tunnel */
-	char *allow_routes;   /* comma-separated prefixes that may hold subnet routes; NULL: any */
-	char *tailnet_ranges; /* comma-separated, of a tailnet with other addresses; or NULL */
-	bool health_check;    /* serve /healthz on the health listener */
-	bool metrics;         /* serve /metrics on the health listener */
-	char *health_names;   /* host names, comma-separated, accepted in requests; or NULL */
-	uint32_t log_level;   /* enum log_level */
-	uint32_t log_format;  /* enum log_format */
+	bool allow_exit_node;  /* a default route may lead into the tunnel */
+	char *allow_routes;    /* comma-separated prefixes that may hold subnet routes; NULL: any */
+	char *tailnet_ranges;  /* comma-separated, of a tailnet with other addresses; or NULL */
+	bool health_check;     /* serve /healthz on the health listener */
+	bool metrics;          /* serve /metrics on the health listener */
+	char *health_names;    /* host names, comma-separated, accepted in requests; or NULL */
+	uint32_t log_level;    /* enum log_level */
+	uint32_t log_format;   /* enum log_format */
 
 	/* From the supervisor */
 	uint32_t udp_port;    /* the port that the handed-over UDP sockets are bound to */

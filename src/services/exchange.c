@@ -51,7 +51,7 @@ struct exchange {
 	struct endpoint peer;
 	const char *server_name;
 	uint16_t port;
-	bool tls;
+	bool tls, funnel;
 	unsigned int version;
 	struct person_question *question;
 	struct app_call *call;
@@ -367,7 +367,8 @@ static void call_app(struct exchange *x, bool again)
 
 static void proxy(struct exchange *x, const struct privsep_person *person)
 {
-	const struct http_origin origin = {x->peer.address, x->tls, x->server_name, person};
+	const struct http_origin origin = {x->peer.address, x->tls, x->server_name, person,
+					   x->funnel};
 	int r = http_request_head(x->request, x->from, x->handler, &origin, &x->head);
 
 	if (r == -ENOENT)
@@ -424,6 +425,10 @@ static const struct serve_site *find_site(const struct exchange *x)
 	char name[256];
 	size_t length;
 
+	/* It may have been opened to the internet when the connection began, and not be now. */
+	if (x->funnel &&
+	    (!x->server_name || !serve_config_funnels(&serving->config, x->server_name, x->port)))
+		return NULL;
 	if (x->server_name)
 		return serve_config_site(&serving->config, x->server_name, x->port, NULL);
 	if (!host)
@@ -440,9 +445,10 @@ static const struct serve_site *find_site(const struct exchange *x)
 
 static void ask_owner(struct exchange *x)
 {
-	const struct privsep_person *person = people_find(x->services->people, &x->peer.address);
+	const struct privsep_person *person =
+		x->funnel ? NULL : people_find(x->services->people, &x->peer.address);
 
-	if (!person)
+	if (!person && !x->funnel)
 		x->question = people_ask(x->services->people, &x->peer.address, on_person, x);
 	if (!x->question)
 		proxy(x, person);
@@ -512,6 +518,7 @@ int exchange_open(struct services *services, const struct exchange_origin *origi
 	x->port = origin->port;
 	x->tls = origin->tls;
 	x->version = origin->version;
+	x->funnel = origin->funnel;
 	x->server_name = origin->server_name;
 	x->head = BUFFER_INIT((size_t)4 * LIMIT_HTTP_HEADER);
 	*ret = x;

@@ -52,6 +52,7 @@ struct exchange_origin {
 	const struct endpoint *peer;
 	uint16_t port; /* that it called */
 	bool tls;
+	bool funnel; /* it comes from the internet: nobody of the tailnet, whatever its address */
 	const char *server_name; /* that a TLS client asked for, or NULL */
 	unsigned int version;    /* of HTTP: 1 or 2 */
 };

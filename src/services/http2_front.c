@@ -38,7 +38,7 @@ struct front {
 	struct http2_duplex *duplex; /* NULL: it has ended */
 	struct endpoint peer;
 	uint16_t port;
-	bool tls;
+	bool tls, funnel;
 	char *server_name; /* that a TLS client asked for, or NULL */
 	unsigned int holds;
 	bool closing;
@@ -378,6 +378,7 @@ static void on_request(void *user, struct http2_flow *flow, const struct http1_h
 		.peer = &f->peer,
 		.port = f->port,
 		.tls = f->tls,
+		.funnel = f->funnel,
 		.server_name = f->server_name,
 		.version = 2,
 	};
@@ -466,7 +467,7 @@ static void close_part(struct services_part *part)
 	on_ended(container_of(part, struct front, part), NULL);
 }
 
-void http2_front_open(struct services *services, struct stream *stream, bool tls,
+void http2_front_open(struct services *services, struct stream *stream, bool tls, bool funnel,
 		      const struct endpoint *peer, uint16_t port, const uint8_t *bytes,
 		      size_t length)
 {
@@ -494,6 +495,7 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 	f->peer = *peer;
 	f->port = port;
 	f->tls = tls;
+	f->funnel = funnel;
 	if (tls && tls_server_name(stream))
 		f->server_name = strdup(tls_server_name(stream));
 	if (http2_duplex_open(stream, &options, &events, f, &f->duplex) < 0) {
@@ -503,6 +505,8 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 		return;
 	}
 	services_add(services, &f->part, close_part);
+	if (funnel)
+		services_add_funnel(&f->part);
 	services_set_idle(&f->part, true);
 	loop_timer_at(f->timer, clock_boottime() + IDLE_LIMIT);
 	enter(f);

@@ -45,7 +45,7 @@ struct http_front {
 	struct stream *stream; /* NULL: given away */
 	struct endpoint peer;
 	uint16_t port;
-	bool tls;
+	bool tls, funnel;
 	bool used;         /* it had a request */
 	char *server_name; /* that a TLS client asked for, or NULL */
 	unsigned int holds;
@@ -275,6 +275,7 @@ static void begin(struct http_front *f)
 		.peer = &f->peer,
 		.port = f->port,
 		.tls = f->tls,
+		.funnel = f->funnel,
 		.server_name = f->server_name,
 		.version = 1,
 	};
@@ -422,8 +423,8 @@ static bool look_for_http2(struct http_front *f)
 	int r = speaks_http2(buffer_head(&f->in), f->in.length);
 
 	if (r == 1) {
-		http2_front_open(f->services, TAKE_PTR(f->stream), false, &f->peer, f->port,
-				 buffer_head(&f->in), f->in.length);
+		http2_front_open(f->services, TAKE_PTR(f->stream), false, f->funnel, &f->peer,
+				 f->port, buffer_head(&f->in), f->in.length);
 		hang_up(f);
 	}
 	return r != 0;
@@ -482,7 +483,7 @@ static void close_part(struct services_part *part)
 	on_timer(container_of(part, struct http_front, part));
 }
 
-void http_front_open(struct services *services, struct stream *stream, bool tls,
+void http_front_open(struct services *services, struct stream *stream, bool tls, bool funnel,
 		     const struct endpoint *peer, uint16_t port)
 {
 	static const struct stream_events events = {
@@ -502,10 +503,13 @@ void http_front_open(struct services *services, struct stream *stream, bool tls,
 	f->peer = *peer;
 	f->port = port;
 	f->tls = tls;
+	f->funnel = funnel;
 	if (tls && tls_server_name(stream))
 		f->server_name = strdup(tls_server_name(stream));
 	f->in = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 	services_add(services, &f->part, close_part);
+	if (funnel)
+		services_add_funnel(&f->part);
 	services_set_idle(&f->part, true);
 	loop_timer_at(f->timer, clock_boottime() + HEAD_LIMIT);
 	stream_set_events(stream, &events, f);

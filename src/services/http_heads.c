@@ -234,7 +234,9 @@ int http_request_head(const struct http1_head *head, const char *from,
 	}
 	if (r == 0)
 		r = put_forwarded(out, head, origin);
-	if (r == 0)
+	if (r == 0 && origin->funnel)
+		r = http1_write_header(out, "Tailscale-Funnel-Request", "?1");
+	else if (r == 0)
 		r = put_person(out, handler, origin->person);
 	if (r == 0 && is_upgrade(head))
 		r = put_upgrade(out, head);

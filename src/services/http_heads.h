@@ -22,6 +22,7 @@ struct http_origin {
 	bool tls;
 	const char *host;                    /* for a request without a Host header */
 	const struct privsep_person *person; /* NULL: unknown */
+	bool funnel;                         /* it comes from the internet: there is no person */
 };
 
 #define HTTP_PATH_MAX 8192

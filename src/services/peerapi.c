@@ -9,10 +9,14 @@
  * header must be an address of ours with the port, or "peer": a name that somebody points at us
  * (DNS rebinding) is refused.
  */
+#define LOG_ROOM "services"
+#include "base/log.h"
+
 #include "services/peerapi.h"
 
 #include "base/cleanup.h"
 #include "base/printable.h"
+#include "services/funnel.h"
 #include "transport/http1_server.h"
 
 #include <errno.h>
@@ -71,6 +75,15 @@ static bool names_us(struct http1_exchange *x, const struct privsep_person *pers
 		address_equal(&named.address, &person->own[1]));
 }
 
+/* remember_trusted() - An ingress node's connections get their share before it is asked for */
+static void remember_trusted(struct peerapi *peerapi, const struct address *address)
+{
+	for (unsigned int i = 0; i < TRUSTED_MAX; i++)
+		if (address_equal(&peerapi->trusted[i], address))
+			return;
+	peerapi->trusted[peerapi->next_trusted++ % TRUSTED_MAX] = *address;
+}
+
 static void greet(struct http1_exchange *x, const struct privsep_person *person)
 {
 	char text[1024], name[256], node[256], address[ADDRESS_TEXT_MAX];
@@ -92,11 +105,42 @@ static void greet(struct http1_exchange *x, const struct privsep_person *person)
 	http1_reply(x, 200, "text/plain; charset=utf-8", text, (size_t)length);
 }
 
+/* bring_in() - A connection of the internet, by an ingress node */
+static void bring_in(struct peerapi *peerapi, struct http1_exchange *x,
+		     const struct privsep_person *person)
+{
+	struct funnel_request request;
+	struct buffer rest;
+	struct stream *stream;
+	const char *why;
+	int status = 403;
+
+	if (!person->ingress) {
+		refuse(x, status, "denied; no ingress cap");
+		return;
+	}
+	remember_trusted(peerapi, &x->peer.address);
+	why = funnel_request_read(x->head, &request, &status);
+	if (!why)
+		why = funnel_check(peerapi->services, &request, &status);
+	if (why) {
+		log_debug("a connection of an ingress node is refused: %s", why);
+		refuse(x, status, why);
+		return;
+	}
+	stream = http1_take(x, &rest);
+	/* The client's bytes follow the answer, and there was none yet. */
+	if (stream && rest.length > 0)
+		stream_close(stream);
+	else if (stream)
+		funnel_open(peerapi->services, stream, &request, person);
+	buffer_free(&rest);
+}
+
 /* answer() - @person: the owner of the source address, or NULL */
 static void answer(struct peerapi *peerapi, struct http1_exchange *x,
 		   const struct privsep_person *person)
 {
-	(void)peerapi;
 	http1_reply_header(x, "X-Content-Type-Options", "nosniff");
 	http1_reply_header(x, "X-Frame-Options", "DENY");
 	http1_reply_header(x, "Content-Security-Policy",
@@ -108,6 +152,8 @@ static void answer(struct peerapi *peerapi, struct http1_exchange *x,
 		refuse(x, 403, "invalid peerapi request");
 	else if (strcmp(x->path, "/") == 0)
 		greet(x, person);
+	else if (strcmp(x->path, "/v0/ingress") == 0)
+		bring_in(peerapi, x, person);
 	else
 		refuse(x, 404, "404 page not found");
 }

@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #define ACCEPTS_A_TURN  64
@@ -52,6 +53,7 @@ struct handshake {
 	struct stream *stream;
 	struct endpoint peer, to;
 	uint16_t port;
+	char *funnel; /* the name that a client of the internet may ask for; NULL: a peer's connection */
 	struct loop_timer *timer;
 };
 
@@ -62,6 +64,7 @@ static void handshake_free(struct handshake *h)
 	services_remove(&h->part);
 	loop_timer_free(h->timer);
 	serving_release(h->serving);
+	free(h->funnel);
 	free(h);
 }
 
@@ -74,12 +77,16 @@ static void on_tls_opened(void *user)
 	stream_set_events(stream, NULL, NULL);
 	if (tls_protocol_is(stream, ACME_TLS_PROTOCOL))
 		stream_finish(stream); /* the authority has seen what it looked for */
+	else if (h->funnel &&
+		 (!tls_server_name(stream) || strcasecmp(tls_server_name(stream), h->funnel) != 0))
+		stream_close(stream); /* another site of the port, which is for peers alone */
 	else if (port && port->protocol == SERVE_TLS_TCP)
 		tls_bridge_open(h->services, h->serving, stream, port, &h->peer, &h->to);
 	else if (tls_protocol_is(stream, "h2"))
-		http2_front_open(h->services, stream, true, &h->peer, h->port, NULL, 0);
+		http2_front_open(h->services, stream, true, h->funnel != NULL, &h->peer, h->port,
+				 NULL, 0);
 	else
-		http_front_open(h->services, stream, true, &h->peer, h->port);
+		http_front_open(h->services, stream, true, h->funnel != NULL, &h->peer, h->port);
 	handshake_free(h);
 }
 
@@ -102,8 +109,8 @@ static void close_handshake(struct services_part *part)
 	on_tls_closed(container_of(part, struct handshake, part), NULL);
 }
 
-static void begin_tls(struct services *services, struct stream *below, uint16_t port,
-		      const struct endpoint *peer, const struct endpoint *to)
+void services_open_tls(struct services *services, struct stream *below, uint16_t port,
+		       const struct endpoint *peer, const struct endpoint *to, const char *funnel)
 {
 	static const struct stream_events events = {
 		.opened = on_tls_opened,
@@ -113,13 +120,17 @@ static void begin_tls(struct services *services, struct stream *below, uint16_t 
 	struct handshake *h = calloc(1, sizeof(*h));
 	const struct serve_port *served;
 
-	if (!tls || !h || loop_timer_create(services->loop, on_tls_late, h, &h->timer) < 0) {
+	if (!tls || !h || (funnel && !(h->funnel = strdup(funnel))) ||
+	    loop_timer_create(services->loop, on_tls_late, h, &h->timer) < 0) {
 		stream_close(below);
+		if (h)
+			free(h->funnel);
 		free(h);
 		return;
 	}
 	if (tls_server(tls, below, &h->stream, NULL) < 0) {
 		loop_timer_free(h->timer);
+		free(h->funnel);
 		free(h);
 		return;
 	}
@@ -132,8 +143,11 @@ static void begin_tls(struct services *services, struct stream *below, uint16_t 
 	h->to = *to;
 	h->port = port;
 	services_add(services, &h->part, close_handshake);
+	if (funnel)
+		services_add_funnel(&h->part);
 	loop_timer_at(h->timer, clock_boottime() + HANDSHAKE_LIMIT);
 	stream_set_events(h->stream, &events, h);
+	stream_resume(below); /* an ingress node's was handed over paused */
 }
 
 static void serve(struct services *services, int fd, uint16_t number, const struct endpoint *peer)
@@ -160,9 +174,9 @@ static void serve(struct services *services, int fd, uint16_t number, const stru
 	if (tcp_open(services->loop, fd, &stream, NULL) < 0)
 		return;
 	if (port->protocol == SERVE_HTTP)
-		http_front_open(services, stream, false, peer, number);
+		http_front_open(services, stream, false, false, peer, number);
 	else
-		begin_tls(services, stream, number, peer, &to);
+		services_open_tls(services, stream, number, peer, &to, NULL);
 }
 
 /* #syscalls: accept4 accept */

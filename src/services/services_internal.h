@@ -18,6 +18,7 @@
  *	control_asks.c   what control does for a certificate: a record in DNS, a signature
  *	certificates.c   what HTTPS proves itself by
  *	peerapi.c        requests of peers' nodes
+ *	funnel.c         connections of the internet, which an ingress node brings
  *	certs/           certificates by ACME, or by control
  *
  * One thread, one libuv loop.
@@ -77,6 +78,7 @@ struct services_part {
 	bool idle; /* it waits for a request, and may be closed for others */
 	struct services *services;
 	void (*close)(struct services_part *part); /* end it now; it removes itself */
+	bool funnel;                               /* of the internet, by services_add_funnel() */
 };
 
 struct services {
@@ -99,6 +101,7 @@ struct services {
 	size_t connections;                     /* in @parts */
 	size_t streams;                         /* requests on all HTTP/2 connections */
 	size_t connections_max;
+	size_t funnels;                  /* of @connections */
 	struct loop_timer *accept_again; /* after a failure */
 	struct peerapi *peerapi;
 	struct loop_timer *unused; /* while nothing but the PeerAPI is served */
@@ -113,20 +116,32 @@ void services_set_idle(struct services_part *part, bool idle);
 
 /** services_close_idle() - Close the connection that waits longest; false: none waits */
 bool services_close_idle(struct services *services);
+/** services_add_funnel() - @part, which is in the list, is a connection of the internet */
+void services_add_funnel(struct services_part *part);
+
+/**
+ * services_open_tls() - TLS of a client of @port, and what it leads to; owns @stream
+ * @funnel: for a connection of the internet: the only name that it may ask for; else NULL
+ */
+void services_open_tls(struct services *services, struct stream *stream, uint16_t port,
+		       const struct endpoint *peer, const struct endpoint *to, const char *funnel);
 
 /** services_queue_limit() - How many bytes may wait for one slow reader now */
 size_t services_queue_limit(const struct services *services);
 
 /* --- http_front.c --- */
 
-/** http_front_open() - A connection of @peer to @port; owns @stream, which is TLS's if @tls */
-void http_front_open(struct services *services, struct stream *stream, bool tls,
+/**
+ * http_front_open() - A connection of @peer to @port; owns @stream, which is TLS's if @tls
+ * @funnel: it comes from the internet: @peer is nobody of the tailnet, whatever its address
+ */
+void http_front_open(struct services *services, struct stream *stream, bool tls, bool funnel,
 		     const struct endpoint *peer, uint16_t port);
 
 /* --- http2_front.c --- */
 
 /** http2_front_open() - As http_front_open(); @length bytes were received already */
-void http2_front_open(struct services *services, struct stream *stream, bool tls,
+void http2_front_open(struct services *services, struct stream *stream, bool tls, bool funnel,
 		      const struct endpoint *peer, uint16_t port, const uint8_t *bytes,
 		      size_t length);
 
@@ -140,7 +155,7 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 void stream_pair_open(struct services *services, struct stream *a, struct buffer *from_a,
 		      struct stream *b, struct buffer *from_b);
 
-/** tls_bridge_open() - TLS of a client, ended here, to @port's target */
+/** tls_bridge_open() - TLS of a client, ended here, or (SERVE_TCP) a stream as it is, to @port's target */
 void tls_bridge_open(struct services *services, struct serving *serving, struct stream *stream,
 		     const struct serve_port *port, const struct endpoint *peer,
 		     const struct endpoint *to);

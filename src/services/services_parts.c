@@ -46,11 +46,18 @@ void services_add(struct services *services, struct services_part *part,
 	services->connections++;
 }
 
+void services_add_funnel(struct services_part *part)
+{
+	part->funnel = true;
+	part->services->funnels++;
+}
+
 void services_remove(struct services_part *part)
 {
 	services_set_idle(part, false);
 	LIST_REMOVE(part, entry);
 	part->services->connections--;
+	part->services->funnels -= part->funnel;
 }
 
 void services_set_idle(struct services_part *part, bool idle)

@@ -297,11 +297,12 @@ void tls_bridge_open(struct services *services, struct serving *serving, struct 
 		     const struct endpoint *to)
 {
 	static const struct stream_events events = {.closed = on_tls_closed};
-	const char *name = tls_server_name(stream);
+	const char *name = port->protocol == SERVE_TLS_TCP ? tls_server_name(stream) : NULL;
 	struct tls_bridge *b = calloc(1, sizeof(*b));
 
 	stream_pause(stream);
-	if (!b || !name || strcasecmp(name, port->server_name) != 0) {
+	if (!b || (port->protocol == SERVE_TLS_TCP &&
+		   (!name || strcasecmp(name, port->server_name) != 0))) {
 		stream_close(stream);
 		free(b);
 		return;

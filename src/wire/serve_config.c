@@ -123,6 +123,12 @@ static bool host_is_valid(const char *host)
 	return true;
 }
 
+static void lower(char *host)
+{
+	for (; *host; host++)
+		*host = (char)tolower((unsigned char)*host);
+}
+
 static void target_free(struct serve_target *target)
 {
 	free(target->text);
@@ -479,8 +485,7 @@ static int read_site(struct parse *p, const char *key, json_t *json)
 	    !host_is_valid(site->host))
 		return refuse(p, "the name of a site is HOST:PORT, as \"%s:443\"",
 			      SERVE_CERT_DOMAIN);
-	for (char *at = site->host; *at; at++)
-		*at = (char)tolower((unsigned char)*at);
+	lower(site->host);
 	check_members(p, json, known);
 	handlers = object_of(p, json, "Handlers", &r);
 	if (r < 0)
@@ -500,19 +505,40 @@ static int read_site(struct parse *p, const char *key, json_t *json)
 	return 0;
 }
 
+bool serve_funnel_port(uint16_t port)
+{
+	return port == 443 || port == 8443 || port == 10000;
+}
+
 static int read_funnel(struct parse *p, const char *key, json_t *value)
 {
+	struct serve_config *config = p->config;
+	_cleanup_free_ char *host = NULL;
+	const struct serve_port *port;
+	struct serve_funnel *funnel;
+	uint16_t number;
+
 	enter(p, "AllowFunnel.%.200s", key);
 	if (!json_is_boolean(value))
 		return refuse(p, "it must be true or false");
-	for (size_t i = 0; i < p->config->site_count; i++) {
-		struct serve_site *site = &p->config->sites[i];
-		char name[HOST_MAX + 8];
-
-		snprintf(name, sizeof(name), "%s:%u", site->host, site->port);
-		if (strcasecmp(name, key) == 0)
-			site->funnel = json_is_true(value);
-	}
+	config->names_funnel = true;
+	if (!json_is_true(value))
+		return 0;
+	if (split_port(key, strlen(key), &host, &number) < 0 || !host_is_valid(host))
+		return refuse(p, "the name is HOST:PORT, as \"%s:443\"", SERVE_CERT_DOMAIN);
+	lower(host);
+	if (serve_config_funnels(config, host, number))
+		return 0;
+	port = serve_config_port(config, number);
+	if (!serve_funnel_port(number))
+		warn(p, "not reached from the internet: Funnel has the ports 443, 8443 and 10000");
+	else if (!port || port->protocol == SERVE_HTTP)
+		warn(p, "not reached from the internet, since TCP has no \"%u\": {\"HTTPS\": true}",
+		     number);
+	funnel = APPEND(config->funnels, config->funnel_count);
+	if (!funnel)
+		return -ENOMEM;
+	*funnel = (struct serve_funnel){TAKE_PTR(host), number};
 	return 0;
 }
 
@@ -661,6 +687,9 @@ void serve_config_free(struct serve_config *config)
 	}
 	for (size_t i = 0; i < config->target_count; i++)
 		target_free(&config->targets[i]);
+	for (size_t i = 0; i < config->funnel_count; i++)
+		free(config->funnels[i].host);
+	free(config->funnels);
 	free(config->ports);
 	free(config->sites);
 	free(config->targets);
@@ -673,6 +702,15 @@ const struct serve_port *serve_config_port(const struct serve_config *config, ui
 		if (config->ports[i].port == port)
 			return &config->ports[i];
 	return NULL;
+}
+
+bool serve_config_funnels(const struct serve_config *config, const char *host, uint16_t port)
+{
+	for (size_t i = 0; i < config->funnel_count; i++)
+		if (config->funnels[i].port == port &&
+		    strcasecmp(config->funnels[i].host, host) == 0)
+			return true;
+	return false;
 }
 
 const char *serve_protocol_name(enum serve_protocol protocol)

@@ -66,7 +66,6 @@ struct serve_handler {
 struct serve_site {
 	char *host; /* lower case */
 	uint16_t port;
-	bool funnel;
 	struct serve_handler *handlers; /* the longest mount first */
 	size_t handler_count;
 };
@@ -86,6 +85,12 @@ struct serve_port {
 	unsigned int proxy_line; /* version of the PROXY protocol, 0: none */
 };
 
+/** struct serve_funnel - A name and port that the internet may reach (AllowFunnel) */
+struct serve_funnel {
+	char *host; /* lower case */
+	uint16_t port;
+};
+
 struct serve_config {
 	struct serve_port *ports; /* by number */
 	size_t port_count;
@@ -93,6 +98,9 @@ struct serve_config {
 	size_t site_count;
 	struct serve_target *targets;
 	size_t target_count;
+	struct serve_funnel *funnels;
+	size_t funnel_count;
+	bool names_funnel;                 /* AllowFunnel has members, which may be false */
 	char warnings[SERVE_WARNINGS_MAX]; /* one a line; "" for none */
 };
 
@@ -116,6 +124,12 @@ void serve_config_free(struct serve_config *config);
 
 /** serve_config_port() - The entry of a port, or NULL */
 const struct serve_port *serve_config_port(const struct serve_config *config, uint16_t port);
+
+/** serve_config_funnels() - Whether the internet may reach @port under the name @host, in any case */
+bool serve_config_funnels(const struct serve_config *config, const char *host, uint16_t port);
+
+/** serve_funnel_port() - Whether an ingress node takes connections at @port: 443, 8443 and 10000 */
+bool serve_funnel_port(uint16_t port);
 
 /** serve_protocol_name() - "https", "http", "tcp", "tls-terminated-tcp" */
 const char *serve_protocol_name(enum serve_protocol protocol);

@@ -58,6 +58,8 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 		FLAG_OF("acme-dns-zone", FLAG_STRING, "ZONE", "(default: the server is asked)"),
 	[DAEMON_ACME_DNS_KEY] = FLAG_OF("acme-dns-key", FLAG_STRING, "NAME:SECRET",
 					"TSIG key for it (hmac-sha256), or file:PATH of one"),
+	[DAEMON_INGRESS_FROM] = FLAG_OF("ingress-from", FLAG_STRING, "NODES",
+					"nodes that may bring in the internet (Funnel)"),
 	[DAEMON_HEALTH] = FLAG_OF("health", FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
 	[DAEMON_METRICS] = FLAG_OF("metrics", FLAG_STRING, "ADDRESS:PORT", "serve /metrics there"),
 	[DAEMON_ALLOW_EXIT_NODE] =
@@ -225,6 +227,29 @@ static int apply_routes(const struct flag_value *values, struct supervisor_optio
 	return apply_prefixes(values, DAEMON_ALLOW_ROUTES, 0, &o->start.allow_routes, err);
 }
 
+/* apply_ingress() - A typing error must not let in another node, or none */
+static int apply_ingress(const struct flag_value *value, struct supervisor_options *o,
+			 struct error *err)
+{
+	const char *at = value->given ? value->text : "";
+
+	while (*at) {
+		size_t length = strcspn(at, ",");
+		const char *name = strncmp(at, "tag:", 4) == 0 ? at + 4 : at;
+		size_t used = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+					   "0123456789.-_:");
+
+		if (name + used != at + length || used == 0)
+			return error_set(err, -EINVAL,
+					 "--ingress-from (TS_INGRESS_FROM): '%.*s' is not a node: "
+					 "write tag:TAG, a node's name or its address, and a comma "
+					 "between two",
+					 (int)length, at);
+		at += length + (at[length] == ',');
+	}
+	return value->given ? daemon_set(&o->start.ingress_from, value->text) : 0;
+}
+
 static void put_text(const struct flag_value *value, const char **field)
 {
 	if (value->given)
@@ -335,6 +360,8 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 			      "both, or none");
 	if (r == 0)
 		r = apply_acme(values, o, err);
+	if (r == 0)
+		r = apply_ingress(&values[DAEMON_INGRESS_FROM], o, err);
 	if (r == 0)
 		r = apply_health(values, o, err);
 	if (r == 0)

@@ -276,7 +276,7 @@ static void what_cant_be_served_is_refused(void **state)
 		/* 2 */
 		{"{\"TCP\":{\"80\":{\"HTTPS\":true}}}", -EINVAL,
 		 "want to serve \"https\", but port 80 is already serving \"http\""},
-		/* 3 */ {"{\"AllowFunnel\":{\"a.b:443\":true}}", -EOPNOTSUPP, "Funnel"},
+		/* 3 */ {"{\"AllowFunnel\":{\"a.b:443\":true}}", -EPERM, "Funnel"},
 		/* 4 */
 		{"{\"Web\":{\"${TS_CERT_DOMAIN}:80\":{}}}", -EINVAL, "TS_SERVE_CONFIG"},
 		/* 5 */

@@ -50,7 +50,10 @@ static void test_the_usual(void **state)
 
 	site = serve_config_site(&c, "APP.tail.ts.net", 443, NULL);
 	assert_non_null(site);
-	assert_true(site->funnel);
+	assert_true(serve_config_funnels(&c, "APP.tail.ts.net", 443));
+	assert_false(serve_config_funnels(&c, "app.tail.ts.net", 8443));
+	assert_false(serve_config_funnels(&c, "app.tail.ts.ne", 443));
+	assert_true(c.names_funnel);
 	assert_ptr_equal(serve_config_site(&c, "app", 443, "tail.ts.net"), site);
 	assert_null(serve_config_site(&c, "app", 443, NULL));
 	assert_null(serve_config_site(&c, "app.tail.ts.net", 80, NULL));
@@ -109,6 +112,8 @@ static void test_refused(void **state)
 		{"{\"Web\": {\"a:1\": {\"Handlers\": {\"/\": {\"Proxy\": \"unix:sock\"}}}}}",
 		 "write unix:/PATH"},
 		{"{\"AllowFunnel\": {\"a:1\": 1}}", "true or false"},
+		{"{\"AllowFunnel\": {\"a\": true}}", "HOST:PORT"},
+		{"{\"AllowFunnel\": {\"a:0\": true}}", "HOST:PORT"},
 		{"{\"version\": \"0.0.1\", \"services\": {}}", "set-config"},
 	};
 
