@@ -80,9 +80,10 @@ static void resolve_next(struct node_serve *serve);
 
 /* --- Targets: of the configuration, then of certificates --- */
 
+/* target_count() - 0 before the first configuration: the PeerAPI is served without one */
 static size_t target_count(const struct node_serve *serve)
 {
-	return serve->config.target_count + serve->acme.target_count;
+	return serve->targets ? serve->config.target_count + serve->acme.target_count : 0;
 }
 
 static const struct serve_target *target_of(const struct node_serve *serve, size_t index)

@@ -172,6 +172,9 @@ void parse_open(struct parse *ps)
 
 /* --- Capabilities --- */
 
+/* Tailscale's own server alone grants this one, to its ingress nodes; here an operator has them. */
+#define CAP_INGRESS "https://tailscale.com/cap/ingress"
+
 /* add_capability() - Takes @values in any case */
 static bool add_capability(struct parse *ps, struct tailcfg_capability_list *list, const char *name,
 			   char *values)
@@ -200,7 +203,7 @@ static bool add_valued(struct parse *ps, struct json_range key, struct json_rang
 
 	if (!name)
 		return false;
-	if (strstr(name, "://") || !strchr(name, '/'))
+	if ((strstr(name, "://") || !strchr(name, '/')) && strcmp(name, CAP_INGRESS) != 0)
 		return parse_fail(ps, key,
 				  "\"%s\": a capability's name looks like example.com/cap/name",
 				  name);
