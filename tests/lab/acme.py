@@ -77,3 +77,11 @@ class Acme:
             20,
             front.describe,
         )
+        self._box = box
+
+    def root(self):
+        """The file with its root certificate, made anew at each start."""
+        file = self._box.folder / "acme-root.pem"
+        asked = self._box.run("curl", "-sfk", "https://127.0.0.1:15000/roots/0")
+        file.write_text(asked.stdout)
+        return file
