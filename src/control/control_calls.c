@@ -4,6 +4,7 @@
  *
  *	POST /machine/set-dns			the TXT record of an ACME challenge
  *	POST /machine/pillion/certificate	a certificate by the authority of `pillion control`
+ *	POST /machine/feature/query		what a person has to do for a feature
  */
 #include "control/control_calls.h"
 
@@ -19,6 +20,15 @@
 #define SET_DNS_PATH "/machine/set-dns"
 #define SIGN_PATH    "/machine/pillion/certificate"
 
+#define FEATURE_PATH "/machine/feature/query"
+
+/* What the body of a success is. */
+enum answer_kind {
+	ANSWER_EMPTY,
+	ANSWER_CHAIN,
+	ANSWER_JSON,
+};
+
 /* The server's DNS hook has a minute, and a provider may take that long. */
 #define CALL_TIMEOUT (90 * NSEC_PER_SEC)
 
@@ -30,7 +40,7 @@ struct control_call {
 	void *user;
 	int status;
 	int64_t retry_after;
-	bool signs;
+	enum answer_kind kind;
 	struct buffer body;
 };
 
@@ -118,6 +128,21 @@ static void tell_chain(struct control_call *call)
 	json_decref(json);
 }
 
+/* tell_body() - The body is a JSON object for another program */
+static void tell_body(struct control_call *call)
+{
+	json_t *json = json_loadb((const char *)buffer_head(&call->body), call->body.length,
+				  JSON_REJECT_DUPLICATES, NULL);
+	_cleanup_free_ char *text =
+		json_is_object(json) ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+
+	json_decref(json);
+	if (text)
+		finish(call, &(struct control_answer){.text = "", .body = text});
+	else
+		fail(call, -EBADMSG, "the control server sent no JSON object");
+}
+
 static void on_response(void *user, int status, int64_t retry_after)
 {
 	struct control_call *call = user;
@@ -140,8 +165,10 @@ static void on_end(void *user)
 	call->request = NULL;
 	if (call->status != 200)
 		tell_refusal(call);
-	else if (call->signs)
+	else if (call->kind == ANSWER_CHAIN)
 		tell_chain(call);
+	else if (call->kind == ANSWER_JSON)
+		tell_body(call);
 	else
 		finish(call, &(struct control_answer){.text = ""});
 }
@@ -161,8 +188,9 @@ static const struct http2_events call_events = {
 	.failed = on_failed,
 };
 
-static int begin(struct control_client *client, const char *path, struct buffer *body, bool signs,
-		 control_called *called, void *user, struct control_call **ret, struct error *err)
+static int begin(struct control_client *client, const char *path, struct buffer *body,
+		 enum answer_kind kind, control_called *called, void *user,
+		 struct control_call **ret, struct error *err)
 {
 	const struct http1_header headers[] = {{"content-type", "application/json"}};
 	const struct http2_message message = {
@@ -188,7 +216,7 @@ static int begin(struct control_client *client, const char *path, struct buffer 
 	call->client = client;
 	call->called = called;
 	call->user = user;
-	call->signs = signs;
+	call->kind = kind;
 	call->retry_after = -1;
 	call->body = BUFFER_INIT(CONTROL_CHAIN_MAX);
 	LIST_INSERT_HEAD(&client->calls, call, entry);
@@ -224,7 +252,7 @@ int control_client_set_dns(struct control_client *client, const char *name, cons
 	json_end_object(&w);
 	r = json_writer_result(&w);
 	return r < 0 ? error_set_errno(err, r, "write the request")
-		     : begin(client, SET_DNS_PATH, &body, false, called, user, ret, err);
+		     : begin(client, SET_DNS_PATH, &body, ANSWER_EMPTY, called, user, ret, err);
 }
 
 int control_client_sign(struct control_client *client, const char *csr, control_called *called,
@@ -241,7 +269,23 @@ int control_client_sign(struct control_client *client, const char *csr, control_
 	json_end_object(&w);
 	r = json_writer_result(&w);
 	return r < 0 ? error_set_errno(err, r, "write the request")
-		     : begin(client, SIGN_PATH, &body, true, called, user, ret, err);
+		     : begin(client, SIGN_PATH, &body, ANSWER_CHAIN, called, user, ret, err);
+}
+
+int control_client_query_feature(struct control_client *client, const char *feature,
+				 control_called *called, void *user, struct control_call **ret,
+				 struct error *err)
+{
+	_cleanup_(buffer_free) struct buffer body = BUFFER_INIT(LIMIT_RPC_BODY);
+	struct json_writer w = json_writer_to(&body);
+	int r;
+
+	begin_body(client, &w);
+	json_put_string(&w, "Feature", feature);
+	json_end_object(&w);
+	r = json_writer_result(&w);
+	return r < 0 ? error_set_errno(err, r, "write the request")
+		     : begin(client, FEATURE_PATH, &body, ANSWER_JSON, called, user, ret, err);
 }
 
 void control_call_cancel(struct control_call *call)

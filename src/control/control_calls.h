@@ -26,6 +26,7 @@ struct control_answer {
 	const char *text;     /* why it failed, for people; "" if it did not */
 	const char *chain;    /* of control_client_sign(): PEM, the leaf first; else NULL */
 	size_t chain_length;
+	const char *body; /* of control_client_query_feature(): JSON; else NULL */
 };
 
 /** control_called - Called once, later; the call is gone then */
@@ -54,6 +55,15 @@ int control_client_set_dns(struct control_client *client, const char *name, cons
  */
 int control_client_sign(struct control_client *client, const char *csr, control_called *called,
 			void *user, struct control_call **ret, struct error *err);
+
+/**
+ * control_client_query_feature() - Ask what a person has to do for a feature ("funnel")
+ *
+ * As above. The answer's body is tailcfg.QueryFeatureResponse. Only Tailscale's control knows it.
+ */
+int control_client_query_feature(struct control_client *client, const char *feature,
+				 control_called *called, void *user, struct control_call **ret,
+				 struct error *err);
 
 /** control_call_cancel() - Its @called is not called any more. NULL is fine */
 void control_call_cancel(struct control_call *call);

@@ -479,18 +479,26 @@ static void serve_set_serve_config(struct node *node, struct http1_exchange *x)
 		reply_stored(node, x, stored_serve_config);
 }
 
+static void feature_found(void *context, const char *json, const char *why)
+{
+	if (json)
+		http1_reply(context, 200, "application/json", json, strlen(json));
+	else
+		reply_object(context, 501, "error", why);
+	http1_release(context);
+}
+
 /* serve_query_feature() - The official command line asks before it serves HTTPS or by Funnel */
 static void serve_query_feature(struct node *node, struct http1_exchange *x)
 {
-	static const char complete[] = "{\"Complete\":true}";
 	char feature[32];
 
-	(void)node;
-	if (query_value(x, "feature", feature, sizeof(feature)) > 0 &&
-	    strcmp(feature, "serve") == 0)
-		http1_reply(x, 200, "application/json", complete, strlen(complete));
-	else
-		reply_object(x, 501, "error", "pillion does not support this feature yet");
+	if (query_value(x, "feature", feature, sizeof(feature)) <= 0) {
+		http1_reply_text(x, 400, "missing 'feature' parameter");
+		return;
+	}
+	http1_hold(x);
+	node_query_feature(node, feature, feature_found, x);
 }
 
 /* watch_notify() - A reader that is too slow is cut off, and dials again */

@@ -94,6 +94,15 @@ int node_login_interactive(struct node *node, struct error *err);
 int node_logout(struct node *node, void (*done)(void *context, const struct error *err),
 		void *context, struct error *err);
 
+/**
+ * node_query_feature() - What a person has to do for @feature ("serve", "funnel")
+ * @done: called once, perhaps before this returns; with tailcfg.QueryFeatureResponse as JSON, or
+ *        NULL and why there is none
+ */
+void node_query_feature(struct node *node, const char *feature,
+			void (*done)(void *context, const char *json, const char *why),
+			void *context);
+
 typedef void node_ping_done(void *context, const struct tailcfg_ping_result *result);
 
 /**

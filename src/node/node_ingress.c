@@ -5,9 +5,11 @@
  * Tailscale's control grants its ingress nodes a capability on this node, and this node attributes.
  * A server that knows nothing of Funnel grants nothing: there, --ingress-from names the trusted ones.
  */
+#include "control/control_calls.h"
 #include "node/node_internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -116,4 +118,73 @@ int node_ingress_check(const struct node *node, struct error *err)
 			"the policy (https://tailscale.com/s/no-funnel), or name your ingress "
 			"nodes by TS_INGRESS_FROM (--ingress-from)");
 	return 0;
+}
+
+const char *const *node_ingress_capabilities(const struct node *node)
+{
+	static const char *const own[] = {
+		ATTRIBUTE_HTTPS,
+		ATTRIBUTE_FUNNEL,
+		"https://tailscale.com/cap/funnel-ports?ports=443,8443,10000",
+		NULL,
+	};
+
+	return trusted_list(node) ? own : own + ARRAY_SIZE(own) - 1;
+}
+
+struct node_feature_query {
+	LIST_ENTRY(node_feature_query) entry;
+	struct control_call *call;
+	void (*done)(void *context, const char *json, const char *why);
+	void *context;
+};
+
+static void on_feature(void *user, const struct control_answer *answer)
+{
+	struct node_feature_query *query = user;
+
+	LIST_REMOVE(query, entry);
+	query->done(query->context, answer->body, answer->text);
+	free(query);
+}
+
+void node_ingress_disconnect(struct node *node)
+{
+	struct node_feature_query *query;
+
+	while ((query = LIST_FIRST(&node->feature_queries))) {
+		control_call_cancel(query->call);
+		on_feature(query, &(struct control_answer){.text = "the login server changes"});
+	}
+}
+
+void node_query_feature(struct node *node, const char *feature,
+			void (*done)(void *context, const char *json, const char *why),
+			void *context)
+{
+	bool ready = strcmp(feature, "serve") == 0; /* HTTPS works on every server */
+	struct node_feature_query *query;
+	struct error err = {0};
+
+	if (strcmp(feature, "funnel") == 0 && node_has_map(node))
+		ready = node_ingress_check(node, &err) == 0;
+	if (ready) {
+		done(context, "{\"Complete\":true}", "");
+		return;
+	}
+	query = calloc(1, sizeof(*query));
+	if (!query || !node->control) {
+		free(query);
+		done(context, NULL, node->control ? "out of memory" : "the node is not logged in");
+		return;
+	}
+	query->done = done;
+	query->context = context;
+	if (control_client_query_feature(node->control, feature, on_feature, query, &query->call,
+					 &err) < 0) {
+		free(query);
+		done(context, NULL, err.text);
+		return;
+	}
+	LIST_INSERT_HEAD(&node->feature_queries, query, entry);
 }

@@ -222,6 +222,7 @@ struct node {
 	bool names_funnel; /* it has AllowFunnel, which may be false */
 	LIST_HEAD(, node_certify_ask) certify_asks;
 	LIST_HEAD(, node_peerapi_ping) peerapi_pings;
+	LIST_HEAD(, node_feature_query) feature_queries;
 
 	/* The record of changes (node_reconcile.c) */
 	unsigned int changes; /* bits of enum node_change */
@@ -472,6 +473,13 @@ bool node_ingress_trusts(const struct node *node, const struct node_identity *wh
 
 /** node_ingress_check() - Whether Funnel can work here; -EPERM with what to allow in @err */
 int node_ingress_check(const struct node *node, struct error *err);
+
+/** node_ingress_disconnect() - The control client goes: answer what waits for it */
+void node_ingress_disconnect(struct node *node);
+
+/** node_ingress_capabilities() - What command lines want to see in this node where its ingress nodes are
+ * its own; ends with NULL */
+const char *const *node_ingress_capabilities(const struct node *node);
 
 /* node_machine.c */
 int node_machine_open(struct node *node, struct error *err);

@@ -436,6 +436,7 @@ void node_control_close(struct node *node)
 	struct error closed = {-ECANCELED, "the logout was abandoned before control answered"};
 
 	node_certify_disconnect(node);
+	node_ingress_disconnect(node);
 	control_client_free(TAKE_PTR(node->control));
 	node->key_waits = false;
 	node_forget_session(node);

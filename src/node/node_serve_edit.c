@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <sodium.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SESSIONS_MAX 64u
@@ -66,12 +67,21 @@ static int check_funnel(const struct node *node, const json_t *config, struct er
 {
 	const char *site;
 	json_t *on;
+	int r = 0;
 
 	json_object_foreach(json_object_get(config, "AllowFunnel"), site, on) {
-		if (json_is_true(on))
-			return node_ingress_check(node, err);
+		const char *colon = strrchr(site, ':');
+
+		if (r < 0 || !json_is_true(on))
+			continue;
+		r = node_ingress_check(node, err);
+		if (r == 0 && colon && !serve_funnel_port((uint16_t)strtoul(colon + 1, NULL, 10)))
+			r = error_set(err, -EINVAL,
+				      "port %.5s is not allowed for funnel; allowed ports are: "
+				      "443,8443,10000",
+				      colon + 1);
 	}
-	return 0;
+	return r;
 }
 
 /* has_port() - Whether one of the @sessions, without @but, serves @port */

@@ -16,9 +16,18 @@ static void put_addresses(struct json_writer *w, const char *name, const struct 
 	json_end_array(w);
 }
 
-static void put_capabilities(struct json_writer *w, const struct tailcfg_capability_list *list)
+/*
+ * put_capabilities() - @own: names that go beside those of the list, and end with NULL
+ */
+static void put_capabilities(struct json_writer *w, const struct tailcfg_capability_list *list,
+			     const char *const *own)
 {
+	if (list->count == 0 && !*own)
+		return;
 	json_begin_object(w, "CapMap");
+	for (; *own; own++)
+		if (!tailcfg_capability_find(list, *own))
+			json_put_null(w, *own);
 	for (uint32_t i = 0; i < list->count; i++)
 		json_put_raw(w, list->items[i].name,
 			     list->items[i].values ? list->items[i].values : "null");
@@ -63,6 +72,8 @@ static void put_peerapi(struct json_writer *w, const struct node *node,
 	json_end_array(w);
 }
 
+static const char *const no_capabilities[] = {NULL};
+
 /* put_node() - The members that only a node of the netmap has */
 static void put_node(struct json_writer *w, const struct node *node,
 		     const struct tailcfg_node *peer, bool expired, bool online)
@@ -96,8 +107,10 @@ static void put_node(struct json_writer *w, const struct node *node,
 	put_peerapi(w, node, peer);
 	json_put_int(w, "TaildropTarget", 0);
 	json_put_string(w, "NoFileSharingReason", "");
-	if (peer->cap_map.count)
-		put_capabilities(w, &peer->cap_map);
+	put_capabilities(w, &peer->cap_map,
+			 node_netmap(node) && peer == node_netmap(node)->self
+				 ? node_ingress_capabilities(node)
+				 : no_capabilities);
 	json_put_bool(w, "InNetworkMap", true);
 	json_put_bool_if(w, "Expired", expired);
 	json_put_time_if(w, "KeyExpiry", peer->key_expiry);

@@ -88,7 +88,6 @@ def test_the_stock_command_serves(world):
     assert page(f"http://{name}:8000/") == "hello"
     cli("serve", "reset")
     assert "No serve config" in cli("serve", "status").stdout
-    assert "unsupported" not in cli("funnel", "--bg", "1", check=False).stdout
 
 
 def test_the_stock_command_serves_in_the_foreground(world):

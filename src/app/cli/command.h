@@ -109,6 +109,7 @@ int run_manual(struct command_line *line);
 int run_help(struct command_line *line);
 int run_server(struct command_line *line);
 int run_serve(struct command_line *line);
+int run_funnel(struct command_line *line);
 
 /* The own flags of each, in the order of its table. */
 enum status_flag {

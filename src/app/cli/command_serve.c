@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * app/cli/command_serve.c - serve: ports in front of the app, by command
+ * app/cli/command_serve.c - serve and funnel: ports in front of the app, by command
  *
  * Reads the ipn.ServeConfig of the daemon, edits it as the official command does, and sends it back
  * with its ETag, so that two commands at the same time don't undo each other.
@@ -29,6 +29,7 @@
 /* What a command line edits. */
 struct serving {
 	struct command_line *line;
+	bool funnel;             /* let the internet in too */
 	json_t *config, *status; /* owned */
 	json_t *part;            /* of @config, that is edited: the whole, or that of our session */
 	struct unix_http session; /* in the foreground */
@@ -50,6 +51,11 @@ static const char *kind_name(enum serve_flag kind)
 	};
 
 	return names[kind];
+}
+
+static const char *command_name(const struct serving *s)
+{
+	return s->funnel ? "funnel" : "serve";
 }
 
 static bool is_web(enum serve_flag kind)
@@ -133,6 +139,11 @@ static int read_port(struct serving *s, struct error *err)
 			port = s->line->own[kind].number;
 		}
 	snprintf(s->port, sizeof(s->port), "%u", (unsigned int)(uint16_t)port);
+	if (s->funnel && port != 443 && port != 8443 && port != 10000)
+		return error_set(err, -EINVAL,
+				 "port %s is not allowed for funnel; allowed ports are: "
+				 "443,8443,10000",
+				 s->port);
 	return given <= 1 ? 0
 			  : error_set(err, -EINVAL,
 				      "name only one of --https, --http, --tcp and "
@@ -310,6 +321,20 @@ static bool same_mount(const char *a, const char *b)
 
 /* --- changes --- */
 
+/* set_funnel() - Whether the internet reaches the port of the flags */
+static void set_funnel(const struct serving *s, bool on)
+{
+	json_t *allowed = json_object_get(s->part, "AllowFunnel");
+
+	if (on) {
+		json_object_set_new(member(s->part, "AllowFunnel"), s->site, json_true());
+		return;
+	}
+	(void)json_object_del(allowed, s->site);
+	if (json_object_size(allowed) == 0)
+		(void)json_object_del(s->part, "AllowFunnel");
+}
+
 static int set_web(struct serving *s, const char *target, struct error *err)
 {
 	json_t *tcp = member(s->part, "TCP"), *handler = web_handler(s, target, err), *handlers;
@@ -380,6 +405,7 @@ static int remove_web(struct serving *s, struct error *err)
 	if (json_object_size(handlers) == 0) {
 		(void)json_object_del(web, s->site);
 		(void)json_object_del(json_object_get(s->config, "TCP"), s->port);
+		set_funnel(s, false);
 	}
 	return 0;
 }
@@ -393,19 +419,21 @@ static int remove_tcp(struct serving *s, struct error *err)
 				 "no TCP is served on port %s; 'pillion serve status' lists ports",
 				 s->port);
 	(void)json_object_del(tcp, s->port);
+	set_funnel(s, false);
 	return 0;
 }
 
 static void print_done(const struct serving *s, bool foreground)
 {
-	printf("Available within your tailnet:\n\n");
+	printf(s->funnel ? "Available on the internet:\n\n" : "Available within your tailnet:\n\n");
 	serve_print_done(s->part, s->status, s->site, s->port);
 	if (foreground)
 		printf("Press Ctrl+C to exit.\n");
 	else
-		printf("Serve started and running in the background.\n"
-		       "To disable the proxy, run: pillion serve --%s=%s off\n",
-		       kind_name(s->kind), s->port);
+		printf("%s started and running in the background.\n"
+		       "To disable the proxy, run: pillion %s --%s=%s off\n",
+		       s->funnel ? "Funnel" : "Serve", command_name(s), kind_name(s->kind),
+		       s->port);
 	(void)fflush(stdout);
 }
 
@@ -479,6 +507,11 @@ static int change(struct serving *s, const char *target)
 		r = off ? (web ? remove_web : remove_tcp)(s, &err)
 			: (web ? set_web : set_tcp)(s, target, &err);
 	}
+	if (r == 0 && !off) {
+		if (!s->funnel && json_object_get(json_object_get(s->part, "AllowFunnel"), s->site))
+			print_line(stderr, "Removing Funnel for %s", s->site);
+		set_funnel(s, s->funnel);
+	}
 	if (r == 0)
 		r = store(s, s->config, &err);
 	if (r < 0)
@@ -492,11 +525,11 @@ static int change(struct serving *s, const char *target)
 	return foreground ? follow_session(s) : EXIT_OK;
 }
 
-int run_serve(struct command_line *line)
+static int run(struct command_line *line, bool funnel)
 {
 	static const char *const later[] = {"advertise", "drain", "clear", "get-config",
 					    "set-config"};
-	_cleanup_(unload) struct serving s = {.line = line, .session.fd = -1};
+	_cleanup_(unload) struct serving s = {.line = line, .funnel = funnel, .session.fd = -1};
 	const char *first = line->rest_count > 0 ? line->rest[0] : "";
 	const char *last = line->rest_count > 0 ? line->rest[line->rest_count - 1] : "";
 
@@ -514,7 +547,17 @@ int run_serve(struct command_line *line)
 		return change(&s, NULL);
 	if (line->rest_count != 1)
 		return complain(EXIT_USAGE,
-				"name one target: pillion serve 8080; 'pillion serve --help' has "
-				"more");
+				"name one target: pillion %s 8080; 'pillion %s --help' has more",
+				command_name(&s), command_name(&s));
 	return change(&s, first);
+}
+
+int run_serve(struct command_line *line)
+{
+	return run(line, false);
+}
+
+int run_funnel(struct command_line *line)
+{
+	return run(line, true);
 }

@@ -50,24 +50,37 @@ static const struct flag whois_flags[] = {
 	[WHOIS_JSON] = FLAG_ON("json", "print JSON"),
 	[WHOIS_PROTO] = FLAG_OF("proto", FLAG_CHOICE, "tcp|udp", "protocol of an IP:PORT"),
 };
+/* Flags that serve and funnel share, by enum serve_flag. */
+#define SERVE_FLAGS                                                                           \
+	[SERVE_FLAG_BG] = FLAG_ON("bg", "keep on serving when the command has ended"),        \
+	[SERVE_FLAG_TCP] = FLAG_NUMBER("tcp", "PORT", 1, 65535, "forward TCP connections"),   \
+	[SERVE_FLAG_TLS_TCP] = FLAG_NUMBER("tls-terminated-tcp", "PORT", 1, 65535,            \
+					   "end TLS, and forward the bytes inside"),          \
+	[SERVE_FLAG_SET_PATH] =                                                               \
+		FLAG_OF("set-path", FLAG_STRING, "PATH", "serve the target below this path"), \
+	[SERVE_FLAG_PROXY_PROTOCOL] = FLAG_NUMBER("proxy-protocol", "VERSION", 0, 2,          \
+						  "begin TCP connections with a PROXY line"), \
+	[SERVE_FLAG_YES] = FLAG_ON("yes", "with off: remove several handlers of a port"),     \
+	[SERVE_FLAG_JSON] = FLAG_ON("json", "with status: print the configuration as JSON")
+
 static const struct flag serve_flags[] = {
-	[SERVE_FLAG_BG] = FLAG_ON("bg", "keep on serving when the command has ended"),
+	SERVE_FLAGS,
 	[SERVE_FLAG_HTTPS] = FLAG_NUMBER("https", "PORT", 1, 65535, "serve HTTPS (default 443)"),
 	[SERVE_FLAG_HTTP] = FLAG_NUMBER("http", "PORT", 1, 65535, "serve HTTP"),
-	[SERVE_FLAG_TCP] = FLAG_NUMBER("tcp", "PORT", 1, 65535, "forward TCP connections"),
-	[SERVE_FLAG_TLS_TCP] = FLAG_NUMBER("tls-terminated-tcp", "PORT", 1, 65535,
-					   "end TLS, and forward the bytes inside"),
-	[SERVE_FLAG_SET_PATH] =
-		FLAG_OF("set-path", FLAG_STRING, "PATH", "serve the target below this path"),
-	[SERVE_FLAG_PROXY_PROTOCOL] = FLAG_NUMBER("proxy-protocol", "VERSION", 0, 2,
-						  "begin TCP connections with a PROXY line"),
-	[SERVE_FLAG_YES] = FLAG_ON("yes", "with off: remove several handlers of a port"),
-	[SERVE_FLAG_JSON] = FLAG_ON("json", "with status: print the configuration as JSON"),
 	[SERVE_FLAG_APP_CAPS] = FLAG_OF("accept-app-caps", FLAG_STRING, "CAP,CAP",
 					"application capabilities of peers that the app is told"),
 	FLAG_THEIRS("service", FLAG_STRING, FLAG_NOT_YET, NULL),
 	FLAG_THEIRS("tun", FLAG_BOOL, FLAG_NOT_YET, NULL),
 	FLAG_THEIRS("all", FLAG_BOOL, FLAG_NOT_YET, NULL),
+};
+static const struct flag funnel_flags[] = {
+	SERVE_FLAGS,
+	[SERVE_FLAG_HTTPS] = FLAG_NUMBER("https", "PORT", 1, 65535,
+					 "serve HTTPS at 443 (default), 8443 or 10000"),
+	[SERVE_FLAG_HTTP] = FLAG_THEIRS("http", FLAG_INTEGER, FLAG_BINDING,
+					"the internet comes by HTTPS alone"),
+	[SERVE_FLAG_APP_CAPS] = FLAG_THEIRS("accept-app-caps", FLAG_STRING, FLAG_BINDING,
+					    "callers of the internet have no capabilities"),
 };
 static const struct flag version_flags[] = {
 	[VERSION_JSON] = FLAG_ON("json", "print JSON"),
@@ -248,6 +261,27 @@ const struct command commands[] = {
 		.run = run_serve,
 	},
 	{
+		.name = "funnel",
+		.summary = "Serve an app to the internet",
+		.arguments = "status|reset|TARGET|off",
+		.description =
+			"As 'pillion serve', and ingress nodes may bring connections of the "
+			"internet to the port: those of Tailscale, if the policy allows it, or "
+			"your own ('pillion ingress'), which TS_INGRESS_FROM (--ingress-from) "
+			"names. Ports are 443, 8443 and 10000. 'pillion serve' on the same port "
+			"keeps it for the tailnet alone.",
+		.examples = "pillion funnel 8080\n"
+			    "\thttps://NAME/ leads to http://127.0.0.1:8080, until Ctrl-C\n"
+			    "pillion funnel --bg 8080\n\tthe same for good\n"
+			    "pillion funnel --bg --tls-terminated-tcp=10000 5432\n"
+			    "\tTLS ends here, and the app gets the bytes inside\n"
+			    "pillion funnel status\n\tlist the served ports\n"
+			    "pillion funnel --https=443 off\n\tend it\n",
+		FLAGS(funnel_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_funnel,
+	},
+	{
 		.name = "version",
 		.summary = "Print the version",
 		.description = "The second line is the version that the control server receives.",
@@ -398,10 +432,10 @@ size_t command_groups(const struct command *c, struct command_line *line,
 
 /* Commands of the official client that pillion lacks. */
 static const char *const not_yet[] = {
-	"appc-routes", "bugreport", "cert",     "configure",  "debug",    "dns",      "drive",
-	"exit-node",   "file",      "funnel",   "get",        "id-token", "licenses", "lock",
-	"metrics",     "nc",        "netcheck", "routecheck", "service",  "ssh",      "switch",
-	"syspolicy",   "systray",   "update",   "wait",       "web",      "whoami",
+	"appc-routes", "bugreport", "cert",       "configure", "debug",    "dns",    "drive",
+	"exit-node",   "file",      "get",        "id-token",  "licenses", "lock",   "metrics",
+	"nc",          "netcheck",  "routecheck", "service",   "ssh",      "switch", "syspolicy",
+	"systray",     "update",    "wait",       "web",       "whoami",
 };
 
 int command_unknown(const char *name)

@@ -149,12 +149,40 @@ static void print_part(const json_t *config, const json_t *status)
 			  json_object_get(json_object_get(config, "Web"), sites[i]));
 }
 
+/* print_funnels() - What the internet reaches */
+static void print_funnels(const json_t *config)
+{
+	_cleanup_free_ const char **sites = sorted_names(json_object_get(config, "AllowFunnel"));
+	bool any = false;
+
+	for (size_t i = 0; sites && sites[i]; i++) {
+		const char *port = strrchr(sites[i], ':') ?: "";
+		bool tcp;
+
+		if (strcmp(reach(config, sites[i]), "Funnel on") != 0 || !*port)
+			continue;
+		tcp = *text_of(json_object_get(json_object_get(config, "TCP"), port + 1),
+			       "TCPForward") != 0;
+		if (!any) {
+			print_line(stdout, "%s", "");
+			print_line(stdout, "# Funnel on:");
+		}
+		any = true;
+		print_line(stdout, "#     - %s://%.*s%s", tcp ? "tcp" : "https",
+			   (int)(port - sites[i]), sites[i],
+			   !tcp && strcmp(port, ":443") == 0 ? "" : port);
+	}
+	if (any)
+		print_line(stdout, "%s", "");
+}
+
 void serve_print_status(const json_t *config, const json_t *status)
 {
 	const json_t *services = json_object_get(config, "Services");
 	const char *id;
 	json_t *session;
 
+	print_funnels(config);
 	print_part(config, status);
 	json_object_foreach(json_object_get(config, "Foreground"), id, session) {
 		print_line(stdout, "in the foreground:");

@@ -194,6 +194,14 @@ int node_serve_config(struct node *node, struct buffer *out, char ret_etag[stati
 	return buffer_append(out, "{\"TCP\":{}}", 10);
 }
 
+void node_query_feature(struct node *node, const char *feature,
+			void (*done)(void *context, const char *json, const char *why),
+			void *context)
+{
+	(void)node;
+	done(context, strcmp(feature, "serve") == 0 ? "{\"Complete\":true}" : NULL, "not known");
+}
+
 int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
 			  struct error *err)
 {

@@ -221,7 +221,8 @@ static void paths_answer_as_the_official_ones(void **state)
 		{"POST /localapi/v0/query-feature?feature=serve", NULL, false, 0, "200 OK",
 		 "{\"Complete\":true}"},
 		{"POST /localapi/v0/query-feature?feature=funnel", NULL, false, 0, "501 ",
-		 "not support"},
+		 "not known"},
+		{"POST /localapi/v0/query-feature", NULL, false, 0, "400 ", "feature"},
 		/* 35 */
 		{"GET /localapi/v0/netmap", NULL, true, 0, "503 Service Unavailable", "no netmap"},
 		/* 36 */ {"GET /localapi/v0/netmap", NULL, false, 0, "403 Forbidden", ""},

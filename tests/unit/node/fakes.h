@@ -255,6 +255,15 @@ int control_client_sign(struct control_client *c, const char *csr, control_calle
 	return take_call(c, called, user, ret);
 }
 
+int control_client_query_feature(struct control_client *c, const char *feature,
+				 control_called *called, void *user, struct control_call **ret,
+				 struct error *err)
+{
+	(void)err;
+	(void)feature;
+	return take_call(c, called, user, ret);
+}
+
 void control_call_cancel(struct control_call *call)
 {
 	if (!call)
