@@ -208,9 +208,6 @@ static void on_end(void *user, const struct http1_header *trailers, size_t count
 	exchange_close(TAKE_PTR(turn->x));
 	if (turn->flow && !turn->bodyless && http2_flow_end(turn->flow, trailers, count) < 0)
 		lost(turn);
-	/* Nobody wants the rest of the request; a head that was the whole answer leaves it to us. */
-	if (turn->flow && turn->bodyless && !turn->request_done)
-		http2_flow_close(TAKE_PTR(turn->flow), HTTP2_CODE_NONE);
 	turn_leave(turn);
 }
 
@@ -467,6 +464,18 @@ static void close_part(struct services_part *part)
 	on_ended(container_of(part, struct front, part), NULL);
 }
 
+static void retire(struct services_part *part)
+{
+	struct front *f = container_of(part, struct front, part);
+
+	enter(f);
+	if (http2_duplex_flows(f->duplex) == 0)
+		hang_up(f);
+	else
+		http2_duplex_retire(f->duplex);
+	leave(f);
+}
+
 void http2_front_open(struct services *services, struct stream *stream, bool tls, bool funnel,
 		      const struct endpoint *peer, uint16_t port, const uint8_t *bytes,
 		      size_t length)
@@ -505,6 +514,8 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 		return;
 	}
 	services_add(services, &f->part, close_part);
+	f->part.retire = retire;
+	f->part.port = port;
 	if (funnel)
 		services_add_funnel(&f->part);
 	services_set_idle(&f->part, true);

@@ -47,6 +47,7 @@ struct http_front {
 	uint16_t port;
 	bool tls, funnel;
 	bool used;         /* it had a request */
+	bool retired;      /* it takes no more */
 	char *server_name; /* that a TLS client asked for, or NULL */
 	unsigned int holds;
 	bool closing, working;
@@ -118,7 +119,7 @@ static void end(struct http_front *f)
 /* finish() - The turn is over: the next one, or the end of the connection */
 static void finish(struct http_front *f)
 {
-	bool keep_alive = f->turn->keep_alive;
+	bool keep_alive = f->turn->keep_alive && !f->retired;
 
 	turn_free(TAKE_PTR(f->turn));
 	if (!keep_alive) {
@@ -153,7 +154,8 @@ static void on_head(void *user, const struct http1_head *head, bool last)
 	if (head->status < 200 && head->status != 101 && request->minor == 0)
 		return;
 	/* The client may send the body that it has announced, or not. */
-	if (head->status >= 200 && !turn->request_done && http1_header(request, "Expect"))
+	if (f->retired ||
+	    (head->status >= 200 && !turn->request_done && http1_header(request, "Expect")))
 		turn->keep_alive = false;
 	if (http_answer_head(head, strcmp(request->method, "HEAD") == 0, request->minor,
 			     &turn->keep_alive, &turn->framing, &out) < 0)
@@ -483,6 +485,15 @@ static void close_part(struct services_part *part)
 	on_timer(container_of(part, struct http_front, part));
 }
 
+static void retire(struct services_part *part)
+{
+	struct http_front *f = container_of(part, struct http_front, part);
+
+	f->retired = true;
+	if (!f->turn)
+		on_timer(f);
+}
+
 void http_front_open(struct services *services, struct stream *stream, bool tls, bool funnel,
 		     const struct endpoint *peer, uint16_t port)
 {
@@ -508,6 +519,8 @@ void http_front_open(struct services *services, struct stream *stream, bool tls,
 		f->server_name = strdup(tls_server_name(stream));
 	f->in = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 	services_add(services, &f->part, close_part);
+	f->part.retire = retire;
+	f->part.port = port;
 	if (funnel)
 		services_add_funnel(&f->part);
 	services_set_idle(&f->part, true);

@@ -318,6 +318,18 @@ static void add_beyond(struct serving *serving)
 	privsep_acme_clear(&serving->acme);
 }
 
+/* retire_parts() - Connections to ports that are not served any more */
+static void retire_parts(struct services *services)
+{
+	struct services_part *part, *next;
+
+	for (part = LIST_FIRST(&services->parts); part; part = next) {
+		next = LIST_NEXT(part, entry);
+		if (part->retire && !serve_config_port(&services->serving->config, part->port))
+			part->retire(part);
+	}
+}
+
 void services_on_serving(void *user, struct privsep_serve *serve_wish)
 {
 	struct services *services = user;
@@ -364,6 +376,7 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 		if (!serve_config_port(&serving->config, listener->port))
 			close_listener(listener);
 	}
+	retire_parts(services);
 	certificates_update(services);
 }
 

@@ -78,7 +78,10 @@ struct services_part {
 	bool idle; /* it waits for a request, and may be closed for others */
 	struct services *services;
 	void (*close)(struct services_part *part); /* end it now; it removes itself */
-	bool funnel;                               /* of the internet, by services_add_funnel() */
+	/* Its port is not served any more: take no more requests, finish those under way. Or NULL */
+	void (*retire)(struct services_part *part);
+	uint16_t port; /* for @retire */
+	bool funnel;   /* of the internet, by services_add_funnel() */
 };
 
 struct services {

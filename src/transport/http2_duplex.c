@@ -25,8 +25,6 @@
 #define RESET_BURST     500u
 #define RESET_INTERVAL  (NSEC_PER_SEC / 100)
 
-#define FLOW_COST ((size_t)8192) /* beside its bodies: head, parsers, and nghttp2's part */
-
 struct http2_flow {
 	struct http2_duplex *duplex;
 	LIST_ENTRY(http2_flow) entry;
@@ -387,8 +385,6 @@ static void take_request(struct http2_duplex *d, struct http2_flow *flow, bool l
 	if (r == -EMSGSIZE || r == -EOPNOTSUPP) {
 		answer.status = r == -EMSGSIZE ? 431 : 501;
 		(void)http2_flow_answer(flow, &answer, true);
-		if (!last)
-			http2_link_reset(&d->link, flow->id, NGHTTP2_NO_ERROR);
 		forget(flow);
 		return;
 	}
@@ -481,6 +477,16 @@ static int on_stream_closed(nghttp2_session *session, int32_t id, uint32_t code,
 	return 0;
 }
 
+/* on_frame_sent() - After the answer, the rest of the request is not wanted (RFC 9113 §8.1) */
+static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+	if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
+	    frame->hd.flags & NGHTTP2_FLAG_END_STREAM &&
+	    nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
+		http2_link_reset(user, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+	return 0;
+}
+
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, size_t size,
 			 uint32_t *flags, nghttp2_data_source *source, void *user)
 {
@@ -514,9 +520,6 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
 		r = nghttp2_submit_trailer(session, id, trailers->list, trailers->count);
 		free_fields(trailers);
 	}
-	/* The answer is out: the rest of the request is not wanted (RFC 9113 §8.1). */
-	if (r == 0 && flow->duplex->options.server && !flow->in_last)
-		r = nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_NO_ERROR);
 	return r == 0 ? (ssize_t)size : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
@@ -529,6 +532,7 @@ static const struct http2_link_ops server_ops = {
 	.on_invalid_header = on_invalid_header,
 	.on_data = on_data,
 	.on_frame = on_frame,
+	.on_frame_sent = on_frame_sent,
 	.on_stream_closed = on_stream_closed,
 	.sent = on_sent,
 	.end = on_end,
@@ -597,11 +601,6 @@ void http2_duplex_receive(struct http2_duplex *d, const uint8_t *bytes, size_t l
 size_t http2_duplex_flows(const struct http2_duplex *d)
 {
 	return d->count;
-}
-
-size_t http2_duplex_kept(const struct http2_duplex *d)
-{
-	return d->kept_in + d->count * FLOW_COST;
 }
 
 bool http2_duplex_is_going(const struct http2_duplex *d)

@@ -82,9 +82,6 @@ void http2_duplex_receive(struct http2_duplex *d, const uint8_t *bytes, size_t l
 /** http2_duplex_flows() - How many are under way */
 size_t http2_duplex_flows(const struct http2_duplex *d);
 
-/** http2_duplex_kept() - Bytes that wait on both sides, and heads */
-size_t http2_duplex_kept(const struct http2_duplex *d);
-
 /** http2_duplex_has_room() - Whether another request can begin at once. For clients */
 bool http2_duplex_has_room(const struct http2_duplex *d);
 

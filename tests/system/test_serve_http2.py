@@ -7,12 +7,14 @@ import os
 import queue
 import re
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from lab import raw_http2 as h2
-from lab.build import build_folder, is_sanitized
+from lab import wait_for
+from lab.build import ROOT, build_folder, is_sanitized
 from lab.network import PYTHON
 from lab.served import CONFIG, MIRROR_PORT, Served, headers, start_mirror
 
@@ -20,6 +22,11 @@ SERVED = json.loads(json.dumps(CONFIG))
 SERVED["Web"]["${TS_CERT_DOMAIN}:80"]["Handlers"]["/mirror/"] = {
     "Proxy": f"http://127.0.0.1:{MIRROR_PORT}"
 }
+WEBSOCKETS, WEBSOCKETS_PORT = ROOT / "tests/lab/websocket_app.py", 8083
+for number in ("80", "443"):
+    SERVED["Web"]["${TS_CERT_DOMAIN}:" + number]["Handlers"]["/ws"] = {
+        "Proxy": f"http://127.0.0.1:{WEBSOCKETS_PORT}"
+    }
 # Both ways to HTTP/2: by ALPN, and by prior knowledge.
 WAYS = {"https": ["--http2"], "http": ["--http2-prior-knowledge"]}
 
@@ -121,10 +128,10 @@ class Raw:
         "t.join(30)\n"
     )
 
-    def __init__(self, served):
+    def __init__(self, served, box=None):
         self.name = served.name
         self.process = subprocess.Popen(
-            served.world.laptop.box.enter(PYTHON, "-c", self.SCRIPT, served.addresses[0]),
+            (box or served.world.laptop.box).enter(PYTHON, "-c", self.SCRIPT, served.addresses[0]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -160,7 +167,7 @@ class Raw:
         """(kind, flags, stream, payload) until the connection ends."""
         while True:
             while len(self.buffer) < 9 or len(self.buffer) < 9 + self.length():
-                got = self.pieces.get(timeout=40)
+                got = self.pieces.get(timeout=15)
                 if not got:
                     return
                 self.buffer += got
@@ -205,8 +212,8 @@ class Raw:
 def raw(served):
     made = []
 
-    def connect():
-        made.append(Raw(served))
+    def connect(box=None):
+        made.append(Raw(served, box))
         return made[-1]
 
     yield connect
@@ -369,3 +376,122 @@ def test_more_streams_than_are_allowed(served, raw):
             break
     assert refused == 100 or kind == h2.GOAWAY
     assert served.fetch("http://NAME/hello") == "hello"
+
+
+@pytest.fixture
+def websockets(served):
+    app = served.node.box.start(sys.executable, WEBSOCKETS, "serve", WEBSOCKETS_PORT, log="ws")
+    app.wait_text("^serving", 20)
+    return app
+
+
+@pytest.mark.parametrize("port", [80, 443])
+def test_websockets_by_http1(served, websockets, port):
+    authority = served.take_authority() if port == 443 else "-"
+    done = served.world.laptop.box.run(
+        *[sys.executable, WEBSOCKETS, "call", f"{served.addresses[0]}:{port}", served.name],
+        *[authority, "/ws/chat?x"],
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["path"], said["echo"], said["big"]) == ("/chat?x", "hello", True)
+    assert said["headers"]["x-forwarded-for"] == served.world.laptop.addresses()[0]
+    assert said["code"] == 4000
+
+
+def message(text, kind=1):
+    """A masked frame of a client (RFC 6455 5.2)."""
+    body, mask = text.encode(), b"abcd"
+    length = (
+        bytes([0x80 | len(body)]) if len(body) < 126 else b"\xfe" + len(body).to_bytes(2, "big")
+    )
+    masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
+    return bytes([0x80 | kind]) + length + mask + masked
+
+
+def test_websockets_by_http2(served, websockets, raw):
+    """RFC 8441: CONNECT becomes an upgrade to the app; other streams go on beside it."""
+    client = raw()
+    _, _, _, settings = client.until(lambda kind, flags, *_: kind == h2.SETTINGS and not flags)
+    assert b"\0\x08\0\0\0\x01" in settings
+    client.request(
+        1,
+        "/ws/chat?x",
+        *[(":protocol", "websocket"), ("sec-websocket-version", "13"), ("origin", "http://x")],
+        method="CONNECT",
+        end=False,
+    )
+    _, flags, _, head = client.until(lambda kind, _f, stream, _p: (kind, stream) == (h2.HEADERS, 1))
+    assert b"\x88" in head[:2], head
+    assert not flags & h2.END_STREAM
+    got = b""
+
+    def hear(text):
+        nonlocal got
+        while text not in got:
+            got += client.until(lambda kind, _f, at, _p: (kind, at) == (h2.DATA, 1))[3]
+
+    hear(b'"x-forwarded-for"')
+    assert b'"path": "/chat?x"' in got
+    client.send(h2.frame(h2.DATA, 0, 1, message("hello over two")))
+    hear(b"hello over two")
+    client.request(3, "/hello")
+    assert client.outcome(3) == "hello"
+    client.send(h2.frame(h2.DATA, 0, 1, message("end")))
+    hear(b"\x0f\xa0as asked")
+    # The app waits for the other half of the closing handshake.
+    client.send(h2.frame(h2.DATA, 0, 1, message("\x03\xe8", kind=8)))
+    client.until(
+        lambda kind, flags, at, _p: at == 1
+        and (kind == h2.RESET or (kind == h2.DATA and bool(flags & h2.END_STREAM)))
+    )
+    # Other protocols, and an app that refuses.
+    client.request(5, "/ws/x", (":protocol", "connect-udp"), method="CONNECT", end=False)
+    _, _, _, head = client.until(lambda kind, _f, at, _p: (kind, at) == (h2.HEADERS, 5))
+    assert b"\x82l\x01" in head  # 501
+    client.request(7, "/mirror/status/404", (":protocol", "websocket"), method="CONNECT", end=False)
+    _, _, _, head = client.until(lambda kind, _f, at, _p: (kind, at) == (h2.HEADERS, 7))
+    assert b"\x8d" in head[:2] or b"404" in head
+
+
+def test_no_http2_behind_an_upgrade(served):
+    """'Upgrade: h2c' would let a client write headers to the app that only we may set."""
+    for upgrade in ("h2c", "HTTP/2.0", "websocket, h2c", "TLS/1.0"):
+        text = served.say(
+            f"GET /mirror/x HTTP/1.1\r\nHost: {served.name}\r\nConnection: Upgrade, "
+            f"HTTP2-Settings, close\r\nHTTP2-Settings: AAMAAABk\r\nUpgrade: {upgrade}\r\n\r\n".encode()
+        )
+        assert " 200 " in text, text
+        seen = headers(json.loads(text[text.index("{") : text.rindex("}") + 1]))
+        assert not {"upgrade", "http2-settings"} & set(seen), seen
+
+
+def sockets(pid):
+    """How many a process has; the listeners among them."""
+    names = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+    return sum(name.startswith("socket:") for name in names)
+
+
+def test_a_port_that_ends(served, raw):
+    """Streams under way finish, GOAWAY says that there are no more, and the connection ends.
+
+    On own connections: packets of peers are led to a port only while it is served.
+    """
+    pid = served.services_pid()
+    before = sockets(pid)
+    busy, idle = raw(served.node.box), raw(served.node.box)
+    busy.request(1, "/mirror/slow")
+    idle.request(1, "/hello")
+    assert idle.outcome(1) == "hello"
+    served.write({**SERVED, "TCP": {"443": {"HTTPS": True}}})
+    assert idle.outcome(0) == "goaway 0"
+    goaways, body = [], b""
+    while len(goaways) < 2:
+        kind, _, stream, payload = busy.until(lambda *_: True)
+        if kind == h2.GOAWAY:
+            goaways.append(int.from_bytes(payload[:4], "big"))
+        body += payload if (kind, stream) == (h2.DATA, 1) else b""
+    assert goaways == [0x7FFFFFFF, 1]
+    assert b'"target": "/slow"' in body
+    wait_for(lambda: sockets(pid) < before, 20, "the connections to be closed")
