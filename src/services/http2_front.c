@@ -141,12 +141,22 @@ static void lost(struct turn *turn)
 	exchange_close(TAKE_PTR(turn->x));
 }
 
+/* status_of() - In a tunnel 2xx says that it is open, which the app says by 101 alone (RFC 8441 §5) */
+static int status_of(const struct http1_head *head, bool tunnel)
+{
+	if (!tunnel)
+		return head->status;
+	if (head->status == 101)
+		return 200;
+	return head->status >= 200 && head->status < 300 ? 502 : head->status;
+}
+
 /* filter() - @head without what belongs to the app's connection */
 static void filter(const struct http1_head *head, bool tunnel, struct http1_head *out)
 {
 	bool empty = head->status < 200 || head->status == 204;
 
-	out->status = tunnel ? 200 : head->status;
+	out->status = status_of(head, tunnel);
 	out->reason = "";
 	out->content_length = head->content_length;
 	out->header_count = 0;
@@ -155,7 +165,7 @@ static void filter(const struct http1_head *head, bool tunnel, struct http1_head
 
 		if (!http_is_hop(head, h->name) &&
 		    !(empty && strcasecmp(h->name, "Content-Length") == 0) &&
-		    !(tunnel && strcasecmp(h->name, "Sec-WebSocket-Accept") == 0))
+		    !(head->status == 101 && strcasecmp(h->name, "Sec-WebSocket-Accept") == 0))
 			out->headers[out->header_count++] = *h;
 	}
 }
@@ -174,7 +184,7 @@ static void on_head(void *user, const struct http1_head *head, bool last)
 	turn->bodyless = last || strcmp(turn->request->method, "HEAD") == 0 ||
 			 head->status == 204 || head->status == 304 ||
 			 (head->content_length == 0 && !head->chunked && head->status >= 200);
-	filter(head, head->status == 101, &out);
+	filter(head, turn->tunnel, &out);
 	if (head->status >= 200 || head->status == 101)
 		turn->head_sent = true;
 	else
@@ -434,7 +444,9 @@ static void on_ended(void *user, const struct error *err)
 /* is_late() - Whether a turn waits for its client, and has for too long */
 static bool is_late(const struct turn *turn, nanoseconds now)
 {
-	bool takes_nothing = turn->flow && http2_flow_pending(turn->flow) > 0;
+	/* A whole answer that is still here waits in the connection. */
+	bool takes_nothing =
+		turn->flow && (http2_flow_pending(turn->flow) > 0 || (!turn->x && !turn->app));
 	bool sends_nothing =
 		turn->x && turn->has_length && !turn->request_done && exchange_wants(turn->x);
 

@@ -21,8 +21,8 @@ int http_path(const char *target, char out[static HTTP_PATH_MAX], const char **r
 		if (!scheme || (strncasecmp(target, "http://", 7) != 0 &&
 				strncasecmp(target, "https://", 8) != 0))
 			return -EINVAL;
-		path = strchr(scheme + 3, '/');
-		if (!path)
+		path = scheme + 3 + strcspn(scheme + 3, "/?#");
+		if (*path != '/')
 			return -EINVAL;
 	}
 	*ret_from = path;
@@ -86,11 +86,19 @@ bool http_is_hop(const struct http1_head *head, const char *name)
 	return http1_header_has(head, "Connection", name);
 }
 
-/* begins() - Whether @name begins with @prefix, in any case, '_' being as good as '-' */
+/* plain() - A letter in lower case, a digit, and '-' for any mark: CGI and its heirs make '_' of them */
+static char plain(char c)
+{
+	if (isalnum((unsigned char)c))
+		return (char)tolower((unsigned char)c);
+	return c ? '-' : 0;
+}
+
+/* begins() - Whether @name begins with @prefix, however it is spelled */
 static bool begins(const char *name, const char *prefix)
 {
 	for (; *prefix; name++, prefix++)
-		if (tolower((unsigned char)(*name == '_' ? '-' : *name)) != *prefix)
+		if (plain(*name) != *prefix)
 			return false;
 	return true;
 }

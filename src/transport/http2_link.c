@@ -141,6 +141,7 @@ int http2_link_open(struct http2_link *link, struct stream *below, const struct 
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, ops->on_frame);
 	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, ops->on_frame_sent);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, ops->on_stream_closed);
+	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, ops->on_frame_sent);
 	if ((ops->server ? nghttp2_session_server_new2 : nghttp2_session_client_new2)(
 		    &link->session, callbacks, link, option) == 0 &&
 	    nghttp2_submit_settings(link->session, NGHTTP2_FLAG_NONE, settings, count) == 0)

@@ -38,6 +38,7 @@ struct http2_link_ops {
 	nghttp2_on_frame_recv_callback on_frame;
 	nghttp2_on_frame_send_callback on_frame_sent; /* or NULL */
 	nghttp2_on_stream_close_callback on_stream_closed;
+	nghttp2_on_frame_send_callback on_frame_sent; /* or NULL */
 	/** @sent: all frames were passed to the stream; may add some */
 	void (*sent)(struct http2_link *link);
 	/** @end: the link has ended: with the stream, or for an error of the peer */

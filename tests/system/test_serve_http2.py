@@ -80,6 +80,8 @@ def test_requests_and_answers(served, way, tmp_path):
         ("early", ["--data-binary", "x" * 10000], "413 10"),
     ):
         assert served.fetch(f"{base}/{path}", *how, *options, *code) == wanted, path
+    redirect = [*how, "-d", "x" * 10000, *code]
+    assert way == "http" or served.fetch("https://NAME/old", *redirect) == "301 0"
     assert served.fetch(f"{base}/chunks/10", *how).count("data: ") == 10
     assert "502" in served.fetch(f"{base}/hangup", *how)
     assert "404" in served.fetch(f"{way}://NAME/old", *how, "-H", "Host: x.example.com") or (
@@ -362,6 +364,14 @@ def test_a_flood_of_continuations(served, raw):
     assert re.match("goaway|reset|closed", client.outcome(1))
     assert served.fetch("http://NAME/hello") == "hello"
     assert served.services_pid() == pid
+
+
+def test_a_websocket_that_the_app_does_not_open(served, raw):
+    """In a tunnel 200 would say that it is open."""
+    client = raw()
+    client.request(1, "/mirror/x", (":protocol", "websocket"), method="CONNECT", end=False)
+    _, _, _, block = client.until(lambda kind, _f, at, _p: (kind, at) == (h2.HEADERS, 1))
+    assert 0x88 not in block[:2], "200, by the static table of HPACK"
 
 
 def test_more_streams_than_are_allowed(served, raw):

@@ -24,6 +24,8 @@ static void test_paths(void **state)
 		{"http://app/x?y", "/x", "/x?y"},
 		{"HTTPS://app:443/x", "/x", "/x"},
 		{"http://app", NULL, NULL},
+		{"http://app?x=/y", NULL, NULL},
+		{"http://app#/y", NULL, NULL},
 		{"*", NULL, NULL},
 		{"app:443", NULL, NULL},
 		{"", NULL, NULL},
@@ -94,6 +96,8 @@ static void test_what_a_client_claims_is_dropped(void **state)
 	expect_request("GET /x?y HTTP/1.1\r\nHost: app.ts.net\r\nAccept: */*\r\n"
 		       "Tailscale-User-Login: root\r\ntailscale_user_name: root\r\n"
 		       "TAILSCALE-App_Capabilities: {}\r\nX-Forwarded-For: 1.1.1.1\r\n"
+		       "Tailscale.User.Login: root\r\ntailscale~user+name: root\r\n"
+		       "X.Forwarded.For: 1.1.1.1\r\n"
 		       "x_forwarded_proto: gopher\r\nForwarded: for=1.1.1.1\r\n"
 		       "Connection: keep-alive, X-Private\r\nX-Private: 1\r\nTE: trailers\r\n"
 		       "Keep-Alive: 5\r\nUpgrade: h2c\r\nProxy-Authorization: x\r\n\r\n",

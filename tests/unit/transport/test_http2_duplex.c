@@ -27,6 +27,7 @@ struct fixture {
 	struct side ours[8]; /* the server's */
 	size_t requests;
 	bool keep_paused;
+	const char *answer_at_once; /* a head, to each request; NULL: the test answers */
 	int ended;
 };
 
@@ -81,6 +82,16 @@ static const struct http2_flow_events flow_events = {
 	.gone = on_gone,
 };
 
+/* head_of() - By the parser of HTTP/1.1, as an exchange makes it */
+static struct http1_head *head_of(struct http1_parser *p, bool answer, const char *text)
+{
+	size_t used;
+
+	http1_parser_init(p, answer);
+	assert_int_equal(http1_parse(p, (const uint8_t *)text, strlen(text), &used), HTTP1_HEAD);
+	return &p->head;
+}
+
 static void on_request(void *user, struct http2_flow *flow, const struct http1_head *head,
 		       bool last, bool tunnel)
 {
@@ -96,6 +107,13 @@ static void on_request(void *user, struct http2_flow *flow, const struct http1_h
 	s->tunnel = tunnel;
 	s->flow = flow;
 	http2_flow_set_events(flow, &flow_events, s);
+	if (f->answer_at_once) {
+		struct http1_parser p;
+
+		assert_int_equal(
+			http2_flow_answer(flow, head_of(&p, true, f->answer_at_once), true), 0);
+		http1_parser_free(&p);
+	}
 	if (!f->keep_paused)
 		http2_flow_resume(flow);
 }
@@ -182,16 +200,6 @@ static void clear(struct side *s)
 	}
 }
 
-/* head_of() - By the parser of HTTP/1.1, as an exchange makes it */
-static struct http1_head *head_of(struct http1_parser *p, bool answer, const char *text)
-{
-	size_t used;
-
-	http1_parser_init(p, answer);
-	assert_int_equal(http1_parse(p, (const uint8_t *)text, strlen(text), &used), HTTP1_HEAD);
-	return &p->head;
-}
-
 static void send(struct fixture *f, struct side *s, const char *text, bool last)
 {
 	struct http1_parser p;
@@ -261,6 +269,32 @@ static void test_an_answer_of_a_head_alone(void **state)
 	assert_true(f->ours[0].last);
 	answer(f, &f->ours[0], "HTTP/1.1 200 OK\r\ngrpc-status: 12\r\n\r\n", true);
 	assert_true(a.last && a.ended && a.gone);
+	finish(f);
+}
+
+/* The whole answer comes, though the client has not sent all of its request. */
+static void test_answers_before_the_end_of_requests(void **state)
+{
+	static const struct http1_header status = {"grpc-status", "7"};
+	static uint8_t piece[2 * WINDOW];
+	struct fixture *f = begin();
+	struct side a = {0}, b = {0};
+
+	(void)state;
+	send(f, &a, "POST /a HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+	answer(f, &f->ours[0], "HTTP/1.1 200 OK\r\n\r\n", false);
+	assert_int_equal(http2_flow_write(f->ours[0].flow, piece, sizeof(piece)), 0);
+	assert_int_equal(http2_flow_end(f->ours[0].flow, &status, 1), 0);
+	settle(f);
+	assert_int_equal(a.received, sizeof(piece));
+	assert_true(a.ended && a.gone && f->ours[0].gone);
+	assert_int_equal(a.code, 0);
+	assert_int_equal(a.trailer_count, 1);
+	clear(&a);
+	f->answer_at_once = "HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n";
+	send(f, &b, "POST /b HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n", false);
+	assert_int_equal(b.status, 301);
+	assert_true(b.last && b.gone && f->ours[1].gone);
 	finish(f);
 }
 
@@ -427,6 +461,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bodies_and_trailers_both_ways),
 		cmocka_unit_test(test_an_answer_of_a_head_alone),
+		cmocka_unit_test(test_answers_before_the_end_of_requests),
 		cmocka_unit_test(test_a_paused_flow_stops_no_other),
 		cmocka_unit_test(test_what_waits_outlives_the_stream),
 		cmocka_unit_test(test_resets_and_the_end),
