@@ -458,8 +458,8 @@ static void serve_set_serve_config(struct node *node, struct http1_exchange *x)
 	static const struct {
 		int code, status;
 	} refusals[] = {
-		{-EINVAL, 400},   {-EEXIST, 409},     {-ESTALE, 412},
-		{-EMSGSIZE, 413}, {-EOPNOTSUPP, 501}, {-EBUSY, 503},
+		{-EINVAL, 400},     {-EEXIST, 409}, {-ESTALE, 412}, {-EMSGSIZE, 413},
+		{-EOPNOTSUPP, 501}, {-EBUSY, 503},  {-EPERM, 403},
 	};
 	bool none = x->body->length == 4 && memcmp(buffer_head(x->body), "null", 4) == 0;
 	json_t *config = none ? json_object() : body_object(x);

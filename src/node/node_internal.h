@@ -400,6 +400,10 @@ json_t *node_serve_foreground(const struct node *node);
 /** node_serve_take() - Put the stored configuration and @foreground, which is taken over, into force */
 void node_serve_take(struct node *node, json_t *foreground);
 
+/** node_serve_check_roots() - Whether all files and sockets of @config may be served; 0 or -EPERM */
+int node_serve_check_roots(const struct node *node, const struct serve_config *config,
+			   struct error *err);
+
 /* node_serve_edit.c */
 
 /** node_serve_session_ended() - A watch of the bus has ended, and with it what it served */

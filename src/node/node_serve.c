@@ -31,6 +31,8 @@
 
 _Static_assert(SERVE_TARGETS_MAX + NODE_ACME_TARGETS <= SERVE_WISH_TARGETS_MAX,
 	       "each has a number");
+_Static_assert(SERVE_PATHS_MAX <= SERVE_WISH_PATHS_MAX, "each path has a number");
+_Static_assert(SERVE_PATH_MAX <= SERVE_WISH_PATH_MAX, "each path fits");
 _Static_assert(DIVERTS_MAX >= SERVE_DIVERTS_MAX, "each listener has an entry");
 
 /* Names of targets may get other addresses; there is no event for that. */
@@ -125,6 +127,8 @@ static void send_wish(struct node_serve *serve)
 		.peerapi = serve->peerapi,
 		.targets = serve->targets,
 		.target_count = target_count(serve),
+		.paths = serve->config.paths,
+		.path_count = serve->config.path_count,
 		.config = serve->sent_text,
 		.domain = serve->domain,
 		.suffix = dot ? (char *)(uintptr_t)(dot + 1) : NULL,
@@ -208,6 +212,7 @@ static void resolve_next(struct node_serve *serve)
 		struct error err = {0};
 		struct address address;
 
+		out->socket = target->path; /* of @config, which lives as long */
 		if (target->host &&
 		    address_parse(target->host, strlen(target->host), &address) == 0) {
 			out->addresses[0] = (struct endpoint){address, target->port};
@@ -322,6 +327,32 @@ static char *whole_text(struct node_serve *serve)
 	return whole;
 }
 
+static int check_root(const struct node *node, const char *path, struct error *err)
+{
+	const char *roots = node->start->config.serve_roots;
+	size_t length;
+
+	if (serve_root(roots, path, &length))
+		return 0;
+	return error_set(err, -EPERM,
+			 "%.200s is outside of the folders that may be served (%.200s): start with "
+			 "--serve-root=FOLDER (TS_SERVE_ROOT)",
+			 path, roots ?: "none");
+}
+
+int node_serve_check_roots(const struct node *node, const struct serve_config *config,
+			   struct error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < config->path_count; i++)
+		r = check_root(node, config->paths[i], err);
+	for (size_t i = 0; r == 0 && i < config->target_count; i++)
+		if (config->targets[i].path)
+			r = check_root(node, config->targets[i].path, err);
+	return r;
+}
+
 /* apply() - Take the text as it stands, under our name as it is */
 static void apply(struct node_serve *serve)
 {
@@ -342,6 +373,8 @@ static void apply(struct node_serve *serve)
 		free(text);
 		return;
 	}
+	if (node_serve_check_roots(serve->node, &config, &err) < 0)
+		serve_config_warn(&config, err.text);
 	if (node_warn(serve->node, NODE_WARN_SERVE, config.warnings[0] ? config.warnings : NULL) &&
 	    config.warnings[0])
 		log_warn("serve configuration: %s", config.warnings);

@@ -57,11 +57,6 @@ static int check_etag(struct node *node, const char *etag, struct error *err)
 	return strcmp(etag, now_etag) == 0 ? 0 : error_set(err, -ESTALE, "etag mismatch");
 }
 
-static int lacks(struct error *err, const char *what, const char *remedy)
-{
-	return error_set(err, -EOPNOTSUPP, "%s is not supported yet: %s", what, remedy);
-}
-
 /* check_funnel() - Whether the internet may be let in, if @config does so */
 static int check_funnel(const struct node *node, const json_t *config, struct error *err)
 {
@@ -134,18 +129,13 @@ static int check_sessions(const struct node *node, const json_t *next, struct er
 }
 
 /* check_change() - Refuse what can't be served, and another protocol on a port in use */
-static int check_change(const struct serve_config *now, const struct serve_config *next,
-			struct error *err)
+static int check_change(const struct node *node, const struct serve_config *next, struct error *err)
 {
+	const char *text;
+	const struct serve_config *now = node_serve_in_force(node, &text);
+
 	if (next->port_count > SERVE_PORTS_MAX)
 		return error_set(err, -EINVAL, "more than %u ports", SERVE_PORTS_MAX);
-	for (size_t i = 0; i < next->target_count; i++)
-		if (next->targets[i].path)
-			return lacks(err, "a Unix socket as target", "use a TCP port");
-	for (size_t i = 0; i < next->site_count; i++)
-		for (size_t k = 0; k < next->sites[i].handler_count; k++)
-			if (next->sites[i].handlers[k].action == SERVE_PATH)
-				return lacks(err, "serving files", "use a web server as target");
 	for (size_t i = 0; i < next->port_count; i++) {
 		const struct serve_port *port = &next->ports[i];
 		const struct serve_port *used = serve_config_port(now, port->port);
@@ -157,13 +147,13 @@ static int check_change(const struct serve_config *now, const struct serve_confi
 					 serve_protocol_name(port->protocol), port->port,
 					 serve_protocol_name(used->protocol));
 	}
-	return 0;
+	return node_serve_check_roots(node, next, err);
 }
 
 /* check_config() - Whether @text, which is @json, may replace what is in force */
 static int check_config(struct node *node, const json_t *json, const char *text, struct error *err)
 {
-	const char *domain = node_serve_domain(node), *now;
+	const char *domain = node_serve_domain(node);
 	struct serve_config next = {0};
 	int r = check_funnel(node, json, err);
 
@@ -176,7 +166,7 @@ static int check_config(struct node *node, const json_t *json, const char *text,
 	if (r == 0)
 		r = serve_config_parse(text, strlen(text), domain, &next, err);
 	if (r == 0)
-		r = check_change(node_serve_in_force(node, &now), &next, err);
+		r = check_change(node, &next, err);
 	serve_config_free(&next);
 	return r;
 }

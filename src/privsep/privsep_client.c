@@ -24,8 +24,9 @@ struct queued {
 
 struct pending {
 	uint32_t id;       /* 0: free */
-	privsep_done done; /* one of both */
+	privsep_done done; /* one of the three */
 	privsep_done_fd done_fd;
+	privsep_done_opened opened;
 	void *userdata;
 };
 
@@ -99,7 +100,13 @@ static void finish(struct pending *pending, int result, const char *text, int fd
 	struct pending done = *pending;
 
 	*pending = (struct pending){0};
-	if (done.done_fd)
+	if (done.opened)
+		done.opened(done.userdata,
+			    result < 0 ? result
+			    : fd >= 0  ? TAKE_FD(fd)
+				       : -EBADMSG,
+			    text);
+	else if (done.done_fd)
 		done.done_fd(done.userdata, result < 0 ? result : fd >= 0 ? TAKE_FD(fd) : -EBADMSG);
 	else if (done.done)
 		done.done(done.userdata, result, text);
@@ -381,6 +388,20 @@ int privsep_client_connect(struct privsep_client *client, uint32_t serving, unsi
 
 	return request(client, &message, -1,
 		       (struct pending){.done_fd = done, .userdata = userdata});
+}
+
+int privsep_client_open(struct privsep_client *client, uint32_t serving, unsigned int path,
+			const char *name, privsep_done_opened done, void *userdata)
+{
+	union privsep_message message = {
+		.open = {.header.type = PRIVSEP_OPEN, .serving = serving, .path = path},
+	};
+
+	if (snprintf(message.open.name, sizeof(message.open.name), "%s", name) >=
+	    (int)sizeof(message.open.name))
+		return -ENAMETOOLONG;
+	return request(client, &message, -1,
+		       (struct pending){.opened = done, .userdata = userdata});
 }
 
 int privsep_client_network(struct privsep_client *client, const struct privsep_network *network,

@@ -62,6 +62,9 @@ typedef void (*privsep_done)(void *userdata, int result, const char *text);
  *  negative errno */
 typedef void (*privsep_done_fd)(void *userdata, int fd);
 
+/** privsep_done_opened - The same for PRIVSEP_OPEN; @kind: PRIVSEP_OPENED_…, or the error in words */
+typedef void (*privsep_done_opened)(void *userdata, int fd, const char *kind);
+
 /** struct privsep_start_message - Contents of the first message */
 struct privsep_start_message {
 	struct privsep_start config;
@@ -182,6 +185,16 @@ int privsep_client_connect(struct privsep_client *client, uint32_t serving, unsi
 
 /** privsep_client_unused() - Of services: no connection for some time; 0 or negative errno */
 int privsep_client_unused(struct privsep_client *client);
+/**
+ * privsep_client_open() - Ask for a served file or folder
+ * @serving: the number of the struct privsep_serve that has the path
+ * @path: its index
+ * @name: below it, as in struct privsep_open
+ *
+ * Return: 0 and @done will be called; -ENOBUFS: too many requests are under way; others
+ */
+int privsep_client_open(struct privsep_client *client, uint32_t serving, unsigned int path,
+			const char *name, privsep_done_opened done, void *userdata);
 
 /** privsep_client_settled() - The prefs of the start are stored; 0 or negative errno */
 int privsep_client_settled(struct privsep_client *client);

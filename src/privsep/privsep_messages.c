@@ -74,6 +74,26 @@ static bool person_fits(const struct privsep_person *person)
 	       ENDS(person->capabilities);
 }
 
+/* below_fits() - Whether it leads nowhere but below: no ".", "..", empty part or slash at an end */
+static bool below_fits(const char name[static PRIVSEP_BELOW_MAX])
+{
+	const char *part = name;
+
+	if (!memchr(name, 0, PRIVSEP_BELOW_MAX))
+		return false;
+	while (*name) {
+		size_t length = strcspn(part, "/");
+
+		if (length == 0 || (length <= 2 && strspn(part, ".") >= length))
+			return false;
+		part += length;
+		if (!*part)
+			break;
+		part++;
+	}
+	return true;
+}
+
 static bool body_fits(const union privsep_message *m, size_t fd_count)
 {
 	switch (m->header.type) {
@@ -104,6 +124,8 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 	case PRIVSEP_CONNECT:
 		return m->connect.target < SERVE_WISH_TARGETS_MAX &&
 		       m->connect.address < SERVE_TARGET_ADDRESSES_MAX;
+	case PRIVSEP_OPEN:
+		return m->open.path < SERVE_WISH_PATHS_MAX && below_fits(m->open.name);
 	case PRIVSEP_LISTENER:
 		return m->listener.port >= 1 && m->listener.port <= UINT16_MAX;
 	case PRIVSEP_WHO:
@@ -144,6 +166,7 @@ static const struct row {
 	[PRIVSEP_SERVE] = {ENGINE, SIZE(plain), 1, 1, true, PRIVSEP_SERVE_MAX},
 	[PRIVSEP_CONNECT] = {SERVICES, SIZE(connect), 0, 0, true, 0},
 	[PRIVSEP_UNUSED] = {SERVICES, SIZE(plain), 0, 0, false, 0},
+	[PRIVSEP_OPEN] = {SERVICES, SIZE(open), 0, 0, true, 0},
 	[PRIVSEP_ALIVE] = {ANY_CHILD, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_START] = {SUPERVISOR, SIZE(begin), 3, PRIVSEP_FDS_MAX, false, PRIVSEP_START_MAX},
 	[PRIVSEP_REPLY] = {SUPERVISOR, SIZE(reply), 0, 1, true, 0},

@@ -24,11 +24,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PRIVSEP_TEXT_MAX   512 /* status and warning lines, with the zero */
-#define PRIVSEP_DOMAIN_MAX 256 /* a host name, with the zero; perhaps with "*." before it */
-#define PRIVSEP_FDS_MAX    12  /* descriptors in one message */
-#define PRIVSEP_TUN_MAX    4   /* queues of the TUN; the engine has one thread, and so one */
-#define PRIVSEP_CHANNEL_FD 3   /* where a child finds its end; its log pipe is stderr */
+#define PRIVSEP_TEXT_MAX   512  /* status and warning lines, with the zero */
+#define PRIVSEP_DOMAIN_MAX 256  /* a host name, with the zero; perhaps with "*." before it */
+#define PRIVSEP_FDS_MAX    12   /* descriptors in one message */
+#define PRIVSEP_TUN_MAX    4    /* queues of the TUN; the engine has one thread, and so one */
+#define PRIVSEP_BELOW_MAX  4096 /* a file's name below a served folder, with the zero */
+#define PRIVSEP_CHANNEL_FD 3    /* where a child finds its end; its log pipe is stderr */
 
 /* Largest size of a sealed memfd, by content. */
 #define PRIVSEP_START_MAX      (128u * 1024)
@@ -37,6 +38,7 @@
 #define PRIVSEP_BLOB_MAX       (16u * 1024 * 1024)
 #define PRIVSEP_SERVE_MAX      (512u * 1024)
 #define PRIVSEP_DIVERT_MAX     (32u * 1024)
+#define PRIVSEP_FOLDER_MAX     (1024u * 1024)
 #define PRIVSEP_CSR_MAX        (16u * 1024)
 #define PRIVSEP_CHAIN_MAX      (64u * 1024)
 
@@ -63,6 +65,7 @@ enum privsep_type {
 			    once */
 	PRIVSEP_UNUSED, /* struct privsep_plain: no connection for some time; the process may end if
 			    nothing but the PeerAPI is served */
+	PRIVSEP_OPEN,   /* struct privsep_open: a served file or folder; answered when it is open */
 	/* supervisor → engine */
 	PRIVSEP_START,      /* struct privsep_begin + descriptors: the first message */
 	PRIVSEP_REPLY,      /* struct privsep_reply [+ one descriptor]: the answer to a request */
@@ -204,6 +207,25 @@ struct privsep_connect {
 	uint32_t serving; /* id of the PRIVSEP_SERVING whose target it is: another one is refused */
 };
 
+/* What PRIVSEP_OPEN answers with, in the text of struct privsep_reply. */
+#define PRIVSEP_OPENED_FILE   "file"
+#define PRIVSEP_OPENED_INDEX  "index"  /* the file index.html of the folder */
+#define PRIVSEP_OPENED_FOLDER "folder" /* a memfd: struct privsep_folder, then names */
+
+struct privsep_open {
+	struct privsep_header header;
+	uint32_t serving; /* id of the PRIVSEP_SERVING that has the path: another one is refused */
+	uint32_t path;    /* index of the path, below SERVE_WISH_PATHS_MAX */
+	char name[PRIVSEP_BELOW_MAX]; /* below it: without ".", ".." and empty parts; "": itself */
+};
+
+/* The head of a listing; behind it names, each ended by a zero, those of folders by "/" and zero. */
+struct privsep_folder {
+	int64_t modified; /* seconds since 1970 */
+	uint32_t count;   /* of names */
+	uint32_t cut;     /* 1: there are more, which did not fit */
+};
+
 struct privsep_listener {
 	struct privsep_header header;
 	uint32_t port; /* the served one, 1 to 65535 */
@@ -246,6 +268,7 @@ union privsep_message {
 	struct privsep_reply reply;
 	struct privsep_changed changed;
 	struct privsep_connect connect;
+	struct privsep_open open;
 	struct privsep_listener listener;
 	struct privsep_who who;
 	struct privsep_person_message person;

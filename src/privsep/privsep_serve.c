@@ -23,7 +23,9 @@ enum {
 	RECORD_ACME_EMAIL,
 	RECORD_ACME_KEY_ID,
 	RECORD_ACME_ZONE,
-	RECORD_KEEP, /* nothing */
+	RECORD_KEEP,   /* nothing */
+	RECORD_SOCKET, /* text: a target too */
+	RECORD_PATH,   /* text */
 };
 
 _Static_assert(sizeof(struct endpoint) == 20, "no padding but one byte");
@@ -37,15 +39,20 @@ int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out)
 {
 	int r = 0;
 
-	if (serve->port_count > SERVE_PORTS_MAX || serve->target_count > SERVE_WISH_TARGETS_MAX)
+	if (serve->port_count > SERVE_PORTS_MAX || serve->target_count > SERVE_WISH_TARGETS_MAX ||
+	    serve->path_count > SERVE_WISH_PATHS_MAX)
 		return -EMSGSIZE;
 	if (serve->peerapi)
 		r = record_put(out, RECORD_PEERAPI, &serve->peerapi, sizeof(uint16_t));
 	for (size_t i = 0; r == 0 && i < serve->port_count; i++)
 		r = record_put(out, RECORD_PORT, &serve->ports[i], sizeof(uint16_t));
 	for (size_t i = 0; r == 0 && i < serve->target_count; i++)
-		r = record_put(out, RECORD_TARGET, serve->targets[i].addresses,
-			       serve->targets[i].count * sizeof(struct endpoint));
+		r = serve->targets[i].socket
+			    ? put_text(out, RECORD_SOCKET, serve->targets[i].socket)
+			    : record_put(out, RECORD_TARGET, serve->targets[i].addresses,
+					 serve->targets[i].count * sizeof(struct endpoint));
+	for (size_t i = 0; r == 0 && i < serve->path_count; i++)
+		r = put_text(out, RECORD_PATH, serve->paths[i]);
 	if (r == 0)
 		r = put_text(out, RECORD_CONFIG, serve->config);
 	if (r == 0)
@@ -94,10 +101,65 @@ static int take_text(struct cursor *value, char **ret)
 	return 0;
 }
 
+static int add_target(struct privsep_serve *serve, const struct privsep_serve_target *target)
+{
+	struct privsep_serve_target *more =
+		reallocarray(serve->targets, serve->target_count + 1, sizeof(*target));
+
+	if (!more)
+		return -ENOMEM;
+	serve->targets = more;
+	serve->targets[serve->target_count++] = *target;
+	return 0;
+}
+
+/* take_path() - An absolute path without ".." */
+static int take_path(struct cursor *value, char **ret)
+{
+	int r = value->left < SERVE_WISH_PATH_MAX ? take_text(value, ret) : -EBADMSG;
+	size_t length = r == 0 ? strlen(*ret) : 0;
+
+	if (r == 0 && (**ret != '/' || strstr(*ret, "/../") || strstr(*ret, "//") ||
+		       (length > 2 && strcmp(*ret + length - 3, "/..") == 0)))
+		r = -EBADMSG;
+	if (r < 0) {
+		free(*ret);
+		*ret = NULL;
+	}
+	return r;
+}
+
+static int take_socket(struct cursor *value, struct privsep_serve *serve)
+{
+	struct privsep_serve_target target = {0};
+	int r = serve->target_count < SERVE_WISH_TARGETS_MAX ? take_path(value, &target.socket)
+							     : -EBADMSG;
+
+	if (r == 0)
+		r = add_target(serve, &target);
+	if (r < 0)
+		free(target.socket);
+	return r;
+}
+
+static int take_served_path(struct cursor *value, struct privsep_serve *serve)
+{
+	char **more, *path = NULL;
+	int r = serve->path_count < SERVE_WISH_PATHS_MAX ? take_path(value, &path) : -EBADMSG;
+
+	more = r == 0 ? reallocarray(serve->paths, serve->path_count + 1, sizeof(*more)) : NULL;
+	if (!more) {
+		free(path);
+		return r < 0 ? r : -ENOMEM;
+	}
+	serve->paths = more;
+	serve->paths[serve->path_count++] = path;
+	return 0;
+}
+
 static int take_target(struct cursor *value, struct privsep_serve *serve)
 {
-	struct privsep_serve_target *more,
-		target = {.count = value->left / sizeof(struct endpoint)};
+	struct privsep_serve_target target = {.count = value->left / sizeof(struct endpoint)};
 
 	if (value->left % sizeof(struct endpoint) != 0 ||
 	    target.count > SERVE_TARGET_ADDRESSES_MAX ||
@@ -107,12 +169,7 @@ static int take_target(struct cursor *value, struct privsep_serve *serve)
 	for (size_t i = 0; i < target.count; i++)
 		if (!endpoint_fits(&target.addresses[i]))
 			return -EBADMSG;
-	more = reallocarray(serve->targets, serve->target_count + 1, sizeof(target));
-	if (!more)
-		return -ENOMEM;
-	serve->targets = more;
-	serve->targets[serve->target_count++] = target;
-	return 0;
+	return add_target(serve, &target);
 }
 
 static int take_port(struct cursor *value, uint16_t *ret)
@@ -153,6 +210,12 @@ int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve 
 			break;
 		case RECORD_TARGET:
 			r = take_target(&record.value, &serve);
+			break;
+		case RECORD_SOCKET:
+			r = take_socket(&record.value, &serve);
+			break;
+		case RECORD_PATH:
+			r = take_served_path(&record.value, &serve);
 			break;
 		case RECORD_CONFIG:
 			r = take_text(&record.value, &serve.config);
@@ -214,6 +277,11 @@ void privsep_acme_clear(struct privsep_acme *acme)
 
 void privsep_serve_clear(struct privsep_serve *serve)
 {
+	for (size_t i = 0; i < serve->target_count; i++)
+		free(serve->targets[i].socket);
+	for (size_t i = 0; i < serve->path_count; i++)
+		free(serve->paths[i]);
+	free(serve->paths);
 	free(serve->targets);
 	free(serve->config);
 	free(serve->domain);
@@ -221,6 +289,24 @@ void privsep_serve_clear(struct privsep_serve *serve)
 	free(serve->cert_domains);
 	privsep_acme_clear(&serve->acme);
 	*serve = (struct privsep_serve){0};
+}
+
+const char *serve_root(const char *roots, const char *path, size_t *ret_length)
+{
+	const char *best = NULL;
+
+	while (roots && *roots) {
+		size_t length = strcspn(roots, ":");
+		size_t root = length == 1 ? 0 : length; /* "/" holds everything */
+
+		if (length > 0 && strncmp(roots, path, root) == 0 &&
+		    (path[root] == '/' || path[root] == 0) && (!best || root > *ret_length)) {
+			best = roots;
+			*ret_length = root;
+		}
+		roots += length + (roots[length] == ':');
+	}
+	return best;
 }
 
 int privsep_diverts_encode(const struct privsep_divert *diverts, size_t count, struct buffer *out)

@@ -15,6 +15,8 @@
 #define SERVE_PORTS_MAX            64u
 #define SERVE_WISH_TARGETS_MAX     264u
 #define SERVE_TARGET_ADDRESSES_MAX 4u
+#define SERVE_WISH_PATHS_MAX       64u
+#define SERVE_WISH_PATH_MAX        1024u /* bytes, with the zero */
 #define SERVE_TEXT_MAX             (300u * 1024)
 #define SERVE_DIVERTS_MAX          (SERVE_PORTS_MAX * 4)
 
@@ -22,6 +24,7 @@
 struct privsep_serve_target {
 	struct endpoint addresses[SERVE_TARGET_ADDRESSES_MAX];
 	size_t count; /* 0: its name has no address now */
+	char *socket; /* path of a Unix socket, which has no address; or NULL */
 };
 
 /* How a name is proven to an ACME authority; SERVE_CHALLENGES has the same order, and lacks NONE. */
@@ -54,6 +57,8 @@ struct privsep_serve {
 	size_t port_count;
 	struct privsep_serve_target *targets; /* in the order of struct serve_config */
 	size_t target_count;
+	char **paths; /* files and folders, in the order of struct serve_config */
+	size_t path_count;
 	char *config;       /* JSON: ipn.ServeConfig, or NULL */
 	char *domain;       /* replaces ${TS_CERT_DOMAIN}, and is the certificate's name; or NULL */
 	char *suffix;       /* MagicDNS suffix of the tailnet, or NULL */
@@ -73,6 +78,16 @@ void privsep_acme_clear(struct privsep_acme *acme);
 
 /** privsep_serve_clear() - Free what a decoded one holds */
 void privsep_serve_clear(struct privsep_serve *serve);
+
+/**
+ * serve_root() - The longest of @roots that holds @path
+ * @roots: absolute paths separated by ':', or NULL
+ * @path:  absolute; both without "." and ".." and double slashes
+ * @ret_length: of the root; the rest of @path begins behind it
+ *
+ * Return: where it is in @roots; NULL: none holds it
+ */
+const char *serve_root(const char *roots, const char *path, size_t *ret_length);
 
 /** struct privsep_divert - TCP to @to, an own address and a served port, goes to port @high */
 struct privsep_divert {

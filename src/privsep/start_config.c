@@ -54,6 +54,7 @@ static const struct field {
 	STRING(acme_dns_server, START_STRING_MAX),
 	STRING(acme_dns_zone, START_STRING_MAX),
 	STRING(ingress_from, START_STRING_MAX),
+	STRING(serve_roots, START_STRING_MAX),
 	STRING(https_proxy, START_PROXY_MAX),
 	STRING(no_proxy, START_PROXY_MAX),
 	BOOL(auth_key_present),
@@ -73,7 +74,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 31, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 32, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {

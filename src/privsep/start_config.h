@@ -39,6 +39,8 @@ struct privsep_start {
 	char *disable;        /* PILLION_DISABLE: comma-separated names of fallbacks to force */
 	char *socket_path;    /* of the LocalAPI, for messages */
 	char *serve_config;   /* path of TS_SERVE_CONFIG; NULL: the stored one is in force */
+	char *serve_roots;    /* folders, absolute, separated by ':': files and sockets below them
+				* may be served; or NULL */
 	char *acme_directory; /* URL; NULL: Let's Encrypt */
 	char *acme_email;     /* or NULL */
 	uint32_t acme_challenge; /* enum serve_challenge */

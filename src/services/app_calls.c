@@ -11,6 +11,7 @@
  * or more, and one that is closed meanwhile is dropped at once.
  */
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "services/services_internal.h"
 #include "transport/loop_timer.h"
 #include "transport/tcp.h"
@@ -72,8 +73,8 @@ static int target_now(const struct app_call *call)
 	for (size_t i = 0; i < now->config.target_count + SERVING_BEYOND; i++) {
 		const struct serve_target *target = serving_target(now, i);
 
-		if (target && wanted->host && target->host &&
-		    strcmp(wanted->host, target->host) == 0 && wanted->port == target->port &&
+		if (target && text_equal(wanted->host, target->host) &&
+		    text_equal(wanted->path, target->path) && wanted->port == target->port &&
 		    wanted->security == target->security)
 			return (int)i;
 	}
@@ -139,6 +140,19 @@ static void fail(struct app_call *call, int code)
 			  "nothing listens at %s: connections were refused for %.0f s. Start the "
 			  "app, or correct the port in the serve configuration",
 			  target->text, (double)APP_GRACE / (double)NSEC_PER_SEC);
+	else if (code == -EPERM && target->path)
+		error_set(&err, code,
+			  "%s is outside of the folders that may be served: start pillion with "
+			  "--serve-root=FOLDER (TS_SERVE_ROOT)",
+			  target->text);
+	else if (code == -ENOSYS && target->path)
+		error_set(&err, code, "%s needs a kernel with openat2 (Linux 5.6)", target->text);
+	else if (code == -EACCES && target->path)
+		error_set(
+			&err, code,
+			"%s may not be opened: it is never served, a link leads out of the served "
+			"folders, or its mode forbids it",
+			target->text);
 	else if (code == -EHOSTUNREACH && target->host)
 		error_set(&err, code, "the name of %s has no address", target->text);
 	else if (code == -ESTALE)
@@ -258,8 +272,9 @@ static void on_socket(void *user, int fd)
 		loop_timer_at(call->timer, clock_boottime() + NSEC_PER_MSEC);
 		return;
 	}
-	if (fd == -ECONNREFUSED) {
-		refused(call, fd);
+	/* A Unix socket that its app makes anew, or whose queue is full just now. */
+	if (fd == -ECONNREFUSED || fd == -ENOENT || fd == -EAGAIN) {
+		refused(call, -ECONNREFUSED);
 		return;
 	}
 	if (fd < 0) {

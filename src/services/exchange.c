@@ -367,8 +367,15 @@ static void call_app(struct exchange *x, bool again)
 
 static void proxy(struct exchange *x, const struct privsep_person *person)
 {
-	const struct http_origin origin = {x->peer.address, x->tls, x->server_name, person,
-					   x->funnel};
+	const struct serve_target *target = &x->serving->config.targets[x->handler->target];
+	const struct http_origin origin = {
+		.peer = x->peer.address,
+		.tls = x->tls,
+		.host = x->server_name,
+		.person = person,
+		.funnel = x->funnel,
+		.socket = target->path != NULL,
+	};
 	int r = http_request_head(x->request, x->from, x->handler, &origin, &x->head);
 
 	if (r == -ENOENT)
@@ -492,7 +499,7 @@ static void begin(struct exchange *x)
 		redirect(x);
 		return;
 	case SERVE_PATH:
-		reply(x, 501, NULL, "501: files are not served yet\n");
+		use_back(x, x->services->open_files(x, x->handler, x->from));
 		return;
 	}
 }

@@ -128,6 +128,10 @@ void exchange_on_failure(struct exchange *x, enum exchange_failure how, const ch
 
 bool exchange_request_is_whole(const struct exchange *x);
 
+/** app_files_open() - Answer by a file or folder; @target: the path and query; NULL without memory */
+struct exchange_back *app_files_open(struct exchange *x, const struct serve_handler *handler,
+				     const char *target);
+
 /** app_http1_open() - Send the request over @app, which is owned; NULL: it can't be sent */
 struct exchange_back *app_http1_open(struct exchange *x, struct stream *app, bool kept);
 

@@ -232,12 +232,15 @@ int http_request_head(const struct http1_head *head, const char *from,
 		rest++;
 	r = buffer_printf(out, "%s %s%s%s HTTP/1.1\r\n", head->method, handler->base,
 			  base > 0 || *rest == '/' ? "" : "/", rest);
-	if (r == 0 && !http1_header(head, "Host")) /* HTTP/1.0 */
+	if (r == 0 && origin->socket)
+		r = http1_write_header(out, "Host", "localhost");
+	else if (r == 0 && !http1_header(head, "Host")) /* HTTP/1.0 */
 		r = http1_write_header(out, "Host", origin->host);
 	for (size_t i = 0; r == 0 && i < head->header_count; i++) {
 		const struct http1_header *h = &head->headers[i];
 
-		if (!http_is_hop(head, h->name) && !is_ours(h->name))
+		if (!http_is_hop(head, h->name) && !is_ours(h->name) &&
+		    !(origin->socket && strcasecmp(h->name, "Host") == 0))
 			r = http1_write_header(out, h->name, h->value);
 	}
 	if (r == 0)

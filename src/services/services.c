@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "privsep/root_files.h"
 #include "services/certs/keeper.h"
+#include "services/exchange.h"
 #include "services/peerapi.h"
 #include "services/services_internal.h"
 #include "transport/loop_timer.h"
@@ -422,6 +423,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	if (r < 0)
 		return r;
 	services->loop = loop;
+	services->open_files = app_files_open;
 	LIST_INIT(&services->listeners);
 	LIST_INIT(&services->app_pools);
 	LIST_INIT(&services->parts);

@@ -50,6 +50,9 @@ enum serving_target {
 	SERVING_BEYOND,
 };
 
+struct exchange;
+struct exchange_back;
+
 /** struct serving - A configuration in force; what was begun under it holds it */
 struct serving {
 	unsigned int holds;
@@ -106,6 +109,9 @@ struct services {
 	size_t connections_max;
 	size_t funnels;                  /* of @connections */
 	struct loop_timer *accept_again; /* after a failure */
+	/* app_files_open(), which exchange.c calls for Path handlers */
+	struct exchange_back *(*open_files)(struct exchange *x, const struct serve_handler *handler,
+					    const char *target);
 	struct peerapi *peerapi;
 	struct loop_timer *unused; /* while nothing but the PeerAPI is served */
 };

@@ -366,7 +366,7 @@ static int connect_target(const struct supervisor *s, const struct privsep_conne
 		return -ESTALE; /* of an older configuration: the number means another target */
 	target = &wish->targets[m->target];
 	if (m->address >= target->count)
-		return target->count == 0 ? -EHOSTUNREACH : -ERANGE;
+		return target->count == 0 && !target->socket ? -EHOSTUNREACH : -ERANGE;
 	length = endpoint_to_sockaddr(&target->addresses[m->address], &address);
 	fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) < 0)
@@ -374,6 +374,53 @@ static int connect_target(const struct supervisor *s, const struct privsep_conne
 	if (connect(fd, (struct sockaddr *)&address, length) < 0 && errno != EINPROGRESS)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+void services_opened(void *userdata, unsigned int process, uint32_t id, int fd, const char *text)
+{
+	struct child *child = &((struct supervisor *)userdata)->services.child;
+
+	/* Another process knows nothing of this request. */
+	if (process == child->number && child->process.pid != 0)
+		child_reply(child, id, fd < 0 ? fd : 0, text, fd);
+	cleanup_close_at(&fd);
+}
+
+/* ask_files() - Let the worker open or connect; it is answered later */
+static void ask_files(struct child *child, uint32_t id, const char *path, const char *name)
+{
+	struct services *services = &child->supervisor->services;
+	int r = served_files_ask(&services->served, child->number, id, path, name);
+
+	if (r < 0)
+		child_reply(child, id, r, strerror(-r), -1);
+}
+
+static void on_connect(struct child *child, const struct privsep_connect *m)
+{
+	struct supervisor *s = child->supervisor;
+	const struct privsep_serve *wish = &s->services.wish;
+
+	if (!quota_take(&child->quotas.sockets, clock_boottime()))
+		child_reply_fd(child, m->header.id, -EDQUOT);
+	else if (m->serving == s->services.number && m->target < wish->target_count &&
+		 m->address == 0 && wish->targets[m->target].socket)
+		ask_files(child, m->header.id, wish->targets[m->target].socket, NULL);
+	else
+		child_reply_fd(child, m->header.id, connect_target(s, m));
+}
+
+static void on_open(struct child *child, const struct privsep_open *m)
+{
+	struct supervisor *s = child->supervisor;
+	const struct privsep_serve *wish = &s->services.wish;
+
+	if (!quota_take(&child->quotas.sockets, clock_boottime()))
+		child_reply_fd(child, m->header.id, -EDQUOT);
+	else if (m->serving != s->services.number || m->path >= wish->path_count)
+		child_reply_fd(child, m->header.id, -ESTALE);
+	else
+		ask_files(child, m->header.id, wish->paths[m->path], m->name);
 }
 
 static int receive(struct child *child, const union privsep_message *m, struct privsep_fds *fds)
@@ -386,10 +433,10 @@ static int receive(struct child *child, const union privsep_message *m, struct p
 	case PRIVSEP_STORE:
 		return child_request(child, m, fds);
 	case PRIVSEP_CONNECT:
-		child_reply_fd(child, m->header.id,
-			       quota_take(&child->quotas.sockets, clock_boottime())
-				       ? connect_target(s, &m->connect)
-				       : -EDQUOT);
+		on_connect(child, &m->connect);
+		return 0;
+	case PRIVSEP_OPEN:
+		on_open(child, &m->open);
 		return 0;
 	case PRIVSEP_UNUSED:
 		if (s->services.wish.port_count == 0) {

@@ -444,6 +444,8 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 	r = files_open(&s->files, &s->loop, options, s->auth_key, child_file_changed, s);
 	s->files.acme_eab_hmac = s->acme_eab_hmac;
 	s->files.acme_dns_key = s->acme_dns_key;
+	if (r == 0)
+		r = served_files_open(&s->services.served, &s->loop, options, services_opened, s);
 	if (r < 0 || reduce(s, dac, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	if (options->boot_timeout > 0)
@@ -473,6 +475,8 @@ static void take_down(struct supervisor *s)
 	cleanup_close_at(&s->localapi);
 	cleanup_close_at(&s->health);
 	cleanup_close_at(&s->handover);
+	if (s->services.served.loop)
+		served_files_close(&s->services.served);
 	services_close(s);
 	child_close(&s->engine);
 	child_close(&s->beside);

@@ -8,7 +8,7 @@
  *	services_child.c  the services process: listeners, connections to targets
  *	child_requests.c  requests that both may send
  *	network.c         TUN, wanted network state, changes of the machine's networks
- *	named_files.c, blobs.c, listeners.c: each a part with its own header
+ *	named_files.c, served_files.c, blobs.c, listeners.c: each a part with its own header
  *	child_rules.c, secrets.c, capabilities.c: decisions and small tools
  *
  * One thread, and the worker of blobs.c. Whatever must survive an engine (TUN queues, UDP
@@ -26,6 +26,7 @@
 #include "supervisor/child.h"
 #include "supervisor/listeners.h"
 #include "supervisor/named_files.h"
+#include "supervisor/served_files.h"
 #include "supervisor/supervisor.h"
 
 #define SNAPSHOT_WAIT (100 * NSEC_PER_MSEC) /* changes of interfaces come in bursts */
@@ -73,6 +74,7 @@ struct services {
 	struct serve_listener listeners[SERVE_DIVERTS_MAX];
 	size_t listener_count;
 	bool knocked; /* a connection to the PeerAPI started the process */
+	struct served_files served;
 };
 
 struct supervisor {
@@ -127,6 +129,9 @@ void services_new_link(struct supervisor *s);
 
 /** services_new_engine() - The engine or the services process is new: both get a new channel */
 void services_new_engine(struct supervisor *s);
+
+/** services_opened() - A served_done */
+void services_opened(void *userdata, unsigned int process, uint32_t id, int fd, const char *text);
 
 void services_close(struct supervisor *s);
 

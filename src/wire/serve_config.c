@@ -25,6 +25,14 @@ struct parse {
 	char where[WHERE_MAX];
 };
 
+void serve_config_warn(struct serve_config *config, const char *text)
+{
+	size_t used = strlen(config->warnings);
+
+	snprintf(config->warnings + used, SERVE_WARNINGS_MAX - used, "%s%s", used ? "\n" : "",
+		 text);
+}
+
 static int refuse(struct parse *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static int refuse(struct parse *p, const char *format, ...)
 {
@@ -40,16 +48,14 @@ static int refuse(struct parse *p, const char *format, ...)
 static void warn(struct parse *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void warn(struct parse *p, const char *format, ...)
 {
-	char *out = p->config->warnings;
-	size_t used = strlen(out);
-	char text[256];
+	char text[256], line[WHERE_MAX + sizeof(text)];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	snprintf(out + used, SERVE_WARNINGS_MAX - used, "%s%s%s%s", used ? "\n" : "", p->where,
-		 p->where[0] ? ": " : "", text);
+	snprintf(line, sizeof(line), "%s%s%s", p->where, p->where[0] ? ": " : "", text);
+	serve_config_warn(p->config, line);
 }
 
 /* enter() - Name the member that is read now */
@@ -165,16 +171,68 @@ static int add_target(struct parse *p, struct serve_target *target, unsigned int
 	return 0;
 }
 
+/* clean_path() - An absolute path without "." and double slashes; NULL for another, or one with ".." */
+static char *clean_path(const char *path)
+{
+	char out[SERVE_PATH_MAX];
+	size_t length = 0;
+
+	if (*path != '/')
+		return NULL;
+	while (*path) {
+		size_t part = strcspn(path, "/");
+
+		if ((part == 2 && path[0] == '.' && path[1] == '.') ||
+		    length + part + 2 > sizeof(out))
+			return NULL;
+		if (part > 0 && !(part == 1 && *path == '.')) {
+			out[length++] = '/';
+			memcpy(out + length, path, part);
+			length += part;
+		}
+		path += part + (path[part] == '/');
+	}
+	if (length == 0)
+		out[length++] = '/';
+	return strndup(out, length);
+}
+
+/* add_path() - The index of a file or folder; or negative errno */
+static int add_path(struct parse *p, const char *text, unsigned int *ret)
+{
+	struct serve_config *config = p->config;
+	_cleanup_free_ char *path = clean_path(text);
+	char **slot;
+
+	if (!path)
+		return refuse(p,
+			      "Path must be absolute, without \"..\", and shorter than %u "
+			      "characters, as \"/srv/www\"",
+			      SERVE_PATH_MAX);
+	for (unsigned int i = 0; i < config->path_count; i++)
+		if (strcmp(config->paths[i], path) == 0) {
+			*ret = i;
+			return 0;
+		}
+	if (config->path_count >= SERVE_PATHS_MAX)
+		return refuse(p, "more than %u different paths", SERVE_PATHS_MAX);
+	slot = APPEND(config->paths, config->path_count);
+	if (!slot)
+		return -ENOMEM;
+	*slot = TAKE_PTR(path);
+	*ret = (unsigned int)config->path_count - 1;
+	return 0;
+}
+
 /* unix_target() - "/path", as it stands behind "unix:" */
 static int unix_target(struct parse *p, const char *path, struct serve_target *target)
 {
-	if (*path != '/' || strlen(path) >= 108)
-		return refuse(p,
-			      "\"%s\" is not a valid socket: write unix:/PATH, with at most 107 "
-			      "characters",
-			      target->text);
-	target->path = strdup(path);
-	return target->path ? 0 : -ENOMEM;
+	target->path = clean_path(path);
+	return target->path ? 0
+			    : refuse(p,
+				     "\"%s\" is not a valid socket: write unix:/PATH, an absolute "
+				     "path without \"..\"",
+				     target->text);
 }
 
 static void target_cleanup(struct serve_target *target)
@@ -412,6 +470,7 @@ static int read_mount(struct parse *p, const char *mount, struct serve_handler *
 		return refuse(p, "a mount begins with \"/\"");
 	while (length > 1 && mount[length - 1] == '/')
 		length--;
+	handler->slash = length < strlen(mount);
 	handler->mount = strndup(mount, length);
 	return handler->mount ? 0 : -ENOMEM;
 }
@@ -453,7 +512,9 @@ static int read_handler(struct parse *p, struct serve_site *site, const char *mo
 		return read_target(p, proxy, true, &handler->target, &handler->base);
 	if (redirect)
 		return read_redirect(p, redirect, handler);
-	handler->text = strdup(path ?: text);
+	if (path)
+		return add_path(p, path, &handler->path);
+	handler->text = strdup(text);
 	return handler->text ? 0 : -ENOMEM;
 }
 
@@ -690,6 +751,9 @@ void serve_config_free(struct serve_config *config)
 	for (size_t i = 0; i < config->funnel_count; i++)
 		free(config->funnels[i].host);
 	free(config->funnels);
+	for (size_t i = 0; i < config->path_count; i++)
+		free(config->paths[i]);
+	free(config->paths);
 	free(config->ports);
 	free(config->sites);
 	free(config->targets);

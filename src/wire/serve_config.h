@@ -24,6 +24,8 @@
 
 #define SERVE_CONFIG_MAX   (256u * 1024) /* bytes of the JSON text */
 #define SERVE_TARGETS_MAX  256u
+#define SERVE_PATHS_MAX    64u /* different files and folders */
+#define SERVE_PATH_MAX     1024u
 #define SERVE_WARNINGS_MAX 512u
 
 /* In files, it stands for the name that the certificate is for. */
@@ -54,10 +56,12 @@ enum serve_action {
 
 struct serve_handler {
 	char *mount; /* begins with '/'; without a '/' at its end, unless it is the whole */
+	bool slash;  /* it was written with a '/' at its end */
 	enum serve_action action;
-	char *text;          /* SERVE_TEXT, SERVE_PATH; of SERVE_REDIRECT the URL */
+	char *text;          /* SERVE_TEXT; of SERVE_REDIRECT the URL */
 	int status;          /* SERVE_REDIRECT: 300-399 */
 	unsigned int target; /* SERVE_PROXY: in targets */
+	unsigned int path;   /* SERVE_PATH: in paths */
 	char *base; /* SERVE_PROXY: path that precedes the request's; "" or "/…", as written */
 	char **capabilities; /* AcceptAppCaps */
 	size_t capability_count;
@@ -100,7 +104,9 @@ struct serve_config {
 	size_t target_count;
 	struct serve_funnel *funnels;
 	size_t funnel_count;
-	bool names_funnel;                 /* AllowFunnel has members, which may be false */
+	bool names_funnel; /* AllowFunnel has members, which may be false */
+	char **paths; /* files and folders: absolute, without "..", double slashes or a '/' at the end */
+	size_t path_count;
 	char warnings[SERVE_WARNINGS_MAX]; /* one a line; "" for none */
 };
 
@@ -118,6 +124,9 @@ int serve_config_parse(const char *json, size_t length, const char *domain,
 /** serve_config_expand() - Append @json with @domain for each SERVE_CERT_DOMAIN; 0, -EAGAIN, -EMSGSIZE,
  * -ENOMEM */
 int serve_config_expand(const char *json, size_t length, const char *domain, struct buffer *out);
+
+/** serve_config_warn() - Add a line to the warnings */
+void serve_config_warn(struct serve_config *config, const char *text);
 
 /** serve_config_free() - What it holds; it is empty then */
 void serve_config_free(struct serve_config *config);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An app that answers with what it saw, to stand behind a proxy.
 
-    mirror.py PORT
+    mirror.py PORT|SOCKET
 
 /anything       JSON: method, target, headers (a list of pairs), the body's length and SHA-256
 /chunks/N       N chunks of a line each, one every 20 ms
@@ -15,8 +15,11 @@
 /raw/BYTES      these bytes (percent-encoded) as the answer; with ?close, then the end
 """
 
+import contextlib
 import hashlib
 import json
+import os
+import socket
 import sys
 import time
 import urllib.parse
@@ -112,9 +115,26 @@ class Mirror(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = do_OPTIONS = answer
 
 
+class UnixServer(ThreadingHTTPServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.server_address)
+        self.socket.bind(self.server_address)
+
+    def get_request(self):
+        return self.socket.accept()[0], ("unix", 0)
+
+
 if __name__ == "__main__":
     ThreadingHTTPServer.request_queue_size = 1024
-    server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Mirror)
+    where = sys.argv[1]
+    server = (
+        UnixServer(where, Mirror)
+        if where.startswith("/")
+        else ThreadingHTTPServer(("127.0.0.1", int(where)), Mirror)
+    )
     server.daemon_threads = True
     print("serving", flush=True)
     server.serve_forever()

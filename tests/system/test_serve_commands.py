@@ -136,8 +136,10 @@ def test_a_file_goes_before_commands(world):
     ("arguments", "code", "says"),
     [
         (["--tcp=443", "8080"], 1, "listener already exists for port 443"),
-        (["--bg", "--http=80", "/srv"], 1, "serving files is not supported yet"),
-        (["--bg", "--http=80", "unix:/run/app"], 1, "a Unix socket as target is not supported"),
+        (["--bg", "--http=80", "/etc"], 1, "--serve-root"),
+        (["--bg", "--http=80", "/no/such"], 1, "invalid path"),
+        (["--bg", "--http=80", "unix:/run/app"], 1, "--serve-root"),
+        (["--bg", "--http=80", "unix:run/app"], 1, "is not a valid socket"),
         (["--bg", "--http=80", "http://a b"], 1, "is not a valid target"),
         (["--bg", "--tcp=443", "1"], 1, "already serving web on port 443"),
         (["--bg", "--http=443", "1"], 1, 'port 443 is already serving "https"'),

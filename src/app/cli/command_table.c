@@ -243,7 +243,9 @@ const struct command commands[] = {
 		.summary = "Serve HTTPS, HTTP or TCP in front of an app",
 		.arguments = "status|reset|TARGET|off",
 		.description =
-			"TARGET is a port of 127.0.0.1, HOST:PORT, a URL, or text:TEXT. "
+			"TARGET is a port of 127.0.0.1, HOST:PORT, a URL, a file or folder, "
+			"unix:/PATH or text:TEXT. Files and Unix sockets lie below the "
+			"folders of --serve-root (TS_SERVE_ROOT) of the daemon. "
 			"The port is served until the command ends (Ctrl-C). With --bg "
 			"it is stored with the node's login and outlives a restart. While "
 			"TS_SERVE_CONFIG names a file, the file is in "

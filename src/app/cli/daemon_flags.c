@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MTU_MIN 1280
@@ -37,6 +38,8 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 				   "PEM certificates to trust beside the system's"),
 	[DAEMON_SERVE_CONFIG] = FLAG_OF("serve-config", FLAG_STRING, "PATH",
 					"JSON of the ports to serve; it is watched"),
+	[DAEMON_SERVE_ROOT] = FLAG_OF("serve-root", FLAG_STRING, "FOLDER:FOLDER",
+				      "below them files and Unix sockets may be served"),
 	[DAEMON_CERT] = FLAG_OF("cert", FLAG_STRING, "PATH",
 				"PEM certificate for HTTPS, its chain after it; it is watched"),
 	[DAEMON_KEY] = FLAG_OF("key", FLAG_STRING, "PATH", "PEM private key of --cert"),
@@ -250,6 +253,61 @@ static int apply_ingress(const struct flag_value *value, struct supervisor_optio
 	return value->given ? daemon_set(&o->start.ingress_from, value->text) : 0;
 }
 
+/* put_root() - Append @text of @length, cleaned, to the roots */
+static int put_root(char **roots, const char *text, size_t length, struct error *err)
+{
+	static const char *const never[] = {"/proc", "/sys", "/dev"};
+	_cleanup_free_ char *root = strndup(text, length);
+	char *joined;
+
+	if (!root)
+		return -ENOMEM;
+	while (length > 1 && root[length - 1] == '/')
+		root[--length] = 0;
+	if (*root != '/' || strstr(root, "//") || strstr(root, "/./") || strstr(root, "/../") ||
+	    (length > 2 && strcmp(root + length - 3, "/..") == 0))
+		return error_set(
+			err, -EINVAL,
+			"--serve-root (TS_SERVE_ROOT): \"%.200s\" is not the absolute path "
+			"of a folder, without \"..\"",
+			root);
+	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+		if (strncmp(root, never[i], strlen(never[i])) == 0 &&
+		    (!root[strlen(never[i])] || root[strlen(never[i])] == '/'))
+			return error_set(err, -EINVAL,
+					 "--serve-root (TS_SERVE_ROOT): nothing below %s is ever "
+					 "served",
+					 never[i]);
+	if (asprintf(&joined, "%s%s%s", *roots ?: "", *roots ? ":" : "", root) < 0)
+		return -ENOMEM;
+	free(*roots);
+	*roots = joined;
+	return 0;
+}
+
+/* apply_roots() - Folders of --serve-root, and the folder of the serve configuration */
+static int apply_roots(const struct flag_value *value, struct supervisor_options *o,
+		       struct error *err)
+{
+	const char *text = value->given ? value->text : "", *config = o->serve_config;
+	const char *slash = config ? strrchr(config, '/') : NULL;
+	int r = 0;
+
+	free(o->start.serve_roots);
+	o->start.serve_roots = NULL;
+	while (r == 0 && *text) {
+		size_t length = strcspn(text, ":");
+
+		if (length > 0)
+			r = put_root(&o->start.serve_roots, text, length, err);
+		text += length + (text[length] == ':');
+	}
+	/* A configuration that lies in "/" does not open everything. */
+	if (r == 0 && slash && *config == '/' && slash > config)
+		(void)put_root(&o->start.serve_roots, config, (size_t)(slash - config), NULL);
+	return r;
+}
+
 static void put_text(const struct flag_value *value, const char **field)
 {
 	if (value->given)
@@ -362,6 +420,8 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 		r = apply_acme(values, o, err);
 	if (r == 0)
 		r = apply_ingress(&values[DAEMON_INGRESS_FROM], o, err);
+	if (r == 0)
+		r = apply_roots(&values[DAEMON_SERVE_ROOT], o, err);
 	if (r == 0)
 		r = apply_health(values, o, err);
 	if (r == 0)

@@ -280,16 +280,20 @@ static void what_cant_be_served_is_refused(void **state)
 		/* 4 */
 		{"{\"Web\":{\"${TS_CERT_DOMAIN}:80\":{}}}", -EINVAL, "TS_SERVE_CONFIG"},
 		/* 5 */
-		{"{\"Web\":{\"a.b:80\":{\"Handlers\":{\"/\":{\"Path\":\"/srv\"}}}}}", -EOPNOTSUPP,
-		 "files"},
+		{"{\"Web\":{\"a.b:80\":{\"Handlers\":{\"/\":{\"Path\":\"/srv\"}}}}}", -EPERM,
+		 "/srv is outside of the folders that may be served (/data:/www)"},
 		/* 6 */
-		{"{\"TCP\":{\"22\":{\"TCPForward\":\"unix:/a\"}}}", -EOPNOTSUPP, "Unix socket"},
+		{"{\"TCP\":{\"22\":{\"TCPForward\":\"unix:/datax/a\"}}}", -EPERM,
+		 "/datax/a is outside"},
+		/* 7 */
+		{"{\"TCP\":{\"22\":{\"TCPForward\":\"unix:a\"}}}", -EINVAL, "absolute path"},
 	};
 	char etag[NODE_ETAG_MAX];
 	struct world *w = *state;
 	struct error err;
 
 	(void)run(w);
+	w->start.config.serve_roots = strdup("/data:/www");
 	assert_int_equal(set_serve(w, SERVE_80, NULL, &err), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		int r = set_serve(w, rows[i].config, NULL, &err);
