@@ -74,6 +74,7 @@ NGINX_PROXY = """\
     upstream app {{ server 127.0.0.1:{app}; keepalive 256; keepalive_requests 1000000000; }}
     ssl_certificate {certificate};
     ssl_certificate_key {key};
+    ssl_protocols TLSv1.2 TLSv1.3;
     ssl_session_tickets on;
     proxy_http_version 1.1;
     proxy_set_header Connection "";

@@ -24,6 +24,7 @@
 #define HEAD_LIMIT  (20 * NSEC_PER_SEC)  /* from the first byte of a head to its end */
 #define STALL_LIMIT (120 * NSEC_PER_SEC) /* for a client to take something, or to send some body */
 #define DRAIN_MAX   ((size_t)256 * 1024)
+#define GATHER_MAX  ((size_t)16 * 1024) /* bytes of an answer that leave together: a TLS record */
 
 /* The first bytes of an HTTP/2 client that knows what is here (RFC 9113 §3.4). */
 #define PREFACE        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -37,6 +38,7 @@ struct turn {
 	bool keep_alive;
 	bool request_done, answer_done;
 	size_t drained;
+	struct buffer out; /* the beginning of an answer, until what comes with it is there too */
 };
 
 struct http_front {
@@ -70,13 +72,28 @@ static void turn_free(struct turn *turn)
 		return;
 	exchange_close(turn->x);
 	http1_parser_free(&turn->request);
+	buffer_free(&turn->out);
 	free(turn);
+}
+
+/* flush() - Send the gathered bytes; they are lost only with the connection */
+static int flush(struct http_front *f)
+{
+	struct buffer *out = f->turn && f->stream ? &f->turn->out : NULL;
+	int r;
+
+	if (!out || out->length == 0)
+		return 0;
+	r = stream_write(f->stream, buffer_head(out), out->length);
+	buffer_consume(out, out->length);
+	return r;
 }
 
 static void leave(struct http_front *f)
 {
 	if (--f->holds > 0 || !f->closing)
 		return;
+	(void)flush(f);
 	services_remove(&f->part);
 	turn_free(f->turn);
 	loop_timer_free(f->timer);
@@ -94,21 +111,40 @@ static void hang_up(struct http_front *f)
 
 /* --- To the client --- */
 
+static void on_flush(struct services_part *part)
+{
+	struct http_front *f = container_of(part, struct http_front, part);
+
+	enter(f);
+	if (flush(f) < 0)
+		hang_up(f);
+	leave(f);
+}
+
 static bool to_client(struct http_front *f, const void *bytes, size_t length)
 {
+	struct buffer *out = &f->turn->out;
+	int r;
+
 	if (f->closing)
 		return false;
-	if (stream_write(f->stream, bytes, length) < 0) {
-		hang_up(f);
-		return false;
+	if (out->length + length <= GATHER_MAX) {
+		r = buffer_append(out, bytes, length);
+		services_flush_soon(&f->part, on_flush);
+	} else {
+		r = flush(f);
+		if (r == 0)
+			r = stream_write(f->stream, bytes, length);
 	}
-	return true;
+	if (r < 0)
+		hang_up(f);
+	return r == 0;
 }
 
 /* end() - Close it when the client has taken everything */
 static void end(struct http_front *f)
 {
-	if (stream_pending(f->stream) == 0) {
+	if (flush(f) < 0 || stream_pending(f->stream) == 0) {
 		hang_up(f);
 		return;
 	}
@@ -121,6 +157,8 @@ static void finish(struct http_front *f)
 {
 	bool keep_alive = f->turn->keep_alive && !f->retired;
 
+	if (flush(f) < 0)
+		keep_alive = false;
 	turn_free(TAKE_PTR(f->turn));
 	if (!keep_alive) {
 		end(f);
@@ -225,7 +263,7 @@ static void on_upgraded(void *user, struct stream *app, const uint8_t *rest, siz
 	struct buffer from_app = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 
 	enter(f);
-	if (!f->closing && buffer_append(&from_app, rest, length) == 0)
+	if (!f->closing && flush(f) == 0 && buffer_append(&from_app, rest, length) == 0)
 		stream_pair_open(f->services, TAKE_PTR(f->stream), &f->in, app, &from_app);
 	else
 		stream_close(app);
@@ -340,6 +378,7 @@ static void begin_turn(struct http_front *f)
 	f->used = true;
 	http1_parser_init(&f->turn->request, false);
 	f->turn->request.keep_trailers = true;
+	f->turn->out = BUFFER_INIT(GATHER_MAX);
 	loop_timer_at(f->timer, clock_boottime() + HEAD_LIMIT);
 }
 

@@ -78,10 +78,10 @@ bool http_is_hop(const struct http1_head *head, const char *name)
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (strcasecmp(names[i], name) == 0)
+		if (http1_name_is(names[i], name))
 			return true;
 	/* Without these two the receiver would see another request, or other ones. */
-	if (strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Host") == 0)
+	if (http1_name_is(name, "Content-Length") || http1_name_is(name, "Host"))
 		return false;
 	return http1_header_has(head, "Connection", name);
 }
@@ -107,7 +107,7 @@ static bool begins(const char *name, const char *prefix)
 static bool is_ours(const char *name)
 {
 	return begins(name, "tailscale-") || begins(name, "x-forwarded-") ||
-	       strcasecmp(name, "Forwarded") == 0;
+	       http1_name_is(name, "Forwarded");
 }
 
 /* put_encoded() - A header for a text of any language: RFC 2047's Q encoding where it needs it */

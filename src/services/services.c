@@ -415,6 +415,11 @@ static void on_app_timer(void *user)
 	app_look(user);
 }
 
+static void on_flush_timer(void *user)
+{
+	services_flush(user);
+}
+
 int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, struct error *err)
 {
 	struct services *services = calloc(1, sizeof(*services));
@@ -426,6 +431,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	services->open_files = app_files_open;
 	LIST_INIT(&services->listeners);
 	LIST_INIT(&services->app_pools);
+	LIST_INIT(&services->flush_parts);
 	LIST_INIT(&services->parts);
 	TAILQ_INIT(&services->idle_parts);
 	services->connections_max =
@@ -442,6 +448,8 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 			    loop_timer_create(loop, on_accept_again, services,
 					      &services->accept_again) == 0 &&
 			    loop_timer_create(loop, on_unused, services, &services->unused) == 0 &&
+			    loop_timer_create(loop, on_flush_timer, services,
+					      &services->flush_timer) == 0 &&
 			    loop_timer_create(loop, on_app_timer, services, &services->app_timer) ==
 				    0
 		    ? tls_context_create(&services->client_tls, err)
@@ -491,6 +499,7 @@ void services_free(struct services *services)
 	engine_link_free(services->engine);
 	loop_timer_free(services->accept_again);
 	loop_timer_free(services->app_timer);
+	loop_timer_free(services->flush_timer);
 	tls_context_release(services->client_tls);
 	serving_release(services->serving);
 	free(services);

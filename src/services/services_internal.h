@@ -85,6 +85,8 @@ struct services_part {
 	void (*retire)(struct services_part *part);
 	uint16_t port; /* for @retire */
 	bool funnel;   /* of the internet, by services_add_funnel() */
+	LIST_ENTRY(services_part) flush_entry;
+	void (*flush)(struct services_part *part); /* wanted by services_flush_soon(), or NULL */
 };
 
 struct services {
@@ -103,6 +105,8 @@ struct services {
 	struct loop_timer *app_timer;    /* for app_look() */
 	LIST_HEAD(, app_link) app_links; /* of HTTP/2 */
 	LIST_HEAD(, services_part) parts;
+	LIST_HEAD(, services_part) flush_parts;
+	struct loop_timer *flush_timer;         /* for services_flush() */
 	TAILQ_HEAD(, services_part) idle_parts; /* the one that waits longest first */
 	size_t connections;                     /* in @parts */
 	size_t streams;                         /* requests on all HTTP/2 connections */
@@ -134,6 +138,16 @@ void services_add_funnel(struct services_part *part);
  */
 void services_open_tls(struct services *services, struct stream *stream, uint16_t port,
 		       const struct endpoint *peer, const struct endpoint *to, const char *funnel);
+
+/**
+ * services_flush_soon() - Call @flush when all that has just arrived is worked on
+ *
+ * So the parts of an answer that come together leave together.
+ */
+void services_flush_soon(struct services_part *part, void (*flush)(struct services_part *part));
+
+/** services_flush() - Do it now, for all; at services->flush_timer */
+void services_flush(struct services *services);
 
 /** services_queue_limit() - How many bytes may wait for one slow reader now */
 size_t services_queue_limit(const struct services *services);

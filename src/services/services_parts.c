@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* services/services_parts.c - what all services share: the configuration in force, connections */
 #include "services/services_internal.h"
+#include "transport/loop_timer.h"
 
 #include <stdlib.h>
 
@@ -55,6 +56,8 @@ void services_add_funnel(struct services_part *part)
 void services_remove(struct services_part *part)
 {
 	services_set_idle(part, false);
+	if (part->flush)
+		LIST_REMOVE(part, flush_entry);
 	LIST_REMOVE(part, entry);
 	part->services->connections--;
 	part->services->funnels -= part->funnel;
@@ -76,6 +79,31 @@ bool services_close_idle(struct services *services)
 	if (part)
 		part->close(part);
 	return part != NULL;
+}
+
+void services_flush_soon(struct services_part *part, void (*flush)(struct services_part *part))
+{
+	struct services *services = part->services;
+
+	if (part->flush)
+		return;
+	if (LIST_EMPTY(&services->flush_parts))
+		loop_timer_soon(services->flush_timer);
+	part->flush = flush;
+	LIST_INSERT_HEAD(&services->flush_parts, part, flush_entry);
+}
+
+void services_flush(struct services *services)
+{
+	struct services_part *part;
+
+	while ((part = LIST_FIRST(&services->flush_parts))) {
+		void (*flush)(struct services_part *) = part->flush;
+
+		LIST_REMOVE(part, flush_entry);
+		part->flush = NULL;
+		flush(part);
+	}
 }
 
 size_t services_queue_limit(const struct services *services)

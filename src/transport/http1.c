@@ -51,12 +51,6 @@ static bool is_token(uint8_t c)
 	return c < 128 && (bits[c / 32] >> c % 32 & 1);
 }
 
-/* same_name() - As strcasecmp() == 0, quick where names differ at once, as they mostly do */
-static bool same_name(const char *one, const char *other)
-{
-	return ((*one ^ *other) & 0x5f) == 0 && strcasecmp(one, other) == 0;
-}
-
 /* is_value() - RFC 9110 §5.5: visible, space, tab, and bytes beyond ASCII */
 static bool is_value(uint8_t c)
 {
@@ -129,7 +123,7 @@ static int bad(struct http1_parser *p, const char *why)
 const char *http1_header(const struct http1_head *head, const char *name)
 {
 	for (size_t i = 0; i < head->header_count; i++)
-		if (same_name(head->headers[i].name, name))
+		if (http1_name_is(head->headers[i].name, name))
 			return head->headers[i].value;
 	return NULL;
 }
@@ -155,7 +149,7 @@ static bool list_has(const char *list, const char *token)
 bool http1_header_has(const struct http1_head *head, const char *name, const char *token)
 {
 	for (size_t i = 0; i < head->header_count; i++)
-		if (same_name(head->headers[i].name, name) &&
+		if (http1_name_is(head->headers[i].name, name) &&
 		    list_has(head->headers[i].value, token))
 			return true;
 	return false;
@@ -265,9 +259,9 @@ static int parse_header(struct http1_parser *p, char *line)
 		return bad(p, "control byte in a header");
 	if (head->header_count == LIMIT_HTTP_HEADERS)
 		return refuse(p, -EMSGSIZE, "too many headers");
-	if (same_name(line, "Content-Length") && parse_content_length(p, value) < 0)
+	if (http1_name_is(line, "Content-Length") && parse_content_length(p, value) < 0)
 		return -EBADMSG;
-	if (same_name(line, "Transfer-Encoding")) {
+	if (http1_name_is(line, "Transfer-Encoding")) {
 		if (head->chunked || strcasecmp(value, "chunked") != 0)
 			return bad(p, "transfer coding other than chunked");
 		head->chunked = true;
@@ -286,7 +280,7 @@ static int check_head(struct http1_parser *p)
 	if (head->chunked && head->minor == 0)
 		return bad(p, "Transfer-Encoding in HTTP/1.0");
 	for (size_t i = 0; i < head->header_count; i++)
-		hosts += same_name(head->headers[i].name, "Host");
+		hosts += http1_name_is(head->headers[i].name, "Host");
 	if (!p->response && (hosts > 1 || (hosts == 0 && head->minor == 1)))
 		return bad(p, "not exactly one Host");
 	head->keep_alive = head->minor == 1 ? !http1_header_has(head, "Connection", "close")

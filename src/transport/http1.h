@@ -26,6 +26,7 @@
 #include "base/limits.h"
 
 #include <stdbool.h>
+#include <strings.h>
 
 struct http1_header {
 	const char *name; /* as sent; compare by strcasecmp() */
@@ -103,6 +104,12 @@ int http1_parse(struct http1_parser *p, const uint8_t *bytes, size_t length, siz
  * -EPIPE when a message is incomplete
  */
 int http1_parse_end(struct http1_parser *p);
+
+/** http1_name_is() - Whether header names are the same; quick if they begin otherwise, as they mostly do */
+static inline bool http1_name_is(const char *one, const char *other)
+{
+	return ((*one ^ *other) & 0x5f) == 0 && strcasecmp(one, other) == 0;
+}
 
 /** http1_header() - The value of the first header @name, or NULL */
 const char *http1_header(const struct http1_head *head, const char *name);

@@ -38,7 +38,8 @@ struct tls {
 	struct tls_context *context;
 	SSL *ssl;
 	struct tls_verification verification;
-	int write_error; /* of the stream below */
+	int write_error;        /* of the stream below */
+	struct buffer *gathers; /* records of one write, which go down together; or NULL */
 	bool server;
 	const char *protocols; /* of ALPN, or NULL */
 	size_t held_back;      /* bytes of the input that OpenSSL may not have yet */
@@ -70,8 +71,11 @@ static int bio_read(BIO *bio, char *out, int size)
 static int bio_write(BIO *bio, const char *bytes, int length)
 {
 	struct tls *t = BIO_get_data(bio);
-	int r = length > 0 ? stream_write(t->layer.below, bytes, (size_t)length) : 0;
+	int r = 0;
 
+	if (length > 0)
+		r = t->gathers ? buffer_append(t->gathers, bytes, (size_t)length)
+			       : stream_write(t->layer.below, bytes, (size_t)length);
 	BIO_clear_retry_flags(bio);
 	if (r < 0)
 		t->write_error = r;
@@ -386,12 +390,20 @@ static int ended(struct tls *t, int result, struct error *err)
 
 static int tls_seal(struct stream_layer *layer, const void *bytes, size_t length)
 {
+	_cleanup_(buffer_free) struct buffer records = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+	struct tls *t = tls_of(layer);
 	size_t written;
+	bool whole;
 
+	if (length > PLAIN_SIZE && buffer_reserve(&records, length + OVERHEAD(length)) == 0)
+		t->gathers = &records;
 	ERR_clear_error();
-	return SSL_write_ex(tls_of(layer)->ssl, bytes, length, &written) == 1 && written == length
-		       ? 0
-		       : -EPIPE;
+	whole = SSL_write_ex(t->ssl, bytes, length, &written) == 1 && written == length;
+	t->gathers = NULL;
+	if (records.length > 0 &&
+	    stream_write(layer->below, buffer_head(&records), records.length) < 0)
+		whole = false;
+	return whole ? 0 : -EPIPE;
 }
 
 /*
