@@ -477,7 +477,11 @@ static int on_stream_closed(nghttp2_session *session, int32_t id, uint32_t code,
 	return 0;
 }
 
-/* on_frame_sent() - After the answer, the rest of the request is not wanted (RFC 9113 §8.1) */
+/*
+ * on_frame_sent() - After the answer, the rest of the request is not wanted (RFC 9113 §8.1)
+ *
+ * Not earlier: nghttp2 drops what it has queued for a stream that it resets.
+ */
 static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
 	if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
@@ -523,22 +527,6 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, siz
 	return r == 0 ? (ssize_t)size : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
-/*
- * on_frame_sent() - When the answer is out, the rest of the request is not wanted (RFC 9113 §8.1)
- *
- * Not earlier: nghttp2 drops what it has queued for a stream that it resets.
- */
-static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user)
-{
-	(void)user;
-	if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
-	    (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
-	    nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
-		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-						NGHTTP2_NO_ERROR);
-	return 0;
-}
-
 static const struct http2_link_ops server_ops = {
 	.server = true,
 	.windows_by_hand = true,
@@ -548,7 +536,6 @@ static const struct http2_link_ops server_ops = {
 	.on_invalid_header = on_invalid_header,
 	.on_data = on_data,
 	.on_frame = on_frame,
-	.on_frame_sent = on_frame_sent,
 	.on_stream_closed = on_stream_closed,
 	.on_frame_sent = on_frame_sent,
 	.sent = on_sent,

@@ -139,7 +139,6 @@ int http2_link_open(struct http2_link *link, struct stream *below, const struct 
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, ops->on_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, ops->on_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, ops->on_frame);
-	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, ops->on_frame_sent);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, ops->on_stream_closed);
 	nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, ops->on_frame_sent);
 	if ((ops->server ? nghttp2_session_server_new2 : nghttp2_session_client_new2)(

@@ -36,7 +36,6 @@ struct http2_link_ops {
 	nghttp2_on_header_callback on_header;
 	nghttp2_on_data_chunk_recv_callback on_data;
 	nghttp2_on_frame_recv_callback on_frame;
-	nghttp2_on_frame_send_callback on_frame_sent; /* or NULL */
 	nghttp2_on_stream_close_callback on_stream_closed;
 	nghttp2_on_frame_send_callback on_frame_sent; /* or NULL */
 	/** @sent: all frames were passed to the stream; may add some */
