@@ -626,6 +626,8 @@ static const struct route routes[] = {
 	{"GET", "metrics", ACCESS_READ, localapi_reply_metrics, NULL},
 	{"GET", "serve-config", ACCESS_READ, serve_get_serve_config, NULL},
 	{"POST", "serve-config", ACCESS_WRITE, serve_set_serve_config, NULL},
+	{"GET", "cert/", ACCESS_WRITE, localapi_cert, NULL},
+	{"GET", "cert-authority", ACCESS_READ, localapi_cert_authority, NULL},
 	{"GET", "funnels", ACCESS_READ, serve_funnels, NULL},
 	{"POST", "query-feature", ACCESS_READ, serve_query_feature, NULL},
 	{"GET", "check-ip-forwarding", ACCESS_READ, NULL, "{\"Warning\":\"\"}"},
@@ -641,6 +643,15 @@ static bool same_method(const char *wanted, const char *method)
 	       (strcmp(wanted, "GET") == 0 && strcmp(method, "HEAD") == 0);
 }
 
+/* path_fits() - A row that ends with '/' has a name behind it, but for "profiles/" */
+static bool path_fits(const char *row, const char *name)
+{
+	const size_t length = strlen(row);
+
+	return strcmp(row, name) == 0 ||
+	       (strcmp(row, "cert/") == 0 && strncmp(row, name, length) == 0);
+}
+
 /* find_route() - The row for @x; NULL with @ret_known when only its method is wrong */
 static const struct route *find_route(const struct http1_exchange *x, bool *ret_known)
 {
@@ -653,7 +664,7 @@ static const struct route *find_route(const struct http1_exchange *x, bool *ret_
 	else if (strcmp(name, "/") != 0)
 		return NULL;
 	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
-		if (strcmp(routes[i].path, name) != 0)
+		if (!path_fits(routes[i].path, name))
 			continue;
 		*ret_known = true;
 		if (same_method(routes[i].method, x->head->method))

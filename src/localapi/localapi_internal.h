@@ -25,5 +25,11 @@ int localapi_listen(uv_loop_t *loop, int listen_fd, const struct http1_server_ho
 		    const struct localapi_server *from, struct localapi_server **ret,
 		    struct error *err);
 
+/** localapi_cert() - GET cert/DOMAIN */
+void localapi_cert(struct node *node, struct http1_exchange *x);
+
+/** localapi_cert_authority() - Ours: the certificate of the node's own authority */
+void localapi_cert_authority(struct node *node, struct http1_exchange *x);
+
 /** localapi_reply_metrics() - Answer with node_metrics() */
 void localapi_reply_metrics(struct node *node, struct http1_exchange *x);

@@ -182,6 +182,19 @@ bool node_address_of(struct node *node, const char *name, struct address *ret);
  */
 int node_serve_config(struct node *node, struct buffer *out, char ret_etag[static NODE_ETAG_MAX]);
 
+/** node_cert_done - @pem: the key, then the certificates; NULL with @err. Valid during the call */
+typedef void node_cert_done(void *user, const char *pem, size_t length, const struct error *err);
+
+/**
+ * node_cert() - A certificate for a local program that may see its key
+ * @domain:       NULL: the certificate of the node's own authority, without a key
+ * @min_validity: it is good for so many nanoseconds at least
+ *
+ * Return: 0, and @done is called later, once; or -EINVAL (not our name), -EAGAIN, -EBUSY with @err
+ */
+int node_cert(struct node *node, const char *domain, int64_t min_validity, node_cert_done *done,
+	      void *user, struct error *err);
+
 /**
  * node_set_serve_config() - Check an ipn.ServeConfig, put it into force and begin to store it
  * @config: borrowed

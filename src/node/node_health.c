@@ -28,6 +28,7 @@ static const struct {
 	[NODE_WARN_SETTINGS] = {"unsupported-settings", false},
 	[NODE_WARN_SERVE] = {"serve-config", false},
 	[NODE_WARN_FUNNEL] = {"funnel", false},
+	[NODE_WARN_CERT] = {"tls-cert", false},
 	[NODE_WARN_PROXY] = {"https-proxy-unusable", true},
 };
 _Static_assert(ARRAY_SIZE(warnings) == NODE_WARN_COUNT, "each warning has a code");

@@ -20,6 +20,7 @@
  *	node_network        netmap → addresses and routes of the kernel
  *	node_serve          the ports that this node serves
  *	node_funnels        the peers that funnel
+ *	node_cert           certificates for local programs
  *	node_acme           by which authority they get certificates
  *	node_certify        what control does for their certificates
  *	node_serve_edit     their configuration, as the LocalAPI reads and changes it
@@ -88,6 +89,7 @@ enum node_warning {
 	NODE_WARN_CRASH,      /* the engine was restarted */
 	NODE_WARN_CERTIFICATES,
 	NODE_WARN_SETTINGS, /* some have no effect */
+	NODE_WARN_CERT,     /* a certificate ends, or can't be had */
 	NODE_WARN_PROXY,    /* HTTPS_PROXY can't be used */
 	NODE_WARN_SERVE,    /* a configuration can't be used, or only in part */
 	NODE_WARN_FUNNEL,   /* AllowFunnel has no effect */
@@ -216,6 +218,9 @@ struct node {
 	bool network_failed;  /* the last time */
 	struct node_routes routes;
 	struct node_serve *serve;
+	struct node_certs *certs;
+	const struct node_cert_events *cert_events;
+	struct privsep_cert_state cert_state;         /* what HTTPS proves itself by */
 	struct endpoint peerapi[LIMIT_NET_ADDRESSES]; /* where ours listens now */
 	size_t peerapi_count;
 	bool funnels;      /* the served configuration lets the internet in */
@@ -420,6 +425,24 @@ void node_serve_name(struct node *node);
 
 /** node_serve_tunnel() - There is a new tunnel, which knows no served ports yet */
 void node_serve_tunnel(struct node *node);
+
+/** node_serve_send() - Ask the services process; 0, -ENOTCONN, -EAGAIN, others */
+int node_serve_send(struct node *node, const union privsep_message *message);
+
+/** node_serve_keep() - Whether services run even if nothing is served */
+void node_serve_keep(struct node *node, bool keep);
+
+/* node_cert.c */
+int node_cert_open(struct node *node);
+void node_cert_close(struct node *node);
+
+/* What the channel to services brings for certificates; node_cert.c has it. */
+struct node_cert_events {
+	/** @receive: PRIVSEP_CERT_ANSWER or _STATE; @fd stays the caller's. 0 or -EBADMSG */
+	int (*receive)(struct node *node, const union privsep_message *m, int fd);
+	/** @linked: there is another channel */
+	void (*linked)(struct node *node);
+};
 
 /* node_certify.c */
 

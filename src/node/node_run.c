@@ -59,6 +59,8 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 
 	r = node_machine_open(node, err);
 	if (r == 0)
+		r = node_cert_open(node);
+	if (r == 0)
 		r = node_serve_open(node);
 	if (r < 0) {
 		node_free(node);
@@ -155,6 +157,7 @@ void node_free(struct node *node)
 	node_control_close(node);
 	node_peerapi_close(node);
 	node_serve_close(node);
+	node_cert_close(node);
 	node_machine_close(node);
 	node_bus_close(node);
 	netmap_free(node->cached_netmap);

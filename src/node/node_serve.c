@@ -71,6 +71,7 @@ struct node_serve {
 	struct names_query *query;
 	uv_timer_t again;
 
+	bool keep;        /* services run even if nothing is served */
 	bool asked;       /* the supervisor has not answered yet */
 	bool changed;     /* since then */
 	uint16_t peerapi; /* our port; 0: we have no address yet */
@@ -135,6 +136,7 @@ static void send_wish(struct node_serve *serve)
 		.cert_domains = serve->cert_domains,
 		.signs = serve->signs,
 		.acme = serve->acme.acme,
+		.keep = serve->keep,
 	};
 	int r;
 
@@ -197,7 +199,7 @@ static bool is_due(struct node_serve *serve, const struct privsep_serve_target *
 {
 	if (serve->resolved < serve->config.target_count)
 		return true;
-	if (!serve_config_uses_tls(&serve->config))
+	if (!serve->keep && !serve_config_uses_tls(&serve->config))
 		return false;
 	serve->has_names = true;
 	return out->count == 0 || serve->rounds % ACME_ROUNDS == 0;
@@ -506,6 +508,20 @@ void node_serve_name(struct node *node)
 	apply(node->serve);
 }
 
+void node_serve_keep(struct node *node, bool keep)
+{
+	struct node_serve *serve = node->serve;
+
+	if (!serve || serve->keep == keep)
+		return;
+	serve->keep = keep;
+	serve->unsent = true;
+	if (serve->query)
+		return; /* the round sends it */
+	serve->resolved = 0;
+	resolve_next(serve);
+}
+
 /* --- Packets --- */
 
 void node_serve_diverts(struct node *node, const struct privsep_divert *diverts, size_t count)
@@ -614,8 +630,12 @@ static int answer(struct node_serve *serve)
 		describe(serve->node, &question.who.address, &answer.person.person);
 		r = privsep_send(serve->link->fd, PRIVSEP_FROM_ENGINE, &answer, NULL, 0);
 	} else {
-		r = node_certify_ask(serve->node, serve->link->fd, &question,
-				     fds.count > 0 ? fds.fd[0] : -1);
+		r = question.header.type == PRIVSEP_CERT_ANSWER ||
+				    question.header.type == PRIVSEP_CERT_STATE
+			    ? serve->node->cert_events->receive(serve->node, &question,
+								fds.count > 0 ? fds.fd[0] : -1)
+			    : node_certify_ask(serve->node, serve->link->fd, &question,
+					       fds.count > 0 ? fds.fd[0] : -1);
 	}
 	privsep_fds_close(&fds);
 	return r == -EAGAIN ? 0 : r; /* a full channel: its question is asked again */
@@ -652,6 +672,14 @@ void node_serve_link(struct node *node, int fd)
 	link->poll.data = link;
 	serve->link = link;
 	uv_poll_start(&link->poll, UV_READABLE, on_link);
+	node->cert_events->linked(node);
+}
+
+int node_serve_send(struct node *node, const union privsep_message *message)
+{
+	struct serve_link *link = node->serve ? node->serve->link : NULL;
+
+	return link ? privsep_send(link->fd, PRIVSEP_FROM_ENGINE, message, NULL, 0) : -ENOTCONN;
 }
 
 int node_serve_open(struct node *node)
@@ -666,6 +694,9 @@ int node_serve_open(struct node *node)
 	serve->again.data = serve;
 	node->serve = serve;
 	node_acme_make(&node->start->config, false, &serve->acme);
+	serve->targets = calloc(NODE_ACME_TARGETS, sizeof(*serve->targets));
+	if (!serve->targets)
+		return -ENOMEM;
 	node_serve_file(node, privsep_client_open_file(node->privsep, PRIVSEP_FILE_SERVE_CONFIG));
 	return 0;
 }

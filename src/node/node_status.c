@@ -204,6 +204,29 @@ static void put_peers(struct json_writer *w, const struct node *node, const stru
 	json_end_object(w);
 }
 
+/* put_certificate() - What HTTPS proves itself by: ours, the official status has no such member */
+static void put_certificate(struct json_writer *w, const struct privsep_cert_state *state)
+{
+	static const char *const sources[PRIVSEP_CERT_SOURCES] = {
+		[PRIVSEP_CERT_NONE] = "",
+		[PRIVSEP_CERT_FILES] = "files",
+		[PRIVSEP_CERT_ACME] = "acme",
+		[PRIVSEP_CERT_CONTROL] = "control",
+		[PRIVSEP_CERT_OWN] = "own authority",
+	};
+
+	if (state->source == PRIVSEP_CERT_NONE)
+		return;
+	json_begin_object(w, "Certificate");
+	json_put_string(w, "Domain", state->domain);
+	json_put_string(w, "Source", sources[state->source]);
+	json_put_time(w, "NotAfter", (nanoseconds)state->end * NSEC_PER_SEC);
+	json_put_string(w, "SHA256", state->digest);
+	json_put_string_if(w, "AuthoritySHA256", *state->authority ? state->authority : NULL);
+	json_put_string_if(w, "Problem", *state->problem ? state->problem : NULL);
+	json_end_object(w);
+}
+
 void node_write_status(struct node *node, bool peers, struct json_writer *w, const char *name)
 {
 	const struct netmap *map = node_netmap(node);
@@ -234,6 +257,7 @@ void node_write_status(struct node *node, bool peers, struct json_writer *w, con
 		json_put_strings(w, "CertDomains", &map->dns_config.cert_domains);
 	else
 		json_put_null(w, "CertDomains");
+	put_certificate(w, &node->cert_state);
 	if (peers && map) {
 		put_peers(w, node, map);
 	} else {

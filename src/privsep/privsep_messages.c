@@ -134,6 +134,15 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 		return person_fits(&m->person.person);
 	case PRIVSEP_TXT:
 		return m->txt.name[0] && ENDS(m->txt.name) && m->txt.value[0] && ENDS(m->txt.value);
+	case PRIVSEP_CERT:
+		return m->cert.kind < PRIVSEP_CERT_KINDS && ENDS(m->cert.domain) &&
+		       (m->cert.kind == PRIVSEP_CERT_PAIR ? privsep_domain_fits(m->cert.domain)
+							  : m->cert.domain[0] == 0);
+	case PRIVSEP_CERT_STATE:
+		return m->cert_state.source < PRIVSEP_CERT_SOURCES && m->cert_state.pending <= 1 &&
+		       ENDS(m->cert_state.domain) && ENDS(m->cert_state.digest) &&
+		       ENDS(m->cert_state.authority) && ENDS(m->cert_state.problem);
+	case PRIVSEP_CERT_ANSWER:
 	case PRIVSEP_ANSWER:
 		return result_fits(m->answer.result) && text_ends(m->answer.text) &&
 		       (m->answer.result == 0 || fd_count == 0);
@@ -182,6 +191,9 @@ static const struct row {
 	[PRIVSEP_TXT] = {SERVICES, SIZE(txt), 0, 0, true, 0},
 	[PRIVSEP_SIGN] = {SERVICES, SIZE(plain), 1, 1, true, PRIVSEP_CSR_MAX},
 	[PRIVSEP_PERSON] = {ENGINE, SIZE(person_message), 0, 0, true, 0},
+	[PRIVSEP_CERT] = {ENGINE, SIZE(cert), 0, 0, true, 0},
+	[PRIVSEP_CERT_ANSWER] = {SERVICES, SIZE(answer), 0, 1, true, PRIVSEP_CERT_MAX},
+	[PRIVSEP_CERT_STATE] = {SERVICES, SIZE(cert_state), 0, 0, false, 0},
 	[PRIVSEP_ANSWER] = {ENGINE, SIZE(answer), 0, 1, true, PRIVSEP_CHAIN_MAX},
 };
 

@@ -37,6 +37,7 @@
 #define PRIVSEP_INTERFACES_MAX (64u * 1024)
 #define PRIVSEP_BLOB_MAX       (16u * 1024 * 1024)
 #define PRIVSEP_SERVE_MAX      (512u * 1024)
+#define PRIVSEP_CERT_MAX       (640u * 1024)
 #define PRIVSEP_DIVERT_MAX     (32u * 1024)
 #define PRIVSEP_FOLDER_MAX     (1024u * 1024)
 #define PRIVSEP_CSR_MAX        (16u * 1024)
@@ -85,7 +86,10 @@ enum privsep_type {
 	PRIVSEP_TXT,  /* struct privsep_txt: control shall publish an ACME challenge in DNS */
 	PRIVSEP_SIGN, /* struct privsep_plain + memfd (PEM, a certificate request): the authority
 			 of control shall sign it */
+	PRIVSEP_CERT_ANSWER, /* struct privsep_answer [+ memfd: PEM, the key first]: to PRIVSEP_CERT */
+	PRIVSEP_CERT_STATE, /* struct privsep_cert_state: what HTTPS proves itself by now */
 	/* engine → services */
+	PRIVSEP_CERT,   /* struct privsep_cert: a certificate and its key, for a local program */
 	PRIVSEP_PERSON, /* struct privsep_person_message: the answer */
 	PRIVSEP_ANSWER, /* struct privsep_answer [+ memfd: PEM, the chain]: to PRIVSEP_TXT and
 			   PRIVSEP_SIGN */
@@ -256,6 +260,41 @@ struct privsep_answer {
 	char text[PRIVSEP_TEXT_MAX];  /* why it failed; "" if it did not */
 };
 
+enum privsep_cert_kind {
+	PRIVSEP_CERT_PAIR,
+	PRIVSEP_CERT_AUTHORITY, /* the certificate of the node's own authority; no key */
+	PRIVSEP_CERT_KINDS,
+};
+
+struct privsep_cert {
+	struct privsep_header header;
+	uint32_t kind;                   /* enum privsep_cert_kind */
+	uint32_t min_validity;           /* seconds that it has to be good for */
+	char domain[PRIVSEP_DOMAIN_MAX]; /* "" for PRIVSEP_CERT_AUTHORITY */
+};
+
+enum privsep_cert_source {
+	PRIVSEP_CERT_NONE,
+	PRIVSEP_CERT_FILES,
+	PRIVSEP_CERT_ACME,
+	PRIVSEP_CERT_CONTROL,
+	PRIVSEP_CERT_OWN,
+	PRIVSEP_CERT_SOURCES,
+};
+
+#define PRIVSEP_DIGEST_MAX 65 /* a SHA-256 in hexadecimal digits */
+
+struct privsep_cert_state {
+	struct privsep_header header;
+	int64_t end;                        /* seconds since 1970; 0: unknown */
+	uint32_t source;                    /* enum privsep_cert_source */
+	uint32_t pending;                   /* 0 or 1: one by ACME is wanted, and not there yet */
+	char domain[PRIVSEP_DOMAIN_MAX];    /* or "" */
+	char digest[PRIVSEP_DIGEST_MAX];    /* of the certificate; or "" */
+	char authority[PRIVSEP_DIGEST_MAX]; /* of the node's own authority, if it has one; or "" */
+	char problem[PRIVSEP_TEXT_MAX];     /* why there is no new one; or "" */
+};
+
 union privsep_message {
 	struct privsep_header header;
 	struct privsep_plain plain;
@@ -274,6 +313,8 @@ union privsep_message {
 	struct privsep_person_message person;
 	struct privsep_txt txt;
 	struct privsep_answer answer;
+	struct privsep_cert cert;
+	struct privsep_cert_state cert_state;
 };
 
 /* Senders of messages: a bit for each kind of process, so that a set of them is one number. */

@@ -34,8 +34,10 @@ struct certificates {
 	struct services *services;
 	struct buffer certificate, key; /* texts of the files; empty: not named, or unreadable */
 	struct certificate authority, leaf;
-	bool loaded;  /* the stored authority was read, or there is none */
-	bool damaged; /* there is one that can't be read: it is not replaced */
+	bool loaded;                     /* the stored authority was read, or there is none */
+	bool damaged;                    /* there is one that can't be read: it is not replaced */
+	enum privsep_cert_source source; /* of the one in use */
+	struct certificate used;         /* without its key */
 	struct tls_context *tls;
 	struct loop_timer *timer;
 };
@@ -68,6 +70,7 @@ void certificates_free(struct certificates *c)
 	buffer_free_secret(&c->key);
 	certificate_clear(&c->authority);
 	certificate_clear(&c->leaf);
+	certificate_clear(&c->used);
 	tls_context_release(c->tls);
 	free(c);
 }
@@ -78,14 +81,18 @@ struct tls_context *certificates_tls(struct services *services)
 }
 
 /* use() - For connections from now on */
-static int use(struct certificates *c, const char *certificate, size_t length, const char *key,
-	       size_t key_length, struct error *err)
+static int use(struct certificates *c, enum privsep_cert_source source, const char *certificate,
+	       size_t length, const char *key, size_t key_length, struct error *err)
 {
 	int r = tls_server_context_set(&c->tls, certificate, length, key, key_length, err);
 
-	if (r == 0 && tls_server_allow_tickets(c->tls) < 0)
-		r = error_set(err, -ENOMEM, "out of memory");
-	return r;
+	if (r < 0)
+		return r;
+	c->source = source;
+	certificate_clear(&c->used);
+	c->used.text.certificate = strndup(certificate, length);
+	certificate_parse(&c->used);
+	return 0;
 }
 
 static void on_stored(void *user, int result, const char *text)
@@ -163,8 +170,8 @@ static int need_authority(struct certificates *c, const char *suffix, struct err
 	return 0;
 }
 
-/* use_own() - A certificate for our name, by our own authority */
-static int use_own(struct certificates *c, struct error *err)
+/* make_leaf() - A certificate for our name, by our own authority, if there is no good one yet */
+static int make_leaf(struct certificates *c, struct error *err)
 {
 	const struct serving *serving = c->services->serving;
 	const char *names[] = {serving->domain};
@@ -179,9 +186,17 @@ static int use_own(struct certificates *c, struct error *err)
 	if (r == 0)
 		r = certificate_make_server(&c->leaf, &c->authority, serving->domain, LEAF_DAYS,
 					    names, 1, err);
+	return r;
+}
+
+static int use_own(struct certificates *c, struct error *err)
+{
+	int r = make_leaf(c, err);
+
 	return r < 0 ? r
-		     : use(c, c->leaf.text.certificate, strlen(c->leaf.text.certificate),
-			   c->leaf.text.key, strlen(c->leaf.text.key), err);
+		     : use(c, PRIVSEP_CERT_OWN, c->leaf.text.certificate,
+			   strlen(c->leaf.text.certificate), c->leaf.text.key,
+			   strlen(c->leaf.text.key), err);
 }
 
 /* use_kept() - A certificate by ACME or by control; -ENOENT: there is none (yet) */
@@ -190,8 +205,9 @@ static int use_kept(struct certificates *c, struct error *err)
 	const char *domain = c->services->serving->domain;
 	const struct certificate *kept = domain ? keeper_pair(c->services->keeper, domain) : NULL;
 
-	return kept ? use(c, kept->text.certificate, strlen(kept->text.certificate), kept->text.key,
-			  strlen(kept->text.key), err)
+	return kept ? use(c, keeper_source(c->services->keeper, domain), kept->text.certificate,
+			  strlen(kept->text.certificate), kept->text.key, strlen(kept->text.key),
+			  err)
 		    : -ENOENT;
 }
 
@@ -207,14 +223,112 @@ void certificates_update(struct services *services)
 	loop_timer_at(c->timer, clock_boottime() + LOOK_AGAIN);
 	keeper_update(services->keeper, !files);
 	if (files)
-		r = use(c, (char *)buffer_head(&c->certificate), c->certificate.length,
-			(char *)buffer_head(&c->key), c->key.length, &err);
+		r = use(c, PRIVSEP_CERT_FILES, (char *)buffer_head(&c->certificate),
+			c->certificate.length, (char *)buffer_head(&c->key), c->key.length, &err);
 	else
 		r = use_kept(c, &err);
 	if (!files && r < 0)
 		r = use_own(c, &err);
 	if (r < 0)
 		log_error("HTTPS has no %scertificate: %s", c->tls ? "new " : "", err.text);
+	cert_asks_state(services);
+}
+
+/* --- For others --- */
+
+static int copy_pair(struct certificate_pair *ret, const char *certificate, size_t length,
+		     const char *key, size_t key_length, struct error *err)
+{
+	ret->certificate = strndup(certificate, length);
+	ret->key = strndup(key, key_length);
+	if (ret->certificate && ret->key)
+		return 0;
+	certificate_pair_clear(ret);
+	return error_set(err, -ENOMEM, "out of memory");
+}
+
+/* pair_of_files() - Those that the start named, if they are for @domain; else -ENOENT */
+static int pair_of_files(struct certificates *c, const char *domain, struct certificate_pair *ret,
+			 struct error *err)
+{
+	struct certificate named = {0};
+	int r;
+
+	if (c->certificate.length == 0 || c->key.length == 0)
+		return -ENOENT;
+	r = copy_pair(&named.text, (char *)buffer_head(&c->certificate), c->certificate.length,
+		      (char *)buffer_head(&c->key), c->key.length, err);
+	if (r < 0)
+		return r;
+	certificate_parse(&named);
+	if (certificate_serves(&named, &domain, 1, 0))
+		*ret = named.text;
+	else
+		r = -ENOENT;
+	if (r == 0)
+		named.text = (struct certificate_pair){0};
+	certificate_clear(&named);
+	return r;
+}
+
+int certificates_pair(struct services *services, const char *domain, time_t end,
+		      struct certificate_pair *ret, struct error *err)
+{
+	struct certificates *c = services->certificates;
+	int r = pair_of_files(c, domain, ret, err);
+	const struct certificate *kept;
+
+	if (r != -ENOENT)
+		return r;
+	kept = keeper_pair(services->keeper, domain);
+	if (!kept || certificate_end(kept) < end) {
+		if (keeper_can(services->keeper, domain))
+			return -EINPROGRESS;
+		if (!services->serving->domain || strcmp(domain, services->serving->domain) != 0)
+			return error_set(err, -ENOENT,
+					 "there is no authority for %s: set up ACME "
+					 "(docs/certificates.md)",
+					 domain);
+		r = make_leaf(c, err);
+		if (r < 0)
+			return r;
+		kept = &c->leaf;
+	}
+	return copy_pair(ret, kept->text.certificate, strlen(kept->text.certificate),
+			 kept->text.key, strlen(kept->text.key), err);
+}
+
+int certificates_authority(struct services *services, struct certificate_pair *ret,
+			   struct error *err)
+{
+	struct certificates *c = services->certificates;
+	int r = services->serving->suffix ? need_authority(c, services->serving->suffix, err)
+					  : error_set(err, -EAGAIN, "the node has no name yet");
+
+	if (r < 0)
+		return r;
+	ret->certificate = certificate_text(&c->authority);
+	return ret->certificate ? 0 : error_set(err, -ENOMEM, "out of memory");
+}
+
+void certificates_state(struct services *services, struct privsep_cert_state *ret)
+{
+	struct certificates *c = services->certificates;
+	const char *domain = services->serving ? services->serving->domain : NULL;
+
+	if (!domain || c->source == PRIVSEP_CERT_NONE)
+		return;
+	ret->source = c->source;
+	ret->end = certificate_end(&c->used);
+	snprintf(ret->domain, sizeof(ret->domain), "%s", domain);
+	(void)certificate_digest(&c->used, ret->digest);
+	if (c->authority.x509)
+		(void)certificate_digest(&c->authority, ret->authority);
+	if (c->source == PRIVSEP_CERT_FILES)
+		return;
+	snprintf(ret->problem, sizeof(ret->problem), "%s",
+		 keeper_problem(services->keeper, domain));
+	ret->pending = keeper_can(services->keeper, domain) && c->source == PRIVSEP_CERT_OWN;
 }
 
 void certificates_file(struct services *services, enum privsep_file_name name, int fd)

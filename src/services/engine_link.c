@@ -73,6 +73,8 @@ static int take_answer(struct engine_link *link)
 	else if (m.header.type == PRIVSEP_ANSWER)
 		control_asks_answer(services->control_asks, &m.answer,
 				    fds.count > 0 ? fds.fd[0] : -1);
+	else if (m.header.type == PRIVSEP_CERT)
+		services->cert_events->question(services, &m.cert);
 	else
 		r = -EBADMSG;
 	privsep_fds_close(&fds);
@@ -110,6 +112,7 @@ void engine_link_open(struct engine_link *link, int fd)
 	uv_poll_start(&channel->poll, UV_READABLE, on_readable);
 	people_linked(link->services->people);
 	control_asks_linked(link->services->control_asks);
+	link->services->cert_events->linked(link->services);
 }
 
 int engine_link_send(struct engine_link *link, const union privsep_message *message, int fd)

@@ -283,7 +283,7 @@ static void trust(struct services *services)
 	const struct serve_config *config = &services->serving->config;
 
 	if (services->serving->acme.challenge != SERVE_CHALLENGE_OFF &&
-	    serve_config_uses_tls(config))
+	    (services->serving->keep || serve_config_uses_tls(config)))
 		services->trusts = true;
 	for (size_t i = 0; i < config->target_count && !services->trusts; i++)
 		services->trusts = config->targets[i].security == SERVE_TLS;
@@ -433,6 +433,8 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	LIST_INIT(&services->app_pools);
 	LIST_INIT(&services->flush_parts);
 	LIST_INIT(&services->parts);
+	LIST_INIT(&services->cert_asks);
+	services->cert_events = &cert_asks_events;
 	TAILQ_INIT(&services->idle_parts);
 	services->connections_max =
 		(descriptors > 2u * DESCRIPTORS_SPARE ? descriptors - DESCRIPTORS_SPARE
@@ -490,6 +492,7 @@ void services_free(struct services *services)
 	app_http2_forget(services);
 	if (services->peerapi)
 		peerapi_close(services->peerapi);
+	cert_asks_free(services);
 	keeper_free(services->keeper);
 	certificates_free(services->certificates);
 	people_free(services->people);

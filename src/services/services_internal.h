@@ -27,6 +27,7 @@
 
 #include "privsep/privsep_client.h"
 #include "services/services.h"
+#include "transport/certificate.h"
 #include "transport/stream.h"
 #include "transport/tls.h"
 #include "wire/serve_config.h"
@@ -89,6 +90,14 @@ struct services_part {
 	void (*flush)(struct services_part *part); /* wanted by services_flush_soon(), or NULL */
 };
 
+/* What the engine's channel brings for certificates (certs/cert_asks.c) */
+struct cert_events {
+	/** @question: the engine asks for a certificate and its key */
+	void (*question)(struct services *services, const struct privsep_cert *question);
+	/** @linked: there is another channel: questions come again, and it knows no state yet */
+	void (*linked)(struct services *services);
+};
+
 struct services {
 	uv_loop_t *loop;
 	struct privsep_client *privsep;
@@ -98,9 +107,12 @@ struct services {
 	struct people *people;
 	struct control_asks *control_asks;
 	struct certificates *certificates;
-	struct keeper *keeper;          /* of certificates by ACME */
-	struct tls_context *client_tls; /* for https:// targets */
-	bool trusts;                    /* it has the machine's roots */
+	struct keeper *keeper; /* of certificates by ACME */
+	const struct cert_events *cert_events;
+	LIST_HEAD(, cert_ask) cert_asks;
+	struct privsep_cert_state cert_state; /* as the engine knows it */
+	struct tls_context *client_tls;       /* for https:// targets */
+	bool trusts;                          /* it has the machine's roots */
 	LIST_HEAD(, app_pool) app_pools;
 	struct loop_timer *app_timer;    /* for app_look() */
 	LIST_HEAD(, app_link) app_links; /* of HTTP/2 */
@@ -316,6 +328,22 @@ void certificates_free(struct certificates *certificates);
 
 /** certificates_update() - For the name and the files as they are now */
 void certificates_update(struct services *services);
+
+/**
+ * certificates_pair() - A certificate for @domain that is good until @end at least
+ * @ret: copies, the caller's
+ *
+ * Return: 0; -EINPROGRESS: it has to be ordered; -ENOENT, -ENOMEM with @err
+ */
+int certificates_pair(struct services *services, const char *domain, time_t end,
+		      struct certificate_pair *ret, struct error *err);
+
+/** certificates_authority() - The certificate of our own authority, which is made if there is none */
+int certificates_authority(struct services *services, struct certificate_pair *ret,
+			   struct error *err);
+
+/** certificates_state() - What HTTPS proves itself by; adds to @ret, which is zero but its type */
+void certificates_state(struct services *services, struct privsep_cert_state *ret);
 
 /** certificates_tls() - For servers; NULL: there is no certificate */
 struct tls_context *certificates_tls(struct services *services);

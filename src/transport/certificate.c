@@ -332,6 +332,21 @@ int certificate_sign_request(struct certificate *issuer, const char *csr, const 
 	return r;
 }
 
+char *certificate_text(const struct certificate *c)
+{
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text = NULL, *at;
+
+	if (bio && c->x509 && PEM_write_bio_X509(bio, c->x509) == 1) {
+		long length = BIO_get_mem_data(bio, &at);
+
+		text = strndup(at, (size_t)length);
+	}
+	BIO_free(bio);
+	ERR_clear_error();
+	return text;
+}
+
 int certificate_digest(const struct certificate *c, char out[static CERTIFICATE_DIGEST_MAX])
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];

@@ -76,6 +76,9 @@ int certificate_make_server(struct certificate *c, struct certificate *issuer,
 int certificate_sign_request(struct certificate *issuer, const char *csr, const char *name,
 			     long days, char **ret_chain, struct error *err);
 
+/** certificate_text() - It alone, as PEM, the caller's; or NULL */
+char *certificate_text(const struct certificate *c);
+
 #define CERTIFICATE_DIGEST_MAX 65 /* 64 hexadecimal digits */
 
 /** certificate_digest() - SHA-256 of the certificate; 0 or -EINVAL */

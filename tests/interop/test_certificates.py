@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Certificates by ACME: Pebble is the authority, BIND has the zone."""
 
+import json
 import subprocess
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from lab import Control, Pillion, wait_for
 from lab.app import App
+from lab.build import build_folder
 from lab.certs import NameServer, Pebble
+from lab.peers import peer
 from lab.served import Served
 from lab.world import World
 
@@ -130,3 +135,63 @@ def test_tls_alpn_01_at_the_served_port_443(site):
         *ask, "-servername", NAME, "-alpn", "acme-tls/1", stdin="", check=False
     )
     assert "no application protocol" in done.stderr
+
+
+def test_the_command_cert(site, tmp_path):
+    """Ours and the official one: the same files, words and exit codes; --ca has no key."""
+    pebble = site.pebble()
+    site.serve({**pebble.environment(), **site.names.environment()})
+    node = site.node
+    files = [node.box.folder / name for name in ("app.crt", "app.key")]
+    flags = [f"--cert-file={files[0]}", f"--key-file={files[1]}"]
+    official = peer("tailscale")
+    for command in (
+        [build_folder() / "pillion", "cert", f"--socket={node.socket}"],
+        [official, f"--socket={node.socket}", "cert"],
+    ):
+        done = node.box.run(*command, *flags, NAME)
+        assert done.stdout == f"Wrote public cert to {files[0]}\nWrote private key to {files[1]}\n"
+        assert [path.stat().st_mode & 0o777 for path in files] == [0o644, 0o600]
+        again = node.box.run(*command, *flags, "--min-validity=24h", NAME)
+        assert again.stdout == (
+            f"Public cert unchanged at {files[0]}\nPrivate key unchanged at {files[1]}\n"
+        )
+        assert x509.load_pem_x509_certificate(
+            files[0].read_bytes()
+        ).public_key().public_numbers() == (
+            serialization.load_pem_private_key(files[1].read_bytes(), None)
+            .public_key()
+            .public_numbers()
+        )
+        other = node.box.run(*command, "other.example.com", check=False)
+        assert other.returncode != 0 and "invalid domain" in other.stderr
+        for path in files:
+            path.unlink()
+    assert pebble.issued() == 1
+    # Longer than the authority's certificates live: one order, no more.
+    long = node.box.run(
+        *[build_folder() / "pillion", "cert", f"--socket={node.socket}", *flags],
+        *["--min-validity=9000h", NAME],
+        check=False,
+    )
+    assert long.returncode == 1 and "valid for that long" in long.stderr
+    assert pebble.issued() == 2
+    authority = node.pillion("cert", "--ca").stdout
+    assert "PRIVATE" not in authority
+    assert x509.load_pem_x509_certificate(authority.encode())
+    state = json.loads(node.pillion("status", "--json").stdout)["Certificate"]
+    assert (state["Domain"], state["Source"]) == (NAME, "acme")
+    assert len(state["SHA256"]) == len(state["AuthoritySHA256"]) == 64
+
+
+def test_a_certificate_without_a_served_port(site):
+    """The process is started for it, and ends again when nobody asks."""
+    pebble = site.pebble()
+    site.node.start(site.control.auth_key(), {**pebble.environment(), **site.names.environment()})
+    site.node.wait_running()
+    folder = site.node.box.folder
+    done = site.node.pillion("cert", "--key-file=-", "--cert-file=", NAME)
+    assert "BEGIN EC PRIVATE KEY" in done.stdout
+    site.node.pillion("cert", f"--cert-file={folder}/a.crt", NAME)
+    assert pebble.issued() == 1
+    assert "BEGIN CERTIFICATE" in (folder / "a.crt").read_text()

@@ -166,7 +166,7 @@ def test_official_names_are_commands(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["file", "netcheck", "bugreport", "debug", "switch", "cert", "ssh", "web"]
+    "name", ["file", "netcheck", "bugreport", "debug", "switch", "ssh", "web"]
 )
 def test_official_commands_that_are_missing_are_named(name):
     done = pillion(name)

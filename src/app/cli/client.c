@@ -152,18 +152,15 @@ int localapi_status(const char *path, bool peers, json_t **ret, struct error *er
 			     NULL, ret, err);
 }
 
-/* call() - @etag: as for localapi_call_tagged() */
-static int call(int timeout_ms, const char *path, const char *method, const char *target,
-		const json_t *body, char etag[static UNIX_HTTP_ETAG_MAX], json_t **ret,
-		struct error *err)
+/* exchange() - Ask, and take the whole answer; as localapi_call() */
+static int exchange(struct unix_http *h, int timeout_ms, const char *path, const char *method,
+		    const char *target, const json_t *body, const char *etag, struct error *err)
 {
-	_cleanup_(unix_http_close) struct unix_http h = {.fd = -1};
 	nanoseconds deadline = clock_boottime() + timeout_ms * NSEC_PER_MSEC;
-	int r = ask(&h, path, method, target, body, etag, err);
-	json_error_t why;
+	int r = ask(h, path, method, target, body, etag, err);
 
-	while (r >= 0 && !h.ended) {
-		r = unix_http_receive(&h, deadline);
+	while (r >= 0 && !h->ended) {
+		r = unix_http_receive(h, deadline);
 		if (r == 0)
 			return error_set(err, -ETIMEDOUT,
 					 "the daemon at %s does not answer within %d s: its engine "
@@ -176,8 +173,20 @@ static int call(int timeout_ms, const char *path, const char *method, const char
 	}
 	if (r < 0)
 		return r;
-	if (h.status < 200 || h.status > 299)
-		return reply_error(&h, err);
+	return h->status < 200 || h->status > 299 ? reply_error(h, err) : 0;
+}
+
+/* call() - @etag: as for localapi_call_tagged() */
+static int call(int timeout_ms, const char *path, const char *method, const char *target,
+		const json_t *body, char etag[static UNIX_HTTP_ETAG_MAX], json_t **ret,
+		struct error *err)
+{
+	_cleanup_(unix_http_close) struct unix_http h = {.fd = -1};
+	int r = exchange(&h, timeout_ms, path, method, target, body, etag, err);
+	json_error_t why;
+
+	if (r < 0)
+		return r;
 	memcpy(etag, h.etag, sizeof(h.etag));
 	if (!ret)
 		return 0;
@@ -196,6 +205,20 @@ int localapi_call_within(int timeout_ms, const char *path, const char *method, c
 	char etag[UNIX_HTTP_ETAG_MAX] = "";
 
 	return call(timeout_ms, path, method, target, body, etag, ret, err);
+}
+
+int localapi_text(int timeout_ms, const char *path, const char *target, char **ret,
+		  struct error *err)
+{
+	_cleanup_(unix_http_close) struct unix_http h = {.fd = -1};
+	int r = exchange(&h, timeout_ms, path, "GET", target, NULL, "", err);
+
+	if (r < 0)
+		return r;
+	*ret = strndup(h.body.length ? (const char *)buffer_head(&h.body) : "", h.body.length);
+	if (h.body.length)
+		explicit_bzero(buffer_head(&h.body), h.body.length);
+	return *ret ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
 int localapi_call_tagged(const char *path, const char *method, const char *target,

@@ -45,6 +45,10 @@ int localapi_status(const char *socket_path, bool peers, json_t **ret, struct er
 int localapi_call_within(int timeout_ms, const char *socket_path, const char *method,
 			 const char *target, const json_t *body, json_t **ret, struct error *err);
 
+/** localapi_text() - The body of an answer as it is; perhaps secret. As localapi_call_within() */
+int localapi_text(int timeout_ms, const char *socket_path, const char *target, char **ret,
+		  struct error *err);
+
 /** localapi_stream_open() - Follow a stream of JSON lines; as localapi_call()
  * @ret: unix_http_close() is due, also on failure
  */

@@ -110,6 +110,7 @@ int run_help(struct command_line *line);
 int run_server(struct command_line *line);
 int run_serve(struct command_line *line);
 int run_funnel(struct command_line *line);
+int run_cert(struct command_line *line);
 
 /* The own flags of each, in the order of its table. */
 enum status_flag {
@@ -143,6 +144,7 @@ enum serve_flag {
 	SERVE_FLAG_JSON,
 	SERVE_FLAG_APP_CAPS,
 };
+enum cert_flag { CERT_FLAG_FILE, CERT_FLAG_KEY, CERT_FLAG_VALIDITY, CERT_FLAG_CA };
 enum version_flag { VERSION_JSON, VERSION_DAEMON, VERSION_UPSTREAM };
 enum daemon_own_flag { DAEMON_OWN_CLEAN_UP, DAEMON_OWN_VERSION };
 enum connect_flag { CONNECT_FOREGROUND, CONNECT_IF_CONFIGURED };

@@ -82,6 +82,20 @@ static const struct flag funnel_flags[] = {
 	[SERVE_FLAG_APP_CAPS] = FLAG_THEIRS("accept-app-caps", FLAG_STRING, FLAG_BINDING,
 					    "callers of the internet have no capabilities"),
 };
+static const struct flag cert_flags[] = {
+	[CERT_FLAG_FILE] =
+		FLAG_OF("cert-file", FLAG_STRING, "PATH",
+			"certificates; '-' for stdout (default DOMAIN.crt, if --key-file "
+			"is not given either)"),
+	[CERT_FLAG_KEY] = FLAG_OF("key-file", FLAG_STRING, "PATH",
+				  "private key; '-' for stdout (default DOMAIN.key, if --cert-file "
+				  "is not given either)"),
+	[CERT_FLAG_VALIDITY] = FLAG_OF("min-validity", FLAG_DURATION, "DURATION",
+				       "how long it has to be good for at least (default 0)"),
+	[CERT_FLAG_CA] = FLAG_ON("ca", "print the certificate of the node's own authority, which "
+				       "clients have to trust"),
+	FLAG_THEIRS("serve-demo", FLAG_BOOL, FLAG_NOT_YET, "use 'pillion serve text:hello'"),
+};
 static const struct flag version_flags[] = {
 	[VERSION_JSON] = FLAG_ON("json", "print JSON"),
 	[VERSION_DAEMON] = FLAG_ON("daemon", "ask the running daemon for its version too"),
@@ -237,6 +251,22 @@ const struct command commands[] = {
 		FLAGS(whois_flags),
 		.tables = TAKES_SOCKET,
 		.run = run_whois,
+	},
+	{
+		.name = "cert",
+		.summary = "Get a certificate and its key",
+		.arguments = "DOMAIN",
+		.description =
+			"DOMAIN is the node's name in the tailnet. Only root and the operator may "
+			"see the key. Without ACME (see TS_ACME_CHALLENGE in 'pillion run --help') "
+			"the node's own authority signs, whose certificate --ca prints.",
+		.examples = "pillion cert app.tail1234.ts.net\n"
+			    "\twrite app.tail1234.ts.net.crt and .key\n"
+			    "pillion cert --ca >app-ca.pem\n\tfor clients: curl --cacert "
+			    "app-ca.pem …\n",
+		FLAGS(cert_flags),
+		.tables = TAKES_SOCKET,
+		.run = run_cert,
 	},
 	{
 		.name = "serve",
@@ -434,10 +464,10 @@ size_t command_groups(const struct command *c, struct command_line *line,
 
 /* Commands of the official client that pillion lacks. */
 static const char *const not_yet[] = {
-	"appc-routes", "bugreport", "cert",       "configure", "debug",    "dns",    "drive",
-	"exit-node",   "file",      "get",        "id-token",  "licenses", "lock",   "metrics",
-	"nc",          "netcheck",  "routecheck", "service",   "ssh",      "switch", "syspolicy",
-	"systray",     "update",    "wait",       "web",       "whoami",
+	"appc-routes", "bugreport",  "configure", "debug",    "dns",    "drive",     "exit-node",
+	"file",        "get",        "id-token",  "licenses", "lock",   "metrics",   "nc",
+	"netcheck",    "routecheck", "service",   "ssh",      "switch", "syspolicy", "systray",
+	"update",      "wait",       "web",       "whoami",
 };
 
 int command_unknown(const char *name)

@@ -148,6 +148,9 @@ char *acme_take_chain(const char *text, size_t length, EVP_PKEY *key, const char
 /** acme_request_text() - A CSR for @domain in base64url; as buffer_append(), -EINVAL */
 int acme_request_text(EVP_PKEY *key, const char *domain, struct buffer *out);
 
+/** acme_request_pem() - The same as PEM, the caller's; or NULL */
+char *acme_request_pem(EVP_PKEY *key, const char *domain);
+
 /** acme_after() - Seconds or date of a Retry-After; 0: unusable; at most ACME_RETRY_MAX */
 nanoseconds acme_after(const char *text, time_t wall);
 

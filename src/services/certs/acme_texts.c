@@ -98,32 +98,58 @@ char *acme_take_chain(const char *text, size_t length, EVP_PKEY *key, const char
 	return chain;
 }
 
-int acme_request_text(EVP_PKEY *key, const char *domain, struct buffer *out)
+static X509_REQ *make_request(EVP_PKEY *key, const char *domain)
 {
 	STACK_OF(X509_EXTENSION) *extensions = NULL;
 	X509_EXTENSION *names = NULL;
 	X509_REQ *request = X509_REQ_new();
 	char value[ACME_NAME_MAX + 8];
-	unsigned char *der = NULL;
-	int length = 0, r = -EINVAL;
+	bool good;
 
 	snprintf(value, sizeof(value), "DNS:%s", domain);
 	names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, value);
 	/* No common name: the authority makes one, if the name is short enough. */
-	if (request && names && X509v3_add_ext(&extensions, names, -1) &&
-	    X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 &&
-	    X509_REQ_set_pubkey(request, key) == 1 &&
-	    X509_REQ_add_extensions(request, extensions) == 1 &&
-	    X509_REQ_sign(request, key, EVP_sha256()) > 0)
-		length = i2d_X509_REQ(request, &der);
-	if (length > 0)
-		r = base64url_append(out, der, (size_t)length);
-	OPENSSL_free(der);
+	good = request && names && X509v3_add_ext(&extensions, names, -1) &&
+	       X509_REQ_set_version(request, X509_REQ_VERSION_1) == 1 &&
+	       X509_REQ_set_pubkey(request, key) == 1 &&
+	       X509_REQ_add_extensions(request, extensions) == 1 &&
+	       X509_REQ_sign(request, key, EVP_sha256()) > 0;
 	sk_X509_EXTENSION_pop_free(extensions, X509_EXTENSION_free);
 	X509_EXTENSION_free(names);
-	X509_REQ_free(request);
+	if (!good) {
+		X509_REQ_free(request);
+		request = NULL;
+	}
 	ERR_clear_error();
+	return request;
+}
+
+int acme_request_text(EVP_PKEY *key, const char *domain, struct buffer *out)
+{
+	X509_REQ *request = make_request(key, domain);
+	unsigned char *der = NULL;
+	int length = request ? i2d_X509_REQ(request, &der) : 0;
+	int r = length > 0 ? base64url_append(out, der, (size_t)length) : -EINVAL;
+
+	OPENSSL_free(der);
+	X509_REQ_free(request);
 	return r;
+}
+
+char *acme_request_pem(EVP_PKEY *key, const char *domain)
+{
+	X509_REQ *request = make_request(key, domain);
+	BIO *bio = BIO_new(BIO_s_mem());
+	char *text = NULL, *at;
+
+	if (request && bio && PEM_write_bio_X509_REQ(bio, request) == 1) {
+		long length = BIO_get_mem_data(bio, &at);
+
+		text = strndup(at, (size_t)length);
+	}
+	BIO_free(bio);
+	X509_REQ_free(request);
+	return text;
 }
 
 /* --- Times --- */

@@ -72,6 +72,9 @@ struct order_setup {
 	const char *certificate_id;
 	const struct dns_key *dns_key;        /* NULL: none */
 	const struct buffer *external_secret; /* bytes; NULL: none */
+	/** @show: show a proof at our listeners, instead of any before; 0 or negative errno */
+	int (*show)(struct keeper *keeper, const struct acme_proof *proof, struct error *err);
+	void (*hide)(struct keeper *keeper);
 };
 
 /** struct order_result - Of an order, or of a question when to renew */

@@ -47,6 +47,8 @@ struct entry {
 	struct keeper *keeper;
 	char domain[PRIVSEP_DOMAIN_MAX];
 	bool wanted;
+	time_t demand; /* a local program wants one that is good until then; 0: none */
+	enum privsep_cert_source source;
 	bool loaded;
 	bool unsaved; /* the certificate is not on disk yet */
 	unsigned int saving;
@@ -72,10 +74,11 @@ struct keeper {
 	EVP_PKEY *account;
 	bool account_loaded;
 	struct order *order;
-	struct entry *ordering; /* of the order */
-	bool asks;              /* it only asks when to renew */
-	char *next_key;         /* PEM of the order's certificate; secret */
-	struct buffer external; /* secret of the external account */
+	struct control_ask *signing; /* instead of an order: control is the authority */
+	struct entry *ordering;      /* of either */
+	bool asks;                   /* it only asks when to renew */
+	char *next_key;              /* PEM of the order's certificate; secret */
+	struct buffer external;      /* secret of the external account */
 	struct dns_key dns_key;
 	char dns_problem[256]; /* "": the key can be used */
 	struct shown shown;
@@ -88,6 +91,15 @@ static bool is_on(const struct keeper *k)
 	const struct serving *serving = k->services->serving;
 
 	return serving && serving->acme.challenge != SERVE_CHALLENGE_OFF && serving->acme.directory;
+}
+
+/* by_control() - Whether control signs for @domain, since there is no ACME */
+static bool by_control(const struct keeper *k, const char *domain)
+{
+	const struct serving *serving = k->services->serving;
+
+	return serving && !is_on(k) && serving->signs && serving->domain &&
+	       strcmp(serving->domain, domain) == 0;
 }
 
 /* --- The account --- */
@@ -249,6 +261,77 @@ static void load(struct entry *e, nanoseconds now)
 		log_info("the stored certificate for %s has ended, or is damaged", e->domain);
 }
 
+/* --- What our listeners show --- */
+
+static void hide(struct keeper *k)
+{
+	struct tls_context *tls = certificates_tls(k->services);
+
+	if (tls)
+		(void)tls_server_set_challenge(tls, NULL, NULL);
+	free(k->shown.text);
+	k->shown = (struct shown){0};
+}
+
+/* add_digest() - The extension acmeIdentifier (RFC 8737 §3), and a new signature */
+static bool add_digest(struct certificate *c, const uint8_t digest[static 32])
+{
+	ASN1_OBJECT *kind = OBJ_txt2obj(ACME_IDENTIFIER, 1);
+	ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
+	uint8_t der[2 + 32] = {V_ASN1_OCTET_STRING, 32};
+	X509_EXTENSION *extension = NULL;
+	bool good;
+
+	memcpy(der + 2, digest, 32);
+	if (kind && value && ASN1_OCTET_STRING_set(value, der, sizeof(der)) == 1)
+		extension = X509_EXTENSION_create_by_OBJ(NULL, kind, 1, value);
+	good = extension && X509_add_ext(c->x509, extension, -1) == 1 &&
+	       X509_sign(c->x509, c->key, EVP_sha256()) > 0;
+	X509_EXTENSION_free(extension);
+	ASN1_OCTET_STRING_free(value);
+	ASN1_OBJECT_free(kind);
+	return good;
+}
+
+static int show_by_tls(struct keeper *k, const struct acme_proof *proof, struct error *err)
+{
+	struct tls_context *tls = certificates_tls(k->services);
+	struct certificate c = {0};
+	int r;
+
+	if (!tls || !serve_config_uses_tls(&k->services->serving->config))
+		return error_set(err, -EINVAL,
+				 "tls-alpn-01 needs port 443 to be served as HTTPS: add it to the "
+				 "serve configuration");
+	r = certificate_make_server(&c, &c, proof->name, 1, &proof->name, 1, err);
+	if (r == 0 && !add_digest(&c, proof->digest))
+		r = error_set(err, -ENOMEM, "the certificate of the proof can't be made");
+	if (r == 0 && tls_server_set_challenge(tls, proof->name, &c) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
+	certificate_clear(&c);
+	return r;
+}
+
+static int show(struct keeper *k, const struct acme_proof *proof, struct error *err)
+{
+	hide(k);
+	snprintf(k->shown.name, sizeof(k->shown.name), "%s", proof->name);
+	if (proof->challenge == ACME_HTTP_01) {
+		const struct serve_port *port =
+			serve_config_port(&k->services->serving->config, 80);
+
+		if (!port || port->protocol != SERVE_HTTP)
+			return error_set(
+				err, -EINVAL,
+				"http-01 needs port 80 to be served as HTTP: add it to the "
+				"serve configuration");
+		snprintf(k->shown.token, sizeof(k->shown.token), "%s", proof->token);
+		k->shown.text = strdup(proof->text);
+		return k->shown.text ? 0 : error_set(err, -ENOMEM, "out of memory");
+	}
+	return show_by_tls(k, proof, err);
+}
+
 /* --- Orders --- */
 
 /* spread() - A random moment between two */
@@ -290,6 +373,9 @@ static void on_failed(struct entry *e, const struct order_result *result, nanose
 			 is_good(e) ? "new " : "", e->domain, result->err->text,
 			 (long long)(pause / NSEC_PER_SEC / 60));
 	snprintf(e->problem, sizeof(e->problem), "%s", result->err->text);
+	e->demand = 0;
+	cert_asks_settled(e->keeper->services, e->domain, e->problem);
+	cert_asks_state(e->keeper->services);
 }
 
 static void on_certificate(struct entry *e, const struct order_result *result, nanoseconds now)
@@ -306,7 +392,9 @@ static void on_certificate(struct entry *e, const struct order_result *result, n
 	(void)certificate_digest(&e->pair, digest);
 	log_info("a new certificate for %s (SHA-256 %.16s…)", e->domain, digest);
 	save(e);
+	e->demand = 0;
 	certificates_update(e->keeper->services);
+	cert_asks_settled(e->keeper->services, e->domain, NULL);
 }
 
 static void on_order(void *user, const struct order_result *result)
@@ -337,6 +425,8 @@ static void begin(struct entry *e, bool asks)
 		.domain = e->domain,
 		.dns_key = &k->dns_key,
 		.external_secret = k->external.length > 0 ? &k->external : NULL,
+		.show = show,
+		.hide = hide,
 	};
 	struct error err = {0};
 	EVP_PKEY *key = NULL;
@@ -361,12 +451,66 @@ static void begin(struct entry *e, bool asks)
 	}
 	k->asks = asks;
 	k->ordering = e;
+	if (!asks)
+		e->source = PRIVSEP_CERT_ACME;
 	if (err.code == 0)
 		k->order = order_begin(k->services, &setup, on_order, k, &err);
 	EVP_PKEY_free(key);
 	if (!k->order) {
 		const struct order_result failed = {.err = &err};
 
+		on_order(k, &failed);
+	}
+}
+
+static void on_signed(void *user, const struct control_asked_answer *answer)
+{
+	struct keeper *k = user;
+	struct error err = {0};
+	EVP_PKEY *key = jose_key_parse(k->next_key);
+	struct order_result result = {
+		.retry_after = (nanoseconds)answer->retry_after * NSEC_PER_SEC,
+	};
+	char *chain = NULL;
+
+	k->signing = NULL;
+	if (result.retry_after > ACME_RETRY_MAX)
+		result.retry_after = ACME_RETRY_MAX;
+	if (answer->result < 0)
+		error_set(&err, answer->result, "the control server signs no certificate: %s",
+			  *answer->text ? answer->text : strerror(-answer->result));
+	else
+		chain = acme_take_chain(answer->chain, answer->chain_length, key,
+					k->ordering->domain, &err);
+	result.chain = chain;
+	result.err = chain ? NULL : &err;
+	EVP_PKEY_free(key);
+	k->ordering->source = PRIVSEP_CERT_CONTROL;
+	on_order(k, &result);
+	free(chain);
+}
+
+/* begin_signing() - Have control sign a certificate */
+static void begin_signing(struct entry *e)
+{
+	struct keeper *k = e->keeper;
+	_cleanup_free_ char *request = NULL;
+	struct error err = {0};
+	EVP_PKEY *key;
+
+	k->next_key = jose_key_new();
+	key = k->next_key ? jose_key_parse(k->next_key) : NULL;
+	request = key ? acme_request_pem(key, e->domain) : NULL;
+	EVP_PKEY_free(key);
+	k->asks = false;
+	k->ordering = e;
+	if (request)
+		k->signing = control_ask_sign(k->services->control_asks, request, strlen(request),
+					      on_signed, k);
+	if (!k->signing) {
+		const struct order_result failed = {.err = &err};
+
+		error_set(&err, -ENOMEM, "out of memory");
 		on_order(k, &failed);
 	}
 }
@@ -385,22 +529,25 @@ static nanoseconds next_of(struct entry *e, nanoseconds now)
 		save(e);
 	else if (e->unsaved)
 		next = deadline_min(next, e->save_at);
-	good = is_good(e);
-	if (k->order || !is_on(k) || !e->wanted)
+	good = is_good(e) && (!e->demand || certificate_end(&e->pair) >= e->demand);
+	if (k->ordering || !(is_on(k) || by_control(k, e->domain)) || !(e->wanted || e->demand))
 		return next;
 	if (good && wall < e->renew_at) {
-		if (now >= e->ask_at) {
+		if (now >= e->ask_at && is_on(k)) {
 			begin(e, true);
 			return next;
 		}
-		return deadline_min(deadline_min(next, e->ask_at),
+		return deadline_min(is_on(k) ? deadline_min(next, e->ask_at) : next,
 				    now + (e->renew_at - wall) * NSEC_PER_SEC);
 	}
 	if (now < e->order_at)
 		return deadline_min(next, e->order_at);
 	log_info("ordering a certificate for %s at %s", e->domain,
-		 k->services->serving->acme.directory);
-	begin(e, false);
+		 is_on(k) ? k->services->serving->acme.directory : "the control server");
+	if (is_on(k))
+		begin(e, false);
+	else
+		begin_signing(e);
 	return next;
 }
 
@@ -450,6 +597,65 @@ static struct entry *need(struct keeper *k, const char *domain)
 	return e;
 }
 
+enum privsep_cert_source keeper_source(struct keeper *k, const char *domain)
+{
+	const struct entry *e = find(k, domain);
+
+	/* A stored one is of the way that there is now. */
+	return e && e->source          ? e->source
+	       : by_control(k, domain) ? PRIVSEP_CERT_CONTROL
+				       : PRIVSEP_CERT_ACME;
+}
+
+/* is_granted() - Whether control publishes challenges for @domain */
+static bool is_granted(const struct serving *serving, const char *domain)
+{
+	const size_t length = strlen(domain);
+
+	for (const char *at = serving->cert_domains; at && *at;) {
+		size_t here = strcspn(at, " ");
+
+		if (here == length && strncmp(at, domain, length) == 0)
+			return true;
+		at += here + strspn(at + here, " ");
+	}
+	return false;
+}
+
+bool keeper_can(const struct keeper *k, const char *domain)
+{
+	const struct serving *serving = k->services->serving;
+
+	if (!is_on(k))
+		return by_control(k, domain);
+	if (serving->acme.challenge == SERVE_CHALLENGE_SET_DNS)
+		return is_granted(serving, domain);
+	return true;
+}
+
+int keeper_demand(struct keeper *k, const char *domain, time_t end, struct error *err)
+{
+	struct entry *e = need(k, domain);
+	nanoseconds now = clock_boottime();
+
+	if (!e)
+		return error_set(err, -EAGAIN, "too many certificates");
+	if (now < e->order_at)
+		return error_set(err, -EAGAIN, "%s. The next try is in %lld minutes", e->problem,
+				 (long long)((e->order_at - now) / NSEC_PER_SEC / 60 + 1));
+	if (e->demand < end)
+		e->demand = end;
+	loop_timer_soon(k->timer);
+	return 0;
+}
+
+const char *keeper_problem(struct keeper *k, const char *domain)
+{
+	const struct entry *e = find(k, domain);
+
+	return e ? e->problem : "";
+}
+
 void keeper_update(struct keeper *k, bool wanted)
 {
 	const struct serving *serving = k->services->serving;
@@ -457,7 +663,7 @@ void keeper_update(struct keeper *k, bool wanted)
 
 	LIST_FOREACH(e, &k->entries, entry)
 		e->wanted = false;
-	if (wanted && serving->domain && is_on(k)) {
+	if (wanted && serving->domain && keeper_can(k, serving->domain)) {
 		e = need(k, serving->domain);
 		if (e)
 			e->wanted = true;
@@ -506,75 +712,6 @@ void keeper_file(struct keeper *k, enum privsep_file_name name, int fd)
 	loop_timer_soon(k->timer);
 }
 
-/* add_digest() - The extension acmeIdentifier (RFC 8737 §3), and a new signature */
-static bool add_digest(struct certificate *c, const uint8_t digest[static 32])
-{
-	ASN1_OBJECT *kind = OBJ_txt2obj(ACME_IDENTIFIER, 1);
-	ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
-	uint8_t der[2 + 32] = {V_ASN1_OCTET_STRING, 32};
-	X509_EXTENSION *extension = NULL;
-	bool good;
-
-	memcpy(der + 2, digest, 32);
-	if (kind && value && ASN1_OCTET_STRING_set(value, der, sizeof(der)) == 1)
-		extension = X509_EXTENSION_create_by_OBJ(NULL, kind, 1, value);
-	good = extension && X509_add_ext(c->x509, extension, -1) == 1 &&
-	       X509_sign(c->x509, c->key, EVP_sha256()) > 0;
-	X509_EXTENSION_free(extension);
-	ASN1_OCTET_STRING_free(value);
-	ASN1_OBJECT_free(kind);
-	return good;
-}
-
-static int show_by_tls(struct keeper *k, const struct acme_proof *proof, struct error *err)
-{
-	struct tls_context *tls = certificates_tls(k->services);
-	struct certificate c = {0};
-	int r;
-
-	if (!tls || !serve_config_uses_tls(&k->services->serving->config))
-		return error_set(err, -EINVAL,
-				 "tls-alpn-01 needs port 443 to be served as HTTPS: add it to the "
-				 "serve configuration");
-	r = certificate_make_server(&c, &c, proof->name, 1, &proof->name, 1, err);
-	if (r == 0 && !add_digest(&c, proof->digest))
-		r = error_set(err, -ENOMEM, "the certificate of the proof can't be made");
-	if (r == 0 && tls_server_set_challenge(tls, proof->name, &c) < 0)
-		r = error_set(err, -ENOMEM, "out of memory");
-	certificate_clear(&c);
-	return r;
-}
-
-int keeper_show(struct keeper *k, const struct acme_proof *proof, struct error *err)
-{
-	keeper_hide(k);
-	snprintf(k->shown.name, sizeof(k->shown.name), "%s", proof->name);
-	if (proof->challenge == ACME_HTTP_01) {
-		const struct serve_port *port =
-			serve_config_port(&k->services->serving->config, 80);
-
-		if (!port || port->protocol != SERVE_HTTP)
-			return error_set(
-				err, -EINVAL,
-				"http-01 needs port 80 to be served as HTTP: add it to the "
-				"serve configuration");
-		snprintf(k->shown.token, sizeof(k->shown.token), "%s", proof->token);
-		k->shown.text = strdup(proof->text);
-		return k->shown.text ? 0 : error_set(err, -ENOMEM, "out of memory");
-	}
-	return show_by_tls(k, proof, err);
-}
-
-void keeper_hide(struct keeper *k)
-{
-	struct tls_context *tls = certificates_tls(k->services);
-
-	if (tls)
-		(void)tls_server_set_challenge(tls, NULL, NULL);
-	free(k->shown.text);
-	k->shown = (struct shown){0};
-}
-
 const char *keeper_http_proof(const struct keeper *k, const char *path)
 {
 	const size_t length = strlen(HTTP_PROOFS);
@@ -605,7 +742,8 @@ void keeper_free(struct keeper *k)
 	if (!k)
 		return;
 	order_cancel(k->order);
-	keeper_hide(k);
+	control_ask_cancel(k->signing);
+	hide(k);
 	while (!LIST_EMPTY(&k->entries)) {
 		struct entry *e = LIST_FIRST(&k->entries);
 

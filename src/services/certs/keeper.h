@@ -21,12 +21,36 @@ void keeper_update(struct keeper *keeper, bool wanted);
 /** keeper_pair() - A certificate by ACME that is good now, or NULL */
 const struct certificate *keeper_pair(struct keeper *keeper, const char *domain);
 
+/** keeper_source() - Of keeper_pair(): PRIVSEP_CERT_ACME or PRIVSEP_CERT_CONTROL */
+enum privsep_cert_source keeper_source(struct keeper *keeper, const char *domain);
+
+/** keeper_can() - Whether there is a source of certificates for @domain besides our own authority */
+bool keeper_can(const struct keeper *keeper, const char *domain);
+
+/**
+ * keeper_demand() - Have a certificate that is good until @end at least; cert_asks_settled() follows
+ *
+ * Return: 0; -EAGAIN with @err: the last order failed, and the next one is not due yet
+ */
+int keeper_demand(struct keeper *keeper, const char *domain, time_t end, struct error *err);
+
+/** keeper_problem() - Why there is no new one for @domain; or "" */
+const char *keeper_problem(struct keeper *keeper, const char *domain);
+
 /** keeper_file() - A new secret, the keeper's to close; or a negative errno */
 void keeper_file(struct keeper *keeper, enum privsep_file_name name, int fd);
 
-/** keeper_show() - Show a proof at our listeners, instead of any before; 0 or negative errno */
-int keeper_show(struct keeper *keeper, const struct acme_proof *proof, struct error *err);
-void keeper_hide(struct keeper *keeper);
-
 /** keeper_http_proof() - The body at @path by plain HTTP, if it proves a name; or NULL */
 const char *keeper_http_proof(const struct keeper *keeper, const char *path);
+
+/* --- cert_asks.c --- */
+
+extern const struct cert_events cert_asks_events;
+
+/** cert_asks_settled() - An order for @domain has ended; @problem: NULL: well */
+void cert_asks_settled(struct services *services, const char *domain, const char *problem);
+
+/** cert_asks_state() - What HTTPS proves itself by may be another one now */
+void cert_asks_state(struct services *services);
+
+void cert_asks_free(struct services *services);

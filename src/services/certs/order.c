@@ -9,7 +9,6 @@
 
 #include "base/cleanup.h"
 #include "services/certs/certs.h"
-#include "services/certs/keeper.h"
 #include "transport/loop_timer.h"
 
 #include <errno.h>
@@ -30,6 +29,8 @@ struct order {
 	bool settles; /* the record is there */
 	bool shown;
 	char record[DNS_NAME_TEXT], value[UINT8_MAX + 1]; /* the record that is to be removed */
+	int (*show)(struct keeper *keeper, const struct acme_proof *proof, struct error *err);
+	void (*hide)(struct keeper *keeper);
 	order_done *done;
 	void *user;
 };
@@ -55,7 +56,7 @@ static void hide(struct order *o)
 				     on_removed, NULL);
 	o->record[0] = 0;
 	if (o->shown)
-		keeper_hide(o->services->keeper);
+		o->hide(o->services->keeper);
 	o->shown = false;
 }
 
@@ -117,7 +118,7 @@ static void present(struct order *o)
 			return;
 		error_set(&err, -ENOMEM, "out of memory");
 	} else {
-		o->shown = keeper_show(o->services->keeper, &proof, &err) == 0;
+		o->shown = o->show(o->services->keeper, &proof, &err) == 0;
 	}
 	acme_presented(o->acme, clock_boottime(), err.code ? &err : NULL);
 	step(o);
@@ -249,6 +250,8 @@ struct order *order_begin(struct services *services, const struct order_setup *s
 	}
 	o->services = services;
 	o->serving = serving_hold(services->serving);
+	o->show = setup->show;
+	o->hide = setup->hide;
 	o->done = done;
 	o->user = user;
 	if (setup->dns_key)

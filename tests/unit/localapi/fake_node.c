@@ -222,6 +222,19 @@ int node_write_whois(struct node *node, const struct address *address, struct js
 	return 0;
 }
 
+int node_cert(struct node *node, const char *domain, int64_t min_validity, node_cert_done *done,
+	      void *user, struct error *err)
+{
+	static const char pair[] = "KEY\n-----BEGIN CERTIFICATE-----\n";
+
+	(void)node;
+	(void)min_validity;
+	if (domain && strcmp(domain, "app.tail.example") != 0)
+		return error_set(err, -EINVAL, "invalid domain");
+	done(user, domain ? pair : pair + 4, strlen(domain ? pair : pair + 4), NULL);
+	return 0;
+}
+
 void node_write_funnels(const struct node *node, const char *nodes, struct json_writer *w)
 {
 	(void)node;
