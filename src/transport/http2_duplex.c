@@ -25,6 +25,9 @@
 #define RESET_BURST     500u
 #define RESET_INTERVAL  (NSEC_PER_SEC / 100)
 
+/* Frames of ours that may wait for a client which sends, and does not read: refusals, above all. */
+#define UNSENT_MAX 1000u
+
 struct http2_flow {
 	struct http2_duplex *duplex;
 	LIST_ENTRY(http2_flow) entry;
@@ -265,9 +268,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
 {
 	struct http2_duplex *d = duplex_of(user);
 
-	(void)session;
 	if (!d->options.server)
 		return 0;
+	if (nghttp2_session_get_outbound_queue_size(session) > UNSENT_MAX)
+		return too_many(d);
 	if (head->type == NGHTTP2_RST_STREAM)
 		return quota_take(&d->resets, clock_boottime()) ? 0 : too_many(d);
 	if (head->type == NGHTTP2_HEADERS || head->type == NGHTTP2_WINDOW_UPDATE ||

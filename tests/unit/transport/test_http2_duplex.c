@@ -6,6 +6,9 @@
 
 #include "unit/transport/memory_stream.h"
 
+#include <endian.h>
+#include <string.h>
+
 #define WINDOW ((size_t)64 * 1024)
 
 /* One stream of one side, and what it heard. */
@@ -381,6 +384,43 @@ static void test_resets_and_the_end(void **state)
 	finish(f);
 }
 
+/* A client that acknowledges no settings, reads nothing, and is refused stream after stream. */
+static void test_refusals_do_not_pile_up(void **state)
+{
+	static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
+	static const uint8_t goaway[] = {0, 0, 8, 7, 0};
+	const struct http2_duplex_options options = {true, WINDOW, WINDOW, 4};
+	struct fixture f = {.keep_paused = true};
+	struct memory_stream *end = memory_stream_create(&f.server_closed);
+	const uint32_t requests = 50000;
+	size_t sent = 0;
+	bool calm = false;
+
+	(void)state;
+	assert_int_equal(http2_duplex_open(&end->stream, &options, &duplex_events, &f, &f.server),
+			 0);
+	stream_emit_data(&end->stream, preface, sizeof(preface));
+	for (uint32_t i = 0; i < requests; i++) {
+		uint32_t id = htobe32(2 * i + 1);
+		uint8_t head[] = {0, 0, 6, 1, 5, 0, 0, 0, 0, 0x82, 0x86, 0x84, 0x41, 1, 'a'};
+
+		memcpy(head + 5, &id, sizeof(id));
+		stream_emit_data(&end->stream, head, sizeof(head));
+	}
+	while (end->sent.length > 0) {
+		sent += end->sent.length;
+		calm |= memmem(buffer_head(&end->sent), end->sent.length, goaway, sizeof(goaway)) !=
+			NULL;
+		buffer_free(&end->sent);
+		end->sent = BUFFER_INIT(LIMIT_STREAM_QUEUE);
+		stream_emit_drained(&end->stream);
+	}
+	assert_true(calm);
+	assert_true(sent < (size_t)requests * 13 / 2);
+	http2_duplex_close(f.server);
+	assert_true(f.server_closed);
+}
+
 static const struct http1_head *translate(struct http2_head **h, enum http2_head_kind kind,
 					  const char *const *pairs, bool last, int wanted)
 {
@@ -465,6 +505,7 @@ int main(void)
 		cmocka_unit_test(test_a_paused_flow_stops_no_other),
 		cmocka_unit_test(test_what_waits_outlives_the_stream),
 		cmocka_unit_test(test_resets_and_the_end),
+		cmocka_unit_test(test_refusals_do_not_pile_up),
 		cmocka_unit_test(test_heads),
 	};
 
