@@ -130,7 +130,8 @@ static void say(struct app_files *f, int status, const char *location, const cha
 		put(&a, "Location", location);
 	if (status == 405)
 		put(&a, "Allow", "GET, HEAD");
-	put(&a, "Content-Type", "text/plain; charset=utf-8");
+	if (*text)
+		put(&a, "Content-Type", "text/plain; charset=utf-8");
 	if (status >= 400)
 		put(&a, "X-Content-Type-Options", "nosniff");
 	put_length(&a, strlen(text));
@@ -290,7 +291,7 @@ static void send_answer(struct app_files *f)
 	struct answer a = {0};
 
 	answer_init(&a, f->plan.status);
-	if (f->facts.modified != 0 && (f->plan.status < 300 || !*f->facts.etag))
+	if (f->facts.modified != 0 && (f->plan.status < 300 || f->fd >= 0))
 		put(&a, "Last-Modified", file_date(f->facts.modified, a.date));
 	if (*f->facts.etag && f->plan.status != 412)
 		put(&a, "Etag", f->facts.etag);
