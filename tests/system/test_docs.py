@@ -16,6 +16,8 @@ import pytest
 import yaml
 from lab.build import BUILD, ROOT
 from lab.machine import Machine
+from test_funnel_ingress import POLICY as FUNNEL_POLICY
+from test_funnel_ingress import SERVE as FUNNEL_SERVE
 from test_proxy import snippet, terminate
 from test_serve import EXAMPLES
 
@@ -215,7 +217,9 @@ def check_proxy(heading):
 
 
 def check_json(block, tmp_path):
-    if '"TCP"' in block.text:
+    if block.page == "funnel.md":
+        assert json.loads(block.text) in (FUNNEL_SERVE, FUNNEL_POLICY)
+    elif '"TCP"' in block.text:
         assert block.text in EXAMPLES, "test_serve.py runs another block"
     else:
         check_control_config(block, tmp_path)

@@ -253,7 +253,9 @@ static int begin(struct ingress_call *call)
 		return r;
 	call->poll.data = call;
 	call->watched = true;
-	loop_timer_at(call->timer, clock_boottime() + INGRESS_DIAL_PATIENCE);
+	loop_timer_at(call->timer, clock_boottime() + (call->at == 0 && call->target.online
+							       ? INGRESS_DIAL_PATIENCE
+							       : INGRESS_DIAL_AGAIN));
 	return uv_poll_start(&call->poll, UV_WRITABLE, on_event);
 }
 

@@ -35,8 +35,10 @@
 #define INGRESS_PIECE      ((size_t)64 * 1024)
 #define INGRESS_PIECE_MIN  ((size_t)4 * 1024)
 
-/* A node's PeerAPI: connecting to one of its addresses, and its answer. */
+/* A node's PeerAPI: connecting to its first address; to another one, or where control says that the node is offline;
+ * and its answer. */
 #define INGRESS_DIAL_PATIENCE (5 * NSEC_PER_SEC)
+#define INGRESS_DIAL_AGAIN    (2 * NSEC_PER_SEC)
 #define INGRESS_CALL_PATIENCE (10 * NSEC_PER_SEC)
 
 #define INGRESS_NAME_MAX CLIENT_HELLO_NAME_MAX
