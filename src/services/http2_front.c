@@ -24,6 +24,7 @@
 #include <strings.h>
 
 #define IDLE_LIMIT  (120 * NSEC_PER_SEC) /* without a stream */
+#define HEAD_LIMIT  (20 * NSEC_PER_SEC)  /* for the first head, and for one without other streams */
 #define STALL_LIMIT (120 * NSEC_PER_SEC) /* for a client to take something, or to send some body */
 #define LOOK_AGAIN  (10 * NSEC_PER_SEC)
 
@@ -396,6 +397,7 @@ static void on_request(void *user, struct http2_flow *flow, const struct http1_h
 		return;
 	}
 	services_set_idle(&f->part, false);
+	loop_timer_at(f->timer, clock_boottime() + LOOK_AGAIN);
 	f->services->streams++;
 	turn->front = f;
 	turn_enter(turn);
@@ -419,8 +421,11 @@ static void on_changed(void *user)
 {
 	struct front *f = user;
 
-	if (http2_duplex_flows(f->duplex) > 0)
+	if (http2_duplex_flows(f->duplex) > 0) {
+		if (LIST_EMPTY(&f->turns)) /* a head is coming */
+			loop_timer_at(f->timer, clock_boottime() + HEAD_LIMIT);
 		return;
+	}
 	if (http2_duplex_is_going(f->duplex)) {
 		enter(f);
 		hang_up(f);
@@ -460,7 +465,7 @@ static void on_timer(void *user)
 	struct turn *turn, *next;
 
 	enter(f);
-	if (LIST_EMPTY(&f->turns) && f->part.idle)
+	if (LIST_EMPTY(&f->turns))
 		hang_up(f);
 	for (turn = LIST_FIRST(&f->turns); turn; turn = next) {
 		next = LIST_NEXT(turn, entry);
@@ -531,7 +536,7 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 	if (funnel)
 		services_add_funnel(&f->part);
 	services_set_idle(&f->part, true);
-	loop_timer_at(f->timer, clock_boottime() + IDLE_LIMIT);
+	loop_timer_at(f->timer, clock_boottime() + HEAD_LIMIT);
 	enter(f);
 	if (length > 0)
 		http2_duplex_receive(f->duplex, bytes, length);

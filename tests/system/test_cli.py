@@ -165,9 +165,7 @@ def test_official_names_are_commands(tmp_path):
     assert done.returncode == OK and done.stdout[0].isdigit()
 
 
-@pytest.mark.parametrize(
-    "name", ["file", "netcheck", "bugreport", "debug", "switch", "ssh", "web"]
-)
+@pytest.mark.parametrize("name", ["file", "netcheck", "bugreport", "debug", "switch", "ssh", "web"])
 def test_official_commands_that_are_missing_are_named(name):
     done = pillion(name)
     assert done.returncode == FAILS

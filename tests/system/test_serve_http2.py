@@ -165,11 +165,11 @@ class Raw:
         flags = h2.END_HEADERS | (h2.END_STREAM if end else 0)
         self.send(h2.frame(h2.HEADERS, flags, stream, block))
 
-    def frames(self):
+    def frames(self, patience=15):
         """(kind, flags, stream, payload) until the connection ends."""
         while True:
             while len(self.buffer) < 9 or len(self.buffer) < 9 + self.length():
-                got = self.pieces.get(timeout=15)
+                got = self.pieces.get(timeout=patience)
                 if not got:
                     return
                 self.buffer += got
@@ -189,10 +189,10 @@ class Raw:
                 return frame
         raise AssertionError("the connection ended")
 
-    def outcome(self, stream):
+    def outcome(self, stream, patience=15):
         """'reset CODE' or the body of the answer on @stream; 'goaway CODE' if that comes first."""
         body = b""
-        for kind, flags, at, payload in self.frames():
+        for kind, flags, at, payload in self.frames(patience):
             if kind == h2.GOAWAY:
                 return f"goaway {int.from_bytes(payload[4:8], 'big')}"
             if at != stream:
@@ -505,3 +505,35 @@ def test_a_port_that_ends(served, raw):
     assert goaways == [0x7FFFFFFF, 1]
     assert b'"target": "/slow"' in body
     wait_for(lambda: sockets(pid) < before, 20, "the connections to be closed")
+
+
+def test_heads_that_come_slowly(served, raw):
+    """Neither half a head nor half a preface keeps a connection for long."""
+    client = raw()
+    block = h2.fields((":method", "GET"), (":scheme", "http"), (":path", "/hello"))
+    client.send(h2.frame(h2.HEADERS, h2.END_STREAM, 1, block))
+    half = served.world.laptop.box.start(
+        *[PYTHON, "-c"],
+        "import socket, time\n"
+        f"s = socket.create_connection(({served.addresses[0]!r}, 80)); s.settimeout(60)\n"
+        f"s.sendall({h2.PREFACE[:10]!r}); print('got', s.recv(10), flush=True)",
+        log="half",
+    )
+    assert client.outcome(1, patience=60) in ("closed", "goaway 0", "goaway 1")
+    half.wait_text("^got b''", 60)
+    assert served.fetch("http://NAME/hello") == "hello"
+
+
+def test_streams_that_nobody_reads(served, raw):
+    """The answers wait with the app, not here."""
+    pid = served.services_pid()
+    before = memory(pid)
+    clients = [raw() for _ in range(2)]
+    for client in clients:
+        for stream in range(1, 161, 2):
+            client.request(stream, "/mirror/bytes/4000000")
+    for client in clients:
+        client.until(lambda kind, *_: kind == h2.DATA)
+    wait_for(lambda: served.fetch("http://NAME/hello") == "hello", 20, "an answer to others")
+    assert memory(pid) - before < (900_000 if is_sanitized(build_folder()) else 90_000)
+    assert served.services_pid() == pid

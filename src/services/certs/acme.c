@@ -703,6 +703,7 @@ int acme_new(const struct acme_setup *setup, nanoseconds now, struct acme **ret,
 	struct acme *a = calloc(1, sizeof(*a));
 	struct acme_setup *s = a ? &a->setup : NULL;
 	void *secret;
+	bool copied;
 
 	if (!a)
 		return error_set(err, -ENOMEM, "out of memory");
@@ -715,9 +716,12 @@ int acme_new(const struct acme_setup *setup, nanoseconds now, struct acme **ret,
 	a->request = BUFFER_INIT(REQUEST_MAX);
 	a->ends = now + ACME_ORDER_TIME;
 	/* All at once: after a failure no text of the caller's is left in it. */
-	if (!(copy(&s->directory) & copy(&s->domain) & (copy(&s->email) | !setup->email) &
-	      (copy(&s->key_id) | !setup->key_id) &
-	      (copy(&s->certificate_id) | !setup->certificate_id))) {
+	copied = copy(&s->directory);
+	copied = copy(&s->domain) && copied;
+	copied = (copy(&s->email) || !setup->email) && copied;
+	copied = (copy(&s->key_id) || !setup->key_id) && copied;
+	copied = (copy(&s->certificate_id) || !setup->certificate_id) && copied;
+	if (!copied) {
 		acme_free(a);
 		return error_set(err, -ENOMEM, "out of memory");
 	}
