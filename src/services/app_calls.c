@@ -7,6 +7,8 @@
  * The supervisor makes each socket and begins to connect it to an address of the target; here the
  * call waits until it is connected. An app that is just starting refuses: the call goes round the
  * target's addresses again until APP_GRACE is over, so that its restart costs nobody a request.
+ * Many calls wait longer between two tries, or their timers would take all the time there is; the
+ * first connection that succeeds wakes the others of its target.
  * Connections are kept for a few seconds after a request. Most apps close an idle one after 5 s
  * or more, and one that is closed meanwhile is dropped at once.
  */
@@ -21,12 +23,15 @@
 #include <sys/socket.h>
 
 #define RETRY_PAUSE   (50 * NSEC_PER_MSEC)
+#define RETRY_EACH    (NSEC_PER_MSEC / 4) /* longer by this for each call */
 #define CONNECT_LIMIT (10 * NSEC_PER_SEC)
 #define IDLE_LIMIT    (4 * NSEC_PER_SEC)
 #define IDLE_LOOK     (NSEC_PER_SEC / 2) /* how often those past the limit are closed */
 #define IDLE_A_TARGET 256u
 
 struct app_call {
+	TAILQ_ENTRY(app_call) entry;
+	struct app_calls *in; /* the list of services that has it, or NULL */
 	struct services *services;
 	struct serving *serving;
 	unsigned int target, address;
@@ -112,14 +117,46 @@ static void close_poll(struct app_call *call)
 	uv_close((uv_handle_t *)&call->poll, on_poll_closed);
 }
 
-/* finish() - Answer, and free the call */
-static void finish(struct app_call *call, struct stream *stream, int fd, const struct error *err)
+static void leave_list(struct app_call *call)
+{
+	if (call->in)
+		TAILQ_REMOVE(call->in, call, entry);
+	call->in = NULL;
+}
+
+static void enter_list(struct app_call *call, struct app_calls *list)
+{
+	leave_list(call);
+	TAILQ_INSERT_TAIL(list, call, entry);
+	call->in = list;
+}
+
+/* retry_later() - After a pause that leaves time for others, @least or longer */
+static void retry_later(struct app_call *call, nanoseconds least)
+{
+	nanoseconds pause = least + (nanoseconds)call->services->app_calls * RETRY_EACH;
+
+	loop_timer_at(call->timer, clock_boottime() + pause);
+}
+
+/* set_done() - It is under way no more, and nobody is told */
+static app_ready *set_done(struct app_call *call)
 {
 	app_ready *ready = call->ready;
 
 	call->done = true;
 	call->ready = NULL;
+	call->services->app_calls--;
+	leave_list(call);
 	close_poll(call);
+	return ready;
+}
+
+/* finish() - Answer, and free the call */
+static void finish(struct app_call *call, struct stream *stream, int fd, const struct error *err)
+{
+	app_ready *ready = set_done(call);
+
 	loop_timer_at(call->timer, DEADLINE_NEVER);
 	if (ready) {
 		ready(call->user, stream, fd, err);
@@ -169,11 +206,28 @@ static void refused(struct app_call *call, int code)
 {
 	if (++call->address == SERVE_TARGET_ADDRESSES_MAX)
 		call->address = 0;
-	if (code != -ECONNREFUSED || clock_boottime() < call->grace_ends)
-		loop_timer_at(call->timer,
-			      clock_boottime() + (code == -ECONNREFUSED ? RETRY_PAUSE : 0));
-	else
+	if (code != -ECONNREFUSED) {
+		loop_timer_at(call->timer, clock_boottime());
+	} else if (clock_boottime() < call->grace_ends) {
+		enter_list(call, &call->services->app_refused);
+		retry_later(call, RETRY_PAUSE);
+	} else {
 		fail(call, code);
+	}
+}
+
+/* wake_refused() - The app of @call is there */
+static void wake_refused(const struct app_call *call)
+{
+	struct app_call *other, *next;
+
+	for (other = TAILQ_FIRST(&call->services->app_refused); other; other = next) {
+		next = TAILQ_NEXT(other, entry);
+		if (strcmp(target_of(other)->text, target_of(call)->text) == 0) {
+			leave_list(other);
+			loop_timer_soon(other->timer);
+		}
+	}
 }
 
 static void on_tls_opened(void *user)
@@ -245,6 +299,7 @@ static void on_writable(uv_poll_t *poll, int status, int events)
 		error = errno;
 	close_poll(call);
 	if (error == 0) {
+		wake_refused(call);
 		connected(call);
 		return;
 	}
@@ -253,10 +308,9 @@ static void on_writable(uv_poll_t *poll, int status, int events)
 	refused(call, -error);
 }
 
-static void on_socket(void *user, int fd)
+/* take_socket() - @fd: the supervisor's answer, which is taken over */
+static void take_socket(struct app_call *call, int fd)
 {
-	struct app_call *call = user;
-
 	call->asked = false;
 	if (call->done) {
 		cleanup_close_at(&fd);
@@ -265,11 +319,15 @@ static void on_socket(void *user, int fd)
 	}
 	if (fd == -ERANGE) { /* after the last address: from the first one again */
 		call->address = 0;
-		loop_timer_at(call->timer, clock_boottime() + RETRY_PAUSE);
+		retry_later(call, RETRY_PAUSE);
 		return;
 	}
 	if (fd == -ESTALE) { /* a configuration came meanwhile: by its numbers */
-		loop_timer_at(call->timer, clock_boottime() + NSEC_PER_MSEC);
+		retry_later(call, NSEC_PER_MSEC);
+		return;
+	}
+	if (fd == -EDQUOT) { /* too many in this second */
+		retry_later(call, RETRY_PAUSE);
 		return;
 	}
 	/* A Unix socket that its app makes anew, or whose queue is full just now. */
@@ -292,10 +350,22 @@ static void on_socket(void *user, int fd)
 	loop_timer_at(call->timer, call->ends);
 }
 
+static void on_socket(void *user, int fd)
+{
+	struct app_call *call = user, *next;
+	struct services *services = call->services;
+
+	take_socket(call, fd);
+	next = TAILQ_FIRST(&services->app_queue);
+	if (next)
+		ask(next);
+}
+
 static void ask(struct app_call *call)
 {
 	int target = target_now(call), r;
 
+	leave_list(call);
 	if (target < 0) {
 		fail(call, -ESTALE);
 		return;
@@ -306,12 +376,14 @@ static void ask(struct app_call *call)
 	}
 	r = privsep_client_connect(call->services->privsep, call->services->serving->number,
 				   (unsigned int)target, call->address, on_socket, call);
-	if (r == -ENOBUFS) /* many at once */
-		loop_timer_at(call->timer, clock_boottime() + NSEC_PER_MSEC);
-	else if (r < 0)
+	if (r == -ENOBUFS) { /* many at once */
+		enter_list(call, &call->services->app_queue);
+		retry_later(call, RETRY_PAUSE);
+	} else if (r < 0) {
 		fail(call, r);
-	else
+	} else {
 		call->asked = true;
+	}
 }
 
 static void on_timer(void *user)
@@ -337,6 +409,7 @@ struct app_call *app_call_begin(struct services *services, struct serving *servi
 		return NULL;
 	}
 	call->services = services;
+	services->app_calls++;
 	call->serving = serving_hold(serving);
 	call->target = target;
 	call->how = how;
@@ -353,9 +426,7 @@ void app_call_cancel(struct app_call *call)
 {
 	if (!call || call->done)
 		return;
-	call->done = true;
-	call->ready = NULL;
-	close_poll(call);
+	(void)set_done(call);
 	if (call->tls)
 		stream_set_events(call->tls, NULL, NULL);
 	free_done(call);

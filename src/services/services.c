@@ -431,6 +431,8 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	services->open_files = app_files_open;
 	LIST_INIT(&services->listeners);
 	LIST_INIT(&services->app_pools);
+	TAILQ_INIT(&services->app_queue);
+	TAILQ_INIT(&services->app_refused);
 	LIST_INIT(&services->flush_parts);
 	LIST_INIT(&services->parts);
 	LIST_INIT(&services->cert_asks);

@@ -98,6 +98,8 @@ struct cert_events {
 	void (*linked)(struct services *services);
 };
 
+TAILQ_HEAD(app_calls, app_call);
+
 struct services {
 	uv_loop_t *loop;
 	struct privsep_client *privsep;
@@ -114,6 +116,9 @@ struct services {
 	struct tls_context *client_tls;       /* for https:// targets */
 	bool trusts;                          /* it has the machine's roots */
 	LIST_HEAD(, app_pool) app_pools;
+	struct app_calls app_queue;      /* until the supervisor takes another request */
+	struct app_calls app_refused;    /* until they try again */
+	size_t app_calls;                /* under way, of all targets */
 	struct loop_timer *app_timer;    /* for app_look() */
 	LIST_HEAD(, app_link) app_links; /* of HTTP/2 */
 	LIST_HEAD(, services_part) parts;

@@ -19,6 +19,7 @@ from lab.network import PYTHON
 from lab.served import CONFIG, MIRROR_PORT, Served, headers, start_mirror
 
 SERVED = json.loads(json.dumps(CONFIG))
+SERVED["Web"]["${TS_CERT_DOMAIN}:80"]["Handlers"]["/away/"] = {"Proxy": "http://127.0.0.1:8999"}
 SERVED["Web"]["${TS_CERT_DOMAIN}:80"]["Handlers"]["/mirror/"] = {
     "Proxy": f"http://127.0.0.1:{MIRROR_PORT}"
 }
@@ -105,6 +106,22 @@ def test_many_at_once(served):
         f"http://{served.name}/hello",
     )
     assert "5000 succeeded, 0 failed" in done.stdout, done.stdout
+    assert served.services_pid() == pid
+
+
+def test_thousands_of_requests_while_an_app_is_away(served):
+    """Each waits for it and gets 502, the others are served meanwhile, and the process lives."""
+    pid = served.services_pid()
+    load = served.world.laptop.box.start(
+        *["h2load", "-n", "6000", "-c", "60", "-m", "100", "--connect-to"],
+        f"{served.addresses[0]}:80",
+        f"http://{served.name}/away/x",
+        log="h2load",
+    )
+    load.wait_text("progress: 10% done", 60)
+    assert served.fetch("http://NAME/hello") == "hello"
+    load.wait_text("finished in", 60)
+    assert "6000 5xx" in load.describe(), load.describe()
     assert served.services_pid() == pid
 
 
