@@ -10,10 +10,9 @@
 
 #include "control/control_client.h"
 
-#define CONTROL_CALLS_MAX     8u
-#define CONTROL_CHALLENGE_MAX 128u /* bytes of the value of an ACME challenge, with the zero */
-#define CONTROL_CSR_MAX       (16u * 1024)
-#define CONTROL_CHAIN_MAX     (64u * 1024)
+#define CONTROL_CALLS_MAX 8u
+#define CONTROL_CSR_MAX   (16u * 1024) /* PRIVSEP_CSR_MAX */
+#define CONTROL_CHAIN_MAX (64u * 1024) /* PRIVSEP_CHAIN_MAX */
 
 struct control_call;
 

@@ -22,10 +22,6 @@
 
 #define CHALLENGE_LABEL "_acme-challenge."
 
-_Static_assert(PRIVSEP_CHAIN_MAX >= CONTROL_CHAIN_MAX, "each chain fits");
-_Static_assert(PRIVSEP_CSR_MAX <= CONTROL_CSR_MAX, "each request fits");
-_Static_assert(PRIVSEP_CHALLENGE_MAX <= CONTROL_CHALLENGE_MAX, "each value fits");
-
 /* The authority of `pillion control` is a capability of the node. */
 #define SIGNS_CAPABILITY "pillion/cap/certificate"
 
