@@ -482,30 +482,38 @@ static bool take_rights(struct node_serve *serve)
 	return !same;
 }
 
-void node_serve_name(struct node *node)
+/* take_name() - The name of this node in the netmap; whether that is news */
+static bool take_name(struct node_serve *serve)
 {
-	bool rights = take_rights(node->serve);
-	const struct netmap *map = node_netmap(node);
+	const struct netmap *map = node_netmap(serve->node);
 	const char *name = map && map->self && map->self->name ? map->self->name : "";
 	size_t length = strlen(name);
-	uint16_t peerapi = node_peerapi_choose(node, is_taken, node->serve);
 
-	tell_funnel(node->serve);
-	if (peerapi != node->serve->peerapi) {
-		node->serve->peerapi = peerapi;
-		send_wish(node->serve);
-	}
 	while (length > 0 && name[length - 1] == '.')
 		length--;
-	if (length == 0 || (node->serve->domain && strlen(node->serve->domain) == length &&
-			    strncmp(node->serve->domain, name, length) == 0)) {
-		if (rights)
-			apply(node->serve); /* its targets are others */
-		return;
+	if (length == 0 || (serve->domain && strlen(serve->domain) == length &&
+			    strncmp(serve->domain, name, length) == 0))
+		return false;
+	free(serve->domain);
+	serve->domain = strndup(name, length);
+	return true;
+}
+
+void node_serve_name(struct node *node)
+{
+	struct node_serve *serve = node->serve;
+	bool rights = take_rights(serve);
+	uint16_t peerapi;
+
+	tell_funnel(serve);
+	if (take_name(serve) || rights)
+		apply(serve); /* its targets are others */
+	/* Not before the configuration, without which the ports of a former engine would close. */
+	peerapi = node_peerapi_choose(node, is_taken, serve);
+	if (peerapi != serve->peerapi && !serve->unsent) {
+		serve->peerapi = peerapi;
+		send_wish(serve);
 	}
-	free(node->serve->domain);
-	node->serve->domain = strndup(name, length);
-	apply(node->serve);
 }
 
 void node_serve_keep(struct node *node, bool keep)
