@@ -72,18 +72,11 @@ class Site:
         node.app = app
         return node
 
-    def trust(self, node):
-        """The node's own authority too, which serves until the server's has signed."""
-        file = node.state / "pillion-authority.pem"
-        wait_for(file.exists, 20, "the authority")
-        done = self.client.run("openssl", "x509", "-in", file)
-        self.authority.write_text(self.authority.read_text() + done.stdout)
-
     def page(self, name="web", *options):
         return fetch(self.client, self.vps, f"https://{name}.{DOMAIN}/", self.authority, *options)
 
     def wait_page(self, node):
-        self.trust(node)
+        """With a certificate by the authority of the server: the node's own serves until then."""
         wait_for(
             lambda: self.page(node.hostname) == node.app.page,
             40,
