@@ -5,6 +5,9 @@
     rpc.py serve PORT [CERTIFICATE KEY]
     rpc.py call ADDRESS:PORT NAME CA|-      all kinds of calls; prints a line of JSON for each
     rpc.py load ADDRESS:PORT NAME CA|- N    N unary calls at once
+    rpc.py steady ADDRESS:PORT NAME CA|- S  calls one after another for S seconds
+
+With RPC_AGE the app ends each connection after so many milliseconds, by GOAWAY.
 
 /t.T/Unary    the message back, with the call's headers as trailing metadata
 /t.T/Down     N messages of 1000 bytes for a message "N"
@@ -14,6 +17,7 @@
 """
 
 import json
+import os
 import sys
 import time
 from concurrent import futures
@@ -54,7 +58,11 @@ def serve(port, *pair):
         "Both": grpc.stream_stream_rpc_method_handler(both),
         "Fail": grpc.unary_unary_rpc_method_handler(fail),
     }
-    server = grpc.server(futures.ThreadPoolExecutor(max_workers=32))
+    age = os.environ.get("RPC_AGE")
+    server = grpc.server(
+        futures.ThreadPoolExecutor(max_workers=32),
+        options=[("grpc.max_connection_age_ms", int(age))] if age else None,
+    )
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     if pair:
         with open(pair[1], "rb") as key, open(pair[0], "rb") as certificate:
@@ -119,5 +127,15 @@ def load(address, name, authority, count):
     print(json.dumps({"calls": int(count), "wrong": wrong}), flush=True)
 
 
+def steady(address, name, authority, seconds):
+    count, ends = 0, time.monotonic() + float(seconds)
+    with channel(address, name, authority) as c:
+        method = c.unary_unary(f"/{SERVICE}/Unary")
+        while time.monotonic() < ends:
+            assert method(str(count).encode(), timeout=20) == str(count).encode()
+            count += 1
+    print(json.dumps({"calls": count, "wrong": 0}), flush=True)
+
+
 if __name__ == "__main__":
-    {"serve": serve, "call": call, "load": load}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "call": call, "load": load, "steady": steady}[sys.argv[1]](*sys.argv[2:])

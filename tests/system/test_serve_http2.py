@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -554,3 +555,25 @@ def test_streams_that_nobody_reads(served, raw):
     wait_for(lambda: served.fetch("http://NAME/hello") == "hello", 20, "an answer to others")
     assert memory(pid) - before < (900_000 if is_sanitized(build_folder()) else 90_000)
     assert served.services_pid() == pid
+
+
+def test_changes_under_load(served):
+    """While one configuration after another comes, no stream fails, and the connection stays."""
+    handlers = SERVED["Web"]["${TS_CERT_DOMAIN}:80"]["Handlers"]
+    client = served.world.laptop.box.start(
+        *["h2load", "-D", "8", "-c", "2", "-m", "5", "--connect-to", f"{served.addresses[0]}:80"],
+        f"http://{served.name}/mirror/x",
+        log="h2load",
+    )
+    config = json.loads(json.dumps(SERVED))
+    for number in range(100):
+        # Other targets come and go before it, so that its number changes.
+        more = {f"/{i}": {"Proxy": f"http://127.0.0.1:{9 + i}"} for i in range(number % 5)}
+        config["Web"]["${TS_CERT_DOMAIN}:80"]["Handlers"] = {**more, **handlers}
+        served.write(config)
+        time.sleep(0.05)
+    client.wait_text("status codes", 30)
+    done = re.search(r"requests: (\d+) total.* (\d+) done.* 0 failed", client.text())
+    assert done, client.text()
+    assert int(done[2]) > 100
+    assert re.search(r"codes: \d+ 2xx, 0 3xx, 0 4xx, 0 5xx", client.text()), client.text()

@@ -125,6 +125,15 @@ def test_the_app_restarts_under_calls(served):
     client.wait_text('"wrong": 0', 20)
 
 
+def test_an_app_that_ends_connections(served):
+    """GOAWAY every now and then, as gRPC servers do for balance: no call is lost."""
+    app = served.node.box.start(
+        *["env", "RPC_AGE=300", sys.executable, RPC, "serve", RPC_PORT], log="aging"
+    )
+    app.wait_text("^serving", 20)
+    assert rpc(served, 443, "steady", "6")[""]["calls"] > 50
+
+
 def start_plain(served, folder, *options, port=PLAIN_PORT, log="nghttpd"):
     (folder / "page").write_text("a page\n")
     app = served.node.box.start(
