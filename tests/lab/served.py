@@ -7,6 +7,7 @@ import subprocess
 
 from lab.app import PORT
 from lab.build import ROOT
+from lab.control import Control
 from lab.network import PYTHON
 from lab.process import command_name, descendants
 from lab.waiting import wait_for
@@ -78,13 +79,16 @@ class Served:
         ]
 
     def take_authority(self):
-        """The certificate without its key, as docs/serve.md says."""
+        """The certificate without its key, as docs/serve.md says; and that of `pillion control`."""
         if not self.authority.exists():
             stored = self.node.state / "pillion-authority.pem"
             wait_for(stored.exists, 10, "the authority")
             assert stored.stat().st_mode & 0o777 == 0o600
             subprocess.run(["openssl", "x509", "-in", stored, "-out", self.authority], check=True)
             assert "PRIVATE" not in self.authority.read_text()
+            if isinstance(self.world.headscale, Control):
+                signer = self.world.headscale.cli("ca")["certificate"]
+                self.authority.write_text(self.authority.read_text() + signer)
         return self.authority
 
     def fetch(self, url, *options, family=0, client=None):
