@@ -86,6 +86,8 @@ static int use(struct certificates *c, enum privsep_cert_source source, const ch
 {
 	int r = tls_server_context_set(&c->tls, certificate, length, key, key_length, err);
 
+	if (r == 0 && tls_server_allow_tickets(c->tls) < 0)
+		r = error_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
 	c->source = source;
