@@ -172,7 +172,9 @@ static void fail(struct app_call *call, int code)
 	const struct serve_target *target = target_of(call);
 	struct error err = {0};
 
-	if (code == -ECONNREFUSED)
+	if (code == -ECONNREFUSED && call->target >= call->serving->config.target_count)
+		error_set(&err, code, "%s refuses connections", target->text);
+	else if (code == -ECONNREFUSED)
 		error_set(&err, code,
 			  "nothing listens at %s: connections were refused for %.0f s. Start the "
 			  "app, or correct the port in the serve configuration",

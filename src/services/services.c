@@ -436,6 +436,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	LIST_INIT(&services->flush_parts);
 	LIST_INIT(&services->parts);
 	LIST_INIT(&services->cert_asks);
+	LIST_INIT(&services->dns_calls);
 	services->cert_events = &cert_asks_events;
 	TAILQ_INIT(&services->idle_parts);
 	services->connections_max =

@@ -112,6 +112,7 @@ struct services {
 	struct keeper *keeper; /* of certificates by ACME */
 	const struct cert_events *cert_events;
 	LIST_HEAD(, cert_ask) cert_asks;
+	LIST_HEAD(, dns_call) dns_calls;      /* those under way */
 	struct privsep_cert_state cert_state; /* as the engine knows it */
 	struct tls_context *client_tls;       /* for https:// targets */
 	bool trusts;                          /* it has the machine's roots */

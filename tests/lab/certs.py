@@ -9,7 +9,10 @@ from lab.peers import peer
 from lab.waiting import wait_for
 
 KEY_NAME, SECRET = "pillion", base64.b64encode(b"a secret of 32 bytes, for tests.").decode()
-EAB_ID, EAB_KEY = "kid-1", base64.urlsafe_b64encode(b"another secret of 32 bytes here.").decode()
+EAB_ID, EAB_KEY = (
+    "kid-1",
+    base64.urlsafe_b64encode(b"another secret of 32 bytes here.").decode().rstrip("="),
+)
 
 NAMED = """
 options {{
@@ -124,3 +127,49 @@ class Pebble:
     def environment(self):
         """Of a node that uses it."""
         return {"TS_ACME_DIRECTORY_URL": self.directory}
+
+
+FRONT = """
+daemon off;
+error_log stderr;
+pid {folder}/front.pid;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 14443 ssl;
+        ssl_certificate {certificate};
+        ssl_certificate_key {key};
+        proxy_set_header Host $http_host;
+        location / {{ proxy_pass https://127.0.0.1:14000; }}
+        location ~ ^/finalize-order/(.*)$ {{
+            proxy_pass https://127.0.0.1:14000;
+            add_header Location https://$http_host/my-order/$1;
+        }}
+    }}
+}}
+"""
+
+
+class Front:
+    """Says where an order is when it is finished, as Boulder does and stock nodes need; Pebble doesn't."""
+
+    def __init__(self, pebble):
+        box = pebble.box
+        settings = pebble.settings
+        config = box.folder / "front.conf"
+        config.write_text(
+            FRONT.format(
+                folder=box.folder, certificate=settings["certificate"], key=settings["privateKey"]
+            )
+        )
+        front = box.start("nginx", "-c", config, log="front")
+        self.directory = f"https://{box.name}.lab:14443/dir"
+        ask = ["curl", "-sf", "--cacert", pebble.box_authority(), self.directory]
+        ask += ["--resolve", f"{box.name}.lab:14443:127.0.0.1"]
+        wait_for(lambda: box.run(*ask, check=False).returncode == 0, 20, front.describe)

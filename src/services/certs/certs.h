@@ -57,6 +57,9 @@ struct dns_call *dns_call_begin(struct services *services, const char *zone,
 /** dns_call_cancel() - @done is not called any more. NULL is fine */
 void dns_call_cancel(struct dns_call *call);
 
+/** dns_calls_end() - Cancel all that are under way */
+void dns_calls_end(struct services *services);
+
 /** dns_key_parse() - "[hmac-sha256:]NAME:SECRET", or BIND's file; 0, -EINVAL with @err */
 int dns_key_parse(const char *text, size_t length, struct dns_key *ret, struct error *err);
 

@@ -21,6 +21,7 @@
 #define LENGTH_BYTES 2u
 
 struct dns_call {
+	LIST_ENTRY(dns_call) entry;
 	struct services *services;
 	struct app_call *connecting;
 	struct stream *stream;
@@ -37,6 +38,7 @@ struct dns_call {
 
 static void call_free(struct dns_call *c)
 {
+	LIST_REMOVE(c, entry);
 	app_call_cancel(c->connecting);
 	stream_close(c->stream);
 	loop_timer_free(c->timer);
@@ -174,6 +176,7 @@ struct dns_call *dns_call_begin(struct services *services, const char *zone,
 	if (!c)
 		return NULL;
 	c->services = services;
+	LIST_INSERT_HEAD(&services->dns_calls, c, entry);
 	c->key = *key;
 	c->remove = change->remove;
 	c->done = done;
@@ -199,6 +202,12 @@ void dns_call_cancel(struct dns_call *call)
 {
 	if (call)
 		call_free(call);
+}
+
+void dns_calls_end(struct services *services)
+{
+	while (!LIST_EMPTY(&services->dns_calls))
+		call_free(LIST_FIRST(&services->dns_calls));
 }
 
 /* --- The key --- */

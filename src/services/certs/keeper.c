@@ -30,7 +30,7 @@
 #include <string.h>
 
 #define LOOK_AGAIN      (3600 * NSEC_PER_SEC) /* clocks are corrected, machines sleep */
-#define STORE_AGAIN     (300 * NSEC_PER_SEC)
+#define STORE_AGAIN     (30 * NSEC_PER_SEC)
 #define ASK_AGAIN       (6 * 3600 * NSEC_PER_SEC)
 #define ASK_AGAIN_MIN   (600 * NSEC_PER_SEC)
 #define ACME_IDENTIFIER "1.3.6.1.5.5.7.1.31"
@@ -38,9 +38,14 @@
 #define NAMES_MAX       16u
 #define SECRET_MAX      ((size_t)4096)
 
-/* After failures; the authority allows five of them an hour for a name. */
+/* After refusals; an authority allows five of them an hour for a name. */
 static const nanoseconds pauses[] = {60 * NSEC_PER_SEC, 300 * NSEC_PER_SEC, 900 * NSEC_PER_SEC,
 				     3600 * NSEC_PER_SEC, 4 * 3600 * NSEC_PER_SEC};
+
+/* While something can't be reached, which costs nobody anything. */
+static const nanoseconds short_pauses[] = {5 * NSEC_PER_SEC, 15 * NSEC_PER_SEC, 60 * NSEC_PER_SEC,
+					   300 * NSEC_PER_SEC, 900 * NSEC_PER_SEC};
+_Static_assert(ARRAY_SIZE(pauses) == ARRAY_SIZE(short_pauses), "one index");
 
 struct entry {
 	LIST_ENTRY(entry) entry;
@@ -360,8 +365,11 @@ static void on_window(struct entry *e, const struct order_result *result, nanose
 
 static void on_failed(struct entry *e, const struct order_result *result, nanoseconds now)
 {
-	nanoseconds pause =
-		pauses[e->failures < ARRAY_SIZE(pauses) ? e->failures : ARRAY_SIZE(pauses) - 1];
+	const int code = result->err->code;
+	const bool refused = code == -EACCES || code == -EBUSY || code == -EPROTO;
+	const size_t most = ARRAY_SIZE(pauses) - 1;
+	const size_t which = e->failures < most ? e->failures : most;
+	nanoseconds pause = refused ? pauses[which] : short_pauses[which];
 
 	e->failures++;
 	if (result->retry_after > pause)
@@ -369,9 +377,9 @@ static void on_failed(struct entry *e, const struct order_result *result, nanose
 	pause += pause / 10 * spread(0, 100) / 100;
 	e->order_at = now + pause;
 	if (strcmp(e->problem, result->err->text) != 0)
-		log_warn("no %scertificate for %s yet: %s. The next try is in %lld minutes",
+		log_warn("no %scertificate for %s yet: %s. The next try is in %lld s",
 			 is_good(e) ? "new " : "", e->domain, result->err->text,
-			 (long long)(pause / NSEC_PER_SEC / 60));
+			 (long long)(pause / NSEC_PER_SEC));
 	snprintf(e->problem, sizeof(e->problem), "%s", result->err->text);
 	e->demand = 0;
 	cert_asks_settled(e->keeper->services, e->domain, e->problem);
@@ -641,8 +649,8 @@ int keeper_demand(struct keeper *k, const char *domain, time_t end, struct error
 	if (!e)
 		return error_set(err, -EAGAIN, "too many certificates");
 	if (now < e->order_at)
-		return error_set(err, -EAGAIN, "%s. The next try is in %lld minutes", e->problem,
-				 (long long)((e->order_at - now) / NSEC_PER_SEC / 60 + 1));
+		return error_set(err, -EAGAIN, "%s. The next try is in %lld s", e->problem,
+				 (long long)((e->order_at - now) / NSEC_PER_SEC + 1));
 	if (e->demand < end)
 		e->demand = end;
 	loop_timer_soon(k->timer);
@@ -687,6 +695,7 @@ void keeper_file(struct keeper *k, enum privsep_file_name name, int fd)
 	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(SECRET_MAX);
 	_cleanup_close_ int owned = fd;
 	struct error err = {0};
+	struct entry *e;
 	int r = fd < 0 ? fd : file_read(fd, SECRET_MAX, &text);
 
 	if (name == PRIVSEP_FILE_ACME_EAB) {
@@ -709,6 +718,9 @@ void keeper_file(struct keeper *k, enum privsep_file_name name, int fd)
 		log_error("%s", name == PRIVSEP_FILE_DNS_KEY
 					? k->dns_problem
 					: "the file of TS_ACME_EAB_HMAC can't be read");
+	/* What failed by the secret before may go well now. */
+	LIST_FOREACH(e, &k->entries, entry)
+		e->order_at = 0;
 	loop_timer_soon(k->timer);
 }
 
@@ -742,6 +754,7 @@ void keeper_free(struct keeper *k)
 	if (!k)
 		return;
 	order_cancel(k->order);
+	dns_calls_end(k->services);
 	control_ask_cancel(k->signing);
 	hide(k);
 	while (!LIST_EMPTY(&k->entries)) {
