@@ -179,6 +179,12 @@ static void fail(struct app_call *call, int code)
 			  "nothing listens at %s: connections were refused for %.0f s. Start the "
 			  "app, or correct the port in the serve configuration",
 			  target->text, (double)APP_GRACE / (double)NSEC_PER_SEC);
+	else if (code == -ELOOP)
+		error_set(
+			&err, code,
+			"%s leads back to a port that this node serves itself: name the app's own "
+			"port, at 127.0.0.1",
+			target->text);
 	else if (code == -EPERM && target->path)
 		error_set(&err, code,
 			  "%s is outside of the folders that may be served: start pillion with "

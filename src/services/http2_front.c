@@ -531,6 +531,7 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 		return;
 	}
 	services_add(services, &f->part, close_part);
+	services_set_peer(&f->part, &f->peer.address);
 	f->part.retire = retire;
 	f->part.port = port;
 	if (funnel)

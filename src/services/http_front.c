@@ -264,7 +264,8 @@ static void on_upgraded(void *user, struct stream *app, const uint8_t *rest, siz
 
 	enter(f);
 	if (!f->closing && flush(f) == 0 && buffer_append(&from_app, rest, length) == 0)
-		stream_pair_open(f->services, TAKE_PTR(f->stream), &f->in, app, &from_app);
+		stream_pair_open(f->services, &f->peer.address, TAKE_PTR(f->stream), &f->in, app,
+				 &from_app);
 	else
 		stream_close(app);
 	buffer_free(&from_app);
@@ -558,6 +559,7 @@ void http_front_open(struct services *services, struct stream *stream, bool tls,
 		f->server_name = strdup(tls_server_name(stream));
 	f->in = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 	services_add(services, &f->part, close_part);
+	services_set_peer(&f->part, &f->peer.address);
 	f->part.retire = retire;
 	f->part.port = port;
 	if (funnel)

@@ -144,6 +144,7 @@ void services_open_tls(struct services *services, struct stream *below, uint16_t
 	h->to = *to;
 	h->port = port;
 	services_add(services, &h->part, close_handshake);
+	services_set_peer(&h->part, &h->peer.address);
 	if (funnel)
 		services_add_funnel(&h->part);
 	loop_timer_at(h->timer, clock_boottime() + HANDSHAKE_LIMIT);
@@ -203,8 +204,7 @@ static void on_incoming(uv_poll_t *poll, int status, int events)
 		if (fd < 0)
 			break;
 		if (endpoint_from_sockaddr((struct sockaddr *)&address, &peer) < 0 ||
-		    (services->connections >= services->connections_max &&
-		     !services_close_idle(services)))
+		    !services_admit(services, &peer.address))
 			close(fd);
 		else
 			serve(services, fd, listener->port, &peer);

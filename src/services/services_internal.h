@@ -78,8 +78,9 @@ const struct serve_target *serving_target(const struct serving *serving, size_t 
 /** struct services_part - One connection of a peer, of any kind, in the list of all of them */
 struct services_part {
 	LIST_ENTRY(services_part) entry;
-	TAILQ_ENTRY(services_part) idle_entry;
-	bool idle; /* it waits for a request, and may be closed for others */
+	TAILQ_ENTRY(services_part) idle_entry, peer_entry;
+	struct services_peer *peer; /* by services_set_peer(), or NULL */
+	bool idle;                  /* it waits for a request, and may be closed for others */
 	struct services *services;
 	void (*close)(struct services_part *part); /* end it now; it removes itself */
 	/* Its port is not served any more: take no more requests, finish those under way. Or NULL */
@@ -123,6 +124,7 @@ struct services {
 	struct loop_timer *app_timer;    /* for app_look() */
 	LIST_HEAD(, app_link) app_links; /* of HTTP/2 */
 	LIST_HEAD(, services_part) parts;
+	struct services_peer *peers; /* a table, by address */
 	LIST_HEAD(, services_part) flush_parts;
 	struct loop_timer *flush_timer;         /* for services_flush() */
 	TAILQ_HEAD(, services_part) idle_parts; /* the one that waits longest first */
@@ -141,6 +143,20 @@ struct services {
 void services_add(struct services *services, struct services_part *part,
 		  void (*close)(struct services_part *part));
 void services_remove(struct services_part *part);
+
+/* --- peer_share.c --- */
+
+/** services_set_peer() - After services_add(): the connection counts for the peer at @address */
+void services_set_peer(struct services_part *part, const struct address *address);
+void services_unset_peer(struct services_part *part);
+
+/** services_peer_idle() - Of services_set_idle(), for the peer's own list */
+void services_peer_idle(struct services_part *part, bool idle);
+
+/** services_admit() - Whether one more connection of @address has room, which others may make */
+bool services_admit(struct services *services, const struct address *address);
+
+/* --- services_parts.c --- */
 
 /** services_set_idle() - Whether a connection waits for a request */
 void services_set_idle(struct services_part *part, bool idle);
@@ -193,8 +209,8 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 		     const struct endpoint *peer, const struct endpoint *to);
 
 /** stream_pair_open() - Pass bytes both ways until one ends; owns both, and consumes what was read */
-void stream_pair_open(struct services *services, struct stream *a, struct buffer *from_a,
-		      struct stream *b, struct buffer *from_b);
+void stream_pair_open(struct services *services, const struct address *peer, struct stream *a,
+		      struct buffer *from_a, struct stream *b, struct buffer *from_b);
 
 /** tls_bridge_open() - TLS of a client, ended here, or (SERVE_TCP) a stream as it is, to @port's target */
 void tls_bridge_open(struct services *services, struct serving *serving, struct stream *stream,

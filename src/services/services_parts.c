@@ -56,6 +56,7 @@ void services_add_funnel(struct services_part *part)
 void services_remove(struct services_part *part)
 {
 	services_set_idle(part, false);
+	services_unset_peer(part);
 	if (part->flush)
 		LIST_REMOVE(part, flush_entry);
 	LIST_REMOVE(part, entry);
@@ -65,11 +66,15 @@ void services_remove(struct services_part *part)
 
 void services_set_idle(struct services_part *part, bool idle)
 {
-	if (part->idle)
+	if (part->idle) {
 		TAILQ_REMOVE(&part->services->idle_parts, part, idle_entry);
+		services_peer_idle(part, false);
+	}
 	part->idle = idle;
-	if (idle)
+	if (idle) {
 		TAILQ_INSERT_TAIL(&part->services->idle_parts, part, idle_entry);
+		services_peer_idle(part, true);
+	}
 }
 
 bool services_close_idle(struct services *services)

@@ -79,8 +79,8 @@ static void on_closed(void *user, const struct error *err)
 	end(side->pair, side);
 }
 
-void stream_pair_open(struct services *services, struct stream *a, struct buffer *from_a,
-		      struct stream *b, struct buffer *from_b)
+void stream_pair_open(struct services *services, const struct address *peer, struct stream *a,
+		      struct buffer *from_a, struct stream *b, struct buffer *from_b)
 {
 	static const struct stream_events events = {
 		.data = on_data,
@@ -99,6 +99,7 @@ void stream_pair_open(struct services *services, struct stream *a, struct buffer
 	buffer_free(from_a);
 	buffer_free(from_b);
 	services_add(services, &pair->part, close_pair);
+	services_set_peer(&pair->part, peer);
 	pair->sides[0] = (struct side){pair, &pair->sides[1], a};
 	pair->sides[1] = (struct side){pair, &pair->sides[0], b};
 	stream_set_events(a, &events, &pair->sides[0]);

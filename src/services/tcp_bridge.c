@@ -237,6 +237,7 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 		return;
 	}
 	services_add(services, &b->part, close_part);
+	services_set_peer(&b->part, &peer->address);
 	b->serving = serving_hold(services->serving);
 	b->app.fd = -1;
 	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
@@ -251,6 +252,7 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 
 struct tls_bridge {
 	struct services_part part;
+	struct address peer;
 	struct stream *stream;
 	struct app_call *call;
 	uint8_t line[PROXY_LINE_MAX];
@@ -285,7 +287,7 @@ static void on_tls_app_ready(void *user, struct stream *app, int fd, const struc
 	(void)err;
 	b->call = NULL;
 	if (app && stream_write(app, b->line, b->line_length) == 0)
-		stream_pair_open(b->part.services, TAKE_PTR(b->stream), &from_client, app,
+		stream_pair_open(b->part.services, &b->peer, TAKE_PTR(b->stream), &from_client, app,
 				 &from_app);
 	else
 		stream_close(app);
@@ -308,6 +310,8 @@ void tls_bridge_open(struct services *services, struct serving *serving, struct 
 		return;
 	}
 	services_add(services, &b->part, close_tls_part);
+	services_set_peer(&b->part, &peer->address);
+	b->peer = peer->address;
 	b->stream = stream;
 	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
 	stream_set_events(stream, &events, b);

@@ -367,6 +367,10 @@ static int connect_target(const struct supervisor *s, const struct privsep_conne
 	target = &wish->targets[m->target];
 	if (m->address >= target->count)
 		return target->count == 0 && !target->socket ? -EHOSTUNREACH : -ERANGE;
+	/* Our own listener: each request would come back as another one. */
+	if (has_address(s, &target->addresses[m->address].address) &&
+	    wants_port(&s->services, target->addresses[m->address].port))
+		return -ELOOP;
 	length = endpoint_to_sockaddr(&target->addresses[m->address], &address);
 	fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) < 0)

@@ -480,6 +480,56 @@ def test_few_descriptors(world, monkeypatch):
     assert served.services_pid() == pid
 
 
+def test_one_peer_leaves_room(world, monkeypatch):
+    """One peer takes most connections at the most, and its idle ones make room for its new ones."""
+    box = world.sidecar.box
+    plain = box.container_command
+    monkeypatch.setattr(
+        box,
+        "container_command",
+        lambda arguments, *more: plain(["prlimit", "--nofile=160:160", *arguments], *more),
+    )
+    served = Served(world, CONFIG)
+    served.wait("http://NAME/hello", "hello")
+
+    def crowd(port, log):
+        script = (
+            "import socket, sys, time\n"
+            "all = []\n"
+            "for i in range(60):\n"
+            f"    s = socket.create_connection(({served.addresses[0]!r}, {port}))\n"
+            f"    s.sendall(b'GET / HTTP/1.1\\r\\nHost: {served.name}\\r\\n\\r\\n')\n"
+            "    all.append(s)\n"
+            "print('open', flush=True); time.sleep(60)\n"
+        )
+        process = world.laptop.box.start(PYTHON, "-c", script, log=log)
+        process.wait_text("^open", 20)
+        return process
+
+    bridges = crowd(5432, "bridges")
+    for _ in range(3):
+        assert served.fetch("http://NAME/hello", client=box) == "hello"
+    bridges.kill()
+    served.wait("http://NAME/hello", "hello")
+    idle = crowd(80, "idle")
+    for _ in range(3):
+        assert served.fetch("http://NAME/hello") == "hello"
+        assert served.fetch("http://NAME/hello", client=box) == "hello"
+    idle.kill()
+
+
+def test_a_target_that_leads_back(served):
+    """To this node's own served port, by address and by name: a page that says so, and no storm."""
+    for target in (f"http://{served.addresses[0]}", f"http://[{served.addresses[1]}]:80"):
+        config = json.loads(json.dumps(CONFIG))
+        config["Web"]["${TS_CERT_DOMAIN}:80"]["Handlers"]["/"] = {"Proxy": target}
+        config["TCP"]["5432"] = {"TCPForward": f"{served.addresses[0]}:5432"}
+        served.change(config)
+        page = served.fetch("http://NAME/")
+        assert "502" in page and "leads back to a port that this node serves itself" in page
+        assert "curl: (" in served.fetch("http://NAME:5432/")
+
+
 def test_readers_that_take_nothing(served, mirror):
     """Neither pipelined requests nor answers that nobody reads fill the memory."""
     pid = served.services_pid()
