@@ -248,12 +248,17 @@ static void refuse(struct node_serve *serve, const char *why)
 {
 	char text[ERROR_TEXT_MAX + 192];
 
+	const char *file = node_serve_file_name(serve->node);
+	bool inlined = file && strcmp(file, START_SERVE_CONFIG_JSON) == 0;
+
 	snprintf(text, sizeof(text), "%s is not used: %s. %s; %s",
-		 node_serve_file_name(serve->node) ? "TS_SERVE_CONFIG"
-						   : "the stored serve configuration",
+		 inlined ? START_SERVE_CONFIG_JSON
+		 : file  ? "TS_SERVE_CONFIG"
+			 : "the stored serve configuration",
 		 why, serve->sent_text ? "The last good one stays in force" : "Nothing is served",
-		 node_serve_file_name(serve->node) ? "correct the file, it is read again then"
-						   : "'pillion serve reset' removes it");
+		 inlined ? "correct the variable, and start again"
+		 : file  ? "correct the file, it is read again then"
+			 : "'pillion serve reset' removes it");
 	if (node_warn(serve->node, NODE_WARN_SERVE, text))
 		log_error("%s", text);
 }

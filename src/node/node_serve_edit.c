@@ -9,6 +9,7 @@
  * id, is never stored, and ends with the watch. A change that lacks an open session ends its watch,
  * so that the command ends too. Ports of a session are its own: nothing else may serve them.
  */
+#include "base/text.h"
 #include "node/node_internal.h"
 #include "wire/serve_config.h"
 
@@ -228,6 +229,10 @@ int node_set_serve_config(struct node *node, const json_t *config, const char *e
 
 	if (r < 0)
 		return r;
+	if (text_equal(node_serve_file_name(node), START_SERVE_CONFIG_JSON))
+		return error_set(err, -EEXIST,
+				 START_SERVE_CONFIG_JSON " is in force: change the variable, or "
+							 "start without it");
 	if (node_serve_file_name(node))
 		return error_set(err, -EEXIST,
 				 "the file of TS_SERVE_CONFIG (--serve-config), %.200s, is in "

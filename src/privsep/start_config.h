@@ -20,6 +20,9 @@
 #define START_STRING_MAX 4096u
 #define START_PROXY_MAX  (16u * 1024)
 
+/* In place of the path of TS_SERVE_CONFIG, where the variable has the JSON itself. */
+#define START_SERVE_CONFIG_JSON "TS_SERVE_CONFIG_JSON"
+
 enum start_state_mode {
 	START_STATE_DIR,    /* blobs are files in the state directory */
 	START_STATE_MEMORY, /* `mem:`: blobs live in the supervisor; the node is ephemeral */

@@ -193,8 +193,10 @@ static int joined_ca(const struct supervisor_options *options)
 
 static int open_named(const struct files *files, enum privsep_file_name name)
 {
-	const char *path = path_of(files, name);
+	const char *path = path_of(files, name), *text = files->options->serve_config_text;
 
+	if (name == PRIVSEP_FILE_SERVE_CONFIG && text)
+		return memfd_seal("pillion-serve", text, strlen(text));
 	if (name == PRIVSEP_FILE_AUTH_KEY)
 		return secret(files->auth_key, files->auth_key ? NULL : path);
 	if (name == PRIVSEP_FILE_ACME_EAB)

@@ -41,9 +41,9 @@ struct served_job {
 /* --- What may be opened --- */
 
 /* kernel_has_openat2() - Unless PILLION_DISABLE names it, for tests */
-static bool kernel_has_openat2(const struct supervisor_options *options)
+static bool kernel_has_openat2(const struct files *named)
 {
-	const char *disable = options->start.disable;
+	const char *disable = named->options->start.disable;
 
 	return !disable || !strstr(disable, "openat2");
 }
@@ -74,10 +74,14 @@ static bool same_file(const struct stat *a, const struct stat *b)
 }
 
 /* is_secret() - Whether @st is a file that the node itself reads secrets from, or its socket */
-static bool is_secret(const struct supervisor_options *options, const struct stat *st)
+static bool is_secret(const struct files *named, const struct stat *st)
 {
-	const char *const files[] = {options->auth_key_file, options->certificate_key,
-				     options->socket_path, options->socket_link};
+	const char *const files[] = {named->options->auth_key_file,
+				     named->options->certificate_key,
+				     named->options->socket_path,
+				     named->options->socket_link,
+				     files_secret_path(named->acme_eab_hmac),
+				     files_secret_path(named->acme_dns_key)};
 	struct stat other;
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
@@ -106,12 +110,12 @@ static bool is_kernels(int fd)
 }
 
 /* is_in_state() - Whether a folder that holds @path, or @path itself, is the state directory */
-static bool is_in_state(const struct supervisor_options *options, char *path)
+static bool is_in_state(const struct files *named, char *path)
 {
 	struct stat state, st;
 	char *end = path + strlen(path);
 
-	if (!options->state_dir || stat(options->state_dir, &state) < 0)
+	if (!named->options->state_dir || stat(named->options->state_dir, &state) < 0)
 		return false;
 	for (; end > path; end = strrchr(path, '/')) {
 		*end = 0;
@@ -129,7 +133,7 @@ static bool is_below(const char *path, const char *folder)
 }
 
 /* check_place() - Refuse what is never served, however a path leads there */
-static int check_place(const struct supervisor_options *options, int fd, const struct stat *st)
+static int check_place(const struct files *named, int fd, const struct stat *st)
 {
 	static const char *const never[] = {"/proc", "/sys", "/dev"};
 	char link[64], path[PATH_MAX + 1];
@@ -143,7 +147,7 @@ static int check_place(const struct supervisor_options *options, int fd, const s
 	for (size_t i = 0; i < ARRAY_SIZE(never); i++)
 		if (is_below(path, never[i]))
 			return -EACCES;
-	return is_kernels(fd) || is_secret(options, st) || is_in_state(options, path) ? -EACCES : 0;
+	return is_kernels(fd) || is_secret(named, st) || is_in_state(named, path) ? -EACCES : 0;
 }
 
 /*
@@ -151,7 +155,7 @@ static int check_place(const struct supervisor_options *options, int fd, const s
  *
  * -EPERM: no root holds it
  */
-static int find(const struct supervisor_options *options, const char *path, struct stat *ret)
+static int find(const struct files *named, const char *path, struct stat *ret)
 {
 	const char *root;
 	char folder[SERVED_PATH_MAX];
@@ -159,10 +163,10 @@ static int find(const struct supervisor_options *options, const char *path, stru
 	size_t length;
 	int r;
 
-	root = serve_root(options->start.serve_roots, path, &length);
+	root = serve_root(named->options->start.serve_roots, path, &length);
 	if (!root)
 		return -EPERM;
-	if (!kernel_has_openat2(options))
+	if (!kernel_has_openat2(named))
 		return -ENOSYS;
 	if (length >= sizeof(folder))
 		return -ENAMETOOLONG;
@@ -177,7 +181,7 @@ static int find(const struct supervisor_options *options, const char *path, stru
 		return fd;
 	if (fstat(fd, ret) < 0)
 		return -errno;
-	r = check_place(options, fd, ret);
+	r = check_place(named, fd, ret);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
@@ -243,7 +247,7 @@ static int list(int folder, const struct stat *st)
 	return memfd_seal("pillion-folder", buffer_head(&out), out.length);
 }
 
-static int open_folder(const struct supervisor_options *options, const char *path, int place,
+static int open_folder(const struct files *named, const char *path, int place,
 		       const struct stat *st, char text[static PRIVSEP_TEXT_MAX])
 {
 	char index[SERVED_PATH_MAX + sizeof(INDEX_NAME)];
@@ -252,7 +256,7 @@ static int open_folder(const struct supervisor_options *options, const char *pat
 	int fd;
 
 	snprintf(index, sizeof(index), "%s" INDEX_NAME, strcmp(path, "/") == 0 ? "" : path);
-	found = find(options, index, &its);
+	found = find(named, index, &its);
 	if (found >= 0 && S_ISREG(its.st_mode)) {
 		fd = reopen(found);
 		if (fd >= 0) {
@@ -283,8 +287,8 @@ static int connect_to(int place, const struct stat *st)
 }
 
 /* open_or_connect() - @name below @path for reading; or NULL: @path is a socket to connect to */
-static int open_or_connect(const struct supervisor_options *options, const char *path,
-			   const char *name, char text[static PRIVSEP_TEXT_MAX])
+static int open_or_connect(const struct files *named, const char *path, const char *name,
+			   char text[static PRIVSEP_TEXT_MAX])
 {
 	char whole[SERVED_PATH_MAX];
 	_cleanup_close_ int place = -1;
@@ -294,13 +298,13 @@ static int open_or_connect(const struct supervisor_options *options, const char 
 		     name && *name && strcmp(path, "/") != 0 ? "/" : "",
 		     name && *name ? name : "") >= (int)sizeof(whole))
 		return -ENAMETOOLONG;
-	place = find(options, whole, &st);
+	place = find(named, whole, &st);
 	if (place < 0)
 		return place;
 	if (!name)
 		return connect_to(place, &st);
 	if (S_ISDIR(st.st_mode))
-		return open_folder(options, whole, place, &st, text);
+		return open_folder(named, whole, place, &st, text);
 	if (!S_ISREG(st.st_mode))
 		return -EACCES; /* a device or FIFO is not even opened */
 	snprintf(text, PRIVSEP_TEXT_MAX, PRIVSEP_OPENED_FILE);
@@ -311,7 +315,7 @@ static int open_or_connect(const struct supervisor_options *options, const char 
 
 static void work(struct served_files *files, struct served_job *job)
 {
-	int fd = open_or_connect(files->options, job->path, job->is_socket ? NULL : job->name,
+	int fd = open_or_connect(files->named, job->path, job->is_socket ? NULL : job->name,
 				 job->text);
 
 	job->result = fd;
@@ -421,13 +425,13 @@ int served_files_ask(struct served_files *files, unsigned int process, uint32_t 
 	return 0;
 }
 
-int served_files_open(struct served_files *files, struct loop *loop,
-		      const struct supervisor_options *options, served_done done, void *userdata)
+int served_files_open(struct served_files *files, struct loop *loop, const struct files *named,
+		      served_done done, void *userdata)
 {
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	*files = (struct served_files){
-		.options = options,
+		.named = named,
 		.loop = loop,
 		.ready = LOOP_SOURCE(on_ready),
 		.done = done,

@@ -16,6 +16,7 @@
 
 #include "privsep/privsep_messages.h"
 #include "process/event_loop.h"
+#include "supervisor/named_files.h"
 #include "supervisor/supervisor.h"
 
 #include <pthread.h>
@@ -35,7 +36,7 @@ typedef void (*served_done)(void *userdata, unsigned int process, uint32_t id, i
 STAILQ_HEAD(served_jobs, served_job);
 
 struct served_files {
-	const struct supervisor_options *options;
+	const struct files *named; /* the node's own, which are never served; and the options */
 	struct loop *loop;
 	struct loop_source ready;
 	served_done done;
@@ -49,8 +50,8 @@ struct served_files {
 };
 
 /** served_files_open() - Nothing is opened yet, and no thread runs before the first request */
-int served_files_open(struct served_files *files, struct loop *loop,
-		      const struct supervisor_options *options, served_done done, void *userdata);
+int served_files_open(struct served_files *files, struct loop *loop, const struct files *named,
+		      served_done done, void *userdata);
 
 void served_files_close(struct served_files *files);
 

@@ -445,7 +445,7 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 	s->files.acme_eab_hmac = s->acme_eab_hmac;
 	s->files.acme_dns_key = s->acme_dns_key;
 	if (r == 0)
-		r = served_files_open(&s->services.served, &s->loop, options, services_opened, s);
+		r = served_files_open(&s->services.served, &s->loop, &s->files, services_opened, s);
 	if (r < 0 || reduce(s, dac, err) < 0)
 		return SUPERVISOR_EXIT_MACHINE;
 	if (options->boot_timeout > 0)

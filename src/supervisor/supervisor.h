@@ -54,11 +54,12 @@ struct supervisor_options {
 	const char *ssl_cert_file; /* SSL_CERT_FILE */
 	const char *ssl_cert_dir;  /* SSL_CERT_DIR: folders joined by ':' */
 
-	const char *serve_config;    /* TS_SERVE_CONFIG: JSON file, or NULL */
-	const char *certificate;     /* --cert: PEM file for HTTPS, or NULL */
-	const char *certificate_key; /* --key: PEM file of its private key, or NULL */
-	const char *acme_eab_hmac;   /* the text, or "file:PATH"; NULL: none */
-	const char *acme_dns_key;    /* the same */
+	const char *serve_config;      /* TS_SERVE_CONFIG: JSON file, or NULL */
+	const char *serve_config_text; /* TS_SERVE_CONFIG_JSON: the JSON itself, or NULL */
+	const char *certificate;       /* --cert: PEM file for HTTPS, or NULL */
+	const char *certificate_key;   /* --key: PEM file of its private key, or NULL */
+	const char *acme_eab_hmac;     /* the text, or "file:PATH"; NULL: none */
+	const char *acme_dns_key;      /* the same */
 
 	uint32_t engine_uid; /* split user; SUPERVISOR_ENGINE_UID unless named */
 	uint32_t engine_gid;

@@ -24,17 +24,26 @@ def node(world):
 
 
 @pytest.fixture
-def fetch(world, node):
-    """What the laptop gets of a URL of the node, as NAME, or curl's error."""
-    name = name_of(node)
+def fetch_at(world):
+    """What the laptop gets of a URL of a node, as NAME, or curl's error."""
 
-    def fetched(url):
-        at = f"{name}::{node.addresses()[0]}:"
-        command = ["curl", "-skS", "--max-time", "10", "--connect-to", at]
-        done = world.laptop.box.run(*command, url.replace("NAME", name), check=False)
-        return done.stdout or done.stderr
+    def for_node(node):
+        name, address = name_of(node), node.addresses()[0]
 
-    return fetched
+        def fetched(url):
+            at = f"{name}::{address}:"
+            command = ["curl", "-skS", "--max-time", "10", "--connect-to", at]
+            done = world.laptop.box.run(*command, url.replace("NAME", name), check=False)
+            return done.stdout or done.stderr
+
+        return fetched
+
+    return for_node
+
+
+@pytest.fixture
+def fetch(fetch_at, node):
+    return fetch_at(node)
 
 
 def name_of(node):
@@ -130,6 +139,37 @@ def test_a_file_goes_before_commands(world):
     done = node.pillion("serve", "reset", check=False)
     assert done.returncode == 1 and str(file) in done.stderr
     assert site in ask(node)[2]
+
+
+def test_the_variable_with_the_json_itself(world, fetch_at):
+    """TS_SERVE_CONFIG_JSON: as a file; commands are refused; a broken one is named, and both too."""
+    node = world.sidecar
+    text = (
+        '{"TCP": {"80": {"HTTP": true}},'
+        ' "Web": {"${TS_CERT_DOMAIN}:80": {"Handlers": {"/": {"Text": "inline"}}}}}'
+    )
+    node.start(world.headscale.auth_key(), {"TS_SERVE_CONFIG_JSON": text})
+    node.wait_running()
+    fetch = fetch_at(node)
+    wait_page(fetch, "http://NAME/", "inline")
+    done = node.pillion("serve", "reset", check=False)
+    assert done.returncode == 1 and "TS_SERVE_CONFIG_JSON is in force" in done.stderr
+    node.kill_engine()
+    wait_page(fetch, "http://NAME/", "inline", 30)
+    node.stop()
+    node.start(environment={"TS_SERVE_CONFIG_JSON": text[:-1]})
+    node.wait_running()
+    wait_for(
+        lambda: any(
+            "TS_SERVE_CONFIG_JSON is not used: line 1" in line for line in node.status()["Health"]
+        ),
+        10,
+        lambda: node.status()["Health"],
+    )
+    node.stop()
+    node.start(environment={"TS_SERVE_CONFIG_JSON": text, "TS_SERVE_CONFIG": "/x"})
+    assert node.process.wait(10) == 2
+    assert "are both set" in node.process.text()
 
 
 @pytest.mark.parametrize(

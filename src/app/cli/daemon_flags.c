@@ -457,6 +457,8 @@ int daemon_options_finish(struct supervisor_options *o, struct error *err)
 		o->ssl_cert_dir = getenv("SSL_CERT_DIR");
 	if ((!o->start.tun_name && daemon_set(&o->start.tun_name, DEFAULT_TUN) < 0) ||
 	    daemon_set(&o->start.socket_path, o->socket_path) < 0 ||
+	    (o->serve_config_text &&
+	     daemon_set(&o->start.serve_config, START_SERVE_CONFIG_JSON) < 0) ||
 	    (o->serve_config && *o->serve_config &&
 	     daemon_set(&o->start.serve_config, o->serve_config) < 0) ||
 	    (disable && *disable && daemon_set(&o->start.disable, disable) < 0))

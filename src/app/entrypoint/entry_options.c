@@ -232,6 +232,20 @@ static void show_qr(const char *url)
 		log_pass_on(line, (size_t)(end - line) + 1);
 }
 
+/* set_serve_config() - The JSON itself, in place of a file */
+static int set_serve_config(const struct entry_settings *s, struct entry_options *o,
+			    struct error *err)
+{
+	if (!s->serve_config_json.given)
+		return 0;
+	if (o->supervisor.serve_config)
+		return error_set(err, -EINVAL,
+				 "TS_SERVE_CONFIG and TS_SERVE_CONFIG_JSON are both set; unset one "
+				 "of them");
+	o->supervisor.serve_config_text = s->serve_config_json.text;
+	return 0;
+}
+
 int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)(const char *text),
 		       struct entry_options *ret, struct error *err)
 {
@@ -244,6 +258,8 @@ int entry_options_make(const struct entry_settings *s, bool strict, void (*warn)
 		r = set_health(s, &o, err);
 	if (r == 0 && (r = set_health_names(s, &o.supervisor.start)) < 0)
 		error_set_errno(err, r, "the names for health and metrics");
+	if (r == 0)
+		r = set_serve_config(s, &o, err);
 	if (r == 0)
 		r = check_operator(s, err);
 	if (r == 0)

@@ -49,6 +49,8 @@ static const struct variable {
 	 .text = "PEM file of authorities to trust besides the system's"},
 	{"TS_SERVE_CONFIG", FLAG_OF_DAEMON, DAEMON_SERVE_CONFIG,
 	 .text = "JSON file of the ports to serve, as of 'tailscale serve'; it is watched"},
+	{"TS_SERVE_CONFIG_JSON", SETTING, OWN(serve_config_json), FLAG_STRING,
+	 "the JSON of TS_SERVE_CONFIG itself, in place of a file"},
 	{"TS_SERVE_ROOT", FLAG_OF_DAEMON, DAEMON_SERVE_ROOT,
 	 .text = "folders below which files and Unix sockets may be served: FOLDER:FOLDER"},
 	{"TS_CERT_FILE", FLAG_OF_DAEMON, DAEMON_CERT,

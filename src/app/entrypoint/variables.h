@@ -33,6 +33,7 @@ struct entry_settings {
 	struct flag_value local_hosts;
 	struct flag_value old_health_address;
 	struct flag_value boot_timeout;
+	struct flag_value serve_config_json;
 	struct flag_value extra_args;
 	struct flag_value daemon_extra_args;
 	char *words[2]; /* owned: copies of the two, cut into words */
