@@ -2,6 +2,8 @@
 """Funnel, the node's side: an ingress node brings connections of the internet to the PeerAPI."""
 
 import json
+import os
+import signal
 
 import pytest
 from lab import wait_for
@@ -185,3 +187,80 @@ def test_without_anybody_to_trust(world):
         "health",
     )
     assert "denied; no ingress cap" in made.get(tls=False)
+
+
+def test_bytes_before_the_answer(funnelled):
+    """The official node loses them; ours ends the connection, so that nobody relies on them."""
+    address, _, port = funnelled.peerapi()
+    script = (
+        "import socket\n"
+        f"s = socket.create_connection(({address!r}, {port})); s.settimeout(10)\n"
+        f"s.sendall(b'POST /v0/ingress HTTP/1.1\\r\\nHost: peer\\r\\nTailscale-Ingress-Src: {SOURCE}\\r\\n"
+        f"Tailscale-Ingress-Target: {funnelled.name}:8443\\r\\n\\r\\nGET / HTTP/1.0\\r\\n\\r\\n')\n"
+        "try:\n    print(s.recv(100))\n"
+        "except ConnectionError:\n    print(b'')\n"
+    )
+    assert funnelled.world.laptop.box.run(PYTHON, "-c", script).stdout == "b''\n"
+
+
+def test_a_flood_of_silent_callers(funnelled):
+    """Each is let in and says nothing: peers and further callers are served, and all of them go."""
+    address, _, port = funnelled.peerapi()
+    script = (
+        "import socket, sys\n"
+        "held = []\n"
+        "for i in range(600):\n"
+        f"    s = socket.create_connection(({address!r}, {port}), 10)\n"
+        f"    s.sendall(b'POST /v0/ingress HTTP/1.1\\r\\nHost: peer\\r\\nTailscale-Ingress-Src: {SOURCE}\\r\\n"
+        f"Tailscale-Ingress-Target: {funnelled.name}:443\\r\\n\\r\\n')\n"
+        "    head = s.recv(12)\n"
+        "    if head == b'HTTP/1.1 101': held.append(s)\n"
+        "print('held', len(held), flush=True)\n"
+        "for s in held:\n"
+        "    s.settimeout(60)\n"
+        "    try:\n"
+        "        while s.recv(100): pass\n"
+        "    except ConnectionError:\n        pass\n"
+        "print('ended', flush=True)\n"
+    )
+    process = funnelled.world.laptop.box.start(PYTHON, "-c", script, log="flood")
+    process.wait_text("held 600", 60)
+    assert headers(funnelled.seen("NAME:443"))["tailscale-funnel-request"] == "?1"
+    assert funnelled.fetch("http://NAME:80/status/204") == ""
+    assert json.loads(funnelled.fetch("https://NAME/x"))
+    process.wait_text("ended", 60)
+
+
+def test_a_killed_process_takes_no_more_than_its_connections(funnelled):
+    for _ in range(3):
+        os.kill(funnelled.services_pid(), signal.SIGKILL)
+        wait_for(lambda: " 101 " in funnelled.get(), 20, "the next process")
+    assert headers(funnelled.seen("NAME:443"))["tailscale-funnel-request"] == "?1"
+
+
+def test_an_open_connection_ends_with_the_funnel(funnelled):
+    """A caller that keeps its connection gets nothing more when AllowFunnel goes."""
+    address, _, port = funnelled.peerapi()
+    authority = funnelled.take_authority()
+    script = (
+        "import socket, ssl, sys\n"
+        f"s = socket.create_connection(({address!r}, {port})); s.settimeout(20)\n"
+        f"s.sendall(b'POST /v0/ingress HTTP/1.1\\r\\nHost: peer\\r\\nTailscale-Ingress-Src: {SOURCE}\\r\\n"
+        f"Tailscale-Ingress-Target: {funnelled.name}:443\\r\\n\\r\\n')\n"
+        "while not s.recv(1, socket.MSG_PEEK): pass\n"
+        "head = b''\n"
+        "while not head.endswith(b'\\r\\n\\r\\n'): head += s.recv(1)\n"
+        "c = ssl.create_default_context(cafile=sys.argv[1])\n"
+        f"s = c.wrap_socket(s, server_hostname={funnelled.name!r})\n"
+        "for line in sys.stdin:\n"
+        f"    s.sendall(b'GET /status/204 HTTP/1.1\\r\\nHost: {funnelled.name}\\r\\n\\r\\n')\n"
+        "    print(s.recv(4096).split(b'\\r\\n')[0].decode(), flush=True)\n"
+    )
+    caller = funnelled.world.laptop.box.start(PYTHON, "-c", script, authority, log="caller")
+    caller.write("\n")
+    caller.wait_text("HTTP/1.1 204", 20)
+    funnelled.write({**CONFIG, "AllowFunnel": {}})
+    wait_for(lambda: " 403 " in funnelled.get(tls=False), 20, "the Funnel to close")
+    caller.write("\n")
+    caller.wait_text("HTTP/1.1 404", 20)
+    caller.kill()

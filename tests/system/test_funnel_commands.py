@@ -10,6 +10,12 @@ from lab.app import PORT
 from lab.build import ROOT, build_folder
 from lab.network import PYTHON
 
+PAGE = (ROOT / "docs/serve.md").read_text().partition("## The internet")[2]
+COMMANDS = [
+    line.split("#")[0].split()[1:]
+    for line in PAGE.splitlines()
+    if line.startswith(("pillion funnel", "pillion serve")) and "Ctrl-C" not in line
+]
 BRING_IN = ROOT / "tests/lab/bring_in.py"
 
 
@@ -60,6 +66,24 @@ def test_bg_status_and_off(world, node):
     assert " 101 " in bring(world, node, f"{name}:8443")
     node.pillion("funnel", "reset")
     assert node.pillion("funnel", "status").stdout == "No serve config\n"
+
+
+def test_the_commands_of_the_page(node):
+    """One after the other, as docs/serve.md shows them."""
+    assert len(COMMANDS) == 7
+    seen = []
+    for command in COMMANDS:
+        node.pillion(*command)
+        seen.append(sorted(n.partition(":")[2] for n in config(node).get("AllowFunnel", {})))
+    assert seen == [
+        ["443"],
+        ["443", "8443"],
+        ["10000", "443", "8443"],
+        ["10000", "443", "8443"],
+        ["10000", "8443"],
+        ["10000"],
+        [],
+    ]
 
 
 def test_serve_takes_it_back(world, node):

@@ -13,7 +13,7 @@ from lab.process import command_name, descendants
 PAGE = Path(__file__).parents[2] / "docs/serve.md"
 COMMANDS = [
     line.split("#")[0].split()
-    for line in PAGE.read_text().splitlines()
+    for line in PAGE.read_text().partition("## The internet")[0].splitlines()
     if line[:13] == "pillion serve" and "Ctrl-C" not in line
 ]
 
