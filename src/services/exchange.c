@@ -188,7 +188,7 @@ void exchange_on_head(struct exchange *x, const struct http1_head *head, bool la
 	if (x->phase != PHASE_PROXY)
 		return;
 	enter(x);
-	if (head->status == 101 && !x->request->upgrade) {
+	if (head->status == 101 && !(x->request->upgrade && http1_header(head, "Upgrade"))) {
 		trouble(x, "It switched to another protocol unasked");
 	} else {
 		x->answer_begun |= head->status >= 200 || head->status == 101;

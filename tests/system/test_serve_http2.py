@@ -384,6 +384,16 @@ def test_a_flood_of_continuations(served, raw):
     assert served.services_pid() == pid
 
 
+def test_a_switch_to_no_protocol(served):
+    """An app that answers 101 without saying what it speaks from then on gets no connection."""
+    pid = served.services_pid()
+    head = f"Host: {served.name}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    for answer in ("HTTP%2f1.1%20101%20x%0d%0a%0d%0a", "HTTP%2f1.1%20101%20x%0d%0aA:b%0d%0a%0d%0a"):
+        request = f"GET /mirror/raw/{answer} HTTP/1.1\r\n{head}".encode()
+        assert served.say(request).startswith("HTTP/1.1 502 "), answer
+    assert served.services_pid() == pid
+
+
 def test_a_websocket_that_the_app_does_not_open(served, raw):
     """In a tunnel 200 would say that it is open."""
     client = raw()
