@@ -90,6 +90,8 @@ static int use(struct certificates *c, enum privsep_cert_source source, const ch
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
+	if (tls_server_allow_tickets(c->tls) < 0)
+		return error_set(err, -ENOMEM, "out of memory");
 	c->source = source;
 	certificate_clear(&c->used);
 	c->used.text.certificate = strndup(certificate, length);
