@@ -3,20 +3,14 @@
  * transport/http2_duplex.c - HTTP/2 for proxies: bodies of any length, both ways
  *
  * Theory of operation
- *   http2_link.h describes how frames move. A flow is the user data of its stream. Its memory
- *   stays while one of our functions works on it (`holds`); a flow that has ended, but was not read
- *   to the end, outlives its stream.
+ *   http2_link.h describes how frames move. A flow (http2_flow.c) is the user data of its stream.
  */
-#include "transport/http2_duplex.h"
 #include "base/cleanup.h"
-#include "base/quota.h"
-#include "transport/http2_head.h"
-#include "transport/http2_link.h"
+#include "transport/http2_duplex_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 /* Frames that move nothing, and resets: at once, and one each interval. */
 #define CHEAP_BURST     2000u
@@ -28,167 +22,16 @@
 /* Frames of ours that may wait for a client which sends, and does not read: refusals, above all. */
 #define UNSENT_MAX 1000u
 
-struct http2_flow {
-	struct http2_duplex *duplex;
-	LIST_ENTRY(http2_flow) entry;
-	int32_t id; /* -1: the stream is closed */
-	unsigned int holds;
-	const struct http2_flow_events *events;
-	void *user;
-	struct http2_head *reading;  /* a head that is not whole */
-	struct http2_head *head;     /* of the request */
-	struct http2_head *trailers; /* received, until `end` */
-	struct http2_fields *sent_trailers;
-	struct buffer in, out;
-	size_t owed; /* bytes of `in` that the connection's window still counts */
-	bool closed; /* by the owner */
-	bool paused;
-	bool in_last, in_ended; /* the peer has ended it; the owner knows */
-	bool answered;          /* the final head was received, or sent */
-	bool out_ended;
-	bool out_sent; /* its end is among the frames for the stream below */
-	bool drained;  /* the event is due */
-};
-
-struct http2_duplex {
-	struct http2_link link;
-	struct http2_duplex_options options;
-	const struct http2_duplex_events *events;
-	void *user;
-	LIST_HEAD(, http2_flow) flows;
-	size_t count;
-	size_t kept_in;
-	struct quota cheap, resets;
-	size_t moved; /* bytes of bodies since the bucket of cheap frames was filled up */
-	bool going;   /* GOAWAY was sent or received */
-	bool changed;
-};
-
 static struct http2_duplex *duplex_of(struct http2_link *link)
 {
 	return container_of(link, struct http2_duplex, link);
-}
-
-/* --- Flows --- */
-
-static void free_fields(struct http2_fields *fields)
-{
-	if (fields)
-		http2_fields_free(fields);
-	free(fields);
-}
-
-static void release(struct http2_flow *flow)
-{
-	if (--flow->holds > 0)
-		return;
-	http2_head_free(flow->reading);
-	http2_head_free(flow->head);
-	http2_head_free(flow->trailers);
-	free_fields(flow->sent_trailers);
-	buffer_free(&flow->in);
-	buffer_free(&flow->out);
-	free(flow);
-}
-
-/* forget() - The flow belongs to nobody any more */
-static void forget(struct http2_flow *flow)
-{
-	struct http2_duplex *d = flow->duplex;
-
-	flow->closed = true;
-	if (flow->id > 0)
-		nghttp2_session_set_stream_user_data(d->link.session, flow->id, NULL);
-	if (flow->owed)
-		(void)nghttp2_session_consume_connection(d->link.session, flow->owed);
-	d->kept_in -= flow->in.length;
-	buffer_free(&flow->in);
-	LIST_REMOVE(flow, entry);
-	d->count--;
-	d->changed = true;
-	release(flow);
-}
-
-/* gone() - Report its end */
-static void gone(struct http2_flow *flow, uint32_t code)
-{
-	const struct http2_flow_events *events = flow->events;
-	void *user = flow->user;
-
-	forget(flow);
-	if (events && events->gone)
-		events->gone(user, code);
-}
-
-static struct http2_flow *flow_new(struct http2_duplex *d)
-{
-	struct http2_flow *flow = calloc(1, sizeof(*flow));
-
-	if (!flow)
-		return NULL;
-	flow->duplex = d;
-	flow->holds = 1;
-	flow->in = BUFFER_INIT(d->options.window + LIMIT_STREAM_QUEUE);
-	flow->out = BUFFER_INIT(LIMIT_STREAM_QUEUE);
-	LIST_INSERT_HEAD(&d->flows, flow, entry);
-	d->count++;
-	d->changed = true;
-	return flow;
-}
-
-/* opened() - @length bytes were handed out: the windows open again */
-static void opened(struct http2_flow *flow, size_t length)
-{
-	nghttp2_session *session = flow->duplex->link.session;
-	size_t owed = flow->owed < length ? flow->owed : length;
-
-	flow->owed -= owed;
-	(void)nghttp2_session_consume_connection(session, owed);
-	if (flow->id > 0)
-		(void)nghttp2_session_consume_stream(session, flow->id, length);
-}
-
-/* deliver() - Hand out what has come, and the end */
-static void deliver(struct http2_flow *flow)
-{
-	struct http2_duplex *d = flow->duplex;
-
-	flow->holds++;
-	if (flow->in.length > 0 && !flow->paused && !flow->closed) {
-		struct buffer bytes = flow->in;
-
-		flow->in = BUFFER_INIT(bytes.limit);
-		d->kept_in -= bytes.length;
-		opened(flow, bytes.length);
-		if (flow->events && flow->events->data)
-			flow->events->data(flow->user, buffer_head(&bytes), bytes.length);
-		buffer_free(&bytes);
-	}
-	if (flow->in.length == 0 && flow->in_last && !flow->in_ended && !flow->paused &&
-	    !flow->closed) {
-		struct http2_head *t = TAKE_PTR(flow->trailers);
-
-		flow->in_ended = true;
-		if (flow->events && flow->events->end)
-			flow->events->end(flow->user, t ? t->parsed.head.headers : NULL,
-					  t ? t->parsed.head.header_count : 0);
-		http2_head_free(t);
-	}
-	if (flow->id < 0 && flow->in_ended && !flow->closed)
-		gone(flow, HTTP2_CODE_NONE);
-	release(flow);
-}
-
-static struct http2_flow *flow_of(nghttp2_session *session, int32_t id)
-{
-	return nghttp2_session_get_stream_user_data(session, id);
 }
 
 /* drop() - Reset a flow that broke a rule */
 static void drop(struct http2_flow *flow, uint32_t code)
 {
 	http2_link_reset(&flow->duplex->link, flow->id, code);
-	gone(flow, code);
+	http2_flow_gone(flow, code);
 }
 
 /* --- The connection --- */
@@ -199,7 +42,7 @@ static void end_all(struct http2_duplex *d, const struct error *err)
 		return;
 	d->link.over = true;
 	while (!LIST_EMPTY(&d->flows) && !d->link.closed)
-		gone(LIST_FIRST(&d->flows), NGHTTP2_CONNECT_ERROR);
+		http2_flow_gone(LIST_FIRST(&d->flows), NGHTTP2_CONNECT_ERROR);
 	if (!d->link.closed)
 		d->events->ended(d->user, err);
 }
@@ -235,7 +78,7 @@ static void on_free(struct http2_link *link)
 	struct http2_duplex *d = duplex_of(link);
 
 	while (!LIST_EMPTY(&d->flows))
-		forget(LIST_FIRST(&d->flows));
+		http2_flow_forget(LIST_FIRST(&d->flows));
 	/* GOAWAY and the last answers are still sent, but not to a peer that doesn't read. */
 	if (stream_pending(link->below) < HTTP2_QUEUE_HIGH)
 		stream_finish(link->below);
@@ -252,8 +95,7 @@ static int too_many(struct http2_duplex *d)
 	return 0;
 }
 
-/* moved() - Bytes of a body went either way: pings may come with them (gRPC measures by them) */
-static void moved(struct http2_duplex *d, size_t length)
+void http2_duplex_moved(struct http2_duplex *d, size_t length)
 {
 	d->moved += length;
 	if (d->moved >= CHEAP_PER_BYTES) {
@@ -285,7 +127,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
 static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
 	struct http2_duplex *d = duplex_of(user);
-	struct http2_flow *flow = flow_of(session, frame->hd.stream_id);
+	struct http2_flow *flow = http2_flow_of(session, frame->hd.stream_id);
 	enum http2_head_kind kind = HTTP2_TRAILERS;
 
 	if (frame->hd.type != NGHTTP2_HEADERS)
@@ -293,7 +135,7 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 	if (d->link.closed)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-		flow = flow_new(d);
+		flow = http2_flow_new(d);
 		if (!flow)
 			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 		flow->id = frame->hd.stream_id;
@@ -314,7 +156,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 		     size_t name_length, const uint8_t *value, size_t value_length, uint8_t flags,
 		     void *user)
 {
-	struct http2_flow *flow = flow_of(session, frame->hd.stream_id);
+	struct http2_flow *flow = http2_flow_of(session, frame->hd.stream_id);
 
 	(void)flags;
 	(void)user;
@@ -345,24 +187,24 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		   size_t length, void *user)
 {
 	struct http2_duplex *d = duplex_of(user);
-	struct http2_flow *flow = flow_of(session, id);
+	struct http2_flow *flow = http2_flow_of(session, id);
 
 	(void)flags;
 	if (!flow || flow->in_last) {
 		(void)nghttp2_session_consume(session, id, length);
 		return 0;
 	}
-	moved(d, length);
+	http2_duplex_moved(d, length);
 	if (d->kept_in < d->options.kept)
 		(void)nghttp2_session_consume_connection(session, length);
 	else
 		flow->owed += length;
 	if (flow->in.length == 0 && !flow->paused) { /* without a copy */
 		flow->holds++;
-		opened(flow, length);
+		http2_flow_opened(flow, length);
 		if (flow->events && flow->events->data)
 			flow->events->data(flow->user, bytes, length);
-		release(flow);
+		http2_flow_release(flow);
 		return 0;
 	}
 	if (buffer_append(&flow->in, bytes, length) < 0) {
@@ -389,7 +231,7 @@ static void take_request(struct http2_duplex *d, struct http2_flow *flow, bool l
 	if (r == -EMSGSIZE || r == -EOPNOTSUPP) {
 		answer.status = r == -EMSGSIZE ? 431 : 501;
 		(void)http2_flow_answer(flow, &answer, true);
-		forget(flow);
+		http2_flow_forget(flow);
 		return;
 	}
 	drop(flow, NGHTTP2_PROTOCOL_ERROR);
@@ -413,9 +255,9 @@ static void take_answer(struct http2_flow *flow, bool last)
 	http2_head_free(head);
 	if (!flow->closed && last) {
 		flow->in_last = true;
-		deliver(flow);
+		http2_flow_deliver(flow);
 	}
-	release(flow);
+	http2_flow_release(flow);
 }
 
 static void take_trailers(struct http2_flow *flow, bool last)
@@ -426,7 +268,7 @@ static void take_trailers(struct http2_flow *flow, bool last)
 		return;
 	}
 	flow->in_last = true;
-	deliver(flow);
+	http2_flow_deliver(flow);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user)
@@ -444,13 +286,13 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 	if (frame->hd.type == NGHTTP2_DATA && frame->hd.length == frame->data.padlen && !last &&
 	    d->options.server && !quota_take(&d->cheap, clock_boottime()))
 		return too_many(d);
-	flow = flow_of(session, frame->hd.stream_id);
+	flow = http2_flow_of(session, frame->hd.stream_id);
 	if (!flow || d->link.closed)
 		return 0;
 	if (frame->hd.type == NGHTTP2_DATA) {
 		if (last && !flow->in_last) {
 			flow->in_last = true;
-			deliver(flow);
+			http2_flow_deliver(flow);
 		}
 	} else if (!flow->reading) {
 		return 0;
@@ -466,7 +308,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 static int on_stream_closed(nghttp2_session *session, int32_t id, uint32_t code, void *user)
 {
-	struct http2_flow *flow = flow_of(session, id);
+	struct http2_flow *flow = http2_flow_of(session, id);
 
 	if (!flow)
 		return 0;
@@ -477,7 +319,7 @@ static int on_stream_closed(nghttp2_session *session, int32_t id, uint32_t code,
 	}
 	nghttp2_session_set_stream_user_data(session, id, NULL);
 	flow->id = -1;
-	gone(flow, code);
+	http2_flow_gone(flow, code);
 	return 0;
 }
 
@@ -493,42 +335,6 @@ static int on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, v
 	    nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
 		http2_link_reset(user, frame->hd.stream_id, NGHTTP2_NO_ERROR);
 	return 0;
-}
-
-static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *out, size_t size,
-			 uint32_t *flags, nghttp2_data_source *source, void *user)
-{
-	struct http2_flow *flow = flow_of(session, id);
-	struct http2_fields *trailers;
-	int r = 0;
-
-	(void)source;
-	(void)user;
-	if (!flow)
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-	if (flow->out.length == 0 && !flow->out_ended)
-		return NGHTTP2_ERR_DEFERRED;
-	if (size > flow->out.length)
-		size = flow->out.length;
-	if (size)
-		memcpy(out, buffer_head(&flow->out), size);
-	buffer_consume(&flow->out, size);
-	moved(flow->duplex, size);
-	if (flow->out.length > 0)
-		return (ssize_t)size;
-	buffer_free(&flow->out);
-	flow->drained = !flow->out_ended;
-	if (!flow->out_ended)
-		return (ssize_t)size;
-	*flags |= NGHTTP2_DATA_FLAG_EOF;
-	flow->out_sent = true;
-	trailers = TAKE_PTR(flow->sent_trailers);
-	if (trailers) {
-		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-		r = nghttp2_submit_trailer(session, id, trailers->list, trailers->count);
-		free_fields(trailers);
-	}
-	return r == 0 ? (ssize_t)size : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 static const struct http2_link_ops server_ops = {
@@ -644,150 +450,11 @@ void http2_duplex_close(struct http2_duplex *d)
 	http2_link_enter(&d->link);
 	d->link.closed = true;
 	while (!LIST_EMPTY(&d->flows))
-		forget(LIST_FIRST(&d->flows));
+		http2_flow_forget(LIST_FIRST(&d->flows));
 	if (!d->link.over) {
 		nghttp2_session_terminate_session(d->link.session, NGHTTP2_NO_ERROR);
 		if (d->link.busy == 1)
 			(void)http2_link_flush(&d->link);
 	}
-	http2_link_leave(&d->link, 0);
-}
-
-int http2_duplex_send(struct http2_duplex *d, const struct http1_head *head, const char *scheme,
-		      bool last, const struct http2_flow_events *events, void *user,
-		      struct http2_flow **ret)
-{
-	nghttp2_data_provider body = {.read_callback = read_body};
-	struct http2_fields fields = {0};
-	struct http2_flow *flow;
-	int32_t id;
-	int r;
-
-	if (http2_duplex_is_going(d))
-		return -EPIPE;
-	flow = flow_new(d);
-	if (!flow)
-		return -ENOMEM;
-	http2_link_enter(&d->link);
-	flow->events = events;
-	flow->user = user;
-	flow->out_ended = flow->out_sent = last;
-	r = http2_fields_request(&fields, head, scheme);
-	if (r == 0) {
-		id = nghttp2_submit_request(d->link.session, NULL, fields.list, fields.count,
-					    last ? NULL : &body, flow);
-		flow->id = id;
-		r = id >= 0 ? 0 : id == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPIPE;
-	}
-	http2_fields_free(&fields);
-	if (r < 0)
-		forget(flow);
-	else
-		*ret = flow;
-	http2_link_leave(&d->link, 0);
-	return r;
-}
-
-void http2_flow_set_events(struct http2_flow *flow, const struct http2_flow_events *events,
-			   void *user)
-{
-	flow->events = events;
-	flow->user = user;
-}
-
-int http2_flow_answer(struct http2_flow *flow, const struct http1_head *head, bool last)
-{
-	nghttp2_data_provider body = {.read_callback = read_body};
-	struct http2_duplex *d = flow->duplex;
-	struct http2_fields fields = {0};
-	int r;
-
-	if (flow->id < 0 || flow->answered || d->link.over || d->link.closed)
-		return -EPIPE;
-	http2_link_enter(&d->link);
-	r = http2_fields_answer(&fields, head);
-	if (r == 0 && head->status < 200) {
-		if (nghttp2_submit_headers(d->link.session, NGHTTP2_FLAG_NONE, flow->id, NULL,
-					   fields.list, fields.count, NULL) != 0)
-			r = -ENOMEM;
-	} else if (r == 0) {
-		flow->answered = true;
-		flow->out_ended = flow->out_sent = last;
-		if (nghttp2_submit_response(d->link.session, flow->id, fields.list, fields.count,
-					    last ? NULL : &body) != 0)
-			r = -ENOMEM;
-	}
-	http2_fields_free(&fields);
-	http2_link_leave(&d->link, 0);
-	return r;
-}
-
-int http2_flow_write(struct http2_flow *flow, const void *bytes, size_t length)
-{
-	struct http2_duplex *d = flow->duplex;
-	int r;
-
-	if (flow->id < 0 || flow->out_ended || d->link.over || d->link.closed)
-		return -EPIPE;
-	http2_link_enter(&d->link);
-	r = buffer_append(&flow->out, bytes, length);
-	if (r == 0)
-		(void)nghttp2_session_resume_data(d->link.session, flow->id);
-	http2_link_leave(&d->link, 0);
-	return r;
-}
-
-int http2_flow_end(struct http2_flow *flow, const struct http1_header *trailers, size_t count)
-{
-	struct http2_duplex *d = flow->duplex;
-
-	if (flow->id < 0 || flow->out_ended || d->link.over || d->link.closed)
-		return -EPIPE;
-	if (count > 0) {
-		flow->sent_trailers = calloc(1, sizeof(*flow->sent_trailers));
-		if (!flow->sent_trailers ||
-		    http2_fields_trailers(flow->sent_trailers, trailers, count) < 0)
-			return -ENOMEM;
-	}
-	http2_link_enter(&d->link);
-	flow->out_ended = true;
-	(void)nghttp2_session_resume_data(d->link.session, flow->id);
-	http2_link_leave(&d->link, 0);
-	return 0;
-}
-
-size_t http2_flow_pending(const struct http2_flow *flow)
-{
-	return flow->out.length;
-}
-
-void http2_flow_pause(struct http2_flow *flow)
-{
-	flow->paused = true;
-}
-
-void http2_flow_resume(struct http2_flow *flow)
-{
-	struct http2_duplex *d = flow->duplex;
-
-	if (!flow->paused)
-		return;
-	flow->paused = false;
-	http2_link_enter(&d->link);
-	deliver(flow);
-	http2_link_leave(&d->link, 0);
-}
-
-void http2_flow_close(struct http2_flow *flow, uint32_t code)
-{
-	struct http2_duplex *d;
-
-	if (!flow || flow->closed)
-		return;
-	d = flow->duplex;
-	http2_link_enter(&d->link);
-	if (flow->id > 0 && !d->link.over && !(flow->in_last && flow->out_sent))
-		http2_link_reset(&d->link, flow->id, code);
-	forget(flow);
 	http2_link_leave(&d->link, 0);
 }
