@@ -145,6 +145,9 @@ int acme_certificate_id(const char *pem, char out[static ACME_ID_MAX]);
 char *acme_take_chain(const char *text, size_t length, EVP_PKEY *key, const char *domain,
 		      struct error *err);
 
+/** acme_rest() - When the next certificate may be ordered, after one that is good from @begin to @end */
+time_t acme_rest(time_t begin, time_t end);
+
 /** acme_request_text() - A CSR for @domain in base64url; as buffer_append(), -EINVAL */
 int acme_request_text(EVP_PKEY *key, const char *domain, struct buffer *out);
 

@@ -12,7 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define CHAIN_MAX 16 /* certificates */
+#define CHAIN_MAX 16          /* certificates */
+#define REST_MAX  (36 * 3600) /* authorities allow five of one name a week */
 
 static X509 *first_certificate(BIO *bio)
 {
@@ -81,6 +82,10 @@ char *acme_take_chain(const char *text, size_t length, EVP_PKEY *key, const char
 			good = error_set(err, -EPROTO,
 					 "the authority sent a certificate that is not for %s",
 					 domain) == 0;
+		else if (count == 0 && X509_cmp_current_time(X509_get0_notAfter(certificate)) <= 0)
+			good = error_set(err, -EPROTO,
+					 "the authority sent a certificate that has ended by this "
+					 "machine's clock: correct the clock") == 0;
 		else
 			good = count++ < CHAIN_MAX && PEM_write_bio_X509(out, certificate) == 1;
 		X509_free(certificate);
@@ -96,6 +101,13 @@ char *acme_take_chain(const char *text, size_t length, EVP_PKEY *key, const char
 	BIO_free(out);
 	ERR_clear_error();
 	return chain;
+}
+
+time_t acme_rest(time_t begin, time_t end)
+{
+	time_t third = (end - begin) / 3;
+
+	return begin + (third < REST_MAX ? third : REST_MAX);
 }
 
 static X509_REQ *make_request(EVP_PKEY *key, const char *domain)

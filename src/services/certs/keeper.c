@@ -10,7 +10,8 @@
  * A failure is tried again after a pause that grows, or after what the authority's Retry-After
  * says. The certificate in use stays until the next one is there.
  *
- * One order runs at a time. A certificate that could not be stored serves all the same, and is
+ * One order runs at a time, and each certificate is followed by a rest (acme_rest()), whatever the
+ * authority suggests or a local program wants. A certificate that could not be stored serves all the same, and is
  * stored later: it is never ordered twice.
  */
 #define LOG_ROOM "services"
@@ -60,6 +61,7 @@ struct entry {
 	nanoseconds save_at;
 	struct certificate pair;
 	time_t renew_at;      /* 0: unknown yet */
+	time_t rest;          /* not before, while there is a good one */
 	nanoseconds ask_at;   /* when to ask the authority about that */
 	nanoseconds order_at; /* not before */
 	unsigned int failures;
@@ -245,6 +247,7 @@ static void take_pair(struct entry *e, nanoseconds now)
 	begin = begin_of(&e->pair);
 	end = certificate_end(&e->pair);
 	e->renew_at = begin + (end - begin) / 3 * 2;
+	e->rest = acme_rest(begin, end);
 	e->ask_at = now;
 }
 
@@ -529,6 +532,7 @@ static nanoseconds next_of(struct entry *e, nanoseconds now)
 	struct keeper *k = e->keeper;
 	nanoseconds next = now + LOOK_AGAIN;
 	time_t wall = time(NULL);
+	time_t renew_at;
 	bool good;
 
 	if (!e->loaded)
@@ -540,13 +544,14 @@ static nanoseconds next_of(struct entry *e, nanoseconds now)
 	good = is_good(e) && (!e->demand || certificate_end(&e->pair) >= e->demand);
 	if (k->ordering || !(is_on(k) || by_control(k, e->domain)) || !(e->wanted || e->demand))
 		return next;
-	if (good && wall < e->renew_at) {
+	renew_at = e->renew_at > e->rest ? e->renew_at : e->rest;
+	if (good && wall < renew_at) {
 		if (now >= e->ask_at && is_on(k)) {
 			begin(e, true);
 			return next;
 		}
 		return deadline_min(is_on(k) ? deadline_min(next, e->ask_at) : next,
-				    now + (e->renew_at - wall) * NSEC_PER_SEC);
+				    now + (renew_at - wall) * NSEC_PER_SEC);
 	}
 	if (now < e->order_at)
 		return deadline_min(next, e->order_at);
@@ -648,6 +653,15 @@ int keeper_demand(struct keeper *k, const char *domain, time_t end, struct error
 
 	if (!e)
 		return error_set(err, -EAGAIN, "too many certificates");
+	if (is_good(e) && end - time(NULL) > certificate_end(&e->pair) - begin_of(&e->pair))
+		return error_set(err, -ERANGE,
+				 "the authority's certificates are not valid for that long: ask "
+				 "for less (--min-validity)");
+	if (is_good(e) && time(NULL) < e->rest)
+		return error_set(err, -EAGAIN,
+				 "the certificate for %s is new, and ends before that time: ask "
+				 "for less (--min-validity)",
+				 domain);
 	if (now < e->order_at)
 		return error_set(err, -EAGAIN, "%s. The next try is in %lld s", e->problem,
 				 (long long)((e->order_at - now) / NSEC_PER_SEC + 1));

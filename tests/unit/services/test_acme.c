@@ -165,7 +165,7 @@ static void to_order(struct fixture *f)
 }
 
 /* chain_for() - A certificate that the authority might send */
-static char *chain_for(EVP_PKEY *key, const char *domain)
+static char *chain_for(EVP_PKEY *key, const char *domain, long days)
 {
 	struct certificate c = {0};
 	struct error err = {0};
@@ -173,7 +173,7 @@ static char *chain_for(EVP_PKEY *key, const char *domain)
 
 	EVP_PKEY_up_ref(key);
 	c.key = key;
-	assert_int_equal(certificate_make_server(&c, &c, domain, 90, &domain, 1, &err), 0);
+	assert_int_equal(certificate_make_server(&c, &c, domain, days, &domain, 1, &err), 0);
 	text = strdup(c.text.certificate);
 	certificate_clear(&c);
 	return text;
@@ -217,7 +217,7 @@ static void test_an_order(void **state)
 {
 	struct fixture *f = *state;
 	struct acme_setup setup = setup_of(f);
-	_cleanup_free_ char *chain = chain_for(f->key, DOMAIN);
+	_cleanup_free_ char *chain = chain_for(f->key, DOMAIN, 90);
 	struct acme_proof proof;
 	char thumbprint[JOSE_DIGEST_TEXT], value[JOSE_DIGEST_TEXT], text[128];
 
@@ -438,11 +438,12 @@ static void test_wrong_certificates(void **state)
 	struct fixture *f = *state;
 	struct acme_setup setup = setup_of(f);
 	EVP_PKEY *other = new_key();
-	char *chains[] = {chain_for(other, DOMAIN), chain_for(f->key, "other.example.com"),
+	char *chains[] = {chain_for(other, DOMAIN, 90), chain_for(f->key, "other.example.com", 90),
+			  chain_for(f->key, DOMAIN, 0),
 			  strdup("-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"),
 			  strdup("")};
-	static const char *const texts[] = {"another key", "is not for app", "no certificate",
-					    "no certificate"};
+	static const char *const texts[] = {"another key", "is not for app", "correct the clock",
+					    "no certificate", "no certificate"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
 		begin(f, &setup);
@@ -458,6 +459,17 @@ static void test_wrong_certificates(void **state)
 		free(chains[i]);
 	}
 	EVP_PKEY_free(other);
+}
+
+/* A certificate of 90 days, of a day, and one that could be ordered over and over again. */
+static void test_a_rest_after_each_certificate(void **state)
+{
+	const time_t hour = 3600, begin = 1000000;
+
+	(void)state;
+	assert_int_equal(acme_rest(begin, begin + 90 * 24 * hour), begin + 36 * hour);
+	assert_int_equal(acme_rest(begin, begin + 24 * hour), begin + 8 * hour);
+	assert_int_equal(acme_rest(begin, begin), begin);
 }
 
 static void test_no_end(void **state)
@@ -590,6 +602,7 @@ int main(void)
 		WITH(test_other_hosts),
 		WITH(test_failed_proofs),
 		WITH(test_wrong_certificates),
+		cmocka_unit_test(test_a_rest_after_each_certificate),
 		WITH(test_no_end),
 		WITH(test_renewal),
 		WITH(test_a_replacement_that_is_refused),
