@@ -162,6 +162,12 @@ struct extension {
 	const char *value;
 };
 
+/* fitting() - A long name stands in the alternative names alone, which are what clients look at */
+static const char *fitting(const char *common_name)
+{
+	return strlen(common_name) <= ub_common_name ? common_name : "pillion";
+}
+
 /* sign() - A certificate for @key, signed by @issuer (@p: by itself) */
 static int sign(struct certificate *p, EVP_PKEY *key, struct certificate *issuer,
 		const char *common_name, long days, const struct extension *extensions,
@@ -177,7 +183,7 @@ static int sign(struct certificate *p, EVP_PKEY *key, struct certificate *issuer
 	       X509_gmtime_adj(X509_getm_notBefore(x), -DAY) &&
 	       X509_gmtime_adj(X509_getm_notAfter(x), days * DAY) && X509_set_pubkey(x, key) == 1 &&
 	       X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8,
-					  (const uint8_t *)common_name, -1, -1, 0) == 1 &&
+					  (const uint8_t *)fitting(common_name), -1, -1, 0) == 1 &&
 	       X509_set_issuer_name(x, X509_get_subject_name(issuer->x509)) == 1;
 	for (size_t i = 0; i < count && good; i++)
 		good = add_extension(x, issuer->x509, extensions[i].nid, extensions[i].value);

@@ -461,6 +461,31 @@ static void test_wrong_certificates(void **state)
 	EVP_PKEY_free(other);
 }
 
+/* A label has 63 characters at most, and a name more than a common name may have. */
+static void test_a_long_name(void **state)
+{
+	static const char name[] =
+		"a-host-name-of-sixty-three-characters-is-as-long-as-they-can-be.tail.example.com";
+	const char *domain = name;
+	struct fixture *f = *state;
+	_cleanup_free_ char *chain = chain_for(f->key, domain, 90), *csr = NULL, *taken = NULL;
+	_cleanup_free_ char *signed_chain = NULL;
+	_cleanup_(certificate_clear) struct certificate authority = {0};
+	struct error err = {0};
+
+	taken = acme_take_chain(chain, strlen(chain), f->key, domain, &err);
+	assert_non_null(taken);
+	csr = acme_request_pem(f->key, domain);
+	assert_non_null(csr);
+	assert_int_equal(certificate_make_authority(&authority, "test", 90, "example.com", &err),
+			 0);
+	assert_int_equal(certificate_sign_request(&authority, csr, domain, 30, &signed_chain, &err),
+			 0);
+	free(taken);
+	taken = acme_take_chain(signed_chain, strlen(signed_chain), f->key, domain, &err);
+	assert_non_null(taken);
+}
+
 /* A certificate of 90 days, of a day, and one that could be ordered over and over again. */
 static void test_a_rest_after_each_certificate(void **state)
 {
@@ -602,6 +627,7 @@ int main(void)
 		WITH(test_other_hosts),
 		WITH(test_failed_proofs),
 		WITH(test_wrong_certificates),
+		WITH(test_a_long_name),
 		cmocka_unit_test(test_a_rest_after_each_certificate),
 		WITH(test_no_end),
 		WITH(test_renewal),
