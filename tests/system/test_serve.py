@@ -675,6 +675,9 @@ def test_a_captured_services_process(world, monkeypatch, tmp_path):
     said = dict(re.findall(r"captured: (\w+) (-?\d+)", log.text()))
     assert (said["own"], said["address"]) == ("0", f"-{errno.ERANGE}")
     assert said["older"] == said["newer"] == said["target"] == f"-{errno.ESTALE}"
+    tried = re.findall(r"captured: try (\w+) (\w+)", log.wait_text("try root", 10) and log.text())
+    assert len(tried) >= 14
+    assert {how for _, how in tried} == {"refused"}, tried
     log.wait_text("the services process is killed: it sent an invalid message", 10)
     assert served.node.engine_pid() == engine
     assert served.node.status()["BackendState"] == "Running"

@@ -201,6 +201,7 @@ def test_a_thousand_configurations_under_load(served):
         new.rename(served.file)
         if number % 100 == 0:
             served.wait("http://NAME/number", f"{number}")
+        time.sleep(0.01)  # the pace: faster than anybody writes
     served.wait("http://NAME/number", "999")
     counts = load.end()
     assert set(counts) == {"200"}, counts

@@ -3,12 +3,22 @@
  * tests/tools/captured_services.c - a services process that asks for what it may not have
  *
  * It runs in place of pillion-services, and writes each answer of the supervisor to the log: a
- * descriptor as 0. The last request is for a blob of the engine.
+ * descriptor as 0. Then it enters the sandbox of pillion-services, and tries what that forbids. The last request is for a blob of the engine.
  */
 #include "privsep/privsep_messages.h"
 
+#include "sandbox/sandbox.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define FLOOD 20000
@@ -51,7 +61,65 @@ static int ask(uint32_t number, uint32_t target, uint32_t address)
 	return next(&m);
 }
 
-int main(void)
+/* --- What the kernel refuses, in the sandbox of pillion-services --- */
+
+static volatile sig_atomic_t trapped;
+
+static void on_trap(int number)
+{
+	(void)number;
+	trapped = 1;
+}
+
+/* tried() - Say how a system call ended: "refused", or what it gave */
+static void tried(const char *what, long result)
+{
+	bool refused = trapped || result < 0;
+
+	trapped = 0;
+	fprintf(stderr, "captured: try %s %s\n", what, refused ? "refused" : "done");
+}
+
+static void try_all(void)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(443)};
+	char *const none[] = {NULL};
+	char byte;
+	struct iovec at = {&byte, 1};
+
+	(void)signal(SIGSYS, on_trap);
+	tried("open", open("/etc/passwd", O_RDONLY | O_CLOEXEC));
+	tried("list", open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	tried("create", open("/tmp/captured", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	tried("memory", open("/proc/1/mem", O_RDONLY | O_CLOEXEC));
+	tried("socket", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	tried("unix", socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+	tried("raw", socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+	tried("connect", connect(PRIVSEP_CHANNEL_FD, (struct sockaddr *)&to, sizeof(to)));
+	tried("bind", bind(PRIVSEP_CHANNEL_FD, (struct sockaddr *)&to, sizeof(to)));
+	tried("exec", execve("/bin/sh", none, none));
+	tried("fork", syscall(SYS_fork));
+	tried("ptrace", ptrace(PTRACE_ATTACH, getppid(), NULL, NULL));
+	tried("peek", process_vm_readv(getppid(), &at, 1, &at, 1, 0));
+	tried("root", setuid(0));
+}
+
+/* enter() - As pillion-services does before the first byte of a peer */
+static int enter(const char *identity_text)
+{
+	struct sandbox_identity identity;
+	struct sandbox_report report = {0};
+	struct error err = {0};
+	int r = sandbox_identity_parse(identity_text, &identity);
+
+	if (r == 0)
+		r = sandbox_enter(&sandbox_profile_services, &identity, NULL, 0, &report, &err);
+	if (r == 0)
+		r = sandbox_seal(&sandbox_profile_services, &report, &err);
+	return r;
+}
+
+int main(int argc, char **argv)
 {
 	union privsep_message m, blob = {.blob = {{PRIVSEP_LOAD, 2}, PRIVSEP_BLOB_STATE, ""}};
 	int refused = 0;
@@ -69,6 +137,8 @@ int main(void)
 	for (int i = 0; i < FLOOD; i++)
 		refused += ask(serving, 0, 0) != 0;
 	fprintf(stderr, "captured: refused %d\n", refused);
+	if (enter(argc == 2 ? argv[1] : "") == 0)
+		try_all();
 	(void)privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &blob, NULL, 0);
 	fprintf(stderr, "captured: blob %d\n", next(&m));
 	return 0;
