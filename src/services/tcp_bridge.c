@@ -7,25 +7,38 @@
  * A flow is one direction. Bytes are read only when all earlier ones were taken, so at most one
  * piece waits. The end of one direction is passed on, and the other goes on: a client may close
  * its side and still wait for the answer.
+ *
+ * Once a flow is BULK, its bytes go from socket to socket through a pipe, by splice(2), without a
+ * copy. An empty pipe serves all flows in turn; one whose bytes the destination did not take stays
+ * with its flow. Where there is no pipe (PIPES_MAX, descriptors), bytes are copied.
  */
 #include "base/cleanup.h"
 #include "services/services_internal.h"
 #include "transport/tcp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define PIECE         ((size_t)64 * 1024)
 #define PIECES_A_TURN 8
+#define BULK          2u                  /* full pieces in a row */
+#define SMALL         ((size_t)16 * 1024) /* less than that at once is copied */
+#define PIPES_MAX     256u
 
 struct flow {
 	uint8_t *rest; /* read, and not taken yet */
 	size_t at, length;
-	bool ended; /* the source has closed its side */
-	bool shut;  /* and the destination knows */
+	int pipe[2]; /* with @piped bytes, which were not taken yet; 0, 0: none */
+	size_t piped;
+	unsigned int full; /* pieces in a row that were full */
+	bool no_splice;    /* a socket that can't */
+	bool ended;        /* the source has closed its side */
+	bool shut;         /* and the destination knows */
 };
 
 struct end {
@@ -76,6 +89,54 @@ size_t proxy_line(unsigned int version, const struct endpoint *from, const struc
 	return at;
 }
 
+/* --- Pipes --- */
+
+static int spare_pipe[2]; /* empty; 0, 0: none */
+static unsigned int pipe_count;
+
+static void close_pipe(int pipe[static 2])
+{
+	if (pipe[1] == 0)
+		return;
+	close(pipe[0]);
+	close(pipe[1]);
+	pipe[0] = pipe[1] = 0;
+	pipe_count--;
+}
+
+/*
+ * take_pipe() - An empty pipe for @flow; false: there is none
+ * #syscalls: pipe2 splice
+ */
+static bool take_pipe(struct flow *flow)
+{
+	if (spare_pipe[1] == 0) {
+		if (pipe_count >= PIPES_MAX || pipe2(spare_pipe, O_NONBLOCK | O_CLOEXEC) < 0)
+			return false;
+		pipe_count++;
+	}
+	memcpy(flow->pipe, spare_pipe, sizeof(spare_pipe));
+	memset(spare_pipe, 0, sizeof(spare_pipe));
+	return true;
+}
+
+/* give_pipe() - The pipe of @flow is empty */
+static void give_pipe(struct flow *flow)
+{
+	if (spare_pipe[1] != 0) {
+		close_pipe(flow->pipe);
+		return;
+	}
+	memcpy(spare_pipe, flow->pipe, sizeof(spare_pipe));
+	memset(flow->pipe, 0, sizeof(flow->pipe));
+}
+
+/* waits() - Whether bytes wait for the destination */
+static bool waits(const struct flow *flow)
+{
+	return flow->rest || flow->piped > 0;
+}
+
 static void bridge_free(struct bridge *b)
 {
 	if (b->client.open || b->app.open)
@@ -85,6 +146,8 @@ static void bridge_free(struct bridge *b)
 	cleanup_close_at(&b->app.fd);
 	free(b->up.rest);
 	free(b->down.rest);
+	close_pipe(b->up.pipe);
+	close_pipe(b->down.pipe);
 	free(b);
 }
 
@@ -121,6 +184,16 @@ static void close_part(struct services_part *part)
 /* drain() - Write what waits; 0, or negative errno */
 static int drain(struct flow *flow, int to)
 {
+	while (flow->piped > 0) {
+		ssize_t n = splice(flow->pipe[0], NULL, to, NULL, flow->piped,
+				   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+
+		if (n <= 0)
+			return n == 0 || errno == EAGAIN || errno == EINTR ? 0 : -errno;
+		flow->piped -= (size_t)n;
+		if (flow->piped == 0)
+			give_pipe(flow);
+	}
 	while (flow->at < flow->length) {
 		ssize_t n = send(to, flow->rest + flow->at, flow->length - flow->at, MSG_NOSIGNAL);
 
@@ -150,15 +223,50 @@ static int keep(struct flow *flow, const uint8_t *bytes, size_t length)
 	return 0;
 }
 
+/* move_piece() - One piece through a pipe; its length, 0 at the end, or negative errno */
+static ssize_t move_piece(struct flow *flow, int from, int to)
+{
+	ssize_t n =
+		splice(from, NULL, flow->pipe[1], NULL, PIECE, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	int r = 0;
+
+	if (n <= 0) {
+		r = n < 0 ? -errno : 0;
+		give_pipe(flow);
+		return r;
+	}
+	flow->piped = (size_t)n;
+	r = drain(flow, to);
+	return r < 0 ? r : n;
+}
+
 /* move() - Read and write as much as goes; 0 or negative errno */
 static int move(struct flow *flow, int from, int to)
 {
 	static uint8_t piece[PIECE];
 	int r = drain(flow, to);
 
-	for (int left = PIECES_A_TURN; r == 0 && left > 0 && !flow->rest && !flow->ended; left--) {
-		ssize_t n = recv(from, piece, sizeof(piece), 0), sent;
+	for (int left = PIECES_A_TURN; r == 0 && left > 0 && !waits(flow) && !flow->ended; left--) {
+		ssize_t n, sent;
 
+		if (flow->full >= BULK && !flow->no_splice && take_pipe(flow)) {
+			n = move_piece(flow, from, to);
+			if (n == -EINVAL) { /* a kind of socket that can't */
+				flow->no_splice = true;
+				continue;
+			}
+			if (n < 0)
+				return n == -EAGAIN || n == -EINTR ? 0 : (int)n;
+			if (n == 0) {
+				flow->ended = true;
+				return drain(flow, to);
+			}
+			if ((size_t)n < SMALL)
+				flow->full = 0;
+			continue;
+		}
+		n = recv(from, piece, sizeof(piece), 0);
+		flow->full = n == (ssize_t)sizeof(piece) ? flow->full + 1 : 0;
 		if (n < 0)
 			return errno == EAGAIN || errno == EINTR ? 0 : -errno;
 		if (n == 0) {
@@ -179,7 +287,8 @@ static void on_event(uv_poll_t *poll, int status, int events);
 
 static int watch(struct end *end, const struct flow *from, const struct flow *to)
 {
-	int events = (!from->rest && !from->ended ? UV_READABLE : 0) | (to->rest ? UV_WRITABLE : 0);
+	int events =
+		(!waits(from) && !from->ended ? UV_READABLE : 0) | (waits(to) ? UV_WRITABLE : 0);
 
 	return events ? uv_poll_start(&end->poll, events, on_event) : uv_poll_stop(&end->poll);
 }

@@ -518,6 +518,56 @@ def test_one_peer_leaves_room(world, monkeypatch):
     idle.kill()
 
 
+ECHO = (
+    "import hashlib, socket, sys\n"
+    "s = socket.create_server(('127.0.0.1', 7000))\n"
+    "print('ready', flush=True)\n"
+    "while True:\n"
+    "    c = s.accept()[0]\n"
+    "    seen = hashlib.sha256()\n"
+    "    while got := c.recv(1 << 20):\n"
+    "        seen.update(got)\n"
+    "    c.sendall(b'y' * int(sys.argv[1]) + seen.hexdigest().encode())\n"
+    "    c.close()\n"
+)
+SEND = (
+    "import hashlib, socket, sys, time\n"
+    "s = socket.create_connection((sys.argv[1], 7000))\n"
+    "piece, sent = bytes(range(256)) * 4096, hashlib.sha256()\n"
+    "for i in range(int(sys.argv[2])):\n"
+    "    s.sendall(piece); sent.update(piece)\n"
+    "s.shutdown(socket.SHUT_WR)\n"
+    "time.sleep(float(sys.argv[3]))\n"
+    "got = b''.join(iter(lambda: s.recv(1 << 20), b''))\n"
+    "print(len(got) - 64, got[-64:].decode() == sent.hexdigest(), got[:-64].strip(b'y') == b'')\n"
+)
+
+
+def test_tcp_in_bulk(world):
+    """Much in both directions, one after another, by splice; half-closed, and the same bytes."""
+    box = world.sidecar.box
+    config = json.loads(json.dumps(CONFIG))
+    config["TCP"]["7000"] = {"TCPForward": "127.0.0.1:7000"}
+    served = Served(world, config)
+    served.wait("http://NAME/hello", "hello")
+    box.start(PYTHON, "-c", ECHO, "40000000", log="echo").wait_text("^ready", 10)
+    pid = served.services_pid()
+
+    def pipes():
+        links = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        return sum(1 for link in links if link.startswith("pipe:"))
+
+    def transfer(pause):
+        arguments = [PYTHON, "-c", SEND, served.addresses[0], "64", pause]
+        assert world.laptop.box.run(*arguments).stdout == "40000000 True True\n"
+
+    before = pipes()
+    transfer("0")
+    transfer("1")
+    assert pipes() == before + 2, "nothing was spliced"
+    assert served.services_pid() == pid
+
+
 def test_a_target_that_leads_back(served):
     """To this node's own served port, by address and by name: a page that says so, and no storm."""
     for target in (f"http://{served.addresses[0]}", f"http://[{served.addresses[1]}]:80"):
