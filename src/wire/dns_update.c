@@ -337,6 +337,7 @@ static bool take_head(struct cursor *c, struct head *ret)
 struct record {
 	struct name name;
 	uint16_t type, class;
+	uint32_t ttl;
 	struct cursor data;
 	const uint8_t *at; /* where it begins */
 };
@@ -350,7 +351,7 @@ static int take_record(struct cursor *c, const uint8_t *message, struct record *
 		return -EBADMSG;
 	ret->type = cursor_be16(c);
 	ret->class = cursor_be16(c);
-	cursor_take(c, 4);
+	ret->ttl = cursor_be32(c);
 	length = cursor_be16(c);
 	ret->data = cursor_of(c->at, length);
 	return cursor_take(c, length) ? 0 : -EBADMSG;
@@ -400,7 +401,8 @@ static int take_tsig(struct record *record, struct tsig *ret)
 	(void)name_parse(ALGORITHM, &wanted);
 	ret->key = record->name;
 	/* No pointer may be in it. */
-	if (name_take(c, c->at, &algorithm) < 0 || !name_equal(&algorithm, &wanted))
+	if (record->class != CLASS_ANY || record->ttl != 0 || name_take(c, c->at, &algorithm) < 0 ||
+	    !name_equal(&algorithm, &wanted))
 		return -EBADMSG;
 	ret->time = (uint64_t)cursor_be16(c) << 32;
 	ret->time |= cursor_be32(c);
