@@ -1265,6 +1265,25 @@ static void control_may_ping_but_not_for_ever(void **state)
 	}
 }
 
+/* The peer of the map announces no PeerAPI: control learns that at once. */
+static void control_pings_by_the_peerapi(void **state)
+{
+	const struct control_ping ping = {
+		.types = "peerapi",
+		.ip = {.family = ADDRESS_V4, .bytes = {100, 64, 0, 2}},
+		.url = "https://one.example/ping",
+	};
+	struct world *w = *state;
+
+	(void)run(w);
+	client()->replies = 0;
+	control_says(w, ping, &ping);
+	assert_int_equal(client()->replies, 1);
+	assert_string_equal(client()->ping_type, "peerapi");
+	assert_true(address_equal(&client()->ping_ip, &ping.ip));
+	assert_int_equal(w->node->control_pings, 0);
+}
+
 static void an_unsigned_peer_closes_the_filter(void **state)
 {
 	struct world *w = *state;
@@ -1470,6 +1489,7 @@ int main(void)
 		TEST(a_peer_is_pinged_by_what_is_behind_it),
 		TEST(addresses_are_known_while_stopped),
 		TEST(control_may_ping_but_not_for_ever),
+		TEST(control_pings_by_the_peerapi),
 		TEST(an_unsigned_peer_closes_the_filter),
 		TEST(a_refused_delta_is_followed_by_the_whole),
 		TEST(only_other_networks_move_us),
