@@ -419,3 +419,20 @@ def test_a_volume_of_the_official_node(site):
     official.wait_running()
     assert get() == first
     assert pebble.issued() == 1
+
+
+def test_the_authority_of_the_control_server(site):
+    """Without ACME, where policy lets control sign; stored as any other."""
+    allow = [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]
+    grant = [{"target": ["*"], "attr": ["pillion/cap/certificate"]}]
+    site.control.set_policy({"acls": allow, "nodeAttrs": grant})
+    site.serve({})
+    stored = site.node.state / "certs" / f"{NAME}.crt"
+    wait_for(stored.exists, 30, site.node.process.describe)
+    authority = site.control.box.folder / "control" / f"nodes-ca.{ZONE}.pem"
+    address = site.served.addresses[0]
+    fetch = ["curl", "-sS", "--cacert", authority, "--connect-to", f"{NAME}::{address}:"]
+    done = site.world.laptop.box.run(*fetch, f"https://{NAME}/")
+    assert done.stdout == "hello"
+    status = json.loads(site.node.pillion("status", "--json").stdout)
+    assert status["Certificate"]["Source"] == "control"
