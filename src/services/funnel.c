@@ -11,6 +11,9 @@
 #define SOURCE_HEADER "Tailscale-Ingress-Src"
 #define TARGET_HEADER "Tailscale-Ingress-Target"
 
+#define HTTP_PORT  80
+#define HTTPS_PORT 443
+
 static const char switching[] = "HTTP/1.1 101 Switching Protocols\r\n\r\n";
 
 /* only_header() - The value of @name, if it is there once and not empty; else NULL */
@@ -70,6 +73,13 @@ const char *funnel_request_read(const struct http1_head *head, struct funnel_req
 	return NULL;
 }
 
+/* is_proof() - Plain HTTP, of a name that funnels: for funnel_proof.c, whatever port 80 serves */
+static bool is_proof(const struct serve_config *config, const struct funnel_request *request)
+{
+	return request->port == HTTP_PORT &&
+	       serve_config_funnels(config, request->host, HTTPS_PORT);
+}
+
 const char *funnel_check(struct services *services, const struct funnel_request *request,
 			 int *ret_status)
 {
@@ -77,8 +87,9 @@ const char *funnel_check(struct services *services, const struct funnel_request 
 	const struct serve_port *port = serve_config_port(config, request->port);
 
 	*ret_status = 403;
-	if (!port || port->protocol == SERVE_HTTP || !serve_funnel_port(request->port) ||
-	    !serve_config_funnels(config, request->host, request->port))
+	if (!is_proof(config, request) &&
+	    (!port || port->protocol == SERVE_HTTP || !serve_funnel_port(request->port) ||
+	     !serve_config_funnels(config, request->host, request->port)))
 		return "denied";
 	/* The internet may take half of the places, and never one that a peer waits for. */
 	*ret_status = 503;
@@ -100,6 +111,8 @@ void funnel_open(struct services *services, struct stream *stream,
 	to.address.family = request->source.address.family;
 	if (stream_write(stream, switching, strlen(switching)) < 0)
 		stream_close(stream);
+	else if (request->port == HTTP_PORT)
+		funnel_proof_open(services, stream);
 	else if (port->protocol == SERVE_TCP)
 		tls_bridge_open(services, services->serving, stream, port, &request->source, &to);
 	else

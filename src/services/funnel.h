@@ -31,6 +31,9 @@ const char *funnel_request_read(const struct http1_head *head, struct funnel_req
 const char *funnel_check(struct services *services, const struct funnel_request *request,
 			 int *ret_status);
 
+/** funnel_proof_open() - Answer one request of plain HTTP, by an ACME proof or 404; owns @stream */
+void funnel_proof_open(struct services *services, struct stream *stream);
+
 /**
  * funnel_open() - Answer with 101 and serve the caller; after funnel_check()
  * @stream: of the ingress node, owned

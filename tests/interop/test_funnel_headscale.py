@@ -75,6 +75,20 @@ def test_a_page_with_a_certificate_by_tls_alpn_01(site):
     assert site.page() == site.app.page
 
 
+def test_a_certificate_by_http_01(site):
+    """The authority asks the ingress at port 80, which asks the node and redirects all else."""
+    site.start(**site.pebble.environment(), TS_ACME_CHALLENGE="http-01")
+    wait_for(
+        lambda: site.page() == site.app.page,
+        90,
+        lambda: "\n".join([site.page(), site.vps.process.describe(), site.node.process.describe()]),
+    )
+    assert site.pebble.issued() == 1
+    path = "/.well-known/acme-challenge/x"
+    said = fetch(site.client, site.vps, f"http://{NAME}{path}", site.pebble.root, "-i")
+    assert said.startswith("HTTP/1.1 404 ")
+
+
 def test_a_node_trusts_the_ingress_that_it_names(site):
     """Another node of the tailnet with `pillion ingress` gets 403, and its client an alert."""
     site.start(TS_INGRESS_FROM="another")

@@ -127,7 +127,6 @@ def test_tcp_from_the_internet(funnelled):
         (SOURCE, "NAME:x", 400, "Tailscale-Ingress-Target header invalid; want host:port"),
         (SOURCE, "NAME:443x", 400, "Tailscale-Ingress-Target header invalid; want host:port"),
         (SOURCE, "a:b:443", 400, "Tailscale-Ingress-Target header invalid; want host:port"),
-        (SOURCE, "NAME:80", 403, "denied"),
         (SOURCE, "NAME:444", 403, "denied"),
         (SOURCE, "NAME:22", 403, "denied"),
         (SOURCE, "other.example:443", 403, "denied"),
@@ -264,3 +263,13 @@ def test_an_open_connection_ends_with_the_funnel(funnelled):
     caller.write("\n")
     caller.wait_text("HTTP/1.1 404", 20)
     caller.kill()
+
+
+def test_plain_http_is_for_proofs_of_acme_alone(funnelled):
+    """Port 80 serves peers; the internet gets 404 there, and one answer a connection."""
+    for path in ("/", "/hello", "/.well-known/acme-challenge/x", "/.well-known/../"):
+        request = f"GET {path} HTTP/1.1\r\nHost: {funnelled.name}\r\n\r\n"
+        answer = funnelled.bring("NAME:80", request * 2, tls=False)
+        assert answer.startswith("HTTP/1.1 101 Switching Protocols\n\nHTTP/1.1 404 "), answer
+        assert answer.count("HTTP/1.1 404") == 1
+    assert "403" in funnelled.bring("nobody.tail.lab:80", "GET / HTTP/1.1\r\n\r\n", tls=False)

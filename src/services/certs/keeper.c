@@ -325,14 +325,15 @@ static int show(struct keeper *k, const struct acme_proof *proof, struct error *
 	hide(k);
 	snprintf(k->shown.name, sizeof(k->shown.name), "%s", proof->name);
 	if (proof->challenge == ACME_HTTP_01) {
-		const struct serve_port *port =
-			serve_config_port(&k->services->serving->config, 80);
+		const struct serve_config *config = &k->services->serving->config;
+		const struct serve_port *port = serve_config_port(config, 80);
 
-		if (!port || port->protocol != SERVE_HTTP)
+		if ((!port || port->protocol != SERVE_HTTP) &&
+		    !serve_config_funnels(config, proof->name, 443))
 			return error_set(
 				err, -EINVAL,
-				"http-01 needs port 80 to be served as HTTP: add it to the "
-				"serve configuration");
+				"http-01 needs port 80 to be served as HTTP, or Funnel at port "
+				"443: add one of them to the serve configuration");
 		snprintf(k->shown.token, sizeof(k->shown.token), "%s", proof->token);
 		k->shown.text = strdup(proof->text);
 		return k->shown.text ? 0 : error_set(err, -ENOMEM, "out of memory");
