@@ -130,6 +130,22 @@ def test_unknown_names_get_an_alert(world):
     assert world.ingress.refused("no_name") == 1
 
 
+def test_a_name_that_is_new_is_found(world):
+    """A client that comes before the next look at the table: it is not refused for that."""
+    world.start()
+    for i in range(3):
+        name = f"new{i}.t.test"
+        world.node(name)
+        assert world.page(name) == f"I am {name}\n"
+    # Unknown ones don't have the node asked all the time.
+    before = len(world.api.asked)
+    for _ in range(20):
+        with world.ingress.connect() as connection:
+            connection.sendall(client_hello("nobody.t.test"))
+            assert alert(connection) == UNRECOGNIZED_NAME
+    assert len(world.api.asked) - before <= 25
+
+
 def test_what_is_not_tls_gets_an_alert_or_nothing(world):
     world.node(NAME)
     world.start()

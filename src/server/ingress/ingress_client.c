@@ -8,7 +8,8 @@
  *
  * Until its name is known a client is on the list of those that wait, and what it sent is held, which
  * is bounded for each and for all. A client that sends no whole ClientHello in time is closed, and
- * the one that waits longest is closed for another one. A client that is refused gets a TLS alert
+ * the one that waits longest is closed for another one. A name may be new: before it is refused,
+ * the LocalAPI is asked once more. A client that is refused gets a TLS alert
  * (or an answer of HTTP), and has LINGER to read it: closing at once could overtake it by a reset.
  */
 #define LOG_ROOM "ingress"
@@ -29,12 +30,14 @@
 #define HEAD_MAX   CLIENT_HELLO_MAX /* of TLS or of HTTP, with what came behind it */
 #define HELD_MAX   (HEAD_MAX + PROXY_PROTOCOL_MAX + READ_SIZE)
 #define LINGER     NSEC_PER_SEC
+#define NAME_WAIT  (2 * NSEC_PER_SEC) /* for a name that may be new */
 #define LINES      30u /* of the log, about nodes that can't be reached, at once and … */
 #define LINE_EVERY (10 * NSEC_PER_SEC)
 
 enum stage {
 	STAGE_PROXY, /* waits for the head of the PROXY protocol */
 	STAGE_HEAD,  /* waits for the ClientHello, or the request */
+	STAGE_NAME,  /* the name is unknown, and the LocalAPI is asked once more */
 	STAGE_CALL,  /* the node is asked */
 	STAGE_FLOW,
 	STAGE_LINGER, /* refused */
@@ -59,6 +62,7 @@ struct ingress_client {
 	struct buffer held;
 	size_t charged; /* of @held, in waiting_bytes */
 	char name[INGRESS_NAME_MAX];
+	nanoseconds named_at; /* when it was looked up first */
 	struct ingress_call *call;
 	struct ingress_flow *flow;
 };
@@ -135,6 +139,8 @@ bool ingress_client_shed(struct ingress *ingress)
 
 /* --- Refusals --- */
 
+static void on_readable(uv_poll_t *poll, int status, int events);
+
 /* answer_last() - Send @bytes, and close when the client has read them */
 static void answer_last(struct ingress_client *client, const void *bytes, size_t length)
 {
@@ -145,6 +151,7 @@ static void answer_last(struct ingress_client *client, const void *bytes, size_t
 	(void)send(client->fd, bytes, length, MSG_NOSIGNAL);
 	(void)shutdown(client->fd, SHUT_WR);
 	loop_timer_at(client->timer, clock_boottime() + LINGER);
+	uv_poll_start(&client->poll, UV_READABLE, on_readable);
 }
 
 static void refuse(struct ingress_client *client, enum ingress_refusal why, enum tls_alert alert)
@@ -173,8 +180,6 @@ static void log_node(const char *name, const struct ingress_target *target,
 
 /* --- The node --- */
 
-static void on_readable(uv_poll_t *poll, int status, int events);
-
 static void on_flow_ended(void *user)
 {
 	struct ingress_client *client = user;
@@ -194,7 +199,6 @@ static void on_called(void *user, int node, const uint8_t *early, size_t early_l
 	if (node < 0) {
 		if (target)
 			log_node(client->name, target, why, text);
-		uv_poll_start(&client->poll, UV_READABLE, on_readable);
 		refuse(client, why,
 		       why == INGRESS_DENIED ? TLS_ALERT_UNRECOGNIZED_NAME
 					     : TLS_ALERT_INTERNAL_ERROR);
@@ -217,6 +221,14 @@ static void call_node(struct ingress_client *client)
 	struct ingress *ingress = client->ingress;
 	const struct ingress_target *target = ingress_names_find(ingress->names, client->name);
 
+	if (!target && ingress_names_fresh(ingress->names) && client->stage == STAGE_HEAD) {
+		client->stage = STAGE_NAME;
+		client->named_at = clock_boottime();
+		loop_timer_at(client->timer, client->named_at + NAME_WAIT);
+		uv_poll_stop(&client->poll);
+		ingress_names_hurry(ingress->names);
+		return;
+	}
 	stop_waiting(client);
 	if (!target) {
 		refuse(client, INGRESS_UNKNOWN, TLS_ALERT_UNRECOGNIZED_NAME);
@@ -230,6 +242,26 @@ static void call_node(struct ingress_client *client)
 		ingress_client_close(client);
 	else
 		uv_poll_stop(&client->poll); /* back-pressure until the node has accepted */
+}
+
+void ingress_client_names_known(struct ingress *ingress, nanoseconds asked_at)
+{
+	bool more = false;
+	struct ingress_client *next;
+
+	for (struct ingress_client *client = TAILQ_FIRST(&ingress->waiting); client;
+	     client = next) {
+		next = TAILQ_NEXT(client, next_waiting);
+		if (client->stage != STAGE_NAME)
+			continue;
+		if (client->named_at <= asked_at ||
+		    ingress_names_find(ingress->names, client->name))
+			call_node(client);
+		else
+			more = true;
+	}
+	if (more)
+		ingress_names_hurry(ingress->names);
 }
 
 /* --- The head --- */
@@ -358,6 +390,8 @@ static void on_timer(void *user)
 
 	if (client->stage == STAGE_LINGER)
 		ingress_client_close(client);
+	else if (client->stage == STAGE_NAME)
+		call_node(client);
 	else
 		close_because(client, INGRESS_SLOW);
 }

@@ -98,6 +98,9 @@ void ingress_client_open(struct ingress *ingress, int fd, const struct endpoint 
 /** ingress_client_close() - End it now */
 void ingress_client_close(struct ingress_client *client);
 
+/** ingress_client_names_known() - The table answers a question of @asked_at: look again for names that were unknown */
+void ingress_client_names_known(struct ingress *ingress, nanoseconds asked_at);
+
 /** ingress_client_shed() - Close the one that has waited longest; false: none waits */
 bool ingress_client_shed(struct ingress *ingress);
 
@@ -186,6 +189,9 @@ void ingress_names_free(struct ingress_names *names);
 /** ingress_names_find() - The node that has @name; NULL: none. Valid until the loop goes on */
 const struct ingress_target *ingress_names_find(const struct ingress_names *names,
 						const char *name);
+
+/** ingress_names_hurry() - A client asks for an unknown name: ask the LocalAPI soon, though not too often */
+void ingress_names_hurry(struct ingress_names *names);
 
 /** ingress_names_count() - Names with a node; ingress_names_fresh(): the LocalAPI answers */
 size_t ingress_names_count(const struct ingress_names *names);

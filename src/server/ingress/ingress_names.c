@@ -31,6 +31,7 @@
 #include <uthash.h>
 
 #define ASK_EVERY  NSEC_PER_SEC
+#define ASK_SOON   (NSEC_PER_SEC / 5) /* between two, while clients wait for a name */
 #define PATIENCE   (5 * NSEC_PER_SEC)
 #define ANSWER_MAX ((size_t)8 * 1024 * 1024)
 #define NAMES_MAX  16384u
@@ -48,6 +49,7 @@ struct ingress_names {
 	char *path; /* of the request */
 	struct loop_timer *timer;
 	struct stream *stream; /* while a question is under way */
+	nanoseconds asked_at;  /* the last question */
 	struct http1_parser parser;
 	int status;
 	struct buffer body;
@@ -210,6 +212,7 @@ static void succeed(struct ingress_names *names)
 	names->logged = false;
 	names->fresh = true;
 	end_question(names);
+	ingress_client_names_known(names->ingress, names->asked_at);
 }
 
 static void on_data(void *user, const uint8_t *bytes, size_t length)
@@ -282,6 +285,7 @@ static void ask(struct ingress_names *names)
 
 	names->ingress->statistics.names_asked++;
 	names->status = 0;
+	names->asked_at = clock_boottime();
 	names->body = BUFFER_INIT(ANSWER_MAX);
 	http1_parser_init(&names->parser, true);
 	loop_timer_at(names->timer, clock_boottime() + PATIENCE);
@@ -293,6 +297,12 @@ static void ask(struct ingress_names *names)
 	}
 	if (r < 0)
 		fail(names, strerror(-r));
+}
+
+void ingress_names_hurry(struct ingress_names *names)
+{
+	if (!names->stream && names->fresh)
+		loop_timer_at(names->timer, names->asked_at + ASK_SOON);
 }
 
 static void on_timer(void *user)
