@@ -199,6 +199,7 @@ int ingress_new(uv_loop_t *loop, const struct ingress_config *config, struct ing
 	if (ingress) {
 		ingress->loop = loop;
 		ingress->config = *config;
+		ingress->names_known = ingress_client_names_known;
 		TAILQ_INIT(&ingress->waiting);
 		LIST_INIT(&ingress->clients);
 		ingress->connections =

@@ -74,6 +74,8 @@ struct ingress {
 	struct ingress_config config;
 	struct ingress_door *doors; /* as many as config.listener_count */
 	struct ingress_names *names;
+	/** @names_known: ingress_client_names_known() */
+	void (*names_known)(struct ingress *ingress, nanoseconds asked_at);
 	struct source_limit *limit;
 	uint16_t of_source[SOURCE_SLOTS + 1];
 	TAILQ_HEAD(, ingress_client) waiting; /* without a known node, the oldest first */

@@ -212,7 +212,7 @@ static void succeed(struct ingress_names *names)
 	names->logged = false;
 	names->fresh = true;
 	end_question(names);
-	ingress_client_names_known(names->ingress, names->asked_at);
+	names->ingress->names_known(names->ingress, names->asked_at);
 }
 
 static void on_data(void *user, const uint8_t *bytes, size_t length)
