@@ -309,10 +309,16 @@ int certificates_authority(struct services *services, struct certificate_pair *r
 	int r = services->serving->suffix ? need_authority(c, services->serving->suffix, err)
 					  : error_set(err, -EAGAIN, "the node has no name yet");
 
+	_cleanup_free_ char *own = r < 0 ? NULL : certificate_text(&c->authority);
+	const char *signer = c->source == PRIVSEP_CERT_CONTROL ? certificate_root(&c->used) : NULL;
+
 	if (r < 0)
 		return r;
-	ret->certificate = certificate_text(&c->authority);
-	return ret->certificate ? 0 : error_set(err, -ENOMEM, "out of memory");
+	if (!own || asprintf(&ret->certificate, "%s%s", own, signer ? signer : "") < 0) {
+		ret->certificate = NULL;
+		return error_set(err, -ENOMEM, "out of memory");
+	}
+	return 0;
 }
 
 void certificates_state(struct services *services, struct privsep_cert_state *ret)

@@ -360,7 +360,11 @@ void certificates_update(struct services *services);
 int certificates_pair(struct services *services, const char *domain, time_t end,
 		      struct certificate_pair *ret, struct error *err);
 
-/** certificates_authority() - The certificate of our own authority, which is made if there is none */
+/**
+ * certificates_authority() - The authorities that clients of this node have to trust
+ *
+ * Our own one, which is made if there is none, and the control server's while it signs for us.
+ */
 int certificates_authority(struct services *services, struct certificate_pair *ret,
 			   struct error *err);
 

@@ -353,6 +353,22 @@ char *certificate_text(const struct certificate *c)
 	return text;
 }
 
+const char *certificate_root(const struct certificate *c)
+{
+	static const char begins[] = "-----BEGIN CERTIFICATE-----";
+	const char *last = NULL, *next = c->text.certificate;
+	X509 *x509;
+	bool signs_itself;
+
+	while (next && (next = strstr(next, begins)))
+		last = next++;
+	x509 = last ? parse_certificate(last) : NULL;
+	signs_itself = x509 && X509_check_issued(x509, x509) == X509_V_OK;
+	X509_free(x509);
+	ERR_clear_error();
+	return signs_itself ? last : NULL;
+}
+
 int certificate_digest(const struct certificate *c, char out[static CERTIFICATE_DIGEST_MAX])
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];

@@ -79,6 +79,9 @@ int certificate_sign_request(struct certificate *issuer, const char *csr, const 
 /** certificate_text() - It alone, as PEM, the caller's; or NULL */
 char *certificate_text(const struct certificate *c);
 
+/** certificate_root() - The last certificate of the chain in @c's text, if it signs itself; or NULL */
+const char *certificate_root(const struct certificate *c);
+
 #define CERTIFICATE_DIGEST_MAX 65 /* 64 hexadecimal digits */
 
 /** certificate_digest() - SHA-256 of the certificate; 0 or -EINVAL */

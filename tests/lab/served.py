@@ -79,16 +79,20 @@ class Served:
         ]
 
     def take_authority(self):
-        """The certificate without its key, as docs/serve.md says; and that of `pillion control`."""
+        """As docs/certificates.md says: the node's own, and that of `pillion control` once it has signed."""
         if not self.authority.exists():
             stored = self.node.state / "pillion-authority.pem"
             wait_for(stored.exists, 10, "the authority")
             assert stored.stat().st_mode & 0o777 == 0o600
-            subprocess.run(["openssl", "x509", "-in", stored, "-out", self.authority], check=True)
-            assert "PRIVATE" not in self.authority.read_text()
-            if isinstance(self.world.headscale, Control):
-                signer = self.world.headscale.cli("ca")["certificate"]
-                self.authority.write_text(self.authority.read_text() + signer)
+            signers = 2 if isinstance(self.world.headscale, Control) else 1
+
+            def printed():
+                text = self.node.pillion("cert", "--ca").stdout
+                return text if text.count("BEGIN CERTIFICATE") == signers else None
+
+            text = wait_for(printed, 10, f"{signers} authorities by 'cert --ca'")
+            assert "PRIVATE" not in text
+            self.authority.write_text(text)
         return self.authority
 
     def fetch(self, url, *options, family=0, client=None):

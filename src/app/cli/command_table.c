@@ -92,8 +92,8 @@ static const struct flag cert_flags[] = {
 				  "is not given either)"),
 	[CERT_FLAG_VALIDITY] = FLAG_OF("min-validity", FLAG_DURATION, "DURATION",
 				       "how long it has to be good for at least (default 0)"),
-	[CERT_FLAG_CA] = FLAG_ON("ca", "print the certificate of the node's own authority, which "
-				       "clients have to trust"),
+	[CERT_FLAG_CA] = FLAG_ON("ca", "print the certificates of the authorities that clients "
+				       "of this node have to trust"),
 	FLAG_THEIRS("serve-demo", FLAG_BOOL, FLAG_NOT_YET, "use 'pillion serve text:hello'"),
 };
 static const struct flag version_flags[] = {
@@ -259,7 +259,8 @@ const struct command commands[] = {
 		.description =
 			"DOMAIN is the node's name in the tailnet. Only root and the operator may "
 			"see the key. Without ACME (see TS_ACME_CHALLENGE in 'pillion run --help') "
-			"the node's own authority signs, whose certificate --ca prints.",
+			"an authority of 'pillion control' or of the node signs, whose certificate "
+			"--ca prints.",
 		.examples = "pillion cert app.tail1234.ts.net\n"
 			    "\twrite app.tail1234.ts.net.crt and .key\n"
 			    "pillion cert --ca >app-ca.pem\n\tfor clients: curl --cacert "
