@@ -313,7 +313,6 @@ class Bench:
     def parts(self):
         """(name, contenders, what measures one of them)."""
         plain, tls = self.world.plain, self.world.tls
-        proxies = [each for each in plain if each.name != "direct"]
         for place in ("tunnel", "host"):
             yield place, plain, lambda r, c, p=place: self.requests(r, p, c)
             yield f"{place} tls", tls, lambda r, c, p=place: self.requests(r, p, c)
@@ -325,7 +324,7 @@ class Bench:
         for count in (1000, MANY):
             yield (
                 f"idle {count}",
-                [*plain[:2], *proxies[2:]] if count == 1000 else plain[:2],
+                plain[:2],
                 lambda r, c, n=count: self.idle(r, c, n, "plain"),
             )
             yield f"idle {count} tls", tls, lambda r, c, n=count: self.idle(r, c, n, "tls")
