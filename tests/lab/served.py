@@ -3,7 +3,6 @@
 
 import json
 import os
-import subprocess
 
 from lab.app import PORT
 from lab.build import ROOT

@@ -249,7 +249,7 @@ def test_slow_clients(served, mirror):
 
 @pytest.mark.alone
 @pytest.mark.needs_release
-@pytest.mark.parametrize("kind, count, kib", [("plain", 8000, 2), ("tls", 4000, 20)])
+@pytest.mark.parametrize("kind, count, kib", [("plain", 6000, 2), ("tls", 4000, 20)])
 def test_idle_connections(served, kind, count, kib):
     """Thousands of them cost little, stay open, and others are served."""
     start_nginx(served.node.box)
