@@ -85,15 +85,13 @@ static const struct flag funnel_flags[] = {
 static const struct flag cert_flags[] = {
 	[CERT_FLAG_FILE] =
 		FLAG_OF("cert-file", FLAG_STRING, "PATH",
-			"certificates; '-' for stdout (default DOMAIN.crt, if --key-file "
-			"is not given either)"),
-	[CERT_FLAG_KEY] = FLAG_OF("key-file", FLAG_STRING, "PATH",
-				  "private key; '-' for stdout (default DOMAIN.key, if --cert-file "
-				  "is not given either)"),
+			"certificates; '-': stdout (default DOMAIN.crt without --key-file)"),
+	[CERT_FLAG_KEY] =
+		FLAG_OF("key-file", FLAG_STRING, "PATH",
+			"private key; '-': stdout (default DOMAIN.key without --cert-file)"),
 	[CERT_FLAG_VALIDITY] = FLAG_OF("min-validity", FLAG_DURATION, "DURATION",
 				       "how long it has to be good for at least (default 0)"),
-	[CERT_FLAG_CA] = FLAG_ON("ca", "print the certificates of the authorities that clients "
-				       "of this node have to trust"),
+	[CERT_FLAG_CA] = FLAG_ON("ca", "print the authorities that clients have to trust"),
 	FLAG_THEIRS("serve-demo", FLAG_BOOL, FLAG_NOT_YET, "use 'pillion serve text:hello'"),
 };
 static const struct flag version_flags[] = {

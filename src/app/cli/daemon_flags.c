@@ -47,10 +47,8 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 					  "of the ACME authority (default Let's Encrypt)"),
 	[DAEMON_ACME_EMAIL] =
 		FLAG_OF("acme-email", FLAG_STRING, "ADDRESS", "contact for the ACME authority"),
-	[DAEMON_ACME_CHALLENGE] =
-		FLAG_OF("acme-challenge", FLAG_CHOICE, SERVE_CHALLENGES,
-			"how ACME proves the name (default auto: set-dns where the server grants "
-			"it, else dns-01 with --acme-dns-server)"),
+	[DAEMON_ACME_CHALLENGE] = FLAG_OF("acme-challenge", FLAG_CHOICE, SERVE_CHALLENGES,
+					  "how ACME proves the name"),
 	[DAEMON_ACME_EAB_KID] =
 		FLAG_OF("acme-eab-kid", FLAG_STRING, "ID", "external account at the authority"),
 	[DAEMON_ACME_EAB_HMAC] = FLAG_OF("acme-eab-hmac", FLAG_STRING, "TEXT",

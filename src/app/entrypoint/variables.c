@@ -61,8 +61,7 @@ static const struct variable {
 	{"TS_ACME_EMAIL", FLAG_OF_DAEMON, DAEMON_ACME_EMAIL,
 	 .text = "contact address for the ACME authority"},
 	{"TS_ACME_CHALLENGE", FLAG_OF_DAEMON, DAEMON_ACME_CHALLENGE,
-	 .text = "how ACME proves the name: auto (default), set-dns, dns-01, tls-alpn-01, http-01, "
-		 "off"},
+	 .text = "set-dns, dns-01, tls-alpn-01, http-01, off, or auto (default)"},
 	{"TS_ACME_EAB_KID", FLAG_OF_DAEMON, DAEMON_ACME_EAB_KID,
 	 .text = "external account at the ACME authority"},
 	{"TS_ACME_EAB_HMAC", FLAG_OF_DAEMON, DAEMON_ACME_EAB_HMAC,
