@@ -96,19 +96,24 @@ static void test_what_is_funnelled(void **state)
 		"\"80\":{\"HTTP\":true},\"444\":{\"HTTPS\":true}},"
 		"\"AllowFunnel\":{\"App.tail.ts.net:443\":true,\"app.tail.ts.net:8443\":true,"
 		"\"app.tail.ts.net:80\":true,\"app.tail.ts.net:444\":true,"
-		"\"app.tail.ts.net:10000\":true,\"off.tail.ts.net:443\":false}}";
+		"\"app.tail.ts.net:10000\":true,\"half.tail.ts.net:8443\":true,"
+		"\"off.tail.ts.net:443\":false}}";
 	static const struct {
 		struct funnel_request request;
 		int status; /* 0: taken */
 	} rows[] = {
 		/* 1 */ {{.host = "app.tail.ts.net", .port = 443}, 0},
 		/* 2 */ {{.host = "APP.tail.ts.net", .port = 8443}, 0},
-		/* 3 */ {{.host = "app.tail.ts.net", .port = 80}, 403},
+		/* 3: proofs for a certificate, since port 443 is funnelled */
+		{{.host = "app.tail.ts.net", .port = 80}, 0},
 		/* 4 */ {{.host = "app.tail.ts.net", .port = 444}, 403},
 		/* 5: nothing is served */ {{.host = "app.tail.ts.net", .port = 10000}, 403},
 		/* 6 */ {{.host = "off.tail.ts.net", .port = 443}, 403},
 		/* 7 */ {{.host = "app.tail.ts.net.", .port = 443}, 403},
 		/* 8 */ {{.host = "", .port = 443}, 403},
+		/* 9: no proof without a funnelled port 443 */
+		{{.host = "off.tail.ts.net", .port = 80}, 403},
+		/* 10 */ {{.host = "half.tail.ts.net", .port = 80}, 403},
 	};
 	struct serving serving = {.holds = 1};
 	struct services services = {.serving = &serving, .connections_max = 100};
