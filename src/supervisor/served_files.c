@@ -163,6 +163,7 @@ static int find(const struct files *named, const char *path, struct stat *ret)
 	size_t length;
 	int r;
 
+	*ret = (struct stat){0};
 	root = serve_root(named->options->start.serve_roots, path, &length);
 	if (!root)
 		return -EPERM;

@@ -108,12 +108,21 @@ void cert_asks_free(struct services *services)
 	}
 }
 
+/* is_same_state() - By members: without a type before the first one is sent */
+static bool is_same_state(const struct privsep_cert_state *a, const struct privsep_cert_state *b)
+{
+	return a->header.type == b->header.type && a->end == b->end && a->source == b->source &&
+	       a->pending == b->pending && strcmp(a->domain, b->domain) == 0 &&
+	       strcmp(a->digest, b->digest) == 0 && strcmp(a->authority, b->authority) == 0 &&
+	       strcmp(a->problem, b->problem) == 0;
+}
+
 void cert_asks_state(struct services *services)
 {
 	union privsep_message m = {.cert_state = {.header.type = PRIVSEP_CERT_STATE}};
 
 	certificates_state(services, &m.cert_state);
-	if (memcmp(&m.cert_state, &services->cert_state, sizeof(m.cert_state)) == 0 ||
+	if (is_same_state(&m.cert_state, &services->cert_state) ||
 	    engine_link_send(services->engine, &m, -1) < 0)
 		return;
 	services->cert_state = m.cert_state;

@@ -665,7 +665,7 @@ int keeper_demand(struct keeper *k, const char *domain, time_t end, struct error
 				 domain);
 	if (now < e->order_at)
 		return error_set(err, -EAGAIN, "%s. The next try is in %lld s", e->problem,
-				 (long long)((e->order_at - now) / NSEC_PER_SEC + 1));
+				 (long long)(e->order_at - now) / NSEC_PER_SEC + 1);
 	if (e->demand < end)
 		e->demand = end;
 	loop_timer_soon(k->timer);
