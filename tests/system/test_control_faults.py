@@ -484,14 +484,17 @@ def slow(lane, path):
 def an_expired_key(lane):
     """The netmap says that our key has expired; then, that an operator has extended it.
 
-    No packet passes meanwhile; the connection goes on where it stood.
+    No packet passes meanwhile; the connection goes on where it stood. The server behind the faults
+    knows of no expiry, so it must not hear that the PeerAPI went: it would answer with a good node.
     """
     own = lane.netmap()["Node"]
+    lane.faults.hold("/machine/map")
     lane.delta({"Node": own | {"KeyExpiry": "2020-01-01T00:00:00Z"}})
     lane.says("the node key has expired: log in again")
     lane.node.wait_state("NeedsLogin")
     lane.delta({"Node": own | {"KeyExpiry": "2100-01-01T00:00:00Z"}})
     lane.node.wait_running()
+    lane.faults.clear()
     lane.held.wait_ticks(20, 30)
     lane.begin()
     lane.live()
