@@ -64,6 +64,51 @@ static int open_listener(const struct supervisor *s, const struct address *own, 
 	return TAKE_FD(fd);
 }
 
+/* is_ephemeral() - Whether the kernel gives @port to connections that ask for no port */
+static bool is_ephemeral(uint16_t port)
+{
+	_cleanup_close_ int fd =
+		open("/proc/sys/net/ipv4/ip_local_port_range", O_RDONLY | O_CLOEXEC);
+	unsigned int first, last;
+	char text[32] = "";
+
+	return fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+	       sscanf(text, "%u %u", &first, &last) != 2 || (port >= first && port <= last);
+}
+
+/*
+ * reserve_port() - Keep the kernel from giving a served port to a connection of this machine, whose
+ * answers would be diverted to the service
+ *
+ * The socket is bound and listens never, so that an app may bind the port too, as long as it sets
+ * SO_REUSEADDR; only for the ports that the kernel gives away. If another socket listens there
+ * already, the kernel skips the port by itself.
+ */
+static int reserve_port(const struct supervisor *s, const struct endpoint *at)
+{
+	bool v6 = at->address.family == ADDRESS_V6;
+	struct sockaddr_storage address;
+	socklen_t length = endpoint_to_sockaddr(at, &address);
+	_cleanup_close_ int fd = -1;
+
+	if (!is_ephemeral(at->port))
+		return -1;
+	fd = socket_on_link((enum address_family)at->address.family, s->network.tun.name);
+	if (fd < 0 ||
+	    setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_FREEBIND : IP_FREEBIND,
+		       &(int){1}, sizeof(int)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0 ||
+	    bind(fd, (struct sockaddr *)&address, length) < 0)
+		return -1;
+	return TAKE_FD(fd);
+}
+
+static void close_listener(struct serve_listener *listener)
+{
+	cleanup_close_at(&listener->fd);
+	cleanup_close_at(&listener->reserved);
+}
+
 /* --- The PeerAPI without a process --- */
 
 static void unwatch(struct services *services)
@@ -152,7 +197,7 @@ static bool close_unwanted(struct supervisor *s)
 		    has_address(s, &listener->divert.to.address))
 			services->listeners[kept++] = *listener;
 		else
-			cleanup_close_at(&listener->fd);
+			close_listener(listener);
 	}
 	services->listener_count = kept;
 	return kept != before;
@@ -177,6 +222,7 @@ static int open_one(struct supervisor *s, const struct address *own, uint16_t po
 	if (listener.fd < 0)
 		return error_set_errno(err, listener.fd, "listen for %s",
 				       endpoint_format(&listener.divert.to, text));
+	listener.reserved = reserve_port(s, &listener.divert.to);
 	services->listeners[services->listener_count++] = listener;
 	send_listener(services, &listener);
 	*changed = true;
@@ -314,7 +360,7 @@ void services_new_link(struct supervisor *s)
 {
 	unwatch(&s->services);
 	for (size_t i = 0; i < s->services.listener_count; i++)
-		cleanup_close_at(&s->services.listeners[i].fd);
+		close_listener(&s->services.listeners[i]);
 	s->services.listener_count = 0;
 	child_kill(&s->services.child, "its listeners belong to the deleted network link");
 	services_addresses(s);
@@ -346,7 +392,7 @@ void services_close(struct supervisor *s)
 
 	unwatch(services);
 	for (size_t i = 0; i < services->listener_count; i++)
-		cleanup_close_at(&services->listeners[i].fd);
+		close_listener(&services->listeners[i]);
 	services->listener_count = 0;
 	cleanup_close_at(&services->memfd);
 	privsep_serve_clear(&services->wish);

@@ -63,6 +63,7 @@ struct serve_listener {
 	struct services *services;
 	struct privsep_divert divert;
 	int fd;                   /* bound to our link; never closed while it is wanted */
+	int reserved;             /* holds the served port against connections; or -1 */
 	struct loop_source knock; /* of the PeerAPI, while it waits for its first connection */
 };
 

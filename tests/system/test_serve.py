@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from lab import wait_for
-from lab.app import App
+from lab.app import PORT, App
 from lab.build import ROOT, build_folder, is_sanitized
 from lab.network import PYTHON
 from lab.served import CONFIG, MIRROR, MIRROR_PORT, Served, headers, start_mirror
@@ -80,6 +80,32 @@ def test_own_connections(served, held):
         assert served.fetch("http://NAME/hello", family=family) == "hello"
     served.node.kill_engine()
     assert served.fetch("http://NAME/hello", client=own) == "hello"
+
+
+def test_a_connection_of_the_app_gets_no_served_port(served):
+    """Else its answers went to the service. The app may still hold the port itself."""
+    port, others = 50003, 7
+    own, peer = served.node.box, served.world.laptop
+    served.change(
+        {**CONFIG, "TCP": {**CONFIG["TCP"], str(port): {"TCPForward": f"127.0.0.1:{PORT}"}}}
+    )
+    page = served.world.sidecar_app.page
+    for family, address in enumerate(peer.addresses()):
+        own.sysctl("net.ipv4.ip_local_port_range", f"{port - 3} {port + 4}")
+        script = (
+            "import socket\n"
+            f"held = [socket.create_connection(({address!r}, {PORT}), 20) for _ in range({others})]\n"
+            "print(sorted(s.getsockname()[1] for s in held))\n"
+            f"try: socket.create_connection(({address!r}, {PORT}), 20)\n"
+            "except OSError as e: print(e.strerror)\n"
+        )
+        ports, error = own.run(PYTHON, "-c", script).stdout.splitlines()
+        assert json.loads(ports) == [p for p in range(port - 3, port + 5) if p != port]
+        assert error == "Cannot assign requested address"
+        own.sysctl("net.ipv4.ip_local_port_range", "32768 60999")
+        assert served.fetch(f"http://NAME:{port}/", family=family) == page
+    App(own, port)
+    assert served.fetch(f"http://NAME:{port}/") == page
 
 
 def diverts(node):
