@@ -137,7 +137,6 @@ struct control_core {
 	struct buffer telling; /* the one in flight */
 	struct backoff update_backoff;
 	nanoseconds update_retry_at;
-	unsigned int updates_overtaken; /* in a row, by newer ones, before control answered */
 
 	struct address dial_plan[8];
 	size_t dial_plan_count;

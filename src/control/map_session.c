@@ -10,7 +10,7 @@
  *
  * Lite updates: this node's endpoints and Hostinfo are encoded and compared with those that
  * control has acknowledged. Nothing is sent without a difference, because Headscale announces
- * every update to all peers. The request of a new session contains all of it again, but not every
+ * every update to all peers. News waits for the answer to the update before it. The request of a new session contains all of it again, but not every
  * server reads that, so one update follows each registration.
  */
 #include "control/map_session.h"
@@ -31,9 +31,7 @@
 #define SLEEP_MOST   (300 * NSEC_PER_SEC)
 #define UPDATE_LIMIT (30 * NSEC_PER_SEC)
 
-/* A server that is slower than our news gets one update whole after so many. */
-#define UPDATES_OVERTAKEN_MAX 10u
-#define SERVER_TEXT           200
+#define SERVER_TEXT 200
 
 #define HEADER_SIZE  4
 #define READ_AT_ONCE (1024u * 1024) /* more than a transport ever hands over in one piece */
@@ -364,7 +362,6 @@ void control_core_update_ended(struct control_core *c, nanoseconds now)
 		c->telling = free_one;
 		buffer_free(&c->telling);
 		c->update_backoff = (struct backoff){0};
-		c->updates_overtaken = 0;
 		return;
 	}
 	c->update_retry_at = now + (s->status == 429 || (s->status == 503 && s->retry_after >= 0)
@@ -377,23 +374,16 @@ static enum control_output_kind tell_control(struct control_core *c, struct cont
 					     nanoseconds now)
 {
 	struct buffer news = BUFFER_INIT(LIMIT_RPC_BODY);
-	bool busy = c->slots[CONTROL_SLOT_UPDATE].busy;
 
-	if (encode_request(c, false, &news) < 0 ||
-	    buffer_equal(&news, busy ? &c->telling : &c->told) ||
-	    (busy && c->updates_overtaken == UPDATES_OVERTAKEN_MAX)) {
+	/* One at a time: of two at once a server may let the older one stand. */
+	if (c->slots[CONTROL_SLOT_UPDATE].busy)
+		return CONTROL_NOTHING;
+	if (encode_request(c, false, &news) < 0 || buffer_equal(&news, &c->told)) {
 		buffer_free(&news);
 		return CONTROL_NOTHING;
 	}
 	buffer_free(&c->telling);
 	c->telling = news;
-	if (busy) {
-		/* Control may take long to answer the older one; only the newest counts. */
-		c->updates_overtaken++;
-		control_core_cancel(c, CONTROL_SLOT_UPDATE);
-		out->deadline = now;
-		return CONTROL_NOTHING;
-	}
 	if (now < c->update_retry_at) {
 		out->deadline = deadline_min(out->deadline, c->update_retry_at);
 		return CONTROL_NOTHING;
