@@ -429,6 +429,9 @@ void node_serve_tunnel(struct node *node);
 /** node_serve_send() - Ask the services process; 0, -ENOTCONN, -EAGAIN, others */
 int node_serve_send(struct node *node, const union privsep_message *message);
 
+/** node_serve_people() - The netmap has changed: services ask for the owners of addresses again */
+void node_serve_people(struct node *node);
+
 /** node_serve_keep() - Whether services run even if nothing is served */
 void node_serve_keep(struct node *node, bool keep);
 

@@ -524,6 +524,7 @@ void node_peers_netmap(void *user, const struct netmap *map, const struct netmap
 		node_bus_write(node, "SelfChange", node_write_self);
 	node_bus_peers(node, change);
 	apply_change(node, change);
+	node_serve_people(node);
 	if (change->parts & NETMAP_HEALTH)
 		node_bus_write(node, "Health", node_write_health);
 	node_store_cache_later(node);

@@ -695,6 +695,13 @@ int node_serve_send(struct node *node, const union privsep_message *message)
 	return link ? privsep_send(link->fd, PRIVSEP_FROM_ENGINE, message, NULL, 0) : -ENOTCONN;
 }
 
+void node_serve_people(struct node *node)
+{
+	union privsep_message m = {.header.type = PRIVSEP_PEOPLE};
+
+	(void)node_serve_send(node, &m); /* if it gets lost, they ask again after a while */
+}
+
 int node_serve_open(struct node *node)
 {
 	struct node_serve *serve = calloc(1, sizeof(*serve));

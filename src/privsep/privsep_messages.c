@@ -191,6 +191,7 @@ static const struct row {
 	[PRIVSEP_TXT] = {SERVICES, SIZE(txt), 0, 0, true, 0},
 	[PRIVSEP_SIGN] = {SERVICES, SIZE(plain), 1, 1, true, PRIVSEP_CSR_MAX},
 	[PRIVSEP_PERSON] = {ENGINE, SIZE(person_message), 0, 0, true, 0},
+	[PRIVSEP_PEOPLE] = {ENGINE, SIZE(plain), 0, 0, false, 0},
 	[PRIVSEP_CERT] = {ENGINE, SIZE(cert), 0, 0, true, 0},
 	[PRIVSEP_CERT_ANSWER] = {SERVICES, SIZE(answer), 0, 1, true, PRIVSEP_CERT_MAX},
 	[PRIVSEP_CERT_STATE] = {SERVICES, SIZE(cert_state), 0, 0, false, 0},

@@ -91,6 +91,7 @@ enum privsep_type {
 	/* engine → services */
 	PRIVSEP_CERT,   /* struct privsep_cert: a certificate and its key, for a local program */
 	PRIVSEP_PERSON, /* struct privsep_person_message: the answer */
+	PRIVSEP_PEOPLE, /* struct privsep_plain: earlier answers of that kind hold no longer */
 	PRIVSEP_ANSWER, /* struct privsep_answer [+ memfd: PEM, the chain]: to PRIVSEP_TXT and
 			   PRIVSEP_SIGN */
 	PRIVSEP_TYPE_END,

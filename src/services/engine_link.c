@@ -70,6 +70,8 @@ static int take_answer(struct engine_link *link)
 		return r;
 	if (m.header.type == PRIVSEP_PERSON)
 		people_answer(services->people, m.header.id, &m.person.person);
+	else if (m.header.type == PRIVSEP_PEOPLE)
+		people_forget(services->people);
 	else if (m.header.type == PRIVSEP_ANSWER)
 		control_asks_answer(services->control_asks, &m.answer,
 				    fds.count > 0 ? fds.fd[0] : -1);

@@ -188,7 +188,8 @@ void exchange_on_head(struct exchange *x, const struct http1_head *head, bool la
 	if (x->phase != PHASE_PROXY)
 		return;
 	enter(x);
-	if (head->status == 101 && !(x->request->upgrade && http1_header(head, "Upgrade"))) {
+	if (head->status == 101 &&
+	    !(http_is_upgrade(x->request) && http1_header(head, "Upgrade"))) {
 		trouble(x, "It switched to another protocol unasked");
 	} else {
 		x->answer_begun |= head->status >= 200 || head->status == 101;
@@ -335,7 +336,7 @@ static void on_app_ready(void *user, struct stream *stream, int fd, const struct
 /* reuse() - Send the request on a connection of an earlier one; false: there is none */
 static bool reuse(struct exchange *x)
 {
-	bool http2 = speaks_http2(x), upgrade = x->request->upgrade;
+	bool http2 = speaks_http2(x), upgrade = http_is_upgrade(x->request);
 	struct exchange_back *back = NULL;
 	struct stream *kept = NULL;
 
@@ -358,7 +359,8 @@ static void call_app(struct exchange *x, bool again)
 	x->phase = PHASE_CALL;
 	/* An upgrade exists in HTTP/1.1 only. */
 	x->call = app_call_begin(x->services, x->serving, x->handler->target,
-				 x->request->upgrade ? APP_STREAM : APP_HTTP, on_app_ready, x);
+				 http_is_upgrade(x->request) ? APP_STREAM : APP_HTTP, on_app_ready,
+				 x);
 	if (!x->call)
 		reply(x, 503, NULL, "503: out of memory\n");
 }

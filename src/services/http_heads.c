@@ -193,12 +193,7 @@ static int put_forwarded(struct buffer *out, const struct http1_head *head,
 	return r == 0 && origin->tls ? http1_write_header(out, "X-Forwarded-Proto", "https") : r;
 }
 
-/*
- * is_upgrade() - Whether the app may take over the connection
- *
- * Not with HTTP: later requests on it would reach the app as the client wrote them.
- */
-static bool is_upgrade(const struct http1_head *head)
+bool http_is_upgrade(const struct http1_head *head)
 {
 	return head->upgrade && !http1_header_has(head, "Upgrade", "h2c") &&
 	       !strcasestr(http1_header(head, "Upgrade"), "HTTP/") &&
@@ -249,7 +244,7 @@ int http_request_head(const struct http1_head *head, const char *from,
 		r = http1_write_header(out, "Tailscale-Funnel-Request", "?1");
 	else if (r == 0)
 		r = put_person(out, handler, origin->person);
-	if (r == 0 && is_upgrade(head))
+	if (r == 0 && http_is_upgrade(head))
 		r = put_upgrade(out, head);
 	if (r == 0 && http1_header_has(head, "TE", "trailers"))
 		r = http1_write_header(out, "TE", "trailers");

@@ -47,6 +47,13 @@ bool http_authority_fits(const struct http1_head *head);
 bool http_is_hop(const struct http1_head *head, const char *name);
 
 /**
+ * http_is_upgrade() - Whether the app may take over the connection
+ *
+ * Not with HTTP: later requests on it would reach the app as the client wrote them.
+ */
+bool http_is_upgrade(const struct http1_head *head);
+
+/**
  * http_request_head() - The request as the app gets it
  * @from: the path and query in the target, as http_path() found it
  *

@@ -4,7 +4,8 @@
  *
  * DOC: Theory of operation
  *
- * The engine knows them, and a policy may change at any time, so an answer is good for KEEP only.
+ * The engine knows them, and says when the netmap changes: all answers are forgotten then. That
+ * message may get lost, so an answer is good for KEEP only.
  * While requests use it, it is asked for again before that, so that none of them waits. There is one
  * inquiry for an address at a time, however many requests wait for its answer. An answer gets lost
  * if the channel is full, so an inquiry is sent again and again. An engine that is just being
@@ -73,7 +74,7 @@ struct people *people_new(uv_loop_t *loop, struct engine_link *link)
 	return people;
 }
 
-static void forget_known(struct people *people)
+void people_forget(struct people *people)
 {
 	struct known *known, *next;
 
@@ -91,7 +92,7 @@ static void remember(struct people *people, const struct address *address,
 	HASH_FIND(hh, people->known, address, sizeof(*address), known);
 	if (!known) {
 		if (HASH_COUNT(people->known) >= KNOWN_MAX)
-			forget_known(people);
+			people_forget(people);
 		known = calloc(1, sizeof(*known));
 		if (!known)
 			return;
@@ -165,7 +166,7 @@ void people_free(struct people *people)
 		return;
 	while (!LIST_EMPTY(&people->inquiries))
 		end(LIST_FIRST(&people->inquiries), NULL);
-	forget_known(people);
+	people_forget(people);
 	free(people);
 }
 

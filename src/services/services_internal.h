@@ -294,6 +294,9 @@ void people_free(struct people *people);
 void people_linked(struct people *people);
 void people_answer(struct people *people, uint32_t id, const struct privsep_person *person);
 
+/** people_forget() - Their owners may be others now */
+void people_forget(struct people *people);
+
 /** people_find() - The owner of an address, if that is known already; else NULL, and ask */
 const struct privsep_person *people_find(struct people *people, const struct address *address);
 

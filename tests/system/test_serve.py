@@ -189,6 +189,28 @@ def test_what_the_app_sees(served, mirror):
     assert got.get("tailscale-user-login") == whois["UserProfile"]["LoginName"]
 
 
+def test_an_owner_who_changes(served, mirror):
+    """No request after the change has the name of the owner before it."""
+    control, laptop = served.world.headscale, served.world.laptop
+    own = laptop.addresses()[0]
+    control.set_policy(
+        {"tagOwners": {"tag:ci": []}, "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}]}
+    )
+    served.wait("http://NAME/hello", "hello")
+    for tags, named in (("tag:ci", False), ("", True), ("tag:ci", False)):
+        before = headers(served.seen("https://NAME/mirror/x"))
+        assert ("tailscale-user-login" in before) == (not named)
+        control.cli("nodes", "tag", "laptop", tags)
+
+        def is_known(named=named):
+            peers = served.node.status()["Peer"].values()
+            return any(own in p["TailscaleIPs"] and bool(p.get("Tags")) != named for p in peers)
+
+        wait_for(is_known, 10, "the node to know of it")
+        after = headers(served.seen("https://NAME/mirror/x"))
+        assert ("tailscale-user-login" in after) == named
+
+
 def test_mounts_redirects_and_texts(served, mirror):
     assert served.seen("https://NAME/base/x?y")["target"] == "/deep/x?y"
     assert served.seen("https://NAME/base")["target"] == "/deep/"
@@ -383,6 +405,10 @@ def test_strange_answers_of_the_app(served, mirror):
     body = f"POST {unasked} HTTP/1.1\r\nHost: {served.name}\r\nContent-Length: 5\r\n\r\na"
     got = served.say(body.encode(), b"bcde", port=443, tls=True, pause=1)
     assert "unasked" in got
+    # Asked for by the client, but never by the app's side of it: HTTP is no protocol to switch to.
+    to_http = raw("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n")
+    asks = f"GET {to_http} HTTP/1.1\r\nHost: {served.name}\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
+    assert served.say(asks.encode(), port=443, tls=True).startswith("HTTP/1.1 502")
     assert served.services_pid() == pid
 
 
