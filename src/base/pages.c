@@ -3,10 +3,28 @@
 #include "base/pages.h"
 
 #include <link.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+struct request {
+	uintptr_t page_mask;
+	uintptr_t inside; /* only the object that contains this address; 0: all */
+};
+
+static bool contains(const struct dl_phdr_info *object, uintptr_t address)
+{
+	for (unsigned int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
+
+		if (segment->p_type == PT_LOAD &&
+		    address - (object->dlpi_addr + segment->p_vaddr) < segment->p_memsz)
+			return true;
+	}
+	return false;
+}
 
 /*
  * give_back() - One object's segments
@@ -14,11 +32,14 @@
  * A segment that can be written holds private pages (data, relocated tables) and stays.
  * #syscalls: madvise
  */
-static int give_back(struct dl_phdr_info *object, size_t size, void *page_mask)
+static int give_back(struct dl_phdr_info *object, size_t size, void *context)
 {
-	uintptr_t mask = *(const uintptr_t *)page_mask;
+	const struct request *request = context;
+	uintptr_t mask = request->page_mask;
 
 	(void)size;
+	if (request->inside && !contains(object, request->inside))
+		return 0;
 	for (unsigned int i = 0; i < object->dlpi_phnum; i++) {
 		const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
 		uintptr_t begin = object->dlpi_addr + segment->p_vaddr;
@@ -33,7 +54,15 @@ static int give_back(struct dl_phdr_info *object, size_t size, void *page_mask)
 
 void pages_give_back(void)
 {
-	uintptr_t page_mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
+	pages_give_back_object(NULL);
+}
 
-	dl_iterate_phdr(give_back, &page_mask);
+void pages_give_back_object(const void *address)
+{
+	struct request request = {
+		.page_mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1,
+		.inside = (uintptr_t)address,
+	};
+
+	dl_iterate_phdr(give_back, &request);
 }

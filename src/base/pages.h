@@ -10,3 +10,6 @@
  * cache at a minor fault. Call it once the process is idle after its start.
  */
 void pages_give_back(void);
+
+/** pages_give_back_object() - The same for the one library that contains @address (NULL: all) */
+void pages_give_back_object(const void *address);

@@ -141,6 +141,7 @@ struct node {
 	struct privsep_client *privsep;
 	struct privsep_start_message *start;
 	struct socket_source *sockets;
+	const char *aead; /* the engine of data messages, for the status */
 	uv_poll_t privsep_poll;
 	uv_timer_t stop_timer;
 	unsigned int open_handles; /* while being freed */

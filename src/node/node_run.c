@@ -68,6 +68,7 @@ int node_new(const struct node_options *options, struct node **ret, struct error
 	}
 	if (config->warnings && config->warnings[0])
 		node_warn(node, NODE_WARN_SUPERVISOR, config->warnings);
+	node->aead = options->aead;
 	if (options->sandbox_missing[0])
 		node_warn(node, NODE_WARN_SANDBOX, options->sandbox_missing);
 	if (config->crash_count) {

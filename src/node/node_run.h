@@ -16,6 +16,7 @@ struct node_options {
 	struct privsep_client *privsep;      /* outlives the node */
 	struct privsep_start_message *start; /* outlives the node */
 	const char *sandbox_missing;         /* mechanisms that are not in force, "" for none */
+	const char *aead;                    /* the engine of data messages */
 	void (*stopped)(void *context);      /* node_stop() has finished: end the process */
 	void *context;
 };

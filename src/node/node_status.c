@@ -258,6 +258,7 @@ void node_write_status(struct node *node, bool peers, struct json_writer *w, con
 	else
 		json_put_null(w, "CertDomains");
 	put_certificate(w, &node->cert_state);
+	json_put_string_if(w, "AEAD", node->aead); /* ours too */
 	if (peers && map) {
 		put_peers(w, node, map);
 	} else {

@@ -52,6 +52,7 @@ struct supervisor_options {
 	const char *auth_key_file; /* or its file, read at each request */
 	const char *ca_file;       /* --ca-file, TS_CA_FILE */
 	const char *ssl_cert_file; /* SSL_CERT_FILE */
+	const char *aead;          /* PILLION_AEAD, or NULL: the engine takes the best */
 	const char *ssl_cert_dir;  /* SSL_CERT_DIR: folders joined by ':' */
 
 	const char *serve_config;      /* TS_SERVE_CONFIG: JSON file, or NULL */

@@ -176,7 +176,7 @@ static int daemon_environment(const struct privsep_start *start, char *proxies[s
 {
 	static const char *const kept[] = {
 		"PATH=",         "SSL_CERT_FILE=", "SSL_CERT_DIR=", "PILLION_DISABLE=",
-		"ASAN_OPTIONS=", "UBSAN_OPTIONS="};
+		"PILLION_AEAD=", "ASAN_OPTIONS=",  "UBSAN_OPTIONS="};
 	size_t count = 0;
 
 	for (char **e = environ; *e; e++)

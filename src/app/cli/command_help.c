@@ -329,6 +329,9 @@ int run_manual(struct command_line *line)
 	printf(".SH EXIT STATUS\n0 for success, 1 for failure, 2 for a mistake in the command "
 	       "line or configuration.\n"
 	       ".SH ENVIRONMENT\n.TP\n.B TS_SOCKET\nThe socket of the daemon.\n"
+	       ".TP\n.B PILLION_AEAD\nThe library that encrypts packets: ipsec-mb, openssl or "
+	       "libsodium "
+	       "(default: the fastest that this machine has; status names it).\n"
 	       ".TP\n.B NO_COLOR\nPrint no colours.\n");
 	return EXIT_OK;
 }

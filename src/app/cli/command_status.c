@@ -186,6 +186,8 @@ int run_status(struct command_line *line)
 		if (peers)
 			print_peers(status, line->own[STATUS_ACTIVE].on);
 	}
+	if (running && *text_of(status, "AEAD"))
+		print_line(stdout, "\nEncryption of packets: %s", text_of(status, "AEAD"));
 	print_health(status);
 	return running ? EXIT_OK : EXIT_FAILS;
 }

@@ -326,7 +326,9 @@ const struct command commands[] = {
 		.summary = "Run the daemon in the foreground, configured by flags alone",
 		.description = "Needs NET_ADMIN and /dev/net/tun. Log in with 'pillion up' from "
 			       "another terminal. 'tailscaled' is another name of this command. "
-			       "HTTPS_PROXY and NO_PROXY name the proxy for control and relays.",
+			       "HTTPS_PROXY and NO_PROXY name the proxy for control and relays. "
+			       "PILLION_AEAD names the library that encrypts packets: ipsec-mb, "
+			       "openssl or libsodium; without it the fastest one is taken.",
 		.examples = "pillion daemon --statedir=/var/lib/tailscale\n\tas a service does\n"
 			    "pillion daemon --state=mem:\n\tkeep nothing: an ephemeral node\n",
 		FLAGS(daemon_own_flags),
@@ -341,7 +343,9 @@ const struct command commands[] = {
 			       "joins the tailnet, and stays. It ends by itself only for errors "
 			       "that waiting can't heal.\n\n"
 			       "HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY name "
-			       "the proxy for control and relays.",
+			       "the proxy for control and relays. PILLION_AEAD names the library "
+			       "that encrypts packets: ipsec-mb, openssl or libsodium; without it "
+			       "the fastest one is taken.",
 		.examples = "TS_AUTHKEY=file:/run/secrets/key TS_STATE_DIR=/var/lib/tailscale "
 			    "pillion run\n\tas the image does\n",
 		.run = run_entrypoint,

@@ -440,6 +440,25 @@ static int take_proxy(const char *capitals, const char *small, char **to, struct
 	return daemon_set(to, value) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
 }
 
+/* take_aead() - PILLION_AEAD, for the engine: a name of tunnel/aead/aead.h */
+static int take_aead(const char **ret, struct error *err)
+{
+	static const char *const names[] = {"ipsec-mb", "openssl", "libsodium"};
+	const char *value = getenv("PILLION_AEAD");
+
+	if (!value || !*value)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(value, names[i]) == 0) {
+			*ret = names[i];
+			return 0;
+		}
+	return error_set(err, -EINVAL,
+			 "PILLION_AEAD=%.32s is unknown; use ipsec-mb, openssl or libsodium, or "
+			 "leave it out: the fastest one is found",
+			 value);
+}
+
 int daemon_options_finish(struct supervisor_options *o, struct error *err)
 {
 	const char *disable = getenv("PILLION_DISABLE");
@@ -461,6 +480,9 @@ int daemon_options_finish(struct supervisor_options *o, struct error *err)
 	     daemon_set(&o->start.serve_config, o->serve_config) < 0) ||
 	    (disable && *disable && daemon_set(&o->start.disable, disable) < 0))
 		return error_set(err, -ENOMEM, "out of memory");
+	r = take_aead(&o->aead, err);
+	if (r < 0)
+		return r;
 	r = take_proxy("HTTPS_PROXY", "https_proxy", &o->start.https_proxy, err);
 	return r < 0 ? r : take_proxy("NO_PROXY", "no_proxy", &o->start.no_proxy, err);
 }

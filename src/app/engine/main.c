@@ -16,6 +16,7 @@
 #include "privsep/privsep_client.h"
 #include "sandbox/sandbox.h"
 #include "transport/tls.h"
+#include "tunnel/aead/aead.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -151,13 +152,15 @@ static int open_servers(struct engine *engine, struct error *err)
 
 /* prepare() - What must be done before the sandbox closes */
 static int prepare(struct engine *engine, const char *identity_text, struct sandbox_report *report,
-		   struct error *err)
+		   const char **ret_aead, struct error *err)
 {
+	const char *wanted = getenv("PILLION_AEAD");
 	struct sandbox_identity identity;
 	int r;
 
 	if (sandbox_identity_parse(identity_text, &identity) < 0)
 		return error_set(err, -EINVAL, "pillion-engine is not run by hand: run `pillion`");
+	aead_library_open(wanted);
 	r = sandbox_enter(&sandbox_profile_engine, &identity, NULL, 0, report, err);
 	if (r < 0)
 		return r;
@@ -180,6 +183,9 @@ static int prepare(struct engine *engine, const char *identity_text, struct sand
 		return r;
 	log_setup(STDERR_FILENO, (enum log_level)engine->start.config.log_level,
 		  (enum log_format)engine->start.config.log_format);
+	*ret_aead = aead_choose(wanted, err);
+	if (!*ret_aead)
+		return -EIO;
 	return sandbox_seal(&sandbox_profile_engine, report, err);
 }
 
@@ -197,7 +203,7 @@ int main(int argc, char **argv)
 	};
 	int r;
 
-	r = prepare(&engine, argc == 2 ? argv[1] : "", &report, &err);
+	r = prepare(&engine, argc == 2 ? argv[1] : "", &report, &options.aead, &err);
 	if (r < 0) {
 		log_error("%s", err.text);
 		return EXIT_FAILURE;

@@ -59,8 +59,12 @@ struct wg_device *wg_device_new(const struct secret_key *private,
 	uint8_t limiter_secret[16];
 
 	primitives_init();
-	if (!device)
+	if (device)
+		device->aead = aead_worker_new();
+	if (!device || !device->aead) {
+		free(device);
 		return NULL;
+	}
 	device->callbacks = callbacks;
 	device->context = context;
 	device->now = 1; /* so that 0 can mean "never" */
@@ -80,6 +84,7 @@ void wg_device_free(struct wg_device *device)
 		wg_peer_remove(device->peers);
 	allowed_ips_remove_owner(&device->allowed, &device->local);
 	free(device->heap);
+	aead_worker_free(device->aead);
 	explicit_bzero(device, sizeof(*device));
 	free(device);
 }

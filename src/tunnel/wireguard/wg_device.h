@@ -114,6 +114,7 @@ struct wg_device {
 	struct wg_peer **heap; /* all peers, by wake */
 	size_t heap_capacity;
 
+	struct aead_worker *aead;
 	struct wg_cookie_checker checker;
 	struct wg_limiter limiter;
 	struct wg_statistics statistics;

@@ -84,6 +84,8 @@ static void keypair_free(struct wg_device *device, struct wg_keypair *keypair)
 	if (!keypair)
 		return;
 	HASH_DEL(device->indices, &keypair->index);
+	aead_key_end(device->aead, &keypair->sending);
+	aead_key_end(device->aead, &keypair->receiving);
 	explicit_bzero(keypair, sizeof(*keypair));
 	free(keypair);
 }
@@ -149,6 +151,9 @@ static struct wg_keypair *keypair_new(struct wg_peer *peer, bool initiator, uint
 	keypair->initiator = keypair->renews = initiator;
 	keypair->remote_index = remote_index;
 	keypair->created = peer->device->now;
+	keypair->worker = peer->device->aead;
+	aead_key_number(&keypair->sending);
+	aead_key_number(&keypair->receiving);
 	return keypair;
 }
 
@@ -292,7 +297,7 @@ enum wg_verdict wg_handshake_answer(struct wg_device *device, const struct wg_in
 	if (wg_index_insert(device, &keypair->index) < 0)
 		goto dropped;
 
-	noise_split(&noise, &keypair->receiving, &keypair->sending);
+	noise_split(&noise, &keypair->receiving.secret, &keypair->sending.secret);
 	peer->last_received_timestamp = timestamp;
 	peer->last_received_initiation = device->now;
 	response.sender = keypair->index.number;
@@ -333,7 +338,7 @@ enum wg_verdict wg_handshake_finish(struct wg_peer *peer, const struct wg_respon
 	if (move_index(device, &peer->handshake.index, &keypair->index) < 0)
 		goto dropped;
 
-	noise_split(&noise, &keypair->sending, &keypair->receiving);
+	noise_split(&noise, &keypair->sending.secret, &keypair->receiving.secret);
 	peer->handshake.pending = false;
 	wg_handshake_clear(peer);
 	retire(peer, peer->current);

@@ -2,8 +2,6 @@
 /* tunnel/wireguard/wg_keypair.c - seal and open with the keys of a session */
 #include "tunnel/wireguard/wg_keypair.h"
 
-#include "base/cursor.h"
-
 #include <errno.h>
 
 bool replay_accept(struct replay_window *window, uint64_t counter)
@@ -28,12 +26,6 @@ bool replay_accept(struct replay_window *window, uint64_t counter)
 	return true;
 }
 
-static void nonce_of(uint64_t counter, uint8_t ret[static AEAD_NONCE_SIZE])
-{
-	put_le32(ret, 0);
-	put_le64(ret + 4, counter);
-}
-
 size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t length)
 {
 	const struct wg_transport header = {
@@ -41,11 +33,18 @@ size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t len
 		.counter = keypair->send_counter++,
 	};
 	uint8_t *packet = datagram + WG_TRANSPORT_HEADER_SIZE;
-	uint8_t nonce[AEAD_NONCE_SIZE];
+	struct aead_job job = {
+		.key = &keypair->sending,
+		.counter = header.counter,
+		.bytes = packet,
+		.length = length,
+		.tag = packet + length,
+	};
 
 	wg_transport_encode(&header, datagram);
-	nonce_of(header.counter, nonce);
-	aead_seal(&keypair->sending, nonce, NULL, 0, packet, length, packet);
+	aead_seal_batch(keypair->worker, &job, 1);
+	if (job.result < 0)
+		return 0;
 	return WG_TRANSPORT_HEADER_SIZE + length + AEAD_TAG_SIZE;
 }
 
@@ -53,13 +52,18 @@ int wg_keypair_open(struct wg_keypair *keypair, uint64_t counter, uint8_t *datag
 		    nanoseconds now)
 {
 	uint8_t *packet = datagram + WG_TRANSPORT_HEADER_SIZE;
-	uint8_t nonce[AEAD_NONCE_SIZE];
+	struct aead_job job = {
+		.key = &keypair->receiving,
+		.counter = counter,
+		.bytes = packet,
+		.length = length - WG_TRANSPORT_SIZE_MIN,
+		.tag = datagram + length - AEAD_TAG_SIZE,
+	};
 
 	if (now - keypair->created >= WG_REJECT_AFTER_TIME)
 		return -ETIME;
-	nonce_of(counter, nonce);
-	if (aead_open(&keypair->receiving, nonce, NULL, 0, packet,
-		      length - WG_TRANSPORT_HEADER_SIZE, packet) < 0)
+	aead_open_batch(keypair->worker, &job, 1);
+	if (job.result < 0)
 		return -EBADMSG;
 	if (!replay_accept(&keypair->window, counter)) {
 		explicit_bzero(packet, length - WG_TRANSPORT_HEADER_SIZE);

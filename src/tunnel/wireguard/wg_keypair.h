@@ -8,7 +8,7 @@
 #pragma once
 
 #include "base/clock.h"
-#include "base/secret.h"
+#include "tunnel/aead/aead.h"
 #include "wire/wireguard.h"
 
 #define HASH_NONFATAL_OOM 1
@@ -44,7 +44,8 @@ struct wg_keypair {
 	bool send_ended; /* our static key changed: receive only */
 	nanoseconds created;
 	uint64_t send_counter;
-	struct secret_key sending, receiving;
+	struct aead_worker *worker; /* the device's */
+	struct aead_key sending, receiving;
 	struct replay_window window;
 };
 
@@ -59,7 +60,7 @@ static inline bool wg_keypair_can_send(const struct wg_keypair *keypair, nanosec
  * wg_keypair_seal() - Make a transport message in place
  * @datagram: room for the header, then @length bytes to seal, then room for the tag
  *
- * Only while wg_keypair_can_send(). Return: the length of the datagram
+ * Only while wg_keypair_can_send(). Return: the length of the datagram; 0 if it could not be sealed
  */
 size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t length);
 

@@ -75,6 +75,8 @@ static void seal_and_send(struct wg_peer *peer, uint8_t *packet, size_t length)
 
 	memset(packet + length, 0, padded - length);
 	padded = wg_keypair_seal(keypair, packet - WG_HEADROOM, padded);
+	if (padded == 0)
+		return;
 	stale = keypair->send_counter >= WG_REKEY_AFTER_MESSAGES ||
 		(keypair->renews && device->now - keypair->created >= WG_REKEY_AFTER_TIME);
 	note_sent(peer, padded);

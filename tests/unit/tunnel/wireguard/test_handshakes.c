@@ -252,12 +252,12 @@ static void item_15_keys_are_wiped_when_they_have_served(void **state)
 	}
 
 	/* A session's keys are wiped before its memory is given back, by whatever way. */
-	watched = peer->current->sending;
+	watched = peer->current->sending.secret;
 	wg_peer_end_sessions(peer);
 	assert_int_equal(watched_freed, 0);
 	world_pass(world, SECONDS(6));
 	world_session(a, b);
-	watched = node_peer(a, b)->current->receiving;
+	watched = node_peer(a, b)->current->receiving.secret;
 	for (int i = 0; i < 3; i++) {
 		world_pass(world, SECONDS(6));
 		wg_peer_initiate(peer, world->now);

@@ -78,7 +78,7 @@ static void item_02_padding_is_zeros_to_16_but_not_past_the_mtu(void **state)
 		assert_int_equal(
 			wg_transport_decode(a->last_datagram, a->last_datagram_length, &header), 0);
 		put_le64(nonce + 4, header.counter);
-		assert_int_equal(aead_open(&keys->receiving, nonce, NULL, 0,
+		assert_int_equal(aead_open(&keys->receiving.secret, nonce, NULL, 0,
 					   a->last_datagram + WG_TRANSPORT_HEADER_SIZE,
 					   a->last_datagram_length - WG_TRANSPORT_HEADER_SIZE,
 					   plain),
