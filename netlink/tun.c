@@ -16,6 +16,12 @@
 #define TUN_MAJOR 10
 #define TUN_MINOR 200
 
+/* Newer than the headers of some systems that have it in the kernel (6.2). */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
 #define REMEDY_DEVICE "in Docker add `devices: - /dev/net/tun:/dev/net/tun`"
 
 /* make_node() - As `mkdir -p /dev/net; mknod -m 600 /dev/net/tun c 10 200`; 0 or negative errno */
@@ -84,7 +90,25 @@ static int attach_failed(const char *name, int code, struct error *err)
 	}
 }
 
-int tun_open(const char *name, unsigned int queues, struct tun *ret, struct error *err)
+/* set_offloads() - The wanted ones that the kernel takes, most first */
+static uint32_t set_offloads(int fd, uint32_t wanted)
+{
+	const unsigned int tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+
+	if (!(wanted & TUN_HEADERS))
+		return 0;
+	/* UDP has no flag of its own for the checksum, and no kernel has it without TCP's. */
+	if (wanted & TUN_UDP && wanted & TUN_TCP &&
+	    ioctl(fd, TUNSETOFFLOAD, tcp | TUN_F_USO4 | TUN_F_USO6) == 0)
+		return TUN_OFFLOADS_ALL;
+	if (wanted & TUN_TCP && ioctl(fd, TUNSETOFFLOAD, tcp) == 0)
+		return TUN_HEADERS | TUN_TCP;
+	(void)ioctl(fd, TUNSETOFFLOAD, 0);
+	return TUN_HEADERS;
+}
+
+int tun_open(const char *name, unsigned int queues, uint32_t offloads, struct tun *ret,
+	     struct error *err)
 {
 	struct tun tun = {.queues = {-1, -1, -1, -1}};
 	struct ifreq request = {0};
@@ -100,6 +124,8 @@ int tun_open(const char *name, unsigned int queues, struct tun *ret, struct erro
 				 TUN_QUEUES_MAX);
 	strcpy(request.ifr_name, name);
 	request.ifr_flags = IFF_TUN | IFF_NO_PI;
+	if (offloads & TUN_HEADERS)
+		request.ifr_flags |= IFF_VNET_HDR;
 	if (queues > 1)
 		request.ifr_flags |= IFF_MULTI_QUEUE;
 
@@ -113,6 +139,7 @@ int tun_open(const char *name, unsigned int queues, struct tun *ret, struct erro
 			r = attach_failed(name, -errno, err);
 			goto close_queues;
 		}
+		tun.offloads = set_offloads(r, offloads);
 	}
 	memcpy(tun.name, request.ifr_name, sizeof(tun.name));
 	tun.ifindex = if_nametoindex(tun.name);

@@ -313,6 +313,8 @@ static const struct secret_key *current_key(const struct node *node)
 
 int node_tunnel_open(struct node *node)
 {
+	const struct privsep_start *start = &node->start->config;
+	uint32_t offloads = start->tun_offloads;
 	struct tunnel_config config = {
 		.loop = node->loop,
 		.sockets = node->sockets,
@@ -324,6 +326,14 @@ int node_tunnel_open(struct node *node)
 		.mtu = node->start->config.mtu,
 		.udp_v4 = node->start->udp_v4,
 		.udp_v6 = node->start->udp_v6,
+		.offloads =
+			{
+				.tun_headers = offloads & START_TUN_HEADERS,
+				.tun_tcp = offloads & START_TUN_TCP,
+				.tun_udp = offloads & START_TUN_UDP,
+				.udp_segment = !privsep_start_disables(start, "udp-gso"),
+				.udp_merge = !privsep_start_disables(start, "udp-gro"),
+			},
 		.node_key = current_key(node),
 		.disco_key = &node->disco_key,
 		.app_name = "pillion",

@@ -67,6 +67,7 @@ static const struct field {
 	STRING(health_names, START_STRING_MAX),
 	NUMBER(log_level, LOG_LEVEL_COUNT - 1),
 	NUMBER(log_format, LOG_FORMAT_JSON),
+	NUMBER(tun_offloads, 7),
 	NUMBER(udp_port, 65535),
 	NUMBER(crash_count, UINT32_MAX),
 	STRING(last_crash, START_STRING_MAX),
@@ -74,7 +75,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 32, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 33, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {
@@ -96,6 +97,21 @@ void privsep_start_clear(struct privsep_start *start)
 		if (fields[i].type == FIELD_STRING)
 			secret_string_free(*(char **)member(start, &fields[i]));
 	*start = (struct privsep_start){0};
+}
+
+bool privsep_start_disables(const struct privsep_start *start, const char *name)
+{
+	size_t length = strlen(name);
+	const char *at = start->disable;
+
+	while (at && *at) {
+		size_t word = strcspn(at, ",");
+
+		if (word == length && memcmp(at, name, length) == 0)
+			return true;
+		at += word + (at[word] == ',');
+	}
+	return false;
 }
 
 int privsep_start_encode(const struct privsep_start *start, struct buffer *out)

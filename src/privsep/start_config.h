@@ -29,6 +29,13 @@ enum start_state_mode {
 	START_STATE_MODE_COUNT,
 };
 
+/* What the kernel does for many packets of the TUN at once: as enum tun_offload of netlink/tun.h. */
+enum start_tun_offload {
+	START_TUN_HEADERS = 1,
+	START_TUN_TCP = 2,
+	START_TUN_UDP = 4,
+};
+
 struct privsep_start {
 	/* From the entrypoint */
 	char *tun_name; /* wanted, or NULL for "tailscale0"; engines receive the link's real name */
@@ -66,10 +73,11 @@ struct privsep_start {
 	uint32_t log_format;   /* enum log_format */
 
 	/* From the supervisor */
-	uint32_t udp_port;    /* the port that the handed-over UDP sockets are bound to */
-	uint32_t crash_count; /* engines that died since the supervisor began */
-	char *last_crash;     /* "killed by SIGSEGV", or NULL */
-	char *warnings;       /* missing features, one a line, for health */
+	uint32_t tun_offloads; /* of the TUN queues, enum start_tun_offload */
+	uint32_t udp_port;     /* the port that the handed-over UDP sockets are bound to */
+	uint32_t crash_count;  /* engines that died since the supervisor began */
+	char *last_crash;      /* "killed by SIGSEGV", or NULL */
+	char *warnings;        /* missing features, one a line, for health */
 };
 
 /** privsep_start_init() - The defaults that are written above */
@@ -77,6 +85,9 @@ void privsep_start_init(struct privsep_start *start);
 
 /** privsep_start_clear() - Wipe and free the strings, back to zeros */
 void privsep_start_clear(struct privsep_start *start);
+
+/** privsep_start_disables() - Whether PILLION_DISABLE has @name */
+bool privsep_start_disables(const struct privsep_start *start, const char *name);
 
 /** privsep_start_encode() - Append the records of @start to @out; 0, -EMSGSIZE, -ENOMEM */
 int privsep_start_encode(const struct privsep_start *start, struct buffer *out);

@@ -145,6 +145,7 @@ static int greet(struct child *child)
 	}
 	start.auth_key_present = s->auth_key || s->options->auth_key_file;
 	start.tun_name = s->network.tun.name;
+	start.tun_offloads = s->network.tun.offloads;
 	start.udp_port = s->udp.port;
 	start.crash_count = s->engine.process.crashes.total;
 	start.last_crash = s->engine.last_crash;

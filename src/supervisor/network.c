@@ -55,10 +55,26 @@ static bool has_link(const struct network *network)
 	return network->tun.queue_count > 0;
 }
 
+_Static_assert((uint32_t)START_TUN_HEADERS == TUN_HEADERS && (uint32_t)START_TUN_TCP == TUN_TCP &&
+		       (uint32_t)START_TUN_UDP == TUN_UDP,
+	       "the engine's names of the offloads");
+
 static int open_tun(struct supervisor *s, struct error *err)
 {
 	const struct privsep_start *start = &s->options->start;
-	int r = tun_open(start->tun_name, 1, &s->network.tun, err);
+	uint32_t offloads = TUN_OFFLOADS_ALL;
+	int r;
+
+	if (privsep_start_disables(start, "tun-headers"))
+		offloads = 0;
+	if (privsep_start_disables(start, "tun-tso"))
+		offloads &= (uint32_t) ~(TUN_TCP | TUN_UDP);
+	if (privsep_start_disables(start, "tun-uso"))
+		offloads &= (uint32_t)~TUN_UDP;
+	r = tun_open(start->tun_name, 1, offloads, &s->network.tun, err);
+	/* A kernel without the header, such as gVisor's. */
+	if (r == -EINVAL && offloads)
+		r = tun_open(start->tun_name, 1, 0, &s->network.tun, err);
 
 	if (r == 0)
 		net_monitor_watch(s->network.monitor, s->network.tun.ifindex, start->table);

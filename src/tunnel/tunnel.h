@@ -37,6 +37,15 @@ struct tunnel_callbacks {
 	void (*handover_changed)(void *ctx);
 };
 
+/* What the kernel may do for many packets at once; all false: each packet by itself. */
+struct tunnel_offloads {
+	bool tun_headers; /* the TUN queues are IFF_VNET_HDR; the following two need it */
+	bool tun_tcp;     /* the kernel splits what we merge */
+	bool tun_udp;
+	bool udp_segment; /* used if the kernel has it */
+	bool udp_merge;   /* the same */
+};
+
 struct tunnel_config {
 	uv_loop_t *loop;
 	struct socket_source *sockets;
@@ -48,6 +57,7 @@ struct tunnel_config {
 	size_t mtu; /* of the TUN, the limit for padding; 0: the default */
 	int udp_v4; /* bound sockets, or -1 */
 	int udp_v6;
+	struct tunnel_offloads offloads;
 	const struct secret_key *node_key;
 	const struct secret_key *disco_key;
 	const char *app_name; /* sent to relays */

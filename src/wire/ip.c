@@ -4,6 +4,7 @@
 
 #include "base/cursor.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
@@ -226,19 +227,38 @@ static uint16_t fold(uint32_t sum)
 	return (uint16_t)(sum + (sum >> 16));
 }
 
+/*
+ * The sum of 16-bit words is independent of byte order but for a swap at the end (RFC 1071), and
+ * wider words may be added as they are: their halves meet when the sum is folded.
+ */
 uint32_t ip_sum(const void *bytes, size_t length, uint32_t sum)
 {
 	const uint8_t *p = bytes;
-	uint64_t wide = sum;
+	uint64_t a = 0, b = 0, c = 0, d = 0;
+	uint32_t words[4];
+	uint16_t last;
 
-	for (; length > 1; p += 2, length -= 2)
-		wide += get_be16(p);
-	if (length)
-		wide += (uint32_t)p[0] << 8;
-	/* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): @sum is defined */
-	while (wide >> 32)
-		wide = (wide & 0xffffffff) + (wide >> 32);
-	return (uint32_t)wide;
+	for (; length >= sizeof(words); p += sizeof(words), length -= sizeof(words)) {
+		memcpy(words, p, sizeof(words));
+		a += words[0];
+		b += words[1];
+		c += words[2];
+		d += words[3];
+	}
+	a += b + c + d;
+	for (; length > 1; p += 2, length -= 2) {
+		memcpy(&last, p, 2);
+		a += last;
+	}
+	if (length) {
+		last = 0;
+		memcpy(&last, p, 1);
+		a += last;
+	}
+	while (a >> 16)
+		a = (a & 0xffff) + (a >> 16);
+	a = be16toh((uint16_t)a) + (uint64_t)sum;
+	return (uint32_t)((a & 0xffffffff) + (a >> 32));
 }
 
 uint16_t ip_sum_finish(uint32_t sum)

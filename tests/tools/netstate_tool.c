@@ -281,7 +281,7 @@ static void memory(void)
 static void open_tun(const char *name, unsigned int queues)
 {
 	struct error err = {0};
-	int r = tun_open(name, queues, &tool.tun, &err);
+	int r = tun_open(name, queues, 0, &tool.tun, &err);
 	json_t *fields = json_object();
 
 	if (r == 0) {

@@ -345,7 +345,9 @@ const struct command commands[] = {
 			       "HTTPS_PROXY (http://[user:password@]host:port) and NO_PROXY name "
 			       "the proxy for control and relays. PILLION_AEAD names the library "
 			       "that encrypts packets: ipsec-mb, openssl or libsodium; without it "
-			       "the fastest one is taken.",
+			       "the fastest one is taken. PILLION_DISABLE turns "
+			       "offloads off, separated by commas: tun-headers, tun-tso, "
+			       "tun-uso, udp-gso, udp-gro.",
 		.examples = "TS_AUTHKEY=file:/run/secrets/key TS_STATE_DIR=/var/lib/tailscale "
 			    "pillion run\n\tas the image does\n",
 		.run = run_entrypoint,

@@ -18,7 +18,7 @@
 static void receive_wireguard(struct tunnel *tunnel, const struct wg_source *source, uint8_t *data,
 			      size_t length)
 {
-	nanoseconds now = clock_boottime();
+	nanoseconds now = tunnel_now(tunnel);
 	struct wg_peer *wg = NULL;
 	enum wg_verdict verdict = wg_receive(tunnel->wg, source, data, length, now, &wg);
 	struct tunnel_peer *peer = NULL;
@@ -39,17 +39,27 @@ static void receive_wireguard(struct tunnel *tunnel, const struct wg_source *sou
 	}
 }
 
-void tunnel_from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size_t length)
+static void from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size_t length)
 {
 	struct tunnel *tunnel = ctx;
 	struct wg_source source = {.endpoint = *from};
 
-	tunnel_count(&tunnel->counters.in[tunnel_way_of(from)], length);
+	tunnel_count(&tunnel->counters.in[tunnel_way_of(from)], 1, length);
 	if (stun_recognise(data, length) || disco_recognise(data, length))
-		path_receive_udp(tunnel->path, from, data, length, clock_boottime());
+		path_receive_udp(tunnel->path, from, data, length, tunnel_now(tunnel));
 	else
 		receive_wireguard(tunnel, &source, data, length);
 }
+
+static void on_drained(void *ctx)
+{
+	struct tunnel *tunnel = ctx;
+
+	coalesce_flush(&tunnel->in);
+	tunnel->batch_now = 0;
+}
+
+const struct udp_handler tunnel_udp_handler = {.receive = from_udp, .drained = on_drained};
 
 void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *sender,
 		       const uint8_t *data, size_t length)
@@ -59,7 +69,7 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 	static uint8_t copy
 		[65536]; /* WireGuard decrypts in place, which the relay's buffer does not allow */
 
-	tunnel_count(&tunnel->counters.in[TUNNEL_WAY_RELAY], length);
+	tunnel_count(&tunnel->counters.in[TUNNEL_WAY_RELAY], 1, length);
 	if (!path_peer_find(tunnel->path, sender))
 		return; /* not a peer of the netmap */
 	if (disco_recognise(data, length)) {
@@ -70,6 +80,17 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 		return;
 	memcpy(copy, data, length);
 	receive_wireguard(tunnel, &source, copy, length);
+	on_drained(tunnel);
+}
+
+/* tunnel_write_host() - Write what the coalescer made to the TUN */
+void tunnel_write_host(void *ctx, const struct virtio_net_hdr *header, const struct iovec *parts,
+		       size_t count)
+{
+	struct tunnel *tunnel = ctx;
+
+	if (tunnel->tun_count == 0 || tun_queue_write(tunnel->tun[0], header, parts, count) < 0)
+		tunnel->counters.tun_failed += count;
 }
 
 /* answer_tsmp() - A TSMP message: pings are answered independent of the filter */
@@ -180,6 +201,5 @@ void tunnel_wg_deliver(void *context, struct wg_peer *wg, uint8_t *packet, size_
 	}
 	if (!divert_inbound(&tunnel->diverts, packet, &view))
 		return; /* to the port of a service's listener, which is ours */
-	if (tunnel->tun_count == 0 || tun_queue_write(tunnel->tun[0], packet, view.length) < 0)
-		tunnel->counters.tun_failed++;
+	coalesce_add(&tunnel->in, packet, &view);
 }

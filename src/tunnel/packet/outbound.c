@@ -6,44 +6,93 @@
 #include <errno.h>
 #include <string.h>
 
-_Static_assert(TUN_HEADROOM >= WG_HEADROOM, "a packet is sealed where it was read");
-_Static_assert(TUN_TAILROOM >= WG_TAILROOM, "padding and tag follow the packet");
-
 /* The size limit of our own packets: pings and rejects are far shorter. */
 #define OWN_PACKET_MAX 512
 
 /* The longest time between two entries of an active peer in the hand-over record. */
 #define ACTIVE_NOTE_INTERVAL (15 * NSEC_PER_SEC)
 
-/* tunnel_from_host() - Handle a packet that the host routed into the TUN */
-void tunnel_from_host(void *ctx, uint8_t *packet, size_t length)
+/* send_out() - Seal and send what was collected */
+static void send_out(struct tunnel *tunnel)
 {
+	struct tunnel_out *out = &tunnel->out;
+
+	if (out->count)
+		wg_send_all(out->peer, out->packets, out->count, tunnel_now(tunnel));
+	out->count = 0;
+	out->used = 0;
+}
+
+/* add_out() - Split a packet to @peer into the arena */
+static void add_out(struct tunnel *tunnel, struct wg_peer *peer, struct split *split)
+{
+	struct tunnel_out *out = &tunnel->out;
+	size_t length;
+
+	if (out->peer != peer)
+		send_out(tunnel);
+	out->peer = peer;
+	while ((length = split_length(split)) != 0) {
+		size_t room = WG_HEADROOM + length + WG_TAILROOM;
+		uint8_t *packet;
+
+		if (out->count == WG_BATCH_MAX || room > OUT_ARENA - out->used)
+			send_out(tunnel);
+		packet = out->arena + out->used + WG_HEADROOM;
+		split_next(split, packet);
+		out->packets[out->count++] = (struct iovec){packet, length};
+		/* Datagrams of one length follow each other without a gap. */
+		out->used += wg_sealed_length(tunnel->wg, length);
+	}
+}
+
+/* from_host() - Handle a packet that the host routed into the TUN */
+static void from_host(void *ctx, const struct virtio_net_hdr *header, uint8_t *packet,
+		      size_t length)
+{
+	bool partial = header->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	struct tunnel *tunnel = ctx;
 	enum filter_verdict verdict;
 	struct tunnel_peer *peer;
 	struct wg_target target;
+	struct split split;
 	struct ip_view view;
 	int r = ip_parse(packet, length, &view);
 
 	if (r == 0)
-		divert_outbound(&tunnel->diverts, packet, &view, false);
+		divert_outbound(&tunnel->diverts, packet, &view, partial);
 	verdict = r < 0 ? filter_parse_verdict(r) : filter_outbound(tunnel->flows, &view);
-	tunnel->counters.verdicts_out[verdict]++;
-	if (r < 0 || !filter_accepts(verdict))
+	if (r == 0)
+		r = split_begin(&split, header, packet, &view);
+	if (r < 0 || !filter_accepts(verdict)) {
+		tunnel->counters.verdicts_out[verdict]++;
 		return;
+	}
+	tunnel->counters.verdicts_out[verdict] += split_count(&split);
 	target = wg_device_lookup(tunnel->wg, &view.destination);
 	switch (target.kind) {
 	case WG_TARGET_PEER:
 		peer = wg_peer_user(target.peer);
-		masquerade_outbound(&peer->masquerade, packet, &view, false);
-		(void)wg_send(target.peer, packet, view.length, clock_boottime());
+		if (masquerade_outbound(&peer->masquerade, packet, &view, partial))
+			split.view = view;
+		add_out(tunnel, target.peer, &split);
 		break;
 	case WG_TARGET_LOCAL: /* an own address: the host delivers to it without the TUN */
 	case WG_TARGET_NONE:
-		tunnel->counters.no_peer++;
+		tunnel->counters.no_peer += split_count(&split);
 		break;
 	}
 }
+
+static void on_drained(void *ctx)
+{
+	struct tunnel *tunnel = ctx;
+
+	send_out(tunnel);
+	tunnel->batch_now = 0;
+}
+
+const struct tun_handler tunnel_tun_handler = {.receive = from_host, .drained = on_drained};
 
 /* tunnel_send_own() - Send a packet of our own through WireGuard */
 int tunnel_send_own(struct tunnel_peer *peer, const uint8_t *packet, size_t length)
@@ -63,15 +112,20 @@ int tunnel_send_own(struct tunnel_peer *peer, const uint8_t *packet, size_t leng
 	return r < 0 ? r : 0;
 }
 
-void tunnel_send_udp(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length)
+static void send_udp_all(struct tunnel *tunnel, const struct endpoint *to,
+			 const struct iovec *datagrams, size_t count)
 {
-	struct tunnel *tunnel = ctx;
 	struct udp_socket *socket =
 		to->address.family == ADDRESS_V6 ? tunnel->udp_v6 : tunnel->udp_v4;
-	int r = socket ? udp_socket_send(socket, to, data, length) : -ENETUNREACH;
+	int r = socket ? udp_socket_send_all(socket, to, datagrams, count) : -ENETUNREACH;
 
 	if (r < 0 && r != -EAGAIN)
 		path_send_failed(tunnel->path, to, r);
+}
+
+void tunnel_send_udp(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length)
+{
+	send_udp_all(ctx, to, &(struct iovec){(void *)(uintptr_t)data, length}, 1);
 }
 
 void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, const uint8_t *data,
@@ -82,31 +136,42 @@ void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, 
 	(void)relay_send(tunnel->relay, region, to, data, length);
 }
 
-/* tunnel_wg_send() - Send a WireGuard datagram along the paths of the path engine */
-void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t length,
-		    enum wg_kind kind)
+/* tunnel_wg_send_all() - Send WireGuard datagrams along the paths of the path engine */
+void tunnel_wg_send_all(void *context, struct wg_peer *wg, const struct iovec *datagrams,
+			size_t count)
 {
 	struct tunnel *tunnel = context;
 	struct tunnel_peer *peer = wg_peer_user(wg);
-	nanoseconds now = clock_boottime();
+	nanoseconds now = tunnel->batch_now ? tunnel->batch_now : clock_boottime();
 	struct path_choice choice;
+	size_t length = 0;
 
-	(void)kind;
+	for (size_t i = 0; i < count; i++)
+		length += datagrams[i].iov_len;
 	path_route(peer->path, now, &choice);
 	if (choice.direct) {
-		tunnel_count(&tunnel->counters.out[tunnel_way_of(&choice.endpoint)], length);
-		tunnel_send_udp(tunnel, &choice.endpoint, datagram, length);
+		tunnel_count(&tunnel->counters.out[tunnel_way_of(&choice.endpoint)], count, length);
+		send_udp_all(tunnel, &choice.endpoint, datagrams, count);
 	}
 	if (choice.relay) {
-		tunnel_count(&tunnel->counters.out[TUNNEL_WAY_RELAY], length);
-		tunnel_send_relay(tunnel, choice.region, &peer->key, datagram, length);
+		tunnel_count(&tunnel->counters.out[TUNNEL_WAY_RELAY], count, length);
+		for (size_t i = 0; i < count; i++)
+			tunnel_send_relay(tunnel, choice.region, &peer->key, datagrams[i].iov_base,
+					  datagrams[i].iov_len);
 	}
 	if (!choice.direct && !choice.relay)
-		tunnel->counters.no_way++;
+		tunnel->counters.no_way += count;
 	if (now - peer->noted_active > ACTIVE_NOTE_INTERVAL) {
 		peer->noted_active = now;
 		tunnel_handover_later(tunnel, now);
 	}
+}
+
+void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t length,
+		    enum wg_kind kind)
+{
+	(void)kind;
+	tunnel_wg_send_all(context, wg, &(struct iovec){datagram, length}, 1);
 }
 
 /* tunnel_wg_send_to() - Send a cookie reply to the source of its message */

@@ -6,22 +6,36 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* Packets read in one wake-up, so that a busy host can't starve the timers. */
-#define TUN_BURST  128u
+#define TUN_BURST  64u
 #define TUN_PACKET 65536u
 
 struct tun_queue {
 	uv_poll_t poll;
 	int fd;
-	tun_receive_fn receive;
+	bool headers;
+	const struct tun_handler *handler;
 	void *ctx;
 };
 
-static uint8_t buffer[TUN_HEADROOM + TUN_PACKET + TUN_TAILROOM];
+static uint8_t buffer[TUN_PACKET];
 
-/* #syscalls: read */
+/* read_packet() - Its length, without the header; 0: none. #syscalls: readv */
+static size_t read_packet(const struct tun_queue *queue, struct virtio_net_hdr *header)
+{
+	struct iovec parts[] = {{header, sizeof(*header)}, {buffer, sizeof(buffer)}};
+	size_t skipped = queue->headers ? 0 : 1, least = queue->headers ? sizeof(*header) : 0;
+	ssize_t length;
+
+	do {
+		length = readv(queue->fd, parts + skipped, (int)(ARRAY_SIZE(parts) - skipped));
+	} while (length < 0 && errno == EINTR);
+	return length > (ssize_t)least ? (size_t)length - least : 0;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct tun_queue *queue = container_of(poll, struct tun_queue, poll);
@@ -29,18 +43,18 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	(void)status;
 	(void)events;
 	for (unsigned int i = 0; i < TUN_BURST; i++) {
-		ssize_t length = read(queue->fd, buffer + TUN_HEADROOM, TUN_PACKET);
+		struct virtio_net_hdr header = {0};
+		size_t length = read_packet(queue, &header);
 
-		if (length < 0 && errno == EINTR)
-			continue;
-		if (length <= 0)
-			return;
-		queue->receive(queue->ctx, buffer + TUN_HEADROOM, (size_t)length);
+		if (length == 0)
+			break;
+		queue->handler->receive(queue->ctx, &header, buffer, length);
 	}
+	queue->handler->drained(queue->ctx);
 }
 
-int tun_queue_new(uv_loop_t *loop, int fd, tun_receive_fn receive, void *ctx,
-		  struct tun_queue **ret)
+int tun_queue_new(uv_loop_t *loop, int fd, bool headers, const struct tun_handler *handler,
+		  void *ctx, struct tun_queue **ret)
 {
 	struct tun_queue *queue = calloc(1, sizeof(*queue));
 	int r;
@@ -48,7 +62,8 @@ int tun_queue_new(uv_loop_t *loop, int fd, tun_receive_fn receive, void *ctx,
 	if (!queue)
 		return -ENOMEM;
 	queue->fd = fd;
-	queue->receive = receive;
+	queue->headers = headers;
+	queue->handler = handler;
 	queue->ctx = ctx;
 	r = uv_poll_init(loop, &queue->poll, fd);
 	if (r < 0) {
@@ -73,13 +88,17 @@ void tun_queue_free(struct tun_queue *queue)
 	uv_close((uv_handle_t *)&queue->poll, on_closed);
 }
 
-/* #syscalls: write */
-int tun_queue_write(struct tun_queue *queue, const uint8_t *packet, size_t length)
+/* #syscalls: writev */
+int tun_queue_write(struct tun_queue *queue, const struct virtio_net_hdr *header,
+		    const struct iovec *parts, size_t count)
 {
+	struct iovec all[1 + TUN_PARTS_MAX] = {{(void *)(uintptr_t)header, sizeof(*header)}};
+	size_t skipped = queue->headers ? 0 : 1;
 	ssize_t written;
 
+	memcpy(all + 1, parts, count * sizeof(*parts));
 	do {
-		written = write(queue->fd, packet, length);
+		written = writev(queue->fd, all + skipped, (int)(count + 1 - skipped));
 	} while (written < 0 && errno == EINTR);
 	return written < 0 ? -errno : 0;
 }

@@ -4,33 +4,46 @@
  */
 #pragma once
 
+#include <linux/virtio_net.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 #include <uv.h>
 
-/*
- * Space around each packet for tun_receive_fn, so that the packet can be sealed in
- * place: a WireGuard transport header before it, padding and tag after it.
- */
-#define TUN_HEADROOM 32
-#define TUN_TAILROOM 64
+#define TUN_PARTS_MAX 65u
 
 struct tun_queue;
 
 /**
- * tun_receive_fn - Handle a packet from the host
- * @ctx:    as given to tun_queue_new()
- * @packet: the IP packet, writable, with TUN_HEADROOM before and TUN_TAILROOM after it
- * @length: its bytes
+ * struct tun_handler - What to do with packets from the host
+ * @receive: a packet. Its header says what the kernel left to do: a checksum, or the split into
+ *           segments; zeros: nothing. The packet is writable during the call
+ * @drained: no packet follows at once; send what was collected
  */
-typedef void (*tun_receive_fn)(void *ctx, uint8_t *packet, size_t length);
+struct tun_handler {
+	void (*receive)(void *ctx, const struct virtio_net_hdr *header, uint8_t *packet,
+			size_t length);
+	void (*drained)(void *ctx);
+};
 
-/** tun_queue_new() - Read @fd (IFF_NO_PI, non-blocking; the caller keeps owning it) on @loop */
-int tun_queue_new(uv_loop_t *loop, int fd, tun_receive_fn receive, void *ctx,
-		  struct tun_queue **ret);
+/**
+ * tun_queue_new() - Read a queue on @loop
+ * @fd:      IFF_NO_PI, non-blocking; the caller keeps owning it
+ * @headers: it is IFF_VNET_HDR
+ */
+int tun_queue_new(uv_loop_t *loop, int fd, bool headers, const struct tun_handler *handler,
+		  void *ctx, struct tun_queue **ret);
 
 /** tun_queue_free() - Stop reading; the descriptor stays open. NULL is allowed */
 void tun_queue_free(struct tun_queue *queue);
 
-/** tun_queue_write() - Send an IP packet to the host; 0 or negative errno */
-int tun_queue_write(struct tun_queue *queue, const uint8_t *packet, size_t length);
+/**
+ * tun_queue_write() - Send an IP packet to the host
+ * @header: all zeros, unless the queue has headers
+ * @parts:  the packet, in @count parts, at most TUN_PARTS_MAX
+ *
+ * Return: 0 or negative errno
+ */
+int tun_queue_write(struct tun_queue *queue, const struct virtio_net_hdr *header,
+		    const struct iovec *parts, size_t count);

@@ -30,7 +30,7 @@ static void on_heard(void *ctx, struct path_peer *path, enum path_evidence evide
 
 	/* Not from here: it would send, and so call the path engine again. */
 	peer->heard = true;
-	peer->calls = evidence != PATH_EVIDENCE_PONG;
+	peer->calls |= evidence != PATH_EVIDENCE_PONG;
 	tunnel->heard = true;
 }
 
@@ -48,14 +48,16 @@ static void answer_heard(struct tunnel *tunnel)
 	tunnel->heard = false;
 	for (struct tunnel_peer *p = tunnel->peers; p; p = p->hh.next) {
 		struct wg_peer_stats stats;
+		bool calls = p->calls;
 
 		if (!p->heard)
 			continue;
 		p->heard = false;
+		p->calls = false;
 		wg_peer_stats(p->wg, now, &stats);
 		if (stats.handshaking)
 			wg_peer_retry_now(p->wg, now);
-		else if (p->calls && !stats.has_session)
+		else if (calls && !stats.has_session)
 			wg_peer_initiate(p->wg, now);
 	}
 }
@@ -156,6 +158,7 @@ static const struct relay_callbacks relay_callbacks = {
 
 static const struct wg_callbacks wg_callbacks = {
 	.send = tunnel_wg_send,
+	.send_all = tunnel_wg_send_all,
 	.send_to = tunnel_wg_send_to,
 	.deliver = tunnel_wg_deliver,
 	.session = on_session,
@@ -224,18 +227,22 @@ static uint16_t local_port(int fd)
 
 static int open_devices(struct tunnel *tunnel, const struct tunnel_config *config)
 {
+	const struct udp_offloads udp = {
+		.segment = config->offloads.udp_segment,
+		.merge = config->offloads.udp_merge,
+	};
 	int r = 0;
 
 	for (size_t i = 0; i < config->tun_count && i < TUNNEL_TUN_MAX && r == 0; i++) {
-		r = tun_queue_new(tunnel->loop, config->tun[i], tunnel_from_host, tunnel,
-				  &tunnel->tun[i]);
+		r = tun_queue_new(tunnel->loop, config->tun[i], config->offloads.tun_headers,
+				  &tunnel_tun_handler, tunnel, &tunnel->tun[i]);
 		tunnel->tun_count += r == 0;
 	}
 	if (r == 0 && config->udp_v4 >= 0)
-		r = udp_socket_new(tunnel->loop, config->udp_v4, tunnel_from_udp, tunnel,
+		r = udp_socket_new(tunnel->loop, config->udp_v4, &udp, &tunnel_udp_handler, tunnel,
 				   &tunnel->udp_v4);
 	if (r == 0 && config->udp_v6 >= 0)
-		r = udp_socket_new(tunnel->loop, config->udp_v6, tunnel_from_udp, tunnel,
+		r = udp_socket_new(tunnel->loop, config->udp_v6, &udp, &tunnel_udp_handler, tunnel,
 				   &tunnel->udp_v6);
 	tunnel->port_v4 = local_port(config->udp_v4);
 	tunnel->port_v6 = local_port(config->udp_v6);
@@ -265,6 +272,13 @@ int tunnel_new(const struct tunnel_config *config, struct tunnel **ret)
 	tunnel->callbacks = config->callbacks;
 	tunnel->ctx = config->ctx;
 	tunnel->handover_due = DEADLINE_NEVER;
+	tunnel->in = (struct coalescer){
+		.write = tunnel_write_host,
+		.ctx = tunnel,
+		.tcp = config->offloads.tun_headers && config->offloads.tun_tcp,
+		.udp = config->offloads.tun_headers && config->offloads.tun_udp,
+	};
+	tunnel->out.arena = malloc(OUT_ARENA);
 	uv_prepare_init(tunnel->loop, &tunnel->prepare);
 	uv_timer_init(tunnel->loop, &tunnel->timer);
 	randombytes_buf(&seed, sizeof(seed));
@@ -276,8 +290,9 @@ int tunnel_new(const struct tunnel_config *config, struct tunnel **ret)
 	if (tunnel->wg && config->mtu)
 		wg_device_set_mtu(tunnel->wg, config->mtu);
 	tunnel->path = path_engine_new(config->disco_key, &public, &path_callbacks, tunnel);
-	r = tunnel->flows && tunnel->wg && tunnel->path ? relay_new(&relay, &tunnel->relay)
-							: -ENOMEM;
+	r = tunnel->out.arena && tunnel->flows && tunnel->wg && tunnel->path
+		    ? relay_new(&relay, &tunnel->relay)
+		    : -ENOMEM;
 	if (r == 0)
 		r = open_devices(tunnel, config);
 	if (r < 0) {
@@ -313,6 +328,8 @@ void tunnel_free(struct tunnel *tunnel)
 	wg_device_free(tunnel->wg);
 	filter_free(tunnel->filter);
 	filter_flows_free(tunnel->flows);
+	free(tunnel->out.arena);
+	tunnel->out.arena = NULL;
 	tunnel->open_handles = 2;
 	tunnel->prepare.data = tunnel;
 	tunnel->timer.data = tunnel;

@@ -18,6 +18,7 @@
 #pragma once
 
 #include "base/cleanup.h"
+#include "tunnel/packet/offload.h"
 #include "tunnel/packet/tun_io.h"
 #include "tunnel/packet/udp.h"
 #include "tunnel/tunnel.h"
@@ -55,6 +56,18 @@ struct tunnel_ping {
 	void *ctx;
 };
 
+/* Room for a super-packet of the host once it is split and sealed, with the smallest segments. */
+#define OUT_ARENA (2u * 65536)
+
+/* Packets of the host to one peer that were not sent yet. */
+struct tunnel_out {
+	struct wg_peer *peer;
+	struct iovec packets[WG_BATCH_MAX];
+	size_t count;
+	size_t used; /* of the arena */
+	uint8_t *arena;
+};
+
 struct tunnel {
 	uv_loop_t *loop;
 	uv_prepare_t prepare; /* arms the timer before each wait */
@@ -65,6 +78,7 @@ struct tunnel {
 	size_t tun_count;
 	struct udp_socket *udp_v4;
 	struct udp_socket *udp_v6;
+	bool tun_headers;
 	uint16_t port_v4;
 	uint16_t port_v6;
 
@@ -78,6 +92,10 @@ struct tunnel {
 	struct tunnel_peer *peers; /* by node key */
 	struct address own_v4;
 	struct address own_v6;
+
+	struct tunnel_out out;
+	struct coalescer in;
+	nanoseconds batch_now; /* of the packets that are being handled; 0: ask the clock */
 
 	bool heard; /* some peer was */
 	struct tunnel_ping *pings;
@@ -93,14 +111,24 @@ static inline enum tunnel_way tunnel_way_of(const struct endpoint *endpoint)
 	return endpoint->address.family == ADDRESS_V6 ? TUNNEL_WAY_DIRECT_V6 : TUNNEL_WAY_DIRECT_V4;
 }
 
-static inline void tunnel_count(struct tunnel_traffic *traffic, size_t length)
+static inline void tunnel_count(struct tunnel_traffic *traffic, size_t packets, size_t bytes)
 {
-	traffic->packets++;
-	traffic->bytes += length;
+	traffic->packets += packets;
+	traffic->bytes += bytes;
+}
+
+/* tunnel_now() - The time, asked once for the packets that are handled together */
+static inline nanoseconds tunnel_now(struct tunnel *tunnel)
+{
+	if (!tunnel->batch_now)
+		tunnel->batch_now = clock_boottime();
+	return tunnel->batch_now;
 }
 
 /* outbound.c */
-void tunnel_from_host(void *ctx, uint8_t *packet, size_t length);
+extern const struct tun_handler tunnel_tun_handler;
+void tunnel_wg_send_all(void *context, struct wg_peer *wg, const struct iovec *datagrams,
+			size_t count);
 void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t length,
 		    enum wg_kind kind);
 void tunnel_wg_send_to(void *context, const struct wg_source *to, const uint8_t *datagram,
@@ -111,7 +139,9 @@ void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, 
 int tunnel_send_own(struct tunnel_peer *peer, const uint8_t *packet, size_t length);
 
 /* inbound.c */
-void tunnel_from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size_t length);
+extern const struct udp_handler tunnel_udp_handler;
+void tunnel_write_host(void *ctx, const struct virtio_net_hdr *header, const struct iovec *parts,
+		       size_t count);
 void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *source,
 		       const uint8_t *data, size_t length);
 void tunnel_wg_deliver(void *context, struct wg_peer *wg, uint8_t *packet, size_t length);

@@ -14,7 +14,10 @@
 #include "base/cleanup.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #define UDP_BATCH    16u
@@ -24,8 +27,18 @@
 struct udp_socket {
 	uv_poll_t poll;
 	int fd;
-	udp_receive_fn receive;
+	bool segments; /* it takes UDP_SEGMENT */
+	const struct udp_handler *handler;
 	void *ctx;
+};
+
+/* The kernel's limits of one UDP_SEGMENT: datagrams, and their bytes over IPv4. */
+#define SEGMENTS_MAX      64u
+#define SEGMENT_BYTES_MAX 65507u
+
+union udp_control {
+	uint8_t bytes[CMSG_SPACE(sizeof(int))];
+	struct cmsghdr align;
 };
 
 /* One set of buffers serves all sockets: a batch is consumed before the next is read. */
@@ -34,6 +47,7 @@ static struct {
 	struct sockaddr_storage from[UDP_BATCH];
 	struct iovec iov[UDP_BATCH];
 	struct mmsghdr messages[UDP_BATCH];
+	union udp_control control[UDP_BATCH];
 } batch;
 
 /*
@@ -54,10 +68,44 @@ static unsigned int read_batch(struct udp_socket *socket)
 			.msg_namelen = sizeof(batch.from[i]),
 			.msg_iov = &batch.iov[i],
 			.msg_iovlen = 1,
+			.msg_control = &batch.control[i],
+			.msg_controllen = sizeof(batch.control[i]),
 		};
 	}
 	count = recvmmsg(socket->fd, batch.messages, UDP_BATCH, MSG_DONTWAIT, NULL);
 	return count < 0 ? 0 : (unsigned int)count;
+}
+
+/* merged_size() - The length of the datagrams that UDP_GRO merged to @length bytes */
+static size_t merged_size(struct msghdr *header, size_t length)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
+		int size;
+
+		if (c->cmsg_level != SOL_UDP || c->cmsg_type != UDP_GRO ||
+		    c->cmsg_len < CMSG_LEN(sizeof(size)))
+			continue;
+		memcpy(&size, CMSG_DATA(c), sizeof(size));
+		if (size > 0 && (size_t)size < length)
+			return (size_t)size;
+	}
+	return length;
+}
+
+static void handle_message(struct udp_socket *socket, unsigned int i)
+{
+	struct msghdr *header = &batch.messages[i].msg_hdr;
+	size_t length = batch.messages[i].msg_len, size, at;
+	struct endpoint from;
+
+	/* Without its control data, the borders of the datagrams are unknown. */
+	if (header->msg_flags & (MSG_TRUNC | MSG_CTRUNC) || length == 0 ||
+	    endpoint_from_sockaddr(header->msg_name, &from) < 0)
+		return;
+	size = merged_size(header, length);
+	for (at = 0; at < length; at += size)
+		socket->handler->receive(socket->ctx, &from, batch.data[i] + at,
+					 length - at < size ? length - at : size);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -69,24 +117,28 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	for (unsigned int round = 0; round < UDP_BATCHES; round++) {
 		unsigned int count = read_batch(socket);
 
-		for (unsigned int i = 0; i < count; i++) {
-			const struct msghdr *header = &batch.messages[i].msg_hdr;
-			struct endpoint from;
-
-			if (header->msg_flags & MSG_TRUNC || batch.messages[i].msg_len == 0)
-				continue;
-			if (endpoint_from_sockaddr(header->msg_name, &from) < 0)
-				continue;
-			socket->receive(socket->ctx, &from, batch.data[i],
-					batch.messages[i].msg_len);
-		}
+		for (unsigned int i = 0; i < count; i++)
+			handle_message(socket, i);
+		socket->handler->drained(socket->ctx);
 		if (count < UDP_BATCH)
 			return;
 	}
 }
 
-int udp_socket_new(uv_loop_t *loop, int fd, udp_receive_fn receive, void *ctx,
-		   struct udp_socket **ret)
+/* set_offloads() - Ask the kernel. #syscalls: setsockopt getsockopt */
+static void set_offloads(struct udp_socket *socket, const struct udp_offloads *offloads)
+{
+	socklen_t size = sizeof(int);
+	int value = 0;
+
+	/* Both ways: an earlier engine may have set it. A kernel without UDP_GRO refuses. */
+	(void)setsockopt(socket->fd, SOL_UDP, UDP_GRO, &(int){offloads->merge}, sizeof(int));
+	socket->segments = offloads->segment &&
+			   getsockopt(socket->fd, SOL_UDP, UDP_SEGMENT, &value, &size) == 0;
+}
+
+int udp_socket_new(uv_loop_t *loop, int fd, const struct udp_offloads *offloads,
+		   const struct udp_handler *handler, void *ctx, struct udp_socket **ret)
 {
 	struct udp_socket *socket = calloc(1, sizeof(*socket));
 	int r;
@@ -94,13 +146,14 @@ int udp_socket_new(uv_loop_t *loop, int fd, udp_receive_fn receive, void *ctx,
 	if (!socket)
 		return -ENOMEM;
 	socket->fd = fd;
-	socket->receive = receive;
+	socket->handler = handler;
 	socket->ctx = ctx;
 	r = uv_poll_init(loop, &socket->poll, fd);
 	if (r < 0) {
 		free(socket);
 		return r;
 	}
+	set_offloads(socket, offloads);
 	uv_poll_start(&socket->poll, UV_READABLE, on_readable);
 	*ret = socket;
 	return 0;
@@ -132,4 +185,81 @@ int udp_socket_send(struct udp_socket *socket, const struct endpoint *to, const 
 			      (const struct sockaddr *)&address, size);
 	} while (sent < 0 && errno == EINTR);
 	return sent < 0 ? -errno : 0;
+}
+
+/* count_segments() - How many of the datagrams one UDP_SEGMENT takes: equal ones, and a shorter */
+static size_t count_segments(const struct iovec *datagrams, size_t count)
+{
+	size_t segment = datagrams[0].iov_len, total = segment, n = 1;
+
+	while (n < count && n < SEGMENTS_MAX && datagrams[n].iov_len <= segment &&
+	       total + datagrams[n].iov_len <= SEGMENT_BYTES_MAX) {
+		total += datagrams[n++].iov_len;
+		if (datagrams[n - 1].iov_len < segment)
+			break;
+	}
+	return n;
+}
+
+/* send_segments() - Datagrams of count_segments() in one call. #syscalls: sendmsg */
+static int send_segments(const struct udp_socket *socket, struct sockaddr_storage *to,
+			 socklen_t size, const struct iovec *datagrams, size_t count)
+{
+	union udp_control control = {0};
+	struct msghdr message = {
+		.msg_name = to,
+		.msg_namelen = size,
+		.msg_iov = (struct iovec *)(uintptr_t)datagrams,
+		.msg_iovlen = count,
+		.msg_control = &control,
+		.msg_controllen = CMSG_SPACE(sizeof(uint16_t)),
+	};
+	const uint16_t segment = (uint16_t)datagrams[0].iov_len;
+	struct cmsghdr *header = &control.align;
+	ssize_t sent;
+
+	header->cmsg_level = SOL_UDP;
+	header->cmsg_type = UDP_SEGMENT;
+	header->cmsg_len = CMSG_LEN(sizeof(segment));
+	memcpy(CMSG_DATA(header), &segment, sizeof(segment));
+	do {
+		sent = sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : 0;
+}
+
+/* needs_single() - Whether the kernel refused the segmentation, and so sent nothing */
+static bool needs_single(struct udp_socket *socket, int error)
+{
+	/* EIO: the device has no checksum offload; the others: segments longer than its MTU. */
+	if (error == -EIO)
+		socket->segments = false;
+	return error == -EIO || error == -EINVAL || error == -EMSGSIZE || error == -EOPNOTSUPP;
+}
+
+int udp_socket_send_all(struct udp_socket *socket, const struct endpoint *to,
+			const struct iovec *datagrams, size_t count)
+{
+	struct sockaddr_storage address;
+	socklen_t size = endpoint_to_sockaddr(to, &address);
+	int first = 0;
+
+	while (count) {
+		size_t n = socket->segments ? count_segments(datagrams, count) : 1;
+		int r = 0;
+
+		if (n > 1)
+			r = send_segments(socket, &address, size, datagrams, n);
+		if (n == 1 || (r < 0 && needs_single(socket, r)))
+			for (size_t i = 0; i < n; i++) {
+				r = udp_socket_send(socket, to, datagrams[i].iov_base,
+						    datagrams[i].iov_len);
+				first = first ? first : r;
+			}
+		else
+			first = first ? first : r;
+		datagrams += n;
+		count -= n;
+	}
+	return first;
 }

@@ -9,19 +9,28 @@
 
 #include "base/address.h"
 
+#include <stdbool.h>
+#include <sys/uio.h>
 #include <uv.h>
 
 struct udp_socket;
 
 /**
- * udp_receive_fn - Handle a datagram
- * @ctx:    as given to udp_socket_new()
- * @from:   its source
- * @data:   its bytes, writable, valid during the call
- * @length: bytes; longer datagrams than the buffers were dropped
+ * struct udp_handler - What to do with datagrams
+ * @receive: a datagram, writable, valid until @drained. Datagrams longer than the buffers were
+ *           dropped
+ * @drained: the memory of all datagrams since the last call is used again
  */
-typedef void (*udp_receive_fn)(void *ctx, const struct endpoint *from, uint8_t *data,
-			       size_t length);
+struct udp_handler {
+	void (*receive)(void *ctx, const struct endpoint *from, uint8_t *data, size_t length);
+	void (*drained)(void *ctx);
+};
+
+/* Offloads of the kernel that may be used; it is asked whether it has them. */
+struct udp_offloads {
+	bool segment; /* UDP_SEGMENT: many datagrams in one call */
+	bool merge;   /* UDP_GRO */
+};
 
 /**
  * udp_socket_new() - Read @fd on @loop
@@ -29,8 +38,8 @@ typedef void (*udp_receive_fn)(void *ctx, const struct endpoint *from, uint8_t *
  *
  * Return: 0 and *@ret, or negative errno
  */
-int udp_socket_new(uv_loop_t *loop, int fd, udp_receive_fn receive, void *ctx,
-		   struct udp_socket **ret);
+int udp_socket_new(uv_loop_t *loop, int fd, const struct udp_offloads *offloads,
+		   const struct udp_handler *handler, void *ctx, struct udp_socket **ret);
 
 /** udp_socket_free() - Stop reading; the descriptor stays open. NULL is allowed */
 void udp_socket_free(struct udp_socket *socket);
@@ -43,3 +52,12 @@ void udp_socket_free(struct udp_socket *socket);
  */
 int udp_socket_send(struct udp_socket *socket, const struct endpoint *to, const void *data,
 		    size_t length);
+
+/**
+ * udp_socket_send_all() - Send datagrams to one endpoint in their order
+ * @datagrams: @count of them
+ *
+ * Return: 0, or the negative errno of the first that was refused; the others were sent if possible
+ */
+int udp_socket_send_all(struct udp_socket *socket, const struct endpoint *to,
+			const struct iovec *datagrams, size_t count);

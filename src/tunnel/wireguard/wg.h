@@ -38,6 +38,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 struct wg_device;
 struct wg_peer;
@@ -70,6 +71,13 @@ struct wg_callbacks {
 	 */
 	void (*send)(void *context, struct wg_peer *peer, uint8_t *datagram, size_t length,
 		     enum wg_kind kind);
+
+	/**
+	 * @send_all: send @count datagrams of data to @peer in their order, as by @send; NULL: @send
+	 * is called for each
+	 */
+	void (*send_all)(void *context, struct wg_peer *peer, const struct iovec *datagrams,
+			 size_t count);
 
 	/** @send_to: send a cookie reply to the source of its message; may be NULL */
 	void (*send_to)(void *context, const struct wg_source *to, const uint8_t *datagram,
@@ -309,6 +317,18 @@ void wg_peer_stats(const struct wg_peer *peer, nanoseconds now, struct wg_peer_s
  * -ENOBUFS (all queues together are full, or no memory; counted)
  */
 int wg_send(struct wg_peer *peer, uint8_t *packet, size_t length, nanoseconds now);
+
+#define WG_BATCH_MAX 64u
+
+/**
+ * wg_send_all() - Send IP packets to @peer in their order
+ * @packets: @count, at most WG_BATCH_MAX; each has the space around it as for wg_send(), and is
+ *           overwritten
+ */
+void wg_send_all(struct wg_peer *peer, const struct iovec *packets, size_t count, nanoseconds now);
+
+/** wg_sealed_length() - The bytes of the datagram that a packet of @length becomes */
+size_t wg_sealed_length(const struct wg_device *device, size_t length);
 
 /**
  * wg_receive() - Handle a datagram that is neither disco nor STUN

@@ -65,24 +65,43 @@ static size_t padded_length(size_t length, size_t mtu)
 	return length - last + (padded > mtu ? mtu : padded);
 }
 
+size_t wg_sealed_length(const struct wg_device *device, size_t length)
+{
+	return WG_TRANSPORT_SIZE_MIN + padded_length(length, device->mtu);
+}
+
+/* seal() - The datagram of @packet, which has its headroom and tailroom; empty if that failed */
+static struct iovec seal(struct wg_peer *peer, uint8_t *packet, size_t length)
+{
+	size_t padded = padded_length(length, peer->device->mtu);
+
+	memset(packet + length, 0, padded - length);
+	padded = wg_keypair_seal(peer->current, packet - WG_HEADROOM, padded);
+	return (struct iovec){packet - WG_HEADROOM, padded};
+}
+
+/* is_stale() - Whether the session has to be replaced */
+static bool is_stale(const struct wg_peer *peer)
+{
+	const struct wg_keypair *keypair = peer->current;
+
+	return keypair->send_counter >= WG_REKEY_AFTER_MESSAGES ||
+	       (keypair->renews && peer->device->now - keypair->created >= WG_REKEY_AFTER_TIME);
+}
+
 /* @packet has its headroom and tailroom; @length 0 is a keepalive. */
 static void seal_and_send(struct wg_peer *peer, uint8_t *packet, size_t length)
 {
 	struct wg_device *device = peer->device;
-	struct wg_keypair *keypair = peer->current;
-	size_t padded = padded_length(length, device->mtu);
-	bool stale;
+	struct iovec datagram = seal(peer, packet, length);
+	bool stale = is_stale(peer);
 
-	memset(packet + length, 0, padded - length);
-	padded = wg_keypair_seal(keypair, packet - WG_HEADROOM, padded);
-	if (padded == 0)
+	if (datagram.iov_len == 0)
 		return;
-	stale = keypair->send_counter >= WG_REKEY_AFTER_MESSAGES ||
-		(keypair->renews && device->now - keypair->created >= WG_REKEY_AFTER_TIME);
-	note_sent(peer, padded);
+	note_sent(peer, datagram.iov_len);
 	if (length)
 		wg_timers_event(peer, WG_EVENT_DATA_SENT);
-	device->callbacks->send(device->context, peer, packet - WG_HEADROOM, padded,
+	device->callbacks->send(device->context, peer, datagram.iov_base, datagram.iov_len,
 				length ? WG_DATA : WG_KEEPALIVE);
 	if (stale || (peer->initiate_on_send && length))
 		wg_send_initiation(peer, WG_ATTEMPT_FRESH);
@@ -172,4 +191,34 @@ int wg_send(struct wg_peer *peer, uint8_t *packet, size_t length, nanoseconds no
 	r = stage(peer, packet, length);
 	wg_send_initiation(peer, WG_ATTEMPT_FRESH);
 	return r;
+}
+
+void wg_send_all(struct wg_peer *peer, const struct iovec *packets, size_t count, nanoseconds now)
+{
+	struct wg_device *device = peer->device;
+	struct iovec datagrams[WG_BATCH_MAX];
+	size_t taken = 0, sealed = 0, length = 0;
+
+	now = wg_advance(device, now);
+	/* A session near its end, none, or one to be replaced: each packet by itself. */
+	while (device->callbacks->send_all && device->has_key && !wg_peer_is_self(peer) &&
+	       taken < count && taken < WG_BATCH_MAX && peer->current &&
+	       wg_keypair_can_send(peer->current, now) && packets[taken].iov_len &&
+	       packets[taken].iov_len <= PACKET_MAX) {
+		datagrams[sealed] = seal(peer, packets[taken].iov_base, packets[taken].iov_len);
+		length += datagrams[sealed].iov_len;
+		sealed += datagrams[sealed].iov_len != 0;
+		taken++;
+	}
+	if (sealed) {
+		bool stale = is_stale(peer);
+
+		note_sent(peer, length);
+		wg_timers_event(peer, WG_EVENT_DATA_SENT);
+		device->callbacks->send_all(device->context, peer, datagrams, sealed);
+		if (stale || peer->initiate_on_send)
+			wg_send_initiation(peer, WG_ATTEMPT_FRESH);
+	}
+	for (size_t i = taken; i < count; i++)
+		(void)wg_send(peer, packets[i].iov_base, packets[i].iov_len, now);
 }

@@ -106,9 +106,12 @@ static void metrics_name_all_that_was_counted(void **state)
 	uint8_t junk[5] = {9};
 
 	(void)run(w);
-	tunnel_from_udp(w->node->tunnel, &v4, junk, sizeof(junk));
-	tunnel_from_udp(w->node->tunnel, &v6, junk, sizeof(junk));
-	tunnel_from_udp(w->node->tunnel, &v6, junk, sizeof(junk));
+	tunnel_udp_handler.receive(w->node->tunnel, &v4, junk, sizeof(junk));
+	tunnel_udp_handler.drained(w->node->tunnel);
+	tunnel_udp_handler.receive(w->node->tunnel, &v6, junk, sizeof(junk));
+	tunnel_udp_handler.drained(w->node->tunnel);
+	tunnel_udp_handler.receive(w->node->tunnel, &v6, junk, sizeof(junk));
+	tunnel_udp_handler.drained(w->node->tunnel);
 	assert_int_equal(node_metrics(w->node, &text), 0);
 	assert_int_equal(buffer_append(&text, "", 1), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(lines); i++)
