@@ -86,12 +86,13 @@ int app_http2_add(struct exchange *x, struct stream *app, bool tls)
 		.changed = on_changed,
 		.ended = on_ended,
 	};
-	static const struct http2_duplex_options options = {
+	struct services *services = exchange_services(x);
+	const struct http2_duplex_options options = {
 		.window = WINDOW,
 		.kept = KEPT_MAX,
+		.pool = &services->kept,
 		.flows = FLOWS_MAX,
 	};
-	struct services *services = exchange_services(x);
 	struct app_link *link = calloc(1, sizeof(*link));
 
 	if (!link || loop_timer_create(services->loop, on_timer, link, &link->timer) < 0) {

@@ -10,8 +10,8 @@
  * it is the client's, is reset. A WebSocket of RFC 8441 reaches the app as an upgrade of HTTP/1.1;
  * after its 101 the stream's bytes are those of the connection.
  *
- * What all clients together may have: streams (STREAMS_ALL), and of each the bytes that
- * services_queue_limit() allows.
+ * What all clients together may have: streams, as many as descriptors allow; of each the bytes of
+ * an answer that services_queue_limit() allows; and KEPT_ALL of bodies that the app does not take.
  */
 #include "base/cleanup.h"
 #include "services/exchange.h"
@@ -29,7 +29,6 @@
 #define LOOK_AGAIN  (10 * NSEC_PER_SEC)
 
 #define STREAMS_MAX 100u                  /* of a connection at once */
-#define STREAMS_ALL 16384u                /* of all connections */
 #define KEPT_MAX    ((size_t)1024 * 1024) /* bytes of bodies on a connection, its window */
 #define WINDOW_MIN  ((size_t)16 * 1024)
 
@@ -368,6 +367,12 @@ static const struct http2_flow_events flow_events = {
 	.gone = on_flow_gone,
 };
 
+/* has_room() - Whether the app may get one connection more: a stream costs a descriptor there */
+static bool has_room(const struct services *services)
+{
+	return services->streams + services->connections <= services->connections_max;
+}
+
 static void on_request(void *user, struct http2_flow *flow, const struct http1_head *head,
 		       bool last, bool tunnel)
 {
@@ -391,7 +396,7 @@ static void on_request(void *user, struct http2_flow *flow, const struct http1_h
 		.version = 2,
 	};
 
-	turn = f->closing || f->services->streams >= STREAMS_ALL ? NULL : calloc(1, sizeof(*turn));
+	turn = f->closing || !has_room(f->services) ? NULL : calloc(1, sizeof(*turn));
 	if (!turn) {
 		http2_flow_close(flow, HTTP2_CODE_REFUSED);
 		return;
@@ -506,6 +511,7 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 		.server = true,
 		.window = services_queue_limit(services),
 		.kept = KEPT_MAX,
+		.pool = &services->kept,
 		.flows = STREAMS_MAX,
 	};
 	struct front *f = calloc(1, sizeof(*f));

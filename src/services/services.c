@@ -443,6 +443,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 		(descriptors > 2u * DESCRIPTORS_SPARE ? descriptors - DESCRIPTORS_SPARE
 						      : descriptors / 2) /
 		2;
+	services->kept.max = KEPT_ALL;
 	if (services->connections_max > CONNECTIONS_MAX)
 		services->connections_max = CONNECTIONS_MAX;
 	services->engine = engine_link_new(services);

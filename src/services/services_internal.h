@@ -28,6 +28,7 @@
 #include "privsep/privsep_client.h"
 #include "services/services.h"
 #include "transport/certificate.h"
+#include "transport/http2_duplex.h"
 #include "transport/stream.h"
 #include "transport/tls.h"
 #include "wire/serve_config.h"
@@ -41,6 +42,9 @@
 #define QUEUED_ALL ((size_t)64 * 1024 * 1024)
 #define QUEUED_MAX ((size_t)256 * 1024)
 #define QUEUED_MIN ((size_t)8 * 1024)
+
+/* Bytes of bodies on HTTP/2 connections that wait for a slow reader, of all together. */
+#define KEPT_ALL ((size_t)64 * 1024 * 1024)
 
 #define APP_GRACE (3 * NSEC_PER_SEC) /* for an app that starts again: it refuses connections */
 
@@ -130,6 +134,7 @@ struct services {
 	TAILQ_HEAD(, services_part) idle_parts; /* the one that waits longest first */
 	size_t connections;                     /* in @parts */
 	size_t streams;                         /* requests on all HTTP/2 connections */
+	struct http2_pool kept;                 /* bodies on them, of clients and apps */
 	size_t connections_max;
 	size_t funnels;                  /* of @connections */
 	struct loop_timer *accept_again; /* after a failure */

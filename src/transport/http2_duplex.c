@@ -183,6 +183,16 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
 	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
+/* has_room() - Whether the pool takes @length bytes more of this connection */
+static bool has_room(const struct http2_duplex *d, size_t length)
+{
+	const struct http2_pool *pool = d->options.pool;
+
+	return !pool ||
+	       pool->used + length <=
+		       (d->kept_in + length > HTTP2_POOL_SMALL ? pool->max / 2 : pool->max);
+}
+
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *bytes,
 		   size_t length, void *user)
 {
@@ -207,11 +217,15 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		http2_flow_release(flow);
 		return 0;
 	}
+	if (!has_room(d, length)) {
+		drop(flow, NGHTTP2_ENHANCE_YOUR_CALM);
+		return 0;
+	}
 	if (buffer_append(&flow->in, bytes, length) < 0) {
 		drop(flow, NGHTTP2_FLOW_CONTROL_ERROR);
 		return 0;
 	}
-	d->kept_in += length;
+	http2_kept(d, length, 0);
 	return 0;
 }
 

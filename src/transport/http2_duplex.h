@@ -61,8 +61,20 @@ struct http2_duplex_events {
 	void (*ended)(void *user, const struct error *err);
 };
 
+#define HTTP2_POOL_SMALL ((size_t)64 * 1024)
+
+/** struct http2_pool - What all connections of one owner may keep of bodies together */
+struct http2_pool {
+	size_t used, max;
+};
+
 struct http2_duplex_options {
 	bool server;
+	/*
+	 * NULL: no pool. A flow whose bytes don't fit into it ends (ENHANCE_YOUR_CALM): from half of
+	 * @max on, if its connection keeps more than HTTP2_POOL_SMALL.
+	 */
+	struct http2_pool *pool;
 	size_t window;      /* of a flow */
 	size_t kept;        /* bytes of all flows, from which on the connection's window waits */
 	unsigned int flows; /* that a client may have at once */

@@ -50,6 +50,14 @@ static inline struct http2_flow *http2_flow_of(nghttp2_session *session, int32_t
 	return nghttp2_session_get_stream_user_data(session, id);
 }
 
+/** http2_kept() - So many bytes of bodies more, or fewer, are kept */
+static inline void http2_kept(struct http2_duplex *d, size_t more, size_t fewer)
+{
+	d->kept_in += more - fewer;
+	if (d->options.pool)
+		d->options.pool->used += more - fewer;
+}
+
 /** http2_flow_new() - Without a stream yet; NULL without memory */
 struct http2_flow *http2_flow_new(struct http2_duplex *d);
 

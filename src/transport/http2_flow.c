@@ -42,7 +42,7 @@ void http2_flow_forget(struct http2_flow *flow)
 		nghttp2_session_set_stream_user_data(d->link.session, flow->id, NULL);
 	if (flow->owed)
 		(void)nghttp2_session_consume_connection(d->link.session, flow->owed);
-	d->kept_in -= flow->in.length;
+	http2_kept(d, 0, flow->in.length);
 	buffer_free(&flow->in);
 	LIST_REMOVE(flow, entry);
 	d->count--;
@@ -96,7 +96,7 @@ void http2_flow_deliver(struct http2_flow *flow)
 		struct buffer bytes = flow->in;
 
 		flow->in = BUFFER_INIT(bytes.limit);
-		d->kept_in -= bytes.length;
+		http2_kept(d, 0, bytes.length);
 		http2_flow_opened(flow, bytes.length);
 		if (flow->events && flow->events->data)
 			flow->events->data(flow->user, buffer_head(&bytes), bytes.length);

@@ -62,7 +62,7 @@ def test_requests_and_answers(served, way, tmp_path):
     assert [value for name, value in seen["headers"] if name.lower() == "x-twice"] == ["1", "2"]
     assert not {"root", "8.8.8.8"} & set(got.values())
     assert not {"transfer-encoding", "content-length", "connection"} & set(got)
-    for size in (0, 1, 100_000, 5_000_000):
+    for size in (0, 1, 100_000):
         body = os.urandom(size)
         (tmp_path / "body").write_bytes(body)
         for options in (["--data-binary", f"@{tmp_path}/body"], ["-T", "-"]):
@@ -72,6 +72,16 @@ def test_requests_and_answers(served, way, tmp_path):
             )
             seen = json.loads(done.stdout)
             assert (seen["length"], seen["sha256"]) == (size, hashlib.sha256(body).hexdigest())
+    # curl 7.88 sends a piece twice now and then if the window closes in a long upload.
+    body = os.urandom(5_000_000)
+    (tmp_path / "body").write_bytes(body)
+    for options in ([], ["--no-content-length"]):
+        done = served.world.laptop.box.run(
+            *["nghttp", f"--data={tmp_path}/body", f"--header=:authority: {served.name}", *options],
+            f"{way}://{served.addresses[0]}{base.split('NAME')[1]}/p",
+        )
+        seen = json.loads(done.stdout)
+        assert (seen["length"], seen["sha256"]) == (len(body), hashlib.sha256(body).hexdigest())
     code = ["-o", "/dev/null", "-w", "%{http_code} %{size_download}"]
     for path, options, wanted in (
         ("bytes/3000000", [], "200 3000000"),
@@ -82,7 +92,8 @@ def test_requests_and_answers(served, way, tmp_path):
         ("early", ["--data-binary", "x" * 10000], "413 10"),
     ):
         assert served.fetch(f"{base}/{path}", *how, *options, *code) == wanted, path
-    redirect = [*how, "-d", "x" * 10000, *code]
+    # Short: curl 7.88 fails if an answer ends the stream while it still sends.
+    redirect = [*how, "-d", "x", *code]
     assert way == "http" or served.fetch("https://NAME/old", *redirect) == "301 0"
     assert served.fetch(f"{base}/chunks/10", *how).count("data: ") == 10
     assert "502" in served.fetch(f"{base}/hangup", *how)

@@ -156,10 +156,10 @@ static void settle(struct fixture *f)
 		;
 }
 
-static struct fixture *begin(void)
+static struct fixture *begin_in_pool(struct http2_pool *pool)
 {
-	const struct http2_duplex_options server = {true, WINDOW, 4 * WINDOW, 4};
-	const struct http2_duplex_options client = {false, WINDOW, 4 * WINDOW, 100};
+	const struct http2_duplex_options server = {true, pool, WINDOW, 4 * WINDOW, 4};
+	const struct http2_duplex_options client = {false, NULL, WINDOW, 4 * WINDOW, 100};
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	f->client_end = memory_stream_create(&f->client_closed);
@@ -172,6 +172,11 @@ static struct fixture *begin(void)
 		0);
 	settle(f);
 	return f;
+}
+
+static struct fixture *begin(void)
+{
+	return begin_in_pool(NULL);
 }
 
 static void finish(struct fixture *f)
@@ -336,6 +341,40 @@ static void test_a_paused_flow_stops_no_other(void **state)
 	finish(f);
 }
 
+/* Two connections whose bodies nobody takes: the one that keeps more has to give way first. */
+static void test_the_pool_of_all_connections(void **state)
+{
+	static uint8_t piece[16 * 1024];
+	struct http2_pool pool = {.max = WINDOW + HTTP2_POOL_SMALL};
+	struct fixture *large = begin_in_pool(&pool), *small = begin_in_pool(&pool);
+	struct side a = {0}, b = {0}, c = {0};
+
+	(void)state;
+	large->keep_paused = small->keep_paused = true;
+	send(large, &a, "POST /a HTTP/1.1\r\nHost: app\r\nContent-Length: 999999\r\n\r\n", false);
+	for (size_t sent = 0; sent + sizeof(piece) <= pool.max / 2; sent += sizeof(piece)) {
+		assert_int_equal(http2_flow_write(a.flow, piece, sizeof(piece)), 0);
+		settle(large);
+	}
+	assert_false(a.gone);
+	send(small, &b, "POST /b HTTP/1.1\r\nHost: app\r\nContent-Length: 16384\r\n\r\n", false);
+	assert_int_equal(http2_flow_write(b.flow, piece, sizeof(piece)), 0);
+	settle(small);
+	assert_false(b.gone);
+	send(large, &c, "POST /c HTTP/1.1\r\nHost: app\r\nContent-Length: 65536\r\n\r\n", false);
+	assert_int_equal(http2_flow_write(c.flow, piece, sizeof(piece)), 0);
+	settle(large);
+	assert_int_equal(c.gone, 1);
+	assert_false(a.gone);
+	assert_true(pool.used <= pool.max);
+	http2_flow_resume(large->ours[0].flow);
+	settle(large);
+	finish(large);
+	assert_int_equal(pool.used, sizeof(piece));
+	finish(small);
+	assert_int_equal(pool.used, 0);
+}
+
 /* The server ends a stream that its client has not read to the end: the bytes still come. */
 static void test_what_waits_outlives_the_stream(void **state)
 {
@@ -389,7 +428,7 @@ static void test_refusals_do_not_pile_up(void **state)
 {
 	static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
 	static const uint8_t goaway[] = {0, 0, 8, 7, 0};
-	const struct http2_duplex_options options = {true, WINDOW, WINDOW, 4};
+	const struct http2_duplex_options options = {true, NULL, WINDOW, WINDOW, 4};
 	struct fixture f = {.keep_paused = true};
 	struct memory_stream *end = memory_stream_create(&f.server_closed);
 	const uint32_t requests = 50000;
@@ -503,6 +542,7 @@ int main(void)
 		cmocka_unit_test(test_an_answer_of_a_head_alone),
 		cmocka_unit_test(test_answers_before_the_end_of_requests),
 		cmocka_unit_test(test_a_paused_flow_stops_no_other),
+		cmocka_unit_test(test_the_pool_of_all_connections),
 		cmocka_unit_test(test_what_waits_outlives_the_stream),
 		cmocka_unit_test(test_resets_and_the_end),
 		cmocka_unit_test(test_refusals_do_not_pile_up),
