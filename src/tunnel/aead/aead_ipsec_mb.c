@@ -7,7 +7,9 @@
  * minor version, so only the version that this program was built with is used.
  *
  * It decrypts and leaves the computed tag to the caller. So tags are compared here, in constant time,
- * and a forged packet is wiped. Without AVX-512 it is no faster than OpenSSL, and isn't chosen.
+ * and a forged packet is wiped. It is used with AVX-512 only, where it takes less than half of OpenSSL's
+ * time (536 ns against 1,212 at 1,280 bytes). Its code for AVX2 gained 6 % there (1,162 against 1,232, on the
+ * same CPU with AVX-512 hidden from OpenSSL), and has not been tried on a CPU that ends at AVX2.
  */
 #include "tunnel/aead/aead.h"
 
