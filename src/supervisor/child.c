@@ -242,8 +242,8 @@ static int spawn(struct child *child, struct error *err)
 {
 	char identity[32] = "-", name[32];
 	char *const arguments[] = {name, identity, NULL};
-	char aead[sizeof("PILLION_AEAD=") + AEAD_NAME_MAX] = "PILLION_AEAD=";
-	char *const environment[] = {aead, NULL};
+	char aead[sizeof("PILLION_AEAD=") + AEAD_NAME_MAX];
+	char *environment[] = {NULL, NULL};
 	_cleanup_close_ int ours = -1, theirs = -1;
 	int channel[2], r;
 	struct process_plan plan = {
@@ -257,8 +257,10 @@ static int spawn(struct child *child, struct error *err)
 	};
 
 	snprintf(name, sizeof(name), "%s", child->kind->program);
-	if (child->supervisor->options->aead)
+	if (child->supervisor->options->aead) {
 		snprintf(aead, sizeof(aead), "PILLION_AEAD=%s", child->supervisor->options->aead);
+		environment[0] = aead;
+	}
 	if (child->supervisor->split)
 		snprintf(identity, sizeof(identity), "%u:%u", child->uid, child->gid);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, channel) < 0)

@@ -109,17 +109,23 @@ static bool is_kernels(int fd)
 	return false;
 }
 
-/* is_in_state() - Whether a folder that holds @path, or @path itself, is the state directory */
+/*
+ * is_in_state() - Whether a folder that holds @path, or @path itself, is the state directory, or
+ * the folder of keys in it, which may be mounted elsewhere by itself
+ */
 static bool is_in_state(const struct files *named, char *path)
 {
-	struct stat state, st;
-	char *end = path + strlen(path);
+	struct stat state, certs = {0}, st;
+	char folder[PATH_MAX], *end = path + strlen(path);
 
 	if (!named->options->state_dir || stat(named->options->state_dir, &state) < 0)
 		return false;
+	snprintf(folder, sizeof(folder), "%s/certs", named->options->state_dir);
+	(void)stat(folder, &certs);
 	for (; end > path; end = strrchr(path, '/')) {
 		*end = 0;
-		if (*path && stat(path, &st) == 0 && same_file(&st, &state))
+		if (*path && stat(path, &st) == 0 &&
+		    (same_file(&st, &state) || same_file(&st, &certs)))
 			return true;
 	}
 	return false;

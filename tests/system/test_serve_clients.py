@@ -9,7 +9,7 @@ import pytest
 from lab import wait_for
 from lab.served import MIRROR_PORT, Served
 
-SIZE = 3_000_000
+SIZE = 20_000_000
 
 
 @pytest.fixture

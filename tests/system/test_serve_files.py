@@ -209,6 +209,18 @@ def test_nothing_above_the_folder(files):
 def test_the_state_is_never_served(world):
     """Although its folder is below a root, by its path, by a link, and through another mount."""
     folder = world.sidecar.box.folder
+    certs, elsewhere = world.sidecar.state / "certs", folder / "mounted"
+    for made in (certs, elsewhere):
+        made.mkdir(parents=True)
+    (certs / "name.key").write_text("profile")
+    subprocess.run(["mount", "--bind", certs, elsewhere], check=True)
+    try:
+        look_for_the_state(world, folder)
+    finally:
+        subprocess.run(["umount", elsewhere], check=True)
+
+
+def look_for_the_state(world, folder):
     files = Files(
         world,
         {"TS_SERVE_ROOT": str(folder)},
@@ -220,6 +232,7 @@ def test_the_state_is_never_served(world):
     for path in (
         *("/state/", "/state/tailscaled.state", f"/all/{name}/tailscaled.state", f"/all/{name}/"),
         *("/all/www/link/tailscaled.state", "/all/www/link/"),
+        *("/all/mounted/name.key", "/all/mounted/"),
     ):
         status, _, body = files.get(path)
         assert status == 403 and b"profile" not in body, path
