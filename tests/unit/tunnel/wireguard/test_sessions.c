@@ -46,6 +46,60 @@ static void packets_cross_both_ways(void **state)
 	world_free(world);
 }
 
+/* send_batch() - Packets @first … of @lengths in turn, one behind the other as in an arena */
+static void send_batch(struct node *from, struct node *to, uint32_t first, size_t count)
+{
+	static const size_t lengths[] = {1280, 64, 1280, 28, 1277};
+	static uint8_t arena[WG_BATCH_MAX * (WG_HEADROOM + 1280 + 16 + WG_TAILROOM)];
+	struct iovec packets[WG_BATCH_MAX];
+	size_t used = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		size_t length = lengths[i % ARRAY_SIZE(lengths)];
+		uint8_t *packet = arena + used + WG_HEADROOM;
+
+		memcpy(packet, node_packet(from, to, first + (uint32_t)i, length), length);
+		packets[i] = (struct iovec){packet, length};
+		used += wg_sealed_length(from->device, length);
+	}
+	wg_send_all(node_peer(from, to), packets, count, from->world->now);
+}
+
+/* The world's nodes find doubles; here that nothing is lost, and which datagrams went together. */
+static void a_batch_arrives_once(void **state)
+{
+	static const size_t counts[] = {1, 2, 7, WG_BATCH_MAX};
+	struct world *world = world_pair(3);
+	struct node *a = &world->nodes[0], *b = &world->nodes[1];
+	uint32_t number = 1;
+
+	(void)state;
+	/* Without a session the packets wait for one, each by itself. */
+	send_batch(a, b, number, 5);
+	number += 5;
+	assert_int_equal(a->batches, 0);
+	world_pass(world, SECONDS(1));
+	assert_int_equal(b->delivered, 5);
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		unsigned int delivered = b->delivered, sent = a->sent[WG_DATA];
+
+		send_batch(a, b, number, counts[i]);
+		number += (uint32_t)counts[i];
+		assert_int_equal(a->batches, i + 1);
+		assert_int_equal(a->sent[WG_DATA] - sent, counts[i]);
+		world_pass(world, SECONDS(1));
+		assert_int_equal(b->delivered - delivered, counts[i]);
+		assert_int_equal(b->last_payload, number - 1);
+	}
+	/* The session ends within the batch: the rest waits for the next one. */
+	node_peer(a, b)->current->send_counter = WG_REJECT_AFTER_MESSAGES - 3;
+	send_batch(a, b, number, 10);
+	number += 10;
+	world_pass(world, SECONDS(10));
+	assert_int_equal(b->delivered, number - 1);
+	world_free(world);
+}
+
 static void item_02_padding_is_zeros_to_16_but_not_past_the_mtu(void **state)
 {
 	static const struct {
@@ -648,6 +702,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(packets_cross_both_ways),
+		cmocka_unit_test(a_batch_arrives_once),
 		cmocka_unit_test(item_02_padding_is_zeros_to_16_but_not_past_the_mtu),
 		cmocka_unit_test(item_02_inner_length_decides_and_keepalives_are_silent),
 		cmocka_unit_test(item_03_source_moves_with_what_is_authentic_only),

@@ -80,6 +80,16 @@ static void hook_send(void *context, struct wg_peer *peer, uint8_t *datagram, si
 	put_on_wire(from, wg_peer_user(peer), datagram, length);
 }
 
+static void hook_send_all(void *context, struct wg_peer *peer, const struct iovec *datagrams,
+			  size_t count)
+{
+	struct node *from = context;
+
+	from->batches++;
+	for (size_t i = 0; i < count; i++)
+		hook_send(context, peer, datagrams[i].iov_base, datagrams[i].iov_len, WG_DATA);
+}
+
 static void hook_send_to(void *context, const struct wg_source *to, const uint8_t *datagram,
 			 size_t length)
 {
@@ -161,6 +171,7 @@ static struct wg_peer *hook_identify(void *context, const struct public_key *key
 
 static const struct wg_callbacks hooks = {
 	.send = hook_send,
+	.send_all = hook_send_all,
 	.send_to = hook_send_to,
 	.deliver = hook_deliver,
 	.session = hook_session,

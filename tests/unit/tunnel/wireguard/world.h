@@ -31,6 +31,7 @@ struct node {
 	unsigned int delivered;           /* packets */
 	unsigned int sessions;            /* session() calls */
 	unsigned int sent[3];             /* datagrams by enum wg_kind */
+	unsigned int batches;             /* send_all() calls */
 	unsigned int cookies;             /* send_to() calls */
 	unsigned int identified;          /* identify() calls */
 	uint32_t last_payload;            /* number of the last packet delivered */
