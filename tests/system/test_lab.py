@@ -165,9 +165,9 @@ def test_a_killed_run_is_swept(tmp_path):
         [sys.executable, "-c", textwrap.dedent(program)], stdout=subprocess.PIPE, text=True
     )
     pid = int(run.stdout.readline())
+    assert namespaces_of(run.pid)  # when it is dead, a lab of another test may sweep them
     run.kill()
     run.wait()
     wait_for(lambda: not Path(f"/proc/{pid}").exists(), 5, "its program to end")
-    assert namespaces_of(run.pid)
     with Lab(tmp_path / "next"):
         assert not namespaces_of(run.pid)
