@@ -24,15 +24,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 from lab.build import TOOLS
 from lab.peers import peer
+from lab.userspace_wireguard import key_pair
 from lab.waiting import wait_for
 
 WG_NODE = TOOLS / "wg_node"
@@ -44,12 +38,6 @@ counter = iter(range(1000))
 
 def run(*command, check=True):
     return subprocess.run([str(c) for c in command], check=check, capture_output=True, text=True)
-
-
-def key_pair():
-    private = X25519PrivateKey.generate()
-    secret = private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-    return secret.hex(), private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
 
 class Pair:
