@@ -155,7 +155,8 @@ static void send_packet(struct tool *t, char *arguments)
 	    sodium_hex2bin(data, sizeof(data), arguments, strlen(arguments), NULL, &length, NULL) !=
 		    0)
 		die("send", "bad arguments");
-	printf("sent %d\n", relay_send(t->relay, (uint16_t)atoi(region), &to, data, length));
+	printf("sent %d\n",
+	       relay_send(t->relay, (uint16_t)atoi(region), &to, &(struct iovec){data, length}, 1));
 }
 
 static void on_udp_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)

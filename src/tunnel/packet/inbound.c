@@ -61,13 +61,18 @@ static void on_drained(void *ctx)
 
 const struct udp_handler tunnel_udp_handler = {.receive = from_udp, .drained = on_drained};
 
+/* WireGuard decrypts in place, which the relay's buffer does not allow, and the coalescer keeps packets until it is
+ * flushed. A read of a relay's stream is one TLS record. */
+static struct {
+	uint8_t data[65536];
+	size_t used;
+} relayed;
+
 void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *sender,
 		       const uint8_t *data, size_t length)
 {
 	struct tunnel *tunnel = ctx;
 	struct wg_source source = {.region = region, .relay_key = *sender};
-	static uint8_t copy
-		[65536]; /* WireGuard decrypts in place, which the relay's buffer does not allow */
 
 	tunnel_count(&tunnel->counters.in[TUNNEL_WAY_RELAY], 1, length);
 	if (!path_peer_find(tunnel->path, sender))
@@ -76,11 +81,19 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 		path_receive_relay(tunnel->path, region, sender, data, length, clock_boottime());
 		return;
 	}
-	if (length > sizeof(copy))
+	if (length > sizeof(relayed.data))
 		return;
-	memcpy(copy, data, length);
-	receive_wireguard(tunnel, &source, copy, length);
-	on_drained(tunnel);
+	if (length > sizeof(relayed.data) - relayed.used)
+		tunnel_relay_drained(tunnel);
+	memcpy(relayed.data + relayed.used, data, length);
+	relayed.used += length;
+	receive_wireguard(tunnel, &source, relayed.data + relayed.used - length, length);
+}
+
+void tunnel_relay_drained(void *ctx)
+{
+	on_drained(ctx);
+	relayed.used = 0;
 }
 
 /* tunnel_write_host() - Write what the coalescer made to the TUN */

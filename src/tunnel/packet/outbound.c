@@ -133,7 +133,8 @@ void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, 
 {
 	struct tunnel *tunnel = ctx;
 
-	(void)relay_send(tunnel->relay, region, to, data, length);
+	(void)relay_send(tunnel->relay, region, to,
+			 &(struct iovec){(void *)(uintptr_t)data, length}, 1);
 }
 
 /* tunnel_wg_send_all() - Send WireGuard datagrams along the paths of the path engine */
@@ -155,9 +156,7 @@ void tunnel_wg_send_all(void *context, struct wg_peer *wg, const struct iovec *d
 	}
 	if (choice.relay) {
 		tunnel_count(&tunnel->counters.out[TUNNEL_WAY_RELAY], count, length);
-		for (size_t i = 0; i < count; i++)
-			tunnel_send_relay(tunnel, choice.region, &peer->key, datagrams[i].iov_base,
-					  datagrams[i].iov_len);
+		(void)relay_send(tunnel->relay, choice.region, &peer->key, datagrams, count);
 	}
 	if (!choice.direct && !choice.relay)
 		tunnel->counters.no_way += count;

@@ -149,6 +149,7 @@ static const struct path_callbacks path_callbacks = {
 
 static const struct relay_callbacks relay_callbacks = {
 	.packet = tunnel_from_relay,
+	.drained = tunnel_relay_drained,
 	.is_peer = is_peer,
 	.connected = on_relay_connected,
 	.peer_present = on_peer_present,

@@ -144,6 +144,7 @@ void tunnel_write_host(void *ctx, const struct virtio_net_hdr *header, const str
 		       size_t count);
 void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *source,
 		       const uint8_t *data, size_t length);
+void tunnel_relay_drained(void *ctx);
 void tunnel_wg_deliver(void *context, struct wg_peer *wg, uint8_t *packet, size_t length);
 
 /* ping.c */

@@ -338,15 +338,13 @@ void relay_set_node_key(struct relay *r, const struct secret_key *node_key)
 	relay_wake(r, 0);
 }
 
-int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
-	       size_t length)
+int relay_send(struct relay *r, uint16_t region, const struct public_key *to,
+	       const struct iovec *packets, size_t count)
 {
 	const struct relay_route *route;
 	struct relay_region *home;
 	nanoseconds now = clock_boottime();
 
-	if (length > DERP_PACKET_MAX)
-		return -EMSGSIZE;
 	home = region ? relay_find_region(r, region) : NULL;
 	if (home && !home->in_map)
 		home = NULL;
@@ -357,7 +355,7 @@ int relay_send(struct relay *r, uint16_t region, const struct public_key *to, co
 	}
 	if (!home)
 		return -EHOSTUNREACH;
-	return region_send(home, to, data, length, now);
+	return region_send(home, to, packets, count, now);
 }
 
 void relay_link_changed(struct relay *r)

@@ -22,6 +22,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 #include <uv.h>
 
 struct names; /* transport/names.h */
@@ -37,6 +38,9 @@ struct relay_callbacks {
 	 */
 	void (*packet)(void *ctx, uint16_t region, const struct public_key *source,
 		       const uint8_t *data, size_t length);
+
+	/** @drained: no further @packet of what was received together */
+	void (*drained)(void *ctx);
 
 	/** @is_peer: whether to store the region of @key; NULL: always */
 	bool (*is_peer)(void *ctx, const struct public_key *key);
@@ -101,17 +105,17 @@ void relay_set_home(struct relay *r, uint16_t region);
 void relay_set_node_key(struct relay *r, const struct secret_key *node_key);
 
 /**
- * relay_send() - Send @data to @to
+ * relay_send() - Send @count packets to @to, with as few writes and TLS records as it takes
  * @region: the peer's home region; 0: unknown
  *
  * Uses an open connection to @region; else the open one through which @to was last heard; else
- * dials @region and queues the packet.
+ * dials @region and queues the packets.
  *
  * Return: 0 sent or queued, -EHOSTUNREACH no path to the peer (unknown region, peer never heard),
- * -EMSGSIZE, -ENOMEM
+ * -EMSGSIZE a packet is too long (the others are sent), -ENOMEM
  */
-int relay_send(struct relay *r, uint16_t region, const struct public_key *to, const void *data,
-	       size_t length);
+int relay_send(struct relay *r, uint16_t region, const struct public_key *to,
+	       const struct iovec *packets, size_t count);
 
 /**
  * relay_link_changed() - The network changed

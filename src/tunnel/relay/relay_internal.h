@@ -32,6 +32,7 @@
 #define RELAY_NODES          8u /* nodes of one region that are tried */
 /* Limit of unsent bytes in the stream; more packets wait in our queue, which drops old ones. */
 #define RELAY_STREAM_PENDING (64u * 1024)
+#define RELAY_WRITE          (16u * 1024) /* packets that are written together: a TLS record */
 #define RELAY_PROBLEM_MAX    160
 
 struct relay_node {
@@ -176,9 +177,9 @@ void region_want(struct relay_region *g, nanoseconds now);
 /** region_disconnect() - Close, and become IDLE; @keep_queue keeps the queue */
 void region_disconnect(struct relay_region *g, bool keep_queue);
 
-/** region_send() - Send at once, or queue; 0 or -ENOMEM */
-int region_send(struct relay_region *g, const struct public_key *to, const void *data,
-		size_t length, nanoseconds now);
+/** region_send() - Send at once, or queue; 0, -EMSGSIZE or -ENOMEM, as relay_send() */
+int region_send(struct relay_region *g, const struct public_key *to, const struct iovec *packets,
+		size_t count, nanoseconds now);
 
 /** region_probe() - The network changed: ping; without an answer in 5 s the connection ends */
 void region_probe(struct relay_region *g);

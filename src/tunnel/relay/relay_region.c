@@ -246,12 +246,20 @@ static void flush_output(struct relay_region *g)
 		buffer_consume(output, output->length);
 }
 
-static void send_now(struct relay_region *g, const struct public_key *to, const void *data,
-		     size_t length, nanoseconds now)
+/* can_write() - Whether the stream has few unsent bytes; what was put together for a write goes first */
+static bool can_write(struct relay_region *g)
+{
+	if (derp_client_output(g->client)->length >= RELAY_WRITE)
+		flush_output(g);
+	return !g->lost && stream_pending(g->stream) < RELAY_STREAM_PENDING;
+}
+
+/* put_packet() - Put a packet together for the next write */
+static void put_packet(struct relay_region *g, const struct public_key *to, const void *data,
+		       size_t length, nanoseconds now)
 {
 	if (derp_client_send(g->client, to, data, length, now) < 0)
 		g->queue.dropped++;
-	flush_output(g);
 }
 
 /* flush_queue() - Move packets to the stream while it has few unsent bytes */
@@ -259,11 +267,11 @@ static void flush_queue(struct relay_region *g, nanoseconds now)
 {
 	struct queued_packet *p;
 
-	while ((p = STAILQ_FIRST(&g->queue.packets)) && !g->lost &&
-	       stream_pending(g->stream) < RELAY_STREAM_PENDING) {
-		send_now(g, &p->to, p->data, p->length, now);
+	while ((p = STAILQ_FIRST(&g->queue.packets)) && can_write(g)) {
+		put_packet(g, &p->to, p->data, p->length, now);
 		packet_queue_take(&g->queue);
 	}
+	flush_output(g);
 }
 
 bool region_is_ready(const struct relay_region *g)
@@ -381,6 +389,7 @@ static void connection_failed(struct relay_region *g, const char *problem)
 static void take_bytes(struct relay_region *g, const uint8_t *bytes, size_t length)
 {
 	nanoseconds now = clock_boottime();
+	const struct relay *relay = g->relay;
 	struct derp_client *client = g->client;
 	struct derp_message message;
 	char problem[RELAY_PROBLEM_MAX];
@@ -390,6 +399,8 @@ static void take_bytes(struct relay_region *g, const uint8_t *bytes, size_t leng
 	while (r >= 0 && g->client == client && !g->lost &&
 	       (r = derp_client_next(client, now, &message)) > 0)
 		on_message(g, &message, now);
+	if (relay->callbacks->drained)
+		relay->callbacks->drained(relay->ctx);
 	if (g->client != client || g->lost)
 		return;
 	if (r < 0) {
@@ -556,20 +567,28 @@ void region_want(struct relay_region *g, nanoseconds now)
 		connect_now(g, now);
 }
 
-int region_send(struct relay_region *g, const struct public_key *to, const void *data,
-		size_t length, nanoseconds now)
+int region_send(struct relay_region *g, const struct public_key *to, const struct iovec *packets,
+		size_t count, nanoseconds now)
 {
-	int r;
+	int r = 0;
 
 	g->last_wanted = now;
-	if (!region_is_ready(g) || !STAILQ_EMPTY(&g->queue.packets) ||
-	    stream_pending(g->stream) >= RELAY_STREAM_PENDING) {
-		r = packet_queue_add(&g->queue, to, data, length);
-		region_want(g, now);
-		return r;
+	for (size_t i = 0; i < count; i++) {
+		const void *data = packets[i].iov_base;
+		size_t length = packets[i].iov_len;
+
+		if (length > DERP_PACKET_MAX)
+			r = -EMSGSIZE;
+		else if (region_is_ready(g) && STAILQ_EMPTY(&g->queue.packets) && can_write(g))
+			put_packet(g, to, data, length, now);
+		else if (packet_queue_add(&g->queue, to, data, length) < 0)
+			r = -ENOMEM;
 	}
-	send_now(g, to, data, length, now);
-	return 0;
+	if (region_is_ready(g))
+		flush_output(g);
+	else
+		region_want(g, now);
+	return r;
 }
 
 /* Time */

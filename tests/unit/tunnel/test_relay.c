@@ -8,6 +8,7 @@
  */
 #include "tunnel/relay/relay_internal.h"
 
+#include "base/cleanup.h"
 #include "base/limits.h"
 #include "unit/unit.h"
 
@@ -47,7 +48,7 @@ static uv_loop_t loop;
 static struct server servers[3];
 
 /* What the pool told. */
-static int packets, ready[4], lost[4], gone;
+static int packets, drained, ready[4], lost[4], gone;
 static char health[256];
 static struct relay *pool;
 static bool forget_map_on_packet;
@@ -61,6 +62,12 @@ static void on_packet(void *ctx, uint16_t region, const struct public_key *sourc
 	packets++;
 	if (forget_map_on_packet)
 		assert_int_equal(relay_set_map(pool, &empty), 0);
+}
+
+static void on_drained(void *ctx)
+{
+	(void)ctx;
+	drained++;
 }
 
 static bool nobody_is_a_peer;
@@ -95,11 +102,17 @@ static void on_health(void *ctx, uint16_t region, const char *problem)
 
 static const struct relay_callbacks callbacks = {
 	.packet = on_packet,
+	.drained = on_drained,
 	.is_peer = is_peer,
 	.connected = on_connected,
 	.peer_gone = on_peer_gone,
 	.health = on_health,
 };
+
+static int send_one(uint16_t region, const struct public_key *to, const void *data, size_t length)
+{
+	return relay_send(pool, region, to, &(struct iovec){(void *)(uintptr_t)data, length}, 1);
+}
 
 /* Servers */
 
@@ -394,7 +407,7 @@ static void packets_wait_for_the_greeting(void **state)
 	(void)state;
 	set_map(2);
 	for (uint32_t i = 1; i <= 100; i++)
-		assert_int_equal(relay_send(pool, 2, &peer, &i, sizeof(i)), 0);
+		assert_int_equal(send_one(2, &peer, &i, sizeof(i)), 0);
 	assert_false(region_is_ready(relay_find_region(pool, 2)));
 	RUN_UNTIL(servers[1].packets == 100);
 	assert_int_equal(servers[1].last, 100);
@@ -403,11 +416,45 @@ static void packets_wait_for_the_greeting(void **state)
 	relay_find_region(pool, 2)->last_wanted -= 61 * NSEC_PER_SEC;
 	relay_wake(pool, 0);
 	RUN_UNTIL(servers[1].open == 0);
-	assert_int_equal(relay_send(pool, 2, &peer, "1234", 4), 0);
+	assert_int_equal(send_one(2, &peer, "1234", 4), 0);
 	RUN_UNTIL(servers[1].packets == 101);
 	assert_int_equal(servers[1].connections, 2);
-	assert_int_equal(relay_send(pool, 7, &peer, "x", 1), -EHOSTUNREACH);
-	assert_int_equal(relay_send(pool, 0, &peer, "x", 1), -EHOSTUNREACH);
+	assert_int_equal(send_one(7, &peer, "x", 1), -EHOSTUNREACH);
+	assert_int_equal(send_one(0, &peer, "x", 1), -EHOSTUNREACH);
+}
+
+static void a_batch_arrives_whole_in_order_and_is_received_as_one(void **state)
+{
+	static uint8_t data[400][1000];
+	struct iovec batch[ARRAY_SIZE(data)];
+	uint8_t frames[3 * (DERP_FRAME_HEADER + KEY_SIZE + 2)];
+	struct derp_message m = {
+		.type = DERP_RECV_PACKET, .key = peer, .data = (const uint8_t *)"hi", .length = 2};
+	size_t length = 0;
+
+	(void)state;
+	set_map(1);
+	relay_set_home(pool, 1);
+	RUN_UNTIL(ready[1] == 1);
+	for (uint32_t i = 0; i < ARRAY_SIZE(data); i++) {
+		memcpy(data[i], &(uint32_t){i + 1}, sizeof(i));
+		batch[i] = (struct iovec){data[i], sizeof(data[i])};
+	}
+	assert_int_equal(relay_send(pool, 1, &peer, batch, ARRAY_SIZE(batch)), 0);
+	RUN_UNTIL(servers[0].packets == (int)ARRAY_SIZE(batch));
+	assert_int_equal(servers[0].last, ARRAY_SIZE(batch));
+	assert_int_equal(relay_find_region(pool, 1)->queue.dropped, 0);
+	/* One that is too long does not keep the others. */
+	batch[0].iov_len = DERP_PACKET_MAX + 1;
+	assert_int_equal(relay_send(pool, 1, &peer, batch, 2), -EMSGSIZE);
+	RUN_UNTIL(servers[0].packets == (int)ARRAY_SIZE(batch) + 1);
+	/* Back: what came together is drained once. */
+	drained = 0;
+	for (int i = 0; i < 3; i++)
+		length += (size_t)derp_message_write(frames + length, sizeof(frames) - length, &m);
+	write_all(servers[0].sessions, frames, length);
+	RUN_UNTIL(packets == 3);
+	assert_int_equal(drained, 1);
 }
 
 static void a_full_queue_drops_the_oldest_and_counts(void **state)
@@ -420,7 +467,7 @@ static void a_full_queue_drops_the_oldest_and_counts(void **state)
 	set_map(1);
 	for (uint32_t i = 1; i <= count; i++) {
 		memcpy(packet, &i, sizeof(i));
-		assert_int_equal(relay_send(pool, 1, &peer, packet, sizeof(packet)), 0);
+		assert_int_equal(send_one(1, &peer, packet, sizeof(packet)), 0);
 		run_ms(i == 1 ? 100 : 0);
 	}
 	assert_int_equal(relay_find_region(pool, 1)->state, RELAY_CONNECTING);
@@ -445,16 +492,16 @@ static void answers_go_where_the_peer_was_heard(void **state)
 	write_message(servers[0].sessions, &m);
 	RUN_UNTIL(packets == 1);
 	/* Its home isn't connected, the route is: no dial. */
-	assert_int_equal(relay_send(pool, 2, &peer, "1234", 4), 0);
-	assert_int_equal(relay_send(pool, 0, &peer, "1234", 4), 0);
+	assert_int_equal(send_one(2, &peer, "1234", 4), 0);
+	assert_int_equal(send_one(0, &peer, "1234", 4), 0);
 	RUN_UNTIL(servers[0].packets == 2);
 	assert_int_equal(servers[1].connections, 0);
 	/* PeerGone ends the route; then its home is dialled. */
 	m = (struct derp_message){.type = DERP_PEER_GONE, .key = peer, .reason = 1};
 	write_message(servers[0].sessions, &m);
 	RUN_UNTIL(gone == 1);
-	assert_int_equal(relay_send(pool, 0, &peer, "1234", 4), -EHOSTUNREACH);
-	assert_int_equal(relay_send(pool, 2, &peer, "1234", 4), 0);
+	assert_int_equal(send_one(0, &peer, "1234", 4), -EHOSTUNREACH);
+	assert_int_equal(send_one(2, &peer, "1234", 4), 0);
 	RUN_UNTIL(servers[1].packets == 1);
 	/* So does the loss of the connection. */
 	m = (struct derp_message){
@@ -463,7 +510,7 @@ static void answers_go_where_the_peer_was_heard(void **state)
 	RUN_UNTIL(packets == 2);
 	uv_close((uv_handle_t *)&servers[1].sessions->tcp, session_closed);
 	RUN_UNTIL(lost[2] == 1);
-	assert_int_equal(relay_send(pool, 0, &other, "1234", 4), -EHOSTUNREACH);
+	assert_int_equal(send_one(0, &other, "1234", 4), -EHOSTUNREACH);
 }
 
 /* A minute passes by moving the past back. */
@@ -474,7 +521,7 @@ static void a_region_that_is_not_needed_is_left_but_never_the_home(void **state)
 	(void)state;
 	set_map(2);
 	relay_set_home(pool, 1);
-	assert_int_equal(relay_send(pool, 2, &peer, "1234", 4), 0);
+	assert_int_equal(send_one(2, &peer, "1234", 4), 0);
 	RUN_UNTIL(ready[1] == 1 && ready[2] == 1 && servers[1].packets == 1);
 	home = relay_find_region(pool, 1);
 	away = relay_find_region(pool, 2);
@@ -488,7 +535,7 @@ static void a_region_that_is_not_needed_is_left_but_never_the_home(void **state)
 	assert_int_equal(away->state, RELAY_IDLE);
 	assert_int_equal(home->state, RELAY_CONNECTED);
 	assert_int_equal(lost[1], 0);
-	assert_int_equal(relay_send(pool, 2, &peer, "1234", 4), 0);
+	assert_int_equal(send_one(2, &peer, "1234", 4), 0);
 	RUN_UNTIL(ready[2] == 2 && servers[1].packets == 2);
 }
 
@@ -659,7 +706,7 @@ static void the_owner_may_change_everything_inside_of_a_callback(void **state)
 	assert_int_equal(packets, 1);
 	RUN_UNTIL(servers[0].open == 0);
 	assert_null(pool->regions);
-	assert_int_equal(relay_send(pool, 1, &peer, "x", 1), -EHOSTUNREACH);
+	assert_int_equal(send_one(1, &peer, "x", 1), -EHOSTUNREACH);
 }
 
 static void a_relay_that_is_silent_after_the_network_moved_is_left(void **state)
@@ -684,6 +731,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		test(home_connects_in_either_order_and_stays),
 		test(packets_wait_for_the_greeting),
+		test(a_batch_arrives_whole_in_order_and_is_received_as_one),
 		test(a_full_queue_drops_the_oldest_and_counts),
 		test(answers_go_where_the_peer_was_heard),
 		test(a_region_that_is_not_needed_is_left_but_never_the_home),
