@@ -9,17 +9,14 @@
 #include "node/node_internal.h"
 
 #include <string.h>
-#include <strings.h>
 
-/* is_named() - Whether @list, separated by commas, has @name or its first label */
-static bool is_named(const char *list, const char *name, size_t length)
+/* is_wanted() - Whether @list, separated by commas, names @peer */
+static bool is_wanted(const struct netmap *map, const struct tailcfg_node *peer, const char *list)
 {
-	size_t label = strcspn(name, ".");
-
 	while (*list) {
 		size_t item = strcspn(list, ",");
 
-		if ((item == length || item == label) && strncasecmp(list, name, item) == 0)
+		if (node_is_named(map, peer, list, item))
 			return true;
 		list += item;
 		list += *list == ',';
@@ -46,9 +43,12 @@ void node_write_funnels(const struct node *node, const char *nodes, struct json_
 {
 	const struct netmap *map = node_netmap(node);
 	const struct netmap_peer *peer = NULL;
-	char name[256];
+	char name[256], suffix[256];
 
 	json_begin_object(w, NULL);
+	/* Of this tailnet: a label alone means a node of it, and none that is shared into it. */
+	node_magic_dns_suffix(map, suffix, sizeof(suffix));
+	json_put_string(w, "Suffix", suffix);
 	json_begin_array(w, "Peers");
 	while (map && map->self && (peer = netmap_peer_next(map, peer)) != NULL) {
 		const struct tailcfg_node *n = &peer->node;
@@ -58,7 +58,7 @@ void node_write_funnels(const struct node *node, const char *nodes, struct json_
 			length--;
 		if (!n->hostinfo || length == 0 || length >= sizeof(name) ||
 		    !node_peer_is_trusted(map, peer) ||
-		    !(n->hostinfo->ingress_enabled || is_named(nodes, n->name, length)))
+		    !(n->hostinfo->ingress_enabled || is_wanted(map, n, nodes)))
 			continue;
 		memcpy(name, n->name, length);
 		name[length] = 0;

@@ -37,11 +37,10 @@ static size_t label_length(const char *name)
 	return strcspn(name, ".");
 }
 
-/* is_named() - Whether @item is the whole name of @peer, or its first label if both share a suffix */
-static bool is_named(const struct node *node, const struct tailcfg_node *peer, const char *item,
-		     size_t length)
+bool node_is_named(const struct netmap *map, const struct tailcfg_node *peer, const char *item,
+		   size_t length)
 {
-	const char *name = peer->name ?: "", *own = node_netmap(node)->self->name ?: "";
+	const char *name = peer->name ?: "", *own = map->self->name ?: "";
 	size_t whole = strlen(name), label = label_length(name);
 
 	while (whole > 0 && name[whole - 1] == '.')
@@ -68,7 +67,7 @@ static bool is_listed(const struct node *node, const struct tailcfg_node *peer, 
 		return false;
 	}
 	if (address_parse(item, length, &address) < 0)
-		return is_named(node, peer, item, length);
+		return node_is_named(node_netmap(node), peer, item, length);
 	for (uint32_t i = 0; i < peer->addresses.count; i++)
 		if (address_equal(&peer->addresses.items[i].address, &address))
 			return true;

@@ -502,6 +502,10 @@ void node_peerapi_close(struct node *node);
  * --ingress-from */
 bool node_ingress_trusts(const struct node *node, const struct node_identity *who);
 
+/** node_is_named() - Whether @item is the name of @peer, or its first label if it is a node of this tailnet; @map has a self */
+bool node_is_named(const struct netmap *map, const struct tailcfg_node *peer, const char *item,
+		   size_t length);
+
 /** node_ingress_check() - Whether Funnel can work here; -EPERM with what to allow in @err */
 int node_ingress_check(const struct node *node, struct error *err);
 
@@ -536,6 +540,9 @@ void node_answer_c2n(void *user, const struct control_c2n_request *request,
 		     struct control_c2n_reply *reply);
 
 /* node_status.c */
+
+/** node_magic_dns_suffix() - "example.ts.net" out of "host.example.ts.net."; "" without a name */
+void node_magic_dns_suffix(const struct netmap *map, char *out, size_t size);
 
 /** node_write_self() - The tailcfg.Node of this node; only if node_has_map() */
 void node_write_self(struct node *node, struct json_writer *w, const char *name);

@@ -34,8 +34,7 @@ static void put_capabilities(struct json_writer *w, const struct tailcfg_capabil
 	json_end_object(w);
 }
 
-/* magic_dns_suffix() - "example.ts.net" out of "host.example.ts.net."; "" without a name */
-static void magic_dns_suffix(const struct netmap *map, char *out, size_t size)
+void node_magic_dns_suffix(const struct netmap *map, char *out, size_t size)
 {
 	const char *name = map && map->self && map->self->name ? map->self->name : "";
 	const char *dot = strchr(name, '.');
@@ -232,7 +231,7 @@ void node_write_status(struct node *node, bool peers, struct json_writer *w, con
 	const struct netmap *map = node_netmap(node);
 	char suffix[256];
 
-	magic_dns_suffix(map, suffix, sizeof(suffix));
+	node_magic_dns_suffix(map, suffix, sizeof(suffix));
 	json_begin_object(w, name);
 	json_put_string(w, "Version", NODE_VERSION_LONG);
 	json_put_bool(w, "TUN", true);

@@ -446,6 +446,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	services->kept.max = KEPT_ALL;
 	if (services->connections_max > CONNECTIONS_MAX)
 		services->connections_max = CONNECTIONS_MAX;
+	conduit_pool_init(&services->conduits, QUEUED_ALL, services->connections_max);
 	services->engine = engine_link_new(services);
 	services->people = people_new(loop, services->engine);
 	services->peerapi = peerapi_new(services);
@@ -492,6 +493,7 @@ void services_free(struct services *services)
 		close_listener(LIST_FIRST(&services->listeners));
 	while (!LIST_EMPTY(&services->parts))
 		LIST_FIRST(&services->parts)->close(LIST_FIRST(&services->parts));
+	conduit_pool_free(&services->conduits);
 	app_forget(services);
 	app_http2_forget(services);
 	if (services->peerapi)

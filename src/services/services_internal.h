@@ -28,6 +28,7 @@
 #include "privsep/privsep_client.h"
 #include "services/services.h"
 #include "transport/certificate.h"
+#include "transport/conduit.h"
 #include "transport/http2_duplex.h"
 #include "transport/stream.h"
 #include "transport/tls.h"
@@ -135,6 +136,7 @@ struct services {
 	size_t connections;                     /* in @parts */
 	size_t streams;                         /* requests on all HTTP/2 connections */
 	struct http2_pool kept;                 /* bodies on them, of clients and apps */
+	struct conduit_pool conduits;           /* of tcp_bridge.c */
 	size_t connections_max;
 	size_t funnels;                  /* of @connections */
 	struct loop_timer *accept_again; /* after a failure */

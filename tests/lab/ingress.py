@@ -41,8 +41,11 @@ class Listener:
         self.socket = socket.socket(family)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(at)
-        self.socket.listen(512)
+        self.listen()
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def listen(self):
+        self.socket.listen(512)
 
     def _accept(self):
         with contextlib.suppress(OSError):
@@ -62,21 +65,37 @@ class Listener:
 
 
 class FakeLocalApi(Listener):
-    """Answers /localapi/v0/funnels with its `peers`."""
+    """Answers /localapi/v0/funnels with its `peers`.
 
-    def __init__(self, path):
+    hostile(connection): answers in place of it.
+    """
+
+    def __init__(self, path, uid=0):
         self.path = path
         self.peers = []
         self.asked = []
+        self.suffix = "t.test"
+        self.hostile = None
+        self.uid = uid
         path.unlink(missing_ok=True)
         super().__init__(socket.AF_UNIX, str(path))
+
+    def listen(self):
+        os.seteuid(self.uid)  # the kernel tells clients who has called listen()
+        try:
+            super().listen()
+        finally:
+            os.seteuid(0)
 
     def serve(self, connection):
         head = read_head(connection)
         if not head:
             return
         self.asked.append(head.splitlines()[0])
-        body = json.dumps({"Peers": self.peers}).encode()
+        if self.hostile:
+            self.hostile(connection)
+            return
+        body = json.dumps({"Suffix": self.suffix, "Peers": self.peers}).encode()
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
 

@@ -5,6 +5,7 @@ The nodes are stand-ins; test_funnel.py has real ones.
 """
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import ssl
 import struct
 import subprocess
 import threading
+import time
 from http import HTTPStatus
 from pathlib import Path
 
@@ -315,6 +317,113 @@ def test_more_than_may_wait_push_out_the_oldest(world):
         connection.close()
 
 
+def _large_hello(name):
+    """As large as an ingress takes, as good as."""
+    hello = client_hello(name, [f"{i:0>250}" for i in range(58)])
+    assert 14 << 10 < len(hello) < 16 << 10
+    return hello
+
+
+def test_a_node_that_never_answers_uses_up_nothing(world):
+    """Clients of a node that is silent hold all the bytes that may be held: others are served all the same."""
+    silent = FunnelNode("silent.t.test", world.pki.issue("silent.t.test"), echo)
+    silent.serve = lambda connection: connection.recv(1, socket.MSG_WAITALL) and held.wait(60)
+    held = threading.Event()
+    world.nodes.append(silent)
+    world.api.peers.append(silent.peer())
+    world.node(NAME)
+    world.start("--source-connections=4000", "--source-rate=10000")
+    hello = _large_hello("silent.t.test")
+    clients = []
+    for _ in range(900):
+        clients.append(world.ingress.connect())
+        clients[-1].sendall(hello)
+    wait_for(lambda: world.ingress.refused("slow") > 0, 10, "the bytes to be used up")
+    assert world.ingress.metric("waiting_bytes") <= 8 << 20
+    for _ in range(20):
+        assert world.page() == f"I am {NAME}\n"
+    held.set()
+    for client in clients:
+        client.close()
+
+
+def test_slow_readers_hold_a_bound(world):
+    """A thousand clients that read nothing, of a node that sends for ever."""
+
+    class Floods(FunnelNode):
+        def serve(self, connection):
+            read_head(connection)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE)
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + bytes(1 << 20))
+
+    node = Floods("floods.t.test", world.pki.issue("floods.t.test"), echo)
+    world.nodes.append(node)
+    world.api.peers.append(node.peer())
+    world.node(NAME)
+    world.start("--source-connections=4000", "--source-rate=10000")
+    hello = client_hello("floods.t.test")
+    slow = []
+    for _ in range(1000):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", world.ingress.port))
+        client.sendall(hello)
+        slow.append(client)
+    wait_for(lambda: world.ingress.metric("connected_total") == 1000, 30, "all to be connected")
+    assert world.page() == f"I am {NAME}\n"
+    assert 1 << 20 < world.ingress.metric("queued_bytes") <= 64 << 20
+    status = Path(f"/proc/{world.ingress.process.pid}/status").read_text()
+    if os.environ.get("PILLION_BUILD", "release") == "release":
+        assert int(re.search(r"VmRSS:\s+(\d+)", status)[1]) < 96 << 10
+    for client in slow:
+        client.close()
+    wait_for(lambda: world.ingress.metric("queued_bytes") == 0, 20, "their bytes to go")
+
+
+def test_much_passes_without_a_copy(world):
+    """1 GiB from the node and 256 MiB to it: through a pipe, and with flat memory."""
+    size = 1 << 30
+
+    class Raw(FunnelNode):
+        def serve(self, connection):
+            read_head(connection)
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+            got = 0
+            while piece := connection.recv(1 << 20):
+                got += len(piece)
+            piece = bytes(1 << 20)
+            connection.sendall(got.to_bytes(8))
+            for _ in range(size >> 20):
+                connection.sendall(piece)
+
+    node = Raw(NAME, world.pki.issue(NAME), echo)
+    world.nodes.append(node)
+    world.api.peers.append(node.peer())
+    world.start()
+    process = Path(f"/proc/{world.ingress.process.pid}")
+
+    def resident():
+        return int(re.search(r"VmRSS:\s+(\d+)", (process / "status").read_text())[1])
+
+    def pipes():
+        links = [os.readlink(fd) for fd in (process / "fd").iterdir()]
+        return sum(link.startswith("pipe:") for link in links)
+
+    before, open_before, hello = resident(), pipes(), client_hello(NAME)
+    with world.ingress.connect(timeout=60) as client:
+        client.sendall(hello)
+        for _ in range(256):
+            client.sendall(bytes(1 << 20))
+        client.shutdown(socket.SHUT_WR)
+        assert int.from_bytes(client.recv(8, socket.MSG_WAITALL)) == len(hello) + (256 << 20)
+        got = 0
+        while piece := client.recv(1 << 20):
+            got += len(piece)
+        assert got == size
+    assert pipes() == open_before + 2, "nothing was spliced"
+    assert resident() < before + (4 << 10)
+
+
 def test_a_source_has_a_share(world):
     world.node(NAME, echo)
     world.start("--source-connections=5")
@@ -415,6 +524,126 @@ def test_a_map_gives_names_to_nodes(world, tmp_path):
     assert world.page("shop.example.com") == "I am the shop\n"
     assert node.header("Tailscale-Ingress-Target") == "shop.example.com:443"
     assert f"nodes=app,nobody,{NAME} " in world.api.asked[-1]
+
+
+def test_a_map_means_nodes_of_this_tailnet(world):
+    """Somebody shares a node with the same label into the tailnet; it is even the first of the list."""
+    shop = ("shop.example.com", "t.test", "app.t.test")
+    stranger = FunnelNode("app.evil.test", world.pki.issue(*shop[:1]), hello_app("somebody else"))
+    node = FunnelNode(NAME, world.pki.issue(*shop[:1]), hello_app("the shop"))
+    world.nodes += [stranger, node]
+    world.api.peers = [stranger.peer(), node.peer(Ingress=False, Name=NAME.upper())]
+    world.start("--map=shop.example.com=app,shop.evil.test=app.evil.test", names=3)
+    assert world.page("shop.example.com") == "I am the shop\n"
+    # One that calls itself as the map does: the map is the configuration's.
+    world.api.peers.insert(0, stranger.peer(Name="shop.example.com"))
+    mark = len(world.api.asked)
+    wait_for(lambda: len(world.api.asked) > mark + 1, 10, "two questions")
+    assert world.page("shop.example.com") == "I am the shop\n"
+    # A node that does not say which tailnet it is of: no label is known.
+    world.api.peers.pop(0)
+    world.api.suffix = None
+    wait_for(lambda: world.ingress.metric("names") == 2, 10, "the name to go")
+
+
+def _endless_head(connection):
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        connection.sendall(b"X-Padding: " + b"x" * 1000 + b"\r\n")
+
+
+def _endless_body(connection):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+
+
+def _slow_body(connection):
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while not connection.sendall(b" "):
+        time.sleep(0.1)
+
+
+def _answer(body):
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+    return lambda connection: connection.sendall(head + body)
+
+
+def _many(count, address="192.0.2.1:1"):
+    peer = {"Ingress": True, "Online": True, "PeerAPI": [address] * 5}
+    return json.dumps({"Peers": [{"Name": f"n{i}.t.test", **peer} for i in range(count)]}).encode()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        lambda connection: connection.sendall(os.urandom(1 << 20)),
+        lambda _: None,
+        lambda connection: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100000),
+        lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"),
+        lambda connection: connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n" + b"[" * (16 << 20)
+        ),
+        lambda connection: connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"),
+        _endless_head,
+        _endless_body,
+        _slow_body,
+        _answer(b"[" * (4 << 20)),
+        _answer(b'{"Peers":' + b"[" * 100000 + b"]" * 100000 + b"}"),
+        _answer(b'{"Peers":[' + b"{}," * (1 << 20) + b"{}]}"),
+        _answer(b'{"Peers":[]' + b" " * (9 << 20) + b"}"),
+        _answer(b'{"Peers":[],"Peers":[]}'),
+        _answer(b'{"Peers":[{"Name":"\\u0000"}]\xff}'),
+    ],
+    ids=lambda _: "",
+)
+def test_a_hostile_localapi(world, hostile):
+    """Garbage, endless, huge and slow answers: known names stay, memory is bounded, and it recovers."""
+    world.node(NAME)
+    world.start()
+    failed = world.ingress.metrics()['pillion_ingress_questions_total{result="failed"}']
+    world.api.hostile = hostile
+
+    def questions(result):
+        return world.ingress.metric(f'questions_total{{result="{result}"}}')
+
+    answered = questions("answered")
+    wait_for(
+        lambda: questions("failed") > failed + 1 or questions("answered") > answered + 1,
+        30,
+        "two answers",
+    )
+    status = Path(f"/proc/{world.ingress.process.pid}/status").read_text()
+    assert int(re.search(r"VmHWM:\s+(\d+)", status)[1]) < 512 << 10
+    if questions("failed") > failed:
+        assert world.page() == f"I am {NAME}\n"
+    world.api.hostile = None
+    wait_for(lambda: world.ingress.metric("node_up"), 10, "it to answer again")
+    world.ingress.wait_names(1)
+    assert world.page() == f"I am {NAME}\n"
+
+
+def test_more_names_than_there_may_be(world):
+    world.node(NAME)
+    world.api.hostile = _answer(_many(17000))
+    world.start(names=16384)
+    world.api.hostile = None
+    world.ingress.wait_names(1)
+    assert world.page() == f"I am {NAME}\n"
+
+
+def test_a_localapi_of_somebody_else_is_not_believed(world, tmp_path):
+    """A user who may write into the folder of the socket would decide where names lead."""
+    world.node(NAME)
+    world.start()
+    world.api.close()
+    evil = FakeLocalApi(tmp_path / "api.sock", uid=65534)
+    evil.peers = [{"Name": OTHER, "Ingress": True, "PeerAPI": ["127.0.0.1:1"]}]
+    wait_for(lambda: not world.ingress.metric("node_up"), 10, "it to be refused")
+    assert "user 65534 listens there, and not root" in world.ingress.log.read_text()
+    assert evil.asked == []
+    assert world.page() == f"I am {NAME}\n"
+    evil.close()
 
 
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"

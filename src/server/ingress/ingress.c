@@ -19,6 +19,9 @@
 #define RATE_SECONDS   10u    /* how many seconds of the rate may come at once */
 #define DEAD_AFTER_MS  120000 /* sent, and not acknowledged */
 
+/* Bytes that the kernel keeps for one slow reader: it would take megabytes, which nobody counts. */
+#define UNSENT_MAX (128 * 1024)
+
 struct ingress_door {
 	struct ingress *ingress;
 	uv_poll_t poll;
@@ -86,6 +89,7 @@ static void set_options(int fd)
 	} rows[] = {
 		{IPPROTO_TCP, TCP_USER_TIMEOUT, DEAD_AFTER_MS},
 		{IPPROTO_TCP, TCP_NODELAY, 1},
+		{IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_MAX},
 		{SOL_SOCKET, SO_KEEPALIVE, 1},
 		{IPPROTO_TCP, TCP_KEEPIDLE, 60},
 		{IPPROTO_TCP, TCP_KEEPCNT, 4},
@@ -207,6 +211,9 @@ int ingress_new(uv_loop_t *loop, const struct ingress_config *config, struct ing
 		ingress->source_connections = config->source_connections
 						      ? config->source_connections
 						      : INGRESS_SOURCE_CONNECTIONS;
+		conduit_pool_init(&ingress->pool, INGRESS_QUEUED_ALL, ingress->connections);
+		ingress->pool.half_closed = INGRESS_HALF_CLOSED;
+		ingress->pool.resets = true;
 		ingress->limit = source_limit_new(rate, rate * RATE_SECONDS);
 		ingress->doors = calloc(config->listener_count + 1, sizeof(*ingress->doors));
 	}
@@ -277,6 +284,7 @@ void ingress_free(struct ingress *ingress)
 	ingress->closing = true;
 	while (!LIST_EMPTY(&ingress->clients))
 		ingress_client_close(LIST_FIRST(&ingress->clients));
+	conduit_pool_free(&ingress->pool);
 	free_doors(ingress);
 	ingress_names_free(ingress->names);
 	web_server_free(ingress->metrics);

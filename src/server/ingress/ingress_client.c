@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server/ingress/ingress_client.c - one connection from the internet, until its node is known
+ * server/ingress/ingress_client.c - one connection from the internet, until its node has accepted it
  *
  * DOC: Theory of operation
  *
- *	[PROXY head] → ClientHello or request → name → node → call → flow
+ *	[PROXY head] → ClientHello or request → name → node → call → conduit
  *
- * Until its name is known a client is on the list of those that wait, and what it sent is held, which
+ * Until its node has accepted, a client is on the list of those that wait, and what it sent is held, which
  * is bounded for each and for all. A client that sends no whole ClientHello in time is closed, and
- * the one that waits longest is closed for another one. A name may be new: before it is refused,
+ * the one that waits longest is closed for another one, also while its node is asked: a node that
+ * never answers must not use up what all clients may hold. A name may be new: before it is refused,
  * the LocalAPI is asked once more. A client that is refused gets a TLS alert
  * (or an answer of HTTP), and has LINGER to read it: closing at once could overtake it by a reset.
  */
@@ -54,7 +55,7 @@ struct ingress_client {
 	unsigned int slot;
 	uint16_t port;
 	struct endpoint from;
-	int fd; /* -1: the flow has it */
+	int fd; /* -1: the conduit has it */
 	uv_poll_t poll;
 	struct loop_timer *timer;
 	struct client_hello hello;
@@ -64,7 +65,7 @@ struct ingress_client {
 	char name[INGRESS_NAME_MAX];
 	nanoseconds named_at; /* when it was looked up first */
 	struct ingress_call *call;
-	struct ingress_flow *flow;
+	struct conduit *conduit;
 };
 
 static const char *const refusals[INGRESS_REFUSALS] = {
@@ -115,7 +116,7 @@ void ingress_client_close(struct ingress_client *client)
 	if (client->counted)
 		ingress_uncount_source(ingress, client->slot);
 	ingress_call_cancel(client->call);
-	ingress_flow_close(client->flow);
+	conduit_close(client->conduit);
 	loop_timer_free(client->timer);
 	uv_poll_stop(&client->poll);
 	uv_close((uv_handle_t *)&client->poll, on_closed);
@@ -184,7 +185,7 @@ static void on_flow_ended(void *user)
 {
 	struct ingress_client *client = user;
 
-	client->flow = NULL;
+	client->conduit = NULL;
 	ingress_client_close(client);
 }
 
@@ -194,6 +195,12 @@ static void on_called(void *user, int node, const uint8_t *early, size_t early_l
 	struct ingress_client *client = user;
 	struct ingress *ingress = client->ingress;
 	const struct ingress_target *target = ingress_names_find(ingress->names, client->name);
+	struct conduit_end ends[] = {
+		{.early = early,
+		 .early_length = early_length,
+		 .counter = &ingress->statistics.bytes_out},
+		{.fd = node, .counter = &ingress->statistics.bytes_in},
+	};
 
 	client->call = NULL;
 	if (node < 0) {
@@ -207,11 +214,13 @@ static void on_called(void *user, int node, const uint8_t *early, size_t early_l
 	ingress->statistics.connected++;
 	client->stage = STAGE_FLOW;
 	loop_timer_at(client->timer, DEADLINE_NEVER);
-	client->flow =
-		ingress_flow_open(ingress, TAKE_FD(client->fd), node, buffer_head(&client->held),
-				  client->held.length, early, early_length, on_flow_ended, client);
+	ends[0].fd = TAKE_FD(client->fd);
+	ends[1].early = buffer_head(&client->held);
+	ends[1].early_length = client->held.length;
+	client->conduit = conduit_open(ingress->loop, &ingress->pool, ends, on_flow_ended, client);
+	stop_waiting(client);
 	release_held(client);
-	if (!client->flow)
+	if (!client->conduit)
 		ingress_client_close(client);
 }
 
@@ -229,7 +238,6 @@ static void call_node(struct ingress_client *client)
 		ingress_names_hurry(ingress->names);
 		return;
 	}
-	stop_waiting(client);
 	if (!target) {
 		refuse(client, INGRESS_UNKNOWN, TLS_ALERT_UNRECOGNIZED_NAME);
 		return;

@@ -3,10 +3,10 @@
  * server/ingress/ingress_internal.h - shared by the files of the ingress
  *
  *	ingress.c          listeners, limits, statistics
- *	ingress_client.c   one connection from the internet, until its node is known
+ *	ingress_client.c   one connection from the internet, until its node has accepted it
  *	ingress_http.c     what a connection of plain HTTP asks for
  *	ingress_call.c     a connection to a node's PeerAPI, until it has accepted
- *	ingress_flow.c     bytes both ways, from there on
+ *	                   from there on transport/conduit.h
  *	ingress_names.c    which node has which name, of the LocalAPI
  *	ingress_metrics.c  /metrics
  */
@@ -16,6 +16,7 @@
 #include "server/ingress/ingress.h"
 #include "server/web/source_limit.h"
 #include "server/web/web_server.h"
+#include "transport/conduit.h"
 #include "transport/loop_timer.h"
 #include "wire/client_hello.h"
 
@@ -25,15 +26,16 @@
 #define INGRESS_SOURCE_CONNECTIONS 512u
 #define INGRESS_SOURCE_RATE        100u /* new ones a second, and ten seconds of that at once */
 
-/* Clients whose node is not known yet: how long, how many, and the bytes that all of them hold. */
+/* Clients whose node has not accepted yet: how long their first message may take, how many, and the bytes that all of
+ * them hold. */
 #define INGRESS_HELLO_PATIENCE (10 * NSEC_PER_SEC)
 #define INGRESS_WAITING        2048u
 #define INGRESS_WAITING_BYTES  ((size_t)8 * 1024 * 1024)
 
-/* Bytes that wait for slow readers, of all connections together, and one piece. */
-#define INGRESS_QUEUED_ALL ((size_t)64 * 1024 * 1024)
-#define INGRESS_PIECE      ((size_t)64 * 1024)
-#define INGRESS_PIECE_MIN  ((size_t)4 * 1024)
+/* Bytes that wait for slow readers, of all connections together; and how long one direction may still go on when
+ * the other has ended and no byte moves. */
+#define INGRESS_QUEUED_ALL  ((size_t)64 * 1024 * 1024)
+#define INGRESS_HALF_CLOSED (600 * NSEC_PER_SEC)
 
 /* A node's PeerAPI: connecting to its first address; to another one, or where control says that the node is offline;
  * and its answer. */
@@ -78,9 +80,10 @@ struct ingress {
 	void (*names_known)(struct ingress *ingress, nanoseconds asked_at);
 	struct source_limit *limit;
 	uint16_t of_source[SOURCE_SLOTS + 1];
-	TAILQ_HEAD(, ingress_client) waiting; /* without a known node, the oldest first */
+	TAILQ_HEAD(, ingress_client) waiting; /* no node has accepted yet; the oldest first */
 	LIST_HEAD(, ingress_client) clients;  /* all */
 	size_t waiting_count, waiting_bytes, client_count;
+	struct conduit_pool pool;
 	unsigned int connections, source_connections;
 	struct loop_timer *accept_again;
 	struct web_server *metrics;
@@ -167,21 +170,6 @@ struct ingress_call *ingress_call_begin(uv_loop_t *loop, const struct ingress_ta
 
 /** ingress_call_cancel() - NULL is fine */
 void ingress_call_cancel(struct ingress_call *call);
-
-/* --- ingress_flow.c --- */
-
-struct ingress_flow;
-
-/** ingress_flow_open() - Pass bytes on until both ends are closed; owns both descriptors, on failure too
- *  @to_node, @to_client: bytes that were read already
- *  Return: NULL without memory; @ended is called once, later */
-struct ingress_flow *ingress_flow_open(struct ingress *ingress, int client, int node,
-				       const uint8_t *to_node, size_t to_node_length,
-				       const uint8_t *to_client, size_t to_client_length,
-				       void (*ended)(void *user), void *user);
-
-/** ingress_flow_close() - @ended is not called any more. NULL is fine */
-void ingress_flow_close(struct ingress_flow *flow);
 
 /* --- ingress_names.c --- */
 

@@ -15,8 +15,9 @@ static int write_metrics(const struct ingress *g, struct buffer *out)
 	const uint64_t *refused = s->refused;
 	const struct metric rows[] = {
 		{"connections", NULL, "Connections from the internet", g->client_count, true},
-		{"waiting", NULL, "Those whose node is not known yet", g->waiting_count, true},
+		{"waiting", NULL, "Those whose node has not accepted yet", g->waiting_count, true},
 		{"waiting_bytes", NULL, "Bytes that those hold", g->waiting_bytes, true},
+		{"queued_bytes", NULL, "Bytes that wait for slow readers", g->pool.waiting, true},
 		{"names", NULL, "Names with a node", ingress_names_count(g->names), true},
 		{"node_up", NULL, "Whether the node of this machine answers",
 		 ingress_names_fresh(g->names), true},

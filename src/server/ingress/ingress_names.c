@@ -23,6 +23,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@
 #define ANSWER_MAX ((size_t)8 * 1024 * 1024)
 #define NAMES_MAX  16384u
 #define HOST       "local-tailscaled.sock"
+#define WHY_MAX    128u
 
 struct named {
 	char name[INGRESS_NAME_MAX];
@@ -46,7 +48,8 @@ struct named {
 struct ingress_names {
 	struct ingress *ingress;
 	struct named *table;
-	char *path; /* of the request */
+	char *path;  /* of the request */
+	uid_t owner; /* whose LocalAPI is believed, root's aside */
 	struct loop_timer *timer;
 	struct stream *stream; /* while a question is under way */
 	nanoseconds asked_at;  /* the last question */
@@ -107,13 +110,17 @@ static int add(struct named **table, const char *name, const struct ingress_targ
 	return 0;
 }
 
-/* is_node() - Whether @node, of a map, means the node with the MagicDNS name @name */
-static bool is_node(const char *node, const char *name)
+/* is_node() - Whether @node, of a map, means the node with the MagicDNS name @name: its whole name, or its first label
+ * if it is of this tailnet, @suffix. A node that is shared into the tailnet has another suffix, and its owner
+ * chooses the label. */
+static bool is_node(const char *node, const char *name, const char *suffix)
 {
 	size_t length = strlen(node);
 
-	return strncmp(name, node, length) == 0 && (name[length] == 0 || name[length] == '.') &&
-	       (name[length] == 0 || !strchr(node, '.'));
+	if (strchr(node, '.'))
+		return strcasecmp(name, node) == 0;
+	return *suffix && strncasecmp(name, node, length) == 0 && name[length] == '.' &&
+	       strcasecmp(name + length + 1, suffix) == 0;
 }
 
 static void read_addresses(const json_t *list, struct ingress_target *target)
@@ -131,8 +138,16 @@ static void read_addresses(const json_t *list, struct ingress_target *target)
 	}
 }
 
-/* take_peer() - Its own name if it funnels, and the names that are mapped to it */
-static int take_peer(struct ingress_names *names, const json_t *peer, struct named **table)
+static void lower(char *text)
+{
+	for (; *text; text++)
+		if (*text >= 'A' && *text <= 'Z')
+			*text = (char)(*text - 'A' + 'a');
+}
+
+/* take_peer() - The names that are mapped to it, or (@own) its own name if it funnels */
+static int take_peer(struct ingress_names *names, const json_t *peer, const char *suffix, bool own,
+		     struct named **table)
 {
 	const struct ingress_config *config = &names->ingress->config;
 	const char *name = json_string_value(json_object_get(peer, "Name"));
@@ -142,12 +157,15 @@ static int take_peer(struct ingress_names *names, const json_t *peer, struct nam
 	if (!name || !*name || strlen(name) >= sizeof(target.node))
 		return 0;
 	strcpy(target.node, name);
+	lower(target.node);
 	read_addresses(json_object_get(peer, "PeerAPI"), &target);
+	if (own)
+		return json_is_true(json_object_get(peer, "Ingress"))
+			       ? add(table, target.node, &target)
+			       : 0;
 	for (size_t i = 0; r == 0 && i < config->map_count; i++)
-		if (is_node(config->maps[i].node, name))
+		if (is_node(config->maps[i].node, name, suffix))
 			r = add(table, config->maps[i].name, &target);
-	if (r == 0 && json_is_true(json_object_get(peer, "Ingress")))
-		r = add(table, name, &target);
 	return r;
 }
 
@@ -157,13 +175,17 @@ static int take_answer(struct ingress_names *names)
 	json_t *json = json_loadb((const char *)buffer_head(&names->body), names->body.length,
 				  JSON_REJECT_DUPLICATES, NULL);
 	const json_t *peers = json_object_get(json, "Peers"), *peer;
+	const char *suffix = json_string_value(json_object_get(json, "Suffix"));
 	struct named *table = NULL;
 	int r = json_is_array(peers) ? 0 : -EBADMSG;
 	size_t i, before = HASH_COUNT(names->table);
 
-	json_array_foreach(peers, i, peer) {
-		if (r == 0)
-			r = take_peer(names, peer, &table);
+	/* The configuration comes before what peers call themselves. */
+	for (int own = 0; own < 2; own++) {
+		json_array_foreach(peers, i, peer) {
+			if (r == 0)
+				r = take_peer(names, peer, suffix ? suffix : "", own, &table);
+		}
 	}
 	json_decref(json);
 	if (r < 0) {
@@ -250,18 +272,30 @@ static void on_closed(void *user, const struct error *err)
 	fail(user, err ? err->text : "it closed the connection");
 }
 
-/* connect_to() - The socket at @path; a negative errno. #syscalls: socket connect */
-static int connect_to(const char *path)
+/*
+ * connect_to() - The socket at the configured path, or a negative errno
+ *
+ * What listens there decides where names lead. Somebody else who can write into the folder may have put it there.
+ * #syscalls: socket connect getsockopt
+ */
+static int connect_to(const struct ingress_names *names, char ret_why[static WHY_MAX])
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	struct ucred peer = {0};
+	socklen_t length = sizeof(peer);
 
-	if (fd < 0)
+	/* ingress_names_new() has checked its length. */
+	strcpy(address.sun_path, names->ingress->config.socket);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+		snprintf(ret_why, WHY_MAX, "%s", strerror(errno));
 		return -errno;
-	strcpy(address.sun_path, path); /* ingress_names_new() has checked its length */
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return -errno;
-	return TAKE_FD(fd);
+	}
+	if (peer.uid == 0 || peer.uid == names->owner)
+		return TAKE_FD(fd);
+	snprintf(ret_why, WHY_MAX, "user %u listens there, and not root", peer.uid);
+	return -EPERM;
 }
 
 static int send_question(struct ingress_names *names)
@@ -281,7 +315,8 @@ static int send_question(struct ingress_names *names)
 static void ask(struct ingress_names *names)
 {
 	static const struct stream_events events = {.data = on_data, .closed = on_closed};
-	int fd = connect_to(names->ingress->config.socket), r = fd;
+	char why[WHY_MAX];
+	int fd = connect_to(names, why), r = fd;
 
 	names->ingress->statistics.names_asked++;
 	names->status = 0;
@@ -289,8 +324,11 @@ static void ask(struct ingress_names *names)
 	names->body = BUFFER_INIT(ANSWER_MAX);
 	http1_parser_init(&names->parser, true);
 	loop_timer_at(names->timer, clock_boottime() + PATIENCE);
-	if (r >= 0)
-		r = tcp_open(names->ingress->loop, fd, &names->stream, NULL);
+	if (r < 0) {
+		fail(names, why);
+		return;
+	}
+	r = tcp_open(names->ingress->loop, fd, &names->stream, NULL);
 	if (r == 0) {
 		stream_set_events(names->stream, &events, names);
 		r = send_question(names);
@@ -337,6 +375,7 @@ int ingress_names_new(struct ingress *ingress, struct ingress_names **ret, struc
 	if (!names)
 		return error_set(err, -ENOMEM, "out of memory");
 	names->ingress = ingress;
+	names->owner = geteuid(); /* before the sandbox */
 	names->path = make_path(&ingress->config);
 	if (!names->path || loop_timer_create(ingress->loop, on_timer, names, &names->timer) < 0) {
 		ingress_names_free(names);
