@@ -44,7 +44,9 @@ from lab.build import build_folder  # noqa: E402
 from lab.process import command_name, cpu_seconds, descendants  # noqa: E402
 
 LOAD = build_folder() / "tests/tools/serve_load"
-APP, PROXY, PROXY_TLS = 8080, 8081, 8443
+APP = 8080
+# nginx as a proxy: workers, ports without and with TLS.
+PROXIES = {"nginx": ("auto", 8081, 8443), "nginx-one": (1, 8082, 8444)}
 CONNECTIONS = 64
 DESCRIPTORS = min(65536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 MANY = min(10000, DESCRIPTORS * 3 // 8 - 500)  # one peer may not have all connections
@@ -53,7 +55,7 @@ GIB = 2**30
 NGINX = """\
 daemon off;
 user root;
-worker_processes auto;
+worker_processes {workers};
 worker_rlimit_nofile {descriptors};
 error_log stderr;
 pid {folder}/{kind}.pid;
@@ -94,12 +96,11 @@ SERVE = {
 }
 
 
-def start_nginx(box, kind, content):
+def start_nginx(box, kind, content, workers="auto"):
     """An nginx in a box, and all its processes' first one."""
     file = box.folder / f"{kind}.conf"
-    file.write_text(
-        NGINX.format(folder=box.folder, kind=kind, content=content, descriptors=DESCRIPTORS)
-    )
+    values = {"folder": box.folder, "kind": kind, "content": content, "workers": workers}
+    file.write_text(NGINX.format(**values, descriptors=DESCRIPTORS))
     return box.start("nginx", "-c", file, log=kind)
 
 
@@ -118,7 +119,8 @@ class Contender:
         self.restart = restart
 
     def url(self, path="/"):
-        scheme = "https" if self.port in (443, PROXY_TLS) else "http"
+        tls = self.port in (443, *(tls for _, _, tls in PROXIES.values()))
+        scheme = "https" if tls else "http"
         return f"{scheme}://{self.host}:{self.port}{path}"
 
 
@@ -152,10 +154,7 @@ class World:
         name, address = self._name(self.ours)
         certificate, key = self.control.authority.issue(name, address)
         direct = start_nginx(mine, "app", app)
-        content = NGINX_PROXY.format(
-            app=APP, plain=PROXY, tls=PROXY_TLS, certificate=certificate, key=key
-        )
-        proxy = start_nginx(mine, "proxy", content)
+        running = {}
 
         def services():
             return [
@@ -168,26 +167,28 @@ class World:
             for pid in services():
                 os.kill(pid, signal.SIGKILL)
 
-        def proxies():
-            return descendants(proxy.pid)
-
-        def restart_proxy():
-            nonlocal proxy
-            proxy.kill()
-            self.lab.processes.remove(proxy)
-            proxy = start_nginx(mine, "proxy", content)
+        def restart_proxy(kind):
+            if kind in running:
+                running[kind].kill()
+                self.lab.processes.remove(running[kind])
+            workers, plain, tls = PROXIES[kind]
+            content = NGINX_PROXY.format(
+                app=APP, plain=plain, tls=tls, certificate=certificate, key=key
+            )
+            running[kind] = start_nginx(mine, kind, content, workers)
 
         own = (services, restart_services)
-        theirs = (proxies, restart_proxy)
-        plain = [
-            Contender("pillion", name, address, 80, *own),
-            Contender("nginx", name, address, PROXY, *theirs),
-            Contender("direct", name, address, APP, lambda: descendants(direct.pid)),
-        ]
-        tls = [
-            Contender("pillion", name, address, 443, *own),
-            Contender("nginx", name, address, PROXY_TLS, *theirs),
-        ]
+        plain = [Contender("pillion", name, address, 80, *own)]
+        tls = [Contender("pillion", name, address, 443, *own)]
+        for kind, (_, plain_port, tls_port) in PROXIES.items():
+            restart_proxy(kind)
+            theirs = (
+                lambda kind=kind: descendants(running[kind].pid),
+                lambda kind=kind: restart_proxy(kind),
+            )
+            plain.append(Contender(kind, name, address, plain_port, *theirs))
+            tls.append(Contender(kind, name, address, tls_port, *theirs))
+        plain.append(Contender("direct", name, address, APP, lambda: descendants(direct.pid)))
         if self.stock:
             start_nginx(self.stock.box, "app", app)
             self.stock.cli("serve", "--bg", "--yes", "--http=80", f"http://127.0.0.1:{APP}")
@@ -353,13 +354,15 @@ def ratio(row, one, other):
     return f"{statistics.median(values):.2f}" if values else ""
 
 
-def table(results):
-    names = ["pillion", "nginx", "direct", "stock"]
+def table(results, names):
     ratios = [f"to {name}" for name in names[1:]]
-    lines = [f"| | {' | '.join(names)} | {' | '.join(ratios)} |", "|---" * 8 + "|"]
+    lines = [
+        f"| | {' | '.join([*names, *ratios])} |",
+        "|---" * (len(names) + len(ratios) + 1) + "|",
+    ]
     for name, row in results.items():
         cells = [figure(row[each]) if each in row else "" for each in names]
-        cells += [ratio(row, "pillion", each) for each in names[1:]]
+        cells += [ratio(row, names[0], each) for each in names[1:]]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -372,7 +375,9 @@ def main():
     parser.add_argument("--idle-rounds", type=int, default=1, metavar="N")
     parser.add_argument("--seconds", type=int, default=4, metavar="N", help="of one measurement")
     parser.add_argument("--only", default="", metavar="REGEX", help="parts, as 'round' names them")
-    parser.add_argument("--kinds", default="pillion,nginx,direct,stock", metavar="LIST")
+    parser.add_argument(
+        "--kinds", default="pillion,nginx,direct,stock", metavar="LIST", help="also nginx-one"
+    )
     parser.add_argument("--no-stock", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures, there")
     options = parser.parse_args()
@@ -383,7 +388,7 @@ def main():
         with world.lab:
             bench = Bench(world, options)
             bench.run()
-    print(table(bench.results))
+    print(table(bench.results, options.kinds.split(",")))
     print(f"\n{os.cpu_count()} processors; load average {os.getloadavg()[1]:.1f}")
     if options.json:
         options.json.write_text(json.dumps(bench.results, indent=1))
