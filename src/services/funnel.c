@@ -2,6 +2,8 @@
 /* services/funnel.c - connections of the internet, which an ingress node brings (Funnel) */
 #include "services/funnel.h"
 
+#include "transport/tcp.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -109,13 +111,19 @@ void funnel_open(struct services *services, struct stream *stream,
 
 	/* The PROXY protocol has one family for both ends: without such an address, "::" or 0.0.0.0. */
 	to.address.family = request->source.address.family;
-	if (stream_write(stream, switching, strlen(switching)) < 0)
+	if (stream_write(stream, switching, strlen(switching)) < 0) {
 		stream_close(stream);
-	else if (request->port == HTTP_PORT)
+	} else if (request->port == HTTP_PORT) {
 		funnel_proof_open(services, stream);
-	else if (port->protocol == SERVE_TCP)
-		tls_bridge_open(services, services->serving, stream, port, &request->source, &to);
-	else
+	} else if (port->protocol == SERVE_TCP) {
+		/* A connection that does not take so few bytes at once is lost. */
+		int fd = tcp_take(stream);
+
+		if (fd >= 0)
+			tcp_bridge_open(services, fd, port,
+					&(struct bridge_ends){&request->source, &to, true});
+	} else {
 		services_open_tls(services, stream, request->port, &request->source, &to,
 				  request->host);
+	}
 }

@@ -260,12 +260,12 @@ static void on_more(void *user)
 static void on_upgraded(void *user, struct stream *app, const uint8_t *rest, size_t length)
 {
 	struct http_front *f = user;
+	const struct stream_pair_kind kind = {&f->peer.address, f->part.funnel, false};
 	struct buffer from_app = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 
 	enter(f);
 	if (!f->closing && flush(f) == 0 && buffer_append(&from_app, rest, length) == 0)
-		stream_pair_open(f->services, &f->peer.address, TAKE_PTR(f->stream), &f->in, app,
-				 &from_app);
+		stream_pair_open(f->services, &kind, TAKE_PTR(f->stream), &f->in, app, &from_app);
 	else
 		stream_close(app);
 	buffer_free(&from_app);

@@ -82,7 +82,8 @@ static void on_tls_opened(void *user)
 		 (!tls_server_name(stream) || strcasecmp(tls_server_name(stream), h->funnel) != 0))
 		stream_close(stream); /* another site of the port, which is for peers alone */
 	else if (port && port->protocol == SERVE_TLS_TCP)
-		tls_bridge_open(h->services, h->serving, stream, port, &h->peer, &h->to);
+		tls_bridge_open(h->services, h->serving, stream, port,
+				&(struct bridge_ends){&h->peer, &h->to, h->funnel != NULL});
 	else if (tls_protocol_is(stream, "h2"))
 		http2_front_open(h->services, stream, true, h->funnel != NULL, &h->peer, h->port,
 				 NULL, 0);
@@ -170,7 +171,7 @@ static void serve(struct services *services, int fd, uint16_t number, const stru
 		(void)endpoint_from_sockaddr((struct sockaddr *)&address, &to);
 	to.port = number;
 	if (port->protocol == SERVE_TCP) {
-		tcp_bridge_open(services, fd, port, peer, &to);
+		tcp_bridge_open(services, fd, port, &(struct bridge_ends){peer, &to, false});
 		return;
 	}
 	if (tcp_open(services->loop, fd, &stream, NULL) < 0)

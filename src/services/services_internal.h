@@ -211,18 +211,30 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 
 /* --- tcp_bridge.c, stream_pair.c --- */
 
-/** tcp_bridge_open() - @fd, which is owned, to @target; @to: the own address that @peer called */
+/** struct bridge_ends - Who calls: @peer, from the internet if @funnel, the own address @to */
+struct bridge_ends {
+	const struct endpoint *peer, *to;
+	bool funnel;
+};
+
+/** tcp_bridge_open() - @fd, which is owned, to the target of @port */
 void tcp_bridge_open(struct services *services, int fd, const struct serve_port *port,
-		     const struct endpoint *peer, const struct endpoint *to);
+		     const struct bridge_ends *ends);
 
-/** stream_pair_open() - Pass bytes both ways until one ends; owns both, and consumes what was read */
-void stream_pair_open(struct services *services, const struct address *peer, struct stream *a,
-		      struct buffer *from_a, struct stream *b, struct buffer *from_b);
-
-/** tls_bridge_open() - TLS of a client, ended here, or (SERVE_TCP) a stream as it is, to @port's target */
+/** tls_bridge_open() - TLS of a client, ended here, to the target of @port */
 void tls_bridge_open(struct services *services, struct serving *serving, struct stream *stream,
-		     const struct serve_port *port, const struct endpoint *peer,
-		     const struct endpoint *to);
+		     const struct serve_port *port, const struct bridge_ends *ends);
+
+/** struct stream_pair_kind - For whom it counts; @each_ends: one direction goes on when the other has ended */
+struct stream_pair_kind {
+	const struct address *peer;
+	bool funnel, each_ends;
+};
+
+/** stream_pair_open() - Pass bytes both ways until they end; owns both, and consumes what was read */
+void stream_pair_open(struct services *services, const struct stream_pair_kind *kind,
+		      struct stream *a, struct buffer *from_a, struct stream *b,
+		      struct buffer *from_b);
 
 #define PROXY_LINE_MAX 108
 

@@ -10,6 +10,7 @@ struct side {
 	struct pair *pair;
 	struct side *other;
 	struct stream *stream; /* NULL: it has ended */
+	bool finished;         /* it sends no more, and the other one knows */
 };
 
 struct pair {
@@ -64,11 +65,33 @@ static void on_data(void *user, const uint8_t *bytes, size_t length)
 		stream_pause(side->stream);
 }
 
+/* settle() - Both have sent all: close when both have taken all */
+static void settle(struct pair *pair)
+{
+	if (stream_pending(pair->sides[0].stream) == 0 &&
+	    stream_pending(pair->sides[1].stream) == 0)
+		close_pair(&pair->part);
+}
+
 static void on_drained(void *user)
 {
 	struct side *side = user;
 
-	stream_resume(side->other->stream);
+	if (side->finished && side->other->finished)
+		settle(side->pair);
+	else
+		stream_resume(side->other->stream);
+}
+
+/* on_finished() - Of a bridge: the other direction goes on */
+static void on_finished(void *user)
+{
+	struct side *side = user;
+
+	side->finished = true;
+	stream_end(side->other->stream);
+	if (side->other->finished)
+		settle(side->pair);
 }
 
 static void on_closed(void *user, const struct error *err)
@@ -79,14 +102,22 @@ static void on_closed(void *user, const struct error *err)
 	end(side->pair, side);
 }
 
-void stream_pair_open(struct services *services, const struct address *peer, struct stream *a,
-		      struct buffer *from_a, struct stream *b, struct buffer *from_b)
+void stream_pair_open(struct services *services, const struct stream_pair_kind *kind,
+		      struct stream *a, struct buffer *from_a, struct stream *b,
+		      struct buffer *from_b)
 {
-	static const struct stream_events events = {
+	static const struct stream_events both_end = {
 		.data = on_data,
 		.drained = on_drained,
 		.closed = on_closed,
 	};
+	static const struct stream_events each_ends = {
+		.data = on_data,
+		.drained = on_drained,
+		.finished = on_finished,
+		.closed = on_closed,
+	};
+	const struct stream_events *events = kind->each_ends ? &each_ends : &both_end;
 	struct pair *pair = calloc(1, sizeof(*pair));
 
 	if (!pair || stream_write(b, buffer_head(from_a), from_a->length) < 0 ||
@@ -99,11 +130,13 @@ void stream_pair_open(struct services *services, const struct address *peer, str
 	buffer_free(from_a);
 	buffer_free(from_b);
 	services_add(services, &pair->part, close_pair);
-	services_set_peer(&pair->part, peer);
-	pair->sides[0] = (struct side){pair, &pair->sides[1], a};
-	pair->sides[1] = (struct side){pair, &pair->sides[0], b};
-	stream_set_events(a, &events, &pair->sides[0]);
-	stream_set_events(b, &events, &pair->sides[1]);
+	services_set_peer(&pair->part, kind->peer);
+	if (kind->funnel)
+		services_add_funnel(&pair->part);
+	pair->sides[0] = (struct side){pair, &pair->sides[1], a, false};
+	pair->sides[1] = (struct side){pair, &pair->sides[0], b, false};
+	stream_set_events(a, events, &pair->sides[0]);
+	stream_set_events(b, events, &pair->sides[1]);
 	stream_hold(b); /* the first may deliver, and so end both, before it returns */
 	stream_resume(a);
 	stream_resume(b);

@@ -92,7 +92,7 @@ static void on_app_ready(void *user, struct stream *stream, int fd, const struct
 }
 
 void tcp_bridge_open(struct services *services, int fd, const struct serve_port *port,
-		     const struct endpoint *peer, const struct endpoint *to)
+		     const struct bridge_ends *ends)
 {
 	struct bridge *b = calloc(1, sizeof(*b));
 
@@ -101,10 +101,12 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 		return;
 	}
 	services_add(services, &b->part, close_part);
-	services_set_peer(&b->part, &peer->address);
+	services_set_peer(&b->part, &ends->peer->address);
+	if (ends->funnel)
+		services_add_funnel(&b->part);
 	b->serving = serving_hold(services->serving);
 	b->client = fd;
-	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
+	b->line_length = proxy_line(port->proxy_line, ends->peer, ends->to, b->line);
 	b->call = app_call_begin(services, b->serving, port->target, APP_RAW, on_app_ready, b);
 	if (!b->call)
 		bridge_free(b);
@@ -143,13 +145,14 @@ static void on_tls_closed(void *user, const struct error *err)
 static void on_tls_app_ready(void *user, struct stream *app, int fd, const struct error *err)
 {
 	struct tls_bridge *b = user;
+	const struct stream_pair_kind kind = {&b->peer, b->part.funnel, true};
 	struct buffer from_client = BUFFER_INIT(0), from_app = BUFFER_INIT(0);
 
 	(void)fd;
 	(void)err;
 	b->call = NULL;
 	if (app && stream_write(app, b->line, b->line_length) == 0)
-		stream_pair_open(b->part.services, &b->peer, TAKE_PTR(b->stream), &from_client, app,
+		stream_pair_open(b->part.services, &kind, TAKE_PTR(b->stream), &from_client, app,
 				 &from_app);
 	else
 		stream_close(app);
@@ -157,25 +160,25 @@ static void on_tls_app_ready(void *user, struct stream *app, int fd, const struc
 }
 
 void tls_bridge_open(struct services *services, struct serving *serving, struct stream *stream,
-		     const struct serve_port *port, const struct endpoint *peer,
-		     const struct endpoint *to)
+		     const struct serve_port *port, const struct bridge_ends *ends)
 {
 	static const struct stream_events events = {.closed = on_tls_closed};
-	const char *name = port->protocol == SERVE_TLS_TCP ? tls_server_name(stream) : NULL;
+	const char *name = tls_server_name(stream);
 	struct tls_bridge *b = calloc(1, sizeof(*b));
 
 	stream_pause(stream);
-	if (!b || (port->protocol == SERVE_TLS_TCP &&
-		   (!name || strcasecmp(name, port->server_name) != 0))) {
+	if (!b || !name || strcasecmp(name, port->server_name) != 0) {
 		stream_close(stream);
 		free(b);
 		return;
 	}
 	services_add(services, &b->part, close_tls_part);
-	services_set_peer(&b->part, &peer->address);
-	b->peer = peer->address;
+	services_set_peer(&b->part, &ends->peer->address);
+	if (ends->funnel)
+		services_add_funnel(&b->part);
+	b->peer = ends->peer->address;
 	b->stream = stream;
-	b->line_length = proxy_line(port->proxy_line, peer, to, b->line);
+	b->line_length = proxy_line(port->proxy_line, ends->peer, ends->to, b->line);
 	stream_set_events(stream, &events, b);
 	b->call = app_call_begin(services, serving, port->target, APP_STREAM, on_tls_app_ready, b);
 	if (!b->call)

@@ -17,9 +17,18 @@ void stream_set_events(struct stream *s, const struct stream_events *events, voi
 
 int stream_write(struct stream *s, const void *bytes, size_t length)
 {
-	if (s->closed || s->ended)
+	if (s->closed || s->ended || s->shut)
 		return -EPIPE;
 	return length ? s->operations->write(s, bytes, length) : 0;
+}
+
+void stream_end(struct stream *s)
+{
+	if (s->closed || s->ended || s->shut)
+		return;
+	if (s->operations->end)
+		s->operations->end(s);
+	s->shut = true;
 }
 
 size_t stream_pending(const struct stream *s)
@@ -96,7 +105,7 @@ void stream_emit_opened(struct stream *s)
 
 void stream_emit_data(struct stream *s, const uint8_t *bytes, size_t length)
 {
-	if (s->events && s->events->data && !s->ended && length)
+	if (s->events && s->events->data && !s->ended && !s->finished && length)
 		s->events->data(s->user, bytes, length);
 }
 
@@ -104,6 +113,18 @@ void stream_emit_drained(struct stream *s)
 {
 	if (s->events && s->events->drained && !s->ended)
 		s->events->drained(s->user);
+}
+
+void stream_emit_finished(struct stream *s)
+{
+	if (s->ended || s->finished)
+		return;
+	if (!s->events || !s->events->finished) {
+		stream_emit_closed(s, NULL);
+		return;
+	}
+	s->finished = true;
+	s->events->finished(s->user);
 }
 
 void stream_emit_closed(struct stream *s, const struct error *err)

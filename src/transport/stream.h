@@ -33,6 +33,8 @@ struct stream_events {
 	void (*data)(void *user, const uint8_t *bytes, size_t length);
 	/** @drained: all queued bytes were passed on */
 	void (*drained)(void *user);
+	/** @finished: the peer sends no more, and still reads. Where it is NULL, that is `closed` */
+	void (*finished)(void *user);
 	/** @closed: it ended; @err is NULL when the peer ended it in order */
 	void (*closed)(void *user, const struct error *err);
 };
@@ -42,7 +44,8 @@ struct stream_operations {
 	size_t (*pending)(const struct stream *self);
 	void (*pause)(struct stream *self);
 	void (*resume)(struct stream *self);
-	void (*close)(struct stream *self);   /* close the stream below; no events */
+	void (*end)(struct stream *self);   /* the peer learns it behind what is queued; or NULL */
+	void (*close)(struct stream *self); /* close the stream below; no events */
 	void (*release)(struct stream *self); /* free the memory */
 };
 
@@ -52,8 +55,10 @@ struct stream {
 	const struct stream_events *events;
 	void *user;
 	unsigned int holds;
-	bool closed; /* by its owner */
-	bool ended;  /* the owner got `closed` */
+	bool shut;     /* by stream_end() */
+	bool finished; /* the owner got `finished` */
+	bool closed;   /* by its owner */
+	bool ended;    /* the owner got `closed` */
 };
 
 /** stream_set_events() - Send the events of @s to @events, which must stay valid, and @user */
@@ -64,9 +69,16 @@ void stream_set_events(struct stream *s, const struct stream_events *events, voi
  *
  * A stream that has not opened yet queues too.
  * Return: 0; -ENOBUFS when the queue would pass LIMIT_STREAM_QUEUE (nothing was
- * taken; wait for `drained`); -EPIPE after it ended; -ENOMEM
+ * taken; wait for `drained`); -EPIPE after it ended, or stream_end(); -ENOMEM
  */
 int stream_write(struct stream *s, const void *bytes, size_t length);
+
+/**
+ * stream_end() - Send no more; the peer learns it behind all queued bytes, and reading goes on
+ *
+ * For TCP, Unix sockets and TLS; over TLS it is close_notify and then the end of TCP.
+ */
+void stream_end(struct stream *s);
 
 /** stream_pending() - Bytes queued and not yet passed to the kernel */
 size_t stream_pending(const struct stream *s);
@@ -94,8 +106,9 @@ void stream_init(struct stream *s, const struct stream_operations *operations);
 void stream_hold(struct stream *s);
 void stream_release(struct stream *s);
 
-/** stream_emit_…() - Send an event, unless the owner has closed the stream; `closed` only once */
+/** stream_emit_…() - Send an event, unless the owner has closed the stream; `finished` and `closed` only once */
 void stream_emit_opened(struct stream *s);
 void stream_emit_data(struct stream *s, const uint8_t *bytes, size_t length);
 void stream_emit_drained(struct stream *s);
+void stream_emit_finished(struct stream *s);
 void stream_emit_closed(struct stream *s, const struct error *err);

@@ -49,6 +49,12 @@ int stream_layer_opened(struct stream_layer *l)
 	return 0;
 }
 
+/* reads() - Whether bytes from below are of use */
+static bool reads(const struct stream_layer *l)
+{
+	return alive(l) && !l->stream.finished;
+}
+
 /* take() - Work on the bytes in `rest` and on new ones; keep the remainder */
 static void take(struct stream_layer *l, const uint8_t *bytes, size_t length)
 {
@@ -67,18 +73,20 @@ static void take(struct stream_layer *l, const uint8_t *bytes, size_t length)
 		error_set_errno(&err, r, "store the received bytes");
 	l->input = cursor_of(bytes, length);
 	l->pumping = true;
-	while (r == 0 && alive(l) && !(l->open && l->paused))
+	while (r == 0 && reads(l) && !(l->open && l->paused))
 		r = l->operations->step(l, &err);
 	l->pumping = false;
-	if ((r == 0 || r == -EAGAIN) && alive(l)) {
+	if ((r == 0 || r == -EAGAIN) && reads(l)) {
 		r = buffer_append(&l->rest, l->input.at, l->input.left);
 		if (r < 0)
 			error_set_errno(&err, r, "store the received bytes");
 	}
 	l->input = cursor_of(NULL, 0);
 	buffer_free(&kept);
-	if (r != 0 && r != -EAGAIN)
-		stream_emit_closed(&l->stream, r < 0 ? &err : NULL);
+	if (r == 1)
+		stream_emit_finished(&l->stream);
+	else if (r != 0 && r != -EAGAIN)
+		stream_emit_closed(&l->stream, &err);
 	/* A pause and its end while we worked have stopped the stream below. */
 	if (alive(l) && !l->paused)
 		stream_resume(l->below);
@@ -98,16 +106,26 @@ static void below_drained(void *user)
 		stream_emit_drained(&l->stream);
 }
 
-static void below_closed(void *user, const struct error *cause)
+/* below_finished() - No more comes: a cut, unless the layer's own end came before */
+static void below_finished(void *user)
 {
 	struct stream_layer *l = user;
 	struct error err = {0};
 
-	if (cause)
-		err = *cause;
-	else
-		l->operations->cut(l, &err);
+	if (l->stream.finished)
+		return;
+	l->operations->cut(l, &err);
 	stream_emit_closed(&l->stream, err.code ? &err : NULL);
+}
+
+static void below_closed(void *user, const struct error *cause)
+{
+	struct stream_layer *l = user;
+
+	if (cause)
+		stream_emit_closed(&l->stream, cause);
+	else
+		below_finished(user);
 }
 
 void stream_layer_start(struct stream_layer *l)
@@ -115,6 +133,7 @@ void stream_layer_start(struct stream_layer *l)
 	static const struct stream_events events = {
 		.data = below_data,
 		.drained = below_drained,
+		.finished = below_finished,
 		.closed = below_closed,
 	};
 

@@ -14,6 +14,8 @@
 #include "base/limits.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
 
 #define READ_SIZE ((size_t)64 * 1024)
 
@@ -28,7 +30,7 @@ struct tcp {
 	uv_write_t write;
 	struct buffer queue, flight;
 	struct endpoint to;
-	bool connected, paused, writing;
+	bool connected, paused, writing, ending;
 };
 
 static struct tcp *tcp_of(const struct stream *s)
@@ -36,17 +38,13 @@ static struct tcp *tcp_of(const struct stream *s)
 	return container_of(s, struct tcp, stream);
 }
 
-/* tcp_fail() - The connection has ended; @code 0: in order */
+/* tcp_fail() - The connection has ended; @code: negative */
 static void tcp_fail(struct tcp *t, int code, const char *what)
 {
 	char peer[ENDPOINT_TEXT_MAX];
 	struct error err = {0};
 
 	uv_read_stop((uv_stream_t *)&t->handle);
-	if (code == 0) {
-		stream_emit_closed(&t->stream, NULL);
-		return;
-	}
 	if (t->to.address.family != ADDRESS_NONE)
 		error_set_errno(&err, code, "%s %s", what, endpoint_format(&t->to, peer));
 	else
@@ -70,8 +68,10 @@ static void tcp_read(uv_stream_t *handle, ssize_t length, const uv_buf_t *buf)
 	stream_hold(&t->stream);
 	if (length > 0)
 		stream_emit_data(&t->stream, (uint8_t *)buf->base, (size_t)length);
-	else if (length == UV_EOF)
-		tcp_fail(t, 0, NULL);
+	else if (length < 0)
+		uv_read_stop((uv_stream_t *)&t->handle);
+	if (length == UV_EOF)
+		stream_emit_finished(&t->stream);
 	else if (length < 0)
 		tcp_fail(t, (int)length, "read from");
 	if (buf->base == read_buffer)
@@ -83,12 +83,23 @@ static void tcp_read(uv_stream_t *handle, ssize_t length, const uv_buf_t *buf)
 
 static int tcp_start_reading(struct tcp *t)
 {
-	return t->paused || !t->connected
+	return t->paused || !t->connected || t->stream.finished
 		       ? 0
 		       : uv_read_start((uv_stream_t *)&t->handle, tcp_alloc, tcp_read);
 }
 
 static int tcp_flush(struct tcp *t);
+
+/* tcp_shut() - Tell the peer that no more comes, once all is written. #syscalls: shutdown */
+static void tcp_shut(struct tcp *t)
+{
+	uv_os_fd_t fd;
+
+	if (t->ending && !t->writing && t->queue.length == 0 &&
+	    uv_fileno((uv_handle_t *)&t->handle, &fd) == 0)
+		(void)shutdown(
+			fd, SHUT_WR); /* fails on a connection that is gone, which reading tells */
+}
 
 static void tcp_written(uv_write_t *request, int status)
 {
@@ -103,8 +114,10 @@ static void tcp_written(uv_write_t *request, int status)
 		status = tcp_flush(t);
 	if (status < 0)
 		tcp_fail(t, status, "write to");
-	else if (!t->writing)
+	else if (!t->writing) {
+		tcp_shut(t);
 		stream_emit_drained(&t->stream);
+	}
 	stream_release(&t->stream);
 }
 
@@ -152,6 +165,15 @@ static int tcp_write(struct stream *s, const void *bytes, size_t length)
 	return r < 0 ? r : tcp_flush(t);
 }
 
+static void tcp_end(struct stream *s)
+{
+	struct tcp *t = tcp_of(s);
+
+	t->ending = true;
+	if (t->connected)
+		tcp_shut(t);
+}
+
 static void tcp_pause(struct stream *s)
 {
 	struct tcp *t = tcp_of(s);
@@ -197,6 +219,7 @@ static const struct stream_operations tcp_operations = {
 	.pending = tcp_pending,
 	.pause = tcp_pause,
 	.resume = tcp_resume,
+	.end = tcp_end,
 	.close = tcp_close,
 	.release = tcp_release,
 };
@@ -249,10 +272,12 @@ static void tcp_connected(uv_connect_t *request, int status)
 	status = tcp_start_reading(t);
 	if (status == 0)
 		status = tcp_flush(t);
-	if (status < 0)
+	if (status < 0) {
 		tcp_fail(t, status, "connect");
-	else
+	} else {
+		tcp_shut(t);
 		stream_emit_opened(&t->stream);
+	}
 done:
 	stream_release(&t->stream);
 }
@@ -299,4 +324,21 @@ int tcp_open(uv_loop_t *loop, int fd, struct stream **ret, struct error *err)
 	}
 	*ret = &t->stream;
 	return 0;
+}
+
+/* #syscalls: fcntl:F_DUPFD_CLOEXEC */
+int tcp_take(struct stream *s)
+{
+	struct tcp *t = tcp_of(s);
+	uv_os_fd_t fd;
+	int r = tcp_pending(s) > 0 || s->ended ? -EBUSY : uv_fileno((uv_handle_t *)&t->handle, &fd);
+
+	/* libuv closes its own in the next round only. */
+	if (r == 0) {
+		r = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+		if (r < 0)
+			r = -errno;
+	}
+	stream_close(s);
+	return r;
 }

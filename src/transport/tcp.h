@@ -29,3 +29,10 @@ int tcp_connect(uv_loop_t *loop, int fd, const struct endpoint *to, struct strea
  * Return: 0 or negative errno with @err set
  */
 int tcp_open(uv_loop_t *loop, int fd, struct stream **ret, struct error *err);
+
+/**
+ * tcp_take() - The socket of an open stream of tcp_open() for other use; closes the stream, on failure too
+ *
+ * Return: the descriptor; -EBUSY if queued bytes are not written yet; other negative errno
+ */
+int tcp_take(struct stream *s);

@@ -482,15 +482,30 @@ static int tls_write(struct stream *s, const void *bytes, size_t length)
 				  length + OVERHEAD(length));
 }
 
+/* say_goodbye() - Send our close_notify; theirs is not awaited */
+static void say_goodbye(struct tls *t)
+{
+	if (!t->layer.open)
+		return;
+	ERR_clear_error();
+	(void)SSL_shutdown(t->ssl);
+}
+
 static void tls_close(struct stream *s)
 {
 	struct tls *t = tls_of_stream(s);
 
-	if (t->layer.open && !s->ended) {
-		ERR_clear_error();
-		(void)SSL_shutdown(t->ssl); /* our close_notify; theirs is not awaited */
-	}
+	if (!s->ended && !s->shut)
+		say_goodbye(t);
 	stream_layer_close(s);
+}
+
+static void tls_end(struct stream *s)
+{
+	struct tls *t = tls_of_stream(s);
+
+	say_goodbye(t);
+	stream_end(t->layer.below);
 }
 
 static void tls_release(struct stream *s)
@@ -508,6 +523,7 @@ static const struct stream_operations tls_operations = {
 	.pending = stream_layer_pending,
 	.pause = stream_layer_pause,
 	.resume = stream_layer_resume,
+	.end = tls_end,
 	.close = tls_close,
 	.release = tls_release,
 };
