@@ -69,7 +69,8 @@ void node_acme_make(const struct privsep_start *start, bool granted, struct node
 		good = add_target(&made, "", directory, 0, SERVE_TLS) &&
 		       copy(&acme->directory, directory) && copy(&acme->email, start->acme_email) &&
 		       copy(&acme->key_id, start->acme_key_id) &&
-		       copy(&acme->zone, start->acme_dns_zone);
+		       copy(&acme->zone, start->acme_dns_zone) &&
+		       copy(&acme->dns_server, start->acme_dns_server);
 	if (good && acme->challenge == SERVE_CHALLENGE_DNS)
 		good = add_target(&made, "http://", start->acme_dns_server, DNS_PORT, SERVE_PLAIN);
 	if (good)

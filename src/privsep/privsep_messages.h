@@ -119,9 +119,10 @@ enum privsep_file_name {
 
 /* Blobs, by name and never by path. */
 enum privsep_blob_name {
-	PRIVSEP_BLOB_STATE,     /* <statedir>/tailscaled.state, in the official layout */
-	PRIVSEP_BLOB_CACHE,     /* <statedir>/pillion.cache */
-	PRIVSEP_BLOB_AUTHORITY, /* <statedir>/pillion-authority.pem; for services */
+	PRIVSEP_BLOB_STATE,       /* <statedir>/tailscaled.state, in the official layout */
+	PRIVSEP_BLOB_CACHE,       /* <statedir>/pillion.cache */
+	PRIVSEP_BLOB_AUTHORITY,   /* <statedir>/pillion-authority.pem; for services */
+	PRIVSEP_BLOB_ACME_PAUSES, /* <statedir>/pillion-acme.json; for services */
 	/* In the official layout of <statedir>/certs/; for services */
 	PRIVSEP_BLOB_ACME_ACCOUNT, /* acme-account.key.pem */
 	PRIVSEP_BLOB_DOMAIN,       /* from here on with the name of a domain in the message */

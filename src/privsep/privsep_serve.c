@@ -23,6 +23,7 @@ enum {
 	RECORD_ACME_EMAIL,
 	RECORD_ACME_KEY_ID,
 	RECORD_ACME_ZONE,
+	RECORD_ACME_DNS_SERVER,
 	RECORD_KEEP,   /* nothing */
 	RECORD_SOCKET, /* text: a target too */
 	RECORD_PATH,   /* text */
@@ -73,6 +74,8 @@ int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out)
 		r = put_text(out, RECORD_ACME_KEY_ID, serve->acme.key_id);
 	if (r == 0)
 		r = put_text(out, RECORD_ACME_ZONE, serve->acme.zone);
+	if (r == 0)
+		r = put_text(out, RECORD_ACME_DNS_SERVER, serve->acme.dns_server);
 	return r == 0 && serve->keep ? record_put(out, RECORD_KEEP, NULL, 0) : r;
 }
 
@@ -248,6 +251,9 @@ int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve 
 		case RECORD_ACME_ZONE:
 			r = take_text(&record.value, &serve.acme.zone);
 			break;
+		case RECORD_ACME_DNS_SERVER:
+			r = take_text(&record.value, &serve.acme.dns_server);
+			break;
 		case RECORD_KEEP:
 			r = record.value.left > 0 ? -EBADMSG : 0;
 			serve.keep = true;
@@ -272,6 +278,7 @@ void privsep_acme_clear(struct privsep_acme *acme)
 	free(acme->email);
 	free(acme->key_id);
 	free(acme->zone);
+	free(acme->dns_server);
 	*acme = (struct privsep_acme){.challenge = SERVE_CHALLENGE_OFF};
 }
 

@@ -47,7 +47,7 @@ enum serve_challenge {
  */
 struct privsep_acme {
 	uint32_t challenge; /* not SERVE_CHALLENGE_AUTO; SERVE_CHALLENGE_OFF: the rest is unused */
-	char *directory, *email, *key_id, *zone;
+	char *directory, *email, *key_id, *zone, *dns_server;
 };
 
 /** struct privsep_serve - The wanted services; no port: none */

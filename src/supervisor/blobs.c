@@ -28,6 +28,7 @@ static const char *const file_names[] = {
 	[PRIVSEP_BLOB_STATE] = "tailscaled.state",
 	[PRIVSEP_BLOB_CACHE] = "pillion.cache",
 	[PRIVSEP_BLOB_AUTHORITY] = "pillion-authority.pem",
+	[PRIVSEP_BLOB_ACME_PAUSES] = "pillion-acme.json",
 	[PRIVSEP_BLOB_ACME_ACCOUNT] = "acme-account.key.pem",
 	[PRIVSEP_BLOB_DOMAIN_CERTIFICATE] = ".crt",
 	[PRIVSEP_BLOB_DOMAIN_KEY] = ".key",
@@ -35,9 +36,10 @@ static const char *const file_names[] = {
 _Static_assert(ARRAY_SIZE(file_names) == PRIVSEP_BLOB_COUNT, "a file a blob");
 
 static const off_t size_limits[] = {
-	[PRIVSEP_BLOB_STATE] = LIMIT_STATE_FILE,         [PRIVSEP_BLOB_CACHE] = PRIVSEP_BLOB_MAX,
-	[PRIVSEP_BLOB_AUTHORITY] = 64u * 1024,           [PRIVSEP_BLOB_ACME_ACCOUNT] = 64u * 1024,
-	[PRIVSEP_BLOB_DOMAIN_CERTIFICATE] = 512u * 1024, [PRIVSEP_BLOB_DOMAIN_KEY] = 64u * 1024,
+	[PRIVSEP_BLOB_STATE] = LIMIT_STATE_FILE,  [PRIVSEP_BLOB_CACHE] = PRIVSEP_BLOB_MAX,
+	[PRIVSEP_BLOB_ACME_PAUSES] = 64u * 1024,  [PRIVSEP_BLOB_AUTHORITY] = 64u * 1024,
+	[PRIVSEP_BLOB_ACME_ACCOUNT] = 64u * 1024, [PRIVSEP_BLOB_DOMAIN_CERTIFICATE] = 512u * 1024,
+	[PRIVSEP_BLOB_DOMAIN_KEY] = 64u * 1024,
 };
 _Static_assert(ARRAY_SIZE(size_limits) == PRIVSEP_BLOB_COUNT, "a limit a blob");
 

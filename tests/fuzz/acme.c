@@ -66,6 +66,9 @@ static void run(const uint8_t *data, size_t size, EVP_PKEY *key, enum acme_chall
 				answer(acme, &input, now);
 			}
 			break;
+		case ACME_BEGINS:
+			acme_noted(acme);
+			break;
 		case ACME_PRESENTS:
 			acme_proof(acme, &proof);
 			MUST(!strchr(proof.token, '/') && proof.text[0]);

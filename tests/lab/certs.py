@@ -124,6 +124,14 @@ class Pebble:
         """How many certificates it has made."""
         return len(re.findall(r"Issued certificate serial", self.process.text()))
 
+    def accounts(self):
+        """How many there are."""
+        return len(re.findall(r"There are now \d+ accounts in memory", self.process.text()))
+
+    def asked(self, path):
+        """How many requests for a path of its own it got: "order-plz", "sign-me-up", "chalZ/"…"""
+        return len(re.findall(rf"POST /{path}\S* -> calling handler", self.process.text()))
+
     def environment(self):
         """Of a node that uses it."""
         return {"TS_ACME_DIRECTORY_URL": self.directory}

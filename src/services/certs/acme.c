@@ -51,7 +51,7 @@ struct acme {
 	struct acme_setup setup; /* its texts are owned */
 	struct url origin;
 	enum step step;
-	bool waits, fetches_nonce;
+	bool waits, fetches_nonce, noted;
 	unsigned int polls, tries;
 	nanoseconds at; /* @waits: until then */
 	nanoseconds ends;
@@ -615,6 +615,11 @@ void acme_lost(struct acme *a, const struct error *err)
 	fail(a, err->code, "%s", err->text);
 }
 
+void acme_noted(struct acme *a)
+{
+	a->noted = true;
+}
+
 void acme_proof(struct acme *a, struct acme_proof *ret)
 {
 	*ret = (struct acme_proof){
@@ -645,6 +650,8 @@ enum acme_wants acme_wants(const struct acme *a)
 		return ACME_FAILED;
 	if (a->waits)
 		return ACME_WAITS;
+	if (a->step == ACCOUNT && !a->noted)
+		return ACME_BEGINS;
 	return a->step == PROOF ? ACME_PRESENTS : ACME_SENDS;
 }
 

@@ -7,6 +7,7 @@
  *	acme_new(&setup, now, &acme, &err);
  *	for (;;) switch (acme_wants(acme)) {
  *	case ACME_SENDS:    acme_request(acme, &request); …send it…; acme_answered(acme, &answer, …);
+ *	case ACME_BEGINS:   …note that an order begins…; acme_noted(acme);
  *	case ACME_PRESENTS: …publish acme_proof(acme)…; acme_presented(acme, now, NULL);
  *	case ACME_WAITS:    …until acme_deadline(acme)…; acme_wake(acme, now);
  *	case ACME_DONE:     …acme_chain(acme)…
@@ -55,6 +56,7 @@ struct acme_setup {
 
 enum acme_wants {
 	ACME_SENDS,
+	ACME_BEGINS, /* the next request may make an account or an order */
 	ACME_PRESENTS,
 	ACME_WAITS,
 	ACME_DONE,
@@ -109,6 +111,9 @@ void acme_answered(struct acme *acme, const struct acme_answer *answer, nanoseco
 
 /** acme_lost() - There is no answer */
 void acme_lost(struct acme *acme, const struct error *err);
+
+/** acme_noted() - After ACME_BEGINS */
+void acme_noted(struct acme *acme);
 
 /** acme_proof() - What to publish; ACME_PRESENTS */
 void acme_proof(struct acme *acme, struct acme_proof *ret);

@@ -2,12 +2,11 @@
 /*
  * services/certs/certs.h - certificates by ACME, for the files of this folder
  *
- *	keeper.c     which certificates there are, and when the next one is due
+ *	keeper*.c    which certificates there are, and when the next one is due
  *	order.c      one order, from its first request to the certificate
  *	acme.c       what is said to the authority (sans-I/O)
  *	acme_call.c  one request to it
  *	dns_call.c   one change of a TXT record, by RFC 2136
- *	proofs.c     what the listeners show: TLS-ALPN-01, HTTP-01
  */
 #pragma once
 
@@ -75,6 +74,8 @@ struct order_setup {
 	const char *certificate_id;
 	const struct dns_key *dns_key;        /* NULL: none */
 	const struct buffer *external_secret; /* bytes; NULL: none */
+	/** @begins: from here on the authority is asked for something: note it, then order_noted() */
+	void (*begins)(struct keeper *keeper);
 	/** @show: show a proof at our listeners, instead of any before; 0 or negative errno */
 	int (*show)(struct keeper *keeper, const struct acme_proof *proof, struct error *err);
 	void (*hide)(struct keeper *keeper);
@@ -85,6 +86,7 @@ struct order_result {
 	const char *chain;               /* PEM; NULL: none */
 	time_t window_start, window_end; /* 0: not said */
 	nanoseconds retry_after;         /* 0: not said */
+	bool begun;                      /* the authority was asked for something */
 	const struct error *err;         /* NULL: success */
 };
 
@@ -93,6 +95,9 @@ typedef void order_done(void *user, const struct order_result *result);
 /** order_begin() - NULL with @err, else @done is called later, once, and the order is gone then */
 struct order *order_begin(struct services *services, const struct order_setup *setup,
 			  order_done *done, void *user, struct error *err);
+
+/** order_noted() - What struct order_setup's begins() had to note is stored */
+void order_noted(struct order *order);
 
 /** order_cancel() - @done is not called any more. NULL is fine */
 void order_cancel(struct order *order);

@@ -20,26 +20,21 @@
 #include "base/cleanup.h"
 #include "base/secret.h"
 #include "privsep/records.h"
-#include "services/certs/certs.h"
-#include "services/certs/keeper.h"
+#include "services/certs/keeper_internal.h"
 #include "transport/loop_timer.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <string.h>
 
-#define LOOK_AGAIN      (3600 * NSEC_PER_SEC) /* clocks are corrected, machines sleep */
-#define STORE_AGAIN     (30 * NSEC_PER_SEC)
-#define ASK_AGAIN       (6 * 3600 * NSEC_PER_SEC)
-#define ASK_AGAIN_MIN   (600 * NSEC_PER_SEC)
-#define ACME_IDENTIFIER "1.3.6.1.5.5.7.1.31"
-#define HTTP_PROOFS     "/.well-known/acme-challenge/"
-#define NAMES_MAX       16u
-#define SECRET_MAX      ((size_t)4096)
+#define LOOK_AGAIN    (3600 * NSEC_PER_SEC) /* clocks are corrected, machines sleep */
+#define ASK_AGAIN     (6 * 3600 * NSEC_PER_SEC)
+#define ASK_AGAIN_MIN (600 * NSEC_PER_SEC)
+#define NAMES_MAX     16u
+#define SECRET_MAX    ((size_t)4096)
 
-/* After refusals; an authority allows five of them an hour for a name. */
+/* After orders that failed; an authority allows five of them an hour for a name. */
 static const nanoseconds pauses[] = {60 * NSEC_PER_SEC, 300 * NSEC_PER_SEC, 900 * NSEC_PER_SEC,
 				     3600 * NSEC_PER_SEC, 4 * 3600 * NSEC_PER_SEC};
 
@@ -47,49 +42,6 @@ static const nanoseconds pauses[] = {60 * NSEC_PER_SEC, 300 * NSEC_PER_SEC, 900 
 static const nanoseconds short_pauses[] = {5 * NSEC_PER_SEC, 15 * NSEC_PER_SEC, 60 * NSEC_PER_SEC,
 					   300 * NSEC_PER_SEC, 900 * NSEC_PER_SEC};
 _Static_assert(ARRAY_SIZE(pauses) == ARRAY_SIZE(short_pauses), "one index");
-
-struct entry {
-	LIST_ENTRY(entry) entry;
-	struct keeper *keeper;
-	char domain[PRIVSEP_DOMAIN_MAX];
-	bool wanted;
-	time_t demand; /* a local program wants one that is good until then; 0: none */
-	enum privsep_cert_source source;
-	bool loaded;
-	bool unsaved; /* the certificate is not on disk yet */
-	unsigned int saving;
-	nanoseconds save_at;
-	struct certificate pair;
-	time_t renew_at;      /* 0: unknown yet */
-	time_t rest;          /* not before, while there is a good one */
-	nanoseconds ask_at;   /* when to ask the authority about that */
-	nanoseconds order_at; /* not before */
-	unsigned int failures;
-	char problem[ERROR_TEXT_MAX];
-};
-
-/* What our listeners show. */
-struct shown {
-	char name[ACME_NAME_MAX], token[ACME_TOKEN_MAX];
-	char *text; /* HTTP-01 */
-};
-
-struct keeper {
-	struct services *services;
-	LIST_HEAD(, entry) entries;
-	struct loop_timer *timer;
-	EVP_PKEY *account;
-	bool account_loaded;
-	struct order *order;
-	struct control_ask *signing; /* instead of an order: control is the authority */
-	struct entry *ordering;      /* of either */
-	bool asks;                   /* it only asks when to renew */
-	char *next_key;              /* PEM of the order's certificate; secret */
-	struct buffer external;      /* secret of the external account */
-	struct dns_key dns_key;
-	char dns_problem[256]; /* "": the key can be used */
-	struct shown shown;
-};
 
 static void look(struct keeper *k);
 
@@ -107,238 +59,6 @@ static bool by_control(const struct keeper *k, const char *domain)
 
 	return serving && !is_on(k) && serving->signs && serving->domain &&
 	       strcmp(serving->domain, domain) == 0;
-}
-
-/* --- The account --- */
-
-static void on_account_stored(void *user, int result, const char *text)
-{
-	(void)user;
-	if (result < 0)
-		log_warn("the key of the ACME account is not stored, so the next start makes "
-			 "another account: %s",
-			 text);
-}
-
-/* make_account() - A new key, stored */
-static int make_account(struct keeper *k)
-{
-	_cleanup_(secret_string_free_at) char *text = jose_key_new();
-	int r;
-
-	k->account = text ? jose_key_parse(text) : NULL;
-	if (!k->account)
-		return -ENOMEM;
-	r = privsep_client_store(k->services->privsep, PRIVSEP_BLOB_ACME_ACCOUNT, text,
-				 strlen(text), on_account_stored, NULL);
-	if (r < 0)
-		on_account_stored(NULL, r, strerror(-r));
-	return 0;
-}
-
-/* need_account() - The stored key, or a new one where there is none; 0 or negative errno with @err */
-static int need_account(struct keeper *k, struct error *err)
-{
-	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(CERTS_TEXT_MAX);
-	int r;
-
-	if (k->account)
-		return 0;
-	r = privsep_client_load(k->services->privsep, PRIVSEP_BLOB_ACME_ACCOUNT, CERTS_TEXT_MAX - 1,
-				&text, err);
-	if (r == -ENOENT) {
-		err->code = 0;
-		r = make_account(k);
-		return r < 0 ? error_set(err, r, "a key for the ACME account can't be made") : 0;
-	}
-	if (r == 0)
-		r = buffer_append(&text, "", 1);
-	if (r == 0)
-		k->account = jose_key_parse((char *)buffer_head(&text));
-	if (!k->account)
-		return error_set(err, -EINVAL,
-				 "<statedir>/certs/acme-account.key.pem is no key on the curve "
-				 "P-256: restore it, or remove it to make another ACME account");
-	return 0;
-}
-
-/* --- Stored certificates --- */
-
-static void on_saved(void *user, int result, const char *text)
-{
-	struct entry *e = user;
-
-	e->saving--;
-	if (!e->keeper) { /* it was freed meanwhile */
-		if (e->saving == 0)
-			free(e);
-		return;
-	}
-	if (result == -ECANCELED)
-		return; /* a newer one is on its way */
-	if (result < 0) {
-		if (!e->unsaved || e->save_at == 0)
-			log_warn("the certificate for %s serves, but is not stored: %s", e->domain,
-				 text);
-		e->unsaved = true;
-		e->save_at = clock_boottime() + STORE_AGAIN;
-	}
-	look(e->keeper);
-}
-
-/* save() - The key first: a certificate without its key is of no use */
-static void save(struct entry *e)
-{
-	struct privsep_client *client = e->keeper->services->privsep;
-	const char *key = e->pair.text.key, *certificate = e->pair.text.certificate;
-	int r;
-
-	e->unsaved = false;
-	r = privsep_client_store_domain(client, PRIVSEP_BLOB_DOMAIN_KEY, e->domain, key,
-					strlen(key), on_saved, e);
-	e->saving += r == 0;
-	if (r == 0) {
-		r = privsep_client_store_domain(client, PRIVSEP_BLOB_DOMAIN_CERTIFICATE, e->domain,
-						certificate, strlen(certificate), on_saved, e);
-		e->saving += r == 0;
-	}
-	if (r < 0) {
-		e->unsaved = true;
-		e->save_at = clock_boottime() + STORE_AGAIN;
-	}
-}
-
-static int load_text(struct keeper *k, enum privsep_blob_name name, const char *domain, char **ret)
-{
-	_cleanup_(buffer_free_secret) struct buffer text = BUFFER_INIT(CERTS_TEXT_MAX);
-	int r = privsep_client_load_domain(k->services->privsep, name, domain, CERTS_TEXT_MAX - 1,
-					   &text, NULL);
-
-	if (r == 0)
-		r = buffer_append(&text, "", 1);
-	if (r == 0)
-		*ret = strdup((char *)buffer_head(&text));
-	return r < 0 ? r : *ret ? 0 : -ENOMEM;
-}
-
-static time_t begin_of(const struct certificate *c)
-{
-	struct tm at = {0};
-
-	return ASN1_TIME_to_tm(X509_get0_notBefore(c->x509), &at) == 1 ? timegm(&at) : 0;
-}
-
-static bool is_good(const struct entry *e)
-{
-	const char *names[] = {e->domain};
-
-	/* X509_check_host() knows no "*." */
-	return certificate_serves(&e->pair, names, e->domain[0] == '*' ? 0 : 1, 0);
-}
-
-/* take_pair() - Use the texts of e->pair: until when, and when to ask */
-static void take_pair(struct entry *e, nanoseconds now)
-{
-	time_t begin, end;
-
-	certificate_parse(&e->pair);
-	if (!certificate_is_whole(&e->pair))
-		return;
-	begin = begin_of(&e->pair);
-	end = certificate_end(&e->pair);
-	e->renew_at = begin + (end - begin) / 3 * 2;
-	e->rest = acme_rest(begin, end);
-	e->ask_at = now;
-}
-
-static void load(struct entry *e, nanoseconds now)
-{
-	struct keeper *k = e->keeper;
-	struct certificate_pair *text = &e->pair.text;
-	int r = load_text(k, PRIVSEP_BLOB_DOMAIN_CERTIFICATE, e->domain, &text->certificate);
-
-	e->loaded = true;
-	if (r == 0)
-		r = load_text(k, PRIVSEP_BLOB_DOMAIN_KEY, e->domain, &text->key);
-	if (r == 0)
-		take_pair(e, now);
-	else if (r != -ENOENT)
-		log_warn("the stored certificate for %s can't be read: %s", e->domain,
-			 strerror(-r));
-	if (r == 0 && !is_good(e))
-		log_info("the stored certificate for %s has ended, or is damaged", e->domain);
-}
-
-/* --- What our listeners show --- */
-
-static void hide(struct keeper *k)
-{
-	struct tls_context *tls = certificates_tls(k->services);
-
-	if (tls)
-		(void)tls_server_set_challenge(tls, NULL, NULL);
-	free(k->shown.text);
-	k->shown = (struct shown){0};
-}
-
-/* add_digest() - The extension acmeIdentifier (RFC 8737 §3), and a new signature */
-static bool add_digest(struct certificate *c, const uint8_t digest[static 32])
-{
-	ASN1_OBJECT *kind = OBJ_txt2obj(ACME_IDENTIFIER, 1);
-	ASN1_OCTET_STRING *value = ASN1_OCTET_STRING_new();
-	uint8_t der[2 + 32] = {V_ASN1_OCTET_STRING, 32};
-	X509_EXTENSION *extension = NULL;
-	bool good;
-
-	memcpy(der + 2, digest, 32);
-	if (kind && value && ASN1_OCTET_STRING_set(value, der, sizeof(der)) == 1)
-		extension = X509_EXTENSION_create_by_OBJ(NULL, kind, 1, value);
-	good = extension && X509_add_ext(c->x509, extension, -1) == 1 &&
-	       X509_sign(c->x509, c->key, EVP_sha256()) > 0;
-	X509_EXTENSION_free(extension);
-	ASN1_OCTET_STRING_free(value);
-	ASN1_OBJECT_free(kind);
-	return good;
-}
-
-static int show_by_tls(struct keeper *k, const struct acme_proof *proof, struct error *err)
-{
-	struct tls_context *tls = certificates_tls(k->services);
-	struct certificate c = {0};
-	int r;
-
-	if (!tls || !serve_config_uses_tls(&k->services->serving->config))
-		return error_set(err, -EINVAL,
-				 "tls-alpn-01 needs port 443 to be served as HTTPS: add it to the "
-				 "serve configuration");
-	r = certificate_make_server(&c, &c, proof->name, 1, &proof->name, 1, err);
-	if (r == 0 && !add_digest(&c, proof->digest))
-		r = error_set(err, -ENOMEM, "the certificate of the proof can't be made");
-	if (r == 0 && tls_server_set_challenge(tls, proof->name, &c) < 0)
-		r = error_set(err, -ENOMEM, "out of memory");
-	certificate_clear(&c);
-	return r;
-}
-
-static int show(struct keeper *k, const struct acme_proof *proof, struct error *err)
-{
-	hide(k);
-	snprintf(k->shown.name, sizeof(k->shown.name), "%s", proof->name);
-	if (proof->challenge == ACME_HTTP_01) {
-		const struct serve_config *config = &k->services->serving->config;
-		const struct serve_port *port = serve_config_port(config, 80);
-
-		if ((!port || port->protocol != SERVE_HTTP) &&
-		    !serve_config_funnels(config, proof->name, 443))
-			return error_set(
-				err, -EINVAL,
-				"http-01 needs port 80 to be served as HTTP, or Funnel at port "
-				"443: add one of them to the serve configuration");
-		snprintf(k->shown.token, sizeof(k->shown.token), "%s", proof->token);
-		k->shown.text = strdup(proof->text);
-		return k->shown.text ? 0 : error_set(err, -ENOMEM, "out of memory");
-	}
-	return show_by_tls(k, proof, err);
 }
 
 /* --- Orders --- */
@@ -367,24 +87,40 @@ static void on_window(struct entry *e, const struct order_result *result, nanose
 		e->renew_at = spread(result->window_start, result->window_end);
 }
 
+static nanoseconds pause_after(const nanoseconds table[static ARRAY_SIZE(pauses)],
+			       unsigned int failures)
+{
+	const size_t most = ARRAY_SIZE(pauses) - 1;
+	nanoseconds pause = table[failures < most ? failures : most];
+
+	return pause + pause / 10 * spread(0, 100) / 100;
+}
+
+/* on_begins() - From here on the order counts as failed, until it has gone well */
+static void on_begins(struct keeper *k)
+{
+	keeper_note_begin(k, pause_after(pauses, k->ordering->failures));
+}
+
 static void on_failed(struct entry *e, const struct order_result *result, nanoseconds now)
 {
 	const int code = result->err->code;
-	const bool refused = code == -EACCES || code == -EBUSY || code == -EPROTO;
-	const size_t most = ARRAY_SIZE(pauses) - 1;
-	const size_t which = e->failures < most ? e->failures : most;
-	nanoseconds pause = refused ? pauses[which] : short_pauses[which];
+	const bool busy = result->retry_after > 0 || code == -EBUSY;
+	const bool counts = result->begun || busy || code == -EACCES || code == -EPROTO;
+	nanoseconds pause = pause_after(counts ? pauses : short_pauses, e->failures);
 
 	e->failures++;
 	if (result->retry_after > pause)
-		pause = result->retry_after;
-	pause += pause / 10 * spread(0, 100) / 100;
+		pause = result->retry_after + pause / 10 * spread(0, 100) / 100;
 	e->order_at = now + pause;
+	e->local = !counts;
 	if (strcmp(e->problem, result->err->text) != 0)
 		log_warn("no %scertificate for %s yet: %s. The next try is in %lld s",
-			 is_good(e) ? "new " : "", e->domain, result->err->text,
+			 keeper_is_good(e) ? "new " : "", e->domain, result->err->text,
 			 (long long)(pause / NSEC_PER_SEC));
 	snprintf(e->problem, sizeof(e->problem), "%s", result->err->text);
+	if (counts && is_on(e->keeper))
+		keeper_note_pause(e, pause, busy);
 	e->demand = 0;
 	cert_asks_settled(e->keeper->services, e->domain, e->problem);
 	cert_asks_state(e->keeper->services);
@@ -400,10 +136,11 @@ static void on_certificate(struct entry *e, const struct order_result *result, n
 	e->failures = 0;
 	e->order_at = 0;
 	e->problem[0] = 0;
-	take_pair(e, now);
+	keeper_forget_pause(e);
+	keeper_take_pair(e, now);
 	(void)certificate_digest(&e->pair, digest);
 	log_info("a new certificate for %s (SHA-256 %.16s…)", e->domain, digest);
-	save(e);
+	keeper_save(e);
 	e->demand = 0;
 	certificates_update(e->keeper->services);
 	cert_asks_settled(e->keeper->services, e->domain, NULL);
@@ -417,6 +154,7 @@ static void on_order(void *user, const struct order_result *result)
 
 	k->order = NULL;
 	k->ordering = NULL;
+	k->beginning = NULL;
 	if (k->asks)
 		on_window(e, result, now);
 	else if (result->chain)
@@ -437,8 +175,9 @@ static void begin(struct entry *e, bool asks)
 		.domain = e->domain,
 		.dns_key = &k->dns_key,
 		.external_secret = k->external.length > 0 ? &k->external : NULL,
-		.show = show,
-		.hide = hide,
+		.begins = on_begins,
+		.show = proofs_show,
+		.hide = proofs_hide,
 	};
 	struct error err = {0};
 	EVP_PKEY *key = NULL;
@@ -452,7 +191,7 @@ static void begin(struct entry *e, bool asks)
 	if (!asks) {
 		if (policy->challenge == SERVE_CHALLENGE_DNS && k->dns_problem[0])
 			error_set(&err, -EINVAL, "%s", k->dns_problem);
-		else if (need_account(k, &err) == 0) {
+		else if (proofs_can(k, e->domain, &err) == 0 && keeper_need_account(k, &err) == 0) {
 			k->next_key = jose_key_new();
 			key = k->next_key ? jose_key_parse(k->next_key) : NULL;
 			if (!key)
@@ -537,12 +276,12 @@ static nanoseconds next_of(struct entry *e, nanoseconds now)
 	bool good;
 
 	if (!e->loaded)
-		load(e, now);
+		keeper_load(e, now);
 	if (e->unsaved && !e->saving && now >= e->save_at)
-		save(e);
+		keeper_save(e);
 	else if (e->unsaved)
 		next = deadline_min(next, e->save_at);
-	good = is_good(e) && (!e->demand || certificate_end(&e->pair) >= e->demand);
+	good = keeper_is_good(e) && (!e->demand || certificate_end(&e->pair) >= e->demand);
 	if (k->ordering || !(is_on(k) || by_control(k, e->domain)) || !(e->wanted || e->demand))
 		return next;
 	renew_at = e->renew_at > e->rest ? e->renew_at : e->rest;
@@ -654,11 +393,12 @@ int keeper_demand(struct keeper *k, const char *domain, time_t end, struct error
 
 	if (!e)
 		return error_set(err, -EAGAIN, "too many certificates");
-	if (is_good(e) && end - time(NULL) > certificate_end(&e->pair) - begin_of(&e->pair))
+	if (keeper_is_good(e) &&
+	    end - time(NULL) > certificate_end(&e->pair) - keeper_begin_of(&e->pair))
 		return error_set(err, -ERANGE,
 				 "the authority's certificates are not valid for that long: ask "
 				 "for less (--min-validity)");
-	if (is_good(e) && time(NULL) < e->rest)
+	if (keeper_is_good(e) && time(NULL) < e->rest)
 		return error_set(err, -EAGAIN,
 				 "the certificate for %s is new, and ends before that time: ask "
 				 "for less (--min-validity)",
@@ -684,8 +424,11 @@ void keeper_update(struct keeper *k, bool wanted)
 	const struct serving *serving = k->services->serving;
 	struct entry *e;
 
-	LIST_FOREACH(e, &k->entries, entry)
+	LIST_FOREACH(e, &k->entries, entry) {
 		e->wanted = false;
+		if (e->local) /* it may be well now */
+			e->order_at = 0;
+	}
 	if (wanted && serving->domain && keeper_can(k, serving->domain)) {
 		e = need(k, serving->domain);
 		if (e)
@@ -701,8 +444,8 @@ const struct certificate *keeper_pair(struct keeper *k, const char *domain)
 	if (!e)
 		return NULL;
 	if (!e->loaded)
-		load(e, clock_boottime());
-	return is_good(e) ? &e->pair : NULL;
+		keeper_load(e, clock_boottime());
+	return keeper_is_good(e) ? &e->pair : NULL;
 }
 
 void keeper_file(struct keeper *k, enum privsep_file_name name, int fd)
@@ -733,20 +476,11 @@ void keeper_file(struct keeper *k, enum privsep_file_name name, int fd)
 		log_error("%s", name == PRIVSEP_FILE_DNS_KEY
 					? k->dns_problem
 					: "the file of TS_ACME_EAB_HMAC can't be read");
-	/* What failed by the secret before may go well now. */
+	/* What failed by the secret before may go well now; a pause that the authority wants stays. */
 	LIST_FOREACH(e, &k->entries, entry)
-		e->order_at = 0;
+		if (e->loaded && e != k->ordering)
+			keeper_take_pause(e, clock_boottime());
 	loop_timer_soon(k->timer);
-}
-
-const char *keeper_http_proof(const struct keeper *k, const char *path)
-{
-	const size_t length = strlen(HTTP_PROOFS);
-
-	return k->shown.text && strncmp(path, HTTP_PROOFS, length) == 0 &&
-			       strcmp(path + length, k->shown.token) == 0
-		       ? k->shown.text
-		       : NULL;
 }
 
 int keeper_new(struct services *services, struct keeper **ret, struct error *err)
@@ -771,7 +505,7 @@ void keeper_free(struct keeper *k)
 	order_cancel(k->order);
 	dns_calls_end(k->services);
 	control_ask_cancel(k->signing);
-	hide(k);
+	proofs_hide(k);
 	while (!LIST_EMPTY(&k->entries)) {
 		struct entry *e = LIST_FIRST(&k->entries);
 
@@ -781,6 +515,9 @@ void keeper_free(struct keeper *k)
 		if (e->saving == 0)
 			free(e);
 	}
+	if (k->beginning)
+		k->beginning->keeper = NULL;
+	pauses_free(k->pauses);
 	loop_timer_free(k->timer);
 	EVP_PKEY_free(k->account);
 	secret_string_free(k->next_key);

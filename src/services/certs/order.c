@@ -28,7 +28,9 @@ struct order {
 	struct dns_key dns_key;
 	bool settles; /* the record is there */
 	bool shown;
+	bool begun;
 	char record[DNS_NAME_TEXT], value[UINT8_MAX + 1]; /* the record that is to be removed */
+	void (*begins)(struct keeper *keeper);
 	int (*show)(struct keeper *keeper, const struct acme_proof *proof, struct error *err);
 	void (*hide)(struct keeper *keeper);
 	order_done *done;
@@ -147,6 +149,7 @@ static void finish(struct order *o)
 		.chain = failed ? NULL : acme_chain(o->acme),
 		.retry_after = acme_retry_after(o->acme),
 		.err = failed ? acme_error(o->acme) : NULL,
+		.begun = o->begun,
 	};
 
 	(void)acme_window(o->acme, &result.window_start, &result.window_end);
@@ -190,6 +193,10 @@ static void step(struct order *o)
 		loop_timer_at(o->timer, acme_deadline(o->acme));
 		send_request(o);
 		break;
+	case ACME_BEGINS:
+		loop_timer_at(o->timer, acme_deadline(o->acme));
+		o->begins(o->services->keeper);
+		break;
 	case ACME_PRESENTS:
 		present(o);
 		break;
@@ -203,6 +210,13 @@ static void step(struct order *o)
 	}
 }
 
+void order_noted(struct order *o)
+{
+	o->begun = true;
+	acme_noted(o->acme);
+	loop_timer_soon(o->timer);
+}
+
 static void on_timer(void *user)
 {
 	struct order *o = user;
@@ -213,7 +227,7 @@ static void on_timer(void *user)
 	} else {
 		acme_wake(o->acme, clock_boottime());
 	}
-	if (o->call && acme_wants(o->acme) == ACME_SENDS)
+	if ((o->call && acme_wants(o->acme) == ACME_SENDS) || acme_wants(o->acme) == ACME_BEGINS)
 		return;
 	step(o);
 }
@@ -250,6 +264,7 @@ struct order *order_begin(struct services *services, const struct order_setup *s
 	}
 	o->services = services;
 	o->serving = serving_hold(services->serving);
+	o->begins = setup->begins;
 	o->show = setup->show;
 	o->hide = setup->hide;
 	o->done = done;
