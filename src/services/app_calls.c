@@ -9,11 +9,8 @@
  * target's addresses again until APP_GRACE is over, so that its restart costs nobody a request.
  * Many calls wait longer between two tries, or their timers would take all the time there is; the
  * first connection that succeeds wakes the others of its target.
- * Connections are kept for a few seconds after a request. Most apps close an idle one after 5 s
- * or more, and one that is closed meanwhile is dropped at once.
  */
 #include "base/cleanup.h"
-#include "base/text.h"
 #include "services/services_internal.h"
 #include "transport/loop_timer.h"
 #include "transport/tcp.h"
@@ -25,9 +22,6 @@
 #define RETRY_PAUSE   (50 * NSEC_PER_MSEC)
 #define RETRY_EACH    (NSEC_PER_MSEC / 4) /* longer by this for each call */
 #define CONNECT_LIMIT (10 * NSEC_PER_SEC)
-#define IDLE_LIMIT    (4 * NSEC_PER_SEC)
-#define IDLE_LOOK     (NSEC_PER_SEC / 2) /* how often those past the limit are closed */
-#define IDLE_A_TARGET 256u
 
 struct app_call {
 	TAILQ_ENTRY(app_call) entry;
@@ -48,42 +42,9 @@ struct app_call {
 	struct stream *tls; /* while its handshake lasts */
 };
 
-/* Connections to one target that have no request now, the latest one first. */
-struct app_pool {
-	LIST_ENTRY(app_pool) entry;
-	struct serving *serving;
-	unsigned int target;
-	TAILQ_HEAD(app_idles, app_idle) idle; /* never empty */
-	unsigned int count;
-};
-
-struct app_idle {
-	TAILQ_ENTRY(app_idle) entry;
-	struct app_pool *pool;
-	struct stream *stream;
-	nanoseconds since;
-};
-
 static const struct serve_target *target_of(const struct app_call *call)
 {
 	return serving_target(call->serving, call->target);
-}
-
-/* target_now() - The number of the call's target in the newest configuration; -1: it has none */
-static int target_now(const struct app_call *call)
-{
-	const struct serving *now = call->services->serving;
-	const struct serve_target *wanted = target_of(call);
-
-	for (size_t i = 0; i < now->config.target_count + SERVING_BEYOND; i++) {
-		const struct serve_target *target = serving_target(now, i);
-
-		if (target && text_equal(wanted->host, target->host) &&
-		    text_equal(wanted->path, target->path) && wanted->port == target->port &&
-		    wanted->security == target->security)
-			return (int)i;
-	}
-	return -1;
 }
 
 /* --- Calls --- */
@@ -371,7 +332,7 @@ static void on_socket(void *user, int fd)
 
 static void ask(struct app_call *call)
 {
-	int target = target_now(call), r;
+	int target = serving_target_now(call->services, call->serving, call->target), r;
 
 	leave_list(call);
 	if (target < 0) {
@@ -438,127 +399,4 @@ void app_call_cancel(struct app_call *call)
 	if (call->tls)
 		stream_set_events(call->tls, NULL, NULL);
 	free_done(call);
-}
-
-/* --- Connections between requests --- */
-
-static struct app_pool *find_pool(struct services *services, const struct serving *serving,
-				  unsigned int target)
-{
-	struct app_pool *pool;
-
-	LIST_FOREACH(pool, &services->app_pools, entry)
-		if (pool->serving == serving && pool->target == target)
-			break;
-	return pool;
-}
-
-/* take_out() - Its stream, which is the caller's; the last one takes the pool along */
-static struct stream *take_out(struct app_idle *idle)
-{
-	struct app_pool *pool = idle->pool;
-	struct stream *stream = idle->stream;
-
-	TAILQ_REMOVE(&pool->idle, idle, entry);
-	free(idle);
-	stream_set_events(stream, NULL, NULL);
-	if (--pool->count == 0) {
-		LIST_REMOVE(pool, entry);
-		serving_release(pool->serving);
-		free(pool);
-	}
-	return stream;
-}
-
-void app_look(struct services *services)
-{
-	nanoseconds now = clock_boottime();
-	struct app_pool *pool, *next;
-
-	for (pool = LIST_FIRST(&services->app_pools); pool; pool = next) {
-		struct app_idle *oldest = TAILQ_LAST(&pool->idle, app_idles);
-		struct app_idle *before;
-
-		next = LIST_NEXT(pool, entry);
-		for (; oldest && now - oldest->since > IDLE_LIMIT; oldest = before) {
-			before = TAILQ_PREV(oldest, app_idles, entry);
-			stream_close(take_out(oldest));
-		}
-	}
-	if (!LIST_EMPTY(&services->app_pools))
-		loop_timer_at(services->app_timer, now + IDLE_LOOK);
-}
-
-static void on_idle_data(void *user, const uint8_t *bytes, size_t length)
-{
-	(void)bytes;
-	(void)length;
-	stream_close(take_out(user)); /* nothing was asked */
-}
-
-static void on_idle_closed(void *user, const struct error *err)
-{
-	(void)err;
-	stream_close(take_out(user));
-}
-
-struct stream *app_take(struct services *services, const struct serving *serving,
-			unsigned int target, nanoseconds idle_at_most)
-{
-	struct app_pool *pool = find_pool(services, serving, target);
-	struct app_idle *idle = pool ? TAILQ_FIRST(&pool->idle) : NULL;
-	nanoseconds age = idle ? clock_boottime() - idle->since : 0;
-
-	return idle && age <= idle_at_most && age <= IDLE_LIMIT ? take_out(idle) : NULL;
-}
-
-/* make_pool() - NULL without memory */
-static struct app_pool *make_pool(struct services *services, struct serving *serving,
-				  unsigned int target)
-{
-	struct app_pool *pool = calloc(1, sizeof(*pool));
-
-	if (!pool)
-		return NULL;
-	pool->serving = serving_hold(serving);
-	pool->target = target;
-	TAILQ_INIT(&pool->idle);
-	if (LIST_EMPTY(&services->app_pools))
-		loop_timer_at(services->app_timer, clock_boottime() + IDLE_LOOK);
-	LIST_INSERT_HEAD(&services->app_pools, pool, entry);
-	return pool;
-}
-
-void app_give(struct services *services, struct serving *serving, unsigned int target,
-	      struct stream *stream)
-{
-	static const struct stream_events events = {
-		.data = on_idle_data,
-		.closed = on_idle_closed,
-	};
-	struct app_pool *pool = find_pool(services, serving, target);
-	struct app_idle *idle = NULL;
-
-	if (serving == services->serving && (!pool || pool->count < IDLE_A_TARGET))
-		idle = calloc(1, sizeof(*idle));
-	if (idle && !pool)
-		pool = make_pool(services, serving, target);
-	if (!idle || !pool) {
-		free(idle);
-		stream_close(stream);
-		return;
-	}
-	idle->pool = pool;
-	idle->stream = stream;
-	idle->since = clock_boottime();
-	TAILQ_INSERT_HEAD(&pool->idle, idle, entry);
-	pool->count++;
-	stream_set_events(stream, &events, idle);
-	stream_resume(stream);
-}
-
-void app_forget(struct services *services)
-{
-	while (!LIST_EMPTY(&services->app_pools))
-		stream_close(take_out(TAILQ_FIRST(&LIST_FIRST(&services->app_pools)->idle)));
 }

@@ -4,9 +4,10 @@
  *
  * DOC: Theory of operation
  *
- * A link is one connection to one target of one configuration, with many exchanges at once. It
- * stays for IDLE_LIMIT after the last one. An app that has sent GOAWAY gets no more on that link,
- * and one that refuses a stream (REFUSED_STREAM) has done nothing, so the exchange calls again.
+ * A link is one connection to one target, with many exchanges at once. It stays for IDLE_LIMIT
+ * after the last one, also in the next configuration, if that has the target at the same addresses.
+ * An app that has sent GOAWAY gets no more on that link, and one that refuses a stream
+ * (REFUSED_STREAM) has done nothing, so the exchange calls again.
  */
 #include "base/cleanup.h"
 #include "services/exchange.h"
@@ -24,7 +25,7 @@
 struct app_link {
 	LIST_ENTRY(app_link) entry;
 	struct services *services;
-	struct serving *serving;
+	struct serving *serving; /* the one in force, or the last one with this target */
 	unsigned int target;
 	bool tls;
 	struct http2_duplex *duplex;
@@ -80,6 +81,16 @@ static void on_timer(void *user)
 	link_free(user);
 }
 
+/* find_target() - The target of @x by its number in the configuration in force, or in its own one */
+static struct serving *find_target(const struct exchange *x, unsigned int *ret)
+{
+	struct services *services = exchange_services(x);
+	int now = serving_target_now(services, exchange_serving(x), exchange_target(x));
+
+	*ret = now >= 0 ? (unsigned int)now : exchange_target(x);
+	return now >= 0 ? services->serving : exchange_serving(x);
+}
+
 int app_http2_add(struct exchange *x, struct stream *app, bool tls)
 {
 	static const struct http2_duplex_events events = {
@@ -101,17 +112,35 @@ int app_http2_add(struct exchange *x, struct stream *app, bool tls)
 		return -ENOMEM;
 	}
 	link->services = services;
-	link->target = exchange_target(x);
 	link->tls = tls;
 	if (http2_duplex_open(app, &options, &events, link, &link->duplex) < 0) {
 		loop_timer_free(link->timer);
 		free(link);
 		return -ENOMEM;
 	}
-	link->serving = serving_hold(exchange_serving(x));
+	link->serving = serving_hold(find_target(x, &link->target));
 	LIST_INSERT_HEAD(&services->app_links, link, entry);
 	stream_resume(app);
 	return 0;
+}
+
+void app_http2_move(struct services *services, const struct serving *before)
+{
+	struct app_link *link, *next;
+	int found;
+
+	for (link = LIST_FIRST(&services->app_links); link; link = next) {
+		next = LIST_NEXT(link, entry);
+		found = link->serving == before ? serving_place_now(services, before, link->target)
+						: -1;
+		if (found >= 0) {
+			serving_release(link->serving);
+			link->serving = serving_hold(services->serving);
+			link->target = (unsigned int)found;
+		} else if (is_over(link)) {
+			link_free(link);
+		}
+	}
 }
 
 void app_http2_forget(struct services *services)
@@ -248,10 +277,12 @@ static void close_back(struct exchange_back *back, bool whole)
 /* find_link() - With room for another exchange */
 static struct app_link *find_link(const struct exchange *x)
 {
+	unsigned int target;
+	const struct serving *serving = find_target(x, &target);
 	struct app_link *link;
 
 	LIST_FOREACH(link, &exchange_services(x)->app_links, entry)
-		if (link->serving == exchange_serving(x) && link->target == exchange_target(x) &&
+		if (link->serving == serving && link->target == target &&
 		    http2_duplex_has_room(link->duplex))
 			return link;
 	return NULL;

@@ -335,7 +335,7 @@ static void retire_parts(struct services *services)
 void services_on_serving(void *user, struct privsep_serve *serve_wish)
 {
 	struct services *services = user;
-	struct serving *serving = calloc(1, sizeof(*serving));
+	struct serving *serving = calloc(1, sizeof(*serving)), *before;
 	struct listener *listener, *next;
 	struct error err = {0};
 
@@ -348,6 +348,14 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 		serving->cert_domains = TAKE_PTR(serve_wish->cert_domains);
 		serving->signs = serve_wish->signs;
 		serving->keep = serve_wish->keep;
+		if (serve_wish->target_count > 0)
+			serving->places =
+				calloc(serve_wish->target_count, sizeof(*serving->places));
+		for (size_t i = 0; serving->places && i < serve_wish->target_count; i++) {
+			serving->places[i] = serve_wish->targets[i];
+			serving->places[i].socket = NULL;
+			serving->place_count++;
+		}
 		serving->acme = serve_wish->acme;
 		serve_wish->acme = (struct privsep_acme){.challenge = SERVE_CHALLENGE_OFF};
 		add_beyond(serving);
@@ -365,13 +373,16 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 	privsep_serve_clear(serve_wish);
 	if (services->serving && services->serving->peerapi != serving->peerapi)
 		peerapi_close(services->peerapi);
-	serving_release(services->serving);
+	before = services->serving;
 	services->serving = serving;
+	if (before) {
+		app_move(services, before);
+		app_http2_move(services, before);
+	}
+	serving_release(before);
 	loop_timer_at(services->unused, serving->config.port_count > 0 || serving->keep
 						? DEADLINE_NEVER
 						: clock_boottime() + UNUSED_AFTER);
-	app_forget(services);
-	app_http2_forget(services);
 	trust(services);
 	for (listener = LIST_FIRST(&services->listeners); listener; listener = next) {
 		next = LIST_NEXT(listener, entry);

@@ -13,6 +13,7 @@
  *	tcp_bridge.c     TCP to the app, byte by byte
  *	stream_pair.c    the same for streams: TLS that ends here, upgraded connections
  *	app_calls.c      connections to the app
+ *	app_pools.c      those that are kept between two requests
  *	engine_link.c    the channel to the engine, for the next two
  *	people.c         the owners of peers' addresses
  *	control_asks.c   what control does for a certificate: a record in DNS, a signature
@@ -58,6 +59,7 @@ enum serving_target {
 
 struct exchange;
 struct exchange_back;
+struct services;
 
 /** struct serving - A configuration in force; what was begun under it holds it */
 struct serving {
@@ -72,6 +74,8 @@ struct serving {
 	bool keep;          /* this process runs even with no port */
 	struct privsep_acme acme;
 	struct serve_target beyond[SERVING_BEYOND]; /* targets behind those of @config */
+	struct privsep_serve_target *places;        /* where targets are, by number; no sockets */
+	size_t place_count;
 };
 
 struct serving *serving_hold(struct serving *serving);
@@ -79,6 +83,16 @@ void serving_release(struct serving *serving);
 
 /** serving_target() - By number, those beyond the configuration's included; NULL: there is none */
 const struct serve_target *serving_target(const struct serving *serving, size_t number);
+
+/**
+ * serving_target_now() - The number in the configuration in force of target @number of @then; -1: it has none
+ *
+ * serving_place_now() - The same, but -1 also if the target has other addresses now
+ */
+int serving_target_now(const struct services *services, const struct serving *then,
+		       unsigned int number);
+int serving_place_now(const struct services *services, const struct serving *then,
+		      unsigned int number);
 
 /** struct services_part - One connection of a peer, of any kind, in the list of all of them */
 struct services_part {
@@ -267,21 +281,29 @@ struct app_call *app_call_begin(struct services *services, struct serving *servi
 /** app_call_cancel() - @ready is not called any more. NULL is fine */
 void app_call_cancel(struct app_call *call);
 
+/* --- app_pools.c --- */
+
 /** app_take() - An open connection of an earlier request that was idle for at most @idle; or NULL */
 struct stream *app_take(struct services *services, const struct serving *serving,
 			unsigned int target, nanoseconds idle);
 
 /** app_give() - Keep a connection for later requests; owns @stream */
-void app_give(struct services *services, struct serving *serving, unsigned int target,
+void app_give(struct services *services, const struct serving *serving, unsigned int target,
 	      struct stream *stream);
 
 /** app_look() - Close kept connections that nobody has used for a while; at services->app_timer */
 void app_look(struct services *services);
 
+/** app_move() - Keep the connections to targets of @before that stay where they are, close the others */
+void app_move(struct services *services, const struct serving *before);
+
 /** app_forget() - Close all kept connections of HTTP/1.1 */
 void app_forget(struct services *services);
 
 /* --- app_http2.c --- */
+
+/** app_http2_move() - As app_move(), but a connection with requests closes after them */
+void app_http2_move(struct services *services, const struct serving *before);
 
 /** app_http2_forget() - Close the connections without a request; the others close after theirs */
 void app_http2_forget(struct services *services);

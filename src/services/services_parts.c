@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* services/services_parts.c - what all services share: the configuration in force, connections */
+#include "base/text.h"
 #include "services/services_internal.h"
 #include "transport/loop_timer.h"
 
@@ -19,6 +20,7 @@ void serving_release(struct serving *serving)
 	free(serving->domain);
 	free(serving->suffix);
 	free(serving->cert_domains);
+	free(serving->places);
 	privsep_acme_clear(&serving->acme);
 	for (size_t i = 0; i < SERVING_BEYOND; i++) {
 		free(serving->beyond[i].text);
@@ -36,6 +38,47 @@ const struct serve_target *serving_target(const struct serving *serving, size_t 
 	number -= config->target_count;
 	return number < SERVING_BEYOND && serving->beyond[number].text ? &serving->beyond[number]
 								       : NULL;
+}
+
+int serving_target_now(const struct services *services, const struct serving *then,
+		       unsigned int number)
+{
+	const struct serve_target *wanted = serving_target(then, number);
+	const struct serving *now = services->serving;
+
+	if (then == now || !wanted || !now)
+		return wanted && now ? (int)number : -1;
+	for (size_t i = 0; i < now->config.target_count + SERVING_BEYOND; i++) {
+		const struct serve_target *target = serving_target(now, i);
+
+		if (target && text_equal(wanted->host, target->host) &&
+		    text_equal(wanted->path, target->path) && wanted->port == target->port &&
+		    wanted->security == target->security)
+			return (int)i;
+	}
+	return -1;
+}
+
+static bool same_place(const struct privsep_serve_target *a, const struct privsep_serve_target *b)
+{
+	bool same = a->count == b->count;
+
+	for (size_t i = 0; i < a->count && same; i++)
+		same = endpoint_equal(&a->addresses[i], &b->addresses[i]);
+	return same;
+}
+
+int serving_place_now(const struct services *services, const struct serving *then,
+		      unsigned int number)
+{
+	const struct serving *now = services->serving;
+	int found = serving_target_now(services, then, number);
+
+	return found < 0 || then == now ||
+			       (number < then->place_count && (size_t)found < now->place_count &&
+				same_place(&then->places[number], &now->places[found]))
+		       ? found
+		       : -1;
 }
 
 void services_add(struct services *services, struct services_part *part,
