@@ -53,6 +53,21 @@ int small_file_read_nofollow(const char *path, char **ret, struct error *err)
 	return read_file(path, O_NOFOLLOW, ret, err);
 }
 
+const char *file_problem(int error)
+{
+	switch (error) {
+	case -EISDIR:
+		return "it is a folder (a container engine makes one where the file of a bind "
+		       "mount does not exist)";
+	case -EINVAL:
+		return "it is not a regular file";
+	case -EMSGSIZE:
+		return "it is too large";
+	default:
+		return strerror(-error);
+	}
+}
+
 int write_all(int fd, const void *bytes, size_t length)
 {
 	const char *at = bytes;

@@ -18,6 +18,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/secret.h"
+#include "base/small_file.h"
 #include "node/node_internal.h"
 #include "privsep/records.h"
 #include "transport/dial.h"
@@ -53,12 +54,12 @@ static char *read_key_file(struct node *node)
 	int r;
 
 	if (fd < 0) {
-		log_error("the auth key can't be read: %s", strerror(-fd));
+		log_error("the auth key can't be read: %s", file_problem(fd));
 		return NULL;
 	}
 	r = file_read(fd, START_STRING_MAX - 1, &bytes);
 	if (r < 0)
-		log_error("the auth key can't be read: %s", strerror(-r));
+		log_error("the auth key can't be read: %s", file_problem(r));
 	else if (bytes.length)
 		key = strndup((const char *)buffer_head(&bytes), bytes.length);
 	buffer_free_secret(&bytes);

@@ -17,6 +17,7 @@
  */
 #define LOG_ROOM "serve"
 #include "base/log.h"
+#include "base/small_file.h"
 #include "base/text.h"
 #include "node/node_acme.h"
 #include "node/node_internal.h"
@@ -394,7 +395,7 @@ static void use_text(struct node_serve *serve, struct buffer *text, int r)
 	char why[128];
 
 	if (r < 0) {
-		snprintf(why, sizeof(why), "it can't be read: %s", strerror(-r));
+		snprintf(why, sizeof(why), "it can't be read: %s", file_problem(r));
 		refuse(serve, why);
 		buffer_free(text);
 		return;

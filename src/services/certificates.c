@@ -11,6 +11,7 @@
  */
 #define LOG_ROOM "services"
 #include "base/log.h"
+#include "base/small_file.h"
 
 #include "base/cleanup.h"
 #include "base/text.h"
@@ -355,6 +356,6 @@ void certificates_file(struct services *services, enum privsep_file_name name, i
 		log_error("%s can't be read: %s",
 			  name == PRIVSEP_FILE_CERTIFICATE ? "the certificate (--cert)"
 							   : "its key (--key)",
-			  strerror(-r));
+			  file_problem(r));
 	certificates_update(services);
 }

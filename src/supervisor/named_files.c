@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/limits.h"
 #include "base/secret.h"
+#include "base/small_file.h"
 #include "privsep/records.h"
 
 #include <ctype.h>
@@ -96,7 +97,9 @@ static int open_regular(const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	return S_ISREG(st.st_mode) ? TAKE_FD(fd) : -EINVAL;
+	if (S_ISREG(st.st_mode))
+		return TAKE_FD(fd);
+	return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
 }
 
 /* secret() - @given or what is in the file, without surrounding white space, in a memfd */
@@ -384,9 +387,9 @@ int files_check(const struct supervisor_options *options, bool have_state, struc
 		fd = open_regular(named[i].path);
 		if (fd >= 0)
 			continue;
-		if (fd == -EINVAL)
-			error_set(&why, fd, "%s, %s, is not a regular file", named[i].what,
-				  named[i].path);
+		if (fd == -EINVAL || fd == -EISDIR)
+			error_set(&why, fd, "%s, %s, can't be read: %s", named[i].what,
+				  named[i].path, file_problem(fd));
 		else
 			error_set_errno(&why, fd,
 					"open %s, %s (is it mounted into this container, and "

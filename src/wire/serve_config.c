@@ -694,6 +694,36 @@ int serve_config_expand(const char *json, size_t length, const char *domain, str
 	return r < 0 ? r : buffer_append(out, rest, (size_t)(end - rest));
 }
 
+/* json_problem() - The error of the JSON parser, and what people do wrong most often */
+static int json_problem(const char *text, size_t length, const json_error_t *where,
+			struct error *err)
+{
+	const char *near = strstr(where->text, "near '"), *hint = "";
+	char c = near ? near[strlen("near '")] : 0;
+	size_t blank = 0;
+
+	while (blank < length && isspace((unsigned char)text[blank]))
+		blank++;
+	if (blank == length)
+		return error_set(err, -EINVAL, "it is empty: write {} to serve nothing");
+	if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+		return error_set(err, -EINVAL,
+				 "it begins with a byte order mark: save it as UTF-8 without one");
+	if (length >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
+		return error_set(err, -EINVAL, "it is UTF-16: save it as UTF-8");
+	if (c == '/' || c == '#')
+		hint = " (JSON has no comments)";
+	else if (c == '\'')
+		hint = " (names and texts stand in double quotes)";
+	else if (strstr(where->text, "string or '}' expected"))
+		hint = c == '}' ? " (no comma stands before a closing brace)"
+				: " (names stand in double quotes)";
+	else if (strstr(where->text, "'[' or '{' expected"))
+		hint = " (it must be a JSON object: {…})";
+	return error_set(err, -EINVAL, "line %d, column %d: %s%s", where->line, where->column,
+			 where->text, hint);
+}
+
 int serve_config_parse(const char *json, size_t length, const char *domain,
 		       struct serve_config *ret, struct error *err)
 {
@@ -712,8 +742,8 @@ int serve_config_parse(const char *json, size_t length, const char *domain,
 	root = json_loadb((const char *)buffer_head(&text) ?: "", text.length,
 			  JSON_REJECT_DUPLICATES, &where);
 	if (!root)
-		return error_set(err, -EINVAL, "line %d, column %d: %s", where.line, where.column,
-				 where.text);
+		return json_problem((const char *)buffer_head(&text) ?: "", text.length, &where,
+				    err);
 	r = read_root(&p, root);
 	json_decref(root);
 	if (r < 0) {

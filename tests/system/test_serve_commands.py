@@ -2,12 +2,15 @@
 """Ports served by command: `pillion serve`, and the LocalAPI's serve-config."""
 
 import json
+import os
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 from lab import wait_for
 from lab.app import PORT
+from lab.build import build_folder
 from lab.process import command_name, descendants
 
 PAGE = Path(__file__).parents[2] / "docs/serve.md"
@@ -188,6 +191,7 @@ def test_the_variable_with_the_json_itself(world, fetch_at):
         (["--tcp=80", "off"], 1, "no TCP is served on port 80"),
         (["--bg", "--set-path=/a/../b", "1"], 2, "invalid mount point"),
         (["--bg", "--https=70000", "1"], 2, "65535"),
+        (["--bg", "--http=80", "app"], 1, '"app" is not a valid target: write a port, HOST:PORT'),
         ([], 2, "name one target"),
     ],
 )
@@ -204,7 +208,22 @@ def test_several_handlers_need_a_yes(node):
     node.pillion("serve", "--bg", "1")
     node.pillion("serve", "--bg", "--set-path=/two/", "2")
     node.pillion("serve", "--bg", "--set-path", "two", "3")
-    done = node.pillion("serve", "off", check=False)
-    assert done.returncode == 1 and "delete 2 handlers under port 443: add --yes" in done.stderr
-    node.pillion("serve", "--yes", "off")
+    # On a terminal only: scripts of the official command add none.
+    off = shlex.join(map(str, [build_folder() / "pillion", "serve", "off"]))
+    asked = node.box.run(
+        *["script", "-qec", off, "/dev/null"],
+        check=False,
+        environment={"PATH": os.environ["PATH"], "TS_SOCKET": str(node.socket)},
+    )
+    assert asked.returncode == 1 and "delete 2 handlers under port 443: add --yes" in asked.stdout
+    node.pillion("serve", "off")
     assert ask(node)[2] == '{"TCP":{},"Web":{}}'
+
+
+def test_the_old_form_of_funnel_ends_no_port(node):
+    """`funnel 443 off` ended Funnel alone; a target and `off` would end the whole port."""
+    node.pillion("serve", "--bg", "1")
+    before = ask(node)
+    done = node.pillion("funnel", "443", "off", check=False)
+    assert done.returncode == 2 and "pillion funnel --https=443 off" in done.stderr
+    assert ask(node) == before

@@ -272,6 +272,12 @@ static json_t *web_handler(struct serving *s, const char *target, struct error *
 		handler = json_pack("{s:s+}", "Proxy", "http://127.0.0.1:", target);
 	else if (strstr(target, "://") || strncmp(target, "unix:", 5) == 0)
 		handler = json_pack("{s:s}", "Proxy", target);
+	else if (!strchr(target, ':') &&
+		 error_set(err, -EINVAL,
+			   "\"%s\" is not a valid target: write a port, "
+			   "HOST:PORT, a URL, /PATH, unix:/PATH or text:TEXT",
+			   target))
+		return NULL;
 	else
 		handler = json_pack("{s:s+}", "Proxy", "http://", target);
 	if (handler && put_capabilities(s, handler, err) < 0) {
@@ -388,7 +394,8 @@ static int remove_web(struct serving *s, struct error *err)
 	if (*text_of(json_object_get(json_object_get(s->config, "TCP"), s->port), "TCPForward"))
 		return error_set(err, -EINVAL, "cannot remove web handler; currently serving TCP");
 	if (!s->line->own[SERVE_FLAG_SET_PATH].given) {
-		if (before > 1 && !s->line->own[SERVE_FLAG_YES].on)
+		/* A script is not asked, as by the official command. */
+		if (before > 1 && !s->line->own[SERVE_FLAG_YES].on && isatty(STDIN_FILENO))
 			return error_set(err, -EINVAL,
 					 "this would delete %zu handlers under port %s: add --yes, "
 					 "or name one with --set-path",
@@ -543,6 +550,11 @@ static int run(struct command_line *line, bool funnel)
 					"'serve %s' is for Services, which are not supported yet: "
 					"serve ports of this node",
 					first);
+	if (funnel && line->rest_count == 2 && is_number(first) && strcmp(last, "off") == 0)
+		return complain(EXIT_USAGE,
+				"'funnel PORT off' has another meaning in old versions of the "
+				"official command: write 'pillion funnel --https=%s off'",
+				first);
 	if (line->rest_count >= 1 && line->rest_count <= 2 && strcmp(last, "off") == 0)
 		return change(&s, NULL);
 	if (line->rest_count != 1)

@@ -83,9 +83,16 @@ static void test_refused(void **state)
 	static const struct {
 		const char *json, *text; /* a part of the error */
 	} rows[] = {
-		{"", "line 1"},
+		{"", "it is empty"},
+		{" \r\n\t", "it is empty"},
+		{"\xef\xbb\xbf{}", "byte order mark"},
+		{"\xff\xfe{", "UTF-16"},
+		{"{\"TCP\": {} // ports", "no comments"},
+		{"{'TCP': {}}", "line 1, column 2: string or '}' expected"},
+		{"{'TCP': {}}", "(names and texts stand in double quotes)"},
+		{"{TCP: {}}", "(names stand in double quotes)"},
 		{"[]", "JSON object"},
-		{"{\"TCP\": {\"80\": {\"HTTP\": true},}}", "line 1, column"},
+		{"{\"TCP\": {\"80\": {\"HTTP\": true},}}", "no comma stands"},
 		{"{\"TCP\": {}, \"TCP\": {}}", "duplicate"},
 		{"{\"TCP\": []}", "TCP must be an object"},
 		{"{\"TCP\": {\"0\": {\"HTTP\": true}}}", "TCP.0: "},
