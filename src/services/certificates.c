@@ -39,7 +39,6 @@ struct certificates {
 	bool damaged;                    /* there is one that can't be read: it is not replaced */
 	enum privsep_cert_source source; /* of the one in use */
 	struct certificate used;         /* without its key */
-	struct tls_context *tls;
 	struct loop_timer *timer;
 };
 
@@ -72,27 +71,21 @@ void certificates_free(struct certificates *c)
 	certificate_clear(&c->authority);
 	certificate_clear(&c->leaf);
 	certificate_clear(&c->used);
-	tls_context_release(c->tls);
+	tls_context_release(TAKE_PTR(c->services->server_tls));
 	free(c);
-}
-
-struct tls_context *certificates_tls(struct services *services)
-{
-	return services->certificates ? services->certificates->tls : NULL;
 }
 
 /* use() - For connections from now on */
 static int use(struct certificates *c, enum privsep_cert_source source, const char *certificate,
 	       size_t length, const char *key, size_t key_length, struct error *err)
 {
-	int r = tls_server_context_set(&c->tls, certificate, length, key, key_length, err);
+	struct tls_context **tls = &c->services->server_tls;
+	int r = tls_server_context_set(tls, certificate, length, key, key_length, err);
 
-	if (r == 0 && tls_server_allow_tickets(c->tls) < 0)
+	if (r == 0 && tls_server_allow_tickets(*tls) < 0)
 		r = error_set(err, -ENOMEM, "out of memory");
 	if (r < 0)
 		return r;
-	if (tls_server_allow_tickets(c->tls) < 0)
-		return error_set(err, -ENOMEM, "out of memory");
 	c->source = source;
 	certificate_clear(&c->used);
 	c->used.text.certificate = strndup(certificate, length);
@@ -235,7 +228,8 @@ void certificates_update(struct services *services)
 	if (!files && r < 0)
 		r = use_own(c, &err);
 	if (r < 0)
-		log_error("HTTPS has no %scertificate: %s", c->tls ? "new " : "", err.text);
+		log_error("HTTPS has no %scertificate: %s", services->server_tls ? "new " : "",
+			  err.text);
 	cert_asks_state(services);
 }
 

@@ -118,7 +118,7 @@ void services_open_tls(struct services *services, struct stream *below, uint16_t
 		.opened = on_tls_opened,
 		.closed = on_tls_closed,
 	};
-	struct tls_context *tls = certificates_tls(services);
+	struct tls_context *tls = services->server_tls;
 	struct handshake *h = calloc(1, sizeof(*h));
 	const struct serve_port *served;
 

@@ -135,6 +135,7 @@ struct services {
 	LIST_HEAD(, dns_call) dns_calls;      /* those under way */
 	struct privsep_cert_state cert_state; /* as the engine knows it */
 	struct tls_context *client_tls;       /* for https:// targets */
+	struct tls_context *server_tls;       /* certificates.c's; NULL: there is no certificate */
 	bool trusts;                          /* it has the machine's roots */
 	LIST_HEAD(, app_pool) app_pools;
 	struct app_calls app_queue;      /* until the supervisor takes another request */
@@ -414,9 +415,6 @@ int certificates_authority(struct services *services, struct certificate_pair *r
 
 /** certificates_state() - What HTTPS proves itself by; adds to @ret, which is zero but its type */
 void certificates_state(struct services *services, struct privsep_cert_state *ret);
-
-/** certificates_tls() - For servers; NULL: there is no certificate */
-struct tls_context *certificates_tls(struct services *services);
 
 /** certificates_file() - A new file, or a negative errno */
 void certificates_file(struct services *services, enum privsep_file_name name, int fd);

@@ -12,7 +12,7 @@
 
 void proofs_hide(struct keeper *k)
 {
-	struct tls_context *tls = certificates_tls(k->services);
+	struct tls_context *tls = k->services->server_tls;
 
 	if (tls)
 		(void)tls_server_set_challenge(tls, NULL, NULL);
@@ -47,7 +47,7 @@ int proofs_can(const struct keeper *k, const char *domain, struct error *err)
 
 	switch (k->services->serving->acme.challenge) {
 	case SERVE_CHALLENGE_TLS_ALPN:
-		if (certificates_tls(k->services) && serve_config_uses_tls(config))
+		if (k->services->server_tls && serve_config_uses_tls(config))
 			return 0;
 		return error_set(err, -EINVAL,
 				 "tls-alpn-01 needs port 443 to be served as HTTPS: add it to the "
@@ -66,7 +66,7 @@ int proofs_can(const struct keeper *k, const char *domain, struct error *err)
 
 static int show_by_tls(struct keeper *k, const struct acme_proof *proof, struct error *err)
 {
-	struct tls_context *tls = certificates_tls(k->services);
+	struct tls_context *tls = k->services->server_tls;
 	struct certificate c = {0};
 	int r;
 
