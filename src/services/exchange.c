@@ -370,17 +370,26 @@ static void call_app(struct exchange *x, bool again)
 static void proxy(struct exchange *x, const struct privsep_person *person)
 {
 	const struct serve_target *target = &x->serving->config.targets[x->handler->target];
+	bool far = loops_is_far(target);
 	const struct http_origin origin = {
 		.peer = x->peer.address,
 		.tls = x->tls,
 		.host = x->server_name,
 		.person = person,
 		.funnel = x->funnel,
+		.loop_name = far ? x->services->loop_name : NULL,
 		.socket = target->path != NULL,
 	};
 	int r = http_request_head(x->request, x->from, x->handler, &origin, &x->head);
 
-	if (r == -ENOENT)
+	if (far && !loops_may_pass(x->services, x->request))
+		reply(x, 508, NULL,
+		      "508: the request came back to this node again and again: its target %s "
+		      "leads "
+		      "to a node that leads back here. Name the app's own port in the serve "
+		      "configuration\n",
+		      target->text);
+	else if (r == -ENOENT)
 		reply(x, 404, NULL, "404 page not found\n");
 	else if (r < 0)
 		reply(x, 431, NULL, "431: the headers are too long\n");

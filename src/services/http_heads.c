@@ -244,6 +244,8 @@ int http_request_head(const struct http1_head *head, const char *from,
 		r = http1_write_header(out, "Tailscale-Funnel-Request", "?1");
 	else if (r == 0)
 		r = put_person(out, handler, origin->person);
+	if (r == 0 && origin->loop_name)
+		r = http1_write_header(out, "CDN-Loop", origin->loop_name);
 	if (r == 0 && http_is_upgrade(head))
 		r = put_upgrade(out, head);
 	if (r == 0 && http1_header_has(head, "TE", "trailers"))

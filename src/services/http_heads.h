@@ -23,7 +23,9 @@ struct http_origin {
 	const char *host;                    /* for a request without a Host header */
 	const struct privsep_person *person; /* NULL: unknown */
 	bool funnel;                         /* it comes from the internet: there is no person */
-	bool socket; /* the app is at a Unix socket, and gets the name "localhost" as Host */
+	const char *
+		loop_name; /* the mark of CDN-Loop that a request for another machine gets; or NULL */
+	bool socket;       /* the app is at a Unix socket, and gets the name "localhost" as Host */
 };
 
 #define HTTP_PATH_MAX 8192

@@ -458,6 +458,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	services->kept.max = KEPT_ALL;
 	if (services->connections_max > CONNECTIONS_MAX)
 		services->connections_max = CONNECTIONS_MAX;
+	loops_init(services);
 	conduit_pool_init(&services->conduits, QUEUED_ALL, services->connections_max);
 	services->engine = engine_link_new(services);
 	services->people = people_new(loop, services->engine);

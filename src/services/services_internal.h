@@ -152,6 +152,10 @@ struct services {
 	size_t streams;                         /* requests on all HTTP/2 connections */
 	struct http2_pool kept;                 /* bodies on them, of clients and apps */
 	struct conduit_pool conduits;           /* of tcp_bridge.c */
+	char loop_name[28];                     /* of loops.c, */
+	size_t hairpins;                        /* and its bridges, the last of which has */
+	unsigned int hairpin_target;            /* this target, */
+	struct address hairpin_peer;            /* and this peer */
 	size_t connections_max;
 	size_t funnels;                  /* of @connections */
 	struct loop_timer *accept_again; /* after a failure */
@@ -256,6 +260,27 @@ void stream_pair_open(struct services *services, const struct stream_pair_kind *
 /** proxy_line() - The head of the PROXY protocol, version 1 or 2; its length */
 size_t proxy_line(unsigned int version, const struct endpoint *from, const struct endpoint *to,
 		  uint8_t out[static PROXY_LINE_MAX]);
+
+/* --- loops.c --- */
+
+#define LOOP_HEADER "CDN-Loop" /* RFC 8586 */
+
+/** loops_init() - Draw the name of this process */
+void loops_init(struct services *services);
+
+/** loops_is_far() - Whether a target is on another machine, so that a request may come back from it */
+bool loops_is_far(const struct serve_target *target);
+
+/** loops_may_pass() - Whether a request for such a target was not here too often */
+bool loops_may_pass(const struct services *services, const struct http1_head *head);
+
+/** loops_add_hairpin() - Count @fd, connected to @target, if it leads back to @peer: whether it is in services->hairpins */
+bool loops_add_hairpin(struct services *services, int fd, unsigned int target,
+		       const struct address *peer);
+
+/** loops_refuse() - Whether there are too many of them: the caller closes @fd, of @peer, which is a reset then */
+bool loops_refuse(const struct services *services, int fd, unsigned int target,
+		  const struct address *peer);
 
 /* --- app_calls.c --- */
 

@@ -13,6 +13,9 @@ struct bridge {
 	struct serving *serving;
 	struct app_call *call;
 	int client; /* -1: the conduit has it */
+	unsigned int target;
+	struct address peer;
+	bool hairpin; /* in services->hairpins */
 	struct conduit *conduit;
 	uint8_t line[PROXY_LINE_MAX];
 	size_t line_length;
@@ -50,6 +53,7 @@ size_t proxy_line(unsigned int version, const struct endpoint *from, const struc
 
 static void bridge_free(struct bridge *b)
 {
+	b->part.services->hairpins -= b->hairpin;
 	services_remove(&b->part);
 	app_call_cancel(b->call);
 	conduit_close(b->conduit);
@@ -83,6 +87,7 @@ static void on_app_ready(void *user, struct stream *stream, int fd, const struct
 	(void)err;
 	b->call = NULL;
 	if (fd >= 0) {
+		b->hairpin = loops_add_hairpin(b->part.services, fd, b->target, &b->peer);
 		b->client = -1;
 		b->conduit = conduit_open(b->part.services->loop, &b->part.services->conduits, ends,
 					  on_ended, b);
@@ -94,7 +99,8 @@ static void on_app_ready(void *user, struct stream *stream, int fd, const struct
 void tcp_bridge_open(struct services *services, int fd, const struct serve_port *port,
 		     const struct bridge_ends *ends)
 {
-	struct bridge *b = calloc(1, sizeof(*b));
+	bool loop = loops_refuse(services, fd, port->target, &ends->peer->address);
+	struct bridge *b = loop ? NULL : calloc(1, sizeof(*b));
 
 	if (!b) {
 		close(fd);
@@ -106,6 +112,8 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 		services_add_funnel(&b->part);
 	b->serving = serving_hold(services->serving);
 	b->client = fd;
+	b->peer = ends->peer->address;
+	b->target = port->target;
 	b->line_length = proxy_line(port->proxy_line, ends->peer, ends->to, b->line);
 	b->call = app_call_begin(services, b->serving, port->target, APP_RAW, on_app_ready, b);
 	if (!b->call)

@@ -586,6 +586,7 @@ const char *http1_reason(int status)
 		{501, "Not Implemented"},
 		{502, "Bad Gateway"},
 		{503, "Service Unavailable"},
+		{508, "Loop Detected"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
