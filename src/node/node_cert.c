@@ -22,7 +22,8 @@
 #define PATIENCE     (20 * 60 * 1000) /* an order's time, and a little more; ms */
 #define KEEP_AFTER   (5 * 60 * 1000)  /* how long services run after a question; ms */
 #define WARN_DAYS    7
-#define DAY          86400
+#define HOUR         3600
+#define DAY          (24 * HOUR)
 #define VALIDITY_MAX (400 * DAY)
 
 struct node_cert_ask {
@@ -144,16 +145,36 @@ static void on_answer(struct node_certs *certs, const struct privsep_answer *ans
 		uv_timer_start(&certs->timer, on_timer, KEEP_AFTER, 0);
 }
 
+/* ends_soon() - Whether to warn of the end: not of one that is renewed, however short its life is */
+static bool ends_soon(const struct privsep_cert_state *state, int64_t left)
+{
+	return state->end && left < WARN_DAYS * DAY &&
+	       (state->source == PRIVSEP_CERT_FILES ||
+		((state->source == PRIVSEP_CERT_ACME || state->source == PRIVSEP_CERT_CONTROL) &&
+		 *state->problem));
+}
+
+static void describe_left(int64_t left, char *out, size_t size)
+{
+	if (left <= 0)
+		snprintf(out, size, "has ended");
+	else if (left < 2 * HOUR)
+		snprintf(out, size, "ends in %lld minutes", (long long)left / 60);
+	else if (left < 2 * DAY)
+		snprintf(out, size, "ends in %lld hours", (long long)left / HOUR);
+	else
+		snprintf(out, size, "ends in %lld days", (long long)left / DAY);
+}
+
 static void check(struct node_certs *certs)
 {
 	const struct privsep_cert_state *state = &certs->node->cert_state;
-	int64_t left = (state->end - (int64_t)time(NULL)) / DAY;
-	char text[PRIVSEP_TEXT_MAX + 512] = "";
+	int64_t left = state->end - (int64_t)time(NULL);
+	char text[PRIVSEP_TEXT_MAX + 512] = "", ends[64];
 
-	if (state->source != PRIVSEP_CERT_NONE && state->end && left < WARN_DAYS &&
-	    state->source != PRIVSEP_CERT_OWN)
-		snprintf(text, sizeof(text), "the certificate for %s ends in %lld days%s%s%s",
-			 state->domain, (long long)(left < 0 ? 0 : left),
+	describe_left(left, ends, sizeof(ends));
+	if (ends_soon(state, left))
+		snprintf(text, sizeof(text), "the certificate for %s %s%s%s%s", state->domain, ends,
 			 state->source == PRIVSEP_CERT_FILES
 				 ? ": replace the file of TS_CERT_FILE (--cert)"
 				 : "",

@@ -209,6 +209,17 @@ static int use_kept(struct certificates *c, struct error *err)
 		    : -ENOENT;
 }
 
+/* next_look() - When the one in use ends, another one serves */
+static nanoseconds next_look(const struct certificates *c)
+{
+	time_t left = c->used.x509 ? certificate_end(&c->used) - time(NULL) : 0;
+	nanoseconds look = LOOK_AGAIN;
+
+	if (left > 0 && left < look / NSEC_PER_SEC)
+		look = (left + 1) * NSEC_PER_SEC;
+	return clock_boottime() + look;
+}
+
 void certificates_update(struct services *services)
 {
 	struct certificates *c = services->certificates;
@@ -216,10 +227,12 @@ void certificates_update(struct services *services)
 	struct error err = {0};
 	int r;
 
-	if (!services->serving || !serve_config_uses_tls(&services->serving->config))
+	if (!services->serving)
 		return;
-	loop_timer_at(c->timer, clock_boottime() + LOOK_AGAIN);
-	keeper_update(services->keeper, !files);
+	keeper_update(services->keeper,
+		      !files && serve_config_uses_tls(&services->serving->config));
+	if (!serve_config_uses_tls(&services->serving->config))
+		return;
 	if (files)
 		r = use(c, PRIVSEP_CERT_FILES, (char *)buffer_head(&c->certificate),
 			c->certificate.length, (char *)buffer_head(&c->key), c->key.length, &err);
@@ -230,6 +243,7 @@ void certificates_update(struct services *services)
 	if (r < 0)
 		log_error("HTTPS has no %scertificate: %s", services->server_tls ? "new " : "",
 			  err.text);
+	loop_timer_at(c->timer, next_look(c));
 	cert_asks_state(services);
 }
 
@@ -333,6 +347,11 @@ void certificates_state(struct services *services, struct privsep_cert_state *re
 		return;
 	snprintf(ret->problem, sizeof(ret->problem), "%s",
 		 keeper_problem(services->keeper, domain));
+	/* The one before ends some day, and nothing takes its place. */
+	if (c->source != PRIVSEP_CERT_OWN && !keeper_can(services->keeper, domain) &&
+	    ret->end - time(NULL) < (time_t)RENEW_DAYS * 24 * 3600)
+		snprintf(ret->problem, sizeof(ret->problem),
+			 "there is no way any more to prove the name (TS_ACME_CHALLENGE)");
 	ret->pending = keeper_can(services->keeper, domain) && c->source == PRIVSEP_CERT_OWN;
 }
 

@@ -152,9 +152,9 @@ static int write_request(struct acme_call *c, const struct url *origin,
 	return r < 0 ? r : buffer_append(out, q->body, q->length);
 }
 
-struct acme_call *acme_call_begin(struct services *services, const struct url *origin,
-				  const struct acme_request *request, acme_call_done *done,
-				  void *user)
+struct acme_call *acme_call_begin(struct services *services, struct serving *serving,
+				  const struct url *origin, const struct acme_request *request,
+				  acme_call_done *done, void *user)
 {
 	struct acme_call *c = calloc(1, sizeof(*c));
 
@@ -171,10 +171,10 @@ struct acme_call *acme_call_begin(struct services *services, const struct url *o
 		http1_parser_bodyless(&c->parser);
 	if (write_request(c, origin, request) == 0 &&
 	    loop_timer_create(services->loop, on_late, c, &c->timer) == 0)
-		c->connecting = app_call_begin(
-			services, services->serving,
-			(unsigned int)services->serving->config.target_count + SERVING_ACME, false,
-			on_ready, c);
+		c->connecting =
+			app_call_begin(services, serving,
+				       (unsigned int)serving->config.target_count + SERVING_ACME,
+				       APP_STREAM, on_ready, c);
 	if (!c->connecting) {
 		call_free(c);
 		return NULL;

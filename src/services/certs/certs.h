@@ -25,13 +25,13 @@ struct acme_call;
 typedef void acme_call_done(void *user, const struct acme_answer *answer, const struct error *err);
 
 /**
- * acme_call_begin() - Send @request to @origin, the first target behind the configuration's
+ * acme_call_begin() - Send @request to @origin, the first target behind those of @serving's configuration
  *
  * Return: NULL without memory, else @done is called later, once
  */
-struct acme_call *acme_call_begin(struct services *services, const struct url *origin,
-				  const struct acme_request *request, acme_call_done *done,
-				  void *user);
+struct acme_call *acme_call_begin(struct services *services, struct serving *serving,
+				  const struct url *origin, const struct acme_request *request,
+				  acme_call_done *done, void *user);
 
 /** acme_call_cancel() - @done is not called any more. NULL is fine */
 void acme_call_cancel(struct acme_call *call);
@@ -98,6 +98,9 @@ struct order *order_begin(struct services *services, const struct order_setup *s
 
 /** order_noted() - What struct order_setup's begins() had to note is stored */
 void order_noted(struct order *order);
+
+/** order_follows() - Whether the policy that it began under is that of @now */
+bool order_follows(const struct order *order, const struct serving *now);
 
 /** order_cancel() - @done is not called any more. NULL is fine */
 void order_cancel(struct order *order);

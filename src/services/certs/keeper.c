@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/secret.h"
+#include "base/text.h"
 #include "privsep/records.h"
 #include "services/certs/keeper_internal.h"
 #include "transport/loop_timer.h"
@@ -141,9 +142,9 @@ static void on_certificate(struct entry *e, const struct order_result *result, n
 	(void)certificate_digest(&e->pair, digest);
 	log_info("a new certificate for %s (SHA-256 %.16s…)", e->domain, digest);
 	keeper_save(e);
-	e->demand = 0;
-	certificates_update(e->keeper->services);
 	cert_asks_settled(e->keeper->services, e->domain, NULL);
+	e->demand = 0;
+	certificates_update(e->keeper->services); /* @e may be gone then */
 }
 
 static void on_order(void *user, const struct order_result *result)
@@ -331,17 +332,41 @@ static struct entry *find(struct keeper *k, const char *domain)
 	return NULL;
 }
 
+static void drop(struct entry *e)
+{
+	LIST_REMOVE(e, entry);
+	certificate_clear(&e->pair);
+	e->keeper = NULL;
+	if (e->saving == 0)
+		free(e);
+}
+
+/* has_room() - For one more name, in place of one that nobody asks for */
+static bool has_room(struct keeper *k)
+{
+	struct entry *e, *found = NULL;
+	unsigned int count = 0;
+
+	LIST_FOREACH(e, &k->entries, entry) {
+		count++;
+		if (!e->wanted && !e->demand && e != k->ordering && (!found || !e->unsaved))
+			found = e;
+	}
+	if (count < NAMES_MAX)
+		return true;
+	if (found)
+		drop(found);
+	return found;
+}
+
 /* need() - The entry of @domain, made if there is room; or NULL */
 static struct entry *need(struct keeper *k, const char *domain)
 {
 	struct entry *e = find(k, domain);
-	unsigned int count = 0;
 
 	if (e || !privsep_domain_fits(domain))
 		return e;
-	LIST_FOREACH(e, &k->entries, entry)
-		count++;
-	e = count < NAMES_MAX ? calloc(1, sizeof(*e)) : NULL;
+	e = has_room(k) ? calloc(1, sizeof(*e)) : NULL;
 	if (!e)
 		return NULL;
 	e->keeper = k;
@@ -419,6 +444,34 @@ const char *keeper_problem(struct keeper *k, const char *domain)
 	return e ? e->problem : "";
 }
 
+/* abandon() - End what is under way; the pause that was noted for it stays */
+static void abandon(struct keeper *k)
+{
+	struct entry *e = k->ordering;
+	bool asks = k->asks;
+
+	order_cancel(TAKE_PTR(k->order));
+	control_ask_cancel(TAKE_PTR(k->signing));
+	k->ordering = NULL;
+	k->beginning = NULL;
+	secret_string_free(TAKE_PTR(k->next_key));
+	if (!asks)
+		keeper_take_pause(e, clock_boottime());
+}
+
+/* drop_unwanted() - Names that nobody asks for; what is stored of them stays */
+static void drop_unwanted(struct keeper *k)
+{
+	struct entry *e, *next;
+
+	for (e = LIST_FIRST(&k->entries); e; e = next) {
+		next = LIST_NEXT(e, entry);
+		if (!e->wanted && !e->demand && !e->unsaved && !e->saving && e != k->ordering &&
+		    !text_equal(e->domain, k->services->serving->domain))
+			drop(e);
+	}
+}
+
 void keeper_update(struct keeper *k, bool wanted)
 {
 	const struct serving *serving = k->services->serving;
@@ -434,6 +487,10 @@ void keeper_update(struct keeper *k, bool wanted)
 		if (e)
 			e->wanted = true;
 	}
+	if (k->ordering && ((k->order && !order_follows(k->order, serving)) ||
+			    !(k->ordering->wanted || k->ordering->demand)))
+		abandon(k);
+	drop_unwanted(k);
 	loop_timer_soon(k->timer);
 }
 
@@ -506,15 +563,8 @@ void keeper_free(struct keeper *k)
 	dns_calls_end(k->services);
 	control_ask_cancel(k->signing);
 	proofs_hide(k);
-	while (!LIST_EMPTY(&k->entries)) {
-		struct entry *e = LIST_FIRST(&k->entries);
-
-		LIST_REMOVE(e, entry);
-		certificate_clear(&e->pair);
-		e->keeper = NULL;
-		if (e->saving == 0)
-			free(e);
-	}
+	while (!LIST_EMPTY(&k->entries))
+		drop(LIST_FIRST(&k->entries));
 	if (k->beginning)
 		k->beginning->keeper = NULL;
 	pauses_free(k->pauses);

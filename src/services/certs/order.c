@@ -8,6 +8,7 @@
 #include "base/log.h"
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "services/certs/certs.h"
 #include "transport/loop_timer.h"
 
@@ -176,8 +177,8 @@ static void send_request(struct order *o)
 	struct acme_request request;
 
 	if (acme_request(o->acme, &request) == 0)
-		o->call =
-			acme_call_begin(o->services, acme_origin(o->acme), &request, on_answer, o);
+		o->call = acme_call_begin(o->services, o->serving, acme_origin(o->acme), &request,
+					  on_answer, o);
 	if (!o->call) {
 		if (acme_wants(o->acme) != ACME_FAILED)
 			acme_lost(o->acme, &lost);
@@ -280,6 +281,15 @@ struct order *order_begin(struct services *services, const struct order_setup *s
 	}
 	loop_timer_soon(o->timer);
 	return o;
+}
+
+bool order_follows(const struct order *o, const struct serving *now)
+{
+	const struct privsep_acme *a = &o->serving->acme, *b = &now->acme;
+
+	return a->challenge == b->challenge && text_equal(a->directory, b->directory) &&
+	       text_equal(a->email, b->email) && text_equal(a->key_id, b->key_id) &&
+	       text_equal(a->zone, b->zone) && text_equal(a->dns_server, b->dns_server);
 }
 
 void order_cancel(struct order *order)
