@@ -481,7 +481,7 @@ static void begin(struct exchange *x)
 
 	if (strcmp(x->request->method, "CONNECT") == 0 ||
 	    http_path(x->request->target, path, &x->from) < 0) {
-		reply(x, 400, NULL, "400: the request's target is not a path\n");
+		reply(x, 400, NULL, "400: the request's target is not a valid path\n");
 		return;
 	}
 	if (!http_authority_fits(x->request)) {

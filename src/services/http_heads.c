@@ -3,6 +3,7 @@
 #include "services/http_heads.h"
 
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -12,10 +13,75 @@
 
 #define INFO_URL "https://tailscale.com/s/serve-headers"
 
+/*
+ * next_byte() - One byte of a path, whose escape it decodes; -EINVAL for a bad escape
+ *
+ * "%00" stays as it is: no mount has it, and a text would end there.
+ */
+static int next_byte(const char **path)
+{
+	const char *at = (*path)++;
+	int high, low;
+
+	if (*at != '%')
+		return (unsigned char)*at;
+	high = hex_digit(at[1]);
+	low = high < 0 ? -1 : hex_digit(at[2]);
+	if (low < 0)
+		return -EINVAL;
+	if (high == 0 && low == 0)
+		return '%';
+	*path += 2;
+	return high << 4 | low;
+}
+
+/* decode() - The path without its escapes: an escaped slash divides as a plain one does */
+static int decode(const char *path, char out[static HTTP_PATH_MAX])
+{
+	size_t length = 0;
+
+	while (*path && *path != '?') {
+		int byte = next_byte(&path);
+
+		if (byte < 0)
+			return byte;
+		if (length + 2 > HTTP_PATH_MAX)
+			return -EMSGSIZE;
+		out[length++] = (char)byte;
+	}
+	out[length] = 0;
+	return 0;
+}
+
+/* clean() - @path without ".", ".." and double slashes, in place; a slash at its end stays */
+static void clean(char *path)
+{
+	size_t whole = strlen(path);
+	bool slash = whole > 1 && path[whole - 1] == '/';
+	char *to = path;
+
+	for (const char *at = path; *at;) {
+		size_t part = strcspn(++at, "/");
+
+		if (part == 2 && at[0] == '.' && at[1] == '.') {
+			while (to > path && *--to != '/')
+				;
+		} else if (part > 0 && !(part == 1 && *at == '.')) {
+			*to++ = '/';
+			memmove(to, at, part);
+			to += part;
+		}
+		at += part;
+	}
+	if (to == path || slash)
+		*to++ = '/';
+	*to = 0;
+}
+
 int http_path(const char *target, char out[static HTTP_PATH_MAX], const char **ret_from)
 {
 	const char *path = target, *scheme = strstr(target, "://");
-	size_t length = 0;
+	int r;
 
 	if (*path != '/') {
 		if (!scheme || (strncasecmp(target, "http://", 7) != 0 &&
@@ -26,28 +92,24 @@ int http_path(const char *target, char out[static HTTP_PATH_MAX], const char **r
 			return -EINVAL;
 	}
 	*ret_from = path;
-	while (*path && *path != '?') {
-		size_t part = strcspn(path + 1, "/?");
-		const char *name = path + 1;
+	r = decode(path, out);
+	if (r == 0)
+		clean(out);
+	return r;
+}
 
-		if (part == 2 && name[0] == '.' && name[1] == '.') {
-			while (length > 0 && out[--length] != '/')
-				;
-		} else if (part > 0 && !(part == 1 && name[0] == '.')) {
-			if (length + part + 3 > HTTP_PATH_MAX)
-				return -EMSGSIZE;
-			out[length++] = '/';
-			memcpy(out + length, name, part);
-			length += part;
-		}
-		path += part + 1;
-		if (part == 0 && (*path == 0 || *path == '?'))
-			break;
-	}
-	if (length == 0 || (path > *ret_from + 1 && path[-1] == '/'))
-		out[length++] = '/';
-	out[length] = 0;
-	return 0;
+/* below_mount() - What of @from is behind @mount, however the client has escaped that; NULL: another path */
+static const char *below_mount(const char *from, const char *mount)
+{
+	const char *next;
+
+	if (strcmp(mount, "/") == 0)
+		return from;
+	for (; *mount; mount++)
+		if (!*from || *from == '?' || next_byte(&from) != (unsigned char)*mount)
+			return NULL;
+	next = from;
+	return !*from || *from == '?' || next_byte(&next) == '/' ? from : NULL;
 }
 
 size_t http_host_length(const char *host)
@@ -212,21 +274,19 @@ int http_request_head(const struct http1_head *head, const char *from,
 		      const struct serve_handler *handler, const struct http_origin *origin,
 		      struct buffer *out)
 {
-	size_t mount = strlen(handler->mount);
+	const char *rest = below_mount(from, handler->mount);
 	size_t base = strlen(handler->base);
-	const char *rest = from;
+	bool slash; /* between base and rest */
 	int r;
 
-	if (mount > 1) {
-		rest += mount;
-		if (strncmp(from, handler->mount, mount) != 0 ||
-		    (*rest != '/' && *rest != '?' && *rest != 0))
-			return -ENOENT;
-	}
+	if (!rest)
+		return -ENOENT;
+	slash = *rest != '/' &&
+		(base == 0 || (*rest && *rest != '?' && handler->base[base - 1] != '/'));
 	if (base > 0 && handler->base[base - 1] == '/' && *rest == '/')
 		rest++;
 	r = buffer_printf(out, "%s %s%s%s HTTP/1.1\r\n", head->method, handler->base,
-			  base > 0 || *rest == '/' ? "" : "/", rest);
+			  slash ? "/" : "", rest);
 	if (r == 0 && origin->socket)
 		r = http1_write_header(out, "Host", "localhost");
 	else if (r == 0 && !http1_header(head, "Host")) /* HTTP/1.0 */

@@ -31,11 +31,11 @@ struct http_origin {
 #define HTTP_PATH_MAX 8192
 
 /**
- * http_path() - The path of a request's target, without query, "." and ".." and double slashes
+ * http_path() - The path of a request's target, decoded, without query, "." and ".." and double slashes
  * @target: "/a/b?x=y", or with scheme and host before it (RFC 9112 §3.2.2)
  * @ret_from: where the path begins in @target
  *
- * Return: 0; -EINVAL for a target of another form; -EMSGSIZE
+ * Return: 0; -EINVAL for a target of another form, or a bad escape; -EMSGSIZE
  */
 int http_path(const char *target, char out[static HTTP_PATH_MAX], const char **ret_from);
 
@@ -59,6 +59,7 @@ bool http_is_upgrade(const struct http1_head *head);
  * http_request_head() - The request as the app gets it
  * @from: the path and query in the target, as http_path() found it
  *
+ * What is behind the mount stays as the client escaped it.
  * Return: 0; -ENOENT if @from does not begin with the handler's mount; -EMSGSIZE; -ENOMEM
  */
 int http_request_head(const struct http1_head *head, const char *from,
