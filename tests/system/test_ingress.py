@@ -646,6 +646,22 @@ def test_a_localapi_of_somebody_else_is_not_believed(world, tmp_path):
     evil.close()
 
 
+def test_a_captured_ingress(world, tmp_path):
+    """In the sandbox of the process: files, listeners, programs and other processes are out of reach."""
+    done = subprocess.run(
+        [BUILD / "tests/tools/captured_ingress", world.api.path],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    tried = re.findall(r"captured: try (\w+) (\w+)", done.stderr)
+    assert len(tried) >= 21
+    assert {how for _, how in tried} == {"refused"}, tried
+    assert "captured: end" in done.stderr
+    assert world.api.path.exists()
+
+
 PROXY_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 
 

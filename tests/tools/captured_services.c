@@ -5,6 +5,7 @@
  * It runs in place of pillion-services, and writes each answer of the supervisor to the log: a
  * descriptor as 0. Then it enters the sandbox of pillion-services, and tries what that forbids. The last request is for a blob of the engine.
  */
+#include "forbidden.h"
 #include "privsep/privsep_messages.h"
 
 #include "sandbox/sandbox.h"
@@ -12,8 +13,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -63,23 +62,6 @@ static int ask(uint32_t number, uint32_t target, uint32_t address)
 
 /* --- What the kernel refuses, in the sandbox of pillion-services --- */
 
-static volatile sig_atomic_t trapped;
-
-static void on_trap(int number)
-{
-	(void)number;
-	trapped = 1;
-}
-
-/* tried() - Say how a system call ended: "refused", or what it gave */
-static void tried(const char *what, long result)
-{
-	bool refused = trapped || result < 0;
-
-	trapped = 0;
-	fprintf(stderr, "captured: try %s %s\n", what, refused ? "refused" : "done");
-}
-
 static void try_all(void)
 {
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(443)};
@@ -87,7 +69,7 @@ static void try_all(void)
 	char byte;
 	struct iovec at = {&byte, 1};
 
-	(void)signal(SIGSYS, on_trap);
+	watch_traps();
 	tried("open", open("/etc/passwd", O_RDONLY | O_CLOEXEC));
 	tried("list", open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	tried("create", open("/tmp/captured", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
