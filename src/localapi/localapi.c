@@ -459,7 +459,7 @@ static void serve_set_serve_config(struct node *node, struct http1_exchange *x)
 		int code, status;
 	} refusals[] = {
 		{-EINVAL, 400},     {-EEXIST, 409}, {-ESTALE, 412}, {-EMSGSIZE, 413},
-		{-EOPNOTSUPP, 501}, {-EBUSY, 503},  {-EPERM, 403},
+		{-EOPNOTSUPP, 501}, {-EBUSY, 503},  {-EPERM, 403},  {-EACCES, 401},
 	};
 	bool none = x->body->length == 4 && memcmp(buffer_head(x->body), "null", 4) == 0;
 	json_t *config = none ? json_object() : body_object(x);
@@ -468,7 +468,8 @@ static void serve_set_serve_config(struct node *node, struct http1_exchange *x)
 
 	if (!config)
 		return;
-	r = node_set_serve_config(node, config, http1_header(x->head, "If-Match"), &err);
+	r = node_set_serve_config(node, config, http1_header(x->head, "If-Match"), x->uid == 0,
+				  &err);
 	json_decref(config);
 	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++)
 		if (refusals[i].code == r)

@@ -199,11 +199,12 @@ int node_cert(struct node *node, const char *domain, int64_t min_validity, node_
  * node_set_serve_config() - Check an ipn.ServeConfig, put it into force and begin to store it
  * @config: borrowed
  * @etag:   of the configuration that it replaces; NULL or "": any
+ * @root:   the caller is: files and Unix sockets may be served
  *
  * Return: 0; -EINVAL; -EMSGSIZE; -ESTALE: @etag is of another one; -EEXIST: TS_SERVE_CONFIG is in force;
- * -EOPNOTSUPP: it has what pillion lacks; -EBUSY: no usable state, or no netmap yet; -ENOMEM
+ * -EOPNOTSUPP: it has what pillion lacks; -EACCES: only root may set it; -EBUSY: no usable state, or no netmap yet; -ENOMEM
  */
-int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
+int node_set_serve_config(struct node *node, const json_t *config, const char *etag, bool root,
 			  struct error *err);
 
 /** node_notify - Receives an ipn.Notify: one line of JSON, which is valid during the call; NULL: the

@@ -151,8 +151,23 @@ static int check_change(const struct node *node, const struct serve_config *next
 	return node_serve_check_roots(node, next, err);
 }
 
+/* check_rights() - The supervisor, as root, opens files and Unix sockets: the operator may have no right to them */
+static int check_rights(const struct serve_config *next, struct error *err)
+{
+	bool socket = false;
+
+	for (size_t i = 0; i < next->target_count; i++)
+		socket |= next->targets[i].path != NULL;
+	return socket || next->path_count > 0
+		       ? error_set(err, -EACCES,
+				   "must be root to serve a path or a Unix socket: ask root to set "
+				   "it")
+		       : 0;
+}
+
 /* check_config() - Whether @text, which is @json, may replace what is in force */
-static int check_config(struct node *node, const json_t *json, const char *text, struct error *err)
+static int check_config(struct node *node, const json_t *json, const char *text, bool root,
+			struct error *err)
 {
 	const char *domain = node_serve_domain(node);
 	struct serve_config next = {0};
@@ -166,6 +181,8 @@ static int check_config(struct node *node, const json_t *json, const char *text,
 			      SERVE_CERT_DOMAIN, domain ? domain : "NAME.TAILNET");
 	if (r == 0)
 		r = serve_config_parse(text, strlen(text), domain, &next, err);
+	if (r == 0 && !root)
+		r = check_rights(&next, err);
 	if (r == 0)
 		r = check_change(node, &next, err);
 	serve_config_free(&next);
@@ -220,7 +237,7 @@ static int change(struct node *node, const char *background, json_t *sessions, s
 	return 0;
 }
 
-int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
+int node_set_serve_config(struct node *node, const json_t *config, const char *etag, bool root,
 			  struct error *err)
 {
 	json_t *next, *sessions;
@@ -247,7 +264,8 @@ int node_set_serve_config(struct node *node, const json_t *config, const char *e
 	sessions = json_incref(json_object_get(next, "Foreground"));
 	drop_closed(node, sessions);
 	whole = json_dumps(next, JSON_COMPACT | JSON_SORT_KEYS);
-	r = whole ? check_config(node, next, whole, err) : error_set(err, -ENOMEM, "out of memory");
+	r = whole ? check_config(node, next, whole, root, err)
+		  : error_set(err, -ENOMEM, "out of memory");
 	(void)json_object_del(next, "Foreground");
 	background = json_dumps(next, JSON_COMPACT | JSON_SORT_KEYS);
 	if (r == 0)

@@ -574,6 +574,7 @@ const char *http1_reason(int status)
 		{307, "Temporary Redirect"},
 		{308, "Permanent Redirect"},
 		{400, "Bad Request"},
+		{401, "Unauthorized"},
 		{403, "Forbidden"},
 		{404, "Not Found"},
 		{405, "Method Not Allowed"},

@@ -202,10 +202,11 @@ void node_query_feature(struct node *node, const char *feature,
 	done(context, strcmp(feature, "serve") == 0 ? "{\"Complete\":true}" : NULL, "not known");
 }
 
-int node_set_serve_config(struct node *node, const json_t *config, const char *etag,
+int node_set_serve_config(struct node *node, const json_t *config, const char *etag, bool root,
 			  struct error *err)
 {
 	(void)config;
+	(void)root;
 	snprintf(node->if_match, sizeof(node->if_match), "%s", etag ? etag : "");
 	return node->fail ? error_set(err, node->fail, "serving refused") : 0;
 }

@@ -215,7 +215,7 @@ static int set_serve(struct world *w, const char *config, const char *etag, stru
 	int r;
 
 	*err = (struct error){0};
-	r = node_set_serve_config(w->node, json, etag, err);
+	r = node_set_serve_config(w->node, json, etag, true, err);
 	json_decref(json);
 	if (r == 0)
 		answer_all(w);

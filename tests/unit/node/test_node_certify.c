@@ -92,7 +92,7 @@ static void services_hear_what_control_does(void **state)
 	struct error err;
 	json_t *json = json_loads("{\"TCP\":{\"80\":{\"HTTP\":true}}}", 0, NULL);
 
-	assert_int_equal(node_set_serve_config(w->node, json, NULL, &err), 0);
+	assert_int_equal(node_set_serve_config(w->node, json, NULL, true, &err), 0);
 	json_decref(json);
 	answer_all(w);
 	assert_string_equal(w->privsep.cert_domains, "");
