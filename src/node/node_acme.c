@@ -18,9 +18,11 @@ static uint32_t choose(const struct privsep_start *start, bool granted)
 	uint32_t wanted = start->acme_challenge;
 
 	if (wanted == SERVE_CHALLENGE_AUTO)
-		return granted                  ? SERVE_CHALLENGE_SET_DNS
-		       : start->acme_dns_server ? SERVE_CHALLENGE_DNS
-						: SERVE_CHALLENGE_OFF;
+		return granted                   ? SERVE_CHALLENGE_SET_DNS
+		       : start->acme_dns_server  ? SERVE_CHALLENGE_DNS
+		       : start->acme_port == 443 ? SERVE_CHALLENGE_TLS_ALPN
+		       : start->acme_port == 80  ? SERVE_CHALLENGE_HTTP
+						 : SERVE_CHALLENGE_OFF;
 	if ((wanted == SERVE_CHALLENGE_SET_DNS && !granted) ||
 	    (wanted == SERVE_CHALLENGE_DNS && !start->acme_dns_server))
 		return SERVE_CHALLENGE_OFF;

@@ -127,7 +127,7 @@ static bool body_fits(const union privsep_message *m, size_t fd_count)
 	case PRIVSEP_OPEN:
 		return m->open.path < SERVE_WISH_PATHS_MAX && below_fits(m->open.name);
 	case PRIVSEP_LISTENER:
-		return m->listener.port >= 1 && m->listener.port <= UINT16_MAX;
+		return m->listener.port <= UINT16_MAX;
 	case PRIVSEP_WHO:
 		return m->who.address.family == ADDRESS_V4 || m->who.address.family == ADDRESS_V6;
 	case PRIVSEP_PERSON:

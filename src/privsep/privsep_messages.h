@@ -234,7 +234,7 @@ struct privsep_folder {
 
 struct privsep_listener {
 	struct privsep_header header;
-	uint32_t port; /* the served one, 1 to 65535 */
+	uint32_t port; /* the served one; 0: of --acme-listen, for proofs of ACME alone */
 };
 
 struct privsep_who {

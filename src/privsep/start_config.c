@@ -53,6 +53,7 @@ static const struct field {
 	STRING(acme_key_id, START_STRING_MAX),
 	STRING(acme_dns_server, START_STRING_MAX),
 	STRING(acme_dns_zone, START_STRING_MAX),
+	NUMBER(acme_port, UINT16_MAX),
 	STRING(ingress_from, START_STRING_MAX),
 	STRING(serve_roots, START_STRING_MAX),
 	STRING(https_proxy, START_PROXY_MAX),
@@ -75,7 +76,7 @@ static const struct field {
 };
 
 /* Every field is in the table exactly once: strings, numbers and bools counted apart. */
-_Static_assert(ARRAY_SIZE(fields) == 33, "one row a field of struct privsep_start");
+_Static_assert(ARRAY_SIZE(fields) == 34, "one row a field of struct privsep_start");
 
 static void *member(const struct privsep_start *start, const struct field *field)
 {

@@ -57,6 +57,7 @@ struct privsep_start {
 	char *acme_key_id;       /* of an external account, or NULL */
 	char *acme_dns_server;   /* HOST[:PORT] for RFC 2136, or NULL */
 	char *acme_dns_zone;     /* NULL: the server is asked */
+	uint32_t acme_port;      /* of --acme-listen; 0: none */
 	char *ingress_from; /* comma-separated names, tags and addresses of ingress nodes; or NULL */
 	char *https_proxy;  /* HTTPS_PROXY, perhaps with a password, or NULL */
 	char *no_proxy;     /* NO_PROXY, or NULL */

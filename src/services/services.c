@@ -241,6 +241,10 @@ void services_on_listener(void *user, uint16_t port, int fd)
 	struct services *services = user;
 	struct listener *listener;
 
+	if (port == 0) {
+		public_proofs_listen(services, fd);
+		return;
+	}
 	if (services->serving && port == services->serving->peerapi) {
 		peerapi_listen(services->peerapi, fd);
 		return;
@@ -512,6 +516,7 @@ void services_free(struct services *services)
 	if (services->peerapi)
 		peerapi_close(services->peerapi);
 	cert_asks_free(services);
+	public_proofs_free(services);
 	keeper_free(services->keeper);
 	certificates_free(services->certificates);
 	people_free(services->people);

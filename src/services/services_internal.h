@@ -129,7 +129,9 @@ struct services {
 	struct people *people;
 	struct control_asks *control_asks;
 	struct certificates *certificates;
-	struct keeper *keeper; /* of certificates by ACME */
+	struct keeper *keeper;               /* of certificates by ACME */
+	struct public_proofs *public_proofs; /* --acme-listen; NULL: none */
+	struct tls_context *proof_tls;       /* for it, while a proof is shown; or NULL */
 	const struct cert_events *cert_events;
 	LIST_HEAD(, cert_ask) cert_asks;
 	LIST_HEAD(, dns_call) dns_calls;      /* those under way */

@@ -143,7 +143,7 @@ void listener_unlink(const char *path, const char *link)
 		(void)unlink(link);
 }
 
-static int listen_tcp(const struct endpoint *at)
+static int bind_tcp(const struct endpoint *at)
 {
 	_cleanup_close_ int fd = -1;
 	struct sockaddr_storage address;
@@ -155,9 +155,22 @@ static int listen_tcp(const struct endpoint *at)
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) < 0 ||
 	    (at->address.family == ADDRESS_V6 &&
 	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &(int){0}, sizeof(int)) < 0) ||
-	    bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, BACKLOG) < 0)
+	    bind(fd, (struct sockaddr *)&address, length) < 0)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+int listener_begin(int fd)
+{
+	return listen(fd, BACKLOG) < 0 ? -errno : 0;
+}
+
+static int listen_tcp(const struct endpoint *at)
+{
+	_cleanup_close_ int fd = bind_tcp(at);
+	int r = fd < 0 ? fd : listener_begin(fd);
+
+	return r < 0 ? r : TAKE_FD(fd);
 }
 
 int listener_health(const char *address, struct error *err)
@@ -192,6 +205,32 @@ int listener_health(const char *address, struct error *err)
 		return error_set_errno(err, fd,
 				       "listen for health and metrics at %s "
 				       "(TS_LOCAL_ADDR_PORT)",
+				       address);
+	return fd;
+}
+
+int listener_acme(const char *address, struct error *err)
+{
+	struct endpoint at;
+	int fd = endpoint_parse(address, strlen(address), &at) < 0 ? -EINVAL : bind_tcp(&at);
+
+	if (fd == -EADDRINUSE)
+		return error_set(
+			err, fd,
+			"port %u of --acme-listen (TS_ACME_LISTEN) is taken, likely by the "
+			"app in this network namespace: name one address that the app "
+			"does not listen at, or prove the name in another way "
+			"(docs/certificates.md)",
+			at.port);
+	if (fd == -EACCES)
+		return error_set(err, fd,
+				 "port %u of --acme-listen (TS_ACME_LISTEN) takes the capability "
+				 "NET_BIND_SERVICE, which is missing: add `cap_add: "
+				 "[NET_BIND_SERVICE]`, or listen at another port, to which 80 or "
+				 "443 of the machine leads",
+				 at.port);
+	if (fd < 0)
+		return error_set_errno(err, fd, "listen at %s (--acme-listen, TS_ACME_LISTEN)",
 				       address);
 	return fd;
 }

@@ -33,6 +33,12 @@ void listener_unlink(const char *path, const char *link);
  */
 int listener_health(const char *address, struct error *err);
 
+/** listener_acme() - A socket that is bound to an address of --acme-listen; listener_begin() follows */
+int listener_acme(const char *address, struct error *err);
+
+/** listener_begin() - Listen; 0 or negative errno */
+int listener_begin(int fd);
+
 struct udp_pair {
 	int v4, v6; /* -1: none */
 	uint16_t port;

@@ -504,11 +504,25 @@ static bool prepare(struct child *child)
 	return child->program >= 0 && wants_any(&child->supervisor->services);
 }
 
+/* send_acme_listener() - Whose connections wait for nobody before there is a process */
+static void send_acme_listener(struct child *child)
+{
+	union privsep_message m = {.listener.header.type = PRIVSEP_LISTENER};
+	int fd = child->supervisor->acme, r = fd < 0 ? 0 : listener_begin(fd);
+
+	if (r < 0)
+		log_error("an ACME authority can't reach us at %s (--acme-listen): %s",
+			  child->supervisor->options->acme_listen, strerror(-r));
+	else if (fd >= 0)
+		child_send(child, &m, &fd, 1);
+}
+
 static int greet(struct child *child)
 {
 	struct supervisor *s = child->supervisor;
 
 	send_wish(&s->services);
+	send_acme_listener(child);
 	for (size_t i = 0; i < s->services.listener_count; i++)
 		send_listener(&s->services, &s->services.listeners[i]);
 	services_new_engine(s);

@@ -344,6 +344,11 @@ static int open_listeners(struct supervisor *s, struct error *err)
 	else if (options->socket_link &&
 		 listener_link(options->socket_path, options->socket_link, &link_err) < 0)
 		warn(s, link_err.text);
+	if (options->acme_listen) {
+		s->acme = listener_acme(options->acme_listen, err);
+		if (s->acme < 0)
+			return SUPERVISOR_EXIT_MACHINE;
+	}
 	if (!options->start.health_check && !options->start.metrics)
 		return 0;
 	s->health = listener_health(options->health_address, err);
@@ -474,6 +479,7 @@ static void take_down(struct supervisor *s)
 		files_close(&s->files);
 	cleanup_close_at(&s->localapi);
 	cleanup_close_at(&s->health);
+	cleanup_close_at(&s->acme);
 	cleanup_close_at(&s->handover);
 	if (s->services.served.loop)
 		served_files_close(&s->services.served);
@@ -583,6 +589,7 @@ int supervisor_run(const struct supervisor_options *options)
 		.lock = -1,
 		.localapi = -1,
 		.health = -1,
+		.acme = -1,
 		.handover = -1,
 	};
 	struct error err = {0};

@@ -61,6 +61,7 @@ struct supervisor_options {
 	const char *certificate_key;   /* --key: PEM file of its private key, or NULL */
 	const char *acme_eab_hmac;     /* the text, or "file:PATH"; NULL: none */
 	const char *acme_dns_key;      /* the same */
+	const char *acme_listen;       /* ADDRESS:PORT for proofs of ACME alone, or NULL */
 
 	uint32_t engine_uid; /* split user; SUPERVISOR_ENGINE_UID unless named */
 	uint32_t engine_gid;

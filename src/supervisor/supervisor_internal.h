@@ -96,6 +96,7 @@ struct supervisor {
 	struct loop_timer give_back; /* gives back library pages that only the start needed */
 	struct udp_pair udp;
 	int lock, localapi, health, handover;
+	int acme; /* bound at options->acme_listen; or -1 */
 	bool split;
 	bool settled; /* an engine has stored the prefs of the start */
 	char *auth_key, *acme_eab_hmac, *acme_dns_key;

@@ -124,6 +124,9 @@ struct certificate;
 int tls_server_set_challenge(struct tls_context *context, const char *name,
 			     const struct certificate *proof);
 
+/** tls_server_only_challenge() - Refuse all clients that want something else */
+void tls_server_only_challenge(struct tls_context *context);
+
 /** tls_server_name() - The name that the client of an open tls_server() asked for, or NULL */
 const char *tls_server_name(const struct stream *s);
 

@@ -39,6 +39,11 @@ int tls_server_set_challenge(struct tls_context *context, const char *name,
 	return challenge && !challenge->name ? -ENOMEM : 0;
 }
 
+void tls_server_only_challenge(struct tls_context *context)
+{
+	context->only_challenge = true;
+}
+
 void tls_challenge_free(struct tls_challenge *challenge)
 {
 	if (!challenge)
@@ -88,7 +93,7 @@ int tls_challenge_take(const struct tls_context *context, SSL *ssl)
 	const struct tls_challenge *challenge = context->challenge;
 
 	if (!wants_proof(ssl))
-		return 0;
+		return context->only_challenge ? -ENOENT : 0;
 	if (!challenge || !challenge->name || !names(ssl, challenge->name) ||
 	    SSL_use_certificate(ssl, challenge->certificate) != 1 ||
 	    SSL_use_PrivateKey(ssl, challenge->key) != 1) {

@@ -34,6 +34,7 @@ struct tls_context {
 	struct tls_roots roots[TLS_ROOT_SOURCES];
 	struct tls_tickets *tickets; /* of a server whose clients may resume, or NULL */
 	unsigned int holds;
+	bool only_challenge; /* other clients are refused */
 };
 
 /* How one connection is verified; the SSL has a pointer to it. */
@@ -57,7 +58,7 @@ void tls_challenge_free(struct tls_challenge *challenge);
  * tls_challenge_take() - In the callback of a ClientHello
  *
  * Return: 1: @ssl shows the proof and speaks TLS_CHALLENGE_PROTOCOL; 0: it is about something else;
- * -ENOENT: the client wants a proof that we don't have
+ * -ENOENT: the client wants a proof that we don't have, or is not wanted here
  */
 int tls_challenge_take(const struct tls_context *context, SSL *ssl);
 

@@ -25,7 +25,7 @@ CONFIG = {
 class Site:
     """A tailnet, an authority and a name server; the node is not started yet."""
 
-    def __init__(self, lab):
+    def __init__(self, lab, public=False):
         control_box, sidecar_box, laptop_box = (
             lab.box(name) for name in ("control", "sidecar", "laptop")
         )
@@ -43,7 +43,9 @@ class Site:
         )
         self.node = self.world.sidecar
         self.acme = None
-        self.names = NameServer(lab.box("zone"), ZONE, {"sidecar": "100.64.0.2"})
+        # Where an authority finds the name: in the tailnet, or at the machine's own address.
+        address = sidecar_box.v4 if public else "100.64.0.2"
+        self.names = NameServer(lab.box("zone"), ZONE, {"sidecar": address})
 
     def pebble(self, settings=None, environment=None):
         """The authority; it reaches the node by the tailnet."""

@@ -59,6 +59,8 @@ const struct flag daemon_flags[DAEMON_FLAG_COUNT] = {
 		FLAG_OF("acme-dns-zone", FLAG_STRING, "ZONE", "(default: the server is asked)"),
 	[DAEMON_ACME_DNS_KEY] = FLAG_OF("acme-dns-key", FLAG_STRING, "NAME:SECRET",
 					"TSIG key for it (hmac-sha256), or file:PATH of one"),
+	[DAEMON_ACME_LISTEN] = FLAG_OF("acme-listen", FLAG_STRING, "ADDRESS:PORT",
+				       "public; answers tls-alpn-01 or http-01 there"),
 	[DAEMON_INGRESS_FROM] = FLAG_OF("ingress-from", FLAG_STRING, "NODES",
 					"nodes that may bring in the internet (Funnel)"),
 	[DAEMON_HEALTH] = FLAG_OF("health", FLAG_STRING, "ADDRESS:PORT", "serve /healthz there"),
@@ -369,6 +371,37 @@ static int apply_acme(const struct flag_value values[static DAEMON_FLAG_COUNT],
 	return 0;
 }
 
+/* apply_acme_listen() - Where an authority looks for the proof, and by which challenge */
+static int apply_acme_listen(const struct flag_value *value, struct supervisor_options *o,
+			     struct error *err)
+{
+	uint32_t challenge = o->start.acme_challenge;
+	struct endpoint at;
+
+	if (!value->given)
+		return 0;
+	if (endpoint_parse(value->text, strlen(value->text), &at) < 0 || at.port == 0)
+		return error_set(err, -EINVAL,
+				 "--acme-listen (TS_ACME_LISTEN): \"%.64s\" is no address and "
+				 "port: write 0.0.0.0:443 or [::]:80",
+				 value->text);
+	if (challenge == SERVE_CHALLENGE_AUTO && at.port != 80 && at.port != 443)
+		return error_set(err, -EINVAL,
+				 "--acme-listen (TS_ACME_LISTEN) at port %u does not say which "
+				 "challenge is meant: add --acme-challenge=tls-alpn-01 or http-01 "
+				 "(TS_ACME_CHALLENGE)",
+				 at.port);
+	if (challenge != SERVE_CHALLENGE_AUTO && challenge != SERVE_CHALLENGE_TLS_ALPN &&
+	    challenge != SERVE_CHALLENGE_HTTP)
+		return error_set(err, -EINVAL,
+				 "--acme-listen (TS_ACME_LISTEN) is for the challenges tls-alpn-01 "
+				 "and http-01: remove it, or change --acme-challenge "
+				 "(TS_ACME_CHALLENGE)");
+	o->start.acme_port = at.port;
+	o->acme_listen = value->text;
+	return 0;
+}
+
 int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT], bool strict,
 		       void (*warn)(const char *text), struct supervisor_options *o,
 		       struct error *err)
@@ -416,6 +449,8 @@ int daemon_flags_apply(const struct flag_value values[static DAEMON_FLAG_COUNT],
 			      "both, or none");
 	if (r == 0)
 		r = apply_acme(values, o, err);
+	if (r == 0)
+		r = apply_acme_listen(&values[DAEMON_ACME_LISTEN], o, err);
 	if (r == 0)
 		r = apply_ingress(&values[DAEMON_INGRESS_FROM], o, err);
 	if (r == 0)

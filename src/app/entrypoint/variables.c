@@ -72,6 +72,8 @@ static const struct variable {
 	 .text = "zone of the name (default: the server is asked)"},
 	{"TS_ACME_DNS_KEY", FLAG_OF_DAEMON, DAEMON_ACME_DNS_KEY,
 	 .text = "its TSIG key, NAME:SECRET (hmac-sha256), or file:PATH of one"},
+	{"TS_ACME_LISTEN", FLAG_OF_DAEMON, DAEMON_ACME_LISTEN,
+	 .text = "public ADDRESS:PORT for the ACME authority alone"},
 	{"TS_INGRESS_FROM", FLAG_OF_DAEMON, DAEMON_INGRESS_FROM,
 	 .text = "nodes that may bring in the internet (Funnel): tag:TAG, names"},
 	{"TS_TAILNET_PREFIX", FLAG_OF_DAEMON, DAEMON_TAILNET_PREFIX,

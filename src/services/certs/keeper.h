@@ -43,6 +43,12 @@ void keeper_file(struct keeper *keeper, enum privsep_file_name name, int fd);
 /** keeper_http_proof() - The body at @path by plain HTTP, if it proves a name; or NULL */
 const char *keeper_http_proof(const struct keeper *keeper, const char *path);
 
+/* --- public_proofs.c --- */
+
+/** public_proofs_listen() - Show proofs at @fd, a listener of the internet, which is owned */
+void public_proofs_listen(struct services *services, int fd);
+void public_proofs_free(struct services *services);
+
 /* --- cert_asks.c --- */
 
 extern const struct cert_events cert_asks_events;

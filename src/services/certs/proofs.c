@@ -16,6 +16,7 @@ void proofs_hide(struct keeper *k)
 
 	if (tls)
 		(void)tls_server_set_challenge(tls, NULL, NULL);
+	tls_context_release(TAKE_PTR(k->services->proof_tls));
 	free(k->shown.text);
 	k->shown = (struct shown){0};
 }
@@ -45,23 +46,44 @@ int proofs_can(const struct keeper *k, const char *domain, struct error *err)
 	const struct serve_config *config = &k->services->serving->config;
 	const struct serve_port *port = serve_config_port(config, 80);
 
+	if (k->services->public_proofs)
+		return 0;
 	switch (k->services->serving->acme.challenge) {
 	case SERVE_CHALLENGE_TLS_ALPN:
 		if (k->services->server_tls && serve_config_uses_tls(config))
 			return 0;
-		return error_set(err, -EINVAL,
-				 "tls-alpn-01 needs port 443 to be served as HTTPS: add it to the "
-				 "serve configuration");
+		return error_set(
+			err, -EINVAL,
+			"tls-alpn-01 needs port 443 to be served as HTTPS, or a public port: "
+			"add the one to the serve configuration, or set TS_ACME_LISTEN");
 	case SERVE_CHALLENGE_HTTP:
 		if ((port && port->protocol == SERVE_HTTP) ||
 		    serve_config_funnels(config, domain, 443))
 			return 0;
-		return error_set(err, -EINVAL,
-				 "http-01 needs port 80 to be served as HTTP, or Funnel at port "
-				 "443: add one of them to the serve configuration");
+		return error_set(
+			err, -EINVAL,
+			"http-01 needs port 80 to be served as HTTP, or Funnel at port 443, "
+			"or a public port: add one of the first two to the serve "
+			"configuration, or set TS_ACME_LISTEN");
 	default:
 		return 0;
 	}
+}
+
+/* show_in_public() - In a context that shows nothing else: --acme-listen */
+static int show_in_public(struct services *services, const char *name, const struct certificate *c,
+			  struct error *err)
+{
+	struct tls_context **tls = &services->proof_tls;
+	int r = tls_server_context_set(tls, c->text.certificate, strlen(c->text.certificate),
+				       c->text.key, strlen(c->text.key), err);
+
+	if (r < 0)
+		return r;
+	tls_server_only_challenge(*tls);
+	return tls_server_set_challenge(*tls, name, c) < 0
+		       ? error_set(err, -ENOMEM, "out of memory")
+		       : 0;
 }
 
 static int show_by_tls(struct keeper *k, const struct acme_proof *proof, struct error *err)
@@ -70,13 +92,15 @@ static int show_by_tls(struct keeper *k, const struct acme_proof *proof, struct 
 	struct certificate c = {0};
 	int r;
 
-	if (!tls)
+	if (!tls && !k->services->public_proofs)
 		return error_set(err, -EINVAL, "HTTPS is not served any more");
 	r = certificate_make_server(&c, &c, proof->name, 1, &proof->name, 1, err);
 	if (r == 0 && !add_digest(&c, proof->digest))
 		r = error_set(err, -ENOMEM, "the certificate of the proof can't be made");
-	if (r == 0 && tls_server_set_challenge(tls, proof->name, &c) < 0)
+	if (r == 0 && tls && tls_server_set_challenge(tls, proof->name, &c) < 0)
 		r = error_set(err, -ENOMEM, "out of memory");
+	if (r == 0 && k->services->public_proofs)
+		r = show_in_public(k->services, proof->name, &c, err);
 	certificate_clear(&c);
 	return r;
 }
