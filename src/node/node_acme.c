@@ -59,7 +59,32 @@ static bool copy(char **ret, const char *text)
 	return !text || *ret;
 }
 
-void node_acme_make(const struct privsep_start *start, bool granted, struct node_acme *ret)
+/* add_authority() - Its host, or the proxy on the way to it */
+static bool add_authority(struct node_acme *out, const char *directory, const char *proxy_text,
+			  const struct proxy *proxy)
+{
+	struct serve_target *target = &out->targets[out->target_count];
+	const struct url *by;
+	struct url url;
+
+	if (url_parse(directory, &url, NULL) < 0)
+		return false;
+	by = proxy_for(proxy, url.host, url.port);
+	if (!by)
+		return add_target(out, "", directory, 0, SERVE_TLS);
+	*target = (struct serve_target){
+		.host = strdup(by->host),
+		.port = by->port,
+		.security = SERVE_PLAIN, /* TLS begins behind it */
+	};
+	if (asprintf(&target->text, "HTTPS_PROXY %s:%u", by->host, by->port) < 0)
+		target->text = NULL;
+	out->target_count++;
+	return target->text && target->host && copy(&out->acme.proxy, proxy_text);
+}
+
+void node_acme_make(const struct privsep_start *start, const struct proxy *proxy, bool granted,
+		    struct node_acme *ret)
 {
 	const char *directory = start->acme_directory ?: LETS_ENCRYPT;
 	struct node_acme made = {.acme.challenge = choose(start, granted)};
@@ -68,7 +93,7 @@ void node_acme_make(const struct privsep_start *start, bool granted, struct node
 
 	*ret = (struct node_acme){.acme.challenge = SERVE_CHALLENGE_OFF};
 	if (good)
-		good = add_target(&made, "", directory, 0, SERVE_TLS) &&
+		good = add_authority(&made, directory, start->https_proxy, proxy) &&
 		       copy(&acme->directory, directory) && copy(&acme->email, start->acme_email) &&
 		       copy(&acme->key_id, start->acme_key_id) &&
 		       copy(&acme->zone, start->acme_dns_zone) &&

@@ -4,6 +4,7 @@
 
 #include "privsep/privsep_serve.h"
 #include "privsep/start_config.h"
+#include "transport/proxy.h"
 #include "wire/serve_config.h"
 
 #define NODE_ACME_TARGETS 2u
@@ -17,9 +18,11 @@ struct node_acme {
 
 /**
  * node_acme_make() - From what the start said
+ * @proxy:   by which TLS connections go, or NULL
  * @granted: control publishes challenges (CertDomains)
  *
  * Without a way to prove the name, or without memory: SERVE_CHALLENGE_OFF.
  */
-void node_acme_make(const struct privsep_start *start, bool granted, struct node_acme *ret);
+void node_acme_make(const struct privsep_start *start, const struct proxy *proxy, bool granted,
+		    struct node_acme *ret);
 void node_acme_clear(struct node_acme *acme);

@@ -483,7 +483,8 @@ static bool take_rights(struct node_serve *serve)
 	serve->signs = signs;
 	if (!same) {
 		node_acme_clear(&serve->acme);
-		node_acme_make(&serve->node->start->config, domains != NULL, &serve->acme);
+		node_acme_make(&serve->node->start->config, serve->node->proxy, domains != NULL,
+			       &serve->acme);
 	}
 	return !same;
 }
@@ -714,7 +715,7 @@ int node_serve_open(struct node *node)
 	uv_timer_init(node->loop, &serve->again);
 	serve->again.data = serve;
 	node->serve = serve;
-	node_acme_make(&node->start->config, false, &serve->acme);
+	node_acme_make(&node->start->config, node->proxy, false, &serve->acme);
 	serve->targets = calloc(NODE_ACME_TARGETS, sizeof(*serve->targets));
 	if (!serve->targets)
 		return -ENOMEM;

@@ -370,7 +370,7 @@ static int request_list(struct privsep_client *client, enum privsep_type type, s
 int privsep_client_serve(struct privsep_client *client, const struct privsep_serve *serve,
 			 privsep_done done, void *userdata)
 {
-	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	_cleanup_(buffer_free_secret) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
 	int r = privsep_serve_encode(serve, &bytes);
 
 	return r < 0 ? r : request_list(client, PRIVSEP_SERVE, &bytes, done, userdata);
@@ -476,7 +476,7 @@ static int handle_divert(struct privsep_client *client, int memfd)
 
 static int handle_serving(struct privsep_client *client, uint32_t number, int memfd)
 {
-	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	_cleanup_(buffer_free_secret) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
 	struct privsep_serve serve;
 	int r = privsep_memfd_read(PRIVSEP_SERVING, memfd, &bytes);
 

@@ -2,6 +2,7 @@
 /* privsep/privsep_serve.c - the ports that a node serves as records */
 #include "privsep/privsep_serve.h"
 
+#include "base/secret.h"
 #include "privsep/records.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ enum {
 	RECORD_ACME_KEY_ID,
 	RECORD_ACME_ZONE,
 	RECORD_ACME_DNS_SERVER,
+	RECORD_ACME_PROXY,
 	RECORD_KEEP,   /* nothing */
 	RECORD_SOCKET, /* text: a target too */
 	RECORD_PATH,   /* text */
@@ -76,6 +78,8 @@ int privsep_serve_encode(const struct privsep_serve *serve, struct buffer *out)
 		r = put_text(out, RECORD_ACME_ZONE, serve->acme.zone);
 	if (r == 0)
 		r = put_text(out, RECORD_ACME_DNS_SERVER, serve->acme.dns_server);
+	if (r == 0)
+		r = put_text(out, RECORD_ACME_PROXY, serve->acme.proxy);
 	return r == 0 && serve->keep ? record_put(out, RECORD_KEEP, NULL, 0) : r;
 }
 
@@ -254,6 +258,9 @@ int privsep_serve_decode(const void *bytes, size_t length, struct privsep_serve 
 		case RECORD_ACME_DNS_SERVER:
 			r = take_text(&record.value, &serve.acme.dns_server);
 			break;
+		case RECORD_ACME_PROXY:
+			r = take_text(&record.value, &serve.acme.proxy);
+			break;
 		case RECORD_KEEP:
 			r = record.value.left > 0 ? -EBADMSG : 0;
 			serve.keep = true;
@@ -279,6 +286,7 @@ void privsep_acme_clear(struct privsep_acme *acme)
 	free(acme->key_id);
 	free(acme->zone);
 	free(acme->dns_server);
+	secret_string_free(acme->proxy);
 	*acme = (struct privsep_acme){.challenge = SERVE_CHALLENGE_OFF};
 }
 

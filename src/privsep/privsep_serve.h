@@ -43,11 +43,12 @@ enum serve_challenge {
  * struct privsep_acme - Where certificates come from; all texts NULL where they are not set
  *
  * Its targets follow those of the configuration: the directory's host, then, for
- * SERVE_CHALLENGE_DNS, the DNS server.
+ * SERVE_CHALLENGE_DNS, the DNS server. With @proxy the first one is the proxy.
  */
 struct privsep_acme {
 	uint32_t challenge; /* not SERVE_CHALLENGE_AUTO; SERVE_CHALLENGE_OFF: the rest is unused */
 	char *directory, *email, *key_id, *zone, *dns_server;
+	char *proxy; /* HTTPS_PROXY, perhaps with a password, if the authority is behind it */
 };
 
 /** struct privsep_serve - The wanted services; no port: none */

@@ -302,16 +302,21 @@ static void add_beyond(struct serving *serving)
 {
 	struct serve_target *acme = &serving->beyond[SERVING_ACME];
 	struct serve_target *dns = &serving->beyond[SERVING_DNS];
+	const struct url *proxy;
 	struct url url;
 
 	if (serving->acme.challenge == SERVE_CHALLENGE_OFF || !serving->acme.directory ||
 	    url_parse(serving->acme.directory, &url, NULL) < 0)
 		return;
+	if (serving->acme.proxy &&
+	    proxy_create(serving->acme.proxy, NULL, &serving->proxy, NULL) < 0)
+		return;
+	proxy = proxy_for(serving->proxy, url.host, url.port);
 	*acme = (struct serve_target){
-		.text = strdup(serving->acme.directory),
-		.host = strdup(url.host),
-		.port = url.port,
-		.security = SERVE_TLS,
+		.text = strdup(proxy ? "the proxy" : serving->acme.directory),
+		.host = strdup(proxy ? proxy->host : url.host),
+		.port = proxy ? proxy->port : url.port,
+		.security = proxy ? SERVE_PLAIN : SERVE_TLS,
 	};
 	/* Only the engine knows where it is. */
 	*dns = (struct serve_target){

@@ -31,6 +31,7 @@
 #include "transport/certificate.h"
 #include "transport/conduit.h"
 #include "transport/http2_duplex.h"
+#include "transport/proxy.h"
 #include "transport/stream.h"
 #include "transport/tls.h"
 #include "wire/serve_config.h"
@@ -73,6 +74,7 @@ struct serving {
 	bool signs;         /* control is an authority for @domain: control_ask_sign() */
 	bool keep;          /* this process runs even with no port */
 	struct privsep_acme acme;
+	struct proxy *proxy;                        /* on the way to the ACME directory, or NULL */
 	struct serve_target beyond[SERVING_BEYOND]; /* targets behind those of @config */
 	struct privsep_serve_target *places;        /* where targets are, by number; no sockets */
 	size_t place_count;

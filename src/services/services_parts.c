@@ -22,6 +22,7 @@ void serving_release(struct serving *serving)
 	free(serving->cert_domains);
 	free(serving->places);
 	privsep_acme_clear(&serving->acme);
+	proxy_free(serving->proxy);
 	for (size_t i = 0; i < SERVING_BEYOND; i++) {
 		free(serving->beyond[i].text);
 		free(serving->beyond[i].host);

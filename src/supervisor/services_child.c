@@ -324,7 +324,7 @@ static void send_wish(struct services *services)
 
 void services_request(struct supervisor *s, uint32_t id, int memfd)
 {
-	_cleanup_(buffer_free) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
+	_cleanup_(buffer_free_secret) struct buffer bytes = BUFFER_INIT(PRIVSEP_SERVE_MAX);
 	struct services *services = &s->services;
 	struct privsep_serve wish = {0};
 	struct error err = {0};

@@ -12,6 +12,7 @@ LogLevel Info
 MaxClients 100
 ConnectPort 443
 ConnectPort 8444
+ConnectPort 14000
 """
 
 

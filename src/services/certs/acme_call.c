@@ -14,7 +14,7 @@
 
 struct acme_call {
 	struct services *services;
-	struct app_call *connecting;
+	struct acme_way *connecting;
 	struct stream *stream;
 	struct loop_timer *timer;
 	struct http1_parser parser;
@@ -27,7 +27,7 @@ struct acme_call {
 
 static void call_free(struct acme_call *c)
 {
-	app_call_cancel(c->connecting);
+	acme_way_cancel(c->connecting);
 	stream_close(c->stream);
 	loop_timer_free(c->timer);
 	http1_parser_free(&c->parser);
@@ -41,7 +41,7 @@ static void finish(struct acme_call *c, const struct error *err)
 	const struct http1_head *head = &c->parser.head;
 	struct acme_answer answer = {.status = head->status};
 
-	app_call_cancel(TAKE_PTR(c->connecting));
+	acme_way_cancel(TAKE_PTR(c->connecting));
 	stream_close(TAKE_PTR(c->stream));
 	if (!err) {
 		answer.nonce = http1_header(head, "Replay-Nonce");
@@ -101,7 +101,7 @@ static void on_closed(void *user, const struct error *err)
 		fail(c, -EPIPE, "closed the connection without a whole answer");
 }
 
-static void on_ready(void *user, struct stream *stream, int fd, const struct error *err)
+static void on_ready(void *user, struct stream *stream, const struct error *err)
 {
 	static const struct stream_events events = {
 		.data = on_data,
@@ -110,7 +110,6 @@ static void on_ready(void *user, struct stream *stream, int fd, const struct err
 	struct acme_call *c = user;
 	int r;
 
-	(void)fd;
 	c->connecting = NULL;
 	if (!stream) {
 		finish(c, err);
@@ -171,10 +170,7 @@ struct acme_call *acme_call_begin(struct services *services, struct serving *ser
 		http1_parser_bodyless(&c->parser);
 	if (write_request(c, origin, request) == 0 &&
 	    loop_timer_create(services->loop, on_late, c, &c->timer) == 0)
-		c->connecting =
-			app_call_begin(services, serving,
-				       (unsigned int)serving->config.target_count + SERVING_ACME,
-				       APP_STREAM, on_ready, c);
+		c->connecting = acme_way_begin(services, serving, origin, on_ready, c);
 	if (!c->connecting) {
 		call_free(c);
 		return NULL;

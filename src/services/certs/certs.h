@@ -6,6 +6,7 @@
  *	order.c      one order, from its first request to the certificate
  *	acme.c       what is said to the authority (sans-I/O)
  *	acme_call.c  one request to it
+ *	acme_way.c   the connection for that, perhaps through HTTPS_PROXY
  *	dns_call.c   one change of a TXT record, by RFC 2136
  */
 #pragma once
@@ -16,6 +17,24 @@
 #include "wire/dns_update.h"
 
 #define CERTS_TEXT_MAX ((size_t)512 * 1024) /* of a stored file */
+
+/* --- acme_way.c --- */
+
+struct acme_way;
+
+/** acme_way_done - @stream: open and paused, the callee's; NULL with @err */
+typedef void acme_way_done(void *user, struct stream *stream, const struct error *err);
+
+/**
+ * acme_way_begin() - Connect to @to, the first target behind those of @serving's configuration
+ *
+ * Return: NULL without memory, else @done is called later, once
+ */
+struct acme_way *acme_way_begin(struct services *services, struct serving *serving,
+				const struct url *to, acme_way_done *done, void *user);
+
+/** acme_way_cancel() - @done is not called any more. NULL is fine */
+void acme_way_cancel(struct acme_way *way);
 
 /* --- acme_call.c --- */
 
