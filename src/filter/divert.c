@@ -9,6 +9,9 @@
 #define TCP_CHECKSUM_AT 16
 #define SOURCE_PORT_AT  0
 #define TARGET_PORT_AT  2
+#define TCP_FLAGS_AT    13
+#define TCP_SYN         0x02
+#define TCP_ACK         0x10
 
 static uint16_t get16(const uint8_t *at)
 {
@@ -16,11 +19,10 @@ static uint16_t get16(const uint8_t *at)
 }
 
 /* of_served(), of_high() - The entry for an own address and a port, or NULL */
-static const struct divert *of_served(const struct diverts *diverts, const struct address *own,
-				      uint16_t port)
+static struct divert *of_served(struct diverts *diverts, const struct address *own, uint16_t port)
 {
 	for (size_t i = 0; i < diverts->count; i++)
-		if (diverts->list[i].served.port == port &&
+		if (diverts->list[i].served.port == port && diverts->list[i].high != 0 &&
 		    address_equal(&diverts->list[i].served.address, own))
 			return &diverts->list[i];
 	return NULL;
@@ -111,10 +113,61 @@ static bool has_ports(const struct ip_view *v)
 	return v->protocol == IP_PROTOCOL_TCP && v->fragment != IP_FRAGMENT_LATER;
 }
 
-bool divert_inbound(const struct diverts *diverts, uint8_t *packet, struct ip_view *v)
+/* has_begun() - Whether a connection to a retired port began after the retirement */
+static bool has_begun(const struct diverts *diverts, const struct endpoint *peer, uint16_t port)
+{
+	for (size_t i = 0; i < diverts->begun_count; i++)
+		if (diverts->begun[i].port == port && endpoint_equal(&diverts->begun[i].peer, peer))
+			return true;
+	return false;
+}
+
+/* begins() - Whether @packet is the first of a connection */
+static bool begins(const uint8_t *packet, const struct ip_view *v)
+{
+	return v->length >= (uint32_t)v->transport_offset + TCP_FLAGS_AT + 1 &&
+	       (packet[v->transport_offset + TCP_FLAGS_AT] & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* passes_retired() - Whether a packet to a retired port is the host's */
+static bool passes_retired(struct diverts *diverts, struct divert *divert, const uint8_t *packet,
+			   const struct ip_view *v)
+{
+	struct endpoint peer = {v->source, v->source_port};
+
+	if (has_begun(diverts, &peer, divert->served.port))
+		return true;
+	if (!begins(packet, v))
+		return false;
+	if (diverts->begun_count == DIVERT_BEGUN_MAX) {
+		divert->high = 0;
+		return true;
+	}
+	diverts->begun[diverts->begun_count].peer = peer;
+	diverts->begun[diverts->begun_count++].port = divert->served.port;
+	return true;
+}
+
+void diverts_set(struct diverts *diverts, const struct divert *list, size_t count)
+{
+	bool retired = false;
+
+	for (size_t i = 0; i < count; i++) {
+		for (size_t k = 0; k < diverts->count && list[i].retired; k++)
+			retired = retired ||
+				  (diverts->list[k].retired &&
+				   endpoint_equal(&diverts->list[k].served, &list[i].served));
+	}
+	if (!retired)
+		diverts->begun_count = 0;
+	memcpy(diverts->list, list, count * sizeof(*list));
+	diverts->count = count;
+}
+
+bool divert_inbound(struct diverts *diverts, uint8_t *packet, struct ip_view *v)
 {
 	uint8_t *tcp = packet + v->transport_offset;
-	const struct divert *divert;
+	struct divert *divert;
 	struct quote quote;
 
 	if (diverts->count == 0)
@@ -123,11 +176,15 @@ bool divert_inbound(const struct diverts *diverts, uint8_t *packet, struct ip_vi
 		divert = of_served(diverts, &v->destination, v->destination_port);
 		if (!divert)
 			return !of_high(diverts, &v->destination, v->destination_port);
+		if (divert->retired && passes_retired(diverts, divert, packet, v))
+			return true;
 		set_port(tcp + TARGET_PORT_AT, divert->high, tcp + TCP_CHECKSUM_AT);
 		v->destination_port = divert->high;
 	} else if (ip_is_icmp_error(v) && find_quote(packet, v, &quote)) {
+		struct endpoint peer = {quote.destination, get16(quote.tcp + TARGET_PORT_AT)};
+
 		divert = of_served(diverts, &quote.source, get16(quote.tcp + SOURCE_PORT_AT));
-		if (divert)
+		if (divert && !(divert->retired && has_begun(diverts, &peer, divert->served.port)))
 			set_quoted_port(&quote, SOURCE_PORT_AT, divert->high);
 	}
 	return true;

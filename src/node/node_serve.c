@@ -76,7 +76,8 @@ struct node_serve {
 	bool asked;       /* the supervisor has not answered yet */
 	bool changed;     /* since then */
 	uint16_t peerapi; /* our port; 0: we have no address yet */
-	struct diverts diverts;
+	struct divert diverts[DIVERTS_MAX];
+	size_t divert_count;
 	struct serve_link *link; /* NULL: none */
 };
 
@@ -541,11 +542,12 @@ void node_serve_keep(struct node *node, bool keep)
 
 void node_serve_diverts(struct node *node, const struct privsep_divert *diverts, size_t count)
 {
-	struct diverts *out = &node->serve->diverts;
+	struct node_serve *serve = node->serve;
 
-	out->count = node->peerapi_count = 0;
+	serve->divert_count = node->peerapi_count = 0;
 	for (size_t i = 0; i < count; i++) {
-		out->list[out->count++] = (struct divert){diverts[i].to, diverts[i].high};
+		serve->diverts[serve->divert_count++] =
+			(struct divert){diverts[i].to, diverts[i].high, diverts[i].retired != 0};
 		if (diverts[i].to.port == node->serve->peerapi &&
 		    node->peerapi_count < ARRAY_SIZE(node->peerapi))
 			node->peerapi[node->peerapi_count++] = diverts[i].to;
@@ -558,7 +560,7 @@ void node_serve_tunnel(struct node *node)
 {
 	if (!node->tunnel)
 		return;
-	tunnel_set_diverts(node->tunnel, &node->serve->diverts);
+	tunnel_set_diverts(node->tunnel, node->serve->diverts, node->serve->divert_count);
 	tunnel_set_peerapi(node->tunnel, node->peerapi_count > 0 ? node->peerapi[0].port : 0);
 }
 

@@ -347,7 +347,7 @@ int privsep_diverts_decode(const void *bytes, size_t length, struct privsep_dive
 		if (record.kind != RECORD_DIVERT || count >= SERVE_DIVERTS_MAX ||
 		    record.value.left != sizeof(*divert) ||
 		    !cursor_copy(&record.value, divert, sizeof(*divert)) ||
-		    !endpoint_fits(&divert->to) || divert->high == 0)
+		    !endpoint_fits(&divert->to) || divert->high == 0 || divert->retired > 1)
 			return -EBADMSG;
 		count++;
 	}

@@ -11,6 +11,10 @@
 
 #include "base/address.h"
 #include "base/buffer.h"
+#include "base/clock.h"
+
+/* How long the services process finishes requests once it is asked to end. */
+#define PRIVSEP_SERVE_END (4 * NSEC_PER_SEC)
 
 #define SERVE_PORTS_MAX            64u
 #define SERVE_WISH_TARGETS_MAX     264u
@@ -90,10 +94,14 @@ void privsep_serve_clear(struct privsep_serve *serve);
  */
 const char *serve_root(const char *roots, const char *path, size_t *ret_length);
 
+/* A port that is not served any more keeps its listener for the answers to its connections so long. */
+#define PRIVSEP_SERVE_RETIRED (60 * NSEC_PER_SEC)
+
 /** struct privsep_divert - TCP to @to, an own address and a served port, goes to port @high */
 struct privsep_divert {
 	struct endpoint to;
 	uint16_t high;
+	uint8_t retired; /* 0 or 1: only what began when it was served */
 };
 
 /** privsep_diverts_encode(), privsep_diverts_decode() - @ret has room for SERVE_DIVERTS_MAX */

@@ -218,11 +218,13 @@ static void overdue_fire(struct loop_timer *timer, nanoseconds now)
 	kill_now(container_of(timer, struct process, overdue), true);
 }
 
-void process_init(struct process *process, const struct process_kind *kind, struct loop *loop)
+void process_init(struct process *process, const struct process_kind *kind, struct loop *loop,
+		  nanoseconds patience)
 {
 	*process = (struct process){
 		.kind = kind,
 		.loop = loop,
+		.patience = patience,
 		.restart = LOOP_TIMER(restart_fire),
 		.overdue = LOOP_TIMER(overdue_fire),
 		.output = LOOP_SOURCE(output_ready),
@@ -262,8 +264,7 @@ bool process_stop(struct process *process)
 	if (!process->stopping) {
 		process->stopping = true;
 		process->kind->ask_to_end(process);
-		timer_arm(process->loop, &process->overdue,
-			  clock_boottime() + process->kind->patience);
+		timer_arm(process->loop, &process->overdue, clock_boottime() + process->patience);
 	}
 	return true;
 }

@@ -59,8 +59,7 @@ struct process;
 
 /** struct process_kind - What tells one kind of process from another */
 struct process_kind {
-	nanoseconds patience; /* from the request to end until SIGKILL */
-	bool has_group;       /* it starts processes; those left at its end are killed */
+	bool has_group; /* it starts processes; those left at its end are killed */
 
 	/** start() - By process_start(); called after each pause */
 	void (*start)(struct process *process);
@@ -77,6 +76,7 @@ struct process_kind {
 struct process {
 	const struct process_kind *kind;
 	struct loop *loop;
+	nanoseconds patience;
 	struct process *next; /* in the owner's list */
 	pid_t pid;            /* 0: none runs */
 	nanoseconds started;
@@ -88,7 +88,9 @@ struct process {
 	struct lines lines;
 };
 
-void process_init(struct process *process, const struct process_kind *kind, struct loop *loop);
+/** process_init() - @patience: from the request to end until SIGKILL */
+void process_init(struct process *process, const struct process_kind *kind, struct loop *loop,
+		  nanoseconds patience);
 
 /** process_start() - As process_spawn(), and watch it; 0 or negative errno with @err */
 int process_start(struct process *process, const struct process_plan *plan, struct error *err);
@@ -96,7 +98,7 @@ int process_start(struct process *process, const struct process_plan *plan, stru
 /** process_again() - After a crash: start the next one after a pause, which is returned */
 nanoseconds process_again(struct process *process, nanoseconds lived);
 
-/** process_stop() - Ask it to end, kill it after kind->patience; false if none runs */
+/** process_stop() - Ask it to end, kill it after its patience; false if none runs */
 bool process_stop(struct process *process);
 
 /** process_kill() - SIGKILL now, and again until it is gone; harmless if none runs */

@@ -113,7 +113,7 @@ void funnel_proof_open(struct services *services, struct stream *stream)
 	}
 	proof->stream = stream;
 	http1_parser_init(&proof->parser, false);
-	services_add(services, &proof->part, close_part);
+	services_add(services, &proof->part, 0, close_part);
 	services_add_funnel(&proof->part);
 	loop_timer_at(proof->timer, clock_boottime() + PATIENCE);
 	stream_set_events(stream, &events, proof);

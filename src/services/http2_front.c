@@ -536,10 +536,9 @@ void http2_front_open(struct services *services, struct stream *stream, bool tls
 		free(f);
 		return;
 	}
-	services_add(services, &f->part, close_part);
+	services_add(services, &f->part, port, close_part);
 	services_set_peer(&f->part, &f->peer.address);
 	f->part.retire = retire;
-	f->part.port = port;
 	if (funnel)
 		services_add_funnel(&f->part);
 	services_set_idle(&f->part, true);

@@ -260,7 +260,7 @@ static void on_more(void *user)
 static void on_upgraded(void *user, struct stream *app, const uint8_t *rest, size_t length)
 {
 	struct http_front *f = user;
-	const struct stream_pair_kind kind = {&f->peer.address, f->part.funnel, false};
+	const struct stream_pair_kind kind = {&f->peer.address, f->port, f->part.funnel, false};
 	struct buffer from_app = BUFFER_INIT(LIMIT_STREAM_QUEUE);
 
 	enter(f);
@@ -558,10 +558,9 @@ void http_front_open(struct services *services, struct stream *stream, bool tls,
 	if (tls && tls_server_name(stream))
 		f->server_name = strdup(tls_server_name(stream));
 	f->in = BUFFER_INIT(LIMIT_STREAM_QUEUE);
-	services_add(services, &f->part, close_part);
+	services_add(services, &f->part, port, close_part);
 	services_set_peer(&f->part, &f->peer.address);
 	f->part.retire = retire;
-	f->part.port = port;
 	if (funnel)
 		services_add_funnel(&f->part);
 	services_set_idle(&f->part, true);

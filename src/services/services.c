@@ -31,6 +31,8 @@
 #define ACCEPTS_A_TURN  64
 #define HANDSHAKE_LIMIT (10 * NSEC_PER_SEC)
 #define ACCEPT_PAUSE    (NSEC_PER_SEC / 10)
+#define END_LOOK_AGAIN  (NSEC_PER_SEC / 50)
+#define RETIRED_SPARE   (2 * NSEC_PER_SEC)
 
 /* Nothing but the PeerAPI is served, and there was no connection for so long: the process may end. */
 #define UNUSED_AFTER (60 * NSEC_PER_SEC)
@@ -144,7 +146,7 @@ void services_open_tls(struct services *services, struct stream *below, uint16_t
 	h->peer = *peer;
 	h->to = *to;
 	h->port = port;
-	services_add(services, &h->part, close_handshake);
+	services_add(services, &h->part, port, close_handshake);
 	services_set_peer(&h->part, &h->peer.address);
 	if (funnel)
 		services_add_funnel(&h->part);
@@ -182,6 +184,19 @@ static void serve(struct services *services, int fd, uint16_t number, const stru
 		services_open_tls(services, stream, number, peer, &to, NULL);
 }
 
+static void on_listener_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void close_listener(struct listener *listener)
+{
+	LIST_REMOVE(listener, entry);
+	uv_poll_stop(&listener->poll);
+	close(listener->fd);
+	uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
+}
+
 /* #syscalls: accept4 accept */
 static void on_incoming(uv_poll_t *poll, int status, int events)
 {
@@ -197,6 +212,11 @@ static void on_incoming(uv_poll_t *poll, int status, int events)
 		int fd = accept4(listener->fd, (struct sockaddr *)&address, &length,
 				 SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+		if (fd < 0 &&
+		    errno == EINVAL) { /* the supervisor has ended it: its address is gone */
+			close_listener(listener);
+			return;
+		}
 		if (fd < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
 			/* No descriptor or memory: it would fail again at once. */
 			uv_poll_stop(poll);
@@ -223,24 +243,15 @@ static void on_accept_again(void *user)
 		uv_poll_start(&listener->poll, UV_READABLE, on_incoming);
 }
 
-static void on_listener_closed(uv_handle_t *handle)
-{
-	free(handle->data);
-}
-
-static void close_listener(struct listener *listener)
-{
-	LIST_REMOVE(listener, entry);
-	uv_poll_stop(&listener->poll);
-	close(listener->fd);
-	uv_close((uv_handle_t *)&listener->poll, on_listener_closed);
-}
-
 void services_on_listener(void *user, uint16_t port, int fd)
 {
 	struct services *services = user;
 	struct listener *listener;
 
+	if (services->ended) {
+		close(fd);
+		return;
+	}
 	if (port == 0) {
 		public_proofs_listen(services, fd);
 		return;
@@ -329,15 +340,43 @@ static void add_beyond(struct serving *serving)
 	privsep_acme_clear(&serving->acme);
 }
 
-/* retire_parts() - Connections to ports that are not served any more */
-static void retire_parts(struct services *services)
+/* is_served() - Whether @part came to a port that is still served */
+static bool is_served(const struct services *services, const struct services_part *part)
+{
+	return part->port == 0 || serve_config_port(&services->serving->config, part->port);
+}
+
+/* on_retired() - The listeners of ports that are not served any more close soon, and nothing can be sent then */
+static void on_retired(void *user)
+{
+	struct services *services = user;
+	struct services_part *part, *next;
+
+	services->retired_at = DEADLINE_NEVER;
+	for (part = LIST_FIRST(&services->parts); part; part = next) {
+		next = LIST_NEXT(part, entry);
+		if (!is_served(services, part))
+			part->close(part);
+	}
+}
+
+/* retire_parts() - Connections to ports that are not served any more; @all: every one */
+static void retire_parts(struct services *services, bool all)
 {
 	struct services_part *part, *next;
+	bool left = false;
 
 	for (part = LIST_FIRST(&services->parts); part; part = next) {
 		next = LIST_NEXT(part, entry);
-		if (part->retire && !serve_config_port(&services->serving->config, part->port))
+		if (!all && is_served(services, part))
+			continue;
+		left = true;
+		if (part->retire)
 			part->retire(part);
+	}
+	if (left && !all && services->retired_at == DEADLINE_NEVER) {
+		services->retired_at = clock_boottime() + PRIVSEP_SERVE_RETIRED - RETIRED_SPARE;
+		loop_timer_at(services->retired, services->retired_at);
 	}
 }
 
@@ -398,8 +437,47 @@ void services_on_serving(void *user, struct privsep_serve *serve_wish)
 		if (!serve_config_port(&serving->config, listener->port))
 			close_listener(listener);
 	}
-	retire_parts(services);
+	retire_parts(services, services->ended != NULL);
 	certificates_update(services);
+}
+
+/* --- The end --- */
+
+static bool has_requests(const struct services *services)
+{
+	const struct services_part *part;
+
+	LIST_FOREACH(part, &services->parts, entry)
+		if (part->retire)
+			return true;
+	return false;
+}
+
+static void on_end(void *user)
+{
+	struct services *services = user;
+	void (*ended)(void *) = services->ended;
+
+	/* A connection that has just sent its first request is retired too. */
+	retire_parts(services, true);
+	if (has_requests(services) && clock_boottime() < services->end_by) {
+		loop_timer_at(services->end, clock_boottime() + END_LOOK_AGAIN);
+		return;
+	}
+	ended(services->ended_user);
+}
+
+void services_end(struct services *services, void (*ended)(void *user), void *user)
+{
+	if (services->ended)
+		return;
+	services->ended = ended;
+	services->ended_user = user;
+	services->end_by = clock_boottime() + PRIVSEP_SERVE_END;
+	while (!LIST_EMPTY(&services->listeners))
+		close_listener(LIST_FIRST(&services->listeners));
+	peerapi_close(services->peerapi);
+	loop_timer_soon(services->end);
 }
 
 static void on_unused(void *user)
@@ -449,6 +527,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 	if (r < 0)
 		return r;
 	services->loop = loop;
+	services->retired_at = DEADLINE_NEVER;
 	services->open_files = app_files_open;
 	LIST_INIT(&services->listeners);
 	LIST_INIT(&services->app_pools);
@@ -477,6 +556,9 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 			    loop_timer_create(loop, on_accept_again, services,
 					      &services->accept_again) == 0 &&
 			    loop_timer_create(loop, on_unused, services, &services->unused) == 0 &&
+			    loop_timer_create(loop, on_end, services, &services->end) == 0 &&
+			    loop_timer_create(loop, on_retired, services, &services->retired) ==
+				    0 &&
 			    loop_timer_create(loop, on_flush_timer, services,
 					      &services->flush_timer) == 0 &&
 			    loop_timer_create(loop, on_app_timer, services, &services->app_timer) ==
@@ -527,6 +609,8 @@ void services_free(struct services *services)
 	people_free(services->people);
 	peerapi_free(services->peerapi);
 	loop_timer_free(services->unused);
+	loop_timer_free(services->end);
+	loop_timer_free(services->retired);
 	control_asks_free(services->control_asks);
 	engine_link_free(services->engine);
 	loop_timer_free(services->accept_again);

@@ -20,6 +20,14 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 /** services_begin() - Use @client from now on, which outlives the services */
 void services_begin(struct services *services, struct privsep_client *client);
 
+/**
+ * services_end() - Take no more connections and requests, and finish those under way
+ *
+ * @ended is called once, from the loop: when no request is under way, or after PRIVSEP_SERVE_END. Connections
+ * that nobody can finish for their two ends (TCP, upgraded ones) are not waited for.
+ */
+void services_end(struct services *services, void (*ended)(void *user), void *user);
+
 /** services_free() - Close everything. NULL is fine */
 void services_free(struct services *services);
 

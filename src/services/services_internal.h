@@ -106,7 +106,7 @@ struct services_part {
 	void (*close)(struct services_part *part); /* end it now; it removes itself */
 	/* Its port is not served any more: take no more requests, finish those under way. Or NULL */
 	void (*retire)(struct services_part *part);
-	uint16_t port; /* for @retire */
+	uint16_t port; /* that it came to; 0: none that is served */
 	bool funnel;   /* of the internet, by services_add_funnel() */
 	LIST_ENTRY(services_part) flush_entry;
 	void (*flush)(struct services_part *part); /* wanted by services_flush_soon(), or NULL */
@@ -163,14 +163,23 @@ struct services {
 	size_t connections_max;
 	size_t funnels;                  /* of @connections */
 	struct loop_timer *accept_again; /* after a failure */
+	struct loop_timer *retired; /* for what is left of ports that are not served any more */
+	nanoseconds retired_at;     /* when it fires */
 	/* app_files_open(), which exchange.c calls for Path handlers */
 	struct exchange_back *(*open_files)(struct exchange *x, const struct serve_handler *handler,
 					    const char *target);
 	struct peerapi *peerapi;
 	struct loop_timer *unused; /* while nothing but the PeerAPI is served */
+
+	/* services_end() was called: whom it tells, and when at the latest. */
+	void (*ended)(void *user);
+	void *ended_user;
+	nanoseconds end_by;
+	struct loop_timer *end;
 };
 
-void services_add(struct services *services, struct services_part *part,
+/** services_add() - @part is a connection to @port; 0: to none that is served */
+void services_add(struct services *services, struct services_part *part, uint16_t port,
 		  void (*close)(struct services_part *part));
 void services_remove(struct services_part *part);
 
@@ -251,6 +260,7 @@ void tls_bridge_open(struct services *services, struct serving *serving, struct 
 /** struct stream_pair_kind - For whom it counts; @each_ends: one direction goes on when the other has ended */
 struct stream_pair_kind {
 	const struct address *peer;
+	uint16_t port;
 	bool funnel, each_ends;
 };
 

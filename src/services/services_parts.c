@@ -82,11 +82,12 @@ int serving_place_now(const struct services *services, const struct serving *the
 		       : -1;
 }
 
-void services_add(struct services *services, struct services_part *part,
+void services_add(struct services *services, struct services_part *part, uint16_t port,
 		  void (*close)(struct services_part *part))
 {
 	part->services = services;
 	part->close = close;
+	part->port = port;
 	LIST_INSERT_HEAD(&services->parts, part, entry);
 	services->connections++;
 }

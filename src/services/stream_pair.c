@@ -129,7 +129,7 @@ void stream_pair_open(struct services *services, const struct stream_pair_kind *
 	}
 	buffer_free(from_a);
 	buffer_free(from_b);
-	services_add(services, &pair->part, close_pair);
+	services_add(services, &pair->part, kind->port, close_pair);
 	services_set_peer(&pair->part, kind->peer);
 	if (kind->funnel)
 		services_add_funnel(&pair->part);

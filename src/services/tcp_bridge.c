@@ -106,7 +106,7 @@ void tcp_bridge_open(struct services *services, int fd, const struct serve_port 
 		close(fd);
 		return;
 	}
-	services_add(services, &b->part, close_part);
+	services_add(services, &b->part, port->port, close_part);
 	services_set_peer(&b->part, &ends->peer->address);
 	if (ends->funnel)
 		services_add_funnel(&b->part);
@@ -153,7 +153,7 @@ static void on_tls_closed(void *user, const struct error *err)
 static void on_tls_app_ready(void *user, struct stream *app, int fd, const struct error *err)
 {
 	struct tls_bridge *b = user;
-	const struct stream_pair_kind kind = {&b->peer, b->part.funnel, true};
+	const struct stream_pair_kind kind = {&b->peer, b->part.port, b->part.funnel, true};
 	struct buffer from_client = BUFFER_INIT(0), from_app = BUFFER_INIT(0);
 
 	(void)fd;
@@ -180,7 +180,7 @@ void tls_bridge_open(struct services *services, struct serving *serving, struct 
 		free(b);
 		return;
 	}
-	services_add(services, &b->part, close_tls_part);
+	services_add(services, &b->part, port->port, close_tls_part);
 	services_set_peer(&b->part, &ends->peer->address);
 	if (ends->funnel)
 		services_add_funnel(&b->part);

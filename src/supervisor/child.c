@@ -380,6 +380,21 @@ static bool all_gone(const struct supervisor *s)
 	return !process;
 }
 
+/* stop_children() - First those that finish requests, since the others carry the answers */
+static void stop_children(struct supervisor *s)
+{
+	nanoseconds now = clock_boottime(), finishes = 0;
+
+	for (struct process *at = s->processes; at; at = at->next)
+		if (child_of(at)->kind->finishes > 0 && process_stop(at))
+			finishes = child_of(at)->kind->finishes;
+	for (struct process *at = s->processes; at && finishes == 0; at = at->next)
+		(void)process_stop(at);
+	s->end_by = now + finishes + STOP_TOTAL;
+	timer_arm(&s->loop, &s->end, s->end_by);
+	s->loop.done = all_gone(s);
+}
+
 static void ended(struct process *process, int status, nanoseconds lived)
 {
 	struct child *child = child_of(process);
@@ -402,7 +417,7 @@ static void ended(struct process *process, int status, nanoseconds lived)
 	if (child->supervisor->ending) {
 		if (status != 0)
 			log_warn("%s died while stopping (%s)", name, words);
-		child->supervisor->loop.done = all_gone(child->supervisor);
+		stop_children(child->supervisor);
 		return;
 	}
 	if (child->idle)
@@ -419,7 +434,6 @@ static void ended(struct process *process, int status, nanoseconds lived)
 }
 
 static const struct process_kind child_process = {
-	.patience = STOP_GRACE,
 	.start = start,
 	.ask_to_end = ask_to_end,
 	.kill = send_kill,
@@ -440,7 +454,7 @@ int child_open(struct child *child, struct supervisor *s, const struct child_kin
 		.say_dropped = LOOP_TIMER(say_dropped_fire),
 	};
 	STAILQ_INIT(&child->queue);
-	process_init(&child->process, &child_process, &s->loop);
+	process_init(&child->process, &child_process, &s->loop, kind->finishes + STOP_GRACE);
 	child->process.next = s->processes;
 	s->processes = &child->process;
 	child->program = find_program(kind->program, err);
@@ -475,15 +489,15 @@ static void end_fire(struct loop_timer *timer, nanoseconds now)
 
 void supervisor_end(struct supervisor *s, int code)
 {
-	if (s->ending)
+	if (s->ending) { /* a second request: requests of clients are not finished */
+		for (struct process *at = s->processes; at; at = at->next)
+			if (child_of(at)->kind->finishes > 0)
+				process_kill(at);
 		return;
+	}
 	s->ending = true;
 	s->exit_code = code;
-	s->end_by = clock_boottime() + STOP_TOTAL;
 	timer_cancel(&s->loop, &s->boot);
 	s->end = LOOP_TIMER(end_fire);
-	timer_arm(&s->loop, &s->end, s->end_by);
-	for (struct process *at = s->processes; at; at = at->next)
-		(void)process_stop(at);
-	s->loop.done = all_gone(s);
+	stop_children(s);
 }

@@ -38,6 +38,7 @@ struct child_kind {
 	const char *name;    /* in the log: "the engine" */
 	const char *program; /* its file beside ours */
 	enum privsep_sender sender;
+	nanoseconds finishes; /* it is asked to end before the others, and finishes work so long */
 	unsigned int files, blobs; /* the names that it may request: bits by enum */
 	struct child_quotas quotas;
 	/** prepare() - Before each start; false: it can't start now, and is started later */

@@ -16,6 +16,10 @@
  * the first connection starts one (knock()), and it ends when it has had none for some time, so an
  * idle node pays for two sockets only.
  *
+ * When a port is not served any more, connections to it go on for PRIVSEP_SERVE_RETIRED: its listener
+ * stays here, where nobody accepts, so that the kernel gives its port to no other socket, and the
+ * engine diverts only packets of connections from before.
+ *
  * The services process makes no socket: it asks for a connection to a target by its number in the
  * engine's list.
  */
@@ -105,6 +109,8 @@ static int reserve_port(const struct supervisor *s, const struct endpoint *at)
 
 static void close_listener(struct serve_listener *listener)
 {
+	/* The services process may hold it too: this ends it there. #syscalls: shutdown */
+	(void)shutdown(listener->fd, SHUT_RDWR);
 	cleanup_close_at(&listener->fd);
 	cleanup_close_at(&listener->reserved);
 }
@@ -117,26 +123,41 @@ static void unwatch(struct services *services)
 		loop_remove(services->child.process.loop, &services->listeners[i].knock);
 }
 
-/* knock() - The first connection to the PeerAPI */
+/* refuse() - A connection that came just when the port was retired. #syscalls: accept4 */
+static void refuse(const struct serve_listener *listener)
+{
+	int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+/* knock() - The first connection to the PeerAPI, or one to a retired port */
 static void knock(struct loop_source *source, uint32_t events)
 {
 	struct serve_listener *listener = container_of(source, struct serve_listener, knock);
 	struct services *services = listener->services;
 
 	(void)events;
+	if (listener->divert.retired) {
+		refuse(listener);
+		return;
+	}
 	unwatch(services);
 	services->knocked = true;
 	child_start(&services->child);
 }
 
-/* watch() - Wait for it, while no process is wanted */
+/* watch() - Wait for it, while no process is wanted, and for connections to retired ports */
 static void watch(struct services *services)
 {
+	bool none = services->child.idle && services->child.process.pid == 0;
+
 	for (size_t i = 0; i < services->listener_count; i++) {
 		struct serve_listener *listener = &services->listeners[i];
+		bool peerapi = listener->divert.to.port == services->wish.peerapi;
 
-		if (services->child.idle && services->child.process.pid == 0 &&
-		    listener->divert.to.port == services->wish.peerapi && listener->knock.fd < 0)
+		if ((listener->divert.retired || (none && peerapi)) && listener->knock.fd < 0)
 			(void)loop_add(services->child.process.loop, &listener->knock, listener->fd,
 				       EPOLLIN);
 	}
@@ -184,23 +205,63 @@ static void send_listener(struct services *services, const struct serve_listener
 	child_send(&services->child, &m, &listener->fd, 1);
 }
 
-/* close_unwanted() - Listeners of ports or addresses that are not ours any more */
+/* retire() - The port of @listener is not served any more; whether it may close now */
+static bool retire(struct services *services, struct serve_listener *listener, nanoseconds now,
+		   bool *changed)
+{
+	if (services->child.process.pid == 0) /* nobody has connections to it */
+		return true;
+	if (!listener->divert.retired) {
+		listener->divert.retired = 1;
+		listener->retired_until = now + PRIVSEP_SERVE_RETIRED;
+		*changed = true;
+	}
+	return now >= listener->retired_until;
+}
+
+/* close_unwanted() - Listeners of addresses that are not ours any more, and of ports after a while */
 static bool close_unwanted(struct supervisor *s)
 {
 	struct services *services = &s->services;
+	nanoseconds now = clock_boottime(), next = DEADLINE_NEVER;
 	size_t kept = 0, before = services->listener_count;
+	bool changed = false;
 
 	for (size_t i = 0; i < before; i++) {
 		struct serve_listener *listener = &services->listeners[i];
+		bool wanted = wants_port(services, listener->divert.to.port);
 
-		if (wants_port(services, listener->divert.to.port) &&
-		    has_address(s, &listener->divert.to.address))
-			services->listeners[kept++] = *listener;
-		else
+		if (!has_address(s, &listener->divert.to.address) ||
+		    (!wanted && retire(services, listener, now, &changed))) {
 			close_listener(listener);
+			continue;
+		}
+		if (wanted && listener->divert.retired) {
+			listener->divert.retired = 0;
+			send_listener(services, listener);
+			changed = true;
+		} else if (!wanted) {
+			next = deadline_min(next, listener->retired_until);
+		}
+		services->listeners[kept++] = *listener;
 	}
 	services->listener_count = kept;
-	return kept != before;
+	if (next != DEADLINE_NEVER)
+		timer_arm(&s->loop, &services->retired, next);
+	return changed || kept != before;
+}
+
+/* drop_retired() - Make room for ports that are served */
+static void drop_retired(struct services *services)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < services->listener_count; i++)
+		if (services->listeners[i].divert.retired)
+			close_listener(&services->listeners[i]);
+		else
+			services->listeners[kept++] = services->listeners[i];
+	services->listener_count = kept;
 }
 
 /* open_one() - The listener of @port at @own, if it is missing; 0 or negative errno with @err */
@@ -215,8 +276,11 @@ static int open_one(struct supervisor *s, const struct address *own, uint16_t po
 	};
 	char text[ENDPOINT_TEXT_MAX];
 
-	if (has_listener(services, &listener.divert.to) ||
-	    services->listener_count >= SERVE_DIVERTS_MAX)
+	if (has_listener(services, &listener.divert.to))
+		return 0;
+	if (services->listener_count >= SERVE_DIVERTS_MAX)
+		drop_retired(services);
+	if (services->listener_count >= SERVE_DIVERTS_MAX)
 		return 0;
 	listener.fd = open_listener(s, own, &listener.divert.high);
 	if (listener.fd < 0)
@@ -279,7 +343,7 @@ static void set_diverts(struct supervisor *s)
 	for (size_t i = 0; i < s->services.listener_count; i++) {
 		const struct privsep_divert *divert = &s->services.listeners[i].divert;
 
-		if (divert->to.port != s->services.wish.peerapi)
+		if (divert->to.port != s->services.wish.peerapi && !divert->retired)
 			diverts[count++] = (struct net_divert){divert->to, divert->high};
 	}
 	network_set_diverts(s, diverts, count);
@@ -524,7 +588,8 @@ static int greet(struct child *child)
 	send_wish(&s->services);
 	send_acme_listener(child);
 	for (size_t i = 0; i < s->services.listener_count; i++)
-		send_listener(&s->services, &s->services.listeners[i]);
+		if (!s->services.listeners[i].divert.retired)
+			send_listener(&s->services, &s->services.listeners[i]);
 	services_new_engine(s);
 	return 0;
 }
@@ -534,10 +599,19 @@ static void gone(struct child *child)
 	watch(&child->supervisor->services);
 }
 
+void services_retired_fire(struct loop_timer *timer, nanoseconds now)
+{
+	struct services *services = container_of(timer, struct services, retired);
+
+	(void)now;
+	(void)update(services->child.supervisor, NULL);
+}
+
 const struct child_kind services_kind = {
 	.name = "the services process",
 	.program = "pillion-services",
 	.sender = PRIVSEP_FROM_SERVICES,
+	.finishes = PRIVSEP_SERVE_END,
 	.files = 1u << PRIVSEP_FILE_CERTIFICATE | 1u << PRIVSEP_FILE_CERTIFICATE_KEY |
 		 1u << PRIVSEP_FILE_ACME_EAB | 1u << PRIVSEP_FILE_DNS_KEY |
 		 1u << PRIVSEP_FILE_CA_SYSTEM | 1u << PRIVSEP_FILE_CA_FILE |

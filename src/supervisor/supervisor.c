@@ -9,9 +9,9 @@
  * process: as PID 1 of a network namespace its end would end the app as well.
  *
  * Order: secrets are copied and overwritten; checks; state lock; leftovers, TUN, UDP sockets and
- * listeners, with all rights; then capabilities are dropped, and the engine starts. The end, within
- * STOP_TOTAL: the engine stops, or is killed after STOP_GRACE; blobs are written; rules, routes and
- * link are removed.
+ * listeners, with all rights; then capabilities are dropped, and the engine starts. The end: the
+ * services process finishes requests, within PRIVSEP_SERVE_END; then, within STOP_TOTAL, the engine
+ * stops, or is killed after STOP_GRACE; blobs are written; rules, routes and link are removed.
  */
 #include "supervisor/supervisor_internal.h"
 
@@ -424,6 +424,7 @@ static int bring_up(struct supervisor *s, int signals, bool dac, struct error *e
 					   options->engine_gid, err) < 0))
 		return SUPERVISOR_EXIT_MACHINE;
 	/* Without its program nothing can be served; the node runs. */
+	s->services.retired = LOOP_TIMER(services_retired_fire);
 	(void)child_open(&s->services.child, s, &services_kind, options->engine_uid + 1,
 			 options->engine_gid + 1, NULL);
 	r = take_lock(s, signals, err);

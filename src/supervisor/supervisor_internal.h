@@ -62,9 +62,10 @@ struct network {
 struct serve_listener {
 	struct services *services;
 	struct privsep_divert divert;
-	int fd;                   /* bound to our link; never closed while it is wanted */
-	int reserved;             /* holds the served port against connections; or -1 */
-	struct loop_source knock; /* of the PeerAPI, while it waits for its first connection */
+	int fd;                    /* bound to our link; never closed while it is wanted */
+	int reserved;              /* holds the served port against connections; or -1 */
+	nanoseconds retired_until; /* its port is not served any more; 0: it is */
+	struct loop_source knock;  /* of the PeerAPI, while it waits for its first connection */
 };
 
 struct services {
@@ -74,7 +75,8 @@ struct services {
 	uint32_t number;           /* of the wish, for PRIVSEP_SERVING; never 0 */
 	struct serve_listener listeners[SERVE_DIVERTS_MAX];
 	size_t listener_count;
-	bool knocked; /* a connection to the PeerAPI started the process */
+	struct loop_timer retired; /* for the next of them that closes */
+	bool knocked;              /* a connection to the PeerAPI started the process */
 	struct served_files served;
 };
 
@@ -125,6 +127,9 @@ void services_request(struct supervisor *s, uint32_t id, int memfd);
 
 /** services_addresses() - Our own addresses have changed: other listeners */
 void services_addresses(struct supervisor *s);
+
+/** services_retired_fire() - Listeners of ports that are not served any more close, when it is time */
+void services_retired_fire(struct loop_timer *timer, nanoseconds now);
 
 /** services_new_link() - Listeners are bound to a link, and ours is another one now */
 void services_new_link(struct supervisor *s);

@@ -746,6 +746,11 @@ static void on_connection(uv_poll_t *poll, int status, int what)
 			continue;
 		if (fd < 0 && errno == EAGAIN)
 			return;
+		if (fd < 0 &&
+		    errno == EINVAL) { /* another process that has the listener shut it down */
+			uv_poll_stop(&s->poll);
+			return;
+		}
 		if (fd < 0) { /* no descriptors or memory: the listener stays readable */
 			if (s->hooks->starved)
 				s->hooks->starved(s->user, errno);

@@ -106,7 +106,7 @@ void tunnel_remove_all_peers(struct tunnel *tunnel);
 void tunnel_set_filter(struct tunnel *tunnel, struct filter *filter);
 
 /** tunnel_set_diverts() - Ports that are served elsewhere from now on; copied */
-void tunnel_set_diverts(struct tunnel *tunnel, const struct diverts *diverts);
+void tunnel_set_diverts(struct tunnel *tunnel, const struct divert *diverts, size_t count);
 
 /** tunnel_set_peerapi() - The port of our PeerAPI, for answers to pings; 0: none */
 void tunnel_set_peerapi(struct tunnel *tunnel, uint16_t port);

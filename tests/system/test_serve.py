@@ -430,7 +430,7 @@ def test_the_app_does_not_answer_tls(served):
     served.change(config)
     pid = served.services_pid()
     assert "timed out" in served.fetch("https://NAME/trusted", "--max-time", "3")
-    assert "502" in served.fetch("https://NAME/silent")
+    assert "502" in served.fetch("https://NAME/silent", "--max-time", "60")
     assert served.services_pid() == pid
 
 

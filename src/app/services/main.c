@@ -56,9 +56,14 @@ static void on_file_changed(void *userdata, enum privsep_file_name name, int fd)
 	services_on_file_changed(((struct process *)userdata)->services, name, fd);
 }
 
-static void on_stop(void *userdata)
+static void on_ended(void *userdata)
 {
 	uv_stop(&((struct process *)userdata)->loop);
+}
+
+static void on_stop(void *userdata)
+{
+	services_end(((struct process *)userdata)->services, on_ended, userdata);
 }
 
 static const struct privsep_client_handlers handlers = {

@@ -176,7 +176,6 @@ static void send_kill(struct process *process, bool overdue)
 }
 
 static const struct process_kind headscale = {
-	.patience = KEEPER_STOP_PATIENCE,
 	.has_group = true,
 	.start = start,
 	.ask_to_end = ask_to_end,
@@ -384,7 +383,7 @@ int keeper_run(const struct keeper_options *options, struct error *err)
 	int r = open_all(&k), fd;
 
 	if (r == 0) {
-		process_init(&k.process, &headscale, &k.loop);
+		process_init(&k.process, &headscale, &k.loop, KEEPER_STOP_PATIENCE);
 		start(&k.process);
 		r = loop_run(&k.loop);
 		remove_number(options->folder);

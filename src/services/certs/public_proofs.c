@@ -98,7 +98,7 @@ static void show_tls(struct public_proofs *proofs, struct stream *below)
 		return;
 	}
 	proofs->handshakes++;
-	services_add(proofs->services, &look->part, close_part);
+	services_add(proofs->services, &look->part, 0, close_part);
 	services_add_funnel(&look->part);
 	loop_timer_at(look->timer, clock_boottime() + PATIENCE);
 	stream_set_events(look->stream, &events, look);

@@ -475,9 +475,9 @@ void tunnel_set_peerapi(struct tunnel *tunnel, uint16_t port)
 	tunnel->peerapi = port;
 }
 
-void tunnel_set_diverts(struct tunnel *tunnel, const struct diverts *diverts)
+void tunnel_set_diverts(struct tunnel *tunnel, const struct divert *diverts, size_t count)
 {
-	tunnel->diverts = *diverts;
+	diverts_set(&tunnel->diverts, diverts, count);
 }
 
 void tunnel_peer_capabilities(struct tunnel *tunnel, const struct public_key *node_key,

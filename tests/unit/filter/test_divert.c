@@ -29,8 +29,8 @@ static struct diverts table(void)
 {
 	struct diverts d = {.count = 2};
 
-	d.list[0] = (struct divert){{OWN(4), SERVED}, HIGH};
-	d.list[1] = (struct divert){{OWN(6), SERVED}, HIGH};
+	d.list[0] = (struct divert){{OWN(4), SERVED}, HIGH, false};
+	d.list[1] = (struct divert){{OWN(6), SERVED}, HIGH, false};
 	return d;
 }
 
@@ -201,9 +201,78 @@ static void test_an_error_that_quotes_one(void **state)
 	}
 }
 
+/* to_retired() - Whether a packet with @flags of @client still goes to the service */
+static bool to_retired(struct diverts *d, uint16_t client, uint8_t flags)
+{
+	struct address own = OWN(4), peer = PEER(4);
+	uint8_t packet[200];
+	struct ip_view v;
+
+	(void)tcp(packet, &peer, client, &own, SERVED, &v);
+	packet[v.transport_offset + 13] = flags;
+	assert_true(divert_inbound(d, packet, &v));
+	return v.destination_port == HIGH;
+}
+
+#define SYN 0x02
+#define ACK 0x10
+
+static void test_a_retired_port_has_only_its_old_connections(void **state)
+{
+	static struct diverts d;
+	struct diverts served = table();
+	struct address own = OWN(4), peer = PEER(4);
+	uint8_t packet[200], error[400];
+	struct ip_view v;
+
+	(void)state;
+	d = served;
+	served.list[0].retired = true;
+	diverts_set(&d, served.list, served.count);
+	assert_true(to_retired(&d, CLIENT, ACK));
+	/* The app listens there now. */
+	assert_false(to_retired(&d, CLIENT + 1, SYN));
+	assert_false(to_retired(&d, CLIENT + 1, ACK));
+	assert_true(to_retired(&d, CLIENT, ACK));
+	/* An answer of the service, and of the app, and errors about them. */
+	(void)tcp(packet, &own, HIGH, &peer, CLIENT, &v);
+	divert_outbound(&d, packet, &v, false);
+	expect(packet, &v, SERVED, CLIENT);
+	for (uint16_t client = CLIENT; client <= CLIENT + 1; client++) {
+		(void)tcp(packet, &own, SERVED, &peer, client, &v);
+		icmp_error(error, 4, &peer, &own, packet, IPV4_HEADER_SIZE + 8, &v);
+		assert_true(divert_inbound(&d, error, &v));
+		assert_int_equal(get16(error + v.transport_offset + 8 + IPV4_HEADER_SIZE),
+				 client == CLIENT ? HIGH : SERVED);
+	}
+	/* Another change of the list keeps that; the end of the retirement forgets it. */
+	diverts_set(&d, served.list, served.count);
+	assert_false(to_retired(&d, CLIENT + 1, ACK));
+	diverts_set(&d, served.list + 1, 1);
+	assert_int_equal(d.begun_count, 0);
+	assert_false(to_retired(&d, CLIENT, ACK));
+}
+
+static void test_too_many_new_connections_end_a_retirement(void **state)
+{
+	static struct diverts d;
+
+	(void)state;
+	d = table();
+	d.list[0].retired = true;
+	for (unsigned int i = 0; i < DIVERT_BEGUN_MAX; i++)
+		assert_false(to_retired(&d, (uint16_t)(CLIENT + 1 + i), SYN));
+	assert_true(to_retired(&d, CLIENT, ACK));
+	assert_false(to_retired(&d, 60000, SYN));
+	assert_false(to_retired(&d, CLIENT, ACK));
+	assert_false(to_retired(&d, 60000, ACK));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_retired_port_has_only_its_old_connections),
+		cmocka_unit_test(test_too_many_new_connections_end_a_retirement),
 		cmocka_unit_test(test_there_and_back),
 		cmocka_unit_test(test_what_stays),
 		cmocka_unit_test(test_a_partial_checksum_covers_no_port),
