@@ -6,7 +6,8 @@
  *
  * The supervisor makes each socket and begins to connect it to an address of the target; here the
  * call waits until it is connected. An app that is just starting refuses: the call goes round the
- * target's addresses again until APP_GRACE is over, so that its restart costs nobody a request.
+ * target's addresses again until APP_GRACE is over, so that its restart costs nobody a request. An
+ * address that can't be reached ("localhost" is ::1 too, also where IPv6 is off) leaves the others.
  * Many calls wait longer between two tries, or their timers would take all the time there is; the
  * first connection that succeeds wakes the others of its target.
  */
@@ -29,6 +30,7 @@ struct app_call {
 	struct services *services;
 	struct serving *serving;
 	unsigned int target, address;
+	int why; /* what the addresses answered; 0: nothing yet */
 	enum app_call_how how;
 	app_ready *ready; /* NULL: cancelled */
 	void *user;
@@ -159,7 +161,7 @@ static void fail(struct app_call *call, int code)
 			"%s may not be opened: it is never served, a link leads out of the served "
 			"folders, or its mode forbids it",
 			target->text);
-	else if (code == -EHOSTUNREACH && target->host)
+	else if (code == -EDESTADDRREQ)
 		error_set(&err, code, "the name of %s has no address", target->text);
 	else if (code == -ESTALE)
 		error_set(&err, code, "the serve configuration has no %s any more", target->text);
@@ -170,18 +172,33 @@ static void fail(struct app_call *call, int code)
 
 static void ask(struct app_call *call);
 
+/* begin_again() - With the first address, if there is time */
+static void begin_again(struct app_call *call)
+{
+	call->address = 0;
+	if (call->why < 0 && clock_boottime() >= call->grace_ends) {
+		fail(call, call->why);
+		return;
+	}
+	enter_list(call, &call->services->app_refused);
+	retry_later(call, RETRY_PAUSE);
+}
+
 /* refused() - Try the next address, or all of them again a little later */
 static void refused(struct app_call *call, int code)
 {
-	if (++call->address == SERVE_TARGET_ADDRESSES_MAX)
-		call->address = 0;
-	if (code != -ECONNREFUSED) {
-		loop_timer_at(call->timer, clock_boottime());
-	} else if (clock_boottime() < call->grace_ends) {
+	/* An address that refuses says more than one that can't be reached. */
+	if (call->why != -ECONNREFUSED)
+		call->why = code;
+	if (code == -ECONNREFUSED && clock_boottime() >= call->grace_ends) {
+		fail(call, code);
+	} else if (++call->address == SERVE_TARGET_ADDRESSES_MAX) {
+		begin_again(call);
+	} else if (code == -ECONNREFUSED) {
 		enter_list(call, &call->services->app_refused);
 		retry_later(call, RETRY_PAUSE);
 	} else {
-		fail(call, code);
+		loop_timer_at(call->timer, clock_boottime());
 	}
 }
 
@@ -286,9 +303,8 @@ static void take_socket(struct app_call *call, int fd)
 		free_done(call);
 		return;
 	}
-	if (fd == -ERANGE) { /* after the last address: from the first one again */
-		call->address = 0;
-		retry_later(call, RETRY_PAUSE);
+	if (fd == -ERANGE) { /* after the last address */
+		begin_again(call);
 		return;
 	}
 	if (fd == -ESTALE) { /* a configuration came meanwhile: by its numbers */
@@ -302,6 +318,11 @@ static void take_socket(struct app_call *call, int fd)
 	/* A Unix socket that its app makes anew, or whose queue is full just now. */
 	if (fd == -ECONNREFUSED || fd == -ENOENT || fd == -EAGAIN) {
 		refused(call, -ECONNREFUSED);
+		return;
+	}
+	if (fd == -ENETUNREACH || fd == -EHOSTUNREACH || fd == -EADDRNOTAVAIL ||
+	    fd == -EAFNOSUPPORT) {
+		refused(call, fd);
 		return;
 	}
 	if (fd < 0) {

@@ -476,7 +476,7 @@ static int connect_target(const struct supervisor *s, const struct privsep_conne
 		return -ESTALE; /* of an older configuration: the number means another target */
 	target = &wish->targets[m->target];
 	if (m->address >= target->count)
-		return target->count == 0 && !target->socket ? -EHOSTUNREACH : -ERANGE;
+		return target->count == 0 && !target->socket ? -EDESTADDRREQ : -ERANGE;
 	/* Our own listener: each request would come back as another one. */
 	if (has_address(s, &target->addresses[m->address].address) &&
 	    wants_port(&s->services, target->addresses[m->address].port))
