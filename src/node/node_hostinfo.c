@@ -63,7 +63,8 @@ void node_tell_hostinfo(struct node *node)
 		.app = "pillion/" PILLION_VERSION,
 		.go_arch = NODE_ARCHITECTURE,
 		.shields_up = prefs->shields_up,
-		.ingress_enabled = node->funnels,
+		/* An ingress leads clients here at once, which needs the PeerAPI. */
+		.ingress_enabled = node->funnels && node->peerapi_count > 0,
 		.wire_ingress = node->names_funnel && !node->funnels,
 		.no_logs_no_support = true,
 		.container = OPTIONAL_TRUE,

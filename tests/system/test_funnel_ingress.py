@@ -126,6 +126,37 @@ def test_the_policy(lab):
     wait_for(lambda: "unrecognized name" in site.page(), 20, "the grant to end")
 
 
+def hostinfo(site, name="web"):
+    """What the node of the VPS is told of another one."""
+    command = ["curl", "-sS", "--unix-socket", site.vps.node.socket]
+    url = "http://local-tailscaled.sock/localapi/v0/netmap"
+    peers = json.loads(site.vps.box.run(*command, url).stdout)["Peers"]
+    (found,) = (peer["Hostinfo"] for peer in peers if peer["Name"].startswith(f"{name}."))
+    return found
+
+
+def test_an_ingress_that_is_trusted_by_its_tag(lab):
+    """`TS_INGRESS_FROM=tag:ingress`; a node that names another tag refuses it."""
+    site = Site(lab)
+    node = site.web("web", TS_INGRESS_FROM="tag:ingress")
+    site.web("shop", TS_INGRESS_FROM="tag:other,ingress2")
+    site.vps.wait_names(2)
+    site.wait_page(node)
+    assert "unrecognized name" in site.page("shop")
+    # The flags of Hostinfo, by way of the server.
+    assert hostinfo(site)["IngressEnabled"] is True
+    assert hostinfo(site)["Services"]
+    text = json.dumps(SERVE)
+    file = node.box.folder / "serve.json"
+    file.write_text(text.replace(':443": true', ':443": false'))
+    wait_for(lambda: hostinfo(site).get("WireIngress"), 20, lambda: str(hostinfo(site)))
+    assert not hostinfo(site).get("IngressEnabled")
+    site.vps.wait_names(1)
+    assert "unrecognized name" in site.page()
+    file.write_text(json.dumps({k: v for k, v in SERVE.items() if k != "AllowFunnel"}))
+    wait_for(lambda: not hostinfo(site).get("WireIngress"), 20, lambda: str(hostinfo(site)))
+
+
 def test_the_ingress_has_no_rights(lab):
     """As in the compose file, where it may not change its user."""
     site = Site(lab)

@@ -646,6 +646,21 @@ def test_a_localapi_of_somebody_else_is_not_believed(world, tmp_path):
     evil.close()
 
 
+def test_a_node_that_announces_its_peerapi_late(world):
+    """A node that starts: its name comes first, and its client waits. One that announces none gets an alert."""
+    world.node(NAME)
+    (peer,) = world.api.peers
+    late, peer["PeerAPI"] = peer["PeerAPI"], []
+    world.start()
+    with world.ingress.connect() as connection:
+        connection.sendall(client_hello(NAME))
+        assert alert(connection) == INTERNAL_ERROR
+    timer = threading.Timer(0.6, lambda: peer.update(PeerAPI=late))
+    timer.start()
+    assert world.page() == f"I am {NAME}\n"
+    timer.join()
+
+
 def test_a_captured_ingress(world, tmp_path):
     """In the sandbox of the process: files, listeners, programs and other processes are out of reach."""
     done = subprocess.run(

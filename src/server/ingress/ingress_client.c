@@ -10,7 +10,7 @@
  * is bounded for each and for all. A client that sends no whole ClientHello in time is closed, and
  * the one that waits longest is closed for another one, also while its node is asked: a node that
  * never answers must not use up what all clients may hold. A name may be new: before it is refused,
- * the LocalAPI is asked once more. A client that is refused gets a TLS alert
+ * the LocalAPI is asked once more, and where its node announces no PeerAPI yet, for NAME_WAIT. A client that is refused gets a TLS alert
  * (or an answer of HTTP), and has LINGER to read it: closing at once could overtake it by a reset.
  */
 #define LOG_ROOM "ingress"
@@ -224,13 +224,20 @@ static void on_called(void *user, int node, const uint8_t *early, size_t early_l
 		ingress_client_close(client);
 }
 
+/* is_ready() - A node that starts has its name before it announces its PeerAPI */
+static bool is_ready(const struct ingress_target *target)
+{
+	return target && target->address_count > 0;
+}
+
 /* call_node() - The name is known */
 static void call_node(struct ingress_client *client)
 {
 	struct ingress *ingress = client->ingress;
 	const struct ingress_target *target = ingress_names_find(ingress->names, client->name);
 
-	if (!target && ingress_names_fresh(ingress->names) && client->stage == STAGE_HEAD) {
+	if (!is_ready(target) && ingress_names_fresh(ingress->names) &&
+	    client->stage == STAGE_HEAD) {
 		client->stage = STAGE_NAME;
 		client->named_at = clock_boottime();
 		loop_timer_at(client->timer, client->named_at + NAME_WAIT);
@@ -254,6 +261,7 @@ static void call_node(struct ingress_client *client)
 
 void ingress_client_names_known(struct ingress *ingress, nanoseconds asked_at)
 {
+	const struct ingress_target *target;
 	bool more = false;
 	struct ingress_client *next;
 
@@ -262,8 +270,9 @@ void ingress_client_names_known(struct ingress *ingress, nanoseconds asked_at)
 		next = TAILQ_NEXT(client, next_waiting);
 		if (client->stage != STAGE_NAME)
 			continue;
-		if (client->named_at <= asked_at ||
-		    ingress_names_find(ingress->names, client->name))
+		target = ingress_names_find(ingress->names, client->name);
+		/* After a fresh answer: a name without a node is unknown, a node without a PeerAPI has NAME_WAIT. */
+		if (is_ready(target) || (!target && client->named_at <= asked_at))
 			call_node(client);
 		else
 			more = true;
