@@ -95,3 +95,22 @@ def test_a_node_trusts_the_ingress_that_it_names(site):
     page = site.page()
     assert "unrecognized name" in page, page
     assert "HTTP 403" in site.vps.process.text()
+
+
+def test_headscale_passes_on_who_funnels(site):
+    """IngressEnabled and WireIngress of Hostinfo, as the node of the VPS gets them."""
+    site.start()
+
+    def hostinfo():
+        command = ["curl", "-sS", "--unix-socket", site.vps.node.socket]
+        url = "http://local-tailscaled.sock/localapi/v0/netmap"
+        peers = json.loads(site.vps.box.run(*command, url).stdout)["Peers"]
+        (found,) = (peer["Hostinfo"] for peer in peers if peer["Name"].startswith("sidecar."))
+        return found
+
+    assert hostinfo()["IngressEnabled"] is True
+    file = site.node.box.folder / "serve.json"
+    file.write_text(json.dumps(SERVE).replace(':443": true', ':443": false'))
+    wait_for(lambda: hostinfo().get("WireIngress"), 30, lambda: str(hostinfo()))
+    assert not hostinfo().get("IngressEnabled")
+    site.vps.wait_names(0)
