@@ -350,6 +350,39 @@ static int check_lost(const struct blobs *blobs, struct error *err)
 		name, remains, name, name);
 }
 
+/* is_busy() - Whether a blob of the slot is not on disk yet */
+static bool is_busy(struct blobs *blobs, unsigned int slot)
+{
+	int fd = blobs->late[slot].memfd >= 0 ? -1 : queued(blobs, slot);
+	bool waits = fd >= 0;
+
+	cleanup_close_at(&fd);
+	return waits || blobs->late[slot].memfd >= 0;
+}
+
+/*
+ * take_place() - That of a domain whose blobs are on disk; without a folder, of the one that has had its own longest
+ *
+ * Return: its index; BLOBS_DOMAINS_MAX: there is none
+ */
+static unsigned int take_place(struct blobs *blobs)
+{
+	for (unsigned int i = 0; i < BLOBS_DOMAINS_MAX; i++) {
+		unsigned int at = (blobs->next_domain + i) % BLOBS_DOMAINS_MAX;
+		unsigned int slot = PRIVSEP_BLOB_DOMAIN + 2 * at;
+
+		if (is_busy(blobs, slot) || is_busy(blobs, slot + 1))
+			continue;
+		for (unsigned int s = slot; s < slot + 2; s++) {
+			cleanup_close_at(&blobs->memory[s]);
+			blobs->memory[s] = -1;
+		}
+		blobs->next_domain = at + 1;
+		return at;
+	}
+	return BLOBS_DOMAINS_MAX;
+}
+
 /* slot_of() - Of a blob; BLOBS_SLOTS: its domain has none yet, and with @make there is no room */
 static unsigned int slot_of(struct blobs *blobs, enum privsep_blob_name name, const char *domain,
 			    bool make)
@@ -364,6 +397,8 @@ static unsigned int slot_of(struct blobs *blobs, enum privsep_blob_name name, co
 		if (!blobs->domains[i][0] && free_one == BLOBS_DOMAINS_MAX)
 			free_one = i;
 	}
+	if (i == BLOBS_DOMAINS_MAX && make && free_one == BLOBS_DOMAINS_MAX)
+		free_one = take_place(blobs);
 	if (i == BLOBS_DOMAINS_MAX && make && free_one < BLOBS_DOMAINS_MAX) {
 		i = free_one;
 		snprintf(blobs->domains[i], PRIVSEP_DOMAIN_MAX, "%s", domain);

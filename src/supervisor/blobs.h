@@ -50,6 +50,7 @@ typedef void (*blobs_stored)(void *userdata, const struct blob_job *job);
 struct blobs {
 	int folder;                                          /* -1: memory mode */
 	char domains[BLOBS_DOMAINS_MAX][PRIVSEP_DOMAIN_MAX]; /* that have slots */
+	unsigned int next_domain;                            /* whose place another one takes */
 	int memory[BLOBS_SLOTS];
 	struct loop *loop;
 	struct loop_source done; /* eventfd */
@@ -87,7 +88,7 @@ int blobs_load(struct blobs *blobs, enum privsep_blob_name name, const char *dom
 	       struct error *err);
 
 /** blobs_store() - Queue a job; takes job->memfd. 0, or negative errno and it was closed (-ENOSPC:
- * more than BLOBS_DOMAINS_MAX domains) */
+ * BLOBS_DOMAINS_MAX domains wait for the disk) */
 int blobs_store(struct blobs *blobs, const struct blob_job *job);
 
 /** blobs_need_dac() - Whether files there are accessible by DAC_OVERRIDE alone */

@@ -774,6 +774,12 @@ def test_a_captured_services_process(world, monkeypatch, tmp_path):
         "container_command",
         lambda arguments, *more: plain([tmp_path / "pillion", *arguments[1:]], *more),
     )
+    certs = world.sidecar.state / "certs"
+    certs.mkdir()
+    target = world.sidecar.box.folder / "elsewhere"
+    target.write_text("untouched")
+    for name in ("link.crt", "link.key"):
+        (certs / name).symlink_to(target)
     served = Served(world, CONFIG)
     engine = served.node.engine_pid()
     log = served.node.process
@@ -781,6 +787,15 @@ def test_a_captured_services_process(world, monkeypatch, tmp_path):
     said = dict(re.findall(r"captured: (\w+) (-?\d+)", log.text()))
     assert (said["own"], said["address"]) == ("0", f"-{errno.ERANGE}")
     assert said["older"] == said["newer"] == said["target"] == f"-{errno.ESTALE}"
+    log.wait_text("captured: stored", 30)
+    said = dict(re.findall(r"captured: (\w+) (-?\d+)", log.text()))
+    assert (said["link"], said["missing"]) == (f"-{errno.ELOOP}", f"-{errno.ENOENT}")
+    assert (said["huge"], said["unsealed"]) == (f"-{errno.EMSGSIZE}", f"-{errno.EPERM}")
+    # A store replaces the link, and writes nothing through it.
+    assert said["through"] == "0" and target.read_text() == "untouched"
+    assert not (certs / "link.key").is_symlink()
+    assert int(said["stored"]) == 40
+    assert all(re.fullmatch(r"(flood\d+|link)\.(key|crt)", path.name) for path in certs.iterdir())
     tried = re.findall(r"captured: try (\w+) (\w+)", log.wait_text("try root", 10) and log.text())
     assert len(tried) >= 14
     assert {how for _, how in tried} == {"refused"}, tried

@@ -14,6 +14,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -58,6 +60,52 @@ static int ask(uint32_t number, uint32_t target, uint32_t address)
 	if (privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &m, NULL, 0) < 0)
 		return 1;
 	return next(&m);
+}
+
+/* --- Storage of certificates --- */
+
+static int load(enum privsep_blob_name name, const char *domain)
+{
+	union privsep_message m = {.blob = {{PRIVSEP_LOAD, 1}, name, ""}};
+
+	snprintf(m.blob.domain, sizeof(m.blob.domain), "%s", domain);
+	if (privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &m, NULL, 0) < 0)
+		return 1;
+	return next(&m);
+}
+
+/* store() - @size bytes, in a memfd that is sealed or not */
+static int store(const char *domain, size_t size, bool sealed)
+{
+	union privsep_message m = {.blob = {{PRIVSEP_STORE, 1}, PRIVSEP_BLOB_DOMAIN_KEY, ""}};
+	int fd = memfd_create("captured", MFD_CLOEXEC | MFD_ALLOW_SEALING), r = 1;
+
+	snprintf(m.blob.domain, sizeof(m.blob.domain), "%s", domain);
+	if (fd < 0 || ftruncate(fd, (off_t)size) < 0 ||
+	    (sealed && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
+		return 1;
+	if (privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &m, &fd, 1) == 0)
+		r = next(&m);
+	close(fd);
+	return r;
+}
+
+static void try_storage(void)
+{
+	char domain[32];
+	int most = 0;
+
+	/* The test has put a link there. */
+	fprintf(stderr, "captured: link %d\n", load(PRIVSEP_BLOB_DOMAIN_CERTIFICATE, "link"));
+	fprintf(stderr, "captured: missing %d\n", load(PRIVSEP_BLOB_DOMAIN_KEY, "nobody"));
+	fprintf(stderr, "captured: huge %d\n", store("huge", (size_t)1 << 30, true));
+	fprintf(stderr, "captured: unsealed %d\n", store("unsealed", 10, false));
+	fprintf(stderr, "captured: through %d\n", store("link", 10, true));
+	for (int i = 0; i < 40; i++) {
+		snprintf(domain, sizeof(domain), "flood%d", i);
+		most += store(domain, 10, true) == 0;
+	}
+	fprintf(stderr, "captured: stored %d\n", most);
 }
 
 /* --- What the kernel refuses, in the sandbox of pillion-services --- */
@@ -119,6 +167,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < FLOOD; i++)
 		refused += ask(serving, 0, 0) != 0;
 	fprintf(stderr, "captured: refused %d\n", refused);
+	try_storage();
 	if (enter(argc == 2 ? argv[1] : "") == 0)
 		try_all();
 	(void)privsep_send(PRIVSEP_CHANNEL_FD, PRIVSEP_FROM_SERVICES, &blob, NULL, 0);

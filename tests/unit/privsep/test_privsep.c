@@ -140,6 +140,43 @@ static void test_check_other_kinds(void **state)
 		assert_int_equal(privsep_size(OTHER, type) > 0, type == PRIVSEP_ALIVE);
 }
 
+/* A blob of a domain is a file's name: no path, no other blob, no end missing. */
+static void test_check_domains(void **state)
+{
+	static const char *const good[] = {"a", "a.b", "*.a.b", "a-b.c_d", "1.2.3.4"};
+	static const char *const bad[] = {
+		"",       ".",      "..",    "../x", "a/b",      "/a",    "a/../b", "a..b",
+		".a",     "a.",     "-a",    "A.b",  "a b",      "a\nb",  "a\\b",   "*",
+		"*.",     "*..",    "*.*.a", "a.*",  "\xc3\xa4", "a\x7f", "a%00",   "*./a",
+		"*.../a", "acme/x", "a\tb",  "~a",   "a:b",      "a;b",   "$a",     "a\x80",
+	};
+	union privsep_message m, got;
+	const size_t size = privsep_size(PRIVSEP_FROM_SERVICES, PRIVSEP_LOAD);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good) + ARRAY_SIZE(bad); i++) {
+		bool fits = i < ARRAY_SIZE(good);
+		const char *domain = fits ? good[i] : bad[i - ARRAY_SIZE(good)];
+
+		m = (union privsep_message){
+			.blob = {{PRIVSEP_LOAD, 1}, PRIVSEP_BLOB_DOMAIN_KEY, ""},
+		};
+		snprintf(m.blob.domain, sizeof(m.blob.domain), "%s", domain);
+		if (privsep_check(PRIVSEP_FROM_SERVICES, &m, size, 0, &got) !=
+		    (fits ? 0 : -EBADMSG))
+			fail_msg("\"%s\"", domain);
+		/* Other blobs have no domain. */
+		m.blob.name = PRIVSEP_BLOB_ACME_ACCOUNT;
+		assert_int_equal(privsep_check(PRIVSEP_FROM_SERVICES, &m, size, 0, &got),
+				 *domain ? -EBADMSG : 0);
+	}
+	m.blob.name = PRIVSEP_BLOB_DOMAIN_KEY;
+	memset(m.blob.domain, 'a', sizeof(m.blob.domain));
+	assert_int_equal(privsep_check(PRIVSEP_FROM_SERVICES, &m, size, 0, &got), -EBADMSG);
+	m.blob.domain[sizeof(m.blob.domain) - 1] = 0; /* with ".crt" it is no file's name */
+	assert_int_equal(privsep_check(PRIVSEP_FROM_SERVICES, &m, size, 0, &got), -EBADMSG);
+}
+
 static void test_check_text(void **state)
 {
 	union privsep_message m = {.status = {.header.type = PRIVSEP_STATUS}}, got;
@@ -680,6 +717,7 @@ int main(void)
 		cmocka_unit_test(test_check_lengths),
 		cmocka_unit_test(test_check_other_kinds),
 		cmocka_unit_test(test_check_text),
+		cmocka_unit_test(test_check_domains),
 		cmocka_unit_test(test_check_url),
 		cmocka_unit_test(test_cache_head),
 		cmocka_unit_test(test_channel),

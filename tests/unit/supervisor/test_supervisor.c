@@ -301,6 +301,62 @@ static int store(struct blobs *blobs, enum privsep_blob_name name, const char *t
 	return blobs_store(blobs, &job);
 }
 
+static void on_any_stored(void *userdata, const struct blob_job *job)
+{
+	(void)userdata;
+	stored.result = job->result;
+	l.loop.done = true;
+}
+
+static int store_domain(struct blobs *blobs, unsigned int number)
+{
+	struct blob_job job = {.name = PRIVSEP_BLOB_DOMAIN_KEY};
+	char text[64];
+
+	snprintf(job.domain, sizeof(job.domain), "n%u.example", number);
+	snprintf(text, sizeof(text), "key %u", number);
+	job.memfd = memfd_seal("x", text, strlen(text));
+	return blobs_store(blobs, &job);
+}
+
+/* More names over time than the table has: each gives its place back once it is on disk. */
+static void test_blobs_of_many_domains(void **state)
+{
+	_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(64);
+	struct blobs blobs;
+	struct error err = {0};
+	int fd;
+
+	(void)state;
+	memset(&l, 0, sizeof(l));
+	memset(&stored, 0, sizeof(stored));
+	assert_int_equal(loop_init(&l.loop), 0);
+	assert_int_equal(blobs_open(&blobs, &l.loop, folder, on_any_stored, NULL, &err), 0);
+	for (unsigned int i = 0; i < 3 * BLOBS_DOMAINS_MAX; i++) {
+		l.loop.done = false;
+		assert_int_equal(store_domain(&blobs, i), 0);
+		assert_int_equal(loop_run(&l.loop), 0);
+		assert_int_equal(stored.result, 0);
+	}
+	fd = blobs_load(&blobs, PRIVSEP_BLOB_DOMAIN_KEY, "n0.example", NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(file_read(fd, 64, &got), 0);
+	assert_memory_equal(got.data, "key 0", 5);
+	close(fd);
+	blobs_close(&blobs, clock_boottime() + 2 * S);
+	loop_remove(&l.loop, &blobs.done);
+	/* Without a folder the latest ones stay. */
+	assert_int_equal(blobs_open(&blobs, &l.loop, NULL, on_any_stored, NULL, &err), 0);
+	for (unsigned int i = 0; i < 3 * BLOBS_DOMAINS_MAX; i++)
+		assert_int_equal(store_domain(&blobs, i), 0);
+	assert_int_equal(blobs_load(&blobs, PRIVSEP_BLOB_DOMAIN_KEY, "n0.example", NULL), -ENOENT);
+	fd = blobs_load(&blobs, PRIVSEP_BLOB_DOMAIN_KEY, "n47.example", NULL);
+	assert_true(fd >= 0);
+	close(fd);
+	blobs_close(&blobs, clock_boottime() + S);
+	loop_close(&l.loop);
+}
+
 static void expect_blob(struct blobs *blobs, enum privsep_blob_name name, const char *text)
 {
 	_cleanup_(buffer_free) struct buffer got = BUFFER_INIT(1024);
@@ -580,8 +636,8 @@ int main(void)
 		cmocka_unit_test(test_loop),     cmocka_unit_test(test_blobs_memory),
 		cmocka_unit_test(test_log_full), cmocka_unit_test(test_watchdog),
 		cmocka_unit_test(test_flood),    WITH_FOLDER(test_blobs_wear),
-		WITH_FOLDER(test_blobs),         WITH_FOLDER(test_lock),
-		WITH_FOLDER(test_log_file),
+		WITH_FOLDER(test_blobs),         WITH_FOLDER(test_blobs_of_many_domains),
+		WITH_FOLDER(test_lock),          WITH_FOLDER(test_log_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
