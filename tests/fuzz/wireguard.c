@@ -9,6 +9,7 @@
  */
 #include "base/cursor.h"
 #include "tunnel/wireguard/wg_device.h"
+#include "unit/tunnel/wireguard/receive.h"
 
 #include <stdlib.h>
 #include <string.h>

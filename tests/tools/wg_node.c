@@ -217,7 +217,7 @@ static void read_udp(struct node *node)
 
 	for (;;) {
 		struct wg_source source = {0};
-		struct wg_peer *peer;
+		struct wg_datagram one;
 
 		from_length = sizeof(from);
 		length = recvfrom(node->udp, buffer, sizeof(buffer), 0, (struct sockaddr *)&from,
@@ -229,8 +229,10 @@ static void read_udp(struct node *node)
 		/* So that an answer goes to where an initiation came from before it is sent. */
 		if (!node->endpoint.address.family)
 			node->endpoint = source.endpoint;
-		wg_receive(node->device, &source, buffer, (size_t)length, clock_boottime(), &peer);
-		if (peer)
+		one = (struct wg_datagram){
+			.source = &source, .bytes = buffer, .length = (size_t)length};
+		wg_receive_all(node->device, &one, 1, clock_boottime());
+		if (one.peer)
 			node->endpoint = source.endpoint;
 	}
 }

@@ -10,33 +10,71 @@
 #include <string.h>
 
 /*
- * receive_wireguard() - Handle a datagram that is neither disco nor STUN
+ * answer_unknown() - A transport message came in no session that we know
  *
- * A transport packet with an unknown index comes from a peer that still uses a session of
- * the previous engine; only a new handshake ends that.
+ * Its peer still uses a session of the previous engine; only a new handshake ends that.
  */
-static void receive_wireguard(struct tunnel *tunnel, const struct wg_source *source, uint8_t *data,
-			      size_t length)
+static void answer_unknown(struct tunnel *tunnel, const struct wg_source *source, nanoseconds now)
 {
-	nanoseconds now = tunnel_now(tunnel);
-	struct wg_peer *wg = NULL;
-	enum wg_verdict verdict = wg_receive(tunnel->wg, source, data, length, now, &wg);
-	struct tunnel_peer *peer = NULL;
-	struct path_peer *path;
+	struct path_peer *path = source->region ? path_peer_find(tunnel->path, &source->relay_key)
+						: path_for_source(tunnel->path, &source->endpoint);
+	struct tunnel_peer *peer;
 
-	if (wg) {
-		peer = wg_peer_user(wg);
-		path_note_received(peer->path, source->region ? NULL : &source->endpoint, now);
+	if (!path)
 		return;
+	peer = path_peer_user(path);
+	wg_peer_initiate(peer->wg, now);
+}
+
+/* receive_waiting() - Open what was collected, and tell the path engine, once for each run of a source */
+static void receive_waiting(struct tunnel *tunnel)
+{
+	struct tunnel_in *in = &tunnel->waiting;
+	const struct wg_datagram *last = NULL;
+	nanoseconds now = tunnel_now(tunnel);
+
+	wg_receive_all(tunnel->wg, in->datagrams, in->count, now);
+	for (size_t i = 0; i < in->count; i++) {
+		const struct wg_datagram *d = &in->datagrams[i];
+
+		if (last && last->peer == d->peer && last->source == d->source &&
+		    last->verdict == d->verdict)
+			continue;
+		last = d;
+		if (d->peer) {
+			struct tunnel_peer *peer = wg_peer_user(d->peer);
+
+			path_note_received(peer->path,
+					   d->source->region ? NULL : &d->source->endpoint, now);
+		} else if (d->verdict == WG_DROPPED_UNKNOWN_INDEX) {
+			answer_unknown(tunnel, d->source, now);
+		}
 	}
-	if (verdict != WG_DROPPED_UNKNOWN_INDEX)
-		return;
-	path = source->region ? path_peer_find(tunnel->path, &source->relay_key)
-			      : path_for_source(tunnel->path, &source->endpoint);
-	if (path) {
-		peer = path_peer_user(path);
-		wg_peer_initiate(peer->wg, now);
-	}
+	in->count = 0;
+	in->source_count = 0;
+}
+
+static bool same_source(const struct wg_source *a, const struct wg_source *b)
+{
+	return a->region == b->region && (a->region ? public_key_equal(&a->relay_key, &b->relay_key)
+						    : endpoint_equal(&a->endpoint, &b->endpoint));
+}
+
+/* collect() - Keep a datagram that is neither disco nor STUN, until it is opened with others */
+static void collect(struct tunnel *tunnel, const struct wg_source *source, uint8_t *data,
+		    size_t length)
+{
+	struct tunnel_in *in = &tunnel->waiting;
+
+	if (in->count == WG_BATCH_MAX)
+		receive_waiting(tunnel);
+	if (in->source_count == 0 || !same_source(&in->sources[in->source_count - 1], source))
+		in->sources[in->source_count++] = *source;
+	in->datagrams[in->count++] = (struct wg_datagram){
+		.source = &in->sources[in->source_count - 1],
+		.bytes = data,
+		.length = length,
+	};
 }
 
 static void from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size_t length)
@@ -48,13 +86,15 @@ static void from_udp(void *ctx, const struct endpoint *from, uint8_t *data, size
 	if (stun_recognise(data, length) || disco_recognise(data, length))
 		path_receive_udp(tunnel->path, from, data, length, tunnel_now(tunnel));
 	else
-		receive_wireguard(tunnel, &source, data, length);
+		collect(tunnel, &source, data, length);
 }
 
 static void on_drained(void *ctx)
 {
 	struct tunnel *tunnel = ctx;
 
+	if (tunnel->waiting.count)
+		receive_waiting(tunnel);
 	coalesce_flush(&tunnel->in);
 	tunnel->batch_now = 0;
 }
@@ -87,7 +127,7 @@ void tunnel_from_relay(void *ctx, uint16_t region, const struct public_key *send
 		tunnel_relay_drained(tunnel);
 	memcpy(relayed.data + relayed.used, data, length);
 	relayed.used += length;
-	receive_wireguard(tunnel, &source, relayed.data + relayed.used - length, length);
+	collect(tunnel, &source, relayed.data + relayed.used - length, length);
 }
 
 void tunnel_relay_drained(void *ctx)

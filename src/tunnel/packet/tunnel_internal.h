@@ -68,6 +68,14 @@ struct tunnel_out {
 	uint8_t *arena;
 };
 
+/* Datagrams that were read and wait to be opened together, each with its source. */
+struct tunnel_in {
+	struct wg_datagram datagrams[WG_BATCH_MAX];
+	struct wg_source sources[WG_BATCH_MAX];
+	size_t count;
+	size_t source_count; /* datagrams of one source share it */
+};
+
 struct tunnel {
 	uv_loop_t *loop;
 	uv_prepare_t prepare; /* arms the timer before each wait */
@@ -94,6 +102,7 @@ struct tunnel {
 	struct address own_v6;
 
 	struct tunnel_out out;
+	struct tunnel_in waiting;
 	struct coalescer in;
 	nanoseconds batch_now; /* of the packets that are being handled; 0: ask the clock */
 

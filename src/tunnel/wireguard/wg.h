@@ -12,7 +12,7 @@
  *	                          ▼
  *	                    staged queue, initiation ──► send(peer, datagram, WG_HANDSHAKE)
  *
- *	 datagram ──wg_receive()──► type, length
+ *	 datagram ──wg_receive_all()──► type, length
  *	     handshake: mac1 ► limiter, mac2 ► Noise ► session()
  *	     transport: index ► AEAD ► replay window ► length ► source is the peer's ► deliver()
  *
@@ -86,7 +86,7 @@ struct wg_callbacks {
 	/**
 	 * @deliver: a packet of @peer: authentic, not replayed, trimmed to the length of its IP
 	 * header, with a source address of the peer
-	 * @packet: inside the datagram given to wg_receive(); WG_HEADROOM bytes before it and
+	 * @packet: inside the datagram given to wg_receive_all(); WG_HEADROOM bytes before it and
 	 *          AEAD_TAG_SIZE behind it are writable too
 	 */
 	void (*deliver)(void *context, struct wg_peer *peer, uint8_t *packet, size_t length);
@@ -330,11 +330,19 @@ void wg_send_all(struct wg_peer *peer, const struct iovec *packets, size_t count
 /** wg_sealed_length() - The bytes of the datagram that a packet of @length becomes */
 size_t wg_sealed_length(const struct wg_device *device, size_t length);
 
+/* A datagram that is neither disco nor STUN, and what became of it. */
+struct wg_datagram {
+	const struct wg_source *source;
+	uint8_t *bytes; /* overwritten (opened in place) */
+	size_t length;
+	enum wg_verdict verdict;
+	struct wg_peer *peer; /* that sealed it; NULL if it isn't authentic */
+};
+
 /**
- * wg_receive() - Handle a datagram that is neither disco nor STUN
- * @datagram: overwritten (opened in place)
- * @ret_peer: the peer that sealed it; NULL if it isn't authentic. May be NULL
+ * wg_receive_all() - Handle datagrams in their order
+ * @datagrams: @count, any number; transport messages that follow each other are opened together,
+ *             up to WG_BATCH_MAX, and count as one event for the timers of their peer
  */
-enum wg_verdict wg_receive(struct wg_device *device, const struct wg_source *source,
-			   uint8_t *datagram, size_t length, nanoseconds now,
-			   struct wg_peer **ret_peer);
+void wg_receive_all(struct wg_device *device, struct wg_datagram *datagrams, size_t count,
+		    nanoseconds now);

@@ -26,47 +26,67 @@ bool replay_accept(struct replay_window *window, uint64_t counter)
 	return true;
 }
 
-size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t length)
+/* begin_seal() - Take a counter, write the header and make the job for what follows it */
+static struct aead_job begin_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t length)
 {
 	const struct wg_transport header = {
 		.receiver = keypair->remote_index,
 		.counter = keypair->send_counter++,
 	};
 	uint8_t *packet = datagram + WG_TRANSPORT_HEADER_SIZE;
-	struct aead_job job = {
+
+	wg_transport_encode(&header, datagram);
+	return (struct aead_job){
 		.key = &keypair->sending,
 		.counter = header.counter,
 		.bytes = packet,
 		.length = length,
 		.tag = packet + length,
 	};
-
-	wg_transport_encode(&header, datagram);
-	aead_seal_batch(keypair->worker, &job, 1);
-	if (job.result < 0)
-		return 0;
-	return WG_TRANSPORT_HEADER_SIZE + length + AEAD_TAG_SIZE;
 }
 
-int wg_keypair_open(struct wg_keypair *keypair, uint64_t counter, uint8_t *datagram, size_t length,
-		    nanoseconds now)
+size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t length)
 {
-	uint8_t *packet = datagram + WG_TRANSPORT_HEADER_SIZE;
-	struct aead_job job = {
+	struct aead_job job = begin_seal(keypair, datagram, length);
+
+	aead_seal_batch(keypair->worker, &job, 1);
+	return job.result < 0 ? 0 : WG_TRANSPORT_SIZE_MIN + length;
+}
+
+size_t wg_keypair_seal_all(struct wg_keypair *keypair, struct iovec *datagrams, size_t count)
+{
+	struct aead_job jobs[WG_KEYPAIR_BATCH_MAX];
+	size_t sealed = 0;
+
+	for (size_t i = 0; i < count; i++)
+		jobs[i] = begin_seal(keypair, datagrams[i].iov_base, datagrams[i].iov_len);
+	aead_seal_batch(keypair->worker, jobs, count);
+	for (size_t i = 0; i < count; i++)
+		if (jobs[i].result == 0)
+			datagrams[sealed++] =
+				(struct iovec){jobs[i].bytes - WG_TRANSPORT_HEADER_SIZE,
+					       jobs[i].length + WG_TRANSPORT_SIZE_MIN};
+	return sealed;
+}
+
+struct aead_job wg_keypair_open_job(const struct wg_keypair *keypair, uint64_t counter,
+				    uint8_t *datagram, size_t length)
+{
+	return (struct aead_job){
 		.key = &keypair->receiving,
 		.counter = counter,
-		.bytes = packet,
+		.bytes = datagram + WG_TRANSPORT_HEADER_SIZE,
 		.length = length - WG_TRANSPORT_SIZE_MIN,
 		.tag = datagram + length - AEAD_TAG_SIZE,
 	};
+}
 
-	if (now - keypair->created >= WG_REJECT_AFTER_TIME)
-		return -ETIME;
-	aead_open_batch(keypair->worker, &job, 1);
-	if (job.result < 0)
+int wg_keypair_accept(struct wg_keypair *keypair, const struct aead_job *opened)
+{
+	if (opened->result < 0)
 		return -EBADMSG;
-	if (!replay_accept(&keypair->window, counter)) {
-		explicit_bzero(packet, length - WG_TRANSPORT_HEADER_SIZE);
+	if (!replay_accept(&keypair->window, opened->counter)) {
+		explicit_bzero(opened->bytes, opened->length);
 		return -EALREADY;
 	}
 	return 0;

@@ -11,6 +11,8 @@
 #include "tunnel/aead/aead.h"
 #include "wire/wireguard.h"
 
+#include <sys/uio.h>
+
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
@@ -64,17 +66,33 @@ static inline bool wg_keypair_can_send(const struct wg_keypair *keypair, nanosec
  */
 size_t wg_keypair_seal(struct wg_keypair *keypair, uint8_t *datagram, size_t length);
 
+/* Messages sealed in one call. */
+#define WG_KEYPAIR_BATCH_MAX 64u
+
 /**
- * wg_keypair_open() - Open a transport message in place
+ * wg_keypair_seal_all() - Make transport messages in place, all in one call of the AEAD's engine
+ * @datagrams: @count, at most WG_KEYPAIR_BATCH_MAX; before: the length to seal behind the room for the
+ *             header, as for wg_keypair_seal(); after: the datagrams that could be sealed, in their order
+ *
+ * Only while wg_keypair_can_send(), and there are @count counters left. Return: the number of datagrams
+ */
+size_t wg_keypair_seal_all(struct wg_keypair *keypair, struct iovec *datagrams, size_t count);
+
+/**
+ * wg_keypair_open_job() - What opens a transport message in place
  * @length: of the whole datagram, at least WG_TRANSPORT_SIZE_MIN
  *
  * The plaintext is at datagram + WG_TRANSPORT_HEADER_SIZE, @length - WG_TRANSPORT_SIZE_MIN bytes.
- *
- * Return: 0, -ETIME past the session's age, -EBADMSG forged, -EALREADY replayed or past the
- * counter's limit (the plaintext is wiped)
  */
-int wg_keypair_open(struct wg_keypair *keypair, uint64_t counter, uint8_t *datagram, size_t length,
-		    nanoseconds now);
+struct aead_job wg_keypair_open_job(const struct wg_keypair *keypair, uint64_t counter,
+				    uint8_t *datagram, size_t length);
+
+/**
+ * wg_keypair_accept() - Judge a message after its job was run
+ *
+ * Return: 0, -EBADMSG forged, -EALREADY replayed or past the counter's limit (the plaintext is wiped)
+ */
+int wg_keypair_accept(struct wg_keypair *keypair, const struct aead_job *opened);
 
 /**
  * replay_accept() - Store @counter; false if it was received before, is too old, or past the limit

@@ -185,75 +185,176 @@ static void rekey_on_receive(struct wg_peer *peer)
 	wg_send_initiation(peer, WG_ATTEMPT_FRESH);
 }
 
-static enum wg_verdict receive_transport(struct wg_device *device, const struct wg_source *source,
-					 uint8_t *datagram, size_t length,
-					 struct wg_peer **ret_peer)
+/* A transport message on its way. */
+struct opening {
+	struct wg_datagram *datagram;
+	struct wg_keypair *keypair;
+	uint32_t receiver;
+	size_t length; /* of the packet; 0: a keepalive */
+};
+
+/* begin_open() - Find the session of a transport message; @o holds that of the last one */
+static enum wg_verdict begin_open(struct wg_device *device, struct wg_datagram *datagram,
+				  struct opening *o, struct aead_job *job)
 {
-	uint8_t *packet = datagram + WG_TRANSPORT_HEADER_SIZE;
 	struct wg_transport message;
-	struct wg_index *index;
-	struct address from;
-	struct wg_peer *peer;
-	size_t inner;
-	int r;
 
-	if (wg_transport_decode(datagram, length, &message) < 0)
+	if (wg_transport_decode(datagram->bytes, datagram->length, &message) < 0)
 		return WG_DROPPED_MALFORMED;
-	index = index_of(device, message.receiver);
-	if (!index || !index->keypair)
-		return WG_DROPPED_UNKNOWN_INDEX;
-	r = wg_keypair_open(index->keypair, message.counter, datagram, length, device->now);
-	if (r < 0)
-		return r == -ETIME      ? WG_DROPPED_EXPIRED
-		       : r == -EALREADY ? WG_DROPPED_REPLAYED
-					: WG_DROPPED_FORGED;
+	if (!o->keypair || o->receiver != message.receiver) {
+		struct wg_index *index = index_of(device, message.receiver);
 
-	peer = index->peer;
-	*ret_peer = peer;
-	note_received(peer, source, length);
-	if (wg_handshake_confirm(peer, index->keypair))
-		session_usable(peer);
-	rekey_on_receive(peer);
-	length -= WG_TRANSPORT_SIZE_MIN;
-	if (length == 0)
-		return WG_RECEIVED_KEEPALIVE;
-	wg_timers_event(peer, WG_EVENT_DATA_RECEIVED);
-	if (!inner_header(packet, length, &inner, &from))
-		return WG_DROPPED_INNER;
-	if (allowed_ips_lookup(&device->allowed, &from) != &peer->allowed)
-		return WG_DROPPED_SOURCE;
-	device->callbacks->deliver(device->context, peer, packet, inner);
+		o->receiver = message.receiver;
+		o->keypair = index ? index->keypair : NULL;
+	}
+	if (!o->keypair)
+		return WG_DROPPED_UNKNOWN_INDEX;
+	if (device->now - o->keypair->created >= WG_REJECT_AFTER_TIME)
+		return WG_DROPPED_EXPIRED;
+	o->datagram = datagram;
+	o->length = datagram->length - WG_TRANSPORT_SIZE_MIN;
+	*job = wg_keypair_open_job(o->keypair, message.counter, datagram->bytes, datagram->length);
 	return WG_RECEIVED_PACKET;
 }
 
-enum wg_verdict wg_receive(struct wg_device *device, const struct wg_source *source,
-			   uint8_t *datagram, size_t length, nanoseconds now,
-			   struct wg_peer **ret_peer)
+static enum wg_verdict accept_opened(struct wg_keypair *keypair, const struct aead_job *job)
 {
-	enum wg_verdict verdict = WG_DROPPED_MALFORMED;
-	struct wg_peer *peer = NULL;
+	int r = wg_keypair_accept(keypair, job);
+
+	if (r < 0)
+		return r == -EALREADY ? WG_DROPPED_REPLAYED : WG_DROPPED_FORGED;
+	return job->length ? WG_RECEIVED_PACKET : WG_RECEIVED_KEEPALIVE;
+}
+
+/* note_run() - What authentic messages of one session mean for the peer, once for all of them */
+static void note_run(struct wg_device *device, const struct opening *run, size_t count)
+{
+	struct wg_peer *peer = run[0].datagram->peer;
+	struct wg_index *index = index_of(device, run[0].receiver);
+	size_t length = 0;
+	bool data = false;
+
+	for (size_t i = 0; i < count; i++) {
+		length += run[i].length + WG_TRANSPORT_SIZE_MIN;
+		data |= run[i].length != 0;
+	}
+	note_received(peer, run[count - 1].datagram->source, length);
+	/* A message before may have begun a newer session, and so ended this one. */
+	if (index && index->keypair == run[0].keypair && wg_handshake_confirm(peer, index->keypair))
+		session_usable(peer);
+	rekey_on_receive(peer);
+	if (data)
+		wg_timers_event(peer, WG_EVENT_DATA_RECEIVED);
+}
+
+/* deliver_run() - Hand over the packets of a peer that pass the last checks */
+static void deliver_run(struct wg_device *device, const struct opening *run, size_t count)
+{
+	const struct wg_peer *peer = run[0].datagram->peer;
+	struct address owned = {0}; /* the last one that was found to be the peer's */
+
+	for (size_t i = 0; i < count; i++) {
+		struct wg_datagram *d = run[i].datagram;
+		uint8_t *packet = d->bytes + WG_TRANSPORT_HEADER_SIZE;
+		struct address from;
+		size_t inner;
+
+		if (run[i].length == 0)
+			continue;
+		if (!inner_header(packet, run[i].length, &inner, &from)) {
+			d->verdict = WG_DROPPED_INNER;
+			continue;
+		}
+		if (!address_equal(&from, &owned) &&
+		    allowed_ips_lookup(&device->allowed, &from) != &peer->allowed) {
+			d->verdict = WG_DROPPED_SOURCE;
+			continue;
+		}
+		owned = from;
+		device->callbacks->deliver(device->context, d->peer, packet, inner);
+	}
+}
+
+/*
+ * receive_transport() - Handle the transport messages at the begin of @datagrams
+ *
+ * They are opened in one call, whatever their sessions. All windows are advanced before the first
+ * packet is handed over, since that may end sessions.
+ *
+ * Return: their number
+ */
+static size_t receive_transport(struct wg_device *device, struct wg_datagram *datagrams,
+				size_t count)
+{
+	struct opening openings[WG_BATCH_MAX], last = {0};
+	struct aead_job jobs[WG_BATCH_MAX];
+	size_t taken = 0, n = 0, good = 0, end;
+
+	while (taken < count && taken < WG_BATCH_MAX &&
+	       wg_message_type(datagrams[taken].bytes, datagrams[taken].length) ==
+		       WG_MESSAGE_TRANSPORT) {
+		struct wg_datagram *d = &datagrams[taken++];
+
+		d->verdict = begin_open(device, d, &last, &jobs[n]);
+		if (d->verdict == WG_RECEIVED_PACKET)
+			openings[n++] = last;
+	}
+	if (n)
+		aead_open_batch(device->aead, jobs, n);
+	for (size_t i = 0; i < n; i++) {
+		struct wg_datagram *d = openings[i].datagram;
+
+		d->verdict = accept_opened(openings[i].keypair, &jobs[i]);
+		if (d->verdict != WG_RECEIVED_PACKET && d->verdict != WG_RECEIVED_KEEPALIVE)
+			continue;
+		d->peer = openings[i].keypair->index.peer;
+		openings[good++] = openings[i];
+	}
+	for (size_t i = 0; i < good; i = end) {
+		for (end = i + 1; end < good && openings[end].keypair == openings[i].keypair;)
+			end++;
+		note_run(device, openings + i, end - i);
+		deliver_run(device, openings + i, end - i);
+	}
+	return taken;
+}
+
+/* receive_other() - Handle a datagram that is no transport message */
+static enum wg_verdict receive_other(struct wg_device *device, struct wg_datagram *d)
+{
+	switch (wg_message_type(d->bytes, d->length)) {
+	case WG_MESSAGE_INITIATION:
+		return receive_initiation(device, d->source, d->bytes, d->length, &d->peer);
+	case WG_MESSAGE_RESPONSE:
+		return receive_response(device, d->source, d->bytes, d->length, &d->peer);
+	case WG_MESSAGE_COOKIE:
+		return receive_cookie(device, d->bytes, d->length);
+	default:
+		return WG_DROPPED_MALFORMED;
+	}
+}
+
+void wg_receive_all(struct wg_device *device, struct wg_datagram *datagrams, size_t count,
+		    nanoseconds now)
+{
+	size_t at = 0;
 
 	wg_advance(device, now);
-	switch (device->has_key ? wg_message_type(datagram, length) : 0) {
-	case WG_MESSAGE_INITIATION:
-		verdict = receive_initiation(device, source, datagram, length, &peer);
-		break;
-	case WG_MESSAGE_RESPONSE:
-		verdict = receive_response(device, source, datagram, length, &peer);
-		break;
-	case WG_MESSAGE_COOKIE:
-		verdict = receive_cookie(device, datagram, length);
-		break;
-	case WG_MESSAGE_TRANSPORT:
-		verdict = receive_transport(device, source, datagram, length, &peer);
-		break;
-	default:
-		if (!device->has_key)
-			verdict = WG_DROPPED_NO_KEY;
-		break;
+	for (size_t i = 0; i < count; i++)
+		datagrams[i].peer = NULL;
+	while (at < count) {
+		size_t taken = 0;
+
+		if (device->has_key)
+			taken = receive_transport(device, datagrams + at, count - at);
+		if (taken == 0) {
+			datagrams[at].verdict = device->has_key
+							? receive_other(device, &datagrams[at])
+							: WG_DROPPED_NO_KEY;
+			taken = 1;
+		}
+		at += taken;
 	}
-	device->statistics.verdicts[verdict]++;
-	if (ret_peer)
-		*ret_peer = peer;
-	return verdict;
+	for (size_t i = 0; i < count; i++)
+		device->statistics.verdicts[datagrams[i].verdict]++;
 }

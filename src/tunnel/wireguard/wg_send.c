@@ -70,13 +70,14 @@ size_t wg_sealed_length(const struct wg_device *device, size_t length)
 	return WG_TRANSPORT_SIZE_MIN + padded_length(length, device->mtu);
 }
 
-/* seal() - The datagram of @packet, which has its headroom and tailroom; empty if that failed */
-static struct iovec seal(struct wg_peer *peer, uint8_t *packet, size_t length)
+static_assert(WG_BATCH_MAX <= WG_KEYPAIR_BATCH_MAX, "a batch is sealed in one call");
+
+/* pad() - @packet, which has its headroom and tailroom, as it is to be sealed: its padding is zeros */
+static struct iovec pad(const struct wg_device *device, uint8_t *packet, size_t length)
 {
-	size_t padded = padded_length(length, peer->device->mtu);
+	size_t padded = padded_length(length, device->mtu);
 
 	memset(packet + length, 0, padded - length);
-	padded = wg_keypair_seal(peer->current, packet - WG_HEADROOM, padded);
 	return (struct iovec){packet - WG_HEADROOM, padded};
 }
 
@@ -93,11 +94,13 @@ static bool is_stale(const struct wg_peer *peer)
 static void seal_and_send(struct wg_peer *peer, uint8_t *packet, size_t length)
 {
 	struct wg_device *device = peer->device;
-	struct iovec datagram = seal(peer, packet, length);
-	bool stale = is_stale(peer);
+	struct iovec datagram = pad(device, packet, length);
+	bool stale;
 
+	datagram.iov_len = wg_keypair_seal(peer->current, datagram.iov_base, datagram.iov_len);
 	if (datagram.iov_len == 0)
 		return;
+	stale = is_stale(peer);
 	note_sent(peer, datagram.iov_len);
 	if (length)
 		wg_timers_event(peer, WG_EVENT_DATA_SENT);
@@ -193,23 +196,40 @@ int wg_send(struct wg_peer *peer, uint8_t *packet, size_t length, nanoseconds no
 	return r;
 }
 
+/*
+ * batch_length() - How many of the packets can be sealed together
+ *
+ * Without a session, or near its last counter, each packet goes by itself.
+ */
+static size_t batch_length(const struct wg_peer *peer, const struct iovec *packets, size_t count)
+{
+	const struct wg_device *device = peer->device;
+	uint64_t counters;
+	size_t n = 0;
+
+	if (!device->callbacks->send_all || !device->has_key || wg_peer_is_self(peer) ||
+	    !peer->current || !wg_keypair_can_send(peer->current, device->now))
+		return 0;
+	counters = WG_REJECT_AFTER_MESSAGES - peer->current->send_counter;
+	while (n < count && n < WG_BATCH_MAX && n < counters && packets[n].iov_len &&
+	       packets[n].iov_len <= PACKET_MAX)
+		n++;
+	return n;
+}
+
 void wg_send_all(struct wg_peer *peer, const struct iovec *packets, size_t count, nanoseconds now)
 {
 	struct wg_device *device = peer->device;
 	struct iovec datagrams[WG_BATCH_MAX];
-	size_t taken = 0, sealed = 0, length = 0;
+	size_t taken, sealed, length = 0;
 
 	now = wg_advance(device, now);
-	/* A session near its end, none, or one to be replaced: each packet by itself. */
-	while (device->callbacks->send_all && device->has_key && !wg_peer_is_self(peer) &&
-	       taken < count && taken < WG_BATCH_MAX && peer->current &&
-	       wg_keypair_can_send(peer->current, now) && packets[taken].iov_len &&
-	       packets[taken].iov_len <= PACKET_MAX) {
-		datagrams[sealed] = seal(peer, packets[taken].iov_base, packets[taken].iov_len);
-		length += datagrams[sealed].iov_len;
-		sealed += datagrams[sealed].iov_len != 0;
-		taken++;
-	}
+	taken = batch_length(peer, packets, count);
+	for (size_t i = 0; i < taken; i++)
+		datagrams[i] = pad(device, packets[i].iov_base, packets[i].iov_len);
+	sealed = taken ? wg_keypair_seal_all(peer->current, datagrams, taken) : 0;
+	for (size_t i = 0; i < sealed; i++)
+		length += datagrams[i].iov_len;
 	if (sealed) {
 		bool stale = is_stale(peer);
 

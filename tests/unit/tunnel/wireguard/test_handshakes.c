@@ -5,6 +5,7 @@
  * The number in a test's name is the item of the conformance list in docs/wireguard.md that it
  * proves; the other items are in test_sessions.c and test_strangers.c.
  */
+#include "unit/tunnel/wireguard/receive.h"
 #include "unit/tunnel/wireguard/world.h"
 
 #include "base/cursor.h"

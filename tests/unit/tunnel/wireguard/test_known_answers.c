@@ -6,6 +6,7 @@
  * devices whose chance is scripted must send exactly its messages.
  */
 #include "tunnel/wireguard/wg_device.h"
+#include "unit/tunnel/wireguard/receive.h"
 #include "unit/unit.h"
 
 #include <sodium.h>

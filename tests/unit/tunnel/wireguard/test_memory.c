@@ -8,6 +8,7 @@
  */
 #include "tunnel/wireguard/wg_device.h"
 #include "unit/failing_memory.h"
+#include "unit/tunnel/wireguard/receive.h"
 #include "unit/unit.h"
 
 static struct wg_device *devices[2];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* tests/unit/tunnel/wireguard/world.c - WireGuard devices on a bad network, under virtual time */
 #include "unit/tunnel/wireguard/world.h"
+#include "unit/tunnel/wireguard/receive.h"
 
 #include "base/cursor.h"
 
