@@ -71,6 +71,7 @@ static void put_tunnel(struct metrics *m, const struct tunnel_counters *c)
 	put_dropped(m, out_dropped, c->verdicts_out);
 	put(m, out_dropped, "reason", "no_peer", c->no_peer);
 	put(m, out_dropped, "reason", "no_path", c->no_way);
+	put(m, out_dropped, "reason", "socket_full", c->udp_full);
 }
 
 static void put_wireguard(struct metrics *m, const struct wg_statistics *s)

@@ -195,6 +195,7 @@ struct tunnel_counters {
 	uint64_t no_peer;    /* from the host to an address without a peer */
 	uint64_t no_way;     /* to a peer without a path */
 	uint64_t tun_failed; /* refused by the TUN device */
+	uint64_t udp_full;   /* to a full socket, while as much as is allowed waits for it */
 };
 
 const struct tunnel_counters *tunnel_counters(const struct tunnel *tunnel);

@@ -99,7 +99,12 @@ static void on_drained(void *ctx)
 	tunnel->batch_now = 0;
 }
 
-const struct udp_handler tunnel_udp_handler = {.receive = from_udp, .drained = on_drained};
+const struct udp_handler tunnel_udp_handler = {
+	.receive = from_udp,
+	.drained = on_drained,
+	.full = tunnel_udp_full,
+	.writable = tunnel_udp_writable,
+};
 
 /* WireGuard decrypts in place, which the relay's buffer does not allow, and the coalescer keeps packets until it is
  * flushed. A read of a relay's stream is one TLS record. */

@@ -119,8 +119,29 @@ static void send_udp_all(struct tunnel *tunnel, const struct endpoint *to,
 		to->address.family == ADDRESS_V6 ? tunnel->udp_v6 : tunnel->udp_v4;
 	int r = socket ? udp_socket_send_all(socket, to, datagrams, count) : -ENETUNREACH;
 
-	if (r < 0 && r != -EAGAIN)
+	if (r == -EAGAIN)
+		tunnel->counters.udp_full += count;
+	else if (r < 0)
 		path_send_failed(tunnel->path, to, r);
+}
+
+/* tunnel_udp_full() - Datagrams wait for a socket: no more are made from packets of the host */
+void tunnel_udp_full(void *ctx)
+{
+	struct tunnel *tunnel = ctx;
+
+	if (tunnel->full_sockets++ == 0)
+		for (size_t i = 0; i < tunnel->tun_count; i++)
+			tun_queue_pause(tunnel->tun[i], true);
+}
+
+void tunnel_udp_writable(void *ctx)
+{
+	struct tunnel *tunnel = ctx;
+
+	if (--tunnel->full_sockets == 0)
+		for (size_t i = 0; i < tunnel->tun_count; i++)
+			tun_queue_pause(tunnel->tun[i], false);
 }
 
 void tunnel_send_udp(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length)

@@ -17,6 +17,7 @@ struct tun_queue {
 	uv_poll_t poll;
 	int fd;
 	bool headers;
+	bool paused;
 	const struct tun_handler *handler;
 	void *ctx;
 };
@@ -42,7 +43,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 
 	(void)status;
 	(void)events;
-	for (unsigned int i = 0; i < TUN_BURST; i++) {
+	for (unsigned int i = 0; i < TUN_BURST && !queue->paused; i++) {
 		struct virtio_net_hdr header = {0};
 		size_t length = read_packet(queue, &header);
 
@@ -73,6 +74,15 @@ int tun_queue_new(uv_loop_t *loop, int fd, bool headers, const struct tun_handle
 	uv_poll_start(&queue->poll, UV_READABLE, on_readable);
 	*ret = queue;
 	return 0;
+}
+
+void tun_queue_pause(struct tun_queue *queue, bool paused)
+{
+	queue->paused = paused;
+	if (paused)
+		uv_poll_stop(&queue->poll);
+	else
+		uv_poll_start(&queue->poll, UV_READABLE, on_readable);
 }
 
 static void on_closed(uv_handle_t *handle)

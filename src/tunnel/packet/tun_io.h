@@ -38,6 +38,9 @@ int tun_queue_new(uv_loop_t *loop, int fd, bool headers, const struct tun_handle
 /** tun_queue_free() - Stop reading; the descriptor stays open. NULL is allowed */
 void tun_queue_free(struct tun_queue *queue);
 
+/** tun_queue_pause() - Leave packets in the kernel's queue, which is bounded, or read them again */
+void tun_queue_pause(struct tun_queue *queue, bool paused);
+
 /**
  * tun_queue_write() - Send an IP packet to the host
  * @header: all zeros, unless the queue has headers

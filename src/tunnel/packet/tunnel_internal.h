@@ -84,6 +84,7 @@ struct tunnel {
 
 	struct tun_queue *tun[TUNNEL_TUN_MAX];
 	size_t tun_count;
+	unsigned int full_sockets; /* while there are any, the TUN isn't read */
 	struct udp_socket *udp_v4;
 	struct udp_socket *udp_v6;
 	bool tun_headers;
@@ -142,6 +143,8 @@ void tunnel_wg_send(void *context, struct wg_peer *wg, uint8_t *datagram, size_t
 		    enum wg_kind kind);
 void tunnel_wg_send_to(void *context, const struct wg_source *to, const uint8_t *datagram,
 		       size_t length);
+void tunnel_udp_full(void *ctx);
+void tunnel_udp_writable(void *ctx);
 void tunnel_send_udp(void *ctx, const struct endpoint *to, const uint8_t *data, size_t length);
 void tunnel_send_relay(void *ctx, uint16_t region, const struct public_key *to, const uint8_t *data,
 		       size_t length);

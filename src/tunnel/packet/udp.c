@@ -8,6 +8,10 @@
  * flood on one socket can't keep the loop from its timers. Buffers hold the largest
  * possible datagram: an earlier engine may have left datagrams that UDP_GRO merged, which
  * the kernel delivers whole. Unused pages are never touched.
+ *
+ * Datagrams that the full socket does not take wait, at most UDP_WAITING_BYTES, and later ones of a
+ * batch wait behind them, so that no flow is reordered. The owner hears of it and stops making more,
+ * until all are sent.
  */
 #include "tunnel/packet/udp.h"
 
@@ -24,9 +28,20 @@
 #define UDP_BATCHES  8u
 #define UDP_DATAGRAM 65536u
 
+/* Datagrams to one endpoint that wait for the socket; their bytes follow. */
+struct train {
+	struct train *next;
+	struct endpoint to;
+	size_t count, done;
+	size_t bytes;
+	struct iovec datagrams[];
+};
+
 struct udp_socket {
 	uv_poll_t poll;
 	int fd;
+	struct train *waiting, **waiting_end;
+	size_t waiting_bytes;
 	bool segments; /* it takes UDP_SEGMENT */
 	const struct udp_handler *handler;
 	void *ctx;
@@ -108,12 +123,18 @@ static void handle_message(struct udp_socket *socket, unsigned int i)
 					 length - at < size ? length - at : size);
 }
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+static void send_waiting(struct udp_socket *socket);
+
+static void on_event(uv_poll_t *poll, int status, int events)
 {
 	struct udp_socket *socket = container_of(poll, struct udp_socket, poll);
 
 	(void)status;
-	(void)events;
+	if (socket->waiting && events & UV_WRITABLE)
+		send_waiting(socket);
+	/* An error of the socket is cleared by a read; libuv reports it as both. */
+	if (!(events & UV_READABLE) && status == 0)
+		return;
 	for (unsigned int round = 0; round < UDP_BATCHES; round++) {
 		unsigned int count = read_batch(socket);
 
@@ -154,9 +175,21 @@ int udp_socket_new(uv_loop_t *loop, int fd, const struct udp_offloads *offloads,
 		return r;
 	}
 	set_offloads(socket, offloads);
-	uv_poll_start(&socket->poll, UV_READABLE, on_readable);
+	socket->waiting_end = &socket->waiting;
+	uv_poll_start(&socket->poll, UV_READABLE, on_event);
 	*ret = socket;
 	return 0;
+}
+
+static void free_first(struct udp_socket *socket)
+{
+	struct train *first = socket->waiting;
+
+	socket->waiting = first->next;
+	if (!socket->waiting)
+		socket->waiting_end = &socket->waiting;
+	socket->waiting_bytes -= first->bytes;
+	free(first);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -169,6 +202,8 @@ void udp_socket_free(struct udp_socket *socket)
 	if (!socket)
 		return;
 	uv_poll_stop(&socket->poll);
+	while (socket->waiting)
+		free_first(socket);
 	uv_close((uv_handle_t *)&socket->poll, on_closed);
 }
 
@@ -237,29 +272,103 @@ static bool needs_single(struct udp_socket *socket, int error)
 	return error == -EIO || error == -EINVAL || error == -EMSGSIZE || error == -EOPNOTSUPP;
 }
 
-int udp_socket_send_all(struct udp_socket *socket, const struct endpoint *to,
-			const struct iovec *datagrams, size_t count)
+/*
+ * send_some() - Send datagrams until the socket is full
+ * @ret_error: the first other error; such a datagram counts as done
+ *
+ * Return: how many are done
+ */
+static size_t send_some(struct udp_socket *socket, const struct endpoint *to,
+			const struct iovec *datagrams, size_t count, int *ret_error)
 {
 	struct sockaddr_storage address;
 	socklen_t size = endpoint_to_sockaddr(to, &address);
-	int first = 0;
+	size_t done = 0, single = 0;
 
-	while (count) {
-		size_t n = socket->segments ? count_segments(datagrams, count) : 1;
-		int r = 0;
+	*ret_error = 0;
+	while (done < count) {
+		size_t n = 1;
+		int r;
 
-		if (n > 1)
-			r = send_segments(socket, &address, size, datagrams, n);
-		if (n == 1 || (r < 0 && needs_single(socket, r)))
-			for (size_t i = 0; i < n; i++) {
-				r = udp_socket_send(socket, to, datagrams[i].iov_base,
-						    datagrams[i].iov_len);
-				first = first ? first : r;
+		if (socket->segments && !single)
+			n = count_segments(datagrams + done, count - done);
+		if (n > 1) {
+			r = send_segments(socket, &address, size, datagrams + done, n);
+			if (r < 0 && needs_single(socket, r)) {
+				single = n;
+				continue;
 			}
-		else
-			first = first ? first : r;
-		datagrams += n;
-		count -= n;
+		} else {
+			r = udp_socket_send(socket, to, datagrams[done].iov_base,
+					    datagrams[done].iov_len);
+		}
+		if (r == -EAGAIN)
+			break;
+		*ret_error = *ret_error ? *ret_error : r;
+		done += n;
+		single -= single ? 1 : 0;
 	}
-	return first;
+	return done;
+}
+
+/* keep() - Copy datagrams, to be sent when the socket takes them; -EAGAIN: too many wait */
+static int keep(struct udp_socket *socket, const struct endpoint *to, const struct iovec *datagrams,
+		size_t count)
+{
+	struct train *train;
+	size_t bytes = 0;
+	uint8_t *at;
+
+	for (size_t i = 0; i < count; i++)
+		bytes += datagrams[i].iov_len;
+	if (bytes > UDP_WAITING_BYTES - socket->waiting_bytes)
+		return -EAGAIN;
+	train = malloc(sizeof(*train) + count * sizeof(*datagrams) + bytes);
+	if (!train)
+		return -EAGAIN;
+	*train = (struct train){.to = *to, .count = count, .bytes = bytes};
+	at = (uint8_t *)&train->datagrams[count];
+	for (size_t i = 0; i < count; i++) {
+		memcpy(at, datagrams[i].iov_base, datagrams[i].iov_len);
+		train->datagrams[i] = (struct iovec){at, datagrams[i].iov_len};
+		at += datagrams[i].iov_len;
+	}
+	if (!socket->waiting) {
+		uv_poll_start(&socket->poll, UV_READABLE | UV_WRITABLE, on_event);
+		socket->handler->full(socket->ctx);
+	}
+	*socket->waiting_end = train;
+	socket->waiting_end = &train->next;
+	socket->waiting_bytes += bytes;
+	return 0;
+}
+
+/* send_waiting() - The socket takes datagrams again. Errors of a path are found by the next ones */
+static void send_waiting(struct udp_socket *socket)
+{
+	while (socket->waiting) {
+		struct train *first = socket->waiting;
+		int error;
+
+		first->done += send_some(socket, &first->to, first->datagrams + first->done,
+					 first->count - first->done, &error);
+		if (first->done < first->count)
+			return;
+		free_first(socket);
+	}
+	uv_poll_start(&socket->poll, UV_READABLE, on_event);
+	socket->handler->writable(socket->ctx);
+}
+
+int udp_socket_send_all(struct udp_socket *socket, const struct endpoint *to,
+			const struct iovec *datagrams, size_t count)
+{
+	size_t done = 0;
+	int error = 0, r = 0;
+
+	if (!socket->waiting)
+		done = send_some(socket, to, datagrams, count, &error);
+	if (done < count)
+		r = keep(socket, to, datagrams + done, count - done);
+	return error ? error : r;
 }

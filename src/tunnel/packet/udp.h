@@ -20,11 +20,17 @@ struct udp_socket;
  * @receive: a datagram, writable, valid until @drained. Datagrams longer than the buffers were
  *           dropped
  * @drained: the memory of all datagrams since the last call is used again
+ * @full:    datagrams of udp_socket_send_all() wait; make no more until @writable
  */
 struct udp_handler {
 	void (*receive)(void *ctx, const struct endpoint *from, uint8_t *data, size_t length);
 	void (*drained)(void *ctx);
+	void (*full)(void *ctx);
+	void (*writable)(void *ctx);
 };
+
+/* Bytes that wait for a full socket: what is on its way through a batch when it fills, and no more. */
+#define UDP_WAITING_BYTES (256u * 1024)
 
 /* Offloads of the kernel that may be used; it is asked whether it has them. */
 struct udp_offloads {
@@ -54,10 +60,11 @@ int udp_socket_send(struct udp_socket *socket, const struct endpoint *to, const 
 		    size_t length);
 
 /**
- * udp_socket_send_all() - Send datagrams to one endpoint in their order
- * @datagrams: @count of them
+ * udp_socket_send_all() - Send datagrams to one endpoint in their order, now or when the socket is writable
+ * @datagrams: @count of them; copied if they have to wait
  *
- * Return: 0, or the negative errno of the first that was refused; the others were sent if possible
+ * Return: 0; -EAGAIN: the rest was dropped, since UDP_WAITING_BYTES wait; or the negative errno of the
+ * first that was refused, the others were sent if possible
  */
 int udp_socket_send_all(struct udp_socket *socket, const struct endpoint *to,
 			const struct iovec *datagrams, size_t count);

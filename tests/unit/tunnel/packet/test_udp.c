@@ -17,7 +17,8 @@
 #define DATAGRAMS 200u
 #define LONGEST   1400u
 
-static int refusal; /* errno of sendmsg(); 0: none */
+static int refusal;             /* errno of sendmsg(); 0: none */
+static unsigned int full_after; /* calls that succeed before the socket is full; 0: no limit */
 static unsigned int refused, calls;
 static const struct lie {
 	int type, value;
@@ -30,6 +31,8 @@ ssize_t __real_sendmsg(int fd, const struct msghdr *message, int flags);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	calls++;
+	if (full_after && --full_after == 0)
+		refusal = EAGAIN;
 	if (!refusal)
 		return __real_sendmsg(fd, message, flags);
 	refused++;
@@ -63,7 +66,7 @@ struct world {
 	struct endpoint endpoint;
 	uint8_t bytes[DATAGRAMS][LONGEST];
 	struct iovec sent[DATAGRAMS];
-	unsigned int got, drained;
+	unsigned int got, drained, full, writable;
 	bool expired;
 };
 
@@ -85,7 +88,22 @@ static void on_drained(void *ctx)
 	((struct world *)ctx)->drained++;
 }
 
-static const struct udp_handler handler = {.receive = on_receive, .drained = on_drained};
+static void on_full(void *ctx)
+{
+	((struct world *)ctx)->full++;
+}
+
+static void on_writable(void *ctx)
+{
+	((struct world *)ctx)->writable++;
+}
+
+static const struct udp_handler handler = {
+	.receive = on_receive,
+	.drained = on_drained,
+	.full = on_full,
+	.writable = on_writable,
+};
 
 static void on_alarm(uv_timer_t *alarm)
 {
@@ -197,16 +215,65 @@ static void test_refusals(void **state)
 		assert_true(cases[i].for_good ? calls == 0 : calls > 0);
 		close_world(w);
 	}
-	/* A full socket is no reason to send singly. */
-	{
-		struct world *w = open_world(true, true);
+}
 
-		refusal = EAGAIN;
-		assert_int_equal(send_some(w, 1, 2), -EAGAIN);
+/* test_full_socket() - What does not fit waits, in its order, and each datagram leaves once */
+static void test_full_socket(void **state)
+{
+	(void)state;
+	for (unsigned int first = 1; first < 4; first++) {
+		struct world *w = open_world(true, first & 1);
+
 		refusal = 0;
-		wait_got(w, 0);
+		full_after = first;
+		refused = 0;
+		for (unsigned int at = 0; at < DATAGRAMS; at += 50)
+			assert_int_equal(send_some(w, at, 50), 0);
+		/* It is not asked again for each batch, nor are datagrams sent singly. */
+		assert_int_equal(refused, 1);
+		assert_int_equal(w->full, 1);
+		assert_int_equal(w->writable, 0);
+		for (int i = 0; i < 5; i++)
+			uv_run(&w->loop, UV_RUN_NOWAIT);
+		assert_true(w->got < DATAGRAMS);
+		refusal = 0;
+		wait_got(w, DATAGRAMS);
+		assert_int_equal(w->full, 1);
+		assert_int_equal(w->writable, 1);
+		/* It is full once more before all have left. */
+		w->got = 0;
+		refusal = EAGAIN;
+		for (unsigned int at = 0; at < DATAGRAMS; at += 50)
+			assert_int_equal(send_some(w, at, 50), 0);
+		refusal = 0;
+		full_after = 1 + first;
+		uv_run(&w->loop, UV_RUN_ONCE);
+		refusal = 0;
+		full_after = 0;
+		wait_got(w, DATAGRAMS);
+		assert_int_equal(w->full, 2);
+		assert_int_equal(w->writable, 2);
 		close_world(w);
 	}
+}
+
+/* test_waiting_is_bounded() - More than UDP_WAITING_BYTES are never kept, and the end frees them */
+static void test_waiting_is_bounded(void **state)
+{
+	struct world *w = open_world(true, true);
+	unsigned int kept = 0;
+	size_t bytes = 0;
+
+	(void)state;
+	refusal = EAGAIN;
+	while (send_some(w, kept % DATAGRAMS, 2) == 0) {
+		bytes += w->sent[kept % DATAGRAMS].iov_len + w->sent[kept % DATAGRAMS + 1].iov_len;
+		kept = (kept + 2) % (DATAGRAMS - 1);
+		assert_true(bytes <= UDP_WAITING_BYTES);
+	}
+	assert_true(bytes > UDP_WAITING_BYTES - 2 * LONGEST);
+	refusal = 0;
+	close_world(w);
 }
 
 static void test_lies(void **state)
@@ -242,8 +309,8 @@ static void test_lies(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_arrive),
-		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_all_arrive),  cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_full_socket), cmocka_unit_test(test_waiting_is_bounded),
 		cmocka_unit_test(test_lies),
 	};
 
