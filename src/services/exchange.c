@@ -29,6 +29,9 @@
 #define FRESH      (NSEC_PER_SEC / 2)
 #define KEPT_LIMIT (60 * NSEC_PER_SEC)
 
+/* An app may refuse a request that it has not seen, but not for ever. */
+#define REPEATS_MAX 3u
+
 #define GRPC "application/grpc"
 
 enum phase {
@@ -60,6 +63,7 @@ struct exchange {
 	bool request_done, body_begun;
 	bool answer_begun;
 	bool slow; /* the client: the back is paused */
+	unsigned int repeats;
 };
 
 static void enter(struct exchange *x)
@@ -255,7 +259,7 @@ void exchange_on_failure(struct exchange *x, enum exchange_failure how, const ch
 	if (x->phase != PHASE_PROXY)
 		return;
 	enter(x);
-	if (!x->answer_begun && !x->body_begun &&
+	if (!x->answer_begun && !x->body_begun && x->repeats++ < REPEATS_MAX &&
 	    (how == EXCHANGE_UNSEEN || (how == EXCHANGE_IDLE && may_repeat(x))))
 		call_app(x, true); /* it was closed while the request was on its way */
 	else

@@ -191,3 +191,37 @@ def test_an_app_that_speaks_no_http2(served):
     assert "502" in served.fetch("https://NAME/h2c/x")
     assert served.services_pid() == pid
     assert descendants(served.node.process.pid)
+
+
+REFUSES = """
+import socket, sys, threading
+
+def refuse(client):
+    client.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+    stream = client.makefile("rb")
+    stream.read(24)  # the preface
+    while len(head := stream.read(9)) == 9:
+        stream.read(int.from_bytes(head[:3], "big"))
+        if head[3] == 1:  # HEADERS
+            print("refused", flush=True)
+            client.sendall(bytes([0, 0, 4, 3, 0]) + head[5:] + bytes([0, 0, 0, 7]))
+
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("serving", flush=True)
+while True:
+    client, _ = server.accept()
+    threading.Thread(target=refuse, args=[client], daemon=True).start()
+"""
+
+
+def test_an_app_that_refuses_each_request(served):
+    """REFUSED_STREAM each time: after a few tries the client gets an error, and the app has peace."""
+    app = served.node.box.start(PYTHON, "-c", REFUSES, 8098, log="refuses")
+    app.wait_text("^serving", 10)
+    config = json.loads(json.dumps(CONFIG))
+    config["Web"]["${TS_CERT_DOMAIN}:80"]["Handlers"]["/refuses"] = {
+        "Proxy": "h2c://127.0.0.1:8098"
+    }
+    served.change(config)
+    assert "502" in served.fetch("http://NAME/refuses", "-i", "--max-time", "5")
+    assert app.text().count("refused") == 4

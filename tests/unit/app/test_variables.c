@@ -115,6 +115,10 @@ static void what_is_passed_over_is_named(void **state)
 		{"TS_TAILSCALED_EXTRA_ARGS=--tun=userspace-networking", "kernel interface"},
 		/* 13 */ {"TS_EXTRA_ARGS=--accept-risk=all", NULL},
 		/* 14 */ {"TS_TAILSCALED_EXTRA_ARGS=--socks5-server=:1080", "kernel interface"},
+		/* 15 */ {"TS_DEST_IP=10.0.0.5", "TCPForward in TS_SERVE_CONFIG"},
+		/* 16 */ {"TS_SSH_IDLE_TIMEOUT=1m", "this node runs no SSH server"},
+		/* 17 */ {"TS_DEBUG_ACME=true", NULL},
+		/* 18 */ {"TS_DISABLE_PORTMAPPER=true", NULL},
 	};
 
 	(void)state;
