@@ -548,6 +548,7 @@ int services_new(uv_loop_t *loop, size_t descriptors, struct services **ret, str
 		services->connections_max = CONNECTIONS_MAX;
 	loops_init(services);
 	conduit_pool_init(&services->conduits, QUEUED_ALL, services->connections_max);
+	services->conduits.half_closed = HALF_CLOSED;
 	services->engine = engine_link_new(services);
 	services->people = people_new(loop, services->engine);
 	services->peerapi = peerapi_new(services);

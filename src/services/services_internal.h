@@ -41,6 +41,9 @@
 /* Of all peers together, if there are descriptors for them; from there on the connection that waits longest for a request goes. */
 #define CONNECTIONS_MAX 16384u
 
+/* How long a bridge may rest whose one direction has ended: the end of a client that is gone is not seen any more. */
+#define HALF_CLOSED (3600 * NSEC_PER_SEC)
+
 /* Bytes that wait for a slow reader, of all connections together, and for one. */
 #define QUEUED_ALL ((size_t)64 * 1024 * 1024)
 #define QUEUED_MAX ((size_t)256 * 1024)
@@ -49,7 +52,7 @@
 /* Bytes of bodies on HTTP/2 connections that wait for a slow reader, of all together. */
 #define KEPT_ALL ((size_t)64 * 1024 * 1024)
 
-#define APP_GRACE (3 * NSEC_PER_SEC) /* for an app that starts again: it refuses connections */
+#define APP_GRACE (3600 * NSEC_PER_SEC) /* for an app that starts again: it refuses connections */
 
 /* The targets behind those of the configuration, by number. */
 enum serving_target {

@@ -3,6 +3,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "services/services_internal.h"
+#include "transport/loop_timer.h"
 
 #include <stdlib.h>
 
@@ -16,12 +17,14 @@ struct side {
 struct pair {
 	struct services_part part;
 	struct side sides[2];
+	struct loop_timer *timer; /* when one has finished; else NULL */
 };
 
 static void close_pair(struct services_part *part)
 {
 	struct pair *pair = container_of(part, struct pair, part);
 
+	loop_timer_free(pair->timer);
 	stream_close(pair->sides[0].stream);
 	stream_close(pair->sides[1].stream);
 	services_remove(&pair->part);
@@ -54,10 +57,19 @@ static void end(struct pair *pair, struct side *ended)
 	stream_resume(other); /* an end must be noticed */
 }
 
+/* moved() - Bytes have come or gone */
+static void moved(struct pair *pair)
+{
+	if (pair->timer)
+		loop_timer_at(pair->timer, clock_boottime() + HALF_CLOSED);
+}
+
 static void on_data(void *user, const uint8_t *bytes, size_t length)
 {
 	struct side *side = user;
 	struct stream *to = side->other->stream;
+
+	moved(side->pair);
 
 	if (stream_write(to, bytes, length) < 0)
 		end(side->pair, side->other);
@@ -77,6 +89,7 @@ static void on_drained(void *user)
 {
 	struct side *side = user;
 
+	moved(side->pair);
 	if (side->finished && side->other->finished)
 		settle(side->pair);
 	else
@@ -92,6 +105,9 @@ static void on_finished(void *user)
 	stream_end(side->other->stream);
 	if (side->other->finished)
 		settle(side->pair);
+	else if (loop_timer_create(side->pair->part.services->loop, on_taken, &side->pair->part,
+				   &side->pair->timer) == 0)
+		moved(side->pair);
 }
 
 static void on_closed(void *user, const struct error *err)
