@@ -158,7 +158,8 @@ struct services {
 	size_t connections;                     /* in @parts */
 	size_t streams;                         /* requests on all HTTP/2 connections */
 	struct http2_pool kept;                 /* bodies on them, of clients and apps */
-	struct conduit_pool conduits;           /* of tcp_bridge.c */
+	struct conduit_pool conduits;           /* of tcp_bridge.c, */
+	nanoseconds bridge_silent_until;        /* and its next line in the log */
 	char loop_name[28];                     /* of loops.c, */
 	size_t hairpins;                        /* and its bridges, the last of which has */
 	unsigned int hairpin_target;            /* this target, */

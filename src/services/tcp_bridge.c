@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* services/tcp_bridge.c - TCP to the app, byte by byte, by transport/conduit.h */
+#define LOG_ROOM "services"
+#include "base/log.h"
+
 #include "base/cleanup.h"
 #include "services/services_internal.h"
 
@@ -7,6 +10,9 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+/* Peers may connect all the time. */
+#define WARN_PAUSE (30 * NSEC_PER_SEC)
 
 struct bridge {
 	struct services_part part;
@@ -51,6 +57,15 @@ size_t proxy_line(unsigned int version, const struct endpoint *from, const struc
 	return at;
 }
 
+/* warn() - A client of TCP gets no page that says what is wrong */
+static void warn(struct services *services, uint16_t port, const struct error *err)
+{
+	if (!err || clock_boottime() < services->bridge_silent_until)
+		return;
+	services->bridge_silent_until = clock_boottime() + WARN_PAUSE;
+	log_warn("a connection to the served port %u is closed: %s", port, err->text);
+}
+
 static void bridge_free(struct bridge *b)
 {
 	b->part.services->hairpins -= b->hairpin;
@@ -84,8 +99,8 @@ static void on_app_ready(void *user, struct stream *stream, int fd, const struct
 	};
 
 	(void)stream;
-	(void)err;
 	b->call = NULL;
+	warn(b->part.services, b->part.port, err);
 	if (fd >= 0) {
 		b->hairpin = loops_add_hairpin(b->part.services, fd, b->target, &b->peer);
 		b->client = -1;
@@ -157,8 +172,8 @@ static void on_tls_app_ready(void *user, struct stream *app, int fd, const struc
 	struct buffer from_client = BUFFER_INIT(0), from_app = BUFFER_INIT(0);
 
 	(void)fd;
-	(void)err;
 	b->call = NULL;
+	warn(b->part.services, b->part.port, err);
 	if (app && stream_write(app, b->line, b->line_length) == 0)
 		stream_pair_open(b->part.services, &kind, TAKE_PTR(b->stream), &from_client, app,
 				 &from_app);
