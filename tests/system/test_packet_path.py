@@ -137,6 +137,23 @@ def test_engine_killed_in_a_burst(make):
     pair.check(sender, size)
 
 
+def test_offloads_of_the_device_change(make):
+    """EIO for a device without checksum offload, unmerged and merged datagrams: nothing is lost or doubled."""
+    pair = make()
+    size = 48 * MIB
+    senders = [pair.begin(family, size) for family in (0, 1)]
+    toggled = 0
+    while any(sender.running() for sender in senders):
+        for switch in ("off", "on"):
+            for node in pair.nodes:
+                for feature in ("tx", "gso", "gro", "tx-udp-segmentation", "rx-udp-gro-forwarding"):
+                    node.box.run("ethtool", "-K", "eth0", feature, switch)
+        toggled += 1
+    for sender in senders:
+        pair.check(sender, size)
+    assert toggled > 1
+
+
 def _other_engine(node, before):
     try:
         return node.engine_pid() != before

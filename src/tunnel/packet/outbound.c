@@ -33,16 +33,18 @@ static void add_out(struct tunnel *tunnel, struct wg_peer *peer, struct split *s
 		send_out(tunnel);
 	out->peer = peer;
 	while ((length = split_length(split)) != 0) {
-		size_t room = WG_HEADROOM + length + WG_TAILROOM;
+		size_t sealed = wg_sealed_length(tunnel->wg, length);
 		uint8_t *packet;
 
-		if (out->count == WG_BATCH_MAX || room > OUT_ARENA - out->used)
+		/* What the kernel takes in one call; a longer batch would cost two. */
+		if (out->count == WG_BATCH_MAX ||
+		    (out->count && out->used + sealed > UDP_TRAIN_BYTES))
 			send_out(tunnel);
 		packet = out->arena + out->used + WG_HEADROOM;
 		split_next(split, packet);
 		out->packets[out->count++] = (struct iovec){packet, length};
 		/* Datagrams of one length follow each other without a gap. */
-		out->used += wg_sealed_length(tunnel->wg, length);
+		out->used += sealed;
 	}
 }
 

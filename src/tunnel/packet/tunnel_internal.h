@@ -56,8 +56,8 @@ struct tunnel_ping {
 	void *ctx;
 };
 
-/* Room for a super-packet of the host once it is split and sealed, with the smallest segments. */
-#define OUT_ARENA (2u * 65536)
+/* Room for a batch, at most UDP_TRAIN_BYTES once it is sealed, or for one packet of any length. */
+#define OUT_ARENA (65536u + WG_HEADROOM + WG_TAILROOM + WG_PADDING)
 
 /* Packets of the host to one peer that were not sent yet. */
 struct tunnel_out {

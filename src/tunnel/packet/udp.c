@@ -47,10 +47,6 @@ struct udp_socket {
 	void *ctx;
 };
 
-/* The kernel's limits of one UDP_SEGMENT: datagrams, and their bytes over IPv4. */
-#define SEGMENTS_MAX      64u
-#define SEGMENT_BYTES_MAX 65507u
-
 union udp_control {
 	uint8_t bytes[CMSG_SPACE(sizeof(int))];
 	struct cmsghdr align;
@@ -227,8 +223,8 @@ static size_t count_segments(const struct iovec *datagrams, size_t count)
 {
 	size_t segment = datagrams[0].iov_len, total = segment, n = 1;
 
-	while (n < count && n < SEGMENTS_MAX && datagrams[n].iov_len <= segment &&
-	       total + datagrams[n].iov_len <= SEGMENT_BYTES_MAX) {
+	while (n < count && n < UDP_TRAIN_DATAGRAMS && datagrams[n].iov_len <= segment &&
+	       total + datagrams[n].iov_len <= UDP_TRAIN_BYTES) {
 		total += datagrams[n++].iov_len;
 		if (datagrams[n - 1].iov_len < segment)
 			break;

@@ -13,6 +13,10 @@
 #include <sys/uio.h>
 #include <uv.h>
 
+/* The kernel's limits of one UDP_SEGMENT: datagrams, and their bytes over IPv4. */
+#define UDP_TRAIN_DATAGRAMS 64u
+#define UDP_TRAIN_BYTES     65507u
+
 struct udp_socket;
 
 /**
