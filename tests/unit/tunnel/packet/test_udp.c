@@ -67,6 +67,7 @@ struct world {
 	uint8_t bytes[DATAGRAMS][LONGEST];
 	struct iovec sent[DATAGRAMS];
 	unsigned int got, drained, full, writable;
+	size_t got_bytes;
 	bool expired;
 };
 
@@ -81,6 +82,7 @@ static void on_receive(void *ctx, const struct endpoint *from, uint8_t *data, si
 		assert_memory_equal(data, w->sent[w->got].iov_base, length);
 	}
 	w->got++;
+	w->got_bytes += length;
 }
 
 static void on_drained(void *ctx)
@@ -306,12 +308,41 @@ static void test_lies(void **state)
 	}
 }
 
+/* test_random_control() - Whatever the control data says, a message is cut into its own bytes, or dropped */
+static void test_random_control(void **state)
+{
+	struct world *w = open_world(true, false);
+	static const int types[] = {UDP_GRO, UDP_SEGMENT, 0, -1};
+
+	(void)state;
+	srandom(1);
+	w->sent[0].iov_len = 1000;
+	for (unsigned int i = 0; i < 2000; i++) {
+		const struct lie random_lie = {
+			.type = types[random() % 4],
+			.value = (int)(random() % 3 ? random() % 1200 : random() - random()),
+			.length = random() % 3 ? CMSG_LEN(sizeof(int)) : (socklen_t)(random() % 64),
+			.flags = random() % 8 ? 0 : MSG_CTRUNC,
+		};
+
+		lie = &random_lie;
+		w->drained = 0;
+		w->got_bytes = 0;
+		assert_int_equal(send_some(w, 0, 1), 0);
+		while (w->drained == 0)
+			uv_run(&w->loop, UV_RUN_ONCE);
+		assert_int_equal(w->got_bytes, random_lie.flags ? 0 : 1000);
+		lie = NULL;
+	}
+	close_world(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_arrive),  cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_full_socket), cmocka_unit_test(test_waiting_is_bounded),
-		cmocka_unit_test(test_lies),
+		cmocka_unit_test(test_lies),        cmocka_unit_test(test_random_control),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
