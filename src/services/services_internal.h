@@ -52,7 +52,7 @@
 /* Bytes of bodies on HTTP/2 connections that wait for a slow reader, of all together. */
 #define KEPT_ALL ((size_t)64 * 1024 * 1024)
 
-#define APP_GRACE (3600 * NSEC_PER_SEC) /* for an app that starts again: it refuses connections */
+#define APP_GRACE (3 * NSEC_PER_SEC) /* for an app that starts again: it refuses connections */
 
 /* The targets behind those of the configuration, by number. */
 enum serving_target {
