@@ -104,7 +104,7 @@ class Ends:
 
     def udp(self, seconds, size):
         end = self.iperf("-t", seconds, "-u", "-b0", "-l", size)
-        got = end.get("sum_received", end["sum"])
+        got = end.get("sum_received") or end["sum"]
         return (got["packets"] - got["lost_packets"]) / got["seconds"] / 1e3
 
     def measure(self, seconds):
